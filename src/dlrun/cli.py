@@ -1,0 +1,165 @@
+"""The `dlrun` command: finds the subcommand, runs it, and shows its errors.
+
+Imports nothing but sys: help must appear at once, and a subcommand loads only what it needs.
+"""
+
+import sys
+
+# Name of the command: the module in dlrun.commands that has its `main(argv) -> exit code`.
+COMMANDS = {
+    "train": "train",
+    "resume": "resume",
+    "eval": "evaluate",
+    "predict": "predict",
+    "runs": "runs",
+    "tensorboard": "tensorboard",
+    "list": "list",
+    "show": "show",
+    "doctor": "doctor",
+    "completion": "completion",
+}
+HIDDEN_COMMANDS = {"_complete": "_complete"}
+
+HELP = """\
+dlrun - config-driven experiments in deep learning
+
+usage: dlrun COMMAND [ARGUMENTS ...]
+
+run
+  train         train a model: choose a dataset, a model, an optimizer, a schedule
+  resume        carry an interrupted or finished run on from its last checkpoint
+  eval          measure a run's model on its dataset again
+  predict       apply a run's model to new inputs
+
+look back
+  runs          a table of the runs so far: sort, filter, export as CSV
+  show          one run in full, or the config that a command would use
+  tensorboard   open TensorBoard on the runs
+
+find out
+  list          what there is to choose from, with every parameter and its default
+  doctor        what is installed, what hardware there is, and what will be used
+  completion    tab completion for bash, zsh and fish
+
+options
+  -h, --help    show this help; `dlrun COMMAND --help` explains one command
+  --version     show the version
+  --debug       show the full traceback of an error (HYDRA_FULL_ERROR=1 does the same)
+
+examples
+  dlrun list model                          the models, and what can be set
+  dlrun train dataset=digits model=cnn      train one
+  dlrun train model=cnn model.width=64      change any value as key=value
+  dlrun runs --sort val/accuracy            which run was best?
+  dlrun resume last                         carry the newest run on
+
+A RUN is its directory, any unique part of its name, or `last`.
+"""
+
+USAGE_ERROR = 2  # the user's mistake, found before any work
+FAILURE = 1  # work was begun and failed
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+PIPE_CLOSED = 141  # 128 + SIGPIPE
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line `argv` (default: the process's own) and return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if "--debug" in arguments:
+        arguments = [word for word in arguments if word != "--debug"]
+        _request_tracebacks()
+    try:
+        code = _dispatch(arguments)
+        sys.stdout.flush()  # here, so that a closed pipe is met inside this try
+        return code
+    except KeyboardInterrupt as error:
+        return _report("interrupted", INTERRUPTED, error)
+    except BrokenPipeError:
+        return _leave_closed_pipe()
+    except Exception as error:
+        return _report_exception(error)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    name, *rest = arguments or ["--help"]
+    if name == "help" and rest:
+        name, rest = rest[0], ["--help"]
+    if name in ("-h", "--help", "help"):
+        sys.stdout.write(HELP)
+        return 0
+    if name == "--version":
+        from dlrun import __version__
+
+        print(f"dlrun {__version__}")
+        return 0
+    module = COMMANDS.get(name) or HIDDEN_COMMANDS.get(name)
+    if module is None:
+        return _refuse(name)
+    from importlib import import_module
+
+    code = import_module(f"dlrun.commands.{module}").main(rest)
+    return int(code)
+
+
+def _refuse(name: str) -> int:
+    from dlrun.errors import ConfigError, did_you_mean
+
+    if "=" in name:
+        raise ConfigError(f"{name} comes before any command; did you mean `dlrun train {name}`?")
+    kind = "option" if name.startswith("-") else "command"
+    hint = did_you_mean(name, COMMANDS) if kind == "command" else "; see `dlrun --help`"
+    raise ConfigError(f"there is no {kind} {name}{hint}")
+
+
+def _request_tracebacks() -> None:
+    """Hydra reads this variable itself, so that its own errors come with tracebacks too."""
+    import os
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+
+
+def _report_exception(error: Exception) -> int:
+    from dlrun.errors import ConfigError, RunFailed
+
+    if isinstance(error, ConfigError):
+        return _report(f"error: {error}", USAGE_ERROR, error)
+    if isinstance(error, RunFailed):
+        return _report(f"error: {error}", FAILURE, error)
+    if isinstance(error, OSError):
+        return _report(f"error: {_file_trouble(error)}", USAGE_ERROR, error)
+    # A bug, or code of the user's own: only the traceback says where.
+    _print_traceback(error)
+    return FAILURE
+
+
+def _report(message: str, code: int, error: BaseException) -> int:
+    import os
+
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        _print_traceback(error)
+    print("dlrun:", " ".join(message.splitlines()), file=sys.stderr)
+    return code
+
+
+def _print_traceback(error: BaseException) -> None:
+    import traceback
+
+    traceback.print_exception(error)
+
+
+def _file_trouble(error: OSError) -> str:
+    if error.filename is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror or error}"
+
+
+def _leave_closed_pipe() -> int:
+    """Nobody reads on: give the interpreter's last flush somewhere to go, or it complains."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return PIPE_CLOSED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""An option of a config group as its YAML file tells it: description, parameters, defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dlrun.search_path import option_file, packaged_configs
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One value that can be set, dotted where it is nested, with what the YAML says beside it."""
+
+    name: str
+    value: str
+    comment: str
+
+
+@dataclass(frozen=True)
+class Option:
+    """One YAML file of a group.
+
+    Attributes:
+        head: the comment lines that it opens with; the first is the description.
+        builds_on: the options of the same group that it starts from.
+        choices: what it chooses in other groups, as `group=option`.
+    """
+
+    name: str
+    file: Path
+    head: tuple[str, ...]
+    target: str = ""
+    builds_on: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+
+    @property
+    def description(self) -> str:
+        """The first line of the head."""
+        return self.head[0] if self.head else ""
+
+    @property
+    def is_packaged(self) -> bool:
+        """Whether it came with dlrun."""
+        return self.file.is_relative_to(packaged_configs())
+
+
+def read_option(group: str, name: str, folders: list[Path]) -> Option | None:
+    """The option `group=name`, None where no folder has it; a broken file's head says so."""
+    file = option_file(group, name, folders)
+    if file is None:
+        return None
+    text = file.read_text(encoding="utf-8", errors="replace")
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        return _option(name, file, text.splitlines(), root)
+    except yaml.YAMLError as error:
+        return Option(name, file, (f"not valid YAML: {_problem(error)}",))
+
+
+def _option(name: str, file: Path, lines: list[str], root: yaml.Node | None) -> Option:
+    entries = _entries(root)
+    target = entries.pop("_target_", None)
+    defaults = entries.pop("defaults", None)
+    chosen = _plain(defaults[1]) if defaults else []
+    return Option(
+        name,
+        file,
+        tuple(_head(lines)),
+        target=str(target[1].value) if target else "",
+        builds_on=tuple(_bases(chosen)),
+        choices=tuple(_choices(chosen)),
+        parameters=tuple(_parameters("", entries, lines)),
+    )
+
+
+def _head(lines: list[str]) -> Iterator[str]:
+    for line in lines:
+        if line.strip() and not line.startswith("#"):
+            return
+        comment = line.lstrip("#").strip()
+        if comment and not comment.startswith("@package"):
+            yield comment
+
+
+def _entries(node: yaml.Node | None) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+    if not isinstance(node, yaml.MappingNode):
+        return {}
+    return {str(key.value): (key, value) for key, value in node.value}
+
+
+def _bases(defaults: Any) -> Iterator[str]:
+    for entry in defaults if isinstance(defaults, list) else ():
+        if isinstance(entry, str) and entry != "_self_":
+            yield entry.split("@")[0]
+
+
+def _choices(defaults: Any) -> Iterator[str]:
+    for entry in defaults if isinstance(defaults, list) else ():
+        if isinstance(entry, dict):
+            for group, option in entry.items():
+                yield f"{str(group).removeprefix('override ').split('@')[0].strip(' /')}={option}"
+
+
+def _parameters(
+    prefix: str, entries: dict[str, tuple[yaml.Node, yaml.Node]], lines: list[str]
+) -> Iterator[Parameter]:
+    for name, (key, value) in entries.items():
+        nested = _entries(value)
+        shown = "" if nested else _value(value, lines)
+        if shown or not nested or _comment(key, value, lines):
+            yield Parameter(prefix + name, shown, _comment(key, value, lines))
+        yield from _parameters(f"{prefix}{name}.", nested, lines)
+
+
+def _value(node: yaml.Node, lines: list[str]) -> str:
+    """As it was written, since that is how it is typed; a block on one line."""
+    start, end = node.start_mark, node.end_mark
+    if start.line == end.line:
+        return lines[start.line][start.column : end.column] if start.line < len(lines) else ""
+    return str(yaml.safe_dump(_plain(node), default_flow_style=True, width=10_000)).strip()
+
+
+def _comment(key: yaml.Node, value: yaml.Node, lines: list[str]) -> str:
+    line = key.start_mark.line
+    end = value.end_mark if value.end_mark.line == line else key.end_mark
+    _, mark, comment = lines[line][end.column :].partition("#")
+    return comment.strip() if mark else ""
+
+
+def _plain(node: yaml.Node) -> Any:
+    return yaml.safe_load(yaml.serialize(node))
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    where = f", line {mark.line + 1}" if mark else ""
+    return f"{getattr(error, 'problem', None) or error}{where}"

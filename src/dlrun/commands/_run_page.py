@@ -1,0 +1,163 @@
+"""One run in full, for people: what it was, what came out, and what can be done with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from dlrun.commands import _text
+from dlrun.commands._text import Column
+from dlrun.runs import RunDirectory, RunSummary, read_run
+
+_FILES = {
+    "config.yaml": "the composed config, complete",
+    "overrides.yaml": "what the command line changed",
+    "environment.json": "versions, device, git commit, command line",
+    "metrics.jsonl": "every logged point",
+    "summary.json": "what this page is made from",
+    "train.log": "what it said",
+    "checkpoints": "",
+    "tensorboard": "event files",
+}
+
+
+def run_page(path: Path) -> str:
+    """Everything worth knowing about the run at `path`."""
+    run, directory = read_run(path), RunDirectory(path)
+    sections = [
+        f"{run.short_name}  {run.status}{_status_note(run)}",
+        _text.pairs(_what(run, directory)),
+        _metrics(run),
+        _text.pairs(_when_and_where(run, directory)),
+        f"files in {path}\n{_text.pairs(_files(path))}",
+        f"next\n{_text.pairs(_next(run))}",
+    ]
+    return "\n\n".join(section for section in sections if section.strip())
+
+
+def _status_note(run: RunSummary) -> str:
+    error = run.mapping("error")
+    if error:
+        step = error.get("step")
+        where = f" at step {step:,}" if isinstance(step, int) else ""
+        return f"{where}\n\n  {error.get('kind', 'error')}: {error.get('message', '')}"
+    return {
+        "killed": ": its process is gone without a word",
+        "unreadable": ": its summary.json is missing or damaged",
+    }.get(run.status, "")
+
+
+def _what(run: RunSummary, directory: RunDirectory) -> Iterator[tuple[str, str]]:
+    yield from run.choices.items()
+    choices = [f"{group}={option}" for group, option in run.choices.items()]
+    if changes := [text for text in _overrides(directory) if text not in choices]:
+        yield "changed", "\n".join(changes)
+    for name in ("seed", "parameters"):
+        if (value := run.number(name)) is not None:
+            yield name, str(int(value)) if name == "seed" else _text.count(value)
+
+
+def _overrides(directory: RunDirectory) -> list[str]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(directory.overrides_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return []
+    return [str(value) for value in values] if isinstance(values, list) else []
+
+
+def _metrics(run: RunSummary) -> str:
+    best, final = run.best_metrics, run.final_metrics
+    names = sorted({*best, *final}, key=lambda name: (name != run.monitor, name))
+    if not names:
+        return ""
+    labels = [f"  {name}" + (" (monitored)" if name == run.monitor else "") for name in names]
+    columns = [Column(("metrics",), labels)]
+    if best:
+        values = [_text.number(best.get(name)) for name in names]
+        columns.append(Column((_at("best", run.best.get("epoch")),), values, right=True))
+    if final:
+        values = [_text.number(final.get(name)) for name in names]
+        columns.append(Column((_at("final", run.data.get("epoch")),), values, right=True))
+    return _text.table(columns)
+
+
+def _at(title: str, epoch: Any) -> str:
+    return f"{title}, epoch {epoch}" if isinstance(epoch, int) else title
+
+
+def _when_and_where(run: RunSummary, directory: RunDirectory) -> Iterator[tuple[str, str]]:
+    environment = directory.read_environment() or {}
+    started = datetime.fromtimestamp(run.created).strftime("%Y-%m-%d %H:%M:%S")
+    yield "started", f"{started}, {_text.age(time.time() - run.created)} ago"
+    if run.number("seconds") is not None:
+        yield "took", _progress(run)
+    if device := run.text("device"):
+        yield "device", _device(device, environment)
+    if versions := [f"{name} {environment[name]}" for name in _packages(environment)]:
+        yield "with", ", ".join(versions)
+    if commit := environment.get("git_commit"):
+        dirty = " with changes not committed" if environment.get("git_dirty") else ""
+        yield "commit", f"{str(commit)[:12]}{dirty}"
+    if command := environment.get("command"):
+        yield "command", str(command)
+
+
+def _progress(run: RunSummary) -> str:
+    words = [_text.duration(run.number("seconds"))]
+    if (step := run.number("step")) is not None:
+        words.append(f"{_text.count(step)} steps")
+    epoch, last = run.number("epoch"), run.number("max_epochs")
+    if epoch is not None and last is not None:
+        words.append(f"{epoch:g} of {last:g} epochs")
+    if run.data.get("stopped_early") is True:
+        words.append("stopped early")
+    return ", ".join(words)
+
+
+def _device(device: str, environment: dict[str, Any]) -> str:
+    name, threads = environment.get("device_name"), environment.get("threads")
+    more = [str(name)] if name and name != device else []
+    if device == "cpu" and isinstance(threads, int):
+        more.append(_text.plural(threads, "thread"))
+    return f"{device} ({', '.join(more)})" if more else device
+
+
+def _packages(environment: dict[str, Any]) -> list[str]:
+    return [name for name in ("dlrun", "python", "torch") if environment.get(name)]
+
+
+def _files(path: Path) -> Iterator[tuple[str, str]]:
+    for name, meaning in _FILES.items():
+        if name == "checkpoints" and (path / name).is_dir():
+            meaning = _checkpoints(path / name)
+        if (path / name).exists():
+            yield name + ("/" if (path / name).is_dir() else ""), meaning
+
+
+def _checkpoints(folder: Path) -> str:
+    sizes = [f"{file.name} {_size(file.stat().st_size)}" for file in sorted(folder.glob("*.pt"))]
+    return ", ".join(sizes) or "none yet"
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
+
+
+def _next(run: RunSummary) -> Iterator[tuple[str, str]]:
+    if run.status in ("stopped", "killed", "failed"):
+        yield "carry it on", f"dlrun resume {run.path}"
+    if run.status == "completed" and (epochs := run.number("max_epochs")):
+        yield "train on", f"dlrun resume {run.path} trainer.max_epochs={2 * epochs:g}"
+    if (run.path / "checkpoints" / "best.pt").exists():
+        yield "measure it again", f"dlrun eval {run.path}"
+    if (run.path / "tensorboard").is_dir():
+        yield "see its curves", f"dlrun tensorboard {run.path}"

@@ -1,0 +1,204 @@
+"""`dlrun list`: what there is to choose from, and what can be set."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from dlrun.commands import _text
+from dlrun.commands._options import Option, Parameter, read_option
+from dlrun.errors import ConfigError, did_you_mean
+from dlrun.search_path import GROUPS, config_folders, option_file, options, packaged_configs
+
+_PURPOSES = {
+    "dataset": "what to learn from",
+    "model": "what learns",
+    "optimizer": "how the weights follow the gradient",
+    "schedule": "how the learning rate changes over the run",
+    "trainer": "how long, in what batches, on which device",
+    "sweep": "many runs at once: which settings to try",
+    "experiment": "all of it chosen together, as a recipe",
+}
+_HIDDEN = ("hydra",)  # Hydra's own settings are no choice of an experiment
+_PAGE_WIDTH = 110
+_PLAIN = re.compile(r"[\w.+-]+")  # needs no quotes in a shell
+_EPILOG = """\
+Options come from ./configs as well: an option of your own is one YAML file there, such as
+configs/model/mine.yaml. It is marked with its path.
+
+examples
+  dlrun list                what there is
+  dlrun list model          every model with its parameters and their defaults
+  dlrun list model/cnn      one of them
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Print the groups, the options of a group, or one option."""
+    arguments = _parser().parse_args(argv)
+    folders = config_folders(_extra_folder(arguments.config_dir))
+    group, _, option = (arguments.group or "").replace("=", "/").strip("/").partition("/")
+    if not group:
+        print(_overview(folders))
+    elif not option:
+        print(_group_page(_checked_group(group, folders), folders))
+    else:
+        print(_option_page(_checked_group(group, folders), option, folders))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dlrun list",
+        description="What there is to choose from, with every parameter and its default.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "group", metavar="GROUP", nargs="?", help="a group, or one option as GROUP/OPTION"
+    )
+    parser.add_argument("--config-dir", metavar="DIR", help="look for options in DIR, too")
+    return parser
+
+
+def _extra_folder(text: str | None) -> Path | None:
+    if text is not None and not Path(text).is_dir():
+        raise ConfigError(f"--config-dir is {text}, which is not a directory")
+    return Path(text).absolute() if text else None
+
+
+def all_groups(folders: list[Path]) -> list[str]:
+    """dlrun's groups in the order of a run, then the user's own."""
+    found = {
+        entry.name
+        for folder in folders
+        for entry in folder.iterdir()
+        if entry.is_dir() and entry.name not in _HIDDEN and any(entry.glob("*.yaml"))
+    }
+    return [*(name for name in _PURPOSES if name in found), *sorted(found - set(_PURPOSES))]
+
+
+def visible_options(group: str, folders: list[Path]) -> list[str]:
+    """The options of a group, without those that others only build on."""
+    return [name for name in options(group, folders) if not name.startswith("_")]
+
+
+def _checked_group(group: str, folders: list[Path]) -> str:
+    groups = all_groups(folders)
+    if group in groups or group in GROUPS:
+        return group
+    owners = [owner for owner in groups if group in options(owner, folders)]
+    hint = f"; did you mean {owners[0]}/{group}?" if owners else did_you_mean(group, groups)
+    raise ConfigError(f"there is no group {group}{hint}")
+
+
+def _overview(folders: list[Path]) -> str:
+    groups = all_groups(folders)
+    width = max(map(len, groups), default=0) + len(_text.GAP)
+    lines, any_own = [], False
+    for group in groups:
+        lines.append(f"{group:<{width}}{_PURPOSES.get(group, 'a group of your own')}")
+        names = [_marked(group, name, folders) for name in visible_options(group, folders)]
+        any_own |= any(name.endswith("*") for name in names)
+        lines += [*_wrapped(_text.GAP.join(names), " " * width), ""]
+    if any_own:
+        lines += ["* your own", ""]
+    return "\n".join(
+        [
+            *lines,
+            "dlrun list GROUP          each option with its parameters and their defaults",
+            "dlrun show                the whole config of a run, seed and tracking included",
+            "dlrun train GROUP=OPTION  train with it",
+        ]
+    )
+
+
+def _marked(group: str, name: str, folders: list[Path]) -> str:
+    file = option_file(group, name, folders)
+    return name if file is None or file.is_relative_to(packaged_configs()) else f"{name}*"
+
+
+def _group_page(group: str, folders: list[Path]) -> str:
+    found = [read_option(group, name, folders) for name in visible_options(group, folders)]
+    shown = [option for option in found if option is not None]
+    if not shown:
+        return f"{group} has no options yet: a file configs/{group}/NAME.yaml makes {group}=NAME"
+    common = _shared_parameters(shown)
+    pages = [
+        _describe(group, option, option.head[:1], [p for p in option.parameters if p not in common])
+        for option in shown
+    ]
+    if common:
+        pages.append(f"every {group} also has\n{_parameter_lines(common)}")
+    return "\n\n".join([*pages, _usage(group, shown)])
+
+
+def _option_page(group: str, name: str, folders: list[Path]) -> str:
+    option = read_option(group, name, folders)
+    if option is None:
+        hint = did_you_mean(name, visible_options(group, folders))
+        raise ConfigError(f"{group} has no option {name}{hint}")
+    page = _describe(group, option, option.head, option.parameters)
+    return f"{page}\n\n{_usage(group, [option])}"
+
+
+def _shared_parameters(shown: list[Option]) -> list[Parameter]:
+    """Those that are alike in every option: said once they leave more room for what differs."""
+    if len(shown) < 2:
+        return []
+    first, *others = shown
+    return [p for p in first.parameters if all(p in other.parameters for other in others)]
+
+
+def _describe(
+    group: str, option: Option, head: Sequence[str], parameters: Sequence[Parameter]
+) -> str:
+    mark = "" if option.is_packaged else f"  (your own: {os.path.relpath(option.file)})"
+    lines = [f"{group}={option.name}{mark}"]
+    for line in head:
+        lines += _wrapped(line, "  ")
+    if option.builds_on:
+        lines.append(f"  builds on {', '.join(option.builds_on)}")
+    if option.choices:
+        lines += _wrapped(f"chooses {' '.join(option.choices)}", "  ")
+    if option.target:
+        lines.append(f"  {option.target}")
+    return "\n".join([*lines, *([_parameter_lines(parameters)] if parameters else [])])
+
+
+def _parameter_lines(parameters: Iterable[Parameter]) -> str:
+    rows = list(parameters)
+    indent = "    "
+    names = max(len(row.name) for row in rows)
+    values = min(max(len(row.value) for row in rows), 24)
+    hanging = " " * (len(indent) + names + values + 2 * len(_text.GAP))
+    lines = []
+    for row in rows:
+        start = f"{indent}{row.name:<{names}}{_text.GAP}{row.value:<{values}}{_text.GAP}"
+        lines += _wrapped(row.comment, hanging, start) or [start.rstrip()]
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, indent: str, first: str | None = None) -> list[str]:
+    """Lines that fit the page; the first may open with something longer than the others' indent."""
+    return textwrap.wrap(
+        text,
+        min(_text.terminal_width(), _PAGE_WIDTH),
+        initial_indent=indent if first is None else first,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _usage(group: str, shown: list[Option]) -> str:
+    example = max(shown, key=lambda option: len(option.parameters))
+    words = [f"{group}={example.name}"]
+    if example.target or group == "trainer":  # an experiment's parameters lie in other groups
+        plain = [p for p in example.parameters if _PLAIN.fullmatch(p.value) and p.value != "null"]
+        words += [f"{group}.{p.name}={p.value}" for p in plain[:1]]
+    return f"dlrun train {' '.join(words)}"

@@ -1,0 +1,159 @@
+"""`dlrun show`: the config that a command would use, or a run in full.
+
+One word may mean several things; the first that fits is taken: `last` or the directory of a run, an
+experiment, GROUP/OPTION, part of a run's name. Several words, or a word with `=`, mean a config.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from dlrun.errors import ConfigError, did_you_mean
+from dlrun.runs import LAST, OUTPUTS, find_run, full_name, is_run, run_paths
+from dlrun.search_path import GROUPS, config_folders, option_file, options
+
+_EPILOG = """\
+One word may mean several things; the first that fits is taken:
+  1. `last`, or the directory of a run
+  2. an experiment
+  3. GROUP/OPTION
+  4. part of a run's name
+Several words, or one with `=`, mean a config: the one that `dlrun train` would use.
+
+examples
+  dlrun show                                      what `dlrun train` alone would do
+  dlrun show mnist_cnn trainer.max_epochs=5       an experiment, changed
+  dlrun show model=cnn dataset=mnist              any choices together
+  dlrun show last                                 the newest run
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Print a run's summary or a composed config."""
+    arguments = _parser().parse_args(argv)
+    words = arguments.words
+    folders = config_folders()
+    if len(words) == 1 and (run := _run(words[0], folders)) is not None:
+        from dlrun.commands._run_page import run_page
+
+        print(run_page(run))
+    else:
+        print(_config_yaml([_override(word, folders) for word in words]))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dlrun show",
+        description="The config that `dlrun train` would use, as YAML, or a run in full.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    help_words = "an experiment, GROUP/OPTION, KEY=VALUE; or a run: its directory, part of its name"
+    parser.add_argument("words", metavar="NAME", nargs="*", help=help_words)
+    return parser
+
+
+def _run(word: str, folders: list[Path]) -> Path | None:
+    """The run that the only word means, None where it means a config.
+
+    Raises:
+        ConfigError: it is part of several runs' names.
+    """
+    if word == LAST or is_run(Path(word)):
+        return find_run(word).path
+    if "=" in word or word[:1] in "+~" or _known_option(word, folders):
+        return None
+    if any(word in full_name(path) for path in run_paths(OUTPUTS)):
+        return find_run(word).path
+    return None
+
+
+def _known_option(word: str, folders: list[Path]) -> str | None:
+    """`experiment=NAME` or `GROUP=OPTION` for a bare name, None where there is no such option."""
+    group, _, option = word.rpartition("/")
+    group = group or "experiment"
+    return f"{group}={option}" if option and option_file(group, option, folders) else None
+
+
+def _override(word: str, folders: list[Path]) -> str:
+    if "=" in word or word.startswith(("+", "~")):
+        return word
+    if (choice := _known_option(word, folders)) is not None:
+        return choice
+    if Path(word).is_dir():
+        raise ConfigError(f"{word} is a directory, but not a run: there is no config.yaml in it")
+    experiments = options("experiment", folders)
+    choices = [f"{group}/{option}" for group in GROUPS for option in options(group, folders)]
+    owners = [choice for choice in choices if choice.endswith(f"/{word}")]
+    hint = f"; did you mean {owners[0]}?" if owners else _nearest(word, [*experiments, *choices])
+    raise ConfigError(f"{word} is no experiment, no GROUP/OPTION and no part of a run's name{hint}")
+
+
+def _nearest(word: str, names: list[str]) -> str:
+    names += [full_name(path) for path in run_paths(OUTPUTS)]
+    hint = did_you_mean(word, names)
+    return hint if hint.endswith("?") else "; `dlrun list` and `dlrun runs` say what there is"
+
+
+def _config_yaml(overrides: list[str]) -> str:
+    from dlrun.composing import explain
+
+    try:
+        return _yaml(_composed(overrides))
+    except Exception as error:
+        raise explain(error, overrides) from error
+
+
+def _composed(overrides: list[str]) -> dict[str, Any]:
+    """The job config as plain values; what only a run could resolve stays as it is written."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import open_dict
+
+    from dlrun.composing import register_resolvers
+    from dlrun.search_path import packaged_configs
+
+    register_resolvers()
+    with initialize_config_dir(str(packaged_configs()), version_base="1.3"):
+        config = compose("train", overrides, return_hydra_config=True)
+    HydraConfig.instance().set_config(config)  # the run's name is made of ${hydra:runtime.choices}
+    try:
+        with open_dict(config):
+            config.pop("hydra")
+        return {str(key): _plain(config, key) for key in config}
+    finally:
+        HydraConfig.instance().cfg = None
+
+
+def _plain(node: Any, key: Any) -> Any:
+    from omegaconf import DictConfig, ListConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if OmegaConf.is_missing(node, key):
+        return "???"
+    try:
+        value = node[key]
+    except OmegaConfBaseException:
+        return OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[index]
+    if isinstance(value, DictConfig):
+        return {str(name): _plain(value, name) for name in value}
+    if isinstance(value, ListConfig):
+        return [_plain(value, index) for index in range(len(value))]
+    return value
+
+
+def _yaml(plain: dict[str, Any]) -> str:
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """Lists on one line, as they are typed."""
+
+    def represent_list(dumper: yaml.SafeDumper, values: list[Any]) -> yaml.Node:
+        return dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=True)
+
+    Dumper.add_representer(list, represent_list)
+    text = yaml.dump(plain, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+    return str(text).rstrip()

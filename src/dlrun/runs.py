@@ -1,0 +1,387 @@
+"""The run directory: the names of its files, reading them back, and finding a run again.
+
+Standard library only, so that looking back at runs starts at once. Other programs read these files
+too: their names and fields are a contract.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from dlrun.errors import ConfigError
+
+OUTPUTS = Path("outputs")
+CONFIG, SUMMARY, LOCK = "config.yaml", "summary.json", ".lock"
+LAST = "last"
+
+_DEPTH = 3  # of outputs/sweeps/SWEEP/TRIAL below outputs/
+_LOCK_SECONDS = 0.5
+_DATE_AND_TIME = re.compile(r"\d[\d-]*_\d[\d-]*_")
+_LOWER_IS_BETTER = ("loss", "mse", "mae", "rmse", "error", "perplexity")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Where the files of one run are."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """The composed config, complete."""
+        return self.path / CONFIG
+
+    @property
+    def overrides_file(self) -> Path:
+        """What the command line changed, a YAML list."""
+        return self.path / "overrides.yaml"
+
+    @property
+    def environment_file(self) -> Path:
+        """Versions, device, git commit, command line."""
+        return self.path / "environment.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        """One JSON object for each logged point."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def summary_file(self) -> Path:
+        """Status, best and final metrics, times; the error where it failed."""
+        return self.path / SUMMARY
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of last.pt and best.pt."""
+        return self.path / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+    @property
+    def log(self) -> Path:
+        """What the run said."""
+        return self.path / "train.log"
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Replace the summary; whoever reads meanwhile finds the old one or the new one, whole."""
+        temporary = self.path / f".{SUMMARY}.{os.getpid()}"
+        # NaN and infinity are no JSON, and a strict reader would refuse the whole file for one.
+        text = json.dumps(_finite(summary), indent=2, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+        os.replace(temporary, self.summary_file)
+
+    def read_summary(self) -> dict[str, Any] | None:
+        """The summary, or None where there is none or it cannot be read."""
+        return _read_json_object(self.summary_file)
+
+    def read_environment(self) -> dict[str, Any] | None:
+        """What the run ran on, or None where that was not written or cannot be read."""
+        return _read_json_object(self.environment_file)
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run as its summary tells it. Fields that are missing or of the wrong kind read as empty."""
+
+    path: Path
+    status: str  # running, completed, stopped, failed; killed or unreadable, found out on reading
+    data: Mapping[str, Any]
+
+    @property
+    def short_name(self) -> str:
+        """The directory's name without date and time, and for a trial `SWEEP/TRIAL`."""
+        return short_name(self.path)
+
+    @property
+    def name(self) -> str:
+        """What the config calls the run."""
+        return self.text("name")
+
+    @property
+    def created(self) -> float:
+        """Seconds since 1970."""
+        try:
+            return datetime.fromisoformat(self.text("created")).timestamp()
+        except (ValueError, OverflowError):
+            return _modified(self.path)
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """The option chosen for each group."""
+        return {str(group): str(option) for group, option in self.mapping("choices").items()}
+
+    @property
+    def monitor(self) -> str:
+        """The metric that chose the best epoch."""
+        return self.text("monitor")
+
+    @property
+    def best(self) -> Mapping[str, Any]:
+        """`epoch`, `step` and `metrics` of the best evaluation."""
+        return self.mapping("best")
+
+    @property
+    def best_metrics(self) -> dict[str, float]:
+        """The metrics at the best epoch."""
+        return _numbers(self.best.get("metrics"))
+
+    @property
+    def final_metrics(self) -> dict[str, float]:
+        """The metrics at the end."""
+        return _numbers(self.mapping("final"))
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """One value a metric: that of the best epoch where it was measured, else the final one."""
+        return {**self.final_metrics, **self.best_metrics}
+
+    def text(self, field: str) -> str:
+        """The field as text; empty where it is none."""
+        value = self.data.get(field)
+        return value if isinstance(value, str) else ""
+
+    def number(self, field: str) -> float | None:
+        """The field as a number; None where it is none."""
+        return _number(self.data.get(field))
+
+    def mapping(self, field: str) -> Mapping[str, Any]:
+        """The field as a mapping; empty where it is none."""
+        value = self.data.get(field)
+        return value if isinstance(value, Mapping) else {}
+
+
+def is_run(path: Path) -> bool:
+    """Whether `path` is a run's directory: it holds a config or a summary."""
+    return (path / CONFIG).is_file() or (path / SUMMARY).is_file()
+
+
+def scan(root: Path = OUTPUTS) -> list[RunSummary]:
+    """Every run at or below `root` (outputs/, a sweep, any folder of runs), newest first."""
+    summaries = [read_run(path) for path in run_paths(root)]
+    return sorted(summaries, key=lambda run: (run.created, run.path), reverse=True)
+
+
+def read_run(path: Path) -> RunSummary:
+    """The summary of the run at `path`; that it is running is believed only if the lock is held."""
+    data = RunDirectory(path).read_summary()
+    status = data.get("status") if data else None
+    if not isinstance(status, str):
+        return RunSummary(path, "running" if is_locked(path) else "unreadable", data or {})
+    if status == "running" and not is_locked(path):
+        status = "killed"  # it had no chance to write its end
+    return RunSummary(path, status, data or {})
+
+
+def run_paths(root: Path) -> Iterator[Path]:
+    """The directories of the runs at or below `root`, in no order."""
+    return map(Path, _descend(os.fspath(root), _DEPTH)) if root.is_dir() else iter(())
+
+
+def find_run(text: str, root: Path = OUTPUTS) -> RunDirectory:
+    """The run meant by `text`: its directory, a unique part of its name, or `last`, the newest.
+
+    Raises:
+        ConfigError: there is none, there are several, or `text` is a directory that is not a run.
+    """
+    path = Path(text)
+    if text != LAST and is_run(path):
+        return RunDirectory(path)
+    if text != LAST and path.exists() and path.name != text:
+        raise ConfigError(f"{text} is not a run: it has no {CONFIG}; `dlrun runs` lists the runs")
+    if not (paths := list(run_paths(root))):
+        raise ConfigError(f"there are no runs in {root}/ yet: start one with `dlrun train`")
+    if text == LAST:
+        return RunDirectory(max(map(read_run, paths), key=lambda run: (run.created, run.path)).path)
+    return RunDirectory(_only_match(text, {full_name(path): path for path in paths}, root))
+
+
+def full_name(path: Path) -> str:
+    """The directory's name, and for a trial `SWEEP/TRIAL`."""
+    path = path if path.name else path.resolve()
+    # The trials of a sweep are numbered: only with the sweep does the number say anything.
+    return f"{path.absolute().parent.name}/{path.name}" if path.name.isdigit() else path.name
+
+
+def short_name(path: Path) -> str:
+    """The directory's name without date and time, and for a trial `SWEEP/TRIAL`."""
+    return _DATE_AND_TIME.sub("", full_name(path), count=1)
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric of this name improves by falling, as losses do."""
+    return any(word in metric.rsplit("/", 1)[-1] for word in _LOWER_IS_BETTER)
+
+
+@contextmanager
+def lock(run: RunDirectory) -> Iterator[None]:
+    """Hold the run for this process: no other may train it meanwhile, and others see it is alive.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    held = FileLock(run.path / LOCK)
+    try:
+        # Not zero: is_locked of another process may be holding it for an instant.
+        held.acquire(timeout=_LOCK_SECONDS, poll_interval=0.02)
+    except Timeout:
+        raise ConfigError(
+            f"{run.path} is being trained by another process: wait for it, or stop it first"
+        ) from None
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process is training the run at `path` now."""
+    if not (path / LOCK).exists():
+        return False
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(path / LOCK).acquire(blocking=False):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # somebody else's file, so there is no telling: let the summary's word stand
+        return True
+
+
+def read_metrics(run: RunDirectory) -> list[dict[str, Any]]:
+    """The logged points in order; a last line torn by a kill is left out.
+
+    Raises:
+        ConfigError: another line is not a JSON object.
+    """
+    if not run.metrics_file.exists():
+        return []
+    *lines, torn = run.metrics_file.read_bytes().split(b"\n")
+    points = [_point(line, number, run) for number, line in enumerate(lines, 1) if line.strip()]
+    last = _parse_object(torn)
+    return [*points, last] if last is not None else points
+
+
+def truncate_metrics(run: RunDirectory, size: int) -> None:
+    """Cut the metrics back to their first `size` bytes: to the checkpoint a resume starts from."""
+    if not run.metrics_file.exists():
+        return
+    kept = run.metrics_file.read_bytes()[:size]
+    # A file shorter than that may end in a torn line: the next point must not join it.
+    os.truncate(run.metrics_file, kept.rfind(b"\n") + 1)
+
+
+def _descend(folder: str, depth: int) -> Iterator[str]:
+    try:
+        with os.scandir(folder) as entries:
+            subfolders = []
+            for entry in entries:
+                if entry.name in (CONFIG, SUMMARY):
+                    yield folder
+                    return
+                if not entry.name.startswith(".") and entry.is_dir():
+                    subfolders.append(entry.path)
+    except FileNotFoundError:  # deleted while we looked
+        return
+    except PermissionError:  # shown as a run that cannot be read, rather than not at all
+        yield folder
+        return
+    for subfolder in subfolders if depth else ():
+        yield from _descend(subfolder, depth - 1)
+
+
+def _only_match(text: str, paths: Mapping[str, Path], root: Path) -> Path:
+    text = text.rstrip("/")
+    rules: tuple[Callable[[str], bool], ...] = (
+        lambda name: name == text,
+        lambda name: name.endswith(text),  # SWEEP/1 is not SWEEP/10
+        lambda name: text in name,
+    )
+    for rule in rules:
+        matches = sorted(name for name in paths if rule(name))
+        if len(matches) == 1:
+            return paths[matches[0]]
+    raise ConfigError(_too_many(text, matches) if matches else _none(text, list(paths), root))
+
+
+def _too_many(text: str, matches: list[str]) -> str:
+    shown = ", ".join(sorted(matches, reverse=True)[:5])
+    more = f" and {len(matches) - 5} more" if len(matches) > 5 else ""
+    return f"{text} fits {len(matches)} runs: {shown}{more}; give more of the name, or `{LAST}`"
+
+
+def _none(text: str, names: list[str], root: Path) -> str:
+    from difflib import get_close_matches
+
+    parts = {part: name for name in sorted(names) for part in (*name.split("_"), name)}
+    close = get_close_matches(Path(text).name, parts, n=1)
+    hint = f"did you mean {parts[close[0]]}? " if close else ""
+    count = "the only run" if len(names) == 1 else f"any of the {len(names)} runs"
+    where = f"part of the name of {count} in {root}/"
+    return f"{text} is not a directory or {where}; {hint}`dlrun runs` lists them"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _read_json_object(file: Path) -> dict[str, Any] | None:
+    try:
+        with open(file, "rb") as stream:
+            return _parse_object(stream.read())
+    except OSError:
+        return None
+
+
+def _parse_object(text: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _point(line: bytes, number: int, run: RunDirectory) -> dict[str, Any]:
+    point = _parse_object(line)
+    if point is None:
+        raise ConfigError(f"{run.metrics_file}, line {number}, is not a JSON object; remove it")
+    return point
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _numbers(values: Any) -> dict[str, float]:
+    if not isinstance(values, Mapping):
+        return {}
+    numbers = {str(name): _number(value) for name, value in values.items()}
+    return {name: value for name, value in numbers.items() if value is not None}
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
