@@ -1,0 +1,212 @@
+"""From a checked config to the objects of a run, each fitted to the one before it."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dlrun import device, optim, schedules
+from dlrun.build import component, split_component
+from dlrun.config import DataSettings, GradientSettings, RunConfig, TrainerSettings, WarmUp
+from dlrun.data.augment import augment
+from dlrun.data.base import Dataset, Spec, prepare
+from dlrun.data.loader import Batches
+from dlrun.engine import Augmentation, Engine
+from dlrun.errors import ConfigError, did_you_mean
+from dlrun.tasks import Task, make_task
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that a config describes, built and checked, before the first step."""
+
+    config: RunConfig
+    device: device.Device
+    data: Dataset
+    task: Task
+    engine: Engine
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a reader of the weights must know of the data, as plain values."""
+        return {"spec": asdict(self.data.spec), "preprocessing": self.data.preprocessing.to_dict()}
+
+
+def assemble(config: RunConfig) -> Experiment:
+    """Build what `config` describes.
+
+    Raises:
+        ConfigError: any of it does not exist, is out of range or does not fit the rest.
+    """
+    settings = config.trainer
+    source, data_settings = split_component("dataset", config.dataset, DataSettings)
+    build_model = component("model", config.model, given=("spec",))
+    build_optimizer, rules = split_component("optimizer", config.optimizer, GradientSettings, given=("groups",))
+    schedule, warm_up = split_component("schedule", config.schedule, WarmUp, given=schedules.GIVEN)
+
+    place = device.choose(settings.accelerator, settings.precision)
+    data = limit(prepare(source(), data_settings), settings)
+    task = make_task(data.spec, config.loss, data.preprocessing)
+    check_monitor(settings.monitor, task, data)
+    data = data.to(place.torch, place.dtype, channels_last=settings.channels_last)
+
+    configure_torch(settings)
+    seed_everything(config.seed)
+    model = place_model(build_model(data.spec), place, channels_last=settings.channels_last)
+    check_fit(model, data)
+
+    batches = make_batches(settings, data, config.seed)
+    total_steps = count_steps(settings, len(batches))
+    optimizer = build_optimizer(optim.parameter_groups(model, rules))
+    if settings.compile:
+        model.compile()
+    else:
+        optim.without_dynamo(optimizer)
+    multiplier = schedules.bind(
+        schedule, warmup_steps=warm_up.warmup_steps, steps_per_epoch=len(batches), total_steps=total_steps
+    )
+    scaler = torch.amp.GradScaler(place.torch.type, enabled=settings.precision == "fp16")
+    engine = Engine(
+        model=model,
+        averaged=average(model, settings.ema_decay),
+        task=task,
+        data=data,
+        batches=batches,
+        descent=optim.Descent(optimizer, multiplier, rules, scaler),
+        total_steps=total_steps,
+        device=place,
+        settings=settings,
+        saving=config.checkpoint,
+        augmentation=make_augmentation(data_settings, data.spec),
+        generator=torch.Generator(place.torch).manual_seed(config.seed),
+    )
+    return Experiment(config, place, data, task, engine)
+
+
+def place_model(model: Any, place: device.Device, *, channels_last: bool) -> nn.Module:
+    """`model` on the device, in the precision and memory layout of the run."""
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model._target_ made a {type(model).__name__}, but must make a torch.nn.Module")
+    model = model.to(place.torch, place.dtype)
+    return model.to(memory_format=torch.channels_last) if channels_last else model  # type: ignore[call-overload]
+
+
+def seed_everything(seed: int) -> None:
+    """Set every random state that a model, the user's own too, may draw from."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def configure_torch(settings: TrainerSettings) -> None:
+    """The settings that torch keeps for the whole process."""
+    if settings.num_threads is not None:
+        torch.set_num_threads(settings.num_threads)
+    # Only when it changes: setting it imports torch's compiler, which takes seconds.
+    if settings.deterministic != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(settings.deterministic)
+    torch.backends.cudnn.benchmark = not settings.deterministic
+
+
+def limit(data: Dataset, settings: TrainerSettings) -> Dataset:
+    """Cut the data down for the debug modes: one batch of everything, or a few batches to overfit."""
+    size = len(data.train) if settings.batch_size == "full" else settings.batch_size
+    if settings.overfit_batches:
+        data = data.overfit(settings.overfit_batches * size)
+    if settings.fast_dev_run:
+        data = data.limited(train=size, evaluation=settings.eval_batch_size)
+    return data
+
+
+def make_batches(settings: TrainerSettings, data: Dataset, seed: int) -> Batches:
+    """The training batches, one whole-batch read a step however many parts it is then taken in."""
+    samples = len(data.train)
+    size = samples if settings.batch_size == "full" else settings.batch_size
+    if settings.drop_last and size > samples:
+        raise ConfigError(
+            f"trainer.batch_size is {size}, but there are only {samples} training samples, and trainer.drop_last "
+            "leaves out what does not fill a batch; lower the batch size or set trainer.drop_last=false"
+        )
+    shuffle = settings.shuffle and not settings.overfit_batches
+    return Batches(data.train, size, seed=seed, shuffle=shuffle, drop_last=settings.drop_last)
+
+
+def count_steps(settings: TrainerSettings, steps_per_epoch: int) -> int:
+    """Steps until the run ends, by whichever limit comes first."""
+    if settings.fast_dev_run:
+        return steps_per_epoch
+    limits = [] if settings.max_steps is None else [settings.max_steps]
+    if settings.max_epochs is not None:
+        limits.append(settings.max_epochs * steps_per_epoch)
+    return min(limits)
+
+
+def check_fit(model: nn.Module, data: Dataset) -> None:
+    """Try the model on two samples: shapes in, shapes out; no random state is touched.
+
+    Raises:
+        ConfigError: the model refuses the data, or its output is not (B, num_outputs).
+    """
+    spec, state = data.spec, torch.get_rng_state()
+    sample = data.train.inputs[:2]
+    model.eval()
+    try:
+        with torch.no_grad():
+            outputs = model(sample)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(
+            f"model does not fit the data, whose inputs are {spec.kind} of shape {spec.input_shape}: {reason}"
+        ) from error
+    finally:
+        torch.set_rng_state(state)
+        model.train()
+    expected = (len(sample), spec.num_outputs)
+    if not isinstance(outputs, Tensor) or outputs.shape != expected:
+        shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise ConfigError(
+            f"model gives {shape} for {len(sample)} samples, but must give raw scores of shape {expected} "
+            f"for this {spec.task} problem"
+        )
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if norms and len(data.train) < 2:
+        raise ConfigError("model has batch norm, which needs at least 2 training samples")
+
+
+def check_monitor(monitor: str, task: Task, data: Dataset) -> None:
+    """Refuse a monitored metric that no evaluation will log."""
+    parts = ("train", "val") if len(data.val) else ("train",)
+    logged = [f"{part}/{name}" for part in parts for name in task.metric_names]
+    if monitor not in logged:
+        raise ConfigError(f"trainer.monitor is {monitor}, which this run does not log{did_you_mean(monitor, logged)}")
+
+
+def make_augmentation(settings: DataSettings, spec: Spec) -> Augmentation | None:
+    """The batch operation for `dataset.augment`, or None where all of it is off."""
+    how = settings.augment
+    if how is None or not any(vars(how).values()):
+        return None
+    if spec.kind != "image":
+        raise ConfigError(f"dataset.augment is for images, but the inputs are {spec.kind}; set it to null")
+    if how.cutout > min(spec.input_shape[1:]) or how.shift >= min(spec.input_shape[1:]):
+        height, width = spec.input_shape[1:]
+        raise ConfigError(
+            f"dataset.augment has shift {how.shift} and cutout {how.cutout}, too much for images of {height}x{width} pixels"
+        )
+    return partial(augment, how=how)
+
+
+def average(model: nn.Module, decay: float | None) -> nn.Module | None:
+    """A copy of `model` that follows its weights as an exponential moving average."""
+    if decay is None:
+        return None
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+

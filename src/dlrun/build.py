@@ -1,0 +1,107 @@
+"""From a config node with a `_target_` to a call: the target's own signature is the schema."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from dlrun.errors import ConfigError
+from dlrun.schema import check, check_names, check_settings
+
+
+@dataclass(frozen=True)
+class Component:
+    """A choice whose names and values are checked, waiting for what only the run can give it."""
+
+    key: str
+    target: Callable[..., Any]
+    arguments: dict[str, Any]
+
+    def __call__(self, *given: Any, **more: Any) -> Any:
+        """Call the target with `given` first and the configured values by name.
+
+        Raises:
+            ConfigError: the target refused its values (any ValueError it raises).
+        """
+        try:
+            return self.target(*given, **self.arguments, **more)
+        except ConfigError:
+            raise
+        except ValueError as error:
+            raise ConfigError(f"{self.key}: {error}") from error
+
+
+def split_component(
+    key: str, node: Any, settings: type, *, given: tuple[str, ...] = ()
+) -> tuple[Component, Any]:
+    """The component in `node`, and the `settings` dataclass that every option of its group shares.
+
+    What the shared settings do not name belongs to the target.
+    """
+    shared_names = get_type_hints(settings)
+    shared = {name: value for name, value in node.items() if name in shared_names}
+    own = {name: value for name, value in node.items() if name not in shared_names}
+    extra_names = tuple(shared_names)
+    built = component(key, own, given=given, also_allowed=extra_names)
+    return built, check_settings(key, shared, settings)
+
+
+def component(
+    key: str, node: Any, *, given: tuple[str, ...] = (), also_allowed: tuple[str, ...] = ()
+) -> Component:
+    """The component in `node`, its arguments checked against the signature of its `_target_`.
+
+    `given` names what the run will hand over itself: by position first, or by keyword where the
+    signature has that name. `also_allowed` only widens the choice of names shown in an error.
+
+    Raises:
+        ConfigError: no or an unknown target, an unknown, missing or ill-typed argument.
+    """
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise ConfigError(f"{key} has no _target_: choose an option of the group {key}, see `dlrun list {key}`")
+    target = _locate(key, node["_target_"])
+    arguments = {name: value for name, value in node.items() if name != "_target_"}
+    parameters, accepts_any = _configurable(target, given)
+    required = [name for name, p in parameters.items() if p.default is inspect.Parameter.empty]
+    if not accepts_any:
+        check_names(key, arguments, required=required, allowed=[*parameters, *also_allowed])
+    rules = _type_hints(target)
+    checked = {
+        name: check(f"{key}.{name}", value, rules[name]) if name in rules else value
+        for name, value in arguments.items()
+    }
+    return Component(key, target, checked)
+
+
+def _locate(key: str, path: Any) -> Callable[..., Any]:
+    from hydra.utils import get_object
+
+    try:
+        target = get_object(str(path))
+    except Exception as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise ConfigError(f"{key}._target_ is {path}, which cannot be imported: {reason}") from error
+    if not callable(target):
+        raise ConfigError(f"{key}._target_ is {path}, which is not a class or function")
+    return target  # type: ignore[no-any-return]
+
+
+def _configurable(
+    target: Callable[..., Any], given: tuple[str, ...]
+) -> tuple[dict[str, inspect.Parameter], bool]:
+    """The parameters that YAML may set, and whether the target takes any name at all."""
+    parameters = inspect.signature(target).parameters.values()
+    accepts_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+    named = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    positional = [p for p in named if p.kind is not p.KEYWORD_ONLY][: len(given)]
+    return {p.name: p for p in named if p not in positional and p.name not in given}, accepts_any
+
+
+def _type_hints(target: Callable[..., Any]) -> dict[str, Any]:
+    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
+    try:
+        return get_type_hints(function, include_extras=True)
+    except Exception:  # annotations that cannot be evaluated are the author's business, not ours
+        return {}

@@ -1,0 +1,127 @@
+"""Checkpoints: written whole or not at all, checked when read, holding weights and plain values only."""
+
+from __future__ import annotations
+
+import os
+import random
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dlrun.errors import ConfigError
+
+LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
+FORMAT = 1
+
+
+def save(folder: Path, state: dict[str, Any]) -> None:
+    """Make `state` the last checkpoint in `folder`, keeping the one before it as the previous one.
+
+    A kill at any moment leaves at least one of the two whole.
+    """
+    temporary = _write(folder / LAST, state)
+    if (folder / LAST).exists():
+        os.replace(folder / LAST, folder / PREVIOUS)
+    os.replace(temporary, folder / LAST)
+    _sync_folder(folder)
+
+
+def save_best(folder: Path, state: dict[str, Any]) -> None:
+    """Make `state` the best model in `folder`."""
+    os.replace(_write(folder / BEST, state), folder / BEST)
+    _sync_folder(folder)
+
+
+def load_latest(folder: Path) -> dict[str, Any] | None:
+    """The newest whole checkpoint, or None where none was written. Warns about each damaged one it passes over.
+
+    Raises:
+        ConfigError: there are checkpoints, and all are damaged.
+    """
+    damaged = []
+    for path in (folder / LAST, folder / PREVIOUS):
+        if not path.exists():
+            continue
+        try:
+            return load(path)
+        except ConfigError as error:
+            damaged.append(path.name)
+            warnings.warn(f"{error}; going back to the one before it", stacklevel=2)
+    if damaged:
+        raise ConfigError(
+            f"{folder} holds no whole checkpoint ({', '.join(damaged)} damaged): start the run again with dlrun train"
+        )
+    return None
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The contents of one checkpoint, on the CPU; nothing in it can run code.
+
+    Raises:
+        ConfigError: missing, torn or altered (every member's CRC-32 is checked).
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if (member := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(f"bad checksum of {member}")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict) or state.get("format") != FORMAT:
+            raise ValueError("not a checkpoint of this version of dlrun")
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist") from None
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"checkpoint {path} is damaged ({reason})") from error
+    return state
+
+
+def random_states(generator: torch.Generator) -> dict[str, Any]:
+    """Every random state that training may draw from; `generator` is the run's own, for augmentation."""
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    states = {
+        "python": random.getstate(),
+        "numpy": (str(name), torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)),
+        "torch": torch.get_rng_state(),
+        "generator": generator.get_state(),
+    }
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state_all()
+    if torch.backends.mps.is_available():
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def restore_random_states(states: dict[str, Any], generator: torch.Generator) -> None:
+    """Put back what `random_states` took, where the device is still there."""
+    random.setstate(states["python"])
+    name, keys, position, has_gauss, cached = states["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(states["torch"])
+    if generator.get_state().shape == states["generator"].shape:
+        generator.set_state(states["generator"])
+    if "cuda" in states and torch.cuda.device_count() == len(states["cuda"]):
+        torch.cuda.set_rng_state_all(states["cuda"])
+    if "mps" in states and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(states["mps"])
+
+
+def _write(path: Path, state: dict[str, Any]) -> Path:
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        torch.save({"format": FORMAT, **state}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    return temporary
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename outlive a power cut too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

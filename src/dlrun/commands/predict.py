@@ -1,0 +1,107 @@
+"""`dlrun predict`: apply a run's model to new inputs.
+
+Images are resized and converted to the run's own size and channels; rows and arrays hold raw values
+as in the data set. All are scaled as in training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TextIO
+
+from dlrun.commands._reading import add_allow, import_from_here
+from dlrun.errors import ConfigError
+from dlrun.runs import find_run
+
+_EPILOG = """\
+examples
+  dlrun predict last photo.png
+  dlrun predict iris rows.csv --output predictions.csv
+  dlrun predict digits_cnn images.npy --output predictions.json
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Print or write one prediction for each input."""
+    parser = argparse.ArgumentParser(
+        "dlrun predict", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", metavar="RUN", help="a directory, a unique part of its name, or `last`")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", type=Path, help="an image, or a .npy, .npz or .csv of rows")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write to FILE, .csv or .json, instead of the screen")
+    parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which weights (default: best)")
+    add_allow(parser)
+    arguments = parser.parse_args(argv)
+    output: Path | None = arguments.output
+    if output is not None and output.suffix not in (".csv", ".json"):
+        raise ConfigError(f"--output is {output}, but must end in .csv or .json")
+    import_from_here()
+    run = find_run(arguments.run)
+
+    from dlrun.evaluation import predict
+    from dlrun.inputs import read_inputs
+    from dlrun.restore import load_trained, read_config
+
+    trained = load_trained(run, read_config(run, allowed=arguments.allow), which=arguments.checkpoint)
+    raws = [(path, read_inputs(path, trained.spec, trained.preprocessing)) for path in arguments.inputs]
+    records = [
+        record for path, raw in raws for record in _records(path, len(raw), *predict(trained, raw), trained.spec.class_names)
+    ]
+    if output is None:
+        _print(records)
+    else:
+        with output.open("w", newline="", encoding="utf-8") as file:
+            (_write_csv if output.suffix == ".csv" else _write_json)(records, file)
+        print(f"{len(records)} predictions in {output}")
+    return 0
+
+
+def _records(path: Path, rows: int, predicted: Any, chances: Any, class_names: tuple[str, ...]) -> Iterable[dict[str, Any]]:
+    for row in range(rows):
+        record: dict[str, Any] = {"input": str(path), "row": row}
+        if chances is None:
+            record["prediction"] = [float(value) for value in predicted[row]]
+        else:
+            record["prediction"] = class_names[int(predicted[row])]
+            record["probabilities"] = {
+                name: float(chance) for name, chance in zip(class_names, chances[row], strict=True)
+            }
+        yield record
+
+
+def _print(records: list[dict[str, Any]]) -> None:
+    """A line each: the prediction and, of a classifier, the three likeliest classes."""
+    names = [f"{record['input']}[{record['row']}]" for record in records]
+    width = max(map(len, names))
+    for name, record in zip(names, records, strict=True):
+        if "probabilities" not in record:
+            print(f"{name:<{width}}  " + "  ".join(f"{value:.4g}" for value in record["prediction"]))
+            continue
+        likeliest = sorted(record["probabilities"].items(), key=lambda item: -item[1])[:3]
+        shown = "  ".join(f"{label} {chance:.1%}" for label, chance in likeliest)
+        print(f"{name:<{width}}  {record['prediction']}  ({shown})")
+
+
+def _write_csv(records: list[dict[str, Any]], file: TextIO) -> None:
+    rows = [_flat(record) for record in records]
+    writer = csv.DictWriter(file, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+    prediction = record["prediction"]
+    columns = {"input": record["input"], "row": record["row"]}
+    if isinstance(prediction, list):
+        names = ["prediction"] if len(prediction) == 1 else [f"prediction_{i}" for i in range(len(prediction))]
+        return columns | dict(zip(names, prediction, strict=True))
+    return columns | {"prediction": prediction} | {f"p({k})": v for k, v in record["probabilities"].items()}
+
+
+def _write_json(records: list[dict[str, Any]], file: TextIO) -> None:
+    json.dump(records, file, indent=1)
+    file.write("\n")

@@ -1,0 +1,85 @@
+"""Hydra's composition around dlrun's configs: its resolvers, and its errors in one line each."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dlrun.errors import ConfigError, did_you_mean
+from dlrun.search_path import GROUPS, packaged_configs
+
+
+def register_resolvers() -> None:
+    """`${short_id:}`: six hex digits, the same throughout one composition, so that no two runs share a directory."""
+    OmegaConf.register_new_resolver("short_id", lambda: secrets.token_hex(3), use_cache=True, replace=True)
+
+
+def explain(error: Exception, overrides: list[str]) -> Exception:
+    """`error` as the one line that a user needs, where it is Hydra's or OmegaConf's; else itself."""
+    if isinstance(error, MissingConfigException):
+        return ConfigError(_missing_option(error))
+    if isinstance(error, OverrideParseException):
+        return ConfigError(f"{error.override}: not an override; write key=value, and quote lists and spaces for the shell")
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return ConfigError(_refused_key(error, overrides) or _one_line(error))
+    return error
+
+
+def compose(overrides: list[str], config_dir: Path | None = None) -> Any:
+    """The job config for `overrides`, as `dlrun train` would compose it, interpolations not yet resolved."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    register_resolvers()
+    with initialize_config_dir(str(config_dir or packaged_configs()), version_base="1.3"):
+        return hydra_compose("train", overrides=overrides)
+
+
+def leaf_keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Every dotted key of a config, inner ones included."""
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            yield f"{prefix}{name}"
+            yield from leaf_keys(value, f"{prefix}{name}.")
+
+
+def _missing_option(error: MissingConfigException) -> str:
+    group, _, option = str(error.missing_cfg_file).rpartition("/")
+    options = error.options or []
+    if not group:
+        return _one_line(error)
+    return f"{group}={option}: the group {group} has no such option{did_you_mean(option, options)}"
+
+
+def _refused_key(error: Exception, overrides: list[str]) -> str | None:
+    """For an override of a key that does not exist: the nearest that does."""
+    cause = error.__cause__
+    key = getattr(cause, "full_key", None)
+    if not key or "not in struct" not in str(cause):
+        return None
+    known = _known_keys(overrides)
+    return f"{key} is not a setting of this run{did_you_mean(str(key), known) if known else ''}"
+
+
+def _known_keys(overrides: list[str]) -> list[str]:
+    """The keys of the run that the group choices among `overrides` make."""
+    choices = [word for word in overrides if word.partition("=")[0] in GROUPS]
+    try:
+        plain = OmegaConf.to_container(compose(choices), resolve=False)
+    except Exception:  # the choices are at fault as well: the refusal stands without a suggestion
+        return []
+    return [*leaf_keys(plain), *GROUPS]
+
+
+def _one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    cause = error.__cause__
+    if cause is not None and str(cause):
+        lines.append(str(cause).splitlines()[0])
+    return "; ".join(line for line in lines if "hydra.cc" not in line)

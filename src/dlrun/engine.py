@@ -1,0 +1,327 @@
+"""The training loop: one visible loop over steps, with everything that happens in it called by name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dlrun import checkpoint
+from dlrun.config import CheckpointSettings, TrainerSettings
+from dlrun.data.base import Dataset, Split
+from dlrun.data.loader import Batches
+from dlrun.device import Device
+from dlrun.errors import RunFailed
+from dlrun.optim import Descent, gradient_norm
+from dlrun.progress import Progress
+from dlrun.runs import lower_is_better
+from dlrun.schedules import plateau_of
+from dlrun.signals import StopRequest
+from dlrun.tasks import Task
+from dlrun.tracking import Tracker
+from dlrun.views import Views
+
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+
+
+class Diverged(RunFailed):
+    """The loss became NaN or infinite."""
+
+    def __init__(self, step: int, last_good: dict[str, float]) -> None:
+        self.step = step
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in last_good.items()) or "none"
+        super().__init__(
+            f"the loss is not a finite number at step {step} (last good values: {shown}); most likely the "
+            "learning rate is too high: lower optimizer.lr, or set schedule.warmup_steps or optimizer.clip_norm"
+        )
+
+
+@dataclass
+class Best:
+    """The best evaluation so far by the monitored metric, with its weights."""
+
+    value: float | None = None
+    epoch: int = 0
+    step: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class Pending:
+    """What the steps since the last logged point left behind, looked at only when it is logged.
+
+    Keeping it costs next to nothing; metrics at every step would slow a small model down by a
+    tenth, and reading them would make a GPU wait.
+    """
+
+    losses: list[Tensor] = field(default_factory=list)  # scalars, one a step
+    sizes: list[int] = field(default_factory=list)  # samples, one a step
+    outputs: list[Tensor] = field(default_factory=list)
+    targets: list[Tensor] = field(default_factory=list)
+
+
+class Engine:
+    """Trains one model; its state goes into a checkpoint and comes out of it, bit for bit."""
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        averaged: nn.Module | None,
+        task: Task,
+        data: Dataset,
+        batches: Batches,
+        descent: Descent,
+        total_steps: int,
+        device: Device,
+        settings: TrainerSettings,
+        saving: CheckpointSettings,
+        augmentation: Augmentation | None,
+        generator: torch.Generator,
+    ) -> None:
+        self.model, self.averaged, self.task, self.data = model, averaged, task, data
+        self.batches, self.descent, self.total_steps = batches, descent, total_steps
+        self.device, self.settings, self.saving = device, settings, saving
+        self.augmentation, self.generator = augmentation, generator
+        self.steps_per_epoch = len(batches)
+        self.minimize = (
+            lower_is_better(settings.monitor) if settings.mode == "auto" else settings.mode == "min"
+        )
+        self.step = 0
+        self.waited = 0  # evaluations in a row without improvement
+        self.best = Best()
+        self.pending = Pending()
+        self.latest: dict[str, float] = {}  # the newest value of every metric
+        self.seconds = 0.0  # trained so far, over all processes of this run
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the last step belongs to, counted from 1; 0 before the first step."""
+        return -(-self.step // self.steps_per_epoch)
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether patience has run out."""
+        patience = self.settings.early_stopping.patience
+        return patience is not None and self.waited >= patience
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.step >= self.total_steps or self.stopped_early
+
+    def fit(
+        self,
+        *,
+        save: Callable[[], None],
+        after_evaluation: Callable[[], None],
+        tracker: Tracker,
+        progress: Progress,
+        views: Views,
+        stop: StopRequest,
+    ) -> None:
+        """Train until finished, or until `stop` notes a signal.
+
+        `save` is called when a checkpoint is due, and at the end.
+
+        Raises:
+            Diverged: the loss is no longer a finite number.
+        """
+        self.model.train()
+        started = self._rate_started = time.perf_counter()
+        saved = None
+        before = self.seconds
+        while not self.finished and stop.signal is None:
+            epoch, position = divmod(self.step, self.steps_per_epoch)
+            for inputs, targets in self.batches.epoch(epoch, skip=position):
+                self.train_step(inputs, targets)
+                self.step += 1
+                progress.advance()
+                if self._evaluation_due():
+                    self._evaluate(tracker, progress, views)
+                    after_evaluation()
+                elif self._logging_due():
+                    self._log(tracker, values := self._training_values())
+                    progress.show(self.step, values)
+                if self.finished or stop.signal is not None:
+                    break
+                if self._saving_due(saved):
+                    self.seconds = before + time.perf_counter() - started
+                    self._check_pending()
+                    save()
+                    saved = time.perf_counter()
+        self.seconds = before + time.perf_counter() - started
+        self._check_pending()
+        save()
+
+    def train_step(self, inputs: Tensor, targets: Tensor) -> None:
+        """One update of the weights from one batch, taken in `accumulate` parts where that is above 1."""
+        self.descent.clear()
+        if self.augmentation is not None:
+            inputs = self.augmentation(inputs, self.generator)
+        if self.settings.accumulate == 1:
+            loss = self._forward_backward(inputs, targets)
+        else:
+            loss = self._accumulate(inputs, targets)
+        self.pending.losses.append(loss)
+        self.pending.sizes.append(len(targets))
+        self.descent.update(self.step)
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.model)  # type: ignore[operator]
+
+    def outputs(self, split: Split) -> Tensor:
+        """The model's outputs for every sample of a split, in order, in evaluation mode."""
+        model = self.model if self.averaged is None else self.averaged
+        model.eval()
+        with torch.inference_mode(), self.device.autocast():
+            parts = [model(part) for part in split.inputs.split(self.settings.eval_batch_size)]
+            outputs = torch.cat(parts).to(self.device.dtype)
+        model.train()
+        return outputs
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resume needs, but for the random states."""
+        return {
+            "step": self.step,
+            "steps_per_epoch": self.steps_per_epoch,
+            "model": self.model.state_dict(),
+            "averaged": None if self.averaged is None else self.averaged.state_dict(),
+            "descent": self.descent.state_dict(),
+            "waited": self.waited,
+            "best": dict(vars(self.best)),
+            "pending": dict(vars(self.pending)),
+            "latest": dict(self.latest),
+            "seconds": self.seconds,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state` was taken."""
+        self.step, self.waited, self.seconds = state["step"], state["waited"], state["seconds"]
+        self.model.load_state_dict(state["model"])
+        if self.averaged is not None and state["averaged"] is not None:
+            self.averaged.load_state_dict(state["averaged"])
+        self.descent.load_state_dict(state["descent"])
+        device = self.device.torch
+        moved = {name: [to_device(item, device) for item in items] for name, items in state["pending"].items()}
+        self.pending = Pending(**moved)
+        self.best, self.latest = Best(**state["best"]), dict(state["latest"])
+
+    def restore_best(self) -> None:
+        """Give the model to evaluate the weights of the best evaluation, where there was one."""
+        if self.best.weights:
+            model = self.model if self.averaged is None else self.averaged
+            model.load_state_dict(self.best.weights)
+
+    def _forward_backward(self, inputs: Tensor, targets: Tensor, weight: float | None = None) -> Tensor:
+        with self.device.autocast():
+            outputs = self.model(inputs)
+        if outputs.dtype != self.device.dtype:
+            outputs = outputs.to(self.device.dtype)
+        loss = self.task.loss(outputs, targets)
+        if weight is not None:
+            loss = loss * weight
+        self.descent.backward(loss)
+        self.pending.outputs.append(outputs.detach())
+        self.pending.targets.append(targets)
+        return loss.detach()
+
+    def _accumulate(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The same gradient as the whole batch at once, a share of the memory (batch norm sees the parts)."""
+        size = -(-len(targets) // self.settings.accumulate)
+        parts = zip(inputs.split(size), targets.split(size), strict=True)
+        # The last part may be short: weight by size, or the mean leans towards it.
+        mean = self.task.reduction == "mean"
+        losses = [self._forward_backward(x, y, len(y) / len(targets) if mean else None) for x, y in parts]
+        return torch.stack(losses).sum()
+
+    def _evaluation_due(self) -> bool:
+        if self.step >= self.total_steps:
+            return True
+        if self.settings.eval_every_steps is not None:
+            return self.step % self.settings.eval_every_steps == 0
+        return self.step % (self.settings.eval_every_epochs * self.steps_per_epoch) == 0
+
+    def _logging_due(self) -> bool:
+        """Every so many steps, and at the end of an epoch, unless that leaves a point next to no steps to speak for."""
+        every, position = self.settings.log_every_steps, self.step % self.steps_per_epoch
+        left = self.steps_per_epoch - position
+        return position == 0 or (position % every == 0 and 2 * left >= every)
+
+    def _evaluate(self, tracker: Tracker, progress: Progress, views: Views) -> None:
+        values = self._training_values() if self.pending.losses else {}
+        outputs = None
+        if len(self.data.val):
+            outputs = self.outputs(self.data.val)
+            metrics = self.task.metrics(outputs, self.data.val.targets)
+            if metrics["loss"] != metrics["loss"] or abs(metrics["loss"]) == float("inf"):
+                raise Diverged(self.step, self.latest)
+            values |= {f"val/{name}": value for name, value in metrics.items()}
+        self._log(tracker, values)
+        self._compare()
+        progress.report(self.step, values)
+        views.at_evaluation(self, tracker, outputs)
+        self._rate_started = time.perf_counter()
+
+    def _compare(self) -> None:
+        """Keep the weights where the monitored metric improved, or count one more wait."""
+        value = self.latest[self.settings.monitor]
+        margin = self.settings.early_stopping.min_delta
+        best = self.best.value
+        gain = 0.0 if best is None else (best - value if self.minimize else value - best)
+        improved = best is None or gain > margin
+        if improved:
+            model = self.model if self.averaged is None else self.averaged
+            weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+            self.best = Best(value, self.epoch, self.step, dict(self.latest), weights)
+        self.waited = 0 if improved else self.waited + 1
+        if plateau := plateau_of(self.descent.multiplier):
+            plateau.observe(improved=improved)
+
+    def _training_values(self) -> dict[str, float]:
+        """Means over the steps since the last logged point, which they end."""
+        self._check_pending()
+        pending, self.pending = self.pending, Pending()
+        samples = sum(pending.sizes)
+        losses = torch.stack(pending.losses).double()
+        loss = self.task.total(losses, losses.new_tensor(pending.sizes)).sum().item() / samples
+        metrics = self.task.metrics(torch.cat(pending.outputs), torch.cat(pending.targets))
+        now = time.perf_counter()
+        rate, self._rate_started = samples / (now - self._rate_started), now
+        return {
+            **{f"train/{name}": value for name, value in metrics.items()},
+            "train/loss": loss,
+            "lr": self.descent.learning_rate,
+            "gradient_norm": gradient_norm(self.descent.parameters).item(),
+            "samples_per_second": rate,
+        }
+
+    def _check_pending(self) -> None:
+        """Refuse to log or save what a step without a finite loss has touched."""
+        if not self.pending.losses:
+            return
+        finite = torch.isfinite(torch.stack(self.pending.losses))
+        if not finite.all():
+            first = int((~finite).nonzero()[0])
+            raise Diverged(self.step - len(finite) + first + 1, self.latest)
+
+    def _log(self, tracker: Tracker, values: dict[str, float]) -> None:
+        self.latest |= values
+        tracker.log(self.step, self.epoch, values)
+
+    def _saving_due(self, saved: float | None) -> bool:
+        every = self.saving.every_steps
+        if every is not None and self.step % every == 0:
+            return True
+        if saved is None:  # the first one early: a run that diverges soon should have something to go back to
+            return self.best.value is not None
+        return time.perf_counter() - saved >= self.saving.every_seconds
+
+
+def to_device(item: Any, device: torch.device) -> Any:
+    """Tensors moved to `device`, anything else as it is."""
+    return item.to(device) if isinstance(item, Tensor) else item

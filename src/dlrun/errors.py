@@ -1,0 +1,23 @@
+"""The errors that dlrun shows to its user as one line, and the search for what was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConfigError(ValueError):
+    """The user's mistake, found before any work was done: shown as one line, exit code 2."""
+
+
+class RunFailed(RuntimeError):
+    """A run that began and could not go on: shown as one line, recorded as failed, exit code 1."""
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """`; did you mean X?` for the closest of `options`, or all of them where none is close."""
+    names = sorted(str(option) for option in options)
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; choose from: {', '.join(names)}" if names else ""

@@ -1,0 +1,116 @@
+"""New inputs for a trained model, read from image, .npy, .npz and .csv files: raw values in the run's own shape."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from dlrun.data.base import Preprocessing, Spec
+from dlrun.errors import ConfigError
+
+_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
+
+
+def read_inputs(path: Path, spec: Spec, preprocessing: Preprocessing) -> np.ndarray:
+    """The inputs in one file, (N, *spec.input_shape), raw values as in the data set.
+
+    Raises:
+        ConfigError: missing, unreadable, of a kind not known, or of another shape.
+    """
+    suffix = path.suffix.lower()
+    if not path.is_file():
+        raise ConfigError(f"{path} is not a file")
+    if suffix in _IMAGES:
+        return _read_image(path, spec, preprocessing)
+    if suffix in (".npy", ".npz"):
+        return _shaped(path, _read_arrays(path), spec)
+    if suffix == ".csv":
+        return _shaped(path, _read_table(path, spec), spec)
+    raise ConfigError(f"{path}: files ending in {suffix or 'nothing'} are not known; give an image, .npy, .npz or .csv")
+
+
+def _read_image(path: Path, spec: Spec, preprocessing: Preprocessing) -> np.ndarray:
+    from PIL import Image, UnidentifiedImageError
+
+    if spec.kind != "image" or not preprocessing.pixel_max:
+        raise ConfigError(f"{path} is an image, but this run was trained on {spec.kind}; give a .npy, .npz or .csv of rows")
+    channels, height, width = spec.input_shape
+    try:
+        with Image.open(path) as image:
+            converted = image.convert("L" if channels == 1 else "RGB")
+            if converted.size != (width, height):
+                converted = converted.resize((width, height), Image.Resampling.LANCZOS)
+            pixels = np.asarray(converted, np.float32)
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise ConfigError(f"{path} cannot be opened as an image: {error}") from error
+    scaled = pixels.reshape(height, width, -1).transpose(2, 0, 1) * (preprocessing.pixel_max / 255)
+    return scaled[None]
+
+
+def _read_arrays(path: Path) -> np.ndarray:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        names = loaded.files
+        if len(names) != 1 and "inputs" not in names:
+            raise ConfigError(f"{path} holds the arrays {', '.join(names)}: name the one to use `inputs`")
+        array: np.ndarray = loaded["inputs" if "inputs" in names else names[0]]
+        return array
+    except ConfigError:
+        raise
+    except Exception as error:  # numpy raises half a dozen kinds for damaged files
+        raise ConfigError(f"{path} cannot be read as a NumPy array: {str(error).splitlines()[0]}") from error
+
+
+def _read_table(path: Path, spec: Spec) -> np.ndarray:
+    """Rows of numbers; a first row that holds none is a header, by which columns are found if it names them all."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [(number, row) for number, row in enumerate(csv.reader(file), 1) if any(cell.strip() for cell in row)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{path} cannot be read as CSV: {error}") from error
+    columns: list[int] | None = None
+    if rows and not any(_is_number(cell) for cell in rows[0][1]):
+        header = [cell.strip() for cell in rows.pop(0)[1]]
+        if spec.feature_names and set(spec.feature_names) <= set(header):
+            columns = [header.index(name) for name in spec.feature_names]
+    if not rows:
+        raise ConfigError(f"{path} holds no rows")
+    return np.array([_numbers(path, number, row, columns, spec) for number, row in rows], np.float32)
+
+
+def _numbers(path: Path, number: int, row: list[str], columns: list[int] | None, spec: Spec) -> list[float]:
+    cells = row if columns is None else [row[column] if column < len(row) else "" for column in columns]
+    if len(cells) != spec.num_features:
+        raise ConfigError(f"{path}, row {number}, has {len(cells)} columns, but this run takes {spec.num_features}")
+    for column, cell in enumerate(cells, 1):
+        if not _is_number(cell):
+            raise ConfigError(f"{path}, row {number}, column {column}: {cell or 'an empty cell'} is not a number")
+    return [float(cell) for cell in cells]
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return bool(np.isfinite(float(cell)))
+    except ValueError:
+        return False
+
+
+def _shaped(path: Path, array: np.ndarray, spec: Spec) -> np.ndarray:
+    """One input or a stack of them, flat or in shape, as (N, *input_shape)."""
+    if array.dtype.kind not in "fiub":
+        raise ConfigError(f"{path} holds {array.dtype}, but must hold numbers")
+    shape = spec.input_shape
+    # Images of one channel are commonly stored without the channel axis.
+    plain = shape[1:] if spec.kind == "image" and shape[0] == 1 else shape
+    for one in (shape, plain, (spec.num_features,)):
+        if array.shape in (one, (len(array) if array.ndim else 0, *one)):
+            values = array.reshape(-1, *shape).astype(np.float32)
+            if not np.isfinite(values).all():
+                raise ConfigError(f"{path} holds values that are not finite numbers")
+            return values
+    wanted = f"(N, {', '.join(map(str, shape))}) or (N, {spec.num_features})"
+    raise ConfigError(f"{path} has the shape {array.shape}, but this run takes {wanted}")

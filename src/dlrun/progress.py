@@ -1,0 +1,81 @@
+"""What a person sees while a run trains: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from datetime import timedelta
+
+log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Shows steps, losses, metric, rate and time left of one run.
+
+    Args:
+        start_step, total_steps: where this process begins, and the end.
+    """
+
+    def __init__(self, *, start_step: int, total_steps: int, steps_per_epoch: int) -> None:
+        self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
+        self.start_step, self.started = start_step, time.monotonic()
+        self.bar = _bar(start_step, total_steps) if sys.stderr.isatty() else None
+        self.values: dict[str, float] = {}
+
+    def advance(self) -> None:
+        """One more step."""
+        if self.bar is not None:
+            self.bar.update()
+
+    def show(self, step: int, values: dict[str, float]) -> None:
+        """New training values; only a live bar shows them."""
+        self.values |= values
+        if self.bar is not None:
+            self.bar.set_description_str(self._position(step), refresh=False)
+            self.bar.set_postfix_str(format_values(self.values), refresh=False)
+
+    def report(self, step: int, values: dict[str, float]) -> None:
+        """The values of an evaluation: a line in the log, and on the screen where there is no bar."""
+        self.show(step, values)
+        line = f"{self._position(step)}  {format_values(self.values)}  {self._left(step)}"
+        log.info(line)
+        if self.bar is None:
+            print(line, flush=True)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self.bar is not None:
+            self.bar.close()
+
+    def _position(self, step: int) -> str:
+        epoch = -(-step // self.steps_per_epoch)
+        epochs = -(-self.total_steps // self.steps_per_epoch)
+        return f"epoch {epoch:>{len(str(epochs))}}/{epochs}  step {step:>{len(str(self.total_steps))}}"
+
+    def _left(self, step: int) -> str:
+        done = max(1, step - self.start_step)
+        seconds = (time.monotonic() - self.started) / done * (self.total_steps - step)
+        return f"{timedelta(seconds=round(seconds))} left"
+
+
+def format_values(values: dict[str, float]) -> str:
+    """`train/loss 0.123  val/accuracy 0.987  12,345 samples/s`, without what only machines read."""
+    hidden = ("lr", "gradient_norm", "samples_per_second")
+    words = [f"{name} {value:.4g}" for name, value in values.items() if name not in hidden]
+    if "samples_per_second" in values:
+        words.append(f"{values['samples_per_second']:,.0f} samples/s")
+    return "  ".join(words)
+
+
+def _bar(start_step: int, total_steps: int):  # type: ignore[no-untyped-def]
+    from tqdm import tqdm
+
+    return tqdm(
+        total=total_steps,
+        initial=start_step,
+        unit="step",
+        dynamic_ncols=True,
+        file=sys.stderr,
+        bar_format="{desc} {percentage:3.0f}% |{bar:20}| {postfix} {remaining} left",
+    )

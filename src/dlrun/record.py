@@ -1,0 +1,106 @@
+"""What a run writes about itself besides metrics: config, overrides, environment, log and summary."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import platform
+import shlex
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import yaml
+
+from dlrun import __version__
+from dlrun.errors import ConfigError
+from dlrun.runs import RunDirectory
+
+_PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "tensorboard", "scikit-learn", "numpy")
+
+
+def now() -> str:
+    """The time, ISO 8601 with its zone."""
+    return datetime.now(UTC).astimezone().isoformat(timespec="seconds")
+
+
+def write_start(run: RunDirectory, config: Mapping[str, Any], overrides: list[str], device: Mapping[str, Any]) -> None:
+    """Config, overrides and environment of a new run.
+
+    Raises:
+        ConfigError: the directory already holds a run.
+    """
+    if run.config_file.exists():
+        raise ConfigError(
+            f"hydra.run.dir is {run.path}, which already holds a run: continue it with `dlrun resume {run.path}`, "
+            "or name another directory"
+        )
+    run.checkpoints.mkdir(parents=True, exist_ok=True)
+    write_config(run, config, overrides)
+    run.environment_file.write_text(json.dumps(environment() | dict(device), indent=2) + "\n")
+
+
+def write_config(run: RunDirectory, config: Mapping[str, Any], overrides: list[str]) -> None:
+    """The composed config and what the command line changed, as YAML."""
+    run.config_file.write_text(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+    run.overrides_file.write_text(yaml.safe_dump(overrides, allow_unicode=True))
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine, git commit and command line."""
+    return {
+        "dlrun": __version__,
+        "python": platform.python_version(),
+        **{name: _version(name) for name in _PACKAGES},
+        "platform": platform.platform(),
+        "command": shlex.join([*sys.argv[0].rsplit("/", 1)[-1].split(), *sys.argv[1:]]),
+        **_git(),
+    }
+
+
+@contextlib.contextmanager
+def logging_to(run: RunDirectory) -> Iterator[None]:
+    """Send dlrun's log and all warnings to train.log; warnings to the screen as well, one line each."""
+    logger = logging.getLogger("dlrun")
+    handler = logging.FileHandler(run.log)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level, propagate, show = logger.level, logger.propagate, warnings.showwarning
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(handler)
+
+    def show_warning(message: Warning | str, *where: Any, **more: Any) -> None:
+        logger.warning("%s", message)
+        print(f"dlrun: warning: {message}", file=sys.stderr)
+
+    warnings.showwarning = show_warning
+    try:
+        yield
+    finally:
+        warnings.showwarning = show
+        logger.setLevel(level)
+        logger.propagate = propagate
+        logger.removeHandler(handler)
+        handler.close()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git() -> dict[str, Any]:
+    """The working directory's commit, and whether files differ from it; nothing outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return {"git_commit": None, "git_dirty": None}
+    return {"git_commit": answer.removesuffix("-dirty"), "git_dirty": answer.endswith("-dirty")}

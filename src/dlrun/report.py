@@ -1,0 +1,95 @@
+"""The summary that a run leaves for programs, and the closing table that it prints for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from dlrun import __version__
+from dlrun.assemble import Experiment
+from dlrun.record import now
+from dlrun.runs import RunDirectory
+
+
+def summarise(
+    experiment: Experiment,
+    *,
+    status: str,
+    created: str,
+    choices: Mapping[str, str],
+    error: Mapping[str, Any] | None = None,
+    confusion: list[list[int]] | None = None,
+) -> dict[str, Any]:
+    """The contents of summary.json."""
+    engine, config = experiment.engine, experiment.config
+    best = engine.best
+    return {
+        "name": config.name,
+        "status": status,
+        "created": created,
+        "updated": now(),
+        "choices": dict(choices),
+        "seed": config.seed,
+        "parameters": sum(p.numel() for p in engine.model.parameters()),
+        "step": engine.step,
+        "epoch": engine.epoch,
+        "max_epochs": -(-engine.total_steps // engine.steps_per_epoch),
+        "stopped_early": engine.stopped_early,
+        "monitor": config.trainer.monitor,
+        "mode": "min" if engine.minimize else "max",
+        "best": {"epoch": best.epoch, "step": best.step, "metrics": metrics_only(best.metrics)},
+        "final": metrics_only(engine.latest),
+        "confusion": confusion,
+        "seconds": round(engine.seconds, 3),
+        "device": str(experiment.device.torch),
+        "precision": config.trainer.precision,
+        "error": error,
+        "version": __version__,
+    }
+
+
+def closing_table(experiment: Experiment, run: RunDirectory) -> str:
+    """Test metrics, best epoch, time, and where to look next."""
+    engine = experiment.engine
+    rows = [(name, f"{value:.4f}") for name, value in engine.latest.items() if name.startswith("test/")]
+    if engine.best.value is not None:
+        monitored = f"{engine.settings.monitor} {engine.best.value:.4g}"
+        rows.append(("best epoch", f"{engine.best.epoch} of {engine.epoch} ({monitored})"))
+    if engine.stopped_early:
+        rows.append(("stopped early", f"no improvement in {engine.waited} evaluations"))
+    rows += [
+        ("time", f"{_duration(engine.seconds)}, {engine.step:,} steps on {experiment.device.torch}"),
+        ("run", str(run.path)),
+        ("TensorBoard", f"dlrun tensorboard {run.path}"),
+    ]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def metrics_only(values: Mapping[str, float]) -> dict[str, float]:
+    """What was learned, without what describes the learning (lr, rate)."""
+    return {name: value for name, value in values.items() if "/" in name}
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
+
+
+def settings_row(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, Any]:
+    """The choices and every plain setting, flattened, as TensorBoard's HParams tab can show them."""
+    row: dict[str, Any] = {group: option for group, option in choices.items() if option is not None}
+    sections = ("model", "optimizer", "schedule", "dataset", "trainer", "loss")
+    for section in sections:
+        row |= _flatten(section, config[section])
+    row["seed"] = config["seed"]
+    return row
+
+
+def _flatten(key: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        items = [_flatten(f"{key}.{name}", item) for name, item in value.items() if name != "_target_"]
+        return {name: item for part in items for name, item in part.items()}
+    if isinstance(value, (bool, int, float, str)):
+        return {key: value}
+    return {} if value is None else {key: str(value)}

@@ -1,0 +1,133 @@
+"""A finished run read back: its config, its model and what it knows of its data.
+
+A run directory may come from somebody else, so reading it is reading input: only weights and plain
+values are loaded, and only code that the own configs offer, or the user allows, is called.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dlrun.config import COMPONENTS
+from dlrun.errors import ConfigError, did_you_mean
+from dlrun.runs import RunDirectory
+from dlrun.search_path import GROUPS, config_folders
+
+_TARGET = re.compile(r"^\s*_target_:\s*['\"]?([\w.]+)", re.MULTILINE)
+
+
+def read_config(run: RunDirectory, *, allowed: Sequence[str] = ()) -> dict[str, Any]:
+    """The config that a run was made from, every target of it offered by the search path or `allowed`.
+
+    Raises:
+        ConfigError: unreadable, or it names code that nobody here offers.
+    """
+    try:
+        plain = yaml.safe_load(run.config_file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{run.path} is not a run: it has no {run.config_file.name}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{run.config_file} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(plain, dict):
+        raise ConfigError(f"{run.config_file} is not the config of a run: it holds no mapping")
+    _refuse_foreign_targets(plain, {*_offered_targets(), *allowed})
+    return plain
+
+
+def override(plain: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
+    """`plain` with the values of `key=value` words, in Hydra's own grammar.
+
+    Raises:
+        ConfigError: no such key, a group's name, or more than a plain value.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
+
+    from dlrun.composing import explain, leaf_keys
+
+    config = OmegaConf.create(dict(plain))
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(words))
+    except Exception as error:
+        raise explain(error, list(words)) from error
+    for one in parsed:
+        key = one.key_or_group
+        if key in GROUPS:
+            raise ConfigError(f"{one.input_line}: a resume can change values, not choices; start a new run with dlrun train")
+        if one.is_add() or one.is_delete() or one.is_sweep_override():
+            raise ConfigError(f"{one.input_line}: a resume takes plain values only, as in optimizer.lr=1e-4")
+        known = list(leaf_keys(plain))
+        if key not in known and OmegaConf.select(config, key, default=_MISSING) is _MISSING:
+            raise ConfigError(f"{key} is not a setting of this run{did_you_mean(key, known)}")
+        OmegaConf.update(config, key, one.value())
+    return dict(OmegaConf.to_container(config))  # type: ignore[arg-type]
+
+
+_MISSING = object()
+
+
+def _offered_targets() -> set[str]:
+    """Every `_target_` in the YAML files of the search path."""
+    files = (file for folder in config_folders() for file in Path(folder).rglob("*.yaml"))
+    return {target for file in files for target in _TARGET.findall(file.read_text(encoding="utf-8", errors="replace"))}
+
+
+def _refuse_foreign_targets(plain: Mapping[str, Any], allowed: set[str]) -> None:
+    for group in COMPONENTS:
+        node = plain.get(group)
+        target = node.get("_target_") if isinstance(node, Mapping) else None
+        if target not in allowed:
+            raise ConfigError(
+                f"{group}._target_ is {target}, which no config on the search path offers: if you trust this run, "
+                f"call it from the folder whose configs/ has it, or add --allow {target}"
+            )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model with its weights, ready for new inputs."""
+
+    model: Any
+    spec: Any
+    preprocessing: Any
+    epoch: int
+    step: int
+
+
+def load_trained(run: RunDirectory, plain: Mapping[str, Any], *, which: str) -> Trained:
+    """The model of a run with its `best` or `last` weights, in evaluation mode on the CPU.
+
+    Raises:
+        ConfigError: there is no whole checkpoint, or it does not fit the config.
+    """
+    from dlrun import checkpoint
+    from dlrun.build import component
+    from dlrun.data.base import Preprocessing, Spec
+
+    path = run.checkpoints / f"{which}.pt"
+    if not path.exists():
+        raise ConfigError(f"{run.path} has no {which} checkpoint yet: train it first with `dlrun resume {run.path}`")
+    state = checkpoint.load(path)
+    fields = state["spec"] | {name: tuple(state["spec"][name]) for name in ("input_shape", "class_names", "feature_names")}
+    spec = Spec(**fields)
+    model = component("model", plain["model"], given=("spec",))(spec)
+    weights = state["model"]
+    if state.get("averaged") is not None:
+        weights = _without_averaging(state["averaged"])
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ConfigError(f"{path} does not fit the model in {run.config_file}: {' '.join(str(error).split())}") from error
+    epoch = state.get("epoch", -(-state["step"] // state.get("steps_per_epoch", 1)))
+    return Trained(model.eval(), spec, Preprocessing(**state["preprocessing"]), epoch, state["step"])
+
+
+def _without_averaging(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """The averaged model's own weights, out of torch's AveragedModel."""
+    return {name.removeprefix("module."): value for name, value in weights.items() if name != "n_averaged"}

@@ -1,0 +1,169 @@
+"""Check a plain value from YAML against a Python type annotation.
+
+The annotations are the schema: `int`, `float`, `bool`, `str`, `None`, `Literal`, unions, `list[T]`,
+`dict[str, T]`, settings dataclasses, and `Annotated[T, Gt(0)]` with the bounds of annotated_types.
+Imports nothing heavy: bad input must be answered before torch is loaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from dlrun.errors import ConfigError, did_you_mean
+
+Count = Annotated[int, Ge(1)]
+NonNegativeInt = Annotated[int, Ge(0)]
+Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Probability = Annotated[float, Ge(0), Lt(1)]
+Fraction = Annotated[float, Gt(0), Le(1)]
+
+_PLAIN_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    type(None): "null",
+}
+_BOUND_NAMES = {Gt: "above {0.gt}", Ge: "of at least {0.ge}", Lt: "below {0.lt}", Le: "of at most {0.le}"}
+
+
+class _Mismatch(Exception):
+    """The value does not fit the rule; the caller knows the key and says so."""
+
+
+def check(key: str, value: Any, rule: Any) -> Any:
+    """`value` as `rule` wants it: ints become floats and mappings dataclasses where those are asked for.
+
+    Raises:
+        ConfigError: naming `key`, the value and the rule.
+    """
+    try:
+        return _convert(key, value, rule)
+    except _Mismatch:
+        hint = ""
+        if isinstance(value, str) and (options := _literals(rule)):
+            hint = did_you_mean(value, options) if value not in options else ""
+            hint = hint if hint.startswith("; did") else ""
+        raise ConfigError(f"{key} is {_shown(value)}, but must be {describe(rule)}{hint}") from None
+
+
+def check_settings(key: str, values: Any, settings: type) -> Any:
+    """An instance of the dataclass `settings` from the mapping `values`, every key checked."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{key} is {_shown(values)}, but must be a group of settings, not one value")
+    rules = get_type_hints(settings, include_extras=True)
+    check_names(key, values, required=rules, allowed=rules)
+    return settings(**{name: check(f"{key}.{name}", values[name], rules[name]) for name in rules})
+
+
+def check_names(key: str, given: Any, *, required: Any, allowed: Any) -> None:
+    """Refuse names in `given` that are not `allowed`, and missing ones that are `required`."""
+    prefix = f"{key}." if key else ""
+    for name in given:
+        if name not in allowed:
+            raise ConfigError(f"{prefix}{name} is not a setting of {key or 'a run'}{did_you_mean(name, allowed)}")
+    for name in required:
+        if name not in given:
+            raise ConfigError(f"{prefix}{name} is missing: give it a value, as in {prefix}{name}=…")
+
+
+def describe(rule: Any) -> str:
+    """The rule in words, such as `a whole number of at least 1 or null`."""
+    origin = get_origin(rule)
+    if origin is Annotated:
+        base, *bounds = get_args(rule)
+        words = [_BOUND_NAMES[type(b)].format(b) for b in bounds if type(b) in _BOUND_NAMES]
+        return f"{describe(base)} {' and '.join(words)}".strip()
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, get_args(rule)))
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe(option) for option in get_args(rule))
+    if origin is list:
+        return f"a list ({describe(get_args(rule)[0])} each)"
+    if dataclasses.is_dataclass(rule):
+        return "a group of settings"
+    return _PLAIN_NAMES.get(rule, "a mapping" if origin is dict else str(rule))
+
+
+def _convert(key: str, value: Any, rule: Any) -> Any:
+    origin = get_origin(rule)
+    if origin is Annotated:
+        base, *bounds = get_args(rule)
+        converted = _convert(key, value, base)
+        if not all(_within(converted, bound) for bound in bounds):
+            raise _Mismatch
+        return converted
+    if origin is Literal:
+        return _require(value, any(value == o and type(value) is type(o) for o in get_args(rule)))
+    if origin in (Union, types.UnionType):
+        return _convert_union(key, value, get_args(rule))
+    if origin is list:
+        _require(value, isinstance(value, list))
+        return [check(f"{key}[{i}]", item, get_args(rule)[0]) for i, item in enumerate(value)]
+    if origin is dict:
+        _require(value, isinstance(value, Mapping))
+        return {k: check(f"{key}.{k}", v, get_args(rule)[1]) for k, v in value.items()}
+    if dataclasses.is_dataclass(rule) and isinstance(rule, type):
+        return check_settings(key, value, rule)
+    return _convert_plain(value, rule)
+
+
+def _convert_union(key: str, value: Any, options: tuple[Any, ...]) -> Any:
+    for option in options:
+        # A list or a mapping names its bad member itself, which says more than the whole union would.
+        if isinstance(value, list) and get_origin(option) is list:
+            return _convert(key, value, option)
+        if isinstance(value, Mapping) and dataclasses.is_dataclass(option):
+            return _convert(key, value, option)
+    for option in options:
+        try:
+            return _convert(key, value, option)
+        except _Mismatch:
+            continue
+    raise _Mismatch
+
+
+def _convert_plain(value: Any, rule: Any) -> Any:
+    if rule is float:
+        _require(value, isinstance(value, (int, float)) and not isinstance(value, bool))
+        return float(value)
+    if rule is int:
+        return _require(value, isinstance(value, int) and not isinstance(value, bool))
+    if rule in _PLAIN_NAMES:
+        return _require(value, isinstance(value, rule))
+    return value  # an annotation beyond plain data: the target itself must judge
+
+
+def _require(value: Any, condition: bool) -> Any:
+    if not condition:
+        raise _Mismatch
+    return value
+
+
+def _within(value: Any, bound: Any) -> bool:
+    match bound:
+        case Gt(gt=limit):
+            return bool(value > limit)
+        case Ge(ge=limit):
+            return bool(value >= limit)
+        case Lt(lt=limit):
+            return bool(value < limit)
+        case Le(le=limit):
+            return bool(value <= limit)
+    return True
+
+
+def _literals(rule: Any) -> list[str]:
+    if get_origin(rule) is Literal:
+        return [str(option) for option in get_args(rule)]
+    return [name for part in get_args(rule) for name in _literals(part)]
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,191 @@
+"""What is learned: the loss and the metrics of binary, multi-class and regression problems.
+
+Shapes: B batch, N samples, C classes, D regression targets.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dlrun.config import LossSettings
+from dlrun.data.base import Preprocessing, Spec
+from dlrun.errors import ConfigError
+
+_LOSSES = {
+    "binary": ("binary_cross_entropy",),
+    "multiclass": ("cross_entropy",),
+    "regression": ("mse", "mae", "huber"),
+}
+
+
+class Task(ABC):
+    """One kind of problem: a loss to descend and metrics to report."""
+
+    metric_names: tuple[str, ...]  # what `metrics` returns
+
+    def __init__(self, settings: LossSettings) -> None:
+        self.label_smoothing = settings.label_smoothing
+        self.reduction = settings.reduction
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The training loss of a batch: a scalar, the mean or the sum over its samples."""
+
+    @abstractmethod
+    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        """Loss (mean, without label smoothing) and the usual metrics over all N samples."""
+
+    def final_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        """`metrics`, and those worth their cost only once, at the end."""
+        return self.metrics(outputs, targets)
+
+    def total(self, losses: Tensor, sizes: Tensor) -> Tensor:
+        """Sums over samples from the training losses of several batches and their sizes."""
+        return losses * sizes if self.reduction == "mean" else losses
+
+
+class Multiclass(Task):
+    """Softmax over C scores, cross-entropy. Targets are class numbers (B,)."""
+
+    metric_names = ("loss", "accuracy")
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(
+            outputs, targets, label_smoothing=self.label_smoothing, reduction=self.reduction
+        )
+
+    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        return {
+            "loss": F.cross_entropy(outputs, targets).item(),
+            "accuracy": (outputs.argmax(1) == targets).double().mean().item(),
+        }
+
+    def final_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        confusion = confusion_matrix(outputs.argmax(1), targets, outputs.shape[1])
+        per_class = [precision_recall_f1(confusion, number) for number in range(len(confusion))]
+        macro = [sum(values) / len(per_class) for values in zip(*per_class, strict=True)]
+        names = ("precision", "recall", "f1")
+        return self.metrics(outputs, targets) | dict(zip(names, macro, strict=True))
+
+
+class Binary(Task):
+    """A sigmoid over one score (B, 1), binary cross-entropy. Targets are 0.0 or 1.0 (B,)."""
+
+    metric_names = ("loss", "accuracy")
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if self.label_smoothing:
+            targets = targets * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
+        return F.binary_cross_entropy_with_logits(outputs.squeeze(1), targets, reduction=self.reduction)
+
+    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        scores = outputs.squeeze(1)
+        return {
+            "loss": F.binary_cross_entropy_with_logits(scores, targets).item(),
+            "accuracy": ((scores > 0) == (targets > 0.5)).double().mean().item(),
+        }
+
+    def final_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        scores = outputs.squeeze(1)
+        confusion = confusion_matrix((scores > 0).long(), targets.long(), 2)
+        precision, recall, f1 = precision_recall_f1(confusion, 1)
+        extra = {"precision": precision, "recall": recall, "f1": f1, "roc_auc": roc_auc(scores, targets)}
+        return self.metrics(outputs, targets) | extra
+
+
+class Regression(Task):
+    """One output a target (B, D), trained on standardised targets, reported in their own units."""
+
+    metric_names = ("loss", "mse", "mae", "r2")
+
+    def __init__(self, settings: LossSettings, name: str, preprocessing: Preprocessing) -> None:
+        super().__init__(settings)
+        functions: dict[str, Callable[..., Tensor]] = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss}
+        self.function = functions[name]
+        self.mean, self.std = preprocessing.target_mean, preprocessing.target_std
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.function(outputs, targets, reduction=self.reduction)
+
+    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        error = (outputs - targets).double() * outputs.new_tensor(self.std, dtype=torch.float64)
+        deviation = (targets - targets.mean(0)).double() * outputs.new_tensor(self.std, dtype=torch.float64)
+        spread = (deviation**2).sum().item()
+        squared = (error**2).sum().item()
+        return {
+            "loss": self.function(outputs, targets).item(),
+            "mse": squared / error.numel(),
+            "mae": error.abs().mean().item(),
+            "r2": 1 - squared / spread if spread else float("nan"),
+        }
+
+
+def make_task(spec: Spec, settings: LossSettings, preprocessing: Preprocessing) -> Task:
+    """The task that `spec` asks for.
+
+    Raises:
+        ConfigError: a loss for another kind of problem.
+    """
+    fitting = _LOSSES[spec.task]
+    name = fitting[0] if settings.name == "auto" else settings.name
+    if name not in fitting:
+        problem = f"{spec.num_classes} classes" if spec.num_classes else "numbers to predict"
+        raise ConfigError(
+            f"loss.name is {name}, but the data set has {problem}: use {' or '.join(fitting)} or auto"
+        )
+    if spec.task == "regression":
+        if settings.label_smoothing:
+            raise ConfigError(
+                f"loss.label_smoothing is {settings.label_smoothing}, but regression has no labels; set it to 0"
+            )
+        return Regression(settings, name, preprocessing)
+    return Multiclass(settings) if spec.task == "multiclass" else Binary(settings)
+
+
+def probabilities(outputs: Tensor, spec: Spec) -> Tensor:
+    """Class probabilities (N, C) from raw scores, two columns for binary."""
+    if spec.task == "binary":
+        positive = torch.sigmoid(outputs)
+        return torch.cat([1 - positive, positive], 1)
+    return torch.softmax(outputs, 1)
+
+
+def confusion_matrix(predicted: Tensor, targets: Tensor, classes: int) -> list[list[int]]:
+    """Counts by true class (row) and predicted class (column), C x C."""
+    cells = torch.bincount(targets * classes + predicted, minlength=classes * classes)
+    return [[int(count) for count in row] for row in cells.reshape(classes, classes)]
+
+
+def class_confusion(outputs: Tensor, targets: Tensor, spec: Spec) -> list[list[int]] | None:
+    """The confusion matrix of a classifier's raw scores; None for regression."""
+    if not spec.num_classes:
+        return None
+    predicted = (outputs > 0).squeeze(1).long() if spec.task == "binary" else outputs.argmax(1)
+    return confusion_matrix(predicted, targets.long(), spec.num_classes)
+
+
+def precision_recall_f1(confusion: list[list[int]], number: int) -> tuple[float, float, float]:
+    """Of one class against the rest; 0 where a ratio has nothing to divide by."""
+    hits = confusion[number][number]
+    predicted = sum(row[number] for row in confusion)
+    actual = sum(confusion[number])
+    precision = hits / predicted if predicted else 0.0
+    recall = hits / actual if actual else 0.0
+    f1 = 2 * hits / (predicted + actual) if predicted + actual else 0.0
+    return precision, recall, f1
+
+
+def roc_auc(scores: Tensor, targets: Tensor) -> float:
+    """Chance that a positive scores above a negative, ties counting half; nan where a class is missing."""
+    positives = scores[targets > 0.5]
+    negatives = scores[targets <= 0.5].sort().values
+    if not len(positives) or not len(negatives):
+        return float("nan")
+    below = torch.searchsorted(negatives, positives, side="left")
+    not_above = torch.searchsorted(negatives, positives, side="right")
+    return ((below + not_above).double() / 2).mean().item() / len(negatives)

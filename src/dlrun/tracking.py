@@ -1,0 +1,144 @@
+"""Where numbers and pictures of a run go: metrics.jsonl for programs, TensorBoard for people."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class Tracker:
+    """Appends to metrics.jsonl and to one TensorBoard event file.
+
+    The event writer is made at its first use, so that a run's first step need not wait for its import.
+
+    Args:
+        start_step: where this process begins; TensorBoard forgets what an earlier one wrote beyond.
+    """
+
+    def __init__(self, metrics_file: Path, tensorboard_folder: Path, *, tensorboard: bool, start_step: int) -> None:
+        self._file = metrics_file.open("ab")
+        self._folder, self._enabled, self._start_step = tensorboard_folder, tensorboard, start_step
+        self._made: SummaryWriter | None = None
+
+    @property
+    def metrics_size(self) -> int:
+        """Bytes of metrics.jsonl so far, as a checkpoint keeps them to cut off what came later."""
+        return self._file.tell()
+
+    def log(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
+        """One point: a line in metrics.jsonl and a scalar each in TensorBoard. Not a number becomes null."""
+        numbers = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._file.write(json.dumps({"step": step, "epoch": epoch, **numbers}).encode() + b"\n")
+        self._file.flush()
+        if (writer := self._writer) is not None:
+            from tensorboard.compat.proto.summary_pb2 import Summary
+
+            # One event for all: each event costs a checksum in plain Python.
+            scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+            writer.file_writer.add_summary(Summary(value=scalars), step)
+
+    def text(self, tag: str, markdown: str) -> None:
+        """A page of text."""
+        if self._writer is not None:
+            self._writer.add_text(tag, markdown, 0)
+
+    def image(self, tag: str, picture_HWC: np.ndarray, step: int) -> None:
+        """An RGB picture, uint8."""
+        if self._writer is not None:
+            self._writer.add_image(tag, picture_HWC, step, dataformats="HWC")
+
+    def histograms(self, model: nn.Module, step: int) -> None:
+        """The distribution of every weight and, where there is one, of its gradient."""
+        if self._writer is None:
+            return
+        for name, parameter in model.named_parameters():
+            self._histogram(f"weights/{name}", parameter.detach(), step)
+            if parameter.grad is not None:
+                self._histogram(f"gradients/{name}", parameter.grad, step)
+
+    def graph(self, model: nn.Module, example: Tensor) -> None:
+        """The model as TensorBoard's graph. A model that cannot be traced is left out, with a warning."""
+        if self._writer is None:
+            return
+        from torch.utils.tensorboard import _pytorch_graph
+
+        with warnings.catch_warnings(), _without_onnx(_pytorch_graph):
+            warnings.simplefilter("ignore")  # tracing is deprecated in torch, and TensorBoard has nothing newer
+            try:
+                with open(os.devnull, "w") as void, contextlib.redirect_stdout(void):
+                    self._writer.add_graph(model, example)
+            except Exception as error:
+                message = str(error).splitlines()[0] if str(error) else type(error).__name__
+                failure = f"TensorBoard has no graph of this model: {message}"
+            else:
+                return
+        warnings.warn(failure, stacklevel=2)
+
+    def hparams(self, choices: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """The settings and final metrics as this run's row in the HParams tab, in the run's own event file."""
+        if self._writer is None:
+            return
+        from torch.utils.tensorboard.summary import hparams
+
+        for summary in hparams(dict(choices), dict(metrics)):
+            self._writer.file_writer.add_summary(summary)
+
+    def flush(self) -> None:
+        """Make TensorBoard see all that was logged."""
+        if self._made is not None:
+            self._made.flush()
+
+    def close(self) -> None:
+        """Write out what is left."""
+        self._file.close()
+        if self._made is not None:
+            self._made.close()
+
+    @property
+    def _writer(self) -> SummaryWriter | None:
+        if self._enabled and self._made is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            purge = self._start_step + 1 if self._start_step else None
+            self._made = SummaryWriter(str(self._folder), purge_step=purge, flush_secs=10)
+        return self._made
+
+    def _histogram(self, tag: str, values: Tensor, step: int) -> None:
+        numbers = values.float().cpu().numpy()
+        counts, edges = np.histogram(numbers, bins=64)
+        # Binned here: the writer's own 1,500 bins and their trimming cost ten times as much.
+        assert self._made is not None
+        self._made.add_histogram_raw(
+            tag,
+            min=float(numbers.min()),
+            max=float(numbers.max()),
+            num=numbers.size,
+            sum=float(numbers.sum()),
+            sum_squares=float((numbers.astype(np.float64) ** 2).sum()),
+            bucket_limits=edges[1:].tolist(),
+            bucket_counts=counts.tolist(),
+            global_step=step,
+        )
+
+
+@contextlib.contextmanager
+def _without_onnx(module: Any) -> Iterator[None]:
+    """Let TensorBoard trace a model already in evaluation mode without importing the ONNX exporter for it."""
+    before = module._set_model_to_eval
+    module._set_model_to_eval = lambda model: contextlib.nullcontext()
+    try:
+        yield
+    finally:
+        module._set_model_to_eval = before

@@ -1,0 +1,100 @@
+"""What TensorBoard shows of a run besides curves, and when: at the start, at evaluations, at the end."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlrun.config import TrackingSettings
+from dlrun.data.base import Dataset, Split
+from dlrun.pictures import boundary_picture, confusion_picture, image_grid
+from dlrun.tasks import class_confusion, probabilities
+from dlrun.tracking import Tracker
+
+if TYPE_CHECKING:
+    from dlrun.engine import Engine
+
+_SHOWN = 32  # images in a picture
+_GRID = 100  # points along each side of the plane
+_HISTOGRAM_SHARE = 0.02  # of a run's time, at most
+
+
+class Views:
+    """The views that suit a data set. Nothing here draws a random number."""
+
+    def __init__(self, data: Dataset, settings: TrackingSettings) -> None:
+        self.data, self.spec, self.settings = data, data.spec, settings
+        self._started = time.perf_counter()
+        self._histogram_seconds = 0.0
+
+    def at_start(self, tracker: Tracker) -> None:
+        """Sample images with their labels."""
+        if self.settings.images and self.spec.kind == "image":
+            part = self.data.train.first(_SHOWN)
+            captions = [self._label(target) for target in part.targets]
+            tracker.image("data/samples", image_grid(_array(part.inputs), captions), 0)
+
+    def at_evaluation(self, engine: Engine, tracker: Tracker, outputs: Tensor | None) -> None:
+        """The decision boundary of two-dimensional data; histograms, as long as they cost next to nothing."""
+        if self._plane:
+            tracker.image("decision_boundary", self._boundary(engine), engine.step)
+        elapsed = time.perf_counter() - self._started
+        if self.settings.histograms and self._histogram_seconds <= _HISTOGRAM_SHARE * elapsed:
+            self._histograms(engine, tracker)
+
+    def at_end(self, engine: Engine, tracker: Tracker, part: Split, outputs: Tensor) -> None:
+        """Last histograms, the graph, and of classifiers the confusion matrix and the worst mistakes on `part`."""
+        if self.settings.histograms:
+            self._histograms(engine, tracker)
+        if self.settings.graph:
+            model = engine.model.eval()
+            tracker.graph(model, part.inputs[:1])
+        if not self.settings.images or not self.spec.num_classes:
+            return
+        chances = probabilities(outputs.float(), self.spec)
+        predicted, targets = chances.argmax(1), part.targets.long()
+        if self.spec.num_classes <= 50:  # more would be no picture
+            confusion = class_confusion(outputs, part.targets, self.spec) or []
+            tracker.image("confusion_matrix", confusion_picture(confusion, self.spec.class_names), engine.step)
+        wrong = (predicted != targets).nonzero().squeeze(1)
+        if self.spec.kind == "image" and len(wrong):
+            confidence = chances[wrong, predicted[wrong]]
+            worst = wrong[confidence.argsort(descending=True)[:_SHOWN]]
+            captions = [
+                f"{self._label(targets[i])} → {self._label(predicted[i])} {chances[i, predicted[i]]:.0%}" for i in worst
+            ]
+            tracker.image("worst_mistakes", image_grid(_array(part.inputs[worst]), captions), engine.step)
+
+    @property
+    def _plane(self) -> bool:
+        return self.settings.images and self.spec.input_shape == (2,) and self.spec.num_classes > 0
+
+    def _histograms(self, engine: Engine, tracker: Tracker) -> None:
+        started = time.perf_counter()
+        tracker.histograms(engine.model, engine.step)
+        self._histogram_seconds += time.perf_counter() - started
+
+    def _boundary(self, engine: Engine) -> np.ndarray:
+        part = self.data.val if len(self.data.val) else self.data.train
+        points = part.inputs
+        low, high = points.amin(0) - 0.3, points.amax(0) + 0.3
+        across = torch.linspace(0, 1, _GRID, device=points.device, dtype=points.dtype)
+        xs, ys = low[0] + (high[0] - low[0]) * across, high[1] + (low[1] - high[1]) * across
+        grid = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), 2).reshape(-1, 2)
+        outputs = engine.outputs(Split(grid, grid[:, 0]))
+        field = probabilities(outputs.float(), self.spec).reshape(_GRID, _GRID, -1)
+        extent = (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
+        return boundary_picture(_array(field), _array(points), _array(part.targets), extent)
+
+    def _label(self, target: Tensor) -> str:
+        if not self.spec.num_classes:
+            return f"{float(target.flatten()[0]):.3g}"
+        return self.spec.class_names[int(target)]
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return np.asarray(tensor.detach().cpu().float().contiguous().numpy())

@@ -1,0 +1,1 @@
+"""dlrun's plugins for Hydra."""
