@@ -289,21 +289,28 @@ def test_each_dependency_has_one_pin_within_its_range(wish: Requirement, python:
     assert wish.specifier.contains(version.version)
 
 
-def test_the_wheel_carries_the_configs_and_the_plugins(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+def built_files(kind: str, folder: Path) -> set[str]:
+    """The names in the wheel that hatchling builds from the repository: kind standard or editable."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", f"wheel:{kind}", "-d", str(folder)]
     subprocess.run(build, cwd=REPOSITORY, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        return {name for name in archive.namelist() if ".dist-info/" not in name}
+
+
+def test_the_wheel_carries_the_configs_and_the_plugins(tmp_path: Path) -> None:
+    names = built_files("standard", tmp_path)
     configs = REPOSITORY / "configs"
     for config in configs.rglob("*.yaml"):
         assert f"dlrun/configs/{config.relative_to(configs)}" in names
     assert "dlrun/__init__.py" in names
     assert "hydra_plugins/dlrun_plugins/__init__.py" in names
     assert "hydra_plugins/__init__.py" not in names
-    assert {name.split("/")[0] for name in names if "dist-info" not in name} == {
-        "dlrun",
-        "hydra_plugins",
-    }
+    assert {name.split("/")[0] for name in names} == {"dlrun", "hydra_plugins"}
+
+
+def test_an_editable_install_copies_nothing(tmp_path: Path) -> None:
+    assert built_files("editable", tmp_path) == {"_dlrun.pth"}
 
 
 def test_the_scripts_can_be_executed() -> None:
