@@ -290,7 +290,7 @@ def test_each_dependency_has_one_pin_within_its_range(wish: Requirement, python:
 
 
 def built_files(kind: str, folder: Path) -> set[str]:
-    """The names in the wheel that hatchling builds from the repository: kind standard or editable."""
+    """The names in the repository's wheel; kind is standard or editable."""
     build = [sys.executable, "-m", "hatchling", "build", "-t", f"wheel:{kind}", "-d", str(folder)]
     subprocess.run(build, cwd=REPOSITORY, check=True, capture_output=True)
     (wheel,) = folder.glob("*.whl")
