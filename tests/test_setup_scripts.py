@@ -227,7 +227,7 @@ def test_only_an_old_python_gives_one_line_and_exit_code_2(checkout: Checkout) -
     write_program(old, f"#!/bin/sh\nexec REAL_PYTHON -c '{pretend}' \"$2\"\n")
     for name in ["python3.11", "python3.12", "python3.13"]:  # hides the real ones
         write_program(old.parent / name, "#!/bin/sh\necho shim: no such version >&2\nexit 127\n")
-    result = checkout.call(PATH=f"{old.parent}:/usr/bin:/bin")
+    result = checkout.call(PATH=f"{old.parent}:/usr/bin:/bin", python="/x")
     assert result.returncode == 2
     assert re.fullmatch(r"dlrun: needs Python 3\.11.*found python3 = 3\.10\.13;.*\n", result.stderr)
     assert not (checkout.root / ".venv").exists()
