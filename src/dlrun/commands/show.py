@@ -64,14 +64,14 @@ def _run(word: str, folders: list[Path]) -> Path | None:
     """
     if word == LAST or is_run(Path(word)):
         return find_run(word).path
-    if "=" in word or word[:1] in "+~" or _known_option(word, folders):
+    if "=" in word or word[:1] in "+~" or known_option(word, folders):
         return None
     if any(word in full_name(path) for path in run_paths(OUTPUTS)):
         return find_run(word).path
     return None
 
 
-def _known_option(word: str, folders: list[Path]) -> str | None:
+def known_option(word: str, folders: list[Path]) -> str | None:
     """`experiment=NAME` or `GROUP=OPTION` for a bare name, None where there is no such option."""
     group, _, option = word.rpartition("/")
     group = group or "experiment"
@@ -81,7 +81,7 @@ def _known_option(word: str, folders: list[Path]) -> str | None:
 def _override(word: str, folders: list[Path]) -> str:
     if "=" in word or word.startswith(("+", "~")):
         return word
-    if (choice := _known_option(word, folders)) is not None:
+    if (choice := known_option(word, folders)) is not None:
         return choice
     if Path(word).is_dir():
         raise ConfigError(f"{word} is a directory, but not a run: there is no config.yaml in it")

@@ -1,0 +1,202 @@
+"""`dlrun doctor`: what is installed, what hardware there is, what is used of it, what is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from importlib import import_module, metadata
+from pathlib import Path
+from types import ModuleType
+
+from dlrun import __version__
+from dlrun.commands import _hardware, _text
+from dlrun.commands._text import Column
+from dlrun.runs import OUTPUTS
+from dlrun.search_path import packaged_configs, user_configs
+
+# The distribution's name, and the module to import.
+_PACKAGES = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "hydra-core": "hydra",
+    "omegaconf": "omegaconf",
+    "tensorboard": "tensorboard",
+    "scikit-learn": "sklearn",
+    "numpy": "numpy",
+}
+_EPILOG = """\
+Exit code 0 if all is well, 1 if something is missing or broken.
+
+native  the hardware computes in this precision
+slow    it works, but is emulated or crippled: fp32 is faster
+no      it does not work
+"""
+_DEFAULT_DATA = "~/.cache/dlrun"
+# The data sets that are downloaded, and where in the data folder they lie.
+_DATA_SETS = {
+    "mnist": "MNIST/raw",
+    "fashion_mnist": "FashionMNIST/raw",
+    "cifar10": "cifar-10-batches-py",
+}
+
+Rows = Iterator[tuple[str, str]]
+
+
+def main(argv: list[str]) -> int:
+    """Print the findings; 1 if there are problems."""
+    _parser().parse_args(argv)
+    problems: list[str] = []
+    modules = {name: _import(module) for name, module in _PACKAGES.items()}
+    torch = modules["torch"]
+    _section("software", _software(modules, problems))
+    _section("machine", _machine(torch))
+    print(_devices(torch) + "\n")
+    _section("folders", _folders(problems))
+    print("\n  ".join(["problems", *problems]) if problems else "All well.")
+    return 1 if problems else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog="dlrun doctor",
+        description="What is installed, what hardware there is, what will be used, what is wrong.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _section(title: str, rows: Rows) -> None:
+    print(f"{title}\n{_text.pairs(rows)}\n", flush=True)
+
+
+def _import(module: str) -> ModuleType | Exception:
+    """The module, or what went wrong: importing is the only proof that a package works."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return import_module(module)
+    except Exception as error:
+        return error
+
+
+def _software(modules: dict[str, ModuleType | Exception], problems: list[str]) -> Rows:
+    yield "python", f"{platform.python_version()} ({sys.executable})"
+    yield "dlrun", f"{__version__} ({Path(__file__).parents[1]})"
+    for name, module in modules.items():
+        version = _version(name)
+        if isinstance(module, ModuleType):
+            yield name, version or str(getattr(module, "__version__", "version not known"))
+            continue
+        state = f"{version}, but broken" if version else "missing"
+        reason = str(module).splitlines()[0] if str(module) else type(module).__name__
+        yield name, f"{state}: {reason}"
+        problems.append(f"{name} is {state.removeprefix(f'{version}, but ')}: {_remedy(name)}")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _remedy(name: str) -> str:
+    if name in ("torch", "torchvision"):
+        return "the two come as a pair: pip install --force-reinstall torch torchvision"
+    return f"pip install --force-reinstall {name}"
+
+
+def _machine(torch: ModuleType | Exception) -> Rows:
+    yield "system", f"{platform.system()} {platform.release()}, {platform.machine()}"
+    yield "cpu", _hardware.cpu_model()
+    usable, cores = _hardware.usable_cores(), os.cpu_count() or 1
+    yield "cores", f"{cores}" if usable >= cores else f"{usable:g} usable of {cores}"
+    features = _hardware.relevant_features(_hardware.cpu_features())
+    yield "instructions", ", ".join(features) or "not known"
+    if isinstance(torch, ModuleType):
+        capability = torch.backends.cpu.get_cpu_capability()
+        threads = _text.plural(torch.get_num_threads(), "thread")
+        yield "torch uses", f"{threads}, {capability} (trainer.num_threads changes the threads)"
+
+
+def _devices(torch: ModuleType | Exception) -> str:
+    """What each device is, what it computes natively, and which one `auto` takes."""
+    rows = [("cpu", "", _hardware.cpu_precisions(_hardware.cpu_features()))]
+    missing = []
+    if isinstance(torch, Exception):
+        missing.append(("cuda, mps", "not known without torch"))
+    else:
+        for index, (text, capability) in enumerate(_hardware.cuda_devices(torch)):
+            rows.append((f"cuda:{index}", text, _hardware.cuda_precisions(capability)))
+        if not torch.cuda.is_available():
+            missing.append(("cuda", f"none: {_hardware.why_no_cuda(torch)}"))
+        if torch.backends.mps.is_available():
+            rows.append(("mps", "Apple GPU", _hardware.mps_precisions()))
+        else:
+            missing.append(("mps", "none: it needs a Mac with Apple's chip"))
+    # As wide as the head of the table above, so that all begin at the same place.
+    absent = _text.pairs((name.ljust(len("devices") - 2), text) for name, text in missing)
+    lines = [_precision_table(rows), absent, f"\n  {_auto(torch)}"]
+    return "\n".join(line for line in lines if line)
+
+
+def _precision_table(rows: list[tuple[str, str, dict[str, str]]]) -> str:
+    columns = [Column(("devices",), [f"  {name}" for name, _, _ in rows])]
+    for precision in _hardware.PRECISIONS:
+        columns.append(Column((precision,), [values[precision] for _, _, values in rows]))
+    if any(text for _, text, _ in rows):
+        columns.append(Column(("",), [text for _, text, _ in rows]))
+    return _text.table(columns)
+
+
+def _auto(torch: ModuleType | Exception) -> str:
+    if isinstance(torch, Exception):
+        return "trainer.accelerator=auto cannot choose without torch"
+    from dlrun.device import choose
+
+    name = choose("auto", "fp32").torch.type
+    reason = {
+        "cuda": "a CUDA device comes first",
+        "mps": "there is no CUDA device, and MPS comes before the CPU",
+        "cpu": "there is neither CUDA nor MPS",
+    }
+    return f"trainer.accelerator=auto takes {name}: {reason[name]}"
+
+
+def _folders(problems: list[str]) -> Rows:
+    own = user_configs()
+    yield "configs", "\n".join([*([f"{own} (your own)"] if own else []), str(packaged_configs())])
+    if not (packaged_configs() / "train.yaml").is_file():
+        problems.append(f"{packaged_configs()} has no train.yaml: reinstall dlrun")
+    yield "data", _data_folder()
+    yield "outputs", _outputs_folder(problems)
+
+
+def _data_folder() -> str:
+    given = os.environ.get("DLRUN_DATA")
+    folder = Path(given or _DEFAULT_DATA).expanduser()
+    origin = "from DLRUN_DATA" if given else "DLRUN_DATA is not set"
+    present = [name for name, place in _DATA_SETS.items() if (folder / place).is_dir()]
+    missing = [name for name in _DATA_SETS if name not in present]
+    lines = [f"{folder} ({origin})"]
+    lines += [f"there: {', '.join(present)}"] if present else []
+    lines += [f"downloaded when first used: {', '.join(missing)}"] if missing else []
+    return "\n".join(lines)
+
+
+def _outputs_folder(problems: list[str]) -> str:
+    folder = OUTPUTS.absolute()
+    existing = next(path for path in (folder, *folder.parents) if path.is_dir())
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        problems.append(f"{existing} cannot be written to ({error.strerror}): runs have no place")
+        return f"{folder}: not writable"
+    free = shutil.disk_usage(existing).free / 1e9
+    return f"{folder}: writable, {free:.3g} GB free"
