@@ -1,0 +1,189 @@
+"""Convolutional network of any depth: blocks of convolution and pooling, then dense layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from dlrun.data.base import Spec
+from dlrun.errors import ConfigError
+from dlrun.models.fit import require_image
+from dlrun.models.layers import (
+    ActivationName,
+    InitName,
+    activation_layer,
+    dropping,
+    gain_of,
+    initialized,
+)
+from dlrun.schema import Count, NonNegativeInt, Probability
+
+Padding = Literal["same", "valid"] | NonNegativeInt
+Pool = Literal["max", "average", "none"]
+
+
+class CNN(nn.Module):
+    """Blocks of convolution, batch norm, activation, pooling and dropout; then dense layers.
+
+    `kernel`, `stride`, `padding`, `pool`, `pool_size` and `dropout` are one value for all blocks,
+    or a list with one a block. Padding "same" gives ceil(size / stride); pooling windows do not
+    overlap. Batch norm and dropout are there only where asked for.
+
+    Shapes: B batch, C outputs; images (B, channels, H, W) to scores (B, C).
+
+    Raises:
+        ConfigError: no images, lists of unequal length, or an image that shrinks to nothing.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        filters: list[Count],
+        kernel: Count | list[Count],
+        stride: Count | list[Count],
+        padding: Padding | list[Padding],
+        pool: Pool | list[Pool],
+        pool_size: Count | list[Count],
+        batch_norm: bool,
+        dropout: Probability | list[Probability],
+        dense: list[Count],
+        dense_dropout: Probability,
+        activation: ActivationName,
+        negative_slope: float,
+        init: InitName,
+    ) -> None:
+        channels, height, width = require_image(spec, model="cnn")
+        blocks = plan_blocks(
+            filters,
+            kernel=kernel,
+            stride=stride,
+            padding=padding,
+            pool=pool,
+            pool_size=pool_size,
+            dropout=dropout,
+        )
+        height, width = image_sizes(blocks, (height, width))[-1]
+        gain = gain_of(activation, negative_slope=negative_slope)
+
+        super().__init__()
+        self.blocks = nn.Sequential()
+        for inputs, block in zip([channels, *filters], blocks, strict=False):
+            # Batch norm subtracts the mean, and with it any bias given just before.
+            pad, conv = block.convolution(inputs, bias=not batch_norm)
+            layers = [*pad, initialized(conv, init, gain=gain)]
+            layers += [nn.BatchNorm2d(block.filters)] if batch_norm else []
+            layers.append(activation_layer(activation, negative_slope=negative_slope))
+            layers += [*block.pooling(), *dropping(block.dropout)]
+            self.blocks.append(nn.Sequential(*layers))
+
+        last_maps = filters[-1] if filters else channels
+        widths = [last_maps * height * width, *dense]
+        self.head = nn.Sequential(nn.Flatten())
+        for inputs, outputs in pairwise(widths):
+            self.head.append(initialized(nn.Linear(inputs, outputs), init, gain=gain))
+            self.head.append(activation_layer(activation, negative_slope=negative_slope))
+            self.head.extend(dropping(dense_dropout))
+        self.head.append(initialized(nn.Linear(widths[-1], spec.num_outputs), init))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores (B, C) of `images` (B, channels, H, W)."""
+        scores: Tensor = self.head(self.blocks(images))
+        return scores
+
+
+@dataclass(frozen=True)
+class Block:
+    """The numbers of one block, and what they make of one side of an image."""
+
+    filters: int
+    kernel: int
+    stride: int
+    padding: Padding
+    pool: Pool
+    pool_size: int
+    dropout: float
+
+    @property
+    def margins(self) -> tuple[int, int]:
+        """Zeros before and after each row and column; an even kernel's odd one comes after."""
+        if self.padding == "same":
+            return (self.kernel - 1) // 2, self.kernel // 2
+        return (0, 0) if self.padding == "valid" else (self.padding, self.padding)
+
+    def convolved(self, size: int) -> int:
+        """floor((size + padding - kernel) / stride) + 1, or 0 where the kernel does not fit."""
+        return max(0, (size + sum(self.margins) - self.kernel) // self.stride + 1)
+
+    def pooled(self, size: int) -> int:
+        """Whole windows in `size`."""
+        return size if self.pool == "none" else size // self.pool_size
+
+    def convolution(self, channels: int, *, bias: bool) -> tuple[list[nn.Module], nn.Conv2d]:
+        """The convolution, and the layer it needs first where the two margins differ."""
+        before, after = self.margins
+        shape = (channels, self.filters, self.kernel, self.stride)
+        if before == after:
+            return [], nn.Conv2d(*shape, padding=before, bias=bias)
+        # Conv2d pads both sides alike; its own "same" does not, but refuses strides.
+        return [nn.ZeroPad2d((before, after, before, after))], nn.Conv2d(*shape, bias=bias)
+
+    def pooling(self) -> list[nn.Module]:
+        """The pooling layer, if any."""
+        if self.pool == "none":
+            return []
+        layer = nn.MaxPool2d if self.pool == "max" else nn.AvgPool2d
+        return [layer(self.pool_size)]
+
+
+def plan_blocks(filters: list[int], **knobs: Any) -> list[Block]:
+    """One Block for each of `filters`; each other knob is one value for all, or a list.
+
+    Raises:
+        ConfigError: a list that has not one value a block.
+    """
+    for name, value in knobs.items():
+        if isinstance(value, list) and len(value) != len(filters):
+            raise ConfigError(
+                f"model.{name} is {value}, {_counted(len(value), 'value')} for the "
+                f"{_counted(len(filters), 'block')} of model.filters={filters}; "
+                f"give one value for all blocks, or a list of {len(filters)}"
+            )
+    columns = {
+        name: value if isinstance(value, list) else [value] * len(filters)
+        for name, value in knobs.items()
+    }
+    return [
+        Block(count, **{name: column[i] for name, column in columns.items()})
+        for i, count in enumerate(filters)
+    ]
+
+
+def image_sizes(blocks: list[Block], size: tuple[int, int]) -> list[tuple[int, int]]:
+    """(height, width) before the first block and after each.
+
+    Raises:
+        ConfigError: nothing is left of the image; says where, the sizes until there and the remedy.
+    """
+    sizes = [size]
+    for number, block in enumerate(blocks, start=1):
+        height, width = (block.convolved(side) for side in sizes[-1])
+        left = block.pooled(height), block.pooled(width)
+        if not all(left):
+            step, remedy = f"pooling by {block.pool_size}", "pool=none or a smaller pool_size"
+            if not (height and width):
+                step, remedy = f"a kernel of {block.kernel}", "padding=same or a smaller kernel"
+            way = " -> ".join("x".join(map(str, passed)) for passed in sizes)
+            raise ConfigError(
+                f"model.filters is {[b.filters for b in blocks]}, but block {number} leaves "
+                f"nothing of the image ({way}, then {step}); choose fewer blocks, or {remedy} there"
+            )
+        sizes.append(left)
+    return sizes
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,22 @@
+"""Logistic and softmax regression, and linear regression where the targets are numbers."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from dlrun.data.base import Spec
+from dlrun.models.layers import InitName, flattening, initialized
+
+
+class LogisticRegression(nn.Sequential):
+    """One linear layer: scores = W x + b.
+
+    What is fitted is the loss's choice: its sigmoid makes this logistic regression (binary), its
+    softmax softmax regression (multiclass), the squared error linear regression.
+
+    Shapes: B batch, C outputs; input (B, *spec.input_shape), flattened, to scores (B, C).
+    """
+
+    def __init__(self, spec: Spec, *, bias: bool, init: InitName) -> None:
+        linear = nn.Linear(spec.num_features, spec.num_outputs, bias=bias)
+        super().__init__(*flattening(spec), initialized(linear, init))

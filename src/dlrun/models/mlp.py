@@ -1,0 +1,59 @@
+"""Multi-layer perceptron: linear layers with an activation between each two."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+from torch import nn
+
+from dlrun.data.base import Spec
+from dlrun.models.layers import (
+    ActivationName,
+    InitName,
+    activation_layer,
+    dropping,
+    flattening,
+    gain_of,
+    initialized,
+)
+from dlrun.schema import Count, Probability
+
+BatchNormPlace = Literal["none", "before", "after"]
+
+
+class MLP(nn.Sequential):
+    """Hidden layers of the widths in `hidden`, then a linear layer to the scores.
+
+    A hidden layer is linear, batch norm "before", activation, batch norm "after", dropout; each of
+    the last three only where asked for. Without hidden layers it is logistic regression.
+    Batch norm: Ioffe and Szegedy (2015), who put it before the activation.
+
+    Shapes: B batch, C outputs; input (B, *spec.input_shape), flattened, to scores (B, C).
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        hidden: list[Count],
+        activation: ActivationName,
+        negative_slope: float,
+        batch_norm: BatchNormPlace,
+        dropout: Probability,
+        input_dropout: Probability,
+        init: InitName,
+    ) -> None:
+        gain = gain_of(activation, negative_slope=negative_slope)
+        widths = [spec.num_features, *hidden]
+        layers = [*flattening(spec), *dropping(input_dropout)]
+        for width_in, width in pairwise(widths):
+            # Batch norm subtracts the mean, and with it any bias given just before.
+            linear = nn.Linear(width_in, width, bias=batch_norm != "before")
+            layers.append(initialized(linear, init, gain=gain))
+            layers += [nn.BatchNorm1d(width)] if batch_norm == "before" else []
+            layers.append(activation_layer(activation, negative_slope=negative_slope))
+            layers += [nn.BatchNorm1d(width)] if batch_norm == "after" else []
+            layers += dropping(dropout)
+        layers.append(initialized(nn.Linear(widths[-1], spec.num_outputs), init))
+        super().__init__(*layers)

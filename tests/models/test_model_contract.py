@@ -1,0 +1,109 @@
+"""What every YAML in configs/model promises; a new one is tested without touching this file."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torch.func import functional_call, grad, stack_module_state, vmap
+from torch.nn import functional as F
+
+from dlrun.errors import ConfigError
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "model"
+NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+KINDS = ("features", "image", "sequence")
+BATCH = 4
+
+
+@pytest.fixture
+def models(build, make_spec):
+    """(name, task) -> (spec, model) for each kind of data that the model reads."""
+
+    def make(name, task="multiclass"):
+        for kind in KINDS:
+            spec = make_spec(kind, task)
+            try:
+                yield spec, build(name, spec)
+            except ConfigError as error:
+                assert f"model={name} reads" in str(error)
+
+    return make
+
+
+def loss_of(scores, task):
+    if task == "multiclass":
+        return F.cross_entropy(scores, torch.arange(len(scores)) % scores.shape[1])
+    targets = (torch.arange(scores.numel()) % 2).float().reshape(scores.shape)
+    if task == "binary":
+        return F.binary_cross_entropy_with_logits(scores, targets)
+    return F.mse_loss(scores, targets)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_yaml_opens_with_its_description_and_hides_no_setting(name):
+    text = (CONFIGS / f"{name}.yaml").read_text()
+    assert re.match(r"# \S.*\n_target_: ", text)
+    values = yaml.safe_load(text).values()
+    assert not any(isinstance(value, dict) for value in values)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_have_one_row_a_sample_and_one_gradient_step_lowers_the_loss(name, task, models):
+    tried = 0
+    for spec, model in models(name, task):
+        x = torch.randn(BATCH, *spec.input_shape)
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+        scores = model(x)
+        assert scores.shape == (BATCH, spec.num_outputs)
+        before = loss_of(scores, task)
+        before.backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+        optimizer.step()
+        assert loss_of(model(x), task) < before
+        tried += 1
+    assert tried, f"{name} reads no kind of data"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_data_that_is_not_read_is_refused_with_a_choice_that_reads_it(name, kind, build, make_spec):
+    spec = make_spec(kind)
+    try:
+        build(name, spec)
+    except ConfigError as error:
+        choice = re.search(r"; choose model=(\w+) or a dataset of", str(error))
+        assert choice, error
+        build(choice[1], spec)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stacked_copies_give_the_scores_and_gradients_of_each_alone(name, models, build):
+    for spec, model in models(name):
+        twins = [model.eval(), build(name, spec).eval()]
+        state = stack_module_state(twins)
+        x = torch.randn(BATCH, *spec.input_shape)
+
+        def loss(parameters, buffers, x=x, model=model):
+            scores = functional_call(model, (parameters, buffers), (x,))
+            return loss_of(scores, "multiclass"), scores
+
+        gradients, scores = vmap(grad(loss, has_aux=True))(*state)
+        for i, twin in enumerate(twins):
+            torch.testing.assert_close(scores[i], twin(x), rtol=1e-4, atol=1e-5)
+            loss_of(twin(x), "multiclass").backward()
+            for path, parameter in twin.named_parameters():
+                torch.testing.assert_close(gradients[path][i], parameter.grad, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_seed_gives_the_same_weights(name, models):
+    states = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        _, model = next(models(name))
+        states.append(model.state_dict())
+    first, second = states
+    assert all(torch.equal(first[path], second[path]) for path in first)
