@@ -47,14 +47,16 @@ def assemble(config: RunConfig) -> Experiment:
     settings = config.trainer
     source, data_settings = split_component("dataset", config.dataset, DataSettings)
     build_model = component("model", config.model, given=("spec",))
-    build_optimizer, rules = split_component("optimizer", config.optimizer, GradientSettings, given=("groups",))
+    build_optimizer, rules = split_component(
+        "optimizer", config.optimizer, GradientSettings, given=("groups",)
+    )
     schedule, warm_up = split_component("schedule", config.schedule, WarmUp, given=schedules.GIVEN)
 
     place = device.choose(settings.accelerator, settings.precision)
     data = limit(prepare(source(), data_settings), settings)
     task = make_task(data.spec, config.loss, data.preprocessing)
     check_monitor(settings.monitor, task, data)
-    data = data.to(place.torch, place.dtype, channels_last=settings.channels_last)
+    data = data.to(place.torch_device, place.dtype, channels_last=settings.channels_last)
 
     configure_torch(settings)
     seed_everything(config.seed)
@@ -69,9 +71,12 @@ def assemble(config: RunConfig) -> Experiment:
     else:
         optim.without_dynamo(optimizer)
     multiplier = schedules.bind(
-        schedule, warmup_steps=warm_up.warmup_steps, steps_per_epoch=len(batches), total_steps=total_steps
+        schedule,
+        warmup_steps=warm_up.warmup_steps,
+        steps_per_epoch=len(batches),
+        total_steps=total_steps,
     )
-    scaler = torch.amp.GradScaler(place.torch.type, enabled=settings.precision == "fp16")
+    scaler = torch.amp.GradScaler(place.torch_device.type, enabled=settings.precision == "fp16")
     engine = Engine(
         model=model,
         averaged=average(model, settings.ema_decay),
@@ -84,7 +89,7 @@ def assemble(config: RunConfig) -> Experiment:
         settings=settings,
         saving=config.checkpoint,
         augmentation=make_augmentation(data_settings, data.spec),
-        generator=torch.Generator(place.torch).manual_seed(config.seed),
+        generator=torch.Generator(place.torch_device).manual_seed(config.seed),
     )
     return Experiment(config, place, data, task, engine)
 
@@ -92,9 +97,11 @@ def assemble(config: RunConfig) -> Experiment:
 def place_model(model: Any, place: device.Device, *, channels_last: bool) -> nn.Module:
     """`model` on the device, in the precision and memory layout of the run."""
     if not isinstance(model, nn.Module):
-        raise ConfigError(f"model._target_ made a {type(model).__name__}, but must make a torch.nn.Module")
-    model = model.to(place.torch, place.dtype)
-    return model.to(memory_format=torch.channels_last) if channels_last else model  # type: ignore[call-overload]
+        raise ConfigError(
+            f"model._target_ made a {type(model).__name__}, but must make a torch.nn.Module"
+        )
+    model = model.to(place.torch_device, place.dtype)
+    return model.to(memory_format=torch.channels_last) if channels_last else model
 
 
 def seed_everything(seed: int) -> None:
@@ -184,7 +191,9 @@ def check_monitor(monitor: str, task: Task, data: Dataset) -> None:
     parts = ("train", "val") if len(data.val) else ("train",)
     logged = [f"{part}/{name}" for part in parts for name in task.metric_names]
     if monitor not in logged:
-        raise ConfigError(f"trainer.monitor is {monitor}, which this run does not log{did_you_mean(monitor, logged)}")
+        raise ConfigError(
+            f"trainer.monitor is {monitor}, which this run does not log{did_you_mean(monitor, logged)}"
+        )
 
 
 def make_augmentation(settings: DataSettings, spec: Spec) -> Augmentation | None:
@@ -193,11 +202,14 @@ def make_augmentation(settings: DataSettings, spec: Spec) -> Augmentation | None
     if how is None or not any(vars(how).values()):
         return None
     if spec.kind != "image":
-        raise ConfigError(f"dataset.augment is for images, but the inputs are {spec.kind}; set it to null")
+        raise ConfigError(
+            f"dataset.augment is for images, but the inputs are {spec.kind}; set it to null"
+        )
     if how.cutout > min(spec.input_shape[1:]) or how.shift >= min(spec.input_shape[1:]):
         height, width = spec.input_shape[1:]
         raise ConfigError(
-            f"dataset.augment has shift {how.shift} and cutout {how.cutout}, too much for images of {height}x{width} pixels"
+            f"dataset.augment has shift {how.shift} and cutout {how.cutout}, too much for images of "
+            f"{height}x{width} pixels; lower them"
         )
     return partial(augment, how=how)
 
@@ -209,4 +221,3 @@ def average(model: nn.Module, decay: float | None) -> nn.Module | None:
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
-

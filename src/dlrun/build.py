@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
@@ -60,7 +61,9 @@ def component(
         ConfigError: no or an unknown target, an unknown, missing or ill-typed argument.
     """
     if not isinstance(node, Mapping) or "_target_" not in node:
-        raise ConfigError(f"{key} has no _target_: choose an option of the group {key}, see `dlrun list {key}`")
+        raise ConfigError(
+            f"{key} has no _target_: choose an option of the group {key}, see `dlrun list {key}`"
+        )
     target = _locate(key, node["_target_"])
     arguments = {name: value for name, value in node.items() if name != "_target_"}
     parameters, accepts_any = _configurable(target, given)
@@ -76,16 +79,16 @@ def component(
 
 
 def _locate(key: str, path: Any) -> Callable[..., Any]:
-    from hydra.utils import get_object
-
     try:
-        target = get_object(str(path))
-    except Exception as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise ConfigError(f"{key}._target_ is {path}, which cannot be imported: {reason}") from error
+        target = pkgutil.resolve_name(str(path))
+    except Exception as error:  # whatever the user's own module raises as it is imported
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(
+            f"{key}._target_ is {path}, which cannot be imported: {reason}"
+        ) from error
     if not callable(target):
         raise ConfigError(f"{key}._target_ is {path}, which is not a class or function")
-    return target  # type: ignore[no-any-return]
+    return target
 
 
 def _configurable(
@@ -100,7 +103,7 @@ def _configurable(
 
 
 def _type_hints(target: Callable[..., Any]) -> dict[str, Any]:
-    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
+    function = target.__init__ if inspect.isclass(target) else target
     try:
         return get_type_hints(function, include_extras=True)
     except Exception:  # annotations that cannot be evaluated are the author's business, not ours

@@ -26,7 +26,7 @@ dlrun - config-driven experiments in deep learning
 usage: dlrun COMMAND [ARGUMENTS ...]
 
 run
-  train         train a model: choose a dataset, a model, an optimizer, a schedule
+  train         train a model on a dataset, with an optimizer and a schedule
   resume        carry an interrupted or finished run on from its last checkpoint
   eval          measure a run's model on its dataset again
   predict       apply a run's model to new inputs
@@ -37,14 +37,14 @@ look back
   tensorboard   open TensorBoard on the runs
 
 find out
-  list          what there is to choose from, with every parameter and its default
+  list          what there is to choose from, every parameter with its default
   doctor        what is installed, what hardware there is, and what will be used
   completion    tab completion for bash, zsh and fish
 
 options
   -h, --help    show this help; `dlrun COMMAND --help` explains one command
   --version     show the version
-  --debug       show the full traceback of an error (HYDRA_FULL_ERROR=1 does the same)
+  --debug       show the full traceback of an error, as HYDRA_FULL_ERROR=1 does
 
 examples
   dlrun list model                          the models, and what can be set

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,10 +15,14 @@ from omegaconf.errors import OmegaConfBaseException
 from dlrun.errors import ConfigError, did_you_mean
 from dlrun.search_path import GROUPS, packaged_configs
 
+_AMBIGUOUS = re.compile(r"^Ambiguous value for argument '(.*)'$", re.MULTILINE)
+
 
 def register_resolvers() -> None:
     """`${short_id:}`: six hex digits, the same throughout one composition, so that no two runs share a directory."""
-    OmegaConf.register_new_resolver("short_id", lambda: secrets.token_hex(3), use_cache=True, replace=True)
+    OmegaConf.register_new_resolver(
+        "short_id", lambda: secrets.token_hex(3), use_cache=True, replace=True
+    )
 
 
 def explain(error: Exception, overrides: list[str]) -> Exception:
@@ -25,7 +30,15 @@ def explain(error: Exception, overrides: list[str]) -> Exception:
     if isinstance(error, MissingConfigException):
         return ConfigError(_missing_option(error))
     if isinstance(error, OverrideParseException):
-        return ConfigError(f"{error.override}: not an override; write key=value, and quote lists and spaces for the shell")
+        return ConfigError(
+            f"{error.override}: not an override; write key=value, and quote lists and spaces for the shell"
+        )
+    if (found := _AMBIGUOUS.search(str(error))) is not None:
+        word = found[1]
+        key, _, values = word.partition("=")
+        return ConfigError(
+            f"{word}: several values make a sweep: add -m to train each; for one list, write '{key}=[{values}]'"
+        )
     if isinstance(error, HydraException | OmegaConfBaseException):
         return ConfigError(_refused_key(error, overrides) or _one_line(error))
     return error
@@ -58,23 +71,24 @@ def _missing_option(error: MissingConfigException) -> str:
 
 
 def _refused_key(error: Exception, overrides: list[str]) -> str | None:
-    """For an override of a key that does not exist: the nearest that does."""
+    """For an override of a key that does not exist: the nearest of its neighbours that do."""
     cause = error.__cause__
-    key = getattr(cause, "full_key", None)
+    key = str(getattr(cause, "full_key", "") or "")
     if not key or "not in struct" not in str(cause):
         return None
-    known = _known_keys(overrides)
-    return f"{key} is not a setting of this run{did_you_mean(str(key), known) if known else ''}"
+    parent, _, name = key.rpartition(".")
+    return f"{key} is not a setting of {parent or 'a run'}{did_you_mean(name, _neighbours(parent, overrides))}"
 
 
-def _known_keys(overrides: list[str]) -> list[str]:
-    """The keys of the run that the group choices among `overrides` make."""
+def _neighbours(parent: str, overrides: list[str]) -> list[str]:
+    """The keys under `parent` that the group choices among `overrides` make."""
     choices = [word for word in overrides if word.partition("=")[0] in GROUPS]
     try:
-        plain = OmegaConf.to_container(compose(choices), resolve=False)
+        composed = compose(choices)
     except Exception:  # the choices are at fault as well: the refusal stands without a suggestion
         return []
-    return [*leaf_keys(plain), *GROUPS]
+    node = OmegaConf.select(composed, parent) if parent else composed
+    return [str(name) for name in node] if isinstance(node, Mapping) else []
 
 
 def _one_line(error: Exception) -> str:

@@ -42,7 +42,9 @@ class DataSettings:
     """What every data set shares: how it is split, normalised and augmented."""
 
     val_fraction: Probability  # of the training part
-    test_fraction: Fraction | None  # of all rows; null where the data set has a test part of its own
+    test_fraction: (
+        Fraction | None
+    )  # of all rows; null where the data set has a test part of its own
     split_seed: Seed
     normalize: Literal["standard", "none"]
     augment: Augment | None
@@ -160,7 +162,9 @@ def parse(plain: Mapping[str, Any]) -> RunConfig:
 
 def _component_node(group: str, node: Any) -> dict[str, Any]:
     if not isinstance(node, Mapping):
-        raise ConfigError(f"{group} is {node}, but must be an option of the group {group}, see `dlrun list {group}`")
+        raise ConfigError(
+            f"{group} is {node}, but must be an option of the group {group}, see `dlrun list {group}`"
+        )
     return dict(node)
 
 
@@ -168,11 +172,15 @@ def _check_together(config: RunConfig) -> None:
     """The rules that span several keys."""
     trainer = config.trainer
     if trainer.max_epochs is None and trainer.max_steps is None:
-        raise ConfigError("trainer.max_epochs and trainer.max_steps are both null: set one, or nothing ends the run")
+        raise ConfigError(
+            "trainer.max_epochs and trainer.max_steps are both null: set one, or nothing ends the run"
+        )
     if config.dataset.get("val_fraction") == 0 and trainer.monitor.startswith("val/"):
         raise ConfigError(
             f"trainer.monitor is {trainer.monitor}, but dataset.val_fraction is 0: there is no validation part; "
             "set trainer.monitor=train/loss or a val_fraction above 0"
         )
     if trainer.mode == "auto" and "/" not in trainer.monitor:
-        raise ConfigError(f"trainer.monitor is {trainer.monitor}, but must name a logged metric, as in val/loss")
+        raise ConfigError(
+            f"trainer.monitor is {trainer.monitor}, but must name a logged metric, as in val/loss"
+        )

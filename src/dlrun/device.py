@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class Device:
     """A torch device and the precision to use on it."""
 
-    torch: torch.device
+    torch_device: torch.device
     precision: str
 
     @property
@@ -29,7 +30,7 @@ class Device:
         """The context a forward pass runs in: mixed precision, or nothing."""
         if self.precision not in _AUTOCAST:
             return contextlib.nullcontext()
-        return torch.autocast(self.torch.type, _AUTOCAST[self.precision])
+        return torch.autocast(self.torch_device.type, _AUTOCAST[self.precision])
 
 
 def choose(accelerator: str, precision: str) -> Device:
@@ -38,7 +39,7 @@ def choose(accelerator: str, precision: str) -> Device:
     Raises:
         ConfigError: it is not there, or cannot compute in `precision`.
     """
-    available = {
+    available: dict[str, Callable[[], bool]] = {
         "cuda": torch.cuda.is_available,
         "mps": torch.backends.mps.is_available,
         "cpu": lambda: True,
@@ -51,7 +52,9 @@ def choose(accelerator: str, precision: str) -> Device:
             f"trainer.accelerator is {accelerator}, but there is none here (see `dlrun doctor`); use auto or cpu"
         )
     if name == "mps" and precision == "fp64":
-        raise ConfigError("trainer.precision is fp64, which MPS cannot compute; use fp32 or trainer.accelerator=cpu")
+        raise ConfigError(
+            "trainer.precision is fp64, which MPS cannot compute; use fp32 or trainer.accelerator=cpu"
+        )
     return Device(torch.device(name), precision)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dlrun import checkpoint
 from dlrun.config import CheckpointSettings, TrainerSettings
 from dlrun.data.base import Dataset, Split
 from dlrun.data.loader import Batches
@@ -206,8 +205,11 @@ class Engine:
         if self.averaged is not None and state["averaged"] is not None:
             self.averaged.load_state_dict(state["averaged"])
         self.descent.load_state_dict(state["descent"])
-        device = self.device.torch
-        moved = {name: [to_device(item, device) for item in items] for name, items in state["pending"].items()}
+        device = self.device.torch_device
+        moved = {
+            name: [to_device(item, device) for item in items]
+            for name, items in state["pending"].items()
+        }
         self.pending = Pending(**moved)
         self.best, self.latest = Best(**state["best"]), dict(state["latest"])
 
@@ -217,7 +219,9 @@ class Engine:
             model = self.model if self.averaged is None else self.averaged
             model.load_state_dict(self.best.weights)
 
-    def _forward_backward(self, inputs: Tensor, targets: Tensor, weight: float | None = None) -> Tensor:
+    def _forward_backward(
+        self, inputs: Tensor, targets: Tensor, weight: float | None = None
+    ) -> Tensor:
         with self.device.autocast():
             outputs = self.model(inputs)
         if outputs.dtype != self.device.dtype:
@@ -236,7 +240,9 @@ class Engine:
         parts = zip(inputs.split(size), targets.split(size), strict=True)
         # The last part may be short: weight by size, or the mean leans towards it.
         mean = self.task.reduction == "mean"
-        losses = [self._forward_backward(x, y, len(y) / len(targets) if mean else None) for x, y in parts]
+        losses = [
+            self._forward_backward(x, y, len(y) / len(targets) if mean else None) for x, y in parts
+        ]
         return torch.stack(losses).sum()
 
     def _evaluation_due(self) -> bool:
@@ -317,7 +323,9 @@ class Engine:
         every = self.saving.every_steps
         if every is not None and self.step % every == 0:
             return True
-        if saved is None:  # the first one early: a run that diverges soon should have something to go back to
+        if (
+            saved is None
+        ):  # the first one early: a run that diverges soon should have something to go back to
             return self.best.value is not None
         return time.perf_counter() - saved >= self.saving.every_seconds
 

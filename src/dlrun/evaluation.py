@@ -30,7 +30,10 @@ def evaluate(
     part = data.split(split)
     task = make_task(data.spec, settings.loss, data.preprocessing)
     outputs = forward(trained, part.inputs)
-    metrics = {f"{split}/{name}": value for name, value in task.final_metrics(outputs, part.targets).items()}
+    metrics = {
+        f"{split}/{name}": value
+        for name, value in task.final_metrics(outputs, part.targets).items()
+    }
     return metrics, class_confusion(outputs, part.targets, data.spec), data.spec.class_names
 
 
@@ -50,5 +53,8 @@ def predict(trained: Trained, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray |
     if trained.spec.num_classes:
         chances = probabilities(outputs, trained.spec)
         return chances.argmax(1).numpy(), chances.numpy()
-    std, mean = (outputs.new_tensor(values) for values in (trained.preprocessing.target_std, trained.preprocessing.target_mean))
+    std, mean = (
+        outputs.new_tensor(values)
+        for values in (trained.preprocessing.target_std, trained.preprocessing.target_mean)
+    )
     return (outputs * std + mean).numpy(), None

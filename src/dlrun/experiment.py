@@ -39,7 +39,9 @@ class Identity:
     created: str
 
 
-def train(plain: Mapping[str, Any], run: RunDirectory, *, overrides: list[str], choices: Mapping[str, str]) -> int:
+def train(
+    plain: Mapping[str, Any], run: RunDirectory, *, overrides: list[str], choices: Mapping[str, str]
+) -> int:
     """Train a new run in the directory `run`; the exit code: 0, or 130 and 143 after SIGINT and SIGTERM.
 
     Raises:
@@ -69,7 +71,9 @@ def resume(plain: Mapping[str, Any], run: RunDirectory, *, overrides: list[str])
         truncate_metrics(run, state["metrics_size"] if state else 0)
         record.write_config(run, plain, overrides)
         identity = Identity(plain, summary.get("choices", {}), summary.get("created", record.now()))
-        print(f"resuming {run.path} at step {experiment.engine.step:,} of {experiment.engine.total_steps:,}")
+        print(
+            f"resuming {run.path} at step {experiment.engine.step:,} of {experiment.engine.total_steps:,}"
+        )
         return _carry_on(experiment, run, identity)
 
 
@@ -77,7 +81,9 @@ def _carry_on(experiment: Experiment, run: RunDirectory, identity: Identity) -> 
     """Train from wherever the engine stands, and write down how it ended."""
     engine, tracking = experiment.engine, experiment.config.tracking
     summary = _SummaryWriter(experiment, run, identity)
-    tracker = Tracker(run.metrics_file, run.tensorboard, tensorboard=tracking.tensorboard, start_step=engine.step)
+    tracker = Tracker(
+        run.metrics_file, run.tensorboard, tensorboard=tracking.tensorboard, start_step=engine.step
+    )
     saver = _Saver(experiment, run, tracker)
     with record.logging_to(run), StopRequest() as stop:
         summary.write("running")
@@ -105,16 +111,27 @@ def _carry_on(experiment: Experiment, run: RunDirectory, identity: Identity) -> 
 
 
 def _fit(
-    experiment: Experiment, saver: _Saver, summary: _SummaryWriter, tracker: Tracker, stop: StopRequest
+    experiment: Experiment,
+    saver: _Saver,
+    summary: _SummaryWriter,
+    tracker: Tracker,
+    stop: StopRequest,
 ) -> None:
     engine = experiment.engine
     views = Views(experiment.data, experiment.config.tracking)
     if engine.step == 0:
         views.at_start(tracker)
     progress = Progress(
-        start_step=engine.step, total_steps=engine.total_steps, steps_per_epoch=engine.steps_per_epoch
+        start_step=engine.step,
+        total_steps=engine.total_steps,
+        steps_per_epoch=engine.steps_per_epoch,
     )
-    log.info("training on %s, %s steps of %s", experiment.device.torch, engine.total_steps, experiment.config.name)
+    log.info(
+        "training on %s, %s steps of %s",
+        experiment.device.torch_device,
+        engine.total_steps,
+        experiment.config.name,
+    )
     try:
         engine.fit(
             save=saver.save, tracker=tracker, progress=progress, views=views, stop=stop,
@@ -124,7 +141,9 @@ def _fit(
         progress.close()
 
 
-def _conclude(experiment: Experiment, tracker: Tracker, identity: Identity) -> list[list[int]] | None:
+def _conclude(
+    experiment: Experiment, tracker: Tracker, identity: Identity
+) -> list[list[int]] | None:
     """Test the chosen weights and show what they do; the confusion matrix of a classifier."""
     engine, data, task = experiment.engine, experiment.data, experiment.task
     if engine.settings.early_stopping.restore_best:
@@ -151,8 +170,8 @@ def _restore(experiment: Experiment, state: Mapping[str, Any]) -> None:
     engine = experiment.engine
     if state["steps_per_epoch"] != engine.steps_per_epoch:
         raise ConfigError(
-            f"this run has {state['steps_per_epoch']} steps an epoch, but its config now makes {engine.steps_per_epoch}: "
-            "a resume cannot change the data or trainer.batch_size; start a new run with dlrun train"
+            f"this run has {state['steps_per_epoch']} steps an epoch, but its config now makes "
+            f"{engine.steps_per_epoch}: a resume cannot change the data or trainer.batch_size; start a new run with dlrun train"
         )
     try:
         engine.load_state_dict(dict(state))
@@ -172,7 +191,11 @@ def _nothing_left(experiment: Experiment, run: RunDirectory) -> str:
             f"{run.path} is complete: it stopped early after {engine.waited} evaluations without improvement; "
             f"to train on, raise the patience, as in `dlrun resume {run.path} trainer.early_stopping.patience=…`"
         )
-    limit, value = ("max_epochs", settings.max_epochs) if settings.max_epochs else ("max_steps", settings.max_steps)
+    limit, value = (
+        ("max_epochs", settings.max_epochs)
+        if settings.max_epochs
+        else ("max_steps", settings.max_steps)
+    )
     return (
         f"{run.path} is complete: trainer.{limit} is {value}; to train on, raise it, as in "
         f"`dlrun resume {run.path} trainer.{limit}={2 * (value or 1)}`"
@@ -199,7 +222,7 @@ def _explain(error: Exception, experiment: Experiment) -> RunFailed | None:
         size = experiment.config.trainer.batch_size
         shown = len(experiment.data.train) if size == "full" else size
         return RunFailed(
-            f"out of memory on {experiment.device.torch} with trainer.batch_size={size}: try "
+            f"out of memory on {experiment.device.torch_device} with trainer.batch_size={size}: try "
             f"trainer.batch_size={max(1, shown // 2)}, trainer.accumulate=2 (same gradient, half the memory), "
             "trainer.precision=bf16 or a smaller model"
         )
@@ -208,11 +231,15 @@ def _explain(error: Exception, experiment: Experiment) -> RunFailed | None:
 
 def _error_facts(error: Exception, step: int) -> dict[str, Any]:
     kind = type(error).__name__
-    return {"kind": kind, "message": str(error), "step": error.step if isinstance(error, Diverged) else step}
+    return {
+        "kind": kind,
+        "message": str(error),
+        "step": error.step if isinstance(error, Diverged) else step,
+    }
 
 
 def _device_facts(experiment: Experiment) -> dict[str, Any]:
-    place = experiment.device.torch
+    place = experiment.device.torch_device
     name = torch.cuda.get_device_name(place) if place.type == "cuda" else place.type
     return {"device": str(place), "device_name": name, "threads": torch.get_num_threads()}
 
@@ -227,7 +254,11 @@ class _Saver:
     def save(self) -> None:
         engine = self.experiment.engine
         random_states = checkpoint.random_states(engine.generator)
-        extra = {"random": random_states, "metrics_size": self.tracker.metrics_size, **self.experiment.about}
+        extra = {
+            "random": random_states,
+            "metrics_size": self.tracker.metrics_size,
+            **self.experiment.about,
+        }
         checkpoint.save(self.folder, engine.state_dict() | extra)
         self.save_best()
 
@@ -249,7 +280,11 @@ class _SummaryWriter:
 
     def write(self, status: str, **more: Any) -> None:
         summary = summarise(
-            self.experiment, status=status, created=self.identity.created, choices=self.identity.choices, **more
+            self.experiment,
+            status=status,
+            created=self.identity.created,
+            choices=self.identity.choices,
+            **more,
         )
         self.run.write_summary(summary)
         self.written = time.monotonic()

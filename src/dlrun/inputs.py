@@ -28,14 +28,18 @@ def read_inputs(path: Path, spec: Spec, preprocessing: Preprocessing) -> np.ndar
         return _shaped(path, _read_arrays(path), spec)
     if suffix == ".csv":
         return _shaped(path, _read_table(path, spec), spec)
-    raise ConfigError(f"{path}: files ending in {suffix or 'nothing'} are not known; give an image, .npy, .npz or .csv")
+    raise ConfigError(
+        f"{path}: files ending in {suffix or 'nothing'} are not known; give an image, .npy, .npz or .csv"
+    )
 
 
 def _read_image(path: Path, spec: Spec, preprocessing: Preprocessing) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
     if spec.kind != "image" or not preprocessing.pixel_max:
-        raise ConfigError(f"{path} is an image, but this run was trained on {spec.kind}; give a .npy, .npz or .csv of rows")
+        raise ConfigError(
+            f"{path} is an image, but this run was trained on {spec.kind}; give a .npy, .npz or .csv of rows"
+        )
     channels, height, width = spec.input_shape
     try:
         with Image.open(path) as image:
@@ -56,20 +60,28 @@ def _read_arrays(path: Path) -> np.ndarray:
             return loaded
         names = loaded.files
         if len(names) != 1 and "inputs" not in names:
-            raise ConfigError(f"{path} holds the arrays {', '.join(names)}: name the one to use `inputs`")
+            raise ConfigError(
+                f"{path} holds the arrays {', '.join(names)}: name the one to use `inputs`"
+            )
         array: np.ndarray = loaded["inputs" if "inputs" in names else names[0]]
         return array
     except ConfigError:
         raise
     except Exception as error:  # numpy raises half a dozen kinds for damaged files
-        raise ConfigError(f"{path} cannot be read as a NumPy array: {str(error).splitlines()[0]}") from error
+        raise ConfigError(
+            f"{path} cannot be read as a NumPy array: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _read_table(path: Path, spec: Spec) -> np.ndarray:
     """Rows of numbers; a first row that holds none is a header, by which columns are found if it names them all."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [(number, row) for number, row in enumerate(csv.reader(file), 1) if any(cell.strip() for cell in row)]
+            rows = [
+                (number, row)
+                for number, row in enumerate(csv.reader(file), 1)
+                if any(cell.strip() for cell in row)
+            ]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path} cannot be read as CSV: {error}") from error
     columns: list[int] | None = None
@@ -79,16 +91,26 @@ def _read_table(path: Path, spec: Spec) -> np.ndarray:
             columns = [header.index(name) for name in spec.feature_names]
     if not rows:
         raise ConfigError(f"{path} holds no rows")
-    return np.array([_numbers(path, number, row, columns, spec) for number, row in rows], np.float32)
+    return np.array(
+        [_numbers(path, number, row, columns, spec) for number, row in rows], np.float32
+    )
 
 
-def _numbers(path: Path, number: int, row: list[str], columns: list[int] | None, spec: Spec) -> list[float]:
-    cells = row if columns is None else [row[column] if column < len(row) else "" for column in columns]
+def _numbers(
+    path: Path, number: int, row: list[str], columns: list[int] | None, spec: Spec
+) -> list[float]:
+    cells = (
+        row if columns is None else [row[column] if column < len(row) else "" for column in columns]
+    )
     if len(cells) != spec.num_features:
-        raise ConfigError(f"{path}, row {number}, has {len(cells)} columns, but this run takes {spec.num_features}")
+        raise ConfigError(
+            f"{path}, row {number}, has {len(cells)} columns, but this run takes {spec.num_features}"
+        )
     for column, cell in enumerate(cells, 1):
         if not _is_number(cell):
-            raise ConfigError(f"{path}, row {number}, column {column}: {cell or 'an empty cell'} is not a number")
+            raise ConfigError(
+                f"{path}, row {number}, column {column}: {cell or 'an empty cell'} is not a number"
+            )
     return [float(cell) for cell in cells]
 
 

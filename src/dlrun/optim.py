@@ -29,13 +29,21 @@ def momentum(groups: Groups, *, lr: LearningRate, momentum: Probability) -> torc
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=_fused(groups))
 
 
-def nesterov(groups: Groups, *, lr: LearningRate, momentum: Annotated[float, Gt(0), Lt(1)]) -> torch.optim.Optimizer:
+def nesterov(
+    groups: Groups, *, lr: LearningRate, momentum: Annotated[float, Gt(0), Lt(1)]
+) -> torch.optim.Optimizer:
     """v <- momentum * v + g; theta <- theta - lr * (g + momentum * v) (Sutskever et al., 2013)."""
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=True, fused=_fused(groups))
 
 
 def rmsprop(
-    groups: Groups, *, lr: LearningRate, alpha: Probability, eps: Positive, momentum: Probability, centered: bool
+    groups: Groups,
+    *,
+    lr: LearningRate,
+    alpha: Probability,
+    eps: Positive,
+    momentum: Probability,
+    centered: bool,
 ) -> torch.optim.Optimizer:
     """s <- alpha * s + (1 - alpha) * g^2; theta <- theta - lr * g / (sqrt(s) + eps) (Hinton, 2012)."""
     return torch.optim.RMSprop(
@@ -44,7 +52,12 @@ def rmsprop(
 
 
 def adagrad(
-    groups: Groups, *, lr: LearningRate, lr_decay: NonNegative, initial_accumulator: NonNegative, eps: Positive
+    groups: Groups,
+    *,
+    lr: LearningRate,
+    lr_decay: NonNegative,
+    initial_accumulator: NonNegative,
+    eps: Positive,
 ) -> torch.optim.Optimizer:
     """s <- s + g^2; theta <- theta - lr * g / (sqrt(s) + eps) (Duchi et al., 2011)."""
     return torch.optim.Adagrad(
@@ -53,13 +66,21 @@ def adagrad(
     )  # fmt: skip
 
 
-def adadelta(groups: Groups, *, lr: LearningRate, rho: Probability, eps: Positive) -> torch.optim.Optimizer:
+def adadelta(
+    groups: Groups, *, lr: LearningRate, rho: Probability, eps: Positive
+) -> torch.optim.Optimizer:
     """Steps scaled by the ratio of running sizes of past updates and of gradients (Zeiler, 2012)."""
     return torch.optim.Adadelta(groups, lr=lr, rho=rho, eps=eps, foreach=True)
 
 
 def adam(
-    groups: Groups, *, lr: LearningRate, beta1: Probability, beta2: Probability, eps: Positive, amsgrad: bool
+    groups: Groups,
+    *,
+    lr: LearningRate,
+    beta1: Probability,
+    beta2: Probability,
+    eps: Positive,
+    amsgrad: bool,
 ) -> torch.optim.Optimizer:
     """theta <- theta - lr * m_hat / (sqrt(v_hat) + eps), bias-corrected moments (Kingma and Ba, 2015)."""
     return torch.optim.Adam(
@@ -68,7 +89,13 @@ def adam(
 
 
 def adamw(
-    groups: Groups, *, lr: LearningRate, beta1: Probability, beta2: Probability, eps: Positive, amsgrad: bool
+    groups: Groups,
+    *,
+    lr: LearningRate,
+    beta1: Probability,
+    beta2: Probability,
+    eps: Positive,
+    amsgrad: bool,
 ) -> torch.optim.Optimizer:
     """Adam with the weight decay taken off the weights directly (Loshchilov and Hutter, 2019)."""
     return torch.optim.AdamW(
@@ -120,11 +147,18 @@ class Descent:
         rules: GradientSettings,
         scaler: torch.amp.GradScaler,
     ) -> None:
-        self.optimizer, self.multiplier, self.rules, self.scaler = optimizer, multiplier, rules, scaler
+        self.optimizer, self.multiplier, self.rules, self.scaler = (
+            optimizer,
+            multiplier,
+            rules,
+            scaler,
+        )
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.configured = [_hyperparameters(group) for group in optimizer.param_groups]
         self._scaled = scaler.is_enabled()
-        self._regularised = bool(rules.l1) or rules.clip_value is not None or rules.clip_norm is not None
+        self._regularised = (
+            bool(rules.l1) or rules.clip_value is not None or rules.clip_norm is not None
+        )
 
     def clear(self) -> None:
         """Forget the gradients of the step before."""
@@ -201,4 +235,8 @@ def _fused(groups: Groups, *devices: str) -> bool | None:
     """True where torch has a fused kernel for these parameters: floating point on the CPU or a GPU."""
     parameters = [p for group in groups for p in group["params"]]
     supported = devices or ("cpu", "cuda", "mps")
-    return True if all(p.device.type in supported and p.is_floating_point() for p in parameters) else None
+    return (
+        True
+        if all(p.device.type in supported and p.is_floating_point() for p in parameters)
+        else None
+    )

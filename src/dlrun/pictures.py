@@ -60,7 +60,10 @@ def confusion_picture(confusion: Sequence[Sequence[int]], class_names: Sequence[
         _vertical_text(canvas, name, (int(middle), margin + 16), font)
         for column, count in enumerate(counts[row]):
             share = float(shares[row, column])
-            colour = tuple(int(255 - (255 - end) * share) for end in ((31, 119, 180) if row == column else _RED))
+            colour = tuple(
+                int(255 - (255 - end) * share)
+                for end in ((31, 119, 180) if row == column else _RED)
+            )
             left, top = margin + column * cell, margin + row * cell + 20
             draw.rectangle((left, top, left + cell - 2, top + cell - 2), colour)
             ink = _PAPER if share > 0.5 else _INK if count else (190, 190, 190)
@@ -88,7 +91,9 @@ def boundary_picture(
     edge[:, 1:] |= decided[:, 1:] != decided[:, :-1]
     edge[1:] |= decided[1:] != decided[:-1]
     paint[edge] = _INK
-    canvas = Image.fromarray(paint.clip(0, 255).astype(np.uint8)).resize((side * enlarge,) * 2, Image.Resampling.BILINEAR)
+    canvas = Image.fromarray(paint.clip(0, 255).astype(np.uint8)).resize(
+        (side * enlarge,) * 2, Image.Resampling.BILINEAR
+    )
     draw = ImageDraw.Draw(canvas)
     left, right, bottom, top = extent
     scale = side * enlarge - 1
@@ -106,7 +111,12 @@ def _tile(image_CHW: np.ndarray, enlarge: int) -> np.ndarray:
     return scaled.transpose(1, 2, 0).astype(np.uint8).repeat(enlarge, 0).repeat(enlarge, 1)
 
 
-def _vertical_text(canvas: Image.Image, text: str, bottom: tuple[int, int], font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> None:
+def _vertical_text(
+    canvas: Image.Image,
+    text: str,
+    bottom: tuple[int, int],
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
+) -> None:
     """`text` reading upwards, ending above `bottom`, centred across it."""
     width, height = int(font.getlength(text)) + 2, 18
     strip = Image.new("RGB", (width, height), _PAPER)

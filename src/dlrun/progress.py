@@ -51,7 +51,9 @@ class Progress:
     def _position(self, step: int) -> str:
         epoch = -(-step // self.steps_per_epoch)
         epochs = -(-self.total_steps // self.steps_per_epoch)
-        return f"epoch {epoch:>{len(str(epochs))}}/{epochs}  step {step:>{len(str(self.total_steps))}}"
+        return (
+            f"epoch {epoch:>{len(str(epochs))}}/{epochs}  step {step:>{len(str(self.total_steps))}}"
+        )
 
     def _left(self, step: int) -> str:
         done = max(1, step - self.start_step)

@@ -21,7 +21,15 @@ from dlrun import __version__
 from dlrun.errors import ConfigError
 from dlrun.runs import RunDirectory
 
-_PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "tensorboard", "scikit-learn", "numpy")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "hydra-core",
+    "omegaconf",
+    "tensorboard",
+    "scikit-learn",
+    "numpy",
+)
 
 
 def now() -> str:
@@ -29,7 +37,9 @@ def now() -> str:
     return datetime.now(UTC).astimezone().isoformat(timespec="seconds")
 
 
-def write_start(run: RunDirectory, config: Mapping[str, Any], overrides: list[str], device: Mapping[str, Any]) -> None:
+def write_start(
+    run: RunDirectory, config: Mapping[str, Any], overrides: list[str], device: Mapping[str, Any]
+) -> None:
     """Config, overrides and environment of a new run.
 
     Raises:
@@ -100,7 +110,9 @@ def _git() -> dict[str, Any]:
     """The working directory's commit, and whether files differ from it; nothing outside a repository."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        answer = subprocess.run(
+            command, capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return {"git_commit": None, "git_dirty": None}
     return {"git_commit": answer.removesuffix("-dirty"), "git_dirty": answer.endswith("-dirty")}

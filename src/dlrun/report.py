@@ -42,7 +42,7 @@ def summarise(
         "final": metrics_only(engine.latest),
         "confusion": confusion,
         "seconds": round(engine.seconds, 3),
-        "device": str(experiment.device.torch),
+        "device": str(experiment.device.torch_device),
         "precision": config.trainer.precision,
         "error": error,
         "version": __version__,
@@ -52,14 +52,19 @@ def summarise(
 def closing_table(experiment: Experiment, run: RunDirectory) -> str:
     """Test metrics, best epoch, time, and where to look next."""
     engine = experiment.engine
-    rows = [(name, f"{value:.4f}") for name, value in engine.latest.items() if name.startswith("test/")]
+    rows = [
+        (name, f"{value:.4f}") for name, value in engine.latest.items() if name.startswith("test/")
+    ]
     if engine.best.value is not None:
         monitored = f"{engine.settings.monitor} {engine.best.value:.4g}"
         rows.append(("best epoch", f"{engine.best.epoch} of {engine.epoch} ({monitored})"))
     if engine.stopped_early:
         rows.append(("stopped early", f"no improvement in {engine.waited} evaluations"))
     rows += [
-        ("time", f"{_duration(engine.seconds)}, {engine.step:,} steps on {experiment.device.torch}"),
+        (
+            "time",
+            f"{_duration(engine.seconds)}, {engine.step:,} steps on {experiment.device.torch_device}",
+        ),
         ("run", str(run.path)),
         ("TensorBoard", f"dlrun tensorboard {run.path}"),
     ]
@@ -88,7 +93,9 @@ def settings_row(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[
 
 def _flatten(key: str, value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
-        items = [_flatten(f"{key}.{name}", item) for name, item in value.items() if name != "_target_"]
+        items = [
+            _flatten(f"{key}.{name}", item) for name, item in value.items() if name != "_target_"
+        ]
         return {name: item for part in items for name, item in part.items()}
     if isinstance(value, (bool, int, float, str)):
         return {key: value}

@@ -33,7 +33,9 @@ def read_config(run: RunDirectory, *, allowed: Sequence[str] = ()) -> dict[str, 
     except FileNotFoundError:
         raise ConfigError(f"{run.path} is not a run: it has no {run.config_file.name}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{run.config_file} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(
+            f"{run.config_file} is not valid YAML: {' '.join(str(error).split())}"
+        ) from error
     if not isinstance(plain, dict):
         raise ConfigError(f"{run.config_file} is not the config of a run: it holds no mapping")
     _refuse_foreign_targets(plain, {*_offered_targets(), *allowed})
@@ -59,9 +61,13 @@ def override(plain: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
     for one in parsed:
         key = one.key_or_group
         if key in GROUPS:
-            raise ConfigError(f"{one.input_line}: a resume can change values, not choices; start a new run with dlrun train")
+            raise ConfigError(
+                f"{one.input_line}: a resume can change values, not choices; start a new run with dlrun train"
+            )
         if one.is_add() or one.is_delete() or one.is_sweep_override():
-            raise ConfigError(f"{one.input_line}: a resume takes plain values only, as in optimizer.lr=1e-4")
+            raise ConfigError(
+                f"{one.input_line}: a resume takes plain values only, as in optimizer.lr=1e-4"
+            )
         known = list(leaf_keys(plain))
         if key not in known and OmegaConf.select(config, key, default=_MISSING) is _MISSING:
             raise ConfigError(f"{key} is not a setting of this run{did_you_mean(key, known)}")
@@ -75,7 +81,11 @@ _MISSING = object()
 def _offered_targets() -> set[str]:
     """Every `_target_` in the YAML files of the search path."""
     files = (file for folder in config_folders() for file in Path(folder).rglob("*.yaml"))
-    return {target for file in files for target in _TARGET.findall(file.read_text(encoding="utf-8", errors="replace"))}
+    return {
+        target
+        for file in files
+        for target in _TARGET.findall(file.read_text(encoding="utf-8", errors="replace"))
+    }
 
 
 def _refuse_foreign_targets(plain: Mapping[str, Any], allowed: set[str]) -> None:
@@ -112,9 +122,13 @@ def load_trained(run: RunDirectory, plain: Mapping[str, Any], *, which: str) -> 
 
     path = run.checkpoints / f"{which}.pt"
     if not path.exists():
-        raise ConfigError(f"{run.path} has no {which} checkpoint yet: train it first with `dlrun resume {run.path}`")
+        raise ConfigError(
+            f"{run.path} has no {which} checkpoint yet: train it first with `dlrun resume {run.path}`"
+        )
     state = checkpoint.load(path)
-    fields = state["spec"] | {name: tuple(state["spec"][name]) for name in ("input_shape", "class_names", "feature_names")}
+    fields = state["spec"] | {
+        name: tuple(state["spec"][name]) for name in ("input_shape", "class_names", "feature_names")
+    }
     spec = Spec(**fields)
     model = component("model", plain["model"], given=("spec",))(spec)
     weights = state["model"]
@@ -123,11 +137,19 @@ def load_trained(run: RunDirectory, plain: Mapping[str, Any], *, which: str) -> 
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise ConfigError(f"{path} does not fit the model in {run.config_file}: {' '.join(str(error).split())}") from error
+        raise ConfigError(
+            f"{path} does not fit the model in {run.config_file}: {' '.join(str(error).split())}"
+        ) from error
     epoch = state.get("epoch", -(-state["step"] // state.get("steps_per_epoch", 1)))
-    return Trained(model.eval(), spec, Preprocessing(**state["preprocessing"]), epoch, state["step"])
+    return Trained(
+        model.eval(), spec, Preprocessing(**state["preprocessing"]), epoch, state["step"]
+    )
 
 
 def _without_averaging(weights: Mapping[str, Any]) -> dict[str, Any]:
     """The averaged model's own weights, out of torch's AveragedModel."""
-    return {name.removeprefix("module."): value for name, value in weights.items() if name != "n_averaged"}
+    return {
+        name.removeprefix("module."): value
+        for name, value in weights.items()
+        if name != "n_averaged"
+    }

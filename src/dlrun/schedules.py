@@ -93,7 +93,9 @@ class Plateau:
         self.multiplier, self.waited = state["multiplier"], state["waited"]
 
 
-def bind(component: Any, *, warmup_steps: int, steps_per_epoch: int, total_steps: int) -> Multiplier:
+def bind(
+    component: Any, *, warmup_steps: int, steps_per_epoch: int, total_steps: int
+) -> Multiplier:
     """The multiplier as a function of the step alone: a linear warm-up, then the configured schedule.
 
     The schedule itself starts where the warm-up ends, at its own step 0, and ends with the run.

@@ -30,7 +30,12 @@ _PLAIN_NAMES = {
     str: "text",
     type(None): "null",
 }
-_BOUND_NAMES = {Gt: "above {0.gt}", Ge: "of at least {0.ge}", Lt: "below {0.lt}", Le: "of at most {0.le}"}
+_BOUND_NAMES = {
+    Gt: "above {0.gt}",
+    Ge: "of at least {0.ge}",
+    Lt: "below {0.lt}",
+    Le: "of at most {0.le}",
+}
 
 
 class _Mismatch(Exception):
@@ -56,7 +61,9 @@ def check(key: str, value: Any, rule: Any) -> Any:
 def check_settings(key: str, values: Any, settings: type) -> Any:
     """An instance of the dataclass `settings` from the mapping `values`, every key checked."""
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{key} is {_shown(values)}, but must be a group of settings, not one value")
+        raise ConfigError(
+            f"{key} is {_shown(values)}, but must be a group of settings, not one value"
+        )
     rules = get_type_hints(settings, include_extras=True)
     check_names(key, values, required=rules, allowed=rules)
     return settings(**{name: check(f"{key}.{name}", values[name], rules[name]) for name in rules})
@@ -67,7 +74,9 @@ def check_names(key: str, given: Any, *, required: Any, allowed: Any) -> None:
     prefix = f"{key}." if key else ""
     for name in given:
         if name not in allowed:
-            raise ConfigError(f"{prefix}{name} is not a setting of {key or 'a run'}{did_you_mean(name, allowed)}")
+            raise ConfigError(
+                f"{prefix}{name} is not a setting of {key or 'a run'}{did_you_mean(name, allowed)}"
+            )
     for name in required:
         if name not in given:
             raise ConfigError(f"{prefix}{name} is missing: give it a value, as in {prefix}{name}=…")
@@ -81,7 +90,8 @@ def describe(rule: Any) -> str:
         words = [_BOUND_NAMES[type(b)].format(b) for b in bounds if type(b) in _BOUND_NAMES]
         return f"{describe(base)} {' and '.join(words)}".strip()
     if origin is Literal:
-        return "one of " + ", ".join(map(str, get_args(rule)))
+        options = ", ".join(map(str, get_args(rule)))
+        return f"one of {options}" if "," in options else options
     if origin in (Union, types.UnionType):
         return " or ".join(describe(option) for option in get_args(rule))
     if origin is list:
@@ -110,6 +120,7 @@ def _convert(key: str, value: Any, rule: Any) -> Any:
         _require(value, isinstance(value, Mapping))
         return {k: check(f"{key}.{k}", v, get_args(rule)[1]) for k, v in value.items()}
     if dataclasses.is_dataclass(rule) and isinstance(rule, type):
+        _require(value, isinstance(value, Mapping))
         return check_settings(key, value, rule)
     return _convert_plain(value, rule)
 
@@ -166,4 +177,6 @@ def _literals(rule: Any) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return (
+        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    )

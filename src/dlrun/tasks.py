@@ -81,7 +81,9 @@ class Binary(Task):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if self.label_smoothing:
             targets = targets * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
-        return F.binary_cross_entropy_with_logits(outputs.squeeze(1), targets, reduction=self.reduction)
+        return F.binary_cross_entropy_with_logits(
+            outputs.squeeze(1), targets, reduction=self.reduction
+        )
 
     def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         scores = outputs.squeeze(1)
@@ -94,7 +96,12 @@ class Binary(Task):
         scores = outputs.squeeze(1)
         confusion = confusion_matrix((scores > 0).long(), targets.long(), 2)
         precision, recall, f1 = precision_recall_f1(confusion, 1)
-        extra = {"precision": precision, "recall": recall, "f1": f1, "roc_auc": roc_auc(scores, targets)}
+        extra = {
+            "precision": precision,
+            "recall": recall,
+            "f1": f1,
+            "roc_auc": roc_auc(scores, targets),
+        }
         return self.metrics(outputs, targets) | extra
 
 
@@ -105,7 +112,11 @@ class Regression(Task):
 
     def __init__(self, settings: LossSettings, name: str, preprocessing: Preprocessing) -> None:
         super().__init__(settings)
-        functions: dict[str, Callable[..., Tensor]] = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss}
+        functions: dict[str, Callable[..., Tensor]] = {
+            "mse": F.mse_loss,
+            "mae": F.l1_loss,
+            "huber": F.huber_loss,
+        }
         self.function = functions[name]
         self.mean, self.std = preprocessing.target_mean, preprocessing.target_std
 
@@ -114,7 +125,9 @@ class Regression(Task):
 
     def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         error = (outputs - targets).double() * outputs.new_tensor(self.std, dtype=torch.float64)
-        deviation = (targets - targets.mean(0)).double() * outputs.new_tensor(self.std, dtype=torch.float64)
+        deviation = (targets - targets.mean(0)).double() * outputs.new_tensor(
+            self.std, dtype=torch.float64
+        )
         spread = (deviation**2).sum().item()
         squared = (error**2).sum().item()
         return {

@@ -27,7 +27,9 @@ class Tracker:
         start_step: where this process begins; TensorBoard forgets what an earlier one wrote beyond.
     """
 
-    def __init__(self, metrics_file: Path, tensorboard_folder: Path, *, tensorboard: bool, start_step: int) -> None:
+    def __init__(
+        self, metrics_file: Path, tensorboard_folder: Path, *, tensorboard: bool, start_step: int
+    ) -> None:
         self._file = metrics_file.open("ab")
         self._folder, self._enabled, self._start_step = tensorboard_folder, tensorboard, start_step
         self._made: SummaryWriter | None = None
@@ -46,8 +48,10 @@ class Tracker:
             from tensorboard.compat.proto.summary_pb2 import Summary
 
             # One event for all: each event costs a checksum in plain Python.
-            scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-            writer.file_writer.add_summary(Summary(value=scalars), step)
+            scalars = [
+                Summary.Value(tag=name, simple_value=value) for name, value in values.items()
+            ]
+            writer._get_file_writer().add_summary(Summary(value=scalars), step)
 
     def text(self, tag: str, markdown: str) -> None:
         """A page of text."""
@@ -75,7 +79,9 @@ class Tracker:
         from torch.utils.tensorboard import _pytorch_graph
 
         with warnings.catch_warnings(), _without_onnx(_pytorch_graph):
-            warnings.simplefilter("ignore")  # tracing is deprecated in torch, and TensorBoard has nothing newer
+            warnings.simplefilter(
+                "ignore"
+            )  # tracing is deprecated in torch, and TensorBoard has nothing newer
             try:
                 with open(os.devnull, "w") as void, contextlib.redirect_stdout(void):
                     self._writer.add_graph(model, example)
@@ -93,7 +99,7 @@ class Tracker:
         from torch.utils.tensorboard.summary import hparams
 
         for summary in hparams(dict(choices), dict(metrics)):
-            self._writer.file_writer.add_summary(summary)
+            self._writer._get_file_writer().add_summary(summary)
 
     def flush(self) -> None:
         """Make TensorBoard see all that was logged."""

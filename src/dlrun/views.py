@@ -59,15 +59,20 @@ class Views:
         predicted, targets = chances.argmax(1), part.targets.long()
         if self.spec.num_classes <= 50:  # more would be no picture
             confusion = class_confusion(outputs, part.targets, self.spec) or []
-            tracker.image("confusion_matrix", confusion_picture(confusion, self.spec.class_names), engine.step)
+            tracker.image(
+                "confusion_matrix", confusion_picture(confusion, self.spec.class_names), engine.step
+            )
         wrong = (predicted != targets).nonzero().squeeze(1)
         if self.spec.kind == "image" and len(wrong):
             confidence = chances[wrong, predicted[wrong]]
             worst = wrong[confidence.argsort(descending=True)[:_SHOWN]]
             captions = [
-                f"{self._label(targets[i])} → {self._label(predicted[i])} {chances[i, predicted[i]]:.0%}" for i in worst
+                f"{self._label(targets[i])} → {self._label(predicted[i])} {chances[i, predicted[i]]:.0%}"
+                for i in worst
             ]
-            tracker.image("worst_mistakes", image_grid(_array(part.inputs[worst]), captions), engine.step)
+            tracker.image(
+                "worst_mistakes", image_grid(_array(part.inputs[worst]), captions), engine.step
+            )
 
     @property
     def _plane(self) -> bool:

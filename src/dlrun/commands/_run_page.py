@@ -43,7 +43,8 @@ def _status_note(run: RunSummary) -> str:
     if error:
         step = error.get("step")
         where = f" at step {step:,}" if isinstance(step, int) else ""
-        return f"{where}\n\n  {error.get('kind', 'error')}: {error.get('message', '')}"
+        text = f"{error.get('kind', 'error')}: {error.get('message', '')}"
+        return "\n\n".join([where, *(_text.wrapped(line, "  ") for line in text.splitlines())])
     return {
         "killed": ": its process is gone without a word",
         "unreadable": ": its summary.json is missing or damaged",
@@ -153,7 +154,8 @@ def _size(size: float) -> str:
 
 
 def _next(run: RunSummary) -> Iterator[tuple[str, str]]:
-    if run.status in ("stopped", "killed", "failed"):
+    has_checkpoint = (run.path / "checkpoints" / "last.pt").exists()
+    if run.status in ("stopped", "killed") or (run.status == "failed" and has_checkpoint):
         yield "carry it on", f"dlrun resume {run.path}"
     if run.status == "completed" and (epochs := run.number("max_epochs")):
         yield "train on", f"dlrun resume {run.path} trainer.max_epochs={2 * epochs:g}"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import shutil
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 NONE = "-"
 GAP = "  "
 _UNLIMITED = 1_000_000
+_PAGE_WIDTH = 110  # longer lines of prose are hard to read
 
 
 @dataclass
@@ -72,6 +74,18 @@ def pairs(rows: Iterable[tuple[str, str]], indent: str = "  ") -> str:
         lines.append(f"{indent}{name:<{width}}{GAP}{first}".rstrip())
         lines += [f"{indent}{'':<{width}}{GAP}{other}".rstrip() for other in others]
     return "\n".join(lines)
+
+
+def wrapped(text: str, indent: str, first: str | None = None) -> str:
+    """Lines that fit the page; the first may open with something longer than the others' indent."""
+    return textwrap.fill(
+        text,
+        min(terminal_width(), _PAGE_WIDTH),
+        initial_indent=indent if first is None else first,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def number(value: float | None) -> str:

@@ -160,7 +160,7 @@ def _auto(torch: ModuleType | Exception) -> str:
         return "trainer.accelerator=auto cannot choose without torch"
     from dlrun.device import choose
 
-    name = choose("auto", "fp32").torch.type
+    name = choose("auto", "fp32").torch_device.type
     reason = {
         "cuda": "a CUDA device comes first",
         "mps": "there is no CUDA device, and MPS comes before the CPU",

@@ -20,11 +20,18 @@ examples
 def main(argv: list[str]) -> int:
     """Print the metrics of RUN on one split."""
     parser = argparse.ArgumentParser(
-        "dlrun eval", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        "dlrun eval",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", metavar="RUN", help="a directory, a unique part of its name, or `last`")
+    parser.add_argument(
+        "run", metavar="RUN", help="a directory, a unique part of its name, or `last`"
+    )
     parser.add_argument("choices", nargs="*", metavar="split=test|val|train checkpoint=best|last")
-    parser.add_argument("--json", action="store_true", help="print a JSON object instead of a table")
+    parser.add_argument(
+        "--json", action="store_true", help="print a JSON object instead of a table"
+    )
     add_allow(parser)
     arguments = parser.parse_args(argv)
     choices = _choices(arguments.choices)
@@ -37,9 +44,15 @@ def main(argv: list[str]) -> int:
 
     from dlrun.evaluation import evaluate
 
-    metrics, confusion, class_names = evaluate(run, plain, split=choices["split"], which=choices["checkpoint"])
+    metrics, confusion, class_names = evaluate(
+        run, plain, split=choices["split"], which=choices["checkpoint"]
+    )
     if arguments.json:
-        print(json.dumps({"run": str(run.path), **choices, "metrics": metrics, "confusion": confusion}))
+        print(
+            json.dumps(
+                {"run": str(run.path), **choices, "metrics": metrics, "confusion": confusion}
+            )
+        )
         return 0
     width = max(map(len, metrics))
     print(f"{run.path.name}: {choices['checkpoint']} checkpoint on the {choices['split']} part")
@@ -55,9 +68,13 @@ def _choices(words: list[str]) -> dict[str, str]:
     for word in words:
         key, _, value = word.partition("=")
         if key not in options:
-            raise ConfigError(f"{word}: dlrun eval takes split=… and checkpoint=…; to change settings, use dlrun resume")
+            raise ConfigError(
+                f"{word}: dlrun eval takes split=… and checkpoint=…; to change settings, use dlrun resume"
+            )
         if value not in options[key]:
-            raise ConfigError(f"{key} is {value or 'empty'}, but must be one of {', '.join(options[key])}")
+            raise ConfigError(
+                f"{key} is {value or 'empty'}, but must be one of {', '.join(options[key])}"
+            )
         choices[key] = value
     return choices
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -24,7 +23,6 @@ _PURPOSES = {
     "experiment": "all of it chosen together, as a recipe",
 }
 _HIDDEN = ("hydra",)  # Hydra's own settings are no choice of an experiment
-_PAGE_WIDTH = 110
 _PLAIN = re.compile(r"[\w.+-]+")  # needs no quotes in a shell
 _EPILOG = """\
 Options come from ./configs as well: an option of your own is one YAML file there, such as
@@ -104,7 +102,7 @@ def _overview(folders: list[Path]) -> str:
         lines.append(f"{group:<{width}}{_PURPOSES.get(group, 'a group of your own')}")
         names = [_marked(group, name, folders) for name in visible_options(group, folders)]
         any_own |= any(name.endswith("*") for name in names)
-        lines += [*_wrapped(_text.GAP.join(names), " " * width), ""]
+        lines += [_text.wrapped(_text.GAP.join(names), " " * width), ""]
     if any_own:
         lines += ["* your own", ""]
     return "\n".join(
@@ -159,12 +157,11 @@ def _describe(
 ) -> str:
     mark = "" if option.is_packaged else f"  (your own: {os.path.relpath(option.file)})"
     lines = [f"{group}={option.name}{mark}"]
-    for line in head:
-        lines += _wrapped(line, "  ")
+    lines += [_text.wrapped(line, "  ") for line in head]
     if option.builds_on:
         lines.append(f"  builds on {', '.join(option.builds_on)}")
     if option.choices:
-        lines += _wrapped(f"chooses {' '.join(option.choices)}", "  ")
+        lines.append(_text.wrapped(f"chooses {' '.join(option.choices)}", "  "))
     if option.target:
         lines.append(f"  {option.target}")
     return "\n".join([*lines, *([_parameter_lines(parameters)] if parameters else [])])
@@ -179,20 +176,8 @@ def _parameter_lines(parameters: Iterable[Parameter]) -> str:
     lines = []
     for row in rows:
         start = f"{indent}{row.name:<{names}}{_text.GAP}{row.value:<{values}}{_text.GAP}"
-        lines += _wrapped(row.comment, hanging, start) or [start.rstrip()]
+        lines.append(_text.wrapped(row.comment, hanging, start) or start.rstrip())
     return "\n".join(lines)
-
-
-def _wrapped(text: str, indent: str, first: str | None = None) -> list[str]:
-    """Lines that fit the page; the first may open with something longer than the others' indent."""
-    return textwrap.wrap(
-        text,
-        min(_text.terminal_width(), _PAGE_WIDTH),
-        initial_indent=indent if first is None else first,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def _usage(group: str, shown: list[Option]) -> str:

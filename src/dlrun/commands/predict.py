@@ -28,12 +28,33 @@ examples
 def main(argv: list[str]) -> int:
     """Print or write one prediction for each input."""
     parser = argparse.ArgumentParser(
-        "dlrun predict", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        "dlrun predict",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", metavar="RUN", help="a directory, a unique part of its name, or `last`")
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", type=Path, help="an image, or a .npy, .npz or .csv of rows")
-    parser.add_argument("--output", metavar="FILE", type=Path, help="write to FILE, .csv or .json, instead of the screen")
-    parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which weights (default: best)")
+    parser.add_argument(
+        "run", metavar="RUN", help="a directory, a unique part of its name, or `last`"
+    )
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        type=Path,
+        help="an image, or a .npy, .npz or .csv of rows",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="write to FILE, .csv or .json, instead of the screen",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        choices=("best", "last"),
+        default="best",
+        help="which weights (default: best)",
+    )
     add_allow(parser)
     arguments = parser.parse_args(argv)
     output: Path | None = arguments.output
@@ -46,10 +67,16 @@ def main(argv: list[str]) -> int:
     from dlrun.inputs import read_inputs
     from dlrun.restore import load_trained, read_config
 
-    trained = load_trained(run, read_config(run, allowed=arguments.allow), which=arguments.checkpoint)
-    raws = [(path, read_inputs(path, trained.spec, trained.preprocessing)) for path in arguments.inputs]
+    trained = load_trained(
+        run, read_config(run, allowed=arguments.allow), which=arguments.checkpoint
+    )
+    raws = [
+        (path, read_inputs(path, trained.spec, trained.preprocessing)) for path in arguments.inputs
+    ]
     records = [
-        record for path, raw in raws for record in _records(path, len(raw), *predict(trained, raw), trained.spec.class_names)
+        record
+        for path, raw in raws
+        for record in _records(path, len(raw), *predict(trained, raw), trained.spec.class_names)
     ]
     if output is None:
         _print(records)
@@ -60,7 +87,9 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _records(path: Path, rows: int, predicted: Any, chances: Any, class_names: tuple[str, ...]) -> Iterable[dict[str, Any]]:
+def _records(
+    path: Path, rows: int, predicted: Any, chances: Any, class_names: tuple[str, ...]
+) -> Iterable[dict[str, Any]]:
     for row in range(rows):
         record: dict[str, Any] = {"input": str(path), "row": row}
         if chances is None:
@@ -79,7 +108,9 @@ def _print(records: list[dict[str, Any]]) -> None:
     width = max(map(len, names))
     for name, record in zip(names, records, strict=True):
         if "probabilities" not in record:
-            print(f"{name:<{width}}  " + "  ".join(f"{value:.4g}" for value in record["prediction"]))
+            print(
+                f"{name:<{width}}  " + "  ".join(f"{value:.4g}" for value in record["prediction"])
+            )
             continue
         likeliest = sorted(record["probabilities"].items(), key=lambda item: -item[1])[:3]
         shown = "  ".join(f"{label} {chance:.1%}" for label, chance in likeliest)
@@ -97,9 +128,17 @@ def _flat(record: dict[str, Any]) -> dict[str, Any]:
     prediction = record["prediction"]
     columns = {"input": record["input"], "row": record["row"]}
     if isinstance(prediction, list):
-        names = ["prediction"] if len(prediction) == 1 else [f"prediction_{i}" for i in range(len(prediction))]
+        names = (
+            ["prediction"]
+            if len(prediction) == 1
+            else [f"prediction_{i}" for i in range(len(prediction))]
+        )
         return columns | dict(zip(names, prediction, strict=True))
-    return columns | {"prediction": prediction} | {f"p({k})": v for k, v in record["probabilities"].items()}
+    return (
+        columns
+        | {"prediction": prediction}
+        | {f"p({k})": v for k, v in record["probabilities"].items()}
+    )
 
 
 def _write_json(records: list[dict[str, Any]], file: TextIO) -> None:

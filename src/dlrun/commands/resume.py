@@ -18,10 +18,17 @@ examples
 def main(argv: list[str]) -> int:
     """Resume RUN with changed values; the exit code of training."""
     parser = argparse.ArgumentParser(
-        "dlrun resume", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        "dlrun resume",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", metavar="RUN", help="a directory, a unique part of its name, or `last`")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="values to change from here on")
+    parser.add_argument(
+        "run", metavar="RUN", help="a directory, a unique part of its name, or `last`"
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="values to change from here on"
+    )
     add_allow(parser)
     arguments = parser.parse_args(argv)
 

@@ -19,15 +19,29 @@ def main(argv: list[str]) -> int:
     from dlrun.composing import explain, register_resolvers
 
     register_resolvers()
-    entry = hydra.main(config_path=str(packaged_configs()), config_name="train", version_base="1.3")(_job)
+    entry = hydra.main(
+        config_path=str(packaged_configs()), config_name="train", version_base="1.3"
+    )(_job)
     with _arguments(argv), _hydra_errors_raised():
         try:
             entry()
-        except SystemExit as end:
+        except SystemExit as end:  # Hydra's own, after --help and the like
             return int(end.code or 0)
+        except _Ended as end:
+            if end.error is None:
+                return end.code
+            raise explain(end.error, argv) from end.error.__cause__
         except Exception as error:
             raise explain(error, argv) from error
     return 0
+
+
+class _Ended(BaseException):
+    """The end of a job that must end Hydra's whole run, past what Hydra says of exceptions itself."""
+
+    def __init__(self, code: int, error: Exception | None = None) -> None:
+        super().__init__(code)
+        self.code, self.error = code, error
 
 
 def _job(cfg: Any) -> None:
@@ -44,14 +58,18 @@ def _job(cfg: Any) -> None:
     chosen = hydra_config.runtime.choices
     groups = {name: str(chosen[name]) for name in GROUPS if chosen.get(name) is not None}
     try:
-        plain = OmegaConf.to_container(cfg, resolve=True)
+        plain: Any = OmegaConf.to_container(cfg, resolve=True)
         from dlrun import experiment
 
-        code = experiment.train(plain, run, overrides=list(hydra_config.overrides.task), choices=groups)
+        code = experiment.train(
+            plain, run, overrides=list(hydra_config.overrides.task), choices=groups
+        )
+    except Exception as error:
+        raise _Ended(1, error) from error
     finally:
         _remove_if_empty(run.path)
     if code:
-        raise SystemExit(code)  # a signal ends a whole multirun, not only this job
+        raise _Ended(code)  # a signal ends a whole multirun, not only this job
 
 
 def _from_here(path: Path) -> Path:

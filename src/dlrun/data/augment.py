@@ -25,7 +25,9 @@ def augment(x_BCHW: Tensor, generator: Generator, *, how: Augment) -> Tensor:
     if how.shift:
         x_BCHW = shift(x_BCHW, how.shift, _integers(x_BCHW, generator, 2 * how.shift + 1, 2))
     if how.noise:
-        noise = torch.randn(x_BCHW.shape, generator=generator, device=x_BCHW.device, dtype=x_BCHW.dtype)
+        noise = torch.randn(
+            x_BCHW.shape, generator=generator, device=x_BCHW.device, dtype=x_BCHW.dtype
+        )
         x_BCHW = x_BCHW + how.noise * noise
     if how.cutout:
         height, width = x_BCHW.shape[-2:]
@@ -43,7 +45,10 @@ def rotate(x_BCHW: Tensor, degrees_B: Tensor) -> Tensor:
     height, width = x_BCHW.shape[-2:]
     zero = torch.zeros_like(cos)
     # Sampling coordinates run from -1 to 1 on both axes, so a turn must undo the aspect ratio.
-    rows = [torch.stack([cos, -sin * height / width, zero], 1), torch.stack([sin * width / height, cos, zero], 1)]
+    rows = [
+        torch.stack([cos, -sin * height / width, zero], 1),
+        torch.stack([sin * width / height, cos, zero], 1),
+    ]
     grid = F.affine_grid(torch.stack(rows, 1), list(x_BCHW.shape), align_corners=False)
     return F.grid_sample(x_BCHW, grid, align_corners=False)
 
@@ -55,7 +60,9 @@ def shift(x_BCHW: Tensor, padding: int, offsets_2B: Tensor) -> Tensor:
     rows = offsets_2B[0, :, None] + torch.arange(height, device=x_BCHW.device)
     columns = offsets_2B[1, :, None] + torch.arange(width, device=x_BCHW.device)
     images = torch.arange(batch, device=x_BCHW.device)[:, None, None]
-    return padded.permute(0, 2, 3, 1)[images, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return padded.permute(0, 2, 3, 1)[images, rows[:, :, None], columns[:, None, :]].permute(
+        0, 3, 1, 2
+    )
 
 
 def cutout(x_BCHW: Tensor, side: int, centres_2B: Tensor) -> Tensor:
@@ -63,7 +70,9 @@ def cutout(x_BCHW: Tensor, side: int, centres_2B: Tensor) -> Tensor:
     height, width = x_BCHW.shape[-2:]
     rows = torch.arange(height, device=x_BCHW.device) - centres_2B[0, :, None] + side // 2
     columns = torch.arange(width, device=x_BCHW.device) - centres_2B[1, :, None] + side // 2
-    hidden = ((rows >= 0) & (rows < side))[:, :, None] & ((columns >= 0) & (columns < side))[:, None, :]
+    hidden = ((rows >= 0) & (rows < side))[:, :, None] & ((columns >= 0) & (columns < side))[
+        :, None, :
+    ]
     return x_BCHW.masked_fill(hidden[:, None], 0.0)
 
 

@@ -91,7 +91,11 @@ class Split:
 
     def to(self, device: torch.device, dtype: torch.dtype, *, channels_last: bool) -> Split:
         """The same samples on `device`, floating point as `dtype`."""
-        memory = torch.channels_last if channels_last and self.inputs.ndim == 4 else torch.preserve_format
+        memory = (
+            torch.channels_last
+            if channels_last and self.inputs.ndim == 4
+            else torch.preserve_format
+        )
         inputs = self.inputs.to(device, dtype).to(memory_format=memory)
         floating = self.targets.is_floating_point()
         return Split(inputs, self.targets.to(device, dtype if floating else None))
@@ -117,13 +121,16 @@ class Dataset:
             raise ConfigError(f"split is {name}, but must be one of train, val, test")
         part: Split = getattr(self, name)
         if not len(part):
-            raise ConfigError(f"split is {name}, but this run has no {name} part (its fraction is 0)")
+            raise ConfigError(
+                f"split is {name}, but this run has no {name} part (its fraction is 0)"
+            )
         return part
 
     def to(self, device: torch.device, dtype: torch.dtype, *, channels_last: bool) -> Dataset:
         """The same data on `device`, floating point as `dtype`."""
         parts = {
-            name: getattr(self, name).to(device, dtype, channels_last=channels_last) for name in ("train", "val", "test")
+            name: getattr(self, name).to(device, dtype, channels_last=channels_last)
+            for name in ("train", "val", "test")
         }
         return replace(self, **parts)
 
@@ -172,14 +179,20 @@ def split_rows(source: Source, settings: DataSettings) -> tuple[np.ndarray, np.n
             "leave it at null"
         )
     if not has_test and settings.test_fraction is None:
-        raise ConfigError("dataset.test_fraction is null, but this data set has no test part: set it, as in 0.2")
+        raise ConfigError(
+            "dataset.test_fraction is null, but this data set has no test part: set it, as in 0.2"
+        )
     rng = np.random.default_rng(settings.split_seed)
     rows = rng.permutation(len(source.targets))
     strata = source.targets if source.task == "classification" else np.zeros(len(rows), np.int64)
     test, rest = _take(rows, strata, settings.test_fraction or 0.0)
     val, train = _take(rest, strata, settings.val_fraction)
     smallest = 2 if settings.val_fraction else 1
-    if len(train) < 2 or (settings.val_fraction and not len(val)) or (settings.test_fraction and not len(test)):
+    if (
+        len(train) < 2
+        or (settings.val_fraction and not len(val))
+        or (settings.test_fraction and not len(test))
+    ):
         raise ConfigError(
             f"dataset.val_fraction is {settings.val_fraction} and dataset.test_fraction is {settings.test_fraction}: "
             f"of {len(rows)} rows that leaves {len(train)} to train, {len(val)} to validate and {len(test)} to test; "
@@ -219,13 +232,17 @@ def _fit(source: Source, train: np.ndarray, *, normalize: bool) -> Preprocessing
 def _moments(rows: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation over `axes`, in float64, without a float64 copy of all rows."""
     chunks = np.array_split(rows, max(1, rows.nbytes // 2**23))
-    count = rows.size // int(np.prod([size for axis, size in enumerate(rows.shape) if axis not in axes]))
+    count = rows.size // int(
+        np.prod([size for axis, size in enumerate(rows.shape) if axis not in axes])
+    )
     mean = sum(chunk.sum(axes, dtype=np.float64, keepdims=True) for chunk in chunks) / count
     variance = sum(((chunk - mean) ** 2).sum(axes) for chunk in chunks) / count
     return np.asarray(mean), np.sqrt(np.asarray(variance))
 
 
-def _split(source: Source, preprocessing: Preprocessing, inputs: np.ndarray, targets: np.ndarray) -> Split:
+def _split(
+    source: Source, preprocessing: Preprocessing, inputs: np.ndarray, targets: np.ndarray
+) -> Split:
     if source.task == "regression":
         return Split(preprocessing.inputs(inputs), preprocessing.targets(targets))
     binary = len(source.class_names) == 2

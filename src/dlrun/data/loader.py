@@ -19,7 +19,9 @@ class Batches:
         drop_last: leave out what does not fill a batch.
     """
 
-    def __init__(self, split: Split, size: int, *, seed: int, shuffle: bool, drop_last: bool) -> None:
+    def __init__(
+        self, split: Split, size: int, *, seed: int, shuffle: bool, drop_last: bool
+    ) -> None:
         self.split, self.seed, self.shuffle = split, seed, shuffle
         self.bounds = _bounds(len(split), size, drop_last=drop_last)
 

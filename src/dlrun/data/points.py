@@ -33,13 +33,17 @@ def moons(*, size: Size, noise: NonNegative, seed: int) -> Source:
     return _points(np.where(labels[:, None] == 0, upper, lower), labels, noise, rng)
 
 
-def circles(*, size: Size, noise: NonNegative, factor: Annotated[float, Ge(0)], seed: int) -> Source:
+def circles(
+    *, size: Size, noise: NonNegative, factor: Annotated[float, Ge(0)], seed: int
+) -> Source:
     """A ring around a ring, the inner one `factor` times as wide."""
     rng = np.random.default_rng(seed)
     labels = _labels(size, 2)
     angles = 2 * np.pi * rng.random(size)
     radius = np.where(labels == 0, 1.0, factor)
-    return _points(radius[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1), labels, noise, rng)
+    return _points(
+        radius[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1), labels, noise, rng
+    )
 
 
 def xor(*, size: Size, noise: NonNegative, seed: int) -> Source:
@@ -56,7 +60,9 @@ def spiral(*, size: Size, classes: Classes, turns: Count, noise: NonNegative, se
     labels = _labels(size, classes)
     radius = 0.05 + 0.95 * rng.random(size)
     angles = 2 * np.pi * labels / classes + np.pi * turns * radius
-    return _points(radius[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1), labels, noise, rng)
+    return _points(
+        radius[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1), labels, noise, rng
+    )
 
 
 def _labels(size: int, classes: int) -> np.ndarray:

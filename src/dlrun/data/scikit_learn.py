@@ -92,10 +92,14 @@ def _labelled_table(name: str, feature_names: tuple[str, ...]) -> Source:
 def _open(name: str) -> io.StringIO:
     package = importlib.util.find_spec("sklearn")
     if package is None or not package.submodule_search_locations:
-        raise ConfigError("dataset needs scikit-learn, whose files hold it: pip install scikit-learn")
+        raise ConfigError(
+            "dataset needs scikit-learn, whose files hold it: pip install scikit-learn"
+        )
     file = Path(package.submodule_search_locations[0], "datasets", "data", name)
     try:
         content = file.read_bytes()
     except FileNotFoundError:
-        raise ConfigError(f"{file} is missing from the installed scikit-learn: install it again") from None
+        raise ConfigError(
+            f"{file} is missing from the installed scikit-learn: install it again"
+        ) from None
     return io.StringIO((gzip.decompress(content) if name.endswith(".gz") else content).decode())

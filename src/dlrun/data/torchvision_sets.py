@@ -22,7 +22,12 @@ _DIGITS = tuple("0123456789")
 _CLOTHES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
-_IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+_IDX_FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 # MD5 of the packed files as published; the same that torchvision checks after a download.
 _MNIST_MD5 = (
     "f68b3c2dcbeaaa9fbdd348bbdeb94873",
@@ -60,7 +65,9 @@ def cifar10(*, root: str) -> Source:
     try:
         train, test = load()
     except RuntimeError:  # torchvision's word for files that are missing or fail their checksum
-        wanted = [f"cifar-10-batches-py/{name}" for name, _ in CIFAR10.train_list + CIFAR10.test_list]
+        wanted = [
+            f"cifar-10-batches-py/{name}" for name, _ in CIFAR10.train_list + CIFAR10.test_list
+        ]
         _download("CIFAR10", folder, wanted, lambda: CIFAR10(str(folder), download=True))
         train, test = load()
     return Source(
@@ -75,13 +82,20 @@ def cifar10(*, root: str) -> Source:
     )
 
 
-def _idx_images(name: str, root: Path, checksums: tuple[str, ...], class_names: tuple[str, ...]) -> Source:
+def _idx_images(
+    name: str, root: Path, checksums: tuple[str, ...], class_names: tuple[str, ...]
+) -> Source:
     folder = root / name / "raw"
     if any(_find(folder, file) is None for file in _IDX_FILES):
         import torchvision.datasets
 
         wanted = [f"{name}/raw/{file}.gz" for file in _IDX_FILES]
-        _download(name, root, wanted, lambda: getattr(torchvision.datasets, name)(str(root), download=True))
+        _download(
+            name,
+            root,
+            wanted,
+            lambda: getattr(torchvision.datasets, name)(str(root), download=True),
+        )
     arrays = [_read_idx(folder, file, md5) for file, md5 in zip(_IDX_FILES, checksums, strict=True)]
     train_inputs, train_targets, test_inputs, test_targets = arrays
     return Source(
@@ -115,7 +129,10 @@ def _download(name: str, root: Path, files: list[str], fetch: Callable[[], Any])
     try:
         fetch()
     except Exception as error:  # network, proxy, disk: whatever it was, the remedy is the same
-        reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+        reason = next(
+            (line for line in reversed(str(error).splitlines()) if line.strip()),
+            type(error).__name__,
+        )
         raise ConfigError(
             f"dataset.root is {root}, which does not hold {name}, and downloading failed ({reason.strip()}); "
             f"put the files there ({', '.join(files)}), or point DLRUN_DATA or dataset.root to a folder that has them"
@@ -135,11 +152,15 @@ def _read_idx(folder: Path, file: str, md5: str) -> np.ndarray:
         shape = struct.unpack(f">{rank}I", content[4 : 4 + 4 * rank])
         return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
     except (OSError, IndexError, struct.error, EOFError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}); delete it to have it downloaded again") from error
+        raise ConfigError(
+            f"{path} cannot be read ({error}); delete it to have it downloaded again"
+        ) from error
     except ValueError as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(f"{path} is cut short or damaged; delete it to have it downloaded again") from error
+        raise ConfigError(
+            f"{path} is cut short or damaged; delete it to have it downloaded again"
+        ) from error
 
 
 def _verify(path: Path, content: bytes, md5: str) -> None:
