@@ -65,11 +65,10 @@ def assemble(config: RunConfig) -> Experiment:
 
     batches = make_batches(settings, data, config.seed)
     total_steps = count_steps(settings, len(batches))
-    optimizer = build_optimizer(optim.parameter_groups(model, rules))
+    build = partial(build_optimizer, optim.parameter_groups(model, rules))
+    optimizer = build() if settings.compile else optim.without_dynamo(build)
     if settings.compile:
         model.compile()
-    else:
-        optim.without_dynamo(optimizer)
     multiplier = schedules.bind(
         schedule,
         warmup_steps=warm_up.warmup_steps,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -118,6 +119,7 @@ class Engine:
         self,
         *,
         save: Callable[[], None],
+        after_step: Callable[[], None],
         after_evaluation: Callable[[], None],
         tracker: Tracker,
         progress: Progress,
@@ -141,6 +143,7 @@ class Engine:
                 self.train_step(inputs, targets)
                 self.step += 1
                 progress.advance()
+                after_step()
                 if self._evaluation_due():
                     self._evaluate(tracker, progress, views)
                     after_evaluation()
@@ -264,8 +267,8 @@ class Engine:
         if len(self.data.val):
             outputs = self.outputs(self.data.val)
             metrics = self.task.metrics(outputs, self.data.val.targets)
-            if metrics["loss"] != metrics["loss"] or abs(metrics["loss"]) == float("inf"):
-                raise Diverged(self.step, self.latest)
+            if not math.isfinite(metrics["loss"]):
+                raise Diverged(self.step, self._good())
             values |= {f"val/{name}": value for name, value in metrics.items()}
         self._log(tracker, values)
         self._compare()
@@ -313,7 +316,12 @@ class Engine:
         finite = torch.isfinite(torch.stack(self.pending.losses))
         if not finite.all():
             first = int((~finite).nonzero()[0])
-            raise Diverged(self.step - len(finite) + first + 1, self.latest)
+            before = {"train/loss": self.pending.losses[first - 1].item()} if first else {}
+            raise Diverged(self.step - len(finite) + first + 1, self._good() | before)
+
+    def _good(self) -> dict[str, float]:
+        """The newest losses and metrics, for an error to show."""
+        return {name: value for name, value in self.latest.items() if "/" in name}
 
     def _log(self, tracker: Tracker, values: dict[str, float]) -> None:
         self.latest |= values

@@ -17,6 +17,7 @@ from dlrun.assemble import Experiment, assemble
 from dlrun.device import out_of_memory
 from dlrun.engine import Diverged
 from dlrun.errors import ConfigError, RunFailed
+from dlrun.profiling import profiled
 from dlrun.progress import Progress
 from dlrun.report import closing_table, metrics_only, settings_row, summarise
 from dlrun.runs import RunDirectory, lock, truncate_metrics
@@ -132,11 +133,18 @@ def _fit(
         engine.total_steps,
         experiment.config.name,
     )
+    profile = profiled(saver.run.path / "profile", enabled=engine.settings.profile)
     try:
-        engine.fit(
-            save=saver.save, tracker=tracker, progress=progress, views=views, stop=stop,
-            after_evaluation=summary.write_running,
-        )  # fmt: skip
+        with profile as after_step:
+            engine.fit(
+                save=saver.save,
+                after_step=after_step,
+                after_evaluation=summary.write_running,
+                tracker=tracker,
+                progress=progress,
+                views=views,
+                stop=stop,
+            )
     finally:
         progress.close()
 
@@ -171,7 +179,8 @@ def _restore(experiment: Experiment, state: Mapping[str, Any]) -> None:
     if state["steps_per_epoch"] != engine.steps_per_epoch:
         raise ConfigError(
             f"this run has {state['steps_per_epoch']} steps an epoch, but its config now makes "
-            f"{engine.steps_per_epoch}: a resume cannot change the data or trainer.batch_size; start a new run with dlrun train"
+            f"{engine.steps_per_epoch}: a resume cannot change the data or trainer.batch_size; "
+            "start a new run with dlrun train"
         )
     try:
         engine.load_state_dict(dict(state))
@@ -248,7 +257,7 @@ class _Saver:
     """Writes checkpoints of one run; best.pt only when there is a better model than the one on disk."""
 
     def __init__(self, experiment: Experiment, run: RunDirectory, tracker: Tracker) -> None:
-        self.experiment, self.folder, self.tracker = experiment, run.checkpoints, tracker
+        self.experiment, self.run, self.tracker = experiment, run, tracker
         self.best_step = -1
 
     def save(self) -> None:
@@ -259,7 +268,7 @@ class _Saver:
             "metrics_size": self.tracker.metrics_size,
             **self.experiment.about,
         }
-        checkpoint.save(self.folder, engine.state_dict() | extra)
+        checkpoint.save(self.run.checkpoints, engine.state_dict() | extra)
         self.save_best()
 
     def save_best(self) -> None:
@@ -267,7 +276,9 @@ class _Saver:
         if best.step in (0, self.best_step):
             return
         facts = {"epoch": best.epoch, "step": best.step, "metrics": best.metrics}
-        checkpoint.save_best(self.folder, {"model": best.weights, **facts, **self.experiment.about})
+        checkpoint.save_best(
+            self.run.checkpoints, {"model": best.weights, **facts, **self.experiment.about}
+        )
         self.best_step = best.step
 
 

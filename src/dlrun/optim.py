@@ -210,21 +210,22 @@ class Descent:
             plateau.load_state_dict(state["plateau"])
 
 
-def without_dynamo(optimizer: torch.optim.Optimizer) -> None:
-    """Take torch.compile's wrappers off an optimizer of torch.optim that is never compiled.
+def without_dynamo(build: Callable[[], torch.optim.Optimizer]) -> torch.optim.Optimizer:
+    """The optimizer that `build` makes, without the wrappers that torch.compile has around optimizers.
 
-    The wrappers import torch._dynamo at their first call, which takes longer than `import torch`
-    itself, and open a profiler record at each step.
+    For one that is never compiled they only cost: they import torch._dynamo at their first call,
+    which takes longer than `import torch` itself, and open a profiler record at each step.
     """
-    cls = type(optimizer)
-    if not cls.__module__.startswith("torch.optim."):
-        return
-    bare_step: Callable[..., Any] = inspect.unwrap(cls.step)
-    optimizer.step = types.MethodType(torch.no_grad()(bare_step), optimizer)  # type: ignore[method-assign]
     for name in ("add_param_group", "state_dict", "load_state_dict", "zero_grad"):
-        function = inspect.unwrap(getattr(cls, name))
+        function = inspect.unwrap(getattr(torch.optim.Optimizer, name))
         # torch looks here for the wrapped function before it imports dynamo to make one.
         function.__dict__["__dynamo_disable"] = function
+    optimizer = build()
+    cls = type(optimizer)
+    if cls.__module__.startswith("torch.optim."):  # a user's own step may rely on its decorators
+        bare_step: Callable[..., Any] = inspect.unwrap(cls.step)
+        optimizer.step = types.MethodType(torch.no_grad()(bare_step), optimizer)  # type: ignore[method-assign]
+    return optimizer
 
 
 def _hyperparameters(group: dict[str, Any]) -> dict[str, Any]:

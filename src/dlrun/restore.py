@@ -19,6 +19,7 @@ from dlrun.errors import ConfigError, did_you_mean
 from dlrun.runs import RunDirectory
 from dlrun.search_path import GROUPS, config_folders
 
+_PRETRAINED = "dlrun.models.torchvision_model.TorchvisionModel"
 _TARGET = re.compile(r"^\s*_target_:\s*['\"]?([\w.]+)", re.MULTILINE)
 
 
@@ -130,7 +131,10 @@ def load_trained(run: RunDirectory, plain: Mapping[str, Any], *, which: str) -> 
         name: tuple(state["spec"][name]) for name in ("input_shape", "class_names", "feature_names")
     }
     spec = Spec(**fields)
-    model = component("model", plain["model"], given=("spec",))(spec)
+    node = dict(plain["model"])
+    if node["_target_"] == _PRETRAINED:
+        node["weights"] = None  # the checkpoint has its own: none need be fetched
+    model = component("model", node, given=("spec",))(spec)
     weights = state["model"]
     if state.get("averaged") is not None:
         weights = _without_averaging(state["averaged"])

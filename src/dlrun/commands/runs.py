@@ -31,6 +31,7 @@ _SHRINK = (
     ("dataset", 0),
     ("model", 0),
     ("test", 0),
+    ("best", 0),
 )
 _EPILOG = f"""\
 A metric counts as measured at the best epoch, or at the end where it was not.
@@ -39,9 +40,9 @@ Columns that do not fit the terminal are left out; --csv has everything.
 status is one of
   running     a process is training it now
   completed   it reached its end, or stopped early as configured
-  stopped     it was interrupted in good order: `dlrun resume RUN` carries it on
-  killed      its process is gone without a word: `dlrun resume RUN` carries it on, too
-  failed      it ended with an error: `dlrun show RUN` tells it
+  stopped     it was interrupted, and saved: `dlrun resume RUN` carries it on
+  killed      its process is gone without a word: `dlrun resume RUN` as well
+  failed      it ended with an error: `dlrun show RUN` tells which
   unreadable  its summary.json is missing or damaged
 
 examples

@@ -7,6 +7,7 @@ experiment, GROUP/OPTION, part of a run's name. Several words, or a word with `=
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +111,7 @@ def _config_yaml(overrides: list[str]) -> str:
 def _composed(overrides: list[str]) -> dict[str, Any]:
     """The job config as plain values; what only a run could resolve stays as it is written."""
     from hydra import compose, initialize_config_dir
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import open_dict
+    from omegaconf import OmegaConf
 
     from dlrun.composing import register_resolvers
     from dlrun.search_path import packaged_configs
@@ -119,13 +119,18 @@ def _composed(overrides: list[str]) -> dict[str, Any]:
     register_resolvers()
     with initialize_config_dir(str(packaged_configs()), version_base="1.3"):
         config = compose("train", overrides, return_hydra_config=True)
-    HydraConfig.instance().set_config(config)  # the run's name is made of ${hydra:runtime.choices}
-    try:
-        with open_dict(config):
-            config.pop("hydra")
-        return {str(key): _plain(config, key) for key in config}
-    finally:
-        HydraConfig.instance().cfg = None
+    known = partial(_known_value, config.hydra)  # the choices, of which a run's name is made
+    OmegaConf.register_new_resolver("hydra", known, replace=True)
+    return {str(key): _plain(config, key) for key in config if key != "hydra"}
+
+
+def _known_value(hydra_config: Any, path: str) -> Any:
+    from omegaconf import OmegaConf
+
+    value = OmegaConf.select(hydra_config, path, throw_on_missing=True)
+    if value is None:
+        raise ValueError(f"{path} is known in a run only")
+    return value
 
 
 def _plain(node: Any, key: Any) -> Any:

@@ -1,0 +1,179 @@
+"""dlrun's training loop against a bare one written by hand, doing the same steps on the same tensors.
+
+Both train the same architecture with the same fused Adam, batch size and number of epochs, and
+validate once an epoch. dlrun does so as always: metrics, TensorBoard, checkpoints, progress lines.
+The two take turns; printed is the median of the ratios of each pair, and their range.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from dlrun import composing, config, experiment
+from dlrun.assemble import assemble
+from dlrun.engine import Engine
+from dlrun.runs import RunDirectory
+
+
+@dataclass(frozen=True)
+class Case:
+    """A dlrun command line, and the same model by hand."""
+
+    overrides: str
+    model: Callable[[], nn.Module]
+    epochs: int
+
+
+class LSTM(nn.Module):
+    """An LSTM over the rows of an image, scored by its last state."""
+
+    def __init__(self, features: int, hidden: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(features, hidden, batch_first=True)
+        self.head = nn.Linear(hidden, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.lstm(x.squeeze(1))[1][0][-1])
+
+
+def mlp(*widths: int) -> Callable[[], nn.Module]:
+    """A flattening MLP with ReLU of the given widths, input and output included."""
+
+    def make() -> nn.Module:
+        layers: list[nn.Module] = [nn.Flatten()]
+        for width_in, width in pairwise(widths):
+            layers += [nn.Linear(width_in, width), nn.ReLU()]
+        return nn.Sequential(*layers[:-1])
+
+    return make
+
+
+def cnn(side: int) -> Callable[[], nn.Module]:
+    """Two blocks of 16 and 32 filters, a dense layer of 64."""
+
+    def make() -> nn.Module:
+        blocks = [
+            nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        ]  # fmt: skip
+        head = [nn.Flatten(), nn.Linear(32 * (side // 4) ** 2, 64), nn.ReLU(), nn.Linear(64, 10)]
+        return nn.Sequential(*blocks, *head)
+
+    return make
+
+
+MNIST = "dataset=mnist trainer.batch_size=128"
+CASES = {
+    "digits-logistic": Case("model=logistic", mlp(64, 10), 40),
+    "digits-mlp": Case("model=mlp model.hidden=[64]", mlp(64, 64, 10), 40),
+    "digits-cnn": Case("model=cnn", cnn(8), 10),
+    "mnist-logistic": Case(f"{MNIST} model=logistic", mlp(784, 10), 5),
+    "mnist-mlp": Case(f"{MNIST} model=mlp model.hidden=[128]", mlp(784, 128, 10), 5),
+    "mnist-cnn": Case(f"{MNIST} model=cnn", cnn(28), 1),
+    "mnist-lstm": Case(f"{MNIST} model=lstm model.hidden_size=64", lambda: LSTM(28, 64), 1),
+}
+
+
+def main() -> None:
+    """Run the cases named on the command line, or all whose data is there."""
+    parser = argparse.ArgumentParser("scripts/bench loop", description=__doc__)
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}")
+    parser.add_argument("--repeat", type=int, default=7, help="pairs of each case (default 7)")
+    arguments = parser.parse_args()
+    names = arguments.cases or [
+        n for n in CASES if not n.startswith("mnist") or "DLRUN_DATA" in os.environ
+    ]
+    threads = torch.get_num_threads()
+    print(
+        f"{platform.processor() or platform.machine()}, {threads} threads, torch {torch.__version__}"
+    )
+    print(f"{'case':<16} {'dlrun / bare':>12}   range          accuracy: dlrun, bare")
+    for name in names:
+        compare(name, CASES[name], arguments.repeat)
+
+
+def compare(name: str, case: Case, repeat: int) -> None:
+    """Print one row."""
+    words = [*case.overrides.split(), f"trainer.max_epochs={case.epochs}", "name=bench"]
+    plain: Any = OmegaConf.to_container(composing.compose(words), resolve=True)
+    ours, bare = run_dlrun, run_bare
+    ours(plain), bare(plain, case)  # the first pass warms caches and allocators up
+    pairs = []
+    for turn in range(repeat):
+        # Whoever goes second finds the processor in another state: take turns at that too.
+        first, second = (ours, bare) if turn % 2 == 0 else (bare, ours)
+        results = {f: f(plain) if f is ours else f(plain, case) for f in (first, second)}
+        pairs.append((results[ours], results[bare]))
+    ratios = [a[0] / b[0] for a, b in pairs]
+    accuracies = [statistics.mean(pair[i][1] for pair in pairs) for i in (0, 1)]
+    print(
+        f"{name:<16} {statistics.median(ratios):>12.3f}   {min(ratios):.3f}–{max(ratios):.3f}"
+        f"   {accuracies[0]:.4f}, {accuracies[1]:.4f}",
+        flush=True,
+    )
+
+
+def run_dlrun(plain: Any) -> tuple[float, float]:
+    """(seconds in `Engine.fit`, last validation accuracy) of a normal run."""
+    seconds, accuracies = [], []
+    fit = Engine.fit
+
+    def timed(engine: Engine, **arguments: Any) -> None:
+        started = time.perf_counter()
+        fit(engine, **arguments)
+        seconds.append(time.perf_counter() - started)
+        accuracies.append(engine.latest["val/accuracy"])
+
+    Engine.fit = timed  # type: ignore[method-assign]
+    try:
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            run = RunDirectory(Path(folder))
+            experiment.train(plain, run, overrides=[], choices={})
+    finally:
+        Engine.fit = fit  # type: ignore[method-assign]
+    return seconds[0], accuracies[0]
+
+
+def run_bare(plain: Any, case: Case) -> tuple[float, float]:
+    """(seconds, last validation accuracy) of the loop that one would write by hand."""
+    built = assemble(config.parse(plain))  # for its data only
+    train, val, batch = built.data.train, built.data.val, plain["trainer"]["batch_size"]
+    torch.manual_seed(plain["seed"])
+    model = case.model()
+    optimizer = torch.optim.Adam(model.parameters(), lr=plain["optimizer"]["lr"], fused=True)
+    loss_function = nn.CrossEntropyLoss()
+    started = time.perf_counter()
+    for _ in range(case.epochs):
+        model.train()
+        order = torch.randperm(len(train))
+        for rows in order.split(batch):
+            optimizer.zero_grad()
+            loss = loss_function(model(train.inputs[rows]), train.targets[rows])
+            loss.backward()
+            optimizer.step()
+        model.eval()
+        with torch.no_grad():
+            outputs = torch.cat([model(part) for part in val.inputs.split(1024)])
+            loss_function(outputs, val.targets).item()
+            accuracy = (outputs.argmax(1) == val.targets).float().mean().item()
+    return time.perf_counter() - started, accuracy
+
+
+if __name__ == "__main__":
+    main()
