@@ -148,9 +148,9 @@ def _print_traceback(error: BaseException) -> None:
 
 
 def _file_trouble(error: OSError) -> str:
-    if error.filename is None:
-        return str(error)
-    return f"{error.filename}: {error.strerror or error}"
+    """The file and what is wrong with it; it may be the user's code that wanted it, hence the hint."""
+    what = str(error) if error.filename is None else f"{error.filename}: {error.strerror or error}"
+    return f"{what} (--debug shows where)"
 
 
 def _leave_closed_pipe() -> int:

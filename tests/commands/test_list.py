@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dlrun.commands import list as list_command
+from dlrun.commands._options import Parameter, read_option
+from dlrun.errors import ConfigError
+from dlrun.search_path import GROUPS, config_folders, options
+
+Capture = pytest.CaptureFixture[str]
+
+MINE = """\
+# @package _global_
+# a model of my own
+# with a second line
+defaults:
+  - _base
+  - override /optimizer: sgd
+  - _self_
+_target_: mine.Model
+width: 3  # units
+sizes: [1, 2]  # of each layer
+nothing: null
+text: 'a # in quotes'  # a comment
+inner:  # settings inside
+  rate: 1.0e-8  # per step
+  deep:
+    flag: true
+block:
+  - 1
+  - 2
+"""
+
+
+def write(file: str, text: str) -> None:
+    path = Path(file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def shown(*words: str, capsys: Capture) -> str:
+    assert list_command.main([*words]) == 0
+    return capsys.readouterr().out
+
+
+def test_an_option_is_read_with_its_comments(project: Path) -> None:
+    write("configs/model/mine.yaml", MINE)
+    option = read_option("model", "mine", config_folders())
+    assert option is not None
+    assert option.head == ("a model of my own", "with a second line")
+    assert option.target == "mine.Model"
+    assert option.builds_on == ("_base",)
+    assert option.choices == ("optimizer=sgd",)
+    assert option.parameters == (
+        Parameter("width", "3", "units"),
+        Parameter("sizes", "[1, 2]", "of each layer"),
+        Parameter("nothing", "null", ""),
+        Parameter("text", "'a # in quotes'", "a comment"),
+        Parameter("inner", "", "settings inside"),
+        Parameter("inner.rate", "1.0e-8", "per step"),
+        Parameter("inner.deep.flag", "true", ""),
+        Parameter("block", "[1, 2]", ""),
+    )
+
+
+def test_without_arguments_every_group_and_option_is_named(project: Path, capsys: Capture) -> None:
+    text = shown(capsys=capsys)
+    for group in GROUPS:
+        names = options(group, config_folders())
+        assert f"\n{group} " in f"\n{text}" or not names
+        assert set(names) <= set(text.split())
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_shows_each_option_with_its_description(
+    group: str, project: Path, capsys: Capture
+) -> None:
+    text = shown(group, capsys=capsys)
+    for name in options(group, config_folders()):
+        option = read_option(group, name, config_folders())
+        assert option is not None
+        assert f"{group}={name}\n" in text
+        assert option.description in " ".join(text.split())
+        assert option.target in text
+
+
+@pytest.mark.parametrize("word", ["model/cnn", "model=cnn"])
+def test_one_option_shows_parameters_defaults_and_target(
+    word: str, project: Path, capsys: Capture
+) -> None:
+    text = shown(word, capsys=capsys)
+    assert text.startswith("model=cnn\n")
+    assert "dlrun.models.cnn.CNN" in text
+    assert "    kernel " in text
+    assert "dlrun train model=cnn " in text
+
+
+def test_parameters_that_all_options_share_are_said_once(project: Path, capsys: Capture) -> None:
+    for name in ("a", "b"):
+        write(
+            f"configs/mine/{name}.yaml", f"_target_: m.{name}\nown_{name}: 1\nshared: 2  # both\n"
+        )
+    text = shown("mine", capsys=capsys)
+    assert text.count("shared") == 1
+    assert "every mine also has\n    shared  2  both" in text
+    assert "own_a" in text
+    assert "own_b" in text
+
+
+def test_options_of_ones_own_are_marked(project: Path, capsys: Capture) -> None:
+    write("configs/model/mine.yaml", MINE)
+    assert "mine*" in shown(capsys=capsys)
+    text = shown("model", capsys=capsys)
+    assert "model=mine  (your own: configs/model/mine.yaml)\n" in text
+    assert "model=cnn\n" in text
+
+
+def test_a_group_of_ones_own_is_listed(project: Path, capsys: Capture) -> None:
+    write("configs/augmentation/strong.yaml", "# a lot of it\nshift: 2\n")
+    assert "augmentation  a group of your own\n" in shown(capsys=capsys)
+    assert "a lot of it" in shown("augmentation", capsys=capsys)
+
+
+def test_another_config_folder_is_listed_too(project: Path, capsys: Capture) -> None:
+    write("elsewhere/model/theirs.yaml", "# from elsewhere\n_target_: theirs.Model\n")
+    assert "from elsewhere" in shown("model/theirs", "--config-dir", "elsewhere", capsys=capsys)
+
+
+def test_options_that_others_build_on_are_left_out(project: Path, capsys: Capture) -> None:
+    write("configs/model/_base.yaml", "width: 3\n")
+    assert "_base" not in shown("model", capsys=capsys)
+
+
+@pytest.mark.parametrize("text", ["a: [1\n", "a: b: c\n", "\t\n", "defaults: {a: [}\n"])
+def test_a_broken_file_is_told_in_its_place(text: str, project: Path, capsys: Capture) -> None:
+    write("configs/model/mine.yaml", text)
+    page = shown("model", capsys=capsys)
+    assert "not valid YAML" in page
+    assert "model=cnn\n" in page
+
+
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "- a list\n", "just text\n"])
+def test_a_file_without_settings_is_no_error(text: str, project: Path, capsys: Capture) -> None:
+    write("configs/model/mine.yaml", text)
+    assert "model=mine" in shown("model/mine", capsys=capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["modle"], "there is no group modle; did you mean model"),
+        (["cnn"], "there is no group cnn; did you mean model/cnn"),
+        (["model/cnnn"], "model has no option cnnn; did you mean cnn"),
+        (["--config-dir", "nowhere"], "--config-dir is nowhere, which is not a directory"),
+    ],
+)
+def test_a_slip_is_answered_with_the_nearest_name(
+    words: list[str], said: str, project: Path
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        list_command.main(words)
+
+
+def test_long_comments_wrap_below_themselves(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    write("configs/model/mine.yaml", f"width: 3  # {'word ' * 40}\n")
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = [line for line in shown("model/mine", capsys=capsys).splitlines() if "word" in line]
+    assert len(lines) > 2
+    assert len({line.index("word") for line in lines}) == 1
+    assert max(map(len, lines)) <= 60

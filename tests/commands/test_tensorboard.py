@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+
+from dlrun.commands import tensorboard
+from dlrun.errors import ConfigError
+
+Dlrun = Callable[..., subprocess.CompletedProcess[str]]
+MakeRun = Callable[..., Path]
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def arguments(project: Path, dlrun: Dlrun) -> Dlrun:
+    """dlrun with a TensorBoard that only prints what it was called with."""
+    package = project / "fake/tensorboard"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "main.py").write_text("import sys; print(sys.argv[1:])")
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        source = str(Path(tensorboard.__file__).parents[2])
+        fake = f"{project / 'fake'}:{source}"
+        return dlrun("tensorboard", *words, variables={"PYTHONPATH": fake})
+
+    return run
+
+
+def test_all_runs_are_served_on_localhost(make_run: MakeRun, arguments: Dlrun) -> None:
+    make_run("a")
+    result = arguments("--port", "16006")
+    address, called = result.stdout.splitlines()
+    assert address == "TensorBoard for outputs at http://localhost:16006/ (Ctrl-C ends it)"
+    assert called == str(["--logdir", "outputs", "--host", "localhost", "--port", "16006"])
+
+
+def test_a_run_is_found_by_its_name(make_run: MakeRun, arguments: Dlrun) -> None:
+    (make_run("2026-01-31_12-00-00_digits_cnn_12ab") / "tensorboard").mkdir()
+    result = arguments("cnn")
+    assert "'outputs/runs/2026-01-31_12-00-00_digits_cnn_12ab/tensorboard'" in result.stdout
+
+
+def test_a_folder_of_runs_is_served_as_it_is(make_run: MakeRun, arguments: Dlrun) -> None:
+    make_run("0", "outputs/sweeps/s")
+    assert "['--logdir', 'outputs/sweeps/s'," in arguments("outputs/sweeps/s").stdout
+
+
+def test_what_follows_two_dashes_is_passed_on(make_run: MakeRun, arguments: Dlrun) -> None:
+    make_run("a")
+    assert "'--reload_interval', '5']" in arguments("--", "--reload_interval", "5").stdout
+
+
+def test_a_taken_port_that_was_asked_for_is_refused(taken_port: int) -> None:
+    with pytest.raises(
+        ConfigError, match=f"--port is {taken_port}, which is in use; choose another"
+    ):
+        tensorboard._port(taken_port, "localhost")
+
+
+def test_the_next_free_port_is_taken_and_that_is_said(
+    taken_port: int, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(tensorboard, "FIRST_PORT", taken_port)
+    port = tensorboard._port(None, "localhost")
+    assert taken_port < port < taken_port + tensorboard.PORTS_TRIED
+    assert f"Port {taken_port} is in use" in capsys.readouterr().out
+
+
+def test_without_any_free_port_it_says_so(taken_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorboard, "FIRST_PORT", taken_port)
+    monkeypatch.setattr(tensorboard, "PORTS_TRIED", 1)
+    with pytest.raises(ConfigError, match=r"no port from .* is free"):
+        tensorboard._port(None, "localhost")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "there is no outputs/ here: start a run"),
+        (["nowhere"], "there are no runs in outputs/ yet"),
+        (["run"], "run has no tensorboard/: it ran with tracking.tensorboard=false"),
+    ],
+)
+def test_a_missing_folder_is_refused(words: list[str], said: str, make_run: MakeRun) -> None:
+    make_run("run", ".")
+    with pytest.raises(ConfigError, match=said):
+        tensorboard.main(words)
+
+
+def test_an_impossible_port_is_refused(dlrun: Dlrun) -> None:
+    result = dlrun("tensorboard", "--port", "70000")
+    assert result.returncode == 2
+    assert "70000 is not a port" in result.stderr
+
+
+def test_the_real_tensorboard_answers_and_ends_on_ctrl_c(make_run: MakeRun) -> None:
+    make_run("a")
+    command = [sys.executable, "-m", "dlrun.cli", "tensorboard"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        line = next(line for line in lines if "http" in line)
+        assert "TensorBoard" in wait_for(line.split(" at ")[1].split()[0])
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(address: str, seconds: float = 60) -> str:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            with urlopen(address, timeout=10) as answer:
+                return str(answer.read().decode())
+        except (URLError, ConnectionError):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
