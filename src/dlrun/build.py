@@ -66,10 +66,16 @@ def component(
         )
     target = _locate(key, node["_target_"])
     arguments = {name: value for name, value in node.items() if name != "_target_"}
-    parameters, accepts_any = _configurable(target, given)
+    try:
+        parameters, accepts_any = _configurable(target, given)
+    except ValueError:  # some functions written in C do not tell
+        raise ConfigError(
+            f"{key}._target_ is {node['_target_']}, whose arguments cannot be known: write a function around it"
+        ) from None
     required = [name for name, p in parameters.items() if p.default is inspect.Parameter.empty]
-    if not accepts_any:
-        check_names(key, arguments, required=required, allowed=[*parameters, *also_allowed])
+    any_names = [name for name in arguments if name not in given] if accepts_any else []
+    allowed = [*parameters, *also_allowed, *any_names]
+    check_names(key, arguments, required=required, allowed=allowed)
     rules = _type_hints(target)
     checked = {
         name: check(f"{key}.{name}", value, rules[name]) if name in rules else value

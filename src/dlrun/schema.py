@@ -143,7 +143,10 @@ def _convert_union(key: str, value: Any, options: tuple[Any, ...]) -> Any:
 def _convert_plain(value: Any, rule: Any) -> Any:
     if rule is float:
         _require(value, isinstance(value, (int, float)) and not isinstance(value, bool))
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:  # a whole number too large for any float
+            raise _Mismatch from None
     if rule is int:
         return _require(value, isinstance(value, int) and not isinstance(value, bool))
     if rule in _PLAIN_NAMES:
