@@ -144,6 +144,7 @@ class Engine:
                 self.step += 1
                 progress.advance()
                 after_step()
+                self.seconds = before + time.perf_counter() - started
                 if self._evaluation_due():
                     self._evaluate(tracker, progress, views)
                     after_evaluation()
@@ -153,7 +154,6 @@ class Engine:
                 if self.finished or stop.signal is not None:
                     break
                 if self._saving_due(saved):
-                    self.seconds = before + time.perf_counter() - started
                     self._check_pending()
                     save()
                     saved = time.perf_counter()

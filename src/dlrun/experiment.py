@@ -37,6 +37,7 @@ class Identity:
 
     plain: Mapping[str, Any]  # the composed config
     choices: Mapping[str, str]
+    overrides: list[str]  # all that the command line ever changed
     created: str
 
 
@@ -52,7 +53,7 @@ def train(
     experiment = assemble(config.parse(plain))
     with lock(run):
         record.write_start(run, plain, overrides, _device_facts(experiment))
-        return _carry_on(experiment, run, Identity(plain, choices, record.now()))
+        return _carry_on(experiment, run, Identity(plain, choices, overrides, record.now()))
 
 
 def resume(plain: Mapping[str, Any], run: RunDirectory, *, overrides: list[str]) -> int:
@@ -70,12 +71,13 @@ def resume(plain: Mapping[str, Any], run: RunDirectory, *, overrides: list[str])
         if summary.get("status") == "completed" and experiment.engine.finished:
             raise ConfigError(_nothing_left(experiment, run))
         truncate_metrics(run, state["metrics_size"] if state else 0)
+        overrides = [*record.read_overrides(run), *overrides]
         record.write_config(run, plain, overrides)
-        identity = Identity(plain, summary.get("choices", {}), summary.get("created", record.now()))
+        created, choices = summary.get("created", record.now()), summary.get("choices", {})
         print(
             f"resuming {run.path} at step {experiment.engine.step:,} of {experiment.engine.total_steps:,}"
         )
-        return _carry_on(experiment, run, identity)
+        return _carry_on(experiment, run, Identity(plain, choices, overrides, created))
 
 
 def _carry_on(experiment: Experiment, run: RunDirectory, identity: Identity) -> int:
@@ -165,7 +167,10 @@ def _conclude(
     if values:
         tracker.log(engine.step, engine.epoch, values)
     Views(data, experiment.config.tracking).at_end(engine, tracker, part, outputs)
-    tracker.hparams(settings_row(identity.plain, identity.choices), metrics_only(engine.latest))
+    tracker.hparams(
+        settings_row(identity.plain, identity.choices, identity.overrides),
+        metrics_only(engine.latest),
+    )
     return class_confusion(outputs, part.targets, data.spec)
 
 

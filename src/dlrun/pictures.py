@@ -47,27 +47,27 @@ def confusion_picture(confusion: Sequence[Sequence[int]], class_names: Sequence[
     """The confusion matrix: a row for each true class, shaded by its share, the count in each cell."""
     counts = np.asarray(confusion)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    font, small = ImageFont.load_default(13), ImageFont.load_default(11)
-    margin = 16 + int(max(font.getlength(name) for name in class_names))
-    cell = max(34, 12 + int(small.getlength(str(counts.max()))))
-    size = len(counts) * cell
-    canvas = Image.new("RGB", (margin + size + 12, margin + size + 28), _PAPER)
+    font = ImageFont.load_default(16)
+    title = "rows: true class, columns: predicted"
+    cell = max(48, 16 + int(font.getlength(str(counts.max()))))
+    margin = 20 + int(max(font.getlength(name) for name in class_names))
+    size, top = len(counts) * cell, 28 + margin
+    width = max(margin + size, int(font.getlength(title))) + 16
+    canvas = Image.new("RGB", (width, top + size + 12), _PAPER)
     draw = ImageDraw.Draw(canvas)
-    draw.text((margin + size / 2, 4), "predicted →   (rows: true class)", _INK, font, anchor="ma")
+    draw.text((width / 2, 4), title, _INK, font, anchor="ma")
     for row, name in enumerate(class_names):
-        middle = margin + row * cell + cell / 2
-        draw.text((margin - 6, middle + 20), name, _INK, font, anchor="rm")
-        _vertical_text(canvas, name, (int(middle), margin + 16), font)
+        middle = row * cell + cell / 2
+        draw.text((margin - 8, top + middle), name, _INK, font, anchor="rm")
+        _vertical_text(canvas, name, (int(margin + middle), top - 6), font)
         for column, count in enumerate(counts[row]):
             share = float(shares[row, column])
-            colour = tuple(
-                int(255 - (255 - end) * share)
-                for end in ((31, 119, 180) if row == column else _RED)
-            )
-            left, top = margin + column * cell, margin + row * cell + 20
-            draw.rectangle((left, top, left + cell - 2, top + cell - 2), colour)
+            ends = PALETTE[0] if row == column else _RED
+            colour = tuple(int(255 - (255 - end) * share) for end in ends)
+            x, y = margin + column * cell, top + row * cell
+            draw.rectangle((x, y, x + cell - 2, y + cell - 2), colour)
             ink = _PAPER if share > 0.5 else _INK if count else (190, 190, 190)
-            draw.text((left + cell / 2, top + cell / 2), str(count), ink, small, anchor="mm")
+            draw.text((x + cell / 2, y + cell / 2), str(count), ink, font, anchor="mm")
     return np.asarray(canvas)
 
 
@@ -118,7 +118,7 @@ def _vertical_text(
     font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
 ) -> None:
     """`text` reading upwards, ending above `bottom`, centred across it."""
-    width, height = int(font.getlength(text)) + 2, 18
+    width, height = int(font.getlength(text)) + 2, 22
     strip = Image.new("RGB", (width, height), _PAPER)
     ImageDraw.Draw(strip).text((0, 0), text, _INK, font)
     canvas.paste(strip.rotate(90, expand=True), (bottom[0] - height // 2, bottom[1] - width))

@@ -61,6 +61,15 @@ def write_config(run: RunDirectory, config: Mapping[str, Any], overrides: list[s
     run.overrides_file.write_text(yaml.safe_dump(overrides, allow_unicode=True))
 
 
+def read_overrides(run: RunDirectory) -> list[str]:
+    """What the command line has changed so far; nothing where that cannot be read."""
+    try:
+        words = yaml.safe_load(run.overrides_file.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return []
+    return [str(word) for word in words] if isinstance(words, list) else []
+
+
 def environment() -> dict[str, Any]:
     """Versions, machine, git commit and command line."""
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -81,20 +81,29 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
 
 
-def settings_row(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, Any]:
-    """The choices and every plain setting, flattened, as TensorBoard's HParams tab can show them."""
-    row: dict[str, Any] = {group: option for group, option in choices.items() if option is not None}
-    sections = ("model", "optimizer", "schedule", "dataset", "trainer", "loss")
-    for section in sections:
-        row |= _flatten(section, config[section])
-    row["seed"] = config["seed"]
-    return row
+def settings_row(
+    config: Mapping[str, Any], choices: Mapping[str, str], overrides: Sequence[str]
+) -> dict[str, Any]:
+    """What tells this run from others, as TensorBoard's HParams tab can show it.
+
+    The choices, every setting of model, optimizer and schedule, and what the command line changed.
+    """
+    every = _flatten("", config)
+    changed = {word.lstrip("+").partition("=")[0] for word in overrides}
+    shown = {"seed", "trainer.batch_size", "trainer.max_epochs", *changed}
+    row = {
+        key: value
+        for key, value in every.items()
+        if key in shown or key.startswith(("model.", "optimizer.", "schedule."))
+    }
+    return dict(choices) | row
 
 
 def _flatten(key: str, value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
+        prefix = f"{key}." if key else ""
         items = [
-            _flatten(f"{key}.{name}", item) for name, item in value.items() if name != "_target_"
+            _flatten(f"{prefix}{name}", item) for name, item in value.items() if name != "_target_"
         ]
         return {name: item for part in items for name, item in part.items()}
     if isinstance(value, (bool, int, float, str)):

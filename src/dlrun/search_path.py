@@ -22,8 +22,11 @@ def user_configs() -> Path | None:
 
 
 def config_folders(extra: Path | None = None) -> list[Path]:
-    """Every folder that may offer an option, the first to have it wins; `extra` is --config-dir."""
-    return [folder for folder in (extra, user_configs(), packaged_configs()) if folder is not None]
+    """Every folder that may offer an option, the first to have it wins; `extra` is --config-dir.
+
+    Hydra puts that one last: it adds options and replaces none.
+    """
+    return [folder for folder in (user_configs(), packaged_configs(), extra) if folder is not None]
 
 
 def option_file(group: str, option: str, folders: list[Path]) -> Path | None:

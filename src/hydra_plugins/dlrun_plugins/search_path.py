@@ -14,7 +14,7 @@ class WorkingDirectoryConfigs(SearchPathPlugin):
     """A user's option needs no installation: it is found beside the code that it configures."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        packaged = f"file://{packaged_configs()}"
+        packaged = str(packaged_configs())
         if packaged not in [element.path for element in search_path.get_path()]:
             return  # somebody else's program
         if (folder := user_configs()) is not None:
