@@ -22,6 +22,7 @@ class Progress:
         self.start_step, self.started = start_step, time.monotonic()
         self.bar = _bar(start_step, total_steps) if sys.stderr.isatty() else None
         self.values: dict[str, float] = {}
+        self.show(start_step, {})
 
     def advance(self) -> None:
         """One more step."""
@@ -32,8 +33,8 @@ class Progress:
         """New training values; only a live bar shows them."""
         self.values |= values
         if self.bar is not None:
-            self.bar.set_description_str(self._position(step), refresh=False)
-            self.bar.set_postfix_str(format_values(self.values), refresh=False)
+            text = f"{self._position(step)}  {format_values(self.values)}"
+            self.bar.set_description_str(text, refresh=False)
 
     def report(self, step: int, values: dict[str, float]) -> None:
         """The values of an evaluation: a line in the log, and on the screen where there is no bar."""
@@ -62,12 +63,10 @@ class Progress:
 
 
 def format_values(values: dict[str, float]) -> str:
-    """`train/loss 0.123  val/accuracy 0.987  12,345 samples/s`, without what only machines read."""
-    hidden = ("lr", "gradient_norm", "samples_per_second")
-    words = [f"{name} {value:.4g}" for name, value in values.items() if name not in hidden]
-    if "samples_per_second" in values:
-        words.append(f"{values['samples_per_second']:,.0f} samples/s")
-    return "  ".join(words)
+    """`12,345 samples/s  train/loss 0.123  val/accuracy 0.987`: the rate, then what was learned."""
+    rate = values.get("samples_per_second")
+    words = [f"{name} {value:.4g}" for name, value in values.items() if "/" in name]
+    return "  ".join([*([f"{rate:,.0f} samples/s"] if rate else []), *words])
 
 
 def _bar(start_step: int, total_steps: int):  # type: ignore[no-untyped-def]
@@ -79,5 +78,5 @@ def _bar(start_step: int, total_steps: int):  # type: ignore[no-untyped-def]
         unit="step",
         dynamic_ncols=True,
         file=sys.stderr,
-        bar_format="{desc} {percentage:3.0f}% |{bar:20}| {postfix} {remaining} left",
+        bar_format="{percentage:3.0f}% |{bar:20}| {remaining} left  {desc}",
     )

@@ -182,7 +182,7 @@ def _data_folder() -> str:
     given = os.environ.get("DLRUN_DATA")
     folder = Path(given or _DEFAULT_DATA).expanduser()
     origin = "from DLRUN_DATA" if given else "DLRUN_DATA is not set"
-    present = [name for name, place in _DATA_SETS.items() if (folder / place).is_dir()]
+    present = [name for name, place in _DATA_SETS.items() if any((folder / place).glob("*"))]
     missing = [name for name in _DATA_SETS if name not in present]
     lines = [f"{folder} ({origin})"]
     lines += [f"there: {', '.join(present)}"] if present else []

@@ -1,0 +1,91 @@
+"""The order of the house: a module imports only from what stands before it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dlrun
+
+PACKAGE = Path(dlrun.__file__).parent
+
+# Each line may import from the lines above it, and within itself.
+ORDER = [
+    ["dlrun"],
+    ["errors", "signals", "profiling", "pictures"],
+    ["schema", "search_path"],
+    ["config", "build", "composing", "runs", "device", "checkpoint"],
+    ["data", "data.source", "data.scikit_learn", "data.points", "data.torchvision_sets"],
+    ["data.base", "data.augment"],
+    ["data.loader", "models", "tasks", "schedules", "progress", "tracking"],
+    ["optim", "views"],
+    ["engine", "record"],
+    ["assemble"],
+    ["report"],
+    ["experiment", "restore", "inputs"],
+    ["evaluation"],
+    ["commands", "cli"],  # completion reads the table of commands
+]
+RANKS = {name: rank for rank, names in enumerate(ORDER) for name in names}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(file: Path) -> str:
+    parts = file.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__") or "dlrun"
+
+
+def rank_of(name: str) -> int:
+    """Of the module, or of the folder that it is in."""
+    while name not in RANKS:
+        name, _, _ = name.rpartition(".")
+        assert name, "a module that ORDER does not name"
+    return RANKS[name]
+
+
+def imports_of(file: Path) -> list[str]:
+    """Modules of dlrun that a file imports as it runs, also inside functions."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for_types_only = {
+        node
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING"
+        for node in ast.walk(branch)
+    }
+    names = []
+    for node in ast.walk(tree):
+        if node in for_types_only:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("dlrun"):
+            module = node.module.removeprefix("dlrun").lstrip(".")
+            inner = [f"{module}.{alias.name}".lstrip(".") for alias in node.names]
+            known = {name_of(path) for path in MODULES}
+            names += [name if name in known else module or "dlrun" for name in inner]
+        elif isinstance(node, ast.Import):
+            names += [a.name[6:] for a in node.names if a.name.startswith("dlrun.")]
+    return names
+
+
+@pytest.mark.parametrize("file", MODULES, ids=name_of)
+def test_a_module_imports_only_from_what_stands_before_it(file: Path) -> None:
+    own = rank_of(name_of(file))
+    wrong = [name for name in imports_of(file) if rank_of(name) > own]
+    assert not wrong, f"{name_of(file)} imports {wrong}, which stand after it"
+
+
+def test_models_know_the_spec_and_no_data_set() -> None:
+    files = (PACKAGE / "models").glob("*.py")
+    used = {name for file in files for name in imports_of(file) if name.startswith("data")}
+    assert used <= {"data.base"}
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["cli", "config", "build", "runs", "search_path", "composing", "data.points", "commands.train",
+     "commands.resume", "commands.runs", "commands.list", "commands.completion"],
+)  # fmt: skip
+def test_what_must_answer_at_once_does_not_import_torch(module: str) -> None:
+    code = f"import sys, dlrun.{module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
