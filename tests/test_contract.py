@@ -1,0 +1,299 @@
+"""What every YAML of every group must do: compose, build, learn for a step, and resume as if uninterrupted.
+
+A new option is tested by existing: the lists below are found, not written.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import signal
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from dlrun import config, experiment
+from dlrun.assemble import Experiment, assemble
+from dlrun.composing import compose
+from dlrun.engine import Engine
+from dlrun.errors import ConfigError
+from dlrun.runs import RunDirectory, read_metrics
+from dlrun.search_path import GROUPS, packaged_configs
+
+QUICK = (
+    "trainer.accelerator=cpu", "trainer.max_epochs=2", "trainer.max_steps=6", "trainer.batch_size=8",
+    "trainer.eval_every_steps=2", "trainer.log_every_steps=1", "tracking.tensorboard=false",
+)  # fmt: skip
+# 96 training rows: six steps an epoch, so that twelve steps cross from one epoch into the next.
+TWO_EPOCHS = ("dataset=iris", "trainer.batch_size=16", "trainer.max_steps=12")
+FITTING = ("digits", "mnist", "iris", "moons")
+TIMES = "samples_per_second"
+FAKE_SIZES = {"train": 60, "test": 30}
+
+
+def options(group: str) -> list[str]:
+    return sorted(file.stem for file in (packaged_configs() / group).glob("*.yaml"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def fake_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in torchvision's layout with a few made-up images of each downloaded data set."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for name in ("MNIST", "FashionMNIST"):
+        write_idx_images(root / name / "raw", rng)
+    write_cifar10(root / "cifar-10-batches-py", rng)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _fake_root(fake_data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DLRUN_DATA", str(fake_data))
+    monkeypatch.chdir(tmp_path)
+
+
+def write_idx_images(folder: Path, rng: np.random.Generator) -> None:
+    folder.mkdir(parents=True)
+    for part, size in (("train", FAKE_SIZES["train"]), ("t10k", FAKE_SIZES["test"])):
+        labels = np.arange(size, dtype=np.uint8) % 10
+        images = rng.integers(0, 256, (size, 28, 28), dtype=np.uint8)
+        head = struct.pack(">BBBB3I", 0, 0, 8, 3, size, 28, 28)
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(head + images.tobytes())
+        head = struct.pack(">BBBBI", 0, 0, 8, 1, size)
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(head + labels.tobytes())
+
+
+def write_cifar10(folder: Path, rng: np.random.Generator) -> None:
+    folder.mkdir()
+    sizes = {f"data_batch_{number}": FAKE_SIZES["train"] // 5 for number in range(1, 6)}
+    for name, size in {**sizes, "test_batch": FAKE_SIZES["test"]}.items():
+        data = rng.integers(0, 256, (size, 3072), dtype=np.uint8)
+        content = {"data": data, "labels": [row % 10 for row in range(size)]}
+        (folder / name).write_bytes(pickle.dumps(content))
+    names = {"label_names": [f"class {number}" for number in range(10)]}
+    (folder / "batches.meta").write_bytes(pickle.dumps(names))
+
+
+def composed(*words: str) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(compose(["name=contract", *words]), resolve=True)
+    return dict(plain)
+
+
+def built(*words: str) -> Experiment:
+    return assemble(config.parse(composed(*words)))
+
+
+def fitting_words(model: str) -> tuple[str, ...]:
+    """The model with the first of the small data sets that it can read."""
+    for dataset in FITTING:
+        words = (*QUICK, f"model={model}", f"dataset={dataset}")
+        try:
+            built(*words)
+        except ConfigError:
+            continue
+        return words
+    raise AssertionError(f"model={model} fits none of {', '.join(FITTING)}")
+
+
+def weights(run: RunDirectory) -> Mapping[str, torch.Tensor]:
+    state = torch.load(run.checkpoints / "last.pt", weights_only=True)
+    return dict(state["model"])
+
+
+def points(run: RunDirectory) -> list[dict[str, Any]]:
+    return [
+        {name: value for name, value in point.items() if name != TIMES}
+        for point in read_metrics(run)
+    ]
+
+
+def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM comes while the engine takes its step number `steps`."""
+    train_step, taken = Engine.train_step, [0]
+
+    def step_and_signal(self: Engine, *batch: torch.Tensor) -> None:
+        taken[0] += 1
+        if taken[0] == steps:
+            signal.raise_signal(signal.SIGTERM)
+        train_step(self, *batch)
+
+    monkeypatch.setattr(Engine, "train_step", step_and_signal)
+
+
+def assert_resumes_identically(
+    plain: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch, *, stop_at: int
+) -> None:
+    whole, parted = RunDirectory(folder / "whole"), RunDirectory(folder / "parted")
+    assert experiment.train(plain, whole, overrides=[], choices={}) == 0
+    with monkeypatch.context() as patch:
+        stop_after(stop_at, patch)
+        assert experiment.train(plain, parted, overrides=[], choices={}) == 143
+    summary = parted.read_summary()
+    assert summary is not None
+    assert (summary["status"], summary["step"]) == ("stopped", stop_at)
+    assert experiment.resume(plain, parted, overrides=[]) == 0
+
+    expected, found = weights(whole), weights(parted)
+    assert expected.keys() == found.keys()
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+    assert points(parted) == points(whole)
+
+
+def assert_one_step_learns(made: Experiment) -> None:
+    engine = made.engine
+    inputs, targets = next(iter(engine.batches.epoch(0)))
+    engine.model.eval()
+    assert engine.model(inputs).shape == (len(inputs), made.data.spec.num_outputs)
+    engine.model.train()
+    before = {name: p.detach().clone() for name, p in engine.model.named_parameters()}
+    engine.train_step(inputs, targets)
+    assert math.isfinite(float(engine.pending.losses[0]))
+    after = dict(engine.model.named_parameters())
+    assert [name for name in before if after[name].grad is None] == []
+    assert all(bool(torch.isfinite(p).all()) for p in after.values())
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize(
+    ("group", "option"),
+    [(group, option) for group in GROUPS for option in options(group)],
+)
+def test_every_option_composes_into_a_config_that_passes_the_checks(
+    group: str, option: str
+) -> None:
+    parsed = config.parse(composed(f"{group}={option}"))
+    if group in config.COMPONENTS:
+        assert getattr(parsed, group)["_target_"].startswith("dlrun.")
+
+
+@pytest.mark.parametrize("model", options("model"))
+def test_every_model_reads_fitting_data_and_learns_from_one_step(model: str) -> None:
+    assert_one_step_learns(built(*fitting_words(model)))
+
+
+@pytest.mark.parametrize("model", options("model"))
+def test_every_model_resumes_identically(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = composed(*fitting_words(model))
+    assert_resumes_identically(plain, tmp_path, monkeypatch, stop_at=3)
+
+
+@pytest.mark.parametrize("optimizer", options("optimizer"))
+def test_every_optimizer_takes_a_step_and_resumes_identically(
+    optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (*QUICK, *TWO_EPOCHS, f"optimizer={optimizer}", "optimizer.weight_decay=0.01")
+    assert_one_step_learns(built(*words))
+    assert_resumes_identically(composed(*words), tmp_path, monkeypatch, stop_at=7)
+
+
+@pytest.mark.parametrize("schedule", options("schedule"))
+def test_every_schedule_sets_the_learning_rate_and_resumes_identically(
+    schedule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = composed(*QUICK, *TWO_EPOCHS, f"schedule={schedule}", "schedule.warmup_steps=2")
+    assert_resumes_identically(plain, tmp_path, monkeypatch, stop_at=7)
+    rates = [point["lr"] for point in points(RunDirectory(tmp_path / "whole")) if "lr" in point]
+    base = plain["optimizer"]["lr"]
+    assert len(rates) == 12
+    assert rates[:2] == [base / 2, base]
+    assert all(0 <= rate <= base * 1.0000001 for rate in rates)
+    if schedule not in ("constant", "plateau", "step"):  # these are level for the first epochs
+        assert rates[-1] != rates[3]
+
+
+@pytest.mark.parametrize("trainer", options("trainer"))
+def test_every_trainer_runs_to_its_end_and_resumes_identically(
+    trainer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = composed(f"trainer={trainer}", *QUICK, *TWO_EPOCHS)
+    if plain["trainer"]["fast_dev_run"]:  # one step: there is no middle
+        run = RunDirectory(tmp_path / "run")
+        assert experiment.train(plain, run, overrides=[], choices={}) == 0
+        assert [point["step"] for point in points(run)] == [1, 1]
+        return
+    assert_resumes_identically(plain, tmp_path, monkeypatch, stop_at=7)
+
+
+@pytest.fixture
+def readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let torchvision take the made-up CIFAR files, whose checksums are not the published ones."""
+    import torchvision.datasets.cifar as cifar
+
+    monkeypatch.setattr(cifar, "check_integrity", lambda *file: True)
+
+
+def dataset_words(dataset: str) -> tuple[str, ...]:
+    target = composed(f"dataset={dataset}")["dataset"]
+    if "root" in target and dataset not in ("mnist", "fashion_mnist", "cifar10"):
+        pytest.skip(f"dataset={dataset} reads files, and this test makes none for it")
+    return (*QUICK, f"dataset={dataset}", "model=logistic", "trainer.batch_size=16")
+
+
+@pytest.mark.usefixtures("readable")
+@pytest.mark.parametrize("dataset", options("dataset"))
+def test_every_dataset_has_three_parts_that_fit_its_spec(dataset: str) -> None:
+    made = built(*dataset_words(dataset))
+    data, spec = made.data, made.data.spec
+    for part in (data.train, data.val, data.test):
+        assert len(part) > 0
+        assert part.inputs.shape == (len(part), *spec.input_shape)
+        assert torch.isfinite(part.inputs).all()
+        if spec.task == "regression":
+            assert part.targets.shape == (len(part), spec.num_outputs)
+        else:
+            assert part.targets.shape == (len(part),)
+            assert set(part.targets.long().tolist()) <= set(range(spec.num_classes))
+    assert len(data.train) > max(len(data.val), len(data.test))
+    assert spec.num_classes == {"regression": 0, "binary": 2}.get(spec.task, spec.num_outputs)
+    if spec.kind == "features":
+        assert len(spec.feature_names) == spec.num_features
+    assert_one_step_learns(made)
+
+
+@pytest.mark.usefixtures("readable")
+@pytest.mark.parametrize("dataset", options("dataset"))
+def test_every_dataset_is_standardised_by_its_training_part(dataset: str) -> None:
+    inputs = built(*dataset_words(dataset)).data.train.inputs.double()
+    axes = (0, 2, 3) if inputs.ndim == 4 else (0,)
+    assert inputs.mean(axes).abs().max() < 1e-4
+    assert (inputs.var(axes, correction=0) - 1).abs().max() < 1e-4
+
+
+@pytest.mark.usefixtures("readable")
+@pytest.mark.parametrize("dataset", options("dataset"))
+def test_every_dataset_resumes_identically(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = composed(*dataset_words(dataset))
+    steps = min(6, 2 * len(assemble(config.parse(plain)).engine.batches))
+    assert_resumes_identically(plain, tmp_path, monkeypatch, stop_at=steps // 2)
+
+
+@pytest.mark.usefixtures("readable")
+@pytest.mark.parametrize("name", options("experiment"))
+def test_every_experiment_trains_on_cut_data(name: str, tmp_path: Path) -> None:
+    plain = composed(
+        f"experiment={name}", "trainer.fast_dev_run=true", "tracking.tensorboard=false"
+    )
+    run = RunDirectory(tmp_path / "run")
+    assert experiment.train(plain, run, overrides=[], choices={}) == 0
+    summary = run.read_summary()
+    assert summary is not None
+    assert (summary["status"], summary["step"]) == ("completed", 1)
+    assert all(value is None or math.isfinite(value) for value in summary["final"].values())
