@@ -19,10 +19,25 @@ _AMBIGUOUS = re.compile(r"^Ambiguous value for argument '(.*)'$", re.MULTILINE)
 
 
 def register_resolvers() -> None:
-    """`${short_id:}`: six hex digits, the same throughout one composition, so that no two runs share a directory."""
+    """What dlrun's configs use beside Hydra's own resolvers.
+
+    `${short_id:}` is six hex digits, the same throughout one composition, so that no two runs share
+    a directory; `${choice:model}` is the option chosen for a group; `${once:…}` keeps what it
+    was for the first job of a multirun, since its directory must not change with the jobs.
+    """
     OmegaConf.register_new_resolver(
         "short_id", lambda: secrets.token_hex(3), use_cache=True, replace=True
     )
+    OmegaConf.register_new_resolver("choice", _choice, replace=True)
+    OmegaConf.register_new_resolver("once", lambda value: value, use_cache=True, replace=True)
+
+
+def _choice(group: str, *, _root_: Any) -> str:
+    """The option chosen for `group`; `${hydra:…}` alone is not there yet when a multirun is set up."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra_config = _root_.get("hydra") or HydraConfig.get()
+    return str(hydra_config.runtime.choices[group])
 
 
 def explain(error: Exception, overrides: list[str]) -> Exception:

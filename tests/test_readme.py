@@ -1,0 +1,77 @@
+"""Every command in the README is typed, in its order, in a folder with the README's own files."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlrun import cli
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+CONSOLE = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+COMMANDS = re.findall(r"^\$ (.+)$", "\n".join(CONSOLE), re.MULTILINE)
+FILES = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's folder: the files that the README shows, and a file of inputs."""
+    for name, content in FILES:
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+    np.save(tmp_path / "rows.npy", np.zeros((2, 64), np.float32))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_command_does_what_the_readme_says(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import sys
+
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert len(COMMANDS) > 10
+    for command in COMMANDS:
+        program, *words = shlex.split(command)
+        assert program in ("dlrun", "scripts/dlrun"), command
+        if words == ["tensorboard"]:  # a server: tests/test_tensorboard.py starts it
+            continue
+        code = cli.main(words)
+        printed = capsys.readouterr()
+        refused = "modle=cnn" in words
+        assert code == (2 if refused else 0), f"{command}\n{printed.out}{printed.err}"
+        if refused:
+            assert printed.err.strip() in README
+    assert len(list((project / "outputs/runs").iterdir())) == 5
+    assert len(list(next((project / "outputs/sweeps").iterdir()).glob("*/summary.json"))) == 4
+
+
+def test_the_run_directory_of_the_readme_is_the_one_that_runs_leave(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["train", "model=logistic", "trainer.max_epochs=1", "hydra.run.dir=run"]) == 0
+    listing = README.split("outputs/runs/<date>")[1].split("\n\n")[0]
+    named = re.findall(r"^ {6}(\S+)", listing, re.MULTILINE)
+    assert len(named) == 8
+    assert {name.rstrip("/") for name in named} == {
+        path.name for path in (project / "run").iterdir() if not path.name.startswith(".")
+    }
+
+
+def test_every_option_is_named_in_the_readme() -> None:
+    table = README.split("| group | options |")[1].split("\n\n")[0]
+    named = set(re.findall(r"`(\w+)`", table))
+    configs = Path(__file__).parents[1] / "configs"
+    groups = ("dataset", "model", "optimizer", "schedule", "trainer")
+    offered = {file.stem for group in groups for file in (configs / group).glob("*.yaml")}
+    assert offered <= named
+
+
+def test_every_experiment_is_in_the_readme_with_its_recorded_result() -> None:
+    configs = Path(__file__).parents[1] / "configs/experiment"
+    for file in configs.glob("*.yaml"):
+        assert f"`{file.stem}`" in README
+        assert "# Result:" in file.read_text(), f"{file.name} does not say what it reached"
