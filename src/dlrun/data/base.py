@@ -187,7 +187,6 @@ def split_rows(source: Source, settings: DataSettings) -> tuple[np.ndarray, np.n
     strata = source.targets if source.task == "classification" else np.zeros(len(rows), np.int64)
     test, rest = _take(rows, strata, settings.test_fraction or 0.0)
     val, train = _take(rest, strata, settings.val_fraction)
-    smallest = 2 if settings.val_fraction else 1
     if (
         len(train) < 2
         or (settings.val_fraction and not len(val))
@@ -196,7 +195,7 @@ def split_rows(source: Source, settings: DataSettings) -> tuple[np.ndarray, np.n
         raise ConfigError(
             f"dataset.val_fraction is {settings.val_fraction} and dataset.test_fraction is {settings.test_fraction}: "
             f"of {len(rows)} rows that leaves {len(train)} to train, {len(val)} to validate and {len(test)} to test; "
-            f"change the fractions so that each has at least {smallest}"
+            "change the fractions so that at least 2 are left to train and 1 in each other part asked for"
         )
     # Once more: where a class is rare, its share of the first part taken leaves it late in the rest.
     train, val, test = (rng.permutation(part) for part in (train, val, test))
@@ -219,16 +218,19 @@ def _fit(source: Source, train: np.ndarray, *, normalize: bool) -> Preprocessing
     shape = [1 if axis in axes else size for axis, size in enumerate(rows.shape)][1:]
     mean, std = np.zeros(shape), np.ones(shape)
     if normalize:
-        mean, std = _moments(rows, axes)
-        std[std == 0] = 1.0  # a constant feature: centring it is all that can be done
-        mean, std = mean.reshape(shape), std.reshape(shape)
+        mean, std = (moment.reshape(shape) for moment in _moments(rows, axes))
+        std = _without_constants(std, mean)
     target_mean, target_std = [], []
     if source.task == "regression":
         targets = source.targets[train].reshape(len(train), -1).astype(np.float64)
-        deviation = targets.std(0)
         target_mean = targets.mean(0).tolist()
-        target_std = np.where(deviation == 0, 1.0, deviation).tolist()
+        target_std = _without_constants(targets.std(0), targets.mean(0)).tolist()
     return Preprocessing(mean.tolist(), std.tolist(), target_mean, target_std, source.pixel_max)
+
+
+def _without_constants(std: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """`std`, but 1 for a constant, which can only be centred: rounding alone may leave it a spread."""
+    return np.where(std <= 1e-12 * np.abs(mean), 1.0, std)
 
 
 def _moments(rows: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
