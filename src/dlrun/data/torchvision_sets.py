@@ -65,9 +65,8 @@ def cifar10(*, root: str) -> Source:
     try:
         train, test = load()
     except RuntimeError:  # torchvision's word for files that are missing or fail their checksum
-        wanted = [
-            f"cifar-10-batches-py/{name}" for name, _ in CIFAR10.train_list + CIFAR10.test_list
-        ]
+        names = [name for name, _ in CIFAR10.train_list + CIFAR10.test_list]
+        wanted = [f"cifar-10-batches-py/{name}" for name in [*names, CIFAR10.meta["filename"]]]
         _download("CIFAR10", folder, wanted, lambda: CIFAR10(str(folder), download=True))
         train, test = load()
     return Source(
