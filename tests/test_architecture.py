@@ -23,7 +23,7 @@ ORDER = [
     ["optim", "views"],
     ["engine", "record"],
     ["assemble"],
-    ["report"],
+    ["report", "endings", "saving"],
     ["experiment", "restore", "inputs"],
     ["evaluation"],
     ["commands", "cli"],  # completion reads the table of commands

@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import logging
-import sys
-import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from dlrun import checkpoint, config, record
 from dlrun.assemble import Experiment, assemble
-from dlrun.device import out_of_memory
-from dlrun.engine import Diverged
-from dlrun.errors import ConfigError, RunFailed
+from dlrun.endings import error_facts, explain, nothing_left, say_how_to_resume
+from dlrun.errors import ConfigError
 from dlrun.profiling import profiled
 from dlrun.progress import Progress
-from dlrun.report import closing_table, metrics_only, settings_row, summarise
+from dlrun.report import Identity, SummaryWriter, closing_table, metrics_only, settings_row
 from dlrun.runs import RunDirectory, lock, truncate_metrics
+from dlrun.saving import Saver
 from dlrun.signals import StopRequest
 from dlrun.tasks import class_confusion
 from dlrun.tracking import Tracker
 from dlrun.views import Views
 
 log = logging.getLogger(__name__)
-
-_SUMMARY_SECONDS = 2.0  # between two summaries of a run under way
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What a run carries from its first process to its last."""
-
-    plain: Mapping[str, Any]  # the composed config
-    choices: Mapping[str, str]
-    overrides: list[str]  # all that the command line ever changed
-    created: str
 
 
 def train(
@@ -53,7 +38,8 @@ def train(
     experiment = assemble(config.parse(plain))
     with lock(run):
         record.write_start(run, plain, overrides, _device_facts(experiment))
-        return _carry_on(experiment, run, Identity(plain, choices, overrides, record.now()))
+        with record.logging_to(run):
+            return _carry_on(experiment, run, Identity(plain, choices, overrides, record.now()))
 
 
 def resume(plain: Mapping[str, Any], run: RunDirectory, *, overrides: list[str]) -> int:
@@ -69,7 +55,7 @@ def resume(plain: Mapping[str, Any], run: RunDirectory, *, overrides: list[str])
         if state is not None:
             _restore(experiment, state)
         if summary.get("status") == "completed" and experiment.engine.finished:
-            raise ConfigError(_nothing_left(experiment, run))
+            raise ConfigError(nothing_left(experiment, run))
         truncate_metrics(run, state["metrics_size"] if state else 0)
         overrides = [*record.read_overrides(run), *overrides]
         record.write_config(run, plain, overrides)
@@ -83,24 +69,24 @@ def resume(plain: Mapping[str, Any], run: RunDirectory, *, overrides: list[str])
 def _carry_on(experiment: Experiment, run: RunDirectory, identity: Identity) -> int:
     """Train from wherever the engine stands, and write down how it ended."""
     engine, tracking = experiment.engine, experiment.config.tracking
-    summary = _SummaryWriter(experiment, run, identity)
+    summary = SummaryWriter(experiment, run, identity)
     tracker = Tracker(
         run.metrics_file, run.tensorboard, tensorboard=tracking.tensorboard, start_step=engine.step
     )
-    saver = _Saver(experiment, run, tracker)
-    with record.logging_to(run), StopRequest() as stop:
+    saver = Saver(experiment, run, tracker)
+    with StopRequest() as stop:
         summary.write("running")
         try:
             _fit(experiment, saver, summary, tracker, stop)
             if not engine.finished:
                 summary.write("stopped")
-                return _say_how_to_resume(experiment, run, stop)
+                return say_how_to_resume(experiment, run, stop)
             confusion = _conclude(experiment, tracker, identity)
             summary.write("completed", confusion=confusion)
         except Exception as error:
-            failure = _explain(error, experiment)
+            failure = explain(error, experiment)
             saver.save_best()
-            summary.write("failed", error=_error_facts(failure or error, engine.step))
+            summary.write("failed", error=error_facts(failure or error, engine.step))
             log.error("%s", failure or traceback.format_exc())
             if failure is None:
                 raise
@@ -115,14 +101,15 @@ def _carry_on(experiment: Experiment, run: RunDirectory, identity: Identity) -> 
 
 def _fit(
     experiment: Experiment,
-    saver: _Saver,
-    summary: _SummaryWriter,
+    saver: Saver,
+    summary: SummaryWriter,
     tracker: Tracker,
     stop: StopRequest,
 ) -> None:
     engine = experiment.engine
     views = Views(experiment.data, experiment.config.tracking)
     if engine.step == 0:
+        tracker.text("config", f"```yaml\n{saver.run.config_file.read_text()}```")
         views.at_start(tracker)
     progress = Progress(
         start_step=engine.step,
@@ -198,114 +185,7 @@ def _restore(experiment: Experiment, state: Mapping[str, Any]) -> None:
     checkpoint.restore_random_states(state["random"], engine.generator)
 
 
-def _nothing_left(experiment: Experiment, run: RunDirectory) -> str:
-    engine, settings = experiment.engine, experiment.config.trainer
-    if engine.stopped_early:
-        return (
-            f"{run.path} is complete: it stopped early after {engine.waited} evaluations without improvement; "
-            f"to train on, raise the patience, as in `dlrun resume {run.path} trainer.early_stopping.patience=…`"
-        )
-    limit, value = (
-        ("max_epochs", settings.max_epochs)
-        if settings.max_epochs
-        else ("max_steps", settings.max_steps)
-    )
-    return (
-        f"{run.path} is complete: trainer.{limit} is {value}; to train on, raise it, as in "
-        f"`dlrun resume {run.path} trainer.{limit}={2 * (value or 1)}`"
-    )
-
-
-def _say_how_to_resume(experiment: Experiment, run: RunDirectory, stop: StopRequest) -> int:
-    assert stop.signal is not None
-    engine = experiment.engine
-    message = (
-        f"stopped by {stop.signal.name} at step {engine.step:,} of {engine.total_steps:,}, saved; "
-        f"continue with `dlrun resume {run.path}`"
-    )
-    log.info(message)
-    print(f"dlrun: {message}", file=sys.stderr)
-    return stop.exit_code
-
-
-def _explain(error: Exception, experiment: Experiment) -> RunFailed | None:
-    """The one line that tells the user what to do, or None where only the traceback helps."""
-    if isinstance(error, RunFailed):
-        return error
-    if out_of_memory(error):
-        size = experiment.config.trainer.batch_size
-        shown = len(experiment.data.train) if size == "full" else size
-        return RunFailed(
-            f"out of memory on {experiment.device.torch_device} with trainer.batch_size={size}: try "
-            f"trainer.batch_size={max(1, shown // 2)}, trainer.accumulate=2 (same gradient, half the memory), "
-            "trainer.precision=bf16 or a smaller model"
-        )
-    return None
-
-
-def _error_facts(error: Exception, step: int) -> dict[str, Any]:
-    kind = type(error).__name__
-    return {
-        "kind": kind,
-        "message": str(error),
-        "step": error.step if isinstance(error, Diverged) else step,
-    }
-
-
 def _device_facts(experiment: Experiment) -> dict[str, Any]:
     place = experiment.device.torch_device
     name = torch.cuda.get_device_name(place) if place.type == "cuda" else place.type
     return {"device": str(place), "device_name": name, "threads": torch.get_num_threads()}
-
-
-class _Saver:
-    """Writes checkpoints of one run; best.pt only when there is a better model than the one on disk."""
-
-    def __init__(self, experiment: Experiment, run: RunDirectory, tracker: Tracker) -> None:
-        self.experiment, self.run, self.tracker = experiment, run, tracker
-        self.best_step = -1
-
-    def save(self) -> None:
-        engine = self.experiment.engine
-        random_states = checkpoint.random_states(engine.generator)
-        extra = {
-            "random": random_states,
-            "metrics_size": self.tracker.metrics_size,
-            **self.experiment.about,
-        }
-        checkpoint.save(self.run.checkpoints, engine.state_dict() | extra)
-        self.save_best()
-
-    def save_best(self) -> None:
-        best = self.experiment.engine.best
-        if best.step in (0, self.best_step):
-            return
-        facts = {"epoch": best.epoch, "step": best.step, "metrics": best.metrics}
-        checkpoint.save_best(
-            self.run.checkpoints, {"model": best.weights, **facts, **self.experiment.about}
-        )
-        self.best_step = best.step
-
-
-class _SummaryWriter:
-    """Keeps summary.json up to date."""
-
-    def __init__(self, experiment: Experiment, run: RunDirectory, identity: Identity) -> None:
-        self.experiment, self.run, self.identity = experiment, run, identity
-        self.written = 0.0
-
-    def write(self, status: str, **more: Any) -> None:
-        summary = summarise(
-            self.experiment,
-            status=status,
-            created=self.identity.created,
-            choices=self.identity.choices,
-            **more,
-        )
-        self.run.write_summary(summary)
-        self.written = time.monotonic()
-
-    def write_running(self) -> None:
-        """After an evaluation: now and then is enough."""
-        if time.monotonic() - self.written >= _SUMMARY_SECONDS:
-            self.write("running")

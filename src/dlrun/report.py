@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +12,42 @@ from dlrun import __version__
 from dlrun.assemble import Experiment
 from dlrun.record import now
 from dlrun.runs import RunDirectory
+
+_SUMMARY_SECONDS = 2.0  # between two summaries of a run under way
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a run carries from its first process to its last."""
+
+    plain: Mapping[str, Any]  # the composed config
+    choices: Mapping[str, str]
+    overrides: list[str]  # all that the command line ever changed
+    created: str
+
+
+class SummaryWriter:
+    """Keeps summary.json up to date."""
+
+    def __init__(self, experiment: Experiment, run: RunDirectory, identity: Identity) -> None:
+        self.experiment, self.run, self.identity = experiment, run, identity
+        self.written = 0.0
+
+    def write(self, status: str, **more: Any) -> None:
+        summary = summarise(
+            self.experiment,
+            status=status,
+            created=self.identity.created,
+            choices=self.identity.choices,
+            **more,
+        )
+        self.run.write_summary(summary)
+        self.written = time.monotonic()
+
+    def write_running(self) -> None:
+        """After an evaluation: now and then is enough."""
+        if time.monotonic() - self.written >= _SUMMARY_SECONDS:
+            self.write("running")
 
 
 def summarise(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from typing import TYPE_CHECKING
 
@@ -51,8 +52,8 @@ class Views:
         if self.settings.histograms:
             self._histograms(engine, tracker)
         if self.settings.graph:
-            model = engine.model.eval()
-            tracker.graph(model, part.inputs[:1])
+            # A copy leaves torch.compile behind, which cannot be traced.
+            tracker.graph(copy.deepcopy(engine.model).eval(), part.inputs[:1])
         if not self.settings.images or not self.spec.num_classes:
             return
         chances = probabilities(outputs.float(), self.spec)
