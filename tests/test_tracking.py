@@ -1,0 +1,294 @@
+"""What a run logs, read back: metrics.jsonl line by line, TensorBoard by its own reader."""
+
+import io
+import json
+import math
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+from torch import nn
+
+from dlrun.tracking import Tracker
+
+
+@pytest.fixture
+def track(tmp_path):
+    """(start_step) -> a tracker of the run; all are closed at the end."""
+    trackers = []
+
+    def make(*, start_step=0, tensorboard=True):
+        folder = tmp_path / "tensorboard"
+        tracker = Tracker(
+            tmp_path / "metrics.jsonl", folder, tensorboard=tensorboard, start_step=start_step
+        )
+        trackers.append(tracker)
+        return tracker
+
+    yield make
+    for tracker in trackers:
+        tracker.close()
+
+
+@pytest.fixture
+def lines(tmp_path):
+    """() -> metrics.jsonl as a strict reader takes it, which knows no NaN."""
+
+    def refuse(constant):
+        raise ValueError(f"{constant} is no JSON")
+
+    def read():
+        text = (tmp_path / "metrics.jsonl").read_text()
+        return [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
+
+    return read
+
+
+@pytest.fixture
+def events(tmp_path):
+    """() -> all that TensorBoard finds."""
+
+    def read():
+        # Nothing of images and histograms may be sampled away.
+        sizes = {"images": 0, "histograms": 0, "tensors": 0, "scalars": 0}
+        return EventAccumulator(str(tmp_path / "tensorboard"), sizes).Reload()
+
+    return read
+
+
+def points(events, tag):
+    return [(event.step, event.value) for event in events.Scalars(tag)]
+
+
+def test_each_point_is_a_line_of_json(track, lines):
+    tracker = track()
+    tracker.log(10, 1, {"train/loss": 0.5, "lr": 1e-3})
+    tracker.log(20, 2, {"val/loss": 0.25})
+    assert lines() == [
+        {"step": 10, "epoch": 1, "train/loss": 0.5, "lr": 1e-3},
+        {"step": 20, "epoch": 2, "val/loss": 0.25},
+    ]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_no_number_is_null_in_json_and_itself_in_tensorboard(value, track, lines, events):
+    tracker = track()
+    tracker.log(1, 1, {"a": value, "b": 1.0})
+    tracker.close()
+    assert lines() == [{"step": 1, "epoch": 1, "a": None, "b": 1.0}]
+    ((step, read),) = points(events(), "a")
+    assert step == 1
+    assert read == value or (math.isnan(read) and math.isnan(value))
+
+
+def test_lines_are_there_at_once_and_counted_in_bytes(track, lines, tmp_path):
+    tracker = track()
+    assert tracker.metrics_size == 0
+    tracker.log(1, 1, {"a": 1.0})
+    assert len(lines()) == 1
+    assert tracker.metrics_size == (tmp_path / "metrics.jsonl").stat().st_size
+    tracker.close()
+    assert track(start_step=1).metrics_size == (tmp_path / "metrics.jsonl").stat().st_size
+
+
+def test_a_second_process_appends_to_the_lines(track, lines):
+    first = track()
+    first.log(1, 1, {"a": 1.0})
+    first.close()
+    track(start_step=1).log(2, 1, {"a": 2.0})
+    assert [line["a"] for line in lines()] == [1.0, 2.0]
+
+
+def test_scalars_are_read_back_with_their_steps(track, events):
+    tracker = track()
+    for step in (1, 2, 3):
+        tracker.log(step, 1, {"train/loss": 1 / step, "lr": 0.5})
+    tracker.close()
+    assert points(events(), "train/loss") == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))]
+    assert points(events(), "lr") == [(1, 0.5), (2, 0.5), (3, 0.5)]
+
+
+def test_flush_makes_points_readable_while_the_run_goes_on(track, events):
+    tracker = track()
+    tracker.log(1, 1, {"a": 1.0})
+    tracker.flush()
+    assert points(events(), "a") == [(1, 1.0)]
+
+
+def test_a_resume_replaces_what_an_earlier_process_logged_beyond_its_start(track, events, tmp_path):
+    first = track()
+    for step in (1, 2, 3, 4):
+        first.log(step, 1, {"a": float(step)})
+    first.close()
+    # Event files are read by name, which starts with the second they were made in.
+    (file,) = (tmp_path / "tensorboard").iterdir()
+    file.rename(file.with_name("events.out.tfevents.1000000000.earlier"))
+    second = track(start_step=2)
+    second.log(3, 1, {"a": 30.0})
+    second.close()
+    assert points(events(), "a") == [(1, 1.0), (2, 2.0), (3, 30.0)]
+
+
+def test_without_tensorboard_only_the_lines_are_written(track, lines, tmp_path):
+    tracker = track(tensorboard=False)
+    tracker.log(1, 1, {"a": 1.0})
+    tracker.text("note", "text")
+    tracker.image("picture", np.zeros((4, 4, 3), np.uint8), 1)
+    tracker.histograms(nn.Linear(2, 2), 1)
+    tracker.graph(nn.Linear(2, 2), torch.ones(1, 2))
+    tracker.hparams({"lr": 0.1}, {"loss": 1.0})
+    tracker.flush()
+    tracker.close()
+    assert len(lines()) == 1
+    assert not (tmp_path / "tensorboard").exists()
+
+
+def test_nothing_is_written_for_tensorboard_before_there_is_something_to_write(track, tmp_path):
+    track().close()
+    assert not (tmp_path / "tensorboard").exists()
+
+
+def test_a_picture_is_read_back_pixel_by_pixel(track, events):
+    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
+    tracker = track()
+    tracker.image("data/samples", picture, 3)
+    tracker.close()
+    (image,) = events().Images("data/samples")
+    assert (image.step, image.width, image.height) == (3, 7, 5)
+    decoded = np.asarray(Image.open(io.BytesIO(image.encoded_image_string)))
+    np.testing.assert_array_equal(decoded, picture)
+
+
+def test_text_is_read_back(track, events):
+    tracker = track()
+    tracker.text("profile", "| a table |")
+    tracker.close()
+    (tensor,) = events().Tensors("profile/text_summary")
+    assert tensor.tensor_proto.string_val == [b"| a table |"]
+
+
+def test_histograms_count_every_weight_and_gradient(track, events):
+    model = nn.Linear(30, 20)
+    model(torch.randn(4, 30)).sum().backward()
+    model.bias.grad = None
+    tracker = track()
+    tracker.histograms(model, 5)
+    tracker.close()
+    found = events()
+    assert set(found.Tags()["histograms"]) == {"weights/weight", "weights/bias", "gradients/weight"}
+    for tag, values in [
+        ("weights/weight", model.weight.detach()),
+        ("gradients/weight", model.weight.grad),
+    ]:
+        (event,) = found.Histograms(tag)
+        histogram, values = event.histogram_value, values.double()
+        assert event.step == 5
+        assert histogram.num == sum(histogram.bucket) == 600
+        assert (histogram.min, histogram.max) == (values.min().item(), values.max().item())
+        assert histogram.sum == pytest.approx(values.sum().item(), rel=1e-4)
+        assert histogram.sum_squares == pytest.approx((values**2).sum().item(), rel=1e-4)
+        below = values.flatten() < histogram.bucket_limit[30]
+        assert sum(histogram.bucket[:31]) == pytest.approx(below.sum().item(), abs=1)
+
+
+def test_weights_that_are_all_the_same_have_a_histogram(track, events):
+    norm = nn.BatchNorm1d(8)
+    tracker = track()
+    tracker.histograms(norm, 1)
+    tracker.close()
+    (event,) = events().Histograms("weights/weight")
+    assert event.histogram_value.num == sum(event.histogram_value.bucket) == 8
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=(ValueError, RuntimeWarning),
+    reason="np.histogram refuses values that are not finite and ranges too narrow or wide to cut in 64",
+)
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.0, 1e-45],  # what a saturated unit passes back
+        [1.0, 1.0000001],  # neighbours among floats
+        [3e38, -3e38],
+        [float("nan"), 1.0],
+        [float("inf"), 1.0],
+        [float("nan"), float("inf")],
+    ],
+)
+def test_a_gradient_of_any_values_stops_no_run(values, track, events):
+    model = nn.Linear(2, 1)
+    model.weight.grad = torch.tensor([values])
+    tracker = track()
+    tracker.histograms(model, 1)
+    tracker.close()
+    assert "weights/weight" in events().Tags()["histograms"]
+
+
+def test_the_graph_of_a_model_is_read_back(track, events):
+    tracker = track()
+    tracker.graph(nn.Sequential(nn.Linear(3, 4), nn.ReLU()).eval(), torch.ones(1, 3))
+    tracker.close()
+    graph = events().Graph()
+    assert any("Linear" in node.name for node in graph.node)
+    assert any(node.op == "aten::relu" for node in graph.node)
+
+
+def test_drawing_the_graph_says_nothing_and_changes_no_mode(track, capfd):
+    model = nn.Sequential(nn.Linear(3, 4), nn.Dropout()).eval()
+    track().graph(model, torch.ones(1, 3))
+    assert not model.training
+    assert capfd.readouterr() == ("", "")
+
+
+class Untraceable(nn.Module):
+    def forward(self, x):
+        raise RuntimeError("first line\nsecond line")
+
+
+def test_a_model_that_cannot_be_traced_is_left_out_with_a_warning(track, events, capfd):
+    tracker = track()
+    with pytest.warns(UserWarning) as caught:
+        tracker.graph(Untraceable(), torch.ones(1, 3))
+    tracker.log(1, 1, {"a": 1.0})
+    tracker.close()
+    assert len(caught) == 1
+    assert str(caught[0].message).startswith("TensorBoard has no graph of this model: ")
+    assert "\n" not in str(caught[0].message)
+    assert events().Tags()["graph"] is False
+    assert capfd.readouterr() == ("", "")
+
+
+def test_settings_and_final_metrics_are_the_runs_row_in_the_hparams_tab(track, events):
+    choices = {"optimizer.lr": 0.1, "model": "mlp"}
+    tracker = track()
+    tracker.log(1, 1, {"val/loss": 0.5})
+    tracker.hparams(choices, {"val/loss": 0.5})
+    tracker.close()
+    found = events().summary_metadata
+    sessions = {}
+    for tag, metadata in found.items():
+        if metadata.plugin_data.plugin_name == "hparams":
+            sessions[tag] = plugin_data_pb2.HParamsPluginData.FromString(
+                metadata.plugin_data.content
+            )
+    start = sessions["_hparams_/session_start_info"].session_start_info.hparams
+    assert start["optimizer.lr"].number_value == 0.1
+    assert start["model"].string_value == "mlp"
+    experiment = sessions["_hparams_/experiment"].experiment
+    assert [info.name.tag for info in experiment.metric_infos] == ["val/loss"]
+    assert {info.name for info in experiment.hparam_infos} == set(choices)
+    assert points(events(), "val/loss") == [(1, 0.5)]
+
+
+def test_the_row_is_in_the_runs_own_event_file(track, tmp_path):
+    tracker = track()
+    tracker.hparams({"lr": 0.1}, {"val/loss": 0.5})
+    tracker.close()
+    files = [path for path in (tmp_path / "tensorboard").rglob("*") if path.is_file()]
+    assert len(files) == 1
+    assert "onnx" not in sys.modules
