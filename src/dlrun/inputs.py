@@ -41,9 +41,21 @@ def _read_image(path: Path, spec: Spec, preprocessing: Preprocessing) -> np.ndar
             f"{path} is an image, but this run was trained on {spec.kind}; give a .npy, .npz or .csv of rows"
         )
     channels, height, width = spec.input_shape
+    if channels not in (1, 3):
+        raise ConfigError(
+            f"{path} is an image of 1 or 3 channels, but this run takes {channels}; give a .npy or .npz"
+        )
     try:
         with Image.open(path) as image:
-            converted = image.convert("L" if channels == 1 else "RGB")
+            if image.mode in ("I", "F"):
+                raise ConfigError(
+                    f"{path} has {image.mode} pixels, whose range is not known; "
+                    "save it with 8 bits a channel, or give a .npy"
+                )
+            eight_bits: Image.Image = image
+            if image.mode.startswith("I;16"):  # Pillow would clip: all but the darkest are white
+                eight_bits = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            converted = eight_bits.convert("L" if channels == 1 else "RGB")
             if converted.size != (width, height):
                 converted = converted.resize((width, height), Image.Resampling.LANCZOS)
             pixels = np.asarray(converted, np.float32)
@@ -55,22 +67,24 @@ def _read_image(path: Path, spec: Spec, preprocessing: Preprocessing) -> np.ndar
 
 def _read_arrays(path: Path) -> np.ndarray:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        names = loaded.files
-        if len(names) != 1 and "inputs" not in names:
-            raise ConfigError(
-                f"{path} holds the arrays {', '.join(names)}: name the one to use `inputs`"
-            )
-        array: np.ndarray = loaded["inputs" if "inputs" in names else names[0]]
-        return array
+        with path.open("rb") as file:  # numpy leaves a damaged .npz open
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded
+            names = loaded.files
+            if not names:
+                raise ConfigError(f"{path} holds no arrays")
+            if len(names) != 1 and "inputs" not in names:
+                raise ConfigError(
+                    f"{path} holds the arrays {', '.join(names)}: name the one to use `inputs`"
+                )
+            array: np.ndarray = loaded["inputs" if "inputs" in names else names[0]]
+            return array
     except ConfigError:
         raise
     except Exception as error:  # numpy raises half a dozen kinds for damaged files
-        raise ConfigError(
-            f"{path} cannot be read as a NumPy array: {str(error).splitlines()[0]}"
-        ) from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"{path} cannot be read as a NumPy array: {reason}") from error
 
 
 def _read_table(path: Path, spec: Spec) -> np.ndarray:
@@ -82,18 +96,26 @@ def _read_table(path: Path, spec: Spec) -> np.ndarray:
                 for number, row in enumerate(csv.reader(file), 1)
                 if any(cell.strip() for cell in row)
             ]
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path} cannot be read as CSV: {error}") from error
     columns: list[int] | None = None
     if rows and not any(_is_number(cell) for cell in rows[0][1]):
         header = [cell.strip() for cell in rows.pop(0)[1]]
         if spec.feature_names and set(spec.feature_names) <= set(header):
             columns = [header.index(name) for name in spec.feature_names]
+            _refuse_longer(path, rows, len(header))
     if not rows:
         raise ConfigError(f"{path} holds no rows")
-    return np.array(
-        [_numbers(path, number, row, columns, spec) for number, row in rows], np.float32
-    )
+    return np.array([_numbers(path, number, row, columns, spec) for number, row in rows])
+
+
+def _refuse_longer(path: Path, rows: list[tuple[int, list[str]]], width: int) -> None:
+    """More cells than the header names: a comma too many, perhaps a decimal one, moved the values along."""
+    for number, row in rows:
+        if any(cell.strip() for cell in row[width:]):
+            raise ConfigError(
+                f"{path}, row {number}, has {len(row)} columns, but the header names {width}"
+            )
 
 
 def _numbers(
@@ -130,7 +152,10 @@ def _shaped(path: Path, array: np.ndarray, spec: Spec) -> np.ndarray:
     plain = shape[1:] if spec.kind == "image" and shape[0] == 1 else shape
     for one in (shape, plain, (spec.num_features,)):
         if array.shape in (one, (len(array) if array.ndim else 0, *one)):
-            values = array.reshape(-1, *shape).astype(np.float32)
+            if not array.size:
+                raise ConfigError(f"{path} holds no rows")
+            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+                values = array.reshape(-1, *shape).astype(np.float32)
             if not np.isfinite(values).all():
                 raise ConfigError(f"{path} holds values that are not finite numbers")
             return values
