@@ -32,6 +32,10 @@ def free(spec, *, width: Count, **more):
     return spec, width, more
 
 
+def renamed(anything, *, width: Count):
+    return anything, width
+
+
 def untyped(spec, size, *rest):
     return spec, size, rest
 
@@ -87,6 +91,13 @@ def test_what_the_run_gives_cannot_be_configured():
     assert "schedule.step is not a setting" in refusal(
         component, "schedule", node("schedule", rate=1, step=3), given=given
     )
+
+
+def test_what_is_given_by_position_may_have_any_name():
+    built = component("model", node("renamed", width=1), given=("spec",))
+    assert built("the spec") == ("the spec", 1)
+    message = refusal(component, "model", node("renamed", width=1, anything=2), given=("spec",))
+    assert message == "model.anything is not a setting of model; choose from: width"
 
 
 def test_an_unknown_argument_is_refused_with_the_nearest_name():

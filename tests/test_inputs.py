@@ -270,8 +270,9 @@ def test_a_table_of_numbers_is_its_rows(write):
 
 
 def test_a_header_is_skipped_and_empty_lines_and_a_byte_order_mark_do_not_count(write):
-    path = write("a.csv", "\ufeffx,y,z\r\n\r\n1,2,3\r\n  ,,\r\n4,5,6\r\n")
-    assert read(path).tolist() == [[1, 2, 3], [4, 5, 6]]
+    for text in ("\ufeffx,y,z\r\n\r\n1,2,3\r\n  ,,\r\n4,5,6\r\n", "\ufeff1,2,3\n4,5,6\n"):
+        path = write("a.csv", text)
+        assert read(path).tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
 def test_columns_are_found_by_a_header_that_names_all_features(write):

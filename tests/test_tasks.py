@@ -139,7 +139,8 @@ def test_metrics_are_means_without_label_smoothing_whatever_the_training_loss():
     expected = (math.log(1 + math.exp(-3)) + LN2) / 2
     assert metrics(scores, targets)["loss"] == pytest.approx(expected)
     binary = task_of("binary", label_smoothing=0.5, reduction="sum").metrics
-    assert binary(SCORES_3[:1], torch.tensor([1.0]))["loss"] == pytest.approx(LN2)
+    expected = (LN2 - math.log(0.75)) / 2
+    assert binary(SCORES_3[:2], torch.ones(2))["loss"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("kind", "outputs"), [("multiclass", 3), ("binary", 1), ("regression", 2)])
