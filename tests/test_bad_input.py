@@ -189,18 +189,15 @@ def test_train_refuses_it_in_one_line_that_says_what_to_do(
     assert message in refuse("train", *words.split())
 
 
-@pytest.mark.xfail(strict=True, reason="Hydra's own ValueError passes through as a traceback")
 @pytest.mark.parametrize("group", ["model", "optimizer"])
 def test_train_refuses_to_go_without_a_choice_it_needs(group: str, refuse: Refuse) -> None:
     assert group in refuse("train", f"{group}=null")
 
 
-@pytest.mark.xfail(strict=True, reason="infinity passes as a number above 0; the run then diverges")
 def test_train_refuses_an_infinite_learning_rate(refuse: Refuse) -> None:
     assert "optimizer.lr is inf" in refuse("train", "optimizer.lr=inf", "trainer.fast_dev_run=true")
 
 
-@pytest.mark.xfail(strict=True, reason="only the run directory is removed, not outputs/ and runs/")
 def test_a_refused_first_run_leaves_no_empty_folder(refuse: Refuse, project: Path) -> None:
     refuse("train", "optimizer.lr=-1")
     assert not (project / "outputs").exists()

@@ -410,10 +410,6 @@ def test_a_loss_that_is_no_number_ends_the_run_with_step_values_and_remedy(
     json.loads((run.directory.path / "summary.json").read_text(), parse_constant=pytest.fail)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the first step of a resume is saved at once, over the good checkpoint it came from",
-)
 def test_a_run_that_diverged_goes_on_from_its_last_good_checkpoint(train: Train) -> None:
     run = train(*IRIS, *SGD, "trainer.max_epochs=1")
     high = composed(*IRIS, "optimizer=sgd", "optimizer.lr=1e30", "trainer.max_epochs=3")
@@ -426,9 +422,6 @@ def test_a_run_that_diverged_goes_on_from_its_last_good_checkpoint(train: Train)
     assert same(run.weights, train(*IRIS, *SGD, "trainer.max_epochs=3").weights)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the loss is checked before saving, but not the weights it led to"
-)
 def test_no_checkpoint_keeps_weights_that_are_not_finite(train: Train, tmp_path: Path) -> None:
     words = (*IRIS, "optimizer=sgd", "optimizer.lr=1e39", "checkpoint.every_steps=1")
     with pytest.raises(Diverged):

@@ -534,9 +534,6 @@ def test_a_resume_refuses_what_it_cannot_change_and_changes_nothing(
     assert snapshot(completed.path) == before
 
 
-@pytest.mark.xfail(
-    strict=True, reason="only the number of steps an epoch is compared with the checkpoint's"
-)
 @pytest.mark.parametrize(
     "word", ["trainer.batch_size=40", "dataset.split_seed=1", "dataset.normalize=none"]
 )

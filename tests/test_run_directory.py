@@ -294,12 +294,7 @@ def test_eval_measures_what_a_run_in_another_precision_measured(
 @pytest.mark.parametrize(
     "checkpoint",
     [
-        pytest.param(
-            "best",
-            marks=pytest.mark.xfail(
-                strict=True, reason="best.pt names averaged weights as torch's AveragedModel does"
-            ),
-        ),
+        "best",
         "last",
     ],
 )
@@ -316,9 +311,6 @@ def test_eval_and_predict_use_the_averaged_weights_of_a_run_that_kept_them(
     assert main(["predict", "run", "rows.npy", "--checkpoint", checkpoint]) == 0
 
 
-@pytest.mark.xfail(
-    strict=True, raises=SystemExit, reason="argparse takes no more words after an option"
-)
 @pytest.mark.parametrize(
     "words",
     [

@@ -204,11 +204,6 @@ def test_weights_that_are_all_the_same_have_a_histogram(track, events):
     assert event.histogram_value.num == sum(event.histogram_value.bucket) == 8
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=(ValueError, RuntimeWarning),
-    reason="np.histogram refuses values that are not finite and ranges too narrow or wide to cut in 64",
-)
 @pytest.mark.parametrize(
     "values",
     [

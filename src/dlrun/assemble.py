@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dlrun import device, optim, schedules
 from dlrun.build import component, split_component
@@ -36,6 +37,17 @@ class Experiment:
     def about(self) -> dict[str, Any]:
         """What a reader of the weights must know of the data, as plain values."""
         return {"spec": asdict(self.data.spec), "preprocessing": self.data.preprocessing.to_dict()}
+
+    @property
+    def unchangeable(self) -> dict[str, Any]:
+        """The settings that decide which samples a step sees: a resume must find them as they were."""
+        movable = ("root", "augment")
+        settings = {
+            f"dataset.{name}": value
+            for name, value in self.config.dataset.items()
+            if name not in movable
+        }
+        return settings | {"trainer.batch_size": self.config.trainer.batch_size}
 
 
 def assemble(config: RunConfig) -> Experiment:
@@ -213,10 +225,8 @@ def make_augmentation(settings: DataSettings, spec: Spec) -> Augmentation | None
     return partial(augment, how=how)
 
 
-def average(model: nn.Module, decay: float | None) -> nn.Module | None:
+def average(model: nn.Module, decay: float | None) -> AveragedModel | None:
     """A copy of `model` that follows its weights as an exponential moving average."""
     if decay is None:
         return None
-    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))

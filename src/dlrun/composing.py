@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.errors import ConfigError, did_you_mean
-from dlrun.search_path import GROUPS, packaged_configs
+from dlrun.search_path import COMPONENTS, GROUPS, packaged_configs
 
 _AMBIGUOUS = re.compile(r"^Ambiguous value for argument '(.*)'$", re.MULTILINE)
 
@@ -54,6 +54,8 @@ def explain(error: Exception, overrides: list[str]) -> Exception:
         return ConfigError(
             f"{word}: several values make a sweep: add -m to train each; for one list, write '{key}=[{values}]'"
         )
+    if (group := _left_out(overrides)) is not None:
+        return ConfigError(f"{group}: a run needs one; choose an option, see `dlrun list {group}`")
     if isinstance(error, HydraException | OmegaConfBaseException):
         return ConfigError(_refused_key(error, overrides) or _one_line(error))
     return error
@@ -77,6 +79,15 @@ def leaf_keys(node: Any, prefix: str = "") -> Iterator[str]:
             yield from leaf_keys(value, f"{prefix}{name}.")
 
 
+def _left_out(overrides: list[str]) -> str | None:
+    """A group that the overrides take away, for which Hydra has no good words."""
+    for word in overrides:
+        group, _, option = word.lstrip("~").partition("=")
+        if group in COMPONENTS and (word.startswith("~") or option in ("null", "")):
+            return group
+    return None
+
+
 def _missing_option(error: MissingConfigException) -> str:
     group, _, option = str(error.missing_cfg_file).rpartition("/")
     options = error.options or []
@@ -92,18 +103,22 @@ def _refused_key(error: Exception, overrides: list[str]) -> str | None:
     if not key or "not in struct" not in str(cause):
         return None
     parent, _, name = key.rpartition(".")
-    return f"{key} is not a setting of {parent or 'a run'}{did_you_mean(name, _neighbours(parent, overrides))}"
+    refusal = f"{key} is not a setting of {parent or 'a run'}"
+    composed = _composed(overrides)
+    below = [found for found in leaf_keys(composed) if found.endswith(f".{name}")]
+    if not parent and below:
+        return f"{refusal}; did you mean {' or '.join(below)}?"
+    siblings = [found for found in leaf_keys(composed) if found.rpartition(".")[0] == parent]
+    return f"{refusal}{did_you_mean(name, [found.rpartition('.')[2] for found in siblings])}"
 
 
-def _neighbours(parent: str, overrides: list[str]) -> list[str]:
-    """The keys under `parent` that the group choices among `overrides` make."""
+def _composed(overrides: list[str]) -> Any:
+    """The config that the group choices among `overrides` make."""
     choices = [word for word in overrides if word.partition("=")[0] in GROUPS]
     try:
-        composed = compose(choices)
+        return OmegaConf.to_container(compose(choices), resolve=False)
     except Exception:  # the choices are at fault as well: the refusal stands without a suggestion
-        return []
-    node = OmegaConf.select(composed, parent) if parent else composed
-    return [str(name) for name in node] if isinstance(node, Mapping) else []
+        return {}
 
 
 def _one_line(error: Exception) -> str:

@@ -20,10 +20,9 @@ from dlrun.schema import (
     check_names,
     check_settings,
 )
+from dlrun.search_path import COMPONENTS
 
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
-
-COMPONENTS = ("dataset", "model", "optimizer", "schedule")
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,11 @@ def _component_node(group: str, node: Any) -> dict[str, Any]:
 
 
 def _check_together(config: RunConfig) -> None:
-    """The rules that span several keys."""
+    """The rules that span several keys, or that no type can say."""
+    if not config.name or "/" in config.name:
+        raise ConfigError(
+            f"name is {config.name}, but must be text without slashes: it names a folder"
+        )
     trainer = config.trainer
     if trainer.max_epochs is None and trainer.max_steps is None:
         raise ConfigError(

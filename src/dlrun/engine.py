@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from dlrun.config import CheckpointSettings, TrainerSettings
 from dlrun.data.base import Dataset, Split
@@ -72,7 +73,7 @@ class Engine:
         self,
         *,
         model: nn.Module,
-        averaged: nn.Module | None,
+        averaged: AveragedModel | None,
         task: Task,
         data: Dataset,
         batches: Batches,
@@ -111,6 +112,11 @@ class Engine:
         return patience is not None and self.waited >= patience
 
     @property
+    def evaluated(self) -> nn.Module:
+        """The model that is judged and kept: the running average of the weights, where there is one."""
+        return self.model if self.averaged is None else self.averaged.module
+
+    @property
     def finished(self) -> bool:
         """Whether there is nothing left to train."""
         return self.step >= self.total_steps or self.stopped_early
@@ -135,7 +141,9 @@ class Engine:
         """
         self.model.train()
         started = self._rate_started = time.perf_counter()
-        saved = None
+        # A new run saves early: one that diverges soon should have something to go back to.
+        saved = started if self.best.step else None
+        self._rate_skipped = sum(self.pending.sizes)  # samples of an earlier process
         before = self.seconds
         while not self.finished and stop.signal is None:
             epoch, position = divmod(self.step, self.steps_per_epoch)
@@ -154,11 +162,11 @@ class Engine:
                 if self.finished or stop.signal is not None:
                     break
                 if self._saving_due(saved):
-                    self._check_pending()
+                    self._check_finite()
                     save()
                     saved = time.perf_counter()
         self.seconds = before + time.perf_counter() - started
-        self._check_pending()
+        self._check_finite()
         save()
 
     def train_step(self, inputs: Tensor, targets: Tensor) -> None:
@@ -174,12 +182,11 @@ class Engine:
         self.pending.sizes.append(len(targets))
         self.descent.update(self.step)
         if self.averaged is not None:
-            self.averaged.update_parameters(self.model)  # type: ignore[operator]
+            self.averaged.update_parameters(self.model)
 
     def outputs(self, split: Split) -> Tensor:
         """The model's outputs for every sample of a split, in order, in evaluation mode."""
-        model = self.model if self.averaged is None else self.averaged
-        model.eval()
+        model = self.evaluated.eval()
         with torch.inference_mode(), self.device.autocast():
             parts = [model(part) for part in split.inputs.split(self.settings.eval_batch_size)]
             outputs = torch.cat(parts).to(self.device.dtype)
@@ -219,8 +226,7 @@ class Engine:
     def restore_best(self) -> None:
         """Give the model to evaluate the weights of the best evaluation, where there was one."""
         if self.best.weights:
-            model = self.model if self.averaged is None else self.averaged
-            model.load_state_dict(self.best.weights)
+            self.evaluated.load_state_dict(self.best.weights)
 
     def _forward_backward(
         self, inputs: Tensor, targets: Tensor, weight: float | None = None
@@ -282,10 +288,10 @@ class Engine:
         margin = self.settings.early_stopping.min_delta
         best = self.best.value
         gain = 0.0 if best is None else (best - value if self.minimize else value - best)
-        improved = best is None or gain > margin
+        improved = not math.isnan(value) and (best is None or gain > margin)
         if improved:
-            model = self.model if self.averaged is None else self.averaged
-            weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+            state = self.evaluated.state_dict()
+            weights = {name: tensor.detach().clone() for name, tensor in state.items()}
             self.best = Best(value, self.epoch, self.step, dict(self.latest), weights)
         self.waited = 0 if improved else self.waited + 1
         if plateau := plateau_of(self.descent.multiplier):
@@ -300,7 +306,8 @@ class Engine:
         loss = self.task.total(losses, losses.new_tensor(pending.sizes)).sum().item() / samples
         metrics = self.task.metrics(torch.cat(pending.outputs), torch.cat(pending.targets))
         now = time.perf_counter()
-        rate, self._rate_started = samples / (now - self._rate_started), now
+        rate = (samples - self._rate_skipped) / (now - self._rate_started)
+        self._rate_started, self._rate_skipped = now, 0
         return {
             **{f"train/{name}": value for name, value in metrics.items()},
             "train/loss": loss,
@@ -319,6 +326,13 @@ class Engine:
             before = {"train/loss": self.pending.losses[first - 1].item()} if first else {}
             raise Diverged(self.step - len(finite) + first + 1, self._good() | before)
 
+    def _check_finite(self) -> None:
+        """Refuse to save weights that are not finite, or come from a loss that was not."""
+        self._check_pending()
+        norms = torch._foreach_norm([p.detach() for p in self.model.parameters()])
+        if not torch.stack(norms).isfinite().all():
+            raise Diverged(self.step, self._good())
+
     def _good(self) -> dict[str, float]:
         """The newest losses and metrics, for an error to show."""
         return {name: value for name, value in self.latest.items() if "/" in name}
@@ -331,10 +345,8 @@ class Engine:
         every = self.saving.every_steps
         if every is not None and self.step % every == 0:
             return True
-        if (
-            saved is None
-        ):  # the first one early: a run that diverges soon should have something to go back to
-            return self.best.value is not None
+        if saved is None:
+            return self.best.step > 0
         return time.perf_counter() - saved >= self.saving.every_seconds
 
 

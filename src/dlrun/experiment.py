@@ -174,6 +174,12 @@ def _restore(experiment: Experiment, state: Mapping[str, Any]) -> None:
             f"{engine.steps_per_epoch}: a resume cannot change the data or trainer.batch_size; "
             "start a new run with dlrun train"
         )
+    for key, value in experiment.unchangeable.items():
+        if (before := state["unchangeable"].get(key)) != value:
+            raise ConfigError(
+                f"{key} is {value}, but was {before} when this run began: a resume cannot change the data "
+                "or trainer.batch_size; start a new run with dlrun train"
+            )
     try:
         engine.load_state_dict(dict(state))
     except (RuntimeError, ValueError, KeyError) as error:

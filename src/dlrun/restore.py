@@ -14,10 +14,9 @@ from typing import Any
 
 import yaml
 
-from dlrun.config import COMPONENTS
 from dlrun.errors import ConfigError, did_you_mean
 from dlrun.runs import RunDirectory
-from dlrun.search_path import GROUPS, config_folders
+from dlrun.search_path import COMPONENTS, GROUPS, config_folders
 
 _PRETRAINED = "dlrun.models.torchvision_model.TorchvisionModel"
 _TARGET = re.compile(r"^\s*_target_:\s*['\"]?([\w.]+)", re.MULTILINE)
@@ -51,6 +50,7 @@ def override(plain: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     from dlrun.composing import explain, leaf_keys
 
@@ -72,7 +72,11 @@ def override(plain: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
         known = list(leaf_keys(plain))
         if key not in known and OmegaConf.select(config, key, default=_MISSING) is _MISSING:
             raise ConfigError(f"{key} is not a setting of this run{did_you_mean(key, known)}")
-        OmegaConf.update(config, key, one.value())
+        try:
+            OmegaConf.update(config, key, one.value())
+        except OmegaConfBaseException as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"{one.input_line}: {reason}") from error
     return dict(OmegaConf.to_container(config))  # type: ignore[arg-type]
 
 
@@ -93,7 +97,7 @@ def _refuse_foreign_targets(plain: Mapping[str, Any], allowed: set[str]) -> None
     for group in COMPONENTS:
         node = plain.get(group)
         target = node.get("_target_") if isinstance(node, Mapping) else None
-        if target not in allowed:
+        if not isinstance(target, str) or target not in allowed:
             raise ConfigError(
                 f"{group}._target_ is {target}, which no config on the search path offers: if you trust this run, "
                 f"call it from the folder whose configs/ has it, or add --allow {target}"
@@ -127,27 +131,29 @@ def load_trained(run: RunDirectory, plain: Mapping[str, Any], *, which: str) -> 
             f"{run.path} has no {which} checkpoint yet: train it first with `dlrun resume {run.path}`"
         )
     state = checkpoint.load(path)
-    fields = state["spec"] | {
-        name: tuple(state["spec"][name]) for name in ("input_shape", "class_names", "feature_names")
-    }
-    spec = Spec(**fields)
+    try:
+        spec = Spec(**{name: _tuples(value) for name, value in state["spec"].items()})
+        preprocessing = Preprocessing(**state["preprocessing"])
+        weights = _without_averaging(state["averaged"]) if state.get("averaged") else state["model"]
+        step = state["step"]
+        epoch = state.get("epoch", -(-step // state.get("steps_per_epoch", 1)))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path} lacks what a model needs ({error})") from error
     node = dict(plain["model"])
     if node["_target_"] == _PRETRAINED:
         node["weights"] = None  # the checkpoint has its own: none need be fetched
     model = component("model", node, given=("spec",))(spec)
-    weights = state["model"]
-    if state.get("averaged") is not None:
-        weights = _without_averaging(state["averaged"])
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise ConfigError(
             f"{path} does not fit the model in {run.config_file}: {' '.join(str(error).split())}"
         ) from error
-    epoch = state.get("epoch", -(-state["step"] // state.get("steps_per_epoch", 1)))
-    return Trained(
-        model.eval(), spec, Preprocessing(**state["preprocessing"]), epoch, state["step"]
-    )
+    return Trained(model.eval(), spec, preprocessing, epoch, step)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _without_averaging(weights: Mapping[str, Any]) -> dict[str, Any]:

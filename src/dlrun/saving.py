@@ -22,6 +22,7 @@ class Saver:
         extra = {
             "random": random_states,
             "metrics_size": self.tracker.metrics_size,
+            "unchangeable": self.experiment.unchangeable,
             **self.experiment.about,
         }
         checkpoint.save(self.run.checkpoints, engine.state_dict() | extra)

@@ -8,6 +8,7 @@ Imports nothing heavy: bad input must be answered before torch is loaded.
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -144,9 +145,10 @@ def _convert_plain(value: Any, rule: Any) -> Any:
     if rule is float:
         _require(value, isinstance(value, (int, float)) and not isinstance(value, bool))
         try:
-            return float(value)
+            number = float(value)
         except OverflowError:  # a whole number too large for any float
             raise _Mismatch from None
+        return _require(number, math.isfinite(number))
     if rule is int:
         return _require(value, isinstance(value, int) and not isinstance(value, bool))
     if rule in _PLAIN_NAMES:

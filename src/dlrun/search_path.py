@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-GROUPS = ("experiment", "dataset", "model", "optimizer", "schedule", "trainer")
+COMPONENTS = ("dataset", "model", "optimizer", "schedule")
+GROUPS = ("experiment", *COMPONENTS, "trainer")
 
 
 def packaged_configs() -> Path:

@@ -122,17 +122,21 @@ class Tracker:
         return self._made
 
     def _histogram(self, tag: str, values: Tensor, step: int) -> None:
-        numbers = values.float().cpu().numpy()
-        counts, edges = np.histogram(numbers, bins=64)
-        # Binned here: the writer's own 1,500 bins and their trimming cost ten times as much.
+        # In float64, since the span of float32 values may not fit into float32.
+        numbers = values.detach().cpu().double().flatten().numpy()
+        numbers = numbers[np.isfinite(numbers)]
         assert self._made is not None
+        if not len(numbers):
+            return
+        # Binned here: the writer's own 1,500 bins and their trimming cost ten times as much.
+        counts, edges = np.histogram(numbers, bins=64)
         self._made.add_histogram_raw(
             tag,
             min=float(numbers.min()),
             max=float(numbers.max()),
             num=numbers.size,
             sum=float(numbers.sum()),
-            sum_squares=float((numbers.astype(np.float64) ** 2).sum()),
+            sum_squares=float((numbers**2).sum()),
             bucket_limits=edges[1:].tolist(),
             bucket_counts=counts.tolist(),
             global_step=step,

@@ -107,8 +107,8 @@ class TestCandidates:
     def test_a_wrong_word_before_does_not_stop_it(self, project: Path) -> None:
         assert complete("train", "model=nothing", "trainer.max_ep") == ["trainer.max_epochs="]
 
-    def test_a_value_that_cannot_be_resolved_yet_is_no_error(self, project: Path) -> None:
-        assert complete("train", "name=") == []
+    def test_a_value_made_from_the_choices(self, project: Path) -> None:
+        assert complete("train", "model=cnn", "name=") == ["name=digits_cnn"]
 
     def test_another_config_folder(self, project: Path) -> None:
         Path("elsewhere/model").mkdir(parents=True)

@@ -57,6 +57,8 @@ def test_broken_and_missing_packages_are_told_with_a_remedy(dlrun: Dlrun, projec
 def test_folders_are_told(dlrun: Dlrun, project: Path) -> None:
     (project / "configs").mkdir()
     (project / "data/MNIST/raw").mkdir(parents=True)
+    (project / "data/MNIST/raw/train-images-idx3-ubyte.gz").touch()
+    (project / "data/FashionMNIST/raw").mkdir(parents=True)  # empty: a download that failed
     variables = broken(project / "broken", torch="ImportError", torchvision="ImportError")
     result = dlrun("doctor", variables={**variables, "DLRUN_DATA": str(project / "data")})
     words = " ".join(result.stdout.split())

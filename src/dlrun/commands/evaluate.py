@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
         "--json", action="store_true", help="print a JSON object instead of a table"
     )
     add_allow(parser)
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     choices = _choices(arguments.choices)
 
     from dlrun.restore import read_config

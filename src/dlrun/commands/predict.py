@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
         help="which weights (default: best)",
     )
     add_allow(parser)
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     output: Path | None = arguments.output
     if output is not None and output.suffix not in (".csv", ".json"):
         raise ConfigError(f"--output is {output}, but must end in .csv or .json")

@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
         "overrides", nargs="*", metavar="key=value", help="values to change from here on"
     )
     add_allow(parser)
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
 
     from dlrun.restore import override, read_config
 

@@ -80,7 +80,8 @@ def _from_here(path: Path) -> Path:
 def _remove_if_empty(folder: Path) -> None:
     """Hydra makes the directory before the config is checked: a refused run should leave none."""
     if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+        # With its parents as far as they are empty, but not those of the user's own choice.
+        folder.rmdir() if folder.is_absolute() else os.removedirs(folder)
 
 
 @contextmanager
