@@ -150,6 +150,8 @@ def test_a_run_without_one_of_its_keys_is_refused(key, plain):
         ("seed", -1, "seed is -1, but must be a whole number of at least 0 and of at most 4294967295"),
         ("seed", 2**32, "of at least 0 and of at most 4294967295"),
         ("name", 3, "name is 3, but must be text"),
+        ("name", "", "name is , but must be text without slashes: it names a folder"),
+        ("name", "a/b", "name is a/b, but must be text without slashes: it names a folder"),
         ("sedd", 3, "sedd is not a setting of a run; did you mean seed?"),
         ("model", "mlp", "model is mlp, but must be an option of the group model, see `dlrun list model`"),
         ("trainer", None, "trainer is null, but must be a group of settings, not one value"),

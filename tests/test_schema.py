@@ -95,6 +95,8 @@ def test_whole_numbers_in_a_list_of_numbers_become_floats():
         (1.0, Probability, "1.0, but must be a number of at least 0 and below 1"),
         (0, Fraction, "0, but must be a number above 0 and of at most 1"),
         (1.1, Fraction, "1.1, but must be a number above 0 and of at most 1"),
+        (float("inf"), float, "inf, but must be a number"),
+        (float("nan"), float, "nan, but must be a number"),
         (float("nan"), Positive, "nan, but must be a number above 0"),
         (float("nan"), Probability, "nan, but must be a number of at least 0 and below 1"),
         (0, Count | None, "0, but must be a whole number of at least 1 or null"),
@@ -139,6 +141,11 @@ def test_a_bad_member_of_a_list_is_named_by_its_place():
 def test_a_bad_member_is_named_even_where_a_single_value_would_do():
     message = refusal(check, "model.kernel", [3, "x"], Count | list[Count])
     assert message == "model.kernel[1] is x, but must be a whole number of at least 1"
+
+
+def test_a_group_of_settings_or_nothing_names_its_bad_member():
+    message = refusal(check, "outer.inner", {"width": 0, "mode": "min"}, Inner | None)
+    assert message == "outer.inner.width is 0, but must be a whole number of at least 1"
 
 
 def test_a_bad_member_of_a_mapping_is_named_by_its_key():

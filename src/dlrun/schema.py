@@ -128,13 +128,8 @@ def _convert(key: str, value: Any, rule: Any) -> Any:
 
 def _convert_union(key: str, value: Any, options: tuple[Any, ...]) -> Any:
     for option in options:
-        # A list or a mapping names its bad member itself, which says more than the whole union would.
-        if isinstance(value, list) and get_origin(option) is list:
-            return _convert(key, value, option)
-        if isinstance(value, Mapping) and dataclasses.is_dataclass(option):
-            return _convert(key, value, option)
-    for option in options:
         try:
+            # A list or a mapping refuses a bad member itself, which says more than the whole union would.
             return _convert(key, value, option)
         except _Mismatch:
             continue
