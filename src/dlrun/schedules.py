@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from dlrun.errors import ConfigError
-from dlrun.schema import Count, Fraction, NonNegative, Positive
+from dlrun.schema import Count, Fraction, NonNegative, Positive, Share
 
 GIVEN = ("step", "steps_per_epoch", "total_steps")
 
@@ -72,7 +72,7 @@ class Plateau:
     `observe` is called after each evaluation with whether the metric improved.
     """
 
-    def __init__(self, *, factor: Fraction, patience: Count, minimum: NonNegative) -> None:
+    def __init__(self, *, factor: Fraction, patience: Count, minimum: Share) -> None:
         self.factor, self.patience, self.minimum = factor, patience, minimum
         self.multiplier, self.waited = 1.0, 0
 

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,9 +76,7 @@ class Tracker:
         """The model as TensorBoard's graph. A model that cannot be traced is left out, with a warning."""
         if self._writer is None:
             return
-        from torch.utils.tensorboard import _pytorch_graph
-
-        with warnings.catch_warnings(), _without_onnx(_pytorch_graph):
+        with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
             )  # tracing is deprecated in torch, and TensorBoard has nothing newer
@@ -122,8 +120,8 @@ class Tracker:
         return self._made
 
     def _histogram(self, tag: str, values: Tensor, step: int) -> None:
-        # In float64, since the span of float32 values may not fit into float32.
-        numbers = values.detach().cpu().double().flatten().numpy()
+        # As float32 in float64: the span of any two float32 values can be cut in 64 there.
+        numbers = values.detach().cpu().float().double().flatten().numpy()
         numbers = numbers[np.isfinite(numbers)]
         assert self._made is not None
         if not len(numbers):
@@ -141,14 +139,3 @@ class Tracker:
             bucket_counts=counts.tolist(),
             global_step=step,
         )
-
-
-@contextlib.contextmanager
-def _without_onnx(module: Any) -> Iterator[None]:
-    """Let TensorBoard trace a model already in evaluation mode without importing the ONNX exporter for it."""
-    before = module._set_model_to_eval
-    module._set_model_to_eval = lambda model: contextlib.nullcontext()
-    try:
-        yield
-    finally:
-        module._set_model_to_eval = before

@@ -97,6 +97,11 @@ def _idx_images(
         )
     arrays = [_read_idx(folder, file, md5) for file, md5 in zip(_IDX_FILES, checksums, strict=True)]
     train_inputs, train_targets, test_inputs, test_targets = arrays
+    if len(train_inputs) != len(train_targets) or len(test_inputs) != len(test_targets):
+        raise ConfigError(
+            f"{folder} holds {len(train_inputs)} and {len(test_inputs)} images, but {len(train_targets)} and "
+            f"{len(test_targets)} labels; delete its files to have them downloaded again"
+        )
     return Source(
         inputs=train_inputs[:, None],
         targets=train_targets.astype(np.int64),
