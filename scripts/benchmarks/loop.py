@@ -82,7 +82,7 @@ MNIST = "dataset=mnist trainer.batch_size=128"
 CASES = {
     "digits-logistic": Case("model=logistic", mlp(64, 10), 40),
     "digits-mlp": Case("model=mlp model.hidden=[64]", mlp(64, 64, 10), 40),
-    "digits-cnn": Case("model=cnn", cnn(8), 10),
+    "digits-cnn": Case("model=cnn", cnn(8), 20),
     "mnist-logistic": Case(f"{MNIST} model=logistic", mlp(784, 10), 5),
     "mnist-mlp": Case(f"{MNIST} model=mlp model.hidden=[128]", mlp(784, 128, 10), 5),
     "mnist-cnn": Case(f"{MNIST} model=cnn", cnn(28), 1),
