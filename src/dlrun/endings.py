@@ -10,7 +10,7 @@ from dlrun.assemble import Experiment
 from dlrun.device import out_of_memory
 from dlrun.engine import Diverged
 from dlrun.errors import RunFailed
-from dlrun.runs import RunDirectory
+from dlrun.runs import PROGRAM, RunDirectory
 from dlrun.signals import StopRequest
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ def nothing_left(experiment: Experiment, run: RunDirectory) -> str:
     if engine.stopped_early:
         return (
             f"{run.path} is complete: it stopped early after {engine.waited} evaluations without improvement; "
-            f"to train on, raise the patience, as in `dlrun resume {run.path} trainer.early_stopping.patience=…`"
+            f"to train on, raise the patience, as in `{PROGRAM} resume {run.path} trainer.early_stopping.patience=…`"
         )
     limit, value = (
         ("max_epochs", settings.max_epochs)
@@ -31,7 +31,7 @@ def nothing_left(experiment: Experiment, run: RunDirectory) -> str:
     )
     return (
         f"{run.path} is complete: trainer.{limit} is {value}; to train on, raise it, as in "
-        f"`dlrun resume {run.path} trainer.{limit}={2 * (value or 1)}`"
+        f"`{PROGRAM} resume {run.path} trainer.{limit}={2 * (value or 1)}`"
     )
 
 
@@ -41,7 +41,7 @@ def say_how_to_resume(experiment: Experiment, run: RunDirectory, stop: StopReque
     engine = experiment.engine
     message = (
         f"stopped by {stop.signal.name} at step {engine.step:,} of {engine.total_steps:,}, saved; "
-        f"continue with `dlrun resume {run.path}`"
+        f"continue with `{PROGRAM} resume {run.path}`"
     )
     log.info(message)
     print(f"dlrun: {message}", file=sys.stderr)

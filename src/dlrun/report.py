@@ -11,7 +11,7 @@ from typing import Any
 from dlrun import __version__
 from dlrun.assemble import Experiment
 from dlrun.record import now
-from dlrun.runs import RunDirectory
+from dlrun.runs import PROGRAM, RunDirectory
 
 _SUMMARY_SECONDS = 2.0  # between two summaries of a run under way
 
@@ -104,7 +104,7 @@ def closing_table(experiment: Experiment, run: RunDirectory) -> str:
             f"{_duration(engine.seconds)}, {engine.step:,} steps on {experiment.device.torch_device}",
         ),
         ("run", str(run.path)),
-        ("TensorBoard", f"dlrun tensorboard {run.path}"),
+        ("TensorBoard", f"{PROGRAM} tensorboard {run.path}"),
     ]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)

@@ -20,6 +20,9 @@ from typing import Any
 from dlrun.errors import ConfigError
 
 OUTPUTS = Path("outputs")
+PROGRAM = os.environ.get(
+    "DLRUN_PROGRAM", "dlrun"
+)  # what the user typed, for hints of what to type next
 CONFIG, SUMMARY, LOCK = "config.yaml", "summary.json", ".lock"
 LAST = "last"
 
