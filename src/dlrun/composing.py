@@ -12,7 +12,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlrun.errors import ConfigError, did_you_mean
+from dlrun.errors import ConfigError, RunFailed, did_you_mean
 from dlrun.search_path import COMPONENTS, GROUPS, packaged_configs
 
 _AMBIGUOUS = re.compile(r"^Ambiguous value for argument '(.*)'$", re.MULTILINE)
@@ -42,6 +42,8 @@ def _choice(group: str, *, _root_: Any) -> str:
 
 def explain(error: Exception, overrides: list[str]) -> Exception:
     """`error` as the one line that a user needs, where it is Hydra's or OmegaConf's; else itself."""
+    if isinstance(error, ConfigError | RunFailed):
+        return error
     if isinstance(error, MissingConfigException):
         return ConfigError(_missing_option(error))
     if isinstance(error, OverrideParseException):

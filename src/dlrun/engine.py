@@ -302,7 +302,7 @@ class Engine:
         self._check_pending()
         pending, self.pending = self.pending, Pending()
         samples = sum(pending.sizes)
-        losses = torch.stack(pending.losses).double()
+        losses = torch.stack(pending.losses).cpu().double()
         loss = self.task.total(losses, losses.new_tensor(pending.sizes)).sum().item() / samples
         metrics = self.task.metrics(torch.cat(pending.outputs), torch.cat(pending.targets))
         now = time.perf_counter()

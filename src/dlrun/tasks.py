@@ -62,7 +62,7 @@ class Multiclass(Task):
     def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         return {
             "loss": F.cross_entropy(outputs, targets).item(),
-            "accuracy": (outputs.argmax(1) == targets).double().mean().item(),
+            "accuracy": _share(outputs.argmax(1) == targets),
         }
 
     def final_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
@@ -89,7 +89,7 @@ class Binary(Task):
         scores = outputs.squeeze(1)
         return {
             "loss": F.binary_cross_entropy_with_logits(scores, targets).item(),
-            "accuracy": ((scores > 0) == (targets > 0.5)).double().mean().item(),
+            "accuracy": _share((scores > 0) == (targets > 0.5)),
         }
 
     def final_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
@@ -124,10 +124,10 @@ class Regression(Task):
         return self.function(outputs, targets, reduction=self.reduction)
 
     def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        error = (outputs - targets).double() * outputs.new_tensor(self.std, dtype=torch.float64)
-        deviation = (targets - targets.mean(0)).double() * outputs.new_tensor(
-            self.std, dtype=torch.float64
-        )
+        # On the CPU: not every device has float64.
+        std = torch.tensor(self.std, dtype=torch.float64)
+        error = (outputs - targets).cpu().double() * std
+        deviation = (targets - targets.mean(0)).cpu().double() * std
         spread = (deviation**2).sum().item()
         squared = (error**2).sum().item()
         return {
@@ -158,6 +158,11 @@ def make_task(spec: Spec, settings: LossSettings, preprocessing: Preprocessing) 
             )
         return Regression(settings, name, preprocessing)
     return Multiclass(settings) if spec.task == "multiclass" else Binary(settings)
+
+
+def _share(hits: Tensor) -> float:
+    """Of true values; counted in whole numbers, as not every device has float64."""
+    return int(hits.sum()) / len(hits)
 
 
 def probabilities(outputs: Tensor, spec: Spec) -> Tensor:
@@ -201,4 +206,5 @@ def roc_auc(scores: Tensor, targets: Tensor) -> float:
         return float("nan")
     below = torch.searchsorted(negatives, positives, side="left")
     not_above = torch.searchsorted(negatives, positives, side="right")
-    return ((below + not_above).double() / 2).mean().item() / len(negatives)
+    pairs = int((below + not_above).sum()) / 2
+    return pairs / len(positives) / len(negatives)
