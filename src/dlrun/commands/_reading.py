@@ -7,12 +7,25 @@ import os
 import sys
 
 
-def add_allow(parser: argparse.ArgumentParser) -> None:
-    """`--allow`: trust code that a run names and the own configs do not."""
+def run_parser(command: str, description: str | None, epilog: str) -> argparse.ArgumentParser:
+    """A parser for RUN and `--allow`, to be completed; parse with `parse_intermixed_args`."""
+    parser = argparse.ArgumentParser(
+        f"dlrun {command}",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
-        "--allow", metavar="TARGET", action="append", default=[],
+        "run", metavar="RUN", help="a directory, a unique part of its name, or `last`"
+    )
+    parser.add_argument(
+        "--allow",
+        metavar="TARGET",
+        action="append",
+        default=[],
         help="call this _target_ of the run's config, although no config here offers it (repeatable)",
-    )  # fmt: skip
+    )
+    return parser
 
 
 def import_from_here() -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 
-from dlrun.commands._reading import add_allow, import_from_here
+from dlrun.commands._reading import import_from_here, run_parser
 from dlrun.errors import ConfigError
 from dlrun.runs import find_run
 
@@ -19,20 +18,11 @@ examples
 
 def main(argv: list[str]) -> int:
     """Print the metrics of RUN on one split."""
-    parser = argparse.ArgumentParser(
-        "dlrun eval",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "run", metavar="RUN", help="a directory, a unique part of its name, or `last`"
-    )
+    parser = run_parser("eval", __doc__, _EPILOG)
     parser.add_argument("choices", nargs="*", metavar="split=test|val|train checkpoint=best|last")
     parser.add_argument(
         "--json", action="store_true", help="print a JSON object instead of a table"
     )
-    add_allow(parser)
     arguments = parser.parse_intermixed_args(argv)
     choices = _choices(arguments.choices)
 

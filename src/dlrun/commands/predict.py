@@ -6,14 +6,13 @@ as in the data set. All are scaled as in training.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
-from dlrun.commands._reading import add_allow, import_from_here
+from dlrun.commands._reading import import_from_here, run_parser
 from dlrun.errors import ConfigError
 from dlrun.runs import find_run
 
@@ -27,15 +26,7 @@ examples
 
 def main(argv: list[str]) -> int:
     """Print or write one prediction for each input."""
-    parser = argparse.ArgumentParser(
-        "dlrun predict",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "run", metavar="RUN", help="a directory, a unique part of its name, or `last`"
-    )
+    parser = run_parser("predict", __doc__, _EPILOG)
     parser.add_argument(
         "inputs",
         nargs="+",
@@ -55,7 +46,6 @@ def main(argv: list[str]) -> int:
         default="best",
         help="which weights (default: best)",
     )
-    add_allow(parser)
     arguments = parser.parse_intermixed_args(argv)
     output: Path | None = arguments.output
     if output is not None and output.suffix not in (".csv", ".json"):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-
-from dlrun.commands._reading import add_allow, import_from_here
+from dlrun.commands._reading import import_from_here, run_parser
 from dlrun.runs import find_run
 
 _EPILOG = """\
@@ -17,19 +15,10 @@ examples
 
 def main(argv: list[str]) -> int:
     """Resume RUN with changed values; the exit code of training."""
-    parser = argparse.ArgumentParser(
-        "dlrun resume",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "run", metavar="RUN", help="a directory, a unique part of its name, or `last`"
-    )
+    parser = run_parser("resume", __doc__, _EPILOG)
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="values to change from here on"
     )
-    add_allow(parser)
     arguments = parser.parse_intermixed_args(argv)
 
     from dlrun.restore import override, read_config
