@@ -14,7 +14,7 @@ PACKAGE = Path(dlrun.__file__).parent
 # Each line may import from the lines above it, and within itself.
 ORDER = [
     ["dlrun"],
-    ["errors", "signals", "profiling", "pictures"],
+    ["errors", "hints", "signals", "profiling", "pictures"],
     ["schema", "search_path"],
     ["config", "build", "composing", "runs", "device", "checkpoint"],
     ["data", "data.source", "data.scikit_learn", "data.points", "data.torchvision_sets"],

@@ -175,7 +175,7 @@ CANNOT_BE_READ = [
     ("optimizer.lr=0.1,0.2", "for one list, write 'optimizer.lr=[0.1,0.2]'"),
     ("optimizer.lr=[", "optimizer.lr=[: not an override; write key=value"),
     ("optimizer.lr", "optimizer.lr: not an override; write key=value"),
-    ("hydra.run.dir=file/below", "file/below: Not a directory"),
+    ("hydra.run.dir=file/below", "file/below cannot be written to (Not a directory)"),
     ("--config-dir=nowhere", "/nowhere' not found"),
 ]
 

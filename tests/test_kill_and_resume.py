@@ -462,7 +462,7 @@ def test_resuming_a_complete_run_says_what_to_raise(
     before = snapshot(completed.path)
     assert main(["resume", "run"]) == 2
     text = capsys.readouterr().err
-    assert "run is complete: trainer.max_epochs is 2" in text
+    assert "run is complete: 2 of trainer.max_epochs=2 are done" in text
     assert "`dlrun resume run trainer.max_epochs=4`" in text
     assert snapshot(completed.path) == before
 
@@ -535,7 +535,14 @@ def test_a_resume_refuses_what_it_cannot_change_and_changes_nothing(
 
 
 @pytest.mark.parametrize(
-    "word", ["trainer.batch_size=40", "dataset.split_seed=1", "dataset.normalize=none"]
+    "word",
+    [
+        "trainer.batch_size=40",
+        "dataset.split_seed=1",
+        "dataset.normalize=none",
+        "seed=9",
+        "trainer.shuffle=false",
+    ],
 )
 def test_a_resume_refuses_other_data_even_where_the_number_of_steps_stays(
     word: str, completed: RunDirectory
@@ -550,7 +557,7 @@ def test_a_resume_refuses_another_shape_of_the_model(
     assert main(["resume", "run", "model.hidden=17"]) == 2
     text = capsys.readouterr().err
     assert "the checkpoint does not fit the model or optimizer as configured now" in text
-    assert "start a new run with dlrun train" in text
+    assert "start a new run with `dlrun train`" in text
     assert snapshot(stopped.path) == before
 
 

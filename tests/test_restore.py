@@ -163,7 +163,7 @@ def test_without_words_nothing_changes():
 @pytest.mark.parametrize("word", ["model=cnn", "trainer=debug", "experiment=mnist_cnn"])
 def test_a_choice_cannot_be_changed_by_a_resume(word):
     assert refusal(override, PLAIN, [word]) == (
-        f"{word}: a resume can change values, not choices; start a new run with dlrun train"
+        f"{word}: a resume can change values, not choices; start a new run with `dlrun train`"
     )
 
 

@@ -47,7 +47,9 @@ class Experiment:
             for name, value in self.config.dataset.items()
             if name not in movable
         }
-        return settings | {"trainer.batch_size": self.config.trainer.batch_size}
+        names = ("batch_size", "shuffle", "drop_last", "overfit_batches", "fast_dev_run")
+        trainer = {f"trainer.{name}": getattr(self.config.trainer, name) for name in names}
+        return settings | trainer | {"seed": self.config.seed}
 
 
 def assemble(config: RunConfig) -> Experiment:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from dlrun.errors import ConfigError
+from dlrun.hints import command
 from dlrun.schema import check, check_names, check_settings
 
 
@@ -62,7 +63,7 @@ def component(
     """
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise ConfigError(
-            f"{key} has no _target_: choose an option of the group {key}, see `dlrun list {key}`"
+            f"{key} has no _target_: choose an option of the group {key}, see `{command('list', key)}`"
         )
     target = _locate(key, node["_target_"])
     arguments = {name: value for name, value in node.items() if name != "_target_"}

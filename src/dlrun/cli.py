@@ -129,6 +129,7 @@ def _report_exception(error: Exception) -> int:
         return _report(f"error: {_file_trouble(error)}", USAGE_ERROR, error)
     # A bug, or code of the user's own: only the traceback says where.
     _print_traceback(error)
+    print(f"dlrun: error: {type(error).__name__}, see the traceback above", file=sys.stderr)
     return FAILURE
 
 

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.errors import ConfigError, RunFailed, did_you_mean
+from dlrun.hints import command
 from dlrun.search_path import COMPONENTS, GROUPS, packaged_configs
 
 _AMBIGUOUS = re.compile(r"^Ambiguous value for argument '(.*)'$", re.MULTILINE)
@@ -46,6 +48,14 @@ def explain(error: Exception, overrides: list[str]) -> Exception:
         return error
     if isinstance(error, MissingConfigException):
         return ConfigError(_missing_option(error))
+    if isinstance(error, yaml.YAMLError):
+        return ConfigError(f"a config is not valid YAML: {' '.join(str(error).split())}")
+    if isinstance(error, OSError):
+        key = "hydra.sweep.dir" if {"-m", "--multirun"} & set(overrides) else "hydra.run.dir"
+        return ConfigError(
+            f"{error.filename} cannot be written to ({error.strerror}): choose another place for "
+            f"what a run leaves, as in {key}=DIR"
+        )
     if isinstance(error, OverrideParseException):
         return ConfigError(
             f"{error.override}: not an override; write key=value, and quote lists and spaces for the shell"
@@ -57,7 +67,9 @@ def explain(error: Exception, overrides: list[str]) -> Exception:
             f"{word}: several values make a sweep: add -m to train each; for one list, write '{key}=[{values}]'"
         )
     if (group := _left_out(overrides)) is not None:
-        return ConfigError(f"{group}: a run needs one; choose an option, see `dlrun list {group}`")
+        return ConfigError(
+            f"{group}: a run needs one; choose an option, see `{command('list', group)}`"
+        )
     if isinstance(error, HydraException | OmegaConfBaseException):
         return ConfigError(_refused_key(error, overrides) or _one_line(error))
     return error

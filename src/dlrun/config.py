@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from dlrun.errors import ConfigError
+from dlrun.hints import command
 from dlrun.schema import (
     Count,
     Fraction,
@@ -162,7 +163,7 @@ def parse(plain: Mapping[str, Any]) -> RunConfig:
 def _component_node(group: str, node: Any) -> dict[str, Any]:
     if not isinstance(node, Mapping):
         raise ConfigError(
-            f"{group} is {node}, but must be an option of the group {group}, see `dlrun list {group}`"
+            f"{group} is {node}, but must be an option of the group {group}, see `{command('list', group)}`"
         )
     return dict(node)
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from dlrun.errors import ConfigError
+from dlrun.hints import command
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -49,7 +50,7 @@ def choose(accelerator: str, precision: str) -> Device:
         name = next(kind for kind, there in available.items() if there())
     elif not available[accelerator]():
         raise ConfigError(
-            f"trainer.accelerator is {accelerator}, but there is none here (see `dlrun doctor`); use auto or cpu"
+            f"trainer.accelerator is {accelerator}, but there is none here (see `{command('doctor')}`); use auto or cpu"
         )
     if name == "mps" and precision == "fp64":
         raise ConfigError(

@@ -6,11 +6,13 @@ import logging
 import sys
 from typing import Any
 
+from dlrun import checkpoint
 from dlrun.assemble import Experiment
 from dlrun.device import out_of_memory
 from dlrun.engine import Diverged
 from dlrun.errors import RunFailed
-from dlrun.runs import PROGRAM, RunDirectory
+from dlrun.hints import command, new_run
+from dlrun.runs import RunDirectory
 from dlrun.signals import StopRequest
 
 log = logging.getLogger(__name__)
@@ -19,19 +21,20 @@ log = logging.getLogger(__name__)
 def nothing_left(experiment: Experiment, run: RunDirectory) -> str:
     """Why a completed run cannot be resumed as it is, and what to change."""
     engine, settings = experiment.engine, experiment.config.trainer
+    if settings.fast_dev_run:
+        return new_run(f"{run.path} was only tried out, with trainer.fast_dev_run=true")
     if engine.stopped_early:
+        patience = f"trainer.early_stopping.patience={2 * engine.waited}"
         return (
             f"{run.path} is complete: it stopped early after {engine.waited} evaluations without improvement; "
-            f"to train on, raise the patience, as in `{PROGRAM} resume {run.path} trainer.early_stopping.patience=…`"
+            f"to train on, raise the patience, as in `{command('resume', run.path, patience)}`"
         )
-    limit, value = (
-        ("max_epochs", settings.max_epochs)
-        if settings.max_epochs
-        else ("max_steps", settings.max_steps)
-    )
+    by_steps = settings.max_steps == engine.total_steps
+    name, done = ("max_steps", engine.step) if by_steps else ("max_epochs", engine.epoch)
+    longer = f"trainer.{name}={2 * done}"
     return (
-        f"{run.path} is complete: trainer.{limit} is {value}; to train on, raise it, as in "
-        f"`{PROGRAM} resume {run.path} trainer.{limit}={2 * (value or 1)}`"
+        f"{run.path} is complete: {done} of trainer.{name}={getattr(settings, name)} are done; "
+        f"to train on, raise it, as in `{command('resume', run.path, longer)}`"
     )
 
 
@@ -41,15 +44,21 @@ def say_how_to_resume(experiment: Experiment, run: RunDirectory, stop: StopReque
     engine = experiment.engine
     message = (
         f"stopped by {stop.signal.name} at step {engine.step:,} of {engine.total_steps:,}, saved; "
-        f"continue with `{PROGRAM} resume {run.path}`"
+        f"continue with `{command('resume', run.path)}`"
     )
     log.info(message)
     print(f"dlrun: {message}", file=sys.stderr)
     return stop.exit_code
 
 
-def explain(error: Exception, experiment: Experiment) -> RunFailed | None:
+def explain(error: Exception, experiment: Experiment, run: RunDirectory) -> RunFailed | None:
     """The one line that tells the user what to do, or None where only the traceback helps."""
+    if isinstance(error, Diverged) and (run.checkpoints / checkpoint.LAST).exists():
+        lower = "optimizer.lr=…"
+        error.args = (
+            f"{error}; the checkpoint before it is kept: `{command('resume', run.path)} {lower}`",
+        )
+        return error
     if isinstance(error, RunFailed):
         return error
     if out_of_memory(error):

@@ -13,10 +13,17 @@ from dlrun import checkpoint, config, record
 from dlrun.assemble import Experiment, assemble
 from dlrun.endings import error_facts, explain, nothing_left, say_how_to_resume
 from dlrun.errors import ConfigError
+from dlrun.hints import new_run
 from dlrun.profiling import profiled
 from dlrun.progress import Progress
 from dlrun.report import Identity, SummaryWriter, closing_table, metrics_only, settings_row
-from dlrun.runs import RunDirectory, lock, truncate_metrics
+from dlrun.runs import (
+    RunDirectory,
+    latest_overrides,
+    lock,
+    read_overrides,
+    truncate_metrics,
+)
 from dlrun.saving import Saver
 from dlrun.signals import StopRequest
 from dlrun.tasks import class_confusion
@@ -47,8 +54,8 @@ def resume(plain: Mapping[str, Any], run: RunDirectory, *, overrides: list[str])
 
     Returns and raises as `train` does.
     """
-    experiment = assemble(config.parse(plain))
     with lock(run), record.logging_to(run):
+        experiment = assemble(config.parse(plain))
         summary = run.read_summary() or {}
         run.checkpoints.mkdir(exist_ok=True)
         state = checkpoint.load_latest(run.checkpoints)
@@ -57,7 +64,7 @@ def resume(plain: Mapping[str, Any], run: RunDirectory, *, overrides: list[str])
         if summary.get("status") == "completed" and experiment.engine.finished:
             raise ConfigError(nothing_left(experiment, run))
         truncate_metrics(run, state["metrics_size"] if state else 0)
-        overrides = [*record.read_overrides(run), *overrides]
+        overrides = latest_overrides([*read_overrides(run), *overrides])
         record.write_config(run, plain, overrides)
         created, choices = summary.get("created", record.now()), summary.get("choices", {})
         print(
@@ -84,7 +91,7 @@ def _carry_on(experiment: Experiment, run: RunDirectory, identity: Identity) -> 
             confusion = _conclude(experiment, tracker, identity)
             summary.write("completed", confusion=confusion)
         except Exception as error:
-            failure = explain(error, experiment)
+            failure = explain(error, experiment, run)
             saver.save_best()
             summary.write("failed", error=error_facts(failure or error, engine.step))
             log.error("%s", failure or traceback.format_exc())
@@ -170,23 +177,29 @@ def _restore(experiment: Experiment, state: Mapping[str, Any]) -> None:
     engine = experiment.engine
     if state["steps_per_epoch"] != engine.steps_per_epoch:
         raise ConfigError(
-            f"this run has {state['steps_per_epoch']} steps an epoch, but its config now makes "
-            f"{engine.steps_per_epoch}: a resume cannot change the data or trainer.batch_size; "
-            "start a new run with dlrun train"
+            new_run(
+                f"this run has {state['steps_per_epoch']} steps an epoch, but its config now makes "
+                f"{engine.steps_per_epoch}: a resume cannot change the data or trainer.batch_size"
+            )
         )
     for key, value in experiment.unchangeable.items():
         if (before := state["unchangeable"].get(key)) != value:
             raise ConfigError(
-                f"{key} is {value}, but was {before} when this run began: a resume cannot change the data "
-                "or trainer.batch_size; start a new run with dlrun train"
+                new_run(
+                    f"{key} is {value}, but was {before} when this run began: a resume cannot "
+                    "change what its steps see"
+                )
             )
     try:
         engine.load_state_dict(dict(state))
     except (RuntimeError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())
+        shown = reason if len(reason) <= 200 else f"{reason[:200]}…"
         raise ConfigError(
-            f"the checkpoint does not fit the model or optimizer as configured now ({reason}): "
-            "a resume cannot change their structure; start a new run with dlrun train"
+            new_run(
+                f"the checkpoint does not fit the model or optimizer as configured now ({shown}): "
+                "a resume cannot change their structure"
+            )
         ) from error
     checkpoint.restore_random_states(state["random"], engine.generator)
 

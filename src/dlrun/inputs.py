@@ -84,6 +84,8 @@ def _read_arrays(path: Path) -> np.ndarray:
         raise
     except Exception as error:  # numpy raises half a dozen kinds for damaged files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "pickle" in reason:  # numpy would advise to allow code from the file
+            reason = "it is no .npy or .npz file of plain numbers"
         raise ConfigError(f"{path} cannot be read as a NumPy array: {reason}") from error
 
 

@@ -19,6 +19,7 @@ import yaml
 
 from dlrun import __version__
 from dlrun.errors import ConfigError
+from dlrun.hints import command
 from dlrun.runs import RunDirectory
 
 _PACKAGES = (
@@ -47,8 +48,8 @@ def write_start(
     """
     if run.config_file.exists():
         raise ConfigError(
-            f"hydra.run.dir is {run.path}, which already holds a run: continue it with `dlrun resume {run.path}`, "
-            "or name another directory"
+            f"hydra.run.dir is {run.path}, which already holds a run: continue it with "
+            f"`{command('resume', run.path)}`, or name another directory"
         )
     run.checkpoints.mkdir(parents=True, exist_ok=True)
     write_config(run, config, overrides)
@@ -59,15 +60,6 @@ def write_config(run: RunDirectory, config: Mapping[str, Any], overrides: list[s
     """The composed config and what the command line changed, as YAML."""
     run.config_file.write_text(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
     run.overrides_file.write_text(yaml.safe_dump(overrides, allow_unicode=True))
-
-
-def read_overrides(run: RunDirectory) -> list[str]:
-    """What the command line has changed so far; nothing where that cannot be read."""
-    try:
-        words = yaml.safe_load(run.overrides_file.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return []
-    return [str(word) for word in words] if isinstance(words, list) else []
 
 
 def environment() -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import Any
 
 from dlrun import __version__
 from dlrun.assemble import Experiment
+from dlrun.hints import command
 from dlrun.record import now
-from dlrun.runs import PROGRAM, RunDirectory
+from dlrun.runs import RunDirectory
 
 _SUMMARY_SECONDS = 2.0  # between two summaries of a run under way
 
@@ -62,6 +63,9 @@ def summarise(
     """The contents of summary.json."""
     engine, config = experiment.engine, experiment.config
     best = engine.best
+    # The test part is measured with the best weights, unless the last were asked for.
+    restored = engine.settings.early_stopping.restore_best
+    tested = {name: value for name, value in engine.latest.items() if name.startswith("test/")}
     return {
         "name": config.name,
         "status": status,
@@ -76,8 +80,13 @@ def summarise(
         "stopped_early": engine.stopped_early,
         "monitor": config.trainer.monitor,
         "mode": "min" if engine.minimize else "max",
-        "best": {"epoch": best.epoch, "step": best.step, "metrics": metrics_only(best.metrics)},
+        "best": {
+            "epoch": best.epoch,
+            "step": best.step,
+            "metrics": metrics_only(best.metrics) | (tested if restored else {}),
+        },
         "final": metrics_only(engine.latest),
+        "tested": "best" if restored else "last",
         "confusion": confusion,
         "seconds": round(engine.seconds, 3),
         "device": str(experiment.device.torch_device),
@@ -104,8 +113,9 @@ def closing_table(experiment: Experiment, run: RunDirectory) -> str:
             f"{_duration(engine.seconds)}, {engine.step:,} steps on {experiment.device.torch_device}",
         ),
         ("run", str(run.path)),
-        ("TensorBoard", f"{PROGRAM} tensorboard {run.path}"),
     ]
+    if experiment.config.tracking.tensorboard:
+        rows.append(("TensorBoard", command("tensorboard", run.path)))
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from dlrun.errors import ConfigError, did_you_mean
+from dlrun.hints import command, new_run
 from dlrun.runs import RunDirectory
 from dlrun.search_path import COMPONENTS, GROUPS, config_folders
 
@@ -62,9 +63,7 @@ def override(plain: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
     for one in parsed:
         key = one.key_or_group
         if key in GROUPS:
-            raise ConfigError(
-                f"{one.input_line}: a resume can change values, not choices; start a new run with dlrun train"
-            )
+            raise ConfigError(new_run(f"{one.input_line}: a resume can change values, not choices"))
         if one.is_add() or one.is_delete() or one.is_sweep_override():
             raise ConfigError(
                 f"{one.input_line}: a resume takes plain values only, as in optimizer.lr=1e-4"
@@ -128,9 +127,13 @@ def load_trained(run: RunDirectory, plain: Mapping[str, Any], *, which: str) -> 
     path = run.checkpoints / f"{which}.pt"
     if not path.exists():
         raise ConfigError(
-            f"{run.path} has no {which} checkpoint yet: train it first with `dlrun resume {run.path}`"
+            f"{run.path} has no {which} checkpoint yet: train it first with `{command('resume', run.path)}`"
         )
-    state = checkpoint.load(path)
+    try:
+        state = checkpoint.load(path)
+    except ConfigError as error:
+        other = "last" if which == "best" else "best"
+        raise ConfigError(f"{error}; use the {other} checkpoint instead") from error
     try:
         spec = Spec(**{name: _tuples(value) for name, value in state["spec"].items()})
         preprocessing = Preprocessing(**state["preprocessing"])

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,11 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import ConfigError
+from dlrun.hints import command
 
 OUTPUTS = Path("outputs")
-PROGRAM = os.environ.get(
-    "DLRUN_PROGRAM", "dlrun"
-)  # what the user typed, for hints of what to type next
 CONFIG, SUMMARY, LOCK = "config.yaml", "summary.json", ".lock"
 LAST = "last"
 
@@ -203,9 +201,13 @@ def find_run(text: str, root: Path = OUTPUTS) -> RunDirectory:
     if text != LAST and is_run(path):
         return RunDirectory(path)
     if text != LAST and path.exists() and path.name != text:
-        raise ConfigError(f"{text} is not a run: it has no {CONFIG}; `dlrun runs` lists the runs")
+        raise ConfigError(
+            f"{text} is not a run: it has no {CONFIG}; `{command('runs')}` lists the runs"
+        )
+    if text != LAST and not path.exists() and len(path.parts) > 2:
+        raise ConfigError(f"{text} does not exist; `{command('runs')}` lists the runs")
     if not (paths := list(run_paths(root))):
-        raise ConfigError(f"there are no runs in {root}/ yet: start one with `dlrun train`")
+        raise ConfigError(f"there are no runs in {root}/ yet: start one with `{command('train')}`")
     if text == LAST:
         return RunDirectory(max(map(read_run, paths), key=lambda run: (run.created, run.path)).path)
     return RunDirectory(_only_match(text, {full_name(path): path for path in paths}, root))
@@ -264,6 +266,27 @@ def is_locked(path: Path) -> bool:
         return True
     except OSError:  # somebody else's file, so there is no telling: let the summary's word stand
         return True
+
+
+def read_overrides(run: RunDirectory) -> list[str]:
+    """What the command line changed, the last word for each key; nothing where that cannot be read."""
+    import yaml
+
+    try:
+        words = yaml.safe_load(run.overrides_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return []
+    return latest_overrides(map(str, words)) if isinstance(words, list) else []
+
+
+def latest_overrides(words: Iterable[str]) -> list[str]:
+    """The words without those that a later one for the same key replaces."""
+    last: dict[str, str] = {}
+    for word in words:
+        key = word.lstrip("+~").partition("=")[0]
+        last.pop(key, None)  # the latest comes last
+        last[key] = word
+    return list(last.values())
 
 
 def read_metrics(run: RunDirectory) -> list[dict[str, Any]]:
@@ -336,7 +359,7 @@ def _none(text: str, names: list[str], root: Path) -> str:
     hint = f"did you mean {parts[close[0]]}? " if close else ""
     count = "the only run" if len(names) == 1 else f"any of the {len(names)} runs"
     where = f"part of the name of {count} in {root}/"
-    return f"{text} is not a directory or {where}; {hint}`dlrun runs` lists them"
+    return f"{text} is not a directory or {where}; {hint}`{command('runs')}` lists them"
 
 
 def _finite(value: Any) -> Any:

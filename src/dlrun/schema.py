@@ -57,6 +57,8 @@ def check(key: str, value: Any, rule: Any) -> Any:
         if isinstance(value, str) and (options := _literals(rule)):
             hint = did_you_mean(value, options) if value not in options else ""
             hint = hint if hint.startswith("; did") else ""
+        elif not isinstance(value, list | Mapping | None) and _takes_list(rule):
+            hint = f", as in {key}=[{_shown(value)}]"
         raise ConfigError(f"{key} is {_shown(value)}, but must be {describe(rule)}{hint}") from None
 
 
@@ -169,6 +171,10 @@ def _within(value: Any, bound: Any) -> bool:
         case Le(le=limit):
             return bool(value <= limit)
     return True
+
+
+def _takes_list(rule: Any) -> bool:
+    return get_origin(rule) is list or any(get_origin(part) is list for part in get_args(rule))
 
 
 def _literals(rule: Any) -> list[str]:

@@ -68,7 +68,7 @@ class Views:
             confidence = chances[wrong, predicted[wrong]]
             worst = wrong[confidence.argsort(descending=True)[:_SHOWN]]
             captions = [
-                f"{self._label(targets[i])} as {self._label(predicted[i])} {chances[i, predicted[i]]:.0%}"
+                f"{self._label(targets[i])} as {self._label(predicted[i])}, {chances[i, predicted[i]]:.0%}"
                 for i in worst
             ]
             tracker.image(

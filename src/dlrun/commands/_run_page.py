@@ -10,7 +10,8 @@ from typing import Any
 
 from dlrun.commands import _text
 from dlrun.commands._text import Column
-from dlrun.runs import RunDirectory, RunSummary, read_run
+from dlrun.hints import command
+from dlrun.runs import RunDirectory, RunSummary, read_overrides, read_run
 
 _FILES = {
     "config.yaml": "the composed config, complete",
@@ -21,6 +22,7 @@ _FILES = {
     "train.log": "what it said",
     "checkpoints": "",
     "tensorboard": "event files",
+    "profile": "where the time of the first steps went: table.txt, trace.json",
 }
 
 
@@ -54,21 +56,11 @@ def _status_note(run: RunSummary) -> str:
 def _what(run: RunSummary, directory: RunDirectory) -> Iterator[tuple[str, str]]:
     yield from run.choices.items()
     choices = [f"{group}={option}" for group, option in run.choices.items()]
-    if changes := [text for text in _overrides(directory) if text not in choices]:
+    if changes := [text for text in read_overrides(directory) if text not in choices]:
         yield "changed", "\n".join(changes)
     for name in ("seed", "parameters"):
         if (value := run.number(name)) is not None:
             yield name, str(int(value)) if name == "seed" else _text.count(value)
-
-
-def _overrides(directory: RunDirectory) -> list[str]:
-    import yaml
-
-    try:
-        values = yaml.safe_load(directory.overrides_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return []
-    return [str(value) for value in values] if isinstance(values, list) else []
 
 
 def _metrics(run: RunSummary) -> str:
@@ -82,7 +74,11 @@ def _metrics(run: RunSummary) -> str:
         values = [_text.number(best.get(name)) for name in names]
         columns.append(Column((_at("best", run.best.get("epoch")),), values, right=True))
     if final:
-        values = [_text.number(final.get(name)) for name in names]
+        # What was measured with the best weights says nothing of the last.
+        hidden = "test/" if run.text("tested") == "best" else "never"
+        values = [
+            _text.number(None if name.startswith(hidden) else final.get(name)) for name in names
+        ]
         columns.append(Column((_at("final", run.data.get("epoch")),), values, right=True))
     return _text.table(columns)
 
@@ -156,10 +152,10 @@ def _size(size: float) -> str:
 def _next(run: RunSummary) -> Iterator[tuple[str, str]]:
     has_checkpoint = (run.path / "checkpoints" / "last.pt").exists()
     if run.status in ("stopped", "killed") or (run.status == "failed" and has_checkpoint):
-        yield "carry it on", f"dlrun resume {run.path}"
+        yield "carry it on", command("resume", run.path)
     if run.status == "completed" and (epochs := run.number("max_epochs")):
-        yield "train on", f"dlrun resume {run.path} trainer.max_epochs={2 * epochs:g}"
+        yield "train on", command("resume", run.path, f"trainer.max_epochs={2 * epochs:g}")
     if (run.path / "checkpoints" / "best.pt").exists():
-        yield "measure it again", f"dlrun eval {run.path}"
+        yield "measure it again", command("eval", run.path)
     if (run.path / "tensorboard").is_dir():
-        yield "see its curves", f"dlrun tensorboard {run.path}"
+        yield "see its curves", command("tensorboard", run.path)

@@ -71,8 +71,14 @@ def main(argv: list[str]) -> int:
     if output is None:
         _print(records)
     else:
-        with output.open("w", newline="", encoding="utf-8") as file:
-            (_write_csv if output.suffix == ".csv" else _write_json)(records, file)
+        write = _write_csv if output.suffix == ".csv" else _write_json
+        try:
+            with output.open("w", newline="", encoding="utf-8") as file:
+                write(records, file)
+        except OSError as error:
+            raise ConfigError(
+                f"--output is {output}, which cannot be written to ({error.strerror}); choose another place"
+            ) from error
         print(f"{len(records)} predictions in {output}")
     return 0
 
@@ -94,7 +100,11 @@ def _records(
 
 def _print(records: list[dict[str, Any]]) -> None:
     """A line each: the prediction and, of a classifier, the three likeliest classes."""
-    names = [f"{record['input']}[{record['row']}]" for record in records]
+    many = {record["input"] for record in records if record["row"] > 0}
+    names = [
+        f"{record['input']}[{record['row']}]" if record["input"] in many else record["input"]
+        for record in records
+    ]
     width = max(map(len, names))
     for name, record in zip(names, records, strict=True):
         if "probabilities" not in record:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dlrun.errors import ConfigError, RunFailed
+from dlrun.hints import command
 from dlrun.search_path import GROUPS, packaged_configs
 
 
@@ -18,11 +23,13 @@ def main(argv: list[str]) -> int:
 
     from dlrun.composing import explain, register_resolvers
 
+    _check_place(argv)
     register_resolvers()
     entry = hydra.main(
         config_path=str(packaged_configs()), config_name="train", version_base="1.3"
     )(_job)
-    with _arguments(argv), _hydra_errors_raised():
+    _RESULTS.clear()
+    with _arguments(argv), _hydra_errors_raised(), _terminated_cleanly():
         try:
             entry()
         except SystemExit as end:  # Hydra's own, after --help and the like
@@ -33,7 +40,7 @@ def main(argv: list[str]) -> int:
             raise explain(end.error, argv) from end.error.__cause__
         except Exception as error:
             raise explain(error, argv) from error
-    return 0
+    return _close_multirun()
 
 
 class _Ended(BaseException):
@@ -44,32 +51,91 @@ class _Ended(BaseException):
         self.code, self.error = code, error
 
 
+@dataclass(frozen=True)
+class _Result:
+    """How one job of a multirun ended."""
+
+    run: Path
+    failure: str | None
+
+
+_RESULTS: list[_Result] = []  # of the jobs of a multirun in this process
+
+
 def _job(cfg: Any) -> None:
     """One run. Launchers may send this function to another process: it imports what it needs."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
+    from dlrun import config
     from dlrun.commands._reading import import_from_here
     from dlrun.runs import RunDirectory
 
     import_from_here()
     hydra_config = HydraConfig.get()
+    many = hydra_config.mode is not None and hydra_config.mode.name == "MULTIRUN"
+    overrides = list(hydra_config.overrides.task)
     run = RunDirectory(_from_here(Path(hydra_config.runtime.output_dir)))
     chosen = hydra_config.runtime.choices
     groups = {name: str(chosen[name]) for name in GROUPS if chosen.get(name) is not None}
+    if many:
+        print(f"\njob {hydra_config.job.num}: {' '.join(overrides)}", flush=True)
     try:
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
+        config.parse(plain)  # what is wrong here is said before torch is loaded
         from dlrun import experiment
 
-        code = experiment.train(
-            plain, run, overrides=list(hydra_config.overrides.task), choices=groups
-        )
+        code = experiment.train(plain, run, overrides=overrides, choices=groups)
+    except RunFailed as error:
+        if not many:
+            raise _Ended(1, error) from error
+        # One diverged setting is a result like any other: the rest of the sweep goes on.
+        print(f"dlrun: error: {error}", file=sys.stderr)
+        _RESULTS.append(_Result(run.path, str(error)))
+        return
     except Exception as error:
         raise _Ended(1, error) from error
     finally:
         _remove_if_empty(run.path)
     if code:
         raise _Ended(code)  # a signal ends a whole multirun, not only this job
+    if many:
+        _RESULTS.append(_Result(run.path, None))
+
+
+def _close_multirun() -> int:
+    """Say how the jobs of a multirun ended and where they are; 1 if any failed."""
+    if not _RESULTS:
+        return 0
+    failed = [result.run.name for result in _RESULTS if result.failure]
+    print(f"\n{len(_RESULTS) - len(failed)} runs completed", end="")
+    print(f", {len(failed)} failed: job {', '.join(failed)}" if failed else "")
+    print(f"compare them with `{command('runs', _RESULTS[0].run.parent)}`")
+    return 1 if failed else 0
+
+
+def _check_place(argv: list[str]) -> None:
+    """Refuse the key for one run's directory in a multirun, where Hydra would ignore it."""
+    given = next((word for word in argv if word.startswith("hydra.run.dir=")), None)
+    if given and {"-m", "--multirun"} & set(argv):
+        raise ConfigError(f"{given} names one directory for many runs; use hydra.sweep.dir=DIR")
+
+
+@contextmanager
+def _terminated_cleanly() -> Iterator[None]:
+    """SIGTERM before training has begun ends dlrun by an exception, so that nothing is left behind."""
+
+    def end(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python sets handlers nowhere else
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _from_here(path: Path) -> Path:

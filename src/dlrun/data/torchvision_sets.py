@@ -115,6 +115,10 @@ def _idx_images(
 
 
 def _folder(root: str) -> Path:
+    if not root.strip():
+        raise ConfigError(
+            "dataset.root is empty: unset DLRUN_DATA, or set it to the folder of the data"
+        )
     return Path(root).expanduser()
 
 
@@ -133,6 +137,7 @@ def _download(name: str, root: Path, files: list[str], fetch: Callable[[], Any])
     try:
         fetch()
     except Exception as error:  # network, proxy, disk: whatever it was, the remedy is the same
+        _remove_empty(root)
         reason = next(
             (line for line in reversed(str(error).splitlines()) if line.strip()),
             type(error).__name__,
@@ -141,6 +146,13 @@ def _download(name: str, root: Path, files: list[str], fetch: Callable[[], Any])
             f"dataset.root is {root}, which does not hold {name}, and downloading failed ({reason.strip()}); "
             f"put the files there ({', '.join(files)}), or point DLRUN_DATA or dataset.root to a folder that has them"
         ) from error
+
+
+def _remove_empty(root: Path) -> None:
+    """Take away the folders that a failed download made and left empty."""
+    for folder in sorted(root.glob("*/**/"), reverse=True):
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _read_idx(folder: Path, file: str, md5: str) -> np.ndarray:

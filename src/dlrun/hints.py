@@ -1,0 +1,19 @@
+"""What to type next, as the user types it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+
+# scripts/dlrun says how it was called: where `dlrun` is not on the PATH, a hint should work too.
+PROGRAM = os.environ.get("DLRUN_PROGRAM", "dlrun")
+
+
+def command(*words: object) -> str:
+    """The command line for `words`, quoted for a shell."""
+    return f"{PROGRAM} {shlex.join(map(str, words))}"
+
+
+def new_run(reason: str) -> str:
+    """`reason` for which a resume is refused, and the way out."""
+    return f"{reason}; start a new run with `{command('train')}`"
