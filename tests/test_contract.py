@@ -23,7 +23,7 @@ from dlrun.assemble import Experiment, assemble
 from dlrun.composing import compose
 from dlrun.engine import Engine
 from dlrun.errors import ConfigError
-from dlrun.runs import RunDirectory, read_metrics
+from dlrun.run_directory import RunDirectory, read_metrics
 from dlrun.search_path import GROUPS, packaged_configs
 
 QUICK = (

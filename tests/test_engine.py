@@ -26,7 +26,7 @@ from dlrun.data.base import Spec
 from dlrun.data.loader import epoch_order
 from dlrun.engine import Diverged, Engine
 from dlrun.errors import ConfigError, RunFailed
-from dlrun.runs import RunDirectory, read_metrics
+from dlrun.run_directory import RunDirectory, read_metrics
 
 # 96 training rows in batches of 16: six steps an epoch.
 IRIS = (

@@ -13,7 +13,7 @@ from dlrun.data.base import Preprocessing, Spec
 from dlrun.errors import ConfigError
 from dlrun.models.logistic import LogisticRegression
 from dlrun.restore import load_trained, override, read_config
-from dlrun.runs import RunDirectory
+from dlrun.run_directory import RunDirectory
 
 PLAIN = {
     "name": "a run",

@@ -19,7 +19,7 @@ from PIL import Image
 from dlrun import __version__
 from dlrun.cli import main
 from dlrun.data.scikit_learn import digits, iris
-from dlrun.runs import RunDirectory, read_metrics
+from dlrun.run_directory import RunDirectory, read_metrics
 
 Capture = pytest.CaptureFixture[str]
 

@@ -14,19 +14,15 @@ from typing import Any
 import pytest
 
 from dlrun.errors import ConfigError
-from dlrun.runs import (
+from dlrun.run_directory import (
     RunDirectory,
-    find_run,
     is_locked,
     is_run,
     lock,
-    lower_is_better,
     read_metrics,
-    read_run,
-    scan,
-    short_name,
     truncate_metrics,
 )
+from dlrun.runs import find_run, lower_is_better, read_run, scan, short_name
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +43,7 @@ def make_run(place: str, **summary: Any) -> RunDirectory:
 def another_process_training(run: RunDirectory) -> Iterator[subprocess.Popen[str]]:
     """A process that holds the run's lock until it is killed."""
     code = (
-        "import sys, time; from pathlib import Path; from dlrun.runs import RunDirectory, lock\n"
+        "import sys, time; from pathlib import Path; from dlrun.run_directory import RunDirectory, lock\n"
         "with lock(RunDirectory(Path(sys.argv[1]))):\n"
         "    print('held', flush=True); time.sleep(600)"
     )

@@ -21,7 +21,7 @@ import yaml
 
 from dlrun.cli import main
 from dlrun.engine import Engine
-from dlrun.runs import RunDirectory, read_metrics
+from dlrun.run_directory import RunDirectory, read_metrics
 
 SECONDS = 90
 WORDS = (

@@ -18,7 +18,7 @@ import torch
 import yaml
 
 from dlrun.cli import main
-from dlrun.runs import RunDirectory, read_metrics
+from dlrun.run_directory import RunDirectory, read_metrics
 
 Capture = pytest.CaptureFixture[str]
 Fails = Callable[..., str]

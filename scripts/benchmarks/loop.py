@@ -28,7 +28,7 @@ from torch import nn
 from dlrun import composing, config, experiment
 from dlrun.assemble import assemble
 from dlrun.engine import Engine
-from dlrun.runs import RunDirectory
+from dlrun.run_directory import RunDirectory
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -75,14 +74,17 @@ def explain(error: Exception, overrides: list[str]) -> Exception:
     return error
 
 
-def compose(overrides: list[str], config_dir: Path | None = None) -> Any:
-    """The job config for `overrides`, as `dlrun train` would compose it, interpolations not yet resolved."""
+def compose(overrides: list[str], *, with_hydra: bool = False) -> Any:
+    """The job config for `overrides`, as `dlrun train` would compose it, interpolations not yet resolved.
+
+    `with_hydra` adds Hydra's own node, which the name of a run is resolved by.
+    """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
     register_resolvers()
-    with initialize_config_dir(str(config_dir or packaged_configs()), version_base="1.3"):
-        return hydra_compose("train", overrides=overrides)
+    with initialize_config_dir(str(packaged_configs()), version_base="1.3"):
+        return hydra_compose("train", overrides=overrides, return_hydra_config=with_hydra)
 
 
 def leaf_keys(node: Any, prefix: str = "") -> Iterator[str]:

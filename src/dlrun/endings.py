@@ -12,7 +12,7 @@ from dlrun.device import out_of_memory
 from dlrun.engine import Diverged
 from dlrun.errors import RunFailed
 from dlrun.hints import command, new_run
-from dlrun.runs import RunDirectory
+from dlrun.run_directory import RunDirectory
 from dlrun.signals import StopRequest
 
 log = logging.getLogger(__name__)

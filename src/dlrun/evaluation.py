@@ -13,7 +13,7 @@ from dlrun.build import split_component
 from dlrun.config import DataSettings
 from dlrun.data.base import prepare
 from dlrun.restore import Trained, load_trained
-from dlrun.runs import RunDirectory
+from dlrun.run_directory import RunDirectory
 from dlrun.tasks import class_confusion, make_task, probabilities
 
 _BATCH = 1024

@@ -17,7 +17,7 @@ from dlrun.hints import new_run
 from dlrun.profiling import profiled
 from dlrun.progress import Progress
 from dlrun.report import Identity, SummaryWriter, closing_table, metrics_only, settings_row
-from dlrun.runs import (
+from dlrun.run_directory import (
     RunDirectory,
     latest_overrides,
     lock,

@@ -20,7 +20,7 @@ import yaml
 from dlrun import __version__
 from dlrun.errors import ConfigError
 from dlrun.hints import command
-from dlrun.runs import RunDirectory
+from dlrun.run_directory import RunDirectory
 
 _PACKAGES = (
     "torch",

@@ -12,7 +12,7 @@ from dlrun import __version__
 from dlrun.assemble import Experiment
 from dlrun.hints import command
 from dlrun.record import now
-from dlrun.runs import RunDirectory
+from dlrun.run_directory import RunDirectory
 
 _SUMMARY_SECONDS = 2.0  # between two summaries of a run under way
 

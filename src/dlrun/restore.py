@@ -16,7 +16,7 @@ import yaml
 
 from dlrun.errors import ConfigError, did_you_mean
 from dlrun.hints import command, new_run
-from dlrun.runs import RunDirectory
+from dlrun.run_directory import RunDirectory
 from dlrun.search_path import COMPONENTS, GROUPS, config_folders
 
 _PRETRAINED = "dlrun.models.torchvision_model.TorchvisionModel"

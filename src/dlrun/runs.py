@@ -1,17 +1,13 @@
-"""The run directory: the names of its files, reading them back, and finding a run again.
+"""Runs looked back at: every one below a folder with its summary, and the one that a name means.
 
-Standard library only, so that looking back at runs starts at once. Other programs read these files
-too: their names and fields are a contract.
+Standard library only, so that this starts at once.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,78 +15,14 @@ from typing import Any
 
 from dlrun.errors import ConfigError
 from dlrun.hints import command
+from dlrun.run_directory import CONFIG, SUMMARY, RunDirectory, is_locked, is_run
 
 OUTPUTS = Path("outputs")
-CONFIG, SUMMARY, LOCK = "config.yaml", "summary.json", ".lock"
 LAST = "last"
 
 _DEPTH = 3  # of outputs/sweeps/SWEEP/TRIAL below outputs/
-_LOCK_SECONDS = 0.5
 _DATE_AND_TIME = re.compile(r"\d[\d-]*_\d[\d-]*_")
 _LOWER_IS_BETTER = ("loss", "mse", "mae", "rmse", "error", "perplexity")
-
-
-@dataclass(frozen=True)
-class RunDirectory:
-    """Where the files of one run are."""
-
-    path: Path
-
-    @property
-    def config_file(self) -> Path:
-        """The composed config, complete."""
-        return self.path / CONFIG
-
-    @property
-    def overrides_file(self) -> Path:
-        """What the command line changed, a YAML list."""
-        return self.path / "overrides.yaml"
-
-    @property
-    def environment_file(self) -> Path:
-        """Versions, device, git commit, command line."""
-        return self.path / "environment.json"
-
-    @property
-    def metrics_file(self) -> Path:
-        """One JSON object for each logged point."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def summary_file(self) -> Path:
-        """Status, best and final metrics, times; the error where it failed."""
-        return self.path / SUMMARY
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of last.pt and best.pt."""
-        return self.path / "checkpoints"
-
-    @property
-    def tensorboard(self) -> Path:
-        """The folder of TensorBoard's event files."""
-        return self.path / "tensorboard"
-
-    @property
-    def log(self) -> Path:
-        """What the run said."""
-        return self.path / "train.log"
-
-    def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Replace the summary; whoever reads meanwhile finds the old one or the new one, whole."""
-        temporary = self.path / f".{SUMMARY}.{os.getpid()}"
-        # NaN and infinity are no JSON, and a strict reader would refuse the whole file for one.
-        text = json.dumps(_finite(summary), indent=2, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
-        os.replace(temporary, self.summary_file)
-
-    def read_summary(self) -> dict[str, Any] | None:
-        """The summary, or None where there is none or it cannot be read."""
-        return _read_json_object(self.summary_file)
-
-    def read_environment(self) -> dict[str, Any] | None:
-        """What the run ran on, or None where that was not written or cannot be read."""
-        return _read_json_object(self.environment_file)
 
 
 @dataclass(frozen=True)
@@ -164,11 +96,6 @@ class RunSummary:
         return value if isinstance(value, Mapping) else {}
 
 
-def is_run(path: Path) -> bool:
-    """Whether `path` is a run's directory: it holds a config or a summary."""
-    return (path / CONFIG).is_file() or (path / SUMMARY).is_file()
-
-
 def scan(root: Path = OUTPUTS) -> list[RunSummary]:
     """Every run at or below `root` (outputs/, a sweep, any folder of runs), newest first."""
     summaries = [read_run(path) for path in run_paths(root)]
@@ -230,88 +157,6 @@ def lower_is_better(metric: str) -> bool:
     return any(word in metric.rsplit("/", 1)[-1] for word in _LOWER_IS_BETTER)
 
 
-@contextmanager
-def lock(run: RunDirectory) -> Iterator[None]:
-    """Hold the run for this process: no other may train it meanwhile, and others see it is alive.
-
-    Raises:
-        ConfigError: another process holds it.
-    """
-    from filelock import FileLock, Timeout
-
-    held = FileLock(run.path / LOCK)
-    try:
-        # Not zero: is_locked of another process may be holding it for an instant.
-        held.acquire(timeout=_LOCK_SECONDS, poll_interval=0.02)
-    except Timeout:
-        raise ConfigError(
-            f"{run.path} is being trained by another process: wait for it, or stop it first"
-        ) from None
-    try:
-        yield
-    finally:
-        held.release()
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a process is training the run at `path` now."""
-    if not (path / LOCK).exists():
-        return False
-    from filelock import FileLock, Timeout
-
-    try:
-        with FileLock(path / LOCK).acquire(blocking=False):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # somebody else's file, so there is no telling: let the summary's word stand
-        return True
-
-
-def read_overrides(run: RunDirectory) -> list[str]:
-    """What the command line changed, the last word for each key; nothing where that cannot be read."""
-    import yaml
-
-    try:
-        words = yaml.safe_load(run.overrides_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return []
-    return latest_overrides(map(str, words)) if isinstance(words, list) else []
-
-
-def latest_overrides(words: Iterable[str]) -> list[str]:
-    """The words without those that a later one for the same key replaces."""
-    last: dict[str, str] = {}
-    for word in words:
-        key = word.lstrip("+~").partition("=")[0]
-        last.pop(key, None)  # the latest comes last
-        last[key] = word
-    return list(last.values())
-
-
-def read_metrics(run: RunDirectory) -> list[dict[str, Any]]:
-    """The logged points in order; a last line torn by a kill is left out.
-
-    Raises:
-        ConfigError: another line is not a JSON object.
-    """
-    if not run.metrics_file.exists():
-        return []
-    *lines, torn = run.metrics_file.read_bytes().split(b"\n")
-    points = [_point(line, number, run) for number, line in enumerate(lines, 1) if line.strip()]
-    last = _parse_object(torn)
-    return [*points, last] if last is not None else points
-
-
-def truncate_metrics(run: RunDirectory, size: int) -> None:
-    """Cut the metrics back to their first `size` bytes: to the checkpoint a resume starts from."""
-    if not run.metrics_file.exists():
-        return
-    kept = run.metrics_file.read_bytes()[:size]
-    # A file shorter than that may end in a torn line: the next point must not join it.
-    os.truncate(run.metrics_file, kept.rfind(b"\n") + 1)
-
-
 def _descend(folder: str, depth: int) -> Iterator[str]:
     try:
         with os.scandir(folder) as entries:
@@ -360,39 +205,6 @@ def _none(text: str, names: list[str], root: Path) -> str:
     count = "the only run" if len(names) == 1 else f"any of the {len(names)} runs"
     where = f"part of the name of {count} in {root}/"
     return f"{text} is not a directory or {where}; {hint}`{command('runs')}` lists them"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value
-
-
-def _read_json_object(file: Path) -> dict[str, Any] | None:
-    try:
-        with open(file, "rb") as stream:
-            return _parse_object(stream.read())
-    except OSError:
-        return None
-
-
-def _parse_object(text: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _point(line: bytes, number: int, run: RunDirectory) -> dict[str, Any]:
-    point = _parse_object(line)
-    if point is None:
-        raise ConfigError(f"{run.metrics_file}, line {number}, is not a JSON object; remove it")
-    return point
 
 
 def _number(value: Any) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dlrun import checkpoint
 from dlrun.assemble import Experiment
-from dlrun.runs import RunDirectory
+from dlrun.run_directory import RunDirectory
 from dlrun.tracking import Tracker
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dlrun.runs import RunDirectory
+from dlrun.run_directory import RunDirectory
 
 Dlrun = Callable[..., subprocess.CompletedProcess[str]]
 MakeRun = Callable[..., Path]

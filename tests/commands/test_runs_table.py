@@ -10,7 +10,7 @@ import pytest
 
 from dlrun.commands import runs
 from dlrun.errors import ConfigError
-from dlrun.runs import RunDirectory
+from dlrun.run_directory import RunDirectory
 
 Dlrun = Callable[..., subprocess.CompletedProcess[str]]
 MakeRun = Callable[..., Path]

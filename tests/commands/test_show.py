@@ -10,7 +10,7 @@ import yaml
 
 from dlrun.commands import show
 from dlrun.errors import ConfigError
-from dlrun.runs import RunDirectory
+from dlrun.run_directory import RunDirectory
 
 Dlrun = Callable[..., subprocess.CompletedProcess[str]]
 MakeRun = Callable[..., Path]

@@ -11,7 +11,8 @@ from typing import Any
 from dlrun.commands import _text
 from dlrun.commands._text import Column
 from dlrun.hints import command
-from dlrun.runs import RunDirectory, RunSummary, read_overrides, read_run
+from dlrun.run_directory import RunDirectory, read_overrides
+from dlrun.runs import RunSummary, read_run
 
 _FILES = {
     "config.yaml": "the composed config, complete",

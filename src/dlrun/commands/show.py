@@ -7,12 +7,12 @@ experiment, GROUP/OPTION, part of a run's name. Several words, or a word with `=
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dlrun.errors import ConfigError, did_you_mean
-from dlrun.runs import LAST, OUTPUTS, find_run, full_name, is_run, run_paths
+from dlrun.run_directory import is_run
+from dlrun.runs import LAST, OUTPUTS, find_run, full_name, run_paths
 from dlrun.search_path import GROUPS, config_folders, option_file, options
 
 _EPILOG = """\
@@ -110,27 +110,10 @@ def _config_yaml(overrides: list[str]) -> str:
 
 def _composed(overrides: list[str]) -> dict[str, Any]:
     """The job config as plain values; what only a run could resolve stays as it is written."""
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
+    from dlrun.composing import compose
 
-    from dlrun.composing import register_resolvers
-    from dlrun.search_path import packaged_configs
-
-    register_resolvers()
-    with initialize_config_dir(str(packaged_configs()), version_base="1.3"):
-        config = compose("train", overrides, return_hydra_config=True)
-    known = partial(_known_value, config.hydra)  # the choices, of which a run's name is made
-    OmegaConf.register_new_resolver("hydra", known, replace=True)
+    config = compose(overrides, with_hydra=True)
     return {str(key): _plain(config, key) for key in config if key != "hydra"}
-
-
-def _known_value(hydra_config: Any, path: str) -> Any:
-    from omegaconf import OmegaConf
-
-    value = OmegaConf.select(hydra_config, path, throw_on_missing=True)
-    if value is None:
-        raise ValueError(f"{path} is known in a run only")
-    return value
 
 
 def _plain(node: Any, key: Any) -> Any:

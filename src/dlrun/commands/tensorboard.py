@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from dlrun.errors import ConfigError
-from dlrun.runs import LAST, OUTPUTS, find_run, is_run
+from dlrun.run_directory import is_run
+from dlrun.runs import LAST, OUTPUTS, find_run
 
 FIRST_PORT, PORTS_TRIED = 6006, 100
 _EPILOG = """\

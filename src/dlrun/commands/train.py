@@ -69,7 +69,7 @@ def _job(cfg: Any) -> None:
 
     from dlrun import config
     from dlrun.commands._reading import import_from_here
-    from dlrun.runs import RunDirectory
+    from dlrun.run_directory import RunDirectory
 
     import_from_here()
     hydra_config = HydraConfig.get()
