@@ -9,7 +9,7 @@ import math
 import pickle
 import signal
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +39,6 @@ FAKE_SIZES = {"train": 60, "test": 30}
 
 def options(group: str) -> list[str]:
     return sorted(file.stem for file in (packaged_configs() / group).glob("*.yaml"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

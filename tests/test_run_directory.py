@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,14 +26,6 @@ CPU = ("trainer.accelerator=cpu", "trainer.num_threads=1", "trainer.max_epochs=2
 TRAINING = {"train/loss", "train/accuracy", "lr", "gradient_norm", "samples_per_second"}
 VALIDATION = {"val/loss", "val/accuracy"}
 TEST = {"test/loss", "test/accuracy", "test/precision", "test/recall", "test/f1"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def trained(folder: Path, *words: str) -> RunDirectory:

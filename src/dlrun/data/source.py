@@ -7,6 +7,14 @@ from typing import Literal
 
 import numpy as np
 
+from dlrun.errors import ConfigError
+
+_AXES = {
+    "features": ("N", "F"),
+    "image": ("N", "C", "H", "W"),
+    "sequence": ("N", "T", "F"),
+}
+
 
 @dataclass(frozen=True)
 class Source:
@@ -28,3 +36,58 @@ class Source:
     test_inputs: np.ndarray | None = None
     test_targets: np.ndarray | None = None
     pixel_max: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what could only fail later, in words that no longer say why.
+
+        Raises:
+            ConfigError: shapes, classes or values that do not fit each other.
+        """
+        self._check_part("", self.inputs, self.targets)
+        if (self.test_inputs is None) != (self.test_targets is None):
+            raise ConfigError(
+                "dataset has only one of test_inputs and test_targets: give both, or none"
+            )
+        if self.test_inputs is not None and self.test_targets is not None:
+            self._check_part("test_", self.test_inputs, self.test_targets)
+            if self.test_inputs.shape[1:] != self.inputs.shape[1:]:
+                raise ConfigError(
+                    f"dataset.test_inputs are of shape {self.test_inputs.shape[1:]} each, but the inputs of "
+                    f"{self.inputs.shape[1:]}; make them alike"
+                )
+
+    def _check_part(self, part: str, inputs: np.ndarray, targets: np.ndarray) -> None:
+        axes = _AXES[self.kind]
+        if inputs.ndim != len(axes):
+            raise ConfigError(
+                f"dataset.{part}inputs have the shape {inputs.shape}, but kind={self.kind} is ({', '.join(axes)})"
+            )
+        if len(inputs) != len(targets):
+            raise ConfigError(
+                f"dataset has {len(inputs)} {part}inputs, but {len(targets)} {part}targets; give one for each"
+            )
+        for name, values in ((f"{part}inputs", inputs), (f"{part}targets", targets)):
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                row = int(np.argwhere(~np.isfinite(values))[0][0])
+                raise ConfigError(
+                    f"dataset.{name} are not finite in row {row}: fill in or leave out what is missing"
+                )
+        if self.task == "classification":
+            self._check_classes(part, targets)
+
+    def _check_classes(self, part: str, targets: np.ndarray) -> None:
+        classes = len(self.class_names)
+        if classes < 2:
+            raise ConfigError(
+                f"dataset.class_names has {classes} names, but a classifier needs two classes or more"
+            )
+        if targets.ndim != 1 or targets.dtype.kind not in "iu":
+            raise ConfigError(
+                f"dataset.{part}targets are {targets.dtype} of shape {targets.shape}, but must be class numbers, "
+                "whole and one a row"
+            )
+        if len(targets) and not 0 <= targets.min() <= targets.max() < classes:
+            raise ConfigError(
+                f"dataset.{part}targets run from {targets.min()} to {targets.max()}, but {classes} classes are "
+                f"numbered from 0 to {classes - 1}"
+            )
