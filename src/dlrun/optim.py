@@ -214,7 +214,7 @@ def without_dynamo(build: Callable[[], torch.optim.Optimizer]) -> torch.optim.Op
     """The optimizer that `build` makes, without the wrappers that torch.compile has around optimizers.
 
     For one that is never compiled they only cost: they import torch._dynamo at their first call,
-    which takes longer than `import torch` itself, and open a profiler record at each step.
+    which takes about as long as `import torch` itself, and open a profiler record at each step.
     """
     for name in ("add_param_group", "state_dict", "load_state_dict", "zero_grad"):
         function = inspect.unwrap(getattr(torch.optim.Optimizer, name))

@@ -1,7 +1,7 @@
 """MNIST, Fashion-MNIST and CIFAR-10 in torchvision's folder layout, downloaded by torchvision.
 
 The IDX files are read here, packed or not: that works on a read-only folder, and a run whose files
-are there need not import torchvision, which takes longer than `import torch` itself.
+are there need not import torchvision, which takes about as long as `import torch` itself.
 """
 
 from __future__ import annotations
