@@ -19,7 +19,7 @@ from dlrun.data.augment import augment
 from dlrun.data.base import Dataset, Spec, prepare
 from dlrun.data.loader import Batches
 from dlrun.engine import Augmentation, Engine
-from dlrun.errors import ConfigError, did_you_mean
+from dlrun.errors import ConfigError, did_you_mean, first_line
 from dlrun.tasks import Task, make_task
 
 
@@ -136,7 +136,7 @@ def configure_torch(settings: TrainerSettings) -> None:
 
 def limit(data: Dataset, settings: TrainerSettings) -> Dataset:
     """Cut the data down for the debug modes: one batch of everything, or a few batches to overfit."""
-    size = len(data.train) if settings.batch_size == "full" else settings.batch_size
+    size = settings.samples_per_step(len(data.train))
     if settings.overfit_batches:
         data = data.overfit(settings.overfit_batches * size)
     if settings.fast_dev_run:
@@ -147,7 +147,7 @@ def limit(data: Dataset, settings: TrainerSettings) -> Dataset:
 def make_batches(settings: TrainerSettings, data: Dataset, seed: int) -> Batches:
     """The training batches, one whole-batch read a step however many parts it is then taken in."""
     samples = len(data.train)
-    size = samples if settings.batch_size == "full" else settings.batch_size
+    size = settings.samples_per_step(samples)
     if settings.drop_last and size > samples:
         raise ConfigError(
             f"trainer.batch_size is {size}, but there are only {samples} training samples, and trainer.drop_last "
@@ -180,7 +180,7 @@ def check_fit(model: nn.Module, data: Dataset) -> None:
         with torch.no_grad():
             outputs = model(sample)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise ConfigError(
             f"model does not fit the data, whose inputs are {spec.kind} of shape {spec.input_shape}: {reason}"
         ) from error

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
-from dlrun.errors import ConfigError
+from dlrun.errors import ConfigError, first_line
 from dlrun.hints import command
 from dlrun.schema import check, check_names, check_settings
 
@@ -89,7 +89,7 @@ def _locate(key: str, path: Any) -> Callable[..., Any]:
     try:
         target = pkgutil.resolve_name(str(path))
     except Exception as error:  # whatever the user's own module raises as it is imported
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise ConfigError(
             f"{key}._target_ is {path}, which cannot be imported: {reason}"
         ) from error

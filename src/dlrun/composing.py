@@ -49,12 +49,6 @@ def explain(error: Exception, overrides: list[str]) -> Exception:
         return ConfigError(_missing_option(error))
     if isinstance(error, yaml.YAMLError):
         return ConfigError(f"a config is not valid YAML: {' '.join(str(error).split())}")
-    if isinstance(error, OSError):
-        key = "hydra.sweep.dir" if {"-m", "--multirun"} & set(overrides) else "hydra.run.dir"
-        return ConfigError(
-            f"{error.filename} cannot be written to ({error.strerror}): choose another place for "
-            f"what a run leaves, as in {key}=DIR"
-        )
     if isinstance(error, OverrideParseException):
         return ConfigError(
             f"{error.override}: not an override; write key=value, and quote lists and spaces for the shell"
@@ -120,11 +114,11 @@ def _refused_key(error: Exception, overrides: list[str]) -> str | None:
         return None
     parent, _, name = key.rpartition(".")
     refusal = f"{key} is not a setting of {parent or 'a run'}"
-    composed = _composed(overrides)
-    below = [found for found in leaf_keys(composed) if found.endswith(f".{name}")]
+    known = list(leaf_keys(_composed(overrides)))
+    below = [found for found in known if found.endswith(f".{name}")]
     if not parent and below:
         return f"{refusal}; did you mean {' or '.join(below)}?"
-    siblings = [found for found in leaf_keys(composed) if found.rpartition(".")[0] == parent]
+    siblings = [found for found in known if found.rpartition(".")[0] == parent]
     return f"{refusal}{did_you_mean(name, [found.rpartition('.')[2] for found in siblings])}"
 
 

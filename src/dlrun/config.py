@@ -108,6 +108,10 @@ class TrainerSettings:
     overfit_batches: NonNegativeInt
     profile: bool
 
+    def samples_per_step(self, samples: int) -> int:
+        """The batch size as a number, of `samples` in an epoch."""
+        return samples if self.batch_size == "full" else self.batch_size
+
 
 @dataclass(frozen=True)
 class CheckpointSettings:

@@ -62,11 +62,11 @@ def explain(error: Exception, experiment: Experiment, run: RunDirectory) -> RunF
     if isinstance(error, RunFailed):
         return error
     if out_of_memory(error):
-        size = experiment.config.trainer.batch_size
-        shown = len(experiment.data.train) if size == "full" else size
+        trainer = experiment.config.trainer
+        samples = trainer.samples_per_step(len(experiment.data.train))
         return RunFailed(
-            f"out of memory on {experiment.device.torch_device} with trainer.batch_size={size}: try "
-            f"trainer.batch_size={max(1, shown // 2)}, trainer.accumulate=2 (same gradient, half the memory), "
+            f"out of memory on {experiment.device.torch_device} with trainer.batch_size={trainer.batch_size}: try "
+            f"trainer.batch_size={max(1, samples // 2)}, trainer.accumulate=2 (same gradient, half the memory), "
             "trainer.precision=bf16 or a smaller model"
         )
     return None

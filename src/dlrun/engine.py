@@ -269,7 +269,6 @@ class Engine:
 
     def _evaluate(self, tracker: Tracker, progress: Progress, views: Views) -> None:
         values = self._training_values() if self.pending.losses else {}
-        outputs = None
         if len(self.data.val):
             outputs = self.outputs(self.data.val)
             metrics = self.task.metrics(outputs, self.data.val.targets)
@@ -279,7 +278,7 @@ class Engine:
         self._log(tracker, values)
         self._compare()
         progress.report(self.step, values)
-        views.at_evaluation(self, tracker, outputs)
+        views.at_evaluation(self, tracker)
         self._rate_started = time.perf_counter()
 
     def _compare(self) -> None:

@@ -21,3 +21,8 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]}?"
     return f"; choose from: {', '.join(names)}" if names else ""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its kind where it says nothing."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dlrun.data.base import Preprocessing, Spec
-from dlrun.errors import ConfigError
+from dlrun.errors import ConfigError, first_line
 
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 
@@ -83,7 +83,7 @@ def _read_arrays(path: Path) -> np.ndarray:
     except ConfigError:
         raise
     except Exception as error:  # numpy raises half a dozen kinds for damaged files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         if "pickle" in reason:  # numpy would advise to allow code from the file
             reason = "it is no .npy or .npz file of plain numbers"
         raise ConfigError(f"{path} cannot be read as a NumPy array: {reason}") from error

@@ -147,12 +147,8 @@ class Descent:
         rules: GradientSettings,
         scaler: torch.amp.GradScaler,
     ) -> None:
-        self.optimizer, self.multiplier, self.rules, self.scaler = (
-            optimizer,
-            multiplier,
-            rules,
-            scaler,
-        )
+        self.optimizer, self.multiplier = optimizer, multiplier
+        self.rules, self.scaler = rules, scaler
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.configured = [_hyperparameters(group) for group in optimizer.param_groups]
         self._scaled = scaler.is_enabled()

@@ -20,7 +20,7 @@ import yaml
 from dlrun import __version__
 from dlrun.errors import ConfigError
 from dlrun.hints import command
-from dlrun.run_directory import RunDirectory
+from dlrun.run_directory import RunDirectory, write_whole
 
 _PACKAGES = (
     "torch",
@@ -53,13 +53,14 @@ def write_start(
         )
     run.checkpoints.mkdir(parents=True, exist_ok=True)
     write_config(run, config, overrides)
-    run.environment_file.write_text(json.dumps(environment() | dict(device), indent=2) + "\n")
+    write_whole(run.environment_file, json.dumps(environment() | dict(device), indent=2) + "\n")
 
 
 def write_config(run: RunDirectory, config: Mapping[str, Any], overrides: list[str]) -> None:
     """The composed config and what the command line changed, as YAML."""
-    run.config_file.write_text(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
-    run.overrides_file.write_text(yaml.safe_dump(overrides, allow_unicode=True))
+    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    write_whole(run.config_file, text)
+    write_whole(run.overrides_file, yaml.safe_dump(overrides, allow_unicode=True))
 
 
 def environment() -> dict[str, Any]:

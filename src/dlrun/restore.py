@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from dlrun.errors import ConfigError, did_you_mean
+from dlrun.errors import ConfigError, did_you_mean, first_line
 from dlrun.hints import command, new_run
 from dlrun.run_directory import RunDirectory
 from dlrun.search_path import COMPONENTS, GROUPS, config_folders
@@ -74,8 +74,7 @@ def override(plain: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
         try:
             OmegaConf.update(config, key, one.value())
         except OmegaConfBaseException as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"{one.input_line}: {reason}") from error
+            raise ConfigError(f"{one.input_line}: {first_line(error)}") from error
     return dict(OmegaConf.to_container(config))  # type: ignore[arg-type]
 
 

@@ -70,11 +70,9 @@ class RunDirectory:
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Replace the summary; whoever reads meanwhile finds the old one or the new one, whole."""
-        temporary = self.path / f".{SUMMARY}.{os.getpid()}"
         # NaN and infinity are no JSON, and a strict reader would refuse the whole file for one.
         text = json.dumps(_finite(summary), indent=2, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
-        os.replace(temporary, self.summary_file)
+        write_whole(self.summary_file, text + "\n")
 
     def read_summary(self) -> dict[str, Any] | None:
         """The summary, or None where there is none or it cannot be read."""
@@ -83,6 +81,13 @@ class RunDirectory:
     def read_environment(self) -> dict[str, Any] | None:
         """What the run ran on, or None where that was not written or cannot be read."""
         return _read_json_object(self.environment_file)
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Replace the file at once: a kill leaves the old text or the new, and nothing in between."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, file)
 
 
 def is_run(path: Path) -> bool:

@@ -118,7 +118,7 @@ class Regression(Task):
             "huber": F.huber_loss,
         }
         self.function = functions[name]
-        self.mean, self.std = preprocessing.target_mean, preprocessing.target_std
+        self.std = preprocessing.target_std
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self.function(outputs, targets, reduction=self.reduction)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor, nn
 
+from dlrun.errors import first_line
+
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
@@ -77,15 +79,13 @@ class Tracker:
         if self._writer is None:
             return
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # tracing is deprecated in torch, and TensorBoard has nothing newer
+            # Tracing is deprecated in torch, and TensorBoard has nothing newer.
+            warnings.simplefilter("ignore")
             try:
                 with open(os.devnull, "w") as void, contextlib.redirect_stdout(void):
                     self._writer.add_graph(model, example)
             except Exception as error:
-                message = str(error).splitlines()[0] if str(error) else type(error).__name__
-                failure = f"TensorBoard has no graph of this model: {message}"
+                failure = f"TensorBoard has no graph of this model: {first_line(error)}"
             else:
                 return
         warnings.warn(failure, stacklevel=2)

@@ -39,7 +39,7 @@ class Views:
             captions = [self._label(target) for target in part.targets]
             tracker.image("data/samples", image_grid(_array(part.inputs), captions), 0)
 
-    def at_evaluation(self, engine: Engine, tracker: Tracker, outputs: Tensor | None) -> None:
+    def at_evaluation(self, engine: Engine, tracker: Tracker) -> None:
         """The decision boundary of two-dimensional data; histograms, as long as they cost next to nothing."""
         if self._plane:
             tracker.image("decision_boundary", self._boundary(engine), engine.step)

@@ -81,3 +81,18 @@ def test_divergence_says_how_to_go_on_from_the_checkpoint_before_it(
     assert main(["resume", "run", "optimizer.lr=1e30", "trainer.max_epochs=4"]) == 1
     text = capsys.readouterr().err
     assert "the checkpoint before it is kept: `dlrun resume run optimizer.lr=…`" in text
+
+
+def test_a_missing_file_of_the_users_data_is_not_blamed_on_the_place_of_the_run(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "filedata.py").write_text("def load():\n    open('rows.csv')\n")
+    (project / "configs/dataset").mkdir(parents=True)
+    (project / "configs/dataset/rows.yaml").write_text(
+        "_target_: filedata.load\nval_fraction: 0.1\ntest_fraction: 0.2\nsplit_seed: 0\n"
+        "normalize: none\naugment: null\n"
+    )
+    assert main(["train", "dataset=rows"]) == 2
+    text = capsys.readouterr().err
+    assert "rows.csv: No such file or directory" in text
+    assert "hydra.run.dir" not in text

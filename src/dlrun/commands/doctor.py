@@ -17,6 +17,7 @@ from types import ModuleType
 from dlrun import __version__
 from dlrun.commands import _hardware, _text
 from dlrun.commands._text import Column
+from dlrun.errors import first_line
 from dlrun.runs import OUTPUTS
 from dlrun.search_path import packaged_configs, user_configs
 
@@ -94,7 +95,7 @@ def _software(modules: dict[str, ModuleType | Exception], problems: list[str]) -
             yield name, version or str(getattr(module, "__version__", "version not known"))
             continue
         state = f"{version}, but broken" if version else "missing"
-        reason = str(module).splitlines()[0] if str(module) else type(module).__name__
+        reason = first_line(module)
         yield name, f"{state}: {reason}"
         problems.append(f"{name} is {state.removeprefix(f'{version}, but ')}: {_remedy(name)}")
 

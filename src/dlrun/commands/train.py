@@ -39,7 +39,10 @@ def main(argv: list[str]) -> int:
                 return end.code
             raise explain(end.error, argv) from end.error.__cause__
         except Exception as error:
-            raise explain(error, argv) from error
+            explained = explain(error, argv)
+            if isinstance(explained, OSError):  # Hydra could not make the directory of a run
+                explained = _unwritable(explained, argv)
+            raise explained from error
     return _close_multirun()
 
 
@@ -114,10 +117,22 @@ def _close_multirun() -> int:
     return 1 if failed else 0
 
 
+def _unwritable(error: OSError, argv: list[str]) -> ConfigError:
+    key = "hydra.sweep.dir" if _is_multirun(argv) else "hydra.run.dir"
+    return ConfigError(
+        f"{error.filename} cannot be written to ({error.strerror}): choose another place for "
+        f"what a run leaves, as in {key}=DIR"
+    )
+
+
+def _is_multirun(argv: list[str]) -> bool:
+    return bool({"-m", "--multirun"} & set(argv))
+
+
 def _check_place(argv: list[str]) -> None:
     """Refuse the key for one run's directory in a multirun, where Hydra would ignore it."""
     given = next((word for word in argv if word.startswith("hydra.run.dir=")), None)
-    if given and {"-m", "--multirun"} & set(argv):
+    if given and _is_multirun(argv):
         raise ConfigError(f"{given} names one directory for many runs; use hydra.sweep.dir=DIR")
 
 
