@@ -1,0 +1,151 @@
+"""What a sweep searches: override words, read by Hydra's grammar, as parameters and plain overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from dlrun.errors import ConfigError, did_you_mean
+from dlrun.sweep.grammar import parse_word, text_of, value_of
+from dlrun.sweep.parameters import Choices, External, Interval, Parameter, Scale
+from dlrun.sweep.reading import bare_key, plain_word, read
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+__all__ = ["Choices", "Interval", "Parameter", "Scale", "Space", "parse"]
+
+IN_CONFIG = "sweep.space"  # the key of a config under which it has what it searches
+
+
+@dataclass(frozen=True)
+class Space:
+    """The plain overrides that all trials share, and the parameters that tell them apart."""
+
+    fixed: tuple[str, ...]  # as typed, in order
+    parameters: tuple[Choices | Interval, ...]
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Optuna's distribution of each parameter, by its name there."""
+        return {parameter.name: parameter.distribution() for parameter in self.parameters}
+
+    def words(self, params: Mapping[str, External]) -> list[str]:
+        """The overrides of one trial, without the fixed ones, for Optuna's `params`."""
+        return [parameter.word(params[parameter.name]) for parameter in self.parameters]
+
+    def grid(self, points: int | Mapping[str, int] | None = None) -> dict[str, list[External]]:
+        """The values of each parameter on a grid; `points` are those of every interval, or by key.
+
+        Raises:
+            ConfigError: an interval has no points, or points are given by key to what takes none.
+        """
+        if isinstance(points, Mapping):
+            self._check_points(points)
+        return {
+            parameter.name: parameter.grid(
+                points.get(parameter.bare_key) if isinstance(points, Mapping) else points
+            )
+            for parameter in self.parameters
+        }
+
+    def texts(self) -> dict[str, str]:
+        """A normal form that `parse` reads back: the same for the same parameters, however typed."""
+        return {parameter.key: parameter.expression for parameter in self.parameters}
+
+    def _check_points(self, points: Mapping[str, int]) -> None:
+        parameters = {parameter.bare_key: parameter for parameter in self.parameters}
+        for key, count in points.items():
+            if key not in parameters:
+                hint = did_you_mean(key, parameters)
+                raise ConfigError(f"{key} is given {count} points, but is not swept{hint}")
+            if parameters[key].lists_its_values:
+                raise ConfigError(
+                    f"{parameters[key]}: it lists its values and takes no points; take the {count} away"
+                )
+
+
+def parse(
+    words: Sequence[str],
+    in_config: Mapping[str, Any] | None = None,
+    *,
+    config_loader: ConfigLoader | None = None,
+    seed: int = 0,
+) -> Space:
+    """The space that the command line's `words` and the config's mapping `in_config` describe.
+
+    In `in_config` a text is what one would type after `key=`, and a list holds choices; a word for the
+    same key replaces it. Its parameters come first. glob() needs `config_loader`, and the orders that
+    shuffle() makes follow from `seed`.
+
+    Raises:
+        ConfigError: a word is no override, or it sweeps what cannot be searched.
+    """
+    typed = [parse_word(word) for word in words]
+    configured = _configured(in_config or {}, replaced={bare_key(override) for override in typed})
+    _refuse_repeats([*configured, *typed])
+    swept = [override for override in (*configured, *typed) if override.is_sweep_override()]
+    return Space(
+        fixed=tuple(plain_word(o) for o in typed if not o.is_sweep_override()),
+        parameters=tuple(read(o, config_loader=config_loader, seed=seed) for o in swept),
+    )
+
+
+def _configured(in_config: Mapping[str, Any], replaced: set[str]) -> list[Override]:
+    kept = {key: value for key, value in in_config.items() if str(key).lstrip("+") not in replaced}
+    overrides = [parse_word(_config_word(key, value)) for key, value in kept.items()]
+    for override in overrides:
+        key, _, value = str(override.input_line).partition("=")
+        if not override.is_sweep_override():
+            raise ConfigError(
+                f"{IN_CONFIG}.{key} is {value or 'empty'}, which is no sweep; give it several values,"
+                f" or take it away here and write {key}={value}"
+            )
+    return overrides
+
+
+def _config_word(key: Any, value: Any) -> str:
+    """What does on the command line the same as `key: value` in the config."""
+    where = f"{IN_CONFIG}.{key}"
+    if isinstance(value, str):
+        return f"{key}={value}"
+    if isinstance(value, Mapping):
+        raise ConfigError(
+            f"{where} is a mapping, but must be text or a list; write {key}.NAME: … for what is in it"
+        )
+    if not isinstance(value, Sequence):
+        raise ConfigError(
+            f"{where} is {'null' if value is None else value}, but must be text such as interval(0,1)"
+            " or a list of choices"
+        )
+    if len(value) == 0 or list(value) == [None]:
+        raise ConfigError(f"{where} is {list(value)}, which leaves no choice; list several values")
+    return str(Choices(str(key), tuple(_choice_text(where, choice) for choice in value)))
+
+
+def _choice_text(where: str, choice: Any) -> str:
+    try:
+        text = text_of(choice)
+        if value_of(text) == choice:
+            return text
+    except (TypeError, HydraException):
+        pass
+    raise ConfigError(
+        f"{where} holds {choice!r}, which cannot be typed as an override; make it an option of a group"
+    )
+
+
+def _refuse_repeats(overrides: Sequence[Override]) -> None:
+    """A swept key stands there once; plain values replace each other, as anywhere in Hydra."""
+    first: dict[str, Override] = {}
+    for override in overrides:
+        other = first.setdefault(bare_key(override), override)
+        if other is not override and (other.is_sweep_override() or override.is_sweep_override()):
+            raise ConfigError(
+                f"{bare_key(override)} is given twice, as {other.input_line} and as"
+                f" {override.input_line}; keep one"
+            )
