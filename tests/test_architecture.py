@@ -27,6 +27,20 @@ ORDER = [
     ["report", "endings", "saving"],
     ["experiment", "restore", "inputs"],
     ["evaluation"],
+    ["sweep", "sweep.directory", "sweep.grammar", "sweep.seeding", "sweep.places"],
+    ["sweep.parameters", "sweep.finding", "sweep.grid"],
+    ["sweep.reading"],
+    ["sweep.space", "sweep.windows"],
+    ["sweep.coarse_to_fine", "sweep.settings", "sweep.composer", "sweep.study"],
+    ["sweep.recipe", "sweep.leaderboard"],
+    ["sweep.live", "sweep.snapshot"],
+    ["sweep.curves", "sweep.rounds", "sweep.importance", "sweep.look"],
+    ["sweep.plotly_style", "sweep.contours", "sweep.sections"],
+    ["sweep.figures", "sweep.report_pictures"],
+    ["sweep.report"],
+    ["sweep.trial", "sweep.checks", "sweep.question"],
+    ["sweep.launching", "sweep.ending", "sweep.again"],
+    ["sweep.driver"],
     ["commands", "cli"],  # completion reads the table of commands
 ]
 RANKS = {name: rank for rank, names in enumerate(ORDER) for name in names}
@@ -85,7 +99,7 @@ def test_models_know_the_spec_and_no_data_set() -> None:
 @pytest.mark.parametrize(
     "module",
     ["cli", "config", "build", "runs", "search_path", "composing", "data.points", "commands.train",
-     "commands.resume", "commands.runs", "commands.list", "commands.completion"],
+     "commands.resume", "commands.runs", "commands.report", "sweep.directory", "sweep.finding", "sweep.space", "commands.list", "commands.completion"],
 )  # fmt: skip
 def test_what_must_answer_at_once_does_not_import_torch(module: str) -> None:
     code = f"import sys, dlrun.{module}; sys.exit('torch' in sys.modules)"

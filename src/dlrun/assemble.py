@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -21,6 +22,8 @@ from dlrun.data.loader import Batches
 from dlrun.engine import Augmentation, Engine
 from dlrun.errors import ConfigError, did_you_mean, first_line
 from dlrun.tasks import Task, make_task
+
+Loader = Callable[[Mapping[str, Any]], Dataset]
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,20 @@ class Experiment:
         return settings | trainer | {"seed": self.config.seed}
 
 
-def assemble(config: RunConfig) -> Experiment:
-    """Build what `config` describes.
+def load_data(node: Mapping[str, Any]) -> Dataset:
+    """The data that the config node `dataset` describes, split and normalised."""
+    source, settings = split_component("dataset", node, DataSettings)
+    return prepare(source(), settings)
+
+
+def assemble(config: RunConfig, *, load: Loader = load_data) -> Experiment:
+    """Build what `config` describes; `load` may remember the data of an earlier run.
 
     Raises:
         ConfigError: any of it does not exist, is out of range or does not fit the rest.
     """
     settings = config.trainer
-    source, data_settings = split_component("dataset", config.dataset, DataSettings)
+    _, data_settings = split_component("dataset", config.dataset, DataSettings)
     build_model = component("model", config.model, given=("spec",))
     build_optimizer, rules = split_component(
         "optimizer", config.optimizer, GradientSettings, given=("groups",)
@@ -67,7 +76,7 @@ def assemble(config: RunConfig) -> Experiment:
     schedule, warm_up = split_component("schedule", config.schedule, WarmUp, given=schedules.GIVEN)
 
     place = device.choose(settings.accelerator, settings.precision)
-    data = limit(prepare(source(), data_settings), settings)
+    data = limit(load(config.dataset), settings)
     task = make_task(data.spec, config.loss, data.preprocessing)
     check_monitor(settings.monitor, task, data)
     data = data.to(place.torch_device, place.dtype, channels_last=settings.channels_last)

@@ -106,6 +106,16 @@ class Engine:
         return -(-self.step // self.steps_per_epoch)
 
     @property
+    def evaluations(self) -> int:
+        """How many evaluations the steps so far came to."""
+        return -(-self.step // self._evaluation_interval)
+
+    @property
+    def evaluations_in_all(self) -> int:
+        """How many evaluations the whole run comes to, unless it stops early."""
+        return -(-self.total_steps // self._evaluation_interval)
+
+    @property
     def stopped_early(self) -> bool:
         """Whether patience has run out."""
         patience = self.settings.early_stopping.patience
@@ -257,9 +267,13 @@ class Engine:
     def _evaluation_due(self) -> bool:
         if self.step >= self.total_steps:
             return True
-        if self.settings.eval_every_steps is not None:
-            return self.step % self.settings.eval_every_steps == 0
-        return self.step % (self.settings.eval_every_epochs * self.steps_per_epoch) == 0
+        return self.step % self._evaluation_interval == 0
+
+    @property
+    def _evaluation_interval(self) -> int:
+        """Steps from one evaluation to the next."""
+        settings = self.settings
+        return settings.eval_every_steps or settings.eval_every_epochs * self.steps_per_epoch
 
     def _logging_due(self) -> bool:
         """Every so many steps, and at the end of an epoch, unless that leaves a point next to no steps to speak for."""

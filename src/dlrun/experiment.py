@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from dlrun import checkpoint, config, record
-from dlrun.assemble import Experiment, assemble
+from dlrun.assemble import Experiment, Loader, assemble, load_data
 from dlrun.endings import error_facts, explain, nothing_left, say_how_to_resume
+from dlrun.engine import Engine
 from dlrun.errors import ConfigError
 from dlrun.hints import new_run
 from dlrun.profiling import profiled
@@ -33,8 +35,32 @@ from dlrun.views import Views
 log = logging.getLogger(__name__)
 
 
+class Pruned(Exception):
+    """Raised by a watch to end a trial that has no hope: an end like any other, and no error."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a sweep adds to a run that is one of its trials, which is then quiet.
+
+    Attributes:
+        swept: what the sweep varies, and the values of this trial.
+        after_evaluation: sees the engine then; may raise Pruned.
+        load: the data, which trials may share.
+    """
+
+    swept: Mapping[str, str]
+    after_evaluation: Callable[[Engine], None]
+    load: Loader
+
+
 def train(
-    plain: Mapping[str, Any], run: RunDirectory, *, overrides: list[str], choices: Mapping[str, str]
+    plain: Mapping[str, Any],
+    run: RunDirectory,
+    *,
+    overrides: list[str],
+    choices: Mapping[str, str],
+    watch: Watch | None = None,
 ) -> int:
     """Train a new run in the directory `run`; the exit code: 0, or 130 and 143 after SIGINT and SIGTERM.
 
@@ -42,20 +68,28 @@ def train(
         ConfigError: nothing was done yet.
         RunFailed: training failed; the run's summary says so too.
     """
-    experiment = assemble(config.parse(plain))
+    experiment = _assemble(plain, watch)
+    swept = watch.swept if watch else {}
+    identity = Identity(plain, choices, overrides, record.now(), swept)
     with lock(run):
         record.write_start(run, plain, overrides, _device_facts(experiment))
-        with record.logging_to(run):
-            return _carry_on(experiment, run, Identity(plain, choices, overrides, record.now()))
+        with record.logging_to(run, quiet=watch is not None):
+            return _carry_on(experiment, run, identity, watch)
 
 
-def resume(plain: Mapping[str, Any], run: RunDirectory, *, overrides: list[str]) -> int:
+def resume(
+    plain: Mapping[str, Any],
+    run: RunDirectory,
+    *,
+    overrides: list[str],
+    watch: Watch | None = None,
+) -> int:
     """Continue the run in `run` from its last whole checkpoint, with `plain` as its config from now on.
 
     Returns and raises as `train` does.
     """
-    with lock(run), record.logging_to(run):
-        experiment = assemble(config.parse(plain))
+    with lock(run), record.logging_to(run, quiet=watch is not None):
+        experiment = _assemble(plain, watch)
         summary = run.read_summary() or {}
         run.checkpoints.mkdir(exist_ok=True)
         state = checkpoint.load_latest(run.checkpoints)
@@ -67,13 +101,23 @@ def resume(plain: Mapping[str, Any], run: RunDirectory, *, overrides: list[str])
         overrides = latest_overrides([*read_overrides(run), *overrides])
         record.write_config(run, plain, overrides)
         created, choices = summary.get("created", record.now()), summary.get("choices", {})
-        print(
-            f"resuming {run.path} at step {experiment.engine.step:,} of {experiment.engine.total_steps:,}"
-        )
-        return _carry_on(experiment, run, Identity(plain, choices, overrides, created))
+        swept = watch.swept if watch else summary.get("swept", {})
+        engine = experiment.engine
+        where = f"resuming {run.path} at step {engine.step:,} of {engine.total_steps:,}"
+        log.info(where)
+        if watch is None:
+            print(where)
+        identity = Identity(plain, choices, overrides, created, swept)
+        return _carry_on(experiment, run, identity, watch)
 
 
-def _carry_on(experiment: Experiment, run: RunDirectory, identity: Identity) -> int:
+def _assemble(plain: Mapping[str, Any], watch: Watch | None) -> Experiment:
+    return assemble(config.parse(plain), load=watch.load if watch else load_data)
+
+
+def _carry_on(
+    experiment: Experiment, run: RunDirectory, identity: Identity, watch: Watch | None
+) -> int:
     """Train from wherever the engine stands, and write down how it ended."""
     engine, tracking = experiment.engine, experiment.config.tracking
     summary = SummaryWriter(experiment, run, identity)
@@ -84,25 +128,35 @@ def _carry_on(experiment: Experiment, run: RunDirectory, identity: Identity) -> 
     with StopRequest() as stop:
         summary.write("running")
         try:
-            _fit(experiment, saver, summary, tracker, stop)
+            _fit(experiment, saver, summary, tracker, stop, watch)
             if not engine.finished:
                 summary.write("stopped")
+                if watch is not None:  # the sweep as a whole is what to resume
+                    return stop.exit_code
                 return say_how_to_resume(experiment, run, stop)
-            confusion = _conclude(experiment, tracker, identity)
+            confusion = _conclude(experiment, tracker)
             summary.write("completed", confusion=confusion)
+        except Pruned as reason:
+            saver.save()
+            summary.write("pruned")
+            log.info("pruned: %s", reason)
+            return 0
         except Exception as error:
             failure = explain(error, experiment, run)
             saver.save_best()
             summary.write("failed", error=error_facts(failure or error, engine.step))
-            log.error("%s", failure or traceback.format_exc())
+            log.error("%s\n%s", failure or "failed", traceback.format_exc())
             if failure is None:
                 raise
             raise failure from error
         finally:
+            if stop.signal is None:
+                _show_settings(tracker, identity, engine)
             tracker.close()
         table = closing_table(experiment, run)
         log.info("completed\n%s", table)
-        print(table)
+        if watch is None:
+            print(table)
         return 0
 
 
@@ -112,6 +166,7 @@ def _fit(
     summary: SummaryWriter,
     tracker: Tracker,
     stop: StopRequest,
+    watch: Watch | None,
 ) -> None:
     engine = experiment.engine
     views = Views(experiment.data, experiment.config.tracking)
@@ -122,7 +177,14 @@ def _fit(
         start_step=engine.step,
         total_steps=engine.total_steps,
         steps_per_epoch=engine.steps_per_epoch,
+        quiet=watch is not None,
     )
+
+    def after_evaluation() -> None:
+        summary.write_running()
+        if watch is not None:
+            watch.after_evaluation(engine)
+
     log.info(
         "training on %s, %s steps of %s",
         experiment.device.torch_device,
@@ -135,7 +197,7 @@ def _fit(
             engine.fit(
                 save=saver.save,
                 after_step=after_step,
-                after_evaluation=summary.write_running,
+                after_evaluation=after_evaluation,
                 tracker=tracker,
                 progress=progress,
                 views=views,
@@ -145,9 +207,7 @@ def _fit(
         progress.close()
 
 
-def _conclude(
-    experiment: Experiment, tracker: Tracker, identity: Identity
-) -> list[list[int]] | None:
+def _conclude(experiment: Experiment, tracker: Tracker) -> list[list[int]] | None:
     """Test the chosen weights and show what they do; the confusion matrix of a classifier."""
     engine, data, task = experiment.engine, experiment.data, experiment.task
     if engine.settings.early_stopping.restore_best:
@@ -161,11 +221,13 @@ def _conclude(
     if values:
         tracker.log(engine.step, engine.epoch, values)
     Views(data, experiment.config.tracking).at_end(engine, tracker, part, outputs)
-    tracker.hparams(
-        settings_row(identity.plain, identity.choices, identity.overrides),
-        metrics_only(engine.latest),
-    )
     return class_confusion(outputs, part.targets, data.spec)
+
+
+def _show_settings(tracker: Tracker, identity: Identity, engine: Engine) -> None:
+    """The run's row in TensorBoard's HParams tab, also where it failed or was pruned."""
+    row = settings_row(identity.plain, identity.choices, identity.overrides)
+    tracker.hparams(row, metrics_only(engine.latest))
 
 
 def _restore(experiment: Experiment, state: Mapping[str, Any]) -> None:

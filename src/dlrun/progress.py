@@ -15,12 +15,16 @@ class Progress:
 
     Args:
         start_step, total_steps: where this process begins, and the end.
+        quiet: only the log is told.
     """
 
-    def __init__(self, *, start_step: int, total_steps: int, steps_per_epoch: int) -> None:
+    def __init__(
+        self, *, start_step: int, total_steps: int, steps_per_epoch: int, quiet: bool = False
+    ) -> None:
         self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
         self.start_step, self.started = start_step, time.monotonic()
-        self.bar = _bar(start_step, total_steps) if sys.stderr.isatty() else None
+        self.quiet = quiet
+        self.bar = _bar(start_step, total_steps) if sys.stderr.isatty() and not quiet else None
         self.values: dict[str, float] = {}
         self.show(start_step, {})
 
@@ -41,7 +45,7 @@ class Progress:
         self.show(step, values)
         line = f"{self._position(step)}  {format_values(self.values)}  {self._left(step)}"
         log.info(line)
-        if self.bar is None:
+        if self.bar is None and not self.quiet:
             print(line, flush=True)
 
     def close(self) -> None:

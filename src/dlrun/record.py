@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import platform
@@ -53,7 +54,7 @@ def write_start(
         )
     run.checkpoints.mkdir(parents=True, exist_ok=True)
     write_config(run, config, overrides)
-    write_whole(run.environment_file, json.dumps(environment() | dict(device), indent=2) + "\n")
+    write_whole(run.environment_file, json.dumps({**environment(), **device}, indent=2) + "\n")
 
 
 def write_config(run: RunDirectory, config: Mapping[str, Any], overrides: list[str]) -> None:
@@ -63,8 +64,9 @@ def write_config(run: RunDirectory, config: Mapping[str, Any], overrides: list[s
     write_whole(run.overrides_file, yaml.safe_dump(overrides, allow_unicode=True))
 
 
-def environment() -> dict[str, Any]:
-    """Versions, machine, git commit and command line."""
+@functools.cache  # a sweep asks once a trial, and git is a process of its own
+def environment() -> Mapping[str, Any]:
+    """Versions, machine, git commit and command line, as they were when this process began to train."""
     return {
         "dlrun": __version__,
         "python": platform.python_version(),
@@ -76,8 +78,8 @@ def environment() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def logging_to(run: RunDirectory) -> Iterator[None]:
-    """Send dlrun's log and all warnings to train.log; warnings to the screen as well, one line each."""
+def logging_to(run: RunDirectory, *, quiet: bool = False) -> Iterator[None]:
+    """Send dlrun's log and all warnings to train.log; unless `quiet` warnings to the screen as well."""
     logger = logging.getLogger("dlrun")
     handler = logging.FileHandler(run.log)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -88,7 +90,8 @@ def logging_to(run: RunDirectory) -> Iterator[None]:
 
     def show_warning(message: Warning | str, *where: Any, **more: Any) -> None:
         logger.warning("%s", message)
-        print(f"dlrun: warning: {message}", file=sys.stderr)
+        if not quiet:
+            print(f"dlrun: warning: {message}", file=sys.stderr)
 
     warnings.showwarning = show_warning
     try:

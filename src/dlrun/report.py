@@ -25,6 +25,7 @@ class Identity:
     choices: Mapping[str, str]
     overrides: list[str]  # all that the command line ever changed
     created: str
+    swept: Mapping[str, str]  # of a trial: what its sweep varies, and the values here
 
 
 class SummaryWriter:
@@ -40,6 +41,7 @@ class SummaryWriter:
             status=status,
             created=self.identity.created,
             choices=self.identity.choices,
+            swept=self.identity.swept,
             **more,
         )
         self.run.write_summary(summary)
@@ -57,6 +59,7 @@ def summarise(
     status: str,
     created: str,
     choices: Mapping[str, str],
+    swept: Mapping[str, str],
     error: Mapping[str, Any] | None = None,
     confusion: list[list[int]] | None = None,
 ) -> dict[str, Any]:
@@ -72,6 +75,7 @@ def summarise(
         "created": created,
         "updated": now(),
         "choices": dict(choices),
+        "swept": dict(swept),
         "seed": config.seed,
         "parameters": sum(p.numel() for p in engine.model.parameters()),
         "step": engine.step,

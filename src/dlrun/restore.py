@@ -7,7 +7,9 @@ values are loaded, and only code that the own configs offer, or the user allows,
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,29 @@ def _offered_targets() -> set[str]:
         for file in files
         for target in _TARGET.findall(file.read_text(encoding="utf-8", errors="replace"))
     }
+
+
+@contextmanager
+def trusting_only(allowed: Sequence[str]) -> Iterator[None]:
+    """Within this, a sweep that is read back may use only targets of the search path and `allowed`."""
+    before = _TRUSTED.set({*_offered_targets(), *allowed})
+    try:
+        yield
+    finally:
+        _TRUSTED.reset(before)
+
+
+_TRUSTED: ContextVar[set[str] | None] = ContextVar("trusted", default=None)
+
+
+def refuse_untrusted(plain: Mapping[str, Any]) -> None:
+    """Refuse a config with a foreign target, where that was asked for by `trusting_only`.
+
+    Raises:
+        ConfigError: naming the target.
+    """
+    if (trusted := _TRUSTED.get()) is not None:
+        _refuse_foreign_targets(plain, trusted)
 
 
 def _refuse_foreign_targets(plain: Mapping[str, Any], allowed: set[str]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 COMPONENTS = ("dataset", "model", "optimizer", "schedule")
-GROUPS = ("experiment", *COMPONENTS, "trainer")
+RUN_GROUPS = ("experiment", *COMPONENTS, "trainer")  # what one run is made of
+GROUPS = (*RUN_GROUPS, "sweep")
 
 
 def packaged_configs() -> Path:

@@ -1,4 +1,4 @@
-"""`dlrun train`: Hydra composes the config, and one run, or one a job of a multirun, is trained from it."""
+"""`dlrun train`: Hydra composes the config, and one run, or a sweep of many, is trained from it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from dlrun.errors import ConfigError, RunFailed
-from dlrun.hints import command
-from dlrun.search_path import GROUPS, packaged_configs
+from dlrun.errors import ConfigError
+from dlrun.search_path import RUN_GROUPS, packaged_configs
 
 
 def main(argv: list[str]) -> int:
@@ -23,12 +21,12 @@ def main(argv: list[str]) -> int:
 
     from dlrun.composing import explain, register_resolvers
 
+    argv = _as_multirun(argv)
     _check_place(argv)
     register_resolvers()
     entry = hydra.main(
         config_path=str(packaged_configs()), config_name="train", version_base="1.3"
     )(_job)
-    _RESULTS.clear()
     with _arguments(argv), _hydra_errors_raised(), _terminated_cleanly():
         try:
             entry()
@@ -43,7 +41,7 @@ def main(argv: list[str]) -> int:
             if isinstance(explained, OSError):  # Hydra could not make the directory of a run
                 explained = _unwritable(explained, argv)
             raise explained from error
-    return _close_multirun()
+    return 0
 
 
 class _Ended(BaseException):
@@ -52,17 +50,6 @@ class _Ended(BaseException):
     def __init__(self, code: int, error: Exception | None = None) -> None:
         super().__init__(code)
         self.code, self.error = code, error
-
-
-@dataclass(frozen=True)
-class _Result:
-    """How one job of a multirun ended."""
-
-    run: Path
-    failure: str | None
-
-
-_RESULTS: list[_Result] = []  # of the jobs of a multirun in this process
 
 
 def _job(cfg: Any) -> None:
@@ -76,45 +63,48 @@ def _job(cfg: Any) -> None:
 
     import_from_here()
     hydra_config = HydraConfig.get()
-    many = hydra_config.mode is not None and hydra_config.mode.name == "MULTIRUN"
+    if _is_trial(hydra_config):
+        _trial(Path(hydra_config.runtime.output_dir))
+        return
     overrides = list(hydra_config.overrides.task)
     run = RunDirectory(_from_here(Path(hydra_config.runtime.output_dir)))
     chosen = hydra_config.runtime.choices
-    groups = {name: str(chosen[name]) for name in GROUPS if chosen.get(name) is not None}
-    if many:
-        print(f"\njob {hydra_config.job.num}: {' '.join(overrides)}", flush=True)
+    groups = {name: str(chosen[name]) for name in RUN_GROUPS if chosen.get(name) is not None}
     try:
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
+        _refuse_lone_sweep(plain.pop("sweep"), chosen)
         config.parse(plain)  # what is wrong here is said before torch is loaded
         from dlrun import experiment
 
         code = experiment.train(plain, run, overrides=overrides, choices=groups)
-    except RunFailed as error:
-        if not many:
-            raise _Ended(1, error) from error
-        # One diverged setting is a result like any other: the rest of the sweep goes on.
-        print(f"dlrun: error: {error}", file=sys.stderr)
-        _RESULTS.append(_Result(run.path, str(error)))
-        return
     except Exception as error:
         raise _Ended(1, error) from error
     finally:
         _remove_if_empty(run.path)
     if code:
-        raise _Ended(code)  # a signal ends a whole multirun, not only this job
-    if many:
-        _RESULTS.append(_Result(run.path, None))
+        raise _Ended(code)
 
 
-def _close_multirun() -> int:
-    """Say how the jobs of a multirun ended and where they are; 1 if any failed."""
-    if not _RESULTS:
-        return 0
-    failed = [result.run.name for result in _RESULTS if result.failure]
-    print(f"\n{len(_RESULTS) - len(failed)} runs completed", end="")
-    print(f", {len(failed)} failed: job {', '.join(failed)}" if failed else "")
-    print(f"compare them with `{command('runs', _RESULTS[0].run.parent)}`")
-    return 1 if failed else 0
+def _is_trial(hydra_config: Any) -> bool:
+    """Whether a sweep's launcher has sent the job, rather than the command line."""
+    return hydra_config.mode is not None and hydra_config.mode.name == "MULTIRUN"
+
+
+def _trial(folder: Path) -> None:
+    """One trial of a sweep, whose folder is named by its number."""
+    from dlrun.sweep.trial import Interrupted, open_sweep, run_trial
+
+    with suppress(Interrupted):  # it is saved, and the sweep will find it unfinished
+        run_trial(open_sweep(folder.parent), int(folder.name))
+
+
+def _refuse_lone_sweep(sweep: Any, chosen: Any) -> None:
+    """An experiment that describes a sweep must not be taken for a single run."""
+    if (isinstance(sweep, dict) and sweep.get("space")) or chosen.get("sweep") != "grid":
+        raise ConfigError(
+            f"experiment={chosen.get('experiment')} describes a sweep: choose how to search, as in "
+            "sweep=random, sweep=coarse_to_fine or sweep=grid"
+        )
 
 
 def _unwritable(error: OSError, argv: list[str]) -> ConfigError:
@@ -127,6 +117,16 @@ def _unwritable(error: OSError, argv: list[str]) -> ConfigError:
 
 def _is_multirun(argv: list[str]) -> bool:
     return bool({"-m", "--multirun"} & set(argv))
+
+
+def _as_multirun(argv: list[str]) -> list[str]:
+    """The arguments with `-m` where an option of the group sweep asks for one, and no --dry-run."""
+    sweeps = _is_multirun(argv) or any(word.startswith("sweep=") for word in argv)
+    if "--dry-run" in argv:
+        if not sweeps:
+            raise ConfigError("--dry-run shows the trials of a sweep: add sweep=random, say, or -m")
+        argv = [*(word for word in argv if word != "--dry-run"), "sweep.dry_run=true"]
+    return argv if _is_multirun(argv) or not sweeps else ["--multirun", *argv]
 
 
 def _check_place(argv: list[str]) -> None:

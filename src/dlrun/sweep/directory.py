@@ -1,0 +1,86 @@
+"""The sweep directory: the names of its files, its description and its lock. No Optuna here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlrun.errors import ConfigError
+from dlrun.run_directory import write_whole
+
+SWEEP = "sweep.yaml"
+
+
+@dataclass(frozen=True)
+class SweepDirectory:
+    """Where the files of one sweep are; each trial has a folder named by its number."""
+
+    path: Path
+
+    @property
+    def sweep_file(self) -> Path:
+        """The whole question: fixed overrides, space, strategy, objective, base config."""
+        return self.path / SWEEP
+
+    @property
+    def journal(self) -> Path:
+        """Optuna's study, a log that any number of processes append to."""
+        return self.path / "study.journal"
+
+    @property
+    def leaderboard_file(self) -> Path:
+        """Every trial, best first."""
+        return self.path / "leaderboard.csv"
+
+    @property
+    def best_file(self) -> Path:
+        """The best setting as an option of the group experiment."""
+        return self.path / "best.yaml"
+
+    @property
+    def report_file(self) -> Path:
+        """The report, one page that needs no network."""
+        return self.path / "report.html"
+
+    @property
+    def report_folder(self) -> Path:
+        """The report's pictures as PNG."""
+        return self.path / "report"
+
+    def trial(self, number: int) -> Path:
+        """The folder of a trial: the run's directory, or with several seeds the folder of its runs."""
+        return self.path / str(number)
+
+    def write(self, description: Mapping[str, Any]) -> None:
+        """Replace sweep.yaml."""
+        import yaml
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(dict(description), sort_keys=False, allow_unicode=True)
+        write_whole(self.sweep_file, text)
+
+    def read(self) -> dict[str, Any]:
+        """The contents of sweep.yaml.
+
+        Raises:
+            ConfigError: it is missing or damaged.
+        """
+        import yaml
+
+        try:
+            description = yaml.safe_load(self.sweep_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(f"{self.path} is not a sweep: it has no {SWEEP}") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"{self.sweep_file} is not valid YAML: {reason}") from error
+        if not isinstance(description, dict):
+            raise ConfigError(f"{self.sweep_file} does not describe a sweep: it holds no mapping")
+        return description
+
+
+def is_sweep(path: Path) -> bool:
+    """Whether `path` is a sweep's directory."""
+    return (path / SWEEP).is_file()

@@ -1,0 +1,195 @@
+"""A sweep from the command line to its answer: checked, begun or gone on with, ended."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+from optuna.trial import TrialState
+
+from dlrun.errors import ConfigError
+from dlrun.hints import command
+from dlrun.record import now
+from dlrun.run_directory import RunDirectory, lock
+from dlrun.sweep import places
+from dlrun.sweep.checks import check_objective, check_settings_one_by_one
+from dlrun.sweep.directory import SweepDirectory, is_sweep
+from dlrun.sweep.ending import conclude
+from dlrun.sweep.launching import Launched, Watcher, launcher_settings, run_here
+from dlrun.sweep.question import Question, read_question, refuse_another
+from dlrun.sweep.study import create_study
+from dlrun.sweep.trial import Interrupted, Sweep, data_loader, draw, is_over, open_sweep
+
+_SHOWN_DRY = 10  # settings of a dry run
+_INTERRUPTED = 130  # 128 + SIGINT
+
+
+def run(
+    words: list[str],
+    *,
+    config: DictConfig,
+    hydra_context: HydraContext,
+    task_function: TaskFunction,
+) -> int:
+    """Run the sweep that the overrides `words` ask for; the exit code, 1 where a trial failed.
+
+    Raises:
+        ConfigError: something is wrong with it; no trial was begun.
+    """
+    HydraConfig.instance().set_config(config)
+    question = read_question(words, config, hydra_context.config_loader)
+    place = SweepDirectory(_from_here(Path(str(config.hydra.sweep.dir))))
+    stored = place.read() if is_sweep(place.path) else None
+    if stored is not None:
+        refuse_another(question, stored, place.path)
+    _check(question, config)
+    if question.strategy.settings.dry_run:
+        return _show_plan(question)
+    _refuse_foreign_folder(place)
+    place.path.mkdir(parents=True, exist_ok=True)
+    with lock(RunDirectory(place.path)):
+        if stored is None:
+            create_study(place, question.direction)
+        sweep = _describe_and_open(question, place, stored, config)
+        return _run_all(sweep, question, config, hydra_context, task_function)
+
+
+def _run_all(
+    sweep: Sweep,
+    question: Question,
+    config: DictConfig,
+    hydra_context: HydraContext,
+    task_function: TaskFunction,
+) -> int:
+    """Every trial that is not over, round by round, and the end."""
+    watcher = Watcher(sweep, minimize=question.direction == "minimize")
+    plan = question.strategy.plan
+    try:
+        for start in range(0, plan.total, plan.round_size or plan.total):
+            numbers = range(start, min(plan.total, start + (plan.round_size or plan.total)))
+            left = _left(sweep, numbers)
+            if not left:
+                continue
+            if places.in_this_process(config.hydra.launcher):
+                run_here(sweep, left, watcher)
+            else:
+                Launched(
+                    sweep,
+                    watcher,
+                    config=config,
+                    hydra_context=hydra_context,
+                    task_function=task_function,
+                ).run(left)
+            if sweep.stops_at_failures():
+                break
+    except Interrupted as end:
+        return _stopped(sweep, watcher, end.code)
+    except KeyboardInterrupt:
+        return _stopped(sweep, watcher, _INTERRUPTED)
+    except SystemExit as end:  # SIGTERM while no trial was under way here
+        return _stopped(sweep, watcher, int(end.code or 0))
+    finally:
+        watcher.display.close()
+    return conclude(sweep, watcher.standing)
+
+
+def _left(sweep: Sweep, numbers: Sequence[int]) -> list[int]:
+    """The trials that are not over; those begun come first."""
+    trials = sweep.ledger.trials()
+    left = [n for n in numbers if n >= len(trials) or not is_over(trials[n])]
+    return sorted(left, key=lambda n: n >= len(trials) or trials[n].state is TrialState.WAITING)
+
+
+def _stopped(sweep: Sweep, watcher: Watcher, code: int) -> int:
+    watcher.display.close()
+    again = command("resume", sweep.directory.path)
+    print(
+        f"dlrun: stopped with {watcher.standing.counts()}; continue with `{again}`", file=sys.stderr
+    )
+    return code
+
+
+def _check(question: Question, config: DictConfig) -> None:
+    """Refuse what no trial, or not every one, could be trained with."""
+    first = draw(question.strategy, question.space, _empty_study(question), 0)
+    launcher = config.hydra.launcher
+    experiment = check_settings_one_by_one(
+        question.space,
+        question.composer,
+        first,
+        load=data_loader,
+        here=places.in_this_process(launcher) or places.is_local(launcher),
+    )
+    pruning = question.strategy.settings.pruner != "none"
+    check_objective(question.objective, experiment, pruning=pruning)
+
+
+def _empty_study(question: Question) -> optuna.Study:
+    return optuna.create_study(direction=question.direction)
+
+
+def _show_plan(question: Question) -> int:
+    """The number of trials and the first of them."""
+    plan, settings = question.strategy.plan, question.strategy.settings
+    seeds = f" of {settings.seeds} seeds each" if settings.seeds > 1 else ""
+    rounds = f", in rounds of {plan.round_size}" if plan.round_size else ""
+    print(f"{plan.total} trials{seeds}{rounds}; {question.direction} {question.objective}")
+    study = _empty_study(question)
+    shown = min(plan.total, plan.round_size or plan.total, _SHOWN_DRY)
+    for number in range(shown):
+        words = question.space.words(draw(question.strategy, question.space, study, number))
+        print(f"trial {number}: {' '.join([*words, *plan.words(number)])}")
+    if shown < plan.total:
+        why = "follow from results" if shown == plan.round_size else "not shown"
+        print(f"and {plan.total - shown} more ({why})")
+    print("dry run: nothing was trained")
+    return 0
+
+
+def _describe_and_open(
+    question: Question, place: SweepDirectory, stored: dict[str, Any] | None, config: DictConfig
+) -> Sweep:
+    launcher, count = config.hydra.launcher, None
+    if places.is_local(launcher):
+        import torch
+
+        gpus = torch.cuda.device_count()
+        per_gpu = question.strategy.settings.trials_per_gpu
+        count = places.count_places(launcher, gpus=gpus, trials_per_gpu=per_gpu)
+        launcher_settings(config, count)
+    before = stored or {"name": place.path.name, "created": now(), "command": _typed()}
+    description = before | question.description() | {"failures_forgiven": 0, "places": count}
+    place.write(description)
+    open_sweep.cache_clear()
+    sweep = open_sweep(place.path)
+    failed = sum(trial.state is TrialState.FAIL for trial in sweep.ledger.trials())
+    if failed:
+        place.write(description | {"failures_forgiven": failed})
+        sweep.forgiven = failed
+    return sweep
+
+
+def _typed() -> list[str]:
+    """The arguments of this command, which going on with the sweep begins with."""
+    return [word for word in sys.argv[1:] if not word.startswith("hydra.sweep.dir=")]
+
+
+def _refuse_foreign_folder(place: SweepDirectory) -> None:
+    """Trials are named by their numbers: what is there already must not be taken for one."""
+    if is_sweep(place.path) or not place.path.is_dir():
+        return
+    if any(entry.name.isdigit() for entry in place.path.iterdir()):
+        raise ConfigError(
+            f"hydra.sweep.dir is {place.path}, which holds numbered folders of something else: choose another"
+        )
+
+
+def _from_here(path: Path) -> Path:
+    """As short as it can be said and typed."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,198 @@
+"""Getting trials run: one after the other in this process, or by one of Hydra's launchers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import insort
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+from optuna.trial import FrozenTrial, TrialState
+
+from dlrun.engine import Engine
+from dlrun.errors import RunFailed, first_line
+from dlrun.progress import format_values
+from dlrun.sweep.leaderboard import Row, make_row, merit, write_leaderboard
+from dlrun.sweep.live import Standing, make_display
+from dlrun.sweep.trial import Sweep, is_over, run_trial
+
+_LOOK_SECONDS = 0.5  # between two looks at trials in other processes
+_BOARD_SHARE = 0.02  # of the time that writing leaderboard.csv may take
+_DIED = "died"
+
+
+class Watcher:
+    """Follows the trials as they end: tells the display, keeps leaderboard.csv.
+
+    Attributes:
+        ended: the trials that are over, best first.
+    """
+
+    def __init__(self, sweep: Sweep, *, minimize: bool) -> None:
+        self.sweep, self.minimize = sweep, minimize
+        self.ended: list[Row] = []
+        self.told: set[int] = set()
+        self.next_board = 0.0
+        for trial in sweep.ledger.trials():
+            if is_over(trial):
+                self._add(trial)
+        self.display = make_display(self.standing)
+
+    @property
+    def standing(self) -> Standing:
+        """How far the sweep has come."""
+        return Standing(self.ended, self.sweep.strategy.plan.total, self.sweep.objective)
+
+    def look(self, trials: Sequence[FrozenTrial] | None = None) -> None:
+        """Tell of what has ended since the last look, among `trials` or all."""
+        started = time.monotonic()
+        for trial in self.sweep.ledger.trials() if trials is None else trials:
+            if is_over(trial) and trial.number not in self.told:
+                row = self._add(trial)
+                self.display.trial_ended(row, self.standing)
+        if started >= self.next_board:
+            write_leaderboard(self.sweep.directory, self.ended, self.sweep.objective)
+            taken = time.monotonic() - started
+            self.next_board = time.monotonic() + taken / _BOARD_SHARE
+
+    def evaluated(self, number: int, engine: Engine) -> None:
+        """A trial of this process has news."""
+        epochs = -(-engine.total_steps // engine.steps_per_epoch)
+        values = {name: value for name, value in engine.latest.items() if "/" in name}
+        self.display.trial_goes_on(
+            number, f"epoch {engine.epoch}/{epochs}  {format_values(values)}"
+        )
+
+    def _add(self, trial: FrozenTrial) -> Row:
+        self.told.add(trial.number)
+        row = make_row(trial, self.sweep.space)
+        insort(self.ended, row, key=lambda other: merit(other, minimize=self.minimize))
+        return row
+
+
+def run_here(sweep: Sweep, numbers: Sequence[int], watcher: Watcher) -> None:
+    """Run the trials one after the other.
+
+    Raises:
+        Interrupted: a signal came.
+    """
+    for number in numbers:
+        sweep.ledger.plan(number + 1)
+        run_trial(sweep, number, watcher.evaluated)
+        watcher.look([sweep.ledger.trial(number)])
+        if sweep.stops_at_failures():
+            return
+
+
+class Launched:
+    """Runs trials through a launcher; one whose process dies gets a second chance, alone.
+
+    Alone, because a pool of processes may take others down with the one that dies: only then is it
+    certain whose fault it was.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        watcher: Watcher,
+        *,
+        config: DictConfig,
+        hydra_context: HydraContext,
+        task_function: TaskFunction,
+    ) -> None:
+        self.sweep, self.watcher, self.config = sweep, watcher, config
+        self.hydra_context, self.task_function = hydra_context, task_function
+
+    def run(self, numbers: Sequence[int]) -> None:
+        """Bring all the trials to an end.
+
+        Raises:
+            RunFailed: the launcher cannot start any.
+        """
+        self.sweep.ledger.plan(max(numbers) + 1)
+        with self._looking():
+            while left := self._left(numbers):
+                suspects = [number for number in left if self._has_begun(number)]
+                fresh = [number for number in left if number not in suspects]
+                if fresh:
+                    error = self._launch(fresh)
+                    still = self._left(fresh)
+                    if error and still == fresh and not any(map(self._has_begun, fresh)):
+                        raise RunFailed(
+                            f"the launcher started no trial: {first_line(error)}"
+                        ) from error
+                for number in suspects:
+                    self._launch_alone(number)
+                if self.sweep.stops_at_failures():
+                    return
+
+    def _launch_alone(self, number: int) -> None:
+        again = self.sweep.ledger.note_once(number, _DIED)
+        if not again:
+            self._launch([number])
+        if self._left([number]):
+            error = "its process died without a word, twice (killed? out of memory?); its checkpoint is kept"
+            self.sweep.ledger.ended(number, TrialState.FAIL, {"error": error})
+
+    def _launch(self, numbers: Sequence[int]) -> Exception | None:
+        """Launch and wait; what the launcher raised, which another trial's death may be the cause of."""
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=self.hydra_context,
+            task_function=self.task_function,
+            config=self.config,
+        )
+        place = self.sweep.directory.path.absolute()
+        jobs = [
+            [*self.sweep.space.fixed, f"hydra.sweep.dir={place}", f"hydra.sweep.subdir={number}"]
+            for number in numbers
+        ]
+        raised = None
+        try:
+            for result in launcher.launch(jobs, initial_job_idx=numbers[0]):
+                if isinstance(error := getattr(result, "_return_value", None), Exception):
+                    raised = error
+        except Exception as error:
+            raised = error
+        # After the death of one, others may still be at work.
+        while any(map(self.sweep.is_claimed, self._left(numbers))):
+            time.sleep(_LOOK_SECONDS)
+        return raised
+
+    def _left(self, numbers: Sequence[int]) -> list[int]:
+        trials = self.sweep.ledger.trials()
+        return [number for number in numbers if not is_over(trials[number])]
+
+    def _has_begun(self, number: int) -> bool:
+        return self.sweep.ledger.trials()[number].state is TrialState.RUNNING
+
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        """Look after the trials in a thread of its own while the launcher waits for them."""
+        done = threading.Event()
+
+        def look() -> None:
+            while not done.wait(_LOOK_SECONDS):
+                self.watcher.look()
+
+        thread = threading.Thread(target=look, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            self.watcher.look()
+
+
+def launcher_settings(config: DictConfig, count: int | None) -> Any:
+    """The launcher's node; where it leaves open how many trials at a time, `count` is put there."""
+    launcher = config.hydra.launcher
+    if count is not None and launcher.get("n_jobs") == -1:
+        with open_dict(launcher):
+            launcher.n_jobs = count
+    return launcher

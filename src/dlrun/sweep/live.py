@@ -1,0 +1,171 @@
+"""What a person sees while a sweep runs: a live table on a terminal, a line a trial elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+
+from dlrun.sweep.leaderboard import Row
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_BEST_ROWS = 8
+_LINE_SECONDS = 15.0  # between two lines about a trial under way
+_SWEPT_WIDTH = 100
+
+
+@dataclass
+class Standing:
+    """How far a sweep has come.
+
+    Attributes:
+        rows: the trials that are over, best first.
+        total: trials in all.
+    """
+
+    rows: Sequence[Row]
+    total: int
+    objective: str
+
+    def count(self, status: str) -> int:
+        """Trials in this state."""
+        return sum(row.status == status for row in self.rows)
+
+    @property
+    def best(self) -> Row | None:
+        """The leader, None before any trial is completed."""
+        return self.rows[0] if self.rows and self.rows[0].status == "completed" else None
+
+    @property
+    def ended(self) -> int:
+        """Trials that are over, however they ended."""
+        return len(self.rows)
+
+    def counts(self) -> str:
+        """`12 of 40 done, 1 failed, 3 pruned`."""
+        more = [f"{self.count(name)} {name}" for name in ("failed", "pruned") if self.count(name)]
+        return ", ".join([f"{self.ended} of {self.total} done", *more])
+
+    def left(self, seconds: float, done_here: int) -> str:
+        """The time that is left, if the rest goes as fast as the `done_here` trials of this process."""
+        if not done_here or self.ended >= self.total:
+            return ""
+        rest = timedelta(seconds=round(seconds / done_here * (self.total - self.ended)))
+        return f", {rest} left"
+
+
+class Display(Protocol):
+    """Shows a sweep under way."""
+
+    def trial_ended(self, row: Row, standing: Standing) -> None:
+        """One more trial is over."""
+
+    def trial_goes_on(self, number: int, text: str) -> None:
+        """News of a trial under way."""
+
+    def close(self) -> None:
+        """Nothing more to come."""
+
+
+def make_display(standing: Standing) -> Display:
+    """The display that fits where the output goes."""
+    return _Table(standing) if sys.stdout.isatty() else _Lines(standing)
+
+
+def settings_text(row: Row) -> str:
+    """The swept values of a trial on one line."""
+    return " ".join(f"{key}={text}" for key, text in row.swept.items())
+
+
+class _Lines:
+    """For logs and pipes."""
+
+    def __init__(self, standing: Standing) -> None:
+        self.started, self.before = time.monotonic(), standing.ended
+        self.said = time.monotonic()
+
+    def trial_ended(self, row: Row, standing: Standing) -> None:
+        seconds = time.monotonic() - self.started
+        left = standing.left(seconds, standing.ended - self.before)
+        result = row.error or (row.status if row.value is None else "")
+        if row.value is not None:
+            best = standing.best
+            mark = "best so far" if best and best.number == row.number else ""
+            if best and not mark:
+                mark = f"best {best.value:.4g} by trial {best.number}"
+            result = f"{standing.objective} {row.value:.4g} ({mark})"
+        if row.status == "failed":
+            result = f"failed: {result}"
+        print(
+            f"trial {row.number}: {settings_text(row)}  {result}  [{standing.counts()}{left}]",
+            flush=True,
+        )
+        self.said = time.monotonic()
+
+    def trial_goes_on(self, number: int, text: str) -> None:
+        if time.monotonic() - self.said >= _LINE_SECONDS:
+            print(f"trial {number}: {text}", flush=True)
+            self.said = time.monotonic()
+
+    def close(self) -> None:
+        pass
+
+
+class _Table:
+    """For a terminal: the best trials so far, and what is being trained."""
+
+    def __init__(self, standing: Standing) -> None:
+        from rich.live import Live
+
+        self.started, self.before, self.standing = time.monotonic(), standing.ended, standing
+        self.under_way: dict[int, str] = {}
+        self.live = Live(get_renderable=self._render, refresh_per_second=4, transient=True)
+        self.live.start()
+
+    def trial_ended(self, row: Row, standing: Standing) -> None:
+        self.standing = standing
+        self.under_way.pop(row.number, None)
+
+    def trial_goes_on(self, number: int, text: str) -> None:
+        self.under_way[number] = text
+
+    def close(self) -> None:
+        self.live.stop()
+
+    def _render(self) -> RenderableType:
+        from rich.console import Group
+        from rich.text import Text
+
+        standing = self.standing
+        seconds = time.monotonic() - self.started
+        left = standing.left(seconds, standing.ended - self.before)
+        best = standing.best
+        value = (
+            f", best {standing.objective} {best.value:.4g} by trial {best.number}" if best else ""
+        )
+        lines = [Text(f"{standing.counts()}{value}{left}", style="bold")]
+        news = [Text(f"trial {n}: {text}") for n, text in sorted(self.under_way.items())]
+        return Group(*lines, make_table(standing.rows[:_BEST_ROWS], standing.objective), *news)
+
+
+def make_table(rows: Sequence[Row], objective: str) -> RenderableType:
+    """The completed of `rows` as a table with a column for each swept key."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    completed = [row for row in rows if row.status == "completed"]
+    keys = list(dict.fromkeys(key for row in completed for key in row.swept))
+    table.add_column("trial", justify="right")
+    table.add_column(objective, justify="right")
+    for key in keys:
+        table.add_column(key, justify="right", overflow="ellipsis", no_wrap=True)
+    for row in completed:
+        spread = f" ± {row.spread:.2g}" if row.spread is not None else ""
+        cells = [row.swept.get(key, "") for key in keys]
+        table.add_row(str(row.number), f"{row.value:.4g}{spread}", *cells)
+    return table

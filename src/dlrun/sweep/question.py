@@ -1,0 +1,147 @@
+"""What a sweep asks: read from the command line and the configs, kept in sweep.yaml, compared on return."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from dlrun import __version__
+from dlrun.config import Seed
+from dlrun.errors import ConfigError
+from dlrun.hints import new_run
+from dlrun.runs import lower_is_better
+from dlrun.schema import check
+from dlrun.sweep.composer import Composer
+from dlrun.sweep.recipe import recipe_words
+from dlrun.sweep.settings import Strategy, grid_points, read_strategy
+from dlrun.sweep.space import Space, parse
+from dlrun.sweep.study import Direction
+
+# What may change from one go at a sweep to the next: how far and how, not what is asked.
+CHANGEABLE = ("trials", "fail_fast", "trials_per_gpu", "dry_run")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A sweep before its first trial."""
+
+    space: Space
+    strategy: Strategy
+    objective: str
+    direction: Direction
+    composer: Composer
+    config: dict[str, Any]  # that the fixed overrides make, interpolations as written
+
+    def description(self) -> dict[str, Any]:
+        """What sweep.yaml says of it, and what makes two sweeps the same."""
+        return {
+            "version": __version__,
+            "objective": self.objective,
+            "direction": self.direction,
+            "overrides": list(self.space.fixed),
+            "space": self.space.texts(),
+            "settings": self.strategy.node,
+            "config": self.config,
+        }
+
+
+def read_question(words: Sequence[str], config: DictConfig, config_loader: Any) -> Question:
+    """The sweep that the overrides `words` ask for, of which Hydra has composed `config`.
+
+    Raises:
+        ConfigError: a word, a range or a setting of the strategy is wrong.
+    """
+    node: Any = OmegaConf.to_container(config.sweep, resolve=True)
+    seed = check("sweep.seed", node.get("seed"), Seed)
+    in_config = check("sweep.space", node.get("space"), dict[str, Any])
+    about_sweep = [word for word in words if _names_sweep(word)]
+    task = [word for word in words if word not in about_sweep]
+    space = parse(task, in_config, config_loader=config_loader, seed=seed)
+    space = Space(_without_option(space.fixed, about_sweep), space.parameters)
+    strategy = read_strategy(node, grid_size=_grid_size(node, space))
+    if not space.parameters and not _is_grid(node):
+        raise ConfigError(
+            "nothing is swept: give at least one key several values or a range, as in "
+            "'optimizer.lr=tag(log,interval(1e-4,1e-1))'"
+        )
+    composer = Composer(space.fixed)
+    base = composer.unresolved().plain
+    objective = strategy.settings.objective or str(base["trainer"]["monitor"])
+    direction = _direction(strategy, objective, base["trainer"])
+    return Question(space, strategy, objective, direction, composer, base)
+
+
+def refuse_another(question: Question, stored: Mapping[str, Any], place: object) -> None:
+    """Refuse to go on with a sweep that asked something else.
+
+    Raises:
+        ConfigError: naming the first key that differs, with both values.
+    """
+    now = question.description()
+    for part in ("space", "overrides", "objective", "direction", "settings", "config"):
+        before, after = _comparable(part, stored.get(part)), _comparable(part, now[part])
+        if before == after:
+            continue
+        key, old, new = _first_difference(part, before, after)
+        raise ConfigError(
+            new_run(f"{place} holds a sweep whose {key} is {old}, but this command has {new}")
+        )
+
+
+def _names_sweep(word: str) -> bool:
+    key = word.lstrip("+~").partition("=")[0]
+    return key == "sweep" or key.startswith("sweep.")
+
+
+def _without_option(fixed: Sequence[str], about_sweep: Sequence[str]) -> tuple[str, ...]:
+    """The fixed overrides, spelled out where the option of the group sweep sets more than the sweep.
+
+    A trial is then a run that knows nothing of the sweep's option.
+    """
+    options = [word for word in about_sweep if word.partition("=")[0] == "sweep"]
+    whole = Composer([*options, *fixed]).unresolved()
+    if whole.plain == Composer(fixed).unresolved().plain:
+        return tuple(fixed)
+    return tuple(recipe_words(whole))
+
+
+def _grid_size(node: Mapping[str, Any], space: Space) -> int | None:
+    if not _is_grid(node):
+        return None
+    try:
+        values = space.grid(grid_points(node))
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error} (sweep.points=5, or sweep.points={{optimizer.lr:5}})"
+        ) from error
+    return math.prod(len(options) for options in values.values())
+
+
+def _is_grid(node: Mapping[str, Any]) -> bool:
+    """Whether the strategy tries every combination, and so ends by itself."""
+    return "points" in node
+
+
+def _direction(strategy: Strategy, objective: str, trainer: Mapping[str, Any]) -> Direction:
+    if strategy.settings.direction != "auto":
+        return strategy.settings.direction
+    if objective == trainer["monitor"] and trainer["mode"] != "auto":
+        return "minimize" if trainer["mode"] == "min" else "maximize"
+    return "minimize" if lower_is_better(objective) else "maximize"
+
+
+def _comparable(part: str, value: Any) -> Any:
+    if part == "settings" and isinstance(value, Mapping):
+        return {key: item for key, item in value.items() if key not in (*CHANGEABLE, "space")}
+    return value
+
+
+def _first_difference(key: str, before: Any, after: Any) -> tuple[str, Any, Any]:
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+        return _first_difference(f"{key} {names[0]}", before.get(names[0]), after.get(names[0]))
+    return key, before, after

@@ -1,0 +1,125 @@
+"""The settings that every option of the group sweep has, and the plan that follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, Literal
+
+from dlrun.build import Component, split_component
+from dlrun.config import Seed
+from dlrun.errors import ConfigError
+from dlrun.schema import Count, check_settings
+
+# What the driver itself gives a sampler that asks for it by name.
+GIVEN = ("seed", "grid", "distributions", "compare", "trials_per_round")
+_GRID = ("points",)
+_ROUNDS = ("rounds", "trials_per_round", "epochs_per_round")
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """What all strategies share; defaults live in configs/sweep/."""
+
+    trials: Count | None  # in all; null takes every point of a grid
+    space: dict[str, Any]  # what to vary: key: values, in the grammar of the command line
+    seed: Seed  # of the draws, not of the training
+    seeds: Count  # runs of each setting, with seed, seed + 1, …
+    objective: str | None  # null: the trainer's monitor
+    direction: Literal["auto", "minimize", "maximize"]
+    pruner: Literal["none", "median", "hyperband"]
+    fail_fast: bool
+    trials_per_gpu: Count
+    dry_run: bool
+
+
+@dataclass(frozen=True)
+class GridSettings:
+    """For strategies that try every combination."""
+
+    points: Count | dict[str, Count] | None  # of each continuous range
+
+
+@dataclass(frozen=True)
+class RoundSettings:
+    """For strategies that look at one round's results before they begin the next."""
+
+    rounds: Count
+    trials_per_round: (
+        Count | None
+    )  # null: trials / rounds; where it is set, rounds follow from trials
+    epochs_per_round: list[Count] | None  # the last one holds for all later rounds
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many trials, in rounds of how many, and what a round changes.
+
+    Attributes:
+        round_size: trials in a round; None where no trial waits for others.
+    """
+
+    total: int
+    round_size: int | None
+    epochs_per_round: list[int] | None
+
+    def round_of(self, number: int) -> int:
+        """The round of a trial, counted from 0."""
+        return number // self.round_size if self.round_size else 0
+
+    def words(self, number: int) -> list[str]:
+        """The overrides that a trial's round brings."""
+        if not self.epochs_per_round:
+            return []
+        round_ = min(self.round_of(number), len(self.epochs_per_round) - 1)
+        return [f"trainer.max_epochs={self.epochs_per_round[round_]}"]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A sweep option read and checked: which sampler, how much, how judged."""
+
+    node: dict[str, Any]  # as sweep.yaml keeps it, with what was null filled in
+    settings: SweepSettings
+    plan: Plan
+    sampler: Component
+
+
+def grid_points(node: Mapping[str, Any]) -> int | dict[str, int] | None:
+    """`sweep.points` of a grid, None elsewhere."""
+    given = {key: node[key] for key in _GRID if key in node}
+    settings: GridSettings | None = check_settings("sweep", given, GridSettings) if given else None
+    return settings.points if settings else None
+
+
+def read_strategy(node: Mapping[str, Any], *, grid_size: int | None) -> Strategy:
+    """The strategy that the config node `sweep` describes; `grid_size` is the size of a full grid.
+
+    Raises:
+        ConfigError: a name, type or value of the node is wrong, or it names no number of trials.
+    """
+    own = {key: value for key, value in node.items() if key not in (*_GRID, *_ROUNDS)}
+    sampler, settings = split_component("sweep", own, SweepSettings, given=GIVEN)
+    if grid_size is None and settings.trials is None:
+        raise ConfigError("sweep.trials is null, but only a grid ends by itself: say how many")
+    total = min(size for size in (grid_size, settings.trials) if size is not None)
+    rounds = _rounds(node, total)
+    plan = Plan(
+        total,
+        rounds.trials_per_round if rounds else None,
+        rounds.epochs_per_round if rounds else None,
+    )
+    filled = dict(node) | {"trials": total}
+    if rounds:
+        filled["trials_per_round"] = rounds.trials_per_round
+    return Strategy(filled, settings, plan, sampler)
+
+
+def _rounds(node: Mapping[str, Any], total: int) -> RoundSettings | None:
+    if "rounds" not in node:
+        return None
+    given = {key: node[key] for key in _ROUNDS if key in node}
+    rounds: RoundSettings = check_settings("sweep", given, RoundSettings)
+    per_round = rounds.trials_per_round or ceil(total / rounds.rounds)
+    return RoundSettings(rounds.rounds, per_round, rounds.epochs_per_round)

@@ -1,0 +1,344 @@
+"""One trial, in whatever process a launcher puts it: drawn, trained or carried on, judged, told."""
+
+from __future__ import annotations
+
+import inspect
+import statistics
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from dlrun import __version__, experiment, record
+from dlrun.assemble import load_data
+from dlrun.data.base import Dataset
+from dlrun.engine import Engine
+from dlrun.errors import RunFailed, first_line
+from dlrun.run_directory import RunDirectory
+from dlrun.runs import RunSummary
+from dlrun.sweep import places
+from dlrun.sweep.composer import Composer, TrialConfig
+from dlrun.sweep.directory import SweepDirectory
+from dlrun.sweep.seeding import trial_seed
+from dlrun.sweep.settings import Strategy, grid_points, read_strategy
+from dlrun.sweep.space import Space, parse
+from dlrun.sweep.study import Ledger, is_finite, make_pruner
+
+Observer = Callable[[int, Engine], None]  # number of the trial, its engine after an evaluation
+CLAIM = ".trial.lock"
+
+
+class Interrupted(Exception):
+    """A signal ended a trial, which is saved; `code` is the exit code that goes with the signal."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass
+class Sweep:
+    """A sweep as every process of it knows it, from its directory alone."""
+
+    directory: SweepDirectory
+    space: Space
+    strategy: Strategy
+    objective: str
+    composer: Composer
+    ledger: Ledger
+    places: int | None  # trials that share this machine; None where they do not
+    forgiven: int = 0  # failed trials of earlier goes
+
+    def stops_at_failures(self) -> bool:
+        """Whether a trial has failed since this go began, and that is to end the sweep."""
+        if not self.strategy.settings.fail_fast:
+            return False
+        failed = [t for t in self.ledger.trials() if t.state is TrialState.FAIL]
+        return len(failed) > self.forgiven
+
+    def runs(self, number: int) -> list[RunDirectory]:
+        """The run directories of a trial, one a seed."""
+        folder, seeds = self.directory.trial(number), self.strategy.settings.seeds
+        if seeds == 1:
+            return [RunDirectory(folder)]
+        return [RunDirectory(folder / f"seed{index}") for index in range(seeds)]
+
+    def is_claimed(self, number: int) -> bool:
+        """Whether a process is at work on the trial."""
+        if not (self.directory.trial(number) / CLAIM).exists():
+            return False
+        with self.claim(number) as mine:
+            return not mine
+
+    @contextmanager
+    def claim(self, number: int) -> Iterator[bool]:
+        """Try to hold the trial for this process; whether that worked. A killed process lets go."""
+        folder = self.directory.trial(number)
+        folder.mkdir(exist_ok=True)
+        lock = FileLock(folder / CLAIM)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+
+@lru_cache(maxsize=1)
+def open_sweep(path: Path) -> Sweep:
+    """The sweep in the directory `path`."""
+    directory = SweepDirectory(path)
+    description = directory.read()
+    fixed = description["overrides"]
+    words = [f"{key}={text}" for key, text in description["space"].items()]
+    space = parse([*fixed, *words])
+    node = description["settings"]
+    strategy = read_strategy(node, grid_size=None)
+    composer = Composer(fixed)
+    return Sweep(
+        directory,
+        space,
+        strategy,
+        description["objective"],
+        composer,
+        Ledger(directory),
+        description["places"],
+        description["failures_forgiven"],
+    )
+
+
+def make_sampler(strategy: Strategy, space: Space, number: int) -> Any:
+    """A new sampler for one trial: what it draws follows from the number, in whatever process."""
+    settings, component = strategy.settings, strategy.sampler
+    names = inspect.signature(component.target).parameters
+    # Ours draw by number themselves; Optuna's draw from a generator that must not begin anew. A
+    # scrambled sequence (quasi Monte Carlo) is one sequence only with one seed.
+    by_number = {"distributions", "grid", "scramble"} & set(names)
+    given = {
+        "seed": settings.seed if by_number else trial_seed(settings.seed, number),
+        "trials_per_round": strategy.plan.round_size,
+        "compare": "last_round" if strategy.plan.epochs_per_round else "all",
+        "distributions": space.distributions(),
+    }
+    if "grid" in names:
+        given["grid"] = space.grid(grid_points(strategy.node))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return component(**{name: value for name, value in given.items() if name in names})
+
+
+def draw(strategy: Strategy, space: Space, study: optuna.Study, number: int) -> dict[str, Any]:
+    """The parameters of the next trial of a `study` that is only for looking, where it is `number`."""
+    study.sampler = make_sampler(strategy, space, number)
+    return dict(study.ask(space.distributions()).params)
+
+
+def run_trial(sweep: Sweep, number: int, observe: Observer | None = None) -> None:
+    """Bring the trial to its end, from wherever it stands, unless another process is at it.
+
+    Raises:
+        Interrupted: a signal came; what was done is saved, and the trial can be carried on.
+    """
+    with sweep.claim(number) as mine:
+        if not mine or _is_over(sweep, number):
+            return
+        place = None
+        if sweep.places is not None:
+            place = places.take_place(sweep.directory.path / ".places", sweep.places)
+        _Attempt(sweep, number, place, observe).run()
+
+
+class _Attempt:
+    """One go at a trial."""
+
+    def __init__(
+        self, sweep: Sweep, number: int, place: int | None, observe: Observer | None
+    ) -> None:
+        self.sweep, self.number, self.place, self.observe = sweep, number, place, observe
+        sweep.ledger.study.sampler = make_sampler(sweep.strategy, sweep.space, number)
+        self.trial: Trial = sweep.ledger.begin(number, sweep.space.distributions())
+
+    def run(self) -> None:
+        """Train every seed, then tell."""
+        values: list[float] = []
+        summaries: list[RunSummary] = []
+        for index, run in enumerate(self.sweep.runs(self.number)):
+            try:
+                summary = self._train(run, index)
+                value = summary.metrics.get(self.sweep.objective)
+                if summary.status != "pruned" and not is_finite(value):
+                    raise RunFailed(f"{self.sweep.objective} is not a finite number")
+            except Exception as error:
+                if isinstance(error, Interrupted):
+                    raise
+                self._tell(TrialState.FAIL, summaries, error=first_line(error))
+                return
+            summaries.append(summary)
+            if summary.status == "pruned":
+                self._tell(TrialState.PRUNED, summaries)
+                return
+            assert value is not None
+            values.append(value)
+        facts = self._facts(summaries)
+        if len(values) > 1:
+            facts["values"] = values
+        self.sweep.ledger.completed(self.number, statistics.fmean(values), facts)
+
+    def _train(self, run: RunDirectory, index: int) -> RunSummary:
+        """The summary of one seed's run, which is begun, carried on, or finished already."""
+        before = run.read_summary() or {}
+        if before.get("status") not in ("completed", "pruned"):
+            if before.get("status") == "failed":
+                raise RunFailed(str((before.get("error") or {}).get("message")))
+            words = self._words()
+            try:
+                config, words = self._config(words, index)
+            except Exception as error:
+                _record_failure(run, None, words, self._swept(), error)
+                raise
+            watch = experiment.Watch(self._swept(), self._after_evaluation(index), data_loader)
+            try:
+                code = self._start_or_resume(run, config, words, watch)
+            except Exception as error:
+                _record_failure(run, config, words, self._swept(), error)
+                raise
+            if code:
+                raise Interrupted(code)
+        data = run.read_summary() or {}
+        return RunSummary(run.path, str(data.get("status")), data)
+
+    def _start_or_resume(
+        self, run: RunDirectory, config: TrialConfig, words: list[str], watch: experiment.Watch
+    ) -> int:
+        overrides = [*self.sweep.space.fixed, *words]
+        if run.config_file.exists():
+            return experiment.resume(config.plain, run, overrides=overrides, watch=watch)
+        return experiment.train(
+            config.plain, run, overrides=overrides, choices=config.choices, watch=watch
+        )
+
+    def _words(self) -> list[str]:
+        plan = self.sweep.strategy.plan
+        return [*self.sweep.space.words(self.trial.params), *plan.words(self.number)]
+
+    def _swept(self) -> dict[str, str]:
+        return dict(word.lstrip("+").split("=", 1) for word in self._words())
+
+    def _config(self, words: list[str], index: int) -> tuple[TrialConfig, list[str]]:
+        """The config of one seed, and the words that made it."""
+        config = self.sweep.composer.trial(words)
+        more = [f"seed={config.plain['seed'] + index}"] if index else []
+        if self.place is not None:
+            import torch
+
+            count = self.sweep.places or 1
+            if config.plain["trainer"]["accelerator"] != "cpu":
+                places.use_gpu(self.place, torch.cuda.device_count())
+            more += places.thread_words(config.plain, count)
+        words = [*words, *more]
+        return (self.sweep.composer.trial(words) if more else config), words
+
+    def _after_evaluation(self, index: int) -> Callable[[Engine], None]:
+        """Tells whoever looks on; the first seed's values decide whether the trial is pruned."""
+        trial, objective = self.trial, self.sweep.objective
+        pruner, known = self.sweep.strategy.settings.pruner, set()
+        telling = index == 0 and (pruner != "none" or self.sweep.places is not None)
+        if telling:
+            known = set(self.sweep.ledger.trial(self.number).intermediate_values)
+
+        def after_evaluation(engine: Engine) -> None:
+            if self.observe is not None:
+                self.observe(self.number, engine)
+            value = engine.latest.get(objective)
+            if not telling or not is_finite(value):
+                return
+            assert value is not None
+            step = engine.evaluations
+            if step not in known:  # a resumed run repeats those after its checkpoint
+                trial.report(value, step)
+            self.sweep.ledger.study.pruner = make_pruner(pruner, engine.evaluations_in_all)
+            # Once all is trained there is nothing left to save by pruning.
+            if not engine.finished and trial.should_prune():
+                raise experiment.Pruned(f"{objective} {value:.4g} at evaluation {step}")
+
+        return after_evaluation
+
+    def _tell(
+        self, state: TrialState, summaries: list[RunSummary], *, error: str | None = None
+    ) -> None:
+        facts = self._facts(summaries) | ({"error": error} if error else {})
+        self.sweep.ledger.ended(self.number, state, facts)
+
+    def _facts(self, summaries: list[RunSummary]) -> dict[str, Any]:
+        if not summaries:
+            return {}
+        shared = set.intersection(*(set(summary.metrics) for summary in summaries))
+        return {
+            "seconds": round(sum(summary.number("seconds") or 0.0 for summary in summaries), 3),
+            "metrics": {
+                name: statistics.fmean(summary.metrics[name] for summary in summaries)
+                for name in sorted(shared)
+            },
+        }
+
+
+def is_over(trial: FrozenTrial) -> bool:
+    """Whether nothing is left to do for the trial."""
+    return bool(trial.state.is_finished())
+
+
+def _is_over(sweep: Sweep, number: int) -> bool:
+    return sweep.stops_at_failures() or is_over(sweep.ledger.trial(number))
+
+
+@lru_cache(maxsize=1)
+def _remembered(text: str) -> Dataset:
+    import json
+
+    return load_data(json.loads(text))
+
+
+def data_loader(node: Mapping[str, Any]) -> Dataset:
+    """The data, prepared once for all trials of a process that use it alike."""
+    import json
+
+    return _remembered(json.dumps(dict(node)))
+
+
+def _record_failure(
+    run: RunDirectory,
+    config: TrialConfig | None,
+    words: list[str],
+    swept: Mapping[str, str],
+    error: Exception,
+) -> None:
+    """Leave config, log and summary where the run itself had no chance to."""
+    if (run.read_summary() or {}).get("status") == "failed":
+        return
+    run.path.mkdir(parents=True, exist_ok=True)
+    if not run.config_file.exists():
+        record.write_config(run, config.plain if config else {}, words)
+    with run.log.open("a", encoding="utf-8") as log:
+        log.write("".join(traceback.format_exception(error)))
+    run.write_summary(
+        {
+            "name": config.plain["name"] if config else "",
+            "status": "failed",
+            "created": record.now(),
+            "choices": config.choices if config else {},
+            "swept": dict(swept),
+            "error": {"kind": type(error).__name__, "message": str(error), "step": 0},
+            "version": __version__,
+        }
+    )
