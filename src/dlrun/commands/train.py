@@ -92,7 +92,8 @@ def _is_trial(hydra_config: Any) -> bool:
 
 def _trial(folder: Path) -> None:
     """One trial of a sweep, whose folder is named by its number."""
-    from dlrun.sweep.trial import Interrupted, open_sweep, run_trial
+    from dlrun.sweep.opened import open_sweep
+    from dlrun.sweep.trial import Interrupted, run_trial
 
     with suppress(Interrupted):  # it is saved, and the sweep will find it unfinished
         run_trial(open_sweep(folder.parent), int(folder.name))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 from dlrun import config
 from dlrun.assemble import Experiment, Loader, assemble
 from dlrun.errors import ConfigError, did_you_mean
 from dlrun.restore import refuse_untrusted
 from dlrun.sweep.composer import Composer
-from dlrun.sweep.space import Choices, Space
+from dlrun.sweep.space import Choices, Parameter, Space
 
 
 def check_settings_one_by_one(
-    space: Space, composer: Composer, first: dict[str, object], *, load: Loader, here: bool
+    space: Space, composer: Composer, first: dict[str, Any], *, load: Loader, here: bool
 ) -> Experiment:
     """Build what each option and each bound of the space would make, the other values as in `first`.
 
@@ -61,9 +62,8 @@ def check_objective(objective: str, experiment: Experiment, *, pruning: bool) ->
         )
 
 
-def _telling(parameter: object) -> Iterable[object]:
+def _telling(parameter: Parameter) -> Iterable[Any]:
     """The values that show what could be wrong: every choice, and of numbers the least and the greatest."""
-    assert hasattr(parameter, "grid")
     if isinstance(parameter, Choices):
         values = list(parameter.grid(None))
         numbers = [value for value in values if not isinstance(value, str)]

@@ -20,11 +20,13 @@ from dlrun.run_directory import RunDirectory, lock
 from dlrun.sweep import places
 from dlrun.sweep.checks import check_objective, check_settings_one_by_one
 from dlrun.sweep.directory import SweepDirectory, is_sweep
+from dlrun.sweep.drawing import draw
 from dlrun.sweep.ending import conclude
 from dlrun.sweep.launching import Launched, Watcher, launcher_settings, run_here
+from dlrun.sweep.opened import Sweep, is_over, open_sweep
 from dlrun.sweep.question import Question, read_question, refuse_another
 from dlrun.sweep.study import create_study
-from dlrun.sweep.trial import Interrupted, Sweep, data_loader, draw, is_over, open_sweep
+from dlrun.sweep.trial import Interrupted, data_loader
 
 _SHOWN_DRY = 10  # settings of a dry run
 _INTERRUPTED = 130  # 128 + SIGINT
@@ -68,11 +70,11 @@ def _run_all(
     task_function: TaskFunction,
 ) -> int:
     """Every trial that is not over, round by round, and the end."""
+    print(f"{_size(question)}; in {sweep.directory.path}", flush=True)
     watcher = Watcher(sweep, minimize=question.direction == "minimize")
     plan = question.strategy.plan
     try:
-        for start in range(0, plan.total, plan.round_size or plan.total):
-            numbers = range(start, min(plan.total, start + (plan.round_size or plan.total)))
+        for numbers in plan.rounds():
             left = _left(sweep, numbers)
             if not left:
                 continue
@@ -136,10 +138,8 @@ def _empty_study(question: Question) -> optuna.Study:
 
 def _show_plan(question: Question) -> int:
     """The number of trials and the first of them."""
-    plan, settings = question.strategy.plan, question.strategy.settings
-    seeds = f" of {settings.seeds} seeds each" if settings.seeds > 1 else ""
-    rounds = f", in rounds of {plan.round_size}" if plan.round_size else ""
-    print(f"{plan.total} trials{seeds}{rounds}; {question.direction} {question.objective}")
+    plan = question.strategy.plan
+    print(_size(question))
     study = _empty_study(question)
     shown = min(plan.total, plan.round_size or plan.total, _SHOWN_DRY)
     for number in range(shown):
@@ -150,6 +150,13 @@ def _show_plan(question: Question) -> int:
         print(f"and {plan.total - shown} more ({why})")
     print("dry run: nothing was trained")
     return 0
+
+
+def _size(question: Question) -> str:
+    plan, seeds = question.strategy.plan, question.strategy.settings.seeds
+    each = f" of {seeds} seeds each" if seeds > 1 else ""
+    rounds = f", in rounds of {plan.round_size}" if plan.round_size else ""
+    return f"{plan.total} trials{each}{rounds}; {question.direction} {question.objective}"
 
 
 def _describe_and_open(

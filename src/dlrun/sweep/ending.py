@@ -8,8 +8,8 @@ from dlrun.hints import command
 from dlrun.run_directory import write_whole
 from dlrun.sweep.leaderboard import Row, best_command, write_leaderboard
 from dlrun.sweep.live import Standing, make_table
+from dlrun.sweep.opened import Sweep
 from dlrun.sweep.recipe import recipe_file
-from dlrun.sweep.trial import Sweep
 
 _TABLE_ROWS = 5
 _FAILED_SHOWN = 5

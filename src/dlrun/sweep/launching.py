@@ -19,7 +19,8 @@ from dlrun.errors import RunFailed, first_line
 from dlrun.progress import format_values
 from dlrun.sweep.leaderboard import Row, make_row, merit, write_leaderboard
 from dlrun.sweep.live import Standing, make_display
-from dlrun.sweep.trial import Sweep, is_over, run_trial
+from dlrun.sweep.opened import Sweep, is_over
+from dlrun.sweep.trial import run_trial
 
 _LOOK_SECONDS = 0.5  # between two looks at trials in other processes
 _BOARD_SHARE = 0.02  # of the time that writing leaderboard.csv may take
@@ -63,10 +64,9 @@ class Watcher:
     def evaluated(self, number: int, engine: Engine) -> None:
         """A trial of this process has news."""
         epochs = -(-engine.total_steps // engine.steps_per_epoch)
-        values = {name: value for name, value in engine.latest.items() if "/" in name}
-        self.display.trial_goes_on(
-            number, f"epoch {engine.epoch}/{epochs}  {format_values(values)}"
-        )
+        values = format_values({k: v for k, v in engine.latest.items() if "/" in k})
+        words = " ".join(make_row(self.sweep.ledger.trial(number), self.sweep.space).words)
+        self.display.trial_goes_on(number, f"{words}  epoch {engine.epoch}/{epochs}  {values}")
 
     def _add(self, trial: FrozenTrial) -> Row:
         self.told.add(trial.number)

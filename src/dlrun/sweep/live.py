@@ -148,9 +148,10 @@ class _Table:
         value = (
             f", best {standing.objective} {best.value:.4g} by trial {best.number}" if best else ""
         )
-        lines = [Text(f"{standing.counts()}{value}{left}", style="bold")]
+        head = Text(f"{standing.counts()}{value}{left}", style="bold")
+        table = [make_table(standing.rows[:_BEST_ROWS], standing.objective)] if best else []
         news = [Text(f"trial {n}: {text}") for n, text in sorted(self.under_way.items())]
-        return Group(*lines, make_table(standing.rows[:_BEST_ROWS], standing.objective), *news)
+        return Group(head, *table, *news)
 
 
 def make_table(rows: Sequence[Row], objective: str) -> RenderableType:

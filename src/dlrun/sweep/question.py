@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from dlrun.runs import lower_is_better
 from dlrun.schema import check
 from dlrun.sweep.composer import Composer
 from dlrun.sweep.recipe import recipe_words
-from dlrun.sweep.settings import Strategy, grid_points, read_strategy
+from dlrun.sweep.settings import Strategy, read_strategy
 from dlrun.sweep.space import Space, parse
 from dlrun.sweep.study import Direction
 
@@ -62,12 +61,7 @@ def read_question(words: Sequence[str], config: DictConfig, config_loader: Any) 
     task = [word for word in words if word not in about_sweep]
     space = parse(task, in_config, config_loader=config_loader, seed=seed)
     space = Space(_without_option(space.fixed, about_sweep), space.parameters)
-    strategy = read_strategy(node, grid_size=_grid_size(node, space))
-    if not space.parameters and not _is_grid(node):
-        raise ConfigError(
-            "nothing is swept: give at least one key several values or a range, as in "
-            "'optimizer.lr=tag(log,interval(1e-4,1e-1))'"
-        )
+    strategy = read_strategy(node, space)
     composer = Composer(space.fixed)
     base = composer.unresolved().plain
     objective = strategy.settings.objective or str(base["trainer"]["monitor"])
@@ -107,23 +101,6 @@ def _without_option(fixed: Sequence[str], about_sweep: Sequence[str]) -> tuple[s
     if whole.plain == Composer(fixed).unresolved().plain:
         return tuple(fixed)
     return tuple(recipe_words(whole))
-
-
-def _grid_size(node: Mapping[str, Any], space: Space) -> int | None:
-    if not _is_grid(node):
-        return None
-    try:
-        values = space.grid(grid_points(node))
-    except ConfigError as error:
-        raise ConfigError(
-            f"{error} (sweep.points=5, or sweep.points={{optimizer.lr:5}})"
-        ) from error
-    return math.prod(len(options) for options in values.values())
-
-
-def _is_grid(node: Mapping[str, Any]) -> bool:
-    """Whether the strategy tries every combination, and so ends by itself."""
-    return "points" in node
 
 
 def _direction(strategy: Strategy, objective: str, trainer: Mapping[str, Any]) -> Direction:

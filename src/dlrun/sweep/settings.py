@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
 from typing import Any, Literal
 
 from dlrun.build import Component, split_component
 from dlrun.config import Seed
 from dlrun.errors import ConfigError
 from dlrun.schema import Count, check_settings
+from dlrun.sweep.space import Space
 
 # What the driver itself gives a sampler that asks for it by name.
 GIVEN = ("seed", "grid", "distributions", "compare", "trials_per_round")
@@ -68,6 +70,11 @@ class Plan:
         """The round of a trial, counted from 0."""
         return number // self.round_size if self.round_size else 0
 
+    def rounds(self) -> list[range]:
+        """The numbers of the trials of each round."""
+        size = self.round_size or self.total
+        return [range(a, min(self.total, a + size)) for a in range(0, self.total, size)]
+
     def words(self, number: int) -> list[str]:
         """The overrides that a trial's round brings."""
         if not self.epochs_per_round:
@@ -84,26 +91,30 @@ class Strategy:
     settings: SweepSettings
     plan: Plan
     sampler: Component
+    grid: (
+        dict[str, list[Any]] | None
+    )  # the values of each parameter, for a strategy that takes them
 
 
-def grid_points(node: Mapping[str, Any]) -> int | dict[str, int] | None:
-    """`sweep.points` of a grid, None elsewhere."""
-    given = {key: node[key] for key in _GRID if key in node}
-    settings: GridSettings | None = check_settings("sweep", given, GridSettings) if given else None
-    return settings.points if settings else None
-
-
-def read_strategy(node: Mapping[str, Any], *, grid_size: int | None) -> Strategy:
-    """The strategy that the config node `sweep` describes; `grid_size` is the size of a full grid.
+def read_strategy(node: Mapping[str, Any], space: Space) -> Strategy:
+    """The strategy that the config node `sweep` describes, to search `space`.
 
     Raises:
         ConfigError: a name, type or value of the node is wrong, or it names no number of trials.
     """
     own = {key: value for key, value in node.items() if key not in (*_GRID, *_ROUNDS)}
     sampler, settings = split_component("sweep", own, SweepSettings, given=GIVEN)
-    if grid_size is None and settings.trials is None:
+    takes_grid = "grid" in inspect.signature(sampler.target).parameters
+    grid = _grid(node, space) if takes_grid else None
+    if grid is None and settings.trials is None:
         raise ConfigError("sweep.trials is null, but only a grid ends by itself: say how many")
-    total = min(size for size in (grid_size, settings.trials) if size is not None)
+    if grid is None and not space.parameters:
+        raise ConfigError(
+            "nothing is swept: give at least one key several values or a range, as in "
+            "'optimizer.lr=tag(log,interval(1e-4,1e-1))'"
+        )
+    size = math.prod(map(len, grid.values())) if grid is not None else None
+    total = min(number for number in (size, settings.trials) if number is not None)
     rounds = _rounds(node, total)
     plan = Plan(
         total,
@@ -113,7 +124,17 @@ def read_strategy(node: Mapping[str, Any], *, grid_size: int | None) -> Strategy
     filled = dict(node) | {"trials": total}
     if rounds:
         filled["trials_per_round"] = rounds.trials_per_round
-    return Strategy(filled, settings, plan, sampler)
+    return Strategy(filled, settings, plan, sampler, grid)
+
+
+def _grid(node: Mapping[str, Any], space: Space) -> dict[str, list[Any]]:
+    given = {"points": None} | {key: node[key] for key in _GRID if key in node}
+    settings: GridSettings = check_settings("sweep", given, GridSettings)
+    try:
+        return space.grid(settings.points)
+    except ConfigError as error:
+        hint = "sweep.points=5, or sweep.points={optimizer.lr:5}"
+        raise ConfigError(f"{error} ({hint})") from error
 
 
 def _rounds(node: Mapping[str, Any], total: int) -> RoundSettings | None:
@@ -121,5 +142,5 @@ def _rounds(node: Mapping[str, Any], total: int) -> RoundSettings | None:
         return None
     given = {key: node[key] for key in _ROUNDS if key in node}
     rounds: RoundSettings = check_settings("sweep", given, RoundSettings)
-    per_round = rounds.trials_per_round or ceil(total / rounds.rounds)
+    per_round = rounds.trials_per_round or math.ceil(total / rounds.rounds)
     return RoundSettings(rounds.rounds, per_round, rounds.epochs_per_round)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
+import json
 import statistics
 import traceback
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-import optuna
-from filelock import FileLock, Timeout
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import Trial, TrialState
 
 from dlrun import __version__, experiment, record
 from dlrun.assemble import load_data
@@ -25,15 +19,12 @@ from dlrun.errors import RunFailed, first_line
 from dlrun.run_directory import RunDirectory
 from dlrun.runs import RunSummary
 from dlrun.sweep import places
-from dlrun.sweep.composer import Composer, TrialConfig
-from dlrun.sweep.directory import SweepDirectory
-from dlrun.sweep.seeding import trial_seed
-from dlrun.sweep.settings import Strategy, grid_points, read_strategy
-from dlrun.sweep.space import Space, parse
-from dlrun.sweep.study import Ledger, is_finite, make_pruner
+from dlrun.sweep.composer import TrialConfig
+from dlrun.sweep.drawing import make_sampler
+from dlrun.sweep.opened import Sweep, is_over
+from dlrun.sweep.study import is_finite, make_pruner
 
 Observer = Callable[[int, Engine], None]  # number of the trial, its engine after an evaluation
-CLAIM = ".trial.lock"
 
 
 class Interrupted(Exception):
@@ -44,106 +35,6 @@ class Interrupted(Exception):
         self.code = code
 
 
-@dataclass
-class Sweep:
-    """A sweep as every process of it knows it, from its directory alone."""
-
-    directory: SweepDirectory
-    space: Space
-    strategy: Strategy
-    objective: str
-    composer: Composer
-    ledger: Ledger
-    places: int | None  # trials that share this machine; None where they do not
-    forgiven: int = 0  # failed trials of earlier goes
-
-    def stops_at_failures(self) -> bool:
-        """Whether a trial has failed since this go began, and that is to end the sweep."""
-        if not self.strategy.settings.fail_fast:
-            return False
-        failed = [t for t in self.ledger.trials() if t.state is TrialState.FAIL]
-        return len(failed) > self.forgiven
-
-    def runs(self, number: int) -> list[RunDirectory]:
-        """The run directories of a trial, one a seed."""
-        folder, seeds = self.directory.trial(number), self.strategy.settings.seeds
-        if seeds == 1:
-            return [RunDirectory(folder)]
-        return [RunDirectory(folder / f"seed{index}") for index in range(seeds)]
-
-    def is_claimed(self, number: int) -> bool:
-        """Whether a process is at work on the trial."""
-        if not (self.directory.trial(number) / CLAIM).exists():
-            return False
-        with self.claim(number) as mine:
-            return not mine
-
-    @contextmanager
-    def claim(self, number: int) -> Iterator[bool]:
-        """Try to hold the trial for this process; whether that worked. A killed process lets go."""
-        folder = self.directory.trial(number)
-        folder.mkdir(exist_ok=True)
-        lock = FileLock(folder / CLAIM)
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
-
-
-@lru_cache(maxsize=1)
-def open_sweep(path: Path) -> Sweep:
-    """The sweep in the directory `path`."""
-    directory = SweepDirectory(path)
-    description = directory.read()
-    fixed = description["overrides"]
-    words = [f"{key}={text}" for key, text in description["space"].items()]
-    space = parse([*fixed, *words])
-    node = description["settings"]
-    strategy = read_strategy(node, grid_size=None)
-    composer = Composer(fixed)
-    return Sweep(
-        directory,
-        space,
-        strategy,
-        description["objective"],
-        composer,
-        Ledger(directory),
-        description["places"],
-        description["failures_forgiven"],
-    )
-
-
-def make_sampler(strategy: Strategy, space: Space, number: int) -> Any:
-    """A new sampler for one trial: what it draws follows from the number, in whatever process."""
-    settings, component = strategy.settings, strategy.sampler
-    names = inspect.signature(component.target).parameters
-    # Ours draw by number themselves; Optuna's draw from a generator that must not begin anew. A
-    # scrambled sequence (quasi Monte Carlo) is one sequence only with one seed.
-    by_number = {"distributions", "grid", "scramble"} & set(names)
-    given = {
-        "seed": settings.seed if by_number else trial_seed(settings.seed, number),
-        "trials_per_round": strategy.plan.round_size,
-        "compare": "last_round" if strategy.plan.epochs_per_round else "all",
-        "distributions": space.distributions(),
-    }
-    if "grid" in names:
-        given["grid"] = space.grid(grid_points(strategy.node))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return component(**{name: value for name, value in given.items() if name in names})
-
-
-def draw(strategy: Strategy, space: Space, study: optuna.Study, number: int) -> dict[str, Any]:
-    """The parameters of the next trial of a `study` that is only for looking, where it is `number`."""
-    study.sampler = make_sampler(strategy, space, number)
-    return dict(study.ask(space.distributions()).params)
-
-
 def run_trial(sweep: Sweep, number: int, observe: Observer | None = None) -> None:
     """Bring the trial to its end, from wherever it stands, unless another process is at it.
 
@@ -151,7 +42,7 @@ def run_trial(sweep: Sweep, number: int, observe: Observer | None = None) -> Non
         Interrupted: a signal came; what was done is saved, and the trial can be carried on.
     """
     with sweep.claim(number) as mine:
-        if not mine or _is_over(sweep, number):
+        if not mine or sweep.stops_at_failures() or is_over(sweep.ledger.trial(number)):
             return
         place = None
         if sweep.places is not None:
@@ -293,26 +184,13 @@ class _Attempt:
         }
 
 
-def is_over(trial: FrozenTrial) -> bool:
-    """Whether nothing is left to do for the trial."""
-    return bool(trial.state.is_finished())
-
-
-def _is_over(sweep: Sweep, number: int) -> bool:
-    return sweep.stops_at_failures() or is_over(sweep.ledger.trial(number))
-
-
 @lru_cache(maxsize=1)
 def _remembered(text: str) -> Dataset:
-    import json
-
     return load_data(json.loads(text))
 
 
 def data_loader(node: Mapping[str, Any]) -> Dataset:
     """The data, prepared once for all trials of a process that use it alike."""
-    import json
-
     return _remembered(json.dumps(dict(node)))
 
 

@@ -1,0 +1,104 @@
+"""A sweep under way, as every process at work on it knows it: from its directory alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from optuna.trial import FrozenTrial, TrialState
+
+from dlrun.run_directory import RunDirectory
+from dlrun.sweep.composer import Composer
+from dlrun.sweep.directory import SweepDirectory
+from dlrun.sweep.settings import Strategy, read_strategy
+from dlrun.sweep.space import Space, parse
+from dlrun.sweep.study import Ledger
+
+_CLAIM = ".trial.lock"
+
+
+@dataclass
+class Sweep:
+    """One sweep.
+
+    Attributes:
+        places: trials that share this machine; None where each has resources of its own.
+        forgiven: failed trials of earlier goes at the sweep.
+    """
+
+    directory: SweepDirectory
+    space: Space
+    strategy: Strategy
+    objective: str
+    composer: Composer
+    ledger: Ledger
+    places: int | None
+    forgiven: int
+
+    def stops_at_failures(self) -> bool:
+        """Whether a trial has failed since this go began, and that is to end the sweep."""
+        if not self.strategy.settings.fail_fast:
+            return False
+        failed = [t for t in self.ledger.trials() if t.state is TrialState.FAIL]
+        return len(failed) > self.forgiven
+
+    def runs(self, number: int) -> list[RunDirectory]:
+        """The run directories of a trial, one a seed."""
+        folder, seeds = self.directory.trial(number), self.strategy.settings.seeds
+        if seeds == 1:
+            return [RunDirectory(folder)]
+        return [RunDirectory(folder / f"seed{index}") for index in range(seeds)]
+
+    def is_claimed(self, number: int) -> bool:
+        """Whether a process is at work on the trial."""
+        if not (self.directory.trial(number) / _CLAIM).exists():
+            return False
+        with self.claim(number) as mine:
+            return not mine
+
+    @contextmanager
+    def claim(self, number: int) -> Iterator[bool]:
+        """Try to hold the trial for this process; whether that worked. A killed process lets go."""
+        folder = self.directory.trial(number)
+        folder.mkdir(exist_ok=True)
+        lock = FileLock(folder / _CLAIM)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+
+@lru_cache(maxsize=1)
+def open_sweep(path: Path) -> Sweep:
+    """The sweep in the directory `path`."""
+    directory = SweepDirectory(path)
+    description = directory.read()
+    fixed = description["overrides"]
+    words = [f"{key}={text}" for key, text in description["space"].items()]
+    space = parse([*fixed, *words])
+    strategy = read_strategy(description["settings"], space)
+    composer = Composer(fixed)
+    return Sweep(
+        directory,
+        space,
+        strategy,
+        description["objective"],
+        composer,
+        Ledger(directory),
+        description["places"],
+        description["failures_forgiven"],
+    )
+
+
+def is_over(trial: FrozenTrial) -> bool:
+    """Whether nothing is left to do for the trial."""
+    return bool(trial.state.is_finished())
