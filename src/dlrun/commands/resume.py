@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dlrun.commands._reading import import_from_here, run_parser
 from dlrun.errors import ConfigError
-from dlrun.runs import LAST, find_run
+from dlrun.runs import LAST, OUTPUTS, find_run, run_paths
 from dlrun.sweep.directory import SweepDirectory, is_sweep
 from dlrun.sweep.finding import find_sweep, sweep_paths
 
@@ -53,8 +53,12 @@ def _sweep(text: str) -> SweepDirectory | None:
         return next((SweepDirectory(folder) for folder in above), None)
     if is_sweep(Path(text)):
         return SweepDirectory(Path(text))
-    named = any(text in path.name for path in sweep_paths())
-    return find_sweep(text) if named else None
+    if not any(text in path.name for path in sweep_paths()):
+        return None
+    sweep = find_sweep(text)
+    if any(text in path.name for path in run_paths(OUTPUTS) if sweep.path not in path.parents):
+        raise ConfigError(f"{text} fits {sweep.path} and a run: give more of the name")
+    return sweep
 
 
 def _resume_sweep(sweep: SweepDirectory, words: list[str], allowed: list[str]) -> int:

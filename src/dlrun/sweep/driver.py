@@ -73,6 +73,7 @@ def _run_all(
     print(f"{_size(question)}; in {sweep.directory.path}", flush=True)
     watcher = Watcher(sweep, minimize=question.direction == "minimize")
     plan = question.strategy.plan
+    had = watcher.standing.ended
     try:
         for numbers in plan.rounds():
             left = _left(sweep, numbers)
@@ -98,7 +99,11 @@ def _run_all(
         return _stopped(sweep, watcher, int(end.code or 0))
     finally:
         watcher.display.close()
-    return conclude(sweep, watcher.standing)
+    code = conclude(sweep, watcher.standing)
+    if had == plan.total:
+        more = command("resume", sweep.directory.path, f"sweep.trials={2 * plan.total}")
+        print(f"nothing was left to train; `{more}` adds trials")
+    return code
 
 
 def _left(sweep: Sweep, numbers: Sequence[int]) -> list[int]:

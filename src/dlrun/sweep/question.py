@@ -60,7 +60,7 @@ def read_question(words: Sequence[str], config: DictConfig, config_loader: Any) 
     about_sweep = [word for word in words if _names_sweep(word)]
     task = [word for word in words if word not in about_sweep]
     space = parse(task, in_config, config_loader=config_loader, seed=seed)
-    space = Space(_without_option(space.fixed, about_sweep), space.parameters)
+    space = Space(_alone(space.fixed, about_sweep, in_config), space.parameters)
     strategy = read_strategy(node, space)
     composer = Composer(space.fixed)
     base = composer.unresolved().plain
@@ -91,14 +91,18 @@ def _names_sweep(word: str) -> bool:
     return key == "sweep" or key.startswith("sweep.")
 
 
-def _without_option(fixed: Sequence[str], about_sweep: Sequence[str]) -> tuple[str, ...]:
-    """The fixed overrides, spelled out where the option of the group sweep sets more than the sweep.
+def _alone(
+    fixed: Sequence[str], about_sweep: Sequence[str], in_config: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """The fixed overrides in a form that a single run can be trained with.
 
-    A trial is then a run that knows nothing of the sweep's option.
+    They are spelled out where the option of the group sweep sets more than the sweep, and where an
+    experiment describes one: neither is for a single run.
     """
     options = [word for word in about_sweep if word.partition("=")[0] == "sweep"]
     whole = Composer([*options, *fixed]).unresolved()
-    if whole.plain == Composer(fixed).unresolved().plain:
+    experiment = bool(in_config) and any(word.startswith("experiment=") for word in fixed)
+    if not experiment and whole.plain == Composer(fixed).unresolved().plain:
         return tuple(fixed)
     return tuple(recipe_words(whole))
 

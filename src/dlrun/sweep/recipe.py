@@ -16,7 +16,12 @@ _CHOSEN = (*COMPONENTS, "trainer")
 
 def recipe_words(config: TrialConfig) -> list[str]:
     """`config` (its interpolations as written) as overrides for a command line."""
-    words = [f"{group}={config.choices[group]}" for group in _CHOSEN]
+    usual = Composer([]).unresolved().choices
+    words = [
+        f"{group}={config.choices[group]}"
+        for group in _CHOSEN
+        if config.choices[group] != usual[group]
+    ]
     return words + [f"{key}={_text(value)}" for key, value in _leaves(_difference(config))]
 
 
