@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Gt, Lt
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -59,6 +60,8 @@ class CoarseToFineSampler(BaseSampler):
         self._space = dict(distributions)
         self._whole: Windows = {name: whole(d) for name, d in self._space.items()}
         self._grid = _even_grid(self._whole, trials_per_round) if first_round == "grid" else {}
+        self._known: list[Windows] = []
+        self._known_of: tuple[BaseStorage, int] | None = None
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -77,9 +80,14 @@ class CoarseToFineSampler(BaseSampler):
         # study.get_trials() would leave some out where a Hyperband pruner sorts trials into brackets.
         trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
         round_, place = divmod(trial.number, self._size)
-        self._require_ended(trials, round_)
         minimize = study.direction == StudyDirection.MINIMIZE
-        windows = self._windows(trials, round_ + 1, minimize=minimize)[round_]
+        if self._known_of != (study._storage, study._study_id):
+            self._known, self._known_of = [self._whole], (study._storage, study._study_id)
+        # Ended trials do not change, and so neither do the windows of a round once it has begun.
+        if len(self._known) <= round_:
+            self._require_ended(trials, round_)
+            self._known = self._windows(trials, round_ + 1, minimize=minimize, known=self._known)
+        windows = self._known[round_]
         drawn = {name: w.value(self._share(name, round_, place)) for name, w in windows.items()}
         return drawn | (self._grid_point(place) if round_ == 0 else {})
 
@@ -113,11 +121,16 @@ class CoarseToFineSampler(BaseSampler):
         return [{name: window.shown() for name, window in round_.items()} for round_ in windows]
 
     def _windows(
-        self, trials: Sequence[FrozenTrial], rounds: int, *, minimize: bool
+        self,
+        trials: Sequence[FrozenTrial],
+        rounds: int,
+        *,
+        minimize: bool,
+        known: Sequence[Windows] = (),
     ) -> list[Windows]:
-        """What the parameters are drawn from in each of the first `rounds` rounds."""
-        found = [self._whole]
-        for end in range(self._size, rounds * self._size, self._size):
+        """What the parameters are drawn from in each of the first `rounds` rounds, of which some may be known."""
+        found = [*known] or [self._whole]
+        for end in range(len(found) * self._size, rounds * self._size, self._size):
             tried, last = trials[:end], trials[end - self._size : end]
             found.append(self._narrowed(found[-1], tried, last, minimize=minimize))
         return found

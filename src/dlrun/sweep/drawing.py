@@ -13,26 +13,43 @@ from dlrun.sweep.settings import Strategy
 from dlrun.sweep.space import Space
 
 
-def make_sampler(strategy: Strategy, space: Space, number: int) -> Any:
-    """A new sampler for one trial: what it draws follows from the number, in whatever process."""
-    settings, component = strategy.settings, strategy.sampler
-    names = inspect.signature(component.target).parameters
-    # Ours draw by number themselves; Optuna's draw from a generator that must not begin anew. A
-    # scrambled sequence (quasi Monte Carlo) is one sequence only with one seed.
-    by_number = {"distributions", "grid", "scramble"} & set(names)
-    given: dict[str, Any] = {
-        "seed": settings.seed if by_number else trial_seed(settings.seed, number),
-        "trials_per_round": strategy.plan.round_size,
-        "compare": "last_round" if strategy.plan.epochs_per_round else "all",
-        "distributions": space.distributions(),
-        "grid": strategy.grid,
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return component(**{name: value for name, value in given.items() if name in names})
+class Draws:
+    """The samplers of a sweep: what a trial draws follows from its number, in whatever process.
 
+    Ours draw by number themselves, and one serves all trials. Optuna's draw from a generator, which in a
+    resumed sweep would begin anew: each trial has one with a seed of its own. Only a scrambled sequence
+    (quasi Monte Carlo) needs the same seed throughout.
+    """
 
-def draw(strategy: Strategy, space: Space, study: optuna.Study, number: int) -> dict[str, Any]:
-    """The parameters of the next trial of a `study` that is only for looking, where it is `number`."""
-    study.sampler = make_sampler(strategy, space, number)
-    return dict(study.ask(space.distributions()).params)
+    def __init__(self, strategy: Strategy, space: Space) -> None:
+        self.strategy, self.space = strategy, space
+        self._names = set(inspect.signature(strategy.sampler.target).parameters)
+        self._lasting: Any = None
+
+    def sampler(self, number: int) -> Any:
+        """The sampler for one trial."""
+        seed = self.strategy.settings.seed
+        if not {"distributions", "grid", "scramble"} & self._names:
+            return self._make(trial_seed(seed, number))
+        if self._lasting is None:
+            self._lasting = self._make(seed)
+        return self._lasting
+
+    def next(self, study: optuna.Study, number: int) -> dict[str, Any]:
+        """The parameters of the next trial of a `study` that is only for looking, where it is `number`."""
+        study.sampler = self.sampler(number)
+        return dict(study.ask(self.space.distributions()).params)
+
+    def _make(self, seed: int) -> Any:
+        plan = self.strategy.plan
+        given: dict[str, Any] = {
+            "seed": seed,
+            "trials_per_round": plan.round_size,
+            "compare": "last_round" if plan.epochs_per_round else "all",
+            "distributions": self.space.distributions(),
+            "grid": self.strategy.grid,
+        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            wanted = {name: value for name, value in given.items() if name in self._names}
+            return self.strategy.sampler(**wanted)
