@@ -1,0 +1,52 @@
+"""`dlrun report`: what a sweep found, as one page to read and as pictures to use."""
+
+from __future__ import annotations
+
+import argparse
+
+from dlrun.sweep.finding import find_sweep
+
+_EPILOG = """\
+The page, report.html, needs no network and can be passed on as it is: the winner with the command
+that trains it again, the ten best trials, learning curves, and what each parameter did. The same
+figures lie beside it as PNG, in report/.
+
+A sweep under way is reported as far as it has come; run it again for more.
+
+examples
+  dlrun report last                         the newest sweep
+  dlrun report last --open                  and show it in the browser
+  dlrun report outputs/sweeps/SWEEP
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Write the report of the sweep that the arguments name."""
+    arguments = _parser().parse_args(argv)
+    sweep = find_sweep(arguments.sweep)
+    from dlrun.sweep.report import write_report
+
+    written = write_report(sweep)
+    print(f"report    {written.page}")
+    if written.pictures:
+        count = len(written.pictures)
+        print(f"pictures  {sweep.report_folder}/ ({count} PNG)")
+    if arguments.open:
+        import webbrowser
+
+        if not webbrowser.open(written.page.resolve().as_uri()):
+            print("No browser was found to open it with.")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dlrun report",
+        description="Write what a sweep found as one web page, and its figures as PNG.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    help_sweep = "its directory, a unique part of its name, or `last`"
+    parser.add_argument("sweep", metavar="SWEEP", help=help_sweep)
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    return parser

@@ -1,0 +1,142 @@
+"""Learning curves of a sweep's trials: the objective over the epochs, from the runs' metrics.jsonl."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from optuna.trial import FrozenTrial, TrialState
+
+from dlrun.errors import ConfigError
+from dlrun.run_directory import RunDirectory, is_run, read_metrics
+from dlrun.sweep.snapshot import Snapshot
+
+MOST_CURVES = 50  # more than that is a tangle
+_MAGNITUDES = 10_000  # of the largest over the smallest loss that one figure shows
+_MOST_POINTS = 200  # of one curve: about as many as its width has room for
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The objective of one trial, the mean where it ran with several seeds; not a number is a gap."""
+
+    trial: int
+    state: TrialState
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What there is to draw, and what is missing from it.
+
+    Attributes:
+        axis: what x counts, `epoch` or `evaluation`.
+        left_out: trials beyond the most that are drawn.
+        without: trials that ended and left nothing to draw.
+        limits: the range of the objective to show; what lies beyond is too far off.
+        log_axis: whether it is shown best on a logarithmic axis.
+    """
+
+    shown: tuple[Curve, ...]
+    axis: str
+    left_out: int
+    without: int
+    limits: tuple[float, float]
+    log_axis: bool
+
+    def layers(self, winner: int | None) -> Iterator[tuple[str, list[Curve]]]:
+        """The curves in three layers, the lowest first, each with its name."""
+        others = [curve for curve in self.shown if curve.trial != winner]
+        completed = [curve for curve in others if curve.state is TrialState.COMPLETE]
+        yield "not completed", [curve for curve in others if curve not in completed]
+        yield "completed", completed
+        yield f"winner, trial {winner}", [curve for curve in self.shown if curve.trial == winner]
+
+
+def learning_curves(snapshot: Snapshot) -> Curves:
+    """The curves of the best trials and, as far as there is room, of those that did not complete."""
+    begun = [trial for trial in snapshot.trials if trial.state is not TrialState.WAITING]
+    ranks = {trial.number: rank for rank, trial in enumerate(snapshot.ranked)}
+    order = sorted(begun, key=lambda trial: (ranks.get(trial.number, len(ranks)), trial.number))
+    chosen = order[:MOST_CURVES]
+    found = [curve for trial in chosen if (curve := _from_runs(snapshot, trial)) is not None]
+    axis = "epoch"
+    if not found:  # the run directories are gone, but the study may remember
+        found = [curve for trial in chosen if (curve := _from_study(trial)) is not None]
+        axis = "evaluation"
+    ended = sum(trial.state.is_finished() for trial in chosen)
+    drawn = sum(curve.state.is_finished() for curve in found)
+    limits = _limits(snapshot, found)
+    return Curves(
+        tuple(found),
+        axis,
+        len(order) - len(chosen),
+        ended - drawn,
+        limits,
+        snapshot.spans_magnitudes(limits),
+    )
+
+
+def run_directories(folder: Path) -> list[RunDirectory]:
+    """The runs of a trial: its folder itself, or one folder a seed."""
+    if is_run(folder):
+        return [RunDirectory(folder)]
+    return [RunDirectory(path) for path in sorted(folder.glob("seed*")) if is_run(path)]
+
+
+def _limits(snapshot: Snapshot, curves: Sequence[Curve]) -> tuple[float, float]:
+    finite = [[value for value in curve.y if math.isfinite(value)] for curve in curves]
+    if not finite:
+        return 0.0, 1.0
+    low, high = min(map(min, finite)), max(map(max, finite))
+    if snapshot.minimize and low > 0 and high < _MAGNITUDES * low:
+        return low, high  # a logarithmic axis has room for them all
+    worst = [max(values) if snapshot.minimize else min(values) for values in finite]
+    if (far := snapshot.far(worst)) is not None:
+        low, high = (low, far) if snapshot.minimize else (far, high)
+    return low, high
+
+
+def _from_runs(snapshot: Snapshot, trial: FrozenTrial) -> Curve | None:
+    runs = run_directories(snapshot.sweep.trial(trial.number))
+    every_seed = [points for run in runs if (points := _points(run, snapshot.objective))]
+    return _curve(trial, _mean(every_seed)) if every_seed else None
+
+
+def _points(run: RunDirectory, objective: str) -> dict[float, float]:
+    """The objective by epoch, nothing where the file is gone or damaged."""
+    try:
+        points = read_metrics(run)
+    except (ConfigError, OSError):
+        return {}
+    return {
+        point["epoch"]: math.nan if point[objective] is None else float(point[objective])
+        for point in points
+        if objective in point and isinstance(point.get("epoch"), int | float)
+    }
+
+
+def _mean(every_seed: Sequence[Mapping[float, float]]) -> dict[float, float]:
+    """The mean over the seeds at the epochs that all of them reached."""
+    shared = set.intersection(*(set(points) for points in every_seed))
+    return {
+        epoch: statistics.fmean(points[epoch] for points in every_seed) for epoch in sorted(shared)
+    }
+
+
+def _from_study(trial: FrozenTrial) -> Curve | None:
+    return _curve(trial, dict(sorted(trial.intermediate_values.items())))
+
+
+def _curve(trial: FrozenTrial, points: Mapping[float, float]) -> Curve | None:
+    finite = [value for value in points.values() if math.isfinite(value)]
+    if not finite:
+        return None
+    x, y = list(points), [value if math.isfinite(value) else math.nan for value in points.values()]
+    step = max(1, math.ceil(len(x) / _MOST_POINTS))
+    kept = sorted({*range(0, len(x), step), len(x) - 1})  # the last point is where it ended
+    return Curve(trial.number, trial.state, tuple(x[i] for i in kept), tuple(y[i] for i in kept))

@@ -1,0 +1,106 @@
+"""The sweep that a name means, as dlrun.runs finds runs. Standard library only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from dlrun.errors import ConfigError
+from dlrun.hints import command
+from dlrun.sweep.directory import SWEEP, SweepDirectory, is_sweep
+
+SWEEPS = Path("outputs/sweeps")
+LAST = "last"
+
+_CREATED = re.compile(r"^created: ['\"]?([^'\"\n]*)", re.MULTILINE)
+
+
+def find_sweep(text: str, root: Path = SWEEPS) -> SweepDirectory:
+    """The sweep meant by `text`: its directory, a unique part of its name, or `last`, the newest.
+
+    Raises:
+        ConfigError: there is none, there are several, or `text` is a directory that is not a sweep.
+    """
+    path = Path(text)
+    if text != LAST and is_sweep(path):
+        return SweepDirectory(path if path.name not in ("", "..") else path.resolve())
+    if text != LAST and (trial_of := _sweep_above(path)) is not None:
+        raise ConfigError(f"{text} is a trial of a sweep, not a sweep: give {trial_of}")
+    if text != LAST and path.exists() and path.name != text:
+        raise ConfigError(f"{text} is not a sweep: it has no {SWEEP}{_known(root)}")
+    if text != LAST and not path.exists() and len(path.parts) > 2:
+        raise ConfigError(f"{text} does not exist{_known(root)}")
+    if not (paths := sweep_paths(root)):
+        first = command("train", "sweep=random", "optimizer.lr=interval(0.0001,0.1)")
+        raise ConfigError(f"there are no sweeps in {root}/ yet: start one, as in `{first}`")
+    if text == LAST:
+        return SweepDirectory(max(paths, key=lambda path: (_created(path), path)))
+    return SweepDirectory(_only_match(text, {path.name: path for path in paths}, root))
+
+
+def sweep_paths(root: Path = SWEEPS) -> list[Path]:
+    """The directories of the sweeps in `root`, by name: the newest last."""
+    return sorted(path for path in root.iterdir() if is_sweep(path)) if root.is_dir() else []
+
+
+def _sweep_above(path: Path) -> Path | None:
+    """The sweep that the existing `path` lies in: above a trial, or above one seed of a trial."""
+    if not path.exists():
+        return None
+    return next((above for above in list(path.absolute().parents)[:2] if is_sweep(above)), None)
+
+
+def _only_match(text: str, paths: Mapping[str, Path], root: Path) -> Path:
+    text = text.rstrip("/")
+    rules: tuple[Callable[[str], bool], ...] = (
+        lambda name: name == text,
+        lambda name: name.endswith(text),
+        lambda name: text in name,
+    )
+    for rule in rules:
+        matches = sorted((name for name in paths if rule(name)), reverse=True)
+        if len(matches) == 1:
+            return paths[matches[0]]
+    raise ConfigError(_too_many(text, matches) if matches else _none(text, paths, root))
+
+
+def _too_many(text: str, matches: list[str]) -> str:
+    more = f" and {len(matches) - 5} more" if len(matches) > 5 else ""
+    shown = ", ".join(matches[:5])
+    return f"{text} fits {len(matches)} sweeps: {shown}{more}; give more of the name, or `{LAST}`"
+
+
+def _none(text: str, names: Iterable[str], root: Path) -> str:
+    from difflib import get_close_matches
+
+    names = sorted(names)
+    for sweep in names:
+        # A trial's number says which sweep was meant only with the sweep's name before it.
+        stem, _, number = text.rpartition("/")
+        if number.isdigit() and stem and stem in sweep:
+            return f"{text} is a trial of a sweep, not a sweep: give {root / sweep}"
+    parts = {part: name for name in names for part in (*name.split("_"), name)}
+    close = get_close_matches(Path(text).name, parts, n=1)
+    hint = f"; did you mean {parts[close[0]]}?" if close else _known(root)
+    count = "the only sweep" if len(names) == 1 else f"any of the {len(names)} sweeps"
+    return f"{text} is not a directory or part of the name of {count} in {root}/{hint}"
+
+
+def _known(root: Path) -> str:
+    """The names there are, the newest first."""
+    names = [path.name for path in reversed(sweep_paths(root))]
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"; there are: {', '.join(names[:5])}{more}" if names else ""
+
+
+def _created(path: Path) -> float:
+    """Seconds since 1970 when the sweep began; of its file where it does not say."""
+    file = path / SWEEP
+    # Not the whole of it as YAML: that takes a tenth of a second, and there may be hundreds.
+    found = _CREATED.search(file.read_text(encoding="utf-8", errors="replace"))
+    try:
+        return datetime.fromisoformat(found[1] if found else "").timestamp()
+    except (ValueError, OverflowError):
+        return file.stat().st_mtime

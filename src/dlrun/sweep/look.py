@@ -1,0 +1,54 @@
+"""What the report's page, its figures and its pictures share: colours, numbers, ticks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+INK, FAINT, GRID = "#1f2933", "#616e7c", "#e4e7eb"
+WINNER = "#e8590c"
+PLAIN, LINE = "#4a7fb5", "#1864ab"
+UNFINISHED = "#adb5bd"
+# From worst to best; the lightest can still be seen on white, unlike that of Optuna's own scale.
+BLUES = ("#d3e2f1", "#9dc3e2", "#5c9dcc", "#2a72b0", "#08306b")
+
+MANY_DOTS = 300  # from which on they are drawn smaller
+_MOST_TICKS = 6
+
+
+def blue(share: float) -> str:
+    """The colour at `share` of the way from worst, 0, to best, 1."""
+    place = min(max(share, 0.0), 1.0) * (len(BLUES) - 1)
+    index = min(int(place), len(BLUES) - 2)
+    pair = (_channels(BLUES[index]), _channels(BLUES[index + 1]))
+    mixed = [round(a + (b - a) * (place - index)) for a, b in zip(*pair, strict=True)]
+    return "#{:02x}{:02x}{:02x}".format(*mixed)
+
+
+def number(value: float) -> str:
+    """The value with at most four significant digits."""
+    return f"{value:.4g}"
+
+
+def numbers(values: Sequence[float]) -> list[str]:
+    """The values with as many decimals as the largest needs for four digits, to stand in a column."""
+    largest = max((abs(value) for value in values), default=0.0)
+    decimals = 3 - math.floor(math.log10(largest)) if largest else 1
+    if not -3 <= decimals <= 7:
+        return [f"{value:.3e}" for value in values]
+    return [f"{value:.{max(0, decimals)}f}" for value in values]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Few round numbers from `low` to `high` for a logarithmic axis: 1, 2 and 5 times a power of ten, if they fit."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [float(f"{step}e{power}") for power in powers for step in steps]
+        ticks = [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
+        if len(ticks) <= _MOST_TICKS:
+            break
+    return ticks if len(ticks) > 1 else [low, high]
+
+
+def _channels(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)

@@ -1,0 +1,166 @@
+"""One look at a sweep, for its report: trials that end meanwhile change nothing in it."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from dlrun.errors import ConfigError
+from dlrun.sweep.directory import SweepDirectory
+from dlrun.sweep.space import Space, parse
+from dlrun.sweep.study import is_finite, open_study
+
+# A trial so many times farther from the best than the median is drawn at the edge: true to scale,
+# one diverged loss would press all others into a line.
+_FAR = 20
+_LOG_FROM = 30  # largest over smallest loss from which on its axis is logarithmic
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The question of a sweep, and its trials by their number."""
+
+    sweep: SweepDirectory
+    description: Mapping[str, Any]  # sweep.yaml
+    space: Space
+    minimize: bool
+    trials: tuple[FrozenTrial, ...]
+
+    @property
+    def objective(self) -> str:
+        """The metric that is minimised or maximised."""
+        return str(self.description.get("objective", "the objective"))
+
+    @property
+    def fixed(self) -> list[str]:
+        """The overrides that all trials share, as typed."""
+        return [str(word) for word in self.description.get("overrides") or ()]
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The node `sweep` of the config."""
+        settings = self.description.get("settings")
+        return settings if isinstance(settings, Mapping) else {}
+
+    @cached_property
+    def ranked(self) -> list[FrozenTrial]:
+        """The completed trials, best first; the earlier of equals comes first."""
+        completed = [trial for trial in self.of(TrialState.COMPLETE) if is_finite(trial.value)]
+        return sorted(completed, key=lambda trial: (self.loss(trial.value or 0.0), trial.number))
+
+    @property
+    def winner(self) -> FrozenTrial | None:
+        """The best trial, None before any has completed."""
+        return self.ranked[0] if self.ranked else None
+
+    @cached_property
+    def varied(self) -> list[str]:
+        """Optuna's names of the parameters that differ among the completed trials, in the typed order."""
+        used: dict[str, set[Any]] = {parameter.name: set() for parameter in self.space.parameters}
+        for trial in self.ranked:
+            for name, value in trial.params.items():
+                used.setdefault(name, set()).add(value)
+        return [name for name, values in used.items() if len(values) > 1]
+
+    @cached_property
+    def edge(self) -> float | None:
+        """The value at which worse trials are drawn; None where all are drawn as they are."""
+        if len(self.ranked) < 3:
+            return None
+        return self.far([value_of(trial) for trial in self.ranked])
+
+    @property
+    def beyond_edge(self) -> int:
+        """How many trials are drawn at the edge."""
+        return sum(self.shown(trial) != trial.value for trial in self.ranked)
+
+    @cached_property
+    def log_axis(self) -> bool:
+        """Whether the objective is a loss over several magnitudes, which a logarithm shows best."""
+        return self.spans_magnitudes([self.shown(trial) for trial in self.ranked])
+
+    def of(self, *states: TrialState) -> list[FrozenTrial]:
+        """The trials in any of the states."""
+        return [trial for trial in self.trials if trial.state in states]
+
+    def count(self) -> Counter[TrialState]:
+        """How many trials there are of each state."""
+        return Counter(trial.state for trial in self.trials)
+
+    def loss(self, value: float) -> float:
+        """The value so that less is better; a loss turned back is the value."""
+        return value if self.minimize else -value
+
+    def far(self, values: Sequence[float]) -> float | None:
+        """The value from which on worse ones are too far off to be drawn to scale, None if none are."""
+        losses = sorted(self.loss(value) for value in values)
+        limit = losses[0] + _FAR * (statistics.median(losses) - losses[0])
+        return self.loss(limit) if losses[0] < limit < losses[-1] else None
+
+    def spans_magnitudes(self, values: Sequence[float]) -> bool:
+        """Whether these are losses that a logarithmic axis shows best."""
+        if not values or not self.minimize or min(values) <= 0:
+            return False
+        return max(values) > _LOG_FROM * min(values)
+
+    def shown(self, trial: FrozenTrial) -> float:
+        """The objective as figures draw it: at the edge where it lies beyond."""
+        value = value_of(trial)
+        if self.edge is None or self.loss(value) <= self.loss(self.edge):
+            return value
+        return self.edge
+
+    def words(self, trial: FrozenTrial) -> list[str]:
+        """The trial's settings as overrides; without what it does not have, or not yet."""
+        present = (p for p in self.space.parameters if p.name in trial.params)
+        return [parameter.word(trial.params[parameter.name]) for parameter in present]
+
+    def texts(self, trial: FrozenTrial) -> dict[str, str]:
+        """The trial's settings by their keys, as one would type them."""
+        return dict(word.lstrip("+").split("=", 1) for word in self.words(trial))
+
+
+def take(sweep: SweepDirectory) -> Snapshot:
+    """The sweep as it stands now.
+
+    Raises:
+        ConfigError: its sweep.yaml is missing or damaged, or it has no study.
+    """
+    description = sweep.read()
+    try:
+        study = open_study(sweep)
+    except KeyError:
+        reason = f"it has no study in {sweep.journal.name}"
+        raise ConfigError(f"{sweep.path} has nothing to report: {reason}") from None
+    words = [f"{key}={text}" for key, text in (description.get("space") or {}).items()]
+    minimize = study.direction == StudyDirection.MINIMIZE
+    trials = tuple(study.get_trials(deepcopy=False))
+    return Snapshot(sweep, description, parse(words), minimize, trials)
+
+
+def value_of(trial: FrozenTrial) -> float:
+    """The objective of a completed trial."""
+    assert trial.value is not None
+    return trial.value
+
+
+def label(name: str) -> str:
+    """Optuna's name of a parameter as people read it: `1-optimizer.momentum` is a difference."""
+    return f"1 − {name[2:]}" if name.startswith("1-") else name
+
+
+def is_log(distribution: BaseDistribution) -> bool:
+    """Whether a parameter is spread over magnitudes."""
+    return isinstance(distribution, FloatDistribution | IntDistribution) and distribution.log

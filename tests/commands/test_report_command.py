@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import webbrowser
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from dlrun.commands import report
+from dlrun.errors import ConfigError
+from dlrun.sweep.directory import SweepDirectory
+from dlrun.sweep.finding import find_sweep
+from dlrun.sweep.study import create_study
+
+MakeSweep = Callable[..., SweepDirectory]
+Capture = pytest.CaptureFixture[str]
+SWEEPS = Path("outputs/sweeps")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def make_sweep(name: str, created: str = "2026-01-31T12:00:00+00:00") -> SweepDirectory:
+    sweep = SweepDirectory(SWEEPS / name)
+    space = {"optimizer.lr": "interval(0.0,1.0)"}
+    sweep.write({"name": name, "created": created, "space": space, "objective": "val/loss"})
+    return sweep
+
+
+@pytest.fixture
+def three_sweeps() -> None:
+    make_sweep("2026-01-31_10-00-00_digits_rates_aa11", "2026-01-31T10:00:00+00:00")
+    make_sweep("2026-01-31_11-00-00_digits_depth_bb22", "2026-01-31T11:00:00+00:00")
+    make_sweep("2026-01-31_09-00-00_iris_rates_cc33", "2026-01-31T13:00:00+02:00")
+    (SWEEPS / "2026-01-31_11-00-00_digits_depth_bb22" / "7" / "seed0").mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("last", "2026-01-31_11-00-00_digits_depth_bb22"),
+        ("depth", "2026-01-31_11-00-00_digits_depth_bb22"),
+        ("cc33", "2026-01-31_09-00-00_iris_rates_cc33"),
+        (
+            "outputs/sweeps/2026-01-31_09-00-00_iris_rates_cc33/",
+            "2026-01-31_09-00-00_iris_rates_cc33",
+        ),
+    ],
+)
+def test_a_sweep_is_found_by(text: str, found: str, three_sweeps: None) -> None:
+    assert find_sweep(text).path == SWEEPS / found
+
+
+def test_the_newest_counts_by_its_start_not_by_its_name() -> None:
+    make_sweep("zzz", "2026-01-01T00:00:00+00:00")
+    make_sweep("aaa", "2026-01-01T01:00:00+02:00")
+    make_sweep("mmm", "2026-01-01T03:00:00+02:00")
+    assert find_sweep("last").path.name == "mmm"
+
+
+def test_one_that_does_not_say_when_it_began_counts_by_its_file() -> None:
+    make_sweep("old", "2026-01-01T00:00:00+00:00")
+    assert datetime.now().year >= 2026
+    make_sweep("odd", "yesterday")
+    assert find_sweep("last").path.name == "odd"
+
+
+def test_the_folder_one_stands_in_is_found(
+    three_sweeps: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(SWEEPS / "2026-01-31_09-00-00_iris_rates_cc33")
+    assert find_sweep(".").path.name == "2026-01-31_09-00-00_iris_rates_cc33"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("rates", r"rates fits 2 sweeps: .*_digits_rates_aa11, .*_iris_rates_cc33; give more of the name, or `last`"),
+        ("dgits", r"dgits is not a directory or part of the name of any of the 3 sweeps .*; did you mean .*digits.*\?"),
+        ("xyz", r"any of the 3 sweeps in outputs/sweeps/; there are: .*_depth_bb22, .*_rates_aa11, .*_rates_cc33"),
+        ("outputs/sweeps", r"outputs/sweeps is not a sweep: it has no sweep\.yaml; there are: "),
+        ("outputs/sweeps/none", r"outputs/sweeps/none does not exist; there are: "),
+        (
+            "outputs/sweeps/2026-01-31_11-00-00_digits_depth_bb22/7",
+            r"bb22/7 is a trial of a sweep, not a sweep: give .*outputs/sweeps/2026-01-31_11-00-00_digits_depth_bb22$",
+        ),
+        ("outputs/sweeps/2026-01-31_11-00-00_digits_depth_bb22/7/seed0", r"is a trial of a sweep"),
+        ("depth_bb22/7", r"depth_bb22/7 is a trial of a sweep, not a sweep: give outputs/sweeps/2026-01-31_11"),
+    ],
+)  # fmt: skip
+def test_no_sweep_is_guessed_at(text: str, said: str, three_sweeps: None) -> None:
+    with pytest.raises(ConfigError, match=said):
+        find_sweep(text)
+
+
+@pytest.mark.parametrize("text", ["last", "rates"])
+def test_without_any_sweep_the_way_to_the_first_is_told(text: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"no sweeps in outputs/sweeps/ yet: start one, as in `dl"
+    ):
+        find_sweep(text)
+
+
+@pytest.fixture
+def two_trials() -> SweepDirectory:
+    sweep = make_sweep("2026-01-31_12-00-00_rates_ab12")
+    study = create_study(sweep, "minimize")
+    for value in (0.5, 0.25):
+        trial = study.ask()
+        trial.suggest_float("optimizer.lr", 0.0, 1.0)
+        study.tell(trial, value)
+    return sweep
+
+
+def test_the_command_writes_page_and_pictures_and_says_where(
+    two_trials: SweepDirectory, capsys: Capture
+) -> None:
+    assert report.main(["rates"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"report    {two_trials.path}/report.html",
+        f"pictures  {two_trials.path}/report/ (2 PNG)",
+    ]
+    assert "Trial 1 is the best" in two_trials.report_file.read_text()
+    assert {file.name for file in two_trials.report_folder.iterdir()} == {
+        "history.png",
+        "slice-optimizer.lr.png",
+    }
+
+
+@pytest.mark.parametrize("can_open", [True, False])
+def test_the_page_is_opened_where_that_was_asked(
+    can_open: bool,
+    two_trials: SweepDirectory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+) -> None:
+    opened: list[str] = []
+
+    def open_page(address: str) -> bool:
+        opened.append(address)
+        return can_open
+
+    monkeypatch.setattr(webbrowser, "open", open_page)
+    assert report.main(["last", "--open"]) == 0
+    assert opened == [two_trials.report_file.resolve().as_uri()]
+    assert ("No browser was found" in capsys.readouterr().out) is not can_open
+
+
+def test_help_comes_without_torch_optuna_and_plotly() -> None:
+    heavy = "'torch', 'optuna', 'plotly', 'matplotlib', 'numpy', 'hydra'"
+    code = f"import sys, dlrun.commands.report; sys.exit(any(m in sys.modules for m in ({heavy})))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_report_needs_no_torch(two_trials: SweepDirectory) -> None:
+    code = (
+        "import sys; from dlrun.commands.report import main; main(['last']);"
+        "sys.exit('torch' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")
