@@ -19,15 +19,15 @@ from PIL import Image
 from dlrun.errors import ConfigError
 from dlrun.run_directory import RunDirectory
 from dlrun.sweep.answer import command_of, lead
-from dlrun.sweep.curves import MOST_CURVES, learning_curves
 from dlrun.sweep.directory import SweepDirectory
 from dlrun.sweep.drawing import Draws
-from dlrun.sweep.figures import draw
-from dlrun.sweep.importance import importance
-from dlrun.sweep.look import blue, log_ticks, number, numbers
-from dlrun.sweep.report import write_report
-from dlrun.sweep.report_page import page
-from dlrun.sweep.sections import Contents, Section
+from dlrun.sweep.report.curves import MOST_CURVES, learning_curves
+from dlrun.sweep.report.figures import draw
+from dlrun.sweep.report.importance import importance
+from dlrun.sweep.report.look import blue, log_ticks, number, numbers
+from dlrun.sweep.report.page import page
+from dlrun.sweep.report.sections import Contents, Section
+from dlrun.sweep.report.writing import write_report
 from dlrun.sweep.settings import read_strategy
 from dlrun.sweep.snapshot import take
 from dlrun.sweep.space import Space, parse

@@ -9,7 +9,7 @@ from dataclasses import replace
 from optuna.trial import FrozenTrial
 
 from dlrun.sweep.leaderboard import best_command, make_row
-from dlrun.sweep.look import number
+from dlrun.sweep.report.look import number
 from dlrun.sweep.settings import Plan
 from dlrun.sweep.snapshot import Snapshot, value_of
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from dlrun.run_directory import write_whole
 from dlrun.sweep.directory import SweepDirectory
-from dlrun.sweep.figures import draw
-from dlrun.sweep.report_page import page
-from dlrun.sweep.report_pictures import write_pictures
-from dlrun.sweep.sections import Contents
+from dlrun.sweep.report.figures import draw
+from dlrun.sweep.report.page import page
+from dlrun.sweep.report.pictures import write_pictures
+from dlrun.sweep.report.sections import Contents
 from dlrun.sweep.snapshot import take
 
 

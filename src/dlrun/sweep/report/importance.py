@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator
 
-from dlrun.sweep.figure_studies import make_study
+from dlrun.sweep.report.studies import make_study
 from dlrun.sweep.snapshot import Snapshot, label, value_of
 
 LEAST_TRIALS = 5

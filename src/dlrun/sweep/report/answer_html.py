@@ -9,7 +9,7 @@ from html import escape
 from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.sweep.answer import command_of, lead, other_metrics, seeds_of, spread
-from dlrun.sweep.look import number, numbers
+from dlrun.sweep.report.look import number, numbers
 from dlrun.sweep.snapshot import Snapshot, value_of
 
 _TABLE_ROWS = 10

@@ -13,8 +13,8 @@ from optuna.trial import TrialState
 from dlrun import __version__
 from dlrun.hints import command
 from dlrun.runs import short_name
-from dlrun.sweep.report_answer import answer_card, best_trials
-from dlrun.sweep.sections import Section
+from dlrun.sweep.report.answer_html import answer_card, best_trials
+from dlrun.sweep.report.sections import Section
 from dlrun.sweep.snapshot import Snapshot
 
 Drawn = Sequence[tuple[Section, Sequence[go.Figure]]]
@@ -47,7 +47,7 @@ def page(snapshot: Snapshot, drawn: Drawn) -> str:
     """The whole page, with all that it needs to be shown."""
     from plotly.offline import get_plotlyjs
 
-    here = Path(__file__).with_name("report")
+    here = Path(__file__)
     body = [
         *_head(snapshot),
         *answer_card(snapshot),

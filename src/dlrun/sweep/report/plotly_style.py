@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
-from dlrun.sweep.look import FAINT, GRID, INK, WINNER, log_ticks, number
+from dlrun.sweep.report.look import FAINT, GRID, INK, WINNER, log_ticks, number
 from dlrun.sweep.snapshot import Snapshot, is_log, label
 
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"

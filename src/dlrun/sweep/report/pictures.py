@@ -14,9 +14,8 @@ from matplotlib.contour import QuadContourSet
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from dlrun.sweep.figure_studies import readable, readable_choices, shortened
-from dlrun.sweep.look import FAINT, LINE, MANY_DOTS, PLAIN, UNFINISHED, WINNER, blue
-from dlrun.sweep.pyplot_style import (
+from dlrun.sweep.report.look import FAINT, LINE, MANY_DOTS, PLAIN, UNFINISHED, WINNER, blue
+from dlrun.sweep.report.pyplot_style import (
     COLOURS,
     drawing,
     log_scale,
@@ -26,7 +25,8 @@ from dlrun.sweep.pyplot_style import (
     star,
     text,
 )
-from dlrun.sweep.sections import Contents, Section
+from dlrun.sweep.report.sections import Contents, Section
+from dlrun.sweep.report.studies import readable, readable_choices, shortened
 from dlrun.sweep.snapshot import label
 
 _DOTS_PER_INCH = 150

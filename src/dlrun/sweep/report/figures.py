@@ -9,9 +9,8 @@ from typing import Any
 import optuna.visualization as optuna_plots
 import plotly.graph_objects as go
 
-from dlrun.sweep.figure_studies import readable, readable_choices, shortened
-from dlrun.sweep.look import BLUES, FAINT, LINE, MANY_DOTS, PLAIN, UNFINISHED, WINNER, blue
-from dlrun.sweep.plotly_style import (
+from dlrun.sweep.report.look import BLUES, FAINT, LINE, MANY_DOTS, PLAIN, UNFINISHED, WINNER, blue
+from dlrun.sweep.report.plotly_style import (
     log_axis,
     objective_axis,
     parameter_axis,
@@ -19,7 +18,8 @@ from dlrun.sweep.plotly_style import (
     styled,
     text,
 )
-from dlrun.sweep.sections import Contents, Section
+from dlrun.sweep.report.sections import Contents, Section
+from dlrun.sweep.report.studies import readable, readable_choices, shortened
 from dlrun.sweep.snapshot import label
 
 _SCALE = [[index / (len(BLUES) - 1), colour] for index, colour in enumerate(BLUES)]

@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial
 
-from dlrun.sweep.look import BLUES, FAINT, GRID, INK, WINNER, log_ticks, number
+from dlrun.sweep.report.look import BLUES, FAINT, GRID, INK, WINNER, log_ticks, number
 from dlrun.sweep.snapshot import Snapshot, is_log, label
 
 COLOURS = LinearSegmentedColormap.from_list("worst to best", BLUES)

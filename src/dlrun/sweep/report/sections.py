@@ -9,10 +9,10 @@ from itertools import combinations
 
 from optuna.trial import TrialState
 
-from dlrun.sweep.curves import Curves, learning_curves
-from dlrun.sweep.figure_studies import MOST_LINES, ReadAs, Studies
-from dlrun.sweep.importance import Importance, count_best, importance
-from dlrun.sweep.rounds import Rounds, read_rounds
+from dlrun.sweep.report.curves import Curves, learning_curves
+from dlrun.sweep.report.importance import Importance, count_best, importance
+from dlrun.sweep.report.rounds import Rounds, read_rounds
+from dlrun.sweep.report.studies import MOST_LINES, ReadAs, Studies
 from dlrun.sweep.snapshot import Snapshot, label
 
 MOST_SLICES = 12

@@ -1,0 +1,1 @@
+"""The report of a sweep: one page for a browser, and its figures as PNG."""
