@@ -83,9 +83,10 @@ def override(plain: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
 _MISSING = object()
 
 
-def _offered_targets() -> set[str]:
-    """Every `_target_` in the YAML files of the search path."""
-    files = (file for folder in config_folders() for file in Path(folder).rglob("*.yaml"))
+def _offered_targets(more: Sequence[Path] = ()) -> set[str]:
+    """Every `_target_` in the YAML files of the search path, and of the folders `more`."""
+    folders = [*config_folders(), *more]
+    files = (file for folder in folders for file in folder.rglob("*.yaml"))
     return {
         target
         for file in files
@@ -94,9 +95,9 @@ def _offered_targets() -> set[str]:
 
 
 @contextmanager
-def trusting_only(allowed: Sequence[str]) -> Iterator[None]:
-    """Within this, a sweep that is read back may use only targets of the search path and `allowed`."""
-    before = _TRUSTED.set({*_offered_targets(), *allowed})
+def trusting_only(allowed: Sequence[str], *, folders: Sequence[Path] = ()) -> Iterator[None]:
+    """Within this, a sweep that is read back may use only targets of the search path, `folders` and `allowed`."""
+    before = _TRUSTED.set({*_offered_targets(folders), *allowed})
     try:
         yield
     finally:
@@ -106,18 +107,20 @@ def trusting_only(allowed: Sequence[str]) -> Iterator[None]:
 _TRUSTED: ContextVar[set[str] | None] = ContextVar("trusted", default=None)
 
 
-def refuse_untrusted(plain: Mapping[str, Any]) -> None:
+def refuse_untrusted(plain: Mapping[str, Any], groups: Sequence[str] = COMPONENTS) -> None:
     """Refuse a config with a foreign target, where that was asked for by `trusting_only`.
 
     Raises:
         ConfigError: naming the target.
     """
     if (trusted := _TRUSTED.get()) is not None:
-        _refuse_foreign_targets(plain, trusted)
+        _refuse_foreign_targets(plain, trusted, groups)
 
 
-def _refuse_foreign_targets(plain: Mapping[str, Any], allowed: set[str]) -> None:
-    for group in COMPONENTS:
+def _refuse_foreign_targets(
+    plain: Mapping[str, Any], allowed: set[str], groups: Sequence[str] = COMPONENTS
+) -> None:
+    for group in groups:
         node = plain.get(group)
         target = node.get("_target_") if isinstance(node, Mapping) else None
         if not isinstance(target, str) or target not in allowed:

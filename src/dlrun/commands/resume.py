@@ -65,7 +65,9 @@ def _resume_sweep(sweep: SweepDirectory, words: list[str], allowed: list[str]) -
     """Type the sweep's own command again, with its directory and the changed `words`."""
     from dlrun.commands import train
     from dlrun.restore import trusting_only
-    from dlrun.sweep.again import command_words
+    from dlrun.sweep.again import command_words, config_folders
+    from dlrun.sweep.grammar import text_of
 
-    with trusting_only(allowed):
-        return train.main([*command_words(sweep, words), f"hydra.sweep.dir={sweep.path}"])
+    again = command_words(sweep, words, allowed=allowed)
+    with trusting_only(allowed, folders=config_folders(allowed)):
+        return train.main([*again, f"hydra.sweep.dir={text_of(str(sweep.path))}"])

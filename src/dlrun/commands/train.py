@@ -19,10 +19,12 @@ def main(argv: list[str]) -> int:
     """Run Hydra on `argv`; 0, or the exit code that a job ended with."""
     import hydra
 
+    from dlrun.commands._reading import import_from_here
     from dlrun.composing import explain, register_resolvers
 
     argv = _as_multirun(argv)
     _check_place(argv)
+    import_from_here()
     register_resolvers()
     entry = hydra.main(
         config_path=str(packaged_configs()), config_name="train", version_base="1.3"
@@ -61,9 +63,9 @@ def _job(cfg: Any) -> None:
     from dlrun.commands._reading import import_from_here
     from dlrun.run_directory import RunDirectory
 
-    import_from_here()
     hydra_config = HydraConfig.get()
     if _is_trial(hydra_config):
+        import_from_here()
         _trial(Path(hydra_config.runtime.output_dir))
         return
     overrides = list(hydra_config.overrides.task)
@@ -127,7 +129,9 @@ def _as_multirun(argv: list[str]) -> list[str]:
         if not sweeps:
             raise ConfigError("--dry-run shows the trials of a sweep: add sweep=random, say, or -m")
         argv = [*(word for word in argv if word != "--dry-run"), "sweep.dry_run=true"]
-    return argv if _is_multirun(argv) or not sweeps else ["--multirun", *argv]
+    # In front: among the overrides, Hydra would not know the words after it.
+    rest = [word for word in argv if word not in ("-m", "--multirun")]
+    return ["--multirun", *rest] if sweeps else argv
 
 
 def _check_place(argv: list[str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from dlrun.errors import ConfigError
 from dlrun.sweep.directory import SweepDirectory
@@ -10,13 +12,19 @@ from dlrun.sweep.question import CHANGEABLE
 
 _CHANGEABLE = tuple(f"sweep.{name}=" for name in CHANGEABLE)
 _LAUNCHER = ("hydra/launcher=", "hydra.launcher.")
+_CONFIG_FOLDER = re.compile(r"(--config-dir|-cd)=(.+)")
+# Of Hydra's own settings some call code, as hydra.callbacks and launcher.setup do; plain values do not.
+_HARMLESS = re.compile(r"hydra/launcher=\w+|hydra\.launcher\.(?!_target_)\w+=[\w.:-]*")
 
 
-def command_words(sweep: SweepDirectory, words: Sequence[str]) -> list[str]:
+def command_words(
+    sweep: SweepDirectory, words: Sequence[str], *, allowed: Sequence[str] = ()
+) -> list[str]:
     """What `dlrun train` is to be called with: as at first, as far as it has come to be, and `words`.
 
     Raises:
-        ConfigError: a word would change what the sweep asks.
+        ConfigError: a word would change what the sweep asks, or the sweep's own might call code that is
+            not `allowed`.
     """
     for word in words:
         if not word.lstrip("+").startswith((*_CHANGEABLE, *_LAUNCHER)):
@@ -31,5 +39,36 @@ def command_words(sweep: SweepDirectory, words: Sequence[str]) -> list[str]:
     kept = [
         f"sweep.{key}={settings[key]}" for key in ("trials", "trials_per_round") if key in settings
     ]
-    typed = [word for word in description["command"] if not word.startswith("hydra.sweep.dir=")]
+    typed = list(_joined(description["command"]))
+    for word in typed:
+        _refuse_foreign(word, sweep, allowed)
+    another = any(word.startswith("hydra/launcher=") for word in words)
+    if another:  # whose settings are not those of the one before
+        typed = [word for word in typed if not word.lstrip("+").startswith(_LAUNCHER)]
     return [*typed, *kept, *words]
+
+
+def config_folders(allowed: Sequence[str]) -> list[Path]:
+    """The folders among what is `allowed`, whose options are to be trusted as well."""
+    return [Path(word) for word in allowed if Path(word).is_dir()]
+
+
+def _joined(typed: Sequence[str]) -> Iterator[str]:
+    """The words of a command line, with `--config-dir DIR` as one."""
+    words = iter(typed)
+    for word in words:
+        yield f"{word}={next(words, '')}" if word in ("--config-dir", "-cd") else word
+
+
+def _refuse_foreign(word: str, sweep: SweepDirectory, allowed: Sequence[str]) -> None:
+    """Refuse a word of a sweep that may come from somebody else, where it could call their code."""
+    folder = _CONFIG_FOLDER.fullmatch(word)
+    bare = word.lstrip("+~")
+    if word == "--multirun" or not (bare.startswith(("hydra.", "hydra/")) or word.startswith("-")):
+        return
+    if _HARMLESS.fullmatch(word) or {word, folder[2] if folder else word} & set(allowed):
+        return
+    raise ConfigError(
+        f"{sweep.path} was begun with {word}, which may call code of its author's: if you trust this sweep, "
+        f"add --allow {folder[2] if folder else word}"
+    )

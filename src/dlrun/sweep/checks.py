@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dlrun import config
@@ -19,26 +19,29 @@ def check_settings_one_by_one(
 ) -> Experiment:
     """Build what each option and each bound of the space would make, the other values as in `first`.
 
-    `here`: the trials run on this machine, so its devices count.
+    `here`: the trials run on this machine, so its devices count. Exceptions other than ConfigError, as
+    the user's own model may raise for some values, are left for the trials to meet and record.
 
     Returns:
-        The experiment of the first setting.
+        The experiment of the first setting that can be built.
 
     Raises:
         ConfigError: an option or a bound does not fit, naming the key and the value.
+        Exception: what the first setting raised, where none can be built.
     """
-    experiment = _assemble(space.words(first), composer, load=load, here=here)
-    tried = {tuple(space.words(first))}
-    for parameter in space.parameters:
-        for value in _telling(parameter):
-            words = space.words({**first, parameter.name: value})
-            if tuple(words) in tried:
-                continue
-            tried.add(tuple(words))
-            try:
-                _assemble(words, composer, load=load, here=here)
-            except ConfigError as error:
-                raise ConfigError(f"{parameter.word(value)}: {error}") from error
+    experiment, bug = None, None
+    for changed, words in _settings(space, first):
+        try:
+            built = _assemble(words, composer, load=load, here=here)
+        except ConfigError as error:
+            raise ConfigError(f"{changed}: {error}" if changed else str(error)) from error
+        except Exception as error:
+            bug = bug or error
+            continue
+        experiment = experiment or built
+    if experiment is None:
+        assert bug is not None
+        raise bug
     return experiment
 
 
@@ -62,6 +65,18 @@ def check_objective(objective: str, experiment: Experiment, *, pruning: bool) ->
         )
 
 
+def _settings(space: Space, first: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """The words of `first`, then those with one value changed, each after the word for that value."""
+    yield "", space.words(first)
+    tried = {tuple(space.words(first))}
+    for parameter in space.parameters:
+        for value in _telling(parameter):
+            words = space.words({**first, parameter.name: value})
+            if tuple(words) not in tried:
+                tried.add(tuple(words))
+                yield parameter.word(value), words
+
+
 def _telling(parameter: Parameter) -> Iterable[Any]:
     """The values that show what could be wrong: every choice, and of numbers the least and the greatest."""
     if isinstance(parameter, Choices):
@@ -74,9 +89,9 @@ def _telling(parameter: Parameter) -> Iterable[Any]:
 
 
 def _assemble(words: list[str], composer: Composer, *, load: Loader, here: bool) -> Experiment:
-    plain = composer.trial(words).plain
-    refuse_untrusted(plain)
-    parsed = config.parse(plain)
+    # As written: what an interpolation makes of a target may differ from trial to trial.
+    refuse_untrusted(composer.unresolved(words).plain)
+    parsed = config.parse(composer.trial(words).plain)
     if not here:  # the machine that starts a sweep may have no GPU
         trainer = dataclasses.replace(parsed.trainer, accelerator="cpu")
         parsed = dataclasses.replace(parsed, trainer=trainer)

@@ -6,10 +6,11 @@ import copy
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 from hydra import compose
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -92,21 +93,9 @@ class Composer:
 
     def _base(self, groups: tuple[str, ...]) -> _Base:
         if groups not in self._bases:
-            self._bases[groups] = self._compose([*self.fixed, *groups])
+            overrides = (*self.fixed, *groups)
+            self._bases[groups] = _compose(overrides, GlobalHydra.instance().config_loader())
         return self._bases[groups]
-
-    def _compose(self, overrides: list[str]) -> _Base:
-        try:
-            whole = compose("train", overrides=overrides, return_hydra_config=True)
-        except Exception as error:
-            raise explain(error, overrides) from error
-        chosen = whole.hydra.runtime.choices
-        plain: Any = OmegaConf.to_container(whole, resolve=False)
-        del plain["hydra"], plain["sweep"]
-        # The resolver of ${choice:…} would look into the config of the whole sweep.
-        plain = _substitute(plain, {str(group): str(option) for group, option in chosen.items()})
-        choices = {name: str(chosen[name]) for name in RUN_GROUPS if chosen.get(name) is not None}
-        return _Base(OmegaConf.create(plain), choices)
 
     def _set(self, config: DictConfig, word: str, base: _Base) -> None:
         override = self._parser.parse_override(word)
@@ -123,6 +112,21 @@ class Composer:
 
 
 _MISSING = object()
+
+
+@lru_cache(maxsize=16)  # more than one part of a sweep asks for the same
+def _compose(overrides: tuple[str, ...], loader: ConfigLoader) -> _Base:
+    try:
+        whole = compose("train", overrides=list(overrides), return_hydra_config=True)
+    except Exception as error:
+        raise explain(error, list(overrides)) from error
+    chosen = whole.hydra.runtime.choices
+    plain: Any = OmegaConf.to_container(whole, resolve=False)
+    del plain["hydra"], plain["sweep"]
+    # The resolver of ${choice:…} would look into the config of the whole sweep.
+    plain = _substitute(plain, {str(group): str(option) for group, option in chosen.items()})
+    choices = {name: str(chosen[name]) for name in RUN_GROUPS if chosen.get(name) is not None}
+    return _Base(OmegaConf.create(plain), choices)
 
 
 def _key(word: str) -> str:

@@ -20,9 +20,10 @@ from dlrun.run_directory import RunDirectory, lock
 from dlrun.sweep import places
 from dlrun.sweep.checks import check_objective, check_settings_one_by_one
 from dlrun.sweep.directory import SweepDirectory, is_sweep
-from dlrun.sweep.drawing import draw
+from dlrun.sweep.drawing import Draws
 from dlrun.sweep.ending import conclude
 from dlrun.sweep.launching import Launched, Watcher, launcher_settings, run_here
+from dlrun.sweep.live import Standing
 from dlrun.sweep.opened import Sweep, is_over, open_sweep
 from dlrun.sweep.question import Question, read_question, refuse_another
 from dlrun.sweep.study import create_study
@@ -50,14 +51,13 @@ def run(
     stored = place.read() if is_sweep(place.path) else None
     if stored is not None:
         refuse_another(question, stored, place.path)
+        _refuse_fewer(question.strategy.plan.total, place)
     _check(question, config)
     if question.strategy.settings.dry_run:
         return _show_plan(question)
     _refuse_foreign_folder(place)
     place.path.mkdir(parents=True, exist_ok=True)
     with lock(RunDirectory(place.path)):
-        if stored is None:
-            create_study(place, question.direction)
         sweep = _describe_and_open(question, place, stored, config)
         return _run_all(sweep, question, config, hydra_context, task_function)
 
@@ -100,10 +100,20 @@ def _run_all(
     finally:
         watcher.display.close()
     code = conclude(sweep, watcher.standing)
-    if had == plan.total:
-        more = command("resume", sweep.directory.path, f"sweep.trials={2 * plan.total}")
-        print(f"nothing was left to train; `{more}` adds trials")
+    _say_how_to_go_on(sweep, watcher.standing, had)
     return code
+
+
+def _say_how_to_go_on(sweep: Sweep, standing: Standing, had: int) -> None:
+    """What to type where the sweep was ended early, or had nothing left to do; `had` were over before."""
+    place, total = sweep.directory.path, sweep.strategy.plan.total
+    if standing.ended < total:
+        again = command("resume", place)
+        print(f"stopped at a failed trial, as sweep.fail_fast asks; `{again}` goes on")
+    elif had == total:
+        more = command("resume", place, f"sweep.trials={2 * total}")
+        hint = "" if sweep.strategy.is_complete_grid else f"; `{more}` adds trials"
+        print(f"nothing was left to train{hint}")
 
 
 def _left(sweep: Sweep, numbers: Sequence[int]) -> list[int]:
@@ -124,7 +134,7 @@ def _stopped(sweep: Sweep, watcher: Watcher, code: int) -> int:
 
 def _check(question: Question, config: DictConfig) -> None:
     """Refuse what no trial, or not every one, could be trained with."""
-    first = draw(question.strategy, question.space, _empty_study(question), 0)
+    first = Draws(question.strategy, question.space).next(_empty_study(question), 0)
     launcher = config.hydra.launcher
     experiment = check_settings_one_by_one(
         question.space,
@@ -145,10 +155,10 @@ def _show_plan(question: Question) -> int:
     """The number of trials and the first of them."""
     plan = question.strategy.plan
     print(_size(question))
-    study = _empty_study(question)
+    study, draws = _empty_study(question), Draws(question.strategy, question.space)
     shown = min(plan.total, plan.round_size or plan.total, _SHOWN_DRY)
     for number in range(shown):
-        words = question.space.words(draw(question.strategy, question.space, study, number))
+        words = question.space.words(draws.next(study, number))
         print(f"trial {number}: {' '.join([*words, *plan.words(number)])}")
     if shown < plan.total:
         why = "follow from results" if shown == plan.round_size else "not shown"
@@ -177,8 +187,9 @@ def _describe_and_open(
         launcher_settings(config, count)
     before = stored or {"name": place.path.name, "created": now(), "command": _typed()}
     description = before | question.description() | {"failures_forgiven": 0, "places": count}
+    # Before the study: a kill between the two leaves a sweep that can be gone on with.
     place.write(description)
-    open_sweep.cache_clear()
+    create_study(place, question.direction)
     sweep = open_sweep(place.path)
     failed = sum(trial.state is TrialState.FAIL for trial in sweep.ledger.trials())
     if failed:
@@ -190,6 +201,15 @@ def _describe_and_open(
 def _typed() -> list[str]:
     """The arguments of this command, which going on with the sweep begins with."""
     return [word for word in sys.argv[1:] if not word.startswith("hydra.sweep.dir=")]
+
+
+def _refuse_fewer(total: int, place: SweepDirectory) -> None:
+    """A sweep can grow; trials that were begun cannot be taken back."""
+    begun = 1 + max((int(f.name) for f in place.path.iterdir() if f.name.isdigit()), default=-1)
+    if total < begun:
+        raise ConfigError(
+            f"sweep.trials is {total}, but {begun} trials of {place.path} were begun: give at least {begun}"
+        )
 
 
 def _refuse_foreign_folder(place: SweepDirectory) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 from dlrun.hints import command
@@ -69,7 +70,6 @@ def _lead(rows: Sequence[Row]) -> str:
     completed = [row for row in rows if row.status == "completed"]
     if len(completed) < 2:
         return ""
-    best, second, median = completed[0], completed[1], completed[len(completed) // 2]
-    assert None not in (best.value, second.value, median.value)
-    ahead = abs((best.value or 0.0) - (second.value or 0.0))
-    return f", {ahead:.2g} ahead of trial {second.number} (median of all completed: {median.value:.4g})"
+    values = [row.value for row in completed if row.value is not None]
+    ahead, median = abs(values[0] - values[1]), statistics.median(values)
+    return f", {ahead:.2g} ahead of trial {completed[1].number} (median of all completed: {median:.4g})"

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dlrun.engine import Engine
 from dlrun.errors import RunFailed, first_line
 from dlrun.progress import format_values
+from dlrun.sweep.grammar import text_of
 from dlrun.sweep.leaderboard import Row, make_row, merit, write_leaderboard
 from dlrun.sweep.live import Standing, make_display
 from dlrun.sweep.opened import Sweep, is_over
@@ -24,7 +25,6 @@ from dlrun.sweep.trial import run_trial
 
 _LOOK_SECONDS = 0.5  # between two looks at trials in other processes
 _BOARD_SHARE = 0.02  # of the time that writing leaderboard.csv may take
-_DIED = "died"
 
 
 class Watcher:
@@ -83,6 +83,8 @@ def run_here(sweep: Sweep, numbers: Sequence[int], watcher: Watcher) -> None:
     """
     for number in numbers:
         sweep.ledger.plan(number + 1)
+        while sweep.is_claimed(number):  # by a worker that outlived an earlier go
+            time.sleep(_LOOK_SECONDS)
         run_trial(sweep, number, watcher.evaluated)
         watcher.look([sweep.ledger.trial(number)])
         if sweep.stops_at_failures():
@@ -114,44 +116,38 @@ class Launched:
         Raises:
             RunFailed: the launcher cannot start any.
         """
-        self.sweep.ledger.plan(max(numbers) + 1)
+        ledger = self.sweep.ledger
+        ledger.plan(max(numbers) + 1)
+        self.before = {number: ledger.attempts(number) for number in numbers}
         with self._looking():
-            while left := self._left(numbers):
-                suspects = [number for number in left if self._has_begun(number)]
-                fresh = [number for number in left if number not in suspects]
-                if fresh:
-                    error = self._launch(fresh)
-                    still = self._left(fresh)
-                    if error and still == fresh and not any(map(self._has_begun, fresh)):
-                        raise RunFailed(
-                            f"the launcher started no trial: {first_line(error)}"
-                        ) from error
-                for number in suspects:
-                    self._launch_alone(number)
-                if self.sweep.stops_at_failures():
-                    return
+            while (left := self._left(numbers)) and not self.sweep.stops_at_failures():
+                # One that an earlier go left unfinished is not suspect: that was ended as a whole.
+                suspects = [number for number in left if self._attempts(number)]
+                if fresh := [number for number in left if number not in suspects]:
+                    self._launch(fresh)
+                else:
+                    self._launch_alone(suspects[0])
 
     def _launch_alone(self, number: int) -> None:
-        again = self.sweep.ledger.note_once(number, _DIED)
-        if not again:
-            self._launch([number])
+        self._launch([number])
         if self._left([number]):
             error = "its process died without a word, twice (killed? out of memory?); its checkpoint is kept"
             self.sweep.ledger.ended(number, TrialState.FAIL, {"error": error})
 
-    def _launch(self, numbers: Sequence[int]) -> Exception | None:
-        """Launch and wait; what the launcher raised, which another trial's death may be the cause of."""
+    def _launch(self, numbers: Sequence[int]) -> None:
+        """Launch and wait; that one or another trial's process dies is no error yet."""
+        begun = sum(map(self._attempts, numbers))
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.hydra_context,
             task_function=self.task_function,
             config=self.config,
         )
-        place = self.sweep.directory.path.absolute()
+        place = text_of(str(self.sweep.directory.path.absolute()))
         jobs = [
             [*self.sweep.space.fixed, f"hydra.sweep.dir={place}", f"hydra.sweep.subdir={number}"]
             for number in numbers
         ]
-        raised = None
+        raised: Exception | None = None
         try:
             for result in launcher.launch(jobs, initial_job_idx=numbers[0]):
                 if isinstance(error := getattr(result, "_return_value", None), Exception):
@@ -161,14 +157,18 @@ class Launched:
         # After the death of one, others may still be at work.
         while any(map(self.sweep.is_claimed, self._left(numbers))):
             time.sleep(_LOOK_SECONDS)
-        return raised
+        nothing_ended = self._left(numbers) == list(numbers)
+        if nothing_ended and sum(map(self._attempts, numbers)) == begun:
+            reason = f": {first_line(raised)}" if raised else ""
+            raise RunFailed(f"the launcher started no trial{reason}") from raised
 
     def _left(self, numbers: Sequence[int]) -> list[int]:
         trials = self.sweep.ledger.trials()
         return [number for number in numbers if not is_over(trials[number])]
 
-    def _has_begun(self, number: int) -> bool:
-        return self.sweep.ledger.trials()[number].state is TrialState.RUNNING
+    def _attempts(self, number: int) -> int:
+        """How often the trial was begun in this go."""
+        return self.sweep.ledger.attempts(number) - self.before[number]
 
     @contextmanager
     def _looking(self) -> Iterator[None]:

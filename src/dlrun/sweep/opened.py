@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dlrun.run_directory import RunDirectory
 from dlrun.sweep.composer import Composer
 from dlrun.sweep.directory import SweepDirectory
+from dlrun.sweep.drawing import Draws
 from dlrun.sweep.settings import Strategy, read_strategy
 from dlrun.sweep.space import Space, parse
 from dlrun.sweep.study import Ledger
@@ -33,6 +34,7 @@ class Sweep:
     directory: SweepDirectory
     space: Space
     strategy: Strategy
+    draws: Draws
     objective: str
     composer: Composer
     ledger: Ledger
@@ -77,9 +79,14 @@ class Sweep:
             lock.release()
 
 
-@lru_cache(maxsize=1)
 def open_sweep(path: Path) -> Sweep:
-    """The sweep in the directory `path`."""
+    """The sweep in the directory `path`, as its sweep.yaml is now."""
+    return _opened(path, SweepDirectory(path).sweep_file.stat().st_mtime_ns)
+
+
+# A process runs many trials of a sweep, and a launcher may keep it for the next sweep.
+@lru_cache(maxsize=1)
+def _opened(path: Path, changed: int) -> Sweep:
     directory = SweepDirectory(path)
     description = directory.read()
     fixed = description["overrides"]
@@ -91,6 +98,7 @@ def open_sweep(path: Path) -> Sweep:
         directory,
         space,
         strategy,
+        Draws(strategy, space),
         description["objective"],
         composer,
         Ledger(directory),

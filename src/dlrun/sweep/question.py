@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from dlrun import __version__
 from dlrun.config import Seed
 from dlrun.errors import ConfigError
-from dlrun.hints import new_run
+from dlrun.restore import refuse_untrusted
 from dlrun.runs import lower_is_better
 from dlrun.schema import check
 from dlrun.sweep.composer import Composer
@@ -22,6 +23,7 @@ from dlrun.sweep.study import Direction
 
 # What may change from one go at a sweep to the next: how far and how, not what is asked.
 CHANGEABLE = ("trials", "fail_fast", "trials_per_gpu", "dry_run")
+_SAMPLER_OF_OPTUNA = re.compile(r"optuna\.samplers\.[A-Z]\w*")
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ def read_question(words: Sequence[str], config: DictConfig, config_loader: Any) 
     task = [word for word in words if word not in about_sweep]
     space = parse(task, in_config, config_loader=config_loader, seed=seed)
     space = Space(_alone(space.fixed, about_sweep, in_config), space.parameters)
+    if not _SAMPLER_OF_OPTUNA.fullmatch(str(node.get("_target_"))):
+        refuse_untrusted({"sweep": node}, groups=("sweep",))
     strategy = read_strategy(node, space)
     composer = Composer(space.fixed)
     base = composer.unresolved().plain
@@ -78,12 +82,12 @@ def refuse_another(question: Question, stored: Mapping[str, Any], place: object)
     now = question.description()
     for part in ("space", "overrides", "objective", "direction", "settings", "config"):
         before, after = _comparable(part, stored.get(part)), _comparable(part, now[part])
-        if before == after:
-            continue
-        key, old, new = _first_difference(part, before, after)
-        raise ConfigError(
-            new_run(f"{place} holds a sweep whose {key} is {old}, but this command has {new}")
-        )
+        if before != after:
+            difference = _first_difference(part, before, after)
+            raise ConfigError(
+                f"{place} holds a sweep that asked something else: {difference}; "
+                "choose another place, as in hydra.sweep.dir=DIR"
+            )
 
 
 def _names_sweep(word: str) -> bool:
@@ -121,8 +125,25 @@ def _comparable(part: str, value: Any) -> Any:
     return value
 
 
-def _first_difference(key: str, before: Any, after: Any) -> tuple[str, Any, Any]:
+def _first_difference(key: str, before: Any, after: Any) -> str:
     if isinstance(before, Mapping) and isinstance(after, Mapping):
-        names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-        return _first_difference(f"{key} {names[0]}", before.get(names[0]), after.get(names[0]))
-    return key, before, after
+        name = next(name for name in {**before, **after} if before.get(name) != after.get(name))
+        return _first_difference(f"{key} {name}", before.get(name), after.get(name))
+    if isinstance(before, list) and isinstance(after, list):
+        # Of two lists of words, those that are in one of them alone.
+        before, after = _without(before, after), _without(after, before)
+    return f"{key} {_told(before)} there, {_told(after)} here"
+
+
+def _without(words: list[Any], others: list[Any]) -> list[Any]:
+    return [word for word in words if word not in others] or words
+
+
+def _told(value: Any) -> str:
+    return (
+        "nothing"
+        if value is None
+        else " ".join(map(str, value))
+        if isinstance(value, list)
+        else str(value)
+    )

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Quote, QuotedString
 
 from dlrun.search_path import COMPONENTS
 from dlrun.sweep.composer import Composer, TrialConfig
+from dlrun.sweep.grammar import text_of
 
 _CHOSEN = (*COMPONENTS, "trainer")
 
@@ -36,13 +37,11 @@ def recipe_file(config: TrialConfig, head: list[str]) -> str:
 def _difference(config: TrialConfig) -> dict[str, Any]:
     """What is not as the options chosen alone would have it."""
     plain = Composer([f"{group}={config.choices[group]}" for group in _CHOSEN]).unresolved().plain
-    changed: dict[str, Any] = _changed(plain, config.plain)
-    changed.pop("name", None)  # follows from the options
-    return changed
+    return _changed(plain, config.plain)
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    changed = {}
+    changed: dict[str, Any] = {}
     for key, value in after.items():
         old = before.get(key, _MISSING)
         if isinstance(value, Mapping) and isinstance(old, Mapping):
@@ -68,4 +67,4 @@ def _text(value: Any) -> str:
     """`value` as Hydra's grammar has it after the equals sign."""
     if isinstance(value, str) and "${" in value:
         return QuotedString(value, Quote.single).with_quotes()
-    return Override._get_value_element_as_str(value)
+    return text_of(value)

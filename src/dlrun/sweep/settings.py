@@ -48,9 +48,8 @@ class RoundSettings:
     """For strategies that look at one round's results before they begin the next."""
 
     rounds: Count
-    trials_per_round: (
-        Count | None
-    )  # null: trials / rounds; where it is set, rounds follow from trials
+    # null: trials / rounds; where it is set, rounds follow from trials.
+    trials_per_round: Count | None
     epochs_per_round: list[Count] | None  # the last one holds for all later rounds
 
 
@@ -91,9 +90,13 @@ class Strategy:
     settings: SweepSettings
     plan: Plan
     sampler: Component
-    grid: (
-        dict[str, list[Any]] | None
-    )  # the values of each parameter, for a strategy that takes them
+    # The values of each parameter, for a strategy that takes them.
+    grid: dict[str, list[Any]] | None
+
+    @property
+    def is_complete_grid(self) -> bool:
+        """Whether every combination is among the trials, so that there can be no more."""
+        return self.grid is not None and self.plan.total == math.prod(map(len, self.grid.values()))
 
 
 def read_strategy(node: Mapping[str, Any], space: Space) -> Strategy:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import optuna
@@ -27,6 +28,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from dlrun.sweep.directory import SweepDirectory
 
 NAME = "sweep"
+_ATTEMPTS = "attempts"  # user attribute of a trial
 Direction = Literal["minimize", "maximize"]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # dlrun tells of trials itself
@@ -39,7 +41,8 @@ class Ledger:
     """
 
     def __init__(self, sweep: SweepDirectory) -> None:
-        self._storage = _storage(sweep)
+        self._journal = _Journal(sweep)
+        self._storage = JournalStorage(self._journal)
         self.study = optuna.load_study(storage=self._storage, study_name=NAME)
         self._study_id = self._storage.get_study_id_from_name(NAME)
         self._planned = self._storage.get_n_trials(self._study_id)
@@ -61,12 +64,22 @@ class Ledger:
     def begin(self, number: int, distributions: Mapping[str, BaseDistribution]) -> Trial:
         """The trial, running and with all its parameters drawn; those of an interrupted one stay."""
         trial_id = self._id(number)
-        if self._storage.get_trial(trial_id).state is TrialState.WAITING:
-            self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
-        trial = Trial(self.study, trial_id)
-        for name, distribution in distributions.items():
-            _suggest(trial, name, distribution)
+        # Samplers look at all trials, whatever a pruner thinks of them.
+        self.study.pruner = optuna.pruners.NopPruner()
+        with self._journal.together():  # a kill leaves all parameters or none: no draw is half made
+            before = self._storage.get_trial(trial_id)
+            if before.state is TrialState.WAITING:
+                self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+            attempts = before.user_attrs.get(_ATTEMPTS, 0)
+            self._storage.set_trial_user_attr(trial_id, _ATTEMPTS, attempts + 1)
+            trial = Trial(self.study, trial_id)
+            for name, distribution in distributions.items():
+                _suggest(trial, name, distribution)
         return trial
+
+    def attempts(self, number: int) -> int:
+        """How often the trial was begun or gone on with."""
+        return int(self.trial(number).user_attrs.get(_ATTEMPTS, 0))
 
     def completed(self, number: int, value: float, facts: Mapping[str, Any]) -> None:
         """The trial reached its end with this objective."""
@@ -78,14 +91,6 @@ class Ledger:
         self._note(number, facts)
         self.study.tell(number, state=state)
 
-    def note_once(self, number: int, key: str) -> bool:
-        """Note `key` of the trial; whether it was there before."""
-        trial_id = self._id(number)
-        known = key in self._storage.get_trial(trial_id).user_attrs
-        if not known:
-            self._storage.set_trial_user_attr(trial_id, key, True)
-        return known
-
     def _note(self, number: int, facts: Mapping[str, Any]) -> None:
         for key, value in facts.items():
             self._storage.set_trial_user_attr(self._id(number), key, value)
@@ -95,13 +100,18 @@ class Ledger:
 
 
 def create_study(sweep: SweepDirectory, direction: Direction) -> optuna.Study:
-    """An empty study in `sweep`."""
-    return optuna.create_study(storage=_storage(sweep), study_name=NAME, direction=direction)
+    """The study in `sweep`, an empty one where there was none."""
+    return optuna.create_study(
+        storage=JournalStorage(_Journal(sweep)),
+        study_name=NAME,
+        direction=direction,
+        load_if_exists=True,
+    )
 
 
 def open_study(sweep: SweepDirectory) -> optuna.Study:
     """The study in `sweep`, whatever processes are writing to it."""
-    return optuna.load_study(storage=_storage(sweep), study_name=NAME)
+    return optuna.load_study(storage=JournalStorage(_Journal(sweep)), study_name=NAME)
 
 
 def make_pruner(name: str, evaluations: int) -> optuna.pruners.BasePruner:
@@ -143,10 +153,30 @@ class _KernelLock(BaseJournalFileLock):
         self._lock.release()
 
 
-def _storage(sweep: SweepDirectory) -> JournalStorage:
-    lock = _KernelLock(str(sweep.path / ".journal.lock"))
-    _cut_torn_entry(sweep, lock)
-    return JournalStorage(JournalFileBackend(str(sweep.journal), lock))
+class _Journal(JournalFileBackend):
+    """Optuna's journal file."""
+
+    def __init__(self, sweep: SweepDirectory) -> None:
+        lock = _KernelLock(str(sweep.path / ".journal.lock"))
+        _cut_torn_entry(sweep, lock)
+        super().__init__(str(sweep.journal), lock)
+        self._held: list[dict[str, Any]] | None = None
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Entries made within this are appended at its end, all at once."""
+        self._held = []
+        try:
+            yield
+            super().append_logs(self._held)
+        finally:
+            self._held = None
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        if self._held is None:
+            super().append_logs(logs)
+        else:
+            self._held += logs
 
 
 def _cut_torn_entry(sweep: SweepDirectory, lock: _KernelLock) -> None:

@@ -16,11 +16,11 @@ from dlrun.assemble import load_data
 from dlrun.data.base import Dataset
 from dlrun.engine import Engine
 from dlrun.errors import RunFailed, first_line
+from dlrun.report import Identity
 from dlrun.run_directory import RunDirectory
 from dlrun.runs import RunSummary
 from dlrun.sweep import places
 from dlrun.sweep.composer import TrialConfig
-from dlrun.sweep.drawing import make_sampler
 from dlrun.sweep.opened import Sweep, is_over
 from dlrun.sweep.study import is_finite, make_pruner
 
@@ -57,7 +57,7 @@ class _Attempt:
         self, sweep: Sweep, number: int, place: int | None, observe: Observer | None
     ) -> None:
         self.sweep, self.number, self.place, self.observe = sweep, number, place, observe
-        sweep.ledger.study.sampler = make_sampler(sweep.strategy, sweep.space, number)
+        sweep.ledger.study.sampler = sweep.draws.sampler(number)
         self.trial: Trial = sweep.ledger.begin(number, sweep.space.distributions())
 
     def run(self) -> None:
@@ -96,13 +96,13 @@ class _Attempt:
             try:
                 config, words = self._config(words, index)
             except Exception as error:
-                _record_failure(run, None, words, self._swept(), error)
+                self._record_failure(run, None, words, error)
                 raise
             watch = experiment.Watch(self._swept(), self._after_evaluation(index), data_loader)
             try:
                 code = self._start_or_resume(run, config, words, watch)
             except Exception as error:
-                _record_failure(run, config, words, self._swept(), error)
+                self._record_failure(run, config, words, error)
                 raise
             if code:
                 raise Interrupted(code)
@@ -113,6 +113,8 @@ class _Attempt:
         self, run: RunDirectory, config: TrialConfig, words: list[str], watch: experiment.Watch
     ) -> int:
         overrides = [*self.sweep.space.fixed, *words]
+        if run.read_summary() is None:  # killed before its first step: nothing to carry on
+            run.config_file.unlink(missing_ok=True)
         if run.config_file.exists():
             return experiment.resume(config.plain, run, overrides=overrides, watch=watch)
         return experiment.train(
@@ -171,6 +173,33 @@ class _Attempt:
         facts = self._facts(summaries) | ({"error": error} if error else {})
         self.sweep.ledger.ended(self.number, state, facts)
 
+    def _record_failure(
+        self, run: RunDirectory, config: TrialConfig | None, words: list[str], error: Exception
+    ) -> None:
+        """Leave config, log and summary where the run itself had no chance to."""
+        if (run.read_summary() or {}).get("status") == "failed":
+            return
+        run.path.mkdir(parents=True, exist_ok=True)
+        overrides = [*self.sweep.space.fixed, *words]
+        if not run.config_file.exists():
+            record.write_config(run, config.plain if config else {}, overrides)
+        with run.log.open("a", encoding="utf-8") as log:
+            log.write("".join(traceback.format_exception(error)))
+        run.write_summary(
+            {
+                "name": config.plain["name"] if config else "",
+                "status": "failed",
+                "created": record.now(),
+                "choices": config.choices if config else {},
+                "swept": self._swept(),
+                "error": {"kind": type(error).__name__, "message": str(error), "step": 0},
+                "version": __version__,
+            }
+        )
+        if config is not None:
+            identity = Identity(config.plain, config.choices, overrides, "", self._swept())
+            experiment.show_failed(run, identity)
+
     def _facts(self, summaries: list[RunSummary]) -> dict[str, Any]:
         if not summaries:
             return {}
@@ -192,31 +221,3 @@ def _remembered(text: str) -> Dataset:
 def data_loader(node: Mapping[str, Any]) -> Dataset:
     """The data, prepared once for all trials of a process that use it alike."""
     return _remembered(json.dumps(dict(node)))
-
-
-def _record_failure(
-    run: RunDirectory,
-    config: TrialConfig | None,
-    words: list[str],
-    swept: Mapping[str, str],
-    error: Exception,
-) -> None:
-    """Leave config, log and summary where the run itself had no chance to."""
-    if (run.read_summary() or {}).get("status") == "failed":
-        return
-    run.path.mkdir(parents=True, exist_ok=True)
-    if not run.config_file.exists():
-        record.write_config(run, config.plain if config else {}, words)
-    with run.log.open("a", encoding="utf-8") as log:
-        log.write("".join(traceback.format_exception(error)))
-    run.write_summary(
-        {
-            "name": config.plain["name"] if config else "",
-            "status": "failed",
-            "created": record.now(),
-            "choices": config.choices if config else {},
-            "swept": dict(swept),
-            "error": {"kind": type(error).__name__, "message": str(error), "step": 0},
-            "version": __version__,
-        }
-    )
