@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, get_type_hints
 
 from dlrun.errors import ConfigError, first_line
@@ -110,8 +112,12 @@ def _configurable(
 
 
 def _type_hints(target: Callable[..., Any]) -> dict[str, Any]:
-    function = target.__init__ if inspect.isclass(target) else target
-    try:
-        return get_type_hints(function, include_extras=True)
-    except Exception:  # annotations that cannot be evaluated are the author's business, not ours
-        return {}
+    function = inspect.unwrap(target.__init__ if inspect.isclass(target) else target)
+    names = getattr(function, "__globals__", {})
+    hints: dict[str, Any] = {}
+    for name, annotation in getattr(function, "__annotations__", {}).items():
+        one = SimpleNamespace(__annotations__={name: annotation})
+        # Annotations that cannot be evaluated are the author's business, not ours.
+        with suppress(Exception):
+            hints |= get_type_hints(one, names, include_extras=True)
+    return hints

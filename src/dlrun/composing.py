@@ -12,10 +12,12 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlrun.errors import ConfigError, RunFailed, did_you_mean
+from dlrun.errors import ConfigError, RunFailed, did_you_mean, first_line
 from dlrun.hints import command
 from dlrun.search_path import COMPONENTS, GROUPS, packaged_configs
 
+_UNKNOWN_FUNCTION = re.compile(r"Unknown function '(.*)'")
+_RANGE = re.compile(r"^Sweep parameters '(.*)' requires --multirun$", re.MULTILINE)
 _AMBIGUOUS = re.compile(r"^Ambiguous value for argument '(.*)'$", re.MULTILINE)
 
 
@@ -50,15 +52,15 @@ def explain(error: Exception, overrides: list[str]) -> Exception:
     if isinstance(error, yaml.YAMLError):
         return ConfigError(f"a config is not valid YAML: {' '.join(str(error).split())}")
     if isinstance(error, OverrideParseException):
-        return ConfigError(
-            f"{error.override}: not an override; write key=value, and quote lists and spaces for the shell"
-        )
+        return ConfigError(_no_override(error.override, error.__cause__))
     if (found := _AMBIGUOUS.search(str(error))) is not None:
         word = found[1]
         key, _, values = word.partition("=")
         return ConfigError(
             f"{word}: several values make a sweep: add -m to train each; for one list, write '{key}=[{values}]'"
         )
+    if (found := _RANGE.search(str(error))) is not None:
+        return ConfigError(f"{found[1]}: several values make a sweep: add -m, or sweep=random")
     if (group := _left_out(overrides)) is not None:
         return ConfigError(
             f"{group}: a run needs one; choose an option, see `{command('list', group)}`"
@@ -104,6 +106,20 @@ def _missing_option(error: MissingConfigException) -> str:
     if not group:
         return _one_line(error)
     return f"{group}={option}: the group {group} has no such option{did_you_mean(option, options)}"
+
+
+def _no_override(word: str, cause: BaseException | None) -> str:
+    if cause is None:
+        return f"{word}: not an override; write key=value, and quote lists and spaces for the shell"
+    if found := _UNKNOWN_FUNCTION.match(str(cause)):
+        from hydra.core.override_parser.overrides_parser import create_functions
+
+        known = did_you_mean(found[1], create_functions().functions)
+        return f"{word}: there is no function {found[1]}{known}"
+    key = word.partition("=")[0]
+    reason = first_line(cause) if str(cause) else "a function cannot take its values"
+    examples = f"{key}=choice(a,b), {key}=range(1,5) or {key}=interval(0,1)"
+    return f"{word}: {reason}; write it as in {examples}"
 
 
 def _refused_key(error: Exception, overrides: list[str]) -> str | None:

@@ -34,12 +34,14 @@ def command_words(
                 f"{changeable} and the launcher"
             )
     description = sweep.read()
-    settings = description["settings"]
+    command, settings = description.get("command"), description.get("settings")
+    if not isinstance(command, list) or not isinstance(settings, dict):
+        raise ConfigError(f"{sweep.sweep_file} lacks the command or the settings of its sweep")
     # As they were worked out at first: a larger sweep.trials must not change what a round is.
     kept = [
         f"sweep.{key}={settings[key]}" for key in ("trials", "trials_per_round") if key in settings
     ]
-    typed = list(_joined(description["command"]))
+    typed = list(_joined([str(word) for word in command]))
     for word in typed:
         _refuse_foreign(word, sweep, allowed)
     another = any(word.startswith("hydra/launcher=") for word in words)

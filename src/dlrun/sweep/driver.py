@@ -13,7 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from optuna.trial import TrialState
 
-from dlrun.errors import ConfigError
+from dlrun.errors import ConfigError, first_line
 from dlrun.hints import command
 from dlrun.record import now
 from dlrun.run_directory import RunDirectory, lock
@@ -134,7 +134,7 @@ def _stopped(sweep: Sweep, watcher: Watcher, code: int) -> int:
 
 def _check(question: Question, config: DictConfig) -> None:
     """Refuse what no trial, or not every one, could be trained with."""
-    first = Draws(question.strategy, question.space).next(_empty_study(question), 0)
+    first = _first_draw(question)
     launcher = config.hydra.launcher
     experiment = check_settings_one_by_one(
         question.space,
@@ -145,6 +145,22 @@ def _check(question: Question, config: DictConfig) -> None:
     )
     pruning = question.strategy.settings.pruner != "none"
     check_objective(question.objective, experiment, pruning=pruning)
+
+
+def _first_draw(question: Question) -> dict[str, Any]:
+    """What the first trial draws; a second draw tells whether the sampler has all that it needs."""
+    study, draws = _empty_study(question), Draws(question.strategy, question.space)
+    try:
+        first = draws.next(study, 0)
+        if question.strategy.plan.total > 1:
+            study.tell(0, 0.0)
+            draws.next(study, 1)
+    except ImportError as error:
+        name = question.strategy.node["_target_"]
+        raise ConfigError(
+            f"sweep._target_ is {name}, which needs a package that is not installed: {first_line(error)}"
+        ) from error
+    return first
 
 
 def _empty_study(question: Question) -> optuna.Study:

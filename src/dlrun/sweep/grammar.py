@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import Any
@@ -17,11 +16,9 @@ from hydra.grammar.gen.OverrideLexer import (  # type: ignore[attr-defined]
 )
 
 from dlrun.composing import explain
-from dlrun.errors import ConfigError, did_you_mean, first_line
+from dlrun.errors import ConfigError
 
 TypedNumbers = Mapping[tuple[type, float], str]
-
-_UNKNOWN_FUNCTION = re.compile(r"Unknown function '(.*)'")
 
 
 def parse_word(word: str) -> Override:
@@ -128,18 +125,9 @@ def _shuffle_several(shuffle: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _explained(error: OverrideParseException) -> Exception:
-    word, cause = error.override, error.__cause__
-    if cause is None:
-        return explain(error, [word])
-    if isinstance(cause, ConfigError):
-        return ConfigError(f"{word}: {cause}")
-    key = word.partition("=")[0]
-    if found := _UNKNOWN_FUNCTION.match(str(cause)):
-        known = did_you_mean(found[1], create_functions().functions)
-        return ConfigError(f"{word}: there is no function {found[1]}{known}")
-    reason = first_line(cause) if str(cause) else "a function cannot take its values"
-    examples = f"{key}=choice(a,b), {key}=range(1,5) or {key}=interval(0,1)"
-    return ConfigError(f"{word}: {reason}; write it as in {examples}")
+    if isinstance(error.__cause__, ConfigError):
+        return ConfigError(f"{error.override}: {error.__cause__}")
+    return explain(error, [error.override])
 
 
 def _stays_itself(text: str) -> bool:

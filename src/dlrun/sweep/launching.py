@@ -11,7 +11,7 @@ from typing import Any
 
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, read_write
 from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.engine import Engine
@@ -189,10 +189,9 @@ class Launched:
             self.watcher.look()
 
 
-def launcher_settings(config: DictConfig, count: int | None) -> Any:
-    """The launcher's node; where it leaves open how many trials at a time, `count` is put there."""
+def launcher_settings(config: DictConfig, count: int | None) -> None:
+    """Put `count` where the launcher's node leaves open how many trials run at a time."""
     launcher = config.hydra.launcher
     if count is not None and launcher.get("n_jobs") == -1:
-        with open_dict(launcher):
+        with read_write(launcher):
             launcher.n_jobs = count
-    return launcher
