@@ -22,7 +22,7 @@ from dlrun.run_directory import (
     read_metrics,
     truncate_metrics,
 )
-from dlrun.runs import find_run, lower_is_better, read_run, scan, short_name
+from dlrun.runs import find_run, fits, lower_is_better, read_run, scan, short_name
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +134,34 @@ def test_scan_finds_a_thousand_runs_and_nothing_else() -> None:
     assert {run.path for run in runs[900:]} == set(trials)
 
 
+def test_scan_finds_the_seeds_of_trials_and_only_runs_in_a_sweep() -> None:
+    runs = [f"outputs/sweeps/s/{trial}/seed{seed}" for trial in (0, 12) for seed in (0, 1)]
+    for place in runs:
+        make_run(place, swept={"optimizer.lr": "0.1"})
+    Path("outputs/sweeps/s/report").mkdir()
+    Path("outputs/sweeps/s/12/.trial.lock").write_text("")
+    found = scan()
+    assert {run.path for run in found} == set(map(Path, runs))
+    assert {run.short_name for run in found} == {
+        "s/0/seed0",
+        "s/0/seed1",
+        "s/12/seed0",
+        "s/12/seed1",
+    }
+    assert [run.path for run in scan(Path("outputs/sweeps/s/12"))] == [Path(p) for p in runs[:1:-1]]
+
+
+def test_what_a_sweep_varies_is_text_by_key() -> None:
+    make_run("a", swept={"optimizer.lr": "1e-3", "model.hidden": "[64]"})
+    make_run("b", swept=["optimizer.lr"])
+    (run,), (other,) = scan(Path("a")), scan(Path("b"))
+    assert (run.swept, other.swept) == ({"optimizer.lr": "1e-3", "model.hidden": "[64]"}, {})
+
+
+def test_a_pruned_trial_stays_pruned() -> None:
+    assert read_run(make_run("a", status="pruned").path).status == "pruned"
+
+
 def test_scan_takes_a_sweep_a_folder_of_runs_or_one_run() -> None:
     make_run("outputs/runs/a")
     make_run("outputs/sweeps/s/0")
@@ -196,6 +224,7 @@ def three_runs() -> None:
         ("2026-01-01_10", "outputs/runs/2026-01-01_10-00-00_digits_cnn_aa11"),
         ("rates_cc33/1", "outputs/sweeps/2026-01-01_09-00-00_rates_cc33/1"),
         ("cc33/10", "outputs/sweeps/2026-01-01_09-00-00_rates_cc33/10"),
+        ("rates/1", "outputs/sweeps/2026-01-01_09-00-00_rates_cc33/1"),
         (
             "outputs/runs/2026-01-01_10-00-00_digits_cnn_aa11/",
             "outputs/runs/2026-01-01_10-00-00_digits_cnn_aa11",
@@ -231,6 +260,42 @@ def test_no_run_is_guessed_at(text: str, said: str, three_runs: None) -> None:
         find_run(text)
 
 
+def test_a_seed_is_found_by_its_trial_and_sweep() -> None:
+    for place in ("1/seed0", "1/seed1", "10/seed0"):
+        make_run(f"outputs/sweeps/2026-01-01_09-00-00_rates_cc33/{place}")
+    assert find_run("rates/1/seed1").path.parts[-2:] == ("1", "seed1")
+    assert find_run("cc33/10").path.parts[-2:] == ("10", "seed0")  # its only one
+    with pytest.raises(ConfigError, match=r"rates/1 fits 2 runs: .*1/seed1, .*1/seed0; give more"):
+        find_run("rates/1")
+    with pytest.raises(ConfigError, match=r"rates is a sweep of 3 runs: .* as in .*cc33/1/seed0"):
+        find_run("rates")
+    with pytest.raises(ConfigError, match=r"1 is not a run: .*`dlrun runs outputs/sweeps/\S*/1`"):
+        find_run("outputs/sweeps/2026-01-01_09-00-00_rates_cc33/1")
+
+
+def test_a_run_comes_before_the_trials_of_a_sweep_that_is_called_alike() -> None:
+    make_run("outputs/runs/2026-01-01_10-00-00_digits_aa11")
+    make_run("outputs/sweeps/2026-01-01_11-00-00_digits_bb22/0")
+    make_run("outputs/sweeps/2026-01-01_11-00-00_digits_bb22/1")
+    assert find_run("digits").path.name == "2026-01-01_10-00-00_digits_aa11"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "does"),
+    [
+        ("cnn", "digits_cnn_12ab", True),
+        ("sweep/1", "my_sweep_12ab/1", True),
+        ("sweep/1", "my_sweep_12ab/1/seed0", True),
+        ("sweep/1", "my_sweep_12ab/10", False),
+        ("sweep/1/seed1", "my_sweep_12ab/1/seed0", False),
+        ("sweep/", "my_sweep_12ab/1", True),
+        ("other/1", "my_sweep_12ab/1", False),
+    ],
+)
+def test_a_text_fits_a_name(text: str, name: str, does: bool) -> None:
+    assert fits(text, name) is does
+
+
 def test_only_five_of_many_matches_are_listed() -> None:
     for number in range(8):
         make_run(f"outputs/runs/2026-01-01_00-00-0{number}_digits_cnn_{number}")
@@ -258,6 +323,8 @@ def test_the_newest_run_counts_by_its_start_not_by_its_name() -> None:
         ("outputs/runs/2026-01-31_12-00-00_digits_cnn_1a2b", "digits_cnn_1a2b"),
         ("outputs/runs/20260131_120000_digits_cnn_1a2b", "digits_cnn_1a2b"),
         ("outputs/sweeps/2026-01-31_12-00-00_rates_1a2b/7", "rates_1a2b/7"),
+        ("outputs/sweeps/2026-01-31_12-00-00_rates_1a2b/7/seed0", "rates_1a2b/7/seed0"),
+        ("somewhere/seed0", "seed0"),
         ("somewhere/mine", "mine"),
     ],
 )

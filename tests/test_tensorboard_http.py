@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,14 @@ def crashing_at(step: int) -> Any:
 
 @pytest.fixture(scope="module")
 def page(folder: Path) -> Iterator[Page]:
-    """`dlrun tensorboard` on the folder, as a process of its own."""
+    """`dlrun tensorboard` on the folder."""
+    with served(folder, runs={f"{name}/tensorboard" for name in RUNS}, rows=len(RUNS)) as page:
+        yield page
+
+
+@contextmanager
+def served(folder: Path, *, runs: set[str], rows: int) -> Iterator[Page]:
+    """`dlrun tensorboard` as a process of its own, once it has read so much."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
@@ -97,7 +105,7 @@ def page(folder: Path) -> Iterator[Page]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     page = Page(f"http://localhost:{port}", folder)
     try:
-        wait_for_runs(page, process)
+        wait_for_runs(page, process, runs, rows)
         yield page
     finally:
         process.terminate()
@@ -108,23 +116,18 @@ def page(folder: Path) -> Iterator[Page]:
             process.wait()
 
 
-def wait_for_runs(page: Page, process: subprocess.Popen[bytes]) -> None:
+def wait_for_runs(page: Page, process: subprocess.Popen[bytes], runs: set[str], rows: int) -> None:
     deadline = time.monotonic() + SECONDS
-    wanted = {f"{name}/tensorboard" for name in RUNS}
     while time.monotonic() < deadline:
         assert process.poll() is None, "TensorBoard ended"
         try:
-            if set(page.json("/data/runs")) >= wanted and hparams_are_read(page):
+            # Rows are the last thing a run writes: with them, everything before has been read too.
+            if set(page.json("/data/runs")) >= runs and len(session_groups(page, [])) == rows:
                 return
         except (URLError, ConnectionError, TimeoutError):
             pass
         time.sleep(0.2)
     raise AssertionError("TensorBoard did not come up")
-
-
-def hparams_are_read(page: Page) -> bool:
-    # They are the last thing a run writes: with them, everything before has been read too.
-    return len(session_groups(page, ["test/accuracy"])) == len(RUNS)
 
 
 def session_groups(page: Page, tags: list[str]) -> list[dict[str, Any]]:
@@ -172,8 +175,10 @@ def test_the_hparams_page_shows_the_choices_and_the_settings(page: Page) -> None
     experiment = page.json("/data/plugin/hparams/experiment", {"experimentName": ""})
     columns = {info["name"] for info in experiment["hparamInfos"]}
     assert columns >= {"dataset", "model", "optimizer", "schedule", "optimizer.lr", "seed"}
-    metrics = {info["name"]["tag"] for info in experiment["metricInfos"]}
-    assert metrics >= {"val/loss", "val/accuracy", "test/loss", "test/accuracy"}
+    metrics = [info["name"]["tag"] for info in experiment["metricInfos"]]
+    assert metrics[:3] == ["val/accuracy", "val/loss", "test/accuracy"]  # those to choose by
+    assert {"test/loss", "train/loss"} <= set(metrics)
+    assert not {"lr", "gradient_norm", "samples_per_second"} & set(metrics)
 
     group = next(g for g in session_groups(page, ["val/loss"]) if g["name"].startswith("whole"))
     config = yaml.safe_load(page.run("whole").config_file.read_text())
@@ -230,3 +235,122 @@ def test_the_config_can_be_read_as_text(name: str, page: Page) -> None:
     (tag,) = page.json("/data/plugin/text/tags")[run]
     entries = page.json("/data/plugin/text/text", run=run, tag=tag)
     assert "dlrun.models.logistic.LogisticRegression" in entries[-1]["text"]
+
+
+LEARNING = ("0.1", "0.11", "0.12", "0.13", "0.14")
+STANDSTILL, DIVERGING = "1e-9", "1e38"
+MODELS = ("logistic", "mlp")
+
+
+@pytest.fixture(scope="module")
+def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of sweeps: of two models, where trials were pruned and failed; of seeds; of misfits."""
+    folder = tmp_path_factory.mktemp("sweeps")
+    words = ("dataset=moons", *WORDS[2:], "optimizer=sgd", "-m")
+    rates = f"optimizer.lr={','.join((*LEARNING, STANDSTILL, DIVERGING))}"
+    models = f"model={','.join(MODELS)}"
+    place = f"hydra.sweep.dir={folder / 'models'}"
+    assert main(["train", *words, models, rates, "sweep.pruner=median", place]) == 1
+    place = f"hydra.sweep.dir={folder / 'seeds'}"
+    rates = "model=logistic", "optimizer.lr=0.1,0.2"
+    assert main(["train", *words, *rates, "sweep.seeds=2", place]) == 0
+    # Four blocks fit an image of 8x8, and so does pooling by 2, but not both.
+    misfit = ("model.filters=[4],[4,4,4,4]", "model.pool_size=1,2", "trainer.max_epochs=1")
+    place = f"hydra.sweep.dir={folder / 'misfits'}"
+    assert main(["train", "-m", *WORDS, "model=cnn", *misfit, place]) == 1
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sweep_page(sweeps: Path) -> Iterator[Page]:
+    """`dlrun tensorboard` on the sweep of models."""
+    count = len(MODELS) * (len(LEARNING) + 2)
+    runs = {f"{number}/tensorboard" for number in range(count)}
+    with served(sweeps / "models", runs=runs, rows=count) as page:
+        yield page
+
+
+def columns(page: Page) -> tuple[list[str], list[str]]:
+    """Settings and metrics, in the order of the page."""
+    experiment = page.json("/data/plugin/hparams/experiment", {"experimentName": ""})
+    settings = [info["name"] for info in experiment["hparamInfos"]]
+    return settings, [info["name"]["tag"] for info in experiment["metricInfos"]]
+
+
+def test_every_trial_is_one_row_with_its_settings_and_its_metrics(sweep_page: Page) -> None:
+    rows = {group["name"]: group for group in session_groups(sweep_page, ["val/loss"])}
+    assert set(sweep_page.json("/data/runs")) == set(rows)
+    statuses = set()
+    for name, row in rows.items():
+        summary = sweep_page.run(name.partition("/")[0]).read_summary() or {}
+        statuses.add(summary["status"])
+        assert row["hparams"]["model"] == summary["swept"]["model"]
+        assert row["hparams"]["optimizer.lr"] == float(summary["swept"]["optimizer.lr"])
+        shown = {value["name"]["tag"]: value["value"] for value in row["metricValues"]}
+        if summary["status"] != "failed":
+            assert shown == pytest.approx(summary["final"], rel=1e-6)
+        expected = {"failed": "STATUS_FAILURE"}.get(summary["status"], "STATUS_SUCCESS")
+        assert [session["status"] for session in row["sessions"]] == [expected]
+    assert statuses == {"completed", "pruned", "failed"}
+
+
+def test_what_is_swept_comes_first_and_no_trials_columns_are_lost(sweep_page: Page) -> None:
+    settings, metrics = columns(sweep_page)
+    assert settings[:2] == ["model", "optimizer.lr"]
+    assert {"model.hidden", "model.activation"} <= set(settings)  # of the mlp alone
+    assert metrics[0] == "val/loss"  # the objective
+    assert metrics[1:3] == ["val/accuracy", "test/accuracy"]
+    assert not {"lr", "gradient_norm", "samples_per_second"} & set(metrics)
+
+
+def test_the_table_can_be_saved_as_csv(sweep_page: Page) -> None:
+    settings, metrics = columns(sweep_page)
+    shown = [True, True, *(False for _ in settings[2:]), True, *(False for _ in metrics[1:])]
+    every = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
+    params = [{"hparam": name} for name in settings]
+    params += [{"metric": {"tag": tag, "group": ""}} for tag in metrics]
+    request = {"experimentName": "", "startIndex": 0, "sliceSize": 100, "colParams": params}
+    table = sweep_page.get(
+        "/data/plugin/hparams/download_data",
+        format="csv",
+        columnsVisibility=json.dumps(shown),
+        request=json.dumps(request | {"allowedStatuses": every}),
+    )
+    head, *rows = table.decode().splitlines()
+    assert head == "model,optimizer.lr,val/loss"
+    assert len(rows) == len(MODELS) * (len(LEARNING) + 2)
+
+
+@pytest.fixture(scope="module")
+def sweeps_page(sweeps: Path) -> Iterator[Page]:
+    """`dlrun tensorboard` on the folder of all sweeps."""
+    seeds = {f"seeds/{trial}/seed{index}/tensorboard" for trial in (0, 1) for index in (0, 1)}
+    misfits = {f"misfits/{trial}/tensorboard" for trial in range(4)}
+    trials = len(MODELS) * (len(LEARNING) + 2) + 2 + 4
+    with served(sweeps, runs=seeds | misfits, rows=trials) as page:
+        yield page
+
+
+def test_sweeps_side_by_side_keep_their_columns(sweeps_page: Page) -> None:
+    settings, _ = columns(sweeps_page)
+    assert {"optimizer.lr", "model.hidden", "model.filters", "model.pool_size"} <= set(settings)
+
+
+def test_a_trial_that_failed_before_its_first_step_has_a_row(sweeps_page: Page) -> None:
+    rows = {group["name"]: group for group in session_groups(sweeps_page, ["val/loss"])}
+    misfit = rows["misfits/3/tensorboard"]
+    assert misfit["hparams"]["model.filters"] == "[4, 4, 4, 4]"
+    assert misfit["hparams"]["model.pool_size"] == 2
+    assert [session["status"] for session in misfit["sessions"]] == ["STATUS_FAILURE"]
+
+
+def test_the_seeds_of_a_trial_are_one_row_with_their_mean(sweeps: Path, sweeps_page: Page) -> None:
+    rows = {group["name"]: group for group in session_groups(sweeps_page, ["val/loss"])}
+    for trial in (0, 1):
+        row = rows[f"{trial} of seeds"]
+        runs = [RunDirectory(sweeps / "seeds" / str(trial) / f"seed{index}") for index in (0, 1)]
+        losses = [(run.read_summary() or {})["final"]["val/loss"] for run in runs]
+        shown = {value["name"]["tag"]: value["value"] for value in row["metricValues"]}
+        assert shown["val/loss"] == pytest.approx(sum(losses) / 2, rel=1e-6)
+        assert row["hparams"]["optimizer.lr"] == (0.1, 0.2)[trial]
+        assert "seed" not in row["hparams"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from torch import nn
 
 from dlrun.tracking import Tracker
@@ -139,7 +139,7 @@ def test_without_tensorboard_only_the_lines_are_written(track, lines, tmp_path):
     tracker.image("picture", np.zeros((4, 4, 3), np.uint8), 1)
     tracker.histograms(nn.Linear(2, 2), 1)
     tracker.graph(nn.Linear(2, 2), torch.ones(1, 2))
-    tracker.hparams({"lr": 0.1}, {"loss": 1.0})
+    tracker.hparams({"lr": 0.1})
     tracker.flush()
     tracker.close()
     assert len(lines()) == 1
@@ -264,31 +264,57 @@ def test_a_model_that_cannot_be_traced_is_left_out_with_a_warning(track, events,
     assert capfd.readouterr() == ("", "")
 
 
-def test_settings_and_final_metrics_are_the_runs_row_in_the_hparams_tab(track, events):
-    choices = {"optimizer.lr": 0.1, "model": "mlp"}
+def hparams_data(events):
+    """What the HParams tab reads of one run: tag -> message."""
+    return {
+        tag: plugin_data_pb2.HParamsPluginData.FromString(metadata.plugin_data.content)
+        for tag, metadata in events.summary_metadata.items()
+        if metadata.plugin_data.plugin_name == "hparams"
+    }
+
+
+def test_the_settings_are_the_runs_row_in_the_hparams_tab(track, events):
     tracker = track()
     tracker.log(1, 1, {"val/loss": 0.5})
-    tracker.hparams(choices, {"val/loss": 0.5})
+    tracker.hparams({"optimizer.lr": 0.1, "model": "mlp", "model.bias": False, "seed": 3})
     tracker.close()
-    found = events().summary_metadata
-    sessions = {}
-    for tag, metadata in found.items():
-        if metadata.plugin_data.plugin_name == "hparams":
-            sessions[tag] = plugin_data_pb2.HParamsPluginData.FromString(
-                metadata.plugin_data.content
-            )
-    start = sessions["_hparams_/session_start_info"].session_start_info.hparams
-    assert start["optimizer.lr"].number_value == 0.1
-    assert start["model"].string_value == "mlp"
-    experiment = sessions["_hparams_/experiment"].experiment
-    assert [info.name.tag for info in experiment.metric_infos] == ["val/loss"]
-    assert {info.name for info in experiment.hparam_infos} == set(choices)
+    found = hparams_data(events())
+    row = found["_hparams_/session_start_info"].session_start_info
+    assert row.hparams["optimizer.lr"].number_value == 0.1
+    assert row.hparams["model"].string_value == "mlp"
+    assert row.hparams["model.bias"].WhichOneof("kind") == "bool_value"
+    assert row.hparams["seed"].number_value == 3
+    assert row.group_name == ""
+    end = found["_hparams_/session_end_info"].session_end_info
+    assert end.status == api_pb2.STATUS_SUCCESS
     assert points(events(), "val/loss") == [(1, 0.5)]
+
+
+def test_no_run_lists_the_columns_which_would_hide_those_of_others(track, events):
+    tracker = track()
+    tracker.hparams({"lr": 0.1})
+    tracker.close()
+    assert set(hparams_data(events())) == {
+        "_hparams_/session_start_info",
+        "_hparams_/session_end_info",
+    }
+
+
+def test_a_failed_run_and_one_of_a_group_say_so(track, events):
+    tracker = track()
+    tracker.hparams({"lr": 0.1}, failed=True, group="12 of digits")
+    tracker.close()
+    found = hparams_data(events())
+    end = found["_hparams_/session_end_info"].session_end_info
+    assert end.status == api_pb2.STATUS_FAILURE
+    row = found["_hparams_/session_start_info"].session_start_info
+    assert row.group_name == "12 of digits"
 
 
 def test_settings_and_metrics_go_into_the_runs_own_event_file(track, tmp_path):
     tracker = track()
-    tracker.hparams({"lr": 0.1}, {"val/loss": 0.5})
+    tracker.log(1, 1, {"val/loss": 0.5})
+    tracker.hparams({"lr": 0.1})
     tracker.close()
     files = [path for path in (tmp_path / "tensorboard").rglob("*") if path.is_file()]
     assert len(files) == 1

@@ -12,6 +12,7 @@ COMMANDS = {
     "eval": "evaluate",
     "predict": "predict",
     "runs": "runs",
+    "report": "report",
     "tensorboard": "tensorboard",
     "list": "list",
     "show": "show",
@@ -26,14 +27,15 @@ dlrun - config-driven experiments in deep learning
 usage: dlrun COMMAND [ARGUMENTS ...]
 
 run
-  train         train a model on a dataset, with an optimizer and a schedule
-  resume        carry an interrupted or finished run on from its last checkpoint
+  train         train a model on a dataset, or many as a sweep to find the best
+  resume        carry an interrupted or finished run on, or a sweep
   eval          measure a run's model on its dataset again
   predict       apply a run's model to new inputs
 
 look back
-  runs          a table of the runs so far: sort, filter, export as CSV
-  show          one run in full, or the config that a command would use
+  runs          a table of the runs, or of a sweep's trials: sort, filter, CSV
+  show          a run or a sweep, or the config that a command would use
+  report        what a sweep found, as one page with its figures
   tensorboard   open TensorBoard on the runs
 
 find out
@@ -50,10 +52,12 @@ examples
   dlrun list model                          the models, and what can be set
   dlrun train dataset=digits model=cnn      train one
   dlrun train model=cnn model.width=64      change any value as key=value
+  dlrun train -m model=mlp,cnn              a sweep: try several and compare
   dlrun runs --sort val/accuracy            which run was best?
   dlrun resume last                         carry the newest run on
 
-A RUN is its directory, any unique part of its name, or `last`.
+A RUN is its directory, any unique part of its name, or `last`; so is a SWEEP.
+SWEEP/12 is one of its trials, a run like any other.
 """
 
 USAGE_ERROR = 2  # the user's mistake, found before any work

@@ -18,7 +18,7 @@ from dlrun.errors import ConfigError
 from dlrun.hints import new_run
 from dlrun.profiling import profiled
 from dlrun.progress import Progress
-from dlrun.report import Identity, SummaryWriter, closing_table, metrics_only, settings_row
+from dlrun.report import Identity, SummaryWriter, closing_table, settings_row
 from dlrun.run_directory import (
     RunDirectory,
     latest_overrides,
@@ -26,6 +26,7 @@ from dlrun.run_directory import (
     read_overrides,
     truncate_metrics,
 )
+from dlrun.runs import short_name, trial_of_seed
 from dlrun.saving import Saver
 from dlrun.signals import StopRequest
 from dlrun.tasks import class_confusion
@@ -111,6 +112,14 @@ def resume(
         return _carry_on(experiment, run, identity, watch)
 
 
+def show_failed(run: RunDirectory, identity: Identity) -> None:
+    """The row in TensorBoard's HParams tab of a run that failed before it could be trained."""
+    enabled = identity.plain["tracking"]["tensorboard"]
+    tracker = Tracker(run.metrics_file, run.tensorboard, tensorboard=enabled, start_step=0)
+    _show_settings(tracker, identity, run, "failed")
+    tracker.close()
+
+
 def _assemble(plain: Mapping[str, Any], watch: Watch | None) -> Experiment:
     return assemble(config.parse(plain), load=watch.load if watch else load_data)
 
@@ -151,7 +160,7 @@ def _carry_on(
             raise failure from error
         finally:
             if stop.signal is None:
-                _show_settings(tracker, identity, engine)
+                _show_settings(tracker, identity, run, summary.status)
             tracker.close()
         table = closing_table(experiment, run)
         log.info("completed\n%s", table)
@@ -224,10 +233,15 @@ def _conclude(experiment: Experiment, tracker: Tracker) -> list[list[int]] | Non
     return class_confusion(outputs, part.targets, data.spec)
 
 
-def _show_settings(tracker: Tracker, identity: Identity, engine: Engine) -> None:
+def _show_settings(tracker: Tracker, identity: Identity, run: RunDirectory, status: str) -> None:
     """The run's row in TensorBoard's HParams tab, also where it failed or was pruned."""
-    row = settings_row(identity.plain, identity.choices, identity.overrides)
-    tracker.hparams(row, metrics_only(engine.latest))
+    row = settings_row(identity.plain, identity.choices, identity.overrides, identity.swept)
+    group = ""
+    if trial_of_seed(run.path):  # one row stands for all seeds of the trial
+        del row["seed"]
+        sweep, trial, _ = short_name(run.path).split("/")
+        group = f"{trial} of {sweep}"
+    tracker.hparams(row, failed=status == "failed", group=group)
 
 
 def _restore(experiment: Experiment, state: Mapping[str, Any]) -> None:

@@ -33,7 +33,7 @@ class SummaryWriter:
 
     def __init__(self, experiment: Experiment, run: RunDirectory, identity: Identity) -> None:
         self.experiment, self.run, self.identity = experiment, run, identity
-        self.written = 0.0
+        self.status, self.written = "", 0.0
 
     def write(self, status: str, **more: Any) -> None:
         summary = summarise(
@@ -45,6 +45,7 @@ class SummaryWriter:
             **more,
         )
         self.run.write_summary(summary)
+        self.status = status
         self.written = time.monotonic()
 
     def write_running(self) -> None:
@@ -134,11 +135,14 @@ def _duration(seconds: float) -> str:
 
 
 def settings_row(
-    config: Mapping[str, Any], choices: Mapping[str, str], overrides: Sequence[str]
+    config: Mapping[str, Any],
+    choices: Mapping[str, str],
+    overrides: Sequence[str],
+    swept: Mapping[str, str],
 ) -> dict[str, Any]:
     """What tells this run from others, as TensorBoard's HParams tab can show it.
 
-    The choices, every setting of model, optimizer and schedule, and what the command line changed.
+    The choices, every setting of model, optimizer and schedule, and what the command line or a sweep changed.
     """
     every = _flatten("", config)
     changed = {word.lstrip("+").partition("=")[0] for word in overrides}
@@ -148,7 +152,8 @@ def settings_row(
         for key, value in every.items()
         if key in shown or key.startswith(("model.", "optimizer.", "schedule."))
     }
-    return dict(choices) | row
+    # A swept key may hold null or a whole mapping: then what was typed tells the trials apart.
+    return {**swept, **choices, **row}
 
 
 def _flatten(key: str, value: Any) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from dlrun.run_directory import CONFIG, SUMMARY, RunDirectory, is_locked, is_run
 OUTPUTS = Path("outputs")
 LAST = "last"
 
-_DEPTH = 3  # of outputs/sweeps/SWEEP/TRIAL below outputs/
+_DEPTH = 4  # of outputs/sweeps/SWEEP/TRIAL/SEED below outputs/
+_SEED = re.compile(r"seed\d+")
 _DATE_AND_TIME = re.compile(r"\d[\d-]*_\d[\d-]*_")
 _LOWER_IS_BETTER = ("loss", "mse", "mae", "rmse", "error", "perplexity")
 
@@ -30,12 +31,12 @@ class RunSummary:
     """A run as its summary tells it. Fields that are missing or of the wrong kind read as empty."""
 
     path: Path
-    status: str  # running, completed, stopped, failed; killed or unreadable, found out on reading
+    status: str  # running, completed, stopped, failed, pruned; killed or unreadable, found out on reading
     data: Mapping[str, Any]
 
     @property
     def short_name(self) -> str:
-        """The directory's name without date and time, and for a trial `SWEEP/TRIAL`."""
+        """The directory's name without date and time, and for a trial with that of its sweep."""
         return short_name(self.path)
 
     @property
@@ -55,6 +56,11 @@ class RunSummary:
     def choices(self) -> dict[str, str]:
         """The option chosen for each group."""
         return {str(group): str(option) for group, option in self.mapping("choices").items()}
+
+    @property
+    def swept(self) -> dict[str, str]:
+        """Of a trial: the keys that its sweep varies, and the values here as typed."""
+        return {str(key): str(value) for key, value in self.mapping("swept").items()}
 
     @property
     def monitor(self) -> str:
@@ -128,11 +134,7 @@ def find_run(text: str, root: Path = OUTPUTS) -> RunDirectory:
     if text != LAST and is_run(path):
         return RunDirectory(path)
     if text != LAST and path.exists() and path.name != text:
-        raise ConfigError(
-            f"{text} is not a run: it has no {CONFIG}; `{command('runs')}` lists the runs"
-        )
-    if text != LAST and not path.exists() and len(path.parts) > 2:
-        raise ConfigError(f"{text} does not exist; `{command('runs')}` lists the runs")
+        raise ConfigError(_not_a_run(text))
     if not (paths := list(run_paths(root))):
         raise ConfigError(f"there are no runs in {root}/ yet: start one with `{command('train')}`")
     if text == LAST:
@@ -141,15 +143,32 @@ def find_run(text: str, root: Path = OUTPUTS) -> RunDirectory:
 
 
 def full_name(path: Path) -> str:
-    """The directory's name, and for a trial `SWEEP/TRIAL`."""
+    """The directory's name, for a trial `SWEEP/TRIAL`, and for one of its seeds `SWEEP/TRIAL/SEED`."""
     path = path if path.name else path.resolve()
+    if trial := trial_of_seed(path):
+        return f"{trial}/{path.name}"
     # The trials of a sweep are numbered: only with the sweep does the number say anything.
     return f"{path.absolute().parent.name}/{path.name}" if path.name.isdigit() else path.name
 
 
 def short_name(path: Path) -> str:
-    """The directory's name without date and time, and for a trial `SWEEP/TRIAL`."""
+    """The full name without date and time."""
     return _DATE_AND_TIME.sub("", full_name(path), count=1)
+
+
+def trial_of_seed(path: Path) -> str:
+    """`SWEEP/TRIAL` where the run is one seed of a trial, else empty."""
+    if not _SEED.fullmatch(path.name):
+        return ""
+    trial = path.absolute().parent
+    return f"{trial.parent.name}/{trial.name}" if trial.name.isdigit() else ""
+
+
+def fits(text: str, full_name: str) -> bool:
+    """Whether `text` is part of the name; `SWEEP/1` may have part of a sweep's name, but is not SWEEP/10."""
+    part, slash, trial = text.rstrip("/").partition("/")
+    sweep, _, rest = full_name.partition("/")
+    return part in full_name if not slash else part in sweep and f"{rest}/".startswith(f"{trial}/")
 
 
 def lower_is_better(metric: str) -> bool:
@@ -181,24 +200,36 @@ def _only_match(text: str, paths: Mapping[str, Path], root: Path) -> Path:
     rules: tuple[Callable[[str], bool], ...] = (
         lambda name: name == text,
         lambda name: name.endswith(text),  # SWEEP/1 is not SWEEP/10
-        lambda name: text in name,
+        lambda name: text in name and "/" not in name,  # a sweep's name alone means no trial
+        lambda name: fits(text, name),
     )
     for rule in rules:
-        matches = sorted(name for name in paths if rule(name))
-        if len(matches) == 1:
-            return paths[matches[0]]
+        if matches := sorted(filter(rule, paths), reverse=True):
+            break
+    if len(matches) == 1:
+        return paths[matches[0]]
     raise ConfigError(_too_many(text, matches) if matches else _none(text, list(paths), root))
 
 
 def _too_many(text: str, matches: list[str]) -> str:
-    shown = ", ".join(sorted(matches, reverse=True)[:5])
-    more = f" and {len(matches) - 5} more" if len(matches) > 5 else ""
-    return f"{text} fits {len(matches)} runs: {shown}{more}; give more of the name, or `{LAST}`"
+    sweeps = {name.partition("/")[0] if "/" in name else "" for name in matches}
+    if len(sweeps) == 1 and all(sweeps) and "/" not in text:
+        return f"{text} is a sweep of {len(matches):,} runs: give one of them, as in {matches[-1]}"
+    shown, count = ", ".join(matches[:5]), f"{len(matches):,}"
+    more = f" and {len(matches) - 5:,} more" if len(matches) > 5 else ""
+    return f"{text} fits {count} runs: {shown}{more}; give more of the name, or `{LAST}`"
+
+
+def _not_a_run(text: str) -> str:
+    lists = command("runs", text) if any(run_paths(Path(text))) else command("runs")
+    return f"{text} is not a run: it has no {CONFIG}; `{lists}` lists the runs"
 
 
 def _none(text: str, names: list[str], root: Path) -> str:
     from difflib import get_close_matches
 
+    if len(Path(text).parts) > 2 and not Path(text).exists():
+        return f"{text} does not exist; `{command('runs')}` lists the runs"
     parts = {part: name for name in sorted(names) for part in (*name.split("_"), name)}
     close = get_close_matches(Path(text).name, parts, n=1)
     hint = f"did you mean {parts[close[0]]}? " if close else ""

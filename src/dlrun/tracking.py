@@ -19,6 +19,8 @@ from dlrun.errors import first_line
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+_PROTOBUF_FIELDS = {bool: "bool_value", str: "string_value"}
+
 
 class Tracker:
     """Appends to metrics.jsonl and to one TensorBoard event file.
@@ -90,14 +92,32 @@ class Tracker:
                 return
         warnings.warn(failure, stacklevel=2)
 
-    def hparams(self, choices: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """The settings and final metrics as this run's row in the HParams tab, in the run's own event file."""
+    def hparams(
+        self, settings: Mapping[str, Any], *, failed: bool = False, group: str = ""
+    ) -> None:
+        """The settings as this run's row in the HParams tab, beside the last value of each scalar.
+
+        Runs of one `group` share a row: the settings of the first, the means of the metrics.
+        """
         if self._writer is None:
             return
-        from torch.utils.tensorboard.summary import hparams
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.plugins.hparams import api_pb2, metadata
+        from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-        for summary in hparams(dict(choices), dict(metrics)):
-            self._writer._get_file_writer().add_summary(summary)
+        # A row and no list of columns: of such lists TensorBoard takes the first that it finds for all
+        # runs, and without any works the columns out from all rows.
+        row = HParamsPluginData()
+        row.session_start_info.group_name = group
+        for key, value in settings.items():
+            kind = _PROTOBUF_FIELDS.get(type(value), "number_value")
+            setattr(row.session_start_info.hparams[key], kind, value)
+        end = HParamsPluginData()
+        end.session_end_info.status = api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS
+        parts = {metadata.SESSION_START_INFO_TAG: row, metadata.SESSION_END_INFO_TAG: end}
+        for tag, part in parts.items():
+            value = Summary.Value(tag=tag, metadata=metadata.create_summary_metadata(part))
+            self._writer._get_file_writer().add_summary(Summary(value=[value]))
 
     def flush(self) -> None:
         """Make TensorBoard see all that was logged."""

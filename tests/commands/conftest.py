@@ -5,16 +5,27 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hydra.core.singleton import Singleton
 
 from dlrun.run_directory import RunDirectory
 
 Dlrun = Callable[..., subprocess.CompletedProcess[str]]
 MakeRun = Callable[..., Path]
+MakeSweep = Callable[..., Path]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hydra_forgets() -> Iterator[None]:
+    """What Hydra keeps of a training run in this process is not for other test modules."""
+    before = Singleton.get_state()
+    yield
+    Singleton.set_state(before)
 
 
 @pytest.fixture
@@ -37,6 +48,37 @@ def make_run(project: Path) -> MakeRun:
         return path
 
     return make
+
+
+@pytest.fixture
+def make_sweep(make_run: MakeRun) -> MakeSweep:
+    """Makes a sweep in outputs/sweeps of so many trials over optimizer.lr, the last the best."""
+
+    def make(name: str, trials: int, *, seeds: int = 1, **description: Any) -> Path:
+        sweep = Path("outputs/sweeps", name)
+        for number in range(trials):
+            for index in range(seeds):
+                place = (
+                    (str(number), sweep) if seeds == 1 else (f"seed{index}", sweep / str(number))
+                )
+                make_run(place[0], str(place[1]), **trial_summary(number, index))
+        usual = {"objective": "val/loss", "direction": "minimize", "space": {"optimizer.lr": "…"}}
+        (sweep / "sweep.yaml").write_text(yaml.safe_dump(usual | description))
+        return sweep
+
+    return make
+
+
+def trial_summary(number: int, seed: int) -> dict[str, Any]:
+    """What is its own in the summary of a trial: 0.1, 0.05, 0.0333… as its rate and as its loss."""
+    rate = 0.1 / (number + 1)
+    metrics = {"val/loss": rate + seed / 1000, "val/accuracy": 1 - rate}
+    return {
+        "created": f"2026-01-31T12:00:{number:02}+00:00",
+        "swept": {"optimizer.lr": f"{rate:.4g}"},
+        "seed": seed,
+        "best": {"epoch": 3, "step": 30, "metrics": metrics},
+    }
 
 
 def summary(**fields: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from dlrun.commands.completion import SCRIPTS, main
 from dlrun.search_path import config_folders, options
 
 MakeRun = Callable[..., Path]
+MakeSweep = Callable[..., Path]
 MODELS = options("model", config_folders())
 
 
@@ -135,6 +136,30 @@ class TestCandidates:
         assert complete(command, "2026-01-31_12-00-00_x") == ["2026-01-31_12-00-00_xx_cnn_12ab"]
         assert complete(command, "zz") == ["zz_rates_34cd/"]
         assert complete(command, "zz_rates_34cd/") == ["zz_rates_34cd/7"]
+
+    @pytest.mark.parametrize("command", ["resume", "show", "tensorboard", "report", "runs"])
+    def test_sweeps(self, command: str, make_sweep: MakeSweep) -> None:
+        make_sweep("2026-01-31_12-00-00_zz_rates_34cd", 2)
+        assert complete(command, "zz_rates_34c")[0] == "zz_rates_34cd"
+        assert complete(command, "2026-01-31_12")[0] == "2026-01-31_12-00-00_zz_rates_34cd"
+        assert complete(command, "la") == ["last"]
+
+    @pytest.mark.parametrize("command", ["eval", "predict"])
+    def test_a_sweep_is_no_run(self, command: str, make_sweep: MakeSweep) -> None:
+        make_sweep("2026-01-31_12-00-00_zz_rates_34cd", 2)
+        assert complete(command, "zz") == ["zz_rates_34cd/"]
+
+    def test_seeds_come_behind_their_trial(self, make_sweep: MakeSweep) -> None:
+        make_sweep("2026-01-31_12-00-00_zz_rates_34cd", 2, seeds=2)
+        assert complete("eval", "zz_rates_34cd/") == ["zz_rates_34cd/0/", "zz_rates_34cd/1/"]
+        assert complete("eval", "zz_rates_34cd/1/seed1") == ["zz_rates_34cd/1/seed1"]
+
+    def test_strategies_of_a_sweep_and_their_settings(self, project: Path) -> None:
+        assert complete("train", "sweep=r") == ["sweep=random"]
+        assert complete("train", "sweep.trials") == ["sweep.trials=", "sweep.trials_per_gpu="]
+        assert complete("train", "sweep=tpe", "sweep.n_") == ["sweep.n_startup_trials="]
+        assert complete("train", "sweep.pruner=m") == ["sweep.pruner=median"]
+        assert complete("train", "--dr") == ["--dry-run"]
 
     def test_only_the_first_word_is_a_run(self, make_run: MakeRun) -> None:
         make_run("2026-01-31_12-00-00_digits_cnn_12ab")

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
+from dlrun.cli import main
 from dlrun.commands import list as list_command
 from dlrun.commands._options import Parameter, read_option
 from dlrun.errors import ConfigError
@@ -95,6 +97,16 @@ def test_one_option_shows_parameters_defaults_and_target(
     assert "dlrun.models.cnn.CNN" in text
     assert "    kernel " in text
     assert "dlrun train model=cnn " in text
+
+
+@pytest.mark.parametrize("name", options("sweep", config_folders()))
+def test_a_strategy_comes_with_a_command_that_sweeps(
+    name: str, project: Path, capsys: Capture
+) -> None:
+    command = shlex.split(shown(f"sweep/{name}", capsys=capsys).splitlines()[-1])
+    assert command[:3] == ["dlrun", "train", f"sweep={name}"]
+    assert main([*command[1:], "trainer.accelerator=cpu", "--dry-run"]) == 0
+    assert "dry run: nothing was trained" in capsys.readouterr().out
 
 
 def test_parameters_that_all_options_share_are_said_once(project: Path, capsys: Capture) -> None:

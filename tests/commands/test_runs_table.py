@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +12,11 @@ import pytest
 
 from dlrun.commands import runs
 from dlrun.errors import ConfigError
-from dlrun.run_directory import RunDirectory
+from dlrun.run_directory import RunDirectory, lock
 
 Dlrun = Callable[..., subprocess.CompletedProcess[str]]
 MakeRun = Callable[..., Path]
+MakeSweep = Callable[..., Path]
 Capture = pytest.CaptureFixture[str]
 
 
@@ -217,6 +220,238 @@ def test_a_sweep_alone_can_be_shown(make_run: MakeRun, capsys: Capture) -> None:
     assert "rates_34cd/2 " in text
     assert "rates_34cd/10 " in text
     assert "digits_cnn_12ab" not in text
+
+
+class TestSweep:
+    """The trials of one sweep."""
+
+    @pytest.fixture
+    def rates(self, make_sweep: MakeSweep) -> Path:
+        return make_sweep("2026-01-31_12-00-00_rates_34cd", 3)
+
+    @pytest.mark.parametrize(
+        "word", ["outputs/sweeps/2026-01-31_12-00-00_rates_34cd", "rates", "34cd", "last"]
+    )
+    def test_it_is_found_and_listed_best_first(
+        self, word: str, rates: Path, capsys: Capture
+    ) -> None:
+        assert runs.main([word]) == 0
+        text = capsys.readouterr().out
+        assert [row[0] for row in table_rows(text)] == ["2", "1", "0"]
+        assert text.endswith("\n3 trials\n")
+
+    def test_columns_are_what_varies_and_the_objective(self, rates: Path, capsys: Capture) -> None:
+        runs.main(["rates"])
+        titles, names, best, *_ = capsys.readouterr().out.splitlines()
+        assert titles.split() == ["optimizer", "objective", "test"]
+        expected = ["trial", "status", "lr", "epoch", "val/loss", "accuracy", "time", "age"]
+        assert names.split() == expected
+        assert best.split()[:5] == ["2", "completed", "0.03333", "20/20", "0.0333"]
+
+    def test_what_varies_without_being_swept_stays(
+        self, rates: Path, make_run: MakeRun, capsys: Capture
+    ) -> None:
+        make_run("3", str(rates), choices={"dataset": "iris", "model": "cnn"})
+        runs.main(["rates"])
+        names = capsys.readouterr().out.splitlines()[1].split()
+        assert "dataset" in names
+        assert "model" not in names
+
+    def test_the_direction_is_the_sweeps(self, make_sweep: MakeSweep, capsys: Capture) -> None:
+        make_sweep("rates_34cd", 3, objective="val/loss", direction="maximize")
+        runs.main(["rates"])
+        assert [row[0] for row in table_rows(capsys.readouterr().out)] == ["0", "1", "2"]
+
+    def test_an_objective_that_is_not_monitored_has_its_own_column(
+        self, make_sweep: MakeSweep, capsys: Capture
+    ) -> None:
+        make_sweep("rates_34cd", 2, objective="val/accuracy", direction="maximize")
+        runs.main(["rates"])
+        titles, names, *_ = capsys.readouterr().out.splitlines()
+        assert titles.split() == ["optimizer", "objective", "best", "test"]
+        assert names.split()[4:7] == ["val/accuracy", "val/loss", "accuracy"]
+
+    def test_a_metric_to_sort_by_comes_before_the_objective(
+        self, rates: Path, capsys: Capture
+    ) -> None:
+        runs.main(["rates", "--sort", "val/accuracy", "--reverse"])
+        assert [row[0] for row in table_rows(capsys.readouterr().out)] == ["0", "1", "2"]
+
+    def test_what_did_not_complete_comes_last(
+        self, rates: Path, make_run: MakeRun, capsys: Capture
+    ) -> None:
+        good = {"best": {"metrics": {"val/loss": 0.0}}, "swept": {"optimizer.lr": "0.5"}}
+        make_run("3", str(rates), **good, status="pruned")
+        make_run("4", str(rates), **good, status="failed")
+        runs.main(["rates"])
+        rows = table_rows(capsys.readouterr().out)
+        assert [row[0] for row in rows] == ["2", "1", "0", "3", "4"]
+        assert [row[1] for row in rows] == ["completed"] * 3 + ["pruned", "failed"]
+
+    def test_seeds_stay_together_and_their_mean_counts(
+        self, make_sweep: MakeSweep, make_run: MakeRun, capsys: Capture
+    ) -> None:
+        sweep = make_sweep("rates_34cd", 2, seeds=2)
+        for seed, loss in ((0, 0.0), (1, 0.5)):
+            make_run(f"seed{seed}", str(sweep / "2"), best={"metrics": {"val/loss": loss}})
+        runs.main(["rates"])
+        text = capsys.readouterr().out
+        order = ["1/seed0", "1/seed1", "0/seed0", "0/seed1", "2/seed0", "2/seed1"]
+        assert [row[0] for row in table_rows(text)] == order
+        assert text.endswith("\n3 trials\n")
+
+    @pytest.mark.parametrize(
+        ("condition", "trials"),
+        [
+            ("optimizer.lr<0.05", ["2"]),
+            ("optimizer.lr<=5e-2", ["2", "1"]),
+            ("optimizer.lr=1e-1", ["0"]),
+            ("optimizer.lr!=0.1", ["2", "1", "3"]),
+            ("optimizer.lr=auto", ["3"]),
+            ("optimizer.lr>0", ["2", "1", "0"]),  # text is not above a number
+            ("model.hidden=[64]", ["3"]),
+            ("model.hidden=[*", ["3"]),
+        ],
+    )
+    def test_what_is_swept_can_be_filtered_by(
+        self, condition: str, trials: list[str], rates: Path, make_run: MakeRun, capsys: Capture
+    ) -> None:
+        make_run("3", str(rates), swept={"optimizer.lr": "auto", "model.hidden": "[64]"})
+        runs.main(["rates", "--filter", condition])
+        assert [row[0] for row in table_rows(capsys.readouterr().out)] == trials
+
+    def test_swept_text_has_no_order(self, rates: Path, make_run: MakeRun) -> None:
+        make_run("3", str(rates), swept={"model.hidden": "[64]"})
+        with pytest.raises(
+            ConfigError, match=r"model.hidden is text \(\[64\]\); compare it with ="
+        ):
+            runs.main(["rates", "--filter", "model.hidden>3"])
+        with pytest.raises(ConfigError, match=r"no run has optimizer.l; did you mean optimizer.lr"):
+            runs.main(["rates", "--filter", "optimizer.l>3"])
+
+    def test_csv_has_a_column_for_what_is_swept(
+        self, rates: Path, make_run: MakeRun, capsys: Capture
+    ) -> None:
+        make_run("3", str(rates), swept={"model": "cnn", "seed": "1", "model.hidden": "[64,32]"})
+        runs.main(["rates", "--csv"])
+        reader = csv.DictReader(io.StringIO(capsys.readouterr().out))
+        rows = {row["run"]: row for row in reader}
+        assert reader.fieldnames is not None
+        assert len(set(reader.fieldnames)) == len(reader.fieldnames)
+        assert rows["rates_34cd/2"]["optimizer.lr"] == "0.03333"
+        assert rows["rates_34cd/3"]["model.hidden"] == "[64,32]"
+        assert rows["rates_34cd/0"]["model.hidden"] == ""
+
+    @pytest.mark.parametrize("width", [40, 60, 80, 120])
+    def test_many_swept_keys_fit_the_terminal_and_no_number_is_cut(
+        self,
+        width: int,
+        rates: Path,
+        make_run: MakeRun,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: Capture,
+    ) -> None:
+        long = "a,b" * 30
+        swept = {f"optimizer.group.setting_{i}": "1.2345678901e-05" for i in range(9)}
+        make_run("3", str(rates), swept={"text": long, **swept})
+        monkeypatch.setenv("COLUMNS", str(width))
+        runs.main(["rates"])
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= width
+        assert "objective" in lines[0]
+        row = next(line for line in lines if line.startswith("3 "))
+        assert not re.search(r"\d…", row)
+        assert ("1.235e-05" in row) == (width >= 60)
+
+    def test_a_damaged_description_is_named(self, rates: Path) -> None:
+        (rates / "sweep.yaml").write_text("objective: val/loss\n")
+        with pytest.raises(ConfigError, match=r"sweep\.yaml names no objective with its"):
+            runs.main(["rates"])
+
+    def test_a_name_that_no_sweep_has_is_refused(self, rates: Path) -> None:
+        with pytest.raises(ConfigError, match=r"nowhere is not a directory or part of the name"):
+            runs.main(["nowhere"])
+
+
+class TestAmongOthers:
+    """Sweeps in the table of all runs."""
+
+    @pytest.fixture(autouse=True)
+    def a_run_between_two_sweeps(self, make_sweep: MakeSweep, make_run: MakeRun) -> None:
+        early = make_sweep("2026-01-31_12-00-00_early_34cd", 3)
+        make_run("3", str(early), status="running", choices={"model": "mlp"}, best=None)
+        make_run("2026-01-31_13-00-00_digits_cnn_12ab", created="2026-01-31T13:00:00+00:00")
+        late = make_sweep("2026-01-31_14-00-00_late_56ef", 2, seeds=2)
+        for file in late.rglob("summary.json"):
+            run = RunDirectory(file.parent)
+            created = {"created": "2026-01-31T14:00:00+00:00", "mode": "max"}
+            run.write_summary((run.read_summary() or {}) | created)
+
+    def test_each_is_one_row_in_the_order_of_time(self, capsys: Capture) -> None:
+        runs.main([])
+        text = capsys.readouterr().out
+        assert [row[0] for row in table_rows(text)] == [
+            "late_56ef",
+            "digits_cnn_12ab",
+            "early_34cd",
+        ]
+        assert text.endswith("\n1 run and 2 sweeps; `dlrun runs SWEEP` shows the trials of one\n")
+
+    def test_its_row_says_what_its_best_trial_reached(self, capsys: Capture) -> None:
+        runs.main([])
+        late, _, early = (
+            re.split(r"\s{2,}", line)
+            for line in capsys.readouterr().out.splitlines()
+            if re.match(r"late|digits|early", line)
+        )
+        assert late[1:6] == ["2 trials", "digits", "cnn", "-", "0.1010"]  # monitored as the higher
+        assert early[1:6] == ["4 trials", "digits", "2 models", "-", "0.0333"]
+        assert late[7] == "13m20s"  # all seeds together
+
+    def test_a_process_at_work_is_told(self, capsys: Capture) -> None:
+        folder = Path("outputs/sweeps/2026-01-31_12-00-00_early_34cd")
+        with lock(RunDirectory(folder / "3")):
+            runs.main([])
+        assert "early_34cd       4 trials, 1 running " in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("words", "count"),
+        [
+            (["--all"], 9),
+            (["--sort", "val/loss"], 9),
+            (["--filter", "status=completed"], 8),
+            (["outputs/runs"], 1),
+            (["outputs/sweeps"], 2),
+            (["outputs/sweeps/2026-01-31_14-00-00_late_56ef/1"], 2),
+            (["-n", "2"], 2),
+        ],
+    )
+    def test_every_run_counts_where_runs_are_compared(
+        self, words: list[str], count: int, capsys: Capture
+    ) -> None:
+        runs.main(words)
+        assert len(table_rows(capsys.readouterr().out)) == count
+
+    def test_csv_has_every_trial(self, capsys: Capture) -> None:
+        runs.main(["--csv"])
+        rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+        assert len(rows) == 9
+        assert {row["run"] for row in rows} >= {"late_56ef/1/seed1", "early_34cd/2"}
+
+
+def table_rows(text: str) -> list[list[str]]:
+    """The cells of the runs' rows, which alone have a time in a unit at their end."""
+    table = text.split("\n\n")[0]
+    return [line.split() for line in table.splitlines() if not re.match(r"\s|trial|run", line)]
+
+
+def test_a_plain_list_loads_no_yaml_and_no_optuna(make_sweep: MakeSweep) -> None:
+    make_sweep("2026-01-31_12-00-00_rates_34cd", 2)
+    code = (
+        "import sys; from dlrun.cli import main; main(['runs']); "
+        "sys.exit(bool({'yaml', 'torch', 'optuna', 'hydra'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_without_runs_the_command_to_start_one_is_shown(project: Path, capsys: Capture) -> None:

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
+from dlrun.cli import main
 from dlrun.commands import show
 from dlrun.errors import ConfigError
 from dlrun.run_directory import RunDirectory
 
 Dlrun = Callable[..., subprocess.CompletedProcess[str]]
 MakeRun = Callable[..., Path]
+MakeSweep = Callable[..., Path]
 Capture = pytest.CaptureFixture[str]
 
 
@@ -56,7 +60,10 @@ def test_composing_twice_in_one_process_is_possible(project: Path, capsys: Captu
         (["trainer.max_epoch=3"], "trainer.max_epoch .*did you mean .*max_epochs"),
         (["mlp"], "mlp is no experiment, .*; did you mean model/mlp"),
         (["model/cnnn", "seed=1"], "did you mean model/cnn"),
-        (["folder"], "folder is a directory, but not a run"),
+        (
+            ["folder"],
+            r"folder is a directory, but not a run or a sweep: .*`dlrun runs folder` lists",
+        ),
     ],
 )
 def test_a_slip_is_one_line_with_the_nearest_name(
@@ -136,6 +143,162 @@ def test_a_damaged_run_is_told_as_far_as_it_goes(
         file.write_text(text)
     assert show.main(["last"]) == 0
     assert capsys.readouterr().out.startswith("digits_cnn_12ab  unreadable: its summary.json is")
+
+
+@pytest.mark.parametrize("words", [[], ["model=cnn"], ["digits_cnn"]])
+def test_a_plain_run_knows_nothing_of_sweeps(
+    words: list[str], project: Path, capsys: Capture
+) -> None:
+    assert "sweep" not in config(*words, capsys=capsys)
+
+
+@pytest.mark.parametrize("word", ["sweep/random", "sweep=random"])
+def test_the_settings_of_a_sweep_are_shown_where_one_is_asked_for(
+    word: str, project: Path, capsys: Capture
+) -> None:
+    sweep = config(word, "sweep.trials=7", capsys=capsys)["sweep"]
+    assert isinstance(sweep, dict)
+    assert (sweep["_target_"], sweep["trials"]) == ("optuna.samplers.RandomSampler", 7)
+
+
+def test_an_experiment_that_describes_a_sweep_shows_it(project: Path, capsys: Capture) -> None:
+    Path("configs/experiment").mkdir(parents=True)
+    text = "# @package _global_\nsweep:\n  space:\n    seed: [0, 1]\n"
+    Path("configs/experiment/tuning.yaml").write_text(text)
+    assert config("tuning", capsys=capsys)["sweep"]["space"] == {"seed": [0, 1]}  # type: ignore[index]
+
+
+class TestTrial:
+    """A run that is part of a sweep."""
+
+    @pytest.fixture
+    def sweep(self, make_sweep: MakeSweep) -> Path:
+        return make_sweep("2026-01-31_12-00-00_rates_34cd", 3)
+
+    @pytest.mark.parametrize("word", ["rates/1", "34cd/1", "rates_34cd/1/"])
+    def test_it_is_found_by_its_number(self, word: str, sweep: Path, capsys: Capture) -> None:
+        assert show.main([word]) == 0
+        words = " ".join(capsys.readouterr().out.split())
+        assert words.startswith("rates_34cd/1 completed")
+        assert "swept optimizer.lr=0.05 " in words
+
+    def test_it_leads_to_its_sweep_and_is_not_trained_on_alone(
+        self, sweep: Path, capsys: Capture
+    ) -> None:
+        (sweep / "1/checkpoints").mkdir()
+        (sweep / "1/checkpoints/last.pt").write_bytes(b"")
+        show.main(["rates/1"])
+        text = capsys.readouterr().out
+        assert f"dlrun show {sweep}\n" in text
+        assert "resume" not in text
+
+    def test_a_killed_one_is_carried_on_by_the_sweep(
+        self, sweep: Path, make_run: MakeRun, capsys: Capture
+    ) -> None:
+        make_run("7", str(sweep), status="running")
+        show.main(["rates/7"])
+        assert f"dlrun resume {sweep}\n" in capsys.readouterr().out
+
+    def test_a_pruned_one_says_why(self, sweep: Path, make_run: MakeRun, capsys: Capture) -> None:
+        make_run("7", str(sweep), status="pruned")
+        show.main(["rates/7"])
+        out = capsys.readouterr().out
+        assert out.startswith("rates_34cd/7  pruned: its sweep ended it early")
+
+    def test_the_seeds_of_one_are_told_apart(self, make_sweep: MakeSweep, capsys: Capture) -> None:
+        make_sweep("2026-01-31_12-00-00_seeds_56ef", 2, seeds=2)
+        show.main(["seeds/1/seed1"])
+        assert capsys.readouterr().out.startswith("seeds_56ef/1/seed1  completed")
+        with pytest.raises(ConfigError, match=r"seeds/1 fits 2 runs: .*1/seed1, .*1/seed0"):
+            show.main(["seeds/1"])
+
+    def test_part_of_a_runs_name_and_of_a_sweeps_is_refused(
+        self, sweep: Path, make_run: MakeRun
+    ) -> None:
+        make_run("2026-01-31_13-00-00_rates_12ab")
+        with pytest.raises(
+            ConfigError, match=r"rates fits 2 runs and sweeps: .*12ab, .*34cd; give"
+        ):
+            show.main(["rates"])
+
+
+@pytest.fixture(scope="module")
+def swept_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a sweep of three rates was run, the last of which is too high."""
+    place = tmp_path_factory.mktemp("project")
+    words = ("dataset=iris", "model=logistic", "optimizer=sgd", "trainer.max_epochs=2")
+    quick = ("trainer.accelerator=cpu", "tracking.tensorboard=false", "sweep.seeds=2")
+    folder = "hydra.sweep.dir=outputs/sweeps/2026-01-31_12-00-00_rates_34cd"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        rates = "optimizer.lr=0.01,1e-6,1e38"
+        assert main(["train", "-m", *words, *quick, rates, folder]) == 1
+    return place
+
+
+class TestSweep:
+    """A real one, seen from the project that it was run in."""
+
+    @pytest.fixture
+    def sweep(self, swept_project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.chdir(swept_project)
+        monkeypatch.delenv("COLUMNS", raising=False)
+        return Path("outputs/sweeps/2026-01-31_12-00-00_rates_34cd")
+
+    @pytest.fixture
+    def text(self, sweep: Path, capsys: Capture) -> str:
+        capsys.readouterr()
+        assert show.main([str(sweep)]) == 0
+        return capsys.readouterr().out
+
+    @pytest.mark.parametrize("word", ["rates", "34cd/"])
+    def test_it_is_found_by_part_of_its_name(
+        self, word: str, text: str, sweep: Path, capsys: Capture
+    ) -> None:
+        show.main([word])
+        assert capsys.readouterr().out == text
+
+    def test_it_says_what_was_asked_and_how_far_it_is(self, text: str) -> None:
+        assert text.startswith("rates_34cd  completed: 3 of 3 trials done, 1 failed\n")
+        words = " ".join(text.split())
+        assert "objective minimize val/loss strategy grid, seeds 2 searched optimizer.lr=" in words
+        assert "fixed dataset=iris model=logistic optimizer=sgd " in words
+
+    def test_it_gives_the_best_setting_to_type(self, text: str, sweep: Path) -> None:
+        summaries = [RunDirectory(sweep / f"0/seed{seed}").read_summary() for seed in (0, 1)]
+        losses = [(found or {})["best"]["metrics"]["val/loss"] for found in summaries]
+        assert f"best: trial 0, val/loss {sum(losses) / 2:.4g} ± " in text
+        command = next(line for line in text.splitlines() if line.startswith("  dlrun train"))
+        assert {"dataset=iris", "optimizer=sgd", "optimizer.lr=0.01"} <= set(command.split())
+
+    def test_it_names_what_failed(self, text: str) -> None:
+        assert "failed: trial 2 (optimizer.lr=1e38): " in text
+
+    def test_it_says_where_things_are_and_where_to_look_on(self, text: str, sweep: Path) -> None:
+        assert "leaderboard.csv  every trial" in text
+        assert "best.yaml " in text
+        for command in ("runs", "report", "tensorboard"):
+            assert f"dlrun {command} {sweep}\n" in f"{text}\n"
+        assert f"dlrun runs {sweep}/0\n" in text  # of several seeds, none is the trial
+        assert "resume" not in text
+
+    def test_one_that_was_stopped_says_how_to_go_on(
+        self, sweep: Path, tmp_path: Path, capsys: Capture
+    ) -> None:
+        stopped = tmp_path / "stopped"
+        shutil.copytree(sweep, stopped)
+        description = yaml.safe_load((stopped / "sweep.yaml").read_text())
+        description["settings"]["trials"] = 10
+        (stopped / "sweep.yaml").write_text(yaml.safe_dump(description))
+        show.main([str(stopped)])
+        text = capsys.readouterr().out
+        assert text.startswith("stopped  not finished: 3 of 10 trials done, 1 failed\n")
+        assert f"dlrun resume {stopped}\n" in text
+
+    def test_it_needs_no_torch(self, sweep: Path) -> None:
+        code = f"import sys; from dlrun.cli import main; main(['show', '{sweep}']); "
+        code += "sys.exit('torch' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 class TestOneWord:

@@ -17,6 +17,7 @@ from dlrun.errors import ConfigError
 
 Dlrun = Callable[..., subprocess.CompletedProcess[str]]
 MakeRun = Callable[..., Path]
+MakeSweep = Callable[..., Path]
 Capture = pytest.CaptureFixture[str]
 
 
@@ -29,43 +30,55 @@ def taken_port() -> Iterator[int]:
 
 
 @pytest.fixture
-def arguments(project: Path, dlrun: Dlrun) -> Dlrun:
-    """dlrun with a TensorBoard that only prints what it was called with."""
-    package = project / "fake/tensorboard"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text("")
-    (package / "main.py").write_text("import sys; print(sys.argv[1:])")
+def served(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """(words) -> what TensorBoard would be called with, without the columns that come first."""
 
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        source = str(Path(tensorboard.__file__).parents[2])
-        fake = f"{project / 'fake'}:{source}"
-        return dlrun("tensorboard", *words, variables={"PYTHONPATH": fake})
+    def called_with(*words: str) -> list[str]:
+        commands: list[list[str]] = []
+        monkeypatch.setattr(tensorboard, "_become", lambda command: commands.append(command) or 0)
+        assert tensorboard.main([*words]) == 0
+        ((python, option, main, _, *arguments),) = commands
+        assert [python, option, main] == [sys.executable, "-m", "dlrun.commands._tensorboard_main"]
+        return arguments
 
-    return run
+    return called_with
 
 
-def test_all_runs_are_served_on_localhost(make_run: MakeRun, arguments: Dlrun) -> None:
+Served = Callable[..., list[str]]
+
+
+def test_all_runs_are_served_on_localhost(
+    make_run: MakeRun, served: Served, capsys: Capture
+) -> None:
     make_run("a")
-    result = arguments("--port", "16006")
-    address, called = result.stdout.splitlines()
-    assert address == "TensorBoard for outputs at http://localhost:16006/ (Ctrl-C ends it)"
-    assert called == str(["--logdir", "outputs", "--host", "localhost", "--port", "16006"])
+    called = served("--port", "16006")
+    address = capsys.readouterr().out
+    assert address == "TensorBoard for outputs at http://localhost:16006/ (Ctrl-C ends it)\n"
+    assert called == ["--logdir", "outputs", "--host", "localhost", "--port", "16006"]
 
 
-def test_a_run_is_found_by_its_name(make_run: MakeRun, arguments: Dlrun) -> None:
+def test_a_run_is_found_by_its_name(make_run: MakeRun, served: Served) -> None:
     (make_run("2026-01-31_12-00-00_digits_cnn_12ab") / "tensorboard").mkdir()
-    result = arguments("cnn")
-    assert "'outputs/runs/2026-01-31_12-00-00_digits_cnn_12ab/tensorboard'" in result.stdout
+    assert served("cnn")[1] == "outputs/runs/2026-01-31_12-00-00_digits_cnn_12ab/tensorboard"
 
 
-def test_a_folder_of_runs_is_served_as_it_is(make_run: MakeRun, arguments: Dlrun) -> None:
+def test_a_folder_of_runs_is_served_as_it_is(make_run: MakeRun, served: Served) -> None:
     make_run("0", "outputs/sweeps/s")
-    assert "['--logdir', 'outputs/sweeps/s'," in arguments("outputs/sweeps/s").stdout
+    assert served("outputs/sweeps/s")[:2] == ["--logdir", "outputs/sweeps/s"]
 
 
-def test_what_follows_two_dashes_is_passed_on(make_run: MakeRun, arguments: Dlrun) -> None:
+def test_a_sweep_is_found_by_its_name_and_a_trial_by_its_number(
+    make_sweep: MakeSweep, served: Served
+) -> None:
+    sweep = make_sweep("2026-01-31_12-00-00_rates_34cd", 2)
+    (sweep / "1/tensorboard").mkdir()
+    assert served("rates")[1] == str(sweep)
+    assert served("rates/1")[1] == str(sweep / "1/tensorboard")
+
+
+def test_what_follows_two_dashes_is_passed_on(make_run: MakeRun, served: Served) -> None:
     make_run("a")
-    assert "'--reload_interval', '5']" in arguments("--", "--reload_interval", "5").stdout
+    assert served("--", "--reload_interval", "5")[-2:] == ["--reload_interval", "5"]
 
 
 def test_a_taken_port_that_was_asked_for_is_refused(taken_port: int) -> None:

@@ -16,11 +16,14 @@ from pathlib import Path
 from dlrun.cli import COMMANDS, HELP
 from dlrun.runs import LAST, OUTPUTS, full_name, run_paths, scan, short_name
 from dlrun.search_path import config_folders, options
+from dlrun.sweep.finding import sweep_paths
 
 _COMMAND_LINE = re.compile(r"^  (\w+) {2,}(\S.*)$", re.MULTILINE)
 _LONG_OPTION = re.compile(r"^  (?:-\w, )?(--[a-z][\w-]*)", re.MULTILINE)
 _GLOBAL_OPTIONS = ("--help", "--version", "--debug")
-_TRAIN_OPTIONS = ("--multirun", "--config-dir", "--cfg", "--resolve", "--package", "--help")
+_TRAIN_OPTIONS = (
+    *("--multirun", "--dry-run", "--config-dir", "--cfg", "--resolve", "--package", "--help"),
+)
 _EVAL_WORDS = (
     *("split=test", "split=val", "split=train"),
     *("checkpoint=best", "checkpoint=last"),
@@ -81,7 +84,7 @@ def _show(before: list[str], current: str) -> Iterator[str]:
         group = current.partition("/")[0]
         yield from (f"{group}/{option}" for option in options(group, folders))
     if not before:
-        yield from _run_names(before, current)
+        yield from _places(before, current)
     yield from _train([known_option(word, folders) or word for word in before], current)
 
 
@@ -98,31 +101,46 @@ def _list(before: list[str], current: str) -> Iterator[str]:
 def _run_names(before: list[str], current: str) -> Iterator[str]:
     """`last`, and the runs without their date and time; with it once a date is begun.
 
-    The trials of a sweep show up behind its name and a slash: there may be many.
+    The trials of a sweep show up behind its name and a slash: there may be many. So do a trial's seeds.
     """
     if before:
         return
     yield LAST
-    name_of = full_name if current[:1].isdigit() else short_name
+    depth = current.count("/") + 1
     for path in run_paths(OUTPUTS):
-        name = name_of(path)
-        sweep, slash, _ = name.partition("/")
-        yield f"{sweep}/" if slash and not current.startswith(f"{sweep}/") else name
+        parts = _name(path, current).split("/")
+        yield "/".join(parts[:depth]) + ("/" if len(parts) > depth else "")
+
+
+def _sweep_names(before: list[str], current: str) -> Iterator[str]:
+    """`last`, and the sweeps likewise."""
+    if not before:
+        yield LAST
+        yield from (_name(path, current) for path in sweep_paths())
+
+
+def _places(before: list[str], current: str) -> Iterator[str]:
+    """Where a run will do as well as a sweep."""
+    yield from _run_names(before, current)
+    yield from _sweep_names(before, current)
+
+
+def _name(path: Path, current: str) -> str:
+    return full_name(path) if current[:1].isdigit() else short_name(path)
 
 
 def _resume(before: list[str], current: str) -> Iterable[str]:
-    return _train(before[1:], current) if before else _run_names(before, current)
+    return _train(before[1:], current) if before else _places(before, current)
 
 
 def _eval(before: list[str], current: str) -> Iterable[str]:
     return _EVAL_WORDS if before else _run_names(before, current)
 
 
-def _runs(before: list[str], current: str) -> Iterator[str]:
+def _runs(before: list[str], current: str) -> Iterable[str]:
     if before and before[-1] == "--sort":
-        yield from (name for run in scan(OUTPUTS) for name in run.metrics)
-    elif not before:
-        yield from (f"{path}" for path in Path(OUTPUTS, "sweeps").glob("*"))
+        return (name for run in scan(OUTPUTS) for name in run.metrics)
+    return _sweep_names(before, current)
 
 
 def _shells(before: list[str], current: str) -> Iterable[str]:
@@ -143,7 +161,8 @@ _BY_COMMAND: dict[str, Callable[[list[str], str], Iterable[str]]] = {
     "eval": _eval,
     "predict": _run_names,
     "runs": _runs,
-    "tensorboard": _run_names,
+    "report": _sweep_names,
+    "tensorboard": _places,
     "completion": _shells,
     "help": _command_names,
 }

@@ -10,11 +10,17 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from dlrun.config import DataSettings, GradientSettings, RunConfig, WarmUp
 from dlrun.search_path import packaged_configs
+from dlrun.sweep.settings import SweepSettings
 
 _MULTIRUN = ("-m", "--multirun")
 _CONFIG_DIR = ("--config-dir", "-cd")
 # What all options of a group share, beside their own parameters.
-_SHARED = {"dataset": DataSettings, "optimizer": GradientSettings, "schedule": WarmUp}
+_SHARED = {
+    "dataset": DataSettings,
+    "optimizer": GradientSettings,
+    "schedule": WarmUp,
+    "sweep": SweepSettings,
+}
 
 
 def config_words(before: list[str], current: str) -> Iterable[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -30,24 +30,29 @@ class Condition:
     sign: str
     value: str
 
-    def holds(self, run: RunSummary) -> bool:
-        """Whether `run` meets it.
-
-        Raises:
-            ConfigError: an order is asked of text.
-        """
-        found = fields(run).get(self.key)
+    def holds(self, fields: Mapping[str, str | float]) -> bool:
+        """Whether a run with these fields meets it. Text is neither above nor below a number."""
+        found = fields.get(self.key)
         if self.sign in _ORDER:
-            return found is not None and _ORDER[self.sign](self._number(found), float(self.value))
+            return isinstance(found, float) and _ORDER[self.sign](found, float(self.value))
         equal = found is not None and _equal(found, self.value)
         return equal if self.sign == "=" else not equal
 
-    def _number(self, found: str | float) -> float:
-        if isinstance(found, str):
+    def check(self, every: Sequence[Mapping[str, str | float]]) -> None:
+        """Refuse what none of the runs with these fields could ever meet.
+
+        Raises:
+            ConfigError: no run has the key; or an order is asked where all have text.
+        """
+        known = {key for fields in every for key in fields}
+        if known and self.key not in known:
+            hint = did_you_mean(self.key, known)
+            raise ConfigError(f"--filter {self.key}: no run has {self.key}{hint}")
+        found = [fields[self.key] for fields in every if self.key in fields]
+        if self.sign in _ORDER and found and all(isinstance(value, str) for value in found):
             raise ConfigError(
-                f"--filter {self.text}: {self.key} is text ({found}); compare it with = or !="
+                f"--filter {self.text}: {self.key} is text ({found[0]}); compare it with = or !="
             )
-        return found
 
 
 def parse_condition(text: str) -> Condition:
@@ -63,40 +68,48 @@ def parse_condition(text: str) -> Condition:
             "(also < <= >=; quoted, or the shell takes the sign)"
         )
     key, sign, value = (part.strip() for part in match.groups())
-    if sign in _ORDER and not _is_number(value):
+    if sign in _ORDER and not is_number(value):
         raise ConfigError(f"--filter {text}: {sign} needs a number, as in '{key}>0.9'")
     return Condition(text, key, "=" if sign == "==" else sign, value)
 
 
-def check_keys(keys: Iterable[str], runs: Iterable[RunSummary], option: str) -> None:
-    """Refuse a key that no run has, since nothing could ever match it.
+def filtered(runs: list[RunSummary], conditions: Sequence[Condition]) -> list[RunSummary]:
+    """The runs that meet all conditions.
 
     Raises:
-        ConfigError: naming the nearest key, or all.
+        ConfigError: a condition is of a kind that none of them could meet.
     """
-    known = {key for run in runs for key in fields(run)}
-    for key in keys:
-        if known and key not in known:
-            raise ConfigError(f"{option} {key}: no run has {key}{did_you_mean(key, known)}")
+    if not conditions:
+        return runs
+    every = [fields(run) for run in runs]
+    for condition in conditions:
+        condition.check(every)
+    return [
+        run
+        for run, found in zip(runs, every, strict=True)
+        if all(condition.holds(found) for condition in conditions)
+    ]
 
 
 def fields(run: RunSummary) -> dict[str, str | float]:
-    """All that runs can be filtered by: status, name, choices, a few numbers, and every metric."""
+    """All that runs can be filtered by: status, name, choices, what a sweep varies, a few numbers, metrics."""
     numbers = {name: run.number(name) for name in _NUMBERS}
     texts = {"status": run.status, "name": run.name, "run": run.short_name, **run.choices}
+    swept = {key: float(text) if is_number(text) else text for key, text in run.swept.items()}
     present = {name: value for name, value in numbers.items() if value is not None}
-    return {**texts, "device": run.text("device"), **present, **run.metrics}
+    return {**swept, **texts, "device": run.text("device"), **present, **run.metrics}
 
 
-def _equal(found: str | float, value: str) -> bool:
-    if isinstance(found, str):
-        return fnmatchcase(found, value)
-    return _is_number(value) and found == float(value)
-
-
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether the text is a number."""
     try:
         float(text)
     except ValueError:
         return False
     return True
+
+
+def _equal(found: str | float, value: str) -> bool:
+    if isinstance(found, str):
+        return found == value or fnmatchcase(found, value)  # [64] itself is also a pattern
+    return is_number(value) and found == float(value)

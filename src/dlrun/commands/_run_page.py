@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.commands import _text
+from dlrun.commands._places import sweep_of
 from dlrun.commands._text import Column
 from dlrun.hints import command
 from dlrun.run_directory import RunDirectory, read_overrides
@@ -50,14 +51,18 @@ def _status_note(run: RunSummary) -> str:
         return "\n\n".join([where, *(_text.wrapped(line, "  ") for line in text.splitlines())])
     return {
         "killed": ": its process is gone without a word",
+        "pruned": ": its sweep ended it early, since other trials did better",
         "unreadable": ": its summary.json is missing or damaged",
     }.get(run.status, "")
 
 
 def _what(run: RunSummary, directory: RunDirectory) -> Iterator[tuple[str, str]]:
     yield from run.choices.items()
-    choices = [f"{group}={option}" for group, option in run.choices.items()]
-    if changes := [text for text in read_overrides(directory) if text not in choices]:
+    said = [f"{group}={option}" for group, option in run.choices.items()]
+    if swept := [f"{key}={text}" for key, text in run.swept.items()]:
+        yield "swept", "\n".join(swept)
+        said += swept
+    if changes := [text for text in read_overrides(directory) if text not in said]:
         yield "changed", "\n".join(changes)
     for name in ("seed", "parameters"):
         if (value := run.number(name)) is not None:
@@ -151,12 +156,24 @@ def _size(size: float) -> str:
 
 
 def _next(run: RunSummary) -> Iterator[tuple[str, str]]:
+    sweep = sweep_of(run.path)
+    yield from _resume(run) if sweep is None else _in_sweep(run, sweep)
+    if (run.path / "checkpoints" / "best.pt").exists():
+        yield "measure it again", command("eval", run.path)
+    if (run.path / "tensorboard").is_dir():
+        yield "see its curves", command("tensorboard", run.path)
+
+
+def _resume(run: RunSummary) -> Iterator[tuple[str, str]]:
     has_checkpoint = (run.path / "checkpoints" / "last.pt").exists()
     if run.status in ("stopped", "killed") or (run.status == "failed" and has_checkpoint):
         yield "carry it on", command("resume", run.path)
     if run.status == "completed" and (epochs := run.number("max_epochs")):
         yield "train on", command("resume", run.path, f"trainer.max_epochs={2 * epochs:g}")
-    if (run.path / "checkpoints" / "best.pt").exists():
-        yield "measure it again", command("eval", run.path)
-    if (run.path / "tensorboard").is_dir():
-        yield "see its curves", command("tensorboard", run.path)
+
+
+def _in_sweep(run: RunSummary, sweep: Path) -> Iterator[tuple[str, str]]:
+    """Trained on alone, a trial would no longer compare with the others."""
+    if run.status in ("stopped", "killed"):
+        yield "carry it on", command("resume", sweep)
+    yield "see its sweep", command("show", sweep)

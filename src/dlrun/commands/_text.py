@@ -36,14 +36,14 @@ class Column:
 
     def lines(self, head_lines: int) -> list[str]:
         """Head and cells, each padded to the column's width."""
-        missing = [""] * (head_lines - len(self.head))
-        texts = [self._shorten(text) for text in (*missing, *self.head, *self.cells)]
-        return [text.rjust(self.width) if self.right else text.ljust(self.width) for text in texts]
+        missing, width = [""] * (head_lines - len(self.head)), self.width
+        texts = [self._shorten(text, width) for text in (*missing, *self.head, *self.cells)]
+        return [text.rjust(width) if self.right else text.ljust(width) for text in texts]
 
-    def _shorten(self, text: str) -> str:
-        if len(text) <= self.width:
+    def _shorten(self, text: str, width: int) -> str:
+        if len(text) <= width:
             return text
-        return "…" + text[1 - self.width :] if self.keep_end else text[: self.width - 1] + "…"
+        return "…" + text[1 - width :] if self.keep_end else text[: width - 1] + "…"
 
 
 def terminal_width() -> int:

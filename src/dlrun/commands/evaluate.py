@@ -6,7 +6,7 @@ import json
 
 from dlrun.commands._reading import import_from_here, run_parser
 from dlrun.errors import ConfigError
-from dlrun.runs import find_run
+from dlrun.runs import find_run, full_name
 
 _EPILOG = """\
 examples
@@ -45,7 +45,9 @@ def main(argv: list[str]) -> int:
         )
         return 0
     width = max(map(len, metrics))
-    print(f"{run.path.name}: {choices['checkpoint']} checkpoint on the {choices['split']} part")
+    print(
+        f"{full_name(run.path)}: {choices['checkpoint']} checkpoint on the {choices['split']} part"
+    )
     print("\n".join(f"  {name:<{width}}  {value:.4f}" for name, value in metrics.items()))
     if confusion and len(class_names) <= 20:
         print(_confusion_table(confusion, class_names))

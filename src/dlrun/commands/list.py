@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -182,8 +183,17 @@ def _parameter_lines(parameters: Iterable[Parameter]) -> str:
 
 def _usage(group: str, shown: list[Option]) -> str:
     example = max(shown, key=lambda option: len(option.parameters))
+    if group == "sweep":
+        return f"dlrun train sweep={shown[-1].name} {_swept(shown[-1])}"
     words = [f"{group}={example.name}"]
     if example.target or group == "trainer":  # an experiment's parameters lie in other groups
         plain = [p for p in example.parameters if _PLAIN.fullmatch(p.value) and p.value != "null"]
         words += [f"{group}.{p.name}={p.value}" for p in plain[:1]]
     return f"dlrun train {' '.join(words)}"
+
+
+def _swept(option: Option) -> str:
+    """What a sweep needs beside its option; a grid needs values, or a number of points as well."""
+    is_grid = any(parameter.name == "points" for parameter in option.parameters)
+    rates = "0.01,0.001" if is_grid else "tag(log,interval(1e-4,1e-1))"
+    return f"model=mlp,cnn {shlex.quote(f'optimizer.lr={rates}')}"

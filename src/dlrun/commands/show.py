@@ -1,33 +1,41 @@
-"""`dlrun show`: the config that a command would use, or a run in full.
+"""`dlrun show`: the config that a command would use, a run in full, or a sweep in short.
 
-One word may mean several things; the first that fits is taken: `last` or the directory of a run, an
-experiment, GROUP/OPTION, part of a run's name. Several words, or a word with `=`, mean a config.
+One word may mean several things; the first that fits is taken: `last` or the directory of a run or sweep, an
+experiment, GROUP/OPTION, part of the name of a run or sweep. Several words, or a word with `=`, mean a config.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dlrun.commands._places import find_run_or_sweep
 from dlrun.errors import ConfigError, did_you_mean
-from dlrun.run_directory import is_run
-from dlrun.runs import LAST, OUTPUTS, find_run, full_name, run_paths
+from dlrun.hints import command
+from dlrun.run_directory import RunDirectory, is_run
+from dlrun.runs import LAST, OUTPUTS, fits, full_name, run_paths
 from dlrun.search_path import GROUPS, config_folders, option_file, options
+from dlrun.sweep.directory import SweepDirectory, is_sweep
+from dlrun.sweep.finding import sweep_paths
 
 _EPILOG = """\
 One word may mean several things; the first that fits is taken:
-  1. `last`, or the directory of a run
+  1. `last`, or the directory of a run or a sweep
   2. an experiment
   3. GROUP/OPTION
-  4. part of a run's name
+  4. part of the name of a run or a sweep
 Several words, or one with `=`, mean a config: the one that `dlrun train` would use.
 
 examples
   dlrun show                                      what `dlrun train` alone would do
   dlrun show mnist_cnn trainer.max_epochs=5       an experiment, changed
   dlrun show model=cnn dataset=mnist              any choices together
+  dlrun show sweep/random                         what a sweep could be told, too
   dlrun show last                                 the newest run
+  dlrun show SWEEP                                a sweep: its question and its answer
+  dlrun show SWEEP/12                             one of its trials
 """
 
 
@@ -36,40 +44,50 @@ def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     words = arguments.words
     folders = config_folders()
-    if len(words) == 1 and (run := _run(words[0], folders)) is not None:
+    place = _place(words[0], folders) if len(words) == 1 else None
+    if place is None:
+        print(_config_yaml([_override(word, folders) for word in words]))
+    elif isinstance(place, SweepDirectory):
+        from dlrun.commands._sweep_page import sweep_page
+
+        print(sweep_page(place))
+    else:
         from dlrun.commands._run_page import run_page
 
-        print(run_page(run))
-    else:
-        print(_config_yaml([_override(word, folders) for word in words]))
+        print(run_page(place.path))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dlrun show",
-        description="The config that `dlrun train` would use, as YAML, or a run in full.",
+        description="The config that `dlrun train` would use, as YAML; or a run in full; or a sweep.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    help_words = "an experiment, GROUP/OPTION, KEY=VALUE; or a run: its directory, part of its name"
+    help_words = (
+        "an experiment, GROUP/OPTION, KEY=VALUE; or a run or sweep: its directory, part of its name"
+    )
     parser.add_argument("words", metavar="NAME", nargs="*", help=help_words)
     return parser
 
 
-def _run(word: str, folders: list[Path]) -> Path | None:
-    """The run that the only word means, None where it means a config.
+def _place(word: str, folders: list[Path]) -> RunDirectory | SweepDirectory | None:
+    """The run or sweep that the only word means, None where it means a config.
 
     Raises:
-        ConfigError: it is part of several runs' names.
+        ConfigError: it is part of several names.
     """
-    if word == LAST or is_run(Path(word)):
-        return find_run(word).path
+    if word == LAST or is_run(Path(word)) or is_sweep(Path(word)):
+        return find_run_or_sweep(word)
     if "=" in word or word[:1] in "+~" or known_option(word, folders):
         return None
-    if any(word in full_name(path) for path in run_paths(OUTPUTS)):
-        return find_run(word).path
-    return None
+    return find_run_or_sweep(word) if any(fits(word, name) for name in _names()) else None
+
+
+def _names() -> Iterator[str]:
+    yield from (path.name for path in sweep_paths())
+    yield from (full_name(path) for path in run_paths(OUTPUTS))
 
 
 def known_option(word: str, folders: list[Path]) -> str | None:
@@ -85,17 +103,21 @@ def _override(word: str, folders: list[Path]) -> str:
     if (choice := known_option(word, folders)) is not None:
         return choice
     if Path(word).is_dir():
-        raise ConfigError(f"{word} is a directory, but not a run: there is no config.yaml in it")
+        raise ConfigError(
+            f"{word} is a directory, but not a run or a sweep: it has no config.yaml and no sweep.yaml; "
+            f"`{command('runs', word)}` lists the runs in it"
+        )
     experiments = options("experiment", folders)
     choices = [f"{group}/{option}" for group in GROUPS for option in options(group, folders)]
     owners = [choice for choice in choices if choice.endswith(f"/{word}")]
     hint = f"; did you mean {owners[0]}?" if owners else _nearest(word, [*experiments, *choices])
-    raise ConfigError(f"{word} is no experiment, no GROUP/OPTION and no part of a run's name{hint}")
+    raise ConfigError(
+        f"{word} is no experiment, no GROUP/OPTION and no part of the name of a run or sweep{hint}"
+    )
 
 
 def _nearest(word: str, names: list[str]) -> str:
-    names += [full_name(path) for path in run_paths(OUTPUTS)]
-    hint = did_you_mean(word, names)
+    hint = did_you_mean(word, [*names, *_names()])
     return hint if hint.endswith("?") else "; `dlrun list` and `dlrun runs` say what there is"
 
 
@@ -113,7 +135,15 @@ def _composed(overrides: list[str]) -> dict[str, Any]:
     from dlrun.composing import compose
 
     config = compose(overrides, with_hydra=True)
-    return {str(key): _plain(config, key) for key in config if key != "hydra"}
+    hidden = ("hydra",) if _is_about_sweep(config, overrides) else ("hydra", "sweep")
+    return {str(key): _plain(config, key) for key in config if key not in hidden}
+
+
+def _is_about_sweep(config: Any, overrides: list[str]) -> bool:
+    """Whether the words ask for a sweep, or name an experiment that describes one."""
+    asked = any(word.lstrip("+~").startswith(("sweep=", "sweep.")) for word in overrides)
+    option = config.hydra.runtime.choices.get("sweep")
+    return asked or option != "grid" or bool(config.sweep.get("space"))
 
 
 def _plain(node: Any, key: Any) -> Any:

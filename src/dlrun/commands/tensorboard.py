@@ -8,10 +8,13 @@ import socket
 import sys
 from pathlib import Path
 
+from dlrun.commands._places import find_run_or_sweep
 from dlrun.errors import ConfigError
 from dlrun.run_directory import is_run
-from dlrun.runs import LAST, OUTPUTS, find_run
+from dlrun.runs import LAST, OUTPUTS
+from dlrun.sweep.directory import SweepDirectory, is_sweep
 
+_MAIN = "dlrun.commands._tensorboard_main"
 FIRST_PORT, PORTS_TRIED = 6006, 100
 _EPILOG = """\
 What follows `--` goes to TensorBoard as it is.
@@ -19,7 +22,7 @@ What follows `--` goes to TensorBoard as it is.
 examples
   dlrun tensorboard                         every run in outputs/
   dlrun tensorboard last                    the newest run
-  dlrun tensorboard outputs/sweeps/SWEEP    the trials of a sweep, side by side
+  dlrun tensorboard SWEEP                   the trials of a sweep, side by side
   dlrun tensorboard --port 7000 -- --samples_per_plugin images=100
 """
 
@@ -39,7 +42,8 @@ def main(argv: list[str]) -> int:
     shown = "localhost" if arguments.host in ("0.0.0.0", "::") else arguments.host
     print(f"TensorBoard for {folder} at http://{shown}:{port}/ (Ctrl-C ends it)", flush=True)
     options = ["--logdir", os.fspath(folder), "--host", arguments.host, "--port", str(port)]
-    command = [sys.executable, "-m", "tensorboard.main", *options, *passed_on]
+    first = ",".join(_first_columns(folder))
+    command = [sys.executable, "-m", _MAIN, first, *options, *passed_on]
     return _become(command)
 
 
@@ -51,8 +55,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    help_target = "a folder of runs, or a run (default: outputs)"
-    add("target", metavar="DIR|RUN", nargs="?", help=help_target)
+    help_target = "a folder of runs, a run, or a sweep (default: outputs)"
+    add("target", metavar="DIR|RUN|SWEEP", nargs="?", help=help_target)
     help_port = f"serve on this port (default: the first free one from {FIRST_PORT})"
     add("--port", metavar="N", type=_port_number, help=help_port)
     help_host = "serve on this address (default: localhost, for this machine only)"
@@ -78,10 +82,21 @@ def _log_folder(target: str | None) -> Path:
         return OUTPUTS
     if target != LAST and Path(target).is_dir() and not is_run(Path(target)):
         return Path(target)
-    run = find_run(target)
+    run = find_run_or_sweep(target)
+    if isinstance(run, SweepDirectory):
+        return run.path
     if not run.tensorboard.is_dir():
         raise ConfigError(f"{run.path} has no tensorboard/: it ran with tracking.tensorboard=false")
     return run.tensorboard
+
+
+def _first_columns(folder: Path) -> list[str]:
+    """What the HParams tab is to begin with: what the sweep in `folder` varies, and its objective."""
+    if not is_sweep(folder):
+        return []
+    description = SweepDirectory(folder).read()
+    keys = [str(key).lstrip("+") for key in description.get("space") or ()]
+    return [*keys, str(description.get("objective", ""))]
 
 
 def _require_tensorboard() -> None:
