@@ -103,7 +103,8 @@ def test_models_know_the_spec_and_no_data_set() -> None:
 @pytest.mark.parametrize(
     "module",
     ["cli", "config", "build", "runs", "search_path", "composing", "data.points", "commands.train",
-     "commands.resume", "commands.runs", "commands.report", "sweep.directory", "sweep.finding", "sweep.space", "commands.list", "commands.completion"],
+     "commands.resume", "commands.runs", "commands.report", "commands.list", "commands.completion",
+     "sweep.directory", "sweep.finding", "sweep.space"],
 )  # fmt: skip
 def test_what_must_answer_at_once_does_not_import_torch(module: str) -> None:
     code = f"import sys, dlrun.{module}; sys.exit('torch' in sys.modules)"

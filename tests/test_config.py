@@ -127,6 +127,8 @@ def test_experiments_set_only_keys_that_their_choices_have(file, plain):
         ((group, option),) = choice.items()
         group = group.removeprefix("override /")
         plain[group] = read(CONFIGS / group / f"{option}.yaml")
+    sweep = values.pop("sweep", {})  # no part of a run
+    assert set(sweep) <= set(read(CONFIGS / "sweep" / "grid.yaml"))
     for group, changes in values.items():
         if isinstance(changes, dict):
             assert set(changes) <= set(plain[group]), group

@@ -82,6 +82,7 @@ def write_cifar10(folder: Path, rng: np.random.Generator) -> None:
 
 def composed(*words: str) -> dict[str, Any]:
     plain: Any = OmegaConf.to_container(compose(["name=contract", *words]), resolve=True)
+    del plain["sweep"]  # no part of a run
     return dict(plain)
 
 

@@ -88,6 +88,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
 
 def composed(*words: str) -> dict[str, Any]:
     plain: Any = OmegaConf.to_container(compose(list(words)), resolve=True)
+    del plain["sweep"]  # no part of a run
     return dict(plain)
 
 

@@ -121,13 +121,21 @@ def wait_for_runs(page: Page, process: subprocess.Popen[bytes], runs: set[str], 
     while time.monotonic() < deadline:
         assert process.poll() is None, "TensorBoard ended"
         try:
-            # Rows are the last thing a run writes: with them, everything before has been read too.
-            if set(page.json("/data/runs")) >= runs and len(session_groups(page, [])) == rows:
+            read = set(page.json("/data/runs")) >= runs and all_read(page, runs)
+            if read and len(session_groups(page, [])) == rows:
                 return
         except (URLError, ConnectionError, TimeoutError):
             pass
         time.sleep(0.2)
     raise AssertionError("TensorBoard did not come up")
+
+
+def all_read(page: Page, runs: set[str]) -> bool:
+    """Whether the test metrics, which a run logs last, are there of all runs that have come so far."""
+    tags = page.json("/data/plugin/scalars/tags")
+    summaries = {run: RunDirectory((page.folder / run).parent).read_summary() for run in runs}
+    done = [run for run, summary in summaries.items() if (summary or {})["status"] == "completed"]
+    return all("test/loss" in tags.get(run, {}) for run in done)
 
 
 def session_groups(page: Page, tags: list[str]) -> list[dict[str, Any]]:

@@ -138,7 +138,7 @@ def test_without_tensorboard_only_the_lines_are_written(track, lines, tmp_path):
     tracker.text("note", "text")
     tracker.image("picture", np.zeros((4, 4, 3), np.uint8), 1)
     tracker.histograms(nn.Linear(2, 2), 1)
-    tracker.graph(nn.Linear(2, 2), torch.ones(1, 2))
+    tracker.graph(nn.Linear(2, 2), torch.ones(1, 2), kind="linear")
     tracker.hparams({"lr": 0.1})
     tracker.flush()
     tracker.close()
@@ -232,7 +232,7 @@ def test_a_gradient_of_any_values_in_fp64_stops_no_run(values, track):
 
 def test_the_graph_of_a_model_is_read_back(track, events):
     tracker = track()
-    tracker.graph(nn.Sequential(nn.Linear(3, 4), nn.ReLU()).eval(), torch.ones(1, 3))
+    tracker.graph(nn.Sequential(nn.Linear(3, 4), nn.ReLU()).eval(), torch.ones(1, 3), kind="relu")
     tracker.close()
     graph = events().Graph()
     assert any("Linear" in node.name for node in graph.node)
@@ -241,7 +241,7 @@ def test_the_graph_of_a_model_is_read_back(track, events):
 
 def test_drawing_the_graph_says_nothing_and_changes_no_mode(track, capfd):
     model = nn.Sequential(nn.Linear(3, 4), nn.Dropout()).eval()
-    track().graph(model, torch.ones(1, 3))
+    track().graph(model, torch.ones(1, 3), kind="quiet")
     assert not model.training
     assert capfd.readouterr() == ("", "")
 
@@ -254,7 +254,7 @@ class Untraceable(nn.Module):
 def test_a_model_that_cannot_be_traced_is_left_out_with_a_warning(track, events, capfd):
     tracker = track()
     with pytest.warns(UserWarning) as caught:
-        tracker.graph(Untraceable(), torch.ones(1, 3))
+        tracker.graph(Untraceable(), torch.ones(1, 3), kind="untraceable")
     tracker.log(1, 1, {"a": 1.0})
     tracker.close()
     assert len(caught) == 1

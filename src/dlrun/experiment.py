@@ -178,7 +178,7 @@ def _fit(
     watch: Watch | None,
 ) -> None:
     engine = experiment.engine
-    views = Views(experiment.data, experiment.config.tracking)
+    views = _views(experiment)
     if engine.step == 0:
         tracker.text("config", f"```yaml\n{saver.run.config_file.read_text()}```")
         views.at_start(tracker)
@@ -216,6 +216,11 @@ def _fit(
         progress.close()
 
 
+def _views(experiment: Experiment) -> Views:
+    config = experiment.config
+    return Views(experiment.data, config.tracking, model=config.model)
+
+
 def _conclude(experiment: Experiment, tracker: Tracker) -> list[list[int]] | None:
     """Test the chosen weights and show what they do; the confusion matrix of a classifier."""
     engine, data, task = experiment.engine, experiment.data, experiment.task
@@ -229,7 +234,7 @@ def _conclude(experiment: Experiment, tracker: Tracker) -> list[list[int]] | Non
     engine.latest |= values
     if values:
         tracker.log(engine.step, engine.epoch, values)
-    Views(data, experiment.config.tracking).at_end(engine, tracker, part, outputs)
+    _views(experiment).at_end(engine, tracker, part, outputs)
     return class_confusion(outputs, part.targets, data.spec)
 
 

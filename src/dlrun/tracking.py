@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _PROTOBUF_FIELDS = {bool: "bool_value", str: "string_value"}
 
 
+_GRAPHS: dict[str, Any] = {}  # by kind of model
+
+
 class Tracker:
     """Appends to metrics.jsonl and to one TensorBoard event file.
 
@@ -76,21 +79,22 @@ class Tracker:
             if parameter.grad is not None:
                 self._histogram(f"gradients/{name}", parameter.grad, step)
 
-    def graph(self, model: nn.Module, example: Tensor) -> None:
-        """The model as TensorBoard's graph. A model that cannot be traced is left out, with a warning."""
+    def graph(self, model: nn.Module, example: Tensor, *, kind: str) -> None:
+        """The model as TensorBoard's graph. A model that cannot be traced is left out, with a warning.
+
+        Models of one `kind` have one graph. It is traced once: of each trace torch keeps something for
+        as long as the process lives, and the trials of a sweep are many.
+        """
         if self._writer is None:
             return
-        with warnings.catch_warnings():
-            # Tracing is deprecated in torch, and TensorBoard has nothing newer.
-            warnings.simplefilter("ignore")
+        if kind not in _GRAPHS:
             try:
-                with open(os.devnull, "w") as void, contextlib.redirect_stdout(void):
-                    self._writer.add_graph(model, example)
+                _GRAPHS[kind] = _trace(model, example)
             except Exception as error:
                 failure = f"TensorBoard has no graph of this model: {first_line(error)}"
-            else:
+                warnings.warn(failure, stacklevel=2)
                 return
-        warnings.warn(failure, stacklevel=2)
+        self._writer._get_file_writer().add_graph(_GRAPHS[kind])
 
     def hparams(
         self, settings: Mapping[str, Any], *, failed: bool = False, group: str = ""
@@ -159,3 +163,14 @@ class Tracker:
             bucket_counts=counts.tolist(),
             global_step=step,
         )
+
+
+def _trace(model: nn.Module, example: Tensor) -> Any:
+    """The graph of `model` in TensorBoard's form."""
+    from torch.utils.tensorboard._pytorch_graph import graph
+
+    with warnings.catch_warnings(), open(os.devnull, "w") as void:
+        # Tracing is deprecated in torch, and TensorBoard has nothing newer.
+        warnings.simplefilter("ignore")
+        with contextlib.redirect_stdout(void):
+            return graph(model, example)

@@ -25,10 +25,15 @@ _HISTOGRAM_SHARE = 0.02  # of a run's time, at most
 
 
 class Views:
-    """The views that suit a data set. Nothing here draws a random number."""
+    """The views that suit a data set. Nothing here draws a random number.
 
-    def __init__(self, data: Dataset, settings: TrackingSettings) -> None:
+    Args:
+        model: what the config says of it.
+    """
+
+    def __init__(self, data: Dataset, settings: TrackingSettings, *, model: object) -> None:
         self.data, self.spec, self.settings = data, data.spec, settings
+        self._kind = f"{model} for {data.spec}"
         self._started = time.perf_counter()
         self._histogram_seconds = 0.0
 
@@ -53,7 +58,8 @@ class Views:
             self._histograms(engine, tracker)
         if self.settings.graph:
             # A copy leaves torch.compile behind, which cannot be traced.
-            tracker.graph(copy.deepcopy(engine.model).eval(), part.inputs[:1])
+            model = copy.deepcopy(engine.model).eval()
+            tracker.graph(model, part.inputs[:1], kind=self._kind)
         if not self.settings.images or not self.spec.num_classes:
             return
         chances = probabilities(outputs.float(), self.spec)

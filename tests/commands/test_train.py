@@ -26,18 +26,18 @@ def test_a_multirun_goes_on_past_a_job_that_diverges_and_names_it_at_the_end(
 ) -> None:
     words = ["optimizer=sgd", "optimizer.lr=1e30,0.1", "trainer.max_epochs=3"]
     assert main(["train", "-m", *QUICK[:2], *words, "hydra.sweep.dir=sweep"]) == 1
-    printed = capsys.readouterr()
-    assert "the loss is not a finite number" in printed.err
-    assert "1 runs completed, 1 failed: job 0" in printed.out
-    assert "compare them with `dlrun runs sweep`" in printed.out
+    printed = capsys.readouterr().out
+    assert "failed: trial 0 (optimizer.lr=1e30): the loss is not a finite number" in printed
+    assert "2 of 2 done, 1 failed" in printed
+    assert "dlrun runs sweep" in printed
     assert Path("sweep/1/checkpoints/best.pt").exists()
 
 
-def test_each_job_of_a_multirun_says_what_it_changes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_trial_of_a_multirun_says_what_it_changes(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "-m", *QUICK, "seed=3,4", "hydra.sweep.dir=sweep"]) == 0
     printed = capsys.readouterr().out
-    assert "job 1: dataset=iris model=logistic" in printed
-    assert "2 runs completed" in printed
+    assert "trial 1: seed=4  val/loss" in printed
+    assert "2 of 2 done" in printed
 
 
 def test_one_directory_for_many_runs_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
