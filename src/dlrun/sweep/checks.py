@@ -51,7 +51,7 @@ def check_objective(objective: str, experiment: Experiment, *, pruning: bool) ->
     Raises:
         ConfigError: naming those that are.
     """
-    parts = [part for part in ("train", "val", "test") if len(experiment.data.split(part))]
+    parts = [part for part in ("train", "val", "test") if len(getattr(experiment.data, part))]
     logged = [f"{part}/{name}" for part in parts for name in experiment.task.metric_names]
     if objective not in logged:
         others = ", ".join(logged)

@@ -187,7 +187,8 @@ def _size(question: Question) -> str:
     plan, seeds = question.strategy.plan, question.strategy.settings.seeds
     each = f" of {seeds} seeds each" if seeds > 1 else ""
     rounds = f", in rounds of {plan.round_size}" if plan.round_size else ""
-    return f"{plan.total} trials{each}{rounds}; {question.direction} {question.objective}"
+    trials = f"{plan.total} trial{'s' if plan.total > 1 else ''}"
+    return f"{trials}{each}{rounds}; {question.direction} {question.objective}"
 
 
 def _describe_and_open(

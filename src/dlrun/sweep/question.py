@@ -16,6 +16,7 @@ from dlrun.restore import refuse_untrusted
 from dlrun.runs import lower_is_better
 from dlrun.schema import check
 from dlrun.sweep.composer import Composer
+from dlrun.sweep.grammar import parse_word
 from dlrun.sweep.recipe import recipe_words
 from dlrun.sweep.settings import Strategy, read_strategy
 from dlrun.sweep.space import Space, parse
@@ -60,12 +61,13 @@ def read_question(words: Sequence[str], config: DictConfig, config_loader: Any) 
     seed = check("sweep.seed", node.get("seed"), Seed)
     in_config = check("sweep.space", node.get("space"), dict[str, Any])
     about_sweep = [word for word in words if _names_sweep(word)]
+    _refuse_swept(about_sweep)
     task = [word for word in words if word not in about_sweep]
     space = parse(task, in_config, config_loader=config_loader, seed=seed)
-    space = Space(_alone(space.fixed, about_sweep, in_config), space.parameters)
     if not _SAMPLER_OF_OPTUNA.fullmatch(str(node.get("_target_"))):
         refuse_untrusted({"sweep": node}, groups=("sweep",))
     strategy = read_strategy(node, space)
+    space = Space(_alone(space.fixed, about_sweep, in_config), space.parameters)
     composer = Composer(space.fixed)
     base = composer.unresolved().plain
     objective = strategy.settings.objective or str(base["trainer"]["monitor"])
@@ -93,6 +95,14 @@ def refuse_another(question: Question, stored: Mapping[str, Any], place: object)
 def _names_sweep(word: str) -> bool:
     key = word.lstrip("+~").partition("=")[0]
     return key == "sweep" or key.startswith("sweep.")
+
+
+def _refuse_swept(about_sweep: Sequence[str]) -> None:
+    for word in about_sweep:
+        if parse_word(word).is_sweep_override():
+            raise ConfigError(
+                f"{word}: a sweep has one strategy with one value a setting: name one"
+            )
 
 
 def _alone(

@@ -1,0 +1,223 @@
+"""A scratch project for the tests of sweeps: a model that misbehaves on request, and how a sweep is looked at."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import optuna
+import yaml
+
+from dlrun.cli import main
+from dlrun.run_directory import RunDirectory, read_metrics
+from dlrun.sweep.directory import SweepDirectory
+from dlrun.sweep.study import open_study
+
+# Its training step AT_STEP goes wrong for the widths that a variable of the environment names, as in
+# RAISE=13,21 (or RAISE=all); PAUSE seconds are added to each step.
+MODEL = """
+import os, pathlib, signal, time
+import torch
+from torch import nn
+
+def meant(name, width):
+    widths = os.environ.get(name, "")
+    return widths == "all" or str(width) in widths.split(",")
+
+class Net(nn.Module):
+    def __init__(self, spec, *, width: int, bias: bool):
+        super().__init__()
+        if meant("RAISE_AT_BIRTH", width):
+            raise RuntimeError(f"no weights of width {width} today")
+        if meant("NEEDS_BIAS", width) and not bias:
+            raise ValueError(f"a width of {width} needs a bias")
+        self.width, self.steps = width, 0
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.Linear(spec.num_features, width, bias=bias), nn.Tanh(),
+            nn.Dropout(0.1), nn.Linear(width, spec.num_outputs),
+        )
+
+    def forward(self, x):
+        if self.training and torch.is_grad_enabled():
+            self.steps += 1
+            if self.steps == int(os.environ.get("AT_STEP", 1)):
+                self.misbehave()
+            time.sleep(float(os.environ.get("PAUSE", 0)))
+        return self.layers(x)
+
+    def misbehave(self):
+        if meant("RAISE", self.width):
+            raise IndexError(f"width {self.width} has a bug")
+        for name in ("SIGKILL", "SIGINT", "SIGTERM"):
+            if meant(name, self.width):
+                os.kill(os.getpid(), signal.Signals[name])
+        if meant("SIGKILL_ONCE", self.width) and not pathlib.Path(f"died{self.width}").exists():
+            pathlib.Path(f"died{self.width}").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+# 3 steps an epoch, some 20 ms a trial.
+QUICK = (
+    "dataset=iris", "model=net", "optimizer=sgd", "trainer.max_epochs=2", "trainer.accelerator=cpu",
+    "tracking.tensorboard=false",
+)  # fmt: skip
+JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+_SECONDS = 120  # that no process of a test may take
+_OF_THE_CLOCK = ("samples_per_second",)
+
+
+def make_project(folder: Path) -> None:
+    """The model's module and its option."""
+    (folder / "faulty.py").write_text(MODEL)
+    option = folder / "configs" / "model" / "net.yaml"
+    option.parent.mkdir(parents=True)
+    option.write_text("# misbehaves on request\n_target_: faulty.Net\nwidth: 8\nbias: true\n")
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is in a sweep directory."""
+
+    path: Path
+
+    @cached_property
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        return open_study(SweepDirectory(self.path)).get_trials(deepcopy=False)
+
+    @property
+    def states(self) -> list[str]:
+        return [trial.state.name.lower() for trial in self.trials]
+
+    @property
+    def values(self) -> list[float | None]:
+        return [trial.value for trial in self.trials]
+
+    @cached_property
+    def rows(self) -> list[dict[str, str]]:
+        """leaderboard.csv."""
+        with (self.path / "leaderboard.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    @property
+    def description(self) -> dict[str, Any]:
+        return dict(yaml.safe_load((self.path / "sweep.yaml").read_text()))
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of the trials that have a folder."""
+        return sorted(int(entry.name) for entry in self.path.iterdir() if entry.name.isdigit())
+
+    @property
+    def swept(self) -> list[dict[str, str]]:
+        """What each trial set, as its summary says."""
+        return [self.summary(number)["swept"] for number in self.numbers]
+
+    def run(self, name: object) -> RunDirectory:
+        return RunDirectory(self.path / str(name))
+
+    def summary(self, name: object) -> dict[str, Any]:
+        summary = self.run(name).read_summary()
+        assert summary is not None, f"{name} has no summary"
+        return summary
+
+    def config(self, name: object) -> dict[str, Any]:
+        return dict(yaml.safe_load(self.run(name).config_file.read_text()))
+
+    def log(self, name: object) -> str:
+        return self.run(name).log.read_text()
+
+    def environment(self, name: object) -> dict[str, Any]:
+        return dict(json.loads(self.run(name).environment_file.read_text()))
+
+    def starts(self, name: object) -> list[int]:
+        """The step that each go at a trial began at."""
+        starts, resumed = [], None
+        for line in self.log(name).splitlines():
+            if found := re.search(r" resuming .* at step ([\d,]+) of", line):
+                resumed = int(found[1].replace(",", ""))
+            elif " training on " in line:
+                starts.append(resumed or 0)
+                resumed = None
+        return starts
+
+    def points(self, name: object) -> list[dict[str, Any]]:
+        """metrics.jsonl without what depends on the clock."""
+        return [
+            {key: value for key, value in point.items() if key not in _OF_THE_CLOCK}
+            for point in read_metrics(self.run(name))
+        ]
+
+
+def be_dlrun(words: list[str], folder: str, variables: dict[str, str]) -> None:
+    """The body of a process of its own that runs one command and keeps what it says in files."""
+    os.setsid()  # a group to be killed as a whole
+    os.chdir(folder)
+    os.environ.update(variables)
+    for number, name in ((1, "out.txt"), (2, "err.txt")):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    if "KILL_AT" in variables:
+        _die_before_write(int(variables["KILL_AT"]))
+    code = main(words)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def ended(process: BaseProcess, folder: Path) -> Result:
+    """Waits for a process; its code is minus the signal that killed it."""
+    process.join(_SECONDS)
+    assert process.exitcode is not None, "still running"
+    out, err = ((folder / name).read_text() for name in ("out.txt", "err.txt"))
+    return Result(process.exitcode, out, err)
+
+
+def kill_group(process: BaseProcess) -> None:
+    """kill -9 for the process and all that it has started."""
+    assert process.pid is not None
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.join(_SECONDS)
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Returns when the condition holds."""
+    end = time.monotonic() + _SECONDS
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def _die_before_write(number: int) -> None:
+    """kill -9 in place of the write of that number, of those that are to last: renamed or synced files."""
+    count = [0]
+
+    def counted(write: Callable[..., Any]) -> Callable[..., Any]:
+        def write_or_die(*given: Any) -> Any:
+            count[0] += 1
+            if count[0] == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return write(*given)
+
+        return write_or_die
+
+    os.replace, os.fsync = counted(os.replace), counted(os.fsync)  # type: ignore[assignment]

@@ -1,0 +1,224 @@
+"""Trials side by side: what each launcher runs, and what part of the machine a trial may use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from scratch import JOBLIB, QUICK, Look, Result
+
+from dlrun.sweep import places
+
+Dlrun = Callable[..., Result]
+Looks = Callable[..., Look]
+
+JOBLIB_TARGET = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
+
+
+# Places.
+
+
+@pytest.mark.parametrize(
+    ("launcher", "here", "local"),
+    [
+        ("hydra._internal.core_plugins.basic_launcher.BasicLauncher", True, False),
+        (JOBLIB_TARGET, False, True),
+        ("hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher", False, True),
+        ("hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher", False, False),
+        ("hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher", False, True),
+    ],
+)
+def test_launchers_are_known_by_where_their_trials_run(
+    launcher: str, here: bool, local: bool
+) -> None:
+    node = {"_target_": launcher}
+    assert (places.in_this_process(node), places.is_local(node)) == (here, local)
+
+
+@pytest.mark.parametrize(
+    ("n_jobs", "gpus", "per_gpu", "count"),
+    [
+        (None, 0, 1, 6),  # a trial a core
+        (-1, 0, 3, 6),
+        (4, 0, 1, 4),
+        (-1, 2, 1, 2),  # a trial a GPU
+        (-1, 2, 3, 6),
+        (3, 2, 1, 3),
+    ],
+)
+def test_as_many_trials_run_at_a_time_as_there_are_gpus_or_else_cores(
+    n_jobs: int | None, gpus: int, per_gpu: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "cores", lambda: 6)
+    launcher = {"_target_": JOBLIB_TARGET} | ({} if n_jobs is None else {"n_jobs": n_jobs})
+    assert places.count_places(launcher, gpus=gpus, trials_per_gpu=per_gpu) == count
+
+
+@pytest.mark.parametrize(("cores", "count", "threads"), [(8, 2, 4), (8, 3, 2), (2, 4, 1)])
+def test_trials_share_the_cores(
+    cores: int, count: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "cores", lambda: cores)
+    plain = {"trainer": {"num_threads": None}}
+    assert places.thread_words(plain, count) == [f"trainer.num_threads={threads}"]
+    assert places.thread_words({"trainer": {"num_threads": 3}}, count) == []
+
+
+def test_cores_are_those_that_the_process_may_use() -> None:
+    ask = "from dlrun.sweep.places import cores; print(cores())"
+    pinned = f"import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); {ask}"
+    if not hasattr(sys.modules["os"], "sched_setaffinity"):
+        pytest.skip("this system has no affinity")
+    said = subprocess.run(
+        [sys.executable, "-c", pinned], capture_output=True, text=True, check=True
+    )
+    assert said.stdout == "1\n"
+
+
+TAKE = """
+import sys, pathlib
+from dlrun.sweep.places import take_place
+folder, count = pathlib.Path("places"), int(sys.argv[1])
+print(take_place(folder, count), take_place(folder, count), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[Callable[[int], subprocess.Popen[str]]]:
+    """Starts a process that takes one of so many places and keeps it to its end."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(count: int) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", TAKE, str(count)]
+        pipe = subprocess.PIPE
+        taker = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=tmp_path)
+        started.append(taker)
+        return taker
+
+    yield start
+    for taker in started:
+        taker.kill()
+        taker.communicate()
+
+
+def test_each_process_has_a_place_of_its_own_until_it_ends(
+    process: Callable[[int], subprocess.Popen[str]],
+) -> None:
+    def place(taker: subprocess.Popen[str]) -> str:
+        assert taker.stdout is not None
+        return taker.stdout.readline()
+
+    first, second = process(2), process(2)
+    assert {place(first), place(second)} == {"0 0\n", "1 1\n"}
+    third = process(2)  # waits
+    first.kill()
+    first.wait()
+    assert place(third) in ("0 0\n", "1 1\n")
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpus", "expected"),
+    [
+        (None, 2, ["0", "1", "0", "1"]),
+        ("2,5", 2, ["2", "5", "2", "5"]),
+        ("GPU-a,GPU-b,GPU-c", 3, ["GPU-a", "GPU-b", "GPU-c", "GPU-a"]),
+    ],
+)
+def test_places_get_the_visible_gpus_by_turns(
+    visible: str | None, gpus: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for place in range(4):
+        environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+        monkeypatch.setattr(places, "os", SimpleNamespace(environ=environment))
+        places.use_gpu(place, gpus)
+        # A second trial of the same process stays where the first has begun to use CUDA.
+        places.use_gpu(place, 1)
+        found.append(environment.get("CUDA_VISIBLE_DEVICES"))
+    assert found == expected
+
+
+def test_without_gpus_nothing_is_said_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment: dict[str, str] = {}
+    monkeypatch.setattr(places, "os", SimpleNamespace(environ=environment))
+    places.use_gpu(0, 0)
+    assert environment == {}
+
+
+# Launchers.
+
+
+def test_workers_of_joblib_share_the_cores_and_train_as_one_process_would(
+    sweep: Dlrun, look: Looks
+) -> None:
+    widths = "model.width=4,8,16"
+    assert sweep(widths, "trainer.num_threads=1", "hydra.sweep.dir=row").code == 0
+    result = sweep(widths, *JOBLIB)
+    assert (result.code, result.err) == (0, "")
+    assert look().states == ["complete"] * 3
+    threads = max(1, places.cores() // 2)
+    for number in range(3):
+        assert look().environment(number)["threads"] == threads
+        assert look().config(number)["trainer"]["num_threads"] == threads
+        assert look().starts(number) == [0]
+    assert look().values == pytest.approx(look("row").values)
+    assert "3 of 3 done" in result.out
+    assert result.out.count("\ntrial ") == 3 + 1  # a line each and the head of the table
+
+
+def test_the_number_of_threads_may_be_said(sweep: Dlrun, look: Looks) -> None:
+    assert sweep("model.width=4,8", "trainer.num_threads=1", *JOBLIB).code == 0
+    assert [look().environment(number)["threads"] for number in (0, 1)] == [1, 1]
+
+
+def test_joblib_left_to_itself_runs_a_trial_a_core(
+    dlrun: Dlrun, look: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "cores", lambda: 2)
+    words = ("model.width=4,8", "hydra/launcher=joblib", "hydra.sweep.dir=sweep")
+    assert dlrun("train", "-m", *QUICK, *words).code == 0
+    assert look().description["places"] == 2
+    assert look().states == ["complete"] * 2
+
+
+def test_jobs_of_submitit_on_this_machine(away: Dlrun, look: Looks) -> None:
+    words = ("model.width=4", "hydra/launcher=submitit_local", "hydra.sweep.dir=sweep")
+    result = away("train", "-m", *QUICK, *words)
+    assert (result.code, result.err) == (0, "")
+    assert look().states == ["complete"]
+    assert look().starts(0) == [0]
+    assert look().description["places"] == places.cores()
+    assert look().environment(0)["threads"] == 1
+
+
+@pytest.mark.slow
+def test_jobs_of_ray_on_this_machine(away: Dlrun, look: Looks) -> None:
+    pytest.importorskip(
+        "ray",
+        reason="the extra `ray` is large, and its launcher takes older pins of cloudpickle and joblib",
+    )
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher.ray_launcher")
+    words = (
+        "model.width=4,8,16", "hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2",
+        "+hydra.launcher.ray.init.include_dashboard=false", "hydra.sweep.dir=sweep",
+    )  # fmt: skip
+    result = away("train", "-m", *QUICK, *words)
+    assert result.code == 0, result.err
+    assert look().states == ["complete"] * 3
+    assert [look().starts(number) for number in range(3)] == [[0]] * 3
+
+
+def test_a_launcher_that_can_start_nothing_is_named_by_its_reason(
+    sweep: Dlrun, look: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    result = sweep("model.width=4,8", "hydra/launcher=submitit_slurm")
+    assert result.code == 1
+    assert result.err.startswith("dlrun: error: the launcher started no trial: ")
+    assert result.err.count("\n") == 1
+    assert look().states == ["waiting"] * 2
