@@ -51,7 +51,7 @@ REFUSED = [
     # values
     ("-m optimizer.lr=0.1,-1", "optimizer.lr=-1: optimizer.lr is -1, but must be a number above 0"),
     ("sweep=random optimizer.lr=interval(-1,1)", "optimizer.lr=-1"),
-    ("sweep=random trainer.batch_size=interval(8,32)", "trainer.batch_size"),
+    ("sweep=random trainer.batch_size=interval(8,32)", "an interval of whole numbers is int(interval("),
     ("-m model=net,cnn", "model=cnn"),
     ("-m trainer.monitor=val/loss,val/acc", "did you mean val/accuracy?"),
     # how to search

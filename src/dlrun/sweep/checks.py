@@ -11,7 +11,7 @@ from dlrun.assemble import Experiment, Loader, assemble
 from dlrun.errors import ConfigError, did_you_mean
 from dlrun.restore import refuse_untrusted
 from dlrun.sweep.composer import Composer
-from dlrun.sweep.space import Choices, Parameter, Space
+from dlrun.sweep.space import Choices, Interval, Parameter, Space
 
 
 def check_settings_one_by_one(
@@ -34,7 +34,8 @@ def check_settings_one_by_one(
         try:
             built = _assemble(words, composer, load=load, here=here)
         except ConfigError as error:
-            raise ConfigError(f"{changed}: {error}" if changed else str(error)) from error
+            where = f"{changed}: " if changed else ""
+            raise ConfigError(f"{where}{error}{_whole_numbers(error, space)}") from error
         except Exception as error:
             bug = bug or error
             continue
@@ -75,6 +76,15 @@ def _settings(space: Space, first: dict[str, Any]) -> Iterator[tuple[str, list[s
             if tuple(words) not in tried:
                 tried.add(tuple(words))
                 yield parameter.word(value), words
+
+
+def _whole_numbers(error: ConfigError, space: Space) -> str:
+    """The remedy where an interval draws fractions for a key that takes whole numbers."""
+    fractions = [p for p in space.parameters if isinstance(p, Interval) and not p.integer]
+    wanted = "whole number" in str(error)
+    if wanted and any(str(error).startswith(f"{p.bare_key} is ") for p in fractions):
+        return "; an interval of whole numbers is int(interval(1,9))"
+    return ""
 
 
 def _telling(parameter: Parameter) -> Iterable[Any]:
