@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from bisect import insort
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -36,6 +37,7 @@ class Watcher:
     def __init__(self, sweep: Sweep, *, minimize: bool) -> None:
         self.sweep, self.minimize = sweep, minimize
         self.ended: list[Row] = []
+        self.tally: Counter[str] = Counter()
         self.told: set[int] = set()
         self.next_board = 0.0
         for trial in sweep.ledger.trials():
@@ -46,7 +48,8 @@ class Watcher:
     @property
     def standing(self) -> Standing:
         """How far the sweep has come."""
-        return Standing(self.ended, self.sweep.strategy.plan.total, self.sweep.objective)
+        total = self.sweep.strategy.plan.total
+        return Standing(self.ended, self.tally, total, self.sweep.objective)
 
     def look(self, trials: Sequence[FrozenTrial] | None = None) -> None:
         """Tell of what has ended since the last look, among `trials` or all."""
@@ -70,6 +73,7 @@ class Watcher:
     def _add(self, trial: FrozenTrial) -> Row:
         self.told.add(trial.number)
         row = make_row(trial, self.sweep.space)
+        self.tally[row.status] += 1
         insort(self.ended, row, key=lambda other: merit(other, minimize=self.minimize))
         return row
 

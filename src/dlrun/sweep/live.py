@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
@@ -25,16 +25,18 @@ class Standing:
 
     Attributes:
         rows: the trials that are over, best first.
+        tally: how many of them ended in which way.
         total: trials in all.
     """
 
     rows: Sequence[Row]
+    tally: Mapping[str, int]
     total: int
     objective: str
 
     def count(self, status: str) -> int:
-        """Trials in this state."""
-        return sum(row.status == status for row in self.rows)
+        """Trials that ended so."""
+        return self.tally.get(status, 0)
 
     @property
     def best(self) -> Row | None:
