@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from filelock import FileLock
 from scratch import JOBLIB, QUICK, Look, Result
 
 from dlrun.sweep import places
@@ -81,44 +82,64 @@ def test_cores_are_those_that_the_process_may_use() -> None:
 
 TAKE = """
 import sys, pathlib
-from dlrun.sweep.places import take_place
-folder, count = pathlib.Path("places"), int(sys.argv[1])
-print(take_place(folder, count), take_place(folder, count), flush=True)
-sys.stdin.read()
+from dlrun.sweep.places import place_among
+with place_among(pathlib.Path("places"), int(sys.argv[1])) as place:
+    print(place, flush=True)
+    sys.stdin.read()
 """
 
 
 @pytest.fixture
-def process(tmp_path: Path) -> Iterator[Callable[[int], subprocess.Popen[str]]]:
+def taker(tmp_path: Path) -> Iterator[Callable[[int], subprocess.Popen[str]]]:
     """Starts a process that takes one of so many places and keeps it to its end."""
     started: list[subprocess.Popen[str]] = []
 
     def start(count: int) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", TAKE, str(count)]
         pipe = subprocess.PIPE
-        taker = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=tmp_path)
-        started.append(taker)
-        return taker
+        started.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=tmp_path))
+        return started[-1]
 
     yield start
-    for taker in started:
-        taker.kill()
-        taker.communicate()
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
-def test_each_process_has_a_place_of_its_own_until_it_ends(
-    process: Callable[[int], subprocess.Popen[str]],
+def test_no_two_processes_have_the_same_place_and_a_killed_one_gives_its_place_back(
+    taker: Callable[[int], subprocess.Popen[str]],
 ) -> None:
-    def place(taker: subprocess.Popen[str]) -> str:
-        assert taker.stdout is not None
-        return taker.stdout.readline()
+    def place(process: subprocess.Popen[str]) -> str:
+        assert process.stdout is not None
+        return process.stdout.readline()
 
-    first, second = process(2), process(2)
-    assert {place(first), place(second)} == {"0 0\n", "1 1\n"}
-    third = process(2)  # waits
+    first, second = taker(2), taker(2)
+    places_taken = [place(first), place(second)]
+    assert sorted(places_taken) == ["0\n", "1\n"]
+    third = taker(2)  # waits
     first.kill()
     first.wait()
-    assert place(third) in ("0 0\n", "1 1\n")
+    assert place(third) == places_taken[0]
+
+
+def test_a_process_has_a_place_for_a_trial_but_stays_with_its_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "_OWN", {})
+    monkeypatch.delenv("DLRUN_GPU", raising=False)
+
+    def place() -> int:
+        with places.place_among(tmp_path / "places", 2) as number:
+            return number
+
+    assert place() == 0
+    with FileLock(tmp_path / "places" / "0"):  # another process's
+        assert place() == 1
+    assert place() == 0
+    with FileLock(tmp_path / "places" / "0"):
+        assert place() == 1
+    monkeypatch.setenv("DLRUN_GPU", "1")  # CUDA cannot change it any more
+    assert place() == 1
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,20 @@ def test_fail_fast_stops_at_the_first_failure_and_a_resume_goes_on_from_there(
     assert "sweep.trials" not in result.out  # a complete grid has no more to add
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [JOBLIB, ("hydra/launcher=submitit_local",)])
+def test_fail_fast_stops_several_processes_too(
+    launcher: tuple[str, ...], away: Dlrun, look: Looks
+) -> None:
+    words = ("model.width=13,4,5,6,7,8", "sweep.fail_fast=true", *launcher)
+    assert away(*TRAIN, *words, RAISE="13", PAUSE="0.2").code == 1
+    assert look().states[0] == "fail"
+    assert "waiting" in look().states
+    result = away("resume", "sweep", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    assert result.code == 1
+    assert look().states == ["fail"] + ["complete"] * 5
+
+
 # Workers that die without a word.
 
 

@@ -159,16 +159,19 @@ def test_a_sweep_whose_processes_are_all_killed_is_completed(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("launcher", [("hydra/launcher=basic",), ()])
 def test_workers_that_outlive_their_sweep_are_waited_for(
-    start: Start, away: Dlrun, look: Looks, whole: Look
+    launcher: tuple[str, ...], start: Start, away: Dlrun, look: Looks, whole: Look
 ) -> None:
     process = start(*TRAIN, *JOBLIB, PAUSE="0.3")
     wait_for(lambda: some_evaluated(look()))
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)  # alone
     process.join()
-    result = away("resume", "sweep", "hydra/launcher=basic")
+    began = time.monotonic()
+    result = away("resume", "sweep", *launcher)
     assert (result.code, result.err) == (0, "")
+    assert time.monotonic() - began < 60  # idle workers live on, but hold nothing
     assert_ended_alike(look(), whole)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from functools import cache
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 # Launchers that run trials side by side on this machine; on a cluster each job has resources of its own.
 _LOCAL = ("joblib", "LocalLauncher", "RayLauncher")
 _POLL_SECONDS = 0.1
+_GPU = "DLRUN_GPU"  # variable of the environment: the GPU that this process has been given
 
 
 def is_local(launcher: Mapping[str, Any]) -> bool:
@@ -38,34 +40,40 @@ def count_places(launcher: Mapping[str, Any], *, gpus: int, trials_per_gpu: int)
     return gpus * trials_per_gpu or cores()
 
 
-@cache  # a process keeps its place to its end: CUDA cannot change the GPU it has begun to use
-def take_place(folder: Path, count: int) -> int:
-    """The number of the first free place of `count`; waits for one. The operating system frees it."""
-    import time
-
+@contextmanager
+def place_among(folder: Path, count: int) -> Iterator[int]:
+    """The number of a free place of `count`, held within this; waits for one. A killed process lets go."""
     folder.mkdir(exist_ok=True)
+    # CUDA cannot change the GPU that it has begun to use: whoever has one stays with its place.
+    wanted = [_OWN[folder]] if folder in _OWN and _GPU in os.environ else range(count)
+    number, lock = _first_free(folder, wanted)
+    _OWN[folder] = number
+    try:
+        yield number
+    finally:
+        lock.release()
+
+
+_OWN: dict[Path, int] = {}  # this process's last place
+
+
+def _first_free(folder: Path, wanted: Sequence[int]) -> tuple[int, BaseFileLock]:
     while True:
-        for number in range(count):
+        for number in wanted:
             lock = FileLock(folder / str(number))
-            try:
+            with suppress(Timeout):
                 lock.acquire(blocking=False)
-            except Timeout:
-                continue
-            _HELD.append(lock)
-            return number
+                return number, lock
         time.sleep(_POLL_SECONDS)
-
-
-_HELD: list[BaseFileLock] = []
 
 
 def use_gpu(place: int, gpus: int) -> None:
     """Let this process see one GPU of those visible, by turns; before its first use of CUDA."""
-    if not gpus or "DLRUN_GPU" in os.environ:
+    if not gpus or _GPU in os.environ:
         return
     listed = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     visible = listed.split(",") if listed else [str(index) for index in range(gpus)]
-    os.environ["DLRUN_GPU"] = os.environ["CUDA_VISIBLE_DEVICES"] = visible[place % len(visible)]
+    os.environ[_GPU] = os.environ["CUDA_VISIBLE_DEVICES"] = visible[place % len(visible)]
 
 
 def thread_words(plain: Mapping[str, Any], count: int) -> list[str]:

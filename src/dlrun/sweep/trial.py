@@ -6,6 +6,7 @@ import json
 import statistics
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -42,12 +43,17 @@ def run_trial(sweep: Sweep, number: int, observe: Observer | None = None) -> Non
         Interrupted: a signal came; what was done is saved, and the trial can be carried on.
     """
     with sweep.claim(number) as mine:
-        if not mine or sweep.stops_at_failures() or is_over(sweep.ledger.trial(number)):
+        if not mine or is_over(sweep.ledger.trial(number)):
             return
-        place = None
-        if sweep.places is not None:
-            place = places.take_place(sweep.directory.path / ".places", sweep.places)
-        _Attempt(sweep, number, place, observe).run()
+        with _place(sweep) as place:
+            if not sweep.stops_at_failures():  # asked last: it may have waited long for its place
+                _Attempt(sweep, number, place, observe).run()
+
+
+def _place(sweep: Sweep) -> AbstractContextManager[int | None]:
+    if sweep.places is None:
+        return nullcontext()
+    return places.place_among(sweep.directory.path / ".places", sweep.places)
 
 
 class _Attempt:
