@@ -146,9 +146,10 @@ def _carry_on(
             confusion = _conclude(experiment, tracker)
             summary.write("completed", confusion=confusion)
         except Pruned as reason:
-            saver.save()
-            summary.write("pruned")
             log.info("pruned: %s", reason)
+            # Before the checkpoint, from which a run that is not over would train on.
+            summary.write("pruned")
+            saver.save()
             return 0
         except Exception as error:
             failure = explain(error, experiment, run)

@@ -123,14 +123,15 @@ class Look:
         return dict(yaml.safe_load((self.path / "sweep.yaml").read_text()))
 
     @property
-    def numbers(self) -> list[int]:
-        """Of the trials that have a folder."""
-        return sorted(int(entry.name) for entry in self.path.iterdir() if entry.name.isdigit())
+    def runs(self) -> list[str]:
+        """The run directories: `12`, or `12/seed0` where there are several seeds."""
+        found = [file.parent.relative_to(self.path) for file in self.path.glob("*/**/config.yaml")]
+        return sorted(map(str, found), key=lambda name: int(name.split("/")[0]))
 
     @property
     def swept(self) -> list[dict[str, str]]:
         """What each trial set, as its summary says."""
-        return [self.summary(number)["swept"] for number in self.numbers]
+        return [self.summary(number)["swept"] for number in self.runs]
 
     def run(self, name: object) -> RunDirectory:
         return RunDirectory(self.path / str(name))

@@ -247,5 +247,5 @@ def assert_same_trials(look: Look, whole: Look) -> None:
     assert look.states == whole.states
     assert look.values == whole.values
     assert look.swept == whole.swept
-    for number in whole.numbers:
+    for number in whole.runs:
         assert look.points(number) == whole.points(number)

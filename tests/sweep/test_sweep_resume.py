@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -17,7 +18,6 @@ import yaml
 from scratch import JOBLIB, QUICK, Look, Result, kill_group, make_project, wait_for
 
 from dlrun.cli import main
-from dlrun.run_directory import RunDirectory
 
 Dlrun = Callable[..., Result]
 Looks = Callable[..., Look]
@@ -54,51 +54,83 @@ def assert_ended_alike(look: Look, whole: Look) -> None:
     assert look.states == whole.states
     assert look.values == whole.values
     assert [trial.params for trial in look.trials] == [trial.params for trial in whole.trials]
-    assert look.numbers == whole.numbers
-    by_clock = ("seconds",)
-    for row, expected in zip(look.rows, whole.rows, strict=True):
-        assert {k: v for k, v in row.items() if k not in by_clock} == {
-            k: v for k, v in expected.items() if k not in by_clock
-        }
-    for number in whole.numbers:
-        assert look.points(number) == whole.points(number)
-        assert look.log(number).count(" INFO completed\n") == 1
+    assert [without_times(row) for row in look.rows] == [without_times(row) for row in whole.rows]
+    assert look.runs == whole.runs
+    for run in whole.runs:
+        assert look.points(run) == whole.points(run)
+        assert len(re.findall(r" (INFO completed$|INFO pruned: |ERROR )", look.log(run), re.M)) == 1
         for field in ("status", "step", "best", "final", "choices", "swept"):
-            assert look.summary(number)[field] == whole.summary(number)[field], field
-        assert set(look.environment(number)) == set(whole.environment(number))
+            assert look.summary(run).get(field) == whole.summary(run).get(field), field
+        assert set(look.environment(run)) == set(whole.environment(run))
 
 
-def finished(look: Look) -> dict[int, int]:
-    """The summaries that say so, and when each was written."""
-    found = {}
-    for number in look.numbers if look.path.exists() else []:
-        run: RunDirectory = look.run(number)
-        if (run.read_summary() or {}).get("status") == "completed":
-            found[number] = run.summary_file.stat().st_mtime_ns
-    return found
+def without_times(row: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in row.items() if key != "seconds"}
 
 
-def go_on(away: Dlrun, **variables: str) -> Result:
+def finished(look: Look) -> dict[str, int]:
+    """The runs whose summaries say that they are over, and when each was written."""
+    over = ("completed", "pruned", "failed")
+    summaries = {name: look.run(name).read_summary() or {} for name in look.runs}
+    return {
+        name: look.run(name).summary_file.stat().st_mtime_ns
+        for name, summary in summaries.items()
+        if summary.get("status") in over
+    }
+
+
+def go_on(away: Dlrun, train: Sequence[str] = TRAIN, **variables: str) -> Result:
     """Resumes, or begins anew where the sweep was killed before it had said what it is."""
     began = Path("sweep/sweep.yaml").exists()
-    return away(*(("resume", "sweep") if began else TRAIN), **variables)
+    return away(*(("resume", "sweep") if began else train), **variables)
 
 
 def test_a_sweep_killed_again_and_again_ends_as_if_nothing_had_happened(
     away: Dlrun, look: Looks, whole: Look
 ) -> None:
-    before: dict[int, int] = {}
-    for goes in range(1, 40):
-        # Later goes get further, so that all kinds of moments are somebody's last.
-        result = go_on(away, KILL_AT=str(4 + 2 * goes))
-        after = finished(look())
-        assert before.items() <= after.items(), "a completed trial was written again"
-        before = after
-        if result.code == 0:
-            break
-        assert result.code == -signal.SIGKILL, result.err
-    assert goes > 5
+    assert killed_again_and_again(away, look) > 5
     assert_ended_alike(look(), whole)
+
+
+def killed_again_and_again(
+    away: Dlrun, look: Looks, train: Sequence[str] = TRAIN, **variables: str
+) -> int:
+    """How often the sweep was killed until it came to its end."""
+    before: dict[str, int] = {}
+    for kills in range(60):
+        # Later goes get further, so that all kinds of moments are somebody's last.
+        result = go_on(away, train, KILL_AT=str(6 + 2 * kills), **variables)
+        after = finished(look())
+        assert before.items() <= after.items(), "a run that was over was written again"
+        before = after
+        if result.code in (0, 1):
+            return kills
+        assert result.code == -signal.SIGKILL, result.err
+    raise AssertionError("it gets nowhere")
+
+
+OTHERS = {
+    "seeds": ("-m", "sweep.seeds=2", "model.width=4,8"),
+    "tpe": ("sweep=tpe", "sweep.trials=5", "sweep.n_startup_trials=2", "model.width=4,8,16"),
+    "rounds": ("sweep=coarse_to_fine", "sweep.trials=6", "sweep.rounds=3", "model.width=4,8,16"),
+    "pruned": ("-m", "sweep.pruner=median", "trainer.max_epochs=4",
+               "optimizer.lr=0.5,0.4,0.3,0.2,0.25,1e-6,0.45,1e-5,0.6"),
+    "hyperband": ("sweep=tpe", "sweep.trials=6", "sweep.n_startup_trials=2", "sweep.pruner=hyperband",
+                  "trainer.max_epochs=4", "optimizer.lr=tag(log,interval(1e-5,1))"),
+    "failed": ("-m", "model.width=4,13,8", "optimizer.lr=0.1,1e30"),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", OTHERS.values(), ids=list(OTHERS))
+def test_any_sweep_killed_again_and_again_ends_as_if_nothing_had_happened(
+    words: tuple[str, ...], away: Dlrun, look: Looks
+) -> None:
+    train = ("train", *QUICK, "checkpoint.every_steps=2", *words)
+    assert away(*train, "hydra.sweep.dir=whole", RAISE="13").code in (0, 1)
+    train = (*train, "hydra.sweep.dir=sweep")
+    assert killed_again_and_again(away, look, train, RAISE="13") > 5
+    assert_ended_alike(look(), look("whole"))
 
 
 @pytest.mark.slow

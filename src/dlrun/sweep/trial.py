@@ -151,20 +151,21 @@ class _Attempt:
     def _after_evaluation(self, index: int) -> Callable[[Engine], None]:
         """Tells whoever looks on; the first seed's values decide whether the trial is pruned."""
         trial, objective = self.trial, self.sweep.objective
-        pruner, known = self.sweep.strategy.settings.pruner, set()
+        pruner, reported = self.sweep.strategy.settings.pruner, 0
         telling = index == 0 and (pruner != "none" or self.sweep.places is not None)
         if telling:
-            known = set(self.sweep.ledger.trial(self.number).intermediate_values)
+            known = self.sweep.ledger.trial(self.number).intermediate_values
+            reported = max(known, default=0)
 
         def after_evaluation(engine: Engine) -> None:
             if self.observe is not None:
                 self.observe(self.number, engine)
-            value = engine.latest.get(objective)
-            if not telling or not is_finite(value):
+            value, step = engine.latest.get(objective), engine.evaluations
+            # A resumed run repeats what came after its checkpoint: that was told, and judged, before.
+            if not telling or not is_finite(value) or step < reported:
                 return
             assert value is not None
-            step = engine.evaluations
-            if step not in known:  # a resumed run repeats those after its checkpoint
+            if step > reported:
                 trial.report(value, step)
             self.sweep.ledger.study.pruner = make_pruner(pruner, engine.evaluations_in_all)
             # Once all is trained there is nothing left to save by pruning.
