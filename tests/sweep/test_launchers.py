@@ -174,22 +174,23 @@ def test_without_gpus_nothing_is_said_of_them(monkeypatch: pytest.MonkeyPatch) -
 # Launchers.
 
 
-def test_workers_of_joblib_share_the_cores_and_train_as_one_process_would(
+def test_workers_of_joblib_share_the_cores_and_find_what_one_process_would(
     sweep: Dlrun, look: Looks
 ) -> None:
-    widths = "model.width=4,8,16"
-    assert sweep(widths, "trainer.num_threads=1", "hydra.sweep.dir=row").code == 0
-    result = sweep(widths, *JOBLIB)
+    words = ("sweep=coarse_to_fine", "sweep.trials=4", "sweep.rounds=2", "model.width=4,8,16,32")
+    assert sweep(*words, "trainer.num_threads=1", "hydra.sweep.dir=row").code == 0
+    result = sweep(*words, *JOBLIB)
     assert (result.code, result.err) == (0, "")
-    assert look().states == ["complete"] * 3
+    assert look().states == ["complete"] * 4
+    assert look().swept == look("row").swept
+    assert look().values == pytest.approx(look("row").values)
     threads = max(1, places.cores() // 2)
-    for number in range(3):
+    for number in range(4):
         assert look().environment(number)["threads"] == threads
         assert look().config(number)["trainer"]["num_threads"] == threads
         assert look().starts(number) == [0]
-    assert look().values == pytest.approx(look("row").values)
-    assert "3 of 3 done" in result.out
-    assert result.out.count("\ntrial ") == 3 + 1  # a line each and the head of the table
+    assert "4 of 4 done" in result.out
+    assert result.out.count("\ntrial ") == 4 + 1  # a line each and the head of the table
 
 
 def test_the_number_of_threads_may_be_said(sweep: Dlrun, look: Looks) -> None:

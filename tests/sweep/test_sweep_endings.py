@@ -221,10 +221,8 @@ def test_a_signal_in_a_trial_saves_it_and_says_how_to_go_on(
     assert_same_trials(look(), look("whole"))
 
 
-@pytest.mark.parametrize(
-    ("number", "code"),
-    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_sweep_of_several_processes_which_a_resume_completes(
     number: signal.Signals,
     code: int,

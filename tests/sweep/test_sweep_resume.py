@@ -134,7 +134,7 @@ def test_any_sweep_killed_again_and_again_ends_as_if_nothing_had_happened(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("write", range(1, 80))
+@pytest.mark.parametrize("write", range(1, 91))
 def test_a_sweep_killed_at_any_write_ends_as_if_nothing_had_happened(
     write: int, away: Dlrun, look: Looks, whole: Look
 ) -> None:
