@@ -35,8 +35,8 @@ _PACKAGES = (
 
 
 def now() -> str:
-    """The time, ISO 8601 with its zone."""
-    return datetime.now(UTC).astimezone().isoformat(timespec="seconds")
+    """The time, ISO 8601 with its zone; to the millisecond, since `last` is the newest of several a second."""
+    return datetime.now(UTC).astimezone().isoformat(timespec="milliseconds")
 
 
 def write_start(
