@@ -18,6 +18,13 @@ from dlrun.search_path import COMPONENTS, GROUPS, packaged_configs
 
 _UNKNOWN_FUNCTION = re.compile(r"Unknown function '(.*)'")
 _RANGE = re.compile(r"^Sweep parameters '(.*)' requires --multirun$", re.MULTILINE)
+_LAUNCHERS = {
+    "joblib": "joblib",
+    "submitit_local": "slurm",
+    "submitit_slurm": "slurm",
+    "ray": "ray",
+}
+_WITHIN = re.compile(r"Error merging override (\S+)[\s\S]*type annotation: Set\[str\]")
 _AMBIGUOUS = re.compile(r"^Ambiguous value for argument '(.*)'$", re.MULTILINE)
 
 
@@ -65,6 +72,11 @@ def explain(error: Exception, overrides: list[str]) -> Exception:
         return ConfigError(
             f"{group}: a run needs one; choose an option, see `{command('list', group)}`"
         )
+    if (found := _WITHIN.search(f"{error} {error.__cause__}")) is not None:
+        key = found[1].partition("=")[0]
+        return ConfigError(
+            f"{found[1]}: a sweep stands within a value; list whole values, as {key}=choice([1,2],[1,3])"
+        )
     if isinstance(error, HydraException | OmegaConfBaseException):
         return ConfigError(_refused_key(error, overrides) or _one_line(error))
     return error
@@ -105,6 +117,8 @@ def _missing_option(error: MissingConfigException) -> str:
     options = error.options or []
     if not group:
         return _one_line(error)
+    if group == "hydra/launcher" and (extra := _LAUNCHERS.get(option)):
+        return f"{group}={option}: that launcher is not installed: pip install 'dlrun[{extra}]'"
     return f"{group}={option}: the group {group} has no such option{did_you_mean(option, options)}"
 
 

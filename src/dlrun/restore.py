@@ -107,6 +107,11 @@ def trusting_only(allowed: Sequence[str], *, folders: Sequence[Path] = ()) -> It
 _TRUSTED: ContextVar[set[str] | None] = ContextVar("trusted", default=None)
 
 
+def is_reading_back() -> bool:
+    """Whether a sweep is read back, rather than begun by a command of the user's own."""
+    return _TRUSTED.get() is not None
+
+
 def refuse_untrusted(plain: Mapping[str, Any], groups: Sequence[str] = COMPONENTS) -> None:
     """Refuse a config with a foreign target, where that was asked for by `trusting_only`.
 

@@ -71,7 +71,7 @@ REFUSED = [
     (f"-m hydra.run.dir=here {LR}", "hydra.run.dir=here names one directory for many runs"),
     (LR, "add -m, or sweep=random"),
     ("experiment=tuning", "experiment=tuning describes a sweep: choose how to search, as in sweep=random"),
-    ("-m model.width=4,8 hydra.sweep.dir=numbered", "holds numbered folders of something else"),
+    ("-m model.width=4,8 hydra.sweep.dir=numbered", "which holds 7 and is no sweep: choose a new folder"),
 ]  # fmt: skip
 REFUSED_LIKEWISE = [
     ("sweep=random optimizer.momentum=tag(one_minus_log,interval(0.9,1)) optimizer=momentum",

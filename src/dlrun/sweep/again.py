@@ -41,7 +41,7 @@ def command_words(
     kept = [
         f"sweep.{key}={settings[key]}" for key in ("trials", "trials_per_round") if key in settings
     ]
-    typed = list(_joined([str(word) for word in command]))
+    typed = list(joined([str(word) for word in command]))
     for word in typed:
         _refuse_foreign(word, sweep, allowed)
     another = any(word.startswith("hydra/launcher=") for word in words)
@@ -55,7 +55,7 @@ def config_folders(allowed: Sequence[str]) -> list[Path]:
     return [Path(word) for word in allowed if Path(word).is_dir()]
 
 
-def _joined(typed: Sequence[str]) -> Iterator[str]:
+def joined(typed: Sequence[str]) -> Iterator[str]:
     """The words of a command line, with `--config-dir DIR` as one."""
     words = iter(typed)
     for word in words:
@@ -68,7 +68,8 @@ def _refuse_foreign(word: str, sweep: SweepDirectory, allowed: Sequence[str]) ->
     bare = word.lstrip("+~")
     if word == "--multirun" or not (bare.startswith(("hydra.", "hydra/")) or word.startswith("-")):
         return
-    if _HARMLESS.fullmatch(word) or {word, folder[2] if folder else word} & set(allowed):
+    trusted = {*allowed, *(str(Path(name).absolute()) for name in allowed)}
+    if _HARMLESS.fullmatch(word) or {word, folder[2] if folder else word} & trusted:
         return
     raise ConfigError(
         f"{sweep.path} was begun with {word}, which may call code of its author's: if you trust this sweep, "

@@ -52,18 +52,28 @@ def check_objective(objective: str, experiment: Experiment, *, pruning: bool) ->
     Raises:
         ConfigError: naming those that are.
     """
-    parts = [part for part in ("train", "val", "test") if len(getattr(experiment.data, part))]
-    logged = [f"{part}/{name}" for part in parts for name in experiment.task.metric_names]
+    logged = _logged(experiment)
     if objective not in logged:
-        others = ", ".join(logged)
         hint = did_you_mean(objective, logged)
-        known = hint if others in hint else f"{hint} (logged are {others})"
+        known = f"{hint} (logged are {', '.join(logged)})" if hint.endswith("?") else hint
         raise ConfigError(f"sweep.objective is {objective}, which no trial logs{known}")
     if pruning and objective.startswith("test/"):
         raise ConfigError(
             f"sweep.objective is {objective}, which is measured at the end alone, so that sweep.pruner has "
             "nothing to go by: choose a val/ metric, or sweep.pruner=none"
         )
+
+
+def _logged(experiment: Experiment) -> list[str]:
+    """The metrics that a run ends with."""
+    data, task = experiment.data, experiment.task
+    parts = [part for part in ("train", "val") if len(getattr(data, part))]
+    logged = [f"{part}/{name}" for part in parts for name in task.metric_names]
+    if len(data.test):
+        few = data.test.first(2)
+        final = task.final_metrics(experiment.engine.outputs(few), few.targets)
+        logged += [f"test/{name}" for name in final]
+    return logged
 
 
 def _settings(space: Space, first: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,16 @@ class SweepDirectory:
         if not isinstance(description, dict):
             raise ConfigError(f"{self.sweep_file} does not describe a sweep: it holds no mapping")
         return description
+
+
+def config_words(command: Sequence[str]) -> list[str]:
+    """The `--config-dir` of a command line as one word with a path that holds anywhere; empty without one."""
+    found = []
+    for word, following in zip(command, [*command[1:], ""], strict=True):
+        name, equals, folder = word.partition("=")
+        if name in ("--config-dir", "-cd"):
+            found.append(f"--config-dir={Path(folder if equals else following).absolute()}")
+    return found
 
 
 def is_sweep(path: Path) -> bool:

@@ -7,26 +7,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import optuna
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from optuna.trial import TrialState
 
-from dlrun.errors import ConfigError, first_line
+from dlrun.errors import ConfigError
 from dlrun.hints import command
 from dlrun.record import now
 from dlrun.run_directory import RunDirectory, lock
 from dlrun.sweep import places
+from dlrun.sweep.again import joined
 from dlrun.sweep.checks import check_objective, check_settings_one_by_one
-from dlrun.sweep.directory import SweepDirectory, is_sweep
+from dlrun.sweep.directory import SweepDirectory, config_words, is_sweep
 from dlrun.sweep.drawing import Draws
 from dlrun.sweep.ending import conclude
 from dlrun.sweep.launching import Launched, Watcher, launcher_settings, run_here
 from dlrun.sweep.live import Standing
 from dlrun.sweep.opened import Sweep, is_over, open_sweep
 from dlrun.sweep.question import Question, read_question, refuse_another
-from dlrun.sweep.study import create_study
+from dlrun.sweep.study import create_study, rehearsal
 from dlrun.sweep.trial import Interrupted, data_loader
 
 _SHOWN_DRY = 10  # settings of a dry run
@@ -54,7 +54,7 @@ def run(
         _refuse_fewer(question.strategy.plan.total, place)
     _check(question, config)
     if question.strategy.settings.dry_run:
-        return _show_plan(question)
+        return _show_plan(question, None if stored is None else place)
     _refuse_foreign_folder(place)
     place.path.mkdir(parents=True, exist_ok=True)
     with lock(RunDirectory(place.path)):
@@ -108,24 +108,32 @@ def _say_how_to_go_on(sweep: Sweep, standing: Standing, had: int) -> None:
     """What to type where the sweep was ended early, or had nothing left to do; `had` were over before."""
     place, total = sweep.directory.path, sweep.strategy.plan.total
     if standing.ended < total:
-        again = command("resume", place)
+        again = command("resume", place, *_allowing(sweep))
         print(f"stopped at a failed trial, as sweep.fail_fast asks; `{again}` goes on")
     elif had == total:
         more = command("resume", place, f"sweep.trials={2 * total}")
-        hint = "" if sweep.strategy.is_complete_grid else f"; `{more}` adds trials"
+        whole = sweep.strategy.is_complete_grid
+        hint = f": the grid has {total} combinations" if whole else f"; `{more}` adds trials"
         print(f"nothing was left to train{hint}")
 
 
 def _left(sweep: Sweep, numbers: Sequence[int]) -> list[int]:
-    """The trials that are not over; those begun come first."""
+    """The trials that are not over; those begun once come first, those begun again and again last."""
     trials = sweep.ledger.trials()
     left = [n for n in numbers if n >= len(trials) or not is_over(trials[n])]
-    return sorted(left, key=lambda n: n >= len(trials) or trials[n].state is TrialState.WAITING)
+
+    def turn(number: int) -> int:
+        if number >= len(trials) or trials[number].state is TrialState.WAITING:
+            return 1
+        # One that takes this process down with it must not keep the others from their turn.
+        return 0 if sweep.ledger.attempts(number) < 2 else 2
+
+    return sorted(left, key=turn)
 
 
 def _stopped(sweep: Sweep, watcher: Watcher, code: int) -> int:
     watcher.display.close()
-    again = command("resume", sweep.directory.path)
+    again = command("resume", sweep.directory.path, *_allowing(sweep))
     print(
         f"dlrun: stopped with {watcher.standing.counts()}; continue with `{again}`", file=sys.stderr
     )
@@ -149,38 +157,41 @@ def _check(question: Question, config: DictConfig) -> None:
 
 def _first_draw(question: Question) -> dict[str, Any]:
     """What the first trial draws; a second draw tells whether the sampler has all that it needs."""
-    study, draws = _empty_study(question), Draws(question.strategy, question.space)
-    try:
-        first = draws.next(study, 0)
-        if question.strategy.plan.total > 1:
-            study.tell(0, 0.0)
-            draws.next(study, 1)
-    except ImportError as error:
-        name = question.strategy.node["_target_"]
-        raise ConfigError(
-            f"sweep._target_ is {name}, which needs a package that is not installed: {first_line(error)}"
-        ) from error
+    draws, ledger = Draws(question.strategy, question.space), rehearsal(question.direction)
+    first = draws.rehearse(ledger, 0)
+    if question.strategy.plan.total > 1:
+        draws.rehearse(ledger, 1)
     return first
 
 
-def _empty_study(question: Question) -> optuna.Study:
-    return optuna.create_study(direction=question.direction)
-
-
-def _show_plan(question: Question) -> int:
-    """The number of trials and the first of them."""
-    plan = question.strategy.plan
+def _show_plan(question: Question, place: SweepDirectory | None) -> int:
+    """The number of trials and the first of them, of a sweep in `place` those that are missing."""
+    plan, draws = question.strategy.plan, Draws(question.strategy, question.space)
+    ledger = rehearsal(question.direction, place)
     print(_size(question))
-    study, draws = _empty_study(question), Draws(question.strategy, question.space)
-    shown = min(plan.total, plan.round_size or plan.total, _SHOWN_DRY)
-    for number in range(shown):
-        words = question.space.words(draws.next(study, number))
+    trials = ledger.trials()
+    missing = [n for n in range(plan.total) if n >= len(trials) or not is_over(trials[n])]
+    if place is not None:
+        print(f"{len(missing)} of them to go")
+    certain = _certain(missing, draws)
+    for number in certain[:_SHOWN_DRY]:
+        words = question.space.words(draws.rehearse(ledger, number))
         print(f"trial {number}: {' '.join([*words, *plan.words(number)])}")
-    if shown < plan.total:
-        why = "follow from results" if shown == plan.round_size else "not shown"
-        print(f"and {plan.total - shown} more ({why})")
+    if more := len(missing) - len(certain[:_SHOWN_DRY]):
+        why = "not shown" if len(certain) > _SHOWN_DRY else "follow from results"
+        print(f"and {more} more ({why})")
     print("dry run: nothing was trained")
     return 0
+
+
+def _certain(missing: Sequence[int], draws: Draws) -> list[int]:
+    """Those of the `missing` trials whose draws no result to come can change."""
+    if not missing:
+        return []
+    round_of = draws.strategy.plan.round_of
+    if draws.strategy.plan.round_size:  # the rounds before are over
+        return [number for number in missing if round_of(number) == round_of(missing[0])]
+    return [missing[0], *(n for n in missing[1:] if n < draws.without_results)]
 
 
 def _size(question: Question) -> str:
@@ -215,9 +226,16 @@ def _describe_and_open(
     return sweep
 
 
+def _allowing(sweep: Sweep) -> list[str]:
+    """What a resume must be told to trust: a folder of configs that the sweep was begun with."""
+    folders = config_words(sweep.directory.read()["command"])
+    return [word.replace("--config-dir=", "--allow=", 1) for word in folders]
+
+
 def _typed() -> list[str]:
-    """The arguments of this command, which going on with the sweep begins with."""
-    return [word for word in sys.argv[1:] if not word.startswith("hydra.sweep.dir=")]
+    """The arguments of this command, which going on with the sweep begins with, from whatever folder."""
+    typed = [word for word in joined(sys.argv[1:]) if not word.startswith("hydra.sweep.dir=")]
+    return [(config_words([word]) or [word])[0] for word in typed]
 
 
 def _refuse_fewer(total: int, place: SweepDirectory) -> None:
@@ -230,12 +248,12 @@ def _refuse_fewer(total: int, place: SweepDirectory) -> None:
 
 
 def _refuse_foreign_folder(place: SweepDirectory) -> None:
-    """Trials are named by their numbers: what is there already must not be taken for one."""
+    """A sweep's folder is its own: what is there already must not be taken for a trial, or written over."""
     if is_sweep(place.path) or not place.path.is_dir():
         return
-    if any(entry.name.isdigit() for entry in place.path.iterdir()):
+    if found := [entry.name for entry in place.path.iterdir() if not entry.name.startswith(".")]:
         raise ConfigError(
-            f"hydra.sweep.dir is {place.path}, which holds numbered folders of something else: choose another"
+            f"hydra.sweep.dir is {place.path}, which holds {min(found)} and is no sweep: choose a new folder"
         )
 
 

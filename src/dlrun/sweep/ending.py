@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator
 
 from dlrun.hints import command
 from dlrun.run_directory import write_whole
+from dlrun.sweep.answer import lead_among
+from dlrun.sweep.directory import config_words
 from dlrun.sweep.leaderboard import Row, best_command, write_leaderboard
 from dlrun.sweep.live import Standing, make_table
 from dlrun.sweep.opened import Sweep
@@ -23,19 +25,16 @@ def conclude(sweep: Sweep, standing: Standing) -> int:
     print(f"\n{standing.counts()}")
     best = standing.best
     if best is not None:
-        from rich.console import Console
-
-        Console(soft_wrap=True, highlight=False).print(
-            make_table(standing.rows[:_TABLE_ROWS], sweep.objective)
-        )
+        _print_table(standing)
         write_best(sweep, best, standing)
-        print(
-            f"\nbest: trial {best.number}, {sweep.objective} {_value(best)}{_lead(standing.rows)}"
-        )
+        print(f"\nbest: trial {best.number}, {sweep.objective} {_value(best)}")
+        for sentence in _lead(standing):
+            print(f"  {sentence}")
         print(f"  {setting_command(sweep, best)}")
         print(f"  also as {place.best_file}, to copy into configs/experiment/")
     for row in [row for row in standing.rows if row.status == "failed"][:_FAILED_SHOWN]:
-        print(f"failed: trial {row.number} ({' '.join(row.words)}): {row.error}")
+        setting = " ".join(row.words)
+        print(f"failed: trial {row.number} ({setting}): {row.error}{_log(sweep, row)}")
     if (failed := standing.count("failed")) > _FAILED_SHOWN:
         print(f"failed: {failed - _FAILED_SHOWN} more")
     print(f"compare   {command('runs', place.path)}")
@@ -45,7 +44,9 @@ def conclude(sweep: Sweep, standing: Standing) -> int:
 
 def setting_command(sweep: Sweep, row: Row) -> str:
     """The command line for the setting of a trial."""
-    return best_command(sweep.space.fixed, row, sweep.strategy.plan.words(row.number))
+    folder = config_words(sweep.directory.read()["command"])
+    more = sweep.strategy.plan.words(row.number)
+    return best_command([*folder, *sweep.space.fixed], row, more)
 
 
 def write_best(sweep: Sweep, best: Row, standing: Standing) -> None:
@@ -65,11 +66,22 @@ def _value(row: Row) -> str:
     return f"{row.value:.4g}{spread}"
 
 
-def _lead(rows: Sequence[Row]) -> str:
-    """By how much it won."""
-    completed = [row for row in rows if row.status == "completed"]
-    if len(completed) < 2:
-        return ""
-    values = [row.value for row in completed if row.value is not None]
-    ahead, median = abs(values[0] - values[1]), statistics.median(values)
-    return f", {ahead:.2g} ahead of trial {completed[1].number} (median of all completed: {median:.4g})"
+def _lead(standing: Standing) -> Iterator[str]:
+    """By how much it won, as the report says it."""
+    completed = [row for row in standing.rows if row.status == "completed"]
+    ranked = [(row.number, row.value) for row in completed if row.value is not None]
+    return lead_among(ranked, completed[0].spread, minimize=standing.minimize)
+
+
+def _log(sweep: Sweep, row: Row) -> str:
+    """Where to read more of a failure: the log of the last seed that was begun."""
+    logs = [run.log for run in sweep.runs(row.number) if run.log.exists()]
+    return f"; see {logs[-1]}" if logs else ""
+
+
+def _print_table(standing: Standing) -> None:
+    from rich.console import Console
+
+    console = Console(soft_wrap=True, highlight=False)
+    width = console.width if sys.stdout.isatty() else None
+    console.print(make_table(standing.rows[:_TABLE_ROWS], standing.objective, width))

@@ -7,7 +7,7 @@ import time
 from bisect import insort
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
@@ -21,7 +21,7 @@ from dlrun.sweep.grammar import text_of
 from dlrun.sweep.leaderboard import Row, make_row, merit, write_leaderboard
 from dlrun.sweep.live import Standing, make_display
 from dlrun.sweep.opened import Sweep, is_over
-from dlrun.sweep.trial import run_trial
+from dlrun.sweep.trial import record_death, run_trial
 
 _LOOK_SECONDS = 0.5  # between two looks at trials in other processes
 _BOARD_SHARE = 0.02  # of the time that writing leaderboard.csv may take
@@ -39,27 +39,34 @@ class Watcher:
         self.ended: list[Row] = []
         self.tally: Counter[str] = Counter()
         self.told: set[int] = set()
+        self.heard: dict[int, int] = {}  # of a trial under way, the latest evaluation
         self.next_board = 0.0
         for trial in sweep.ledger.trials():
             if is_over(trial):
                 self._add(trial)
+            elif trial.state is TrialState.RUNNING:  # or was, when an earlier go was ended
+                self.heard[trial.number] = max(trial.intermediate_values, default=0)
         self.display = make_display(self.standing)
 
     @property
     def standing(self) -> Standing:
         """How far the sweep has come."""
         total = self.sweep.strategy.plan.total
-        return Standing(self.ended, self.tally, total, self.sweep.objective)
+        return Standing(self.ended, self.tally, total, self.sweep.objective, self.minimize)
 
     def look(self, trials: Sequence[FrozenTrial] | None = None) -> None:
-        """Tell of what has ended since the last look, among `trials` or all."""
+        """Tell of what has ended or gone on since the last look, among `trials` or all."""
         started = time.monotonic()
         for trial in self.sweep.ledger.trials() if trials is None else trials:
             if is_over(trial) and trial.number not in self.told:
                 row = self._add(trial)
                 self.display.trial_ended(row, self.standing)
+            elif trial.state is TrialState.RUNNING:
+                self._hear(trial)
         if started >= self.next_board:
-            write_leaderboard(self.sweep.directory, self.ended, self.sweep.objective)
+            # A disk that is full now may have room when the sweep ends and it is written again.
+            with suppress(OSError):
+                write_leaderboard(self.sweep.directory, self.ended, self.sweep.objective)
             taken = time.monotonic() - started
             self.next_board = time.monotonic() + taken / _BOARD_SHARE
 
@@ -69,6 +76,18 @@ class Watcher:
         values = format_values({k: v for k, v in engine.latest.items() if "/" in k})
         words = " ".join(make_row(self.sweep.ledger.trial(number), self.sweep.space).words)
         self.display.trial_goes_on(number, f"{words}  epoch {engine.epoch}/{epochs}  {values}")
+
+    def _hear(self, trial: FrozenTrial) -> None:
+        """Pass on what a trial in another process has told of itself."""
+        evaluation = max(trial.intermediate_values, default=0)
+        if self.heard.get(trial.number) == evaluation:
+            return
+        self.heard[trial.number] = evaluation
+        text = " ".join(make_row(trial, self.sweep.space).words)
+        if evaluation:
+            value = format_values({self.sweep.objective: trial.intermediate_values[evaluation]})
+            text += f"  evaluation {evaluation}  {value}"
+        self.display.trial_goes_on(trial.number, text)
 
     def _add(self, trial: FrozenTrial) -> Row:
         self.told.add(trial.number)
@@ -136,6 +155,8 @@ class Launched:
         if self._left([number]):
             error = "its process died without a word, twice (killed? out of memory?); its checkpoint is kept"
             self.sweep.ledger.ended(number, TrialState.FAIL, {"error": error})
+            for run in self.sweep.runs(number):
+                record_death(run, error)
 
     def _launch(self, numbers: Sequence[int]) -> None:
         """Launch and wait; that one or another trial's process dies is no error yet."""
@@ -175,12 +196,19 @@ class Launched:
 
     @contextmanager
     def _looking(self) -> Iterator[None]:
-        """Look after the trials in a thread of its own while the launcher waits for them."""
+        """Look after the trials in a thread of its own while the launcher waits for them.
+
+        What goes wrong in the thread is raised here once the launcher is back.
+        """
         done = threading.Event()
+        wrong: list[Exception] = []
 
         def look() -> None:
-            while not done.wait(_LOOK_SECONDS):
-                self.watcher.look()
+            try:
+                while not done.wait(_LOOK_SECONDS):
+                    self.watcher.look()
+            except Exception as error:
+                wrong.append(error)
 
         thread = threading.Thread(target=look, daemon=True)
         thread.start()
@@ -189,7 +217,10 @@ class Launched:
         finally:
             done.set()
             thread.join()
-            self.watcher.look()
+            if not wrong:
+                self.watcher.look()
+        if wrong:
+            raise wrong[0]
 
 
 def launcher_settings(config: DictConfig, count: int | None) -> None:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from dlrun import __version__
 from dlrun.config import Seed
 from dlrun.errors import ConfigError
-from dlrun.restore import refuse_untrusted
+from dlrun.restore import is_reading_back, refuse_untrusted
 from dlrun.runs import lower_is_better
 from dlrun.schema import check
 from dlrun.sweep.composer import Composer
@@ -82,13 +82,15 @@ def refuse_another(question: Question, stored: Mapping[str, Any], place: object)
         ConfigError: naming the first key that differs, with both values.
     """
     now = question.description()
+    remedy = "choose another place, as in hydra.sweep.dir=DIR"
+    if is_reading_back():  # the configs have changed: nothing else can, on the way to here
+        remedy = "restore the config, or start a new sweep"
     for part in ("space", "overrides", "objective", "direction", "settings", "config"):
         before, after = _comparable(part, stored.get(part)), _comparable(part, now[part])
         if before != after:
             difference = _first_difference(part, before, after)
             raise ConfigError(
-                f"{place} holds a sweep that asked something else: {difference}; "
-                "choose another place, as in hydra.sweep.dir=DIR"
+                f"{place} holds a sweep that asked something else: {difference}; {remedy}"
             )
 
 

@@ -6,9 +6,10 @@ work on network file systems too.
 
 from __future__ import annotations
 
+import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -21,14 +22,16 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
+from optuna.storages.journal._storage import JournalStorageReplayResult
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from dlrun.errors import RunFailed, first_line
 from dlrun.sweep.directory import SweepDirectory
 
 NAME = "sweep"
-_ATTEMPTS = "attempts"  # user attribute of a trial
+_ATTEMPTS, _PROGRESS = "attempts", "progress"  # user attributes of a trial
 Direction = Literal["minimize", "maximize"]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # dlrun tells of trials itself
@@ -40,10 +43,10 @@ class Ledger:
     Any number of processes may hold one of the same sweep; each sees what the others wrote.
     """
 
-    def __init__(self, sweep: SweepDirectory) -> None:
-        self._journal = _Journal(sweep)
-        self._storage = JournalStorage(self._journal)
-        self.study = optuna.load_study(storage=self._storage, study_name=NAME)
+    def __init__(self, where: SweepDirectory | BaseJournalBackend) -> None:
+        journal = _Journal(where) if isinstance(where, SweepDirectory) else where
+        self._storage = _Storage(journal)
+        self.study = _Study(study_name=NAME, storage=self._storage)
         self._study_id = self._storage.get_study_id_from_name(NAME)
         self._planned = self._storage.get_n_trials(self._study_id)
 
@@ -62,11 +65,17 @@ class Ledger:
         return self._storage.get_trial(self._id(number))
 
     def begin(self, number: int, distributions: Mapping[str, BaseDistribution]) -> Trial:
-        """The trial, running and with all its parameters drawn; those of an interrupted one stay."""
+        """The trial, running and with all its parameters drawn; those of an interrupted one stay.
+
+        Raises:
+            RunFailed: the sampler raised something; the trial is as it was.
+        """
         trial_id = self._id(number)
-        # Samplers look at all trials, whatever a pruner thinks of them.
+        # Samplers look at all trials, whatever a pruner thinks of them, and as they are now.
         self.study.pruner = optuna.pruners.NopPruner()
-        with self._journal.together():  # a kill leaves all parameters or none: no draw is half made
+        self.study._thread_local.cached_all_trials = None
+        # A kill leaves all parameters or none: no draw is half made.
+        with self._blaming_the_sampler(f"draw trial {number}"), self._storage.together():
             before = self._storage.get_trial(trial_id)
             if before.state is TrialState.WAITING:
                 self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
@@ -81,19 +90,38 @@ class Ledger:
         """How often the trial was begun or gone on with."""
         return int(self.trial(number).user_attrs.get(_ATTEMPTS, 0))
 
+    def stands_still(self, number: int, progress: int) -> int:
+        """How often in a row the trial was begun with no more `progress` than this, now included."""
+        before, times = self.trial(number).user_attrs.get(_PROGRESS, (None, 0))
+        times = times + 1 if before == progress else 1
+        self._note(number, {_PROGRESS: (progress, times)})
+        return int(times)
+
     def completed(self, number: int, value: float, facts: Mapping[str, Any]) -> None:
         """The trial reached its end with this objective."""
         self._note(number, facts)
-        self.study.tell(number, value)
+        with self._blaming_the_sampler(f"take the result of trial {number}"):
+            self.study.tell(number, value)
 
     def ended(self, number: int, state: TrialState, facts: Mapping[str, Any]) -> None:
         """The trial was pruned or has failed."""
         self._note(number, facts)
-        self.study.tell(number, state=state)
+        with self._blaming_the_sampler(f"take the end of trial {number}"):
+            self.study.tell(number, state=state)
 
     def _note(self, number: int, facts: Mapping[str, Any]) -> None:
         for key, value in facts.items():
             self._storage.set_trial_user_attr(self._id(number), key, value)
+
+    @contextmanager
+    def _blaming_the_sampler(self, task: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError:  # the journal's
+            raise
+        except Exception as error:
+            name = type(self.study.sampler).__name__
+            raise RunFailed(f"{name} could not {task}: {first_line(error)}") from error
 
     def _id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
@@ -112,6 +140,18 @@ def create_study(sweep: SweepDirectory, direction: Direction) -> optuna.Study:
 def open_study(sweep: SweepDirectory) -> optuna.Study:
     """The study in `sweep`, whatever processes are writing to it."""
     return optuna.load_study(storage=JournalStorage(_Journal(sweep)), study_name=NAME)
+
+
+def rehearsal(direction: Direction, sweep: SweepDirectory | None = None) -> Ledger:
+    """A ledger in memory to try things with, of the trials that `sweep` has now or of none."""
+    entries: Iterable[dict[str, Any]] = ()
+    if sweep is not None and sweep.journal.exists():
+        entries = JournalFileBackend(str(sweep.journal)).read_logs(0)
+    journal = _Memory(entries)
+    optuna.create_study(
+        storage=JournalStorage(journal), study_name=NAME, direction=direction, load_if_exists=True
+    )
+    return Ledger(journal)
 
 
 def make_pruner(name: str, evaluations: int) -> optuna.pruners.BasePruner:
@@ -160,23 +200,68 @@ class _Journal(JournalFileBackend):
         lock = _KernelLock(str(sweep.path / ".journal.lock"))
         _cut_torn_entry(sweep, lock)
         super().__init__(str(sweep.journal), lock)
+
+
+class _Memory(BaseJournalBackend):
+    """A journal that nobody else sees."""
+
+    def __init__(self, entries: Iterable[dict[str, Any]]) -> None:
+        self._entries = [*entries]
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        yield from self._entries[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        self._entries += map(_as_read, logs)
+
+
+class _Storage(JournalStorage):
+    """Optuna's storage in a journal, with changes that are made as a whole."""
+
+    def __init__(self, journal: BaseJournalBackend) -> None:
         self._held: list[dict[str, Any]] | None = None
+        super().__init__(journal)
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Entries made within this are appended at its end, all at once."""
+        """Changes made within this are seen here at once, elsewhere at its end; an exception undoes them."""
         self._held = []
         try:
             yield
-            super().append_logs(self._held)
+            # They will be read and made once more, which changes nothing.
+            self._backend.append_logs(self._held)
+        except BaseException:
+            with self._thread_lock:
+                self._replay_result = JournalStorageReplayResult(self._worker_id_prefix)
+                self._sync_with_backend()
+            raise
         finally:
             self._held = None
 
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+    def _write_log(self, op_code: int, extra_fields: dict[str, Any]) -> None:
         if self._held is None:
-            super().append_logs(logs)
-        else:
-            self._held += logs
+            super()._write_log(op_code, extra_fields)
+            return
+        known = self._replay_result
+        entry = {"op_code": op_code, "worker_id": known.worker_id, **extra_fields}
+        read = known.log_number_read
+        try:
+            known.apply_logs([_as_read(entry)])
+        finally:
+            known.log_number_read = read  # it is not in the journal yet
+        self._held.append(entry)
+
+
+class _Study(optuna.Study):
+    """A study whose number of trials is not for its sampler to decide."""
+
+    def stop(self) -> None:
+        """Nothing: a sampler that has tried all there is goes on with what it tried before."""
+
+
+def _as_read(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry as it will be once it was in a file."""
+    return dict(json.loads(json.dumps(entry)))
 
 
 def _cut_torn_entry(sweep: SweepDirectory, lock: _KernelLock) -> None:

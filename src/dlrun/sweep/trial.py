@@ -16,7 +16,7 @@ from dlrun import __version__, experiment, record
 from dlrun.assemble import load_data
 from dlrun.data.base import Dataset
 from dlrun.engine import Engine
-from dlrun.errors import RunFailed, first_line
+from dlrun.errors import ConfigError, RunFailed, first_line
 from dlrun.report import Identity
 from dlrun.run_directory import RunDirectory
 from dlrun.runs import RunSummary
@@ -26,6 +26,10 @@ from dlrun.sweep.opened import Sweep, is_over
 from dlrun.sweep.study import is_finite, make_pruner
 
 Observer = Callable[[int, Engine], None]  # number of the trial, its engine after an evaluation
+
+
+_DEATHS = 3  # in a row without a new checkpoint, before the trial itself is to blame
+_DIED = "each process that trained it died without a word (killed? out of memory?)"
 
 
 class Interrupted(Exception):
@@ -68,6 +72,11 @@ class _Attempt:
 
     def run(self) -> None:
         """Train every seed, then tell."""
+        if self._keeps_dying():
+            self._tell(TrialState.FAIL, [], error=_DIED)
+            for run in self.sweep.runs(self.number):
+                record_death(run, _DIED)
+            return
         values: list[float] = []
         summaries: list[RunSummary] = []
         for index, run in enumerate(self.sweep.runs(self.number)):
@@ -79,7 +88,7 @@ class _Attempt:
             except Exception as error:
                 if isinstance(error, Interrupted):
                     raise
-                self._tell(TrialState.FAIL, summaries, error=first_line(error))
+                self._tell(TrialState.FAIL, summaries, error=_failure(error))
                 return
             summaries.append(summary)
             if summary.status == "pruned":
@@ -91,6 +100,14 @@ class _Attempt:
         if len(values) > 1:
             facts["values"] = values
         self.sweep.ledger.completed(self.number, statistics.fmean(values), facts)
+
+    def _keeps_dying(self) -> bool:
+        """Whether this process would most likely be the next to die of the trial."""
+        if self.sweep.ledger.attempts(self.number) <= 1:
+            return False
+        last = [run.checkpoints / "last.pt" for run in self.sweep.runs(self.number)]
+        progress = max((file.stat().st_mtime_ns for file in last if file.exists()), default=0)
+        return self.sweep.ledger.stands_still(self.number, progress) > _DEATHS
 
     def _train(self, run: RunDirectory, index: int) -> RunSummary:
         """The summary of one seed's run, which is begun, carried on, or finished already."""
@@ -218,6 +235,23 @@ class _Attempt:
                 for name in sorted(shared)
             },
         }
+
+
+def record_death(run: RunDirectory, reason: str) -> None:
+    """Say in a run's own summary and log what became of it, which its process could not."""
+    summary = run.read_summary()
+    if summary is None or summary.get("status") != "running":
+        return
+    run.write_summary({**summary, "status": "failed", "error": {"kind": "Died", "message": reason}})
+    with run.log.open("a", encoding="utf-8") as log:
+        log.write(f"{record.now()} ERROR {reason}\n")
+
+
+def _failure(error: Exception) -> str:
+    """What went wrong on one line, with the kind of error unless the words are dlrun's own."""
+    if isinstance(error, ConfigError | RunFailed) or not str(error):
+        return first_line(error)
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 @lru_cache(maxsize=1)
