@@ -38,11 +38,12 @@ def test_a_failed_trial_is_recorded_with_its_traceback_and_the_sweep_goes_on(
     assert "6 of 6 done, 2 failed" in result.out
     for trial, lr in ((2, "0.1"), (3, "0.2")):
         setting = f"model.width=13 optimizer.lr={lr}"
-        assert f"failed: trial {trial} ({setting}): width 13 has a bug" in result.out
+        said = f"failed: trial {trial} ({setting}): IndexError: width 13 has a bug"
+        assert f"{said}; see sweep/{trial}/train.log\n" in result.out
     failed = [row for row in look().rows if row["status"] == "failed"]
     assert [(row["trial"], row["rank"], row["val/loss"], row["error"]) for row in failed] == [
-        ("2", "", "", "width 13 has a bug"),
-        ("3", "", "", "width 13 has a bug"),
+        ("2", "", "", "IndexError: width 13 has a bug"),
+        ("3", "", "", "IndexError: width 13 has a bug"),
     ]
     assert [row["status"] for row in look().rows] == ["completed"] * 4 + ["failed"] * 2
 

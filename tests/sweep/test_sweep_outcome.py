@@ -203,7 +203,9 @@ def best_command(result: Result) -> list[str]:
     """The arguments of the command line that is printed under `best:`."""
     lines = result.out.splitlines()
     place = next(index for index, line in enumerate(lines) if line.startswith("best: "))
-    program, *words = shlex.split(lines[place + 1])
+    program, *words = next(
+        shlex.split(line) for line in lines[place + 1 :] if line.startswith("  dlrun ")
+    )
     assert program == "dlrun"
     return words
 
@@ -316,9 +318,11 @@ def test_the_winner_is_told_with_its_lead(sweep: Dlrun, look: Looks) -> None:
     values = [value for value in look().values if value is not None]
     first, second, *_ = sorted(values)
     assert values == sorted(values)
+    median = statistics.median(values)
     expected = (
-        f"best: trial 0, val/loss {first:.4g}, {second - first:.2g} ahead of trial 1 "
-        f"(median of all completed: {statistics.median(values):.4g})"
+        f"best: trial 0, val/loss {first:.4g}\n"
+        f"  {second - first:.3g} lower than the runner-up, trial 1 ({second:.4g}).\n"
+        f"  {median - first:.3g} lower than the median of the 4 completed trials ({median:.4g}).\n"
     )
     assert expected in result.out
     head = (look().path / "best.yaml").read_text().splitlines()[:3]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from optuna.trial import FrozenTrial
@@ -39,24 +39,34 @@ def spread(trial: FrozenTrial) -> float | None:
 
 def lead(snapshot: Snapshot) -> Iterator[str]:
     """By how much the winner beats the runner-up and the trial in the middle, in sentences."""
-    winner, *others = snapshot.ranked
+    ranked = [(trial.number, value_of(trial)) for trial in snapshot.ranked]
+    return lead_among(ranked, spread(snapshot.ranked[0]), minimize=snapshot.minimize)
+
+
+def lead_among(
+    ranked: Sequence[tuple[int, float]], deviation: float | None, *, minimize: bool
+) -> Iterator[str]:
+    """The same of completed trials as number and objective, the best first.
+
+    Args:
+        deviation: the standard deviation over the best trial's seeds, None with one.
+    """
+    (_, best), *others = ranked
     if not others:
         yield "It is the only completed trial: there is nothing to compare it with."
         return
-    second, ahead = others[0], _ahead(snapshot, value_of(others[0]))
-    if not ahead:
-        yield f"The same as the runner-up, trial {second.number}; the earlier of equals is named."
+    better = "lower" if minimize else "higher"
+    second, value = others[0]
+    if ahead := abs(value - best):
+        yield f"{ahead:.3g} {better} than the runner-up, trial {second} ({number(value)})."
+        yield from _doubt(deviation, ahead)
     else:
-        yield (
-            f"{ahead:.3g} {_better(snapshot)} than the runner-up, trial {second.number}"
-            f" ({number(value_of(second))})."
-        )
-        yield from _doubt(winner, ahead)
+        yield f"The same as the runner-up, trial {second}; the earlier of equals is named."
     if len(others) > 1:
-        median = statistics.median(map(value_of, snapshot.ranked))
-        gap = _ahead(snapshot, median)
-        than = f"{gap:.3g} {_better(snapshot)} than" if gap else "The same as"
-        yield f"{than} the median of the {len(snapshot.ranked)} completed trials ({number(median)})."
+        median = statistics.median(value for _, value in ranked)
+        gap = abs(median - best)
+        than = f"{gap:.3g} {better} than" if gap else "The same as"
+        yield f"{than} the median of the {len(ranked)} completed trials ({number(median)})."
 
 
 def other_metrics(snapshot: Snapshot, trial: FrozenTrial) -> list[tuple[str, float]]:
@@ -67,17 +77,7 @@ def other_metrics(snapshot: Snapshot, trial: FrozenTrial) -> list[tuple[str, flo
     return [(name, float(metrics[name])) for name in names[:_MOST_METRICS]]
 
 
-def _ahead(snapshot: Snapshot, value: float) -> float:
-    assert snapshot.winner is not None
-    return abs(value - value_of(snapshot.winner))
-
-
-def _better(snapshot: Snapshot) -> str:
-    return "lower" if snapshot.minimize else "higher"
-
-
-def _doubt(winner: FrozenTrial, ahead: float) -> Iterator[str]:
-    deviation = spread(winner)
+def _doubt(deviation: float | None, ahead: float) -> Iterator[str]:
     if deviation is not None and ahead < deviation:
         yield (
             f"That is less than the seeds differ (standard deviation {deviation:.2g}): this sweep"

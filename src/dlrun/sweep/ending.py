@@ -33,8 +33,8 @@ def conclude(sweep: Sweep, standing: Standing) -> int:
         print(f"  {setting_command(sweep, best)}")
         print(f"  also as {place.best_file}, to copy into configs/experiment/")
     for row in [row for row in standing.rows if row.status == "failed"][:_FAILED_SHOWN]:
-        setting = " ".join(row.words)
-        print(f"failed: trial {row.number} ({setting}): {row.error}{_log(sweep, row)}")
+        setting = f" ({' '.join(row.words)})" if row.words else ""
+        print(f"failed: trial {row.number}{setting}: {row.error}{_log(sweep, row)}")
     if (failed := standing.count("failed")) > _FAILED_SHOWN:
         print(f"failed: {failed - _FAILED_SHOWN} more")
     print(f"compare   {command('runs', place.path)}")
