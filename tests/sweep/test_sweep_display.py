@@ -19,8 +19,8 @@ from dlrun.sweep import launching
 from dlrun.sweep.answer import lead_among
 from dlrun.sweep.launching import Launched, Watcher
 from dlrun.sweep.leaderboard import Row
-from dlrun.sweep.live import make_table
 from dlrun.sweep.space import parse
+from dlrun.sweep.table import make_table
 
 SWEPT = {
     "optimizer.lr": "0.00577885",

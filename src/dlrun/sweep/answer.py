@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from optuna.trial import FrozenTrial
 
+from dlrun.sweep.directory import config_words
 from dlrun.sweep.leaderboard import best_command, make_row
 from dlrun.sweep.report.look import number
 from dlrun.sweep.settings import Plan
@@ -22,7 +23,8 @@ def command_of(snapshot: Snapshot, trial: FrozenTrial) -> str:
     epochs = settings.get("epochs_per_round")
     plan = Plan(len(snapshot.trials), settings.get("trials_per_round"), epochs)
     row = replace(make_row(trial, snapshot.space), words=snapshot.words(trial))
-    return best_command(snapshot.fixed, row, plan.words(trial.number))
+    folder = config_words(list(map(str, snapshot.description.get("command") or [])))
+    return best_command([*folder, *snapshot.fixed], row, plan.words(trial.number))
 
 
 def seeds_of(trial: FrozenTrial) -> list[float]:

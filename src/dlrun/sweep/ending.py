@@ -10,9 +10,10 @@ from dlrun.run_directory import write_whole
 from dlrun.sweep.answer import lead_among
 from dlrun.sweep.directory import config_words
 from dlrun.sweep.leaderboard import Row, best_command, write_leaderboard
-from dlrun.sweep.live import Standing, make_table
+from dlrun.sweep.live import Standing
 from dlrun.sweep.opened import Sweep
 from dlrun.sweep.recipe import recipe_file
+from dlrun.sweep.table import make_table
 
 _TABLE_ROWS = 5
 _FAILED_SHOWN = 5

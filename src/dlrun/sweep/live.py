@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from dlrun.sweep.leaderboard import Row
+from dlrun.sweep.table import make_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.text import Text
 
 _BEST_ROWS = 8
 _LINE_SECONDS = 15.0  # between two lines about a trial under way
-_LEAST_WIDTH = 8  # of a column that is shortened: a number to three digits, as in 1.23e-05
-_BETWEEN = 2  # spaces between two columns
 
 
 @dataclass
@@ -168,99 +164,3 @@ class _Table:
         table = [make_table(rows, standing.objective, width)] if best else []
         news = [Text(f"trial {n}: {text}") for n, text in sorted(self.under_way.items())]
         return Group(head, *table, *news)
-
-
-def make_table(rows: Sequence[Row], objective: str, width: int | None) -> RenderableType:
-    """The completed of `rows` as a table with a column for each swept key.
-
-    Args:
-        width: that there is, in characters; None for no limit. The columns of the keys are made to
-            fit it, and the last of them left out where they do not.
-    """
-    from rich.console import Group
-    from rich.text import Text
-
-    completed = [row for row in rows if row.status == "completed"]
-    keys = list(dict.fromkeys(key for row in completed for key in row.swept))
-    fixed = [
-        ["trial", *(str(row.number) for row in completed)],
-        [objective, *map(_value, completed)],
-    ]
-    swept = [[key, *(row.swept.get(key, "") for row in completed)] for key in keys]
-    shown = _fit(swept, None if width is None else width - sum(map(_needs, fixed)) + _BETWEEN)
-    table = _draw([*(list(map(Text, column)) for column in fixed), *shown])
-    if not (more := len(swept) - len(shown)):
-        return table
-    return Group(table, Text(f"{more} more column{'s' if more > 1 else ''}: leaderboard.csv"))
-
-
-def _value(row: Row) -> str:
-    spread = f" ± {row.spread:.2g}" if row.spread is not None else ""
-    return f"{row.value:.4g}{spread}"
-
-
-def _fit(columns: list[list[str]], space: int | None) -> list[list[Text]]:
-    """The columns, each a head and its cells, made to fit: heads, then cells are shortened, then some go."""
-    from rich.text import Text
-
-    if space is not None and sum(map(_needs, columns)) > space:
-        heads = _short_heads([column[0] for column in columns])
-        columns = [[head, *cells] for head, (_, *cells) in zip(heads, columns, strict=True)]
-        least = _LEAST_WIDTH + _BETWEEN
-        while columns and sum(min(_needs(column), least) for column in columns) > space:
-            columns.pop()
-        return _squeeze(columns, space)
-    return [list(map(Text, column)) for column in columns]
-
-
-def _squeeze(columns: list[list[str]], space: int) -> list[list[Text]]:
-    """The columns with the widest of them narrowed until all fit."""
-    needs = list(map(_needs, columns))
-    while needs and sum(needs) > space:
-        needs[needs.index(max(needs))] -= 1
-    return [
-        [_shorten(cell, need - _BETWEEN) for cell in column]
-        for column, need in zip(columns, needs, strict=True)
-    ]
-
-
-def _needs(column: Sequence[str]) -> int:
-    """The width of a column with the space that sets it off."""
-    from rich.cells import cell_len
-
-    return max(map(cell_len, column)) + _BETWEEN
-
-
-def _short_heads(keys: Sequence[str]) -> list[str]:
-    """Each key's shortest end, of whole names, that no other key has: `lr` for `optimizer.lr`."""
-    ends = [[key.split(".", count)[-1] for count in range(key.count(".") + 1)] for key in keys]
-    used = Counter(end for mine in ends for end in mine)
-    return [next((end for end in reversed(mine) if used[end] == 1), mine[0]) for mine in ends]
-
-
-def _shorten(cell: str, width: int) -> Text:
-    """The cell in that width: a number with fewer digits, as its end matters, any other text cut."""
-    from rich.text import Text
-
-    text = Text(cell)
-    if text.cell_len > width:
-        with suppress(ValueError):
-            value = float(cell)
-            rounded = (f"{value:.{digits}g}" for digits in range(6, 0, -1))
-            return Text(next((text for text in rounded if len(text) <= width), cell))
-        text.truncate(width, overflow="ellipsis")
-    return text
-
-
-def _draw(columns: Sequence[Sequence[Text]]) -> RenderableType:
-    """The columns side by side, not one of them narrower than it is, however narrow the screen."""
-    from rich.table import Table
-
-    widths = [max(text.cell_len for text in column) for column in columns]
-    whole = sum(widths) + _BETWEEN * (len(widths) - 1)
-    table = Table(box=None, pad_edge=False, header_style="bold", width=whole)
-    for (head, *_), width in zip(columns, widths, strict=True):
-        table.add_column(head, justify="right", no_wrap=True, width=width)
-    for cells in zip(*(column[1:] for column in columns), strict=True):
-        table.add_row(*cells)
-    return table
