@@ -54,7 +54,7 @@ def write_start(
         )
     run.checkpoints.mkdir(parents=True, exist_ok=True)
     write_config(run, config, overrides)
-    write_whole(run.environment_file, json.dumps({**environment(), **device}, indent=2) + "\n")
+    write_whole(run.environment_file, json.dumps(environment() | dict(device), indent=2) + "\n")
 
 
 def write_config(run: RunDirectory, config: Mapping[str, Any], overrides: list[str]) -> None:
@@ -64,16 +64,19 @@ def write_config(run: RunDirectory, config: Mapping[str, Any], overrides: list[s
     write_whole(run.overrides_file, yaml.safe_dump(overrides, allow_unicode=True))
 
 
-@functools.cache  # a sweep asks once a trial, and git is a process of its own
-def environment() -> Mapping[str, Any]:
-    """Versions, machine, git commit and command line, as they were when this process began to train."""
+def environment() -> dict[str, Any]:
+    """Versions, machine, git commit and command line."""
+    words = [*sys.argv[0].rsplit("/", 1)[-1].split(), *sys.argv[1:]]
+    return {**_installed(), "command": shlex.join(words), **_git()}
+
+
+@functools.cache
+def _installed() -> dict[str, Any]:
     return {
         "dlrun": __version__,
         "python": platform.python_version(),
         **{name: _version(name) for name in _PACKAGES},
         "platform": platform.platform(),
-        "command": shlex.join([*sys.argv[0].rsplit("/", 1)[-1].split(), *sys.argv[1:]]),
-        **_git(),
     }
 
 
@@ -111,8 +114,12 @@ def _version(package: str) -> str | None:
         return None
 
 
+@functools.cache  # a process of its own, which a sweep would start for each trial
 def _git() -> dict[str, Any]:
-    """The working directory's commit, and whether files differ from it; nothing outside a repository."""
+    """The working directory's commit, and whether files differ from it; nothing outside a repository.
+
+    As it was when this process first asked: the code that it has loaded.
+    """
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         answer = subprocess.run(

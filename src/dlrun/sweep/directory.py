@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ class SweepDirectory:
 def config_words(command: Sequence[str]) -> list[str]:
     """The `--config-dir` of a command line as one word with a path that holds anywhere; empty without one."""
     found = []
-    for word, following in zip(command, [*command[1:], ""], strict=True):
+    for word, following in zip_longest(command, command[1:], fillvalue=""):
         name, equals, folder = word.partition("=")
         if name in ("--config-dir", "-cd"):
             found.append(f"--config-dir={Path(folder if equals else following).absolute()}")
