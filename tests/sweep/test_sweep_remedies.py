@@ -34,6 +34,7 @@ def test_a_trial_that_kills_the_process_is_put_last_and_in_the_end_recorded(
     assert "died without a word" in (look().path / "0/train.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_interrupted_often_but_went_on_each_time_is_no_deadly_one(
     away: Dlrun, look: Looks
 ) -> None:

@@ -28,6 +28,8 @@ SAMPLERS = [
     and issubclass(kind, optuna.samplers.BaseSampler)
     and not inspect.isabstract(kind)
 ]
+# Each in its own way unlike the rest; the others are tried with the slow tests.
+COMMON = {"BruteForceSampler", "GPSampler", "GridSampler", "QMCSampler", "TPESampler"}
 # Each goes wrong at a moment of its own.
 OWN = """
 import os, pathlib
@@ -74,7 +76,10 @@ def tried(look: Look) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in COMMON else pytest.param(name, marks=pytest.mark.slow) for name in SAMPLERS],
+)
 def test_any_sampler_of_optunas_runs_or_is_refused_in_one_line(
     name: str, sweep: Dlrun, look: Looks
 ) -> None:
