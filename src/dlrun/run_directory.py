@@ -90,6 +90,11 @@ def write_whole(file: Path, text: str) -> None:
     os.replace(temporary, file)
 
 
+def from_here(path: Path) -> Path:
+    """`path` as short as it can be said and typed."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def is_run(path: Path) -> bool:
     """Whether `path` is a run's directory: it holds a config or a summary."""
     return (path / CONFIG).is_file() or (path / SUMMARY).is_file()

@@ -61,7 +61,7 @@ def _job(cfg: Any) -> None:
 
     from dlrun import config
     from dlrun.commands._reading import import_from_here
-    from dlrun.run_directory import RunDirectory
+    from dlrun.run_directory import RunDirectory, from_here
 
     hydra_config = HydraConfig.get()
     if _is_trial(hydra_config):
@@ -69,7 +69,7 @@ def _job(cfg: Any) -> None:
         _trial(Path(hydra_config.runtime.output_dir))
         return
     overrides = list(hydra_config.overrides.task)
-    run = RunDirectory(_from_here(Path(hydra_config.runtime.output_dir)))
+    run = RunDirectory(from_here(Path(hydra_config.runtime.output_dir)))
     chosen = hydra_config.runtime.choices
     groups = {name: str(chosen[name]) for name in RUN_GROUPS if chosen.get(name) is not None}
     try:
@@ -156,11 +156,6 @@ def _terminated_cleanly() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _from_here(path: Path) -> Path:
-    """As short as it can be said and typed."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _remove_if_empty(folder: Path) -> None:

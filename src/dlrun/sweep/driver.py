@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.errors import ConfigError
 from dlrun.hints import command
 from dlrun.record import now
-from dlrun.run_directory import RunDirectory, lock
+from dlrun.run_directory import RunDirectory, from_here, lock
 from dlrun.sweep import places
 from dlrun.sweep.again import joined
 from dlrun.sweep.checks import check_objective, check_settings_one_by_one
@@ -45,9 +44,8 @@ def run(
     Raises:
         ConfigError: something is wrong with it; no trial was begun.
     """
-    HydraConfig.instance().set_config(config)
     question = read_question(words, config, hydra_context.config_loader)
-    place = SweepDirectory(_from_here(Path(str(config.hydra.sweep.dir))))
+    place = SweepDirectory(from_here(Path(str(config.hydra.sweep.dir))))
     stored = place.read() if is_sweep(place.path) else None
     if stored is not None:
         refuse_another(question, stored, place.path)
@@ -120,7 +118,6 @@ def _say_how_to_go_on(sweep: Sweep, standing: Standing, had: int) -> None:
 def _left(sweep: Sweep, numbers: Sequence[int]) -> list[int]:
     """The trials that are not over; those begun once come first, those begun again and again last."""
     trials = sweep.ledger.trials()
-    left = [n for n in numbers if n >= len(trials) or not is_over(trials[n])]
 
     def turn(number: int) -> int:
         if number >= len(trials) or trials[number].state is TrialState.WAITING:
@@ -128,7 +125,12 @@ def _left(sweep: Sweep, numbers: Sequence[int]) -> list[int]:
         # One that takes this process down with it must not keep the others from their turn.
         return 0 if sweep.ledger.attempts(number) < 2 else 2
 
-    return sorted(left, key=turn)
+    return sorted(_unfinished(trials, numbers), key=turn)
+
+
+def _unfinished(trials: Sequence[FrozenTrial], numbers: Sequence[int]) -> list[int]:
+    """Those of the `numbers` whose trials are not over, or not even planned."""
+    return [n for n in numbers if n >= len(trials) or not is_over(trials[n])]
 
 
 def _stopped(sweep: Sweep, watcher: Watcher, code: int) -> int:
@@ -169,8 +171,7 @@ def _show_plan(question: Question, place: SweepDirectory | None) -> int:
     plan, draws = question.strategy.plan, Draws(question.strategy, question.space)
     ledger = rehearsal(question.direction, place)
     print(_size(question))
-    trials = ledger.trials()
-    missing = [n for n in range(plan.total) if n >= len(trials) or not is_over(trials[n])]
+    missing = _unfinished(ledger.trials(), range(plan.total))
     if place is not None:
         print(f"{len(missing)} of them to go")
     certain = _certain(missing, draws)
@@ -255,8 +256,3 @@ def _refuse_foreign_folder(place: SweepDirectory) -> None:
         raise ConfigError(
             f"hydra.sweep.dir is {place.path}, which holds {min(found)} and is no sweep: choose a new folder"
         )
-
-
-def _from_here(path: Path) -> Path:
-    """As short as it can be said and typed."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

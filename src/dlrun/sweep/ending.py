@@ -27,11 +27,12 @@ def conclude(sweep: Sweep, standing: Standing) -> int:
     best = standing.best
     if best is not None:
         _print_table(standing)
-        write_best(sweep, best, standing)
+        typed = setting_command(sweep, best)
+        write_best(sweep, best, standing, typed)
         print(f"\nbest: trial {best.number}, {sweep.objective} {_value(best)}")
         for sentence in _lead(standing):
             print(f"  {sentence}")
-        print(f"  {setting_command(sweep, best)}")
+        print(f"  {typed}")
         print(f"  also as {place.best_file}, to copy into configs/experiment/")
     for row in [row for row in standing.rows if row.status == "failed"][:_FAILED_SHOWN]:
         setting = f" ({' '.join(row.words)})" if row.words else ""
@@ -50,13 +51,13 @@ def setting_command(sweep: Sweep, row: Row) -> str:
     return best_command([*folder, *sweep.space.fixed], row, more)
 
 
-def write_best(sweep: Sweep, best: Row, standing: Standing) -> None:
-    """The best setting as an option of the group experiment."""
+def write_best(sweep: Sweep, best: Row, standing: Standing, typed: str) -> None:
+    """The best setting, which the command `typed` trains, as an option of the group experiment."""
     words = [*best.words, *sweep.strategy.plan.words(best.number)]
     head = [
         f"the best of {standing.count('completed')} completed trials: trial {best.number}, "
         f"{sweep.objective} {_value(best)}",
-        f"Command: {setting_command(sweep, best)}",
+        f"Command: {typed}",
     ]
     text = recipe_file(sweep.composer.unresolved(words), head)
     write_whole(sweep.directory.best_file, text)

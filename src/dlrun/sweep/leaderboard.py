@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dlrun.hints import command
 from dlrun.run_directory import latest_overrides, write_whole
 from dlrun.sweep.directory import SweepDirectory
-from dlrun.sweep.space import Space
+from dlrun.sweep.space import Space, by_key
 
 STATUSES = {
     TrialState.COMPLETE: "completed",
@@ -48,13 +48,7 @@ class Row:
     @property
     def swept(self) -> dict[str, str]:
         """The key of each word and its value."""
-        return dict(word.lstrip("+").split("=", 1) for word in self.words)
-
-
-def rank(trials: Iterable[FrozenTrial], space: Space, *, minimize: bool) -> list[Row]:
-    """The trials that have begun, best first; then those pruned, failed and running."""
-    rows = [make_row(trial, space) for trial in trials if trial.state is not TrialState.WAITING]
-    return sorted(rows, key=lambda row: merit(row, minimize=minimize))
+        return by_key(self.words)
 
 
 def merit(row: Row, *, minimize: bool) -> tuple[int, float, int]:

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.errors import ConfigError
 from dlrun.sweep.directory import SweepDirectory
-from dlrun.sweep.space import Space, parse
+from dlrun.sweep.space import Space, by_key, parse
 from dlrun.sweep.study import is_finite, open_study
 
 # A trial so many times farther from the best than the median is drawn at the edge: true to scale,
@@ -129,7 +129,7 @@ class Snapshot:
 
     def texts(self, trial: FrozenTrial) -> dict[str, str]:
         """The trial's settings by their keys, as one would type them."""
-        return dict(word.lstrip("+").split("=", 1) for word in self.words(trial))
+        return by_key(self.words(trial))
 
 
 def take(sweep: SweepDirectory) -> Snapshot:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,11 @@ class Space:
                 raise ConfigError(
                     f"{parameters[key]}: it lists its values and takes no points; take the {count} away"
                 )
+
+
+def by_key(words: Iterable[str]) -> dict[str, str]:
+    """The text of each override, by its key without a leading +."""
+    return dict(word.lstrip("+").split("=", 1) for word in words)
 
 
 def parse(

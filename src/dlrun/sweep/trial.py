@@ -23,6 +23,7 @@ from dlrun.runs import RunSummary
 from dlrun.sweep import places
 from dlrun.sweep.composer import TrialConfig
 from dlrun.sweep.opened import Sweep, is_over
+from dlrun.sweep.space import by_key
 from dlrun.sweep.study import is_finite, make_pruner
 
 Observer = Callable[[int, Engine], None]  # number of the trial, its engine after an evaluation
@@ -149,7 +150,7 @@ class _Attempt:
         return [*self.sweep.space.words(self.trial.params), *plan.words(self.number)]
 
     def _swept(self) -> dict[str, str]:
-        return dict(word.lstrip("+").split("=", 1) for word in self._words())
+        return by_key(self._words())
 
     def _config(self, words: list[str], index: int) -> tuple[TrialConfig, list[str]]:
         """The config of one seed, and the words that made it."""

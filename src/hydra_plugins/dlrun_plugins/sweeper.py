@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -22,10 +23,15 @@ class DlrunSweeper(Sweeper):
         """Run the sweep; ends the process's Hydra run with the sweep's exit code."""
         from dlrun.sweep.driver import run
 
-        code = run(
-            list(arguments),
-            config=self.config,
-            hydra_context=self.hydra_context,
-            task_function=self.task_function,
-        )
+        before = HydraConfig.instance().cfg
+        HydraConfig.instance().set_config(self.config)  # what ${hydra:…} speaks of
+        try:
+            code = run(
+                list(arguments),
+                config=self.config,
+                hydra_context=self.hydra_context,
+                task_function=self.task_function,
+            )
+        finally:
+            HydraConfig.instance().cfg = before
         raise SystemExit(code)
