@@ -20,10 +20,14 @@ def track(tmp_path):
     """(start_step) -> a tracker of the run; all are closed at the end."""
     trackers = []
 
-    def make(*, start_step=0, tensorboard=True):
+    def make(*, tensorboard=True, start_step=0, **more):
         folder = tmp_path / "tensorboard"
         tracker = Tracker(
-            tmp_path / "metrics.jsonl", folder, tensorboard=tensorboard, start_step=start_step
+            tmp_path / "metrics.jsonl",
+            folder,
+            tensorboard=tensorboard,
+            start_step=start_step,
+            **more,
         )
         trackers.append(tracker)
         return tracker
@@ -109,6 +113,22 @@ def test_scalars_are_read_back_with_their_steps(track, events):
     tracker.close()
     assert points(events(), "train/loss") == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))]
     assert points(events(), "lr") == [(1, 0.5), (2, 0.5), (3, 0.5)]
+
+
+def test_lines_and_events_that_may_wait_are_counted_and_written_by_a_flush(track, lines, events):
+    tracker = track(flush_seconds=1000)
+    tracker.log(1, 1, {"a": 1.0})
+    tracker.log(2, 1, {"a": 2.0})
+    size = tracker.metrics_size
+    tracker.flush()
+    assert [line["a"] for line in lines()] == [1.0, 2.0]
+    assert points(events(), "a") == [(1, 1.0), (2, 2.0)]
+    assert size == tracker.metrics_size > 0
+
+
+def test_points_of_a_run_of_its_own_are_readable_at_once(track, events):
+    track().log(1, 1, {"a": 1.0})
+    assert points(events(), "a") == [(1, 1.0)]
 
 
 def test_flush_makes_points_readable_while_the_run_goes_on(track, events):

@@ -6,6 +6,7 @@ than a small run takes to train.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -102,6 +103,13 @@ def boundary_picture(
         fill = tuple(int(value) for value in PALETTE[int(label) % len(PALETTE)])
         draw.ellipse((across - 3, down - 3, across + 3, down + 3), fill, _PAPER)
     return np.asarray(canvas)
+
+
+def encode_png(picture_HWC: np.ndarray) -> bytes:
+    """The picture as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(picture_HWC).save(file, format="PNG", compress_level=1)
+    return file.getvalue()
 
 
 def _tile(image_CHW: np.ndarray, enlarge: int) -> np.ndarray:

@@ -17,6 +17,8 @@ class Saver:
 
     def save(self) -> None:
         """Write all that a resume needs, and the best model where it is news."""
+        # A checkpoint must never know more points than the file has.
+        self.tracker.flush()
         engine = self.experiment.engine
         random_states = checkpoint.random_states(engine.generator)
         extra = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import math
 import os
@@ -14,70 +15,103 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor, nn
 
+from dlrun.appending import Appender
 from dlrun.errors import first_line
+from dlrun.pictures import encode_png
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    from dlrun.event_file import EventFile
 
 _PROTOBUF_FIELDS = {bool: "bool_value", str: "string_value"}
 
 
-_GRAPHS: dict[str, Any] = {}  # by kind of model
+_GRAPHS: dict[str, tuple[bytes, bytes]] = {}  # by kind of model
 
 
 class Tracker:
     """Appends to metrics.jsonl and to one TensorBoard event file.
 
-    The event writer is made at its first use, so that a run's first step need not wait for its import.
+    The event file is made at its first use, so that a run's first step need not wait for imports.
 
     Args:
         start_step: where this process begins; TensorBoard forgets what an earlier one wrote beyond.
+        flush_seconds: how long lines and events may wait in memory for the next ones, as those of many
+            runs at once should; 0 writes each at once.
     """
 
     def __init__(
-        self, metrics_file: Path, tensorboard_folder: Path, *, tensorboard: bool, start_step: int
+        self,
+        metrics_file: Path,
+        tensorboard_folder: Path,
+        *,
+        tensorboard: bool,
+        start_step: int,
+        flush_seconds: float = 0.0,
     ) -> None:
-        self._file = metrics_file.open("ab")
+        self._lines = Appender(metrics_file, flush_seconds=flush_seconds)
         self._folder, self._enabled, self._start_step = tensorboard_folder, tensorboard, start_step
-        self._made: SummaryWriter | None = None
+        self._flush_seconds = flush_seconds
+        self._made: EventFile | None = None
 
     @property
     def metrics_size(self) -> int:
-        """Bytes of metrics.jsonl so far, as a checkpoint keeps them to cut off what came later."""
-        return self._file.tell()
+        """Bytes of metrics.jsonl once flushed, as a checkpoint keeps them to cut off what came later."""
+        return self._lines.size
 
     def log(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
         """One point: a line in metrics.jsonl and a scalar each in TensorBoard. Not a number becomes null."""
         numbers = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._file.write(json.dumps({"step": step, "epoch": epoch, **numbers}).encode() + b"\n")
-        self._file.flush()
-        if (writer := self._writer) is not None:
+        self._lines.write(json.dumps({"step": step, "epoch": epoch, **numbers}).encode() + b"\n")
+        if (events := self._events) is not None:
             from tensorboard.compat.proto.summary_pb2 import Summary
 
-            # One event for all: each event costs a checksum in plain Python.
+            # One event for all: each event costs a time, a frame and two checksums.
             scalars = [
                 Summary.Value(tag=name, simple_value=value) for name, value in values.items()
             ]
-            writer._get_file_writer().add_summary(Summary(value=scalars), step)
+            events.add(step, *scalars)
 
     def text(self, tag: str, markdown: str) -> None:
         """A page of text."""
-        if self._writer is not None:
-            self._writer.add_text(tag, markdown, 0)
+        if (events := self._events) is None:
+            return
+        from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+        from tensorboard.compat.proto.tensor_pb2 import TensorProto
+        from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+
+        one = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
+        page = TensorProto(dtype="DT_STRING", string_val=[markdown.encode()], tensor_shape=one)
+        plugin = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
+        events.add(0, Summary.Value(tag=f"{tag}/text_summary", metadata=plugin, tensor=page))
 
     def image(self, tag: str, picture_HWC: np.ndarray, step: int) -> None:
         """An RGB picture, uint8."""
-        if self._writer is not None:
-            self._writer.add_image(tag, picture_HWC, step, dataformats="HWC")
+        if (events := self._events) is None:
+            return
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        height, width, channels = picture_HWC.shape
+        image = Summary.Image(
+            height=height,
+            width=width,
+            colorspace=channels,
+            encoded_image_string=encode_png(picture_HWC),
+        )
+        events.add(step, Summary.Value(tag=tag, image=image))
 
     def histograms(self, model: nn.Module, step: int) -> None:
         """The distribution of every weight and, where there is one, of its gradient."""
-        if self._writer is None:
+        if (events := self._events) is None:
             return
+        shown = []
         for name, parameter in model.named_parameters():
-            self._histogram(f"weights/{name}", parameter.detach(), step)
+            shown.append((f"weights/{name}", parameter.detach()))
             if parameter.grad is not None:
-                self._histogram(f"gradients/{name}", parameter.grad, step)
+                shown.append((f"gradients/{name}", parameter.grad))
+        found = [histogram(tag, values) for tag, values in shown]
+        events.add(step, *(value for value in found if value is not None))
 
     def graph(self, model: nn.Module, example: Tensor, *, kind: str) -> None:
         """The model as TensorBoard's graph. A model that cannot be traced is left out, with a warning.
@@ -85,7 +119,7 @@ class Tracker:
         Models of one `kind` have one graph. It is traced once: of each trace torch keeps something for
         as long as the process lives, and the trials of a sweep are many.
         """
-        if self._writer is None:
+        if (events := self._events) is None:
             return
         if kind not in _GRAPHS:
             try:
@@ -94,7 +128,7 @@ class Tracker:
                 failure = f"TensorBoard has no graph of this model: {first_line(error)}"
                 warnings.warn(failure, stacklevel=2)
                 return
-        self._writer._get_file_writer().add_graph(_GRAPHS[kind])
+        events.add_graph(*_GRAPHS[kind])
 
     def hparams(
         self, settings: Mapping[str, Any], *, failed: bool = False, group: str = ""
@@ -103,7 +137,7 @@ class Tracker:
 
         Runs of one `group` share a row: the settings of the first, the means of the metrics.
         """
-        if self._writer is None:
+        if (events := self._events) is None:
             return
         from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.plugins.hparams import api_pb2, metadata
@@ -120,57 +154,63 @@ class Tracker:
         end.session_end_info.status = api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS
         parts = {metadata.SESSION_START_INFO_TAG: row, metadata.SESSION_END_INFO_TAG: end}
         for tag, part in parts.items():
-            value = Summary.Value(tag=tag, metadata=metadata.create_summary_metadata(part))
-            self._writer._get_file_writer().add_summary(Summary(value=[value]))
+            about = metadata.create_summary_metadata(part)
+            events.add(0, Summary.Value(tag=tag, metadata=about))
 
     def flush(self) -> None:
-        """Make TensorBoard see all that was logged."""
+        """Make all that was logged seen, in the file and by TensorBoard."""
+        self._lines.flush()
         if self._made is not None:
             self._made.flush()
 
     def close(self) -> None:
         """Write out what is left."""
-        self._file.close()
+        self._lines.close()
         if self._made is not None:
             self._made.close()
 
     @property
-    def _writer(self) -> SummaryWriter | None:
+    def _events(self) -> EventFile | None:
         if self._enabled and self._made is None:
-            from torch.utils.tensorboard import SummaryWriter
+            from dlrun.event_file import EventFile
 
             purge = self._start_step + 1 if self._start_step else None
-            self._made = SummaryWriter(str(self._folder), purge_step=purge, flush_secs=10)
+            self._made = EventFile(
+                self._folder, purge_step=purge, flush_seconds=self._flush_seconds
+            )
         return self._made
 
-    def _histogram(self, tag: str, values: Tensor, step: int) -> None:
-        # As float32 in float64: the span of any two float32 values can be cut in 64 there.
-        numbers = values.detach().cpu().float().double().flatten().numpy()
-        numbers = numbers[np.isfinite(numbers)]
-        assert self._made is not None
-        if not len(numbers):
-            return
-        # Binned here: the writer's own 1,500 bins and their trimming cost ten times as much.
-        counts, edges = np.histogram(numbers, bins=64)
-        self._made.add_histogram_raw(
-            tag,
-            min=float(numbers.min()),
-            max=float(numbers.max()),
-            num=numbers.size,
-            sum=float(numbers.sum()),
-            sum_squares=float((numbers**2).sum()),
-            bucket_limits=edges[1:].tolist(),
-            bucket_counts=counts.tolist(),
-            global_step=step,
-        )
+
+def histogram(tag: str, values: Tensor) -> Summary.Value | None:
+    """How the finite ones of the values are distributed; None where there are none."""
+    from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
+
+    # As float32 in float64: the span of any two float32 values can be cut in 64 there.
+    numbers = values.detach().cpu().float().double().flatten().numpy()
+    numbers = numbers[np.isfinite(numbers)]
+    if not len(numbers):
+        return None
+    counts, edges = np.histogram(numbers, bins=64)
+    found = HistogramProto(
+        min=float(numbers.min()),
+        max=float(numbers.max()),
+        num=numbers.size,
+        sum=float(numbers.sum()),
+        sum_squares=float((numbers**2).sum()),
+        bucket_limit=edges[1:].tolist(),
+        bucket=counts.tolist(),
+    )
+    return Summary.Value(tag=tag, histo=found)
 
 
-def _trace(model: nn.Module, example: Tensor) -> Any:
-    """The graph of `model` in TensorBoard's form."""
+def _trace(model: nn.Module, example: Tensor) -> tuple[bytes, bytes]:
+    """The graph of `model` in TensorBoard's form, and the devices and times of its nodes, serialised."""
     from torch.utils.tensorboard._pytorch_graph import graph
 
     with warnings.catch_warnings(), open(os.devnull, "w") as void:
         # Tracing is deprecated in torch, and TensorBoard has nothing newer.
         warnings.simplefilter("ignore")
         with contextlib.redirect_stdout(void):
-            return graph(model, example)
+            # A copy leaves torch.compile behind, which cannot be traced.
+            definition, statistics = graph(copy.deepcopy(model).eval(), example)
+    return definition.SerializeToString(), statistics.SerializeToString()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from typing import TYPE_CHECKING
 
@@ -57,9 +56,7 @@ class Views:
         if self.settings.histograms:
             self._histograms(engine, tracker)
         if self.settings.graph:
-            # A copy leaves torch.compile behind, which cannot be traced.
-            model = copy.deepcopy(engine.model).eval()
-            tracker.graph(model, part.inputs[:1], kind=self._kind)
+            tracker.graph(engine.model, part.inputs[:1], kind=self._kind)
         if not self.settings.images or not self.spec.num_classes:
             return
         chances = probabilities(outputs.float(), self.spec)
