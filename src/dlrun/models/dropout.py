@@ -1,0 +1,130 @@
+"""Dropout from the run's own generator: the same masks alone and among trials trained as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# A value is kept or dropped by 16 random bits, and 64 are drawn at once: this is most of the cost.
+_LEVELS = 2**16
+_LANES = 4
+_LOWEST_16, _LOWEST_64 = -(2**15), -(2**63)
+
+
+class Dropout(nn.Module):
+    """Zero each value with probability `p` in training, scale the rest by 1 / (1 - p).
+
+    Srivastava et al. (2014). `p` is rounded to a multiple of 1/65536, in the scale as well, so that
+    the mean is exact. The masks depend on the generator, the shape and `p` alone, not on the dtype.
+
+    Until `draw_from` gives it generators, it draws from torch's global random state.
+
+    `kept` is `p` in a form that torch.func can stack: the number of levels of 65536 that are kept.
+    Trials trained as one under vmap may so differ in it; an integer survives a change of dtype.
+    """
+
+    kept: Tensor
+
+    def __init__(self, p: float) -> None:
+        if not 0 <= p <= 1:
+            raise ValueError(f"p is {p}, but must be a probability, from 0 to 1")
+        super().__init__()
+        self.p = p
+        self._kept = round((1 - p) * _LEVELS)
+        self.register_buffer("kept", torch.tensor(self._kept, dtype=torch.int32), persistent=False)
+        self.generators = Generators()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` itself in evaluation.
+
+        Raises:
+            RuntimeError: there are generators, but not one for each of the trials.
+        """
+        if not self.training:
+            return x
+        if _in_torch_func(x, self.kept):
+            mask: Tensor = _Mask.apply(x.detach(), self.kept, self.generators)
+            return x * mask
+        # Python's number spares the device a question.
+        return x * _masks(x, x.shape, self._kept, 1 / max(self._kept, 1), self.generators.of(1))[0]
+
+    def extra_repr(self) -> str:
+        """The rate, for print."""
+        return f"p={self.p}"
+
+
+class Generators(tuple[torch.Generator, ...]):
+    """One a trial. A copy of a model draws from the same ones."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Generators:
+        return self
+
+    def of(self, trials: int) -> Sequence[torch.Generator | None]:
+        """One for each of the `trials`; None is torch's global random state."""
+        if self and len(self) != trials:
+            raise RuntimeError(
+                f"dropout has {len(self)} generators, but there are {trials} trials; "
+                "give draw_from one for each"
+            )
+        return self or [None] * trials
+
+
+def draw_from(model: nn.Module, generators: Sequence[torch.Generator]) -> None:
+    """Let every Dropout in `model` draw from `generators`: one for a run alone, one for each trial of a stack."""
+    for layer in model.modules():
+        if isinstance(layer, Dropout):
+            layer.generators = Generators(generators)
+
+
+class _Mask(torch.autograd.Function):
+    """The mask for a tensor like the first argument, also under torch.func."""
+
+    @staticmethod
+    def forward(like: Tensor, kept: Tensor, generators: Generators) -> Tensor:
+        return _masks(like, like.shape, kept, _reciprocal(kept, like), generators.of(1))[0]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[Any, ...], like: Tensor, kept: Tensor, generators: Generators
+    ) -> tuple[Tensor, int]:
+        trials = info.batch_size
+        shape = like.shape if in_dims[0] is None else like.movedim(in_dims[0], 0).shape[1:]
+        kept = kept.expand(trials).view(-1, *[1] * len(shape))
+        return _masks(like, shape, kept, _reciprocal(kept, like), generators.of(trials)), 0
+
+
+def _in_torch_func(*tensors: Tensor) -> bool:
+    """Whether vmap, grad, ... are at work. torch.compile cannot look, and has them nowhere."""
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+    return not torch.compiler.is_compiling() and any(map(wrapped, tensors))
+
+
+def _reciprocal(kept: Tensor, like: Tensor) -> Tensor:
+    """As Python's, rounded to float32 at the coarsest; where nothing is kept any number will do."""
+    return 1 / kept.clamp(min=1).to(torch.promote_types(like.dtype, torch.float32))
+
+
+def _masks(
+    like: Tensor,
+    shape: torch.Size,
+    kept: Tensor | int,
+    share: Tensor | float,
+    generators: Sequence[torch.Generator | None],
+) -> Tensor:
+    """(K, *shape), each from its own generator: 0 or 65536 times `share`, which is 1 / kept."""
+    size, trials = shape.numel(), len(generators)
+    draws = torch.empty(trials, -(-size // _LANES), dtype=torch.int64, device=like.device)
+    for draw, generator in zip(draws.unbind(), generators, strict=True):
+        draw.random_(_LOWEST_64, None, generator=generator)
+    lanes = draws.view(torch.int16)[:, :size].view(trials, *shape)
+    # As floats: 16 bits do not hold the threshold that keeps everything.
+    threshold = kept + float(_LOWEST_16)
+    masks = torch.empty(trials, *shape, dtype=like.dtype, device=like.device)
+    return torch.lt(lanes, threshold, out=masks).mul_(share * _LEVELS)
