@@ -37,8 +37,25 @@ class Task(ABC):
         """The training loss of a batch: a scalar, the mean or the sum over its samples."""
 
     @abstractmethod
+    def sample_losses(self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor) -> Tensor:
+        """What each sample adds to the training loss (N,), at its own label smoothing (N,)."""
+
+    @abstractmethod
+    def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """`metrics` as scalar tensors; one of whole numbers counts samples. May run under torch.vmap."""
+
     def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Loss (mean, without label smoothing) and the usual metrics over all N samples."""
+        measured = self.measure(outputs, targets)
+        return {name: _plain(value, len(targets)) for name, value in measured.items()}
+
+    def stacked_metrics(self, outputs: Tensor, targets: Tensor) -> list[dict[str, float]]:
+        """`metrics` of each of K models from their outputs (K, N, ...) and targets (K, N, ...)."""
+        columns = {
+            name: [_plain(value, targets.shape[1]) for value in values.cpu().unbind()]
+            for name, values in torch.vmap(self.measure)(outputs, targets).items()
+        }
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def final_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """`metrics`, and those worth their cost only once, at the end."""
@@ -59,10 +76,15 @@ class Multiclass(Task):
             outputs, targets, label_smoothing=self.label_smoothing, reduction=self.reduction
         )
 
-    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    def sample_losses(self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor) -> Tensor:
+        chances = F.log_softmax(outputs, 1)
+        hit = F.nll_loss(chances, targets, reduction="none")
+        return torch.lerp(hit, -chances.mean(1), label_smoothing)
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         return {
-            "loss": F.cross_entropy(outputs, targets).item(),
-            "accuracy": _share(outputs.argmax(1) == targets),
+            "loss": F.cross_entropy(outputs, targets),
+            "accuracy": (outputs.argmax(1) == targets).sum(),
         }
 
     def final_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
@@ -85,11 +107,15 @@ class Binary(Task):
             outputs.squeeze(1), targets, reduction=self.reduction
         )
 
-    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    def sample_losses(self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor) -> Tensor:
+        smoothed = targets * (1 - label_smoothing) + 0.5 * label_smoothing
+        return F.binary_cross_entropy_with_logits(outputs.squeeze(1), smoothed, reduction="none")
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         scores = outputs.squeeze(1)
         return {
-            "loss": F.binary_cross_entropy_with_logits(scores, targets).item(),
-            "accuracy": _share((scores > 0) == (targets > 0.5)),
+            "loss": F.binary_cross_entropy_with_logits(scores, targets),
+            "accuracy": ((scores > 0) == (targets > 0.5)).sum(),
         }
 
     def final_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
@@ -123,18 +149,22 @@ class Regression(Task):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self.function(outputs, targets, reduction=self.reduction)
 
-    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    def sample_losses(self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor) -> Tensor:
+        losses = self.function(outputs, targets, reduction="none")
+        return losses.mean(1) if self.reduction == "mean" else losses.sum(1)
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         # On the CPU: not every device has float64.
         std = torch.tensor(self.std, dtype=torch.float64)
         error = (outputs - targets).cpu().double() * std
         deviation = (targets - targets.mean(0)).cpu().double() * std
-        spread = (deviation**2).sum().item()
-        squared = (error**2).sum().item()
+        spread = (deviation**2).sum()
+        squared = (error**2).sum()
         return {
-            "loss": self.function(outputs, targets).item(),
+            "loss": self.function(outputs, targets),
             "mse": squared / error.numel(),
-            "mae": error.abs().mean().item(),
-            "r2": 1 - squared / spread if spread else float("nan"),
+            "mae": error.abs().mean(),
+            "r2": torch.where(spread > 0, 1 - squared / spread, float("nan")),
         }
 
 
@@ -160,9 +190,9 @@ def make_task(spec: Spec, settings: LossSettings, preprocessing: Preprocessing) 
     return Multiclass(settings) if spec.task == "multiclass" else Binary(settings)
 
 
-def _share(hits: Tensor) -> float:
-    """Of true values; counted in whole numbers, as not every device has float64."""
-    return int(hits.sum()) / len(hits)
+def _plain(value: Tensor, samples: int) -> float:
+    """A number; of a count of samples, the share. Counted whole, as not every device has float64."""
+    return value.item() if value.is_floating_point() else int(value) / samples
 
 
 def probabilities(outputs: Tensor, spec: Spec) -> Tensor:
