@@ -17,6 +17,7 @@ def test_what_is_written_at_once_is_there_at_once(tmp_path):
     file.write(b"two")
     assert (tmp_path / "f").read_bytes() == b"onetwo"
     assert file.size == 6
+    file.close()
 
 
 @pytest.mark.parametrize("end", [Appender.flush, Appender.close])
@@ -47,6 +48,7 @@ def test_what_is_there_already_is_kept_and_counted(tmp_path):
     file.write(b", after")
     assert (tmp_path / "f").read_bytes() == b"before, after"
     assert file.size == 13
+    file.close()
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts open files by /proc")

@@ -26,6 +26,7 @@ def test_records_are_framed_as_tensorboard_frames_them(data):
 def test_an_event_is_read_back_with_its_step_values_and_time(tmp_path):
     events = EventFile(tmp_path / "deep" / "er", purge_step=None)
     events.add(7, Summary.Value(tag="a", simple_value=1.5), Summary.Value(tag="b", simple_value=2))
+    events.close()
     version, event = read(tmp_path / "deep" / "er")
     assert version.file_version == "brain.Event:2"
     assert event.step == 7

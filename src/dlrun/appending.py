@@ -41,8 +41,9 @@ class Appender:
         if not self._waiting:
             return
         if self._open is None:
-            self._open = self.path.open("ab", buffering=0)
+            self._open = self.path.open("ab")
         self._open.write(b"".join(self._waiting))
+        self._open.flush()
         self._waiting.clear()
         if self._flush_seconds:
             self.close()

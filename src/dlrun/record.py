@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from dlrun import __version__
+from dlrun.appending import Appender
 from dlrun.errors import ConfigError
 from dlrun.hints import command
 from dlrun.run_directory import RunDirectory, write_whole
@@ -32,6 +33,7 @@ _PACKAGES = (
     "scikit-learn",
     "numpy",
 )
+_LOGGER = logging.getLogger("dlrun")
 
 
 def now() -> str:
@@ -80,31 +82,79 @@ def _installed() -> dict[str, Any]:
     }
 
 
+class RunLog:
+    """Where dlrun's log and all warnings go while it is entered: to the train.log of one run alone.
+
+    It may be entered again and again, also inside another's, which then costs microseconds; the last
+    one entered has the word. `close` it at the end.
+
+    Args:
+        quiet: warnings are not shown on the screen as well.
+        flush_seconds: how long lines may wait in memory for the next ones; 0 writes each at once.
+    """
+
+    def __init__(
+        self, run: RunDirectory, *, quiet: bool = False, flush_seconds: float = 0.0
+    ) -> None:
+        self._quiet = quiet
+        self._handler = _Lines(Appender(run.log, flush_seconds=flush_seconds))
+        self._before: list[tuple[list[logging.Handler], int, bool, Callable[..., Any]]] = []
+
+    def __enter__(self) -> None:
+        logger, show = _LOGGER, warnings.showwarning
+        self._before.append((logger.handlers, logger.level, logger.propagate, show))
+        logger.handlers, logger.propagate = [self._handler], False
+        _set_level(logging.INFO)
+        warnings.showwarning = self._show_warning
+
+    def __exit__(self, *_: object) -> None:
+        handlers, level, propagate, show = self._before.pop()
+        _LOGGER.handlers, _LOGGER.propagate = handlers, propagate
+        _set_level(level)
+        warnings.showwarning = show
+
+    def close(self) -> None:
+        """Write out what is left."""
+        self._handler.close()
+
+    def _show_warning(self, message: Warning | str, *where: Any, **more: Any) -> None:
+        _LOGGER.warning("%s", message)
+        if not self._quiet:
+            print(f"dlrun: warning: {message}", file=sys.stderr)
+
+
 @contextlib.contextmanager
 def logging_to(run: RunDirectory, *, quiet: bool = False) -> Iterator[None]:
     """Send dlrun's log and all warnings to train.log; unless `quiet` warnings to the screen as well."""
-    logger = logging.getLogger("dlrun")
-    handler = logging.FileHandler(run.log)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    level, propagate, show = logger.level, logger.propagate, warnings.showwarning
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.addHandler(handler)
-
-    def show_warning(message: Warning | str, *where: Any, **more: Any) -> None:
-        logger.warning("%s", message)
-        if not quiet:
-            print(f"dlrun: warning: {message}", file=sys.stderr)
-
-    warnings.showwarning = show_warning
-    try:
+    with contextlib.closing(RunLog(run, quiet=quiet)) as log, log:
         yield
-    finally:
-        warnings.showwarning = show
-        logger.setLevel(level)
-        logger.propagate = propagate
-        logger.removeHandler(handler)
-        handler.close()
+
+
+class _Lines(logging.Handler):
+    """A line with time and level for each record."""
+
+    def __init__(self, file: Appender) -> None:
+        super().__init__()
+        self._file = file
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._file.write(f"{self.format(record)}\n".encode())
+        except Exception:  # as every handler: a full disk is no reason to end a run here
+            self.handleError(record)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _set_level(level: int) -> None:
+    if _LOGGER.level != level:  # each change makes every logger forget what it worked out
+        _LOGGER.setLevel(level)
 
 
 def _version(package: str) -> str | None:
