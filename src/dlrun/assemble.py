@@ -21,6 +21,7 @@ from dlrun.data.base import Dataset, Spec, prepare
 from dlrun.data.loader import Batches
 from dlrun.engine import Augmentation, Engine
 from dlrun.errors import ConfigError, did_you_mean, first_line
+from dlrun.models.dropout import draw_from
 from dlrun.tasks import Task, make_task
 
 Loader = Callable[[Mapping[str, Any]], Dataset]
@@ -85,6 +86,8 @@ def assemble(config: RunConfig, *, load: Loader = load_data) -> Experiment:
     seed_everything(config.seed)
     model = place_model(build_model(data.spec), place, channels_last=settings.channels_last)
     check_fit(model, data)
+    generator = torch.Generator(place.torch_device).manual_seed(config.seed)
+    draw_from(model, [generator])
 
     batches = make_batches(settings, data, config.seed)
     total_steps = count_steps(settings, len(batches))
@@ -111,7 +114,7 @@ def assemble(config: RunConfig, *, load: Loader = load_data) -> Experiment:
         settings=settings,
         saving=config.checkpoint,
         augmentation=make_augmentation(data_settings, data.spec),
-        generator=torch.Generator(place.torch_device).manual_seed(config.seed),
+        generator=generator,
     )
     return Experiment(config, place, data, task, engine)
 

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from dlrun.models.dropout import Dropout
+
 
 @pytest.fixture
 def mlp(build, make_spec):
@@ -71,7 +73,7 @@ def test_batch_norm_before_centres_what_the_activation_is_given(mlp):
 def test_dropout_stands_behind_each_hidden_layer_and_on_the_inputs(mlp):
     model = mlp(hidden=[5, 3], dropout=0.5, input_dropout=0.2)
     assert kinds(model) == ["Dropout", *["Linear", "ReLU", "Dropout"] * 2, "Linear"]
-    assert [layer.p for layer in model if isinstance(layer, nn.Dropout)] == [0.2, 0.5, 0.5]
+    assert [layer.p for layer in model if isinstance(layer, Dropout)] == [0.2, 0.5, 0.5]
 
 
 def test_input_dropout_zeroes_its_share_and_scales_the_rest(mlp, build, make_spec):
@@ -80,7 +82,7 @@ def test_input_dropout_zeroes_its_share_and_scales_the_rest(mlp, build, make_spe
     drop = build("mlp", spec, hidden=[], input_dropout=0.3)[0]
     kept = drop(torch.ones(features))
     assert (kept == 0).float().mean().item() == pytest.approx(0.3, abs=0.02)
-    assert kept.max().item() == pytest.approx(1 / 0.7)
+    assert kept.max().item() == pytest.approx(1 / 0.7, rel=2**-16)  # p is a multiple of it
 
 
 def test_dropout_is_random_in_training_and_off_in_evaluation(mlp):

@@ -142,7 +142,7 @@ def test_stacked_copies_drop_between_layers_in_training_alone(classifier):
     model, x = classifier("lstm", layers=2, dropout=0.5), torch.randn(4, 5, 3)
     parameters, _ = stack_module_state([model, model])
     # Without the head's own dropout, what differs comes from between the layers.
-    model.head[0].p = 0.0
+    model.head[0].eval()
     stacked = vmap(lambda p: functional_call(model, p, (x,)), randomness="different")
     first, second = stacked(parameters)
     assert not torch.equal(first, second)
@@ -153,8 +153,11 @@ def test_stacked_copies_drop_between_layers_in_training_alone(classifier):
 @torch.no_grad()
 def test_dropout_acts_between_layers_and_before_the_head(classifier):
     model, x = classifier("lstm", layers=2, dropout=0.4), torch.randn(4, 5, 3)
-    assert model.rnn.dropout == 0.4 and model.head[0].p == 0.4
-    assert not torch.equal(model(x), model(x))
+    assert model.between.p == 0.4 and model.head[0].p == 0.4
+    for other in (model.head[0], model.between):
+        model.train()
+        other.eval()
+        assert not torch.equal(model(x), model(x))
     model.eval()
     assert torch.equal(model(x), model(x))
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.data.base import Spec
+from dlrun.models.dropout import Dropout
 
 ActivationName = Literal["sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu", "gelu", "silu"]
 InitName = Literal[
@@ -95,5 +96,5 @@ def flattening(spec: Spec) -> list[nn.Module]:
 
 
 def dropping(probability: float) -> list[nn.Module]:
-    """Dropout (Srivastava et al., 2014), or nothing at probability 0."""
-    return [nn.Dropout(probability)] if probability else []
+    """Dropout, or nothing at probability 0."""
+    return [Dropout(probability)] if probability else []

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from functools import partial
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from dlrun.data.base import Spec
 from dlrun.errors import ConfigError
+from dlrun.models.dropout import Dropout
 from dlrun.models.fit import require_sequence
 from dlrun.models.layers import InitName, dropping, fill_weight, initialized
 from dlrun.models.unroll import must_unroll, unrolled
@@ -62,30 +64,27 @@ class RecurrentClassifier(nn.Module):
         super().__init__()
         self.reads_images = spec.kind == "image"
         self.takes_mean = pooling == "mean"
-        self.rnn = _CELLS[cell](
-            features,
-            hidden_size,
-            layers,
-            batch_first=True,
-            # Between layers only: torch warns where there is nothing between.
-            dropout=dropout if layers > 1 else 0.0,
-            bidirectional=bidirectional,
-        )
-        _initialize(self.rnn, init, gates=_GATES[cell])
-        if forget_bias:
-            _add_to_forget_gates(self.rnn, forget_bias)
-        head = initialized(nn.Linear(hidden_size * (1 + bidirectional), spec.num_outputs), init)
+        outputs = hidden_size * (1 + bidirectional)
+        make = partial(_CELLS[cell], batch_first=True, bidirectional=bidirectional)
+        # Torch's own dropout between layers draws from the global state: ours stands between single
+        # layers. With nothing between them one call to torch is faster.
+        self.rnn = make(features, hidden_size, 1 if dropout else layers)
+        above = [make(outputs, hidden_size) for _ in range(layers - self.rnn.num_layers)]
+        self.between, self.above = Dropout(dropout), nn.ModuleList(above)
+        for rnn in (self.rnn, *above):
+            _initialize(rnn, init, gates=_GATES[cell])
+            if forget_bias:
+                _add_to_forget_gates(rnn, forget_bias)
+        head = initialized(nn.Linear(outputs, spec.num_outputs), init)
         self.head = nn.Sequential(*dropping(dropout), head)
 
     def forward(self, x_BTF: Tensor) -> Tensor:
         """Scores (B, C) of sequences (B, T, F), or of images (B, channels, T, W)."""
         if self.reads_images:
             x_BTF = x_BTF.transpose(1, 2).flatten(2)
-        if must_unroll(self.rnn, x_BTF):
-            outputs, final = unrolled(self.rnn, x_BTF)
-        else:
-            outputs, state = self.rnn(x_BTF)
-            final = state[0] if isinstance(state, tuple) else state  # an LSTM's is (h, c)
+        outputs, final = _read(self.rnn, x_BTF)
+        for rnn in self.above:
+            outputs, final = _read(cast(nn.RNNBase, rnn), self.between(outputs))
         scores: Tensor = self.head(self._pooled(outputs, final))
         return scores
 
@@ -96,6 +95,14 @@ class RecurrentClassifier(nn.Module):
         if self.rnn.bidirectional:
             return torch.cat((final_LBH[-2], final_LBH[-1]), dim=1)
         return final_LBH[-1]
+
+
+def _read(rnn: nn.RNNBase, x_BTF: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs (B, T, D * H) of the top layer of `rnn`, final hidden states (L * D, B, H) of all."""
+    if must_unroll(rnn, x_BTF):
+        return unrolled(rnn, x_BTF)
+    outputs, state = rnn(x_BTF)
+    return outputs, state[0] if isinstance(state, tuple) else state  # an LSTM's is (h, c)
 
 
 def _initialize(rnn: nn.RNNBase, init: InitName, *, gates: int) -> None:

@@ -29,8 +29,6 @@ def unrolled(rnn: nn.RNNBase, x_BTF: Tensor) -> tuple[Tensor, Tensor]:
     """
     finals = []
     for layer in range(rnn.num_layers):
-        if layer:
-            x_BTF = F.dropout(x_BTF, rnn.dropout, rnn.training)
         outputs = []
         for direction in ("", "_reverse")[: 1 + rnn.bidirectional]:
             steps = _run(rnn, x_BTF, f"l{layer}{direction}", backwards=bool(direction))
