@@ -143,7 +143,7 @@ def _carry_on(
                 if watch is not None:  # the sweep as a whole is what to resume
                     return stop.exit_code
                 return say_how_to_resume(experiment, run, stop)
-            confusion = _conclude(experiment, tracker)
+            confusion = _conclude(experiment, tracker, watch)
             summary.write("completed", confusion=confusion)
         except Pruned as reason:
             log.info("pruned: %s", reason)
@@ -179,7 +179,7 @@ def _fit(
     watch: Watch | None,
 ) -> None:
     engine = experiment.engine
-    views = _views(experiment)
+    views = _views(experiment, watch)
     if engine.step == 0:
         tracker.text("config", f"```yaml\n{saver.run.config_file.read_text()}```")
         views.at_start(tracker)
@@ -217,12 +217,14 @@ def _fit(
         progress.close()
 
 
-def _views(experiment: Experiment) -> Views:
-    config = experiment.config
-    return Views(experiment.data, config.tracking, model=config.model)
+def _views(experiment: Experiment, watch: Watch | None) -> Views:
+    config, trials = experiment.config, 1 if watch else None
+    return Views(experiment.data, config.tracking, model=config.model, trials_at_once=trials)
 
 
-def _conclude(experiment: Experiment, tracker: Tracker) -> list[list[int]] | None:
+def _conclude(
+    experiment: Experiment, tracker: Tracker, watch: Watch | None
+) -> list[list[int]] | None:
     """Test the chosen weights and show what they do; the confusion matrix of a classifier."""
     engine, data, task = experiment.engine, experiment.data, experiment.task
     if engine.settings.early_stopping.restore_best:
@@ -235,7 +237,7 @@ def _conclude(experiment: Experiment, tracker: Tracker) -> list[list[int]] | Non
     engine.latest |= values
     if values:
         tracker.log(engine.step, engine.epoch, values)
-    _views(experiment).at_end(engine, tracker, part, outputs)
+    _views(experiment, watch).at_end(engine, tracker, part, outputs)
     return class_confusion(outputs, part.targets, data.spec)
 
 

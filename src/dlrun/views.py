@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 32  # images in a picture
 _GRID = 100  # points along each side of the plane
-_HISTOGRAM_SHARE = 0.02  # of a run's time, at most
+_SHARE = 0.02  # of the time, at most, goes into what is drawn again and again
+_END = 0.01  # seconds, about what drawing it once more takes
 
 
 class Views:
@@ -28,13 +29,24 @@ class Views:
 
     Args:
         model: what the config says of it.
+        trials_at_once: how many trials of a sweep share the process's time, where this run is one: the
+            views of a trial are for looking back, so those during training must cost next to nothing.
     """
 
-    def __init__(self, data: Dataset, settings: TrackingSettings, *, model: object) -> None:
+    def __init__(
+        self,
+        data: Dataset,
+        settings: TrackingSettings,
+        *,
+        model: object,
+        trials_at_once: int | None = None,
+    ) -> None:
         self.data, self.spec, self.settings = data, data.spec, settings
         self._kind = f"{model} for {data.spec}"
         self._started = time.perf_counter()
-        self._histogram_seconds = 0.0
+        self._trials_at_once = trials_at_once
+        # Seconds, on what is drawn as long as it costs little; of a trial with what its end will cost.
+        self._spent = _END if trials_at_once else 0.0
 
     def at_start(self, tracker: Tracker) -> None:
         """Sample images with their labels."""
@@ -44,17 +56,26 @@ class Views:
             tracker.image("data/samples", image_grid(_array(part.inputs), captions), 0)
 
     def at_evaluation(self, engine: Engine, tracker: Tracker) -> None:
-        """The decision boundary of two-dimensional data; histograms, as long as they cost next to nothing."""
-        if self._plane:
-            tracker.image("decision_boundary", self._boundary(engine), engine.step)
+        """The decision boundary of two-dimensional data; histograms, as long as they cost next to nothing.
+
+        The boundaries of a trial, too, are drawn only so long.
+        """
+        if not self._trials_at_once:
+            self._draw_boundary(engine, tracker)
         elapsed = time.perf_counter() - self._started
-        if self.settings.histograms and self._histogram_seconds <= _HISTOGRAM_SHARE * elapsed:
-            self._histograms(engine, tracker)
+        if self._spent > _SHARE * elapsed / (self._trials_at_once or 1):
+            return
+        started = time.perf_counter()
+        if self._trials_at_once:
+            self._draw_boundary(engine, tracker)
+        self._draw_histograms(engine, tracker)
+        self._spent += time.perf_counter() - started
 
     def at_end(self, engine: Engine, tracker: Tracker, part: Split, outputs: Tensor) -> None:
-        """Last histograms, the graph, and of classifiers the confusion matrix and the worst mistakes on `part`."""
-        if self.settings.histograms:
-            self._histograms(engine, tracker)
+        """Last histograms, the graph, of a trial its decision boundary; the confusion matrix and worst mistakes on `part`."""
+        self._draw_histograms(engine, tracker)
+        if self._trials_at_once:
+            self._draw_boundary(engine, tracker)
         if self.settings.graph:
             tracker.graph(engine.model, part.inputs[:1], kind=self._kind)
         if not self.settings.images or not self.spec.num_classes:
@@ -78,14 +99,13 @@ class Views:
                 "worst_mistakes", image_grid(_array(part.inputs[worst]), captions), engine.step
             )
 
-    @property
-    def _plane(self) -> bool:
-        return self.settings.images and self.spec.input_shape == (2,) and self.spec.num_classes > 0
+    def _draw_histograms(self, engine: Engine, tracker: Tracker) -> None:
+        if self.settings.histograms:
+            tracker.histograms(engine.model, engine.step)
 
-    def _histograms(self, engine: Engine, tracker: Tracker) -> None:
-        started = time.perf_counter()
-        tracker.histograms(engine.model, engine.step)
-        self._histogram_seconds += time.perf_counter() - started
+    def _draw_boundary(self, engine: Engine, tracker: Tracker) -> None:
+        if self.settings.images and self.spec.input_shape == (2,) and self.spec.num_classes:
+            tracker.image("decision_boundary", self._boundary(engine), engine.step)
 
     def _boundary(self, engine: Engine) -> np.ndarray:
         part = self.data.val if len(self.data.val) else self.data.train
