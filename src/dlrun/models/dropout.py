@@ -34,6 +34,7 @@ class Dropout(nn.Module):
         super().__init__()
         self.p = p
         self._kept = round((1 - p) * _LEVELS)
+        self._scale = _LEVELS / max(self._kept, 1)
         self.register_buffer("kept", torch.tensor(self._kept, dtype=torch.int32), persistent=False)
         self.generators = Generators()
 
@@ -45,11 +46,12 @@ class Dropout(nn.Module):
         """
         if not self.training:
             return x
-        if _in_torch_func(x, self.kept):
+        if _in_torch_func():
             mask: Tensor = _Mask.apply(x.detach(), self.kept, self.generators)
-            return x * mask
-        # Python's number spares the device a question.
-        return x * _masks(x, x.shape, self._kept, 1 / max(self._kept, 1), self.generators.of(1))[0]
+        else:
+            # Python's number spares the device a question.
+            mask = _mask(x, self._kept, self._scale, self.generators)
+        return x * mask
 
     def extra_repr(self) -> str:
         """The rate, for print."""
@@ -80,11 +82,11 @@ def draw_from(model: nn.Module, generators: Sequence[torch.Generator]) -> None:
 
 
 class _Mask(torch.autograd.Function):
-    """The mask for a tensor like the first argument, also under torch.func."""
+    """What `_mask` gives, also under torch.func."""
 
     @staticmethod
     def forward(like: Tensor, kept: Tensor, generators: Generators) -> Tensor:
-        return _masks(like, like.shape, kept, _reciprocal(kept, like), generators.of(1))[0]
+        return _mask(like, kept, _scale(kept, like), generators)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -96,35 +98,40 @@ class _Mask(torch.autograd.Function):
     ) -> tuple[Tensor, int]:
         trials = info.batch_size
         shape = like.shape if in_dims[0] is None else like.movedim(in_dims[0], 0).shape[1:]
+        draws = _room(like, trials, shape.numel())
+        for draw, generator in zip(draws.unbind(), generators.of(trials), strict=True):
+            draw.random_(_LOWEST_64, None, generator=generator)
+        lanes = draws.view(torch.int16)[:, : shape.numel()].view(trials, *shape)
         kept = kept.expand(trials).view(-1, *[1] * len(shape))
-        return _masks(like, shape, kept, _reciprocal(kept, like), generators.of(trials)), 0
+        return _compared(lanes, like, kept, _scale(kept, like)), 0
 
 
-def _in_torch_func(*tensors: Tensor) -> bool:
-    """Whether vmap, grad, ... are at work. torch.compile cannot look, and has them nowhere."""
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-    return not torch.compiler.is_compiling() and any(map(wrapped, tensors))
-
-
-def _reciprocal(kept: Tensor, like: Tensor) -> Tensor:
-    """As Python's, rounded to float32 at the coarsest; where nothing is kept any number will do."""
-    return 1 / kept.clamp(min=1).to(torch.promote_types(like.dtype, torch.float32))
-
-
-def _masks(
-    like: Tensor,
-    shape: torch.Size,
-    kept: Tensor | int,
-    share: Tensor | float,
-    generators: Sequence[torch.Generator | None],
+def _mask(
+    like: Tensor, kept: Tensor | int, scale: Tensor | float, generators: Generators
 ) -> Tensor:
-    """(K, *shape), each from its own generator: 0 or 65536 times `share`, which is 1 / kept."""
-    size, trials = shape.numel(), len(generators)
-    draws = torch.empty(trials, -(-size // _LANES), dtype=torch.int64, device=like.device)
-    for draw, generator in zip(draws.unbind(), generators, strict=True):
-        draw.random_(_LOWEST_64, None, generator=generator)
-    lanes = draws.view(torch.int16)[:, :size].view(trials, *shape)
-    # As floats: 16 bits do not hold the threshold that keeps everything.
-    threshold = kept + float(_LOWEST_16)
-    masks = torch.empty(trials, *shape, dtype=like.dtype, device=like.device)
-    return torch.lt(lanes, threshold, out=masks).mul_(share * _LEVELS)
+    """`scale` or 0 in the shape of `like`, from the only generator."""
+    draws = _room(like, like.numel()).random_(_LOWEST_64, None, generator=generators.of(1)[0])
+    lanes = draws.view(torch.int16)[: like.numel()].view(like.shape)
+    return _compared(lanes, like, kept, scale)
+
+
+def _room(like: Tensor, *shape: int) -> Tensor:
+    """64 bits for each 4 values along the last axis of `shape`."""
+    *trials, size = shape
+    return torch.empty(*trials, -(-size // _LANES), dtype=torch.int64, device=like.device)
+
+
+def _compared(lanes: Tensor, like: Tensor, kept: Tensor | int, scale: Tensor | float) -> Tensor:
+    mask = torch.empty(lanes.shape, dtype=like.dtype, device=like.device)
+    # The threshold is a float: 16 bits do not hold the one that keeps everything.
+    return torch.lt(lanes, kept + float(_LOWEST_16), out=mask).mul_(scale)
+
+
+def _scale(kept: Tensor, like: Tensor) -> Tensor:
+    """As Python's, rounded to float32 at the coarsest; where nothing is kept any number will do."""
+    return _LEVELS / kept.clamp(min=1).to(torch.promote_types(like.dtype, torch.float32))
+
+
+def _in_torch_func() -> bool:
+    """Whether vmap, grad, ... are at work. torch.compile cannot look, and leaves them when it draws."""
+    return not torch.compiler.is_compiling() and bool(torch._C._functorch.peek_interpreter_stack())
