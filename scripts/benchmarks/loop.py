@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,8 @@ from dlrun import composing, config, experiment
 from dlrun.assemble import assemble
 from dlrun.engine import Engine
 from dlrun.run_directory import RunDirectory
+from peer_programs import by_hand
+from peer_programs.by_hand import MODELS, cnn, mlp
 
 
 @dataclass(frozen=True)
@@ -40,53 +41,15 @@ class Case:
     epochs: int
 
 
-class LSTM(nn.Module):
-    """An LSTM over the rows of an image, scored by its last state."""
-
-    def __init__(self, features: int, hidden: int) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(features, hidden, batch_first=True)
-        self.head = nn.Linear(hidden, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.lstm(x.squeeze(1))[1][0][-1])
-
-
-def mlp(*widths: int) -> Callable[[], nn.Module]:
-    """A flattening MLP with ReLU of the given widths, input and output included."""
-
-    def make() -> nn.Module:
-        layers: list[nn.Module] = [nn.Flatten()]
-        for width_in, width in pairwise(widths):
-            layers += [nn.Linear(width_in, width), nn.ReLU()]
-        return nn.Sequential(*layers[:-1])
-
-    return make
-
-
-def cnn(side: int) -> Callable[[], nn.Module]:
-    """Two blocks of 16 and 32 filters, a dense layer of 64."""
-
-    def make() -> nn.Module:
-        blocks = [
-            nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        ]  # fmt: skip
-        head = [nn.Flatten(), nn.Linear(32 * (side // 4) ** 2, 64), nn.ReLU(), nn.Linear(64, 10)]
-        return nn.Sequential(*blocks, *head)
-
-    return make
-
-
 MNIST = "dataset=mnist trainer.batch_size=128"
 CASES = {
-    "digits-logistic": Case("model=logistic", mlp(64, 10), 40),
-    "digits-mlp": Case("model=mlp model.hidden=[64]", mlp(64, 64, 10), 40),
-    "digits-cnn": Case("model=cnn", cnn(8), 20),
-    "mnist-logistic": Case(f"{MNIST} model=logistic", mlp(784, 10), 5),
-    "mnist-mlp": Case(f"{MNIST} model=mlp model.hidden=[128]", mlp(784, 128, 10), 5),
-    "mnist-cnn": Case(f"{MNIST} model=cnn", cnn(28), 1),
-    "mnist-lstm": Case(f"{MNIST} model=lstm model.hidden_size=64", lambda: LSTM(28, 64), 1),
+    "digits-logistic": Case("model=logistic", lambda: mlp(64, 10), 40),
+    "digits-mlp": Case("model=mlp model.hidden=[64]", lambda: mlp(64, 64, 10), 40),
+    "digits-cnn": Case("model=cnn", lambda: cnn(8), 20),
+    "mnist-logistic": Case(f"{MNIST} model=logistic", MODELS["logistic"], 5),
+    "mnist-mlp": Case(f"{MNIST} model=mlp model.hidden=[128]", MODELS["mlp"], 5),
+    "mnist-cnn": Case(f"{MNIST} model=cnn", MODELS["cnn"], 1),
+    "mnist-lstm": Case(f"{MNIST} model=lstm model.hidden_size=64", MODELS["lstm"], 1),
 }
 
 
@@ -157,21 +120,15 @@ def run_bare(plain: Any, case: Case) -> tuple[float, float]:
     torch.manual_seed(plain["seed"])
     model = case.model()
     optimizer = torch.optim.Adam(model.parameters(), lr=plain["optimizer"]["lr"], fused=True)
-    loss_function = nn.CrossEntropyLoss()
     started = time.perf_counter()
-    for _ in range(case.epochs):
-        model.train()
-        order = torch.randperm(len(train))
-        for rows in order.split(batch):
-            optimizer.zero_grad()
-            loss = loss_function(model(train.inputs[rows]), train.targets[rows])
-            loss.backward()
-            optimizer.step()
-        model.eval()
-        with torch.no_grad():
-            outputs = torch.cat([model(part) for part in val.inputs.split(1024)])
-            loss_function(outputs, val.targets).item()
-            accuracy = (outputs.argmax(1) == val.targets).float().mean().item()
+    accuracy = by_hand.train(
+        model,
+        optimizer,
+        (train.inputs, train.targets),
+        (val.inputs, val.targets),
+        epochs=case.epochs,
+        batch_size=batch,
+    )
     return time.perf_counter() - started, accuracy
 
 
