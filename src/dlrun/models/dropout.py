@@ -98,31 +98,35 @@ class _Mask(torch.autograd.Function):
     ) -> tuple[Tensor, int]:
         trials = info.batch_size
         shape = like.shape if in_dims[0] is None else like.movedim(in_dims[0], 0).shape[1:]
-        draws = _room(like, trials, shape.numel())
+        size = shape.numel()
+        draws = torch.empty(trials, _words(size), dtype=torch.int64, device=like.device)
         for draw, generator in zip(draws.unbind(), generators.of(trials), strict=True):
             draw.random_(_LOWEST_64, None, generator=generator)
-        lanes = draws.view(torch.int16)[:, : shape.numel()].view(trials, *shape)
+        lanes = draws.view(torch.int16)[:, :size].view(trials, *shape)
         kept = kept.expand(trials).view(-1, *[1] * len(shape))
-        return _compared(lanes, like, kept, _scale(kept, like)), 0
+        return _compared(lanes, like.dtype, kept, _scale(kept, like)), 0
 
 
 def _mask(
     like: Tensor, kept: Tensor | int, scale: Tensor | float, generators: Generators
 ) -> Tensor:
     """`scale` or 0 in the shape of `like`, from the only generator."""
-    draws = _room(like, like.numel()).random_(_LOWEST_64, None, generator=generators.of(1)[0])
-    lanes = draws.view(torch.int16)[: like.numel()].view(like.shape)
-    return _compared(lanes, like, kept, scale)
+    size = like.numel()
+    draws = torch.empty(_words(size), dtype=torch.int64, device=like.device)
+    draws.random_(_LOWEST_64, None, generator=generators.of(1)[0])
+    lanes = draws.view(torch.int16)[:size].view_as(like)
+    return _compared(lanes, like.dtype, kept, scale)
 
 
-def _room(like: Tensor, *shape: int) -> Tensor:
-    """64 bits for each 4 values along the last axis of `shape`."""
-    *trials, size = shape
-    return torch.empty(*trials, -(-size // _LANES), dtype=torch.int64, device=like.device)
+def _words(size: int) -> int:
+    """Draws for `size` values."""
+    return -(-size // _LANES)
 
 
-def _compared(lanes: Tensor, like: Tensor, kept: Tensor | int, scale: Tensor | float) -> Tensor:
-    mask = torch.empty(lanes.shape, dtype=like.dtype, device=like.device)
+def _compared(
+    lanes: Tensor, dtype: torch.dtype, kept: Tensor | int, scale: Tensor | float
+) -> Tensor:
+    mask = torch.empty_like(lanes, dtype=dtype)
     # The threshold is a float: 16 bits do not hold the one that keeps everything.
     return torch.lt(lanes, kept + float(_LOWEST_16), out=mask).mul_(scale)
 
