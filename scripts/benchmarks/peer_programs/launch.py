@@ -75,11 +75,14 @@ class Running:
             return _result(json.loads(report.read_text()), began, usage)
 
     def _environment(self) -> dict[str, str]:
-        return os.environ | {
+        environment = os.environ | {
             "DLRUN_DATA": str(self.data),
             "PYTHONPATH": str(Path(__file__).parents[1]),
             "CUDA_VISIBLE_DEVICES": "",  # Lightning and dlrun would take a GPU, the others not
         }
+        # The set-up has seen to dlrun's; a peer's first process writes that of its own packages.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        return environment
 
 
 def _result(notes: dict[str, float], began: float, usage: resource.struct_rusage) -> Result:
