@@ -26,6 +26,7 @@ from dlrun.data.base import Spec
 from dlrun.data.loader import epoch_order
 from dlrun.engine import Diverged, Engine
 from dlrun.errors import ConfigError, RunFailed
+from dlrun.models.dropout import Dropout
 from dlrun.run_directory import RunDirectory, read_metrics
 
 # 96 training rows in batches of 16: six steps an epoch.
@@ -465,14 +466,16 @@ def test_an_error_in_the_users_model_keeps_its_traceback_and_fails_the_run(
 
 
 class Restless(nn.Module):
-    """Draws from every random state there is: torch's, NumPy's and Python's."""
+    """Draws from every random state there is: the run's, torch's, NumPy's and Python's."""
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
+        self.drop = Dropout(0.1)
         self.hidden = nn.Linear(spec.num_features, 8)
         self.head = nn.Linear(8, spec.num_outputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
+        inputs = self.drop(inputs)
         hidden = F.dropout(torch.relu(self.hidden(inputs)), 0.5, self.training)
         if self.training:
             hidden = hidden * (1 + 0.1 * np.random.rand() + 0.1 * random.random())
@@ -523,6 +526,22 @@ def failing_at(step: int) -> Callable[..., None]:
         train_step(self, *batch)
 
     return take
+
+
+def test_masks_of_dropout_are_those_of_the_seed_whatever_the_global_state(train: Train) -> None:
+    words = (*IRIS, "model.dropout=0.5")
+    first = train(*words)
+    train_step, taken = Engine.train_step, []
+
+    def disturbed(self: Engine, *batch: Tensor) -> None:
+        taken.append(torch.rand(3))
+        train_step(self, *batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Engine, "train_step", disturbed)
+        second = train(*words)
+    assert taken and same(first.weights, second.weights)
+    assert not same(first.weights, train(*IRIS).weights)
 
 
 def test_batch_norm_and_dropout_are_off_in_evaluation_and_on_again_after(train: Train) -> None:

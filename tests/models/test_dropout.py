@@ -229,7 +229,7 @@ def test_the_trials_may_stand_along_any_axis_of_the_input():
 def test_as_many_generators_as_trials_are_asked_for():
     layer = Dropout(0.5)
     draw_from(layer, [generator(), generator()])
-    with pytest.raises(RuntimeError, match="dropout has 2 generators, but there are 3 trials"):
+    with pytest.raises(RuntimeError, match="dropout has 2 generators for 3 trained"):
         vmap(layer)(torch.ones(3, 4))
-    with pytest.raises(RuntimeError, match="dropout has 2 generators, but there are 1 trials"):
+    with pytest.raises(RuntimeError, match="dropout has 2 generators for 1 trained"):
         layer(torch.ones(3, 4))

@@ -68,7 +68,7 @@ class Generators(tuple[torch.Generator, ...]):
         """One for each of the `trials`; None is torch's global random state."""
         if self and len(self) != trials:
             raise RuntimeError(
-                f"dropout has {len(self)} generators, but there are {trials} trials; "
+                f"dropout has {len(self)} generators for {trials} trained as one; "
                 "give draw_from one for each"
             )
         return self or [None] * trials
