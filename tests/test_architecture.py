@@ -14,7 +14,8 @@ PACKAGE = Path(dlrun.__file__).parent
 # Each line may import from the lines above it, and within itself.
 ORDER = [
     ["dlrun"],
-    ["errors", "hints", "signals", "profiling", "pictures", "appending", "event_file"],
+    ["errors", "hints", "signals", "profiling", "appending", "event_file"],
+    ["png", "lettering", "pictures"],
     ["schema", "search_path"],
     ["config", "build", "composing", "run_directory", "device", "checkpoint"],
     ["runs"],

@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from torch import nn
 
+from dlrun.png import Picture
 from dlrun.tracking import Tracker
 
 
@@ -156,7 +157,7 @@ def test_without_tensorboard_only_the_lines_are_written(track, lines, tmp_path):
     tracker = track(tensorboard=False)
     tracker.log(1, 1, {"a": 1.0})
     tracker.text("note", "text")
-    tracker.image("picture", np.zeros((4, 4, 3), np.uint8), 1)
+    tracker.image("picture", Picture(np.zeros((4, 4, 3), np.uint8)), 1)
     tracker.histograms(nn.Linear(2, 2), 1)
     tracker.graph(nn.Linear(2, 2), torch.ones(1, 2), kind="linear")
     tracker.hparams({"lr": 0.1})
@@ -174,7 +175,7 @@ def test_nothing_is_written_for_tensorboard_before_there_is_something_to_write(t
 def test_a_picture_is_read_back_pixel_by_pixel(track, events):
     picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
     tracker = track()
-    tracker.image("data/samples", picture, 3)
+    tracker.image("data/samples", Picture(picture), 3)
     tracker.close()
     (image,) = events().Images("data/samples")
     assert (image.step, image.width, image.height) == (3, 7, 5)

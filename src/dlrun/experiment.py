@@ -35,6 +35,8 @@ from dlrun.views import Views
 
 log = logging.getLogger(__name__)
 
+_TRIAL_FLUSH_SECONDS = 5.0  # for which points of a trial may wait in memory
+
 
 class Pruned(Exception):
     """Raised by a watch to end a trial that has no hope: an end like any other, and no error."""
@@ -131,7 +133,11 @@ def _carry_on(
     engine, tracking = experiment.engine, experiment.config.tracking
     summary = SummaryWriter(experiment, run, identity)
     tracker = Tracker(
-        run.metrics_file, run.tensorboard, tensorboard=tracking.tensorboard, start_step=engine.step
+        run.metrics_file,
+        run.tensorboard,
+        tensorboard=tracking.tensorboard,
+        start_step=engine.step,
+        flush_seconds=_TRIAL_FLUSH_SECONDS if watch else 0.0,
     )
     saver = Saver(experiment, run, tracker)
     with StopRequest() as stop:

@@ -1,16 +1,19 @@
-"""Pictures of data and of what a model makes of it, as RGB arrays (H, W, 3), uint8.
+"""Pictures of data and of what a model makes of it.
 
-Drawn with Pillow, which torchvision brings along: a figure library would cost more time to import
-than a small run takes to train.
+Drawn with numpy and with Pillow's letters: a figure library would cost more time to import than a small
+run takes to train, and the trials of a sweep draw thousands of them.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
+
+from dlrun.lettering import lettering, sentence, text_width
+from dlrun.png import Picture
 
 # Ten colours told apart by most eyes, also in print (Tableau's).
 PALETTE = np.array(
@@ -20,56 +23,52 @@ PALETTE = np.array(
     ],
     dtype=np.float32,
 )  # fmt: skip
-_INK, _PAPER, _RED = (30, 30, 30), (255, 255, 255), (190, 20, 20)
+_INK, _PAPER, _RED, _FAINT = (30, 30, 30), (255, 255, 255), (190, 20, 20), (190, 190, 190)
 
 
-def image_grid(images_NCHW: np.ndarray, captions: Sequence[str], *, columns: int = 8) -> np.ndarray:
+def image_grid(images_NCHW: np.ndarray, captions: Sequence[str], *, columns: int = 8) -> Picture:
     """The images side by side, enlarged to about 72 pixels, each over its caption.
 
     Each image is stretched to the full range of brightness; three channels are colours, any other number is averaged.
     """
     enlarge = max(1, 72 // images_NCHW.shape[-1])
-    tiles = [_tile(image, enlarge) for image in images_NCHW]
-    tile_height, tile_width = tiles[0].shape[:2]
-    columns = min(columns, len(tiles))
-    rows = -(-len(tiles) // columns)
+    tiles = _tiles(images_NCHW).repeat(enlarge, 1).repeat(enlarge, 2)
+    count, tile_height, tile_width = tiles.shape[:3]
+    columns = min(columns, count)
+    rows = -(-count // columns)
     cell_width, cell_height = max(tile_width, 84) + 6, tile_height + 20
-    canvas = Image.new("RGB", (columns * cell_width, rows * cell_height), _PAPER)
-    draw = ImageDraw.Draw(canvas)
-    font = ImageFont.load_default(11)
+    canvas = np.full((rows * cell_height, columns * cell_width, *tiles.shape[3:]), 255, np.uint8)
     for index, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
         left, top = index % columns * cell_width, index // columns * cell_height
-        canvas.paste(Image.fromarray(tile), (left + (cell_width - tile_width) // 2, top + 2))
-        draw.text((left + cell_width / 2, top + tile_height + 4), caption, _INK, font, anchor="ma")
-    return np.asarray(canvas)
+        inset = left + (cell_width - tile_width) // 2
+        canvas[top + 2 : top + 2 + tile_height, inset : inset + tile_width] = tile
+        middle = left + cell_width // 2
+        _darken(canvas, sentence(caption, 11), middle, top + tile_height + 4)
+    return Picture(canvas)
 
 
-def confusion_picture(confusion: Sequence[Sequence[int]], class_names: Sequence[str]) -> np.ndarray:
+def confusion_picture(confusion: Sequence[Sequence[int]], class_names: Sequence[str]) -> Picture:
     """The confusion matrix: a row for each true class, shaded by its share, the count in each cell."""
     counts = np.asarray(confusion)
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    font = ImageFont.load_default(16)
-    title = "rows: true class, columns: predicted"
-    cell = max(48, 16 + int(font.getlength(str(counts.max()))))
-    margin = 20 + int(max(font.getlength(name) for name in class_names))
+    title = lettering("rows: true class, columns: predicted", 16)
+    names = [lettering(name, 16) for name in class_names]
+    cell = max(48, 16 + text_width(str(counts.max()), 16))
+    margin = 20 + max(name.shape[1] for name in names)
     size, top = len(counts) * cell, 28 + margin
-    width = max(margin + size, int(font.getlength(title))) + 16
-    canvas = Image.new("RGB", (width, top + size + 12), _PAPER)
-    draw = ImageDraw.Draw(canvas)
-    draw.text((width / 2, 4), title, _INK, font, anchor="ma")
-    for row, name in enumerate(class_names):
-        middle = row * cell + cell / 2
-        draw.text((margin - 8, top + middle), name, _INK, font, anchor="rm")
-        _vertical_text(canvas, name, (int(margin + middle), top - 6), font)
+    width = max(margin + size, title.shape[1]) + 16
+    canvas = np.zeros((top + size + 12, width), np.uint8)
+    squares = canvas[top : top + size, margin : margin + size]
+    squares[:] = _shades(counts).repeat(cell, 0).repeat(cell, 1)
+    for gap in (cell - 2, cell - 1):
+        squares[gap::cell] = squares[:, gap::cell] = 0
+    _write(canvas, title, width // 2, 4 + title.shape[0] // 2)
+    for row, name in enumerate(names):
+        middle = row * cell + cell // 2
+        _write(canvas, name, margin - 8 - name.shape[1] // 2, top + middle)
+        _write(canvas, np.rot90(name), margin + middle, top - 6 - name.shape[1] // 2)
         for column, count in enumerate(counts[row]):
-            share = float(shares[row, column])
-            ends = PALETTE[0] if row == column else _RED
-            colour = tuple(int(255 - (255 - end) * share) for end in ends)
-            x, y = margin + column * cell, top + row * cell
-            draw.rectangle((x, y, x + cell - 2, y + cell - 2), colour)
-            ink = _PAPER if share > 0.5 else _INK if count else (190, 190, 190)
-            draw.text((x + cell / 2, y + cell / 2), str(count), ink, font, anchor="mm")
-    return np.asarray(canvas)
+            _write(squares, lettering(str(count), 16), column * cell + cell // 2, middle)
+    return Picture(canvas, _confusion_palette())
 
 
 def boundary_picture(
@@ -77,56 +76,121 @@ def boundary_picture(
     points_N2: np.ndarray,
     labels_N: np.ndarray,
     extent: tuple[float, float, float, float],
-) -> np.ndarray:
-    """Where in the plane a classifier decides for which class, with the points it should tell apart.
+) -> Picture:
+    """Where in the plane a classifier decides for which class, paler where it is less sure, with the points.
 
     Args:
         field_SSC: class probabilities on a square grid, first row at the top.
         extent: left, right, bottom and top of the grid, in the points' units.
     """
-    side, enlarge = field_SSC.shape[0], 4
-    colours = PALETTE[np.arange(field_SSC.shape[2]) % len(PALETTE)]
-    decided = field_SSC.argmax(2)
-    paint = 255 - (255 - field_SSC @ colours) * 0.45
-    edge = np.zeros((side, side), bool)
-    edge[:, 1:] |= decided[:, 1:] != decided[:, :-1]
-    edge[1:] |= decided[1:] != decided[:-1]
-    paint[edge] = _INK
-    canvas = Image.fromarray(paint.clip(0, 255).astype(np.uint8)).resize(
-        (side * enlarge,) * 2, Image.Resampling.BILINEAR
-    )
-    draw = ImageDraw.Draw(canvas)
+    side = field_SSC.shape[0] * 4
+    decided, surety = _decisions(field_SSC, side)
+    canvas = _tint_numbers(field_SSC.shape[2])[surety] + decided % len(PALETTE) * _TINTS
+    across, down = decided[:, 1:] != decided[:, :-1], decided[1:] != decided[:-1]
+    for edge in (canvas[:, 1:], canvas[:, :-1]):
+        edge[across] = _EDGE
+    for edge in (canvas[1:], canvas[:-1]):
+        edge[down] = _EDGE
     left, right, bottom, top = extent
-    scale = side * enlarge - 1
-    for (x, y), label in zip(points_N2, labels_N, strict=True):
-        across, down = (x - left) / (right - left) * scale, (top - y) / (top - bottom) * scale
-        fill = tuple(int(value) for value in PALETTE[int(label) % len(PALETTE)])
-        draw.ellipse((across - 3, down - 3, across + 3, down + 3), fill, _PAPER)
-    return np.asarray(canvas)
+    places = (points_N2 - (left, top)) / (right - left, bottom - top) * (side - 1)
+    _stamp(canvas, np.rint(places).astype(int), labels_N.astype(int) % len(PALETTE))
+    return Picture(canvas, _boundary_palette())
 
 
-def encode_png(picture_HWC: np.ndarray) -> bytes:
-    """The picture as a PNG file."""
-    file = io.BytesIO()
-    Image.fromarray(picture_HWC).save(file, format="PNG", compress_level=1)
-    return file.getvalue()
+def _tiles(images_NCHW: np.ndarray) -> np.ndarray:
+    """Brightness (N, H, W) or colours (N, H, W, 3), uint8, each image stretched to the full range."""
+    if images_NCHW.shape[1] == 3:
+        images = images_NCHW.transpose(0, 2, 3, 1)
+    else:
+        images = images_NCHW.mean(1)
+    within = tuple(range(1, images.ndim))
+    low, high = images.min(within, keepdims=True), images.max(within, keepdims=True)
+    span = np.where(high > low, high - low, 1)
+    return ((images - low) / span * 255).astype(np.uint8)
 
 
-def _tile(image_CHW: np.ndarray, enlarge: int) -> np.ndarray:
-    image = image_CHW if len(image_CHW) == 3 else image_CHW.mean(0, keepdims=True).repeat(3, 0)
-    low, high = image.min(), image.max()
-    scaled = (image - low) / (high - low if high > low else 1.0) * 255
-    return scaled.transpose(1, 2, 0).astype(np.uint8).repeat(enlarge, 0).repeat(enlarge, 1)
+def _darken(canvas: np.ndarray, ink: np.ndarray, middle: int, top: int) -> None:
+    """Write dark letters on white, centred across `middle`; what does not fit on the canvas is cut off."""
+    left = middle - ink.shape[1] // 2
+    ink = ink[:, max(0, -left) : canvas.shape[1] - left]
+    left = max(0, left)
+    shades = (255 - ink * np.float32((255 - _INK[0]) / 255)).astype(np.uint8)
+    place = canvas[top : top + ink.shape[0], left : left + ink.shape[1]]
+    shades = shades[: len(place)]
+    np.minimum(place, shades[..., None] if canvas.ndim == 3 else shades, out=place)
 
 
-def _vertical_text(
-    canvas: Image.Image,
-    text: str,
-    bottom: tuple[int, int],
-    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
-) -> None:
-    """`text` reading upwards, ending above `bottom`, centred across it."""
-    width, height = int(font.getlength(text)) + 2, 22
-    strip = Image.new("RGB", (width, height), _PAPER)
-    ImageDraw.Draw(strip).text((0, 0), text, _INK, font)
-    canvas.paste(strip.rotate(90, expand=True), (bottom[0] - height // 2, bottom[1] - width))
+# The colours of a confusion picture: paper, shades of blue (for right) and of red (for wrong), and each
+# of these under four amounts of ink, of which none is the first.
+_SHADES = 31
+
+
+def _shades(counts: np.ndarray) -> np.ndarray:
+    """For each cell the number of its colour: of its share of the row, rounded up; red beside the diagonal."""
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    strength = np.ceil(shares * (_SHADES - 1) - 1e-9).astype(np.uint8)
+    right = np.eye(len(counts), dtype=bool) & (counts > 0)
+    return strength + np.where(right, 0, _SHADES).astype(np.uint8)
+
+
+@lru_cache(maxsize=1)
+def _confusion_palette() -> np.ndarray:
+    strength = np.linspace(0, 1, _SHADES)[:, None]
+    ends = (PALETTE[0], np.array(_RED))
+    paper = np.vstack([255 - (255 - end) * strength for end in ends])
+    ink = np.where(np.vstack([strength] * 2) > 0.5, _PAPER, _INK)
+    ink[_SHADES] = _FAINT  # zeros are there for completeness
+    return np.vstack([paper + (ink - paper) * amount / 3 for amount in range(4)]).astype(np.uint8)
+
+
+def _write(canvas: np.ndarray, ink: np.ndarray, across: int, down: int) -> None:
+    """Write letters into a confusion picture, centred on a point."""
+    top, left = down - ink.shape[0] // 2, across - ink.shape[1] // 2
+    canvas[top : top + ink.shape[0], left : left + ink.shape[1]] += ink // 64 * (2 * _SHADES)
+
+
+# The colours of a boundary picture: tints of each class, their full colours, the edge, the rim of a point.
+_TINTS = 24
+_FULL = _TINTS * len(PALETTE)
+_EDGE = _FULL + len(PALETTE)
+_RIM = _EDGE + 1
+
+
+def _decisions(field_SSC: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """The winning class at each pixel, and its probability in 255ths; each (side, side), uint8."""
+    parts = (field_SSC * 255).astype(np.uint8).transpose(2, 0, 1)
+    images = (
+        Image.fromarray(part).resize((side, side), Image.Resampling.BILINEAR) for part in parts
+    )
+    decided, surety = np.zeros((2, side, side), np.uint8)
+    for number, image in enumerate(images):
+        chance = np.asarray(image)
+        decided[chance > surety] = number
+        np.maximum(surety, chance, out=surety)
+    return decided, surety
+
+
+@lru_cache(maxsize=32)
+def _tint_numbers(classes: int) -> np.ndarray:
+    """The tint for each winning probability in 255ths, which is at least one over the number of classes."""
+    least = 1 / classes
+    strength = (np.arange(256) / 255 - least) / (1 - least) if classes > 1 else np.ones(256)
+    return np.rint(strength.clip(0, 1) * (_TINTS - 1)).astype(np.uint8)
+
+
+@lru_cache(maxsize=1)
+def _boundary_palette() -> np.ndarray:
+    strength = np.linspace(0.15, 0.45, _TINTS)[:, None]
+    tints = [255 - (255 - colour) * strength for colour in PALETTE]
+    return np.vstack([*tints, PALETTE, _INK, _PAPER]).astype(np.uint8)
+
+
+def _stamp(canvas: np.ndarray, places_N2: np.ndarray, colours_N: np.ndarray) -> None:
+    """A dot in its colour with a rim at each place (x, y); later ones cover earlier ones."""
+    y, x = np.mgrid[-3:4, -3:4].reshape(2, 1, -1)
+    radius = np.hypot(x, y)
+    y, x, radius = (part[:, radius[0] < 3.7] for part in (y, x, radius))
+    colours = np.where(radius < 2.7, (_FULL + colours_N)[:, None], _RIM).astype(np.uint8)
+    xs, ys = places_N2[:, :1] + x, places_N2[:, 1:] + y
+    inside = (xs >= 0) & (ys >= 0) & (xs < canvas.shape[1]) & (ys < canvas.shape[0])
+    canvas[ys[inside], xs[inside]] = colours[inside]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dlrun.appending import Appender
 from dlrun.errors import first_line
-from dlrun.pictures import encode_png
+from dlrun.png import Picture
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -86,18 +86,17 @@ class Tracker:
         plugin = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
         events.add(0, Summary.Value(tag=f"{tag}/text_summary", metadata=plugin, tensor=page))
 
-    def image(self, tag: str, picture_HWC: np.ndarray, step: int) -> None:
-        """An RGB picture, uint8."""
+    def image(self, tag: str, picture: Picture, step: int) -> None:
+        """A picture."""
         if (events := self._events) is None:
             return
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        height, width, channels = picture_HWC.shape
         image = Summary.Image(
-            height=height,
-            width=width,
-            colorspace=channels,
-            encoded_image_string=encode_png(picture_HWC),
+            height=picture.height,
+            width=picture.width,
+            colorspace=picture.channels,
+            encoded_image_string=picture.png,
         )
         events.add(step, Summary.Value(tag=tag, image=image))
 

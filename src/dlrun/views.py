@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from dlrun.config import TrackingSettings
 from dlrun.data.base import Dataset, Split
 from dlrun.pictures import boundary_picture, confusion_picture, image_grid
+from dlrun.png import Picture
 from dlrun.tasks import class_confusion, probabilities
 from dlrun.tracking import Tracker
 
@@ -19,9 +21,12 @@ if TYPE_CHECKING:
     from dlrun.engine import Engine
 
 _SHOWN = 32  # images in a picture
+_KEPT = 8  # pictures of samples in memory
 _GRID = 100  # points along each side of the plane
 _SHARE = 0.02  # of the time, at most, goes into what is drawn again and again
 _END = 0.01  # seconds, about what drawing it once more takes
+
+_SAMPLE_PICTURES: dict[bytes, Picture] = {}  # by what they show, the last used one last
 
 
 class Views:
@@ -53,7 +58,7 @@ class Views:
         if self.settings.images and self.spec.kind == "image":
             part = self.data.train.first(_SHOWN)
             captions = [self._label(target) for target in part.targets]
-            tracker.image("data/samples", image_grid(_array(part.inputs), captions), 0)
+            tracker.image("data/samples", _sample_picture(_array(part.inputs), captions), 0)
 
     def at_evaluation(self, engine: Engine, tracker: Tracker) -> None:
         """The decision boundary of two-dimensional data; histograms, as long as they cost next to nothing.
@@ -72,7 +77,7 @@ class Views:
         self._spent += time.perf_counter() - started
 
     def at_end(self, engine: Engine, tracker: Tracker, part: Split, outputs: Tensor) -> None:
-        """Last histograms, the graph, of a trial its decision boundary; the confusion matrix and worst mistakes on `part`."""
+        """The graph, the last histograms, a trial's boundary; confusion matrix and worst mistakes on `part`."""
         self._draw_histograms(engine, tracker)
         if self._trials_at_once:
             self._draw_boundary(engine, tracker)
@@ -80,24 +85,22 @@ class Views:
             tracker.graph(engine.model, part.inputs[:1], kind=self._kind)
         if not self.settings.images or not self.spec.num_classes:
             return
-        chances = probabilities(outputs.float(), self.spec)
-        predicted, targets = chances.argmax(1), part.targets.long()
+        sure, predicted = probabilities(outputs.float(), self.spec).max(1)
+        wrong = (predicted != part.targets.long()).nonzero().squeeze(1)
         if self.spec.num_classes <= 50:  # more would be no picture
             confusion = class_confusion(outputs, part.targets, self.spec) or []
             tracker.image(
                 "confusion_matrix", confusion_picture(confusion, self.spec.class_names), engine.step
             )
-        wrong = (predicted != targets).nonzero().squeeze(1)
         if self.spec.kind == "image" and len(wrong):
-            confidence = chances[wrong, predicted[wrong]]
-            worst = wrong[confidence.argsort(descending=True)[:_SHOWN]]
+            worst = wrong[sure[wrong].argsort(descending=True)[:_SHOWN]]
+            facts = (part.targets[worst], predicted[worst], sure[worst].tolist())
             captions = [
-                f"{self._label(targets[i])} as {self._label(predicted[i])}, {chances[i, predicted[i]]:.0%}"
-                for i in worst
+                f"{self._label(target)} as {self._label(seen)}, {chance:.0%}"
+                for target, seen, chance in zip(*facts, strict=True)
             ]
-            tracker.image(
-                "worst_mistakes", image_grid(_array(part.inputs[worst]), captions), engine.step
-            )
+            picture = image_grid(_array(part.inputs[worst]), captions)
+            tracker.image("worst_mistakes", picture, engine.step)
 
     def _draw_histograms(self, engine: Engine, tracker: Tracker) -> None:
         if self.settings.histograms:
@@ -107,7 +110,7 @@ class Views:
         if self.settings.images and self.spec.input_shape == (2,) and self.spec.num_classes:
             tracker.image("decision_boundary", self._boundary(engine), engine.step)
 
-    def _boundary(self, engine: Engine) -> np.ndarray:
+    def _boundary(self, engine: Engine) -> Picture:
         part = self.data.val if len(self.data.val) else self.data.train
         points = part.inputs
         low, high = points.amin(0) - 0.3, points.amax(0) + 0.3
@@ -123,6 +126,16 @@ class Views:
         if not self.spec.num_classes:
             return f"{float(target.flatten()[0]):.3g}"
         return self.spec.class_names[int(target)]
+
+
+def _sample_picture(images_NCHW: np.ndarray, captions: list[str]) -> Picture:
+    """The images with their captions, drawn once for all trials on the same data."""
+    key = hashlib.sha256(images_NCHW.tobytes() + repr((images_NCHW.shape, captions)).encode())
+    found = _SAMPLE_PICTURES.pop(key.digest(), None) or image_grid(images_NCHW, captions)
+    _SAMPLE_PICTURES[key.digest()] = found
+    if len(_SAMPLE_PICTURES) > _KEPT:
+        del _SAMPLE_PICTURES[next(iter(_SAMPLE_PICTURES))]
+    return found
 
 
 def _array(tensor: Tensor) -> np.ndarray:
