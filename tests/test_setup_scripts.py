@@ -22,6 +22,7 @@ from packaging.requirements import Requirement
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STEPS = ["venv", "pip", "packages", "editable", "bytecode"]
+SCRIPTS = ["scripts/dlrun", "scripts/test", "scripts/bench", ".ci/run"]
 
 # Stands in for python3, .venv/bin/python and .venv/bin/uv. Each step does its work, notes its name
 # in FAKE_LOG, and then fails or kills the whole set-up where FAKE_FAIL_AT or FAKE_KILL_AT says so.
@@ -41,6 +42,9 @@ case "${0##*/} $*" in
     "uv "*" --editable .")
         for tool in dlrun pytest ruff mypy; do cp "$FAKE_TOOL" "$bin/$tool"; done; step editable ;;
     *"import hydra"*) step bytecode ;;
+    *find_spec*) [ -e "$bin/extra" ] ;;
+    "uv "*" --constraint requirements.txt "*" --extra bench") step extra; touch "$bin/extra" ;;
+    */scripts/benchmarks/*) echo "ran $*" ;;
     *) echo "unexpected: $0 $*" >&2; exit 99 ;;
 esac
 """
@@ -69,7 +73,8 @@ class Checkout:
         bin_folder = folder / "bin"
         python = write_program(bin_folder / "python3", FAKE_PYTHON)
         tool = write_program(folder / "tool", FAKE_TOOL)
-        for script in ["scripts/_setup", "scripts/dlrun", "scripts/test", ".ci/run"]:
+        benchmarks = ["scripts/benchmarks/peers.py", "scripts/benchmarks/start.py"]
+        for script in [*SCRIPTS, *benchmarks, "scripts/_setup"]:
             (self.root / script).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / script, self.root / script)
         (self.root / "requirements.txt").write_text("tqdm==4.0\nuv==0.1\n")
@@ -257,6 +262,48 @@ def test_ci_runs_every_check_and_names_the_one_that_failed(checkout: Checkout) -
     assert checkout.call(script=".ci/run").returncode == 0
 
 
+def test_the_benchmark_against_peers_installs_them_once_and_says_so(ready: Checkout) -> None:
+    first = ready.call("peers", "mlp", script="scripts/bench")
+    assert (first.returncode, ready.steps()) == (0, ["extra"])
+    (line,) = first.stderr.splitlines()
+    assert "installing lightning, keras" in line
+    assert first.stdout.startswith("ran ") and first.stdout.endswith("peers.py mlp\n")
+    second = ready.call("peers", "mlp", script="scripts/bench")
+    assert (second.stdout, second.stderr, ready.steps()) == (first.stdout, "", [])
+    assert ready.call().stderr == ""  # nothing is left to set up
+
+
+def test_other_benchmarks_need_no_peers(ready: Checkout) -> None:
+    assert ready.call("start", script="scripts/bench").returncode == 0
+    assert ready.steps() == []
+
+
+def test_peers_that_cannot_be_installed_leave_the_set_up_whole(ready: Checkout) -> None:
+    result = ready.call("peers", script="scripts/bench", FAKE_FAIL_AT="extra")
+    assert result.returncode == 1
+    assert result.stdout == ""
+    *_, error, advice = result.stderr.splitlines()
+    assert error == "error: no route to host"
+    assert "message above" in advice
+    assert ready.steps() == ["extra"]
+    assert (ready.call().stderr, ready.steps()) == ("", [])
+
+
+def test_peers_whose_installation_was_killed_are_installed_into_a_new_venv(ready: Checkout) -> None:
+    assert ready.call("peers", script="scripts/bench", FAKE_KILL_AT="extra").returncode < 0
+    ready.steps()
+    assert ready.call("peers", script="scripts/bench").returncode == 0
+    assert ready.steps() == [*STEPS, "extra"]
+
+
+def test_an_unknown_benchmark_is_refused_with_the_known_ones(ready: Checkout) -> None:
+    result = ready.call("pears", script="scripts/bench")
+    assert result.returncode == 2
+    known = re.search(r"choose from: (.*)\n", result.stderr)
+    files = (REPOSITORY / "scripts" / "benchmarks").glob("*.py")
+    assert known and sorted(known[1].split(", ")) == sorted(file.stem for file in files)
+
+
 def pinned() -> Iterator[Requirement]:
     for line in (REPOSITORY / "requirements.txt").read_text().splitlines():
         if not line.startswith("#"):
@@ -318,5 +365,5 @@ def test_an_editable_install_copies_nothing(tmp_path: Path) -> None:
 
 
 def test_the_scripts_can_be_executed() -> None:
-    for script in ["scripts/dlrun", "scripts/test", ".ci/run"]:
+    for script in SCRIPTS:
         assert os.access(REPOSITORY / script, os.X_OK)

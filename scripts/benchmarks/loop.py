@@ -75,6 +75,7 @@ def compare(name: str, case: Case, repeat: int) -> None:
     """Print one row."""
     words = [*case.overrides.split(), f"trainer.max_epochs={case.epochs}", "name=bench"]
     plain: Any = OmegaConf.to_container(composing.compose(words), resolve=True)
+    del plain["sweep"]  # no setting of a run
     ours, bare = run_dlrun, run_bare
     ours(plain), bare(plain, case)  # the first pass warms caches and allocators up
     pairs = []

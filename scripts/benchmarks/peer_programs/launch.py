@@ -68,7 +68,11 @@ class Running:
                     stdout=stream,
                     stderr=stream,
                 )
-                _, status, usage = os.wait4(process.pid, 0)
+                try:
+                    _, status, usage = os.wait4(process.pid, 0)
+                except BaseException:
+                    process.kill()
+                    raise
             process.returncode = os.waitstatus_to_exitcode(status)
             if process.returncode:
                 sys.exit(f"{output.read_text()}{' '.join(command)} failed")
