@@ -163,11 +163,11 @@ class Engine:
                 progress.advance()
                 after_step()
                 self.seconds = before + time.perf_counter() - started
-                if self._evaluation_due():
+                if self.evaluation_due():
                     self._evaluate(tracker, progress, views)
                     after_evaluation()
-                elif self._logging_due():
-                    self._log(tracker, values := self._training_values())
+                elif self.logging_due():
+                    self.log(tracker, values := self._training_values())
                     progress.show(self.step, values)
                 if self.finished or stop.signal is not None:
                     break
@@ -202,6 +202,27 @@ class Engine:
             outputs = torch.cat(parts).to(self.device.dtype)
         model.train()
         return outputs
+
+    def evaluation_due(self) -> bool:
+        """Whether the step just made ends an interval between evaluations, or the run."""
+        if self.step >= self.total_steps:
+            return True
+        return self.step % self._evaluation_interval == 0
+
+    def logging_due(self) -> bool:
+        """Every so many steps, and at the end of an epoch, unless that leaves a point next to no steps to speak for."""
+        every, position = self.settings.log_every_steps, self.step % self.steps_per_epoch
+        left = self.steps_per_epoch - position
+        return position == 0 or (position % every == 0 and 2 * left >= every)
+
+    def good(self) -> dict[str, float]:
+        """The newest losses and metrics, for an error to show."""
+        return {name: value for name, value in self.latest.items() if "/" in name}
+
+    def log(self, tracker: Tracker, values: dict[str, float]) -> None:
+        """Write a point down."""
+        self.latest |= values
+        tracker.log(self.step, self.epoch, values)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resume needs, but for the random states."""
@@ -264,36 +285,41 @@ class Engine:
         ]
         return torch.stack(losses).sum()
 
-    def _evaluation_due(self) -> bool:
-        if self.step >= self.total_steps:
-            return True
-        return self.step % self._evaluation_interval == 0
-
     @property
     def _evaluation_interval(self) -> int:
         """Steps from one evaluation to the next."""
         settings = self.settings
         return settings.eval_every_steps or settings.eval_every_epochs * self.steps_per_epoch
 
-    def _logging_due(self) -> bool:
-        """Every so many steps, and at the end of an epoch, unless that leaves a point next to no steps to speak for."""
-        every, position = self.settings.log_every_steps, self.step % self.steps_per_epoch
-        left = self.steps_per_epoch - position
-        return position == 0 or (position % every == 0 and 2 * left >= every)
-
     def _evaluate(self, tracker: Tracker, progress: Progress, views: Views) -> None:
         values = self._training_values() if self.pending.losses else {}
+        metrics = {}
         if len(self.data.val):
-            outputs = self.outputs(self.data.val)
-            metrics = self.task.metrics(outputs, self.data.val.targets)
-            if not math.isfinite(metrics["loss"]):
-                raise Diverged(self.step, self._good())
-            values |= {f"val/{name}": value for name, value in metrics.items()}
-        self._log(tracker, values)
+            metrics = self.task.metrics(self.outputs(self.data.val), self.data.val.targets)
+        self.judge(values, metrics, tracker=tracker, progress=progress, views=views)
+        self._rate_started = time.perf_counter()
+
+    def judge(
+        self,
+        values: dict[str, float],
+        metrics: dict[str, float],
+        *,
+        tracker: Tracker,
+        progress: Progress,
+        views: Views,
+    ) -> None:
+        """Take note of an evaluation: training `values` to log, `metrics` of the validation part.
+
+        Raises:
+            Diverged: the validation loss is not a finite number.
+        """
+        if not math.isfinite(metrics.get("loss", 0.0)):
+            raise Diverged(self.step, self.good())
+        values = values | {f"val/{name}": value for name, value in metrics.items()}
+        self.log(tracker, values)
         self._compare()
         progress.report(self.step, values)
         views.at_evaluation(self, tracker)
-        self._rate_started = time.perf_counter()
 
     def _compare(self) -> None:
         """Keep the weights where the monitored metric improved, or count one more wait."""
@@ -321,11 +347,18 @@ class Engine:
         now = time.perf_counter()
         rate = (samples - self._rate_skipped) / (now - self._rate_started)
         self._rate_started, self._rate_skipped = now, 0
+        norm = gradient_norm(self.descent.parameters).item()
+        return self.training_point(metrics, loss=loss, gradient_norm=norm, rate=rate)
+
+    def training_point(
+        self, metrics: dict[str, float], *, loss: float, gradient_norm: float, rate: float
+    ) -> dict[str, float]:
+        """A logged point of training, by the names that it has in the log."""
         return {
             **{f"train/{name}": value for name, value in metrics.items()},
             "train/loss": loss,
             "lr": self.descent.learning_rate,
-            "gradient_norm": gradient_norm(self.descent.parameters).item(),
+            "gradient_norm": gradient_norm,
             "samples_per_second": rate,
         }
 
@@ -337,22 +370,14 @@ class Engine:
         if not finite.all():
             first = int((~finite).nonzero()[0])
             before = {"train/loss": self.pending.losses[first - 1].item()} if first else {}
-            raise Diverged(self.step - len(finite) + first + 1, self._good() | before)
+            raise Diverged(self.step - len(finite) + first + 1, self.good() | before)
 
     def _check_finite(self) -> None:
         """Refuse to save weights that are not finite, or come from a loss that was not."""
         self._check_pending()
         norms = torch._foreach_norm([p.detach() for p in self.model.parameters()])
         if not torch.stack(norms).isfinite().all():
-            raise Diverged(self.step, self._good())
-
-    def _good(self) -> dict[str, float]:
-        """The newest losses and metrics, for an error to show."""
-        return {name: value for name, value in self.latest.items() if "/" in name}
-
-    def _log(self, tracker: Tracker, values: dict[str, float]) -> None:
-        self.latest |= values
-        tracker.log(self.step, self.epoch, values)
+            raise Diverged(self.step, self.good())
 
     def _saving_due(self, saved: float | None) -> bool:
         every = self.saving.every_steps

@@ -167,9 +167,7 @@ class Descent:
 
     def update(self, step: int) -> None:
         """Move the weights by the gradients, at the learning rate of `step`."""
-        multiplier = self.multiplier(step)
-        for group, configured in zip(self.optimizer.param_groups, self.configured, strict=True):
-            group["lr"] = configured["lr"] * multiplier
+        self.schedule(step)
         if self._scaled:
             self.scaler.unscale_(self.optimizer)
         if self._regularised:
@@ -179,6 +177,12 @@ class Descent:
             self.scaler.update()
         else:
             self.optimizer.step()
+
+    def schedule(self, step: int) -> None:
+        """Give the optimizer the learning rate of `step`."""
+        multiplier = self.multiplier(step)
+        for group, configured in zip(self.optimizer.param_groups, self.configured, strict=True):
+            group["lr"] = configured["lr"] * multiplier
 
     @property
     def learning_rate(self) -> float:

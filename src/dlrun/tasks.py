@@ -6,7 +6,7 @@ Shapes: B batch, N samples, C classes, D regression targets.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -28,9 +28,11 @@ class Task(ABC):
 
     metric_names: tuple[str, ...]  # what `metrics` returns
 
-    def __init__(self, settings: LossSettings) -> None:
+    def __init__(self, settings: LossSettings, target_std: Sequence[float] = ()) -> None:
         self.label_smoothing = settings.label_smoothing
         self.reduction = settings.reduction
+        # On the CPU: not every device has float64.
+        self.target_std = torch.tensor(target_std, dtype=torch.float64)
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -41,21 +43,13 @@ class Task(ABC):
         """What each sample adds to the training loss (N,), at its own label smoothing (N,)."""
 
     @abstractmethod
-    def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def measure(self, outputs: Tensor, targets: Tensor, target_std: Tensor) -> dict[str, Tensor]:
         """`metrics` as scalar tensors; one of whole numbers counts samples. May run under torch.vmap."""
 
     def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Loss (mean, without label smoothing) and the usual metrics over all N samples."""
-        measured = self.measure(outputs, targets)
+        measured = self.measure(outputs, targets, self.target_std)
         return {name: _plain(value, len(targets)) for name, value in measured.items()}
-
-    def stacked_metrics(self, outputs: Tensor, targets: Tensor) -> list[dict[str, float]]:
-        """`metrics` of each of K models from their outputs (K, N, ...) and targets (K, N, ...)."""
-        columns = {
-            name: [_plain(value, targets.shape[1]) for value in values.cpu().unbind()]
-            for name, values in torch.vmap(self.measure)(outputs, targets).items()
-        }
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def final_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """`metrics`, and those worth their cost only once, at the end."""
@@ -81,7 +75,7 @@ class Multiclass(Task):
         hit = F.nll_loss(chances, targets, reduction="none")
         return torch.lerp(hit, -chances.mean(1), label_smoothing)
 
-    def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def measure(self, outputs: Tensor, targets: Tensor, target_std: Tensor) -> dict[str, Tensor]:
         return {
             "loss": F.cross_entropy(outputs, targets),
             "accuracy": (outputs.argmax(1) == targets).sum(),
@@ -111,7 +105,7 @@ class Binary(Task):
         smoothed = targets * (1 - label_smoothing) + 0.5 * label_smoothing
         return F.binary_cross_entropy_with_logits(outputs.squeeze(1), smoothed, reduction="none")
 
-    def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def measure(self, outputs: Tensor, targets: Tensor, target_std: Tensor) -> dict[str, Tensor]:
         scores = outputs.squeeze(1)
         return {
             "loss": F.binary_cross_entropy_with_logits(scores, targets),
@@ -137,14 +131,13 @@ class Regression(Task):
     metric_names = ("loss", "mse", "mae", "r2")
 
     def __init__(self, settings: LossSettings, name: str, preprocessing: Preprocessing) -> None:
-        super().__init__(settings)
+        super().__init__(settings, preprocessing.target_std)
         functions: dict[str, Callable[..., Tensor]] = {
             "mse": F.mse_loss,
             "mae": F.l1_loss,
             "huber": F.huber_loss,
         }
         self.function = functions[name]
-        self.std = preprocessing.target_std
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self.function(outputs, targets, reduction=self.reduction)
@@ -153,11 +146,9 @@ class Regression(Task):
         losses = self.function(outputs, targets, reduction="none")
         return losses.mean(1) if self.reduction == "mean" else losses.sum(1)
 
-    def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        # On the CPU: not every device has float64.
-        std = torch.tensor(self.std, dtype=torch.float64)
-        error = (outputs - targets).cpu().double() * std
-        deviation = (targets - targets.mean(0)).cpu().double() * std
+    def measure(self, outputs: Tensor, targets: Tensor, target_std: Tensor) -> dict[str, Tensor]:
+        error = (outputs - targets).cpu().double() * target_std
+        deviation = (targets - targets.mean(0)).cpu().double() * target_std
         spread = (deviation**2).sum()
         squared = (error**2).sum()
         return {
@@ -166,6 +157,18 @@ class Regression(Task):
             "mae": error.abs().mean(),
             "r2": torch.where(spread > 0, 1 - squared / spread, float("nan")),
         }
+
+
+def stacked_metrics(
+    tasks: Sequence[Task], outputs: Tensor, targets: Tensor
+) -> list[dict[str, float]]:
+    """`metrics` of K models of one kind of task, from their outputs and targets (K, N, ...)."""
+    target_std = torch.stack([task.target_std for task in tasks])
+    columns = {
+        name: [_plain(value, targets.shape[1]) for value in values.cpu().unbind()]
+        for name, values in torch.vmap(tasks[0].measure)(outputs, targets, target_std).items()
+    }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def make_task(spec: Spec, settings: LossSettings, preprocessing: Preprocessing) -> Task:

@@ -1,0 +1,1 @@
+"""Many runs that differ only in numbers, trained together as one batched program."""

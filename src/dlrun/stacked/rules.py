@@ -1,0 +1,154 @@
+"""torch.optim's update rules for K runs at once, each with hyper-parameters of its own.
+
+Shapes: K runs, P weights a run; weights, gradients and states are (K, P), hyper-parameters (K, 1).
+Each rule follows the formula of its namesake in torch.optim, whose states it keeps under the same
+names, so that a run may go from here to there and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+State = dict[str, Tensor]
+Hyper = dict[str, Tensor]
+
+# Of a parameter group: what may differ from run to run, and so becomes a tensor.
+_NUMBERS = (
+    "alpha", "beta1", "beta2", "eps", "lr_decay", "momentum", "rho",
+)  # fmt: skip
+_FLAGS = ("amsgrad", "centered", "nesterov")
+
+
+class Rule:
+    """One optimizer's rule for K runs.
+
+    Attributes:
+        state: the optimizer's memory, by torch's names, each (K, P).
+        steps: updates so far, a scalar tensor; torch keeps it for each parameter.
+    """
+
+    def __init__(self, optimizers: Sequence[torch.optim.Optimizer], weights: Tensor) -> None:
+        groups = [_hyperparameters(optimizer.param_groups[0]) for optimizer in optimizers]
+        self.hyper = {
+            name: weights.new_tensor([group[name] for group in groups]).unsqueeze(1)
+            for name in _NUMBERS
+            if name in groups[0]
+        }
+        self.flags = {name for name in _FLAGS if groups[0].get(name)}
+        self._update, names = _RULES[type(optimizers[0])]
+        self.state = {name: torch.zeros_like(weights) for name in names(self.hyper, self.flags)}
+        self.steps = torch.zeros((), dtype=torch.float32)
+
+    def update(self, weights: Tensor, gradients: Tensor, lr: Tensor, decay: Tensor | None) -> None:
+        """Move `weights` in place, by learning rates `lr` (K, 1) and weight decay (K, 1) or (K, P)."""
+        self.steps += 1
+        self._update(self, weights, gradients, lr, decay)
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these runs only."""
+        self.hyper = {name: value[rows] for name, value in self.hyper.items()}
+        self.state = {name: value[rows] for name, value in self.state.items()}
+
+
+def has_rule(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether there is a rule here for an optimizer of this kind."""
+    return type(optimizer) in _RULES
+
+
+def _hyperparameters(group: dict[str, Any]) -> dict[str, Any]:
+    betas = group.get("betas")
+    return group | ({"beta1": betas[0], "beta2": betas[1]} if betas else {})
+
+
+def _sgd(rule: Rule, w: Tensor, g: Tensor, lr: Tensor, decay: Tensor | None) -> None:
+    g = _decayed(w, g, decay)
+    if "momentum_buffer" in rule.state:
+        momentum, velocity = rule.hyper["momentum"], rule.state["momentum_buffer"]
+        velocity.mul_(momentum).add_(g)
+        g = torch.addcmul(g, momentum, velocity) if "nesterov" in rule.flags else velocity
+    w.addcmul_(lr, g, value=-1)
+
+
+def _rmsprop(rule: Rule, w: Tensor, g: Tensor, lr: Tensor, decay: Tensor | None) -> None:
+    g = _decayed(w, g, decay)
+    keep, state = 1 - rule.hyper["alpha"], rule.state
+    spread = state["square_avg"].lerp_(g * g, keep)
+    if "grad_avg" in state:
+        mean = state["grad_avg"].lerp_(g, keep)
+        spread = torch.addcmul(spread, mean, mean, value=-1)
+    move = g / spread.sqrt().add_(rule.hyper["eps"])
+    if "momentum_buffer" in state:
+        move = state["momentum_buffer"].mul_(rule.hyper["momentum"]).add_(move)
+    w.addcmul_(lr, move, value=-1)
+
+
+def _adagrad(rule: Rule, w: Tensor, g: Tensor, lr: Tensor, decay: Tensor | None) -> None:
+    g = _decayed(w, g, decay)
+    rate = lr / (1 + (rule.steps.item() - 1) * rule.hyper["lr_decay"])
+    size = rule.state["sum"].addcmul_(g, g).sqrt().add_(rule.hyper["eps"])
+    w.addcmul_(rate, g.div(size), value=-1)
+
+
+def _adadelta(rule: Rule, w: Tensor, g: Tensor, lr: Tensor, decay: Tensor | None) -> None:
+    g = _decayed(w, g, decay)
+    keep, eps = 1 - rule.hyper["rho"], rule.hyper["eps"]
+    spread, moved = rule.state["square_avg"].lerp_(g * g, keep), rule.state["acc_delta"]
+    move = ((moved + eps) / (spread + eps)).sqrt_().mul_(g)
+    w.addcmul_(lr, move, value=-1)
+    moved.lerp_(move * move, keep)
+
+
+def _adam(rule: Rule, w: Tensor, g: Tensor, lr: Tensor, decay: Tensor | None) -> None:
+    _adam_move(rule, w, _decayed(w, g, decay), lr)
+
+
+def _adamw(rule: Rule, w: Tensor, g: Tensor, lr: Tensor, decay: Tensor | None) -> None:
+    if decay is not None:
+        w.mul_(1 - lr * decay)
+    _adam_move(rule, w, g, lr)
+
+
+def _adam_move(rule: Rule, w: Tensor, g: Tensor, lr: Tensor) -> None:
+    hyper, state, steps = rule.hyper, rule.state, rule.steps.item()
+    mean = state["exp_avg"].lerp_(g, 1 - hyper["beta1"])
+    square = state["exp_avg_sq"].lerp_(g * g, 1 - hyper["beta2"])
+    if "max_exp_avg_sq" in state:
+        square = torch.maximum(state["max_exp_avg_sq"], square, out=state["max_exp_avg_sq"])
+    # Both bias corrections on (K, 1) numbers, so that the (K, P) ones are gone through less often.
+    root = (1 - hyper["beta2"] ** steps).sqrt()
+    rate = lr / (1 - hyper["beta1"] ** steps)
+    size = square.sqrt().div_(root).add_(hyper["eps"])
+    w.addcmul_(rate, mean.div(size), value=-1)
+
+
+def _decayed(w: Tensor, g: Tensor, decay: Tensor | None) -> Tensor:
+    return g if decay is None else torch.addcmul(g, decay, w)
+
+
+def _momentum_names(hyper: Hyper, flags: set[str]) -> list[str]:
+    return ["momentum_buffer"] if bool(hyper["momentum"].any()) else []
+
+
+def _rmsprop_names(hyper: Hyper, flags: set[str]) -> list[str]:
+    mean = ["grad_avg"] if "centered" in flags else []
+    return ["square_avg", *mean, *_momentum_names(hyper, flags)]
+
+
+def _adam_names(hyper: Hyper, flags: set[str]) -> list[str]:
+    return ["exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if "amsgrad" in flags else [])]
+
+
+_Names = Callable[[Hyper, set[str]], list[str]]
+_Update = Callable[[Rule, Tensor, Tensor, Tensor, Tensor | None], None]
+_RULES: dict[type[torch.optim.Optimizer], tuple[_Update, _Names]] = {
+    torch.optim.SGD: (_sgd, _momentum_names),
+    torch.optim.RMSprop: (_rmsprop, _rmsprop_names),
+    torch.optim.Adagrad: (_adagrad, lambda hyper, flags: ["sum"]),
+    torch.optim.Adadelta: (_adadelta, lambda hyper, flags: ["square_avg", "acc_delta"]),
+    torch.optim.Adam: (_adam, _adam_names),
+    torch.optim.AdamW: (_adamw, _adam_names),
+}

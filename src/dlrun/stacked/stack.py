@@ -1,0 +1,205 @@
+"""K runs of one shape as one program: a step, an evaluation, a logged point of all at a time.
+
+Shapes: K runs, B batch, N samples, C outputs, P weights a run, S steps.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dlrun.data.base import Split
+from dlrun.engine import Diverged, Engine, Pending
+from dlrun.models.dropout import draw_from
+from dlrun.stacked.batches import StackedBatches, together
+from dlrun.stacked.layers import lift
+from dlrun.stacked.update import StackedDescent
+from dlrun.stacked.weights import StackedWeights, let_go
+from dlrun.tasks import stacked_metrics
+
+Values = dict[str, float]
+
+
+class Stack:
+    """Trains K engines in step; all are at the same step.
+
+    The engines remain what is evaluated, saved and read from outside; the arithmetic is done here.
+
+    Args:
+        eval_rows: samples of each run in one forward pass of an evaluation.
+    """
+
+    def __init__(self, engines: Sequence[Engine], *, eval_rows: int) -> None:
+        self.engines, self.eval_rows = list(engines), eval_rows
+        lead = self.engines[0]
+        self.task, self.settings, self.device = lead.task, lead.settings, lead.device
+        self.pending = _merged([engine.pending for engine in engines])
+        self.weights = StackedWeights(engines)
+        self.template = copy.deepcopy(lead.model).train()
+        self._forward = lift(self.template)
+        self._arrange()
+        self._rate_started, self._rate_skipped = time.perf_counter(), sum(self.pending.sizes)
+
+    @property
+    def lead(self) -> Engine:
+        """One of the engines, for what is the same in all."""
+        return self.engines[0]
+
+    def train_step(self, inputs: Tensor, targets: Tensor) -> None:
+        """One update of every run's weights, from batches (K, B, ...)."""
+        if self.lead.augmentation is not None:
+            inputs = self._augmented(inputs)
+        size = targets.shape[1]
+        part = -(-size // self.settings.accumulate)
+        losses: list[Tensor] = []
+        for x, y in zip(inputs.split(part, 1), targets.split(part, 1), strict=True):
+            share = y.shape[1] / size if self.task.reduction == "mean" else 1.0
+            losses.append(self._forward_backward(x, y, share, first=not losses))
+        self.pending.losses.append(sum(losses[1:], losses[0]))
+        self.pending.sizes.append(size)
+        self.descent.update(self.weights, self.lead.step)
+        for engine in self.engines:
+            engine.step += 1
+
+    def training_values(self) -> list[Values | Diverged]:
+        """What each run has to log of the steps since its last logged point, which they end."""
+        losses = torch.stack(self.pending.losses).cpu().double()
+        failures = self._diverged(losses)
+        pending, self.pending = self.pending, Pending()
+        samples = sum(pending.sizes)
+        totals = self.task.total(losses, losses.new_tensor(pending.sizes).unsqueeze(1))
+        means = (totals.sum(0) / samples).tolist()
+        outputs, targets = torch.cat(pending.outputs, 1), torch.cat(pending.targets, 1)
+        metrics = stacked_metrics(self._tasks, outputs, targets)
+        norms = self.weights.gradients.norm(dim=1).tolist()
+        now = time.perf_counter()
+        rate = (samples - self._rate_skipped) / (now - self._rate_started)
+        self._rate_started, self._rate_skipped = now, 0
+        points: list[Values | Diverged] = []
+        for row, engine in enumerate(self.engines):
+            engine.descent.schedule(engine.step - 1)
+            point = engine.training_point(
+                metrics[row], loss=means[row], gradient_norm=norms[row], rate=rate
+            )
+            points.append(failures.get(row, point))
+        return points
+
+    def validation_metrics(self) -> list[Values]:
+        """The metrics of each run on its validation part; nothing where there is none."""
+        parts = [engine.data.val for engine in self.engines]
+        if not len(parts[0]):
+            return [{} for _ in parts]
+        table, rows = _rows(parts)
+        targets = table.targets[rows].expand(len(parts), *[-1] * table.targets.ndim)
+        metrics = stacked_metrics(self._tasks, self.outputs(table, rows), targets)
+        self._rate_started = time.perf_counter()
+        return metrics
+
+    def outputs(self, table: Split, rows: Tensor) -> Tensor:
+        """Outputs (K, N, C) in evaluation mode for the `rows` of `table`, (K, N) or (1, N) for all alike."""
+        self.template.eval()
+        weights = self.weights.leaves | self.weights.others
+        with torch.inference_mode(), self.device.autocast():
+            parts = []
+            for some in rows.split(self.eval_rows, 1):
+                x = table.inputs[some]
+                parts.append(self._forward(weights, x.expand(len(self.engines), *x.shape[1:])))
+            outputs = torch.cat(parts, 1).to(self.device.dtype)
+        self.template.train()
+        return outputs
+
+    def keep(self, engines: Sequence[Engine]) -> None:
+        """Go on with these only; the others leave, with their state as it is now."""
+        self.share_pending()
+        rows = [row for row, engine in enumerate(self.engines) if engine in engines]
+        for engine in self.engines:
+            if engine not in engines:
+                let_go(engine)
+        self.engines = [self.engines[row] for row in rows]
+        if self.engines:
+            self.pending = _merged([engine.pending for engine in self.engines])
+            self.weights.keep(torch.tensor(rows, device=self.weights.values.device), self.engines)
+            self._arrange()
+
+    def share_pending(self) -> None:
+        """Give each engine its part of what is pending, as a checkpoint needs it."""
+        tensors = {name: getattr(self.pending, name) for name in ("losses", "outputs", "targets")}
+        for row, engine in enumerate(self.engines):
+            parts = {name: [tensor[row] for tensor in kept] for name, kept in tensors.items()}
+            engine.pending = Pending(sizes=list(self.pending.sizes), **parts)
+
+    def not_finite(self) -> list[Diverged | None]:
+        """Of each run, whether a loss or the weights are not finite numbers."""
+        losses, failures = self.pending.losses, {}
+        if losses:
+            failures = self._diverged(torch.stack(losses).cpu().double())
+        for row, finite in enumerate(self.weights.values.isfinite().all(1).tolist()):
+            if not finite:
+                engine = self.engines[row]
+                failures.setdefault(row, Diverged(engine.step, engine.good()))
+        return [failures.get(row) for row in range(len(self.engines))]
+
+    def _arrange(self) -> None:
+        """Set up what depends on which runs there are."""
+        self.batches = StackedBatches([engine.batches for engine in self.engines])
+        draw_from(self.template, [engine.generator for engine in self.engines])
+        self.descent = StackedDescent(self.engines, self.weights)
+        self._tasks = [engine.task for engine in self.engines]
+        smoothing = [task.label_smoothing for task in self._tasks]
+        self._smoothing = self.weights.values.new_tensor(smoothing).unsqueeze(1)
+
+    def _augmented(self, inputs: Tensor) -> Tensor:
+        """Each run's batch changed by draws from its own generator, as alone."""
+        augmentation = self.lead.augmentation
+        assert augmentation is not None
+        pairs = zip(inputs, self.engines, strict=True)
+        return torch.stack([augmentation(x, engine.generator) for x, engine in pairs])
+
+    def _forward_backward(self, x: Tensor, y: Tensor, share: float, *, first: bool) -> Tensor:
+        """Losses (K,) of a part of a batch; its gradients go to the weights' gradients."""
+        leaves = self.weights.leaves
+        with self.device.autocast():
+            outputs = self._forward(leaves | self.weights.others, x)
+        if outputs.dtype != self.device.dtype:
+            outputs = outputs.to(self.device.dtype)
+        smoothing = self._smoothing.expand(y.shape[:2]).flatten()
+        each = self.task.sample_losses(outputs.flatten(0, 1), y.flatten(0, 1), smoothing)
+        each = each.view(y.shape[:2])
+        losses = each.mean(1) * share if self.task.reduction == "mean" else each.sum(1)
+        self.weights.collect(torch.autograd.grad(losses.sum(), list(leaves.values())), first=first)
+        self.pending.outputs.append(outputs.detach())
+        self.pending.targets.append(y)
+        return losses.detach()
+
+    def _diverged(self, losses: Tensor) -> dict[int, Diverged]:
+        """By row, the runs with a loss (S, K) that is not finite."""
+        failures: dict[int, Diverged] = {}
+        finite = losses.isfinite()
+        for row in (~finite.all(0)).nonzero().flatten().tolist():
+            engine, first = self.engines[row], int((~finite[:, row]).nonzero()[0])
+            before = {"train/loss": losses[first - 1, row].item()} if first else {}
+            step = engine.step - len(losses) + first + 1
+            failures[row] = Diverged(step, engine.good() | before)
+        return failures
+
+
+def _merged(pending: Sequence[Pending]) -> Pending:
+    """What is pending of K runs, with K in front."""
+    columns = {
+        name: [
+            torch.stack(parts) for parts in zip(*(getattr(p, name) for p in pending), strict=True)
+        ]
+        for name in ("losses", "outputs", "targets")
+    }
+    return Pending(sizes=list(pending[0].sizes), **columns)
+
+
+def _rows(parts: Sequence[Split]) -> tuple[Split, Tensor]:
+    """The parts as one table, and the rows of each in it: (K, N), or (1, N) where all are the same."""
+    table, firsts = together(parts)
+    starts = torch.tensor(firsts if len(set(firsts)) > 1 else firsts[:1]).unsqueeze(1)
+    return table, (starts + torch.arange(len(parts[0]))).to(table.inputs.device)

@@ -1,0 +1,136 @@
+"""The weights of K runs in one tensor, of which each run's own model sees its row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from torch import Tensor, nn
+
+from dlrun.engine import Engine
+from dlrun.stacked.rules import Rule
+
+
+@dataclass
+class Part:
+    """Where one parameter lies among the P weights of a run."""
+
+    name: str
+    start: int
+    stop: int
+    shape: torch.Size
+
+    def of(self, rows: Tensor) -> Tensor:
+        """The parameter in (P,) or (K, P): (*shape) or (K, *shape), a view."""
+        return rows[..., self.start : self.stop].view(*rows.shape[:-1], *self.shape)
+
+
+class StackedWeights:
+    """Parameters, gradients, buffers and optimizer memory of K runs.
+
+    The runs' models and optimizers are made to look into it: whoever evaluates, saves or draws one run
+    finds it up to date, without a copy.
+
+    Attributes:
+        values, gradients: (K, P).
+        leaves: by name, each parameter (K, *shape), a view of `values` that asks for a gradient.
+        others: by name, buffers and frozen parameters (K, *shape).
+    """
+
+    def __init__(self, engines: Sequence[Engine]) -> None:
+        models = [engine.model for engine in engines]
+        named = {n: p for n, p in models[0].named_parameters() if p.requires_grad}
+        ends = list(accumulate(p.numel() for p in named.values()))
+        self.parts = [
+            Part(name, end - p.numel(), end, p.shape)
+            for (name, p), end in zip(named.items(), ends, strict=True)
+        ]
+        self.values = torch.stack([_row(model, self.parts) for model in models])
+        self.gradients = torch.zeros_like(self.values)
+        states = [_others(model, set(named)) for model in models]
+        self.others = {name: torch.stack([state[name] for state in states]) for name in states[0]}
+        self.rule = Rule([engine.descent.optimizer for engine in engines], self.values)
+        self._take_memory(engines)
+        self.show(engines)
+
+    def collect(self, gradients: Sequence[Tensor], *, first: bool) -> None:
+        """Add the gradients (K, *shape) of the leaves; `first` forgets those of the step before."""
+        rows = [gradient.flatten(1) for gradient in gradients]
+        if first:
+            torch.cat(rows, 1, out=self.gradients)
+        else:
+            self.gradients += torch.cat(rows, 1)
+
+    def is_matrix(self) -> Tensor:
+        """(P,): 1 for weights that mix inputs, 0 for biases and the gains of norms."""
+        return torch.cat(
+            [
+                self.values.new_full((part.stop - part.start,), float(len(part.shape) > 1))
+                for part in self.parts
+            ]
+        )
+
+    def keep(self, rows: Tensor, engines: Sequence[Engine]) -> None:
+        """Go on with `engines` only, which are in these rows."""
+        self.values, self.gradients = self.values[rows], self.gradients[rows]
+        self.others = {name: tensor[rows] for name, tensor in self.others.items()}
+        self.rule.keep(rows)
+        self.show(engines)
+
+    def show(self, engines: Sequence[Engine]) -> None:
+        """Let the models and optimizers of the runs look into the rows."""
+        self.leaves = {part.name: part.of(self.values).requires_grad_() for part in self.parts}
+        for row, engine in enumerate(engines):
+            parameters = dict(engine.model.named_parameters())
+            for part in self.parts:
+                parameter = parameters[part.name]
+                parameter.data = part.of(self.values[row])
+                parameter.grad = part.of(self.gradients[row])
+                memory = {name: part.of(s[row]) for name, s in self.rule.state.items()}
+                engine.descent.optimizer.state[parameter] = memory | {"step": self.rule.steps}
+            for name, tensor in self.others.items():
+                _set(engine.model, name, tensor[row])
+
+    def _take_memory(self, engines: Sequence[Engine]) -> None:
+        """What the optimizers remember of earlier steps, or begin with."""
+        for row, engine in enumerate(engines):
+            parameters = dict(engine.model.named_parameters())
+            for part in self.parts:
+                memory = engine.descent.optimizer.state.get(parameters[part.name], {})
+                for name, tensor in self.rule.state.items():
+                    if isinstance(known := memory.get(name), Tensor):
+                        part.of(tensor[row]).copy_(known)
+                if "step" in memory:
+                    self.rule.steps = memory["step"].clone()
+
+
+def let_go(engine: Engine) -> None:
+    """Give a run that has left its stack memory of its own."""
+    optimizer = engine.descent.optimizer
+    for parameter in engine.descent.parameters:
+        memory = optimizer.state[parameter]
+        optimizer.state[parameter] = {name: tensor.clone() for name, tensor in memory.items()}
+    for tensor in (*engine.model.parameters(), *engine.model.buffers()):
+        tensor.data = tensor.data.clone()
+
+
+def _row(model: nn.Module, parts: Sequence[Part]) -> Tensor:
+    parameters = dict(model.named_parameters())
+    return torch.cat([parameters[part.name].detach().flatten() for part in parts])
+
+
+def _others(model: nn.Module, trained: set[str]) -> dict[str, Tensor]:
+    frozen = {n: p.detach() for n, p in model.named_parameters() if n not in trained}
+    return frozen | dict(model.named_buffers())
+
+
+def _set(model: nn.Module, name: str, value: Tensor) -> None:
+    """Put a view in the place of a buffer or a frozen parameter."""
+    path, _, last = name.rpartition(".")
+    owner = model.get_submodule(path)
+    if last in owner._buffers:
+        owner._buffers[last] = value
+    else:
+        getattr(owner, last).data = value
