@@ -17,6 +17,7 @@ from dlrun.checkpoint import (
     random_states,
     restore_random_states,
     save,
+    save_all,
     save_best,
 )
 from dlrun.errors import ConfigError
@@ -84,14 +85,14 @@ def test_a_kill_between_the_two_renames_leaves_the_checkpoint_before(tmp_path):
     assert steps(tmp_path) == {"last.pt": 2, "previous.pt": 1}
 
 
-@pytest.mark.parametrize("kill_at", range(4))
+@pytest.mark.parametrize("kill_at", range(5))
 def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(kill_at, tmp_path, monkeypatch):
-    """Stands in for the kill: the write, the two renames or the last sync never happens."""
+    """Stands in for the kill: the write, a sync, a rename or the last sync never happens."""
 
     class Killed(BaseException):
         pass
 
-    moments = iter(range(4))
+    moments = iter(range(5))
 
     def mortal(function):
         def call(*arguments):
@@ -106,12 +107,42 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(kill_at, tmp_path, monke
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", mortal(torch.save))
         patch.setattr(os, "replace", mortal(os.replace))
-        patch.setattr(checkpoint, "_sync_folder", mortal(checkpoint._sync_folder))
+        patch.setattr(checkpoint, "_sync", mortal(checkpoint._sync))
         with pytest.raises(Killed):
             save(tmp_path, state(3))
-    assert load_latest(tmp_path)["step"] == (3 if kill_at == 3 else 2)
+    assert load_latest(tmp_path)["step"] == (3 if kill_at == 4 else 2)
     save(tmp_path, state(4))
     assert load_latest(tmp_path)["step"] == 4
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_checkpoints_of_many_runs_are_written_as_each_alone(count, tmp_path):
+    folders = [tmp_path / str(number) for number in range(count)]
+    for folder in folders:
+        folder.mkdir()
+        save(folder, state(1))
+    states = {folder / "last.pt": state(number) for number, folder in enumerate(folders, 2)}
+    save_all(states | {folders[0] / "best.pt": state(99)})
+    for number, folder in enumerate(folders, 2):
+        best = {"best.pt": 99} if folder == folders[0] else {}
+        assert steps(folder) == {"last.pt": number, "previous.pt": 1} | best
+
+
+def test_one_that_cannot_be_written_leaves_those_of_all_runs_as_they_were(tmp_path):
+    save(tmp_path, state(1))
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        save_all({tmp_path / "last.pt": state(2), tmp_path / "best.pt": {"bad": lambda: None}})
+    assert load_latest(tmp_path)["step"] == 1
+    assert not (tmp_path / "best.pt").exists()
+
+
+def test_random_states_written_number_by_number_are_restored_too():
+    """As older checkpoints hold Python's."""
+    generator = torch.Generator()
+    states = random_states(generator) | {"python": random.getstate()}
+    expected = [random.random() for _ in range(3)]
+    restore_random_states(states, generator)
+    assert [random.random() for _ in range(3)] == expected
 
 
 def test_a_write_that_fails_leaves_the_checkpoints_as_they_were(tmp_path):
@@ -262,7 +293,7 @@ def test_taking_the_random_states_draws_nothing():
     generator = torch.Generator().manual_seed(3)
     before = random_states(generator)
     again = random_states(generator)
-    assert before["python"] == again["python"]
+    assert torch.equal(before["python"][1], again["python"][1])
     assert torch.equal(before["torch"], again["torch"])
     assert torch.equal(before["generator"], again["generator"])
     assert torch.equal(before["numpy"][1], again["numpy"][1])

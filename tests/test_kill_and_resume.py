@@ -391,14 +391,16 @@ def tear(file: Path) -> None:
     os.truncate(file, file.stat().st_size // 2)
 
 
-def flip_a_bit(file: Path) -> None:
+def flip_bits(file: Path) -> None:
     content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
+    middle = len(content) // 2
+    for position in range(middle, middle + 128):  # more than the padding between two records
+        content[position] ^= 1
     file.write_bytes(content)
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("damage", [tear, flip_a_bit, lambda file: file.write_bytes(b"")])
+@pytest.mark.parametrize("damage", [tear, flip_bits, lambda file: file.write_bytes(b"")])
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_with_a_warning(
     damage: Callable[[Path], None],
     stopped: RunDirectory,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import warnings
 import zipfile
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +18,7 @@ from dlrun.errors import ConfigError, first_line
 
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 FORMAT = 1
+_FEW = 4  # files that are synced one by one
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
@@ -23,17 +26,27 @@ def save(folder: Path, state: dict[str, Any]) -> None:
 
     A kill at any moment leaves at least one of the two whole.
     """
-    temporary = _write(folder / LAST, state)
-    if (folder / LAST).exists():
-        os.replace(folder / LAST, folder / PREVIOUS)
-    os.replace(temporary, folder / LAST)
-    _sync_folder(folder)
+    save_all({folder / LAST: state})
 
 
 def save_best(folder: Path, state: dict[str, Any]) -> None:
     """Make `state` the best model in `folder`."""
-    os.replace(_write(folder / BEST, state), folder / BEST)
-    _sync_folder(folder)
+    save_all({folder / BEST: state})
+
+
+def save_all(states: Mapping[Path, dict[str, Any]]) -> None:
+    """What `save` and `save_best` do, for checkpoints of any number of runs, waiting for the disk but twice.
+
+    Args:
+        states: by folder / LAST or folder / BEST.
+    """
+    temporaries = {path: _write(path, state) for path, state in states.items()}
+    _sync(temporaries.values())
+    for path, temporary in temporaries.items():
+        if path.name == LAST and path.exists():
+            os.replace(path, path.with_name(PREVIOUS))
+        os.replace(temporary, path)
+    _sync({path.parent for path in states})
 
 
 def load_latest(folder: Path) -> dict[str, Any] | None:
@@ -84,8 +97,10 @@ def random_states(generator: torch.Generator) -> dict[str, Any]:
     name, keys, position, has_gauss, cached = cast(
         tuple[str, np.ndarray, int, int, float], np.random.get_state(legacy=True)
     )
+    version, words, gauss = random.getstate()
     states = {
-        "python": random.getstate(),
+        # Packed as tensors: a number each, they would take longer to write than a small model.
+        "python": (version, torch.tensor(words), gauss),
         "numpy": (
             str(name),
             torch.from_numpy(keys.astype(np.int64)),
@@ -105,7 +120,8 @@ def random_states(generator: torch.Generator) -> dict[str, Any]:
 
 def restore_random_states(states: dict[str, Any], generator: torch.Generator) -> None:
     """Put back what `random_states` took, where the device is still there."""
-    random.setstate(states["python"])
+    version, words, gauss = states["python"]
+    random.setstate((version, tuple(map(int, words)), gauss))
     name, keys, position, has_gauss, cached = states["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
     torch.set_rng_state(states["torch"])
@@ -121,15 +137,17 @@ def _write(path: Path, state: dict[str, Any]) -> Path:
     temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as file:
         torch.save({"format": FORMAT, **state}, file)
-        file.flush()
-        os.fsync(file.fileno())
     return temporary
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename outlive a power cut too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _sync(paths: Collection[Path]) -> None:
+    """Make the contents of files, or the names in folders, outlive a power cut."""
+    if len(paths) > _FEW and sys.platform == "linux":
+        os.sync()  # writes out more than these, and still takes less than half the time; waits only there
+        return
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 from dlrun import checkpoint
 from dlrun.assemble import Experiment
 from dlrun.run_directory import RunDirectory
@@ -17,26 +21,44 @@ class Saver:
 
     def save(self) -> None:
         """Write all that a resume needs, and the best model where it is news."""
-        # A checkpoint must never know more points than the file has.
-        self.tracker.flush()
+        save_all([self])
+
+    def save_best(self) -> None:
+        """Write the best model, unless there is none or it is on disk already."""
+        checkpoint.save_all(self.best())
+        self.best_is_written()
+
+    def last(self) -> dict[Path, dict[str, Any]]:
+        """All that a resume needs, by the file to write it to."""
         engine = self.experiment.engine
-        random_states = checkpoint.random_states(engine.generator)
         extra = {
-            "random": random_states,
+            "random": checkpoint.random_states(engine.generator),
             "metrics_size": self.tracker.metrics_size,
             "unchangeable": self.experiment.unchangeable,
             **self.experiment.about,
         }
-        checkpoint.save(self.run.checkpoints, engine.state_dict() | extra)
-        self.save_best()
+        return {self.run.checkpoints / checkpoint.LAST: engine.state_dict() | extra}
 
-    def save_best(self) -> None:
-        """Write the best model, unless there is none or it is on disk already."""
+    def best(self) -> dict[Path, dict[str, Any]]:
+        """The best model by its file, or nothing where there is none or it is on disk already."""
         best = self.experiment.engine.best
         if best.step in (0, self.best_step):
-            return
+            return {}
         facts = {"epoch": best.epoch, "step": best.step, "metrics": best.metrics}
-        checkpoint.save_best(
-            self.run.checkpoints, {"model": best.weights, **facts, **self.experiment.about}
-        )
-        self.best_step = best.step
+        state = {"model": best.weights, **facts, **self.experiment.about}
+        return {self.run.checkpoints / checkpoint.BEST: state}
+
+    def best_is_written(self) -> None:
+        """The best model need not be written again."""
+        self.best_step = self.experiment.engine.best.step
+
+
+def save_all(savers: Sequence[Saver]) -> None:
+    """Write what each saver's `save` would, waiting for the disk but twice in all."""
+    states: dict[Path, dict[str, Any]] = {}
+    for saver in savers:
+        saver.tracker.flush()  # a checkpoint must never know more points than the file has
+        states |= saver.last() | saver.best()
+    checkpoint.save_all(states)
+    for saver in savers:
+        saver.best_is_written()
