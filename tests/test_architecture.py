@@ -30,6 +30,7 @@ ORDER = [
     ["stacked.stack"],
     ["assemble"],
     ["report", "endings", "saving"],
+    ["session"],
     ["experiment", "restore", "inputs"],
     ["evaluation"],
     ["sweep", "sweep.directory", "sweep.grammar", "sweep.seeding", "sweep.places"],

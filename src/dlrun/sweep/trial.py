@@ -20,6 +20,7 @@ from dlrun.errors import ConfigError, RunFailed, first_line
 from dlrun.report import Identity
 from dlrun.run_directory import RunDirectory
 from dlrun.runs import RunSummary
+from dlrun.session import Pruned, Watch
 from dlrun.sweep import places
 from dlrun.sweep.composer import TrialConfig
 from dlrun.sweep.opened import Sweep, is_over
@@ -122,7 +123,7 @@ class _Attempt:
             except Exception as error:
                 self._record_failure(run, None, words, error)
                 raise
-            watch = experiment.Watch(self._swept(), self._after_evaluation(index), data_loader)
+            watch = Watch(self._swept(), self._after_evaluation(index), data_loader)
             try:
                 code = self._start_or_resume(run, config, words, watch)
             except Exception as error:
@@ -134,7 +135,7 @@ class _Attempt:
         return RunSummary(run.path, str(data.get("status")), data)
 
     def _start_or_resume(
-        self, run: RunDirectory, config: TrialConfig, words: list[str], watch: experiment.Watch
+        self, run: RunDirectory, config: TrialConfig, words: list[str], watch: Watch
     ) -> int:
         overrides = [*self.sweep.space.fixed, *words]
         if run.read_summary() is None:  # killed before its first step: nothing to carry on
@@ -188,7 +189,7 @@ class _Attempt:
             self.sweep.ledger.study.pruner = make_pruner(pruner, engine.evaluations_in_all)
             # Once all is trained there is nothing left to save by pruning.
             if not engine.finished and trial.should_prune():
-                raise experiment.Pruned(f"{objective} {value:.4g} at evaluation {step}")
+                raise Pruned(f"{objective} {value:.4g} at evaluation {step}")
 
         return after_evaluation
 

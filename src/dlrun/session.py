@@ -1,0 +1,232 @@
+"""One run under way: all that is open while it trains, and every way to end it.
+
+Who trains it, alone or with others, calls `start`, then `evaluated` after each evaluation, then one of
+`completed`, `stopped` and `ended_by`, and `close` whatever happened.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from dlrun.assemble import Experiment, Loader
+from dlrun.endings import error_facts, explain, say_how_to_resume
+from dlrun.engine import Engine
+from dlrun.profiling import profiled
+from dlrun.progress import Progress
+from dlrun.record import RunLog
+from dlrun.report import Identity, SummaryWriter, closing_table, settings_row
+from dlrun.run_directory import RunDirectory
+from dlrun.runs import short_name, trial_of_seed
+from dlrun.saving import Saver
+from dlrun.signals import StopRequest
+from dlrun.tasks import class_confusion
+from dlrun.tracking import Tracker
+from dlrun.views import Views
+
+log = logging.getLogger(__name__)
+
+_TRIAL_FLUSH_SECONDS = 5.0  # for which points of a trial may wait in memory
+
+
+class Pruned(Exception):
+    """Raised by a watch to end a trial that has no hope: an end like any other, and no error."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a sweep adds to a run that is one of its trials, which is then quiet.
+
+    Attributes:
+        swept: what the sweep varies, and the values of this trial.
+        after_evaluation: sees the engine then; may raise Pruned.
+        load: the data, which trials may share.
+        at_once: how many runs this process trains at a time.
+    """
+
+    swept: Mapping[str, str]
+    after_evaluation: Callable[[Engine], None]
+    load: Loader
+    at_once: int = 1
+
+
+class Session:
+    """A run from its first step here to its last word.
+
+    Args:
+        held: the run's lock, given back at the end.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        run: RunDirectory,
+        identity: Identity,
+        watch: Watch | None,
+        *,
+        log: RunLog,
+        held: AbstractContextManager[Any],
+    ) -> None:
+        config, self.engine = experiment.config, experiment.engine
+        self.experiment, self.run, self.identity, self.watch = experiment, run, identity, watch
+        self.log, self._held = log, held
+        self.summary = SummaryWriter(experiment, run, identity)
+        self.tracker = Tracker(
+            run.metrics_file,
+            run.tensorboard,
+            tensorboard=config.tracking.tensorboard,
+            start_step=self.engine.step,
+            flush_seconds=_TRIAL_FLUSH_SECONDS if watch else 0.0,
+        )
+        self.saver = Saver(experiment, run, self.tracker)
+        self.views = Views(
+            experiment.data,
+            config.tracking,
+            model=config.model,
+            trials_at_once=watch.at_once if watch else None,
+        )
+
+    def train(self) -> int:
+        """Train the run by itself, to its end or until a signal; the exit code.
+
+        Raises:
+            RunFailed: training failed; the run's summary says so too.
+        """
+        with self.log, StopRequest() as stop:
+            try:
+                self.start()
+                self._fit(stop)
+                if not self.engine.finished:
+                    return self.stopped(stop)
+                self.completed()
+            except Exception as error:
+                self.ended_by(error)
+            finally:
+                self.close()
+        return 0
+
+    def start(self) -> None:
+        """The first words: that it is running, and what on."""
+        self.summary.write("running")
+        engine = self.engine
+        if engine.step == 0:
+            self.tracker.text("config", f"```yaml\n{self.run.config_file.read_text()}```")
+            self.views.at_start(self.tracker)
+        self.progress = Progress(
+            start_step=engine.step,
+            total_steps=engine.total_steps,
+            steps_per_epoch=engine.steps_per_epoch,
+            quiet=self.watch is not None,
+        )
+        log.info(
+            "training on %s, %s steps of %s",
+            self.experiment.device.torch_device,
+            engine.total_steps,
+            self.experiment.config.name,
+        )
+
+    def evaluated(self) -> None:
+        """After an evaluation.
+
+        Raises:
+            Pruned: the sweep wants no more of this run.
+        """
+        self.summary.write_running()
+        if self.watch is not None:
+            self.watch.after_evaluation(self.engine)
+
+    def completed(self) -> None:
+        """The run has reached its end."""
+        self.progress.close()
+        confusion = self._test()
+        self.summary.write("completed", confusion=confusion)
+        self._show_settings()
+        table = closing_table(self.experiment, self.run)
+        log.info("completed\n%s", table)
+        if self.watch is None:
+            print(table)
+
+    def stopped(self, stop: StopRequest) -> int:
+        """A signal came, and all is saved; the exit code that goes with it."""
+        self.progress.close()
+        self.summary.write("stopped")
+        if self.watch is not None:  # the sweep as a whole is what to resume
+            return stop.exit_code
+        return say_how_to_resume(self.experiment, self.run, stop)
+
+    def ended_by(self, error: Exception) -> None:
+        """The run was pruned, or has failed.
+
+        Raises:
+            RunFailed: the same failure in words for the user; any other error is raised as it is.
+        """
+        if isinstance(error, Pruned):
+            log.info("pruned: %s", error)
+            # Before the checkpoint, from which a run that is not over would train on.
+            self.summary.write("pruned")
+            self._show_settings()
+            self.saver.save()
+            return
+        failure = explain(error, self.experiment, self.run)
+        self.saver.save_best()
+        self.summary.write("failed", error=error_facts(failure or error, self.engine.step))
+        self._show_settings()
+        log.error("%s\n%s", failure or "failed", "".join(traceback.format_exception(error)))
+        if failure is None:
+            raise error
+        raise failure from error
+
+    def close(self) -> None:
+        """Write out what is left, and let go of the run."""
+        self.tracker.close()
+        self.log.close()
+        self._held.__exit__(None, None, None)
+
+    def _fit(self, stop: StopRequest) -> None:
+        profile = profiled(self.run.path / "profile", enabled=self.engine.settings.profile)
+        try:
+            with profile as after_step:
+                self.engine.fit(
+                    save=self.saver.save,
+                    after_step=after_step,
+                    after_evaluation=self.evaluated,
+                    tracker=self.tracker,
+                    progress=self.progress,
+                    views=self.views,
+                    stop=stop,
+                )
+        finally:
+            self.progress.close()
+
+    def _test(self) -> list[list[int]] | None:
+        """Test the chosen weights and show what they do; the confusion matrix of a classifier."""
+        engine, data, task = self.engine, self.experiment.data, self.experiment.task
+        if engine.settings.early_stopping.restore_best:
+            engine.restore_best()
+        name = "test" if len(data.test) else "val" if len(data.val) else "train"
+        part = data.split(name)
+        outputs = engine.outputs(part)
+        metrics = task.final_metrics(outputs, part.targets)
+        values = {f"test/{key}": value for key, value in metrics.items()} if name == "test" else {}
+        if values:
+            engine.log(self.tracker, values)
+        self.views.at_end(engine, self.tracker, part, outputs)
+        return class_confusion(outputs, part.targets, data.spec)
+
+    def _show_settings(self) -> None:
+        show_settings(self.tracker, self.identity, self.run, self.summary.status)
+
+
+def show_settings(tracker: Tracker, identity: Identity, run: RunDirectory, status: str) -> None:
+    """The run's row in TensorBoard's HParams tab, also where it failed or was pruned."""
+    row = settings_row(identity.plain, identity.choices, identity.overrides, identity.swept)
+    group = ""
+    if trial_of_seed(run.path):  # one row stands for all seeds of the trial
+        del row["seed"]
+        sweep, trial, _ = short_name(run.path).split("/")
+        group = f"{trial} of {sweep}"
+    tracker.hparams(row, failed=status == "failed", group=group)
