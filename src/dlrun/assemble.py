@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -24,7 +24,7 @@ from dlrun.errors import ConfigError, did_you_mean, first_line
 from dlrun.models.dropout import draw_from
 from dlrun.tasks import Task, make_task
 
-Loader = Callable[[Mapping[str, Any]], Dataset]
+Loader = Callable[[RunConfig, device.Device], Dataset]
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,11 @@ class Experiment:
         return settings | trainer | {"seed": self.config.seed}
 
 
-def load_data(node: Mapping[str, Any]) -> Dataset:
-    """The data that the config node `dataset` describes, split and normalised."""
-    source, settings = split_component("dataset", node, DataSettings)
-    return prepare(source(), settings)
+def load_data(config: RunConfig, place: device.Device) -> Dataset:
+    """The data that the config describes, split, normalised and on the device."""
+    source, settings = split_component("dataset", config.dataset, DataSettings)
+    data = limit(prepare(source(), settings), config.trainer)
+    return data.to(place.torch_device, place.dtype, channels_last=config.trainer.channels_last)
 
 
 def assemble(config: RunConfig, *, load: Loader = load_data) -> Experiment:
@@ -77,10 +78,9 @@ def assemble(config: RunConfig, *, load: Loader = load_data) -> Experiment:
     schedule, warm_up = split_component("schedule", config.schedule, WarmUp, given=schedules.GIVEN)
 
     place = device.choose(settings.accelerator, settings.precision)
-    data = limit(load(config.dataset), settings)
+    data = load(config, place)
     task = make_task(data.spec, config.loss, data.preprocessing)
     check_monitor(settings.monitor, task, data)
-    data = data.to(place.torch_device, place.dtype, channels_last=settings.channels_last)
 
     configure_torch(settings)
     seed_everything(config.seed)

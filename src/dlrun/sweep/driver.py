@@ -25,8 +25,9 @@ from dlrun.sweep.launching import Launched, Watcher, launcher_settings, run_here
 from dlrun.sweep.live import Standing
 from dlrun.sweep.opened import Sweep, is_over, open_sweep
 from dlrun.sweep.question import Question, read_question, refuse_another
+from dlrun.sweep.shared_data import data_loader
 from dlrun.sweep.study import create_study, rehearsal
-from dlrun.sweep.trial import Interrupted, data_loader
+from dlrun.sweep.trial import Interrupted
 
 _SHOWN_DRY = 10  # settings of a dry run
 _INTERRUPTED = 130  # 128 + SIGINT

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
 from typing import Any
 
 from optuna.trial import Trial, TrialState
 
 from dlrun import __version__, experiment, record
-from dlrun.assemble import load_data
-from dlrun.data.base import Dataset
 from dlrun.engine import Engine
 from dlrun.errors import ConfigError, RunFailed, first_line
 from dlrun.report import Identity
@@ -24,6 +20,7 @@ from dlrun.session import Pruned, Watch
 from dlrun.sweep import places
 from dlrun.sweep.composer import TrialConfig
 from dlrun.sweep.opened import Sweep, is_over
+from dlrun.sweep.shared_data import data_loader
 from dlrun.sweep.space import by_key
 from dlrun.sweep.study import is_finite, make_pruner
 
@@ -254,13 +251,3 @@ def _failure(error: Exception) -> str:
     if isinstance(error, ConfigError | RunFailed) or not str(error):
         return first_line(error)
     return f"{type(error).__name__}: {first_line(error)}"
-
-
-@lru_cache(maxsize=1)
-def _remembered(text: str) -> Dataset:
-    return load_data(json.loads(text))
-
-
-def data_loader(node: Mapping[str, Any]) -> Dataset:
-    """The data, prepared once for all trials of a process that use it alike."""
-    return _remembered(json.dumps(dict(node)))
