@@ -94,11 +94,16 @@ def load(path: Path) -> dict[str, Any]:
 
 def random_states(generator: torch.Generator) -> dict[str, Any]:
     """Every random state that training may draw from; `generator` is the run's own, for augmentation."""
+    return process_random_states() | {"generator": generator.get_state()}
+
+
+def process_random_states() -> dict[str, Any]:
+    """The random states that all runs of this process share."""
     name, keys, position, has_gauss, cached = cast(
         tuple[str, np.ndarray, int, int, float], np.random.get_state(legacy=True)
     )
     version, words, gauss = random.getstate()
-    states = {
+    states: dict[str, Any] = {
         # Packed as tensors: a number each, they would take longer to write than a small model.
         "python": (version, torch.tensor(words), gauss),
         "numpy": (
@@ -109,7 +114,6 @@ def random_states(generator: torch.Generator) -> dict[str, Any]:
             float(cached),
         ),
         "torch": torch.get_rng_state(),
-        "generator": generator.get_state(),
     }
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state_all()
@@ -136,8 +140,19 @@ def restore_random_states(states: dict[str, Any], generator: torch.Generator) ->
 def _write(path: Path, state: dict[str, Any]) -> Path:
     temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as file:
-        torch.save({"format": FORMAT, **state}, file)
+        torch.save(_alone({"format": FORMAT, **state}), file)
     return temporary
+
+
+def _alone(item: Any) -> Any:
+    """The same values; a tensor that is part of a larger one would be written with all of it."""
+    if isinstance(item, torch.Tensor):
+        return item.clone() if item.nbytes < item.untyped_storage().nbytes() else item
+    if isinstance(item, dict):
+        return {key: _alone(value) for key, value in item.items()}
+    if isinstance(item, list | tuple):
+        return type(item)(map(_alone, item))
+    return item
 
 
 def _sync(paths: Collection[Path]) -> None:
