@@ -35,6 +35,8 @@ _PACKAGES = (
 )
 # The one in C, where PyYAML has it, writes the same several times as fast.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_YAML_PARTS: dict[str, str] = {}
+_PARTS_KEPT = 1000
 _LOGGER = logging.getLogger("dlrun")
 
 
@@ -63,7 +65,7 @@ def write_start(
 
 def write_config(run: RunDirectory, config: Mapping[str, Any], overrides: list[str]) -> None:
     """The composed config and what the command line changed, as YAML."""
-    write_whole(run.config_file, _yaml(dict(config)))
+    write_whole(run.config_file, "".join(_yaml_part(key, value) for key, value in config.items()))
     write_whole(run.overrides_file, _yaml(overrides))
 
 
@@ -156,6 +158,16 @@ class _Lines(logging.Handler):
 def _set_level(level: int) -> None:
     if _LOGGER.level != level:  # each change makes every logger forget what it worked out
         _LOGGER.setLevel(level)
+
+
+def _yaml_part(key: str, value: Any) -> str:
+    """One key of a config, kept: the trials of a sweep differ in a few."""
+    known = repr((key, value))  # tells 1 from 1.0 and from True, as a comparison would not
+    if known not in _YAML_PARTS:
+        if len(_YAML_PARTS) > _PARTS_KEPT:
+            _YAML_PARTS.clear()
+        _YAML_PARTS[known] = _yaml({key: value})
+    return _YAML_PARTS[known]
 
 
 def _yaml(value: Any) -> str:

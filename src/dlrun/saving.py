@@ -28,11 +28,11 @@ class Saver:
         checkpoint.save_all(self.best())
         self.best_is_written()
 
-    def last(self) -> dict[Path, dict[str, Any]]:
-        """All that a resume needs, by the file to write it to."""
+    def last(self, shared: dict[str, Any]) -> dict[Path, dict[str, Any]]:
+        """All that a resume needs, by the file to write it to; `shared`: the process's random states."""
         engine = self.experiment.engine
         extra = {
-            "random": checkpoint.random_states(engine.generator),
+            "random": shared | {"generator": engine.generator.get_state()},
             "metrics_size": self.tracker.metrics_size,
             "unchangeable": self.experiment.unchangeable,
             **self.experiment.about,
@@ -56,9 +56,10 @@ class Saver:
 def save_all(savers: Sequence[Saver]) -> None:
     """Write what each saver's `save` would, waiting for the disk but twice in all."""
     states: dict[Path, dict[str, Any]] = {}
+    shared = checkpoint.process_random_states()
     for saver in savers:
         saver.tracker.flush()  # a checkpoint must never know more points than the file has
-        states |= saver.last() | saver.best()
+        states |= saver.last(shared) | saver.best()
     checkpoint.save_all(states)
     for saver in savers:
         saver.best_is_written()

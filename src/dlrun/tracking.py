@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _PROTOBUF_FIELDS = {bool: "bool_value", str: "string_value"}
 
 
+_BINS = 64  # of a histogram
 _GRAPHS: dict[str, tuple[bytes, bytes]] = {}  # by kind of model
 
 
@@ -189,14 +190,18 @@ def histogram(tag: str, values: Tensor) -> Summary.Value | None:
     numbers = numbers[np.isfinite(numbers)]
     if not len(numbers):
         return None
-    counts, edges = np.histogram(numbers, bins=64)
+    low, high = float(numbers.min()), float(numbers.max())
+    left, right = (low, high) if low < high else (low - 0.5, high + 0.5)
+    # As np.histogram, which takes three times as long over what matters only at the edges' last bits.
+    scaled = (numbers - left) * (_BINS / (right - left))
+    counts = np.bincount(scaled.astype(np.int64).clip(0, _BINS - 1), minlength=_BINS)
     found = HistogramProto(
-        min=float(numbers.min()),
-        max=float(numbers.max()),
+        min=low,
+        max=high,
         num=numbers.size,
         sum=float(numbers.sum()),
-        sum_squares=float((numbers**2).sum()),
-        bucket_limit=edges[1:].tolist(),
+        sum_squares=float(numbers @ numbers),
+        bucket_limit=np.linspace(left, right, _BINS + 1)[1:].tolist(),
         bucket=counts.tolist(),
     )
     return Summary.Value(tag=tag, histo=found)
