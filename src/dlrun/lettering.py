@@ -24,7 +24,7 @@ def sentence(text: str, size: int) -> np.ndarray:
     """As `lettering`, put together from words: for texts that are new each time and made of old words."""
     first, *more = (lettering(word, size) for word in text.split(" "))
     space = lettering(" ", size)
-    return np.hstack([first, *(part for word in more for part in (space, word))])
+    return np.concatenate([first, *(part for word in more for part in (space, word))], axis=1)
 
 
 def text_width(text: str, size: int) -> int:
