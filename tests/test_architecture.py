@@ -31,6 +31,7 @@ ORDER = [
     ["assemble"],
     ["report", "endings", "saving"],
     ["session"],
+    ["stacked.fit", "stacked.grouping", "stacked.memory", "stacked.pace", "stacked.trying"],
     ["experiment", "restore", "inputs"],
     ["evaluation"],
     ["sweep", "sweep.directory", "sweep.grammar", "sweep.seeding", "sweep.places"],
@@ -49,8 +50,11 @@ ORDER = [
     ["sweep.report.figures", "sweep.report.pictures", "sweep.report.answer_html"],
     ["sweep.report.page"],
     ["sweep.report.writing"],
-    ["sweep.trial", "sweep.checks", "sweep.question"],
+    ["sweep.shared_data", "sweep.checks", "sweep.question"],
+    ["sweep.trial"],
     ["sweep.launching", "sweep.ending", "sweep.again"],
+    ["sweep.crew"],
+    ["sweep.stacking"],
     ["sweep.driver"],
     ["commands", "cli"],  # completion reads the table of commands
 ]

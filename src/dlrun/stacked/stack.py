@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -113,17 +114,20 @@ class Stack:
         return outputs
 
     def keep(self, engines: Sequence[Engine]) -> None:
-        """Go on with these only; the others leave, with their state as it is now."""
+        """Go on with these only."""
         self.share_pending()
         rows = [row for row, engine in enumerate(self.engines) if engine in engines]
-        for engine in self.engines:
-            if engine not in engines:
-                let_go(engine)
         self.engines = [self.engines[row] for row in rows]
         if self.engines:
             self.pending = _merged([engine.pending for engine in self.engines])
             self.weights.keep(torch.tensor(rows, device=self.weights.values.device), self.engines)
             self._arrange()
+
+    def dissolve(self) -> None:
+        """Leave each run as if it had never been with others."""
+        self.share_pending()
+        for engine in self.engines:
+            let_go(engine)
 
     def share_pending(self) -> None:
         """Give each engine its part of what is pending, as a checkpoint needs it."""
@@ -142,6 +146,21 @@ class Stack:
                 engine = self.engines[row]
                 failures.setdefault(row, Diverged(engine.step, engine.good()))
         return [failures.get(row) for row in range(len(self.engines))]
+
+    @contextmanager
+    def as_it_was(self) -> Iterator[None]:
+        """Whatever is trained within this is undone at its end."""
+        steps = [engine.step for engine in self.engines]
+        states = [engine.generator.get_state() for engine in self.engines]
+        pending, self.pending = self.pending, Pending()
+        try:
+            with self.weights.as_they_were():
+                yield
+        finally:
+            self.pending = pending
+            for engine, step, state in zip(self.engines, steps, states, strict=True):
+                engine.step = step
+                engine.generator.set_state(state)
 
     def _arrange(self) -> None:
         """Set up what depends on which runs there are."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -78,6 +79,18 @@ class StackedWeights:
         self.others = {name: tensor[rows] for name, tensor in self.others.items()}
         self.rule.keep(rows)
         self.show(engines)
+
+    @contextmanager
+    def as_they_were(self) -> Iterator[None]:
+        """Whatever is done to them within this is undone at its end."""
+        tensors = [self.values, *self.others.values(), *self.rule.state.values(), self.rule.steps]
+        before = [tensor.clone() for tensor in tensors]
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for tensor, old in zip(tensors, before, strict=True):
+                    tensor.copy_(old)
 
     def show(self, engines: Sequence[Engine]) -> None:
         """Let the models and optimizers of the runs look into the rows."""

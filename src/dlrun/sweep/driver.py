@@ -26,6 +26,7 @@ from dlrun.sweep.live import Standing
 from dlrun.sweep.opened import Sweep, is_over, open_sweep
 from dlrun.sweep.question import Question, read_question, refuse_another
 from dlrun.sweep.shared_data import data_loader
+from dlrun.sweep.stacking import Stacking
 from dlrun.sweep.study import create_study, rehearsal
 from dlrun.sweep.trial import Interrupted
 
@@ -79,7 +80,7 @@ def _run_all(
             if not left:
                 continue
             if places.in_this_process(config.hydra.launcher):
-                run_here(sweep, left, watcher)
+                run_here(sweep, _stack(sweep, left, watcher, config), watcher)
             else:
                 Launched(
                     sweep,
@@ -101,6 +102,15 @@ def _run_all(
     code = conclude(sweep, watcher.standing)
     _say_how_to_go_on(sweep, watcher.standing, had)
     return code
+
+
+def _stack(sweep: Sweep, numbers: list[int], watcher: Watcher, config: DictConfig) -> list[int]:
+    """Train together what can be; the numbers of the trials that are left."""
+    stack = sweep.strategy.settings.stack
+    forced = stack == "on" or places.is_stacked(config.hydra.launcher)
+    if stack == "off" and not forced:
+        return numbers
+    return Stacking(sweep, watcher, forced=forced).run(numbers)
 
 
 def _say_how_to_go_on(sweep: Sweep, standing: Standing, had: int) -> None:

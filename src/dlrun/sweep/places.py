@@ -23,8 +23,13 @@ def is_local(launcher: Mapping[str, Any]) -> bool:
 
 
 def in_this_process(launcher: Mapping[str, Any]) -> bool:
-    """Whether no launcher was chosen: trials run one after the other, here."""
-    return str(launcher.get("_target_")).endswith("BasicLauncher")
+    """Whether the trials run here: no launcher was chosen, or the one that stacks them."""
+    return str(launcher.get("_target_")).endswith("BasicLauncher") or is_stacked(launcher)
+
+
+def is_stacked(launcher: Mapping[str, Any]) -> bool:
+    """Whether trials are to be trained as one wherever that is possible."""
+    return str(launcher.get("_target_")).endswith("StackedLauncher")
 
 
 def cores() -> int:

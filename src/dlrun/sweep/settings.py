@@ -33,6 +33,8 @@ class SweepSettings:
     pruner: Literal["none", "median", "hyperband"]
     fail_fast: bool
     trials_per_gpu: Count
+    stack: Literal["auto", "on", "off"]
+    max_stack: Count
     dry_run: bool
 
 

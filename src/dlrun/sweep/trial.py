@@ -6,6 +6,7 @@ import statistics
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import Any
 
 from optuna.trial import Trial, TrialState
@@ -16,7 +17,7 @@ from dlrun.errors import ConfigError, RunFailed, first_line
 from dlrun.report import Identity
 from dlrun.run_directory import RunDirectory
 from dlrun.runs import RunSummary
-from dlrun.session import Pruned, Watch
+from dlrun.session import Pruned, Session, Watch
 from dlrun.sweep import places
 from dlrun.sweep.composer import TrialConfig
 from dlrun.sweep.opened import Sweep, is_over
@@ -50,7 +51,7 @@ def run_trial(sweep: Sweep, number: int, observe: Observer | None = None) -> Non
             return
         with _place(sweep) as place:
             if not sweep.stops_at_failures():  # asked last: it may have waited long for its place
-                _Attempt(sweep, number, place, observe).run()
+                Attempt(sweep, number, place=place, observe=observe).run()
 
 
 def _place(sweep: Sweep) -> AbstractContextManager[int | None]:
@@ -59,87 +60,121 @@ def _place(sweep: Sweep) -> AbstractContextManager[int | None]:
     return places.place_among(sweep.directory.path / ".places", sweep.places)
 
 
-class _Attempt:
-    """One go at a trial."""
+class Attempt:
+    """One go at a trial that this process has claimed: begun in the study, and drawn.
+
+    Args:
+        at_once: how many runs this process trains at a time.
+    """
 
     def __init__(
-        self, sweep: Sweep, number: int, place: int | None, observe: Observer | None
+        self,
+        sweep: Sweep,
+        number: int,
+        *,
+        place: int | None = None,
+        observe: Observer | None = None,
+        at_once: int = 1,
     ) -> None:
         self.sweep, self.number, self.place, self.observe = sweep, number, place, observe
+        self.at_once = at_once
+        self.failure: Exception | None = None
         sweep.ledger.study.sampler = sweep.draws.sampler(number)
         self.trial: Trial = sweep.ledger.begin(number, sweep.space.distributions())
+        self._configs: dict[int, tuple[TrialConfig, list[str]]] = {}
 
     def run(self) -> None:
-        """Train every seed, then tell."""
-        if self._keeps_dying():
-            self._tell(TrialState.FAIL, [], error=_DIED)
-            for run in self.sweep.runs(self.number):
-                record_death(run, _DIED)
+        """Train one seed after the other, then tell."""
+        if self.gives_up():
             return
-        values: list[float] = []
-        summaries: list[RunSummary] = []
         for index, run in enumerate(self.sweep.runs(self.number)):
             try:
-                summary = self._train(run, index)
-                value = summary.metrics.get(self.sweep.objective)
-                if summary.status != "pruned" and not is_finite(value):
-                    raise RunFailed(f"{self.sweep.objective} is not a finite number")
+                session = self.open(index)
+                code = session.train() if session else 0
             except Exception as error:
-                if isinstance(error, Interrupted):
-                    raise
-                self._tell(TrialState.FAIL, summaries, error=_failure(error))
-                return
-            summaries.append(summary)
-            if summary.status == "pruned":
-                self._tell(TrialState.PRUNED, summaries)
-                return
-            assert value is not None
-            values.append(value)
-        facts = self._facts(summaries)
-        if len(values) > 1:
-            facts["values"] = values
-        self.sweep.ledger.completed(self.number, statistics.fmean(values), facts)
-
-    def _keeps_dying(self) -> bool:
-        """Whether this process would most likely be the next to die of the trial."""
-        if self.sweep.ledger.attempts(self.number) <= 1:
-            return False
-        last = [run.checkpoints / "last.pt" for run in self.sweep.runs(self.number)]
-        progress = max((file.stat().st_mtime_ns for file in last if file.exists()), default=0)
-        return self.sweep.ledger.stands_still(self.number, progress) > _DEATHS
-
-    def _train(self, run: RunDirectory, index: int) -> RunSummary:
-        """The summary of one seed's run, which is begun, carried on, or finished already."""
-        before = run.read_summary() or {}
-        if before.get("status") not in ("completed", "pruned"):
-            if before.get("status") == "failed":
-                raise RunFailed(str((before.get("error") or {}).get("message")))
-            words = self._words()
-            try:
-                config, words = self._config(words, index)
-            except Exception as error:
-                self._record_failure(run, None, words, error)
-                raise
-            watch = Watch(self._swept(), self._after_evaluation(index), data_loader)
-            try:
-                code = self._start_or_resume(run, config, words, watch)
-            except Exception as error:
-                self._record_failure(run, config, words, error)
-                raise
+                self.failure = error
+                break
             if code:
                 raise Interrupted(code)
-        data = run.read_summary() or {}
-        return RunSummary(run.path, str(data.get("status")), data)
+            if _summary(run).status == "pruned":
+                break
+        self.tell()
 
-    def _start_or_resume(
+    def gives_up(self) -> bool:
+        """Whether this process would most likely be the next to die of the trial, which then has failed."""
+        if self.deaths <= _DEATHS:
+            return False
+        self.sweep.ledger.ended(self.number, TrialState.FAIL, {"error": _DIED})
+        for run in self.sweep.runs(self.number):
+            record_death(run, _DIED)
+        return True
+
+    def config(self, index: int) -> TrialConfig:
+        """The config of one seed.
+
+        Raises:
+            ConfigError: there is none with these values.
+        """
+        return self._config(index)[0]
+
+    def open(self, index: int) -> Session | None:
+        """One seed's run, begun or carried on, ready to train; None where it is over.
+
+        Raises:
+            Exception: whatever keeps it from being trained; its directory says so.
+        """
+        run = self.sweep.runs(self.number)[index]
+        before = run.read_summary() or {}
+        if before.get("status") in ("completed", "pruned"):
+            return None
+        if before.get("status") == "failed":
+            raise RunFailed(str((before.get("error") or {}).get("message")))
+        words, config = self._words(), None
+        watch = Watch(self._swept(), self._after_evaluation(index), data_loader, self.at_once)
+        try:
+            config, words = self._config(index)
+            return self._begin_or_carry_on(run, config, words, watch)
+        except Exception as error:
+            self._record_failure(run, config, words, error)
+            raise
+
+    def tell(self) -> None:
+        """Tell the study how the trial ended."""
+        summaries = [_summary(run) for run in self.sweep.runs(self.number)]
+        ended = [summary for summary in summaries if summary.status in ("completed", "pruned")]
+        values = [summary.metrics.get(self.sweep.objective) for summary in ended]
+        pruned = any(summary.status == "pruned" for summary in ended)
+        if self.failure is None and not pruned and not all(map(is_finite, values)):
+            self.failure = RunFailed(f"{self.sweep.objective} is not a finite number")
+        facts = _facts(ended)
+        if self.failure is not None:
+            error = {"error": _failure(self.failure)}
+            self.sweep.ledger.ended(self.number, TrialState.FAIL, facts | error)
+        elif pruned:
+            self.sweep.ledger.ended(self.number, TrialState.PRUNED, facts)
+        else:
+            numbers = [value for value in values if value is not None]
+            more = {"values": numbers} if len(numbers) > 1 else {}
+            self.sweep.ledger.completed(self.number, statistics.fmean(numbers), facts | more)
+
+    @cached_property
+    def deaths(self) -> int:
+        """How often in a row the trial was begun without getting any further, this time included."""
+        if self.sweep.ledger.attempts(self.number) <= 1:
+            return 0
+        last = [run.checkpoints / "last.pt" for run in self.sweep.runs(self.number)]
+        progress = max((file.stat().st_mtime_ns for file in last if file.exists()), default=0)
+        return self.sweep.ledger.stands_still(self.number, progress)
+
+    def _begin_or_carry_on(
         self, run: RunDirectory, config: TrialConfig, words: list[str], watch: Watch
-    ) -> int:
+    ) -> Session:
         overrides = [*self.sweep.space.fixed, *words]
         if run.read_summary() is None:  # killed before its first step: nothing to carry on
             run.config_file.unlink(missing_ok=True)
         if run.config_file.exists():
-            return experiment.resume(config.plain, run, overrides=overrides, watch=watch)
-        return experiment.train(
+            return experiment.carry_on(config.plain, run, overrides=overrides, watch=watch)
+        return experiment.begin(
             config.plain, run, overrides=overrides, choices=config.choices, watch=watch
         )
 
@@ -150,8 +185,14 @@ class _Attempt:
     def _swept(self) -> dict[str, str]:
         return by_key(self._words())
 
-    def _config(self, words: list[str], index: int) -> tuple[TrialConfig, list[str]]:
+    def _config(self, index: int) -> tuple[TrialConfig, list[str]]:
         """The config of one seed, and the words that made it."""
+        if index not in self._configs:
+            self._configs[index] = self._compose(index)
+        return self._configs[index]
+
+    def _compose(self, index: int) -> tuple[TrialConfig, list[str]]:
+        words = self._words()
         config = self.sweep.composer.trial(words)
         more = [f"seed={config.plain['seed'] + index}"] if index else []
         if self.place is not None:
@@ -190,12 +231,6 @@ class _Attempt:
 
         return after_evaluation
 
-    def _tell(
-        self, state: TrialState, summaries: list[RunSummary], *, error: str | None = None
-    ) -> None:
-        facts = self._facts(summaries) | ({"error": error} if error else {})
-        self.sweep.ledger.ended(self.number, state, facts)
-
     def _record_failure(
         self, run: RunDirectory, config: TrialConfig | None, words: list[str], error: Exception
     ) -> None:
@@ -223,18 +258,6 @@ class _Attempt:
             identity = Identity(config.plain, config.choices, overrides, "", self._swept())
             experiment.show_failed(run, identity)
 
-    def _facts(self, summaries: list[RunSummary]) -> dict[str, Any]:
-        if not summaries:
-            return {}
-        shared = set.intersection(*(set(summary.metrics) for summary in summaries))
-        return {
-            "seconds": round(sum(summary.number("seconds") or 0.0 for summary in summaries), 3),
-            "metrics": {
-                name: statistics.fmean(summary.metrics[name] for summary in summaries)
-                for name in sorted(shared)
-            },
-        }
-
 
 def record_death(run: RunDirectory, reason: str) -> None:
     """Say in a run's own summary and log what became of it, which its process could not."""
@@ -251,3 +274,22 @@ def _failure(error: Exception) -> str:
     if isinstance(error, ConfigError | RunFailed) or not str(error):
         return first_line(error)
     return f"{type(error).__name__}: {first_line(error)}"
+
+
+def _summary(run: RunDirectory) -> RunSummary:
+    data = run.read_summary() or {}
+    return RunSummary(run.path, str(data.get("status")), data)
+
+
+def _facts(summaries: list[RunSummary]) -> dict[str, Any]:
+    """What the study keeps of the runs of a trial."""
+    if not summaries:
+        return {}
+    shared = set.intersection(*(set(summary.metrics) for summary in summaries))
+    return {
+        "seconds": round(sum(summary.number("seconds") or 0.0 for summary in summaries), 3),
+        "metrics": {
+            name: statistics.fmean(summary.metrics[name] for summary in summaries)
+            for name in sorted(shared)
+        },
+    }

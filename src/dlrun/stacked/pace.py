@@ -1,0 +1,44 @@
+"""How long a step takes, of a stack and of a run alone: what the choice between them goes by."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+
+from dlrun.engine import Engine
+from dlrun.stacked.stack import Stack
+
+_WARM_UP = 2
+_STEPS = 5
+_SECONDS = 2.0  # after which even one step has to do
+
+
+def stack_step_seconds(stack: Stack) -> float:
+    """Seconds of one step of all runs. The stack is as it was afterwards."""
+    inputs, targets = next(stack.batches.epoch(stack.lead.step // stack.lead.steps_per_epoch))
+    with stack.as_it_was():
+        return _seconds(lambda: stack.train_step(inputs, targets), stack.device.torch_device)
+
+
+def step_seconds(engine: Engine) -> float:
+    """Seconds of one step of `engine`, which is used up by this."""
+    inputs, targets = next(engine.batches.epoch(0))
+    engine.model.train()
+    return _seconds(lambda: engine.train_step(inputs, targets), engine.device.torch_device)
+
+
+def _seconds(step: Callable[[], None], device: torch.device) -> float:
+    taken: list[float] = []
+    begun = time.perf_counter()
+    for _ in range(_WARM_UP + _STEPS):
+        started = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        taken.append(time.perf_counter() - started)
+        if time.perf_counter() - begun > _SECONDS:
+            break
+    return median(taken[_WARM_UP:] or taken[-1:])

@@ -1,0 +1,240 @@
+"""Trials of one shape: opened as far as memory allows, then trained as one or in turn."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dlrun import checkpoint, config
+from dlrun.assemble import assemble
+from dlrun.engine import Engine
+from dlrun.session import Pruned, Session
+from dlrun.signals import StopRequest
+from dlrun.stacked.fit import StackedFit
+from dlrun.stacked.memory import data_bytes, room, run_bytes, sample_bytes
+from dlrun.stacked.pace import stack_step_seconds, step_seconds
+from dlrun.stacked.stack import Stack
+from dlrun.stacked.trying import layout, why_not
+from dlrun.sweep.launching import Watcher
+from dlrun.sweep.opened import Sweep
+from dlrun.sweep.shared_data import data_loader
+from dlrun.sweep.trial import Attempt, Interrupted
+
+_GAIN = 1.1  # times faster that a stack must be, to be sure that it is not slower
+_EVALUATION_BYTES = 2**28  # that one forward pass of an evaluation may take
+
+
+@dataclass
+class Judgement:
+    """Whether to stack the trials of a shape, found out once for all of them.
+
+    Attributes:
+        forced: stack whatever can be stacked.
+        verdicts: by shape, for how many runs at a time it was found, and whether to stack.
+    """
+
+    forced: bool
+    verdicts: dict[str, tuple[int, bool]] = field(default_factory=dict)
+
+    def is_against(self, shape: str) -> bool:
+        """Whether trials of this shape are known to be better off in turn."""
+        return shape in self.verdicts and not self.verdicts[shape][1]
+
+    def is_for(self, shape: str, runs: int) -> bool:
+        """Whether a stack of so many is known to pay: one of half as many was found to."""
+        found_for, pays = self.verdicts.get(shape, (0, False))
+        return pays and 2 * runs >= found_for
+
+
+@dataclass(eq=False)
+class _Member:
+    """One run of a trial, ready to train."""
+
+    attempt: Attempt
+    session: Session
+    random: dict[str, Any]  # the random states that a run alone would begin with
+
+    @property
+    def engine(self) -> Engine:
+        return self.session.engine
+
+
+class Crew:
+    """Trains the trials of one shape."""
+
+    def __init__(self, sweep: Sweep, watcher: Watcher, judgement: Judgement, shape: str) -> None:
+        self.sweep, self.watcher, self.judgement, self.shape = sweep, watcher, judgement, shape
+        self.members: list[_Member] = []  # open now
+        self.left: dict[Attempt, int] = {}  # runs that are not over, of each trial
+
+    def train(self, attempts: Sequence[Attempt]) -> None:
+        """Bring all the trials to an end.
+
+        Raises:
+            Interrupted: a signal came; every run under way is saved.
+        """
+        seeds = self.sweep.strategy.settings.seeds
+        attempts = [attempt for attempt in attempts if not attempt.gives_up()]
+        self.left = dict.fromkeys(attempts, seeds)
+        waiting = [(attempt, index) for attempt in attempts for index in range(seeds)]
+        at_once = min(len(waiting), self.sweep.strategy.settings.max_stack)
+        while waiting and not self.sweep.stops_at_failures():
+            self._open(waiting, at_once)
+            try:
+                self._train_open()
+            finally:
+                for member in self.members:
+                    member.session.close()
+                self.members = []
+
+    def _open(self, waiting: list[tuple[Attempt, int]], at_once: int) -> None:
+        """Open runs, from the first that waits, as long as there is memory for one more."""
+        while waiting and len(self.members) < at_once and self._has_room():
+            attempt, index = waiting.pop(0)
+            if self.left[attempt] == 0:  # over, because of another seed
+                continue
+            attempt.at_once = at_once
+            try:
+                session = attempt.open(index)
+            except Exception as error:
+                self._over(attempt, error)
+                continue
+            if session is None:
+                self._over(attempt, None)
+            else:
+                random = checkpoint.random_states(session.engine.generator)
+                self.members.append(_Member(attempt, session, random))
+
+    def _has_room(self) -> bool:
+        if not self.members:
+            return True
+        if len(self.members) == 1:
+            engine = self.members[0].engine
+            self.room = room(engine.device.torch_device)
+            self.per_sample = sample_bytes(engine)
+        share = (len(self.members) + 1) / len(self.members)
+        return _needed(self.members, self.per_sample) * share <= self.room
+
+    def _train_open(self) -> None:
+        """Train the open runs: those that are equally far as one, the others in turn."""
+        alike: dict[Hashable, list[_Member]] = defaultdict(list)
+        for member in self.members:
+            done = member.engine.finished
+            alike[id(member) if done else layout(member.engine)].append(member)
+        for members in alike.values():
+            if len(members) < 2 or not self._train_as_one(members):
+                self._train_in_turn(members)
+
+    def _train_as_one(self, members: Sequence[_Member]) -> bool:
+        """Whether they were: where they cannot, or that does not pay, they are as they were."""
+        rows = _EVALUATION_BYTES // (len(members) * self.per_sample)
+        settings = members[0].engine.settings
+        eval_rows = max(1, min(settings.eval_batch_size, rows))
+        need = _text_of_bytes(_needed(members, self.per_sample))
+        stack = Stack([member.engine for member in members], eval_rows=eval_rows)
+        if not self.judgement.is_for(self.shape, len(members)) and not self._judge(stack, need):
+            stack.dissolve()
+            return False
+        self._fit(stack, members)
+        return True
+
+    def _judge(self, stack: Stack, need: str) -> bool:
+        """Whether to train the stack; says what was chosen, and why."""
+        runs, reason = len(stack.engines), why_not(stack)
+        said = f"{runs} runs as one (about {need})"
+        if reason is not None:
+            chosen, line = False, f"trials are trained in turn: {reason}"
+        elif self.judgement.forced:
+            chosen, line = True, f"{said}, as sweep.stack=on asks"
+        else:
+            lead = self.members[0].attempt.config(0).plain
+            alone = step_seconds(assemble(config.parse(lead), load=data_loader).engine) * runs
+            together = stack_step_seconds(stack)
+            gain, chosen = alone / together, alone > _GAIN * together
+            times = f"a step of all takes {1000 * together:.3g} ms, in turn {1000 * alone:.3g} ms"
+            line = (
+                f"{said if chosen else f'{runs} runs in turn'}: {times}, {gain:.2g} times as long"
+            )
+        self.judgement.verdicts[self.shape] = (runs, chosen)
+        print(line, flush=True)
+        return chosen
+
+    def _fit(self, stack: Stack, members: Sequence[_Member]) -> None:
+        by_session = {member.session: member for member in members}
+
+        def ended(session: Session, error: Exception | None) -> None:
+            member = by_session[session]
+            self._over(member.attempt, error or _pruned(session))
+            if self.left[member.attempt] == 0:
+                self._leave(fit, members, member)
+            if self.sweep.stops_at_failures():
+                fit.halt()
+
+        def after_evaluation() -> None:
+            lead = stack.lead
+            epochs = -(-lead.total_steps // lead.steps_per_epoch)
+            text = f"and {len(stack.engines) - 1} more as one, epoch {lead.epoch}/{epochs}"
+            self.watcher.display.trial_goes_on(members[0].attempt.number, text)
+
+        fit = StackedFit(
+            stack,
+            [member.session for member in members],
+            ended=ended,
+            after_evaluation=after_evaluation,
+        )
+        with StopRequest() as stop:
+            for member in members:
+                with member.session.log:
+                    member.session.start()
+            fit.run(stop)
+        if stop.signal is not None:
+            raise Interrupted(stop.exit_code)
+
+    def _leave(self, fit: StackedFit, members: Sequence[_Member], gone: _Member) -> None:
+        """Where one seed of a trial was pruned or failed, the others need not go on."""
+        for member in members:
+            if member.attempt is gone.attempt and member is not gone:
+                fit.leave(member.session, Pruned("another seed of the trial has ended it"))
+
+    def _train_in_turn(self, members: Sequence[_Member]) -> None:
+        for member in members:
+            if self.left[member.attempt] == 0 or self.sweep.stops_at_failures():
+                continue
+            error: Exception | None = None
+            code = 0
+            checkpoint.restore_random_states(member.random, member.engine.generator)
+            try:
+                code = member.session.train()
+            except Exception as failure:
+                error = failure
+            if code:
+                raise Interrupted(code)
+            self._over(member.attempt, error or _pruned(member.session))
+
+    def _over(self, attempt: Attempt, error: Exception | None) -> None:
+        """One run of a trial is over; the trial is, with the last of its runs or the first that did not complete."""
+        if self.left[attempt] == 0:
+            return
+        if error is not None and not isinstance(error, Pruned):
+            attempt.failure = error
+        self.left[attempt] = 0 if error is not None else self.left[attempt] - 1
+        if self.left[attempt] == 0:
+            attempt.tell()
+            self.watcher.look([self.sweep.ledger.trial(attempt.number)])
+
+
+def _pruned(session: Session) -> Pruned | None:
+    return Pruned() if session.summary.status == "pruned" else None
+
+
+def _needed(members: Sequence[_Member], per_sample: int) -> int:
+    """Bytes that a stack of these takes beside what is taken already."""
+    engine = members[0].engine
+    different = len({id(member.engine.data) for member in members})
+    return len(members) * run_bytes(engine, per_sample) + (different - 1) * data_bytes(engine)
+
+
+def _text_of_bytes(count: int) -> str:
+    return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MB"
