@@ -80,7 +80,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)} (default all)")
     add("--epochs", type=int, default=5, help="default 5")
-    add("--repeat", type=int, default=7, help="turns (default 7)")
+    add("--repeat", type=int, default=5, help="turns (default 5)")
     add("--slow-repeat", type=int, default=2, help=f"turns of {', '.join(SLOW)} (default 2)")
     add(
         "--peers",
