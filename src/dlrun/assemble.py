@@ -133,7 +133,12 @@ def seed_everything(seed: int) -> None:
     """Set every random state that a model, the user's own too, may draw from."""
     random.seed(seed)
     np.random.seed(seed)
-    torch.manual_seed(seed)
+    # As torch.manual_seed, which takes down a stack trace for each kind of device that is not there.
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
 
 
 def configure_torch(settings: TrainerSettings) -> None:

@@ -6,7 +6,8 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cache
 from types import SimpleNamespace
 from typing import Any, get_type_hints
 
@@ -38,13 +39,13 @@ class Component:
 
 
 def split_component(
-    key: str, node: Any, settings: type, *, given: tuple[str, ...] = ()
+    key: str, node: Any, settings: Any, *, given: tuple[str, ...] = ()
 ) -> tuple[Component, Any]:
     """The component in `node`, and the `settings` dataclass that every option of its group shares.
 
     What the shared settings do not name belongs to the target.
     """
-    shared_names = get_type_hints(settings)
+    shared_names = [field.name for field in fields(settings)]
     shared = {name: value for name, value in node.items() if name in shared_names}
     own = {name: value for name, value in node.items() if name not in shared_names}
     extra_names = tuple(shared_names)
@@ -100,6 +101,7 @@ def _locate(key: str, path: Any) -> Callable[..., Any]:
     return target
 
 
+@cache  # the trials of a sweep ask for the same
 def _configurable(
     target: Callable[..., Any], given: tuple[str, ...]
 ) -> tuple[dict[str, inspect.Parameter], bool]:
@@ -111,6 +113,7 @@ def _configurable(
     return {p.name: p for p in named if p not in positional and p.name not in given}, accepts_any
 
 
+@cache
 def _type_hints(target: Callable[..., Any]) -> dict[str, Any]:
     function = inspect.unwrap(target.__init__ if inspect.isclass(target) else target)
     names = getattr(function, "__globals__", {})

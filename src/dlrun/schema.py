@@ -11,6 +11,7 @@ import dataclasses
 import math
 import types
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -68,9 +69,15 @@ def check_settings(key: str, values: Any, settings: type) -> Any:
         raise ConfigError(
             f"{key} is {_shown(values)}, but must be a group of settings, not one value"
         )
-    rules = get_type_hints(settings, include_extras=True)
+    rules = _rules(settings)
     check_names(key, values, required=rules, allowed=rules)
     return settings(**{name: check(f"{key}.{name}", values[name], rules[name]) for name in rules})
+
+
+@cache
+def _rules(settings: type) -> dict[str, Any]:
+    """The annotation of each field of a dataclass."""
+    return get_type_hints(settings, include_extras=True)
 
 
 def check_names(key: str, given: Any, *, required: Any, allowed: Any) -> None:

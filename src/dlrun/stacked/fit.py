@@ -22,7 +22,7 @@ class StackedFit:
     Args:
         stack: of the sessions' engines, in the same order.
         ended: told of each session that is over, with what it failed of, if it did.
-        after_evaluation: called when all runs were evaluated.
+        after_event: called when all runs were evaluated, logged or saved, and some may have ended.
     """
 
     def __init__(
@@ -31,9 +31,9 @@ class StackedFit:
         sessions: Sequence[Session],
         *,
         ended: Ended,
-        after_evaluation: Callable[[], None],
+        after_event: Callable[[], None],
     ) -> None:
-        self.stack, self.ended, self.after_evaluation = stack, ended, after_evaluation
+        self.stack, self.ended, self.after_event = stack, ended, after_event
         self.sessions = dict(zip(stack.engines, sessions, strict=True))
         self.over: list[Engine] = []  # since the stack was last arranged
         self.halted = False
@@ -47,6 +47,7 @@ class StackedFit:
                 self._let_go()
             if self.stack.engines:
                 self._save()
+                self.after_event()
                 self._let_go()
             for session in self.sessions.values():
                 with session.log:
@@ -63,12 +64,15 @@ class StackedFit:
             stack.train_step(inputs, targets)
             if stack.lead.evaluation_due():
                 self._evaluate()
+                self.after_event()
             elif stack.lead.logging_due():
                 self._log()
+                self.after_event()
             if self.over or self._must_stop(stop):
                 return
             if self._saving_due():
                 self._save()
+                self.after_event()
 
     def halt(self) -> None:
         """End as at a signal, before the next step."""
@@ -92,7 +96,6 @@ class StackedFit:
             self._guarded(self.sessions[engine], judge)
         done = [e for e in self.stack.engines if e.finished and e not in self.over]
         self._complete(done)
-        self.after_evaluation()
 
     def _log(self) -> None:
         points = self.stack.training_values()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from typing import Any
@@ -39,6 +39,19 @@ class _Base:
     config: DictConfig
     choices: dict[str, str]
 
+    @cached_property
+    def numbers(self) -> set[str]:
+        """The keys whose value is a number."""
+        leaves = _leaves("", OmegaConf.to_container(self.config, resolve=False))
+        return {key for key, value in leaves if type(value) in (int, float)}
+
+    @cached_property
+    def referred(self) -> set[str]:
+        """Every word in an interpolation: parts of keys, and more."""
+        leaves = _leaves("", OmegaConf.to_container(self.config, resolve=False))
+        written = [value for _, value in leaves if isinstance(value, str) and "${" in value]
+        return set(re.findall(r"\w+", " ".join(written)))
+
 
 class Composer:
     """Composes the trials of one sweep within a running Hydra application.
@@ -50,6 +63,7 @@ class Composer:
     def __init__(self, fixed: Sequence[str]) -> None:
         self.fixed = list(fixed)
         self._bases: dict[tuple[str, ...], _Base] = {}
+        self._containers: dict[tuple[str, ...], tuple[_Base, dict[str, Any]]] = {}
 
     def trial(self, words: Sequence[str]) -> TrialConfig:
         """The config with `words` (`key=value`, each for an option or a value) on top of the fixed overrides.
@@ -57,11 +71,12 @@ class Composer:
         Raises:
             ConfigError: there is no such option or key, or a value cannot be put there.
         """
-        base, config = self._patched(words)
-        try:
-            plain: Any = OmegaConf.to_container(config, resolve=True)
-        except OmegaConfBaseException as error:
-            raise explain(error, [*self.fixed, *words]) from error
+        numbers = self._numbers(words)
+        base, plain = self._resolved(tuple(word for word in words if _key(word) not in numbers))
+        plain = copy_plain(plain)
+        for key, number in numbers.items():
+            path, _, last = key.rpartition(".")
+            node_at(plain, path)[last] = number
         return TrialConfig(plain, base.choices)
 
     def unresolved(self, words: Sequence[str] = ()) -> TrialConfig:
@@ -69,6 +84,36 @@ class Composer:
         base, config = self._patched(words)
         plain: Any = OmegaConf.to_container(config, resolve=False)
         return TrialConfig(plain, base.choices)
+
+    def _numbers(self, words: Sequence[str]) -> dict[str, float]:
+        """The words that put a number in a number's place, to which nothing else in the config refers.
+
+        They are most of what a sweep varies, and are put into a copy of the resolved config, which takes
+        a hundredth of the time.
+        """
+        groups = tuple(word for word in words if self.is_group(_key(word)))
+        base = self._base(groups)
+        pairs = [(_key(word), number_in(word)) for word in words if word not in groups]
+        return {
+            key: number
+            for key, number in pairs
+            if number is not None
+            and key in base.numbers
+            and not base.referred.intersection(key.split("."))
+        }
+
+    def _resolved(self, words: tuple[str, ...]) -> tuple[_Base, dict[str, Any]]:
+        """The resolved config with these words; not to be changed."""
+        if words not in self._containers:
+            base, config = self._patched(words)
+            try:
+                plain: Any = OmegaConf.to_container(config, resolve=True)
+            except OmegaConfBaseException as error:
+                raise explain(error, [*self.fixed, *words]) from error
+            if len(self._containers) >= _REMEMBERED:
+                self._containers.clear()
+            self._containers[words] = base, plain
+        return self._containers[words]
 
     @staticmethod
     @cache
@@ -112,6 +157,7 @@ class Composer:
 
 
 _MISSING = object()
+_REMEMBERED = 64  # resolved configs
 
 
 @lru_cache(maxsize=16)  # more than one part of a sweep asks for the same
@@ -127,6 +173,40 @@ def _compose(overrides: tuple[str, ...], loader: ConfigLoader) -> _Base:
     plain = _substitute(plain, {str(group): str(option) for group, option in chosen.items()})
     choices = {name: str(chosen[name]) for name in RUN_GROUPS if chosen.get(name) is not None}
     return _Base(OmegaConf.create(plain), choices)
+
+
+def number_in(word: str) -> float | None:
+    """The number after the `=`, as Hydra's grammar would read it; None for anything less plain."""
+    text = word.partition("=")[2]
+    if re.fullmatch(r"-?(0|[1-9][0-9]*)", text):
+        return int(text)
+    return (
+        float(text) if re.fullmatch(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?(e[+-]?[0-9]+)?", text) else None
+    )
+
+
+def node_at(plain: dict[str, Any], path: str) -> Any:
+    """The mapping under the keys of `path`, joined by dots."""
+    node: Any = plain
+    for name in path.split(".") if path else ():
+        node = node[name]
+    return node
+
+
+def copy_plain(item: Any) -> Any:
+    """A copy of plain values; copy.deepcopy, which is made for any, takes five times as long."""
+    if isinstance(item, dict):
+        return {key: copy_plain(value) for key, value in item.items()}
+    return [copy_plain(value) for value in item] if isinstance(item, list) else item
+
+
+def _leaves(key: str, node: Any) -> Iterator[tuple[str, Any]]:
+    """Every value with its key, but for those in lists, which are one value."""
+    if not isinstance(node, dict):
+        yield key, node
+        return
+    for name, value in node.items():
+        yield from _leaves(f"{key}.{name}" if key else str(name), value)
 
 
 def _key(word: str) -> str:

@@ -68,6 +68,7 @@ class Crew:
         self.sweep, self.watcher, self.judgement, self.shape = sweep, watcher, judgement, shape
         self.members: list[_Member] = []  # open now
         self.left: dict[Attempt, int] = {}  # runs that are not over, of each trial
+        self.untold: list[Attempt] = []  # trials that are over
 
     def train(self, attempts: Sequence[Attempt]) -> None:
         """Bring all the trials to an end.
@@ -82,6 +83,7 @@ class Crew:
         at_once = min(len(waiting), self.sweep.strategy.settings.max_stack)
         while waiting and not self.sweep.stops_at_failures():
             self._open(waiting, at_once)
+            self._tell()
             try:
                 self._train_open()
             finally:
@@ -169,10 +171,11 @@ class Crew:
             self._over(member.attempt, error or _pruned(session))
             if self.left[member.attempt] == 0:
                 self._leave(fit, members, member)
+
+        def after_event() -> None:
+            self._tell()
             if self.sweep.stops_at_failures():
                 fit.halt()
-
-        def after_evaluation() -> None:
             lead = stack.lead
             epochs = -(-lead.total_steps // lead.steps_per_epoch)
             text = f"and {len(stack.engines) - 1} more as one, epoch {lead.epoch}/{epochs}"
@@ -182,7 +185,7 @@ class Crew:
             stack,
             [member.session for member in members],
             ended=ended,
-            after_evaluation=after_evaluation,
+            after_event=after_event,
         )
         with StopRequest() as stop:
             for member in members:
@@ -212,6 +215,7 @@ class Crew:
             if code:
                 raise Interrupted(code)
             self._over(member.attempt, error or _pruned(member.session))
+            self._tell()
 
     def _over(self, attempt: Attempt, error: Exception | None) -> None:
         """One run of a trial is over; the trial is, with the last of its runs or the first that did not complete."""
@@ -221,7 +225,15 @@ class Crew:
             attempt.failure = error
         self.left[attempt] = 0 if error is not None else self.left[attempt] - 1
         if self.left[attempt] == 0:
-            attempt.tell()
+            self.untold.append(attempt)
+
+    def _tell(self) -> None:
+        """Tell of all trials that are over by now."""
+        told, self.untold = self.untold, []
+        with self.sweep.ledger.together():
+            for attempt in told:
+                attempt.tell()
+        for attempt in told:
             self.watcher.look([self.sweep.ledger.trial(attempt.number)])
 
 

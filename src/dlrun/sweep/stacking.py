@@ -40,7 +40,9 @@ class Stacking:
             if self.sweep.stops_at_failures():
                 break
             with ExitStack() as claims:
-                self._train([attempt for n in batch if (attempt := self._begin(n, claims))])
+                with self.sweep.ledger.together():
+                    attempts = [self._begin(number, claims) for number in batch]
+                self._train([attempt for attempt in attempts if attempt is not None])
         trials = self.sweep.ledger.trials()
         return [n for n in numbers if n >= len(trials) or not is_over(trials[n])]
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
 import optuna
@@ -55,6 +56,10 @@ class Ledger:
         while self._planned < count:
             self.study.enqueue_trial({})
             self._planned += 1
+
+    def together(self) -> AbstractContextManager[None]:
+        """What is changed within this is written at its end, at once: each wait for the disk costs."""
+        return self._storage.together()
 
     def trials(self) -> list[FrozenTrial]:
         """Every trial in the order of the numbers, to read and not to change."""
@@ -220,23 +225,41 @@ class _Storage(JournalStorage):
 
     def __init__(self, journal: BaseJournalBackend) -> None:
         self._held: list[dict[str, Any]] | None = None
+        self._made: deque[dict[str, Any]] = deque()  # before they were in the journal
         super().__init__(journal)
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Changes made within this are seen here at once, elsewhere at its end; an exception undoes them."""
+        """Changes made within this are seen here at once, elsewhere at its end; an exception undoes them.
+
+        Within another, it is a part of that one.
+        """
+        if self._held is not None:
+            yield
+            return
         self._held = []
         try:
             yield
-            # They will be read and made once more, which changes nothing.
-            self._backend.append_logs(self._held)
+            if self._held:
+                self._backend.append_logs(self._held)
+                self._made.extend(map(_as_read, self._held))
         except BaseException:
             with self._thread_lock:
                 self._replay_result = JournalStorageReplayResult(self._worker_id_prefix)
+                self._made.clear()
                 self._sync_with_backend()
             raise
         finally:
             self._held = None
+
+    def _sync_with_backend(self) -> None:
+        known = self._replay_result
+        for entry in self._backend.read_logs(known.log_number_read):
+            if self._made and entry == self._made[0]:
+                self._made.popleft()
+                known.log_number_read += 1
+            else:
+                known.apply_logs([entry])
 
     def _write_log(self, op_code: int, extra_fields: dict[str, Any]) -> None:
         if self._held is None:
