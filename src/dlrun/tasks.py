@@ -39,8 +39,10 @@ class Task(ABC):
         """The training loss of a batch: a scalar, the mean or the sum over its samples."""
 
     @abstractmethod
-    def sample_losses(self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor) -> Tensor:
-        """What each sample adds to the training loss (N,), at its own label smoothing (N,)."""
+    def sample_losses(
+        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
+    ) -> Tensor:
+        """What each sample adds to the training loss (N,), at its own label smoothing (N,) if any."""
 
     @abstractmethod
     def measure(self, outputs: Tensor, targets: Tensor, target_std: Tensor) -> dict[str, Tensor]:
@@ -70,7 +72,11 @@ class Multiclass(Task):
             outputs, targets, label_smoothing=self.label_smoothing, reduction=self.reduction
         )
 
-    def sample_losses(self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor) -> Tensor:
+    def sample_losses(
+        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
+    ) -> Tensor:
+        if label_smoothing is None:
+            return F.cross_entropy(outputs, targets, reduction="none")
         chances = F.log_softmax(outputs, 1)
         hit = F.nll_loss(chances, targets, reduction="none")
         return torch.lerp(hit, -chances.mean(1), label_smoothing)
@@ -101,9 +107,12 @@ class Binary(Task):
             outputs.squeeze(1), targets, reduction=self.reduction
         )
 
-    def sample_losses(self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor) -> Tensor:
-        smoothed = targets * (1 - label_smoothing) + 0.5 * label_smoothing
-        return F.binary_cross_entropy_with_logits(outputs.squeeze(1), smoothed, reduction="none")
+    def sample_losses(
+        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
+    ) -> Tensor:
+        if label_smoothing is not None:
+            targets = targets * (1 - label_smoothing) + 0.5 * label_smoothing
+        return F.binary_cross_entropy_with_logits(outputs.squeeze(1), targets, reduction="none")
 
     def measure(self, outputs: Tensor, targets: Tensor, target_std: Tensor) -> dict[str, Tensor]:
         scores = outputs.squeeze(1)
@@ -142,7 +151,9 @@ class Regression(Task):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self.function(outputs, targets, reduction=self.reduction)
 
-    def sample_losses(self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor) -> Tensor:
+    def sample_losses(
+        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
+    ) -> Tensor:
         losses = self.function(outputs, targets, reduction="none")
         return losses.mean(1) if self.reduction == "mean" else losses.sum(1)
 

@@ -169,7 +169,8 @@ class Stack:
         self.descent = StackedDescent(self.engines, self.weights)
         self._tasks = [engine.task for engine in self.engines]
         smoothing = [task.label_smoothing for task in self._tasks]
-        self._smoothing = self.weights.values.new_tensor(smoothing).unsqueeze(1)
+        column = self.weights.values.new_tensor(smoothing).unsqueeze(1)
+        self._smoothing = column if any(smoothing) else None
 
     def _augmented(self, inputs: Tensor) -> Tensor:
         """Each run's batch changed by draws from its own generator, as alone."""
@@ -185,7 +186,9 @@ class Stack:
             outputs = self._forward(leaves | self.weights.others, x)
         if outputs.dtype != self.device.dtype:
             outputs = outputs.to(self.device.dtype)
-        smoothing = self._smoothing.expand(y.shape[:2]).flatten()
+        smoothing = self._smoothing
+        if smoothing is not None:
+            smoothing = smoothing.expand(y.shape[:2]).flatten()
         each = self.task.sample_losses(outputs.flatten(0, 1), y.flatten(0, 1), smoothing)
         each = each.view(y.shape[:2])
         losses = each.mean(1) * share if self.task.reduction == "mean" else each.sum(1)

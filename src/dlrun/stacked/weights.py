@@ -58,11 +58,12 @@ class StackedWeights:
 
     def collect(self, gradients: Sequence[Tensor], *, first: bool) -> None:
         """Add the gradients (K, *shape) of the leaves; `first` forgets those of the step before."""
-        rows = [gradient.flatten(1) for gradient in gradients]
-        if first:
-            torch.cat(rows, 1, out=self.gradients)
-        else:
-            self.gradients += torch.cat(rows, 1)
+        for part, gradient in zip(self.parts, gradients, strict=True):
+            rows = part.of(self.gradients)
+            if first:
+                rows.copy_(gradient)
+            else:
+                rows.add_(gradient)
 
     def is_matrix(self) -> Tensor:
         """(P,): 1 for weights that mix inputs, 0 for biases and the gains of norms."""

@@ -187,7 +187,8 @@ class Crew:
             ended=ended,
             after_event=after_event,
         )
-        with StopRequest() as stop:
+        # One log around all: to change from one run's to another's is cheap then.
+        with members[0].session.log, StopRequest() as stop:
             for member in members:
                 with member.session.log:
                     member.session.start()

@@ -237,6 +237,8 @@ class _Storage(JournalStorage):
         if self._held is not None:
             yield
             return
+        with self._thread_lock:
+            self._sync_with_backend()
         self._held = []
         try:
             yield
@@ -244,6 +246,7 @@ class _Storage(JournalStorage):
                 self._backend.append_logs(self._held)
                 self._made.extend(map(_as_read, self._held))
         except BaseException:
+            self._held = None
             with self._thread_lock:
                 self._replay_result = JournalStorageReplayResult(self._worker_id_prefix)
                 self._made.clear()
@@ -253,6 +256,8 @@ class _Storage(JournalStorage):
             self._held = None
 
     def _sync_with_backend(self) -> None:
+        if self._held is not None:  # the state of the beginning holds until the end
+            return
         known = self._replay_result
         for entry in self._backend.read_logs(known.log_number_read):
             if self._made and entry == self._made[0]:
