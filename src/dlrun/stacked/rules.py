@@ -21,6 +21,8 @@ _NUMBERS = (
     "alpha", "beta1", "beta2", "eps", "lr_decay", "momentum", "rho",
 )  # fmt: skip
 _FLAGS = ("amsgrad", "centered", "nesterov")
+# What torch's optimizers can do beside: only an optimizer of the user's own may ask for it.
+_UNKNOWN = ("dampening", "maximize")
 
 
 class Rule:
@@ -67,8 +69,20 @@ class Rule:
 
 
 def has_rule(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether there is a rule here for an optimizer of this kind."""
-    return type(optimizer) in _RULES
+    """Whether there is a rule here for an optimizer of this kind, set up like this."""
+    groups = [_shared_settings(group) for group in optimizer.param_groups]
+    decoupled = isinstance(optimizer, torch.optim.AdamW)
+    return (
+        type(optimizer) in _RULES
+        and all(group == groups[0] for group in groups)
+        and not any(groups[0].get(name) for name in _UNKNOWN)
+        and groups[0].get("decoupled_weight_decay", False) == decoupled
+    )
+
+
+def _shared_settings(group: dict[str, Any]) -> dict[str, Any]:
+    """What must be the same for all weights of a run: everything but the weight decay."""
+    return {k: v for k, v in group.items() if k not in ("params", "weight_decay")}
 
 
 def _hyperparameters(group: dict[str, Any]) -> dict[str, Any]:

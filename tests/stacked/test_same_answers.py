@@ -1,0 +1,195 @@
+"""Runs trained as one: each comes to what it comes to alone, whatever differs between them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from stacks import DIGITS, assert_same_answers
+
+MLP = (*DIGITS, "model=mlp", "model.hidden=[16]")
+RATES = ("optimizer.lr=0.01", "optimizer.lr=0.003", "optimizer.lr=0.001")
+
+MODELS = {
+    "logistic": ("model=logistic",),
+    "mlp": ("model=mlp", "model.hidden=[16,8]"),
+    "mlp_prelu": ("model=mlp", "model.hidden=[16]", "model.activation=prelu"),
+    "mlp_norm_before": ("model=mlp", "model.hidden=[16]", "model.batch_norm=before"),
+    "mlp_norm_after": ("model=mlp", "model.hidden=[16]", "model.batch_norm=after"),
+    "cnn": ("model=cnn", "model.filters=[4,6]", "model.dense=[8]"),
+    "cnn_average": ("model=cnn", "model.filters=[4]", "model.pool=average", "model.padding=valid"),
+    "cnn_norm": ("model=cnn", "model.filters=[4,6]", "model.batch_norm=true"),
+    "rnn": ("model=rnn", "model.hidden_size=8"),
+    "lstm": ("model=lstm", "model.hidden_size=8"),
+    "lstm_deep": ("model=lstm", "model.hidden_size=5", "model.layers=2", "model.bidirectional=true"),
+    "gru": ("model=gru", "model.hidden_size=8", "model.pooling=mean"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_learns_in_a_stack_what_it_learns_alone(model: str) -> None:
+    assert_same_answers((*DIGITS, *MODELS[model], "optimizer=adam"), RATES)
+
+
+# Each trial has another seed too: other weights at the start, and another order of the batches.
+OPTIMIZERS = {
+    "sgd": ["optimizer.lr=0.1", "optimizer.lr=0.01"],
+    "momentum": ["optimizer.momentum=0.9", "optimizer.momentum=0.5 optimizer.lr=0.1", "optimizer.momentum=0"],
+    "nesterov": ["optimizer.momentum=0.9", "optimizer.momentum=0.5 optimizer.lr=0.01"],
+    "rmsprop": [
+        "optimizer.alpha=0.99", "optimizer.alpha=0.9 optimizer.momentum=0.5", "optimizer.eps=0.1",
+    ],
+    "rmsprop optimizer.centered=true": [
+        "optimizer.alpha=0.9 optimizer.eps=0.01", "optimizer.momentum=0.3",
+    ],
+    "adagrad": [
+        "optimizer.lr_decay=0.1", "optimizer.lr=0.1 optimizer.eps=0.01",
+        "optimizer.initial_accumulator=0.5",
+    ],
+    "adadelta": ["optimizer.rho=0.9", "optimizer.rho=0.5 optimizer.eps=0.001", "optimizer.lr=0.5"],
+    "adam": [
+        "optimizer.beta1=0.9", "optimizer.beta1=0.5 optimizer.beta2=0.9", "optimizer.eps=0.01",
+    ],
+    "adam optimizer.amsgrad=true": ["optimizer.lr=0.1", "optimizer.beta2=0.5"],
+    "adamw": ["optimizer.beta1=0.9", "optimizer.weight_decay=0.3", "optimizer.eps=0.01"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_has_settings_of_each_trial_own(optimizer: str) -> None:
+    common = (*MLP, *f"optimizer={optimizer}".split())
+    own = [f"{words} seed={seed}" for seed, words in enumerate(OPTIMIZERS[optimizer])]
+    assert_same_answers(common, own)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamw"])
+@pytest.mark.parametrize("all_weights", ["true", "false"])
+def test_weight_decay_is_each_trial_own_and_spares_biases_where_asked(
+    optimizer: str, all_weights: str
+) -> None:
+    common = (
+        *MLP, "model.batch_norm=after", f"optimizer={optimizer}",
+        f"optimizer.decay_biases_and_norms={all_weights}",
+    )  # fmt: skip
+    decays = ["optimizer.weight_decay=0.1", "optimizer.weight_decay=0", "optimizer.weight_decay=0.01"]
+    assert_same_answers(common, decays)
+
+
+def test_penalties_and_limits_are_each_trial_own_and_null_goes_with_numbers() -> None:
+    assert_same_answers(
+        (*MLP, "optimizer=momentum"),
+        [
+            "optimizer.l1=0.01",
+            "optimizer.clip_value=0.01",
+            "optimizer.clip_norm=0.1",
+            "optimizer.clip_norm=0.5 optimizer.clip_value=0.05 optimizer.l1=0.001",
+            "optimizer.clip_norm=null optimizer.clip_value=null",
+        ],
+    )
+
+
+@pytest.mark.parametrize("warmup", [0, 3])
+def test_schedules_are_each_trial_own(warmup: int) -> None:
+    schedules = [
+        "cosine", "linear schedule.final=0.1", "exponential schedule.rate=0.5", "inverse_sqrt",
+        "inverse_time schedule.decay=2", "inverse_time", "step schedule.every_epochs=2", "one_cycle",
+        "constant", "constant schedule.warmup_steps=9",
+    ]  # fmt: skip
+    each = [f"schedule.warmup_steps={warmup} schedule={schedule}" for schedule in schedules]
+    assert_same_answers((*MLP, "optimizer=momentum", "trainer.max_epochs=5"), each)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_label_smoothing_is_each_trial_own(reduction: str) -> None:
+    common = (*MLP, f"loss.reduction={reduction}")
+    assert_same_answers(common, [f"loss.label_smoothing={share}" for share in (0, 0.1, 0.5)])
+
+
+def test_trials_of_other_seeds_see_other_data_in_another_order() -> None:
+    each = ["seed=0", "seed=1", "seed=2 dataset.split_seed=0", "seed=0 optimizer.lr=0.01"]
+    assert_same_answers(MLP, each)
+    assert_same_answers([*MLP, "trainer.drop_last=true", "trainer.batch_size=50"], each)
+    assert_same_answers([*MLP, "trainer.shuffle=false"], each)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        ("model=mlp", "model.hidden=[16,16]", "model.input_dropout=0.1"),
+        ("model=cnn", "model.filters=[4]", "model.dense_dropout=0.3", "model.dense=[8]"),
+        ("model=lstm", "model.hidden_size=6", "model.layers=2"),
+    ],
+    ids=["mlp", "cnn", "lstm"],
+)
+def test_dropout_draws_for_each_trial_the_masks_that_it_draws_alone(model: tuple[str, ...]) -> None:
+    each = ["model.dropout=0.2", "model.dropout=0.5 seed=1", "model.dropout=0.01 seed=2"]
+    assert_same_answers((*DIGITS, *model), each)
+
+
+def test_augmentation_changes_for_each_trial_what_it_changes_alone() -> None:
+    augment = "dataset.augment={shift: 1, flip: true, rotation: 10, noise: 0.1, cutout: 2}"
+    model = ("model=cnn", "model.filters=[4]", "model.dense=[]", "model.dropout=0.2")
+    assert_same_answers((*DIGITS, *model, augment), ["seed=0", "seed=1", "optimizer.lr=0.01"])
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_batch_may_be_taken_in_parts(reduction: str) -> None:
+    words = (*MLP, "trainer.accumulate=3", "model.dropout=0.2", f"loss.reduction={reduction}")
+    assert_same_answers(words, [*RATES, "optimizer.lr=0.01 seed=3 optimizer.clip_norm=0.1"])
+
+
+TASKS = {
+    "binary": ("dataset=moons", "dataset.size=200", "dataset.seed=0"),
+    "binary_smoothed": ("dataset=breast_cancer", "loss.label_smoothing=0.1"),
+    "multiclass": ("dataset=iris",),
+    "mse": ("dataset=diabetes", "loss.name=mse"),
+    "mae": ("dataset=diabetes", "loss.name=mae"),
+    "huber_sum": ("dataset=diabetes", "loss.name=huber", "loss.reduction=sum"),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_kind_of_task_may_be_stacked(task: str) -> None:
+    common = [*TASKS[task], "model=mlp", "model.hidden=[8]", *DIGITS[3:]]
+    assert_same_answers(common, [*RATES, "optimizer.lr=0.01 seed=1"])
+
+
+def test_moons_of_another_seed_are_other_points() -> None:
+    common = ["dataset=moons", "dataset.size=200", "model=mlp", "model.hidden=[8]", *DIGITS[3:]]
+    assert_same_answers(common, ["seed=0", "seed=1", "dataset.seed=5", "dataset.split_seed=5"])
+
+
+@pytest.mark.parametrize("model", ["logistic", "mlp_norm_before", "cnn_norm"])
+def test_in_single_precision_the_difference_is_noise(model: str) -> None:
+    common = (*DIGITS, "trainer.precision=fp32", "optimizer=momentum", *MODELS[model])
+    assert_same_answers(common, ["optimizer.lr=0.01", "optimizer.lr=0.003"], relative=2e-3)
+
+
+def test_pictures_may_lie_channels_last() -> None:
+    common = (*DIGITS, *MODELS["cnn_norm"], "trainer.channels_last=true")
+    assert_same_answers(common, RATES[:2])
+
+
+def test_a_stack_of_runs_that_were_trained_before_goes_on_from_there() -> None:
+    from stacks import engine
+
+    from dlrun.stacked.stack import Stack
+
+    words = [(*MLP, "optimizer=adam", f"optimizer.lr={rate}") for rate in (0.01, 0.1)]
+    runs, singles = ([engine(*each) for each in words] for _ in range(2))
+
+    def train_alone(run: object, epoch: int) -> None:
+        for inputs, targets in run.batches.epoch(epoch):  # type: ignore[attr-defined]
+            run.train_step(inputs, targets)  # type: ignore[attr-defined]
+            run.step += 1  # type: ignore[attr-defined]
+
+    for run in runs:
+        train_alone(run, 0)
+    stack = Stack(runs, eval_rows=10)
+    for inputs, targets in stack.batches.epoch(1):
+        stack.train_step(inputs, targets)
+    stack.dissolve()
+    train_alone(runs[1], 2)
+    for epoch in range(3):
+        train_alone(singles[1], epoch)
+    losses, expected = (torch.stack(run.pending.losses) for run in (runs[1], singles[1]))
+    torch.testing.assert_close(losses, expected, rtol=1e-9, atol=0.0)
