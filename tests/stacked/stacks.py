@@ -109,9 +109,8 @@ def assert_same_answers(
         assert together.losses.isfinite().all(), f"{own} shows nothing: it diverged"
         for part in ("losses", "metrics", "training"):
             got, expected = getattr(together, part), getattr(single, part)
-            torch.testing.assert_close(
-                got, expected, rtol=relative, atol=0.0, msg=lambda text: f"{own}: {part}: {text}"
-            )
+            explain = f"{own}: {part}: {{}}".format
+            torch.testing.assert_close(got, expected, rtol=relative, atol=0.0, msg=explain)
         assert together.weights.keys() == single.weights.keys()
         for name, expected in single.weights.items():
             size = expected.double().norm().item()

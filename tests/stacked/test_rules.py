@@ -101,7 +101,9 @@ def test_a_rule_remembers_under_the_names_that_torch_uses(case: str) -> None:
 
 def test_going_on_with_some_runs_leaves_these_as_they_were() -> None:
     parameters = [nn.Parameter(torch.zeros(SIZE, dtype=torch.float64)) for _ in range(3)]
-    optimizers = [torch.optim.Adam([p], lr=0.1, betas=(0.1 * k, 0.9)) for k, p in enumerate(parameters)]
+    optimizers = [
+        torch.optim.Adam([p], lr=0.1, betas=(0.1 * k, 0.9)) for k, p in enumerate(parameters)
+    ]
     whole, part = (Rule(optimizers, torch.zeros(3, SIZE, dtype=torch.float64)) for _ in range(2))
     weights, kept, rows = torch.zeros(3, SIZE).double(), torch.zeros(2, SIZE).double(), [0, 2]
     rate = torch.full((3, 1), 0.1, dtype=torch.float64)

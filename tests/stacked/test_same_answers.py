@@ -70,7 +70,11 @@ def test_weight_decay_is_each_trial_own_and_spares_biases_where_asked(
         *MLP, "model.batch_norm=after", f"optimizer={optimizer}",
         f"optimizer.decay_biases_and_norms={all_weights}",
     )  # fmt: skip
-    decays = ["optimizer.weight_decay=0.1", "optimizer.weight_decay=0", "optimizer.weight_decay=0.01"]
+    decays = [
+        "optimizer.weight_decay=0.1",
+        "optimizer.weight_decay=0",
+        "optimizer.weight_decay=0.01",
+    ]
     assert_same_answers(common, decays)
 
 

@@ -55,15 +55,21 @@ def _chain(parts: list[Forward]) -> Forward:
 
 
 def _vmapped(module: nn.Module, prefix: str) -> Forward:
-    names = [name for name, _ in (*module.named_parameters(), *module.named_buffers())]
+    buffers = [name for name, _ in module.named_buffers()]
+    names = [*(name for name, _ in module.named_parameters()), *buffers]
 
-    def alone(weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    def alone(weights: dict[str, Tensor], x: Tensor) -> tuple[Tensor, list[Tensor]]:
         output: Tensor = functional_call(module, weights, (x,))
-        return output
+        return output, [weights[name] for name in buffers]
 
     def forward(weights: Weights, x: Tensor) -> Tensor:
         own = {name: weights[prefix + name] for name in names}
-        output: Tensor = torch.vmap(alone)(own, x)
+        output: Tensor
+        output, after = torch.vmap(alone)(own, x)
+        if module.training:  # the module may have put others in their places
+            for name, value in zip(buffers, after, strict=True):
+                if value is not own[name]:
+                    weights[prefix + name].copy_(value)
         return output
 
     return forward

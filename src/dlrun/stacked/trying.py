@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+import random
 from collections.abc import Hashable
 
+import numpy as np
 import torch
 
 from dlrun.engine import Engine
@@ -26,19 +29,32 @@ def layout(engine: Engine) -> Hashable:
     )
 
 
+def no_rule(engine: Engine) -> str | None:
+    """What keeps runs with this one's optimizer from being trained as one, or None."""
+    if has_rule(engine.descent.optimizer):
+        return None
+    name = type(engine.descent.optimizer).__name__
+    return f"there is no rule for {name}, set up as it is, on many runs at once"
+
+
 def why_not(stack: Stack) -> str | None:
     """What keeps these runs from being trained as one, or None; they are as they were afterwards."""
-    optimizer = stack.lead.descent.optimizer
-    if not has_rule(optimizer):
-        return f"there is no rule for {type(optimizer).__name__} on many runs at once"
     inputs, targets = next(stack.batches.epoch(0))
+    drawn = _shared_draws()
     try:
         with stack.as_it_was():
             stack.train_step(inputs, targets)
         alike = [_agree(stack, row) for row in {0, len(stack.engines) - 1}]
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError) as error:
         return f"the model cannot be batched: {first_line(error)}"
+    if drawn != _shared_draws():
+        return "the model draws from a random state that all runs would share"
     return None if all(alike) else "the model gives other outputs in a batch of models than alone"
+
+
+def _shared_draws() -> bytes:
+    """Equal as long as nobody draws from Python's or NumPy's random state; vmap itself guards torch's."""
+    return pickle.dumps((random.getstate(), np.random.get_state()))
 
 
 def _agree(stack: Stack, row: int) -> bool:

@@ -16,7 +16,7 @@ from dlrun.stacked.fit import StackedFit
 from dlrun.stacked.memory import data_bytes, room, run_bytes, sample_bytes
 from dlrun.stacked.pace import stack_step_seconds, step_seconds
 from dlrun.stacked.stack import Stack
-from dlrun.stacked.trying import layout, why_not
+from dlrun.stacked.trying import layout, no_rule, why_not
 from dlrun.sweep.launching import Watcher
 from dlrun.sweep.opened import Sweep
 from dlrun.sweep.shared_data import data_loader
@@ -131,6 +131,11 @@ class Crew:
 
     def _train_as_one(self, members: Sequence[_Member]) -> bool:
         """Whether they were: where they cannot, or that does not pay, they are as they were."""
+        if self.judgement.is_against(self.shape):
+            return False
+        if reason := no_rule(members[0].engine):
+            self._in_turn_because(reason, len(members))
+            return False
         rows = _EVALUATION_BYTES // (len(members) * self.per_sample)
         settings = members[0].engine.settings
         eval_rows = max(1, min(settings.eval_batch_size, rows))
@@ -144,11 +149,11 @@ class Crew:
 
     def _judge(self, stack: Stack, need: str) -> bool:
         """Whether to train the stack; says what was chosen, and why."""
-        runs, reason = len(stack.engines), why_not(stack)
+        runs = len(stack.engines)
+        if reason := why_not(stack):
+            return self._in_turn_because(reason, runs)
         said = f"{runs} runs as one (about {need})"
-        if reason is not None:
-            chosen, line = False, f"trials are trained in turn: {reason}"
-        elif self.judgement.forced:
+        if self.judgement.forced:
             chosen, line = True, f"{said}, as sweep.stack=on asks"
         else:
             lead = self.members[0].attempt.config(0).plain
@@ -159,6 +164,13 @@ class Crew:
             line = (
                 f"{said if chosen else f'{runs} runs in turn'}: {times}, {gain:.2g} times as long"
             )
+        return self._decide(line, runs, chosen=chosen)
+
+    def _in_turn_because(self, reason: str, runs: int) -> bool:
+        return self._decide(f"trials are trained in turn: {reason}", runs, chosen=False)
+
+    def _decide(self, line: str, runs: int, *, chosen: bool) -> bool:
+        """Say and remember what was chosen for so many runs."""
         self.judgement.verdicts[self.shape] = (runs, chosen)
         print(line, flush=True)
         return chosen

@@ -27,6 +27,7 @@ class Stacking:
     def __init__(self, sweep: Sweep, watcher: Watcher, *, forced: bool) -> None:
         self.sweep, self.watcher = sweep, watcher
         self.judgement = Judgement(forced=forced)
+        self.said: set[str] = set()
 
     def run(self, numbers: Sequence[int]) -> list[int]:
         """Train what can be drawn now; the numbers of the trials that are left.
@@ -77,8 +78,15 @@ class Stacking:
             plain = attempt.config(0).plain
         except ConfigError:
             return None  # to be met, and recorded, when its turn comes
-        suspect = attempt.deaths >= _SUSPECT
-        return None if suspect or why_alone(plain) else shape_of(plain)
+        if reason := why_alone(plain):
+            self._say_once(f"trials with {reason} are trained in turn")
+            return None
+        return None if attempt.deaths >= _SUSPECT else shape_of(plain)
+
+    def _say_once(self, line: str) -> None:
+        if line not in self.said:
+            self.said.add(line)
+            print(line, flush=True)
 
     def _train_in_turn(self, attempts: Sequence[Attempt]) -> None:
         for attempt in attempts:
