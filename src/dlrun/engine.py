@@ -343,20 +343,20 @@ class Engine:
         samples = sum(pending.sizes)
         losses = torch.stack(pending.losses).cpu().double()
         loss = self.task.total(losses, losses.new_tensor(pending.sizes)).sum().item() / samples
-        metrics = self.task.metrics(torch.cat(pending.outputs), torch.cat(pending.targets))
+        outputs, targets = torch.cat(pending.outputs), torch.cat(pending.targets)
+        metrics = self.task.metrics(outputs, targets, loss=loss)
         now = time.perf_counter()
         rate = (samples - self._rate_skipped) / (now - self._rate_started)
         self._rate_started, self._rate_skipped = now, 0
         norm = gradient_norm(self.descent.parameters).item()
-        return self.training_point(metrics, loss=loss, gradient_norm=norm, rate=rate)
+        return self.training_point(metrics, gradient_norm=norm, rate=rate)
 
     def training_point(
-        self, metrics: dict[str, float], *, loss: float, gradient_norm: float, rate: float
+        self, metrics: dict[str, float], *, gradient_norm: float, rate: float
     ) -> dict[str, float]:
         """A logged point of training, by the names that it has in the log."""
         return {
             **{f"train/{name}": value for name, value in metrics.items()},
-            "train/loss": loss,
             "lr": self.descent.learning_rate,
             "gradient_norm": gradient_norm,
             "samples_per_second": rate,

@@ -45,13 +45,21 @@ class Task(ABC):
         """What each sample adds to the training loss (N,), at its own label smoothing (N,) if any."""
 
     @abstractmethod
-    def measure(self, outputs: Tensor, targets: Tensor, target_std: Tensor) -> dict[str, Tensor]:
-        """`metrics` as scalar tensors; one of whole numbers counts samples. May run under torch.vmap."""
+    def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss without label smoothing, a scalar: what evaluations compare."""
 
-    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """Loss (mean, without label smoothing) and the usual metrics over all N samples."""
-        measured = self.measure(outputs, targets, self.target_std)
-        return {name: _plain(value, len(targets)) for name, value in measured.items()}
+    @abstractmethod
+    def scores(self, outputs: Tensor, targets: Tensor, target_std: Tensor) -> dict[str, Tensor]:
+        """The metrics beside the loss, scalars; one of whole numbers counts samples. Fit for torch.vmap."""
+
+    def metrics(
+        self, outputs: Tensor, targets: Tensor, *, loss: float | None = None
+    ) -> dict[str, float]:
+        """Loss, unless it is known, and the usual metrics over all N samples."""
+        if loss is None:
+            loss = self.plain_loss(outputs, targets).item()
+        scores = self.scores(outputs, targets, self.target_std)
+        return {"loss": loss, **{name: _plain(v, len(targets)) for name, v in scores.items()}}
 
     def final_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """`metrics`, and those worth their cost only once, at the end."""
@@ -81,11 +89,11 @@ class Multiclass(Task):
         hit = F.nll_loss(chances, targets, reduction="none")
         return torch.lerp(hit, -chances.mean(1), label_smoothing)
 
-    def measure(self, outputs: Tensor, targets: Tensor, target_std: Tensor) -> dict[str, Tensor]:
-        return {
-            "loss": F.cross_entropy(outputs, targets),
-            "accuracy": (outputs.argmax(1) == targets).sum(),
-        }
+    def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, targets)
+
+    def scores(self, outputs: Tensor, targets: Tensor, target_std: Tensor) -> dict[str, Tensor]:
+        return {"accuracy": (outputs.argmax(1) == targets).sum()}
 
     def final_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         confusion = confusion_matrix(outputs.argmax(1), targets, outputs.shape[1])
@@ -114,12 +122,11 @@ class Binary(Task):
             targets = targets * (1 - label_smoothing) + 0.5 * label_smoothing
         return F.binary_cross_entropy_with_logits(outputs.squeeze(1), targets, reduction="none")
 
-    def measure(self, outputs: Tensor, targets: Tensor, target_std: Tensor) -> dict[str, Tensor]:
-        scores = outputs.squeeze(1)
-        return {
-            "loss": F.binary_cross_entropy_with_logits(scores, targets),
-            "accuracy": ((scores > 0) == (targets > 0.5)).sum(),
-        }
+    def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(outputs.squeeze(1), targets)
+
+    def scores(self, outputs: Tensor, targets: Tensor, target_std: Tensor) -> dict[str, Tensor]:
+        return {"accuracy": ((outputs.squeeze(1) > 0) == (targets > 0.5)).sum()}
 
     def final_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         scores = outputs.squeeze(1)
@@ -157,13 +164,15 @@ class Regression(Task):
         losses = self.function(outputs, targets, reduction="none")
         return losses.mean(1) if self.reduction == "mean" else losses.sum(1)
 
-    def measure(self, outputs: Tensor, targets: Tensor, target_std: Tensor) -> dict[str, Tensor]:
+    def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.function(outputs, targets)
+
+    def scores(self, outputs: Tensor, targets: Tensor, target_std: Tensor) -> dict[str, Tensor]:
         error = (outputs - targets).cpu().double() * target_std
         deviation = (targets - targets.mean(0)).cpu().double() * target_std
         spread = (deviation**2).sum()
         squared = (error**2).sum()
         return {
-            "loss": self.function(outputs, targets),
             "mse": squared / error.numel(),
             "mae": error.abs().mean(),
             "r2": torch.where(spread > 0, 1 - squared / spread, float("nan")),
@@ -171,15 +180,23 @@ class Regression(Task):
 
 
 def stacked_metrics(
-    tasks: Sequence[Task], outputs: Tensor, targets: Tensor
+    tasks: Sequence[Task],
+    outputs: Tensor,
+    targets: Tensor,
+    *,
+    losses: Sequence[float] | None = None,
 ) -> list[dict[str, float]]:
     """`metrics` of K models of one kind of task, from their outputs and targets (K, N, ...)."""
+    if losses is None:
+        losses = torch.vmap(tasks[0].plain_loss)(outputs, targets).tolist()
     target_std = torch.stack([task.target_std for task in tasks])
-    columns = {
-        name: [_plain(value, targets.shape[1]) for value in values.cpu().unbind()]
-        for name, values in torch.vmap(tasks[0].measure)(outputs, targets, target_std).items()
-    }
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    scores = torch.vmap(tasks[0].scores)(outputs, targets, target_std)
+    columns = [
+        [_plain(value, targets.shape[1]) for value in values.cpu().unbind()]
+        for values in scores.values()
+    ]
+    names = ("loss", *scores)
+    return [dict(zip(names, row, strict=True)) for row in zip(losses, *columns, strict=True)]
 
 
 def make_task(spec: Spec, settings: LossSettings, preprocessing: Preprocessing) -> Task:

@@ -75,7 +75,7 @@ class Stack:
         totals = self.task.total(losses, losses.new_tensor(pending.sizes).unsqueeze(1))
         means = (totals.sum(0) / samples).tolist()
         outputs, targets = torch.cat(pending.outputs, 1), torch.cat(pending.targets, 1)
-        metrics = stacked_metrics(self._tasks, outputs, targets)
+        metrics = stacked_metrics(self._tasks, outputs, targets, losses=means)
         norms = self.weights.gradients.norm(dim=1).tolist()
         now = time.perf_counter()
         rate = (samples - self._rate_skipped) / (now - self._rate_started)
@@ -83,9 +83,7 @@ class Stack:
         points: list[Values | Diverged] = []
         for row, engine in enumerate(self.engines):
             engine.descent.schedule(engine.step - 1)
-            point = engine.training_point(
-                metrics[row], loss=means[row], gradient_norm=norms[row], rate=rate
-            )
+            point = engine.training_point(metrics[row], gradient_norm=norms[row], rate=rate)
             points.append(failures.get(row, point))
         return points
 
