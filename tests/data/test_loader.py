@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dlrun.data.base import Split
-from dlrun.data.loader import Batches, epoch_order
+from dlrun.data.loader import Batches, epoch_order, take
 
 
 def make(samples=10, size=3, *, seed=0, shuffle=True, drop_last=False):
@@ -34,6 +34,16 @@ def test_every_sample_comes_exactly_once_an_epoch(samples, size, shuffle):
 def test_inputs_and_targets_stay_together():
     for inputs, targets in make(50, 8).epoch(3):
         assert inputs[:, 0].tolist() == targets.tolist()
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", [(1, 4, 5), (3, 4, 5)])
+def test_a_batch_of_images_has_the_memory_layout_of_all(shape, memory):
+    images = torch.randn(9, *shape).to(memory_format=memory)
+    rows = torch.tensor([3, 1, 8])
+    taken = take(images, rows)
+    assert torch.equal(taken, images[rows])
+    assert taken.stride() == images[rows].stride()
 
 
 def test_without_shuffling_samples_come_in_their_own_order_in_every_epoch():

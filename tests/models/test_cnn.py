@@ -73,9 +73,9 @@ def test_the_defaults_read_digits_and_mnist(cnn):
         assert sum(p.numel() for p in model.parameters()) == expected
 
 
-def test_a_block_is_convolution_norm_activation_pooling_dropout(cnn):
+def test_a_block_is_convolution_norm_pooling_activation_dropout(cnn):
     model = cnn(filters=[3], batch_norm=True, dropout=0.2, activation="tanh", dense=[5, 6])
-    block = ["Conv2d", "BatchNorm2d", "Tanh", "MaxPool2d", "Dropout"]
+    block = ["Conv2d", "BatchNorm2d", "MaxPool2d", "Tanh", "Dropout"]
     assert kinds(model.blocks[0]) == block
     assert model.blocks[0][0].bias is None
     assert kinds(model.head) == ["Flatten", "Linear", "Tanh", "Linear", "Tanh", "Linear"]
@@ -86,6 +86,56 @@ def test_without_norm_and_dropout_neither_is_there(cnn):
     assert kinds(model.blocks[0]) == ["Conv2d", "ReLU"]
     assert model.blocks[0][0].bias is not None
     assert kinds(model.head) == ["Flatten", "Linear"]
+
+
+@pytest.mark.parametrize(
+    ("activation", "slope"),
+    [("sigmoid", 0.0), ("tanh", 0.0), ("relu", 0.0), ("leaky_relu", 0.1), ("elu", 0.0)],
+)
+def test_max_pooling_before_the_activation_changes_no_output_and_no_gradient(
+    activation, slope, cnn
+):
+    model = cnn(activation=activation, negative_slope=slope, batch_norm=True)
+    after = nn.Sequential(*[swapped(block) for block in model.blocks])
+    images, seen = torch.randn(5, 1, 8, 8), []
+    assert kinds(model.blocks[0])[-2] == kinds(after[0])[-1] == "MaxPool2d"
+    for blocks in (model.blocks, after):
+        model.zero_grad()
+        maps = blocks(images)
+        (maps * torch.linspace(-1, 1, maps.numel()).view_as(maps)).sum().backward()
+        seen.append([maps, *[p.grad.clone() for p in model.blocks.parameters()]])
+    exact = {"rtol": 0, "atol": 0} if activation == "relu" else {}
+    torch.testing.assert_close(*seen, **exact)
+
+
+def swapped(block):
+    """The same layers, the last two the other way round."""
+    *first, pool, activation = block
+    return nn.Sequential(*first, activation, pool)
+
+
+@pytest.mark.parametrize(
+    ("pool", "activation", "slope"),
+    [
+        ("max", "gelu", 0.0),
+        ("max", "silu", 0.0),
+        ("max", "prelu", 0.0),
+        ("max", "leaky_relu", -0.1),
+        ("average", "relu", 0.0),
+    ],
+)
+def test_pooling_stays_after_an_activation_with_which_it_does_not_commute(
+    pool, activation, slope, cnn
+):
+    model = cnn(pool=pool, activation=activation, negative_slope=slope)
+    assert "Pool" in kinds(model.blocks[0])[-1]
+
+
+def test_the_names_of_the_weights_do_not_tell_where_the_pooling_is(cnn):
+    before, after = (
+        cnn(activation=name, batch_norm=True, dropout=0.1).state_dict() for name in ("relu", "gelu")
+    )
+    assert list(before) == list(after)
 
 
 def test_lists_give_each_block_its_own(cnn):
@@ -102,7 +152,7 @@ def test_lists_give_each_block_its_own(cnn):
     )
     first, second, third = model.blocks
     assert kinds(first) == ["Conv2d", "ReLU"]
-    assert kinds(second) == ["Conv2d", "ReLU", "MaxPool2d", "Dropout"]
+    assert kinds(second) == ["Conv2d", "MaxPool2d", "ReLU", "Dropout"]
     assert kinds(third) == ["Conv2d", "ReLU", "AvgPool2d", "Dropout"]
     assert [block[0].kernel_size for block in model.blocks] == [(5, 5), (3, 3), (1, 1)]
     assert first[0].stride == (2, 2) and second[-1].p == 0.25 and third[-1].p == 0.5

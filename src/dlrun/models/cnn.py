@@ -18,6 +18,7 @@ from dlrun.models.layers import (
     dropping,
     gain_of,
     initialized,
+    is_nondecreasing,
 )
 from dlrun.schema import Count, NonNegativeInt, Probability
 
@@ -30,7 +31,8 @@ class CNN(nn.Module):
 
     `kernel`, `stride`, `padding`, `pool`, `pool_size` and `dropout` are one value for all blocks,
     or a list with one a block. Padding "same" gives ceil(size / stride); pooling windows do not
-    overlap. Batch norm and dropout are there only where asked for.
+    overlap. Batch norm and dropout are there only where asked for. Max pooling goes before an
+    activation that never falls: the same outputs, from a fraction of the numbers.
 
     Shapes: B batch, C outputs; images (B, channels, H, W) to scores (B, C).
 
@@ -76,8 +78,10 @@ class CNN(nn.Module):
             pad, conv = block.convolution(inputs, bias=not batch_norm)
             layers = [*pad, initialized(conv, init, gain=gain)]
             layers += [nn.BatchNorm2d(block.filters)] if batch_norm else []
-            layers.append(activation_layer(activation, negative_slope=negative_slope))
-            layers += [*block.pooling(), *dropping(block.dropout)]
+            pooled = [activation_layer(activation, negative_slope=negative_slope), *block.pooling()]
+            if block.pool == "max" and is_nondecreasing(activation, negative_slope=negative_slope):
+                pooled.reverse()
+            layers += [*pooled, *dropping(block.dropout)]
             self.blocks.append(nn.Sequential(*layers))
 
         last_maps = filters[-1] if filters else channels

@@ -54,6 +54,13 @@ def activation_layer(name: ActivationName, *, negative_slope: float) -> nn.Modul
     return _ACTIVATIONS[name]()
 
 
+def is_nondecreasing(name: ActivationName, *, negative_slope: float) -> bool:
+    """Whether a larger input never gives a smaller output, whatever is learned."""
+    if name == "leaky_relu":
+        return negative_slope >= 0
+    return name in ("sigmoid", "tanh", "relu", "elu")
+
+
 def gain_of(name: ActivationName, *, negative_slope: float) -> float:
     """The factor on the weights' scale that keeps the signal's variance through the activation.
 

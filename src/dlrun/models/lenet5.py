@@ -30,18 +30,14 @@ class LeNet5(nn.Sequential):
                 f"model=lenet5 reads images of at least {_SMALLEST}x{_SMALLEST}, but the data has "
                 f"{describe_input(spec)}; choose model=cnn or a dataset of larger images"
             )
-        activation, pool = (
-            (nn.Tanh, nn.AvgPool2d) if variant == "classic" else (nn.ReLU, nn.MaxPool2d)
-        )
+        activation = nn.Tanh if variant == "classic" else nn.ReLU
         padding = 2 if min(height, width) < _ORIGINAL else 0
         c5_inputs = 16 * _after_s4(height + 2 * padding) * _after_s4(width + 2 * padding)
         super().__init__(
             nn.Conv2d(channels, 6, 5, padding=padding),  # C1
-            activation(),
-            pool(2),  # S2
+            *_pooled(variant),  # S2
             nn.Conv2d(6, 16, 5),  # C3
-            activation(),
-            pool(2),  # S4
+            *_pooled(variant),  # S4
             # C5: in the paper a convolution of 5x5; on maps of 5x5 that is a linear layer.
             nn.Flatten(),
             nn.Linear(c5_inputs, 120),
@@ -50,6 +46,13 @@ class LeNet5(nn.Sequential):
             activation(),
             nn.Linear(84, spec.num_outputs),
         )
+
+
+def _pooled(variant: str) -> list[nn.Module]:
+    """Activation and pooling by 2; the largest value is the largest before relu too, found sooner."""
+    if variant == "classic":
+        return [nn.Tanh(), nn.AvgPool2d(2)]
+    return [nn.MaxPool2d(2), nn.ReLU()]
 
 
 def _after_s4(size: int) -> int:
