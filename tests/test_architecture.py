@@ -15,6 +15,7 @@ PACKAGE = Path(dlrun.__file__).parent
 ORDER = [
     ["dlrun"],
     ["errors", "hints", "signals", "profiling", "appending", "event_file"],
+    ["cross_entropy"],
     ["png", "lettering", "pictures"],
     ["schema", "search_path"],
     ["config", "build", "composing", "run_directory", "device", "checkpoint"],

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dlrun.config import LossSettings
+from dlrun.cross_entropy import row_cross_entropy
 from dlrun.data.base import Preprocessing, Spec
 from dlrun.errors import ConfigError
 
@@ -83,11 +84,7 @@ class Multiclass(Task):
     def sample_losses(
         self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
     ) -> Tensor:
-        if label_smoothing is None:
-            return F.cross_entropy(outputs, targets, reduction="none")
-        chances = F.log_softmax(outputs, 1)
-        hit = F.nll_loss(chances, targets, reduction="none")
-        return torch.lerp(hit, -chances.mean(1), label_smoothing)
+        return row_cross_entropy(outputs, targets, label_smoothing)
 
     def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets)
