@@ -30,7 +30,8 @@ class Rule:
 
     Attributes:
         state: the optimizer's memory, by torch's names, each (K, P).
-        steps: updates so far, a scalar tensor; torch keeps it for each parameter.
+        counts: updates so far, for each parameter of a run, as torch keeps it.
+        steps: the first of them, a scalar tensor.
     """
 
     def __init__(self, optimizers: Sequence[torch.optim.Optimizer], weights: Tensor) -> None:
@@ -43,14 +44,19 @@ class Rule:
         self.flags = {name for name in _FLAGS if groups[0].get(name)}
         self._update, names = _RULES[type(optimizers[0])]
         self.state = {name: torch.zeros_like(weights) for name in names(self.hyper, self.flags)}
-        self.steps = torch.zeros((), dtype=torch.float32)
+        parameters = sum(len(group["params"]) for group in optimizers[0].param_groups)
+        self.counts = torch.zeros(parameters, dtype=torch.float32)
         self.move = torch.zeros_like(weights)  # of one update
         self.shared = self._common()
 
     def update(self, weights: Tensor, gradients: Tensor, lr: Tensor, decay: Tensor | None) -> None:
         """Move `weights` in place, by learning rates `lr` (K, 1) and weight decay (K, 1) or (K, P)."""
-        self.steps += 1
+        self.counts += 1
         self._update(self, weights, gradients, lr, decay)
+
+    @property
+    def steps(self) -> Tensor:
+        return self.counts[0]
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these runs only."""

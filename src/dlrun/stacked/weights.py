@@ -84,7 +84,7 @@ class StackedWeights:
     @contextmanager
     def as_they_were(self) -> Iterator[None]:
         """Whatever is done to them within this is undone at its end."""
-        tensors = [self.values, *self.others.values(), *self.rule.state.values(), self.rule.steps]
+        tensors = [self.values, *self.others.values(), *self.rule.state.values(), self.rule.counts]
         before = [tensor.clone() for tensor in tensors]
         try:
             yield
@@ -98,12 +98,13 @@ class StackedWeights:
         self.leaves = {part.name: part.of(self.values).requires_grad_() for part in self.parts}
         for row, engine in enumerate(engines):
             parameters = dict(engine.model.named_parameters())
-            for part in self.parts:
+            # Not one count for all parameters: an optimizer alone would count it up for each of them.
+            for part, count in zip(self.parts, self.rule.counts, strict=True):
                 parameter = parameters[part.name]
                 parameter.data = part.of(self.values[row])
                 parameter.grad = part.of(self.gradients[row])
                 memory = {name: part.of(s[row]) for name, s in self.rule.state.items()}
-                engine.descent.optimizer.state[parameter] = memory | {"step": self.rule.steps}
+                engine.descent.optimizer.state[parameter] = memory | {"step": count}
             for name, tensor in self.others.items():
                 _set(engine.model, name, tensor[row])
 
@@ -117,7 +118,7 @@ class StackedWeights:
                     if isinstance(known := memory.get(name), Tensor):
                         part.of(tensor[row]).copy_(known)
                 if "step" in memory:
-                    self.rule.steps = memory["step"].clone()
+                    self.rule.counts.fill_(memory["step"].item())
 
 
 def let_go(engine: Engine) -> None:
@@ -125,7 +126,10 @@ def let_go(engine: Engine) -> None:
     optimizer = engine.descent.optimizer
     for parameter in engine.descent.parameters:
         memory = optimizer.state[parameter]
-        optimizer.state[parameter] = {name: tensor.clone() for name, tensor in memory.items()}
+        own = {name: tensor.clone() for name, tensor in memory.items()}
+        if optimizer.param_groups[0].get("fused"):  # which counts where the weights are
+            own["step"] = own["step"].to(parameter.device)
+        optimizer.state[parameter] = own
     for tensor in (*engine.model.parameters(), *engine.model.buffers()):
         tensor.data = tensor.data.clone()
 
