@@ -202,6 +202,7 @@ class Crew:
         # One log around all: to change from one run's to another's is cheap then.
         with members[0].session.log, StopRequest() as stop:
             for member in members:
+                member.attempt.observe = None  # a line for each of them would be too much
                 with member.session.log:
                     member.session.start()
             fit.run(stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,6 +72,8 @@ def _run_all(
 ) -> int:
     """Every trial that is not over, round by round, and the end."""
     print(f"{_size(question)}; in {sweep.directory.path}", flush=True)
+    # All that is loaded by now stays: a collection that looks at it again takes as long as many trials.
+    gc.freeze()
     watcher = Watcher(sweep, minimize=question.direction == "minimize")
     plan = question.strategy.plan
     had = watcher.standing.ended
@@ -98,6 +101,7 @@ def _run_all(
     except SystemExit as end:  # SIGTERM while no trial was under way here
         return _stopped(sweep, watcher, int(end.code or 0))
     finally:
+        gc.unfreeze()
         watcher.display.close()
     code = conclude(sweep, watcher.standing)
     _say_how_to_go_on(sweep, watcher.standing, had)
