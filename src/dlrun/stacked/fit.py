@@ -37,9 +37,7 @@ class StackedFit:
         self.sessions = dict(zip(stack.engines, sessions, strict=True))
         self.over: list[Engine] = []  # since the stack was last arranged
         self.halted = False
-        self.clock = time.perf_counter()
-        # New runs are saved early: one that diverges soon should have something to go back to.
-        self.saved = self.clock if stack.lead.best.step else None
+        self.clock = self.saved = time.perf_counter()
 
     def run(self, stop: StopRequest) -> None:
         """Train until all are over, or until `stop` notes a signal: then all are saved as they are."""
@@ -134,8 +132,6 @@ class StackedFit:
         saving, step = self.stack.lead.saving, self.stack.lead.step
         if saving.every_steps is not None and step % saving.every_steps == 0:
             return True
-        if self.saved is None:
-            return self.stack.lead.best.step > 0
         return time.perf_counter() - self.saved >= saving.every_seconds
 
     def _guarded(self, session: Session, action: Action) -> None:
