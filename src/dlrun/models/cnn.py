@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from dlrun.data.base import Spec
 from dlrun.errors import ConfigError
@@ -26,7 +27,7 @@ Padding = Literal["same", "valid"] | NonNegativeInt
 Pool = Literal["max", "average", "none"]
 
 
-class CNN(nn.Module):
+class CNN(nn.Sequential):
     """Blocks of convolution, batch norm, activation, pooling and dropout; then dense layers.
 
     `kernel`, `stride`, `padding`, `pool`, `pool_size` and `dropout` are one value for all blocks,
@@ -71,8 +72,7 @@ class CNN(nn.Module):
         height, width = image_sizes(blocks, (height, width))[-1]
         gain = gain_of(activation, negative_slope=negative_slope)
 
-        super().__init__()
-        self.blocks = nn.Sequential()
+        body = nn.Sequential()
         for inputs, block in zip([channels, *filters], blocks, strict=False):
             # Batch norm subtracts the mean, and with it any bias given just before.
             pad, conv = block.convolution(inputs, bias=not batch_norm)
@@ -82,21 +82,17 @@ class CNN(nn.Module):
             if block.pool == "max" and is_nondecreasing(activation, negative_slope=negative_slope):
                 pooled.reverse()
             layers += [*pooled, *dropping(block.dropout)]
-            self.blocks.append(nn.Sequential(*layers))
+            body.append(nn.Sequential(*layers))
 
         last_maps = filters[-1] if filters else channels
         widths = [last_maps * height * width, *dense]
-        self.head = nn.Sequential(nn.Flatten())
+        head = nn.Sequential(nn.Flatten())
         for inputs, outputs in pairwise(widths):
-            self.head.append(initialized(nn.Linear(inputs, outputs), init, gain=gain))
-            self.head.append(activation_layer(activation, negative_slope=negative_slope))
-            self.head.extend(dropping(dense_dropout))
-        self.head.append(initialized(nn.Linear(widths[-1], spec.num_outputs), init))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Scores (B, C) of `images` (B, channels, H, W)."""
-        scores: Tensor = self.head(self.blocks(images))
-        return scores
+            head.append(initialized(nn.Linear(inputs, outputs), init, gain=gain))
+            head.append(activation_layer(activation, negative_slope=negative_slope))
+            head.extend(dropping(dense_dropout))
+        head.append(initialized(nn.Linear(widths[-1], spec.num_outputs), init))
+        super().__init__(OrderedDict(blocks=body, head=head))
 
 
 @dataclass(frozen=True)
