@@ -1,0 +1,601 @@
+"""Sweeps whose trials are trained as one: they end as they would have in turn, whatever happens on the way."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from scratch import Look, Result
+
+from dlrun.engine import Engine
+from dlrun.sweep import crew, launching
+from dlrun.sweep.trial import Interrupted, run_trial
+from dlrun.views import Views
+
+Dlrun = Callable[..., Result]
+Looks = Callable[..., Look]
+Stacked = Callable[..., Result]
+
+# 3 steps an epoch of all 108 samples.
+WORDS = (
+    "dataset=iris", "model=mlp", "model.hidden=[8]", "optimizer=momentum", "trainer.max_epochs=4",
+    "trainer.precision=fp64", "trainer.accelerator=cpu", "trainer.num_threads=1",
+    "tracking.tensorboard=false",
+)  # fmt: skip
+RATES = "optimizer.lr=0.1,0.01,0.003"
+# A model of the user's own; SIGNAL="7:TERM" sends that signal in its training step number 7 here. The
+# stack's own try is one such step.
+MODEL = """
+import os, signal
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, spec, *, width: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.Linear(spec.num_features, width), nn.Tanh(),
+            nn.Linear(width, spec.num_outputs),
+        )
+        self.steps = 0
+
+    def forward(self, x):
+        if self.training:
+            self.steps += 1
+            step, _, name = os.environ.get("SIGNAL", "0:").partition(":")
+            if self.steps == int(step):
+                os.kill(os.getpid(), signal.Signals["SIG" + name])
+        return self.layers(x)
+"""
+
+
+@pytest.fixture
+def own(project: Path) -> tuple[str, ...]:
+    """The words of a sweep over the user's own model."""
+    (project / "calm.py").write_text(MODEL)
+    (project / "configs" / "model" / "calm.yaml").write_text("_target_: calm.Net\nwidth: 8\n")
+    left_out = ("model=mlp", "model.hidden=[8]")
+    return ("model=calm", *(word for word in WORDS if word not in left_out))
+
+
+@pytest.fixture
+def stacked(dlrun: Dlrun) -> Stacked:
+    """Runs a sweep as stacks, in the directory `stacked`."""
+    how = ("sweep.stack=on", "hydra.sweep.dir=stacked")
+    return lambda *words: dlrun("train", "-m", *changed(WORDS + how, words))
+
+
+@pytest.fixture
+def in_turn(dlrun: Dlrun) -> Stacked:
+    """Runs a sweep without stacks, in the directory `turned`."""
+    how = ("sweep.stack=off", "hydra.sweep.dir=turned")
+    return lambda *words: dlrun("train", "-m", *changed(WORDS, words), *how)
+
+
+def changed(words: Sequence[str], others: Sequence[str]) -> list[str]:
+    """`words` with `others`, which go first."""
+    keys = {other.partition("=")[0] for other in others}
+    return [*(word for word in words if word.partition("=")[0] not in keys), *others]
+
+
+def assert_same_sweeps(stacked: Look, turned: Look) -> None:
+    assert stacked.states == turned.states
+    assert stacked.values == approx(turned.values)
+    assert [trial.params for trial in stacked.trials] == [trial.params for trial in turned.trials]
+    assert stacked.runs == turned.runs
+    for run in turned.runs:
+        assert_same_runs(stacked, turned, run)
+
+
+def assert_same_runs(stacked: Look, turned: Look, run: str) -> None:
+    points, expected = stacked.points(run), turned.points(run)
+    assert [point.keys() for point in points] == [point.keys() for point in expected]
+    for point, wanted in zip(points, expected, strict=True):
+        assert point == approx(wanted)
+    summary, wanted = stacked.summary(run), turned.summary(run)
+    for field in ("status", "step", "stopped_early", "choices", "swept", "confusion"):
+        assert summary.get(field) == wanted.get(field), field
+    assert error_of(summary) == error_of(wanted)
+    for field in ("best", "final"):
+        assert summary.get(field) == approx(wanted.get(field)), field
+    # A stack saves less often, which loses nothing but work repeated after a kill.
+    spared = {"checkpoints/previous.pt"}
+    spared |= {"checkpoints/last.pt"} if wanted["status"] == "failed" else set()
+    assert files(stacked, run) - spared == files(turned, run) - spared
+
+
+def error_of(summary: dict[str, Any]) -> dict[str, Any] | None:
+    """Without what it says of checkpoints, which a stack writes at other times, and of the folder."""
+    if (error := summary.get("error")) is None:
+        return None
+    return {**error, "message": error["message"].partition("; the checkpoint")[0]}
+
+
+def approx(value: Any) -> Any:
+    if isinstance(value, list):
+        return [approx(each) for each in value]
+    if isinstance(value, dict):
+        return {key: approx(each) for key, each in value.items()}
+    return pytest.approx(value, rel=1e-9, abs=1e-13) if isinstance(value, float) else value
+
+
+def files(look: Look, run: str) -> set[str]:
+    """The names of a run's files, event files by their kind."""
+    folder = look.run(run).path
+    names = (str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+    return {re.sub(r"tfevents\..*", "tfevents", name) for name in names}
+
+
+def said_stacks(out: str) -> list[int]:
+    """How many runs each stack was said to have."""
+    return [int(count) for count in re.findall(r"^(\d+) runs as one", out, re.M)]
+
+
+# The same answers.
+
+
+SWEEPS = {
+    "rates": (RATES,),
+    "schedules": ("optimizer.lr=0.05", "schedule=plateau,cosine,constant", "schedule.warmup_steps=2,0"),
+    "plateaus": ("schedule=plateau", "schedule.patience=1", "schedule.factor=0.5,0.1",
+                 "trainer.early_stopping.min_delta=0.05", "optimizer.lr=0.01,1e-6"),
+    "dropout": ("model.dropout=0.1,0.3", "model.batch_norm=before", "seed=0,1"),
+    "seeds": ("sweep.seeds=3", "optimizer.lr=0.1,0.01"),
+    "steps": ("trainer.max_epochs=null", "trainer.max_steps=10", "trainer.eval_every_steps=4",
+              "trainer.log_every_steps=2", RATES),
+    "no_validation": ("dataset.val_fraction=0", "trainer.monitor=train/loss", RATES),
+    "random": ("sweep=random", "sweep.trials=4", "optimizer.lr=tag(log,interval(1e-3,1))"),
+    "coarse_to_fine": ("sweep=coarse_to_fine", "sweep.trials=6", "sweep.rounds=2",
+                       "optimizer.lr=tag(log,interval(1e-3,1))"),
+    "tpe": ("sweep=tpe", "sweep.trials=5", "sweep.n_startup_trials=3",
+            "optimizer.lr=tag(log,interval(1e-3,1))"),
+}  # fmt: skip
+STACKS = {
+    "schedules": [6], "plateaus": [4], "dropout": [4], "seeds": [6], "random": [4],
+    "coarse_to_fine": [3, 3], "tpe": [3],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_stacked_sweep_comes_to_what_it_comes_to_in_turn(
+    name: str, stacked: Stacked, in_turn: Stacked, look: Looks
+) -> None:
+    result = stacked(*SWEEPS[name])
+    assert (result.code, result.err) == (0, "")
+    assert said_stacks(result.out) == STACKS.get(name, [3])
+    assert in_turn(*SWEEPS[name]).code == 0
+    assert_same_sweeps(look("stacked"), look("turned"))
+    if name == "seeds":
+        values = [trial.user_attrs["values"] for trial in look("turned").trials]
+        assert [trial.user_attrs["values"] for trial in look("stacked").trials] == approx(values)
+
+
+def test_each_run_directory_holds_what_one_of_a_run_alone_holds(
+    stacked: Stacked, in_turn: Stacked, look: Looks
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    words = (RATES, "tracking.tensorboard=true", "model.hidden=[64]", "optimizer=adam")
+    assert stacked(*words).code == 0
+    assert in_turn(*words).code == 0
+    tags = {}
+    for name in ("stacked", "turned"):
+        found = EventAccumulator(str(look(name).run(1).tensorboard)).Reload().Tags()
+        tags[name] = {
+            kind: sorted(of) if isinstance(of, list) else of for kind, of in found.items()
+        }
+    assert tags["stacked"] == tags["turned"]
+    assert "val/loss" in str(tags["stacked"])
+    assert_same_sweeps(look("stacked"), look("turned"))
+    for name in ("last.pt", "best.pt"):
+        ours, theirs = (look(s).run(1).checkpoints / name for s in ("stacked", "turned"))
+        assert ours.stat().st_size == pytest.approx(theirs.stat().st_size, rel=0.05)
+        assert torch.load(ours, weights_only=True)["step"] > 0
+
+
+# Which trials go together.
+
+
+def test_trials_of_different_widths_go_to_different_stacks(
+    stacked: Stacked, in_turn: Stacked, look: Looks
+) -> None:
+    words = ("model.hidden=[8],[4],[5,3]", "optimizer.lr=0.1,0.01")
+    result = stacked(*words)
+    assert (result.code, result.err) == (0, "")
+    assert said_stacks(result.out) == [2, 2, 2]
+    in_turn(*words)
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
+def test_no_more_runs_are_stacked_than_max_stack_allows(
+    stacked: Stacked, in_turn: Stacked, look: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = sizes_of_stacks(monkeypatch)
+    words = ("seed=0,1,2,3,4", "sweep.max_stack=2")
+    assert said_stacks(stacked(*words).out) == [2]  # the second need not be asked about
+    assert sizes == [2, 2]
+    in_turn(*words)
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
+def sizes_of_stacks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that fills with the sizes of the stacks that are trained."""
+    sizes: list[int] = []
+    run = crew.StackedFit.run
+
+    def noted(fit: Any, stop: Any) -> None:
+        sizes.append(len(fit.stack.engines))
+        run(fit, stop)
+
+    monkeypatch.setattr(crew.StackedFit, "run", noted)
+    return sizes
+
+
+@pytest.mark.parametrize(("fitting", "expected"), [(2.5, [2, 2]), (0.5, [])])
+def test_stacks_are_as_large_as_memory_allows(
+    fitting: float,
+    expected: list[int],
+    stacked: Stacked,
+    in_turn: Stacked,
+    look: Looks,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes = sizes_of_stacks(monkeypatch)
+    monkeypatch.setattr(crew, "run_bytes", lambda engine, per_sample: 2**20)
+    monkeypatch.setattr(crew, "room", lambda device: int(fitting * 2**20))
+    result = stacked("optimizer.lr=0.1,0.03,0.01,0.003")
+    assert result.code == 0
+    assert sizes == expected
+    assert ("2 runs as one (about 2 MB)" in result.out) == bool(expected)
+    in_turn("optimizer.lr=0.1,0.03,0.01,0.003")
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
+OPTIMIZER = """
+import torch
+
+class Mine(torch.optim.SGD):
+    pass
+
+def mine(groups, *, lr: float):
+    return Mine(groups, lr=lr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("trainer.ema_decay=0.9",), "trainer.ema_decay"),
+        (("model=net", "~model.hidden"), "the model cannot be batched"),
+        (("optimizer=mine",), "there is no rule for Mine"),
+    ],
+    ids=["setting", "model", "optimizer"],
+)
+def test_what_cannot_be_stacked_runs_in_turn_and_one_line_says_why(
+    words: tuple[str, ...],
+    why: str,
+    dlrun: Dlrun,
+    project: Path,
+    look: Looks,
+) -> None:
+    (project / "own.py").write_text(OPTIMIZER)
+    rules = (
+        "weight_decay: 0\ndecay_biases_and_norms: true\nl1: 0\nclip_value: null\nclip_norm: null\n"
+    )
+    option = project / "configs" / "optimizer" / "mine.yaml"
+    option.parent.mkdir()
+    option.write_text(f"_target_: own.mine\nlr: 0.1\n{rules}")
+    common = [word for word in WORDS if not word.startswith("model.") or "model=net" not in words]
+    common += [word for word in words if not word.startswith("~")]
+    results = [
+        dlrun("train", "-m", *common, RATES, f"sweep.stack={stack}", f"hydra.sweep.dir={name}")
+        for stack, name in (("on", "stacked"), ("off", "turned"))
+    ]
+    assert [result.code for result in results] == [0, 0]
+    lines = [line for line in results[0].out.splitlines() if "trained in turn" in line]
+    assert len(lines) == 1
+    assert why in lines[0]
+    assert "trained in turn" not in results[1].out
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
+# Trials that end before the others.
+
+
+@pytest.mark.parametrize("save", [(), ("checkpoint.every_steps=2",)], ids=["seldom", "often"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("optimizer.lr=0.1,1e30,0.01",),  # at once
+        ("schedule=exponential", "schedule.rate=0.9,1e60,1", "trainer.log_every_steps=2"),  # later
+    ],
+    ids=["at_once", "later"],
+)
+def test_a_trial_that_diverges_fails_as_alone_and_the_others_go_on(
+    words: tuple[str, ...], save: tuple[str, ...], stacked: Stacked, in_turn: Stacked, look: Looks
+) -> None:
+    result = stacked(*words, *save)
+    assert result.code == 1
+    in_turn(*words, *save)
+    assert look("stacked").states == ["complete", "fail", "complete"]
+    assert "the loss is not a finite number" in look("stacked").summary("1")["error"]["message"]
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
+def test_a_trial_whose_pictures_raise_fails_alone(
+    stacked: Stacked, in_turn: Stacked, look: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_evaluation = Views.at_evaluation
+
+    def raising(self: Views, engine: Engine, tracker: Any) -> None:
+        if engine.epoch == 2 and engine.descent.configured[0]["lr"] == 0.01:
+            raise OSError("no paint")
+        at_evaluation(self, engine, tracker)
+
+    monkeypatch.setattr(Views, "at_evaluation", raising)
+    assert stacked(RATES).code == 1
+    assert in_turn(RATES).code == 1
+    assert look("stacked").states == ["complete", "fail", "complete"]
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
+def test_trials_stop_early_each_in_its_own_time(
+    stacked: Stacked, in_turn: Stacked, look: Looks
+) -> None:
+    words = (
+        "trainer.early_stopping.patience=2", "trainer.early_stopping.min_delta=0.02",
+        "trainer.max_epochs=9", "optimizer.lr=1e-6,0.02,0.002",
+    )  # fmt: skip
+    assert stacked(*words).code == 0
+    in_turn(*words)
+    steps = [look("stacked").summary(run)["step"] for run in "012"]
+    assert len(set(steps)) > 1
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
+def test_pruned_trials_leave_the_stack_and_the_others_end_as_alone(
+    stacked: Stacked, in_turn: Stacked, look: Looks
+) -> None:
+    rates = "optimizer.lr=" + ",".join(f"{0.3 / 3**k:.5f}" for k in range(9))
+    words = (rates, "trainer.max_epochs=9")
+    assert stacked(*words, "sweep.pruner=hyperband").code == 0
+    in_turn(*words)
+    states = look("stacked").states
+    assert {"pruned", "complete"} == set(states)
+    for run in look("turned").runs:
+        summary = look("stacked").summary(run)
+        points, whole = look("stacked").points(run), look("turned").points(run)
+        assert summary["status"] == {"pruned": "pruned", "complete": "completed"}[states[int(run)]]
+        assert (len(points) < len(whole)) == (summary["status"] == "pruned")
+        for point, wanted in zip(points, whole, strict=False):
+            assert point == approx(wanted)
+
+
+def test_a_seed_that_fails_ends_the_other_seeds_of_its_trial(
+    stacked: Stacked, look: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_evaluation = Views.at_evaluation
+
+    def raising(self: Views, engine: Engine, tracker: Any) -> None:
+        second = engine.batches.seed == 1 and engine.descent.configured[0]["lr"] == 0.01
+        if second and engine.epoch == 2:
+            raise OSError("no paint")
+        at_evaluation(self, engine, tracker)
+
+    monkeypatch.setattr(Views, "at_evaluation", raising)
+    assert stacked("optimizer.lr=0.1,0.01", "sweep.seeds=3").code == 1
+    assert look("stacked").states == ["complete", "fail"]
+    seeds = [look("stacked").summary(f"1/seed{seed}") for seed in range(3)]
+    assert seeds[1]["status"] == "failed"
+    assert all(summary["step"] == 6 for summary in seeds)
+    assert look("stacked").trials[1].user_attrs["error"] == "OSError: no paint"
+
+
+def test_a_failed_trial_ends_the_stack_where_fail_fast_asks_for_it(
+    stacked: Stacked, dlrun: Dlrun, in_turn: Stacked, look: Looks
+) -> None:
+    words = ("schedule=exponential", "schedule.rate=0.9,1e60,1")
+    result = stacked(*words, "sweep.fail_fast=true")
+    assert result.code == 1
+    assert "`dlrun resume stacked` goes on" in result.out
+    assert look("stacked").states == ["running", "fail", "running"]
+    assert look("stacked").summary("0")["step"] < 12
+    dlrun("resume", "stacked")
+    in_turn(*words)
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
+def test_a_config_that_nothing_can_be_made_of_fails_alone(
+    stacked: Stacked, in_turn: Stacked, look: Looks
+) -> None:
+    words = ("trainer.max_epochs=4,3", "schedule.warmup_steps=2,10")  # 12 steps, and 9
+    assert stacked(*words).code == 1
+    in_turn(*words)
+    assert look("stacked").states == ["complete", "complete", "complete", "fail"]
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
+# Interruptions.
+
+
+@pytest.mark.parametrize(("name", "code"), [("INT", 130), ("TERM", 143)])
+@pytest.mark.parametrize("second", ["stacked", "basic"])
+def test_a_signal_saves_every_trial_and_a_resume_ends_as_if_there_had_been_none(
+    name: str,
+    code: int,
+    second: str,
+    own: tuple[str, ...],
+    dlrun: Dlrun,
+    look: Looks,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train = ("train", "-m", *own, RATES)
+    assert dlrun(*train, "sweep.stack=off", "hydra.sweep.dir=turned").code == 0
+    monkeypatch.setenv("SIGNAL", f"9:{name}")
+    result = dlrun(*train, "sweep.stack=off", "hydra/launcher=stacked", "hydra.sweep.dir=stacked")
+    assert result.code == code
+    assert "`dlrun resume stacked`" in result.err
+    summaries = [look("stacked").summary(run) for run in "012"]
+    assert [(s["status"], s["step"]) for s in summaries] == [("stopped", 8)] * 3
+    monkeypatch.delenv("SIGNAL")
+    result = dlrun("resume", "stacked", f"hydra/launcher={second}")
+    assert (result.code, result.err) == (0, "")
+    assert said_stacks(result.out) == ([3] if second == "stacked" else [])
+    assert [look("stacked").starts(run) for run in "012"] == [[0, 8]] * 3
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
+def test_trials_begun_in_turn_are_gone_on_with_as_a_stack(
+    own: tuple[str, ...], dlrun: Dlrun, look: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = ("train", "-m", *own, RATES, "optimizer=adam", "sweep.stack=off")
+    assert dlrun(*train, "hydra.sweep.dir=turned").code == 0
+    with monkeypatch.context() as patch:
+        patch.setenv("SIGNAL", "5:TERM")
+        patch.setattr(launching, "run_trial", begin_only)
+        dlrun(*train, "hydra.sweep.dir=stacked")
+    assert [look("stacked").summary(run)["step"] for run in "012"] == [5] * 3
+    assert dlrun("resume", "stacked", "hydra/launcher=stacked").code == 0
+    assert [look("stacked").starts(run) for run in "012"] == [[0, 5]] * 3
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
+def begin_only(*given: Any) -> None:
+    """A trial in turn, which a signal stops: the sweep goes on."""
+    with suppress(Interrupted):
+        run_trial(*given)
+
+
+def test_a_stacked_trial_that_was_stopped_may_be_resumed_alone(
+    own: tuple[str, ...], dlrun: Dlrun, look: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = ("train", "-m", *own, RATES, "optimizer=adam")
+    assert dlrun(*train, "sweep.stack=off", "hydra.sweep.dir=turned").code == 0
+    monkeypatch.setenv("SIGNAL", "9:TERM")
+    assert dlrun(*train, "sweep.stack=on", "hydra.sweep.dir=stacked").code == 143
+    monkeypatch.delenv("SIGNAL")
+    assert dlrun("resume", "stacked/1").code == 0
+    assert_same_runs(look("stacked"), look("turned"), "1")
+    assert dlrun("resume", "stacked").code == 0
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
+@pytest.mark.parametrize(
+    ("step", "since"),
+    [
+        pytest.param(4, 2, marks=pytest.mark.slow),
+        (10, 8),
+        pytest.param(12, 10, marks=pytest.mark.slow),
+    ],
+)
+def test_a_stack_that_is_killed_is_gone_on_with_from_its_checkpoints(
+    step: int, since: int, own: tuple[str, ...], away: Dlrun, dlrun: Dlrun, look: Looks
+) -> None:
+    train = ("train", "-m", *own, RATES, "checkpoint.every_steps=2")
+    assert dlrun(*train, "sweep.stack=off", "hydra.sweep.dir=turned").code == 0
+    train = (*train, "sweep.stack=on", "hydra.sweep.dir=stacked")
+    assert away(*train, SIGNAL=f"{step}:KILL").code == -signal.SIGKILL
+    result = dlrun("resume", "stacked")
+    assert (result.code, result.err) == (0, "")
+    assert said_stacks(result.out) == [3]
+    assert [look("stacked").starts(run) for run in "012"] == [[0, since]] * 3
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
+def test_trials_that_are_not_equally_far_are_completed_all_the_same(
+    own: tuple[str, ...], dlrun: Dlrun, look: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = ("train", "-m", *own, "optimizer.lr=0.1,0.03,0.01,0.003")
+    assert dlrun(*train, "sweep.stack=off", "hydra.sweep.dir=turned").code == 0
+    with monkeypatch.context() as patch:
+        patch.setenv("SIGNAL", "9:TERM")
+        patch.setattr(crew, "room", lambda device: 0)  # one at a time: the first is stopped
+        dlrun(*train, "sweep.stack=on", "hydra.sweep.dir=stacked")
+    assert look("stacked").runs == ["0"]
+    assert dlrun("resume", "stacked").code == 0
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
+# Whether it pays.
+
+
+@pytest.fixture
+def pace(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], list[int]]:
+    """Sets seconds of a step alone and of one of a stack; the list fills with the sizes asked about."""
+
+    def set_to(alone: float, together: float) -> list[int]:
+        asked: list[int] = []
+
+        def of_stack(stack: Any) -> float:
+            asked.append(len(stack.engines))
+            return together
+
+        monkeypatch.setattr(crew, "step_seconds", lambda engine: alone)
+        monkeypatch.setattr(crew, "stack_step_seconds", of_stack)
+        return asked
+
+    return set_to
+
+
+def test_auto_stacks_what_is_faster_so_and_says_how_much(
+    pace: Callable[..., list[int]], stacked: Stacked, in_turn: Stacked, look: Looks
+) -> None:
+    asked = pace(0.001, 0.0015)
+    result = stacked(RATES, "sweep.stack=auto")
+    assert asked == [3]
+    assert "a step of all takes 1.5 ms, in turn 3 ms" in result.out
+    assert said_stacks(result.out) == [3]
+    in_turn(RATES)
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
+def test_auto_leaves_alone_what_is_not_and_says_so_once(
+    pace: Callable[..., list[int]], stacked: Stacked, in_turn: Stacked, look: Looks
+) -> None:
+    asked = pace(0.001, 0.004)
+    words = ("seed=0,1,2,3,4", "sweep.max_stack=2", "model.dropout=0.1")
+    result = stacked(*words, "sweep.stack=auto")
+    assert asked == [2]
+    assert result.out.count("in turn: ") == 1
+    assert said_stacks(result.out) == []
+    in_turn(*words)
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
+def test_auto_does_not_ask_again_where_memory_divides_what_does_not_pay(
+    pace: Callable[..., list[int]], stacked: Stacked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "run_bytes", lambda engine, per_sample: 2**20)
+    monkeypatch.setattr(crew, "room", lambda device: int(2.5 * 2**20))
+    asked = pace(0.001, 0.004)
+    assert stacked("seed=0,1,2,3", "sweep.stack=auto").code == 0
+    assert asked == [2]
+
+
+# By the name of a launcher.
+
+
+def test_the_stacked_launcher_stacks_without_asking(
+    pace: Callable[..., list[int]], stacked: Stacked, look: Looks
+) -> None:
+    asked = pace(0.001, 1.0)
+    result = stacked(RATES, "sweep.stack=auto", "hydra/launcher=stacked")
+    assert result.code == 0
+    assert said_stacks(result.out) == [3]
+    assert not asked
+    assert look("stacked").states == ["complete"] * 3
+
+
+def test_with_another_sweeper_the_stacked_launcher_is_refused(dlrun: Dlrun) -> None:
+    result = dlrun(
+        "train", "-m", *WORDS, RATES, "hydra/launcher=stacked", "hydra/sweeper=basic",
+        "hydra.sweep.dir=stacked",
+    )  # fmt: skip
+    assert result.code == 2
+    assert result.err.count("\n") == 1
+    assert "hydra/launcher is stacked" in result.err
