@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dlrun import device, optim, schedules
+from dlrun import cuda_graph, device, optim, schedules
 from dlrun.build import component, split_component
 from dlrun.config import DataSettings, GradientSettings, RunConfig, TrainerSettings, WarmUp
 from dlrun.data.augment import augment
@@ -116,6 +116,7 @@ def assemble(config: RunConfig, *, load: Loader = load_data) -> Experiment:
         augmentation=make_augmentation(data_settings, data.spec),
         generator=generator,
     )
+    engine.captured = cuda_graph.choose(engine)
     return Experiment(config, place, data, task, engine)
 
 

@@ -101,6 +101,7 @@ class TrainerSettings:
     precision: Literal["fp32", "bf16", "fp16", "fp64"]
     channels_last: bool
     compile: bool
+    cuda_graph: bool | Literal["auto"]
     ema_decay: Annotated[float, Gt(0), Lt(1)] | None
     num_threads: Count | None
     deterministic: bool

@@ -27,6 +27,7 @@ from dlrun.tracking import Tracker
 from dlrun.views import Views
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+Step = Callable[[Tensor, Tensor], None]  # from inputs and targets of one batch
 
 
 class Diverged(RunFailed):
@@ -89,6 +90,7 @@ class Engine:
         self.batches, self.descent, self.total_steps = batches, descent, total_steps
         self.device, self.settings, self.saving = device, settings, saving
         self.augmentation, self.generator = augmentation, generator
+        self.captured: Step | None = None  # does what train_step does, sooner
         self.steps_per_epoch = len(batches)
         self.minimize = (
             lower_is_better(settings.monitor) if settings.mode == "auto" else settings.mode == "min"
@@ -155,10 +157,11 @@ class Engine:
         saved = started if self.best.step else None
         self._rate_skipped = sum(self.pending.sizes)  # samples of an earlier process
         before = self.seconds
+        train_step = self.captured or self.train_step
         while not self.finished and stop.signal is None:
             epoch, position = divmod(self.step, self.steps_per_epoch)
             for inputs, targets in self.batches.epoch(epoch, skip=position):
-                self.train_step(inputs, targets)
+                train_step(inputs, targets)
                 self.step += 1
                 progress.advance()
                 after_step()
@@ -181,6 +184,12 @@ class Engine:
 
     def train_step(self, inputs: Tensor, targets: Tensor) -> None:
         """One update of the weights from one batch, taken in `accumulate` parts where that is above 1."""
+        self.descent.schedule(self.step)
+        self.learn(inputs, targets)
+        self.average()
+
+    def learn(self, inputs: Tensor, targets: Tensor) -> None:
+        """What a step does at its learning rate: all on the device, so that a CUDA graph can hold it."""
         self.descent.clear()
         if self.augmentation is not None:
             inputs = self.augmentation(inputs, self.generator)
@@ -190,7 +199,10 @@ class Engine:
             loss = self._accumulate(inputs, targets)
         self.pending.losses.append(loss)
         self.pending.sizes.append(len(targets))
-        self.descent.update(self.step)
+        self.descent.move()
+
+    def average(self) -> None:
+        """Let the running average of the weights, where there is one, follow them."""
         if self.averaged is not None:
             self.averaged.update_parameters(self.model)
 

@@ -151,6 +151,8 @@ class Descent:
         self.rules, self.scaler = rules, scaler
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.configured = [_hyperparameters(group) for group in optimizer.param_groups]
+        self.learning_rate = float(self.configured[0]["lr"])  # of the last step
+        self.rates: list[Tensor] = []  # of each group, where a CUDA graph reads them
         self._scaled = scaler.is_enabled()
         self._regularised = (
             bool(rules.l1) or rules.clip_value is not None or rules.clip_norm is not None
@@ -168,6 +170,10 @@ class Descent:
     def update(self, step: int) -> None:
         """Move the weights by the gradients, at the learning rate of `step`."""
         self.schedule(step)
+        self.move()
+
+    def move(self) -> None:
+        """Move the weights by the gradients, at the learning rate that `schedule` gave."""
         if self._scaled:
             self.scaler.unscale_(self.optimizer)
         if self._regularised:
@@ -183,11 +189,9 @@ class Descent:
         multiplier = self.multiplier(step)
         for group, configured in zip(self.optimizer.param_groups, self.configured, strict=True):
             group["lr"] = configured["lr"] * multiplier
-
-    @property
-    def learning_rate(self) -> float:
-        """Of the last step."""
-        return float(self.optimizer.param_groups[0]["lr"])
+        self.learning_rate = float(self.optimizer.param_groups[0]["lr"])
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=bool(self.rates)):
+            group["lr"] = rate.fill_(group["lr"])
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resume needs."""
@@ -208,6 +212,28 @@ class Descent:
         plateau = plateau_of(self.multiplier)
         if plateau and state["plateau"]:
             plateau.load_state_dict(state["plateau"])
+
+
+def can_be_captured(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether `make_capturable` can do its part: torch's own but Adagrad, whose steps count on the CPU."""
+    kinds = (torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adadelta)
+    return type(optimizer) in kinds or (
+        type(optimizer) is torch.optim.SGD and all(g["fused"] for g in optimizer.param_groups)
+    )
+
+
+def make_capturable(descent: Descent, device: torch.device) -> None:
+    """Let a CUDA graph hold `descent.move`: learning rates and counts of steps become tensors on `device`."""
+    optimizer = descent.optimizer
+    descent.rates = [torch.zeros((), device=device) for _ in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        if "capturable" in group:
+            group["capturable"] = True
+    for state in optimizer.state.values():
+        if "step" in state:
+            state["step"] = state["step"].to(device)
+    # It would warn of steps that are not captured: those before the graph, and those of other sizes.
+    optimizer._warned_capturable_if_run_uncaptured = True
 
 
 def without_dynamo(build: Callable[[], torch.optim.Optimizer]) -> torch.optim.Optimizer:
