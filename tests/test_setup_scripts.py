@@ -73,7 +73,7 @@ class Checkout:
         bin_folder = folder / "bin"
         python = write_program(bin_folder / "python3", FAKE_PYTHON)
         tool = write_program(folder / "tool", FAKE_TOOL)
-        benchmarks = ["scripts/benchmarks/peers.py", "scripts/benchmarks/start.py"]
+        benchmarks = [f"scripts/benchmarks/{name}.py" for name in ("peers", "stacked", "start")]
         for script in [*SCRIPTS, *benchmarks, "scripts/_setup"]:
             (self.root / script).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / script, self.root / script)
@@ -271,6 +271,13 @@ def test_the_benchmark_against_peers_installs_them_once_and_says_so(ready: Check
     second = ready.call("peers", "mlp", script="scripts/bench")
     assert (second.stdout, second.stderr, ready.steps()) == (first.stdout, "", [])
     assert ready.call().stderr == ""  # nothing is left to set up
+
+
+def test_stacked_sweeps_need_the_peers_only_to_be_compared_with_them(ready: Checkout) -> None:
+    assert ready.call("stacked", script="scripts/bench").returncode == 0
+    assert ready.steps() == []
+    ready.call("stacked", "--peer", "optuna-lightning", script="scripts/bench")
+    assert ready.steps() == ["extra"]
 
 
 def test_other_benchmarks_need_no_peers(ready: Checkout) -> None:

@@ -3,7 +3,9 @@
 From the end of one trial's training to the end of the next passes the training of a run, and what the
 sweep adds: drawing and composing its settings, the study, the leaderboard, the line on the screen. The
 first is timed inside the sweep; the rest is the figure, as a median over windows of trials. Beside it, in
-the same run: jobs that do nothing through Hydra's own sweeper and launcher, on the same configs.
+the same run: the same sweep stacked, where training and the rest cannot be told apart, as the time that a
+stack took for each of its trials (none for those that were drawn by what had come out); and jobs that do nothing through Hydra's own sweeper and launcher, on
+the same configs.
 """
 
 from __future__ import annotations
@@ -46,51 +48,81 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         added, trained = sweep(arguments.trials, arguments.strategy)
+        together = stacked(arguments.trials, arguments.strategy)
     print(f"sweep={arguments.strategy}, {arguments.trials} trials, milliseconds a trial, medians")
-    print(f"{'around trial':>12}  {'the sweep adds':>14}  {'the run itself':>14}")
+    heads = ("the sweep adds", "the run itself", "all of it, stacked")
+    print(f"{'around trial':>12}  {'  '.join(heads)}")
     for end in points(arguments.trials):
         window = slice(max(0, end - WINDOW), end)
         print(
             f"{end:>12}  {1000 * statistics.median(added[window]):>14.1f}"
             f"  {1000 * statistics.median(trained[window]):>14.1f}"
+            f"  {f'{1000 * together[end - 1]:.1f}' if end <= len(together) else '–':>18}"
         )
     print(f"Hydra's own sweeper and launcher, a job that does nothing: {hydra_job():.0f} ms")
 
 
 def sweep(trials: int, strategy: str) -> tuple[list[float], list[float]]:
     """Seconds that the sweep added to each trial after the first, and that its run took."""
-    from dlrun import cli, experiment
+    from dlrun import experiment
+    from dlrun.session import Session
 
-    ends: list[float] = []
-    seconds: list[float] = []
-    with timed(experiment.train, ends, seconds) as experiment.train, silence():
-        words = [f"sweep={strategy}", f"sweep.trials={trials}", *SPACE, *RUN, *QUIET]
-        assert cli.main(["train", *words]) == 0
-    periods = [after - before for before, after in itertools.pairwise(ends)]
+    begun: list[tuple[float, float]] = []  # when each call began and ended
+    trained: list[tuple[float, float]] = []
+    with timed(experiment, "begin", begun), timed(Session, "train", trained):
+        search(trials, strategy, "off")
+    calls = zip(begun, trained, strict=True)
+    seconds = [(b - a) + (d - c) for (a, b), (c, d) in calls]  # a run's beginning, and its training
+    periods = [after - before for (_, before), (_, after) in itertools.pairwise(trained)]
     return [a - b for a, b in zip(periods, seconds[1:], strict=True)], seconds[1:]
+
+
+def stacked(trials: int, strategy: str) -> list[float]:
+    """Seconds of each trial that the same sweep trains stacked, those of a stack on average."""
+    from dlrun.sweep.stacking import Stacking
+
+    calls: list[tuple[float, float]] = []
+    sizes: list[int] = []
+    with timed(Stacking, "_train", calls, note=lambda _, attempts: sizes.append(len(attempts))):
+        begun = time.perf_counter()
+        search(trials, strategy, "on")
+    ends = [begun, *(end for _, end in calls)]
+    periods = [after - before for before, after in itertools.pairwise(ends)]
+    return [s / size for s, size in zip(periods, sizes, strict=True) for _ in range(size)]
+
+
+def search(trials: int, strategy: str, stack: str) -> None:
+    """Run the sweep; its lines go to a file, as those of a batch job do."""
+    from dlrun import cli
+
+    words = [f"sweep={strategy}", f"sweep.trials={trials}", f"sweep.stack={stack}"]
+    with open("sweep.log", "w") as log, contextlib.redirect_stdout(log):
+        code = cli.main(["train", *words, *SPACE, *RUN, *QUIET, f"hydra.sweep.dir={stack}"])
+    assert code == 0
 
 
 @contextlib.contextmanager
 def timed(
-    function: Callable[..., Any], ends: list[float], seconds: list[float]
-) -> Iterator[Callable[..., Any]]:
-    """`function`, which notes when each call ended and how long it took."""
+    place: Any,
+    name: str,
+    calls: list[tuple[float, float]],
+    note: Callable[..., None] = lambda *_: None,
+) -> Iterator[None]:
+    """While this is open, `calls` is told when each call of a function began and ended."""
+    function = getattr(place, name)
 
     def noted(*given: Any, **more: Any) -> Any:
+        note(*given)
         started = time.perf_counter()
         result = function(*given, **more)
-        ends.append(time.perf_counter())
-        seconds.append(ends[-1] - started)
+        calls.append((started, time.perf_counter()))
         return result
 
-    yield noted
-
-
-@contextlib.contextmanager
-def silence() -> Iterator[None]:
-    """The lines of the sweep go to a file, as those of a batch job do."""
-    with open("sweep.log", "w") as log, contextlib.redirect_stdout(log):
+    setattr(place, name, noted)
+    try:
         yield
+    finally:
+        setattr(place, name, function)
 
 
 def points(trials: int) -> list[int]:
