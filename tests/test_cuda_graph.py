@@ -212,8 +212,10 @@ VARIANTS = [
 ]
 
 
-@pytest.mark.parametrize("words", VARIANTS)
-@pytest.mark.parametrize("optimizer", ON_CPU)
+@pytest.mark.parametrize(
+    ("optimizer", "words"),
+    [*((optimizer, (UNEVEN,)) for optimizer in ON_CPU), *(("adam", words) for words in VARIANTS)],
+)
 def test_replayed_steps_fill_and_read_what_steps_one_by_one_do(
     optimizer: str, words: tuple[str, ...], emulated: Callable[[Engine], Emulation]
 ) -> None:
