@@ -45,7 +45,9 @@ def why_not(stack: Stack) -> str | None:
         with stack.as_it_was():
             stack.train_step(inputs, targets)
         alike = [_agree(stack, row) for row in {0, len(stack.engines) - 1}]
-    except (RuntimeError, ValueError, TypeError, IndexError, KeyError) as error:
+    except Exception as error:  # whatever a model of the user's own raises
+        if "randomness" in str(error):  # torch.vmap's word
+            return "the model draws random numbers that are not each run's own"
         return f"the model cannot be batched: {first_line(error)}"
     if drawn != _shared_draws():
         return "the model draws from a random state that all runs would share"

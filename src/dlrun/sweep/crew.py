@@ -4,48 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from dlrun import checkpoint, config
-from dlrun.assemble import assemble
 from dlrun.engine import Engine
 from dlrun.session import Pruned, Session
 from dlrun.signals import StopRequest
 from dlrun.stacked.fit import StackedFit
 from dlrun.stacked.memory import data_bytes, room, run_bytes, sample_bytes
-from dlrun.stacked.pace import stack_step_seconds, step_seconds
 from dlrun.stacked.stack import Stack
-from dlrun.stacked.trying import layout, no_rule, why_not
+from dlrun.stacked.trying import layout
 from dlrun.sweep.launching import Watcher
 from dlrun.sweep.opened import Sweep
-from dlrun.sweep.shared_data import data_loader
 from dlrun.sweep.trial import Attempt, Interrupted
 
-_GAIN = 1.1  # times faster that a stack must be, to be sure that it is not slower
 _EVALUATION_BYTES = 2**28  # that one forward pass of an evaluation may take
-
-
-@dataclass
-class Judgement:
-    """Whether to stack the trials of a shape, found out once for all of them.
-
-    Attributes:
-        forced: stack whatever can be stacked.
-        verdicts: by shape, for how many runs at a time it was found, and whether to stack.
-    """
-
-    forced: bool
-    verdicts: dict[str, tuple[int, bool]] = field(default_factory=dict)
-
-    def is_against(self, shape: str) -> bool:
-        """Whether trials of this shape are known to be better off in turn."""
-        return shape in self.verdicts and not self.verdicts[shape][1]
-
-    def is_for(self, shape: str, runs: int) -> bool:
-        """Whether a stack of so many is known to pay: one of half as many was found to."""
-        found_for, pays = self.verdicts.get(shape, (0, False))
-        return pays and 2 * runs >= found_for
 
 
 @dataclass(eq=False)
@@ -54,7 +26,6 @@ class _Member:
 
     attempt: Attempt
     session: Session
-    random: dict[str, Any]  # the random states that a run alone would begin with
 
     @property
     def engine(self) -> Engine:
@@ -62,10 +33,14 @@ class _Member:
 
 
 class Crew:
-    """Trains the trials of one shape."""
+    """Trains the trials of one shape, as many as one as memory allows.
 
-    def __init__(self, sweep: Sweep, watcher: Watcher, judgement: Judgement, shape: str) -> None:
-        self.sweep, self.watcher, self.judgement, self.shape = sweep, watcher, judgement, shape
+    Args:
+        reason: why they are, for the line that says so.
+    """
+
+    def __init__(self, sweep: Sweep, watcher: Watcher, reason: str) -> None:
+        self.sweep, self.watcher, self.reason = sweep, watcher, reason
         self.members: list[_Member] = []  # open now
         self.left: dict[Attempt, int] = {}  # runs that are not over, of each trial
         self.untold: list[Attempt] = []  # trials that are over
@@ -106,8 +81,7 @@ class Crew:
             if session is None:
                 self._over(attempt, None)
             else:
-                random = checkpoint.random_states(session.engine.generator)
-                self.members.append(_Member(attempt, session, random))
+                self.members.append(_Member(attempt, session))
 
     def _has_room(self) -> bool:
         if not self.members:
@@ -126,54 +100,19 @@ class Crew:
             done = member.engine.finished
             alike[id(member) if done else layout(member.engine)].append(member)
         for members in alike.values():
-            if len(members) < 2 or not self._train_as_one(members):
+            if len(members) < 2:
                 self._train_in_turn(members)
+            else:
+                self._train_as_one(members)
 
-    def _train_as_one(self, members: Sequence[_Member]) -> bool:
-        """Whether they were: where they cannot, or that does not pay, they are as they were."""
-        if self.judgement.is_against(self.shape):
-            return False
-        if reason := no_rule(members[0].engine):
-            self._in_turn_because(reason, len(members))
-            return False
+    def _train_as_one(self, members: Sequence[_Member]) -> None:
         rows = _EVALUATION_BYTES // (len(members) * self.per_sample)
         settings = members[0].engine.settings
-        eval_rows = max(1, min(settings.eval_batch_size, rows))
         need = _text_of_bytes(_needed(members, self.per_sample))
-        stack = Stack([member.engine for member in members], eval_rows=eval_rows)
-        if not self.judgement.is_for(self.shape, len(members)) and not self._judge(stack, need):
-            stack.dissolve()
-            return False
+        print(f"{len(members)} runs as one, about {need}: {self.reason}", flush=True)
+        engines = [member.engine for member in members]
+        stack = Stack(engines, eval_rows=max(1, min(settings.eval_batch_size, rows)))
         self._fit(stack, members)
-        return True
-
-    def _judge(self, stack: Stack, need: str) -> bool:
-        """Whether to train the stack; says what was chosen, and why."""
-        runs = len(stack.engines)
-        if reason := why_not(stack):
-            return self._in_turn_because(reason, runs)
-        said = f"{runs} runs as one (about {need})"
-        if self.judgement.forced:
-            chosen, line = True, f"{said}, as sweep.stack=on asks"
-        else:
-            lead = self.members[0].attempt.config(0).plain
-            alone = step_seconds(assemble(config.parse(lead), load=data_loader).engine) * runs
-            together = stack_step_seconds(stack)
-            gain, chosen = alone / together, alone > _GAIN * together
-            times = f"a step of all takes {1000 * together:.3g} ms, in turn {1000 * alone:.3g} ms"
-            line = (
-                f"{said if chosen else f'{runs} runs in turn'}: {times}, {gain:.2g} times as long"
-            )
-        return self._decide(line, runs, chosen=chosen)
-
-    def _in_turn_because(self, reason: str, runs: int) -> bool:
-        return self._decide(f"trials are trained in turn: {reason}", runs, chosen=False)
-
-    def _decide(self, line: str, runs: int, *, chosen: bool) -> bool:
-        """Say and remember what was chosen for so many runs."""
-        self.judgement.verdicts[self.shape] = (runs, chosen)
-        print(line, flush=True)
-        return chosen
 
     def _fit(self, stack: Stack, members: Sequence[_Member]) -> None:
         by_session = {member.session: member for member in members}
@@ -203,8 +142,6 @@ class Crew:
         with members[0].session.log, StopRequest() as stop:
             for member in members:
                 member.attempt.observe = None  # a line for each of them would be too much
-                with member.session.log:
-                    member.session.start()
             fit.run(stop)
         if stop.signal is not None:
             raise Interrupted(stop.exit_code)
@@ -221,7 +158,6 @@ class Crew:
                 continue
             error: Exception | None = None
             code = 0
-            checkpoint.restore_random_states(member.random, member.engine.generator)
             try:
                 code = member.session.train()
             except Exception as failure:

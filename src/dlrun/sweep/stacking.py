@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from contextlib import ExitStack
-from itertools import islice
 
 from dlrun.errors import ConfigError
-from dlrun.stacked.grouping import shape_of, why_alone
-from dlrun.sweep.crew import Crew, Judgement
+from dlrun.stacked.grouping import shape_of
+from dlrun.sweep.crew import Crew
+from dlrun.sweep.judgement import Judgement
 from dlrun.sweep.launching import Watcher
 from dlrun.sweep.opened import Sweep, is_over
 from dlrun.sweep.trial import Attempt
@@ -26,8 +26,9 @@ class Stacking:
 
     def __init__(self, sweep: Sweep, watcher: Watcher, *, forced: bool) -> None:
         self.sweep, self.watcher = sweep, watcher
+        self.seeds = sweep.strategy.settings.seeds
+        self.max_stack = sweep.strategy.settings.max_stack
         self.judgement = Judgement(forced=forced)
-        self.said: set[str] = set()
 
     def run(self, numbers: Sequence[int]) -> list[int]:
         """Train what can be drawn now; the numbers of the trials that are left.
@@ -35,15 +36,14 @@ class Stacking:
         Raises:
             Interrupted: a signal came.
         """
-        waiting = iter(self._drawable(numbers))
-        size = self.sweep.strategy.settings.max_stack
-        while batch := list(islice(waiting, size)):
-            if self.sweep.stops_at_failures():
-                break
+        waiting = deque(self._drawable(numbers))
+        if len(waiting) * self.seeds < 2 or self.max_stack < 2:
+            return list(numbers)
+        while waiting and not self.sweep.stops_at_failures():
             with ExitStack() as claims:
-                with self.sweep.ledger.together():
-                    attempts = [self._begin(number, claims) for number in batch]
-                self._train([attempt for attempt in attempts if attempt is not None])
+                for shape, attempts in self._gather(waiting, claims).items():
+                    reason = self.judgement.verdicts[shape].reason
+                    Crew(self.sweep, self.watcher, reason).train(attempts)
         trials = self.sweep.ledger.trials()
         return [n for n in numbers if n >= len(trials) or not is_over(trials[n])]
 
@@ -53,43 +53,41 @@ class Stacking:
             return list(numbers)
         return [n for n in numbers if n < self.sweep.draws.without_results]
 
-    def _begin(self, number: int, claims: ExitStack) -> Attempt | None:
-        """A go at the trial, unless another process is at it or it is over."""
-        self.sweep.ledger.plan(number + 1)
-        mine = claims.enter_context(self.sweep.claim(number))
-        if not mine or is_over(self.sweep.ledger.trial(number)):
-            return None
-        return Attempt(self.sweep, number, observe=self.watcher.evaluated)
+    def _gather(self, waiting: deque[int], claims: ExitStack) -> dict[str, list[Attempt]]:
+        """Trials to train together, by shape; what is better trained alone is, on the way."""
+        groups: dict[str, list[Attempt]] = defaultdict(list)
+        room = self.max_stack
+        while waiting and room > 0 and not self.sweep.stops_at_failures():
+            # One at a time, unless all are to wait for others: what was begun should be trained.
+            count = min(room, len(waiting)) if self.judgement.all_stack else 1
+            for attempt in self._begin([waiting.popleft() for _ in range(count)], claims):
+                shape = self._shape(attempt, runs=min(room, 1 + len(waiting)) * self.seeds)
+                if shape is None:
+                    attempt.run()
+                    self.watcher.look([self.sweep.ledger.trial(attempt.number)])
+                else:
+                    groups[shape].append(attempt)
+                    room -= 1
+        return groups
 
-    def _train(self, attempts: Sequence[Attempt]) -> None:
-        shapes: dict[str | None, list[Attempt]] = defaultdict(list)
-        for attempt in attempts:
-            shapes[self._shape(attempt)].append(attempt)
-        for shape, alike in shapes.items():
-            runs = len(alike) * self.sweep.strategy.settings.seeds
-            if shape is None or runs < 2 or self.judgement.is_against(shape):
-                self._train_in_turn(alike)
-            else:
-                Crew(self.sweep, self.watcher, self.judgement, shape).train(alike)
+    def _begin(self, numbers: Sequence[int], claims: ExitStack) -> list[Attempt]:
+        """A go at each trial, unless another process is at it or it is over."""
+        ledger, attempts = self.sweep.ledger, []
+        with ledger.together():
+            for number in numbers:
+                ledger.plan(number + 1)
+                mine = claims.enter_context(self.sweep.claim(number))
+                if mine and not is_over(ledger.trial(number)):
+                    attempts.append(Attempt(self.sweep, number, observe=self.watcher.evaluated))
+        return attempts
 
-    def _shape(self, attempt: Attempt) -> str | None:
-        """What trials must have in common to be stacked, or None for one that is best trained alone."""
+    def _shape(self, attempt: Attempt, *, runs: int) -> str | None:
+        """What the trial has in common with those that it is stacked with, or None where it is trained alone."""
         try:
             plain = attempt.config(0).plain
         except ConfigError:
-            return None  # to be met, and recorded, when its turn comes
-        if reason := why_alone(plain):
-            self._say_once(f"trials with {reason} are trained in turn")
+            return None  # to be met, and recorded, as it is trained
+        if attempt.deaths >= _SUSPECT:
             return None
-        return None if attempt.deaths >= _SUSPECT else shape_of(plain)
-
-    def _say_once(self, line: str) -> None:
-        if line not in self.said:
-            self.said.add(line)
-            print(line, flush=True)
-
-    def _train_in_turn(self, attempts: Sequence[Attempt]) -> None:
-        for attempt in attempts:
-            if not self.sweep.stops_at_failures():
-                attempt.run()
-                self.watcher.look([self.sweep.ledger.trial(attempt.number)])
+        shape = shape_of(plain)
+        return shape if self.judgement.of(shape, plain, runs).stack else None

@@ -1,0 +1,84 @@
+"""Whether trials of one shape are trained as one: tried and timed once, before any of them is begun."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dlrun import config
+from dlrun.assemble import assemble
+from dlrun.engine import Engine
+from dlrun.errors import first_line
+from dlrun.stacked.grouping import why_alone
+from dlrun.stacked.memory import room, run_bytes, sample_bytes
+from dlrun.stacked.pace import stack_step_seconds, step_seconds
+from dlrun.stacked.stack import Stack
+from dlrun.stacked.trying import no_rule, why_not
+from dlrun.sweep.shared_data import data_loader
+
+_GAIN = 1.1  # times faster that a stack must be, to be sure that it is not slower
+_TIMED = 16  # runs: enough to tell, few enough to make
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether to stack, and why."""
+
+    stack: bool
+    reason: str
+
+
+class Judgement:
+    """Finds out on runs that nobody keeps, and remembers by shape.
+
+    Args:
+        forced: stack whatever can be stacked.
+    """
+
+    def __init__(self, *, forced: bool) -> None:
+        self.forced = forced
+        self.verdicts: dict[str, Verdict] = {}
+
+    @property
+    def all_stack(self) -> bool:
+        """Whether something is known, and none of it speaks for a trial in turn."""
+        return bool(self.verdicts) and all(v.stack for v in self.verdicts.values())
+
+    def of(self, shape: str, plain: Mapping[str, Any], runs: int) -> Verdict:
+        """On trials of the `shape`, one with the config `plain`, of which up to so many runs are to come."""
+        if shape not in self.verdicts:
+            if reason := why_alone(plain):
+                verdict = Verdict(False, reason)
+            else:
+                verdict = self._find_out(plain, max(2, min(runs, _TIMED)))
+            if not verdict.stack:
+                print(f"trials are trained in turn: {verdict.reason}", flush=True)
+            self.verdicts[shape] = verdict
+        return self.verdicts[shape]
+
+    def _find_out(self, plain: Mapping[str, Any], runs: int) -> Verdict:
+        try:
+            first = _engine(plain)
+            if reason := no_rule(first):
+                return Verdict(False, reason)
+            each = run_bytes(first, sample_bytes(first))
+            runs = min(runs, room(first.device.torch_device) // each)
+            if runs < 2:
+                return Verdict(
+                    False, f"there is no memory for two of them, {each / 2**20:.0f} MB each"
+                )
+            stack = Stack([first, *(_engine(plain) for _ in range(runs - 1))], eval_rows=2)
+        except Exception as error:  # to be met, and recorded, by the trial itself
+            return Verdict(False, first_line(error))
+        if reason := why_not(stack):
+            return Verdict(False, reason)
+        if self.forced:
+            return Verdict(True, "as sweep.stack=on asks")
+        alone, together = runs * step_seconds(_engine(plain)), stack_step_seconds(stack)
+        times = f"{1000 * together:.3g} ms as one, {1000 * alone:.3g} ms in turn"
+        return Verdict(alone > _GAIN * together, f"a step of {runs} takes {times}")
+
+
+def _engine(plain: Mapping[str, Any]) -> Engine:
+    return assemble(config.parse(plain), load=data_loader).engine
