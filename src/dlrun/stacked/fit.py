@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from dlrun.device import out_of_memory
 from dlrun.engine import Diverged, Engine
+from dlrun.errors import RunFailed
 from dlrun.saving import save_all
 from dlrun.session import Session
 from dlrun.signals import StopRequest
@@ -40,8 +42,13 @@ class StackedFit:
         self.clock = self.saved = time.perf_counter()
 
     def run(self, stop: StopRequest) -> None:
-        """Train until all are over, or until `stop` notes a signal: then all are saved as they are."""
+        """Train until all are over, or until `stop` notes a signal: then all are saved as they are.
+
+        Raises:
+            RunFailed: there is not enough memory to train so many at a time.
+        """
         try:
+            self._start()
             while self.stack.engines and not self._must_stop(stop):
                 self._train_epoch(stop)
                 self._let_go()
@@ -56,12 +63,22 @@ class StackedFit:
             for session in self.sessions.values():
                 session.close()
 
+    def _start(self) -> None:
+        for session in list(self.sessions.values()):
+            self._guarded(session, Session.start)
+        self.after_event()
+        self._let_go()
+
     def _train_epoch(self, stop: StopRequest) -> None:
         """What is left of an epoch, or until a run has ended or a signal comes."""
         stack = self.stack
         epoch, position = divmod(stack.lead.step, stack.lead.steps_per_epoch)
         for inputs, targets in stack.batches.epoch(epoch, skip=position):
-            stack.train_step(inputs, targets)
+            try:
+                stack.train_step(inputs, targets)
+            except Exception as error:
+                self._fail(error)
+                return
             if stack.lead.evaluation_due():
                 self._evaluate()
                 self.after_event()
@@ -85,6 +102,17 @@ class StackedFit:
 
     def _must_stop(self, stop: StopRequest) -> bool:
         return self.halted or stop.signal is not None
+
+    def _fail(self, error: Exception) -> None:
+        """A step could not be made: all that were to make it have failed, unless they were too many."""
+        if out_of_memory(error):
+            runs = len(self.stack.engines)
+            raise RunFailed(
+                f"out of memory with {runs} runs trained as one: set sweep.max_stack below {runs}"
+            ) from error
+        for engine in self.stack.engines:
+            self._end(self.sessions[engine], error)
+        self.after_event()
 
     def _evaluate(self) -> None:
         training = self.stack.training_values() if self.stack.pending.losses else None
@@ -124,8 +152,12 @@ class StackedFit:
             if failure is not None:
                 self._end(self.sessions[engine], failure)
             else:
-                sound.append(self.sessions[engine].saver)
-        save_all(sound)
+                sound.append(self.sessions[engine])
+        try:
+            save_all([session.saver for session in sound])
+        except Exception:  # one by one it shows whose fault it is
+            for session in sound:
+                self._guarded(session, _save)
         self.saved = time.perf_counter()
 
     def _saving_due(self) -> bool:
@@ -190,3 +222,7 @@ def _log(session: Session, values: Values | Diverged) -> None:
     if isinstance(values, Diverged):
         raise values
     session.engine.log(session.tracker, values)
+
+
+def _save(session: Session) -> None:
+    session.saver.save()
