@@ -4,8 +4,8 @@ From the end of one trial's training to the end of the next passes the training 
 sweep adds: drawing and composing its settings, the study, the leaderboard, the line on the screen. The
 first is timed inside the sweep; the rest is the figure, as a median over windows of trials. Beside it, in
 the same run: the same sweep stacked, where training and the rest cannot be told apart, as the time that a
-stack took for each of its trials (none for those that were drawn by what had come out); and jobs that do nothing through Hydra's own sweeper and launcher, on
-the same configs.
+stack took for each of its trials (none for trials drawn by what others came to); and jobs that do nothing
+through Hydra's own sweeper and launcher, on the same configs.
 """
 
 from __future__ import annotations
@@ -79,14 +79,16 @@ def sweep(trials: int, strategy: str) -> tuple[list[float], list[float]]:
 
 def stacked(trials: int, strategy: str) -> list[float]:
     """Seconds of each trial that the same sweep trains stacked, those of a stack on average."""
+    from dlrun.sweep.crew import Crew
     from dlrun.sweep.stacking import Stacking
 
     calls: list[tuple[float, float]] = []
+    rounds: list[tuple[float, float]] = []
     sizes: list[int] = []
-    with timed(Stacking, "_train", calls, note=lambda _, attempts: sizes.append(len(attempts))):
-        begun = time.perf_counter()
+    count = timed(Crew, "train", calls, note=lambda _, attempts: sizes.append(len(attempts)))
+    with count, timed(Stacking, "run", rounds):
         search(trials, strategy, "on")
-    ends = [begun, *(end for _, end in calls)]
+    ends = [rounds[0][0], *(end for _, end in calls)]
     periods = [after - before for before, after in itertools.pairwise(ends)]
     return [s / size for s, size in zip(periods, sizes, strict=True) for _ in range(size)]
 
