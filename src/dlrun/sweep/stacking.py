@@ -44,6 +44,8 @@ class Stacking:
                 for shape, attempts in self._gather(waiting, claims).items():
                     reason = self.judgement.verdicts[shape].reason
                     Crew(self.sweep, self.watcher, reason).train(attempts)
+        if self.sweep.stops_at_failures():
+            return []
         trials = self.sweep.ledger.trials()
         return [n for n in numbers if n >= len(trials) or not is_over(trials[n])]
 
@@ -74,8 +76,9 @@ class Stacking:
         """A go at each trial, unless another process is at it or it is over."""
         ledger, attempts = self.sweep.ledger, []
         with ledger.together():
+            ledger.plan(max(numbers) + 1)
+        with ledger.together():
             for number in numbers:
-                ledger.plan(number + 1)
                 mine = claims.enter_context(self.sweep.claim(number))
                 if mine and not is_over(ledger.trial(number)):
                     attempts.append(Attempt(self.sweep, number, observe=self.watcher.evaluated))
