@@ -30,6 +30,10 @@ CASES: dict[str, tuple[Make, dict[str, Any], list[dict[str, Any]]]] = {
     "adadelta": (torch.optim.Adadelta, {}, [{"rho": 0.5}, {"eps": 0.1}, {}]),
     "adam": (torch.optim.Adam, {}, [{"betas": (0.5, 0.9)}, {"eps": 0.1}, {"betas": (0.0, 0.99)}]),
     "amsgrad": (torch.optim.Adam, {"amsgrad": True}, [{"betas": (0.9, 0.1)}, {"eps": 0.1}]),
+    # Where runs differ in the learning rate alone, a kernel of torch's own does it.
+    "adam_alike": (torch.optim.Adam, {"betas": (0.5, 0.9), "eps": 0.01}, [{}, {}, {}]),
+    "amsgrad_alike": (torch.optim.Adam, {"amsgrad": True, "betas": (0.9, 0.1)}, [{}, {}, {}]),
+    "adamw_alike": (torch.optim.AdamW, {"betas": (0.5, 0.9)}, [{}, {}, {}]),
     "adamw": (torch.optim.AdamW, {}, [{"betas": (0.5, 0.9)}, {"eps": 0.1}, {}]),
     "adamw_amsgrad": (torch.optim.AdamW, {"amsgrad": True}, [{"betas": (0.9, 0.1)}, {}]),
 }  # fmt: skip

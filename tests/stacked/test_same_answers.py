@@ -25,7 +25,12 @@ MODELS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("model", MODELS)
+SLOWER = ("mlp_prelu", "mlp_norm_after", "cnn_average", "rnn", "lstm_deep")
+
+
+@pytest.mark.parametrize(
+    "model", [pytest.param(m, marks=pytest.mark.slow) if m in SLOWER else m for m in MODELS]
+)
 def test_every_model_learns_in_a_stack_what_it_learns_alone(model: str) -> None:
     assert_same_answers((*DIGITS, *MODELS[model], "optimizer=adam"), RATES)
 
@@ -61,7 +66,17 @@ def test_every_optimizer_has_settings_of_each_trial_own(optimizer: str) -> None:
     assert_same_answers(common, own)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamw"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        "sgd",
+        "adamw",
+        *(
+            pytest.param(o, marks=pytest.mark.slow)
+            for o in ("rmsprop", "adagrad", "adadelta", "adam")
+        ),
+    ],
+)
 @pytest.mark.parametrize("all_weights", ["true", "false"])
 def test_weight_decay_is_each_trial_own_and_spares_biases_where_asked(
     optimizer: str, all_weights: str
@@ -91,7 +106,7 @@ def test_penalties_and_limits_are_each_trial_own_and_null_goes_with_numbers() ->
     )
 
 
-@pytest.mark.parametrize("warmup", [0, 3])
+@pytest.mark.parametrize("warmup", [3, pytest.param(0, marks=pytest.mark.slow)])
 def test_schedules_are_each_trial_own(warmup: int) -> None:
     schedules = [
         "cosine", "linear schedule.final=0.1", "exponential schedule.rate=0.5", "inverse_sqrt",
@@ -120,7 +135,9 @@ def test_trials_of_other_seeds_see_other_data_in_another_order() -> None:
     [
         ("model=mlp", "model.hidden=[16,16]", "model.input_dropout=0.1"),
         ("model=cnn", "model.filters=[4]", "model.dense_dropout=0.3", "model.dense=[8]"),
-        ("model=lstm", "model.hidden_size=6", "model.layers=2"),
+        pytest.param(
+            ("model=lstm", "model.hidden_size=6", "model.layers=2"), marks=pytest.mark.slow
+        ),
     ],
     ids=["mlp", "cnn", "lstm"],
 )
@@ -162,7 +179,13 @@ def test_moons_of_another_seed_are_other_points() -> None:
     assert_same_answers(common, ["seed=0", "seed=1", "dataset.seed=5", "dataset.split_seed=5"])
 
 
-@pytest.mark.parametrize("model", ["logistic", "mlp_norm_before", "cnn_norm"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "mlp_norm_before",
+        *(pytest.param(m, marks=pytest.mark.slow) for m in ("logistic", "cnn_norm")),
+    ],
+)
 def test_in_single_precision_the_difference_is_noise(model: str) -> None:
     common = (*DIGITS, "trainer.precision=fp32", "optimizer=momentum", *MODELS[model])
     assert_same_answers(common, ["optimizer.lr=0.01", "optimizer.lr=0.003"], relative=2e-3)

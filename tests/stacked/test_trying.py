@@ -62,8 +62,8 @@ def test_a_model_of_the_users_own_may_be_stacked() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda model, scores: model.dropout(scores), "the model cannot be batched: "),
-        (lambda model, scores: scores + torch.randn_like(scores), "the model cannot be batched: "),
+        (lambda model, scores: model.dropout(scores), "the model draws random numbers"),
+        (lambda model, scores: scores + torch.randn_like(scores), "the model draws random numbers"),
         (lambda model, scores: scores if scores.sum() > 0 else -scores, "the model cannot be batched: "),
         (lambda model, scores: scores * scores.detach().norm().item(), "the model cannot be batched: "),
     ],
