@@ -32,6 +32,7 @@ def why_alone(plain: Mapping[str, Any]) -> str | None:
     trainer = plain["trainer"]
     alone = {
         "compile": trainer["compile"],
+        "cuda_graph=true": trainer["cuda_graph"] is True,
         "precision=fp16": trainer["precision"] == "fp16",
         "ema_decay": trainer["ema_decay"] is not None,
         "profile": trainer["profile"],
