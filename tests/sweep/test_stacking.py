@@ -744,3 +744,19 @@ def test_with_another_sweeper_the_stacked_launcher_is_refused(dlrun: Dlrun) -> N
     assert result.code == 2
     assert result.err.count("\n") == 1
     assert "hydra/launcher is stacked" in result.err
+
+
+def test_a_stack_and_a_launcher_are_refused_together(own: tuple[str, ...], dlrun: Dlrun) -> None:
+    words = ["optimizer.lr=0.1,0.2", "sweep.stack=on", "hydra/launcher=joblib"]
+    result = dlrun("train", "-m", *own, *words)
+    assert result.code == 2
+    assert result.err.startswith("dlrun: error: sweep.stack is on, but hydra/launcher")
+
+
+def test_a_resume_may_change_how_trials_are_stacked(
+    own: tuple[str, ...], dlrun: Dlrun, look: Looks
+) -> None:
+    words = [*own, "optimizer.lr=0.1,0.2", "sweep.stack=off", "hydra.sweep.dir=sweep"]
+    assert dlrun("train", "-m", *words).code == 0
+    result = dlrun("resume", "sweep", "sweep.stack=on", "sweep.max_stack=2")
+    assert (result.code, look().states) == (0, ["complete", "complete"])

@@ -75,6 +75,7 @@ def _run_all(
     # All that is loaded by now stays: a collection that looks at it again takes as long as many trials.
     gc.freeze()
     watcher = Watcher(sweep, minimize=question.direction == "minimize")
+    stacking = _stacking(sweep, watcher, config)
     plan = question.strategy.plan
     had = watcher.standing.ended
     try:
@@ -83,7 +84,7 @@ def _run_all(
             if not left:
                 continue
             if places.in_this_process(config.hydra.launcher):
-                run_here(sweep, _stack(sweep, left, watcher, config), watcher)
+                run_here(sweep, stacking.run(left) if stacking else left, watcher)
             else:
                 Launched(
                     sweep,
@@ -108,13 +109,11 @@ def _run_all(
     return code
 
 
-def _stack(sweep: Sweep, numbers: list[int], watcher: Watcher, config: DictConfig) -> list[int]:
-    """Train together what can be; the numbers of the trials that are left."""
-    stack = sweep.strategy.settings.stack
-    forced = stack == "on" or places.is_stacked(config.hydra.launcher)
-    if stack == "off" and not forced:
-        return numbers
-    return Stacking(sweep, watcher, forced=forced).run(numbers)
+def _stacking(sweep: Sweep, watcher: Watcher, config: DictConfig) -> Stacking | None:
+    """What trains trials together, unless nobody wants that."""
+    stack, launcher = sweep.strategy.settings.stack, config.hydra.launcher
+    forced = stack == "on" or places.is_stacked(launcher)
+    return Stacking(sweep, watcher, forced=forced) if forced or stack == "auto" else None
 
 
 def _say_how_to_go_on(sweep: Sweep, standing: Standing, had: int) -> None:
@@ -161,6 +160,10 @@ def _check(question: Question, config: DictConfig) -> None:
     """Refuse what no trial, or not every one, could be trained with."""
     first = _first_draw(question)
     launcher = config.hydra.launcher
+    if question.strategy.settings.stack == "on" and not places.in_this_process(launcher):
+        raise ConfigError(
+            "sweep.stack is on, but hydra/launcher runs each trial in a process of its own: leave out one of the two"
+        )
     experiment = check_settings_one_by_one(
         question.space,
         question.composer,
