@@ -48,8 +48,8 @@ def test_every_command_does_what_the_readme_says(
     assert len(list((project / "outputs/runs").iterdir())) == 5
     sweeps = (project / "outputs/sweeps").iterdir()
     runs = sorted(len(list(sweep.rglob("summary.json"))) for sweep in sweeps)
-    # my_study, the grid of -m, random, the grid of two seeds, tpe, tuning with its three more
-    assert runs == [4, 4, 6, 6, 12, 30]
+    # my_study, the grid of -m, random, the grid of two seeds, tpe, tuning with its three more, stacked
+    assert runs == [4, 4, 6, 6, 12, 30, 32]
 
 
 def test_the_run_directory_of_the_readme_is_the_one_that_runs_leave(

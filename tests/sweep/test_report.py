@@ -57,6 +57,8 @@ ROUNDS = {
     "pruner": "none",
     "fail_fast": False,
     "trials_per_gpu": 1,
+    "stack": "auto",
+    "max_stack": 128,
     "dry_run": False,
 }
 EPOCHS = 6
