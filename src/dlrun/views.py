@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _SHOWN = 32  # images in a picture
 _KEPT = 8  # pictures of samples in memory
 _GRID = 100  # points along each side of the plane
-_SHARE = 0.02  # of the time, at most, goes into what is drawn again and again
+_SHARE = 0.01  # of the time, at most, goes into what is drawn again and again
 _END = 0.01  # seconds, about what drawing it once more takes
 
 _SAMPLE_PICTURES: dict[bytes, Picture] = {}  # by what they show, the last used one last

@@ -13,7 +13,7 @@ from dlrun.stacked.stack import Stack
 
 _WARM_UP = 2
 _STEPS = 5
-_SECONDS = 2.0  # after which even one step has to do
+_SECONDS = 0.25  # after which even one step has to do
 
 
 def stack_step_seconds(stack: Stack) -> float:

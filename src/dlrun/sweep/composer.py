@@ -166,6 +166,11 @@ def _compose(overrides: tuple[str, ...], loader: ConfigLoader) -> _Base:
         whole = compose("train", overrides=list(overrides), return_hydra_config=True)
     except Exception as error:
         raise explain(error, list(overrides)) from error
+    return _without_sweep(whole)
+
+
+def _without_sweep(whole: DictConfig) -> _Base:
+    """The part of a config composed by Hydra that describes a run."""
     chosen = whole.hydra.runtime.choices
     plain: Any = OmegaConf.to_container(whole, resolve=False)
     del plain["hydra"], plain["sweep"]
@@ -173,6 +178,13 @@ def _compose(overrides: tuple[str, ...], loader: ConfigLoader) -> _Base:
     plain = _substitute(plain, {str(group): str(option) for group, option in chosen.items()})
     choices = {name: str(chosen[name]) for name in RUN_GROUPS if chosen.get(name) is not None}
     return _Base(OmegaConf.create(plain), choices)
+
+
+def as_composed(whole: DictConfig) -> TrialConfig:
+    """What Hydra has composed for a sweep as a whole, with interpolations as they are written."""
+    base = _without_sweep(whole)
+    plain: Any = OmegaConf.to_container(base.config, resolve=False)
+    return TrialConfig(plain, base.choices)
 
 
 def number_in(word: str) -> float | None:

@@ -19,6 +19,7 @@ from dlrun.sweep.shared_data import data_loader
 
 _GAIN = 1.1  # times faster that a stack must be, to be sure that it is not slower
 _TIMED = 16  # runs: enough to tell, few enough to make
+_SECONDS = 0.05  # of steps in turn to compare with
 
 
 @dataclass(frozen=True)
@@ -59,25 +60,26 @@ class Judgement:
 
     def _find_out(self, plain: Mapping[str, Any], runs: int) -> Verdict:
         try:
-            first = _engine(plain)
-            if reason := no_rule(first):
+            engine = _engine(plain)
+            if reason := no_rule(engine):
                 return Verdict(False, reason)
-            each = run_bytes(first, sample_bytes(first))
-            runs = min(runs, room(first.device.torch_device) // each)
+            each = run_bytes(engine, sample_bytes(engine))
+            alone = step_seconds(engine)
+            runs = min(runs, room(engine.device.torch_device) // each)
             if runs < 2:
-                return Verdict(
-                    False, f"there is no memory for two of them, {each / 2**20:.0f} MB each"
-                )
-            stack = Stack([first, *(_engine(plain) for _ in range(runs - 1))], eval_rows=2)
+                return Verdict(False, f"two of them need more memory, {2 * each / 2**20:.0f} MB")
+            # Of slow models a few: finding out must not take longer than it can save.
+            runs = min(runs, max(2, round(_SECONDS / alone)))
+            stack = Stack([_engine(plain) for _ in range(runs)], eval_rows=2)
         except Exception as error:  # to be met, and recorded, by the trial itself
             return Verdict(False, first_line(error))
         if reason := why_not(stack):
             return Verdict(False, reason)
         if self.forced:
             return Verdict(True, "as sweep.stack=on asks")
-        alone, together = runs * step_seconds(_engine(plain)), stack_step_seconds(stack)
-        times = f"{1000 * together:.3g} ms as one, {1000 * alone:.3g} ms in turn"
-        return Verdict(alone > _GAIN * together, f"a step of {runs} takes {times}")
+        together = stack_step_seconds(stack)
+        times = f"{1000 * together:.3g} ms as one, {1000 * runs * alone:.3g} ms in turn"
+        return Verdict(runs * alone > _GAIN * together, f"a step of {runs} takes {times}")
 
 
 def _engine(plain: Mapping[str, Any]) -> Engine:

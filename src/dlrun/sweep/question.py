@@ -15,7 +15,7 @@ from dlrun.errors import ConfigError
 from dlrun.restore import is_reading_back, refuse_untrusted
 from dlrun.runs import lower_is_better
 from dlrun.schema import check
-from dlrun.sweep.composer import Composer
+from dlrun.sweep.composer import Composer, TrialConfig, as_composed
 from dlrun.sweep.grammar import parse_word
 from dlrun.sweep.recipe import recipe_words
 from dlrun.sweep.settings import Strategy, read_strategy
@@ -67,7 +67,7 @@ def read_question(words: Sequence[str], config: DictConfig, config_loader: Any) 
     if not _SAMPLER_OF_OPTUNA.fullmatch(str(node.get("_target_"))):
         refuse_untrusted({"sweep": node}, groups=("sweep",))
     strategy = read_strategy(node, space)
-    space = Space(_alone(space.fixed, about_sweep, in_config), space.parameters)
+    space = Space(_alone(space.fixed, as_composed(config), in_config), space.parameters)
     composer = Composer(space.fixed)
     base = composer.unresolved().plain
     objective = strategy.settings.objective or str(base["trainer"]["monitor"])
@@ -108,15 +108,13 @@ def _refuse_swept(about_sweep: Sequence[str]) -> None:
 
 
 def _alone(
-    fixed: Sequence[str], about_sweep: Sequence[str], in_config: Mapping[str, Any]
+    fixed: Sequence[str], whole: TrialConfig, in_config: Mapping[str, Any]
 ) -> tuple[str, ...]:
-    """The fixed overrides in a form that a single run can be trained with.
+    """The fixed overrides in a form that a single run can be trained with; `whole` is what Hydra made of them.
 
     They are spelled out where the option of the group sweep sets more than the sweep, and where an
     experiment describes one: neither is for a single run.
     """
-    options = [word for word in about_sweep if word.partition("=")[0] == "sweep"]
-    whole = Composer([*options, *fixed]).unresolved()
     experiment = bool(in_config) and any(word.startswith("experiment=") for word in fixed)
     if not experiment and whole.plain == Composer(fixed).unresolved().plain:
         return tuple(fixed)
