@@ -212,10 +212,10 @@ def test_a_stack_of_runs_that_were_trained_before_goes_on_from_there() -> None:
     for run in runs:
         train_alone(run, 0)
     stack = Stack(runs, eval_rows=10)
-    for inputs, targets in stack.batches.epoch(1):
-        stack.train_step(inputs, targets)
-    stack.dissolve()
-    train_alone(runs[1], 2)
+    for epoch in (1, 2):
+        for inputs, targets in stack.batches.epoch(epoch):
+            stack.train_step(inputs, targets)
+    stack.share_pending()
     for epoch in range(3):
         train_alone(singles[1], epoch)
     losses, expected = (torch.stack(run.pending.losses) for run in (runs[1], singles[1]))

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ from dlrun.models.dropout import draw_from
 from dlrun.stacked.batches import StackedBatches, together
 from dlrun.stacked.layers import lift
 from dlrun.stacked.update import StackedDescent
-from dlrun.stacked.weights import StackedWeights, let_go
+from dlrun.stacked.weights import StackedWeights
 from dlrun.tasks import stacked_metrics
 
 Values = dict[str, float]
@@ -121,12 +120,6 @@ class Stack:
             self.weights.keep(torch.tensor(rows, device=self.weights.values.device), self.engines)
             self._arrange()
 
-    def dissolve(self) -> None:
-        """Leave each run as if it had never been with others."""
-        self.share_pending()
-        for engine in self.engines:
-            let_go(engine)
-
     def share_pending(self) -> None:
         """Give each engine its part of what is pending, as a checkpoint needs it."""
         tensors = {name: getattr(self.pending, name) for name in ("losses", "outputs", "targets")}
@@ -144,21 +137,6 @@ class Stack:
                 engine = self.engines[row]
                 failures.setdefault(row, Diverged(engine.step, engine.good()))
         return [failures.get(row) for row in range(len(self.engines))]
-
-    @contextmanager
-    def as_it_was(self) -> Iterator[None]:
-        """Whatever is trained within this is undone at its end."""
-        steps = [engine.step for engine in self.engines]
-        states = [engine.generator.get_state() for engine in self.engines]
-        pending, self.pending = self.pending, Pending()
-        try:
-            with self.weights.as_they_were():
-                yield
-        finally:
-            self.pending = pending
-            for engine, step, state in zip(self.engines, steps, states, strict=True):
-                engine.step = step
-                engine.generator.set_state(state)
 
     def _arrange(self) -> None:
         """Set up what depends on which runs there are."""

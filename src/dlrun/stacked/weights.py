@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -81,18 +80,6 @@ class StackedWeights:
         self.rule.keep(rows)
         self.show(engines)
 
-    @contextmanager
-    def as_they_were(self) -> Iterator[None]:
-        """Whatever is done to them within this is undone at its end."""
-        tensors = [self.values, *self.others.values(), *self.rule.state.values(), self.rule.counts]
-        before = [tensor.clone() for tensor in tensors]
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for tensor, old in zip(tensors, before, strict=True):
-                    tensor.copy_(old)
-
     def show(self, engines: Sequence[Engine]) -> None:
         """Let the models and optimizers of the runs look into the rows."""
         self.leaves = {part.name: part.of(self.values).requires_grad_() for part in self.parts}
@@ -119,19 +106,6 @@ class StackedWeights:
                         part.of(tensor[row]).copy_(known)
                 if "step" in memory:
                     self.rule.counts.fill_(memory["step"].item())
-
-
-def let_go(engine: Engine) -> None:
-    """Give a run that has left its stack memory of its own."""
-    optimizer = engine.descent.optimizer
-    for parameter in engine.descent.parameters:
-        memory = optimizer.state[parameter]
-        own = {name: tensor.clone() for name, tensor in memory.items()}
-        if optimizer.param_groups[0].get("fused"):  # which counts where the weights are
-            own["step"] = own["step"].to(parameter.device)
-        optimizer.state[parameter] = own
-    for tensor in (*engine.model.parameters(), *engine.model.buffers()):
-        tensor.data = tensor.data.clone()
 
 
 def _row(model: nn.Module, parts: Sequence[Part]) -> Tensor:
