@@ -77,7 +77,7 @@ def test_a_run_of_its_own_shows_its_boundary_at_every_evaluation(clock):
 @pytest.mark.parametrize("trials", [1, 64])
 def test_a_trial_draws_only_once_the_time_it_shares_has_grown_long(trials, clock):
     view = Views(plane(), ALL, model="m", trials_at_once=trials)
-    clock[0] += 0.4 * trials
+    clock[0] += 0.9 * trials
     assert evaluate(view, 3) == []
     clock[0] += 0.2 * trials
     assert evaluate(view) == ["decision_boundary", "histograms"]
@@ -94,7 +94,7 @@ def test_what_drawing_costs_a_trial_is_counted(clock, monkeypatch):
 
     monkeypatch.setattr(Shown, "histograms", slow)
     assert "histograms" in evaluate(view)
-    clock[0] += 45
+    clock[0] += 95
     assert evaluate(view) == []
     clock[0] += 5
     assert "histograms" in evaluate(view)

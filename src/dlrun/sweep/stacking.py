@@ -14,6 +14,8 @@ from dlrun.sweep.launching import Watcher
 from dlrun.sweep.opened import Sweep, is_over
 from dlrun.sweep.trial import Attempt
 
+# What may be swept without giving trials another shape.
+_NUMBERS = ("optimizer.", "schedule", "loss.label_smoothing", "seed")
 _SUSPECT = 2  # times in a row that a trial was begun without getting further: it may kill others
 
 
@@ -29,6 +31,7 @@ class Stacking:
         self.seeds = sweep.strategy.settings.seeds
         self.max_stack = sweep.strategy.settings.max_stack
         self.judgement = Judgement(forced=forced)
+        self.seen: set[str] = set()  # shapes that one trial had
 
     def run(self, numbers: Sequence[int]) -> list[int]:
         """Train what can be drawn now; the numbers of the trials that are left.
@@ -93,4 +96,12 @@ class Stacking:
         if attempt.deaths >= _SUSPECT:
             return None
         shape = shape_of(plain)
+        if not self._comes_again(shape):
+            self.seen.add(shape)
+            return None
         return shape if self.judgement.of(shape, plain, runs).stack else None
+
+    def _comes_again(self, shape: str) -> bool:
+        """Whether more than one run has this shape: else there is nothing to find out about it."""
+        alike = all(p.bare_key.startswith(_NUMBERS) for p in self.sweep.space.parameters)
+        return alike or self.seeds > 1 or self.judgement.forced or shape in self.seen
