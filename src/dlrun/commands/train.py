@@ -145,7 +145,10 @@ def _check_place(argv: list[str]) -> None:
 def _terminated_cleanly() -> Iterator[None]:
     """SIGTERM before training has begun ends dlrun by an exception, so that nothing is left behind."""
 
+    came: list[int] = []
+
     def end(number: int, frame: Any) -> None:
+        came.append(number)
         raise SystemExit(128 + number)
 
     if threading.current_thread() is not threading.main_thread():
@@ -154,6 +157,10 @@ def _terminated_cleanly() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
+    except BaseException:
+        if came:  # in the middle of an import it may have become another error
+            raise SystemExit(128 + came[0]) from None
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 
