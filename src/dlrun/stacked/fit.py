@@ -19,7 +19,7 @@ Action = Callable[[Session], None]
 
 
 class StackedFit:
-    """Trains started sessions together until the last of them has ended.
+    """Trains sessions together until the last of them has ended.
 
     Args:
         stack: of the sessions' engines, in the same order.

@@ -88,11 +88,10 @@ class Stack:
 
     def validation_metrics(self) -> list[Values]:
         """The metrics of each run on its validation part; nothing where there is none."""
-        parts = [engine.data.val for engine in self.engines]
-        if not len(parts[0]):
-            return [{} for _ in parts]
-        table, rows = _rows(parts)
-        targets = table.targets[rows].expand(len(parts), *[-1] * table.targets.ndim)
+        table, rows = self._validation
+        if not len(table):
+            return [{} for _ in self.engines]
+        targets = table.targets[rows].expand(len(self.engines), *[-1] * table.targets.ndim)
         metrics = stacked_metrics(self._tasks, self.outputs(table, rows), targets)
         self._rate_started = time.perf_counter()
         return metrics
@@ -142,6 +141,8 @@ class Stack:
         """Set up what depends on which runs there are."""
         self.batches = StackedBatches([engine.batches for engine in self.engines])
         draw_from(self.template, [engine.generator for engine in self.engines])
+        # Once: runs with data of their own have it laid side by side here.
+        self._validation = _rows([engine.data.val for engine in self.engines])
         self.descent = StackedDescent(self.engines, self.weights)
         self._tasks = [engine.task for engine in self.engines]
         smoothing = [task.label_smoothing for task in self._tasks]
