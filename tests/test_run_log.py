@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from dlrun.record import RunLog, logging_to
+from dlrun.record import RunLog
 from dlrun.run_directory import RunDirectory
 
 log = logging.getLogger("dlrun.something")
@@ -73,7 +73,7 @@ def test_all_is_as_before_once_a_log_is_left_or_failed_in(runs):
 
     before = settings()
     for _ in range(2):
-        with pytest.raises(RuntimeError), logging_to(runs[0]):
+        with pytest.raises(RuntimeError), contextlib.closing(RunLog(runs[0])) as one, one:
             assert settings() != before
             raise RuntimeError
         assert settings() == before

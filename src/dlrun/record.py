@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import logging
@@ -11,7 +10,7 @@ import shlex
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -124,13 +123,6 @@ class RunLog:
         _LOGGER.warning("%s", message)
         if not self._quiet:
             print(f"dlrun: warning: {message}", file=sys.stderr)
-
-
-@contextlib.contextmanager
-def logging_to(run: RunDirectory, *, quiet: bool = False) -> Iterator[None]:
-    """Send dlrun's log and all warnings to train.log; unless `quiet` warnings to the screen as well."""
-    with contextlib.closing(RunLog(run, quiet=quiet)) as log, log:
-        yield
 
 
 class _Lines(logging.Handler):
