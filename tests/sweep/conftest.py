@@ -21,7 +21,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_project(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])  # dlrun adds to it, once a command
-    monkeypatch.delitem(sys.modules, "faulty", raising=False)
+    for module in ("faulty", "own"):  # of another test's project
+        monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     return tmp_path
 

@@ -78,6 +78,8 @@ def _job(cfg: Any) -> None:
         config.parse(plain)  # what is wrong here is said before torch is loaded
         from dlrun import experiment
 
+        if _TERMINATED:  # which an import may have kept to itself
+            raise SystemExit(128 + _TERMINATED[0])
         code = experiment.train(plain, run, overrides=overrides, choices=groups)
     except Exception as error:
         raise _Ended(1, error) from error
@@ -141,14 +143,17 @@ def _check_place(argv: list[str]) -> None:
         raise ConfigError(f"{given} names one directory for many runs; use hydra.sweep.dir=DIR")
 
 
+_TERMINATED: list[int] = []  # the signal, once it has come
+
+
 @contextmanager
 def _terminated_cleanly() -> Iterator[None]:
     """SIGTERM before training has begun ends dlrun by an exception, so that nothing is left behind."""
 
-    came: list[int] = []
+    _TERMINATED.clear()
 
     def end(number: int, frame: Any) -> None:
-        came.append(number)
+        _TERMINATED.append(number)
         raise SystemExit(128 + number)
 
     if threading.current_thread() is not threading.main_thread():
@@ -158,8 +163,8 @@ def _terminated_cleanly() -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if came:  # in the middle of an import it may have become another error
-            raise SystemExit(128 + came[0]) from None
+        if _TERMINATED:  # in the middle of an import it may have become another error
+            raise SystemExit(128 + _TERMINATED[0]) from None
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
