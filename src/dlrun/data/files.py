@@ -1,0 +1,112 @@
+"""Where files of data come from: the user's own, those that ship with dlrun, those fetched once. No torch here."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import tempfile
+import urllib.request
+from pathlib import Path
+
+from dlrun.errors import ConfigError, did_you_mean
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+_PACKAGED = "packaged:"
+_SECONDS = 30  # without an answer, after which a download has failed
+
+
+def locate(key: str, path: str) -> Path:
+    """The file or folder that the setting `key` names: `packaged:NAME` ships with dlrun, all else is the user's.
+
+    Raises:
+        ConfigError: there is none, with the nearest name beside it.
+    """
+    if not path.strip():
+        raise ConfigError(f"{key} is empty, but must name a file or a folder")
+    if path.startswith(_PACKAGED):
+        found = SAMPLES / path.removeprefix(_PACKAGED)
+    else:
+        found = Path(path).expanduser()
+    if not found.exists():
+        beside = [entry.name for entry in found.parent.iterdir()] if found.parent.is_dir() else []
+        raise ConfigError(
+            f"{key} is {path}, which does not exist{did_you_mean(found.name, beside)}; "
+            f"give a path from {Path.cwd()} or an absolute one"
+        )
+    return found
+
+
+def fetch(root: str, relative: str, *, url: str, md5: str) -> Path:
+    """The file `relative` of a named data set in the folder `root`, downloaded there from `url` if it is missing.
+
+    What arrives is checked; what is there already is the user's own affair.
+
+    Raises:
+        ConfigError: it is not there and cannot be had.
+    """
+    if not root.strip():
+        raise ConfigError(
+            "dataset.root is empty: unset DLRUN_DATA, or set it to the folder of the data"
+        )
+    path = Path(root).expanduser() / relative
+    if path.is_file():
+        return path
+    print(f"dlrun: {path} is missing: downloading it from {url}…", flush=True)
+    try:
+        with urllib.request.urlopen(url, timeout=_SECONDS) as answer:
+            content = answer.read()
+        if (found := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:
+            raise OSError(f"what arrived has the checksum {found} instead of {md5}")
+        _write(path, content)
+    except (OSError, ValueError) as error:  # urllib's own errors are OSErrors
+        raise ConfigError(
+            f"dataset.root is {root}, which does not hold {relative}, and downloading failed ({error}); "
+            f"put the file there, or point DLRUN_DATA or dataset.root to a folder that has it"
+        ) from error
+    return path
+
+
+def read_text(path: Path, encoding: str) -> str:
+    """All of a text file, packed by gzip or not, with line ends as `\\n`; a byte order mark is left out.
+
+    Raises:
+        ConfigError: unreadable, empty, or not in this encoding, with line and column.
+    """
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+    except (OSError, EOFError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    try:
+        text = content.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
+        raise ConfigError(
+            f"{path}, line {line}, byte {column}: 0x{content[error.start]:02x} is not {encoding}; "
+            "set dataset.encoding to the file's own, such as latin-1 or cp1252"
+        ) from error
+    except LookupError:
+        raise ConfigError(
+            f"dataset.encoding is {encoding}, which is not known; use one such as utf-8, latin-1 or cp1252"
+        ) from None
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if not text.strip():
+        raise ConfigError(f"{path} is empty: give a file with data in it")
+    return text
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all: another run may look for it at the same time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
