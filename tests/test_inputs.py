@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlrun.data.base import Preprocessing, Spec
+from dlrun.data.arrays import Scaling
+from dlrun.data.base import Spec
 from dlrun.errors import ConfigError
-from dlrun.inputs import read_inputs
+from dlrun.inputs.reading import read_inputs
 
 FEATURES = Spec("regression", "features", (3,), 1, (), ("a", "b", "c"))
 GRAY = Spec("multiclass", "image", (1, 4, 6), 10)
@@ -17,7 +18,7 @@ SEQUENCE = Spec("multiclass", "sequence", (5, 2), 4)
 
 
 def read(path, spec=FEATURES, pixel_max=255.0):
-    return read_inputs(path, spec, Preprocessing([0.0], [1.0], [], [], pixel_max))
+    return read_inputs(path, spec, Scaling([0.0], [1.0], [], [], pixel_max))
 
 
 def refusal(path, *arguments, **more):

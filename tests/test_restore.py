@@ -9,7 +9,8 @@ import yaml
 from torch.optim.swa_utils import AveragedModel
 
 from dlrun import checkpoint
-from dlrun.data.base import Preprocessing, Spec
+from dlrun.data.arrays import Scaling
+from dlrun.data.base import Spec
 from dlrun.errors import ConfigError
 from dlrun.models.logistic import LogisticRegression
 from dlrun.restore import load_trained, override, read_config
@@ -30,7 +31,7 @@ PLAIN = {
     "trainer": {"max_epochs": 20, "max_steps": None, "shuffle": True, "sizes": [1, 2]},
 }
 SPEC = Spec("multiclass", "features", (4,), 3, ("x", "y", "z"), ("a", "b", "c", "d"))
-PREPROCESSING = Preprocessing([1.0, 2.0, 3.0, 4.0], [2.0] * 4, [], [], 0.0)
+PREPROCESSING = Scaling([1.0, 2.0, 3.0, 4.0], [2.0] * 4, [], [], 0.0)
 
 
 @pytest.fixture

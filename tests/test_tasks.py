@@ -8,7 +8,8 @@ import torch
 from sklearn import metrics as reference
 
 from dlrun.config import LossSettings
-from dlrun.data.base import Preprocessing, Spec
+from dlrun.data.arrays import Scaling
+from dlrun.data.base import Spec
 from dlrun.errors import ConfigError
 from dlrun.tasks import (
     class_confusion,
@@ -33,7 +34,7 @@ def task_of(kind, outputs=1, *, name="auto", label_smoothing=0.0, reduction="mea
     """The task of a problem; `scale` is the (mean, std) of each regression target."""
     settings = LossSettings(name, label_smoothing, reduction)
     scale = scale or [(0.0, 1.0)] * outputs
-    preprocessing = Preprocessing([0.0], [1.0], [m for m, _ in scale], [s for _, s in scale], 0.0)
+    preprocessing = Scaling([0.0], [1.0], [m for m, _ in scale], [s for _, s in scale], 0.0)
     return make_task(make_spec(kind, outputs), settings, preprocessing)
 
 

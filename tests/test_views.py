@@ -7,7 +7,8 @@ from torch import nn
 
 from dlrun import views
 from dlrun.config import TrackingSettings
-from dlrun.data.base import Dataset, Preprocessing, Spec, Split
+from dlrun.data.arrays import Scaling
+from dlrun.data.base import Dataset, Spec, Split
 from dlrun.views import Views
 
 
@@ -40,7 +41,7 @@ class Judge:
 
 
 ALL = TrackingSettings(tensorboard=True, graph=True, images=True, histograms=True)
-AS_IT_IS = Preprocessing([0.0], [1.0], [], [], 0.0)
+AS_IT_IS = Scaling([0.0], [1.0], [], [], 0.0)
 
 
 def of(kind, inputs):

@@ -17,8 +17,9 @@ from dlrun import cuda_graph, device, optim, schedules
 from dlrun.build import component, split_component
 from dlrun.config import DataSettings, GradientSettings, RunConfig, TrainerSettings, WarmUp
 from dlrun.data.augment import augment
-from dlrun.data.base import Dataset, Spec, prepare
+from dlrun.data.base import Dataset, Spec
 from dlrun.data.loader import Batches
+from dlrun.data.prepare import prepare
 from dlrun.engine import Augmentation, Engine
 from dlrun.errors import ConfigError, did_you_mean, first_line
 from dlrun.models.dropout import draw_from

@@ -11,7 +11,7 @@ import torch
 from dlrun import config
 from dlrun.build import split_component
 from dlrun.config import DataSettings
-from dlrun.data.base import prepare
+from dlrun.data.prepare import prepare
 from dlrun.restore import Trained, load_trained
 from dlrun.run_directory import RunDirectory
 from dlrun.tasks import class_confusion, make_task, probabilities

@@ -154,7 +154,8 @@ def load_trained(run: RunDirectory, plain: Mapping[str, Any], *, which: str) -> 
     """
     from dlrun import checkpoint
     from dlrun.build import component
-    from dlrun.data.base import Preprocessing, Spec
+    from dlrun.data.base import Spec
+    from dlrun.data.prepare import preprocessing_from
 
     path = run.checkpoints / f"{which}.pt"
     if not path.exists():
@@ -168,7 +169,7 @@ def load_trained(run: RunDirectory, plain: Mapping[str, Any], *, which: str) -> 
         raise ConfigError(f"{error}; use the {other} checkpoint instead") from error
     try:
         spec = Spec(**{name: _tuples(value) for name, value in state["spec"].items()})
-        preprocessing = Preprocessing(**state["preprocessing"])
+        preprocessing = preprocessing_from(state["preprocessing"])
         weights = _without_averaging(state["averaged"]) if state.get("averaged") else state["model"]
         step = state["step"]
         epoch = state.get("epoch", -(-step // state.get("steps_per_epoch", 1)))

@@ -8,7 +8,10 @@ import torch
 from sklearn.preprocessing import StandardScaler
 
 from dlrun.config import DataSettings
-from dlrun.data.base import Preprocessing, Spec, prepare, split_rows
+from dlrun.data import splitting
+from dlrun.data.arrays import Scaling
+from dlrun.data.base import Spec
+from dlrun.data.prepare import prepare, preprocessing_from
 from dlrun.data.source import Source
 from dlrun.errors import ConfigError
 
@@ -31,6 +34,12 @@ def features(samples=100, classes=4, seed=0, **changes):
         "feature_names": ("a", "b", "c"),
     }
     return Source(**(usual | changes))
+
+
+def split_rows(source, settings):
+    strata = source.targets if source.task == "classification" else None
+    has_test = source.test_inputs is not None
+    return splitting.split_rows(len(source.targets), strata, settings, has_test=has_test)
 
 
 def regression(targets, **changes):
@@ -275,7 +284,8 @@ def test_more_classes_are_one_score_each_with_class_numbers_as_targets():
 def test_preprocessing_survives_as_plain_values():
     preprocessing = prepare(images(), settings(test=None)).preprocessing
     raw = images().test_inputs
-    again = Preprocessing(**preprocessing.to_dict())
+    again = preprocessing_from(preprocessing.to_dict())
+    assert isinstance(again, Scaling)
     assert torch.equal(again.inputs(raw), preprocessing.inputs(raw))
     assert again.pixel_max == 255
 
@@ -311,3 +321,25 @@ def test_overfitting_trains_validates_and_tests_on_the_same_few_samples():
     few = data.overfit(5)
     for part in (few.train, few.val, few.test):
         assert torch.equal(part.inputs, data.train.inputs[:5])
+
+
+def test_the_most_frequent_class_of_the_training_part_is_the_baseline_of_a_classifier():
+    source = features(targets=np.repeat([0, 1], [70, 30]), classes=2)
+    data = prepare(source, settings())
+    assert data.baselines == {"majority class": {"accuracy": pytest.approx(0.7)}}
+
+
+def test_the_training_mean_is_the_baseline_of_a_regression_in_its_own_units():
+    targets = np.random.default_rng(0).standard_normal(100) * 7 + 3
+    train, _, test = split_rows(regression(targets), settings())
+    errors = targets[test] - targets[train].mean()
+    found = prepare(regression(targets), settings()).baselines["training mean"]
+    assert found == {
+        "rmse": pytest.approx(np.sqrt((errors**2).mean()), rel=1e-5),
+        "mae": pytest.approx(np.abs(errors).mean(), rel=1e-5),
+    }
+
+
+def test_a_target_that_returns_no_data_set_is_refused():
+    with pytest.raises(ConfigError, match=r"dataset\._target_ returned a list, but must return"):
+        prepare([1, 2], settings())

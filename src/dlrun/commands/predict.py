@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int:
     run = find_run(arguments.run)
 
     from dlrun.evaluation import predict
-    from dlrun.inputs import read_inputs
+    from dlrun.inputs.reading import read_inputs
     from dlrun.restore import load_trained, read_config
 
     trained = load_trained(

@@ -1,4 +1,4 @@
-"""New inputs for a trained model, read from image, .npy, .npz and .csv files: raw values in the run's own shape."""
+"""New images and rows of numbers, from image, .npy, .npz and .csv files: raw values in the run's own shape."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from dlrun.data.base import Preprocessing, Spec
+from dlrun.data.arrays import Scaling
+from dlrun.data.base import Spec
 from dlrun.errors import ConfigError, first_line
 
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 
 
-def read_inputs(path: Path, spec: Spec, preprocessing: Preprocessing) -> np.ndarray:
+def read_arrays(path: Path, spec: Spec, scaling: Scaling) -> np.ndarray:
     """The inputs in one file, (N, *spec.input_shape), raw values as in the data set.
 
     Raises:
@@ -23,9 +24,9 @@ def read_inputs(path: Path, spec: Spec, preprocessing: Preprocessing) -> np.ndar
     if not path.is_file():
         raise ConfigError(f"{path} is not a file")
     if suffix in _IMAGES:
-        return _read_image(path, spec, preprocessing)
+        return _read_image(path, spec, scaling)
     if suffix in (".npy", ".npz"):
-        return _shaped(path, _read_arrays(path), spec)
+        return _shaped(path, _read_numpy(path), spec)
     if suffix == ".csv":
         return _shaped(path, _read_table(path, spec), spec)
     raise ConfigError(
@@ -33,10 +34,10 @@ def read_inputs(path: Path, spec: Spec, preprocessing: Preprocessing) -> np.ndar
     )
 
 
-def _read_image(path: Path, spec: Spec, preprocessing: Preprocessing) -> np.ndarray:
+def _read_image(path: Path, spec: Spec, scaling: Scaling) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
-    if spec.kind != "image" or not preprocessing.pixel_max:
+    if spec.kind != "image" or not scaling.pixel_max:
         raise ConfigError(
             f"{path} is an image, but this run was trained on {spec.kind}; give a .npy, .npz or .csv of rows"
         )
@@ -61,11 +62,11 @@ def _read_image(path: Path, spec: Spec, preprocessing: Preprocessing) -> np.ndar
             pixels = np.asarray(converted, np.float32)
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise ConfigError(f"{path} cannot be opened as an image: {error}") from error
-    scaled = pixels.reshape(height, width, -1).transpose(2, 0, 1) * (preprocessing.pixel_max / 255)
+    scaled = pixels.reshape(height, width, -1).transpose(2, 0, 1) * (scaling.pixel_max / 255)
     return scaled[None]
 
 
-def _read_arrays(path: Path) -> np.ndarray:
+def _read_numpy(path: Path) -> np.ndarray:
     try:
         with path.open("rb") as file:  # numpy leaves a damaged .npz open
             loaded = np.load(file, allow_pickle=False)

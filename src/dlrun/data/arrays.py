@@ -1,0 +1,122 @@
+"""From arrays of numbers to normalised training, validation and test parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlrun.config import DataSettings
+from dlrun.data.base import Dataset, Preprocessing, Spec, Split, TaskKind
+from dlrun.data.source import Source
+from dlrun.data.splitting import split_rows
+
+
+@dataclass(frozen=True)
+class Scaling(Preprocessing):
+    """The scaling of numbers.
+
+    Attributes:
+        mean, std: of the inputs; per channel for images, per feature otherwise, shaped to broadcast.
+        pixel_max: raw value of a fully bright pixel, for reading image files; 0 where not an image.
+    """
+
+    kind: ClassVar[str] = "scaling"
+    mean: list[Any]
+    std: list[Any]
+    target_mean: list[float]
+    target_std: list[float]
+    pixel_max: float
+
+    def inputs(self, raw: np.ndarray) -> Tensor:
+        """Normalised float32 tensor of raw inputs, same shape."""
+        scaled = np.subtract(raw, np.asarray(self.mean, np.float32), dtype=np.float32)
+        scaled /= np.asarray(self.std, np.float32)
+        return torch.from_numpy(np.ascontiguousarray(scaled))
+
+
+def prepare_source(source: Source, settings: DataSettings) -> Dataset:
+    """Split `source`, fit the normalisation on the training part alone and apply it to all parts.
+
+    Raises:
+        ConfigError: a split that leaves a part with too few rows, or a test part asked for twice.
+    """
+    has_test = source.test_inputs is not None
+    strata = source.targets if source.task == "classification" else None
+    train, val, test = split_rows(len(source.targets), strata, settings, has_test=has_test)
+    preprocessing = _fit(source, train, normalize=settings.normalize == "standard")
+
+    def part(rows: np.ndarray) -> Split:
+        return _split(source, preprocessing, source.inputs[rows], source.targets[rows])
+
+    if source.test_inputs is not None and source.test_targets is not None:
+        tested = _split(source, preprocessing, source.test_inputs, source.test_targets)
+    else:
+        tested = part(test)
+    return Dataset(_spec(source), preprocessing, part(train), part(val), tested)
+
+
+def _fit(source: Source, train: np.ndarray, *, normalize: bool) -> Scaling:
+    rows = source.inputs[train]
+    # Images share one scale a channel: per pixel, a border that is constant in training would explode.
+    axes = (0, 2, 3) if source.kind == "image" else tuple(range(rows.ndim - 1))
+    shape = [1 if axis in axes else size for axis, size in enumerate(rows.shape)][1:]
+    mean, std = np.zeros(shape), np.ones(shape)
+    if normalize:
+        mean, std = (moment.reshape(shape) for moment in _moments(rows, axes))
+        std = _without_constants(std, mean)
+    target_mean, target_std = [], []
+    if source.task == "regression":
+        targets = source.targets[train].reshape(len(train), -1).astype(np.float64)
+        target_mean = targets.mean(0).tolist()
+        target_std = _without_constants(targets.std(0), targets.mean(0)).tolist()
+    return Scaling(mean.tolist(), std.tolist(), target_mean, target_std, source.pixel_max)
+
+
+def _without_constants(std: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """`std`, but 1 for a constant, which can only be centred: rounding alone may leave it a spread."""
+    return np.where(std <= 1e-12 * np.abs(mean), 1.0, std)
+
+
+def _moments(rows: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation over `axes`, in float64, without a float64 copy of all rows."""
+    chunks = np.array_split(rows, max(1, rows.nbytes // 2**23))
+    count = rows.size // int(
+        np.prod([size for axis, size in enumerate(rows.shape) if axis not in axes])
+    )
+    mean = sum(chunk.sum(axes, dtype=np.float64, keepdims=True) for chunk in chunks) / count
+    variance = sum(((chunk - mean) ** 2).sum(axes) for chunk in chunks) / count
+    return np.asarray(mean), np.sqrt(np.asarray(variance))
+
+
+def _split(
+    source: Source, preprocessing: Scaling, inputs: np.ndarray, targets: np.ndarray
+) -> Split:
+    if source.task == "regression":
+        return Split(preprocessing.inputs(inputs), preprocessing.targets(targets))
+    binary = len(source.class_names) == 2
+    return Split(
+        preprocessing.inputs(inputs),
+        torch.from_numpy(targets.astype(np.float32 if binary else np.int64)),
+    )
+
+
+def _spec(source: Source) -> Spec:
+    classes = len(source.class_names)
+    if source.task == "regression":
+        task: TaskKind = "regression"
+        outputs = int(np.prod(source.targets.shape[1:]))
+    else:
+        task = "binary" if classes == 2 else "multiclass"
+        outputs = 1 if classes == 2 else classes
+    return Spec(
+        task=task,
+        kind=source.kind,
+        input_shape=tuple(source.inputs.shape[1:]),
+        num_outputs=outputs,
+        class_names=source.class_names,
+        feature_names=source.feature_names,
+    )

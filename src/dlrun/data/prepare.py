@@ -1,0 +1,43 @@
+"""Every kind of raw data and what becomes of it: the one place that knows them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dlrun.config import DataSettings
+from dlrun.data.arrays import Scaling, prepare_source
+from dlrun.data.base import Dataset, Preprocessing
+from dlrun.data.baselines import with_baselines
+from dlrun.data.source import Source
+from dlrun.errors import ConfigError
+
+_PREPROCESSINGS: dict[str, type[Preprocessing]] = {cls.kind: cls for cls in (Scaling,)}
+
+
+def prepare(raw: Any, settings: DataSettings) -> Dataset:
+    """Split what a dataset's target returned, fit on the training part what has to be, apply it to all parts.
+
+    Raises:
+        ConfigError: it cannot be split as asked, or is nothing that dlrun knows.
+    """
+    return with_baselines(_prepare(raw, settings))
+
+
+def _prepare(raw: Any, settings: DataSettings) -> Dataset:
+    match raw:
+        case Source():
+            return prepare_source(raw, settings)
+    raise ConfigError(
+        f"dataset._target_ returned a {type(raw).__name__}, but must return a dlrun.data.source.Source"
+    )
+
+
+def preprocessing_from(plain: Mapping[str, Any]) -> Preprocessing:
+    """What `Preprocessing.to_dict` gave, as an object again.
+
+    Raises:
+        KeyError, TypeError: it is of no kind that is known, or lacks values.
+    """
+    values = dict(plain)
+    return _PREPROCESSINGS[values.pop("kind", Scaling.kind)](**values)

@@ -1,0 +1,1 @@
+"""New inputs for a trained model, one file a kind of data."""
