@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from dlrun.errors import ConfigError
 from dlrun.models.dropout import Dropout
 
 
@@ -32,6 +33,33 @@ def test_scores_are_those_of_two_matrix_products(mlp):
     x = torch.randn(6, 7)
     w_1, b_1, w_2, b_2 = model.parameters()
     torch.testing.assert_close(model(x), torch.tanh(x @ w_1.T + b_1) @ w_2.T + b_2)
+
+
+def test_a_list_gives_each_hidden_layer_its_own_activation(mlp):
+    model = mlp(hidden=[5, 4], activation=["sigmoid", "tanh"])
+    x = torch.randn(6, 7)
+    w_1, b_1, w_2, b_2, w_3, b_3 = model.parameters()
+    hidden = torch.tanh(torch.sigmoid(x @ w_1.T + b_1) @ w_2.T + b_2)
+    torch.testing.assert_close(model(x), hidden @ w_3.T + b_3)
+
+
+def test_each_layer_is_initialised_for_its_own_activation(mlp):
+    torch.manual_seed(0)
+    model = mlp(hidden=[900, 900], activation=["tanh", "relu"], init="kaiming_normal")
+    stds = [layer.weight.std().item() for layer in model if isinstance(layer, nn.Linear)]
+    expected = [5 / 3 / 7**0.5, 2**0.5 / 900**0.5, 1 / 900**0.5]
+    assert stds == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("hidden", [[], [5], [5, 4, 3]])
+def test_as_many_activations_as_hidden_layers_are_asked_for(hidden, mlp):
+    with pytest.raises(ConfigError, match=rf"lists 2 activations.* has {len(hidden)} layers"):
+        mlp(hidden=hidden, activation=["sigmoid", "tanh"])
+
+
+def test_an_unknown_activation_in_a_list_is_named_with_its_place(mlp):
+    with pytest.raises(ConfigError, match=r"model\.activation\[1\] is rleu.*relu"):
+        mlp(hidden=[5, 4], activation=["relu", "rleu"])
 
 
 def test_no_hidden_layers_is_one_linear_layer(mlp):
