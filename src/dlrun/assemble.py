@@ -18,10 +18,12 @@ from dlrun.build import component, split_component
 from dlrun.config import DataSettings, GradientSettings, RunConfig, TrainerSettings, WarmUp
 from dlrun.data.augment import augment
 from dlrun.data.base import Dataset, Spec
-from dlrun.data.loader import Batches
+from dlrun.data.feeding import a_few, training_batches
+from dlrun.data.loader import Feed
 from dlrun.data.prepare import prepare
 from dlrun.engine import Augmentation, Engine
 from dlrun.errors import ConfigError, did_you_mean, first_line
+from dlrun.forward import advance
 from dlrun.models.dropout import draw_from
 from dlrun.tasks import Task, make_task
 
@@ -155,15 +157,18 @@ def configure_torch(settings: TrainerSettings) -> None:
 
 def limit(data: Dataset, settings: TrainerSettings) -> Dataset:
     """Cut the data down for the debug modes: one batch of everything, or a few batches to overfit."""
-    size = settings.samples_per_step(len(data.train))
+    step = settings.samples_per_step(len(data.train))
+    evaluation = settings.eval_batch_size
+    if data.spec.task == "language":  # a batch is so many streams, its samples are characters
+        step, evaluation = (count * data.spec.input_shape[0] for count in (step, evaluation))
     if settings.overfit_batches:
-        data = data.overfit(settings.overfit_batches * size)
+        data = data.overfit(settings.overfit_batches * step)
     if settings.fast_dev_run:
-        data = data.limited(train=size, evaluation=settings.eval_batch_size)
+        data = data.limited(train=step, evaluation=evaluation)
     return data
 
 
-def make_batches(settings: TrainerSettings, data: Dataset, seed: int) -> Batches:
+def make_batches(settings: TrainerSettings, data: Dataset, seed: int) -> Feed:
     """The training batches, one whole-batch read a step however many parts it is then taken in."""
     samples = len(data.train)
     size = settings.samples_per_step(samples)
@@ -172,8 +177,24 @@ def make_batches(settings: TrainerSettings, data: Dataset, seed: int) -> Batches
             f"trainer.batch_size is {size}, but there are only {samples} training samples, and trainer.drop_last "
             "leaves out what does not fill a batch; lower the batch size or set trainer.drop_last=false"
         )
+    if data.spec.task == "language":
+        check_streams(settings)
     shuffle = settings.shuffle and not settings.overfit_batches
-    return Batches(data.train, size, seed=seed, shuffle=shuffle, drop_last=settings.drop_last)
+    return training_batches(data, size, seed=seed, shuffle=shuffle, drop_last=settings.drop_last)
+
+
+def check_streams(settings: TrainerSettings) -> None:
+    """Refuse batches that a text, read in streams side by side, cannot be cut into."""
+    if settings.batch_size == "full":
+        raise ConfigError(
+            "trainer.batch_size is full, but of a text it is the number of streams read side by side; "
+            "set a number, as in 32"
+        )
+    if settings.accumulate > 1:
+        raise ConfigError(
+            f"trainer.accumulate is {settings.accumulate}, but the streams of a text remember what came before and "
+            "cannot be taken in parts; set it to 1"
+        )
 
 
 def count_steps(settings: TrainerSettings, steps_per_epoch: int) -> int:
@@ -193,11 +214,11 @@ def check_fit(model: nn.Module, data: Dataset) -> None:
         ConfigError: the model refuses the data, or its output is not (B, num_outputs).
     """
     spec, state = data.spec, torch.get_rng_state()
-    sample = data.train.inputs[:2]
+    sample = a_few(data.train, 2, spec)
     model.eval()
     try:
         with torch.no_grad():
-            outputs = model(sample)
+            outputs, _ = advance(model, sample, None, spec)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = first_line(error)
         raise ConfigError(
@@ -206,7 +227,8 @@ def check_fit(model: nn.Module, data: Dataset) -> None:
     finally:
         torch.set_rng_state(state)
         model.train()
-    expected = (len(sample), spec.num_outputs)
+    steps = sample.shape[1:] if spec.task == "language" else ()  # each of them has its scores
+    expected = (len(sample), *steps, spec.num_outputs)
     if not isinstance(outputs, Tensor) or outputs.shape != expected:
         shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise ConfigError(

@@ -11,6 +11,7 @@ import logging
 import torch
 from torch import Tensor, nn
 
+from dlrun.data.loader import Batches
 from dlrun.engine import Engine, Pending, Step
 from dlrun.errors import ConfigError, RunFailed, first_line
 from dlrun.optim import can_be_captured, make_capturable
@@ -42,6 +43,9 @@ def why_not(engine: Engine) -> str | None:
     settings, device = engine.settings, engine.device.torch_device
     reasons = {
         f"the run is on the device {device}, which has no CUDA graphs": device.type != "cuda",
+        "its batches are not read from tensors in memory, all of one shape": (
+            not isinstance(engine.batches, Batches)
+        ),
         "trainer.compile makes graphs of its own": settings.compile,
         "trainer.profile is to see single operations": settings.profile,
         f"trainer.precision is {settings.precision}, and must be fp32 or bf16 for that": (
@@ -72,6 +76,7 @@ class CapturedStep:
 
     def __init__(self, engine: Engine, *, required: bool) -> None:
         self.engine, self.required = engine, required
+        assert isinstance(engine.batches, Batches)
         start, stop = engine.batches.bounds[0]
         self.size = stop - start
         self.stream: torch.cuda.Stream | None = None

@@ -14,9 +14,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from dlrun.config import CheckpointSettings, TrainerSettings
 from dlrun.data.base import Dataset, Split
-from dlrun.data.loader import Batches
+from dlrun.data.loader import Feed
 from dlrun.device import Device
 from dlrun.errors import RunFailed
+from dlrun.forward import State, advance, on_tensors, outputs_in_order
 from dlrun.optim import Descent, gradient_norm
 from dlrun.progress import Progress
 from dlrun.runs import lower_is_better
@@ -77,7 +78,7 @@ class Engine:
         averaged: AveragedModel | None,
         task: Task,
         data: Dataset,
-        batches: Batches,
+        batches: Feed,
         descent: Descent,
         total_steps: int,
         device: Device,
@@ -98,6 +99,7 @@ class Engine:
         self.step = 0
         self.waited = 0  # evaluations in a row without improvement
         self.best = Best()
+        self.carried: State = None  # what the model remembers of the text before the next batch
         self.pending = Pending()
         self.latest: dict[str, float] = {}  # the newest value of every metric
         self.seconds = 0.0  # trained so far, over all processes of this run
@@ -185,6 +187,8 @@ class Engine:
     def train_step(self, inputs: Tensor, targets: Tensor) -> None:
         """One update of the weights from one batch, taken in `accumulate` parts where that is above 1."""
         self.descent.schedule(self.step)
+        if self.step % self.steps_per_epoch == 0:
+            self.carried = None
         self.learn(inputs, targets)
         self.average()
 
@@ -198,7 +202,7 @@ class Engine:
         else:
             loss = self._accumulate(inputs, targets)
         self.pending.losses.append(loss)
-        self.pending.sizes.append(len(targets))
+        self.pending.sizes.append(self.task.size(targets))
         self.descent.move()
 
     def average(self) -> None:
@@ -207,11 +211,17 @@ class Engine:
             self.averaged.update_parameters(self.model)
 
     def outputs(self, split: Split) -> Tensor:
-        """The model's outputs for every sample of a split, in order, in evaluation mode."""
+        """What metrics need of the model's outputs for every sample of a split, in order, in evaluation mode."""
         model = self.evaluated.eval()
         with torch.inference_mode(), self.device.autocast():
-            parts = [model(part) for part in split.inputs.split(self.settings.eval_batch_size)]
-            outputs = torch.cat(parts).to(self.device.dtype)
+            outputs = outputs_in_order(
+                model,
+                split,
+                spec=self.data.spec,
+                task=self.task,
+                size=self.settings.eval_batch_size,
+                dtype=self.device.dtype,
+            )
         model.train()
         return outputs
 
@@ -247,6 +257,7 @@ class Engine:
             "waited": self.waited,
             "best": dict(vars(self.best)),
             "pending": dict(vars(self.pending)),
+            "carried": self.carried,
             "latest": dict(self.latest),
             "seconds": self.seconds,
         }
@@ -264,6 +275,7 @@ class Engine:
             for name, items in state["pending"].items()
         }
         self.pending = Pending(**moved)
+        self.carried = on_tensors(state.get("carried"), lambda tensor: tensor.to(device))
         self.best, self.latest = Best(**state["best"]), dict(state["latest"])
 
     def restore_best(self) -> None:
@@ -275,14 +287,14 @@ class Engine:
         self, inputs: Tensor, targets: Tensor, weight: float | None = None
     ) -> Tensor:
         with self.device.autocast():
-            outputs = self.model(inputs)
+            outputs, self.carried = advance(self.model, inputs, self.carried, self.data.spec)
         if outputs.dtype != self.device.dtype:
             outputs = outputs.to(self.device.dtype)
         loss = self.task.loss(outputs, targets)
         if weight is not None:
             loss = loss * weight
         self.descent.backward(loss)
-        self.pending.outputs.append(outputs.detach())
+        self.pending.outputs.append(self.task.kept(outputs.detach(), targets))
         self.pending.targets.append(targets)
         return loss.detach()
 

@@ -12,6 +12,7 @@ from dlrun import config
 from dlrun.build import split_component
 from dlrun.config import DataSettings
 from dlrun.data.prepare import prepare
+from dlrun.forward import outputs_in_order
 from dlrun.restore import Trained, load_trained
 from dlrun.run_directory import RunDirectory
 from dlrun.tasks import class_confusion, make_task, probabilities
@@ -29,7 +30,10 @@ def evaluate(
     data = prepare(source(), data_settings)
     part = data.split(split)
     task = make_task(data.spec, settings.loss, data.preprocessing)
-    outputs = forward(trained, part.inputs)
+    with torch.inference_mode():
+        outputs = outputs_in_order(
+            trained.model, part, spec=data.spec, task=task, size=_BATCH, dtype=torch.float32
+        )
     metrics = {
         f"{split}/{name}": value
         for name, value in task.final_metrics(outputs, part.targets).items()

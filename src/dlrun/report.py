@@ -92,6 +92,7 @@ def summarise(
         },
         "final": metrics_only(engine.latest),
         "tested": "best" if restored else "last",
+        "baselines": {name: dict(values) for name, values in experiment.data.baselines.items()},
         "confusion": confusion,
         "seconds": round(engine.seconds, 3),
         "device": str(experiment.device.torch_device),
@@ -106,6 +107,10 @@ def closing_table(experiment: Experiment, run: RunDirectory) -> str:
     engine = experiment.engine
     rows = [
         (name, f"{value:.4f}") for name, value in engine.latest.items() if name.startswith("test/")
+    ]
+    rows += [
+        ("baseline", f"{_listed(values)} ({name})")
+        for name, values in experiment.data.baselines.items()
     ]
     if engine.best.value is not None:
         monitored = f"{engine.settings.monitor} {engine.best.value:.4g}"
@@ -123,6 +128,10 @@ def closing_table(experiment: Experiment, run: RunDirectory) -> str:
         rows.append(("TensorBoard", command("tensorboard", run.path)))
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _listed(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in values.items())
 
 
 def metrics_only(values: Mapping[str, float]) -> dict[str, float]:

@@ -207,7 +207,7 @@ class Session:
         engine, data, task = self.engine, self.experiment.data, self.experiment.task
         if engine.settings.early_stopping.restore_best:
             engine.restore_best()
-        name = "test" if len(data.test) else "val" if len(data.val) else "train"
+        name = data.tested
         part = data.split(name)
         outputs = engine.outputs(part)
         metrics = task.final_metrics(outputs, part.targets)

@@ -1,10 +1,11 @@
-"""What is learned: the loss and the metrics of binary, multi-class and regression problems.
+"""What is learned: the loss and the metrics of binary, multi-class, regression and language problems.
 
-Shapes: B batch, N samples, C classes, D regression targets.
+Shapes: B batch, N samples, C classes, D regression targets; of language S streams, T steps of time, V tokens.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
@@ -21,6 +22,7 @@ _LOSSES = {
     "binary": ("binary_cross_entropy",),
     "multiclass": ("cross_entropy",),
     "regression": ("mse", "mae", "huber"),
+    "language": ("cross_entropy",),
 }
 
 
@@ -52,6 +54,14 @@ class Task(ABC):
     @abstractmethod
     def scores(self, outputs: Tensor, targets: Tensor, target_std: Tensor) -> dict[str, Tensor]:
         """The metrics beside the loss, scalars; one of whole numbers counts samples. Fit for torch.vmap."""
+
+    def kept(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """What metrics need of the outputs of a batch, to be kept until they are asked for."""
+        return outputs
+
+    def size(self, targets: Tensor) -> int:
+        """How many samples a batch is."""
+        return len(targets)
 
     def metrics(
         self, outputs: Tensor, targets: Tensor, *, loss: float | None = None
@@ -141,7 +151,7 @@ class Binary(Task):
 class Regression(Task):
     """One output a target (B, D), trained on standardised targets, reported in their own units."""
 
-    metric_names = ("loss", "mse", "mae", "r2")
+    metric_names = ("loss", "mse", "rmse", "mae", "r2")
 
     def __init__(self, settings: LossSettings, name: str, preprocessing: Preprocessing) -> None:
         super().__init__(settings, preprocessing.target_std)
@@ -171,9 +181,49 @@ class Regression(Task):
         squared = (error**2).sum()
         return {
             "mse": squared / error.numel(),
+            "rmse": (squared / error.numel()).sqrt(),
             "mae": error.abs().mean(),
             "r2": torch.where(spread > 0, 1 - squared / spread, float("nan")),
         }
+
+
+class Language(Task):
+    """The next token of a text: softmax over V scores at each step. Targets are token numbers (S, T).
+
+    Of the outputs only two numbers a token are kept, (S * T, 2): the logarithm of the chance that the
+    model gave to the token that came, and whether it was the likeliest. The loss is in nats a token.
+    """
+
+    metric_names = ("loss", "accuracy", "perplexity", "bits")
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(
+            outputs.flatten(0, 1),
+            targets.flatten(),
+            label_smoothing=self.label_smoothing,
+            reduction=self.reduction,
+        )
+
+    def kept(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        scores, tokens = outputs.detach().flatten(0, 1), targets.flatten()
+        log_chances = -F.cross_entropy(scores, tokens, reduction="none")
+        return torch.stack((log_chances, scores.argmax(1) == tokens), 1)
+
+    def size(self, targets: Tensor) -> int:
+        return targets.numel()
+
+    def sample_losses(
+        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
+    ) -> Tensor:
+        raise NotImplementedError("texts are not trained in stacks")
+
+    def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return -outputs[:, 0].mean()
+
+    def scores(self, outputs: Tensor, targets: Tensor, target_std: Tensor) -> dict[str, Tensor]:
+        nats = self.plain_loss(outputs, targets)
+        bits = nats / math.log(2)
+        return {"accuracy": outputs[:, 1].mean(), "perplexity": nats.exp(), "bits": bits}
 
 
 def stacked_metrics(
@@ -206,6 +256,8 @@ def make_task(spec: Spec, settings: LossSettings, preprocessing: Preprocessing) 
     name = fitting[0] if settings.name == "auto" else settings.name
     if name not in fitting:
         problem = f"{spec.num_classes} classes" if spec.num_classes else "numbers to predict"
+        if spec.task == "language":
+            problem = "text to continue"
         raise ConfigError(
             f"loss.name is {name}, but the data set has {problem}: use {' or '.join(fitting)} or auto"
         )
@@ -215,7 +267,9 @@ def make_task(spec: Spec, settings: LossSettings, preprocessing: Preprocessing) 
                 f"loss.label_smoothing is {settings.label_smoothing}, but regression has no labels; set it to 0"
             )
         return Regression(settings, name, preprocessing)
-    return Multiclass(settings) if spec.task == "multiclass" else Binary(settings)
+    kinds: dict[str, Callable[[LossSettings], Task]]
+    kinds = {"binary": Binary, "multiclass": Multiclass, "language": Language}
+    return kinds[spec.task](settings)
 
 
 def _plain(value: Tensor, samples: int) -> float:

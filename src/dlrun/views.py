@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dlrun.config import TrackingSettings
 from dlrun.data.base import Dataset, Split
+from dlrun.data.feeding import a_few
 from dlrun.pictures import boundary_picture, confusion_picture, image_grid
 from dlrun.png import Picture
 from dlrun.tasks import class_confusion, probabilities
@@ -82,7 +83,7 @@ class Views:
         if self._trials_at_once:
             self._draw_boundary(engine, tracker)
         if self.settings.graph:
-            tracker.graph(engine.model, part.inputs[:1], kind=self._kind)
+            tracker.graph(engine.model, a_few(part, 1, self.spec), kind=self._kind)
         if not self.settings.images or not self.spec.num_classes:
             return
         sure, predicted = probabilities(outputs.float(), self.spec).max(1)

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from dlrun.data.base import Split
+
+
+class Feed(Protocol):
+    """The batches of a split, epoch by epoch, in an order that only seed and epoch decide."""
+
+    split: Split
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+
+    def epoch(self, number: int, *, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """(inputs, targets) of each batch of epoch `number`, without the first `skip`."""
 
 
 class Batches:

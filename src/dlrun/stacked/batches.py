@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dlrun.data.base import Split
-from dlrun.data.loader import Batches, epoch_order
+from dlrun.data.loader import Batches, Feed, epoch_order
 
 
 class StackedBatches:
@@ -17,9 +17,11 @@ class StackedBatches:
     Runs with one data set share it, and those with one seed as well share each batch.
     """
 
-    def __init__(self, runs: Sequence[Batches]) -> None:
-        self.runs, self.bounds = list(runs), runs[0].bounds
-        self.table, self.first_rows = together([batches.split for batches in runs])
+    def __init__(self, feeds: Sequence[Feed]) -> None:
+        self.runs = [feed for feed in feeds if isinstance(feed, Batches)]
+        assert len(self.runs) == len(feeds), "batches of other kinds are not stacked"
+        self.bounds = self.runs[0].bounds
+        self.table, self.first_rows = together([batches.split for batches in self.runs])
 
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """(inputs, targets), (K, B, ...) and (K, B, ...), of each batch of an epoch after the first `skip`."""

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dlrun.data.loader import Batches
 from dlrun.engine import Engine
 from dlrun.models.dropout import draw_from
 
@@ -42,6 +43,7 @@ def sample_bytes(engine: Engine) -> int:
 def run_bytes(engine: Engine, per_sample: int) -> int:
     """What one more run adds to a stack: its weights many times over, and a batch under way."""
     numbers = sum(p.numel() * p.element_size() for p in engine.model.parameters())
+    assert isinstance(engine.batches, Batches)
     batch = max(stop - start for start, stop in engine.batches.bounds)
     # Twice: what the forward pass leaves, and the gradients of it.
     return numbers * (_COPIES + _MEMORIES) + 2 * batch * per_sample

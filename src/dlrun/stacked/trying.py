@@ -9,6 +9,7 @@ from collections.abc import Hashable
 import numpy as np
 import torch
 
+from dlrun.data.loader import Batches
 from dlrun.engine import Engine
 from dlrun.errors import first_line
 from dlrun.stacked.rules import has_rule
@@ -30,7 +31,9 @@ def layout(engine: Engine) -> Hashable:
 
 
 def no_rule(engine: Engine) -> str | None:
-    """What keeps runs with this one's optimizer from being trained as one, or None."""
+    """What keeps runs with this one's batches or optimizer from being trained as one, or None."""
+    if not isinstance(engine.batches, Batches):
+        return f"{engine.data.spec.kind} in batches of their own shapes are not read for many runs at once"
     if has_rule(engine.descent.optimizer):
         return None
     name = type(engine.descent.optimizer).__name__

@@ -1,0 +1,29 @@
+"""How a part of the data is cut into batches: by what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from dlrun.data.base import Dataset, Spec, Split
+from dlrun.data.loader import Batches, Feed
+
+
+def training_batches(
+    data: Dataset, size: int, *, seed: int, shuffle: bool, drop_last: bool
+) -> Feed:
+    """The batches of the training part, of `size` samples each; of language, of `size` streams."""
+    return Batches(data.train, size, seed=seed, shuffle=shuffle, drop_last=drop_last)
+
+
+def in_order(split: Split, size: int, spec: Spec) -> Iterator[tuple[Tensor, Tensor]]:
+    """(inputs, targets) of all samples from first to last, `size` at a time."""
+    yield from zip(split.inputs.split(size), split.targets.split(size), strict=True)
+
+
+def a_few(split: Split, count: int, spec: Spec) -> Tensor:
+    """Inputs as a model sees them, `count` of them, to try it on."""
+    if spec.task == "language":
+        return split.inputs[:count].unsqueeze(1)
+    return split.inputs[:count]
