@@ -26,7 +26,7 @@ SCORES_3 = torch.tensor([[0.0], [math.log(3)], [-math.log(3)]])
 
 
 def make_spec(task, outputs):
-    count = {"binary": 2, "multiclass": outputs, "regression": 0}[task]
+    count = {"binary": 2, "multiclass": outputs}.get(task, 0)
     return Spec(task, "features", (2,), outputs, class_names=tuple(f"c{i}" for i in range(count)))
 
 
@@ -298,3 +298,31 @@ def test_label_smoothing_of_numbers_is_refused():
     assert str(caught.value) == (
         "loss.label_smoothing is 0.1, but regression has no labels; set it to 0"
     )
+
+
+def test_language_is_measured_by_the_chance_given_to_each_token_that_came():
+    task = task_of("language", 3)
+    chances = torch.tensor([[[0.5, 0.25, 0.25], [0.125, 0.5, 0.375]]])
+    targets = torch.tensor([[0, 2]])
+    kept = task.kept(chances.log(), targets)
+    torch.testing.assert_close(kept, torch.tensor([[math.log(0.5), 1.0], [math.log(0.375), 0.0]]))
+    nats = -(math.log(0.5) + math.log(0.375)) / 2
+    assert task.loss(chances.log(), targets).item() == pytest.approx(nats)
+    assert task.metrics(kept, targets.flatten()) == {
+        "loss": pytest.approx(nats),
+        "accuracy": 0.5,
+        "perplexity": pytest.approx(math.exp(nats)),
+        "bits": pytest.approx(nats / LN2),
+    }
+
+
+def test_a_batch_of_language_is_as_large_as_its_tokens():
+    assert task_of("language", 3).size(torch.zeros(4, 5)) == 20
+    assert task_of("multiclass", 3).size(torch.zeros(4)) == 4
+
+
+def test_the_root_of_the_mean_squared_error_is_in_the_units_of_the_target():
+    metrics = task_of("regression", scale=[(5.0, 2.0)]).metrics(
+        torch.tensor([[1.0], [0.0]]), torch.tensor([[0.0], [0.0]])
+    )
+    assert metrics["rmse"] == pytest.approx(math.sqrt(2))
