@@ -8,6 +8,7 @@ import os
 import tempfile
 import urllib.request
 from pathlib import Path
+from urllib.error import HTTPError
 
 from dlrun.errors import ConfigError, did_you_mean
 
@@ -60,6 +61,8 @@ def fetch(root: str, relative: str, *, url: str, md5: str) -> Path:
             raise OSError(f"what arrived has the checksum {found} instead of {md5}")
         _write(path, content)
     except (OSError, ValueError) as error:  # urllib's own errors are OSErrors
+        if isinstance(error, HTTPError):  # one that holds the connection open
+            error.close()
         raise ConfigError(
             f"dataset.root is {root}, which does not hold {relative}, and downloading failed ({error}); "
             f"put the file there, or point DLRUN_DATA or dataset.root to a folder that has it"

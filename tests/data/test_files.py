@@ -1,0 +1,114 @@
+"""Finding, fetching and reading files of data, with a real server."""
+
+import gzip
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from dlrun.data.files import SAMPLES, fetch, locate, read_text
+from dlrun.errors import ConfigError
+
+CONTENT = b"sepal,petal\n5.1,1.4\n"
+MD5 = hashlib.md5(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def server():
+    """The address of a server that counts what it was asked for and answers with CONTENT, or with 404."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(404 if self.path == "/missing" else 200)
+            self.end_headers()
+            self.wfile.write(CONTENT)
+
+        def log_message(self, *arguments):
+            pass
+
+    asked = []
+    httpd = HTTPServer(("127.0.0.1", 0), Handler)
+    httpd.asked = asked
+    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield httpd
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()
+
+
+def address(server, path="/data.csv"):
+    return f"http://127.0.0.1:{server.server_port}{path}"
+
+
+def test_a_missing_file_of_a_named_data_set_is_fetched_once(server, tmp_path, capsys):
+    for _ in range(2):
+        found = fetch(str(tmp_path), "tabular/data.csv", url=address(server), md5=MD5)
+        assert found == tmp_path / "tabular/data.csv"
+        assert found.read_bytes() == CONTENT
+    assert server.asked == ["/data.csv"]
+    assert "downloading" in capsys.readouterr().out
+
+
+def test_what_arrives_with_another_checksum_is_refused_and_not_kept(server, tmp_path):
+    with pytest.raises(ConfigError, match="what arrived has the checksum") as caught:
+        fetch(str(tmp_path), "tabular/data.csv", url=address(server), md5="0" * 32)
+    assert "tabular/data.csv" in str(caught.value) and "DLRUN_DATA" in str(caught.value)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("path", ["/missing", None])
+def test_without_the_file_or_a_network_one_line_says_what_to_put_where(server, tmp_path, path):
+    url = address(server, path) if path else "http://127.0.0.1:9/data.csv"
+    with pytest.raises(ConfigError) as caught:
+        fetch(str(tmp_path), "data.csv", url=url, md5=MD5)
+    message = str(caught.value)
+    assert message.startswith(f"dataset.root is {tmp_path}, which does not hold data.csv")
+    assert "put the file there" in message and "\n" not in message
+
+
+def test_a_path_is_from_the_working_folder_and_packaged_ones_ship(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.csv").write_text("a")
+    assert locate("dataset.path", "mine.csv").read_text() == "a"
+    assert locate("dataset.path", "packaged:shakespeare.txt.gz").parent == SAMPLES
+
+
+def test_a_wrong_path_answers_with_the_nearest_name(tmp_path):
+    (tmp_path / "prices.csv").write_text("a")
+    with pytest.raises(ConfigError, match=r"does not exist; did you mean prices\.csv\?"):
+        locate("dataset.path", str(tmp_path / "price.csv"))
+    with pytest.raises(ConfigError, match=r"dataset\.path is empty"):
+        locate("dataset.path", " ")
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+def test_line_ends_and_byte_order_marks_are_no_part_of_a_text(tmp_path, ends):
+    file = tmp_path / "a.txt"
+    file.write_bytes(f"\ufeffä{ends}b".encode())
+    assert read_text(file, "utf-8") == "ä\nb"
+
+
+def test_a_packed_text_is_unpacked(tmp_path):
+    file = tmp_path / "a.txt.gz"
+    file.write_bytes(gzip.compress("é".encode("latin-1")))
+    assert read_text(file, "latin-1") == "é"
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "message"),
+    [
+        (b"one\ntwo\xff", "utf-8", r"line 2, byte 4: 0xff is not utf-8; set dataset\.encoding"),
+        (b"", "utf-8", "is empty"),
+        (b" \n\n", "utf-8", "is empty"),
+        (b"a", "utf-9", r"dataset\.encoding is utf-9, which is not known"),
+    ],
+)
+def test_a_text_that_cannot_be_read_says_where(tmp_path, content, encoding, message):
+    file = tmp_path / "a.txt"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_text(file, encoding)
+    assert "\n" not in str(caught.value)
