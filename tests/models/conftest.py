@@ -15,8 +15,9 @@ from dlrun.build import component
 from dlrun.data.base import Spec
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "model"
-SHAPES = {"features": (7,), "image": (1, 28, 28), "sequence": (5, 3)}
+SHAPES = {"features": (7,), "image": (1, 28, 28), "sequence": (5, 3), "tokens": (6,)}
 OUTPUTS = {"binary": 1, "multiclass": 4, "regression": 2}
+VOCABULARY = 9
 CLASSES = {"binary": 2, "multiclass": 4, "regression": 0}
 
 
@@ -31,7 +32,22 @@ def make_spec() -> Callable[..., Spec]:
 
     def make(kind: str, task: str = "multiclass", shape: tuple[int, ...] | None = None) -> Spec:
         names = tuple(f"class {i}" for i in range(CLASSES[task]))
-        return Spec(task, kind, shape or SHAPES[kind], OUTPUTS[task], class_names=names)
+        tokens = VOCABULARY if kind == "tokens" else 0
+        shape = shape or SHAPES[kind]
+        return Spec(task, kind, shape, OUTPUTS[task], class_names=names, vocabulary=tokens)
+
+    return make
+
+
+@pytest.fixture
+def inputs() -> Callable[[Spec, int], torch.Tensor]:
+    """(spec, size) -> a batch; of texts, all but the first are padded, each by one more token."""
+
+    def make(spec: Spec, size: int) -> torch.Tensor:
+        if spec.kind != "tokens":
+            return torch.randn(size, *spec.input_shape)
+        ids = torch.randint(1, spec.vocabulary, (size, *spec.input_shape))
+        return ids.where(torch.arange(ids.shape[1]) < ids.shape[1] - torch.arange(size)[:, None], 0)
 
     return make
 

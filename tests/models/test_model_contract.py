@@ -13,7 +13,7 @@ from dlrun.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "model"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-KINDS = ("features", "image", "sequence")
+KINDS = ("features", "image", "sequence", "tokens")
 BATCH = 4
 
 
@@ -51,17 +51,21 @@ def test_the_yaml_opens_with_its_description_and_hides_no_setting(name):
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 @pytest.mark.parametrize("name", NAMES)
-def test_scores_have_one_row_a_sample_and_one_gradient_step_lowers_the_loss(name, task, models):
+def test_scores_have_one_row_a_sample_and_one_gradient_step_lowers_the_loss(
+    name, task, models, inputs
+):
     tried = 0
     for spec, model in models(name, task):
-        x = torch.randn(BATCH, *spec.input_shape)
+        x = inputs(spec, BATCH)
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+        torch.manual_seed(0)  # the same dropout before and after
         scores = model(x)
         assert scores.shape == (BATCH, spec.num_outputs)
         before = loss_of(scores, task)
         before.backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
         optimizer.step()
+        torch.manual_seed(0)
         assert loss_of(model(x), task) < before
         tried += 1
     assert tried, f"{name} reads no kind of data"
@@ -80,11 +84,11 @@ def test_data_that_is_not_read_is_refused_with_a_choice_that_reads_it(name, kind
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_stacked_copies_give_the_scores_and_gradients_of_each_alone(name, models, build):
+def test_stacked_copies_give_the_scores_and_gradients_of_each_alone(name, models, build, inputs):
     for spec, model in models(name):
         twins = [model.eval(), build(name, spec).eval()]
         state = stack_module_state(twins)
-        x = torch.randn(BATCH, *spec.input_shape)
+        x = inputs(spec, BATCH)
 
         def loss(parameters, buffers, x=x, model=model):
             scores = functional_call(model, (parameters, buffers), (x,))

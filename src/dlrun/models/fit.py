@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from dlrun.data.base import Spec
 from dlrun.errors import ConfigError
 
-_MODEL_FOR = {"features": "mlp", "image": "cnn", "sequence": "lstm"}
+_MODEL_FOR = {"features": "mlp", "image": "cnn", "sequence": "lstm", "tokens": "text_cnn"}
+
+
+def require_numbers(spec: Spec, *, model: str) -> int:
+    """How many numbers one input has, flattened.
+
+    Raises:
+        ConfigError: the data has tokens, whose numbers are mere names.
+    """
+    if spec.kind == "tokens":
+        _refuse(spec, f"model={model} reads numbers", "features, images or sequences")
+    return spec.num_features
+
+
+def require_texts(spec: Spec, *, model: str) -> int:
+    """How many tokens there are, padding included.
+
+    Raises:
+        ConfigError: the data has no texts to classify.
+    """
+    if spec.kind != "tokens" or spec.task == "language":
+        _refuse(spec, f"model={model} reads texts", "texts")
+    return spec.vocabulary
 
 
 def require_image(spec: Spec, *, model: str) -> tuple[int, int, int]:
@@ -15,29 +39,33 @@ def require_image(spec: Spec, *, model: str) -> tuple[int, int, int]:
         ConfigError: the data has no images.
     """
     if spec.kind != "image":
-        raise ConfigError(
-            f"model={model} reads images, but the data has {describe_input(spec)}; "
-            f"choose model={_MODEL_FOR[spec.kind]} or a dataset of images"
-        )
+        _refuse(spec, f"model={model} reads images", "images")
     channels, height, width = spec.input_shape
     return channels, height, width
 
 
 def require_sequence(spec: Spec, *, model: str) -> int:
-    """Features at each time step: those of a sequence, or the pixels in one row of an image.
+    """Features at each time step: those of a sequence, the pixels in one row of an image, one of a text.
 
     Raises:
-        ConfigError: the data has no axis to read along.
+        ConfigError: the data has no axis to read along, or asks to continue it.
     """
-    if spec.kind == "features":
-        raise ConfigError(
-            f"model={model} reads sequences, but the data has {describe_input(spec)}; "
-            f"choose model={_MODEL_FOR[spec.kind]} or a dataset of images or sequences"
-        )
+    if spec.kind == "features" or spec.task == "language":
+        _refuse(spec, f"model={model} reads sequences", "images or sequences")
+    if spec.kind == "tokens":
+        return 1
     if spec.kind == "image":
         channels, _, width = spec.input_shape
         return channels * width
     return spec.input_shape[-1]
+
+
+def _refuse(spec: Spec, reads: str, wanted: str) -> NoReturn:
+    fitting = "char_lstm" if spec.task == "language" else _MODEL_FOR[spec.kind]
+    raise ConfigError(
+        f"{reads}, but the data has {describe_input(spec)}; "
+        f"choose model={fitting} or a dataset of {wanted}"
+    )
 
 
 def describe_input(spec: Spec) -> str:
@@ -47,4 +75,8 @@ def describe_input(spec: Spec) -> str:
     if spec.kind == "sequence":
         steps, features = spec.input_shape
         return f"sequences of {steps} steps with {features} features"
+    if spec.task == "language":
+        return f"a text to continue, of {spec.vocabulary} different characters"
+    if spec.kind == "tokens":
+        return f"texts of at most {spec.input_shape[0]} tokens"
     return f"{spec.num_features} plain features"

@@ -24,7 +24,7 @@ InitName = Literal[
     "zeros",
 ]
 
-LayerT = TypeVar("LayerT", nn.Linear, nn.Conv2d)
+LayerT = TypeVar("LayerT", nn.Linear, nn.Conv1d, nn.Conv2d)
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from dlrun.data.base import Spec
+from dlrun.models.fit import require_numbers
 from dlrun.models.layers import InitName, flattening, initialized
 
 
@@ -18,5 +19,5 @@ class LogisticRegression(nn.Sequential):
     """
 
     def __init__(self, spec: Spec, *, bias: bool, init: InitName) -> None:
-        linear = nn.Linear(spec.num_features, spec.num_outputs, bias=bias)
+        linear = nn.Linear(require_numbers(spec, model="logistic"), spec.num_outputs, bias=bias)
         super().__init__(*flattening(spec), initialized(linear, init))

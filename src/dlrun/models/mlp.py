@@ -9,6 +9,7 @@ from torch import nn
 
 from dlrun.data.base import Spec
 from dlrun.errors import ConfigError
+from dlrun.models.fit import require_numbers
 from dlrun.models.layers import (
     ActivationName,
     InitName,
@@ -47,7 +48,7 @@ class MLP(nn.Sequential):
         input_dropout: Probability,
         init: InitName,
     ) -> None:
-        widths = [spec.num_features, *hidden]
+        widths = [require_numbers(spec, model="mlp"), *hidden]
         layers = [*flattening(spec), *dropping(input_dropout)]
         names = _one_a_layer(activation, hidden)
         for (width_in, width), name in zip(pairwise(widths), names, strict=True):

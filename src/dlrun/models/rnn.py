@@ -2,44 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal, cast
 
-import torch
 from torch import Tensor, nn
 
 from dlrun.data.base import Spec
 from dlrun.errors import ConfigError
+from dlrun.models.cell_norm import CellNorm
 from dlrun.models.dropout import Dropout
 from dlrun.models.fit import require_sequence
 from dlrun.models.layers import InitName, dropping, fill_weight, initialized
-from dlrun.models.unroll import must_unroll, unrolled
+from dlrun.models.pooling import AttentionPooling, max_over_time, mean_over_time
+from dlrun.models.recurrent import States, read
+from dlrun.models.tokens import TokenEmbedding, real_tokens
 from dlrun.schema import Count, Probability
 
 CellName = Literal["rnn", "lstm", "gru"]
+PoolingName = Literal["last", "mean", "max", "attention"]
+LayerNormPlace = Literal["none", "outputs", "gates"]
 
 _CELLS: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 _GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 
 
 class RecurrentClassifier(nn.Module):
-    """Read a sequence step by step, an image row by row; score it by what is remembered.
+    """Read a sequence step by step, a text word by word, an image row by row; score it by what is remembered.
 
     Cells: rnn with tanh (Elman, 1990), lstm (Hochreiter and Schmidhuber, 1997; with forget gates,
     Gers et al., 2000), gru (Cho et al., 2014). Pooling "last" takes the top layer's final state;
     with both directions the final states of both, the backward one after it has read step 0.
-    "mean" averages the top layer's outputs over time. Dropout acts between layers and before the
-    head.
+    "mean" and "max" go over the top layer's outputs in time, "attention" learns which of them matter.
+    The padding of a text changes nothing in any of this.
+
+    Dropout acts between layers and before the head, `embedding_dropout` on the vectors of tokens.
+    Layer norm of the outputs of each layer, or of the gates at each step. With `residual` each layer
+    above the first adds what it makes of the one below to it.
 
     `forget_bias` is added to the LSTM's forget gates at the start, so that early on they stay open
     (Jozefowicz et al., 2015). `init` draws each gate's matrices by themselves, with gain 1.
 
-    Shapes: B batch, T time, F features, H hidden, D directions, C outputs; sequences (B, T, F) or
-    images (B, channels, T, W) to scores (B, C).
+    Shapes: B batch, T time, F features, H hidden, D directions, C outputs; tokens (B, T), sequences
+    (B, T, F) or images (B, channels, T, W) to scores (B, C).
 
     Raises:
-        ConfigError: plain features, or a forget bias for a cell without a forget gate.
+        ConfigError: data without an axis of time, or a forget bias for a cell without a forget gate.
     """
 
     def __init__(
@@ -51,8 +59,12 @@ class RecurrentClassifier(nn.Module):
         layers: Count,
         bidirectional: bool,
         dropout: Probability,
-        pooling: Literal["last", "mean"],
+        pooling: PoolingName,
+        layer_norm: LayerNormPlace,
+        residual: bool,
         forget_bias: float,
+        embedding_size: Count,
+        embedding_dropout: Probability,
         init: InitName,
     ) -> None:
         features = require_sequence(spec, model=cell)
@@ -62,47 +74,80 @@ class RecurrentClassifier(nn.Module):
                 "set it to 0"
             )
         super().__init__()
-        self.reads_images = spec.kind == "image"
-        self.takes_mean = pooling == "mean"
+        self.reads_images, self.pooling, self.residual = spec.kind == "image", pooling, residual
+        self.embedding: TokenEmbedding | None = None
+        if spec.kind == "tokens":
+            features = embedding_size
+            self.embedding = TokenEmbedding(
+                spec.vocabulary, embedding_size, dropout=embedding_dropout
+            )
         outputs = hidden_size * (1 + bidirectional)
         make = partial(_CELLS[cell], batch_first=True, bidirectional=bidirectional)
         # Torch's own dropout between layers draws from the global state: ours stands between single
         # layers. With nothing between them one call to torch is faster.
-        self.rnn = make(features, hidden_size, 1 if dropout else layers)
+        single = dropout or residual or layer_norm != "none"
+        self.rnn = make(features, hidden_size, 1 if single else layers)
         above = [make(outputs, hidden_size) for _ in range(layers - self.rnn.num_layers)]
         self.between, self.above = Dropout(dropout), nn.ModuleList(above)
         for rnn in (self.rnn, *above):
             _initialize(rnn, init, gates=_GATES[cell])
             if forget_bias:
                 _add_to_forget_gates(rnn, forget_bias)
+        self.cell_norms, self.output_norms = nn.ModuleList(), nn.ModuleList()
+        if layer_norm == "gates":
+            self.cell_norms.extend(_cell_norms(rnn) for rnn in (self.rnn, *above))
+        elif layer_norm == "outputs":
+            self.output_norms.extend(nn.LayerNorm(outputs) for _ in (self.rnn, *above))
+        self.attention = AttentionPooling(outputs) if pooling == "attention" else None
         head = initialized(nn.Linear(outputs, spec.num_outputs), init)
         self.head = nn.Sequential(*dropping(dropout), head)
 
-    def forward(self, x_BTF: Tensor) -> Tensor:
-        """Scores (B, C) of sequences (B, T, F), or of images (B, channels, T, W)."""
-        if self.reads_images:
-            x_BTF = x_BTF.transpose(1, 2).flatten(2)
-        outputs, final = _read(self.rnn, x_BTF)
-        for rnn in self.above:
-            outputs, final = _read(cast(nn.RNNBase, rnn), self.between(outputs))
-        scores: Tensor = self.head(self._pooled(outputs, final))
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores (B, C) of tokens (B, T), sequences (B, T, F) or images (B, channels, T, W)."""
+        real_BT = None
+        if self.embedding is not None:
+            x, real_BT = self.embedding(x), real_tokens(x)
+        elif self.reads_images:
+            x = x.transpose(1, 2).flatten(2)
+        states = self._layer(0, self.rnn, x, real_BT)
+        for number, rnn in enumerate(self.above, 1):
+            below = self.between(states.outputs)
+            above = self._layer(number, cast(nn.RNNBase, rnn), below, real_BT)
+            if self.residual:
+                above = States(states.outputs + above.outputs, states.final + above.final)
+            states = above
+        scores: Tensor = self.head(self._pooled(states, real_BT))
         return scores
 
-    def _pooled(self, outputs_BTH: Tensor, final_LBH: Tensor) -> Tensor:
-        """(B, D * H), of the top layer's outputs over time or of all layers' final states."""
-        if self.takes_mean:
-            return outputs_BTH.mean(1)
-        if self.rnn.bidirectional:
-            return torch.cat((final_LBH[-2], final_LBH[-1]), dim=1)
-        return final_LBH[-1]
+    def _layer(self, number: int, rnn: nn.RNNBase, x_BTF: Tensor, real_BT: Tensor | None) -> States:
+        """What layer `number` makes of its input, normalised where that is asked for."""
+        norms = self.cell_norms[number] if self.cell_norms else None
+        states = read(rnn, x_BTF, real_BT, cast(Mapping[str, CellNorm] | None, norms))
+        if not self.output_norms:
+            return states
+        norm = self.output_norms[number]
+        return States(norm(states.outputs), norm(states.final))
+
+    def _pooled(self, states: States, real_BT: Tensor | None) -> Tensor:
+        """(B, D * H): the top layer's final state, or its outputs pooled over time."""
+        if self.pooling == "mean":
+            return mean_over_time(states.outputs, real_BT)
+        if self.pooling == "max":
+            return max_over_time(states.outputs, real_BT)
+        if self.attention is not None:
+            pooled: Tensor = self.attention(states.outputs, real_BT)
+            return pooled
+        return states.final
 
 
-def _read(rnn: nn.RNNBase, x_BTF: Tensor) -> tuple[Tensor, Tensor]:
-    """Outputs (B, T, D * H) of the top layer of `rnn`, final hidden states (L * D, B, H) of all."""
-    if must_unroll(rnn, x_BTF):
-        return unrolled(rnn, x_BTF)
-    outputs, state = rnn(x_BTF)
-    return outputs, state[0] if isinstance(state, tuple) else state  # an LSTM's is (h, c)
+def _cell_norms(rnn: nn.RNNBase) -> nn.ModuleDict:
+    """For each layer and direction of `rnn`, by torch's suffix."""
+    suffixes = [
+        name.removeprefix("weight_ih_")
+        for name, _ in rnn.named_parameters()
+        if name.startswith("weight_ih")
+    ]
+    return nn.ModuleDict({suffix: CellNorm(rnn.mode, rnn.hidden_size) for suffix in suffixes})
 
 
 def _initialize(rnn: nn.RNNBase, init: InitName, *, gates: int) -> None:
