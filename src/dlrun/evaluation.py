@@ -57,8 +57,4 @@ def predict(trained: Trained, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray |
     if trained.spec.num_classes:
         chances = probabilities(outputs, trained.spec)
         return chances.argmax(1).numpy(), chances.numpy()
-    std, mean = (
-        outputs.new_tensor(values)
-        for values in (trained.preprocessing.target_std, trained.preprocessing.target_mean)
-    )
-    return (outputs * std + mean).numpy(), None
+    return trained.preprocessing.values(outputs, raw).numpy(), None

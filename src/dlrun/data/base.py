@@ -72,6 +72,10 @@ class Preprocessing(ABC):
         mean, std = np.asarray(self.target_mean), np.asarray(self.target_std)
         return torch.from_numpy(((raw.reshape(len(raw), -1) - mean) / std).astype(np.float32))
 
+    def values(self, outputs: Tensor, raw: Any) -> Tensor:
+        """Predictions (N, D) for the inputs `raw` in their own units, from a regression's outputs."""
+        return outputs * outputs.new_tensor(self.target_std) + outputs.new_tensor(self.target_mean)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as a checkpoint may hold them."""
         return {"kind": self.kind, **vars(self)}
@@ -86,11 +90,13 @@ class Split:
     Attributes:
         lengths: of the rows of tokens (N,), where batches are to be of rows alike in length, and cut
             to the longest.
+        bases: (N, D) of a series, what `targets` are changes from, in their own units.
     """
 
     inputs: Tensor
     targets: Tensor
     lengths: Tensor | None = None
+    bases: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -98,7 +104,8 @@ class Split:
     def first(self, count: int) -> Split:
         """The first `count` samples."""
         lengths = None if self.lengths is None else self.lengths[:count]
-        return Split(self.inputs[:count], self.targets[:count], lengths)
+        bases = None if self.bases is None else self.bases[:count]
+        return Split(self.inputs[:count], self.targets[:count], lengths, bases)
 
     def to(self, device: torch.device, dtype: torch.dtype, *, channels_last: bool) -> Split:
         """The same samples on `device`, floating point as `dtype`."""
@@ -111,7 +118,7 @@ class Split:
             tensor.to(device, dtype if tensor.is_floating_point() else None)
             for tensor in (self.inputs, self.targets)
         )
-        return Split(inputs.to(memory_format=memory), targets, self.lengths)
+        return Split(inputs.to(memory_format=memory), targets, self.lengths, self.bases)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,172 @@
+"""From a series to training, validation and test windows: the past trains, what comes after it validates and tests.
+
+No value to be forecast in one part is one of another part's. A window may look back at rows of an
+earlier part, as it could in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+
+import numpy as np
+import torch
+
+from dlrun.config import DataSettings
+from dlrun.data.base import Dataset, Spec, Split
+from dlrun.data.cutting import Cutting, seasons_before
+from dlrun.data.gaps import Known, fill
+from dlrun.data.series import Layout, Series
+from dlrun.data.series_scaling import SeriesScaling
+from dlrun.errors import ConfigError
+
+Bounds = tuple[int, int]  # the first row of a part, and the row after its last
+
+
+def prepare_series(series: Series, settings: DataSettings) -> Dataset:
+    """Split `series` by time, fit encoding, filling and scaling on the first part alone, cut all parts.
+
+    Raises:
+        ConfigError: a part too short for one window, or nothing in the first part to fit by.
+    """
+    parts = _bounds(series, settings)
+    trained = parts["train"][1]
+    layout = series.layout(trained)
+    values_RC = layout.encode(series.numbers, series.words)
+    scaling = _fit(series, layout, values_RC[:trained], normalize=settings.normalize == "standard")
+    known = scaling.known(values_RC)
+    splits = {name: _split(scaling, known, bounds) for name, bounds in parts.items()}
+    spec = Spec(
+        task="regression",
+        kind="sequence",
+        input_shape=(scaling.window, len(scaling.mean)),
+        num_outputs=len(scaling.target_mean),
+        feature_names=tuple(layout.features),
+    )
+    baselines = _baselines(scaling, known, parts["test"])
+    return Dataset(spec, scaling, **splits, baselines=baselines)
+
+
+def _bounds(series: Series, settings: DataSettings) -> dict[str, Bounds]:
+    """The rows that each part is to forecast."""
+    if settings.test_fraction is None:
+        raise ConfigError(
+            "dataset.test_fraction is null, but a series has no test part of its own: set it, as in 0.2"
+        )
+    rows, cutting = len(series), series.cutting
+    validated = rows - round(settings.test_fraction * rows)
+    trained = validated - round(settings.val_fraction * validated)
+    bounds = {"train": (0, trained), "val": (trained, validated), "test": (validated, rows)}
+    # Two forecasts to train on: of one, no spread can be told.
+    needed = {"train": cutting.reach + cutting.horizon + 1, "test": cutting.horizon}
+    if settings.val_fraction:
+        needed["val"] = cutting.horizon
+    for name, least in needed.items():
+        first, end = bounds[name]
+        if end - first < least:
+            raise ConfigError(
+                f"dataset.window is {cutting.window} and dataset.horizon is {cutting.horizon}: the {name} part has "
+                f"{end - first} of the {rows} rows, but needs {least} with these differences; "
+                "lower them, change dataset.val_fraction and dataset.test_fraction, or give more rows"
+            )
+    return bounds
+
+
+def _fit(series: Series, layout: Layout, rows_RC: np.ndarray, *, normalize: bool) -> SeriesScaling:
+    """The scaling of the training part, whose rows are `rows_RC`."""
+    cutting, count = series.cutting, len(rows_RC)
+    fallback = _means(layout, rows_RC)
+    known = fill(rows_RC, series.fill, fallback)
+    target_mean, target_std = _moments_told(cutting, layout, known, count)
+    features = len(layout.features)
+    mean, std = np.zeros(features), np.ones(features)
+    if normalize:
+        changed = [place for place in layout.target_places if place < features]
+        every_row = np.arange(cutting.lost, count)
+        seen = replace(cutting, window=1).windows(known, every_row, changed)[:, 0, :features]
+        mean, std = seen.mean(0), seen.std(0)
+        std = np.where(std <= 1e-12 * np.abs(mean), 1.0, std)  # a constant can only be centred
+    return SeriesScaling(
+        mean=mean.tolist(),
+        std=std.tolist(),
+        target_mean=target_mean.tolist(),
+        target_std=target_std.tolist(),
+        fallback=fallback.tolist(),
+        inputs_taken=layout.inputs,
+        targets_told=layout.targets,
+        kinds=layout.kinds,
+        fill=series.fill,
+        season=series.season,
+        reading=dict(series.reading),
+        **asdict(cutting),
+    )
+
+
+def _means(layout: Layout, rows_RC: np.ndarray) -> np.ndarray:
+    """The mean of each column, without what is missing."""
+    empty = np.isnan(rows_RC).all(0)
+    if empty.any():
+        raise ConfigError(
+            f"dataset takes the column {layout.names[int(empty.argmax())]}, which has no value in the training part, "
+            f"the first {len(rows_RC)} rows; leave it out with dataset.drop, or lower the other fractions"
+        )
+    return np.asarray(np.nanmean(rows_RC, axis=0))
+
+
+def _moments_told(
+    cutting: Cutting, layout: Layout, known: Known, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (H * D,) of what is told in the first `count` rows."""
+    origins, places = cutting.origins(0, count), layout.target_places
+    truths = cutting.truths(known, origins, count)[:, :, places]
+    told = truths - cutting.bases(known, origins)[:, :, places]
+    mean, std = told.mean(0), told.std(0)
+    constant = (std <= 1e-9 * np.abs(truths).max((0, 1))).any(0)
+    if constant.any():
+        changes = cutting.difference or cutting.seasonal_difference
+        raise ConfigError(
+            f"dataset.target {layout.targets[int(constant.argmax())]} {'changes by' if changes else 'is'} the same "
+            "everywhere in the training part: there is nothing to learn; choose another target or other fractions"
+        )
+    return mean.reshape(-1), std.reshape(-1)
+
+
+def _split(scaling: SeriesScaling, known: Known, bounds: Bounds) -> Split:
+    """The windows of a part, from the row `bounds[0]` up to before `bounds[1]`."""
+    origins = scaling.cutting.origins(*bounds)
+    truths, bases = _truths(scaling, known, origins, bounds[1]), scaling.bases(known, origins)
+    told = (truths - bases - scaling.target_mean) / scaling.target_std
+    targets = torch.from_numpy(told.astype(np.float32))
+    return Split(scaling.windows(known, origins), targets, bases=torch.from_numpy(bases))
+
+
+def _truths(scaling: SeriesScaling, known: Known, origins: np.ndarray, end: int) -> np.ndarray:
+    """What came after each origin in a part that ends before the row `end`, (N, H * D)."""
+    truths = scaling.cutting.truths(known, origins, end)[:, :, scaling.layout.target_places]
+    return truths.reshape(len(origins), -1)
+
+
+def _baselines(
+    scaling: SeriesScaling, known: Known, tested: Bounds
+) -> Mapping[str, Mapping[str, float]]:
+    """What simple rules reach on exactly the windows of the tested part, in the series' own units."""
+    cutting, places = scaling.cutting, scaling.layout.target_places
+    origins = cutting.origins(*tested)
+    truths = cutting.truths(known, origins, tested[1])[:, :, places]
+    rules = {
+        "training mean": np.asarray(scaling.fallback)[places],
+        "persistence": known.at(origins, origins)[:, None, places],
+    }
+    if scaling.season is not None:
+        if scaling.season > origins[0] + 1:
+            raise ConfigError(
+                f"dataset.season is {scaling.season}, but only {origins[0] + 1} rows come before the test part; "
+                "set it to null, or lower dataset.test_fraction"
+            )
+        before = seasons_before(known, origins, cutting.horizon, scaling.season)
+        rules["seasonal"] = before[:, :, places]
+    return {name: _errors(truths - forecasts) for name, forecasts in rules.items()}
+
+
+def _errors(errors: np.ndarray) -> Mapping[str, float]:
+    return {"rmse": float(np.sqrt((errors**2).mean())), "mae": float(np.abs(errors).mean())}
