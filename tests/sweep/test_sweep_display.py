@@ -19,7 +19,7 @@ from dlrun.sweep import launching
 from dlrun.sweep.answer import lead_among
 from dlrun.sweep.launching import Launched, Watcher
 from dlrun.sweep.leaderboard import Row
-from dlrun.sweep.space import parse
+from dlrun.sweep.space import by_key, parse
 from dlrun.sweep.table import make_table
 
 SWEPT = {
@@ -32,7 +32,7 @@ SWEPT = {
 
 def row(number: int, value: float, swept: dict[str, str], spread: float | None = None) -> Row:
     words = [f"{key}={text}" for key, text in swept.items()]
-    return Row(number, "completed", value, spread, words, 1.0)
+    return Row(number, "completed", value, spread, words, by_key(words), 1.0)
 
 
 def drawn(rows: list[Row], width: int | None) -> list[str]:

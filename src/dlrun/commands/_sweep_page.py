@@ -74,7 +74,7 @@ def _counts(snapshot: Snapshot) -> str:
 def _question(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     yield "objective", f"{'minimize' if snapshot.minimize else 'maximize'} {snapshot.objective}"
     yield "strategy", ", ".join(_strategy(snapshot))
-    yield "searched", "\n".join(f"{key}={text}" for key, text in snapshot.space.texts().items())
+    yield "searched", "\n".join(map(str, snapshot.space.parameters))
     if snapshot.fixed:
         yield "fixed", shlex.join(snapshot.fixed)
     if created := str(snapshot.description.get("created", ""))[:19].replace("T", " "):

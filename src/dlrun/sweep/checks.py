@@ -11,7 +11,7 @@ from dlrun.assemble import Experiment, Loader, assemble
 from dlrun.errors import ConfigError, did_you_mean
 from dlrun.restore import refuse_untrusted
 from dlrun.sweep.composer import Composer
-from dlrun.sweep.space import Choices, Interval, Parameter, Space
+from dlrun.sweep.space import Interval, Parameter, Space
 
 
 def check_settings_one_by_one(
@@ -99,7 +99,7 @@ def _whole_numbers(error: ConfigError, space: Space) -> str:
 
 def _telling(parameter: Parameter) -> Iterable[Any]:
     """The values that show what could be wrong: every choice, and of numbers the least and the greatest."""
-    if isinstance(parameter, Choices):
+    if not isinstance(parameter, Interval):
         values = list(parameter.grid(None))
         numbers = [value for value in values if not isinstance(value, str)]
         others = [value for value in values if isinstance(value, str)]

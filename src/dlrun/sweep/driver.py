@@ -194,7 +194,8 @@ def _show_plan(question: Question, place: SweepDirectory | None) -> int:
         print(f"{len(missing)} of them to go")
     certain = _certain(missing, draws)
     for number in certain[:_SHOWN_DRY]:
-        words = question.space.words(draws.rehearse(ledger, number))
+        labels = question.space.labels(draws.rehearse(ledger, number))
+        words = [f"{key}={text}" for key, text in labels.items()]
         print(f"trial {number}: {' '.join([*words, *plan.words(number)])}")
     if more := len(missing) - len(certain[:_SHOWN_DRY]):
         why = "not shown" if len(certain) > _SHOWN_DRY else "follow from results"

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dlrun.hints import command
 from dlrun.run_directory import latest_overrides, write_whole
 from dlrun.sweep.directory import SweepDirectory
-from dlrun.sweep.space import Space, by_key
+from dlrun.sweep.space import Space
 
 STATUSES = {
     TrialState.COMPLETE: "completed",
@@ -34,6 +34,7 @@ class Row:
         value: the objective; the mean over the seeds where there are several.
         spread: the standard deviation over the seeds; None with one.
         words: what the sweep varies and its values here, as overrides to type.
+        swept: the same to read: each key and its value, of named cases the name.
     """
 
     number: int
@@ -41,14 +42,10 @@ class Row:
     value: float | None
     spread: float | None
     words: list[str]
+    swept: dict[str, str]
     seconds: float | None
     metrics: dict[str, float] = field(default_factory=dict)
     error: str = ""
-
-    @property
-    def swept(self) -> dict[str, str]:
-        """The key of each word and its value."""
-        return by_key(self.words)
 
 
 def merit(row: Row, *, minimize: bool) -> tuple[int, float, int]:
@@ -70,6 +67,7 @@ def make_row(trial: FrozenTrial, space: Space) -> Row:
         trial.value if trial.state is TrialState.COMPLETE else None,
         statistics.stdev(values) if len(values) > 1 else None,
         words,
+        space.labels(trial.params) if known else {},
         facts.get("seconds"),
         facts.get("metrics", {}),
         facts.get("error", ""),

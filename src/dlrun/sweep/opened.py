@@ -90,8 +90,7 @@ def _opened(path: Path, changed: int) -> Sweep:
     directory = SweepDirectory(path)
     description = directory.read()
     fixed = description["overrides"]
-    words = [f"{key}={text}" for key, text in description["space"].items()]
-    space = parse([*fixed, *words])
+    space = parse(fixed, description["space"])
     strategy = read_strategy(description["settings"], space)
     composer = Composer(fixed)
     return Sweep(

@@ -66,6 +66,10 @@ class Parameter(ABC):
         """The override to type for one value."""
         return f"{self.key}={self.text(external)}"
 
+    def words(self, external: External) -> list[str]:
+        """All overrides that one value stands for."""
+        return [self.word(external)]
+
     def __str__(self) -> str:
         return f"{self.key}={self.expression}"
 

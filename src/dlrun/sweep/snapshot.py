@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.errors import ConfigError
 from dlrun.sweep.directory import SweepDirectory
-from dlrun.sweep.space import Space, by_key, parse
+from dlrun.sweep.space import Parameter, Space, parse
 from dlrun.sweep.study import is_finite, open_study
 
 # A trial so many times farther from the best than the median is drawn at the edge: true to scale,
@@ -124,12 +124,14 @@ class Snapshot:
 
     def words(self, trial: FrozenTrial) -> list[str]:
         """The trial's settings as overrides; without what it does not have, or not yet."""
-        present = (p for p in self.space.parameters if p.name in trial.params)
-        return [parameter.word(trial.params[parameter.name]) for parameter in present]
+        return [word for p in self._present(trial) for word in p.words(trial.params[p.name])]
 
     def texts(self, trial: FrozenTrial) -> dict[str, str]:
         """The trial's settings by their keys, as one would type them."""
-        return by_key(self.words(trial))
+        return {p.bare_key: p.text(trial.params[p.name]) for p in self._present(trial)}
+
+    def _present(self, trial: FrozenTrial) -> list[Parameter]:
+        return [p for p in self.space.parameters if p.name in trial.params]
 
 
 def take(sweep: SweepDirectory) -> Snapshot:
@@ -144,10 +146,10 @@ def take(sweep: SweepDirectory) -> Snapshot:
     except KeyError:
         reason = f"it has no study in {sweep.journal.name}"
         raise ConfigError(f"{sweep.path} has nothing to report: {reason}") from None
-    words = [f"{key}={text}" for key, text in (description.get("space") or {}).items()]
+    space = parse((), description.get("space") or {})
     minimize = study.direction == StudyDirection.MINIMIZE
     trials = tuple(study.get_trials(deepcopy=False))
-    return Snapshot(sweep, description, parse(words), minimize, trials)
+    return Snapshot(sweep, description, space, minimize, trials)
 
 
 def value_of(trial: FrozenTrial) -> float:

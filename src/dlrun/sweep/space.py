@@ -11,6 +11,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from dlrun.errors import ConfigError, did_you_mean
+from dlrun.sweep.cases import Cases, read_cases
 from dlrun.sweep.grammar import parse_word, text_of, value_of
 from dlrun.sweep.parameters import Choices, External, Interval, Parameter, Scale
 from dlrun.sweep.reading import bare_key, plain_word, read
@@ -18,7 +19,7 @@ from dlrun.sweep.reading import bare_key, plain_word, read
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-__all__ = ["Choices", "Interval", "Parameter", "Scale", "Space", "parse"]
+__all__ = ["Cases", "Choices", "Interval", "Parameter", "Scale", "Space", "parse"]
 
 IN_CONFIG = "sweep.space"  # the key of a config under which it has what it searches
 
@@ -28,7 +29,7 @@ class Space:
     """The plain overrides that all trials share, and the parameters that tell them apart."""
 
     fixed: tuple[str, ...]  # as typed, in order
-    parameters: tuple[Choices | Interval, ...]
+    parameters: tuple[Cases | Choices | Interval, ...]
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Optuna's distribution of each parameter, by its name there."""
@@ -36,7 +37,11 @@ class Space:
 
     def words(self, params: Mapping[str, External]) -> list[str]:
         """The overrides of one trial, without the fixed ones, for Optuna's `params`."""
-        return [parameter.word(params[parameter.name]) for parameter in self.parameters]
+        return [word for p in self.parameters for word in p.words(params[p.name])]
+
+    def labels(self, params: Mapping[str, External]) -> dict[str, str]:
+        """What tells one trial from the others: each key and its value as typed, of cases the name."""
+        return {p.bare_key: p.text(params[p.name]) for p in self.parameters}
 
     def grid(self, points: int | Mapping[str, int] | None = None) -> dict[str, list[External]]:
         """The values of each parameter on a grid; `points` are those of every interval, or by key.
@@ -53,9 +58,14 @@ class Space:
             for parameter in self.parameters
         }
 
-    def texts(self) -> dict[str, str]:
-        """A normal form that `parse` reads back: the same for the same parameters, however typed."""
-        return {parameter.key: parameter.expression for parameter in self.parameters}
+    def texts(self) -> dict[str, Any]:
+        """A normal form that `parse` reads back as `in_config`: the same for the same parameters, however typed."""
+        return {
+            p.key: {name: dict(case) for name, case in p.overrides.items()}
+            if isinstance(p, Cases)
+            else p.expression
+            for p in self.parameters
+        }
 
     def _check_points(self, points: Mapping[str, int]) -> None:
         parameters = {parameter.bare_key: parameter for parameter in self.parameters}
@@ -83,34 +93,52 @@ def parse(
 ) -> Space:
     """The space that the command line's `words` and the config's mapping `in_config` describe.
 
-    In `in_config` a text is what one would type after `key=`, and a list holds choices; a word for the
-    same key replaces it. Its parameters come first. glob() needs `config_loader`, and the orders that
-    shuffle() makes follow from `seed`.
+    In `in_config` a text is what one would type after `key=`, a list holds choices, and a mapping named
+    cases; a word for the same key replaces it. Its parameters come first. glob() needs `config_loader`,
+    and the orders that shuffle() makes follow from `seed`.
 
     Raises:
         ConfigError: a word is no override, or it sweeps what cannot be searched.
     """
     typed = [parse_word(word) for word in words]
     configured = _configured(in_config or {}, replaced={bare_key(override) for override in typed})
-    _refuse_repeats([*configured, *typed])
-    swept = [override for override in (*configured, *typed) if override.is_sweep_override()]
+    overrides = [entry for entry in configured if isinstance(entry, Override)]
+    _refuse_repeats([*overrides, *typed])
+    swept = [override for override in typed if override.is_sweep_override()]
+    parameters = tuple(
+        entry if isinstance(entry, Cases) else read(entry, config_loader=config_loader, seed=seed)
+        for entry in (*configured, *swept)
+    )
+    _refuse_in_two_places(parameters)
     return Space(
         fixed=tuple(plain_word(o) for o in typed if not o.is_sweep_override()),
-        parameters=tuple(read(o, config_loader=config_loader, seed=seed) for o in swept),
+        parameters=parameters,
     )
 
 
-def _configured(in_config: Mapping[str, Any], replaced: set[str]) -> list[Override]:
+def _configured(in_config: Mapping[str, Any], replaced: set[str]) -> list[Override | Cases]:
     kept = {key: value for key, value in in_config.items() if str(key).lstrip("+") not in replaced}
-    overrides = [parse_word(_config_word(key, value)) for key, value in kept.items()]
-    for override in overrides:
-        key, _, value = str(override.input_line).partition("=")
-        if not override.is_sweep_override():
-            raise ConfigError(
-                f"{IN_CONFIG}.{key} is {value or 'empty'}, which is no sweep; give it several values,"
-                f" or take it away here and write {key}={value}"
-            )
-    return overrides
+    return [
+        read_cases(f"{IN_CONFIG}.{key}", str(key), value)
+        if _names_cases(value)
+        else _configured_override(key, value)
+        for key, value in kept.items()
+    ]
+
+
+def _names_cases(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(isinstance(v, Mapping) for v in value.values())
+
+
+def _configured_override(key: Any, value: Any) -> Override:
+    override = parse_word(_config_word(key, value))
+    name, _, text = str(override.input_line).partition("=")
+    if not override.is_sweep_override():
+        raise ConfigError(
+            f"{IN_CONFIG}.{name} is {text or 'empty'}, which is no sweep; give it several values,"
+            f" or take it away here and write {name}={text}"
+        )
+    return override
 
 
 def _config_word(key: Any, value: Any) -> str:
@@ -154,3 +182,14 @@ def _refuse_repeats(overrides: Sequence[Override]) -> None:
                 f"{bare_key(override)} is given twice, as {other.input_line} and as"
                 f" {override.input_line}; keep one"
             )
+
+
+def _refuse_in_two_places(parameters: Sequence[Parameter]) -> None:
+    """A setting that cases change is theirs alone: else what a trial had would be a matter of order."""
+    for cases in (p for p in parameters if isinstance(p, Cases)):
+        for other in (p for p in parameters if p is not cases):
+            theirs = other.keys if isinstance(other, Cases) else {other.bare_key}
+            if both := sorted(cases.keys & theirs):
+                raise ConfigError(
+                    f"{both[0]} is swept in {IN_CONFIG}.{cases.key} and as {other.key}; keep one"
+                )

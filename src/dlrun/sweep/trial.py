@@ -183,7 +183,8 @@ class Attempt:
         return [*self.sweep.space.words(self.trial.params), *plan.words(self.number)]
 
     def _swept(self) -> dict[str, str]:
-        return by_key(self._words())
+        plan = self.sweep.strategy.plan
+        return self.sweep.space.labels(self.trial.params) | by_key(plan.words(self.number))
 
     def _config(self, index: int) -> tuple[TrialConfig, list[str]]:
         """The config of one seed, and the words that made it."""

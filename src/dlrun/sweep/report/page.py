@@ -112,7 +112,7 @@ def _question(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     direction = "minimize" if snapshot.minimize else "maximize"
     yield "objective", f"{direction} {escape(snapshot.objective)}"
     yield "strategy", escape(", ".join(_strategy(snapshot)))
-    yield "searched", _codes(f"{key}={text}" for key, text in snapshot.space.texts().items())
+    yield "searched", _codes(map(str, snapshot.space.parameters))
     yield "fixed", _codes(snapshot.fixed)
     if isinstance(typed := snapshot.description.get("command"), list):
         words = [word for word in typed if not str(word).startswith("-")]
