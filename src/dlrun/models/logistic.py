@@ -5,12 +5,13 @@ from __future__ import annotations
 from torch import nn
 
 from dlrun.data.base import Spec
+from dlrun.models.columns import vectors
 from dlrun.models.fit import require_numbers
-from dlrun.models.layers import InitName, flattening, initialized
+from dlrun.models.layers import InitName, initialized
 
 
 class LogisticRegression(nn.Sequential):
-    """One linear layer: scores = W x + b.
+    """One linear layer: scores = W x + b, categories one-hot.
 
     What is fitted is the loss's choice: its sigmoid makes this logistic regression (binary), its
     softmax softmax regression (multiclass), the squared error linear regression.
@@ -19,5 +20,7 @@ class LogisticRegression(nn.Sequential):
     """
 
     def __init__(self, spec: Spec, *, bias: bool, init: InitName) -> None:
-        linear = nn.Linear(require_numbers(spec, model="logistic"), spec.num_outputs, bias=bias)
-        super().__init__(*flattening(spec), initialized(linear, init))
+        require_numbers(spec, model="logistic")
+        layers, width = vectors(spec, "one_hot")
+        linear = nn.Linear(width, spec.num_outputs, bias=bias)
+        super().__init__(*layers, initialized(linear, init))

@@ -9,13 +9,13 @@ from torch import nn
 
 from dlrun.data.base import Spec
 from dlrun.errors import ConfigError
+from dlrun.models.columns import Embedding, vectors
 from dlrun.models.fit import require_numbers
 from dlrun.models.layers import (
     ActivationName,
     InitName,
     activation_layer,
     dropping,
-    flattening,
     gain_of,
     initialized,
 )
@@ -33,6 +33,8 @@ class MLP(nn.Sequential):
     the last three only where asked for. Without hidden layers it is logistic regression.
     Batch norm: Ioffe and Szegedy (2015), who put it before the activation.
 
+    Categories are one-hot or embedded first, as `embedding` says.
+
     Shapes: B batch, C outputs; input (B, *spec.input_shape), flattened, to scores (B, C).
     """
 
@@ -40,6 +42,7 @@ class MLP(nn.Sequential):
         self,
         spec: Spec,
         *,
+        embedding: Embedding,
         hidden: list[Count],
         activation: ActivationName | list[ActivationName],
         negative_slope: float,
@@ -48,8 +51,10 @@ class MLP(nn.Sequential):
         input_dropout: Probability,
         init: InitName,
     ) -> None:
-        widths = [require_numbers(spec, model="mlp"), *hidden]
-        layers = [*flattening(spec), *dropping(input_dropout)]
+        require_numbers(spec, model="mlp")
+        layers, width_in = vectors(spec, embedding)
+        layers += dropping(input_dropout)
+        widths = [width_in, *hidden]
         names = _one_a_layer(activation, hidden)
         for (width_in, width), name in zip(pairwise(widths), names, strict=True):
             gain = gain_of(name, negative_slope=negative_slope)

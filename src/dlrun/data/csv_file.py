@@ -1,0 +1,206 @@
+"""Cells of a CSV file: stripped text by row and column, every mistake named by both. No torch here."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from dlrun.data.files import read_text
+from dlrun.errors import ConfigError, did_you_mean
+
+DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "space": " ", "pipe": "|"}
+# Decimal commas are commoner than tables cut at commas that have a tab or semicolon in every row.
+_GUESSES = ("\t", ";", "|", ",", " ")
+_GUESSED_BY = 20  # rows
+
+Header = Literal["auto"] | bool
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a file is written.
+
+    Attributes:
+        header: whether its first row names the columns; auto looks.
+        delimiter: between cells: one character or its name in `DELIMITERS`; auto looks.
+        missing: words that stand for a cell without a value.
+        names: of the columns, where it is known that the file itself has none.
+    """
+
+    header: Header
+    delimiter: str
+    encoding: str
+    missing: Sequence[str]
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A file read.
+
+    Attributes:
+        names: of the columns: their numbers from 1 where the file has no header.
+        named: whether `names` are more than numbers.
+        rows: (N, columns) text, None where it is missing.
+        lines: (N,) where each row begins in the file, from 1.
+    """
+
+    path: Path
+    names: list[str]
+    named: bool
+    rows: list[list[str | None]]
+    lines: list[int]
+
+    def position(self, key: str, column: str | int) -> int:
+        """Where the column is that the setting `key` names, or counts: from 1, or from -1 at the end.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if str(column) in self.names:
+            return self.names.index(str(column))
+        count = len(self.names)
+        if isinstance(column, int) and 1 <= abs(column) <= count:
+            return column - 1 if column > 0 else column + count
+        rule = f"its columns are numbered from 1 to {count}, or from -1 at the end"
+        hint = did_you_mean(str(column), self.names) if self.named else ""
+        raise ConfigError(f"{key} is {column}, which is no column of {self.path}: {rule}{hint}")
+
+    def column(self, position: int) -> list[str | None]:
+        """(N,) its cells."""
+        return [row[position] for row in self.rows]
+
+    def only(self, keep: Sequence[int]) -> Cells:
+        """The rows with the numbers `keep`."""
+        return replace(
+            self, rows=[self.rows[row] for row in keep], lines=[self.lines[row] for row in keep]
+        )
+
+    def in_order(self, columns: Sequence[str], *, needed: Iterable[str]) -> Cells:
+        """The same rows with the columns in this order; what is not `needed` may be absent.
+
+        Raises:
+            ConfigError: one that is needed is.
+        """
+        for name in needed:
+            if name not in self.names:
+                raise ConfigError(
+                    f"{self.path} has no column {name}{did_you_mean(name, self.names)}"
+                )
+        where = [self.names.index(name) if name in self.names else None for name in columns]
+        rows = [[None if at is None else row[at] for at in where] for row in self.rows]
+        return replace(self, names=list(columns), rows=rows)
+
+    def place(self, row: int, position: int) -> str:
+        """Where a cell is, for an error."""
+        return f"{self.path}, row {self.lines[row]}, column {self.names[position]}"
+
+
+def read_csv(path: Path, form: Form) -> Cells:
+    """The cells of a file, packed by gzip or not, without its empty lines.
+
+    Raises:
+        ConfigError: empty, a header alone, rows of different lengths, names twice, damaged quoting.
+    """
+    text = read_text(path, form.encoding)
+    records = list(_records(path, text, _delimiter(form.delimiter, text)))
+    header = bool(form.header) and not form.names
+    if header and form.header == "auto":
+        header = _has_header([cells for _, cells in records])
+    names = _names(path, *records[0]) if header else []
+    width = len(form.names or records[0][1])
+    for line, cells in records:
+        if len(cells) != width:
+            raise ConfigError(
+                f"{path}, row {line}: it has {len(cells)} columns, but the {'header' if header else 'table'} has "
+                f"{width}; mend the row, or set dataset.delimiter to what is between the columns"
+            )
+    body = records[1:] if header else records
+    if not body:
+        raise ConfigError(f"{path}, row {records[0][0]}: a header and no rows: give it data")
+    missing = {*form.missing}
+    return Cells(
+        path,
+        names or list(form.names) or [str(number) for number in range(1, width + 1)],
+        bool(names or form.names),
+        [[None if cell in missing else cell for cell in cells] for _, cells in body],
+        [line for line, _ in body],
+    )
+
+
+def as_number(cell: str) -> float | None:
+    """The finite number that a cell holds, None where it holds none."""
+    try:
+        number = float(cell)
+    except ValueError:
+        return None
+    # Python reads 1_000 as a number; no table means it so.
+    return number if math.isfinite(number) and "_" not in cell else None
+
+
+def _records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """(line it begins in, stripped cells) of each row that is not empty."""
+    # Of cells apart by blanks, those at the ends of a line are no cells.
+    lines = (line.strip(" ") for line in text.split("\n")) if delimiter == " " else text.split("\n")
+    reader = csv.reader(_with_ends(lines), delimiter=delimiter, skipinitialspace=True, strict=True)
+    begins = 1
+    try:
+        for cells in reader:
+            stripped = [cell.strip() for cell in cells]
+            if any(stripped):
+                yield begins, stripped
+            begins = reader.line_num + 1
+    except csv.Error as error:
+        raise ConfigError(f"{path}, row {begins}: it cannot be read as CSV: {error}") from error
+
+
+def _with_ends(lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        yield f"{line}\n"
+
+
+def _delimiter(given: str, text: str) -> str:
+    if given != "auto":
+        delimiter = DELIMITERS.get(given, given)
+        if len(delimiter) != 1 or delimiter in '"\n':
+            raise ConfigError(
+                f"dataset.delimiter is {given}, but must be auto, one character or one of {', '.join(DELIMITERS)}"
+            )
+        return delimiter
+    lines = [line for line in text.split("\n") if line.strip()][:_GUESSED_BY]
+    for guess in _GUESSES:
+        if len(widths := _widths(lines, guess)) == 1 and max(widths) > 1:
+            return guess
+    return max(_GUESSES[:-1], key=lambda guess: lines[0].count(guess))
+
+
+def _widths(lines: list[str], delimiter: str) -> set[int]:
+    stripped = [line.strip(" ") for line in lines]
+    return {len(row) for row in csv.reader(stripped, delimiter=delimiter, skipinitialspace=True)}
+
+
+def _has_header(rows: list[list[str]]) -> bool:
+    """Whether the first row names columns: none of it is a number or occurs again in its column."""
+    first, *rest = rows
+    if any(as_number(cell) is not None for cell in first):
+        return False
+    return not any(
+        cell and cell == row[position]
+        for row in rest
+        for position, cell in enumerate(first[: len(row)])
+    )
+
+
+def _names(path: Path, line: int, cells: list[str]) -> list[str]:
+    """The columns' names; one without has its number from 1."""
+    names = [cell or str(number) for number, cell in enumerate(cells, 1)]
+    for position, name in enumerate(names):
+        if (first := names.index(name)) != position:
+            raise ConfigError(
+                f"{path}, row {line}: columns {first + 1} and {position + 1} are both called {name}; rename one"
+            )
+    return names
