@@ -1,0 +1,69 @@
+"""Batches of texts alike in length, each cut to its longest: less padding to compute with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from dlrun.data.base import Split
+from dlrun.data.loader import cut, epoch_order, take
+
+_POOL = 50  # batches within which texts are sorted by length: alike within a batch, and yet new ones each epoch
+
+
+class Buckets:
+    """As `loader.Batches`, for a split with lengths: every sample once an epoch, by seed and epoch alone.
+
+    The shuffled samples are sorted by length within pools of many batches, and the batches shuffled.
+    Without `shuffle` samples keep their order, and each batch is cut all the same.
+    """
+
+    def __init__(
+        self, split: Split, size: int, *, seed: int, shuffle: bool, drop_last: bool
+    ) -> None:
+        assert split.lengths is not None
+        self.split, self.seed, self.shuffle, self.size = split, seed, shuffle, size
+        self.lengths = split.lengths.cpu()
+        self.bounds = cut(len(split), size, drop_last=drop_last)
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return len(self.bounds)
+
+    def epoch(self, number: int, *, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """(inputs, targets) of each batch of epoch `number`, without the first `skip`."""
+        order, batches = torch.arange(len(self.split)), torch.arange(len(self))
+        if self.shuffle:
+            # What is left out for this epoch, if any, before sorting: it would be the longest.
+            order = epoch_order(len(order), seed=self.seed, epoch=number)[: self.bounds[-1][1]]
+            order = self._sorted(order)
+            # Of another seed than the samples': with as many batches as samples the two would be one.
+            batches = epoch_order(len(self), seed=self.seed + 1, epoch=number)
+        for start, stop in (self.bounds[batch] for batch in batches[skip:].tolist()):
+            yield self._batch(order[start:stop])
+
+    def _sorted(self, order: Tensor) -> Tensor:
+        """The same samples, sorted by length within each pool."""
+        pools = [
+            pool[self.lengths[pool].argsort(stable=True)] for pool in order.split(_POOL * self.size)
+        ]
+        return torch.cat(pools)
+
+    def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        width, place = _width(self.lengths[rows]), self.split.inputs.device
+        rows = rows.to(place)
+        return take(self.split.inputs, rows)[:, :width], take(self.split.targets, rows)
+
+
+def in_order(split: Split, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """(inputs, targets) of all samples from first to last, `size` at a time, each cut to its longest."""
+    assert split.lengths is not None
+    parts = (part.split(size) for part in (split.inputs, split.targets, split.lengths.cpu()))
+    for inputs, targets, lengths in zip(*parts, strict=True):
+        yield inputs[:, : _width(lengths)], targets
+
+
+def _width(lengths: Tensor) -> int:
+    return max(1, int(lengths.max()))

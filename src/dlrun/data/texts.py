@@ -1,0 +1,90 @@
+"""Texts to classify: as they were read, what a token is, and which tokens are known. No torch here."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from dlrun.errors import ConfigError
+from dlrun.schema import Count
+
+UNKNOWN = 1  # the id of a token that training did not have; 0 is padding
+_NO_TOKENS = ["", "<unknown>"]  # what the ids below the first token's stand for
+_WORDS = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
+
+Level = Literal["word", "character"]
+
+
+@dataclass(frozen=True)
+class TokenSettings:
+    """How texts become numbers.
+
+    A word is a run of letters, digits and underscores, apostrophes inside it included (don't is one
+    word); any other visible character is a word of its own. At the level of characters each is a
+    token, blanks included.
+    """
+
+    level: Level
+    lower: bool  # whether capitals count as small letters
+    min_count: Count  # times that training must have a token for it to be known
+    max_vocabulary: Count | None  # how many are known at most, the commonest ones
+    max_length: (
+        Count | None
+    )  # tokens that are read of a text; null: those of the longest in training
+    bucketing: bool  # batches of texts alike in length, cut to the longest
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts with their classes, as they were published.
+
+    Attributes:
+        labels: (N,) class numbers, one for each of `texts`.
+        test_texts, test_labels: the test part, where the data set comes with one.
+    """
+
+    texts: Sequence[str]
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    tokens: TokenSettings
+    test_texts: Sequence[str] | None = None
+    test_labels: np.ndarray | None = None
+
+
+def tokenize(text: str, *, level: Level, lower: bool) -> list[str]:
+    """The tokens of a text, in order."""
+    text = text.lower() if lower else text
+    return _WORDS.findall(text) if level == "word" else list(text)
+
+
+def vocabulary_of(texts: Iterable[Sequence[str]], settings: TokenSettings) -> list[str]:
+    """The known tokens of tokenized training texts, each at the place that is its id, common ones first.
+
+    Raises:
+        ConfigError: none is common enough.
+    """
+    counts = Counter(token for tokens in texts for token in tokens)
+    common = [token for token, count in counts.items() if count >= settings.min_count]
+    if not common:
+        raise ConfigError(
+            f"dataset.tokens.min_count is {settings.min_count}, but the training part has no token so often: "
+            f"the commonest comes {max(counts.values())} times; lower it"
+        )
+    # Of equal counts by spelling: an order that does not hang on the order of the texts.
+    common.sort(key=lambda token: (-counts[token], token))
+    return [*_NO_TOKENS, *common[: settings.max_vocabulary]]
+
+
+def ids_of(texts: Sequence[Sequence[str]], vocabulary: Sequence[str], length: int) -> np.ndarray:
+    """(N, length) the ids of tokenized texts, cut or filled up with padding at the end."""
+    known = {token: number for number, token in enumerate(vocabulary) if number > UNKNOWN}
+    ids = np.zeros((len(texts), length), np.int64)
+    for row, tokens in zip(ids, texts, strict=True):
+        kept = tokens[:length]
+        row[: len(kept)] = [known.get(token, UNKNOWN) for token in kept]
+    return ids
