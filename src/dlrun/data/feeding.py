@@ -8,17 +8,27 @@ from torch import Tensor
 
 from dlrun.data.base import Dataset, Spec, Split
 from dlrun.data.loader import Batches, Feed
+from dlrun.data.streams import Streams
+from dlrun.data.streams import in_order as text_in_order
 
 
 def training_batches(
     data: Dataset, size: int, *, seed: int, shuffle: bool, drop_last: bool
 ) -> Feed:
     """The batches of the training part, of `size` samples each; of language, of `size` streams."""
+    if data.spec.task == "language":
+        window = data.spec.input_shape[0]
+        return Streams(
+            data.train, size, window=window, seed=seed, shuffle=shuffle, drop_last=drop_last
+        )
     return Batches(data.train, size, seed=seed, shuffle=shuffle, drop_last=drop_last)
 
 
 def in_order(split: Split, size: int, spec: Spec) -> Iterator[tuple[Tensor, Tensor]]:
     """(inputs, targets) of all samples from first to last, `size` at a time."""
+    if spec.task == "language":
+        yield from text_in_order(split, size, window=spec.input_shape[0])
+        return
     yield from zip(split.inputs.split(size), split.targets.split(size), strict=True)
 
 

@@ -9,10 +9,12 @@ from dlrun.config import DataSettings
 from dlrun.data.arrays import Scaling, prepare_source
 from dlrun.data.base import Dataset, Preprocessing
 from dlrun.data.baselines import with_baselines
+from dlrun.data.character_encoding import CharacterEncoding, prepare_characters
+from dlrun.data.characters import Characters
 from dlrun.data.source import Source
 from dlrun.errors import ConfigError
 
-_PREPROCESSINGS: dict[str, type[Preprocessing]] = {cls.kind: cls for cls in (Scaling,)}
+_PREPROCESSINGS: dict[str, type[Preprocessing]] = {cls.kind: cls for cls in (Scaling, CharacterEncoding)}
 
 
 def prepare(raw: Any, settings: DataSettings) -> Dataset:
@@ -28,6 +30,8 @@ def _prepare(raw: Any, settings: DataSettings) -> Dataset:
     match raw:
         case Source():
             return prepare_source(raw, settings)
+        case Characters():
+            return prepare_characters(raw, settings)
     raise ConfigError(
         f"dataset._target_ returned a {type(raw).__name__}, but must return a dlrun.data.source.Source"
     )

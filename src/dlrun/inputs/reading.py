@@ -7,7 +7,9 @@ from typing import Any
 
 from dlrun.data.arrays import Scaling
 from dlrun.data.base import Preprocessing, Spec
+from dlrun.data.character_encoding import CharacterEncoding
 from dlrun.errors import ConfigError
+from dlrun.hints import command
 from dlrun.inputs.arrays import read_arrays
 
 
@@ -22,4 +24,9 @@ def read_inputs(path: Path, spec: Spec, preprocessing: Preprocessing) -> Any:
     match preprocessing:
         case Scaling():
             return read_arrays(path, spec, preprocessing)
+        case CharacterEncoding():
+            raise ConfigError(
+                "this run's model goes on writing a text rather than judging one; "
+                f"use `{command('generate', 'RUN', '--prompt', 'TEXT')}`"
+            )
     raise AssertionError(f"nothing reads inputs for {preprocessing.kind}")

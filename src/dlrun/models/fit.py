@@ -32,6 +32,17 @@ def require_texts(spec: Spec, *, model: str) -> int:
     return spec.vocabulary
 
 
+def require_language(spec: Spec, *, model: str) -> int:
+    """How many tokens there are to choose the next one from.
+
+    Raises:
+        ConfigError: the data is no text to continue.
+    """
+    if spec.task != "language":
+        _refuse(spec, f"model={model} reads a text to continue", "characters, such as irish_tunes")
+    return spec.vocabulary
+
+
 def require_image(spec: Spec, *, model: str) -> tuple[int, int, int]:
     """Channels, height and width of the images.
 

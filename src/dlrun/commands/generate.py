@@ -1,0 +1,152 @@
+"""`dlrun generate`: let a language model go on writing.
+
+The prompt must be of characters that the training part has. In PROMPT and STRING, \\n is a line break.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+from dlrun.commands._reading import import_from_here, run_parser
+from dlrun.errors import ConfigError
+from dlrun.runs import find_run, full_name
+
+_EPILOG = """\
+examples
+  dlrun generate last --prompt "ROMEO:" --length 500
+  dlrun generate shakespeare_lstm --prompt "O " --temperature 0.5 --top-k 5
+  dlrun generate irish_tunes_lstm --prompt "X:" --check abc --number 10
+  dlrun generate last --prompt "X:1" --until "\\n\\n" --output tune.abc
+"""
+_BETWEEN = "\n" + "-" * 40 + "\n"
+
+
+def main(argv: list[str]) -> int:
+    """Print or write the texts, and how many are what they should be."""
+    arguments = _parser().parse_intermixed_args(argv)
+    _check(arguments)
+    import_from_here()
+    run = find_run(arguments.run)
+
+    from dlrun.data.character_encoding import CharacterEncoding
+    from dlrun.generation import Drawing, generate
+    from dlrun.restore import load_trained, read_config
+
+    trained = load_trained(
+        run, read_config(run, allowed=arguments.allow), which=arguments.checkpoint
+    )
+    if not isinstance(trained.preprocessing, CharacterEncoding):
+        raise ConfigError(
+            f"{full_name(run.path)} is a model for {trained.spec.task}, which writes no text; "
+            "use `dlrun predict`, or a run with dataset=char_lm"
+        )
+    until = _unescaped(arguments.until)
+    if until is None and arguments.check == "abc":
+        until = "\n\n"  # where a tune ends
+    drawing = Drawing(
+        length=arguments.length,
+        temperature=arguments.temperature,
+        top_k=arguments.top_k,
+        seed=arguments.seed,
+        until=until,
+    )
+    prompt = _unescaped(arguments.prompt) or ""
+    texts = generate(trained.model, trained.preprocessing, prompt, drawing, number=arguments.number)
+    _deliver(texts, arguments.output)
+    if arguments.check == "abc":
+        _report_tunes(texts, until or "")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = run_parser("generate", __doc__, _EPILOG)
+    parser.add_argument("--prompt", metavar="PROMPT", required=True, help="how each text begins")
+    parser.add_argument(
+        "--length",
+        metavar="N",
+        type=int,
+        default=1000,
+        help="characters a text at most, after the prompt (default: 1000)",
+    )
+    parser.add_argument(
+        "--temperature",
+        metavar="T",
+        type=float,
+        default=0.8,
+        help="0 takes the likeliest character, 1 draws by the model's own chances, more is wilder (default: 0.8)",
+    )
+    parser.add_argument(
+        "--top-k", metavar="K", type=int, help="draw from the K likeliest characters only"
+    )
+    parser.add_argument(
+        "--seed", metavar="S", type=int, default=0, help="of what is drawn (default: 0)"
+    )
+    parser.add_argument(
+        "--number", metavar="M", type=int, default=1, help="how many texts (default: 1)"
+    )
+    parser.add_argument("--until", metavar="STRING", help="end a text where STRING comes")
+    parser.add_argument(
+        "--check",
+        choices=("abc",),
+        help="say which of the texts are tunes in ABC notation; each then ends with its first tune",
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, help="write to FILE instead of the screen"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        choices=("best", "last"),
+        default="best",
+        help="which weights (default: best)",
+    )
+    return parser
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    for name, least in (("length", 1), ("top_k", 1), ("number", 1), ("seed", 0)):
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            raise ConfigError(f"--{name.replace('_', '-')} is {value}, but must be {least} or more")
+    if not 0 <= arguments.temperature < math.inf:
+        raise ConfigError(
+            f"--temperature is {arguments.temperature:g}, but must be a number of at least 0"
+        )
+
+
+def _unescaped(text: str | None) -> str | None:
+    """Line breaks and tabs as a shell lets them be typed."""
+    return text if text is None else text.replace("\\n", "\n").replace("\\t", "\t")
+
+
+def _deliver(texts: list[str], output: Path | None) -> None:
+    if output is None:
+        print(_BETWEEN.join(text.rstrip("\n") for text in texts))
+        return
+    try:
+        output.write_text("\n\n".join(text.rstrip("\n") for text in texts) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"--output is {output}, which cannot be written to ({error.strerror}); choose another place"
+        ) from error
+    print(f"{len(texts)} texts in {output}" if len(texts) > 1 else f"1 text in {output}")
+
+
+def _report_tunes(texts: list[str], until: str) -> None:
+    """On the error stream, so that what was generated can go through a pipe."""
+    from dlrun.abc_notation import NotATune, parse_tune
+
+    faults = []
+    for number, text in enumerate(texts, 1):
+        if until not in text:
+            faults.append(f"text {number}: not ended within --length")
+            continue
+        try:
+            parse_tune(text.split("\n\n")[0])
+        except NotATune as error:
+            faults.append(f"text {number}: {error}")
+    print(f"{len(texts) - len(faults)} of {len(texts)} are tunes in ABC notation", file=sys.stderr)
+    for fault in faults:
+        print(f"  {fault}", file=sys.stderr)

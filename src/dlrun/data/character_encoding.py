@@ -1,0 +1,119 @@
+"""Characters as numbers, and a text cut into its three parts in the order in which it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlrun.config import DataSettings
+from dlrun.data.base import Dataset, Preprocessing, Spec, Split
+from dlrun.data.characters import Characters
+from dlrun.errors import ConfigError
+
+UNKNOWN = 0  # the number of every character that the training part does not have
+_UNKNOWN_SHOWN = "\N{REPLACEMENT CHARACTER}"
+_MOST_FOR_BIGRAMS = 2000  # characters, above which a table of all pairs would be large
+
+
+@dataclass(frozen=True)
+class CharacterEncoding(Preprocessing):
+    """Characters by number, from 1 in the order of their code points; 0 is a character not in the training part."""
+
+    kind: ClassVar[str] = "characters"
+    characters: list[str]
+    target_mean: list[float] = field(default_factory=list)
+    target_std: list[float] = field(default_factory=list)
+
+    def inputs(self, raw: str) -> Tensor:
+        """The numbers of the characters of a text, (N,) int64."""
+        known, points = _code_points("".join(self.characters)), _code_points(raw)
+        places = np.searchsorted(known, points)
+        found = known[np.minimum(places, len(known) - 1)] == points
+        return torch.from_numpy(np.where(found, places + 1, UNKNOWN))
+
+    def text(self, numbers: Tensor) -> str:
+        """The characters of numbers (N,)."""
+        return "".join(self.characters[n - 1] if n else _UNKNOWN_SHOWN for n in numbers.tolist())
+
+    def unknown(self, raw: str) -> list[str]:
+        """The characters of a text that the training part does not have, in their first order."""
+        return list(dict.fromkeys(c for c in raw if c not in self.characters))
+
+
+def prepare_characters(raw: Characters, settings: DataSettings) -> Dataset:
+    """A text as numbers, cut into train | val | test where it stands; only training characters are known.
+
+    Raises:
+        ConfigError: too short a text, or settings that a text cannot follow.
+    """
+    _check(settings)
+    train, val, test = _cut(raw, settings)
+    encoding = CharacterEncoding(sorted(set(train)))
+    vocabulary = len(encoding.characters) + 1
+    spec = Spec("language", "tokens", (raw.window,), vocabulary, vocabulary=vocabulary)
+
+    def part(text: str) -> Split:
+        numbers = encoding.inputs(text)
+        return Split(numbers[:-1], numbers[1:])
+
+    data = Dataset(spec, encoding, part(train), part(val), part(test))
+    return replace(data, baselines=_baselines(data))
+
+
+def _check(settings: DataSettings) -> None:
+    if settings.test_fraction is None:
+        raise ConfigError(
+            "dataset.test_fraction is null, but a text has no test part of its own: set it, as in 0.1"
+        )
+    if settings.normalize != "none":
+        raise ConfigError(
+            f"dataset.normalize is {settings.normalize}, but characters have no scale; set it to none"
+        )
+    if settings.augment is not None:
+        raise ConfigError(
+            "dataset.augment is set, but it changes images and this is a text; set it to null"
+        )
+
+
+def _cut(raw: Characters, settings: DataSettings) -> tuple[str, str, str]:
+    """The text's three parts: shuffled, each would be known from its neighbours."""
+    size = len(raw.text)
+    tested = round((settings.test_fraction or 0.0) * size)
+    validated = round(settings.val_fraction * (size - tested))
+    trained = size - tested - validated
+    asked = [(trained, raw.window + 1), (tested, 2), (validated, 2 if settings.val_fraction else 0)]
+    if any(length < least for length, least in asked):
+        raise ConfigError(
+            f"dataset.path holds {size} characters, which leaves {trained} to train, {validated} to validate and "
+            f"{tested} to test: give a longer text or a smaller dataset.window than {raw.window}; at least "
+            f"{raw.window + 1} are needed to train and 2 in each other part"
+        )
+    return raw.text[:trained], raw.text[trained : size - tested], raw.text[size - tested :]
+
+
+def _baselines(data: Dataset) -> Mapping[str, Mapping[str, float]]:
+    """Nats a character by how often each comes, and by how often each follows another, in the training part."""
+    size, part = data.spec.vocabulary, data.split(data.tested)
+    counts = _counts(data.train.targets, size) + 1
+    alone = counts / counts.sum()
+    found = {"character frequencies": {"loss": -alone[part.targets].log().mean().item()}}
+    if size <= _MOST_FOR_BIGRAMS:
+        pairs = _counts(data.train.inputs * size + data.train.targets, size**2).view(size, size)
+        # What was never seen after a character is as likely as it is anywhere, for one time of reading.
+        after = (pairs + alone) / (pairs.sum(1, keepdim=True) + 1)
+        loss = -after[part.inputs, part.targets].log().mean().item()
+        found["pairs of characters"] = {"loss": loss}
+    return found
+
+
+def _counts(numbers: Tensor, size: int) -> Tensor:
+    return numbers.bincount(minlength=size).double()
+
+
+def _code_points(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)

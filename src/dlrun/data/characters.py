@@ -1,0 +1,29 @@
+"""A text as a row of characters, for models that predict the next one. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dlrun.data.files import locate, read_text
+from dlrun.schema import Count
+
+
+@dataclass(frozen=True)
+class Characters:
+    """One text, to be read from its beginning to its end.
+
+    Attributes:
+        window: characters a stream is read between two updates of the weights.
+    """
+
+    text: str
+    window: int
+
+
+def char_lm(*, path: str, encoding: str, window: Count) -> Characters:
+    """The characters of a text file, packed by gzip or not.
+
+    Raises:
+        ConfigError: there is no such file, it is empty or not in this encoding.
+    """
+    return Characters(read_text(locate("dataset.path", path), encoding), window)

@@ -1,0 +1,90 @@
+"""One long text as parallel streams: each batch goes on where the one before ended, so that a state can be carried.
+
+Shapes: N tokens, S streams side by side, T tokens of a window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from dlrun.data.base import Split
+from dlrun.data.loader import epoch_order
+from dlrun.errors import ConfigError
+
+Window = tuple[Tensor, Tensor]  # inputs (S, T), targets (S, T)
+
+_LEAST = 4096  # tokens of a stream in an evaluation: each stream begins knowing nothing
+
+
+class Streams:
+    """The windows of a split, epoch by epoch; any epoch can be started anywhere.
+
+    The text is cut into S streams of equal length, side by side; batch k holds the k-th window of
+    each. With `shuffle` an epoch begins at an offset that seed and epoch decide, so that the cuts
+    fall elsewhere each time, and has whole windows only; what is left over at either end is less
+    than S * T + T tokens. Without, the last window may be shorter, unless `drop_last`.
+
+    Args:
+        size: how many streams.
+
+    Raises:
+        ConfigError: fewer tokens than streams, or than a window of each where it must be whole.
+    """
+
+    def __init__(
+        self, split: Split, size: int, *, window: int, seed: int, shuffle: bool, drop_last: bool
+    ) -> None:
+        self.split, self.size, self.window = split, size, window
+        self.seed, self.shuffle = seed, shuffle
+        whole = shuffle or drop_last
+        if len(split) < size * (window if whole else 1):
+            raise ConfigError(
+                f"trainer.batch_size is {size}, the streams that are read side by side, and dataset.window {window}, "
+                f"but the training part has only {len(split)} characters; lower one of them"
+            )
+        self.length = self._windows() * window if whole else len(split) // size
+
+    def __len__(self) -> int:
+        """Windows an epoch."""
+        return -(-self.length // self.window)
+
+    def epoch(self, number: int, *, skip: int = 0) -> Iterator[Window]:
+        """(inputs, targets) of each window of epoch `number`, (S, T), without the first `skip`."""
+        yield from _windows(
+            self.split, self.size, self.length, self.window, start=self._offset(number), skip=skip
+        )
+
+    def _windows(self) -> int:
+        """Whole windows; where there are several, one may go, so that the offset has room to vary."""
+        room = self.window - 1 if self.shuffle else 0
+        return max(1, (len(self.split) - room) // (self.size * self.window))
+
+    def _offset(self, epoch: int) -> int:
+        if not self.shuffle:
+            return 0
+        room = len(self.split) - self.size * self.length
+        return int(epoch_order(room + 1, seed=self.seed, epoch=epoch)[0])
+
+
+def in_order(split: Split, size: int, *, window: int) -> Iterator[Window]:
+    """A split from its beginning to its end in windows (S, T) of about `size` tokens, for an evaluation.
+
+    As many streams as make up `size`, but few enough to be long. All tokens are there but the last
+    S - 1 at most; the last window may be shorter.
+    """
+    streams = max(1, min(size // window, len(split) // _LEAST))
+    yield from _windows(split, streams, len(split) // streams, window, start=0, skip=0)
+
+
+def _windows(
+    split: Split, streams: int, length: int, window: int, *, start: int, skip: int
+) -> Iterator[Window]:
+    stop = start + streams * length
+    inputs, targets = (
+        tokens[start:stop].view(streams, length) for tokens in (split.inputs, split.targets)
+    )
+    for left in range(skip * window, length, window):
+        here = slice(left, min(left + window, length))
+        yield inputs[:, here].contiguous(), targets[:, here].contiguous()
