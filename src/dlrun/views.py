@@ -13,6 +13,7 @@ from torch import Tensor
 from dlrun.config import TrackingSettings
 from dlrun.data.base import Dataset, Split
 from dlrun.data.feeding import a_few
+from dlrun.forecast_picture import SHOWN, forecast_pictures
 from dlrun.pictures import boundary_picture, confusion_picture, image_grid
 from dlrun.png import Picture
 from dlrun.tasks import class_confusion, probabilities
@@ -62,7 +63,7 @@ class Views:
             tracker.image("data/samples", _sample_picture(_array(part.inputs), captions), 0)
 
     def at_evaluation(self, engine: Engine, tracker: Tracker) -> None:
-        """The decision boundary of two-dimensional data; histograms, as long as they cost next to nothing.
+        """The decision boundary of two-dimensional data; histograms and forecasts as long as they cost next to nothing.
 
         The boundaries of a trial, too, are drawn only so long.
         """
@@ -75,15 +76,20 @@ class Views:
         if self._trials_at_once:
             self._draw_boundary(engine, tracker)
         self._draw_histograms(engine, tracker)
+        if self.data.val.bases is not None and self.settings.images:
+            part = self.data.val.last(SHOWN)
+            self._draw_forecasts(engine, tracker, "val", part, engine.outputs(part))
         self._spent += time.perf_counter() - started
 
     def at_end(self, engine: Engine, tracker: Tracker, part: Split, outputs: Tensor) -> None:
-        """The graph, the last histograms, a trial's boundary; confusion matrix and worst mistakes on `part`."""
+        """The graph, the last histograms, a trial's boundary; on `part` forecasts, confusion matrix, worst mistakes."""
         self._draw_histograms(engine, tracker)
         if self._trials_at_once:
             self._draw_boundary(engine, tracker)
         if self.settings.graph:
             tracker.graph(engine.model, a_few(part, 1, self.spec), kind=self._kind)
+        if self.settings.images:
+            self._draw_forecasts(engine, tracker, self.data.tested, part, outputs)
         if not self.settings.images or not self.spec.num_classes:
             return
         sure, predicted = probabilities(outputs.float(), self.spec).max(1)
@@ -106,6 +112,12 @@ class Views:
     def _draw_histograms(self, engine: Engine, tracker: Tracker) -> None:
         if self.settings.histograms:
             tracker.histograms(engine.model, engine.step)
+
+    def _draw_forecasts(
+        self, engine: Engine, tracker: Tracker, name: str, part: Split, outputs: Tensor
+    ) -> None:
+        for target, picture in forecast_pictures(self.data, part, outputs):
+            tracker.image(f"forecasts/{name}/{target}", picture, engine.step)
 
     def _draw_boundary(self, engine: Engine, tracker: Tracker) -> None:
         if self.settings.images and self.spec.input_shape == (2,) and self.spec.num_classes:

@@ -107,6 +107,12 @@ class Split:
         bases = None if self.bases is None else self.bases[:count]
         return Split(self.inputs[:count], self.targets[:count], lengths, bases)
 
+    def last(self, count: int) -> Split:
+        """The last `count` samples."""
+        lengths = None if self.lengths is None else self.lengths[-count:]
+        bases = None if self.bases is None else self.bases[-count:]
+        return Split(self.inputs[-count:], self.targets[-count:], lengths, bases)
+
     def to(self, device: torch.device, dtype: torch.dtype, *, channels_last: bool) -> Split:
         """The same samples on `device`, floating point as `dtype`."""
         memory = (

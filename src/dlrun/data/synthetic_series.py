@@ -54,5 +54,11 @@ def synthetic_series(
         cutting=Cutting(window, horizon, difference, seasonal_difference, difference_inputs),
         fill="none",
         season=season,
-        reading={"time": None, "missing": [], "delimiter": "auto", "encoding": "utf-8"},
+        reading={
+            "header": "auto",
+            "delimiter": "auto",
+            "encoding": "utf-8",
+            "missing": [],
+            "time": None,
+        },
     )

@@ -1,0 +1,86 @@
+"""A series continued: its rows so far, read from a CSV file, and what a model tells of the rows after them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from dlrun.data.csv_file import Cells, Form, read_csv
+from dlrun.data.series import Layout
+from dlrun.data.series_file import read_columns
+from dlrun.data.series_scaling import SeriesScaling
+from dlrun.errors import ConfigError, did_you_mean
+
+
+def read_history(path: Path, scaling: SeriesScaling) -> np.ndarray:
+    """All rows of the file (R, C) as `scaling` takes them, NaN where a value is missing.
+
+    Raises:
+        ConfigError: a column is not there, a cell is no number, or there are too few rows.
+    """
+    reading, layout, cutting = scaling.reading, scaling.layout, scaling.cutting
+    form = Form(**{key: reading[key] for key in ("header", "delimiter", "encoding", "missing")})
+    cells = read_csv(path, form)
+    changes = cutting.difference or cutting.seasonal_difference
+    # What is only told, and not as a change, need not be known.
+    names = list(dict.fromkeys([*layout.inputs, *(layout.targets if changes else ())]))
+    for name in [*names, *([reading["time"]] if reading["time"] else [])]:
+        _require_column(cells, name)
+    numbers, words = read_columns(
+        cells, names, words=layout.kinds, time=reading["time"], skip=0, fill=scaling.fill
+    )
+    if len(cells.rows) < cutting.reach:
+        raise ConfigError(
+            f"{path} has {len(cells.rows)} rows, but this run needs {cutting.reach} to forecast from: "
+            f"a window of {cutting.window} and what its differences look back on"
+        )
+    unknown = {name: np.full(len(cells.rows), np.nan) for name in layout.targets}
+    return layout.encode({**unknown, **numbers}, words)
+
+
+def continued(
+    rows_RC: np.ndarray,
+    scaling: SeriesScaling,
+    *,
+    steps: int | None,
+    predict: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """The rows after `rows_RC`, (steps, D) in the targets' own units; None for one horizon.
+
+    Beyond the horizon, forecasts are made from forecasts.
+
+    Args:
+        predict: (1, H * D) for the rows so far.
+
+    Raises:
+        ConfigError: further than the horizon, though not every input is forecast.
+    """
+    wanted = scaling.horizon if steps is None else steps
+    layout = scaling.layout
+    if wanted > scaling.horizon:
+        _require_all_told(layout, wanted, scaling.horizon)
+    told = predict(rows_RC).reshape(scaling.horizon, -1)
+    while len(told) < wanted:
+        # All inputs are targets here, though perhaps in another order.
+        as_rows = told[:, [layout.targets.index(name) for name in layout.names]]
+        ahead = predict(np.concatenate([rows_RC, as_rows]))
+        told = np.concatenate([told, ahead.reshape(scaling.horizon, -1)])
+    return told[:wanted]
+
+
+def _require_column(cells: Cells, name: str) -> None:
+    if name not in cells.names:
+        raise ConfigError(
+            f"{cells.path} has no column {name}, which this run forecasts from{did_you_mean(name, cells.names)}"
+        )
+
+
+def _require_all_told(layout: Layout, wanted: int, horizon: int) -> None:
+    for name in layout.inputs:
+        if name not in layout.targets:
+            raise ConfigError(
+                f"--steps is {wanted}, but this run tells {horizon} at a time, and to go on it would have to know "
+                f"{name}, which it does not forecast; ask for at most {horizon}, or train with dataset.horizon={wanted}"
+            )
