@@ -1,7 +1,7 @@
 """`dlrun predict`: apply a run's model to new inputs.
 
 Images are resized and converted to the run's own size and channels; rows and arrays hold raw values
-as in the data set. All are scaled as in training.
+as in the data set. All are scaled as in training. A .csv of the rows of a series is continued.
 """
 
 from __future__ import annotations
@@ -10,17 +10,22 @@ import csv
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from dlrun.commands._reading import import_from_here, run_parser
 from dlrun.errors import ConfigError
 from dlrun.runs import find_run
 
+if TYPE_CHECKING:
+    from dlrun.restore import Trained
+
 _EPILOG = """\
 examples
   dlrun predict last photo.png
+  dlrun predict last photos/ --output predictions.csv
   dlrun predict iris rows.csv --output predictions.csv
   dlrun predict digits_cnn images.npy --output predictions.json
+  dlrun predict airline_lstm passengers.csv --steps 24
 """
 
 
@@ -32,7 +37,7 @@ def main(argv: list[str]) -> int:
         nargs="+",
         metavar="INPUT",
         type=Path,
-        help="an image, or a .npy, .npz or .csv of rows",
+        help="an image, a folder of them, or a .npy, .npz or .csv of rows",
     )
     parser.add_argument(
         "--output",
@@ -46,28 +51,47 @@ def main(argv: list[str]) -> int:
         default="best",
         help="which weights (default: best)",
     )
+    parser.add_argument(
+        "--steps",
+        metavar="N",
+        type=int,
+        help="rows of a series to forecast, after its last one (default: the run's horizon)",
+    )
     arguments = parser.parse_intermixed_args(argv)
+    if arguments.steps is not None and arguments.steps < 1:
+        raise ConfigError(f"--steps is {arguments.steps}, but must be at least 1")
     output: Path | None = arguments.output
     if output is not None and output.suffix not in (".csv", ".json"):
         raise ConfigError(f"--output is {output}, but must end in .csv or .json")
     import_from_here()
     run = find_run(arguments.run)
 
+    from dlrun.data.series_scaling import SeriesScaling
     from dlrun.evaluation import predict
-    from dlrun.inputs.reading import read_inputs
+    from dlrun.inputs.reading import files_of, read_inputs
     from dlrun.restore import load_trained, read_config
 
     trained = load_trained(
         run, read_config(run, allowed=arguments.allow), which=arguments.checkpoint
     )
-    raws = [
-        (path, read_inputs(path, trained.spec, trained.preprocessing)) for path in arguments.inputs
-    ]
-    records = [
-        record
-        for path, raw in raws
-        for record in _records(path, len(raw), *predict(trained, raw), trained.spec.class_names)
-    ]
+    paths = [file for path in arguments.inputs for file in files_of(path, trained.spec)]
+    raws = [(path, read_inputs(path, trained.spec, trained.preprocessing)) for path in paths]
+    if isinstance(trained.preprocessing, SeriesScaling):
+        records = [
+            record
+            for path, raw in raws
+            for record in _forecasts(path, raw, trained, arguments.steps)
+        ]
+    elif arguments.steps is not None:
+        raise ConfigError(
+            f"--steps continues a series, but this run was trained on {trained.spec.kind}; leave it out"
+        )
+    else:
+        records = [
+            record
+            for path, raw in raws
+            for record in _records(path, len(raw), *predict(trained, raw), trained.spec.class_names)
+        ]
     if output is None:
         _print(records)
     else:
@@ -81,6 +105,20 @@ def main(argv: list[str]) -> int:
             ) from error
         print(f"{len(records)} predictions in {output}")
     return 0
+
+
+def _forecasts(
+    path: Path, rows_RC: Any, trained: Trained, steps: int | None
+) -> Iterable[dict[str, Any]]:
+    """The rows that come after those of a file, numbered on from its own."""
+    from dlrun.evaluation import predict
+    from dlrun.inputs.history import continued
+
+    told = continued(
+        rows_RC, trained.preprocessing, steps=steps, predict=lambda rows: predict(trained, rows)[0]
+    )
+    for row, values in enumerate(told, len(rows_RC)):
+        yield {"input": str(path), "row": row, "prediction": [float(value) for value in values]}
 
 
 def _records(

@@ -8,13 +8,36 @@ from typing import Any
 from dlrun.data.arrays import Scaling
 from dlrun.data.base import Preprocessing, Spec
 from dlrun.data.character_encoding import CharacterEncoding
+from dlrun.data.image_reading import SUFFIXES
+from dlrun.data.series_scaling import SeriesScaling
 from dlrun.errors import ConfigError
 from dlrun.hints import command
 from dlrun.inputs.arrays import read_arrays
+from dlrun.inputs.history import read_history
+
+
+def files_of(path: Path, spec: Spec) -> list[Path]:
+    """The files that `path` means: itself, or the images in a folder and the folders in it, by name.
+
+    Raises:
+        ConfigError: a folder without images, or of a run that takes none.
+    """
+    if not path.is_dir():
+        return [path]
+    if spec.kind != "image":
+        raise ConfigError(
+            f"{path} is a folder, of which only images are taken, and this run was trained on {spec.kind}; "
+            "give its files one by one"
+        )
+    inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+    found = [file for file in inside if file.is_file() and not file.name.startswith(".")]
+    if not found:
+        raise ConfigError(f"{path} is a folder without images ({', '.join(SUFFIXES)})")
+    return found
 
 
 def read_inputs(path: Path, spec: Spec, preprocessing: Preprocessing) -> Any:
-    """The inputs in one file, raw as `preprocessing.inputs` takes them; their number is its length.
+    """The inputs in one file, raw as `preprocessing.inputs` takes them; their number is its length, but of a series.
 
     Raises:
         ConfigError: missing, unreadable, or not what this run was trained on.
@@ -24,6 +47,8 @@ def read_inputs(path: Path, spec: Spec, preprocessing: Preprocessing) -> Any:
     match preprocessing:
         case Scaling():
             return read_arrays(path, spec, preprocessing)
+        case SeriesScaling():
+            return read_history(path, preprocessing)
         case CharacterEncoding():
             raise ConfigError(
                 "this run's model goes on writing a text rather than judging one; "
