@@ -40,7 +40,7 @@ class Judge:
             return self.model(split.inputs)
 
 
-ALL = TrackingSettings(tensorboard=True, graph=True, images=True, histograms=True)
+ALL = TrackingSettings(tensorboard=True, graph=True, images=True, histograms=True, gradient_flow=False)
 AS_IT_IS = Scaling([0.0], [1.0], [], [], 0.0)
 
 

@@ -126,6 +126,7 @@ class TrackingSettings:
     graph: bool
     images: bool
     histograms: bool
+    gradient_flow: bool
 
 
 @dataclass(frozen=True)

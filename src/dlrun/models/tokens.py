@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from dlrun.models.dropout import Dropout
 
 PADDING = 0  # the id, as texts are filled up with it at the end
+_START_STD = 0.1
 
 
 def real_tokens(ids_BT: Tensor) -> Tensor:
@@ -25,6 +26,9 @@ class TokenEmbedding(nn.Module):
     def __init__(self, vocabulary: int, size: int, *, dropout: float) -> None:
         super().__init__()
         self.vectors = nn.Embedding(vocabulary, size, padding_idx=PADDING)
+        with torch.no_grad():
+            # Rare words are seldom learned from: at torch's unit variance they would stay mere noise.
+            self.vectors.weight.mul_(_START_STD)
         self.dropout = Dropout(dropout)
 
     def forward(self, ids_BT: Tensor) -> Tensor:
