@@ -59,21 +59,31 @@ def prepare_source(source: Source, settings: DataSettings) -> Dataset:
     return Dataset(_spec(source), preprocessing, part(train), part(val), tested)
 
 
+def fit_images(images_NCHW: np.ndarray, *, normalize: bool, pixel_max: float) -> Scaling:
+    """The scaling of the channels of these images."""
+    mean, std = _input_scale(images_NCHW, "image", normalize=normalize)
+    return Scaling(mean.tolist(), std.tolist(), [], [], pixel_max)
+
+
 def _fit(source: Source, train: np.ndarray, *, normalize: bool) -> Scaling:
-    rows = source.inputs[train]
-    # Images share one scale a channel: per pixel, a border that is constant in training would explode.
-    axes = (0, 2, 3) if source.kind == "image" else tuple(range(rows.ndim - 1))
-    shape = [1 if axis in axes else size for axis, size in enumerate(rows.shape)][1:]
-    mean, std = np.zeros(shape), np.ones(shape)
-    if normalize:
-        mean, std = (moment.reshape(shape) for moment in _moments(rows, axes))
-        std = _without_constants(std, mean)
+    mean, std = _input_scale(source.inputs[train], source.kind, normalize=normalize)
     target_mean, target_std = [], []
     if source.task == "regression":
         targets = source.targets[train].reshape(len(train), -1).astype(np.float64)
         target_mean = targets.mean(0).tolist()
         target_std = _without_constants(targets.std(0), targets.mean(0)).tolist()
     return Scaling(mean.tolist(), std.tolist(), target_mean, target_std, source.pixel_max)
+
+
+def _input_scale(rows: np.ndarray, kind: str, *, normalize: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation, shaped to broadcast."""
+    # Images share one scale a channel: per pixel, a border that is constant in training would explode.
+    axes = (0, 2, 3) if kind == "image" else tuple(range(rows.ndim - 1))
+    shape = [1 if axis in axes else size for axis, size in enumerate(rows.shape)][1:]
+    if not normalize:
+        return np.zeros(shape), np.ones(shape)
+    mean, std = (moment.reshape(shape) for moment in _moments(rows, axes))
+    return mean, _without_constants(std, mean)
 
 
 def _without_constants(std: np.ndarray, mean: np.ndarray) -> np.ndarray:

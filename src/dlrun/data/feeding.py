@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from dlrun.data.base import Dataset, Spec, Split
+from dlrun.data.bucketing import Buckets
+from dlrun.data.bucketing import in_order as cut_in_order
 from dlrun.data.loader import Batches, Feed
+from dlrun.data.streaming import StoredImages, StreamedBatches, streamed_in_order
 from dlrun.data.streams import Streams
 from dlrun.data.streams import in_order as text_in_order
 
@@ -21,13 +24,22 @@ def training_batches(
         return Streams(
             data.train, size, window=window, seed=seed, shuffle=shuffle, drop_last=drop_last
         )
-    return Batches(data.train, size, seed=seed, shuffle=shuffle, drop_last=drop_last)
+    if data.train.lengths is not None:
+        return Buckets(data.train, size, seed=seed, shuffle=shuffle, drop_last=drop_last)
+    kind = StreamedBatches if isinstance(data.train.inputs, StoredImages) else Batches
+    return kind(data.train, size, seed=seed, shuffle=shuffle, drop_last=drop_last)
 
 
 def in_order(split: Split, size: int, spec: Spec) -> Iterator[tuple[Tensor, Tensor]]:
     """(inputs, targets) of all samples from first to last, `size` at a time."""
     if spec.task == "language":
         yield from text_in_order(split, size, window=spec.input_shape[0])
+        return
+    if split.lengths is not None:
+        yield from cut_in_order(split, size)
+        return
+    if isinstance(split.inputs, StoredImages):
+        yield from streamed_in_order(split, size)
         return
     yield from zip(split.inputs.split(size), split.targets.split(size), strict=True)
 

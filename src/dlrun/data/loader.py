@@ -36,7 +36,7 @@ class Batches:
         self, split: Split, size: int, *, seed: int, shuffle: bool, drop_last: bool
     ) -> None:
         self.split, self.seed, self.shuffle = split, seed, shuffle
-        self.bounds = _bounds(len(split), size, drop_last=drop_last)
+        self.bounds = cut(len(split), size, drop_last=drop_last)
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -70,7 +70,8 @@ def epoch_order(size: int, *, seed: int, epoch: int) -> Tensor:
     return torch.randperm(size, generator=torch.Generator().manual_seed(mixed))
 
 
-def _bounds(samples: int, size: int, *, drop_last: bool) -> list[tuple[int, int]]:
+def cut(samples: int, size: int, *, drop_last: bool) -> list[tuple[int, int]]:
+    """Where each batch of an epoch starts and stops in its order, as `Batches` says."""
     starts = range(0, samples, size)
     bounds = [(start, min(start + size, samples)) for start in starts]
     if len(bounds) > 1 and drop_last and bounds[-1][1] - bounds[-1][0] < size:

@@ -11,10 +11,21 @@ from dlrun.data.base import Dataset, Preprocessing
 from dlrun.data.baselines import with_baselines
 from dlrun.data.character_encoding import CharacterEncoding, prepare_characters
 from dlrun.data.characters import Characters
+from dlrun.data.forecasting import prepare_series
+from dlrun.data.image_data import prepare_images
+from dlrun.data.image_folder import ImageFiles
+from dlrun.data.series import Series
+from dlrun.data.series_scaling import SeriesScaling
 from dlrun.data.source import Source
+from dlrun.data.table import Table
+from dlrun.data.table_encoding import TableEncoding, prepare_table
+from dlrun.data.text_encoding import TextEncoding, prepare_texts
+from dlrun.data.texts import Texts
 from dlrun.errors import ConfigError
 
-_PREPROCESSINGS: dict[str, type[Preprocessing]] = {cls.kind: cls for cls in (Scaling, CharacterEncoding)}
+_PREPROCESSINGS: dict[str, type[Preprocessing]] = {
+    cls.kind: cls for cls in (Scaling, SeriesScaling, CharacterEncoding, TableEncoding, TextEncoding)
+}
 
 
 def prepare(raw: Any, settings: DataSettings) -> Dataset:
@@ -32,6 +43,14 @@ def _prepare(raw: Any, settings: DataSettings) -> Dataset:
             return prepare_source(raw, settings)
         case Characters():
             return prepare_characters(raw, settings)
+        case ImageFiles():
+            return prepare_images(raw, settings)
+        case Series():
+            return prepare_series(raw, settings)
+        case Table():
+            return prepare_table(raw, settings)
+        case Texts():
+            return prepare_texts(raw, settings)
     raise ConfigError(
         f"dataset._target_ returned a {type(raw).__name__}, but must return a dlrun.data.source.Source"
     )

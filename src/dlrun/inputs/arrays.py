@@ -9,9 +9,8 @@ import numpy as np
 
 from dlrun.data.arrays import Scaling
 from dlrun.data.base import Spec
+from dlrun.data.image_reading import SUFFIXES, Form, read_image
 from dlrun.errors import ConfigError, first_line
-
-_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 
 
 def read_arrays(path: Path, spec: Spec, scaling: Scaling) -> np.ndarray:
@@ -23,7 +22,7 @@ def read_arrays(path: Path, spec: Spec, scaling: Scaling) -> np.ndarray:
     suffix = path.suffix.lower()
     if not path.is_file():
         raise ConfigError(f"{path} is not a file")
-    if suffix in _IMAGES:
+    if suffix in SUFFIXES:
         return _read_image(path, spec, scaling)
     if suffix in (".npy", ".npz"):
         return _shaped(path, _read_numpy(path), spec)
@@ -35,8 +34,6 @@ def read_arrays(path: Path, spec: Spec, scaling: Scaling) -> np.ndarray:
 
 
 def _read_image(path: Path, spec: Spec, scaling: Scaling) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
-
     if spec.kind != "image" or not scaling.pixel_max:
         raise ConfigError(
             f"{path} is an image, but this run was trained on {spec.kind}; give a .npy, .npz or .csv of rows"
@@ -46,24 +43,8 @@ def _read_image(path: Path, spec: Spec, scaling: Scaling) -> np.ndarray:
         raise ConfigError(
             f"{path} is an image of 1 or 3 channels, but this run takes {channels}; give a .npy or .npz"
         )
-    try:
-        with Image.open(path) as image:
-            if image.mode in ("I", "F"):
-                raise ConfigError(
-                    f"{path} has {image.mode} pixels, whose range is not known; "
-                    "save it with 8 bits a channel, or give a .npy"
-                )
-            eight_bits: Image.Image = image
-            if image.mode.startswith("I;16"):  # Pillow would clip: all but the darkest are white
-                eight_bits = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            converted = eight_bits.convert("L" if channels == 1 else "RGB")
-            if converted.size != (width, height):
-                converted = converted.resize((width, height), Image.Resampling.LANCZOS)
-            pixels = np.asarray(converted, np.float32)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise ConfigError(f"{path} cannot be opened as an image: {error}") from error
-    scaled = pixels.reshape(height, width, -1).transpose(2, 0, 1) * (scaling.pixel_max / 255)
-    return scaled[None]
+    pixels = read_image(path, Form(channels, height, width)).astype(np.float32)
+    return pixels[None] * np.float32(scaling.pixel_max / 255)
 
 
 def _read_numpy(path: Path) -> np.ndarray:

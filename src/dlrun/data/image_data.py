@@ -1,0 +1,100 @@
+"""From image files to normalised training, validation and test parts, in memory or read as they are needed."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlrun.config import DataSettings
+from dlrun.data.arrays import Scaling, fit_images
+from dlrun.data.base import Dataset, Spec, Split
+from dlrun.data.image_folder import Files, ImageFiles
+from dlrun.data.splitting import split_rows
+from dlrun.data.streaming import StoredImages, read_batches
+
+log = logging.getLogger(__name__)
+
+_FITTED_ON = 5_000  # images: their mean is that of a million to a hundredth of a standard deviation
+_AT_ONCE = 256  # images in a reading
+_BRIGHTEST = 255.0
+
+
+def prepare_images(raw: ImageFiles, settings: DataSettings) -> Dataset:
+    """Split `raw` where its folder is not, fit the normalisation on the training part, apply it to all parts.
+
+    The normalisation is fitted on all training images up to 5,000, and on as many drawn from
+    `split_seed` where there are more: the same in memory and out of it.
+
+    Raises:
+        ConfigError: a split that leaves a part with too few images; a file that is no image.
+    """
+    parts = _parts(raw, settings)
+    pixels = [_pixels(part, raw) if raw.in_memory else None for part in parts]
+    scaling = _fit(parts[0], pixels[0], raw, settings)
+    splits = [_split(part, kept, raw, scaling) for part, kept in zip(parts, pixels, strict=True)]
+    where = "in memory" if raw.in_memory else f"read from their files by {raw.workers} processes"
+    log.info("images %s: %s to train, %s to validate, %s to test", where, *map(len, parts))
+    train, val, test = splits
+    return Dataset(_spec(raw), scaling, train, val, test)
+
+
+def _parts(raw: ImageFiles, settings: DataSettings) -> tuple[Files, Files, Files]:
+    """Each part's files; where the folder has a part, its fraction means nothing."""
+    own = replace(
+        settings,
+        val_fraction=settings.val_fraction if raw.val is None else 0.0,
+        test_fraction=settings.test_fraction if raw.test is None else None,
+    )
+    rows = split_rows(len(raw.train), raw.train.targets, own, has_test=raw.test is not None)
+    train, val, test = (raw.train.take(part) for part in rows)
+    return train, val if raw.val is None else raw.val, test if raw.test is None else raw.test
+
+
+def _fit(
+    train: Files, pixels: np.ndarray | None, raw: ImageFiles, settings: DataSettings
+) -> Scaling:
+    normalize = settings.normalize == "standard"
+    count = min(len(train), _FITTED_ON if normalize else 1)
+    drawn = np.sort(np.random.default_rng(settings.split_seed).permutation(len(train))[:count])
+    images = _pixels(train.take(drawn), raw) if pixels is None else pixels[drawn]
+    return fit_images(images, normalize=normalize, pixel_max=_BRIGHTEST)
+
+
+def _split(files: Files, pixels: np.ndarray | None, raw: ImageFiles, scaling: Scaling) -> Split:
+    binary = len(raw.class_names) == 2
+    targets = torch.from_numpy(files.targets.astype(np.float32 if binary else np.int64))
+    if pixels is not None:
+        return Split(scaling.inputs(pixels), targets)
+    stored: Any = StoredImages(files.paths, raw.form, scaling, raw.workers)
+    return Split(cast(Tensor, stored), targets)
+
+
+def _pixels(files: Files, raw: ImageFiles) -> np.ndarray:
+    """All pixels of the files, (N, channels, height, width) uint8."""
+    form = raw.form
+    pixels = np.empty((len(files), form.channels, form.height, form.width), np.uint8)
+    rows = [
+        list(range(len(files)))[start : start + _AT_ONCE]
+        for start in range(0, len(files), _AT_ONCE)
+    ]
+    start = 0
+    for batch in read_batches(files.paths, form, rows, workers=raw.workers):
+        pixels[start : start + len(batch)] = batch
+        start += len(batch)
+    return pixels
+
+
+def _spec(raw: ImageFiles) -> Spec:
+    classes = len(raw.class_names)
+    return Spec(
+        task="binary" if classes == 2 else "multiclass",
+        kind="image",
+        input_shape=(raw.form.channels, raw.form.height, raw.form.width),
+        num_outputs=1 if classes == 2 else classes,
+        class_names=raw.class_names,
+    )

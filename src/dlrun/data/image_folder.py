@@ -1,0 +1,216 @@
+"""A folder of images, in one folder a class, with the parts train, val and test above them or not. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from dlrun.data.files import locate
+from dlrun.data.image_reading import SUFFIXES, Form, Head, read_head
+from dlrun.errors import ConfigError
+from dlrun.schema import Count, NonNegativeInt, Positive
+
+_PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+_NO_CLASSES = ("__MACOSX", "__pycache__")
+_FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Files:
+    """Images of one part: their `paths`, and `targets` (N,), the number of each one's class."""
+
+    paths: tuple[str, ...]
+    targets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def take(self, rows: np.ndarray) -> Files:
+        """The images in these rows."""
+        return Files(tuple(self.paths[row] for row in rows), self.targets[rows])
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Images that are still in their files.
+
+    Attributes:
+        train: all of them, where the folder has no parts.
+        val, test: None where the folder has no such part, which is then taken from `train`.
+        form: what each image is made into.
+        in_memory: whether they are to be read once and kept; read whenever looked at otherwise.
+        workers: processes that read them then.
+    """
+
+    train: Files
+    val: Files | None
+    test: Files | None
+    class_names: tuple[str, ...]
+    form: Form
+    in_memory: bool
+    workers: int
+
+
+def image_folder(
+    *,
+    path: str,
+    size: Count | list[Count] | None,
+    color: Literal["auto", "grey", "rgb"],
+    in_memory: Literal["auto"] | bool,
+    memory_limit: Positive,
+    workers: NonNegativeInt,
+) -> ImageFiles:
+    """The images under the folder `path`; classes are its folders in the order of their names.
+
+    Raises:
+        ConfigError: no such folder, an archive, or a folder of another form; a file that is no image.
+    """
+    if isinstance(size, list) and len(size) != 2:
+        raise ConfigError(
+            f"dataset.size is {size}, but must be [height, width] or one number for both"
+        )
+    folder = _folder(path)
+    parts = _parts(folder)
+    names = tuple(one.name for one in _folders(parts["train"]))
+    if len(names) < 2:
+        raise ConfigError(_too_few(folder, parts["train"], names))
+    classes = {part: _classes(inside) for part, inside in parts.items()}
+    _refuse_unknown(classes, parts)
+    found = {part: _files(images, names) for part, images in classes.items()}
+    form = _form([path for files in found.values() for path in files.paths], size, color)
+    numbers = sum(map(len, found.values())) * form.channels * form.height * form.width
+    fits = numbers * _FLOAT_BYTES <= memory_limit * 2**30
+    return ImageFiles(
+        train=found["train"],
+        val=found.get("val"),
+        test=found.get("test"),
+        class_names=names,
+        form=form,
+        in_memory=fits if in_memory == "auto" else in_memory,
+        workers=workers,
+    )
+
+
+def _folder(path: str) -> Path:
+    folder = locate("dataset.path", path)
+    if folder.is_dir():
+        return folder
+    if folder.suffix.lower() in _ARCHIVES:
+        raise ConfigError(
+            f"dataset.path is {path}, an archive: unpack it first, and give the folder that it makes"
+        )
+    raise ConfigError(f"dataset.path is {path}, a file; give a folder with one folder a class")
+
+
+def _parts(folder: Path) -> dict[str, Path]:
+    """train, val and test, as far as they are there; a folder without parts is all train."""
+    inside = _folders(folder)
+    named = [one for one in inside if one.name.lower() in _PARTS]
+    if not named:
+        return {"train": folder}
+    others = [one.name for one in inside if one not in named]
+    if others:
+        raise ConfigError(
+            f"{folder} has the part {named[0].name}/ and beside it {_listed(others)}, which is none: "
+            "parts are train, val and test; move what is no part elsewhere"
+        )
+    parts: dict[str, Path] = {}
+    for one in named:
+        part = _PARTS[one.name.lower()]
+        if part in parts:
+            raise ConfigError(f"{folder} has {parts[part].name}/ and {one.name}/; keep one of them")
+        parts[part] = one
+    if "train" not in parts:
+        raise ConfigError(
+            f"{folder} has {_listed(one.name for one in named)}, but no train/; name the part to train on so"
+        )
+    return parts
+
+
+def _classes(part: Path) -> dict[str, list[Path]]:
+    """The images of each class folder of a part, both in the order of their names."""
+    return {folder.name: _images(folder) for folder in _folders(part)}
+
+
+def _images(folder: Path) -> list[Path]:
+    inside = sorted(one for one in folder.iterdir() if not one.name.startswith("."))
+    images = [one for one in inside if one.suffix.lower() in SUFFIXES and not one.is_dir()]
+    if not images:
+        what = f"only {_listed(one.name for one in inside)}" if inside else "nothing"
+        raise ConfigError(
+            f"the class folder {folder} has no images in it, {what}; put images there "
+            f"({', '.join(SUFFIXES)}), or take the folder away"
+        )
+    return images
+
+
+def _folders(folder: Path) -> list[Path]:
+    hidden = (".", *_NO_CLASSES)
+    inside = (one for one in folder.iterdir() if not one.name.startswith(hidden))
+    return sorted(one for one in inside if one.is_dir())
+
+
+def _too_few(folder: Path, train: Path, names: tuple[str, ...]) -> str:
+    """Why this is no folder of class folders, and what it may be instead."""
+    inside = sorted(one.name for one in train.iterdir() if not one.name.startswith("."))
+    if not names:
+        archives = [name for name in inside if Path(name).suffix.lower() in _ARCHIVES]
+        remedy = f"; unpack {_listed(archives)} first" if archives else ""
+        what = f"holds {_listed(inside)}" if inside else "is empty"
+        return (
+            f"{train} {what}, and has no class folders: put the images of each class in a folder "
+            f"that is named like the class{remedy}"
+        )
+    only = train / names[0]
+    deeper = _folders(only)
+    hint = f"; if the classes are in it, set dataset.path={folder / names[0]}" if deeper else ""
+    return f"{train} has one class folder, {names[0]}/, but a classifier needs two classes or more{hint}"
+
+
+def _refuse_unknown(classes: dict[str, dict[str, list[Path]]], parts: dict[str, Path]) -> None:
+    for part, images in classes.items():
+        unknown = [name for name in images if name not in classes["train"]]
+        if unknown:
+            raise ConfigError(
+                f"{parts[part]} has the class {_listed(unknown)}, of which {parts['train']} has none: "
+                "a class must have images to train on"
+            )
+        if not images:
+            raise ConfigError(f"{parts[part]} has no class folders; fill it, or take it away")
+
+
+def _files(images: dict[str, list[Path]], names: tuple[str, ...]) -> Files:
+    numbered = [(str(path), names.index(name)) for name, paths in images.items() for path in paths]
+    paths, targets = zip(*numbered, strict=True)
+    return Files(paths, np.array(targets, np.int64))
+
+
+def _form(paths: list[str], size: int | list[int] | None, color: str) -> Form:
+    """Every file is opened, though only as far as its head: one that is broken should not end an epoch."""
+    heads = [read_head(Path(path)) for path in paths]
+    sides = [size, size] if isinstance(size, int) else size or _common(paths, heads)
+    grey = color == "grey" or (color == "auto" and all(head.is_grey for head in heads))
+    return Form(1 if grey else 3, *sides)
+
+
+def _common(paths: list[str], heads: list[Head]) -> list[int]:
+    first = heads[0]
+    for path, head in zip(paths, heads, strict=True):
+        if (head.height, head.width) != (first.height, first.width):
+            raise ConfigError(
+                f"dataset.size is null, but {paths[0]} has {first.height}x{first.width} pixels and {path} "
+                f"{head.height}x{head.width}; set it, as in dataset.size=[{first.height},{first.width}]"
+            )
+    return [first.height, first.width]
+
+
+def _listed(names: Iterable[str]) -> str:
+    """The first few of the names."""
+    names = list(names)
+    shown = ", ".join(names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
