@@ -66,10 +66,14 @@ def _bounds(series: Series, settings: DataSettings) -> dict[str, Bounds]:
         if end - first < least:
             raise ConfigError(
                 f"dataset.window is {cutting.window} and dataset.horizon is {cutting.horizon}: the {name} part has "
-                f"{end - first} of the {rows} rows, but needs {least} with these differences; "
+                f"{end - first} of the {rows} rows, but needs {least}{_why(cutting)}; "
                 "lower them, change dataset.val_fraction and dataset.test_fraction, or give more rows"
             )
     return bounds
+
+
+def _why(cutting: Cutting) -> str:
+    return " with these differences" if cutting.reach > cutting.window else ""
 
 
 def _fit(series: Series, layout: Layout, rows_RC: np.ndarray, *, normalize: bool) -> SeriesScaling:

@@ -48,8 +48,7 @@ class Series:
             if kinds > _KINDS:
                 raise ConfigError(
                     f"dataset.inputs takes the column {name}, which holds {kinds} different words, but at most "
-                    f"{_KINDS} can be encoded; leave it out with dataset.drop=[{name}], "
-                    f"or set dataset.time={name} if it holds the time"
+                    f"{_KINDS} can be encoded; leave it out"
                 )
 
     def __len__(self) -> int:

@@ -67,7 +67,8 @@ def series(
     dropped = [_name(cells, "dataset.drop", name) for name in drop]
     clock = None if time is None else _name(cells, "dataset.time", time)
     if inputs is None:
-        taken = [name for name in cells.names if name not in dropped and name != clock]
+        others = [name for name in cells.names if name not in dropped and name != clock]
+        taken = [name for name in others if not _holds_words(cells.column(cells.names.index(name)))]
     else:
         taken = [_name(cells, "dataset.inputs", name) for name in inputs]
     used = list(dict.fromkeys([*taken, *targets]))
@@ -123,7 +124,7 @@ def read_columns(
         column = cells.column(position)
         if fill == "none":
             _refuse_missing(cells, column, position, order)
-        if _holds_words(column, order) if words is None else name in words:
+        if _holds_words(column) if words is None else name in words:
             of_words[name] = tuple(column[row] for row in order)
         else:
             of_numbers[name] = _numbers(cells, column, position, order)
@@ -172,7 +173,7 @@ def _moment(cells: Cells, row: int, position: int) -> float:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     raise ConfigError(
         f"{cells.place(row, position)}: {cell or 'an empty cell'} is neither a number nor a date as in 2026-01-31; "
-        f"set dataset.time=null to take the rows as they come, and leave the column out by dataset.drop"
+        "set dataset.time=null to take the rows as they come"
     )
 
 
@@ -187,9 +188,9 @@ def _refuse_missing(
             )
 
 
-def _holds_words(column: list[str | None], order: list[int]) -> bool:
+def _holds_words(column: list[str | None]) -> bool:
     """Whether no cell is a number; a column of both is one of numbers with a mistake in it."""
-    present = [cell for row in order if (cell := column[row]) is not None]
+    present = [cell for cell in column if cell is not None]
     return bool(present) and all(as_number(cell) is None for cell in present)
 
 
@@ -201,8 +202,8 @@ def _numbers(cells: Cells, column: list[str | None], position: int, order: list[
         number = as_number(cell)
         if number is None:
             raise ConfigError(
-                f"{cells.place(row, position)}: {cell} is not a number; mend it, "
-                "or add it to dataset.missing if it stands for a missing value"
+                f"{cells.place(row, position)}: {cell or 'an empty cell'} is not a number; mend it, add it to "
+                "dataset.missing if it stands for a missing value, or leave the column out with dataset.drop"
             )
         values[place] = number
     return values
