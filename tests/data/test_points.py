@@ -116,3 +116,44 @@ def test_settings_out_of_range_are_refused(name, changes, words):
     with pytest.raises(ConfigError) as caught:
         component("dataset", node | changes)()
     assert words in str(caught.value)
+
+
+COVARIANCES = [[[1.0, 0.5], [0.5, 2.0]], [[0.2, -0.1], [-0.1, 0.3]]]
+MEANS = [[-1.0, 2.0], [3.0, 0.0]]
+
+
+def test_each_gaussian_cloud_has_its_mean_and_covariance():
+    source = points.gaussians(size=20_000, means=MEANS, covariances=COVARIANCES, seed=0)
+    for label, (mean, covariance) in enumerate(zip(MEANS, COVARIANCES, strict=True)):
+        cloud = source.inputs[source.targets == label]
+        assert len(cloud) == 10_000
+        np.testing.assert_allclose(cloud.mean(0), mean, atol=0.05)
+        np.testing.assert_allclose(np.cov(cloud.T), covariance, atol=0.06)
+
+
+@pytest.mark.parametrize(
+    ("means", "covariances", "said"),
+    [
+        (MEANS[:1], COVARIANCES[:1], "means has 1 points"),
+        (MEANS, COVARIANCES[:1], "covariances 1 matrices"),
+        ([[1.0], [2.0]], COVARIANCES, r"means\[0\] is \[1.0\]"),
+        (MEANS, [COVARIANCES[0], [[1.0, 2.0], [2.0, 1.0]]], r"covariances\[1\].*positive definite"),
+        (MEANS, [[[1.0, 0.0], [0.5, 1.0]], COVARIANCES[0]], r"covariances\[0\].*symmetric"),
+        (MEANS, [[[1.0, 0.0], [0.0]], COVARIANCES[0]], r"covariances\[0\]"),
+    ],
+)
+def test_what_is_no_gaussian_is_refused(means, covariances, said):
+    with pytest.raises(ConfigError, match=said):
+        points.gaussians(size=20, means=means, covariances=covariances, seed=0)
+
+
+def test_students_pass_by_the_documented_chance():
+    source = points.pass_class(size=40_000, seed=0)
+    lectures, hours = source.inputs.T.astype(float)
+    assert source.feature_names == ("lectures", "hours")
+    assert set(lectures) == set(range(11))
+    assert 0 <= hours.min() < hours.max() <= 10
+    chance = 1 / (1 + np.exp(-(lectures + 1.5 * hours - 9)))
+    for low in np.arange(0, 1, 0.1):
+        among = (chance >= low) & (chance < low + 0.1)
+        assert source.targets[among].mean() == pytest.approx(chance[among].mean(), abs=0.05)

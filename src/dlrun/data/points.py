@@ -9,6 +9,7 @@ import numpy as np
 from annotated_types import Ge
 
 from dlrun.data.source import Source
+from dlrun.errors import ConfigError
 from dlrun.schema import Count, NonNegative
 
 Size = Annotated[int, Ge(10)]
@@ -21,6 +22,55 @@ def blobs(*, size: Size, classes: Classes, noise: NonNegative, seed: int) -> Sou
     labels = _labels(size, classes)
     angles = 2 * np.pi * labels / classes
     return _points(np.stack([np.cos(angles), np.sin(angles)], 1), labels, noise, rng)
+
+
+def gaussians(
+    *, size: Size, means: list[list[float]], covariances: list[list[list[float]]], seed: int
+) -> Source:
+    """One Gaussian cloud a class, each with a mean and a covariance matrix of its own.
+
+    With equal covariances the best boundary is a line, with others a conic section.
+
+    Raises:
+        ConfigError: fewer than two means, not a covariance for each, or one that is none.
+    """
+    if len(means) < 2 or len(means) != len(covariances):
+        raise ConfigError(
+            f"dataset.means has {len(means)} points and dataset.covariances {len(covariances)} matrices: "
+            "give both for each of at least two classes"
+        )
+    for number, mean in enumerate(means):
+        if len(mean) != 2:
+            raise ConfigError(
+                f"dataset.means[{number}] is {mean}, but must be a point, as in [1,2]"
+            )
+    rng = np.random.default_rng(seed)
+    labels = _labels(size, len(means))
+    roots = np.stack([_root(number, matrix) for number, matrix in enumerate(covariances)])
+    spread = np.einsum("nij,nj->ni", roots[labels], rng.standard_normal((size, 2)))
+    return _points(np.array(means)[labels] + spread, labels, 0.0, rng)
+
+
+# A made-up rule for a made-up class: this many points a lecture and an hour, and what it takes to pass.
+_LECTURE, _HOUR, _NEEDED = 1.0, 1.5, 9.0
+
+
+def pass_class(*, size: Size, seed: int) -> Source:
+    """Will a student pass: 0 to 10 lectures attended and 0 to 10 hours spent on the final project.
+
+    The chance to pass is sigmoid(lectures + 1.5 hours - 9): 0.92 for 4 lectures and 5 hours.
+    """
+    rng = np.random.default_rng(seed)
+    lectures, hours = rng.integers(0, 11, size), 10 * rng.random(size)
+    chance = 1 / (1 + np.exp(_NEEDED - _LECTURE * lectures - _HOUR * hours))
+    return Source(
+        inputs=np.stack([lectures, hours], 1).astype(np.float32),
+        targets=(rng.random(size) < chance).astype(np.int64),
+        task="classification",
+        kind="features",
+        class_names=("fail", "pass"),
+        feature_names=("lectures", "hours"),
+    )
 
 
 def moons(*, size: Size, noise: NonNegative, seed: int) -> Source:
@@ -62,6 +112,20 @@ def spiral(*, size: Size, classes: Classes, turns: Count, noise: NonNegative, se
     angles = 2 * np.pi * labels / classes + np.pi * turns * radius
     return _points(
         radius[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1), labels, noise, rng
+    )
+
+
+def _root(number: int, matrix: list[list[float]]) -> np.ndarray:
+    """The lower triangular L with L L^T = `matrix`, the covariance of a class."""
+    covariance = np.array(matrix) if {len(row) for row in matrix} == {2} else np.zeros((0, 0))
+    try:
+        if covariance.shape == (2, 2) and np.array_equal(covariance, covariance.T):
+            return np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        pass
+    raise ConfigError(
+        f"dataset.covariances[{number}] is {matrix}, but must be symmetric and positive definite, "
+        "as in [[1,0.5],[0.5,2]]"
     )
 
 
