@@ -156,7 +156,7 @@ def test_a_resume_replaces_what_an_earlier_process_logged_beyond_its_start(track
 def test_without_tensorboard_only_the_lines_are_written(track, lines, tmp_path):
     tracker = track(tensorboard=False)
     tracker.log(1, 1, {"a": 1.0})
-    tracker.text("note", "text")
+    tracker.text("note", "text", 7)
     tracker.image("picture", Picture(np.zeros((4, 4, 3), np.uint8)), 1)
     tracker.histograms(nn.Linear(2, 2), 1)
     tracker.graph(nn.Linear(2, 2), torch.ones(1, 2), kind="linear")
@@ -185,10 +185,12 @@ def test_a_picture_is_read_back_pixel_by_pixel(track, events):
 
 def test_text_is_read_back(track, events):
     tracker = track()
-    tracker.text("profile", "| a table |")
+    tracker.text("profile", "| a table |", 0)
+    tracker.text("profile", "| a longer table |", 7)
     tracker.close()
-    (tensor,) = events().Tensors("profile/text_summary")
-    assert tensor.tensor_proto.string_val == [b"| a table |"]
+    pages = events().Tensors("profile/text_summary")
+    shown = [(page.step, page.tensor_proto.string_val) for page in pages]
+    assert shown == [(0, [b"| a table |"]), (7, [b"| a longer table |"])]
 
 
 def test_histograms_count_every_weight_and_gradient(track, events):

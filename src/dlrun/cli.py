@@ -11,6 +11,7 @@ COMMANDS = {
     "resume": "resume",
     "eval": "evaluate",
     "predict": "predict",
+    "generate": "generate",
     "runs": "runs",
     "report": "report",
     "tensorboard": "tensorboard",
@@ -31,6 +32,7 @@ run
   resume        carry an interrupted or finished run on, or a sweep
   eval          measure a run's model on its dataset again
   predict       apply a run's model to new inputs
+  generate      let a language model go on writing
 
 look back
   runs          a table of the runs, or of a sweep's trials: sort, filter, CSV

@@ -10,9 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from dlrun.data.base import Dataset
 from dlrun.data.character_encoding import UNKNOWN, CharacterEncoding
 from dlrun.errors import ConfigError
 
+_PROMPT, _SAMPLE, _TEMPERATURE = (
+    2,
+    400,
+    0.8,
+)  # of a page in TensorBoard: characters, and how they are drawn
 _SPREAD = 0x9E3779B97F4A7C15  # keeps the seeds of neighbouring texts apart
 
 
@@ -67,6 +73,17 @@ def generate(
             tokens = drawn.to(device)
     model.train(training)
     return [prompt + text for text in texts]
+
+
+def sample_page(model: nn.Module, data: Dataset) -> str:
+    """What the model writes after the first characters of the training part, in Markdown."""
+    encoding = data.preprocessing
+    assert isinstance(encoding, CharacterEncoding)
+    prompt = encoding.text(data.train.inputs[:_PROMPT])
+    drawing = Drawing(length=_SAMPLE, temperature=_TEMPERATURE, top_k=None, seed=0)
+    (text,) = generate(model, encoding, prompt, drawing)
+    # Four spaces a line, since a text may hold a fence itself.
+    return "".join(f"    {line}\n" for line in text.split("\n"))
 
 
 def draw(scores_MV: Tensor, drawing: Drawing, generators: list[torch.Generator]) -> Tensor:

@@ -114,7 +114,7 @@ class Session:
         self.summary.write("running")
         engine = self.engine
         if engine.step == 0:
-            self.tracker.text("config", f"```yaml\n{self.run.config_file.read_text()}```")
+            self.tracker.text("config", f"```yaml\n{self.run.config_file.read_text()}```", 0)
             self.views.at_start(self.tracker)
         self.progress = Progress(
             start_step=engine.step,

@@ -74,7 +74,7 @@ class Tracker:
             ]
             events.add(step, *scalars)
 
-    def text(self, tag: str, markdown: str) -> None:
+    def text(self, tag: str, markdown: str, step: int) -> None:
         """A page of text."""
         if (events := self._events) is None:
             return
@@ -85,7 +85,7 @@ class Tracker:
         one = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
         page = TensorProto(dtype="DT_STRING", string_val=[markdown.encode()], tensor_shape=one)
         plugin = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
-        events.add(0, Summary.Value(tag=f"{tag}/text_summary", metadata=plugin, tensor=page))
+        events.add(step, Summary.Value(tag=f"{tag}/text_summary", metadata=plugin, tensor=page))
 
     def image(self, tag: str, picture: Picture, step: int) -> None:
         """A picture."""

@@ -14,6 +14,7 @@ from dlrun.config import TrackingSettings
 from dlrun.data.base import Dataset, Split
 from dlrun.data.feeding import a_few
 from dlrun.forecast_picture import SHOWN, forecast_pictures
+from dlrun.generation import sample_page
 from dlrun.pictures import boundary_picture, confusion_picture, image_grid
 from dlrun.png import Picture
 from dlrun.tasks import class_confusion, probabilities
@@ -76,6 +77,7 @@ class Views:
         if self._trials_at_once:
             self._draw_boundary(engine, tracker)
         self._draw_histograms(engine, tracker)
+        self._write_sample(engine, tracker)
         if self.data.val.bases is not None and self.settings.images:
             part = self.data.val.last(SHOWN)
             self._draw_forecasts(engine, tracker, "val", part, engine.outputs(part))
@@ -84,6 +86,7 @@ class Views:
     def at_end(self, engine: Engine, tracker: Tracker, part: Split, outputs: Tensor) -> None:
         """The graph, the last histograms, a trial's boundary; on `part` forecasts, confusion matrix, worst mistakes."""
         self._draw_histograms(engine, tracker)
+        self._write_sample(engine, tracker)
         if self._trials_at_once:
             self._draw_boundary(engine, tracker)
         if self.settings.graph:
@@ -112,6 +115,10 @@ class Views:
     def _draw_histograms(self, engine: Engine, tracker: Tracker) -> None:
         if self.settings.histograms:
             tracker.histograms(engine.model, engine.step)
+
+    def _write_sample(self, engine: Engine, tracker: Tracker) -> None:
+        if self.spec.task == "language" and self.settings.tensorboard:
+            tracker.text("sample", sample_page(engine.evaluated, self.data), engine.step)
 
     def _draw_forecasts(
         self, engine: Engine, tracker: Tracker, name: str, part: Split, outputs: Tensor

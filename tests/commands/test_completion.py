@@ -118,7 +118,7 @@ class TestCandidates:
 
     def test_groups_of_list(self, project: Path) -> None:
         assert complete("list", "mo") == ["model"]
-        assert complete("list", "model/c") == ["model/cnn"]
+        assert complete("list", "model/cn") == ["model/cnn"]
 
     def test_what_show_takes(self, make_run: MakeRun) -> None:
         make_run("2026-01-31_12-00-00_digits_cnn_12ab")
@@ -127,7 +127,7 @@ class TestCandidates:
         assert complete("show", "model/cn") == ["model/cnn"]
         assert complete("show", "model/cnn", "model.ker") == ["model.kernel="]
 
-    @pytest.mark.parametrize("command", ["resume", "eval", "predict", "tensorboard", "show"])
+    @pytest.mark.parametrize("command", ["resume", "eval", "predict", "generate", "tensorboard", "show"])
     def test_runs(self, command: str, make_run: MakeRun) -> None:
         make_run("2026-01-31_12-00-00_xx_cnn_12ab")
         make_run("7", "outputs/sweeps/2026-01-31_12-00-00_zz_rates_34cd")

@@ -160,6 +160,7 @@ _BY_COMMAND: dict[str, Callable[[list[str], str], Iterable[str]]] = {
     "resume": _resume,
     "eval": _eval,
     "predict": _run_names,
+    "generate": _run_names,
     "runs": _runs,
     "report": _sweep_names,
     "tensorboard": _places,
