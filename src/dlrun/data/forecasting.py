@@ -169,6 +169,8 @@ def _baselines(
             )
         before = seasons_before(known, origins, cutting.horizon, scaling.season)
         rules["seasonal"] = before[:, :, places]
+    if cutting.difference and cutting.seasonal_difference:
+        rules["differencing alone"] = cutting.bases(known, origins)[:, :, places]
     return {name: _errors(truths - forecasts) for name, forecasts in rules.items()}
 
 
