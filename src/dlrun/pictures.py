@@ -151,23 +151,24 @@ def _write(canvas: np.ndarray, ink: np.ndarray, across: int, down: int) -> None:
 
 # The colours of a boundary picture: tints of each class, their full colours, the edge, the rim of a point.
 _TINTS = 24
-_FULL = _TINTS * len(PALETTE)
-_EDGE = _FULL + len(PALETTE)
+CLASS_COLOURS = _TINTS * len(PALETTE)  # the first class's place in the palette
+_EDGE = CLASS_COLOURS + len(PALETTE)
 _RIM = _EDGE + 1
 
 
 def _decisions(field_SSC: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
     """The winning class at each pixel, and its probability in 255ths; each (side, side), uint8."""
-    parts = (field_SSC * 255).astype(np.uint8).transpose(2, 0, 1)
+    # Not rounded before it is enlarged: where a classifier is unsure, its edge would be a staircase.
+    parts = np.ascontiguousarray((field_SSC * 255).astype(np.float32).transpose(2, 0, 1))
     images = (
         Image.fromarray(part).resize((side, side), Image.Resampling.BILINEAR) for part in parts
     )
-    decided, surety = np.zeros((2, side, side), np.uint8)
+    decided, surety = np.zeros((side, side), np.uint8), np.zeros((side, side), np.float32)
     for number, image in enumerate(images):
         chance = np.asarray(image)
         decided[chance > surety] = number
         np.maximum(surety, chance, out=surety)
-    return decided, surety
+    return decided, surety.astype(np.uint8)
 
 
 @lru_cache(maxsize=32)
@@ -190,7 +191,7 @@ def _stamp(canvas: np.ndarray, places_N2: np.ndarray, colours_N: np.ndarray) -> 
     y, x = np.mgrid[-3:4, -3:4].reshape(2, 1, -1)
     radius = np.hypot(x, y)
     y, x, radius = (part[:, radius[0] < 3.7] for part in (y, x, radius))
-    colours = np.where(radius < 2.7, (_FULL + colours_N)[:, None], _RIM).astype(np.uint8)
+    colours = np.where(radius < 2.7, (CLASS_COLOURS + colours_N)[:, None], _RIM).astype(np.uint8)
     xs, ys = places_N2[:, :1] + x, places_N2[:, 1:] + y
     inside = (xs >= 0) & (ys >= 0) & (xs < canvas.shape[1]) & (ys < canvas.shape[0])
     canvas[ys[inside], xs[inside]] = colours[inside]

@@ -10,11 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlrun.boundary_frame import framed
 from dlrun.config import TrackingSettings
+from dlrun.data.arrays import Scaling
 from dlrun.data.base import Dataset, Split
 from dlrun.data.feeding import a_few
 from dlrun.forecast_picture import SHOWN, forecast_pictures
 from dlrun.generation import sample_page
+from dlrun.gradient_flow import GradientFlow
 from dlrun.pictures import boundary_picture, confusion_picture, image_grid
 from dlrun.png import Picture
 from dlrun.tasks import class_confusion, probabilities
@@ -51,6 +54,7 @@ class Views:
     ) -> None:
         self.data, self.spec, self.settings = data, data.spec, settings
         self._kind = f"{model} for {data.spec}"
+        self._flow = GradientFlow() if settings.gradient_flow else None
         self._started = time.perf_counter()
         self._trials_at_once = trials_at_once
         # Seconds, on what is drawn as long as it costs little; of a trial with what its end will cost.
@@ -68,6 +72,8 @@ class Views:
 
         The boundaries of a trial, too, are drawn only so long.
         """
+        if self._flow:
+            self._flow.at_evaluation(engine, tracker)
         if not self._trials_at_once:
             self._draw_boundary(engine, tracker)
         elapsed = time.perf_counter() - self._started
@@ -87,6 +93,8 @@ class Views:
         """The graph, the last histograms, a trial's boundary; on `part` forecasts, confusion matrix, worst mistakes."""
         self._draw_histograms(engine, tracker)
         self._write_sample(engine, tracker)
+        if self._flow:
+            self._flow.draw(engine, tracker)
         if self._trials_at_once:
             self._draw_boundary(engine, tracker)
         if self.settings.graph:
@@ -140,7 +148,16 @@ class Views:
         outputs = engine.outputs(Split(grid, grid[:, 0]))
         field = probabilities(outputs.float(), self.spec).reshape(_GRID, _GRID, -1)
         extent = (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
-        return boundary_picture(_array(field), _array(points), _array(part.targets), extent)
+        picture = boundary_picture(_array(field), _array(points), _array(part.targets), extent)
+        names = self.spec.feature_names or ("x1", "x2")
+        return framed(picture, names, self._in_units(extent), self.spec.class_names)
+
+    def _in_units(self, extent: tuple[float, float, float, float]) -> tuple[float, ...]:
+        """Left, right, bottom and top of the plane as the data have them, before they were scaled."""
+        if not isinstance(scaling := self.data.preprocessing, Scaling):
+            return extent
+        mean, std = (np.broadcast_to(part, 2).repeat(2) for part in (scaling.mean, scaling.std))
+        return tuple((np.array(extent) * std + mean).tolist())
 
     def _label(self, target: Tensor) -> str:
         if not self.spec.num_classes:
