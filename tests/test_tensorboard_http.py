@@ -133,7 +133,10 @@ def wait_for_runs(page: Page, process: subprocess.Popen[bytes], runs: set[str], 
 def all_read(page: Page, runs: set[str]) -> bool:
     """Whether the test metrics, which a run logs last, are there of all runs that have come so far."""
     tags = page.json("/data/plugin/scalars/tags")
-    summaries = {run: RunDirectory((page.folder / run).parent).read_summary() for run in runs}
+    summaries = {
+        run: page.run(run.removesuffix("/tensorboard").partition(" ")[0]).read_summary()
+        for run in runs
+    }
     done = [run for run, summary in summaries.items() if (summary or {})["status"] == "completed"]
     return all("test/loss" in tags.get(run, {}) for run in done)
 
@@ -273,7 +276,9 @@ def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sweep_page(sweeps: Path) -> Iterator[Page]:
     """`dlrun tensorboard` on the sweep of models."""
     count = len(MODELS) * (len(LEARNING) + 2)
-    runs = {f"{number}/tensorboard" for number in range(count)}
+    rates = (*LEARNING, STANDSTILL, DIVERGING)
+    settings = [f"model={model} lr={rate}" for model in MODELS for rate in rates]
+    runs = {f"{number} {setting}" for number, setting in enumerate(settings)}
     with served(sweeps / "models", runs=runs, rows=count) as page:
         yield page
 
@@ -290,7 +295,7 @@ def test_every_trial_is_one_row_with_its_settings_and_its_metrics(sweep_page: Pa
     assert set(sweep_page.json("/data/runs")) == set(rows)
     statuses = set()
     for name, row in rows.items():
-        summary = sweep_page.run(name.partition("/")[0]).read_summary() or {}
+        summary = sweep_page.run(name.partition(" ")[0]).read_summary() or {}
         statuses.add(summary["status"])
         assert row["hparams"]["model"] == summary["swept"]["model"]
         assert row["hparams"]["optimizer.lr"] == float(summary["swept"]["optimizer.lr"])

@@ -84,7 +84,12 @@ class RunSummary:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """One value a metric: that of the best epoch where it was measured, else the final one."""
+        """One value a metric: of the best epoch where it was measured, else the final one.
+
+        Of a run that was to keep its last weights, the final ones.
+        """
+        if self.text("tested") == "last":
+            return {**self.best_metrics, **self.final_metrics}
         return {**self.final_metrics, **self.best_metrics}
 
     def text(self, field: str) -> str:

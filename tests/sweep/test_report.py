@@ -60,6 +60,9 @@ ROUNDS = {
     "stack": "auto",
     "max_stack": 128,
     "dry_run": False,
+    "columns": [],
+    "ranking": None,
+    "report": False,
 }
 EPOCHS = 6
 Params = Mapping[str, Any]

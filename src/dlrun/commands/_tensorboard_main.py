@@ -2,13 +2,15 @@
 
 Of the metrics, TensorBoard would list every scalar, and show the first five by name unasked, which are
 gradient norm, learning rate and speed. Here are only those that say how well a run did, those to choose by
-first; and before all other settings come those that a sweep varies.
+first; and before all other settings come those that a sweep varies. The runs of a sweep are named by what
+they set, and not by their numbers alone.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import app
@@ -16,6 +18,9 @@ from tensorboard import default, main_lib, program
 from tensorboard.plugins.base_plugin import FlagsError
 from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
+
+from dlrun.commands._named_trials import NamedTrials
+from dlrun.sweep.directory import is_sweep
 
 _PARTS = ("val", "test", "train")
 
@@ -51,6 +56,16 @@ def _part(metric: str) -> int:
     return _PARTS.index(part) if part in _PARTS else len(_PARTS)
 
 
+def _name_trials() -> None:
+    """Let a log folder that is a sweep be one of links with names."""
+    place = sys.argv.index("--logdir") + 1
+    if is_sweep(Path(sys.argv[place])):
+        trials = NamedTrials(Path(sys.argv[place]))
+        trials.refresh()
+        trials.follow()
+        sys.argv[place] = str(trials.folder)
+
+
 def main(first: Sequence[str]) -> None:
     """Serve as the arguments in sys.argv say, until interrupted."""
 
@@ -60,6 +75,7 @@ def main(first: Sequence[str]) -> None:
             self._context = _Context(context, first)
 
     main_lib.global_init()
+    _name_trials()
     plugins = [Plugin if plugin is HParamsPlugin else plugin for plugin in default.get_plugins()]
     tensorboard = program.TensorBoard(plugins=plugins)
     try:

@@ -64,6 +64,20 @@ def check_objective(objective: str, experiment: Experiment, *, pruning: bool) ->
         )
 
 
+def check_columns(columns: list[str], experiment: Experiment) -> None:
+    """Refuse a column of the table at the end that no trial will fill.
+
+    Raises:
+        ConfigError: naming it, and those that are.
+    """
+    logged = _logged(experiment)
+    for place, name in enumerate(columns):
+        if name not in logged:
+            raise ConfigError(
+                f"sweep.columns[{place}] is {name}, which no trial logs{did_you_mean(name, logged)}"
+            )
+
+
 def _logged(experiment: Experiment) -> list[str]:
     """The metrics that a run ends with."""
     data, task = experiment.data, experiment.task

@@ -18,7 +18,7 @@ from dlrun.record import now
 from dlrun.run_directory import RunDirectory, from_here, lock
 from dlrun.sweep import places
 from dlrun.sweep.again import joined
-from dlrun.sweep.checks import check_objective, check_settings_one_by_one
+from dlrun.sweep.checks import check_columns, check_objective, check_settings_one_by_one
 from dlrun.sweep.directory import SweepDirectory, config_words, is_sweep
 from dlrun.sweep.drawing import Draws
 from dlrun.sweep.ending import conclude
@@ -173,6 +173,7 @@ def _check(question: Question, config: DictConfig) -> None:
     )
     pruning = question.strategy.settings.pruner != "none"
     check_objective(question.objective, experiment, pruning=pruning)
+    check_columns(question.strategy.settings.columns, experiment)
 
 
 def _first_draw(question: Question) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from dlrun.hints import command
 from dlrun.run_directory import write_whole
@@ -12,10 +13,14 @@ from dlrun.sweep.directory import config_words
 from dlrun.sweep.leaderboard import Row, best_command, write_leaderboard
 from dlrun.sweep.live import Standing
 from dlrun.sweep.opened import Sweep
+from dlrun.sweep.ranking import agreement, ranking_table
 from dlrun.sweep.recipe import recipe_file
-from dlrun.sweep.table import make_table
+from dlrun.sweep.table import draw_text, make_table
 
-_TABLE_ROWS = 5
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_TABLE_ROWS = 20
 _FAILED_SHOWN = 5
 
 
@@ -26,7 +31,7 @@ def conclude(sweep: Sweep, standing: Standing) -> int:
     print(f"\n{standing.counts()}")
     best = standing.best
     if best is not None:
-        _print_table(standing)
+        _print_table(standing, sweep.strategy.settings.columns)
         typed = setting_command(sweep, best)
         write_best(sweep, best, standing, typed)
         print(f"\nbest: trial {best.number}, {sweep.objective} {_value(best)}")
@@ -34,13 +39,14 @@ def conclude(sweep: Sweep, standing: Standing) -> int:
             print(f"  {sentence}")
         print(f"  {typed}")
         print(f"  also as {place.best_file}, to copy into configs/experiment/")
+    _print_ranking(sweep, standing)
     for row in [row for row in standing.rows if row.status == "failed"][:_FAILED_SHOWN]:
         setting = f" ({' '.join(row.words)})" if row.words else ""
         print(f"failed: trial {row.number}{setting}: {row.error}{_log(sweep, row)}")
     if (failed := standing.count("failed")) > _FAILED_SHOWN:
         print(f"failed: {failed - _FAILED_SHOWN} more")
     print(f"compare   {command('runs', place.path)}")
-    print(f"report    {command('report', place.path)}")
+    _report(sweep)
     return 1 if failed else 0
 
 
@@ -81,9 +87,41 @@ def _log(sweep: Sweep, row: Row) -> str:
     return f"; see {logs[-1]}" if logs else ""
 
 
-def _print_table(standing: Standing) -> None:
+def _print_table(standing: Standing, metrics: Sequence[str]) -> None:
+    console = _console()
+    width = console.width if sys.stdout.isatty() else None
+    shown = [row for row in standing.rows if row.status != "pruned"][:_TABLE_ROWS]
+    console.print(make_table(shown, standing.objective, width, metrics))
+
+
+def _print_ranking(sweep: Sweep, standing: Standing) -> None:
+    """Ranks within each value of a key, beside those published, where the sweep asks for them."""
+    settings = sweep.strategy.settings.ranking
+    if settings is None:
+        return
+    beside = ", as published in brackets" if settings.published else ""
+    print(f"\nrank of each {settings.of} by {sweep.objective}{beside}")
+    values = sweep.space.listed()
+    _console().print(draw_text(list(ranking_table(settings, standing.rows, values))))
+    for sentence in agreement(settings, standing.rows, values):
+        print(sentence)
+    print()
+
+
+def _report(sweep: Sweep) -> None:
+    """The report itself where the sweep asks for it, else how to have it."""
+    if not sweep.strategy.settings.report:
+        print(f"report    {command('report', sweep.directory.path)}")
+        return
+    from dlrun.sweep.report.writing import write_report
+
+    written = write_report(sweep.directory)
+    print(f"report    {written.page}")
+    for picture in (file for file in written.pictures if file.stem == "curves"):
+        print(f"curves    {picture}")
+
+
+def _console() -> Console:
     from rich.console import Console
 
-    console = Console(soft_wrap=True, highlight=False)
-    width = console.width if sys.stdout.isatty() else None
-    console.print(make_table(standing.rows[:_TABLE_ROWS], standing.objective, width))
+    return Console(soft_wrap=True, highlight=False)

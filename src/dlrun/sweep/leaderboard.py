@@ -46,6 +46,7 @@ class Row:
     seconds: float | None
     metrics: dict[str, float] = field(default_factory=dict)
     error: str = ""
+    diverged: bool = False  # it failed since its loss grew beyond all numbers
 
 
 def merit(row: Row, *, minimize: bool) -> tuple[int, float, int]:
@@ -71,6 +72,7 @@ def make_row(trial: FrozenTrial, space: Space) -> Row:
         facts.get("seconds"),
         facts.get("metrics", {}),
         facts.get("error", ""),
+        facts.get("diverged", False),
     )
 
 

@@ -160,7 +160,8 @@ class _Table:
             f", best {standing.objective} {best.value:.4g} by trial {best.number}" if best else ""
         )
         head = Text(f"{standing.counts()}{value}{left}", style="bold")
-        rows, width = standing.rows[:_BEST_ROWS], self.console.width
+        rows = [row for row in standing.rows[:_BEST_ROWS] if row.status == "completed"]
+        width = self.console.width
         table = [make_table(rows, standing.objective, width)] if best else []
         news = [Text(f"trial {n}: {text}") for n, text in sorted(self.under_way.items())]
         return Group(head, *table, *news)

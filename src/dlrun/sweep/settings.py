@@ -12,6 +12,7 @@ from dlrun.build import Component, split_component
 from dlrun.config import Seed
 from dlrun.errors import ConfigError
 from dlrun.schema import Count, check_settings
+from dlrun.sweep.ranking import RankingSettings, check_ranking
 from dlrun.sweep.space import Space
 
 # What the driver itself gives a sampler that asks for it by name.
@@ -36,6 +37,9 @@ class SweepSettings:
     stack: Literal["auto", "on", "off"]
     max_stack: Count
     dry_run: bool
+    columns: list[str]  # metrics in the table at the end, beside the objective
+    ranking: RankingSettings | None
+    report: bool  # written at the end
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,8 @@ def read_strategy(node: Mapping[str, Any], space: Space) -> Strategy:
     """
     own = {key: value for key, value in node.items() if key not in (*_GRID, *_ROUNDS)}
     sampler, settings = split_component("sweep", own, SweepSettings, given=GIVEN)
+    if settings.ranking is not None:
+        check_ranking(settings.ranking, space.listed())
     takes_grid = "grid" in inspect.signature(sampler.target).parameters
     grid = _grid(node, space) if takes_grid else None
     if grid is None and settings.trials is None:

@@ -58,6 +58,14 @@ class Space:
             for parameter in self.parameters
         }
 
+    def listed(self) -> dict[str, list[str]]:
+        """The values as typed of each parameter that lists them; of cases the names."""
+        return {
+            p.bare_key: [p.text(value) for value in p.grid()]
+            for p in self.parameters
+            if p.lists_its_values
+        }
+
     def texts(self) -> dict[str, Any]:
         """A normal form that `parse` reads back as `in_config`: the same for the same parameters, however typed."""
         return {

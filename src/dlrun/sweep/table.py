@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from dlrun.sweep.leaderboard import Row
+from dlrun.sweep.names import short_keys
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -17,23 +17,26 @@ _LEAST_WIDTH = 8  # of a column that is shortened: a number to three digits, as 
 _BETWEEN = 2  # spaces between two columns
 
 
-def make_table(rows: Sequence[Row], objective: str, width: int | None) -> RenderableType:
-    """The completed of `rows` as a table with a column for each swept key.
+def make_table(
+    rows: Sequence[Row], objective: str, width: int | None, metrics: Sequence[str] = ()
+) -> RenderableType:
+    """The rows as a table with a column for each swept key; one that has no objective says how it ended.
 
     Args:
         width: that there is, in characters; None for no limit. The columns of the keys are made to
             fit it, and the last of them left out where they do not.
+        metrics: more of them, in columns beside the objective.
     """
     from rich.console import Group
     from rich.text import Text
 
-    completed = [row for row in rows if row.status == "completed"]
-    keys = list(dict.fromkeys(key for row in completed for key in row.swept))
+    keys = list(dict.fromkeys(key for row in rows for key in row.swept))
     fixed = [
-        ["trial", *(str(row.number) for row in completed)],
-        [objective, *map(_value, completed)],
+        ["trial", *(str(row.number) for row in rows)],
+        [objective, *map(_value, rows)],
+        *([name, *(_metric(row, name) for row in rows)] for name in metrics),
     ]
-    swept = [[key, *(row.swept.get(key, "") for row in completed)] for key in keys]
+    swept = [[key, *(row.swept.get(key, "") for row in rows)] for key in keys]
     shown = _fit(swept, None if width is None else width - sum(map(_needs, fixed)) + _BETWEEN)
     table = _draw([*(list(map(Text, column)) for column in fixed), *shown])
     if not (more := len(swept) - len(shown)):
@@ -41,7 +44,21 @@ def make_table(rows: Sequence[Row], objective: str, width: int | None) -> Render
     return Group(table, Text(f"{more} more column{'s' if more > 1 else ''}: leaderboard.csv"))
 
 
+def draw_text(lines: Sequence[Sequence[str]]) -> RenderableType:
+    """Plain cells as a table, the heads in the first line."""
+    from rich.text import Text
+
+    return _draw([list(map(Text, column)) for column in zip(*lines, strict=True)])
+
+
+def _metric(row: Row, name: str) -> str:
+    value = row.metrics.get(name)
+    return "" if value is None else f"{value:.4g}"
+
+
 def _value(row: Row) -> str:
+    if row.value is None:
+        return "diverged" if row.diverged else row.status
     spread = f" ± {row.spread:.2g}" if row.spread is not None else ""
     return f"{row.value:.4g}{spread}"
 
@@ -51,7 +68,7 @@ def _fit(columns: list[list[str]], space: int | None) -> list[list[Text]]:
     from rich.text import Text
 
     if space is not None and sum(map(_needs, columns)) > space:
-        heads = _short_heads([column[0] for column in columns])
+        heads = short_keys([column[0] for column in columns])
         columns = [[head, *cells] for head, (_, *cells) in zip(heads, columns, strict=True)]
         least = _LEAST_WIDTH + _BETWEEN
         while columns and sum(min(_needs(column), least) for column in columns) > space:
@@ -76,13 +93,6 @@ def _needs(column: Sequence[str]) -> int:
     from rich.cells import cell_len
 
     return max(map(cell_len, column)) + _BETWEEN
-
-
-def _short_heads(keys: Sequence[str]) -> list[str]:
-    """Each key's shortest end, of whole names, that no other key has: `lr` for `optimizer.lr`."""
-    ends = [[key.split(".", count)[-1] for count in range(key.count(".") + 1)] for key in keys]
-    used = Counter(end for mine in ends for end in mine)
-    return [next((end for end in reversed(mine) if used[end] == 1), mine[0]) for mine in ends]
 
 
 def _shorten(cell: str, width: int) -> Text:

@@ -12,7 +12,7 @@ from typing import Any
 from optuna.trial import Trial, TrialState
 
 from dlrun import __version__, experiment, record
-from dlrun.engine import Engine
+from dlrun.engine import Diverged, Engine
 from dlrun.errors import ConfigError, RunFailed, first_line
 from dlrun.report import Identity
 from dlrun.run_directory import RunDirectory
@@ -148,7 +148,9 @@ class Attempt:
             self.failure = RunFailed(f"{self.sweep.objective} is not a finite number")
         facts = _facts(ended)
         if self.failure is not None:
-            error = {"error": _failure(self.failure)}
+            error: dict[str, Any] = {"error": _failure(self.failure)}
+            if isinstance(self.failure, Diverged):
+                error["diverged"] = True
             self.sweep.ledger.ended(self.number, TrialState.FAIL, facts | error)
         elif pruned:
             self.sweep.ledger.ended(self.number, TrialState.PRUNED, facts)

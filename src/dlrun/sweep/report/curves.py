@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.errors import ConfigError
 from dlrun.run_directory import RunDirectory, is_run, read_metrics
+from dlrun.runs import lower_is_better
+from dlrun.sweep.names import setting_name
+from dlrun.sweep.report.look import NAMED, PLAIN, UNFINISHED, WINNER
 from dlrun.sweep.snapshot import Snapshot
 
 MOST_CURVES = 50  # more than that is a tangle
@@ -21,12 +24,24 @@ _MOST_POINTS = 200  # of one curve: about as many as its width has room for
 
 @dataclass(frozen=True)
 class Curve:
-    """The objective of one trial, the mean where it ran with several seeds; not a number is a gap."""
+    """The metric of one trial, the mean where it ran with several seeds; not a number is a gap."""
 
     trial: int
+    name: str  # its setting
     state: TrialState
     x: tuple[float, ...]
     y: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Curves that look alike and have one line in the legend."""
+
+    name: str
+    curves: tuple[Curve, ...]
+    colour: str
+    width: float
+    opacity: float
 
 
 @dataclass(frozen=True)
@@ -34,13 +49,15 @@ class Curves:
     """What there is to draw, and what is missing from it.
 
     Attributes:
+        metric: what is drawn: the objective, or what the trials monitor where that is measured at the end alone.
         axis: what x counts, `epoch` or `evaluation`.
         left_out: trials beyond the most that are drawn.
         without: trials that ended and left nothing to draw.
-        limits: the range of the objective to show; what lies beyond is too far off.
+        limits: the range of the metric to show; what lies beyond is too far off.
         log_axis: whether it is shown best on a logarithmic axis.
     """
 
+    metric: str
     shown: tuple[Curve, ...]
     axis: str
     left_out: int
@@ -48,13 +65,25 @@ class Curves:
     limits: tuple[float, float]
     log_axis: bool
 
-    def layers(self, winner: int | None) -> Iterator[tuple[str, list[Curve]]]:
-        """The curves in three layers, the lowest first, each with its name."""
+    @property
+    def are_named(self) -> bool:
+        """Whether they are few enough for each to have a colour and its setting in the legend."""
+        return 1 < len(self.shown) <= len(NAMED)
+
+    def layers(self, winner: int | None) -> Iterator[Layer]:
+        """The curves as they are drawn, the lowest first."""
+        if self.are_named:
+            for curve, colour in zip(self.shown, NAMED, strict=False):
+                width = 2.6 if curve.trial == winner else 1.5
+                yield Layer(curve.name, (curve,), colour, width, 0.95)
+            return
         others = [curve for curve in self.shown if curve.trial != winner]
-        completed = [curve for curve in others if curve.state is TrialState.COMPLETE]
-        yield "not completed", [curve for curve in others if curve not in completed]
-        yield "completed", completed
-        yield f"winner, trial {winner}", [curve for curve in self.shown if curve.trial == winner]
+        completed = tuple(curve for curve in others if curve.state is TrialState.COMPLETE)
+        rest = tuple(curve for curve in others if curve not in completed)
+        yield Layer("not completed", rest, UNFINISHED, 1.2, 0.8)
+        yield Layer("completed", completed, PLAIN, 1.2, 0.6)
+        first = tuple(curve for curve in self.shown if curve.trial == winner)
+        yield Layer(f"winner, trial {winner}", first, WINNER, 2.8, 1)
 
 
 def learning_curves(snapshot: Snapshot) -> Curves:
@@ -63,22 +92,34 @@ def learning_curves(snapshot: Snapshot) -> Curves:
     ranks = {trial.number: rank for rank, trial in enumerate(snapshot.ranked)}
     order = sorted(begun, key=lambda trial: (ranks.get(trial.number, len(ranks)), trial.number))
     chosen = order[:MOST_CURVES]
-    found = [curve for trial in chosen if (curve := _from_runs(snapshot, trial)) is not None]
-    axis = "epoch"
+    metric, axis = _metric(snapshot), "epoch"
+    found = [c for trial in chosen if (c := _from_runs(snapshot, trial, metric)) is not None]
     if not found:  # the run directories are gone, but the study may remember
-        found = [curve for trial in chosen if (curve := _from_study(trial)) is not None]
+        found = [curve for trial in chosen if (curve := _from_study(snapshot, trial)) is not None]
         axis = "evaluation"
     ended = sum(trial.state.is_finished() for trial in chosen)
     drawn = sum(curve.state.is_finished() for curve in found)
-    limits = _limits(snapshot, found)
+    minimize = lower_is_better(metric) if metric != snapshot.objective else snapshot.minimize
+    judging = replace(snapshot, minimize=minimize)
+    limits = _limits(judging, found)
     return Curves(
+        metric,
         tuple(found),
         axis,
         len(order) - len(chosen),
         ended - drawn,
         limits,
-        snapshot.spans_magnitudes(limits),
+        judging.spans_magnitudes(limits),
     )
+
+
+def _metric(snapshot: Snapshot) -> str:
+    """What has a value at each evaluation: a metric of the test part is measured once."""
+    if not snapshot.objective.startswith("test/"):
+        return snapshot.objective
+    config = snapshot.description.get("config")
+    trainer = config.get("trainer") if isinstance(config, Mapping) else None
+    return str(trainer["monitor"]) if isinstance(trainer, Mapping) else snapshot.objective
 
 
 def run_directories(folder: Path) -> list[RunDirectory]:
@@ -101,22 +142,22 @@ def _limits(snapshot: Snapshot, curves: Sequence[Curve]) -> tuple[float, float]:
     return low, high
 
 
-def _from_runs(snapshot: Snapshot, trial: FrozenTrial) -> Curve | None:
+def _from_runs(snapshot: Snapshot, trial: FrozenTrial, metric: str) -> Curve | None:
     runs = run_directories(snapshot.sweep.trial(trial.number))
-    every_seed = [points for run in runs if (points := _points(run, snapshot.objective))]
-    return _curve(trial, _mean(every_seed)) if every_seed else None
+    every_seed = [points for run in runs if (points := _points(run, metric))]
+    return _curve(snapshot, trial, _mean(every_seed)) if every_seed else None
 
 
-def _points(run: RunDirectory, objective: str) -> dict[float, float]:
-    """The objective by epoch, nothing where the file is gone or damaged."""
+def _points(run: RunDirectory, metric: str) -> dict[float, float]:
+    """The metric by epoch, nothing where the file is gone or damaged."""
     try:
         points = read_metrics(run)
     except (ConfigError, OSError):
         return {}
     return {
-        point["epoch"]: math.nan if point[objective] is None else float(point[objective])
+        point["epoch"]: math.nan if point[metric] is None else float(point[metric])
         for point in points
-        if objective in point and isinstance(point.get("epoch"), int | float)
+        if metric in point and isinstance(point.get("epoch"), int | float)
     }
 
 
@@ -128,15 +169,17 @@ def _mean(every_seed: Sequence[Mapping[float, float]]) -> dict[float, float]:
     }
 
 
-def _from_study(trial: FrozenTrial) -> Curve | None:
-    return _curve(trial, dict(sorted(trial.intermediate_values.items())))
+def _from_study(snapshot: Snapshot, trial: FrozenTrial) -> Curve | None:
+    return _curve(snapshot, trial, dict(sorted(trial.intermediate_values.items())))
 
 
-def _curve(trial: FrozenTrial, points: Mapping[float, float]) -> Curve | None:
+def _curve(snapshot: Snapshot, trial: FrozenTrial, points: Mapping[float, float]) -> Curve | None:
     finite = [value for value in points.values() if math.isfinite(value)]
     if not finite:
         return None
     x, y = list(points), [value if math.isfinite(value) else math.nan for value in points.values()]
     step = max(1, math.ceil(len(x) / _MOST_POINTS))
     kept = sorted({*range(0, len(x), step), len(x) - 1})  # the last point is where it ended
-    return Curve(trial.number, trial.state, tuple(x[i] for i in kept), tuple(y[i] for i in kept))
+    name = setting_name(snapshot.texts(trial))
+    drawn = (tuple(x[i] for i in kept), tuple(y[i] for i in kept))
+    return Curve(trial.number, name, trial.state, *drawn)

@@ -53,29 +53,24 @@ def _history(contents: Contents, _: Sequence[str]) -> go.Figure:
 
 def _curves(contents: Contents, _: Sequence[str]) -> go.Figure:
     figure, winner = go.Figure(), contents.snapshot.winner
-    styles = (
-        ({"color": UNFINISHED, "width": 1.3}, 0.8),
-        ({"color": PLAIN, "width": 1.3}, 0.6),
-        ({"color": WINNER, "width": 3}, 1),
-    )
-    layers = contents.curves.layers(winner.number if winner else None)
-    for (name, curves), (line, opacity) in zip(layers, styles, strict=True):
-        for curve in curves:
+    for layer in contents.curves.layers(winner.number if winner else None):
+        name = text(layer.name)
+        for curve in layer.curves:
             figure.add_scatter(
                 x=curve.x,
                 y=[None if math.isnan(value) else value for value in curve.y],
                 mode="lines" if len(curve.x) > 1 else "markers",
-                line=line,
-                marker={"color": line["color"]},
-                opacity=opacity,
+                line={"color": layer.colour, "width": layer.width},
+                marker={"color": layer.colour},
+                opacity=layer.opacity,
                 name=name,
-                legendgroup=name,
-                showlegend=curve is curves[0],
-                hovertemplate=f"trial {curve.trial}<br>%{{x}}: %{{y:.4g}}<extra></extra>",
+                legendgroup=f"{name} {layer.colour}",
+                showlegend=curve is layer.curves[0],
+                hovertemplate=f"trial {curve.trial}: {text(curve.name)}<br>%{{x}}: %{{y:.4g}}<extra></extra>",
             )
     figure.update_layout(height=420, showlegend=True, hovermode="closest")
     figure.update_xaxes(title=contents.curves.axis)
-    figure.update_yaxes(title=text(contents.snapshot.objective))
+    figure.update_yaxes(title=text(contents.curves.metric))
     low, high = contents.curves.limits
     if contents.curves.log_axis:
         log_axis(figure, "yaxis", (low, high))

@@ -12,6 +12,11 @@ UNFINISHED = "#adb5bd"
 # From worst to best; the lightest can still be seen on white, unlike that of Optuna's own scale.
 BLUES = ("#d3e2f1", "#9dc3e2", "#5c9dcc", "#2a72b0", "#08306b")
 
+# Ten colours told apart by most eyes, for curves that are named one by one.
+NAMED = (
+    "#1f77b4", "#e8590c", "#2b8a3e", "#c92a2a", "#7048e8", "#8c564b", "#d6336c", "#5c636a", "#949005", "#0c8599",
+)  # fmt: skip
+
 MANY_DOTS = 300  # from which on they are drawn smaller
 _MOST_TICKS = 6
 

@@ -80,27 +80,22 @@ def _history(contents: Contents, _: Sequence[str]) -> Any:
 def _curves(contents: Contents, _: Sequence[str]) -> Any:
     axes: Any = pyplot.subplots()[1]
     curves, winner = contents.curves, contents.snapshot.winner
-    styles: tuple[dict[str, Any], ...] = (
-        {"color": UNFINISHED, "alpha": 0.8, "linewidth": 1},
-        {"color": PLAIN, "alpha": 0.6, "linewidth": 1},
-        {"color": WINNER, "linewidth": 2.5},
-    )
-    layers = curves.layers(winner.number if winner else None)
-    for (name, layer), style in zip(layers, styles, strict=True):
-        for curve in layer:
-            named = name if curve is layer[0] else None
+    for layer in curves.layers(winner.number if winner else None):
+        style = {"color": layer.colour, "alpha": layer.opacity, "linewidth": 0.85 * layer.width}
+        for curve in layer.curves:
+            named = text(layer.name) if curve is layer.curves[0] else None
             marker = "." if len(curve.x) == 1 else ""
             axes.plot(curve.x, curve.y, label=named, marker=marker, **style)
     _wide(axes)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel=curves.axis, ylabel=text(contents.snapshot.objective))
+    axes.set(xlabel=curves.axis, ylabel=text(curves.metric))
     low, high = curves.limits
     if curves.log_axis:
         log_scale(axes, "y", curves.limits)
         axes.set_ylim(low / 1.1, high * 1.1)
     elif low < high:
         axes.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
-    _legend(axes)
+    _legend(axes, beside=curves.are_named)
     return axes
 
 
@@ -240,9 +235,12 @@ def _compact(axes: Any) -> None:
     axes.figure.set_size_inches(4.4, 3.2)
 
 
-def _legend(axes: Any) -> None:
-    """Above the figure, where no dot can lie under it."""
-    style = {"loc": "lower left", "bbox_to_anchor": (0, 1.01), "ncols": 3, "frameon": False}
+def _legend(axes: Any, *, beside: bool = False) -> None:
+    """Above the figure, where no dot can lie under it, or `beside` it, one line each."""
+    style: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.01), "ncols": 3}
+    if beside:
+        style = {"loc": "upper left", "bbox_to_anchor": (1.02, 1), "ncols": 1}
+    style["frameon"] = False
     axes.legend(fontsize=9, borderaxespad=0, **style)
 
 

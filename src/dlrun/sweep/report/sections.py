@@ -93,20 +93,19 @@ class Contents:
         return Section("history", title, caption, ((),))
 
     def _curves(self) -> Section:
-        title, curves, objective = "Learning curves", self.curves, self.snapshot.objective
+        title, curves = "Learning curves", self.curves
+        metric = curves.metric
         if not curves.shown:
             gone = "No trial has logged it yet, or their directories have been deleted."
-            return Section("curves", title, f"There is no {objective} over time to draw. {gone}")
+            return Section("curves", title, f"There is no {metric} over time to draw. {gone}")
         if max(len(curve.x) for curve in curves.shown) < 2:
-            once = (
-                f"{objective} was measured only once in each trial, so there is no curve to draw."
-            )
+            once = f"{metric} was measured only once in each trial, so there is no curve to draw."
             return Section("curves", title, once)
         return Section("curves", title, " ".join(self._curve_notes()), ((),))
 
     def _curve_notes(self) -> Iterator[str]:
-        curves, objective = self.curves, self.snapshot.objective
-        yield f"Each line is a trial: {objective} at each {curves.axis}."
+        curves = self.curves
+        yield f"Each line is a trial: {curves.metric} at each {curves.axis}."
         if any(curve.state is TrialState.PRUNED for curve in curves.shown):
             yield "Grey lines did not complete, and end where they were cut off."
         elif any(curve.state is not TrialState.COMPLETE for curve in curves.shown):
