@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from dlrun.commands._study import is_study
 from dlrun.errors import ConfigError
 from dlrun.search_path import RUN_GROUPS, packaged_configs
 
@@ -126,7 +127,8 @@ def _is_multirun(argv: list[str]) -> bool:
 
 def _as_multirun(argv: list[str]) -> list[str]:
     """The arguments with `-m` where an option of the group sweep asks for one, and no --dry-run."""
-    sweeps = _is_multirun(argv) or any(word.startswith("sweep=") for word in argv)
+    chosen = any(word.startswith("sweep=") for word in argv)
+    sweeps = _is_multirun(argv) or chosen or is_study(argv)
     if "--dry-run" in argv:
         if not sweeps:
             raise ConfigError("--dry-run shows the trials of a sweep: add sweep=random, say, or -m")
