@@ -20,7 +20,7 @@ _INK, _BLUE, _PALE, _ORANGE = (30, 30, 30), (31, 119, 180), (158, 202, 235), (25
 def forecast_pictures(data: Dataset, part: Split, outputs: Tensor) -> Iterator[tuple[str, Picture]]:
     """(target, picture) of the last forecasts on `part`, from raw scores; nothing where the data are no series."""
     scaling = data.preprocessing
-    if not isinstance(scaling, SeriesScaling) or part.bases is None:
+    if not isinstance(scaling, SeriesScaling) or part.bases is None or not len(part):
         return
     bases = part.bases[-SHOWN:].numpy()
     truths, told = (

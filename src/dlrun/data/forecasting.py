@@ -147,7 +147,7 @@ def _split(scaling: SeriesScaling, known: Known, bounds: Bounds) -> Split:
 def _truths(scaling: SeriesScaling, known: Known, origins: np.ndarray, end: int) -> np.ndarray:
     """What came after each origin in a part that ends before the row `end`, (N, H * D)."""
     truths = scaling.cutting.truths(known, origins, end)[:, :, scaling.layout.target_places]
-    return truths.reshape(len(origins), -1)
+    return truths.reshape(len(origins), len(scaling.target_mean))
 
 
 def _baselines(

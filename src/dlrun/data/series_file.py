@@ -63,14 +63,14 @@ def series(
     )
     form = Form(header, delimiter, encoding, missing)
     cells = read_csv(file, form)
-    targets = [_name(cells, "dataset.target", name) for name in _listed(target)]
+    targets = [_name(cells, "dataset.target", name) for name in _listed("target", target)]
     dropped = [_name(cells, "dataset.drop", name) for name in drop]
     clock = None if time is None else _name(cells, "dataset.time", time)
     if inputs is None:
         others = [name for name in cells.names if name not in dropped and name != clock]
         taken = [name for name in others if not _holds_words(cells.column(cells.names.index(name)))]
     else:
-        taken = [_name(cells, "dataset.inputs", name) for name in inputs]
+        taken = [_name(cells, "dataset.inputs", name) for name in _listed("inputs", inputs)]
     used = list(dict.fromkeys([*taken, *targets]))
     numbers, words = read_columns(cells, used, words=None, time=clock, skip=skip, fill=fill)
     for name in targets:
@@ -131,10 +131,10 @@ def read_columns(
     return of_numbers, of_words
 
 
-def _listed(value: Column | list[Column]) -> list[Column]:
+def _listed(key: str, value: Column | list[Column]) -> list[Column]:
     if isinstance(value, list):
         if not value:
-            raise ConfigError("dataset.target is an empty list, but must name a column")
+            raise ConfigError(f"dataset.{key} is an empty list, but must name a column")
         return value
     return [value]
 

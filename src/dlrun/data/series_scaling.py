@@ -92,4 +92,4 @@ class SeriesScaling(Preprocessing):
     def bases(self, known: Known, origins: np.ndarray) -> np.ndarray:
         """The values (N, H * D) that what is told is added to."""
         bases = self.cutting.bases(known, origins)[:, :, self.layout.target_places]
-        return bases.reshape(len(origins), -1)
+        return bases.reshape(len(origins), len(self.target_mean))
