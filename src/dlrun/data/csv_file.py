@@ -88,9 +88,7 @@ class Cells:
         """
         for name in needed:
             if name not in self.names:
-                raise ConfigError(
-                    f"{self.path} has no column {name}{did_you_mean(name, self.names)}"
-                )
+                raise ConfigError(f"{self.path} has no column {name}, only {', '.join(self.names)}")
         where = [self.names.index(name) if name in self.names else None for name in columns]
         rows = [[None if at is None else row[at] for at in where] for row in self.rows]
         return replace(self, names=list(columns), rows=rows)
@@ -116,8 +114,8 @@ def read_csv(path: Path, form: Form) -> Cells:
     for line, cells in records:
         if len(cells) != width:
             raise ConfigError(
-                f"{path}, row {line}: it has {len(cells)} columns, but the {'header' if header else 'table'} has "
-                f"{width}; mend the row, or set dataset.delimiter to what is between the columns"
+                f"{path}, row {line}: its columns are {len(cells)}, but those of the {'header' if header else 'table'} "
+                f"are {width}; mend the row, or set dataset.delimiter to what is between the columns"
             )
     body = records[1:] if header else records
     if not body:

@@ -1,0 +1,107 @@
+"""New rows of a table for a trained model: by name, in order, with what training never saw."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dlrun.cli import main
+from dlrun.data.table import Reading, Rows
+from dlrun.data.table_encoding import TableEncoding
+from dlrun.errors import ConfigError
+from dlrun.inputs.reading import read_inputs
+
+READING = Reading(
+    columns=["size", "heat", "price", "age"],
+    named=True,
+    numbers=["size", "age"],
+    words=["heat"],
+    zero_is_missing=["age"],
+    missing=["", "?"],
+    delimiter="auto",
+    encoding="utf-8",
+)
+
+
+def encoding(**changes):
+    reading = {**vars(READING), **changes}
+    return TableEncoding(reading, [5.0, 7.0], [1.0, 2.0], [2.0, 4.0], [["gas", None]], [], [])
+
+
+@pytest.fixture
+def read(tmp_path):
+    """(content, changes of the reading) -> the rows of a file with that content."""
+
+    def make(content, *, name="new.csv", **changes) -> Rows:
+        (tmp_path / name).write_text(content)
+        return read_inputs(tmp_path / name, None, encoding(**changes))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "age,heat,size\n4,gas,3\n0,?,\n",
+        "more;age;price;heat;size\nx;4;9;gas;3\nx;?;9;;\n",
+        "3,gas,9,4\n,,,\n?,,9,0\n",
+        "3,gas,4\n?,?,0\n",
+    ],
+    ids=["by name", "by name among others", "all columns in order", "those read in order"],
+)
+def test_rows_are_read_by_name_or_in_the_order_of_the_data_set(read, content):
+    rows = read(content)
+    np.testing.assert_array_equal(rows.numbers, [[3, 4], [np.nan, np.nan]])
+    assert rows.words.tolist() == [["gas"], [None]]
+
+
+def test_a_table_without_names_is_read_in_order_whatever_its_cells_look_like(read):
+    rows = read("3,1,4\n", columns=["1", "2", "3"], named=False, numbers=["1", "3"], words=["2"],
+                zero_is_missing=[])  # fmt: skip
+    assert (rows.numbers.tolist(), rows.words.tolist()) == ([[3, 4]], [["1"]])
+
+
+def test_rows_go_through_what_was_fitted_in_training(read):
+    rows = read("size,heat,age\n3,gas,0\n?,coal,10\n,,?\n")
+    wanted = [[1, 1.25, 1], [2, 2, 0], [2, 1.25, 2]]
+    torch.testing.assert_close(encoding().inputs(rows), torch.tensor(wanted))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("size,heat,age\n3,gas,4\nbig,gas,4\n", "new.csv, row 3, column size: big is not a number"),
+        ("3,gas,x\n", "new.csv, row 1, column age: x is not a number"),
+        ("size,heat\n3,gas\n", "new.csv has no column age, only size, heat"),
+        ("3,gas\n", "new.csv, row 1: its columns are 2, but this run reads 3: size, heat, age"),
+        ("size,heat,age\n", "new.csv, row 1: a header and no rows"),
+        ("3,gas,4\n3,gas\n", "new.csv, row 2: its columns are 2"),
+        ("", "new.csv is empty"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused_with_row_and_column(read, content, words):
+    with pytest.raises(ConfigError) as caught:
+        read(content)
+    assert words in str(caught.value)
+
+
+def test_a_file_of_another_kind_is_refused(read):
+    with pytest.raises(ConfigError, match="this run was trained on a table; give a"):
+        read("3", name="new.npy")
+
+
+def test_a_trained_table_predicts_rows_with_categories_that_it_never_saw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["experiment=tips", "trainer.max_epochs=20", "tracking.tensorboard=false"]
+    assert main(["train", *words]) == 0
+    header = "day,time,size,total_bill,sex,smoker"
+    (tmp_path / "new.csv").write_text(f"{header}\nSun,Dinner,2,10,Male,No\nMonday,,2,50,Male,No\n")
+    assert main(["predict", "last", "new.csv", "--output", "out.json"]) == 0
+    small, large = (row["prediction"][0] for row in json.loads(Path("out.json").read_text()))
+    assert 0 < small < large < 15
+    assert main(["predict", "last", "new.csv"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2].startswith("new.csv[0]")
