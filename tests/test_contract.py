@@ -23,6 +23,7 @@ from dlrun.assemble import Experiment, assemble
 from dlrun.composing import compose
 from dlrun.engine import Engine
 from dlrun.errors import ConfigError
+from dlrun.forward import advance
 from dlrun.run_directory import RunDirectory, read_metrics
 from dlrun.search_path import GROUPS, packaged_configs
 
@@ -32,7 +33,10 @@ QUICK = (
 )  # fmt: skip
 # 96 training rows: six steps an epoch, so that twelve steps cross from one epoch into the next.
 TWO_EPOCHS = ("dataset=iris", "trainer.batch_size=16", "trainer.max_steps=12")
-FITTING = ("digits", "mnist", "iris", "moons")
+FITTING = ("digits", "mnist", "iris", "moons", "irish_tunes")
+TEXTS = ("char_lm", "irish_tunes", "shakespeare")
+# The end of a text is enough to be judged by.
+SHORT = ("dataset.val_fraction=0.01", "dataset.test_fraction=0.01", "dataset.window=8")
 TIMES = "samples_per_second"
 FAKE_SIZES = {"train": 60, "test": 30}
 MADE = (  # of those with a folder of data
@@ -136,7 +140,7 @@ def built(*words: str) -> Experiment:
 def fitting_words(model: str) -> tuple[str, ...]:
     """The model with the first of the small data sets that it can read."""
     for dataset in FITTING:
-        words = (*QUICK, f"model={model}", f"dataset={dataset}")
+        words = (*QUICK, f"model={model}", f"dataset={dataset}", *SHORT * (dataset in TEXTS))
         try:
             built(*words)
         except ConfigError:
@@ -193,7 +197,10 @@ def assert_one_step_learns(made: Experiment) -> None:
     engine = made.engine
     inputs, targets = next(iter(engine.batches.epoch(0)))
     engine.model.eval()
-    assert engine.model(inputs).shape == (len(inputs), made.data.spec.num_outputs)
+    spec = made.data.spec
+    outputs, _ = advance(engine.model, inputs, None, spec)
+    steps = inputs.shape[1:] if spec.task == "language" else ()
+    assert outputs.shape == (len(inputs), *steps, spec.num_outputs)
     engine.model.train()
     before = {name: p.detach().clone() for name, p in engine.model.named_parameters()}
     engine.train_step(inputs, targets)
@@ -278,6 +285,8 @@ def dataset_words(dataset: str) -> tuple[str, ...]:
     target = composed(f"dataset={dataset}")["dataset"]
     if target.get("root") and dataset not in MADE:
         pytest.skip(f"dataset={dataset} reads files, and this test makes none for it")
+    if dataset in TEXTS:
+        return (*QUICK, f"dataset={dataset}", "model=char_rnn", "model.hidden_size=16", *SHORT)
     words = (*QUICK, f"dataset={dataset}", "model=logistic", "trainer.batch_size=16")
     # Its own split trains on the first of five years.
     return (*words, "dataset.test_fraction=0.2") if dataset == "pollution" else words
@@ -290,15 +299,18 @@ def test_every_dataset_has_three_parts_that_fit_its_spec(dataset: str) -> None:
     data, spec = made.data, made.data.spec
     for part in (data.train, data.val, data.test):
         assert len(part) > 0
-        assert part.inputs.shape == (len(part), *spec.input_shape)
+        shape = () if spec.task == "language" else spec.input_shape
+        assert part.inputs.shape == (len(part), *shape)
         assert torch.isfinite(part.inputs).all()
         if spec.task == "regression":
             assert part.targets.shape == (len(part), spec.num_outputs)
         else:
             assert part.targets.shape == (len(part),)
-            assert set(part.targets.long().tolist()) <= set(range(spec.num_classes))
+            known = range(spec.num_classes or spec.vocabulary)
+            assert set(part.targets.long().tolist()) <= set(known)
     assert len(data.train) > max(len(data.val), len(data.test))
-    assert spec.num_classes == {"regression": 0, "binary": 2}.get(spec.task, spec.num_outputs)
+    usual = {"regression": 0, "language": 0, "binary": 2}
+    assert spec.num_classes == usual.get(spec.task, spec.num_outputs)
     if spec.kind == "features":
         assert len(spec.feature_names) == spec.num_features
     assert_one_step_learns(made)
@@ -311,6 +323,8 @@ def test_every_dataset_is_standardised_by_its_training_part(dataset: str) -> Non
     inputs = data.train.inputs.double()
     if data.spec.categories:
         inputs = inputs[:, : -len(data.spec.categories)]
+    if data.spec.kind == "tokens":
+        pytest.skip("words and characters have no scale")
     if inputs.ndim == 3:
         pytest.skip("the windows of a series overlap: test_forecasting looks at its rows")
     axes = (0, 2, 3) if inputs.ndim == 4 else (0,)

@@ -100,7 +100,11 @@ def test_a_file_is_read_packed_or_not(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"", "is empty"), (b"ab\nc\xff", r"line 2, byte 2: 0xff is not utf-8"), (None, "does not exist")],
+    [
+        (b"", "is empty"),
+        (b"ab\nc\xff", r"line 2, byte 2: 0xff is not utf-8"),
+        (None, "does not exist"),
+    ],
 )
 def test_a_file_that_cannot_be_read_is_refused(content, words, tmp_path):
     file = tmp_path / "text.txt"
@@ -111,7 +115,8 @@ def test_a_file_that_cannot_be_read_is_refused(content, words, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "distinct"), [("shakespeare.txt.gz", 1115394, 65), ("irish_tunes.abc.gz", 197618, 83)]
+    ("name", "size", "distinct"),
+    [("shakespeare.txt.gz", 1115394, 65), ("irish_tunes.abc.gz", 197618, 83)],
 )
 def test_the_texts_that_ship_are_whole_and_their_origin_is_told(name, size, distinct):
     text = char_lm(path=f"packaged:{name}", encoding="utf-8", window=64).text

@@ -69,13 +69,14 @@ class Streams:
 
 
 def in_order(split: Split, size: int, *, window: int) -> Iterator[Window]:
-    """A split from its beginning to its end in windows (S, T) of about `size` tokens, for an evaluation.
+    """A split from its beginning to its end in windows (S, T) of `size` tokens at most, for an evaluation.
 
-    As many streams as make up `size`, but few enough to be long. All tokens are there but the last
-    S - 1 at most; the last window may be shorter.
+    There are as many streams as have room for `window` in `size`, but few enough to be long; windows
+    are then as long as `size` allows. All tokens are there but the last S - 1 at most.
     """
     streams = max(1, min(size // window, len(split) // _LEAST))
-    yield from _windows(split, streams, len(split) // streams, window, start=0, skip=0)
+    length = len(split) // streams
+    yield from _windows(split, streams, length, max(1, size // streams), start=0, skip=0)
 
 
 def _windows(
