@@ -24,6 +24,7 @@ class TextEncoding(Preprocessing):
     Attributes:
         vocabulary: the tokens, each at the place that is its id; 0 is padding, 1 any token not known.
         max_length: tokens that are read of a text.
+        file_encoding, column: of the files of texts, and where in a CSV they stand, by name or number.
     """
 
     kind: ClassVar[str] = "text"
@@ -31,6 +32,8 @@ class TextEncoding(Preprocessing):
     level: Level
     lower: bool
     max_length: int
+    file_encoding: str
+    column: str | int | None
     target_mean: list[float] = field(default_factory=list)
     target_std: list[float] = field(default_factory=list)
 
@@ -84,6 +87,8 @@ def _fit(train: list[list[str]], raw: Texts) -> TextEncoding:
         level=settings.level,
         lower=settings.lower,
         max_length=min(longest, settings.max_length or longest),
+        file_encoding=raw.file_encoding,
+        column=raw.column,
     )
 
 

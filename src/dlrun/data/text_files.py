@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,7 +50,7 @@ def text_lines(
         for key, given in (("dataset.path", path), ("dataset.test_path", test_path))
         if given is not None
     ]
-    return as_texts(str(path), *parts, tokens=tokens)
+    return replace(as_texts(str(path), *parts, tokens=tokens), file_encoding=encoding)
 
 
 def text_csv(
@@ -74,7 +75,7 @@ def text_csv(
         for key, given in (("dataset.path", path), ("dataset.test_path", test_path))
         if given is not None
     ]
-    return as_texts(path, *parts, tokens=tokens)
+    return replace(as_texts(path, *parts, tokens=tokens), file_encoding=encoding, column=text)
 
 
 def as_texts(

@@ -46,6 +46,7 @@ class Texts:
     Attributes:
         labels: (N,) class numbers, one for each of `texts`.
         test_texts, test_labels: the test part, where the data set comes with one.
+        file_encoding, column: of the files of texts, and where in a CSV they stand, by name or number.
     """
 
     texts: Sequence[str]
@@ -54,6 +55,8 @@ class Texts:
     tokens: TokenSettings
     test_texts: Sequence[str] | None = None
     test_labels: np.ndarray | None = None
+    file_encoding: str = "utf-8"
+    column: str | int | None = None
 
 
 def tokenize(text: str, *, level: Level, lower: bool) -> list[str]:

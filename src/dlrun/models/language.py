@@ -13,10 +13,11 @@ from dlrun.models.cells import CellName, recurrent_layer
 from dlrun.models.dropout import Dropout
 from dlrun.models.fit import require_language
 from dlrun.models.layers import InitName, initialized
+from dlrun.models.unroll import read_on
 from dlrun.schema import Count, Probability
 
 # Of each layer: (1, S, H), or hidden state and memory of an LSTM.
-LayerState = Tensor | tuple[Tensor, Tensor]
+LayerState = Tensor | tuple[Tensor, ...]
 State = tuple[LayerState, ...]
 
 
@@ -85,8 +86,10 @@ class RecurrentLanguageModel(nn.Module):
         outputs = self.input_dropout(self._vectors(x_ST))
         for number, layer in enumerate(self.layers):
             below = outputs
-            outputs, left = layer(
-                self.dropout(below) if number else below, None if state is None else state[number]
+            outputs, left = read_on(
+                cast(nn.RNNBase, layer),
+                self.dropout(below) if number else below,
+                None if state is None else state[number],
             )
             after.append(left)
             if self.norms:

@@ -9,6 +9,19 @@ import torch
 from torch import Tensor, nn
 
 
+def ends(outputs_BTH: Tensor, real_BT: Tensor | None, *, bidirectional: bool) -> Tensor:
+    """(B, H): where reading ended: at the last real step; the half that was read backwards at the first."""
+    if real_BT is None:
+        last_BH = outputs_BTH[:, -1]
+    else:
+        rows = torch.arange(len(outputs_BTH), device=outputs_BTH.device)
+        last_BH = outputs_BTH[rows, real_BT.sum(1) - 1]
+    if not bidirectional:
+        return last_BH
+    half = outputs_BTH.shape[2] // 2
+    return torch.cat((last_BH[:, :half], outputs_BTH[:, 0, half:]), dim=1)
+
+
 def mean_over_time(outputs_BTH: Tensor, real_BT: Tensor | None) -> Tensor:
     """(B, H): the mean of the real steps."""
     if real_BT is None:

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Literal, cast
 
 from torch import Tensor, nn
 
 from dlrun.data.base import Spec
-from dlrun.errors import ConfigError
 from dlrun.models.cell_norm import CellNorm
+from dlrun.models.cells import CELLS, CellName, initialize_cell
 from dlrun.models.dropout import Dropout
 from dlrun.models.fit import require_sequence
-from dlrun.models.layers import InitName, dropping, fill_weight, initialized
-from dlrun.models.pooling import AttentionPooling, max_over_time, mean_over_time
-from dlrun.models.recurrent import States, read
+from dlrun.models.layers import InitName, dropping, initialized
+from dlrun.models.pooling import AttentionPooling, ends, max_over_time, mean_over_time
+from dlrun.models.recurrent import read
 from dlrun.models.tokens import TokenEmbedding, real_tokens
 from dlrun.schema import Count, Probability
 
-CellName = Literal["rnn", "lstm", "gru"]
 PoolingName = Literal["last", "mean", "max", "attention"]
 LayerNormPlace = Literal["none", "outputs", "gates"]
-
-_CELLS: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
-_GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 
 
 class RecurrentClassifier(nn.Module):
@@ -68,11 +64,6 @@ class RecurrentClassifier(nn.Module):
         init: InitName,
     ) -> None:
         features = require_sequence(spec, model=cell)
-        if forget_bias and cell != "lstm":
-            raise ConfigError(
-                f"model.forget_bias is {forget_bias}, but model.cell={cell} has no forget gate; "
-                "set it to 0"
-            )
         super().__init__()
         self.reads_images, self.pooling, self.residual = spec.kind == "image", pooling, residual
         self.embedding: TokenEmbedding | None = None
@@ -82,7 +73,7 @@ class RecurrentClassifier(nn.Module):
                 spec.vocabulary, embedding_size, dropout=embedding_dropout
             )
         outputs = hidden_size * (1 + bidirectional)
-        make = partial(_CELLS[cell], batch_first=True, bidirectional=bidirectional)
+        make = partial(CELLS[cell], batch_first=True, bidirectional=bidirectional)
         # Torch's own dropout between layers draws from the global state: ours stands between single
         # layers. With nothing between them one call to torch is faster.
         single = dropout or residual or layer_norm != "none"
@@ -90,15 +81,14 @@ class RecurrentClassifier(nn.Module):
         above = [make(outputs, hidden_size) for _ in range(layers - self.rnn.num_layers)]
         self.between, self.above = Dropout(dropout), nn.ModuleList(above)
         for rnn in (self.rnn, *above):
-            _initialize(rnn, init, gates=_GATES[cell])
-            if forget_bias:
-                _add_to_forget_gates(rnn, forget_bias)
+            initialize_cell(rnn, cell, init=init, forget_bias=forget_bias)
         self.cell_norms, self.output_norms = nn.ModuleList(), nn.ModuleList()
         if layer_norm == "gates":
             self.cell_norms.extend(_cell_norms(rnn) for rnn in (self.rnn, *above))
         elif layer_norm == "outputs":
             self.output_norms.extend(nn.LayerNorm(outputs) for _ in (self.rnn, *above))
-        self.attention = AttentionPooling(outputs) if pooling == "attention" else None
+        if pooling == "attention":
+            self.attention = AttentionPooling(outputs)
         head = initialized(nn.Linear(outputs, spec.num_outputs), init)
         self.head = nn.Sequential(*dropping(dropout), head)
 
@@ -109,35 +99,29 @@ class RecurrentClassifier(nn.Module):
             x, real_BT = self.embedding(x), real_tokens(x)
         elif self.reads_images:
             x = x.transpose(1, 2).flatten(2)
-        states = self._layer(0, self.rnn, x, real_BT)
+        outputs = self._layer(0, self.rnn, x, real_BT)
         for number, rnn in enumerate(self.above, 1):
-            below = self.between(states.outputs)
-            above = self._layer(number, cast(nn.RNNBase, rnn), below, real_BT)
-            if self.residual:
-                above = States(states.outputs + above.outputs, states.final + above.final)
-            states = above
-        scores: Tensor = self.head(self._pooled(states, real_BT))
+            above = self._layer(number, cast(nn.RNNBase, rnn), self.between(outputs), real_BT)
+            outputs = outputs + above if self.residual else above
+        scores: Tensor = self.head(self._pooled(outputs, real_BT))
         return scores
 
-    def _layer(self, number: int, rnn: nn.RNNBase, x_BTF: Tensor, real_BT: Tensor | None) -> States:
-        """What layer `number` makes of its input, normalised where that is asked for."""
+    def _layer(self, number: int, rnn: nn.RNNBase, x_BTF: Tensor, real_BT: Tensor | None) -> Tensor:
+        """What layer `number` makes of its input (B, T, D * H), normalised where that is asked for."""
         norms = self.cell_norms[number] if self.cell_norms else None
-        states = read(rnn, x_BTF, real_BT, cast(Mapping[str, CellNorm] | None, norms))
-        if not self.output_norms:
-            return states
-        norm = self.output_norms[number]
-        return States(norm(states.outputs), norm(states.final))
+        outputs = read(rnn, x_BTF, real_BT, cast(Mapping[str, CellNorm] | None, norms))
+        return self.output_norms[number](outputs) if self.output_norms else outputs
 
-    def _pooled(self, states: States, real_BT: Tensor | None) -> Tensor:
-        """(B, D * H): the top layer's final state, or its outputs pooled over time."""
-        if self.pooling == "mean":
-            return mean_over_time(states.outputs, real_BT)
-        if self.pooling == "max":
-            return max_over_time(states.outputs, real_BT)
-        if self.attention is not None:
-            pooled: Tensor = self.attention(states.outputs, real_BT)
-            return pooled
-        return states.final
+    def _pooled(self, outputs_BTH: Tensor, real_BT: Tensor | None) -> Tensor:
+        """(B, D * H): the top layer's outputs, all of them or where they end."""
+        match self.pooling:
+            case "mean":
+                return mean_over_time(outputs_BTH, real_BT)
+            case "max":
+                return max_over_time(outputs_BTH, real_BT)
+            case "attention":
+                return self.attention(outputs_BTH, real_BT)
+        return ends(outputs_BTH, real_BT, bidirectional=self.rnn.bidirectional)
 
 
 def _cell_norms(rnn: nn.RNNBase) -> nn.ModuleDict:
@@ -148,22 +132,3 @@ def _cell_norms(rnn: nn.RNNBase) -> nn.ModuleDict:
         if name.startswith("weight_ih")
     ]
     return nn.ModuleDict({suffix: CellNorm(rnn.mode, rnn.hidden_size) for suffix in suffixes})
-
-
-def _initialize(rnn: nn.RNNBase, init: InitName, *, gates: int) -> None:
-    """Draw each gate's own (H, inputs) matrix, which torch keeps stacked in one; biases zero."""
-    if init == "default":
-        return
-    for name, parameter in rnn.named_parameters():
-        if name.startswith("bias"):
-            nn.init.zeros_(parameter)
-        else:
-            for gate in parameter.detach().chunk(gates):
-                fill_weight(gate, init)
-
-
-def _add_to_forget_gates(lstm: nn.RNNBase, bias: float) -> None:
-    # torch stacks the gates as input, forget, cell, output, and adds two biases: one is enough.
-    for name, parameter in lstm.named_parameters():
-        if name.startswith("bias_ih"):
-            parameter.detach().chunk(4)[1].add_(bias)

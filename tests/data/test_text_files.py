@@ -1,0 +1,185 @@
+"""Labelled texts from files: every form, and every way in which a file can be wrong."""
+
+import gzip
+
+import pytest
+
+from dlrun.data.text_files import text_csv, text_lines
+from dlrun.data.text_sets import film_reviews, trec
+from dlrun.data.texts import TokenSettings
+from dlrun.errors import ConfigError
+
+TOKENS = TokenSettings("word", True, 1, None, None, True)
+LINES = "good\tA fine film .\nbad\tDull\tand long .\n\ngood\tMore , please !\n"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def write(folder):
+    """(name, content) -> its path; content is text, or bytes as they are."""
+
+    def make(name, content):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+
+    return make
+
+
+def lines(path, **settings):
+    defaults = {"test_path": None, "separator": "tab", "encoding": "utf-8", "tokens": TOKENS}
+    return text_lines(path=path, **{**defaults, **settings})
+
+
+def table(path, **settings):
+    defaults = {
+        "test_path": None, "text": "text", "label": "label", "header": "auto", "delimiter": "auto",
+        "encoding": "utf-8", "tokens": TOKENS,
+    }  # fmt: skip
+    return text_csv(path=path, **{**defaults, **settings})
+
+
+def test_a_line_is_a_label_a_separator_and_all_that_follows(write):
+    for path in (write("a.tsv", LINES), write("a.tsv.gz", gzip.compress(LINES.encode()))):
+        raw = lines(path)
+        assert raw.texts == ["A fine film .", "Dull\tand long .", "More , please !"]
+        assert raw.class_names == ("bad", "good") and raw.labels.tolist() == [1, 0, 1]
+        assert raw.test_texts is None and raw.tokens is TOKENS
+
+
+@pytest.mark.parametrize(("separator", "sign"), [("space", " "), ("colon", ":"), ("||", "||")])
+def test_other_separators(separator, sign, write):
+    path = write("a.txt", LINES.replace("good\t", f"good{sign}").replace("bad\t", f"bad{sign}"))
+    assert lines(path, separator=separator).texts[0] == "A fine film ."
+
+
+def test_a_folder_or_a_list_is_one_file_a_class(write, folder):
+    files = [write("films/good.txt", "fine\n\nnice\n"), write("films/bad.txt", "dull\n")]
+    write("films/.hidden", "no class")
+    for raw in (lines(str(folder / "films")), lines(files)):
+        assert raw.class_names == ("bad", "good")
+        assert sorted(zip(raw.texts, raw.labels.tolist(), strict=True)) == [
+            ("dull", 0), ("fine", 1), ("nice", 1),
+        ]  # fmt: skip
+    alike = [write("films/x.neg", "dull\n"), write("films/x.pos", "fine\nnice\n")]
+    assert lines(alike).class_names == ("x.neg", "x.pos")
+
+
+def test_a_test_part_has_the_numbers_of_the_training_labels(write):
+    raw = lines(write("a.tsv", LINES), test_path=write("b.tsv", "good\tYes\n"))
+    assert raw.test_texts == ["Yes"] and raw.test_labels.tolist() == [1]
+
+
+def test_labels_that_are_whole_numbers_are_classes_in_their_order(write):
+    assert lines(write("a", "10\ta\n9\tb\n-1\tc\n9\td\n")).class_names == ("-1", "9", "10")
+
+
+def test_a_file_in_another_encoding_is_read_by_its_own(write):
+    path = write("a.tsv", "good\tcafé\nbad\tthé\ngood\tx\n".encode("latin-1"))
+    raw = lines(path, encoding="latin-1")
+    assert raw.texts[0] == "café" and raw.file_encoding == "latin-1"
+
+
+@pytest.mark.parametrize("text", ["text", 2, -1])
+def test_columns_of_a_table_go_by_name_or_number(text, write):
+    path = write("a.csv", 'label,text\ngood,"fine, really"\nbad,dull\ngood,nice\n')
+    raw = table(path, text=text, label=1)
+    assert raw.texts == ["fine, really", "dull", "nice"] and raw.labels.tolist() == [1, 0, 1]
+    assert raw.column == text
+
+
+def refusal(call, *words, **settings):
+    with pytest.raises(ConfigError) as refused:
+        call(*words, **settings)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (" \n\n", "is empty"),
+        ("good\tfine\nbad dull\n", "a.tsv, line 2: there is no tab between a label and a text"),
+        ("good\tfine\n\nbad\t \n", "a.tsv, line 3: there is no text; fill it in or take the row out"),
+        ("good\tfine\n\tdull\n", "a.tsv, line 2: there is no label"),
+        ("good\tfine\ngood\tnice\n", "has a single class, good, but a classifier needs two"),
+        ("good\tfine\nbad\tdull\n", "has a label of its own for each of its 2 texts, as in bad"),
+        (b"good\tfine\nbad\tth\xe9\n", "a.tsv, line 2, byte 7: 0xe9 is not utf-8"),
+    ],
+)  # fmt: skip
+def test_a_bad_file_is_refused_with_its_place(content, words, write):
+    assert words in refusal(lines, write("a.tsv", content))
+
+
+def test_a_label_that_training_does_not_have_is_refused_with_the_nearest(write):
+    test_path = write("b.tsv", "bad\tdull\ngod\tx\n")
+    assert refusal(lines, write("a.tsv", LINES), test_path=test_path) == (
+        f"{test_path}, line 2: the label god is not in the training part; did you mean good?"
+    )
+
+
+def test_missing_files_and_folders_with_one_class_are_refused(write, folder):
+    write("films/good.txt", "x\n")
+    assert "did you mean films?" in refusal(lines, str(folder / "flims"))
+    assert "which holds 1 files, but there must be one for each of two classes" in refusal(
+        lines, str(folder / "films")
+    )
+    missing = [str(folder / "films/good.txt"), str(folder / "films/god.txt")]
+    assert refusal(lines, missing).startswith(f"dataset.path[1] is {missing[1]}, which does not")
+    assert "separator is empty" in refusal(lines, write("a.tsv", LINES), separator="")
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "words"),
+    [
+        ("label,text\ngood,fine\nbad\n", {}, "a.csv, row 3: its columns are 1"),
+        ("label,text\ngood,fine\nbad,\n", {}, "a.csv, row 3, column text: there is no text"),
+        ("label,text\ngood,fine\n,dull\n", {}, "a.csv, row 3, column label: there is no label"),
+        ("label,text\ngood,fine\nbad,dull\n", {"text": "txet"}, "dataset.text is txet, which is no column"),
+        ("label,text\ngood,fine\nbad,dull\n", {"text": "txet"}, "did you mean text?"),
+        ("label,text\ngood,fine\nbad,dull\n", {"label": 3}, "dataset.label is 3, which is no column"),
+        ("label,text\n", {}, "a header and no rows"),
+    ],
+)  # fmt: skip
+def test_a_bad_table_is_refused_with_its_place(content, settings, words, write):
+    assert words in refusal(table, write("a.csv", content), **settings)
+
+
+@pytest.fixture
+def published(write, folder):
+    """The two published sets in their own form, with a few made-up rows."""
+    write("text/rt-polarity/rt-polarity.pos", "a fine film . \nnice \n")
+    write("text/rt-polarity/rt-polarity.neg", "dull . \n")
+    questions = b"HUM:ind Who was Andr\xe9 ?\nLOC:city Where is Rome ?\nHUM:gr Who won ?\n"
+    write("text/trec/TREC.train", questions + b"HUM:ind Who else ?\n")
+    write("text/trec/TREC.test", b"LOC:city Where to ?\n")
+    return str(folder)
+
+
+def test_film_reviews_are_two_files(published):
+    raw = film_reviews(root=published, tokens=TOKENS)
+    assert raw.class_names == ("negative", "positive") and raw.labels.tolist() == [0, 1, 1]
+    assert raw.texts == ["dull .", "a fine film .", "nice"]
+
+
+def test_trec_has_coarse_or_fine_classes_and_a_test_part(published):
+    coarse = trec(root=published, labels="coarse", tokens=TOKENS)
+    assert coarse.class_names == ("human", "location")
+    assert coarse.texts[0] == "Who was André ?" and coarse.labels.tolist() == [0, 1, 0, 0]
+    assert coarse.test_texts == ["Where to ?"] and coarse.test_labels.tolist() == [1]
+    fine = trec(root=published, labels="fine", tokens=TOKENS)
+    assert fine.class_names == ("human: gr", "human: ind", "location: city")
+
+
+def test_the_speeches_that_ship_are_read_alike_from_lines_and_from_a_table():
+    speeches = lines("packaged:speakers.tsv.gz")
+    columns = table("packaged:speakers.tsv.gz", text=2, label=1, delimiter="tab")
+    assert len(speeches.texts) == 719 and len(speeches.class_names) == 5
+    assert speeches.texts == columns.texts
+    assert speeches.labels.tolist() == columns.labels.tolist()
