@@ -1,5 +1,7 @@
 """When views are drawn: of a run of its own at every evaluation, of trials at the end."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -73,6 +75,12 @@ def clock(monkeypatch):
 
 def test_a_run_of_its_own_shows_its_boundary_at_every_evaluation(clock):
     assert evaluate(Views(plane(), ALL, model="m"), 3).count("decision_boundary") == 3
+
+
+def test_codes_of_categories_span_no_plane_to_draw_a_boundary_in(clock):
+    data = plane()
+    data = replace(data, spec=replace(data.spec, categories=(3,)))
+    assert "decision_boundary" not in evaluate(Views(data, ALL, model="m"))
 
 
 @pytest.mark.parametrize("trials", [1, 64])

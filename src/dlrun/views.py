@@ -135,7 +135,8 @@ class Views:
             tracker.image(f"forecasts/{name}/{target}", picture, engine.step)
 
     def _draw_boundary(self, engine: Engine, tracker: Tracker) -> None:
-        if self.settings.images and self.spec.input_shape == (2,) and self.spec.num_classes:
+        plane = self.spec.input_shape == (2,) and not self.spec.categories
+        if self.settings.images and plane and self.spec.num_classes:
             tracker.image("decision_boundary", self._boundary(engine), engine.step)
 
     def _boundary(self, engine: Engine) -> Picture:
