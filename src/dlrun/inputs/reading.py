@@ -10,10 +10,14 @@ from dlrun.data.base import Preprocessing, Spec
 from dlrun.data.character_encoding import CharacterEncoding
 from dlrun.data.image_reading import SUFFIXES
 from dlrun.data.series_scaling import SeriesScaling
+from dlrun.data.table_encoding import TableEncoding
+from dlrun.data.text_encoding import TextEncoding
 from dlrun.errors import ConfigError
 from dlrun.hints import command
 from dlrun.inputs.arrays import read_arrays
 from dlrun.inputs.history import read_history
+from dlrun.inputs.lines import read_lines
+from dlrun.inputs.rows import read_table_rows
 
 
 def files_of(path: Path, spec: Spec) -> list[Path]:
@@ -49,6 +53,10 @@ def read_inputs(path: Path, spec: Spec, preprocessing: Preprocessing) -> Any:
             return read_arrays(path, spec, preprocessing)
         case SeriesScaling():
             return read_history(path, preprocessing)
+        case TextEncoding():
+            return read_lines(path, preprocessing)
+        case TableEncoding():
+            return read_table_rows(path, preprocessing)
         case CharacterEncoding():
             raise ConfigError(
                 "this run's model goes on writing a text rather than judging one; "
