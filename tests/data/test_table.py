@@ -113,6 +113,14 @@ def test_a_test_file_is_read_by_the_names_of_its_columns(table):
     assert made.test_targets.tolist() == [1]
 
 
+def test_a_column_of_names_is_pointed_out(table, capsys):
+    people = "name,heat,price\n" + "".join(f"n{row},{'ab'[row % 2]},{row}\n" for row in range(30))
+    table(people)
+    assert "column name has 30 different words in 30 rows" in capsys.readouterr().out
+    table(people, categorical=["name"])
+    assert not capsys.readouterr().out
+
+
 # What is refused
 
 

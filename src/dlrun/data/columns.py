@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
-from dlrun.data.csv_file import Cells, as_number
+from dlrun.data.csv_file import Cells, as_number, as_numbers
 from dlrun.data.table import Rows
 from dlrun.errors import ConfigError
+
+_MANY = 20  # different words, from which on a column may be one of names
 
 
 def sort_columns(
@@ -56,26 +59,34 @@ def read_numbers(cells: Cells, position: int) -> np.ndarray:
     Raises:
         ConfigError: a cell that holds none, with row and column.
     """
-    numbers = np.full(len(cells.rows), np.nan)
-    for row, cell in enumerate(cells.column(position)):
-        if cell is None:
-            continue
-        if (number := as_number(cell)) is None:
-            raise ConfigError(
-                f"{cells.place(row, position)}: {cell} is not a number; mend it or leave it empty"
-            )
-        numbers[row] = number
-    return numbers
+    column = cells.column(position)
+    known = [row for row, cell in enumerate(column) if cell is not None]
+    numbers = as_numbers(str(column[row]) for row in known)
+    if numbers is None:
+        row = next(row for row in known if as_number(str(column[row])) is None)
+        raise ConfigError(
+            f"{cells.place(row, position)}: {column[row]} is not a number; mend it or leave it empty"
+        )
+    values = np.full(len(column), np.nan)
+    values[known] = numbers
+    return values
 
 
 def _is_numeric(cells: Cells, position: int) -> bool:
-    known = [(row, cell) for row, cell in enumerate(cells.column(position)) if cell is not None]
-    others = [(row, cell) for row, cell in known if as_number(cell) is None]
-    if others and 2 * len(others) < len(known):
-        row, cell = others[0]
+    counts = Counter(cell for cell in cells.column(position) if cell is not None)
+    others = [cell for cell in counts if as_number(cell) is None]
+    if others and 2 * sum(counts[cell] for cell in others) < counts.total():
+        row = cells.column(position).index(others[0])
         raise ConfigError(
-            f"{cells.place(row, position)}: {cell} is not a number, but most of the column are; "
+            f"{cells.place(row, position)}: {others[0]} is not a number, but most of the column are; "
             "add it to dataset.missing, or the column to dataset.categorical"
+        )
+    if others and len(counts) > max(_MANY, len(cells.rows) / 2):
+        name = cells.names[position]
+        print(
+            f"dlrun: {cells.path}: column {name} has {len(counts)} different words in {len(cells.rows)} rows, "
+            f"too many to learn from; dataset.drop=[{name}] leaves it out",
+            flush=True,
         )
     return not others
 

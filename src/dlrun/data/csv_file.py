@@ -6,6 +6,7 @@ import csv
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -72,7 +73,11 @@ class Cells:
 
     def column(self, position: int) -> list[str | None]:
         """(N,) its cells."""
-        return [row[position] for row in self.rows]
+        return self._columns[position]
+
+    @cached_property
+    def _columns(self) -> list[list[str | None]]:
+        return [list(column) for column in zip(*self.rows, strict=True)]
 
     def only(self, keep: Sequence[int]) -> Cells:
         """The rows with the numbers `keep`."""
@@ -138,6 +143,16 @@ def as_number(cell: str) -> float | None:
         return None
     # Python reads 1_000 as a number; no table means it so.
     return number if math.isfinite(number) and "_" not in cell else None
+
+
+def as_numbers(cells: Iterable[str]) -> list[float] | None:
+    """The finite numbers that all of `cells` hold, or None: as `as_number` of each, sooner."""
+    cells = list(cells)
+    try:
+        numbers = list(map(float, cells))
+    except ValueError:
+        return None
+    return None if "_" in "".join(cells) or not all(map(math.isfinite, numbers)) else numbers
 
 
 def _records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:

@@ -121,7 +121,7 @@ def _with_targets(cells: Cells, target: int) -> Cells:
 
 def _task(cells: Cells, target: int) -> TableTask:
     """Numbers are to be predicted as such, unless there are only two; words are classes."""
-    values = {as_number(cell) for cell in cells.column(target) if cell is not None}
+    values = {as_number(cell) for cell in {*cells.column(target)} if cell is not None}
     return "classification" if None in values or len(values) <= 2 else "regression"
 
 
