@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dlrun.data.csv_file import Cells, as_number, as_numbers
+from dlrun.data.csv_file import Cells
+from dlrun.data.csv_form import as_number, as_numbers
 from dlrun.data.table import Rows
 from dlrun.errors import ConfigError
 

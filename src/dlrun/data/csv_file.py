@@ -3,40 +3,14 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
+from dlrun.data.csv_form import Form, delimiter_of, has_header
 from dlrun.data.files import read_text
 from dlrun.errors import ConfigError, did_you_mean
-
-DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "space": " ", "pipe": "|"}
-# Decimal commas are commoner than tables cut at commas that have a tab or semicolon in every row.
-_GUESSES = ("\t", ";", "|", ",", " ")
-_GUESSED_BY = 20  # rows
-
-Header = Literal["auto"] | bool
-
-
-@dataclass(frozen=True)
-class Form:
-    """How a file is written.
-
-    Attributes:
-        header: whether its first row names the columns; auto looks.
-        delimiter: between cells: one character or its name in `DELIMITERS`; auto looks.
-        missing: words that stand for a cell without a value.
-        names: of the columns, where it is known that the file itself has none.
-    """
-
-    header: Header
-    delimiter: str
-    encoding: str
-    missing: Sequence[str]
-    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,10 +84,10 @@ def read_csv(path: Path, form: Form) -> Cells:
         ConfigError: empty, a header alone, rows of different lengths, names twice, damaged quoting.
     """
     text = read_text(path, form.encoding)
-    records = list(_records(path, text, _delimiter(form.delimiter, text)))
+    records = list(_records(path, text, delimiter_of(form.delimiter, text)))
     header = bool(form.header) and not form.names
     if header and form.header == "auto":
-        header = _has_header([cells for _, cells in records])
+        header = has_header([cells for _, cells in records])
     names = _names(path, *records[0]) if header else []
     width = len(form.names or records[0][1])
     for line, cells in records:
@@ -135,26 +109,6 @@ def read_csv(path: Path, form: Form) -> Cells:
     )
 
 
-def as_number(cell: str) -> float | None:
-    """The finite number that a cell holds, None where it holds none."""
-    try:
-        number = float(cell)
-    except ValueError:
-        return None
-    # Python reads 1_000 as a number; no table means it so.
-    return number if math.isfinite(number) and "_" not in cell else None
-
-
-def as_numbers(cells: Iterable[str]) -> list[float] | None:
-    """The finite numbers that all of `cells` hold, or None: as `as_number` of each, sooner."""
-    cells = list(cells)
-    try:
-        numbers = list(map(float, cells))
-    except ValueError:
-        return None
-    return None if "_" in "".join(cells) or not all(map(math.isfinite, numbers)) else numbers
-
-
 def _records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """(line it begins in, stripped cells) of each row that is not empty."""
     # Of cells apart by blanks, those at the ends of a line are no cells.
@@ -174,38 +128,6 @@ def _records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[
 def _with_ends(lines: Iterable[str]) -> Iterator[str]:
     for line in lines:
         yield f"{line}\n"
-
-
-def _delimiter(given: str, text: str) -> str:
-    if given != "auto":
-        delimiter = DELIMITERS.get(given, given)
-        if len(delimiter) != 1 or delimiter in '"\n':
-            raise ConfigError(
-                f"dataset.delimiter is {given}, but must be auto, one character or one of {', '.join(DELIMITERS)}"
-            )
-        return delimiter
-    lines = [line for line in text.split("\n") if line.strip()][:_GUESSED_BY]
-    for guess in _GUESSES:
-        if len(widths := _widths(lines, guess)) == 1 and max(widths) > 1:
-            return guess
-    return max(_GUESSES[:-1], key=lambda guess: lines[0].count(guess))
-
-
-def _widths(lines: list[str], delimiter: str) -> set[int]:
-    stripped = [line.strip(" ") for line in lines]
-    return {len(row) for row in csv.reader(stripped, delimiter=delimiter, skipinitialspace=True)}
-
-
-def _has_header(rows: list[list[str]]) -> bool:
-    """Whether the first row names columns: none of it is a number or occurs again in its column."""
-    first, *rest = rows
-    if any(as_number(cell) is not None for cell in first):
-        return False
-    return not any(
-        cell and cell == row[position]
-        for row in rest
-        for position, cell in enumerate(first[: len(row)])
-    )
 
 
 def _names(path: Path, line: int, cells: list[str]) -> list[str]:

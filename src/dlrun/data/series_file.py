@@ -14,7 +14,8 @@ from typing import Annotated, Literal
 import numpy as np
 from annotated_types import Ge
 
-from dlrun.data.csv_file import Cells, Form, Header, as_number, read_csv
+from dlrun.data.csv_file import Cells, read_csv
+from dlrun.data.csv_form import Form, Header, as_number
 from dlrun.data.cutting import Cutting
 from dlrun.data.files import fetch, locate
 from dlrun.data.gaps import FillRule

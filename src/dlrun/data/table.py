@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -109,8 +108,3 @@ def take_fold(
     of_row = np.empty(count, np.int64)
     of_row[order] = np.arange(count) % folds
     return np.flatnonzero(of_row != fold), np.flatnonzero(of_row == fold)
-
-
-def number_matrix(columns: Sequence[np.ndarray], count: int) -> np.ndarray:
-    """(count, columns) float64, also of no columns at all."""
-    return np.stack(columns, 1) if columns else np.empty((count, 0))

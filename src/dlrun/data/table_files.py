@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 
 from dlrun.data.columns import read_numbers, read_rows, sort_columns
-from dlrun.data.csv_file import Cells, Form, as_number, read_csv
+from dlrun.data.csv_file import Cells, read_csv
+from dlrun.data.csv_form import Form, as_number
 from dlrun.data.table import Fill, Reading, Rows, Table
 from dlrun.errors import ConfigError
 

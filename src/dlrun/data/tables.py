@@ -9,7 +9,7 @@ from typing import Annotated
 
 from annotated_types import Ge
 
-from dlrun.data.csv_file import Form, Header
+from dlrun.data.csv_form import Form, Header
 from dlrun.data.files import fetch, locate
 from dlrun.data.table import Fill, Table
 from dlrun.data.table_files import Choice, Column, TableTask, read_table

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlrun.data.csv_file import Cells, Form, Header, read_csv
+from dlrun.data.csv_file import Cells, read_csv
+from dlrun.data.csv_form import Form, Header
 from dlrun.data.files import locate, read_text
 from dlrun.data.texts import Texts, TokenSettings
 from dlrun.errors import ConfigError, did_you_mean

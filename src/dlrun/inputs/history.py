@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dlrun.data.csv_file import Cells, Form, read_csv
+from dlrun.data.csv_file import Cells, read_csv
+from dlrun.data.csv_form import Form
 from dlrun.data.series import Layout
 from dlrun.data.series_file import read_columns
 from dlrun.data.series_scaling import SeriesScaling

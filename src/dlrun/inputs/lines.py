@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dlrun.data.csv_file import Form, read_csv
+from dlrun.data.csv_file import read_csv
+from dlrun.data.csv_form import Form
 from dlrun.data.files import read_text
 from dlrun.data.text_encoding import TextEncoding
 from dlrun.errors import ConfigError

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from dlrun.data.columns import read_rows
-from dlrun.data.csv_file import Cells, Form, read_csv
+from dlrun.data.csv_file import Cells, read_csv
+from dlrun.data.csv_form import Form
 from dlrun.data.table import Reading, Rows
 from dlrun.data.table_encoding import TableEncoding
 from dlrun.errors import ConfigError
