@@ -158,13 +158,12 @@ def configure_torch(settings: TrainerSettings) -> None:
 def limit(data: Dataset, settings: TrainerSettings) -> Dataset:
     """Cut the data down for the debug modes: one batch of everything, or a few batches to overfit."""
     step = settings.samples_per_step(len(data.train))
-    evaluation = settings.eval_batch_size
-    if data.spec.task == "language":  # a batch is so many streams, its samples are characters
-        step, evaluation = (count * data.spec.input_shape[0] for count in (step, evaluation))
+    if data.spec.task == "language":  # a training batch is so many streams, and samples are characters
+        step *= data.spec.input_shape[0]
     if settings.overfit_batches:
         data = data.overfit(settings.overfit_batches * step)
     if settings.fast_dev_run:
-        data = data.limited(train=step, evaluation=evaluation)
+        data = data.limited(train=step, evaluation=settings.eval_batch_size)
     return data
 
 
