@@ -73,3 +73,22 @@ def test_a_sweep_over_cases_names_them_and_trains_their_settings(
     ]
     assert "trial 1: size=wide " in result.out
     assert {row["size"] for row in made.rows} == set(cases)
+
+
+def test_an_experiment_may_sweep_a_key_that_it_gives_a_value_as_well(
+    dlrun: Callable[..., Result], look: Callable[..., Look], project: Any
+) -> None:
+    option = project / "configs" / "experiment" / "rates.yaml"
+    option.parent.mkdir()
+    option.write_text(
+        "# @package _global_\n"
+        "defaults:\n  - override /sweep: grid\n  - override /optimizer: momentum\n"
+        "optimizer:\n  lr: 0.3\n"
+        "sweep:\n  space:\n    optimizer.lr: [0.1, 0.2]\n    optimizer: [sgd, momentum]\n"
+    )
+    words = ("dataset=iris", "model=net", "trainer.max_epochs=1", "tracking.tensorboard=false")
+    result = dlrun("train", "experiment=rates", "hydra.sweep.dir=sweep", *words)
+    assert result.code == 0, result.err
+    rates = [look().config(number)["optimizer"]["lr"] for number in range(4)]
+    assert rates == [0.1, 0.1, 0.2, 0.2]
+    assert ["momentum" in look().config(n)["optimizer"] for n in range(4)] == [False, True] * 2

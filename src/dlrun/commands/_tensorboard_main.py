@@ -23,6 +23,7 @@ from dlrun.commands._named_trials import NamedTrials
 from dlrun.sweep.directory import is_sweep
 
 _PARTS = ("val", "test", "train")
+_PICTURES = 100  # of one tag; TensorBoard's own ten would make a decision boundary jump
 
 
 class _Context(Context):
@@ -56,6 +57,12 @@ def _part(metric: str) -> int:
     return _PARTS.index(part) if part in _PARTS else len(_PARTS)
 
 
+def _show_motion() -> None:
+    """Keep as many pictures of a kind as a short run draws, where the user does not say how many."""
+    if not any(word.startswith("--samples_per_plugin") for word in sys.argv):
+        sys.argv += ["--samples_per_plugin", f"images={_PICTURES}"]
+
+
 def _name_trials() -> None:
     """Let a log folder that is a sweep be one of links with names."""
     place = sys.argv.index("--logdir") + 1
@@ -76,6 +83,7 @@ def main(first: Sequence[str]) -> None:
 
     main_lib.global_init()
     _name_trials()
+    _show_motion()
     plugins = [Plugin if plugin is HParamsPlugin else plugin for plugin in default.get_plugins()]
     tensorboard = program.TensorBoard(plugins=plugins)
     try:

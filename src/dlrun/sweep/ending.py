@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from dlrun.errors import ConfigError
 from dlrun.hints import command
-from dlrun.run_directory import write_whole
+from dlrun.run_directory import read_metrics, write_whole
 from dlrun.sweep.answer import lead_among
 from dlrun.sweep.directory import config_words
 from dlrun.sweep.leaderboard import Row, best_command, write_leaderboard
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _TABLE_ROWS = 20
+_FAR_ABOVE = 2  # times the first loss that was logged
 _FAILED_SHOWN = 5
 
 
@@ -31,7 +34,7 @@ def conclude(sweep: Sweep, standing: Standing) -> int:
     print(f"\n{standing.counts()}")
     best = standing.best
     if best is not None:
-        _print_table(standing, sweep.strategy.settings.columns)
+        _print_table(sweep, standing, sweep.strategy.settings.columns)
         typed = setting_command(sweep, best)
         write_best(sweep, best, standing, typed)
         print(f"\nbest: trial {best.number}, {sweep.objective} {_value(best)}")
@@ -87,11 +90,25 @@ def _log(sweep: Sweep, row: Row) -> str:
     return f"; see {logs[-1]}" if logs else ""
 
 
-def _print_table(standing: Standing, metrics: Sequence[str]) -> None:
+def _print_table(sweep: Sweep, standing: Standing, metrics: Sequence[str]) -> None:
     console = _console()
     width = console.width if sys.stdout.isatty() else None
     shown = [row for row in standing.rows if row.status != "pruned"][:_TABLE_ROWS]
+    shown = [replace(row, diverged=row.diverged or _has_risen(sweep, row)) for row in shown]
     console.print(make_table(shown, standing.objective, width, metrics))
+
+
+def _has_risen(sweep: Sweep, row: Row) -> bool:
+    """Whether the training loss of a seed ended far above where it began: too large a step may do that for ever."""
+    for run in sweep.runs(row.number):
+        try:
+            points = read_metrics(run)
+        except (ConfigError, OSError):
+            continue
+        losses = [point["train/loss"] for point in points if point.get("train/loss") is not None]
+        if losses and losses[-1] > _FAR_ABOVE * losses[0] > 0:
+            return True
+    return False
 
 
 def _print_ranking(sweep: Sweep, standing: Standing) -> None:

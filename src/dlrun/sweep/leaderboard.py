@@ -46,7 +46,7 @@ class Row:
     seconds: float | None
     metrics: dict[str, float] = field(default_factory=dict)
     error: str = ""
-    diverged: bool = False  # it failed since its loss grew beyond all numbers
+    diverged: bool = False  # its loss grew, beyond all numbers where it failed
 
 
 def merit(row: Row, *, minimize: bool) -> tuple[int, float, int]:

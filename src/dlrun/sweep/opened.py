@@ -90,7 +90,8 @@ def _opened(path: Path, changed: int) -> Sweep:
     directory = SweepDirectory(path)
     description = directory.read()
     fixed = description["overrides"]
-    space = parse(fixed, description["space"])
+    # On its own: a fixed word of an experiment may be for a key that is swept as well, and stands back.
+    space = Space(tuple(fixed), parse((), description["space"]).parameters)
     strategy = read_strategy(description["settings"], space)
     composer = Composer(fixed)
     return Sweep(

@@ -60,7 +60,8 @@ def _value(row: Row) -> str:
     if row.value is None:
         return "diverged" if row.diverged else row.status
     spread = f" ± {row.spread:.2g}" if row.spread is not None else ""
-    return f"{row.value:.4g}{spread}"
+    diverged = " diverged" if row.diverged else ""
+    return f"{row.value:.4g}{spread}{diverged}"
 
 
 def _fit(columns: list[list[str]], space: int | None) -> list[list[Text]]:
