@@ -12,9 +12,12 @@ COMMANDS = {
     "eval": "evaluate",
     "predict": "predict",
     "generate": "generate",
+    "export": "export",
     "runs": "runs",
     "report": "report",
     "tensorboard": "tensorboard",
+    "summary": "summary",
+    "lr-find": "lr_find",
     "list": "list",
     "show": "show",
     "doctor": "doctor",
@@ -33,6 +36,7 @@ run
   eval          measure a run's model on its dataset again
   predict       apply a run's model to new inputs
   generate      let a language model go on writing
+  export        a run's model as a file for other programs (ONNX)
 
 look back
   runs          a table of the runs, or of a sweep's trials: sort, filter, CSV
@@ -41,6 +45,8 @@ look back
   tensorboard   open TensorBoard on the runs
 
 find out
+  summary       the layers of a model, their outputs and parameters
+  lr-find       which learning rate to begin with, by a test of a minute
   list          what there is to choose from, every parameter with its default
   doctor        what is installed, what hardware there is, and what will be used
   completion    tab completion for bash, zsh and fish

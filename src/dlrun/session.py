@@ -13,9 +13,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from dlrun.assemble import Experiment, Loader
 from dlrun.endings import error_facts, explain, say_how_to_resume
 from dlrun.engine import Engine
+from dlrun.model_summary import layer_table
 from dlrun.profiling import profiled
 from dlrun.progress import Progress
 from dlrun.record import RunLog
@@ -116,6 +119,8 @@ class Session:
         if engine.step == 0:
             self.tracker.text("config", f"```yaml\n{self.run.config_file.read_text()}```", 0)
             self.views.at_start(self.tracker)
+            if self.watch is None:
+                self._show_data_and_layers()
         self.progress = Progress(
             start_step=engine.step,
             total_steps=engine.total_steps,
@@ -201,6 +206,15 @@ class Session:
                 )
         finally:
             self.progress.close()
+
+    def _show_data_and_layers(self) -> None:
+        data = self.experiment.data
+        sizes = (len(part) for part in (data.train, data.val, data.test))
+        where = "in memory" if isinstance(data.train.inputs, Tensor) else "read from their files"
+        log.info("%s samples to train on, %s to validate, %s to test, %s", *sizes, where)
+        table = layer_table(self.engine.model, data.spec)
+        log.info("the model\n%s", table)
+        self.tracker.text("model", f"```\n{table}\n```", 0)
 
     def _test(self) -> list[list[int]] | None:
         """Test the chosen weights and show what they do; the confusion matrix of a classifier."""

@@ -18,7 +18,7 @@ from dlrun.runs import LAST, OUTPUTS, full_name, run_paths, scan, short_name
 from dlrun.search_path import config_folders, options
 from dlrun.sweep.finding import sweep_paths
 
-_COMMAND_LINE = re.compile(r"^  (\w+) {2,}(\S.*)$", re.MULTILINE)
+_COMMAND_LINE = re.compile(r"^  ([\w-]+) {2,}(\S.*)$", re.MULTILINE)
 _LONG_OPTION = re.compile(r"^  (?:-\w, )?(--[a-z][\w-]*)", re.MULTILINE)
 _GLOBAL_OPTIONS = ("--help", "--version", "--debug")
 _TRAIN_OPTIONS = (
@@ -133,6 +133,12 @@ def _resume(before: list[str], current: str) -> Iterable[str]:
     return _train(before[1:], current) if before else _places(before, current)
 
 
+def _summary(before: list[str], current: str) -> Iterator[str]:
+    if not before:
+        yield from _run_names(before, current)
+    yield from _train(before, current)
+
+
 def _eval(before: list[str], current: str) -> Iterable[str]:
     return _EVAL_WORDS if before else _run_names(before, current)
 
@@ -161,6 +167,9 @@ _BY_COMMAND: dict[str, Callable[[list[str], str], Iterable[str]]] = {
     "eval": _eval,
     "predict": _run_names,
     "generate": _run_names,
+    "export": _run_names,
+    "summary": _summary,
+    "lr-find": _train,
     "runs": _runs,
     "report": _sweep_names,
     "tensorboard": _places,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import Any, cast
 
@@ -16,8 +15,6 @@ from dlrun.data.base import Dataset, Spec, Split
 from dlrun.data.image_folder import Files, ImageFiles
 from dlrun.data.splitting import split_rows
 from dlrun.data.streaming import StoredImages, read_batches
-
-log = logging.getLogger(__name__)
 
 _FITTED_ON = 5_000  # images: their mean is that of a million to a hundredth of a standard deviation
 _AT_ONCE = 256  # images in a reading
@@ -37,8 +34,6 @@ def prepare_images(raw: ImageFiles, settings: DataSettings) -> Dataset:
     pixels = [_pixels(part, raw) if raw.in_memory else None for part in parts]
     scaling = _fit(parts[0], pixels[0], raw, settings)
     splits = [_split(part, kept, raw, scaling) for part, kept in zip(parts, pixels, strict=True)]
-    where = "in memory" if raw.in_memory else f"read from their files by {raw.workers} processes"
-    log.info("images %s: %s to train, %s to validate, %s to test", where, *map(len, parts))
     train, val, test = splits
     return Dataset(_spec(raw), scaling, train, val, test)
 

@@ -1,0 +1,121 @@
+"""`dlrun export`: a run's model as one file for programs without dlrun.
+
+Beside it, as JSON, goes all that such a program must know: inputs and outputs with their shapes, how raw
+values become inputs (scaling, vocabulary, categories), the names of the classes. What was written is
+then read again and applied to samples of the run's data set: it must give the model's own outputs.
+
+torch_export is read by torch alone (torch.export.load), onnx by many: it needs `pip install 'dlrun[export]'`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+from dlrun.commands._reading import import_from_here, run_parser
+from dlrun.errors import ConfigError
+from dlrun.runs import find_run, full_name
+
+_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+_BATCHES = (1, 2, 5, 16)
+_TOKENS = 8  # of each of several texts
+_EPILOG = """\
+examples
+  dlrun export last
+  dlrun export digits_cnn --format torch_export
+  dlrun export last --output model.onnx --checkpoint last
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Write RUN's model and its description, and check it."""
+    parser = run_parser("export", __doc__, _EPILOG)
+    parser.add_argument(
+        "--format", choices=("onnx", "torch_export"), default="onnx", help="(default: onnx)"
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="(default: model.onnx or model.pt2 in RUN/export/)",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        choices=("best", "last"),
+        default="best",
+        help="which weights (default: best)",
+    )
+    arguments = parser.parse_intermixed_args(argv)
+    _refuse_missing(arguments.format)
+    import_from_here()
+    run = find_run(arguments.run)
+
+    from dlrun.exporting import SUFFIXES, description, export
+    from dlrun.restore import load_trained, read_config
+
+    suffix = SUFFIXES[arguments.format]
+    output = arguments.output or run.path / "export" / f"model{suffix}"
+    if output.suffix != suffix:
+        raise ConfigError(f"--output is {output}, but must end in {suffix} for {arguments.format}")
+    plain = read_config(run, allowed=arguments.allow)
+    trained = load_trained(run, plain, which=arguments.checkpoint)
+    samples = _samples(plain, trained)
+    about = output.with_name(f"{output.name}.json")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        exported = export(trained, output, how=arguments.format, samples=samples)
+        facts = {
+            "format": arguments.format,
+            "run": full_name(run.path),
+            "checkpoint": arguments.checkpoint,
+            "epoch": trained.epoch,
+            "step": trained.step,
+        }
+        text = json.dumps(facts | description(trained, exported), indent=1, ensure_ascii=False)
+        about.write_text(f"{text}\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"--output is {output}, which cannot be written to ({error.strerror}); choose another place"
+        ) from error
+    shapes = ", ".join(f"{name} {_shown(shape)}" for name, shape in exported.inputs.items())
+    sizes = ", ".join(map(str, exported.batch_sizes))
+    print(f"model    {output} ({output.stat().st_size / 1e6:.2g} MB), takes {shapes}")
+    print(f"about    {about}")
+    print(
+        f"checked  on batches of {sizes}: outputs differ by {exported.largest_difference:.1e} at most"
+    )
+    return 0
+
+
+def _refuse_missing(how: str) -> None:
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if how == "onnx" and missing:
+        raise ConfigError(
+            f"--format onnx needs {', '.join(missing)}: pip install 'dlrun[export]', or use --format torch_export"
+        )
+
+
+def _samples(plain: dict[str, Any], trained: Any) -> list[Any]:
+    """Batches of several sizes of the part of the data that the run was tested on.
+
+    Raises:
+        ConfigError: the data set is not here.
+    """
+    from dlrun.build import split_component
+    from dlrun.config import DataSettings
+    from dlrun.data.feeding import in_order
+    from dlrun.data.prepare import prepare
+
+    source, settings = split_component("dataset", plain["dataset"], DataSettings)
+    data = prepare(source(), settings)
+    part = data.split(data.tested)
+    if trained.spec.task == "language":
+        sizes = [size for size in _BATCHES if size * _TOKENS <= len(part)]
+        return [part.inputs[: size * _TOKENS].view(size, _TOKENS) for size in sizes]
+    return [next(in_order(part, size, trained.spec))[0] for size in _BATCHES]
+
+
+def _shown(shape: list[Any]) -> str:
+    return "×".join(map(str, shape))

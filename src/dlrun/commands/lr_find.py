@@ -1,0 +1,115 @@
+"""`dlrun lr-find`: the learning-rate range test: which rate to begin with.
+
+A few hundred batches are trained on while the rate rises from step to step. Where the loss is lowest the
+rate is on the edge of being too high: a tenth of that is suggested. Nothing of what is trained is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import time
+from datetime import datetime
+from pathlib import Path
+
+from dlrun.commands._composed import composed_run
+from dlrun.commands._reading import import_from_here
+from dlrun.commands._text import pairs
+from dlrun.errors import ConfigError
+from dlrun.hints import command
+from dlrun.runs import OUTPUTS
+
+_FEWEST = 10
+_EPILOG = """\
+examples
+  dlrun lr-find model=cnn dataset=mnist
+  dlrun lr-find experiment=mnist_mlp optimizer=momentum --steps 300
+  dlrun lr-find dataset=char_lm model=char_lstm --from 1e-5 --to 1
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Run the test, write its curve and print what follows."""
+    arguments = _parser().parse_intermixed_args(argv)
+    low, high, steps = arguments.low, arguments.high, arguments.steps
+    if not 0 < low < high < float("inf"):
+        raise ConfigError(
+            f"--from is {low:g} and --to is {high:g}, but the rate must rise from above 0: set --from below --to"
+        )
+    if steps < _FEWEST:
+        raise ConfigError(f"--steps is {steps}, but must be {_FEWEST} or more to show a curve")
+    import_from_here()
+    plain = composed_run(arguments.overrides)
+
+    from dlrun import config
+    from dlrun.assemble import assemble
+    from dlrun.lr_range import draw_curve, range_test, write_curve
+
+    settings = config.parse(plain)
+    experiment = assemble(settings)
+    started = time.perf_counter()
+    test = range_test(experiment.engine, low=low, high=high, steps=steps)
+    seconds = time.perf_counter() - started
+    folder = arguments.output or _folder(settings.name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_curve(test, folder / "lr_find.csv")
+        draw_curve(test, folder / "lr_find.png", title=settings.name)
+    except OSError as error:
+        raise ConfigError(
+            f"--output is {folder}, which cannot be written to ({error.strerror}); choose another place"
+        ) from error
+    words = [word for word in arguments.overrides if not word.startswith("optimizer.lr=")]
+    rows = [
+        ("suggested", f"{test.suggested_rate:<9.2g} a tenth of the rate with the lowest loss"),
+        ("steepest", f"{test.steepest_rate:<9.2g} where the loss falls fastest"),
+        ("lowest", f"{test.lowest_rate:<9.2g} where the loss is lowest, on the edge of leaving"),
+        (
+            "tested",
+            f"{low:g} to {test.rates[-1]:.2g}, {_end(test.diverged, len(test.rates), high)}",
+        ),
+        ("took", f"{len(test.rates)} steps of {steps}, {seconds:.1f} s"),
+        ("curve", f"{folder / 'lr_find.png'}, lr_find.csv beside it"),
+        ("next", command("train", *words, f"optimizer.lr={test.suggested_rate:.2g}")),
+    ]
+    print(pairs(rows, indent=""))
+    return 0
+
+
+def _end(diverged: bool, count: int, high: float) -> str:
+    if diverged:
+        return "where the loss left"
+    return f"and no further: if the loss is lowest at the end, test more with --to {10 * high:g}"
+
+
+def _folder(name: str) -> Path:
+    moment = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    return OUTPUTS / "lr_find" / f"{moment}_{name}_{secrets.token_hex(3)}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dlrun lr-find",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "overrides", metavar="KEY=VALUE", nargs="*", help="choices and values, as of `dlrun train`"
+    )
+    parser.add_argument(
+        "--from", dest="low", metavar="RATE", type=float, default=1e-6, help="(default: 1e-6)"
+    )
+    parser.add_argument(
+        "--to", dest="high", metavar="RATE", type=float, default=10.0, help="(default: 10)"
+    )
+    parser.add_argument(
+        "--steps", metavar="N", type=int, default=200, help="batches, at most (default: 200)"
+    )
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        type=Path,
+        help="where the curve goes (default: outputs/lr_find/…)",
+    )
+    return parser

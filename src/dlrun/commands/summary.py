@@ -1,0 +1,66 @@
+"""`dlrun summary`: the layers of a model, their outputs and parameters, without training it.
+
+For a convolution or pooling the size of its output is worked out: (W - F + 2P) / S + 1, with the
+input's side W, the kernel's side F, the padding P and the stride S.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from dlrun.commands._composed import composed_run
+from dlrun.commands._reading import import_from_here
+
+_EPILOG = """\
+One word without `=` means a run; anything else the model that `dlrun train` would train with these words.
+
+examples
+  dlrun summary model=cnn dataset=mnist
+  dlrun summary model=cnn dataset=digits 'model.filters=[8,16,32]' model.padding=valid
+  dlrun summary experiment=mnist_lstm
+  dlrun summary last
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Print the table of layers."""
+    parser = argparse.ArgumentParser(
+        prog="dlrun summary",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "words",
+        metavar="KEY=VALUE",
+        nargs="*",
+        help="choices and values, as of `dlrun train`; or a run",
+    )
+    words: list[str] = parser.parse_intermixed_args(argv).words
+    import_from_here()
+    is_run = len(words) == 1 and "=" not in words[0] and words[0][0] not in "+~"
+    print(_of_run(words[0]) if is_run else _of_config(words))
+    return 0
+
+
+def _of_config(words: list[str]) -> str:
+    plain = composed_run(words)
+
+    from dlrun import config
+    from dlrun.assemble import assemble
+    from dlrun.model_summary import layer_table
+
+    experiment = assemble(config.parse(plain))
+    return layer_table(experiment.engine.model, experiment.data.spec)
+
+
+def _of_run(name: str) -> str:
+    from dlrun.restore import load_trained, read_config
+    from dlrun.runs import find_run
+
+    run = find_run(name)
+    trained = load_trained(run, read_config(run), which="best")
+
+    from dlrun.model_summary import layer_table
+
+    return layer_table(trained.model, trained.spec)
