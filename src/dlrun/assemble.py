@@ -24,6 +24,7 @@ from dlrun.data.prepare import prepare
 from dlrun.engine import Augmentation, Engine
 from dlrun.errors import ConfigError, did_you_mean, first_line
 from dlrun.forward import advance
+from dlrun.gradient_flow import require_recurrent
 from dlrun.models.dropout import draw_from
 from dlrun.tasks import Task, make_task
 
@@ -48,7 +49,7 @@ class Experiment:
     @property
     def unchangeable(self) -> dict[str, Any]:
         """The settings that decide which samples a step sees: a resume must find them as they were."""
-        movable = ("root", "augment")
+        movable = ("root", "augment", "in_memory", "memory_limit", "workers")
         settings = {
             f"dataset.{name}": value
             for name, value in self.config.dataset.items()
@@ -89,6 +90,8 @@ def assemble(config: RunConfig, *, load: Loader = load_data) -> Experiment:
     seed_everything(config.seed)
     model = place_model(build_model(data.spec), place, channels_last=settings.channels_last)
     check_fit(model, data)
+    if config.tracking.gradient_flow:
+        require_recurrent(model)
     generator = torch.Generator(place.torch_device).manual_seed(config.seed)
     draw_from(model, [generator])
 
