@@ -33,7 +33,8 @@ QUICK = (
 )  # fmt: skip
 # 96 training rows: six steps an epoch, so that twelve steps cross from one epoch into the next.
 TWO_EPOCHS = ("dataset=iris", "trainer.batch_size=16", "trainer.max_steps=12")
-FITTING = ("digits", "mnist", "iris", "moons", "irish_tunes")
+FITTING = ("digits", "mnist", "iris", "moons", "text_lines", "irish_tunes")
+LABELLED_TEXTS = ("text_lines", "text_csv", "film_reviews", "trec")
 TEXTS = ("char_lm", "irish_tunes", "shakespeare")
 # The end of a text is enough to be judged by.
 SHORT = ("dataset.val_fraction=0.01", "dataset.test_fraction=0.01", "dataset.window=8")
@@ -41,7 +42,7 @@ TIMES = "samples_per_second"
 FAKE_SIZES = {"train": 60, "test": 30}
 MADE = (  # of those with a folder of data
     "mnist", "fashion_mnist", "cifar10", "pollution", "sunspots", "census", "pima", "boston",
-    "wine_quality",
+    "wine_quality", "film_reviews", "trec",
 )  # fmt: skip
 
 
@@ -59,6 +60,7 @@ def fake_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_cifar10(root / "cifar-10-batches-py", rng)
     write_series(root / "timeseries", rng)
     write_tables(root / "tabular", rng)
+    write_texts(root / "text", rng)
     return root
 
 
@@ -111,7 +113,7 @@ def write_tables(folder: Path, rng: np.random.Generator) -> None:
         (folder / f"{name}.csv").write_text("\n".join(rows))
     for name, stop in (("train", ""), ("test", ".")):
         rows = []
-        for row in range(90):
+        for row in range(FAKE_SIZES[name]):
             number, word = rng.integers(1, 99, 6), rng.choice(["a", "b", "?"], 8)
             cells = [
                 number[0],
@@ -127,6 +129,20 @@ def write_tables(folder: Path, rng: np.random.Generator) -> None:
         (folder / f"adult-{name}.csv").write_text("\n".join(rows) + "\n\n")
 
 
+def write_texts(folder: Path, rng: np.random.Generator) -> None:
+    def line() -> str:
+        return " ".join(rng.choice(list("abcdefgh"), rng.integers(1, 9)))
+
+    (folder / "rt-polarity").mkdir(parents=True)
+    for label in ("neg", "pos"):
+        lines = [line() for _ in range(FAKE_SIZES["train"])]
+        (folder / "rt-polarity" / f"rt-polarity.{label}").write_text("\n".join(lines))
+    (folder / "trec").mkdir()
+    for part, size in FAKE_SIZES.items():
+        lines = [f"{['HUM', 'LOC', 'NUM'][row % 3]}:a {line()}" for row in range(size)]
+        (folder / "trec" / f"TREC.{part}").write_text("\n".join(lines))
+
+
 def composed(*words: str) -> dict[str, Any]:
     plain: Any = OmegaConf.to_container(compose(["name=contract", *words]), resolve=True)
     del plain["sweep"]  # no part of a run
@@ -137,10 +153,17 @@ def built(*words: str) -> Experiment:
     return assemble(config.parse(composed(*words)))
 
 
+def short(dataset: str) -> tuple[str, ...]:
+    """What leaves little to be read of the texts that ship."""
+    if dataset in LABELLED_TEXTS:
+        return ("dataset.tokens.max_length=12",)
+    return SHORT * (dataset in TEXTS)
+
+
 def fitting_words(model: str) -> tuple[str, ...]:
     """The model with the first of the small data sets that it can read."""
     for dataset in FITTING:
-        words = (*QUICK, f"model={model}", f"dataset={dataset}", *SHORT * (dataset in TEXTS))
+        words = (*QUICK, f"model={model}", f"dataset={dataset}", *short(dataset))
         try:
             built(*words)
         except ConfigError:
@@ -286,8 +309,21 @@ def dataset_words(dataset: str) -> tuple[str, ...]:
     if target.get("root") and dataset not in MADE:
         pytest.skip(f"dataset={dataset} reads files, and this test makes none for it")
     if dataset in TEXTS:
-        return (*QUICK, f"dataset={dataset}", "model=char_rnn", "model.hidden_size=16", *SHORT)
-    words = (*QUICK, f"dataset={dataset}", "model=logistic", "trainer.batch_size=16")
+        return (
+            *QUICK,
+            f"dataset={dataset}",
+            "model=char_rnn",
+            "model.hidden_size=16",
+            *short(dataset),
+        )
+    model = "bag_of_words" if dataset in LABELLED_TEXTS else "logistic"
+    words = (
+        *QUICK,
+        f"dataset={dataset}",
+        f"model={model}",
+        "trainer.batch_size=16",
+        *short(dataset),
+    )
     # Its own split trains on the first of five years.
     return (*words, "dataset.test_fraction=0.2") if dataset == "pollution" else words
 

@@ -107,6 +107,13 @@ def test_a_second_process_appends_to_the_lines(track, lines):
     assert [line["a"] for line in lines()] == [1.0, 2.0]
 
 
+def test_a_curve_has_its_own_axis_counted_from_one(track, events):
+    tracker = track()
+    tracker.curve("norms/step 100", [0.5, 0.25, 2.0])
+    tracker.close()
+    assert points(events(), "norms/step 100") == [(1, 0.5), (2, 0.25), (3, 2.0)]
+
+
 def test_scalars_are_read_back_with_their_steps(track, events):
     tracker = track()
     for step in (1, 2, 3):

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,15 @@ class Tracker:
                 Summary.Value(tag=name, simple_value=value) for name, value in values.items()
             ]
             events.add(step, *scalars)
+
+    def curve(self, tag: str, values: Sequence[float]) -> None:
+        """Numbers along an axis of their own, which TensorBoard shows where it has steps."""
+        if (events := self._events) is None:
+            return
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        for place, value in enumerate(values, 1):
+            events.add(place, Summary.Value(tag=tag, simple_value=value))
 
     def text(self, tag: str, markdown: str, step: int) -> None:
         """A page of text."""

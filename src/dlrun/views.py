@@ -54,7 +54,7 @@ class Views:
     ) -> None:
         self.data, self.spec, self.settings = data, data.spec, settings
         self._kind = f"{model} for {data.spec}"
-        self._flow = GradientFlow() if settings.gradient_flow else None
+        self._flow = GradientFlow() if settings.gradient_flow and settings.tensorboard else None
         self._started = time.perf_counter()
         self._trials_at_once = trials_at_once
         # Seconds, on what is drawn as long as it costs little; of a trial with what its end will cost.
