@@ -14,10 +14,8 @@ def short_keys(keys: Sequence[str]) -> list[str]:
 
 
 def setting_name(swept: Mapping[str, str]) -> str:
-    """The setting of a trial in few words: `lr=0.1 momentum=0.9`; of a single key whose values are words, the word."""
-    if len(swept) == 1:
-        (text,) = swept.values()
-        if not any(letter.isdigit() for letter in text[:2]):
-            return text
+    """The setting of a trial in few words: `lr=0.1 momentum=0.9`; of one key alone a value that is a word."""
+    if len(swept) == 1 and (text := next(iter(swept.values())))[:1].isalpha():
+        return text
     pairs = zip(short_keys([*swept]), swept.values(), strict=True)
     return " ".join(f"{key}={text}" for key, text in pairs)
