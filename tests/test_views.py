@@ -42,7 +42,9 @@ class Judge:
             return self.model(split.inputs)
 
 
-ALL = TrackingSettings(tensorboard=True, graph=True, images=True, histograms=True, gradient_flow=False)
+ALL = TrackingSettings(
+    tensorboard=True, graph=True, images=True, histograms=True, gradient_flow=False
+)
 AS_IT_IS = Scaling([0.0], [1.0], [], [], 0.0)
 
 
@@ -120,7 +122,7 @@ def test_the_end_shows_everything_that_training_may_have_left_out(trials):
 
 def test_what_is_switched_off_is_not_drawn():
     data, shown, engine = plane(), Shown(), Judge()
-    nothing = TrackingSettings(tensorboard=True, graph=False, images=False, histograms=False)
+    nothing = replace(ALL, graph=False, images=False, histograms=False)
     view = Views(data, nothing, model="m")
     view.at_start(shown)
     view.at_evaluation(engine, shown)
