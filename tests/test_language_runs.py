@@ -19,7 +19,7 @@ from dlrun.engine import Engine
 from dlrun.run_directory import RunDirectory
 
 TUNE = "X:1\nT:x\nK:G\nGAB|\n\n"
-# 225 characters to train on in 3 streams of 7: 9 windows an epoch.
+# 225 characters to train on in 3 streams of 7: 10 windows an epoch.
 WORDS = (
     "name=words", "dataset=char_lm", "dataset.path=text.txt", "dataset.window=7", "model=char_lstm",
     "model.hidden_size=16", "model.embedding_size=8", "model.dropout=0.2", "trainer.accelerator=cpu",
@@ -65,7 +65,7 @@ def state_of(run: RunDirectory) -> dict[str, Any]:
     return dict(torch.load(run.checkpoints / "last.pt", weights_only=True))
 
 
-@pytest.mark.parametrize("stop_at", [4, 9, 13])
+@pytest.mark.parametrize("stop_at", [4, 10, 13])
 def test_a_resumed_run_remembers_what_it_had_read(
     stop_at: int, run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +126,12 @@ def test_texts_are_printed_the_same_for_the_same_seed(run: RunDirectory, capsys:
     assert texts("--until", "\\n").count("\n") == 1  # its own alone: that of the text is stripped
     weights = [texts("--temperature", "0", "--checkpoint", which) for which in ("best", "last")]
     assert all(len(text) > 20 for text in weights)
+
+
+def test_a_last_window_that_is_shorter_is_learned_from(run: RunDirectory, tmp_path: Path) -> None:
+    words = ("trainer.shuffle=false", "tracking.tensorboard=false", "trainer.log_every_steps=100")
+    in_order = train(str(tmp_path / "in_order"), *words)
+    assert (in_order.read_summary() or {})["step"] == 22  # of 11 an epoch, the last of 5 characters
 
 
 def test_texts_are_written_to_a_file(run: RunDirectory, tmp_path: Path, capsys: Any) -> None:
