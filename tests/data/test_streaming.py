@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dlrun.cli import main
 from dlrun.config import DataSettings
 from dlrun.data.base import Dataset
 from dlrun.data.feeding import in_order, training_batches
@@ -20,6 +21,7 @@ from dlrun.data.image_folder import image_folder
 from dlrun.data.loader import Batches
 from dlrun.data.prepare import prepare
 from dlrun.data.streaming import StoredImages, StreamedBatches
+from dlrun.engine import Engine
 from dlrun.errors import RunFailed
 
 SETTINGS = DataSettings(
@@ -180,6 +182,34 @@ def test_workers_live_through_a_signal_and_end_with_their_epoch(folder: Path) ->
     assert next(epoch)[0].shape == (1, 3, 4, 6)
     epoch.close()
     assert not _workers()
+
+
+def test_a_streamed_run_resumes_in_the_middle_of_an_epoch_as_if_uninterrupted(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "dataset=image_folder", f"dataset.path={folder}", "dataset.in_memory=false",
+             "dataset.workers=0", "model=logistic", "trainer.max_epochs=2", "trainer.batch_size=4",
+             "trainer.accelerator=cpu", "tracking.tensorboard=false"]  # fmt: skip
+    assert main([*words, "hydra.run.dir=whole"]) == 0
+    step, taken = Engine.train_step, []
+
+    def step_and_signal(self: Engine, *batch: torch.Tensor) -> None:
+        taken.append(1)
+        if len(taken) == 3:
+            signal.raise_signal(signal.SIGTERM)
+        step(self, *batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "train_step", step_and_signal)
+        assert main([*words, "hydra.run.dir=parted"]) == 143
+    assert main(["resume", "parted", "dataset.workers=1"]) == 0
+    weights = [
+        torch.load(f"{run}/checkpoints/last.pt", weights_only=True)["model"]
+        for run in ("whole", "parted")
+    ]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert "read from their files" in Path("whole/train.log").read_text()
 
 
 def _workers() -> list[int]:
