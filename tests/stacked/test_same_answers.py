@@ -35,6 +35,11 @@ def test_every_model_learns_in_a_stack_what_it_learns_alone(model: str) -> None:
     assert_same_answers((*DIGITS, *MODELS[model], "optimizer=adam"), RATES)
 
 
+def test_categories_are_learned_in_a_stack_as_alone() -> None:
+    words = ("dataset=csv", "model=wide_deep", "model.crosses=[[sex,day]]", "model.hidden=[8]")
+    assert_same_answers((*DIGITS[1:], *words, "optimizer=adam"), RATES)
+
+
 # Each trial has another seed too: other weights at the start, and another order of the batches.
 OPTIMIZERS = {
     "sgd": ["optimizer.lr=0.1", "optimizer.lr=0.01"],
