@@ -115,11 +115,13 @@ def test_a_run_that_diverges_is_called_so_in_the_table_and_ends_no_study(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     words = ("schedule=constant", "optimizer.lr=0.001,100", "trainer.max_epochs=20")
-    quiet = ("tracking.tensorboard=false", "sweep.report=false")
+    quiet = ("tracking.tensorboard=false", "sweep.report=false", "sweep.seeds=1")
     assert main(["train", "experiment=points_step_sizes", *words, *quiet]) == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if re.match(r" +\d ", line)]
     assert ["diverged" in row for row in rows] == [False, True]
     assert rows[1].split()[-1] == "100"
+    (folder,) = Path("outputs/sweeps").iterdir()
+    assert "_points_step_sizes_" in folder.name
 
 
 def test_logistic_regression_by_gradient_descent_ends_at_the_maximum_likelihood() -> None:

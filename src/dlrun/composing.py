@@ -32,8 +32,9 @@ def register_resolvers() -> None:
     """What dlrun's configs use beside Hydra's own resolvers.
 
     `${short_id:}` is six hex digits, the same throughout one composition, so that no two runs share
-    a directory; `${choice:model}` is the option chosen for a group; `${once:…}` keeps what it
-    was for the first job of a multirun, since its directory must not change with the jobs.
+    a directory; `${choice:model}` is the option chosen for a group, or for the first of several
+    that has one; `${once:…}` keeps what it was for the first job of a multirun, since its directory
+    must not change with the jobs.
     """
     OmegaConf.register_new_resolver(
         "short_id", lambda: secrets.token_hex(3), use_cache=True, replace=True
@@ -42,12 +43,13 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("once", lambda value: value, use_cache=True, replace=True)
 
 
-def _choice(group: str, *, _root_: Any) -> str:
-    """The option chosen for `group`; `${hydra:…}` alone is not there yet when a multirun is set up."""
+def _choice(*groups: str, _root_: Any) -> str:
+    """The option chosen for the first of the `groups` that has one; `${hydra:…}` alone is not there yet when a multirun is set up."""
     from hydra.core.hydra_config import HydraConfig
 
     hydra_config = _root_.get("hydra") or HydraConfig.get()
-    return str(hydra_config.runtime.choices[group])
+    choices = hydra_config.runtime.choices
+    return next(str(choices[group]) for group in groups if choices.get(group) is not None)
 
 
 def explain(error: Exception, overrides: list[str]) -> Exception:
