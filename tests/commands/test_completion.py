@@ -79,6 +79,15 @@ class TestCandidates:
         assert not any(word.startswith("hydra") for word in words)
         assert complete("train", "hydra.run.") == ["hydra.run.dir="]
 
+    @pytest.mark.parametrize("command", ["summary", "lr-find"])
+    def test_words_of_commands_that_build_what_train_would(
+        self, command: str, project: Path
+    ) -> None:
+        assert complete(command, "model=cn") == ["model=cnn"]
+        assert complete(command, "model=cnn", "model.ker") == ["model.kernel="]
+        assert "--steps" in complete("lr-find", "--")
+        assert complete("lr-f") == ["lr-find"]
+
     def test_keys_of_the_option_chosen_before(self, project: Path) -> None:
         assert complete("train", "model=cnn", "model.ker") == ["model.kernel="]
         assert complete("train", "model=mlp", "model.ker") == []
@@ -127,7 +136,10 @@ class TestCandidates:
         assert complete("show", "model/cn") == ["model/cnn"]
         assert complete("show", "model/cnn", "model.ker") == ["model.kernel="]
 
-    @pytest.mark.parametrize("command", ["resume", "eval", "predict", "generate", "tensorboard", "show"])
+    @pytest.mark.parametrize(
+        "command",
+        ["resume", "eval", "predict", "generate", "export", "summary", "tensorboard", "show"],
+    )
     def test_runs(self, command: str, make_run: MakeRun) -> None:
         make_run("2026-01-31_12-00-00_xx_cnn_12ab")
         make_run("7", "outputs/sweeps/2026-01-31_12-00-00_zz_rates_34cd")
