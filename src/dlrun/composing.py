@@ -44,7 +44,10 @@ def register_resolvers() -> None:
 
 
 def _choice(*groups: str, _root_: Any) -> str:
-    """The option chosen for the first of the `groups` that has one; `${hydra:…}` alone is not there yet when a multirun is set up."""
+    """The option chosen for the first of the `groups` that has one.
+
+    `${hydra:…}` alone is not there yet when a multirun is set up.
+    """
     from hydra.core.hydra_config import HydraConfig
 
     hydra_config = _root_.get("hydra") or HydraConfig.get()

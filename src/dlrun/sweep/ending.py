@@ -13,7 +13,7 @@ from dlrun.run_directory import read_metrics, write_whole
 from dlrun.sweep.answer import lead_among
 from dlrun.sweep.directory import config_words
 from dlrun.sweep.leaderboard import Row, best_command, write_leaderboard
-from dlrun.sweep.live import Standing
+from dlrun.sweep.live import Standing, settings_text
 from dlrun.sweep.opened import Sweep
 from dlrun.sweep.ranking import agreement, ranking_table
 from dlrun.sweep.recipe import recipe_file
@@ -44,7 +44,7 @@ def conclude(sweep: Sweep, standing: Standing) -> int:
         print(f"  also as {place.best_file}, to copy into configs/experiment/")
     _print_ranking(sweep, standing)
     for row in [row for row in standing.rows if row.status == "failed"][:_FAILED_SHOWN]:
-        setting = f" ({' '.join(row.words)})" if row.words else ""
+        setting = f" ({settings_text(row)})" if row.swept else ""
         print(f"failed: trial {row.number}{setting}: {row.error}{_log(sweep, row)}")
     if (failed := standing.count("failed")) > _FAILED_SHOWN:
         print(f"failed: {failed - _FAILED_SHOWN} more")

@@ -19,7 +19,7 @@ from dlrun.errors import RunFailed, first_line
 from dlrun.progress import format_values
 from dlrun.sweep.grammar import text_of
 from dlrun.sweep.leaderboard import Row, make_row, merit, write_leaderboard
-from dlrun.sweep.live import Standing, make_display
+from dlrun.sweep.live import Standing, make_display, settings_text
 from dlrun.sweep.opened import Sweep, is_over
 from dlrun.sweep.trial import record_death, run_trial
 
@@ -74,8 +74,8 @@ class Watcher:
         """A trial of this process has news."""
         epochs = -(-engine.total_steps // engine.steps_per_epoch)
         values = format_values({k: v for k, v in engine.latest.items() if "/" in k})
-        words = " ".join(make_row(self.sweep.ledger.trial(number), self.sweep.space).words)
-        self.display.trial_goes_on(number, f"{words}  epoch {engine.epoch}/{epochs}  {values}")
+        settings = settings_text(make_row(self.sweep.ledger.trial(number), self.sweep.space))
+        self.display.trial_goes_on(number, f"{settings}  epoch {engine.epoch}/{epochs}  {values}")
 
     def _hear(self, trial: FrozenTrial) -> None:
         """Pass on what a trial in another process has told of itself."""
@@ -83,7 +83,7 @@ class Watcher:
         if self.heard.get(trial.number) == evaluation:
             return
         self.heard[trial.number] = evaluation
-        text = " ".join(make_row(trial, self.sweep.space).words)
+        text = settings_text(make_row(trial, self.sweep.space))
         if evaluation:
             value = format_values({self.sweep.objective: trial.intermediate_values[evaluation]})
             text += f"  evaluation {evaluation}  {value}"
