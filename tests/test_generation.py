@@ -88,6 +88,10 @@ def test_characters_come_as_often_as_the_temperature_says_and_unknown_ones_never
 def test_only_the_k_likeliest_are_drawn():
     (text,) = generate(Fixed(), ENCODING, "a", drawing(length=300, top_k=2, temperature=2.0))
     assert set(text[1:]) == set("bc")
+    even = Fixed(
+        torch.zeros(5)
+    )  # of characters alike in their chances, no more than so many either
+    assert len(set(generate(even, ENCODING, "a", drawing(length=300, top_k=2))[0][1:])) == 2
     (text,) = generate(Fixed(), ENCODING, "a", drawing(length=300, top_k=99, temperature=2.0))
     assert set(text[1:]) == set("abcd")
 

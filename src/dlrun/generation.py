@@ -88,13 +88,14 @@ def sample_page(model: nn.Module, data: Dataset) -> str:
 
 def draw(scores_MV: Tensor, drawing: Drawing, generators: list[torch.Generator]) -> Tensor:
     """The next token of each text, (M, 1); never the one that stands for unknown characters."""
-    scores = scores_MV.double()
+    scores = scores_MV.to(torch.float64, copy=True)
     scores[:, UNKNOWN] = -torch.inf
     if drawing.temperature == 0:
         return scores.argmax(1, keepdim=True)
     if drawing.top_k is not None and drawing.top_k < scores.shape[1]:
-        least = scores.topk(drawing.top_k).values[:, -1:]
-        scores = scores.masked_fill(scores < least, -torch.inf)
+        likeliest = scores.topk(drawing.top_k)
+        nothing = torch.full_like(scores, -torch.inf)
+        scores = nothing.scatter(1, likeliest.indices, likeliest.values)
     # The largest score as 0 first: a small temperature would make large ones infinite.
     chances = ((scores - scores.amax(1, keepdim=True)) / drawing.temperature).softmax(1)
     rows = zip(chances, generators, strict=True)
