@@ -159,6 +159,17 @@ def test_a_run_continues_the_passengers_of_its_file(trained, tmp_path):
     np.testing.assert_allclose([record["prediction"][0] for record in found], told[144:], rtol=1e-5)
 
 
+def test_each_forecast_is_shown_under_the_name_of_its_target(trained, capsys):
+    Path("s.csv").write_text("a,b\n" + "".join(f"{t},{-t}\n" for t in range(40)))
+    run = trained("dataset=series", "dataset.path=s.csv", "dataset.target=[b,a]")
+    capsys.readouterr()
+    assert predict.main([run, "s.csv"]) == 0
+    # The model tells the mean of the rows that it was trained on, 12 to 25.
+    assert capsys.readouterr().out == "s.csv[40]  b -18.5  a 18.5\n"
+    assert predict.main([run, "s.csv", "--output", "p.csv"]) == 0
+    assert Path("p.csv").read_text().splitlines()[0] == "input,row,b,a"
+
+
 def test_steps_are_for_series_and_at_least_one(trained):
     run = trained("dataset=iris")
     (rows := Path("rows.csv")).write_text("5,3,1,0\n")

@@ -117,8 +117,9 @@ def _forecasts(
     told = continued(
         rows_RC, trained.preprocessing, steps=steps, predict=lambda rows: predict(trained, rows)[0]
     )
-    for row, values in enumerate(told, len(rows_RC)):
-        yield {"input": str(path), "row": row, "prediction": [float(value) for value in values]}
+    names = trained.preprocessing.targets_told
+    for row, values in enumerate(told.tolist(), len(rows_RC)):
+        yield {"input": str(path), "row": row, "targets": names, "prediction": values}
 
 
 def _records(
@@ -145,6 +146,10 @@ def _print(records: list[dict[str, Any]]) -> None:
     ]
     width = max(map(len, names))
     for name, record in zip(names, records, strict=True):
+        if "targets" in record:
+            values = zip(record["targets"], record["prediction"], strict=True)
+            print(f"{name:<{width}}  " + "  ".join(f"{of} {value:.6g}" for of, value in values))
+            continue
         if "probabilities" not in record:
             print(
                 f"{name:<{width}}  " + "  ".join(f"{value:.4g}" for value in record["prediction"])
@@ -165,6 +170,8 @@ def _write_csv(records: list[dict[str, Any]], file: TextIO) -> None:
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
     prediction = record["prediction"]
     columns = {"input": record["input"], "row": record["row"]}
+    if "targets" in record:
+        return columns | dict(zip(record["targets"], prediction, strict=True))
     if isinstance(prediction, list):
         names = (
             ["prediction"]
