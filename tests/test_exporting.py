@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -198,3 +199,35 @@ def test_what_export_is_refused_for(
     assert main(["export", "run"]) == 2
     assert "--format onnx needs onnxscript: pip install 'dlrun[export]'" in capsys.readouterr().err
     assert not (digits_run / "export").exists()
+
+
+@pytest.mark.slow
+def test_a_program_without_dlrun_reads_texts_as_dlrun_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    monkeypatch.chdir(tmp_path)
+    words = ["dataset=text_csv", "model=bag_of_words", "trainer.max_epochs=1", "trainer.accelerator=cpu",
+             "tracking.tensorboard=false", "hydra.run.dir=run"]  # fmt: skip
+    assert main(["train", *words]) == 0
+    assert main(["export", "run"]) == 0
+    text = "It isn't what the King said, is it? Xyzzy!"
+    Path("texts.txt").write_text(f"{text}\n")
+    assert main(["predict", "run", "texts.txt", "--output", "expected.json"]) == 0
+    (expected,) = json.loads(Path("expected.json").read_text())
+
+    about = json.loads(Path("run/export/model.onnx.json").read_text())
+    how = about["preprocessing"]
+    tokens = re.findall(how["words"], text.lower() if how["lower"] else text)
+    known = {token: number for number, token in enumerate(how["vocabulary"])}
+    ids = np.array([[known.get(token, 1) for token in tokens]], np.int64)
+    session = onnxruntime.InferenceSession("run/export/model.onnx")
+    (scores,) = session.run(None, {about["inputs"][0]["name"]: ids})
+    if len(about["class_names"]) == 2:
+        second = 1 / (1 + np.exp(-scores[0, 0]))
+        chances = [1 - second, second]
+    else:
+        chances = np.exp(scores[0]) / np.exp(scores[0]).sum()
+    found = dict(zip(about["class_names"], map(float, chances), strict=True))
+    assert found == pytest.approx(expected["probabilities"], abs=1e-5)

@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 
 from dlrun.data.base import Spec
 from dlrun.data.examples import made_up_inputs
+from dlrun.data.texts import WORDS
 from dlrun.errors import RunFailed, first_line
 from dlrun.models.unroll import unrolling
 from dlrun.restore import Trained
@@ -36,6 +37,23 @@ _READING = {
     "multiclass": "a softmax over the scores gives the probability of each class",
     "regression": "values are scores * target_std + target_mean",
     "language": "a softmax over the scores gives the probability of each token to come next",
+}
+_PREPARING = {
+    "scaling": "inputs are (raw - mean) / std; of images, raw runs from 0 (black) to pixel_max, channels first",
+    "table": (
+        "columns of numbers: fill where missing, then (raw - mean) / std; after them columns of words: "
+        "the place in levels, from 1, and 0 for a word that is not there"
+    ),
+    "text": (
+        "lower case where `lower`; level word: the matches of `words`, level char: each character; then the place "
+        "in vocabulary, 1 for what is not there; 0 fills up at the end, and what is beyond max_length is cut off"
+    ),
+    "characters": "the place of each character in characters, from 1, and 0 for one that is not there",
+    "series": (
+        "the last `window` rows before what is to be told, gaps filled, as changes where difference or "
+        "seasonal_difference says so (of the inputs only with difference_inputs), then (raw - mean) / std; "
+        "what is told is a change likewise: add what it is a change from"
+    ),
 }
 
 
@@ -122,9 +140,12 @@ def description(trained: Trained, exported: Exported) -> dict[str, Any]:
         {"name": name, "type": "float32", "shape": shape}
         for name, shape in exported.outputs.items()
     ]
+    if preprocessing["kind"] == "text":
+        preprocessing |= {"words": WORDS.pattern}
     return {
         "inputs": taken,
         "outputs": given,
+        "preparing": _PREPARING[preprocessing["kind"]],
         "reading": _READING[spec.task],
         "class_names": list(spec.class_names),
         "preprocessing": preprocessing,

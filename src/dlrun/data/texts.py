@@ -15,7 +15,7 @@ from dlrun.schema import Count
 
 UNKNOWN = 1  # the id of a token that training did not have; 0 is padding
 _NO_TOKENS = ["", "<unknown>"]  # what the ids below the first token's stand for
-_WORDS = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
+WORDS = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 
 Level = Literal["word", "character"]
 
@@ -62,7 +62,7 @@ class Texts:
 def tokenize(text: str, *, level: Level, lower: bool) -> list[str]:
     """The tokens of a text, in order."""
     text = text.lower() if lower else text
-    return _WORDS.findall(text) if level == "word" else list(text)
+    return WORDS.findall(text) if level == "word" else list(text)
 
 
 def vocabulary_of(texts: Iterable[Sequence[str]], settings: TokenSettings) -> list[str]:
