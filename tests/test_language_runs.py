@@ -155,6 +155,7 @@ def test_tunes_are_counted(capsys: Any) -> None:
     out, err = told("X:", "--number", "3")
     assert out.startswith(TUNE.strip()) and out.count(TUNE.strip()) == 3
     assert err == "3 of 3 are tunes in ABC notation\n"
+    assert told("\\n\\nX:")[1].startswith("1 of 1")
     _, err = told("X:", "--length", "4")
     assert err.startswith("0 of 1") and "not ended within --length" in err
     _, err = told("T:")

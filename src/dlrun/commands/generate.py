@@ -144,7 +144,7 @@ def _report_tunes(texts: list[str], until: str) -> None:
             faults.append(f"text {number}: not ended within --length")
             continue
         try:
-            parse_tune(text.split("\n\n")[0])
+            parse_tune(text.lstrip("\n").split("\n\n")[0])
         except NotATune as error:
             faults.append(f"text {number}: {error}")
     print(f"{len(texts) - len(faults)} of {len(texts)} are tunes in ABC notation", file=sys.stderr)
