@@ -126,8 +126,9 @@ def test_experiments_set_only_keys_that_their_choices_have(file, plain):
     for choice in values.pop("defaults"):
         ((group, option),) = choice.items()
         group = group.removeprefix("override /")
-        plain[group] = read(CONFIGS / group / f"{option}.yaml")
-    sweep = values.pop("sweep", {})  # no part of a run
+        if group != "sweep":  # no part of a run
+            plain[group] = read(CONFIGS / group / f"{option}.yaml")
+    sweep = values.pop("sweep", {})
     assert set(sweep) <= set(read(CONFIGS / "sweep" / "grid.yaml"))
     for group, changes in values.items():
         if isinstance(changes, dict):
