@@ -86,7 +86,7 @@ class _Chart:
                 if np.isfinite(value)
             ]
             self._line(pen, points, curve.colour, curve.width)
-        return np.array(canvas.resize((_WIDTH, _HEIGHT), Image.Resampling.BOX))
+        return np.array(canvas.reduce(_FINE))
 
     def write_numbers(self, pixels_HW3: np.ndarray) -> None:
         """Along both axes."""

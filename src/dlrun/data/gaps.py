@@ -26,6 +26,8 @@ class Known:
 
     def at(self, rows: np.ndarray, seen: np.ndarray) -> np.ndarray:
         """The values of `rows` (...), knowing no row after `seen` (...): (..., C)."""
+        if self.open is self.closed:
+            return self.closed[rows]
         return np.where(self.closing[rows] <= seen[..., None], self.closed[rows], self.open[rows])
 
 
