@@ -11,6 +11,7 @@ import secrets
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dlrun.commands._composed import composed_run
 from dlrun.commands._reading import import_from_here
@@ -19,7 +20,11 @@ from dlrun.errors import ConfigError
 from dlrun.hints import command
 from dlrun.runs import OUTPUTS
 
+if TYPE_CHECKING:
+    from dlrun.lr_range import RangeTest
+
 _FEWEST = 10
+_NEAR_THE_END = 0.95  # of the steps
 _EPILOG = """\
 examples
   dlrun lr-find model=cnn dataset=mnist
@@ -66,7 +71,7 @@ def main(argv: list[str]) -> int:
         ("lowest", f"{test.lowest_rate:<9.2g} where the loss is lowest, on the edge of leaving"),
         (
             "tested",
-            f"{low:g} to {test.rates[-1]:.2g}, {_end(test.diverged, len(test.rates), high)}",
+            f"{low:g} to {test.rates[-1]:.2g}, {_end(test, high)}",
         ),
         ("took", f"{len(test.rates)} steps of {steps}, {seconds:.1f} s"),
         ("curve", f"{folder / 'lr_find.png'}, lr_find.csv beside it"),
@@ -76,10 +81,12 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _end(diverged: bool, count: int, high: float) -> str:
-    if diverged:
+def _end(test: RangeTest, high: float) -> str:
+    if test.diverged:
         return "where the loss left"
-    return f"and no further: if the loss is lowest at the end, test more with --to {10 * high:g}"
+    if test.lowest < _NEAR_THE_END * len(test.rates):
+        return "without the loss leaving"
+    return f"where the loss still falls: test higher rates with --to {10 * high:g}"
 
 
 def _folder(name: str) -> Path:
