@@ -11,7 +11,7 @@ from dlrun.config import DataSettings, TrackingSettings
 from dlrun.data.cutting import Cutting
 from dlrun.data.forecasting import prepare_series
 from dlrun.data.series import Series
-from dlrun.forecast_picture import forecast_picture
+from dlrun.forecast_picture import forecast_picture, forecast_pictures
 from dlrun.line_chart import Curve, line_chart, round_numbers
 from dlrun.views import Views
 
@@ -65,6 +65,30 @@ def test_a_forecast_shows_truth_forecast_and_rule_and_far_forecasts_where_there_
     assert [has(near, colour, below=0) for colour in (fan, rule, forecast)] == [False, True, True]
 
 
+def test_what_is_drawn_is_in_the_own_units_of_the_series(monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        "dlrun.forecast_picture.forecast_picture",
+        lambda name, truth, told, **rule: drawn.update({name: (truth, told, rule)}),
+    )
+    values = np.arange(60.0) ** 2
+    data = of_values(values, val_fraction=0.2, season=3)
+    told = data.test.targets + torch.tensor([0.0, 1.0])
+    assert [name for name, _ in forecast_pictures(data, data.test, told)] == ["y"]
+    truth, told, rule = drawn["y"]
+    wanted = [values[row : row + 2] for row in range(48, 59)]
+    np.testing.assert_allclose(truth, wanted, atol=1e-2)
+    np.testing.assert_allclose((told - truth)[:, 1], data.preprocessing.target_std[1], rtol=1e-5)
+    assert rule == {"rule": "persistence", "rows_back": 1}
+
+
+def of_values(values, *, val_fraction, season=None):
+    raw = Series(
+        {"y": values}, {}, ("y",), ("y",), Cutting(4, 2, 1, None, True), "none", season, {}
+    )
+    return prepare_series(raw, DataSettings(val_fraction, 0.2, 0, "standard", None))
+
+
 class Shown:
     """A tracker that remembers pictures."""
 
@@ -91,9 +115,7 @@ class Judge:
 @pytest.mark.parametrize("val_fraction", [0.2, 0.0])
 def test_a_run_shows_its_forecasts_at_evaluations_and_at_the_end(val_fraction):
     values = np.random.default_rng(0).standard_normal(60).cumsum()
-    cutting = Cutting(4, 2, 1, None, True)
-    raw = Series({"y": values}, {}, ("y",), ("y",), cutting, "none", None, {})
-    data = prepare_series(raw, DataSettings(val_fraction, 0.2, 0, "standard", None))
+    data = of_values(values, val_fraction=val_fraction)
     shown, views = Shown(), Views(data, tracking("tensorboard", "images"), model="m")
     views.at_evaluation(Judge(), shown)
     assert list(shown.pictures) == (["forecasts/val/y"] if val_fraction else [])

@@ -112,6 +112,24 @@ def test_the_rows_of_the_training_part_are_standardised_by_themselves():
     np.testing.assert_allclose(plain.train.inputs[0, 0, 0], raw.numbers["y"][0], rtol=1e-6)
 
 
+@pytest.mark.parametrize(("fill", "value"), [("zero", 0.0), ("mean", None)])
+def test_what_is_filled_in_counts_in_the_scaling(fill, value):
+    raw = replace(changed(walk(), slice(10, 30), np.nan), fill=fill)
+    y = raw.numbers["y"][:TRAINED].copy()
+    y[10:30] = np.nanmean(y) if value is None else value
+    scaling = prepare_series(raw, SPLIT).preprocessing
+    assert scaling.mean[0] == pytest.approx(y.mean())
+    assert scaling.std[0] == pytest.approx(y.std())
+
+
+def test_the_target_is_shown_as_changes_wherever_it_stands_among_the_inputs():
+    raw = replace(walk(difference=1), targets=("z",))
+    data = prepare_series(raw, replace(SPLIT, normalize="none"))
+    y, z = raw.numbers["y"], raw.numbers["z"]
+    wanted = np.stack([y[1:5], z[1:5] - z[:4]], axis=1)
+    np.testing.assert_allclose(data.train.inputs[0], wanted, atol=1e-6)
+
+
 def test_the_spec_is_that_of_sequences_with_one_output_a_step_and_target():
     raw = replace(walk("y", "z", horizon=3), targets=("z", "y"))
     data = prepare_series(raw, SPLIT)
