@@ -150,6 +150,14 @@ def test_the_fixed_perceptron_is_evaluated_with_the_weights_written_down() -> No
     assert [tensor.tolist() for tensor in state["model"].values()] == [[[3.0, -2.0]], [1.0]]
 
 
+def test_a_case_is_listed_on_one_line_with_its_settings(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["list", "experiment/overfitting"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["sweep.space.remedy.L1", "{optimizer.l1:", "0.001}"] in lines
+
+
 # The recorded results, trained anew. Where the data must be fetched, DLRUN_DATA has to have them.
 
 RECORDED = re.compile(r"^# Result: test accuracy ([\d.]+)", re.MULTILINE)

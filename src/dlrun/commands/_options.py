@@ -11,6 +11,8 @@ import yaml
 
 from dlrun.search_path import option_file, packaged_configs
 
+_SPACE = "sweep.space."
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -111,7 +113,8 @@ def _parameters(
     prefix: str, entries: dict[str, tuple[yaml.Node, yaml.Node]], lines: list[str]
 ) -> Iterator[Parameter]:
     for name, (key, value) in entries.items():
-        nested = _entries(value)
+        # A named case of a sweep is one value: the settings in it go together.
+        nested = {} if prefix.startswith(_SPACE) and prefix != _SPACE else _entries(value)
         shown = "" if nested else _value(value, lines)
         if shown or not nested or _comment(key, value, lines):
             yield Parameter(prefix + name, shown, _comment(key, value, lines))

@@ -177,9 +177,10 @@ class Dataset:
             train=self.train.first(train),
             val=self.val.first(evaluation),
             test=self.test.first(evaluation),
+            baselines={},  # they are of the whole part
         )
 
     def overfit(self, count: int) -> Dataset:
         """The first `count` training samples as all three parts: a model that learns reaches zero loss."""
         part = self.train.first(count)
-        return replace(self, train=part, val=part, test=part)
+        return replace(self, train=part, val=part, test=part, baselines={})
