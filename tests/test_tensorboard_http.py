@@ -241,11 +241,14 @@ def test_the_histograms_of_weights_and_gradients_are_shown(name: str, page: Page
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_the_config_can_be_read_as_text(name: str, page: Page) -> None:
+def test_the_config_and_the_layers_can_be_read_as_text(name: str, page: Page) -> None:
     run = f"{name}/tensorboard"
-    (tag,) = page.json("/data/plugin/text/tags")[run]
-    entries = page.json("/data/plugin/text/text", run=run, tag=tag)
-    assert "dlrun.models.logistic.LogisticRegression" in entries[-1]["text"]
+    shown = {"config": "dlrun.models.logistic.LogisticRegression", "model": "Linear"}
+    tags = {tag.partition("/")[0]: tag for tag in page.json("/data/plugin/text/tags")[run]}
+    assert sorted(tags) == sorted(shown)
+    for name, words in shown.items():
+        entries = page.json("/data/plugin/text/text", run=run, tag=tags[name])
+        assert words in entries[-1]["text"]
 
 
 LEARNING = ("0.1", "0.11", "0.12", "0.13", "0.14")
