@@ -42,6 +42,7 @@ class Layer:
     colour: str
     width: float
     opacity: float
+    dashed: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,15 +68,16 @@ class Curves:
 
     @property
     def are_named(self) -> bool:
-        """Whether they are few enough for each to have a colour and its setting in the legend."""
-        return 1 < len(self.shown) <= len(NAMED)
+        """Whether they are few enough for each to have a colour, solid or dashed, and its setting in the legend."""
+        return 1 < len(self.shown) <= 2 * len(NAMED)
 
     def layers(self, winner: int | None) -> Iterator[Layer]:
         """The curves as they are drawn, the lowest first."""
         if self.are_named:
-            for curve, colour in zip(self.shown, NAMED, strict=False):
+            for place, curve in enumerate(self.shown):
+                dashed, colour = divmod(place, len(NAMED))
                 width = 2.6 if curve.trial == winner else 1.5
-                yield Layer(curve.name, (curve,), colour, width, 0.95)
+                yield Layer(curve.name, (curve,), NAMED[colour], width, 0.95, bool(dashed))
             return
         others = [curve for curve in self.shown if curve.trial != winner]
         completed = tuple(curve for curve in others if curve.state is TrialState.COMPLETE)

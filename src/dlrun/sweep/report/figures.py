@@ -60,11 +60,15 @@ def _curves(contents: Contents, _: Sequence[str]) -> go.Figure:
                 x=curve.x,
                 y=[None if math.isnan(value) else value for value in curve.y],
                 mode="lines" if len(curve.x) > 1 else "markers",
-                line={"color": layer.colour, "width": layer.width},
+                line={
+                    "color": layer.colour,
+                    "width": layer.width,
+                    "dash": "dash" if layer.dashed else "solid",
+                },
                 marker={"color": layer.colour},
                 opacity=layer.opacity,
                 name=name,
-                legendgroup=f"{name} {layer.colour}",
+                legendgroup=f"{name} {layer.colour} {layer.dashed}",
                 showlegend=curve is layer.curves[0],
                 hovertemplate=f"trial {curve.trial}: {text(curve.name)}<br>%{{x}}: %{{y:.4g}}<extra></extra>",
             )

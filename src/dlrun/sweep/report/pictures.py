@@ -82,6 +82,7 @@ def _curves(contents: Contents, _: Sequence[str]) -> Any:
     curves, winner = contents.curves, contents.snapshot.winner
     for layer in curves.layers(winner.number if winner else None):
         style = {"color": layer.colour, "alpha": layer.opacity, "linewidth": 0.85 * layer.width}
+        style |= {"linestyle": "--"} if layer.dashed else {}
         for curve in layer.curves:
             named = text(layer.name) if curve is layer.curves[0] else None
             marker = "." if len(curve.x) == 1 else ""
