@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from scipy.stats import kendalltau
@@ -85,13 +86,13 @@ def test_a_ranking_of_what_is_not_there_is_refused(
     assert [word for word in words if word not in str(error.value)] == []
 
 
-def test_a_sweep_ends_with_its_ranking_its_columns_and_its_report(
+def test_a_sweep_ends_with_its_columns_and_its_ranking(
     sweep: Callable[..., Result],
 ) -> None:
     ranking = "sweep.ranking={of:loss.reduction,within:model.width,published:{4:[2,1]}}"
     result = sweep(
         "loss.reduction=mean,sum", "model.width=4,13", "trainer.max_epochs=2", "sweep.objective=test/loss",
-        "sweep.columns=[train/loss,test/accuracy]", "sweep.report=true", ranking,
+        "sweep.columns=[train/loss,test/accuracy]", ranking,
     )  # fmt: skip
     assert result.code == 0, result.err
     lines = result.out.splitlines()
@@ -100,7 +101,17 @@ def test_a_sweep_ends_with_its_ranking_its_columns_and_its_report(
     assert any(line.startswith("rank of each loss.reduction by test/loss") for line in lines)
     assert any(line.split()[:1] == ["4"] and line.count("(") == 2 for line in lines)
     assert any("2 ranks are the published ones" in line for line in lines)
-    assert any(line.startswith("curves    sweep/report/curves.png") for line in lines)
+    assert lines[-1] == "report    dlrun report sweep"
+
+
+@pytest.mark.slow
+def test_a_sweep_that_asks_for_it_ends_with_its_report_and_says_where_the_curves_are(
+    sweep: Callable[..., Result],
+) -> None:
+    words = ("loss.reduction=mean,sum", "sweep.objective=test/loss", "sweep.report=true")
+    lines = sweep(*words).out.splitlines()
+    assert lines[-2:] == ["report    sweep/report.html", "curves    sweep/report/curves.png"]
+    assert all(Path(line.split()[1]).is_file() for line in lines[-2:])
 
 
 @pytest.mark.parametrize(
