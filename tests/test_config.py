@@ -122,22 +122,34 @@ def test_trainer_yamls_have_no_key_of_their_own(file):
 
 @pytest.mark.parametrize("file", EXPERIMENT_FILES, ids=name_of)
 def test_experiments_set_only_keys_that_their_choices_have(file, plain):
+    apply_experiment(file, plain)
+    parse(plain)
+
+
+def apply_experiment(file, plain):
+    """Change `plain` as the experiment does, and as those that it builds upon do before it."""
     values = read(file)
     for choice in values.pop("defaults"):
+        if choice == "_self_":
+            continue
+        if isinstance(choice, str):
+            apply_experiment(file.with_name(f"{choice}.yaml"), plain)
+            continue
         ((group, option),) = choice.items()
         group = group.removeprefix("override /")
         if group != "sweep":  # no part of a run
             plain[group] = read(CONFIGS / group / f"{option}.yaml")
-    sweep = values.pop("sweep", {})
-    assert set(sweep) <= set(read(CONFIGS / "sweep" / "grid.yaml"))
-    for group, changes in values.items():
-        if isinstance(changes, dict):
-            assert set(changes) <= set(plain[group]), group
-            plain[group] |= changes
+    assert set(values.pop("sweep", {})) <= set(read(CONFIGS / "sweep" / "grid.yaml"))
+    merge(plain, values)
+
+
+def merge(plain, changes):
+    for key, value in changes.items():
+        assert key in plain
+        if isinstance(value, dict) and isinstance(plain[key], dict):
+            merge(plain[key], value)
         else:
-            assert group in plain
-            plain[group] = changes
-    parse(plain)
+            plain[key] = value
 
 
 @pytest.mark.parametrize("key", ["seed", "loss", "trainer", "model", "dataset"])

@@ -230,7 +230,7 @@ def test_a_regression_has_its_own_metrics_in_the_units_of_the_targets(
 ) -> None:
     summary = summary_of(diabetes)
     assert summary["confusion"] is None
-    names = {"loss", "mse", "mae", "r2"}
+    names = {"loss", "mse", "rmse", "mae", "r2"}
     assert {name.removeprefix("test/") for name in summary["final"] if "test/" in name} == names
     final = {name: summary["final"][f"test/{name}"] for name in names}
     assert final["mae"] <= math.sqrt(final["mse"])

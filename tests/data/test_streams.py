@@ -81,7 +81,10 @@ def test_an_evaluation_reads_all_but_fewer_characters_than_there_are_streams():
     assert (read.flatten() == torch.arange(3 * 4096)).all()
 
 
-@pytest.mark.parametrize(("size", "shape"), [(5000, (1, 1024)), (20_000, (4, 256)), (10**6, (16, 64)), (10, (1, 10))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("size", "shape"),
+    [(5000, (1, 1024)), (20_000, (4, 256)), (10**6, (16, 64)), (10, (1, 10))],
+)
 def test_an_evaluation_has_as_many_streams_as_make_up_a_batch_and_are_long(size, shape):
     assert next(in_order(text(size), 1024, window=64))[0].shape == shape
 

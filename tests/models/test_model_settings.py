@@ -30,7 +30,8 @@ INITS = (
             "mlp",
             {"activation": "rellu"},
             "model.activation is rellu, but must be one of sigmoid, tanh, relu, leaky_relu, prelu, "
-            "elu, gelu, silu; did you mean relu?",
+            "elu, gelu, silu or a list (one of sigmoid, tanh, relu, leaky_relu, prelu, elu, gelu, silu "
+            "each); did you mean relu?",
         ),
         (
             "mlp",

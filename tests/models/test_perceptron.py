@@ -39,7 +39,9 @@ def test_the_weights_move_only_where_they_are_to_be_trained(trainable, moves, pe
 
 
 def test_as_many_weights_as_features_are_asked_for(build, make_spec):
-    with pytest.raises(ConfigError, match=r"weights has 2 numbers.* 7 features"):
+    with pytest.raises(ConfigError, match=r"reads 2 features in two classes.* 7 plain features"):
         build("perceptron", make_spec("features", "binary"))
-    with pytest.raises(ConfigError, match=r"4 outputs.*choose another dataset"):
+    with pytest.raises(
+        ConfigError, match=r"4 outputs; choose model=mlp or a dataset of 2 features"
+    ):
         build("perceptron", make_spec("features", "multiclass", (2,)))

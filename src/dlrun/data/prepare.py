@@ -24,7 +24,8 @@ from dlrun.data.texts import Texts
 from dlrun.errors import ConfigError
 
 _PREPROCESSINGS: dict[str, type[Preprocessing]] = {
-    cls.kind: cls for cls in (Scaling, SeriesScaling, CharacterEncoding, TableEncoding, TextEncoding)
+    cls.kind: cls
+    for cls in (Scaling, SeriesScaling, CharacterEncoding, TableEncoding, TextEncoding)
 }
 
 

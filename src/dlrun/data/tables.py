@@ -19,7 +19,9 @@ from dlrun.schema import NonNegativeInt
 Folds = Annotated[int, Ge(2)]
 
 _PLOTLY = "plotly:"
-_REPOSITORY = "https://raw.githubusercontent.com/jbrownlee/Datasets/d20fcb6402ae34e653d4513b00f39257bb37ed7f"
+_REPOSITORY = (
+    "https://raw.githubusercontent.com/jbrownlee/Datasets/d20fcb6402ae34e653d4513b00f39257bb37ed7f"
+)
 
 
 def csv(

@@ -21,6 +21,20 @@ def require_numbers(spec: Spec, *, model: str) -> int:
     return spec.num_features
 
 
+def require_features(spec: Spec, count: int, *, model: str, setting: str) -> None:
+    """Of a model that is written down for `count` features and two classes.
+
+    Raises:
+        ConfigError: the data has others.
+    """
+    if spec.task != "binary" or spec.kind == "tokens" or spec.num_features != count:
+        outputs = f"{spec.num_outputs} output{'s' * (spec.num_outputs > 1)}"
+        reads = (
+            f"model={model} reads {count} features in two classes, as many as {setting} has numbers"
+        )
+        _refuse(spec, reads, f"{count} features and two classes", has=f" and {outputs}")
+
+
 def require_texts(spec: Spec, *, model: str) -> int:
     """How many tokens there are, padding included.
 
@@ -71,10 +85,10 @@ def require_sequence(spec: Spec, *, model: str) -> int:
     return spec.input_shape[-1]
 
 
-def _refuse(spec: Spec, reads: str, wanted: str) -> NoReturn:
+def _refuse(spec: Spec, reads: str, wanted: str, *, has: str = "") -> NoReturn:
     fitting = "char_lstm" if spec.task == "language" else _MODEL_FOR[spec.kind]
     raise ConfigError(
-        f"{reads}, but the data has {describe_input(spec)}; "
+        f"{reads}, but the data has {describe_input(spec)}{has}; "
         f"choose model={fitting} or a dataset of {wanted}"
     )
 

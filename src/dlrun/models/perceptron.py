@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.data.base import Spec
-from dlrun.errors import ConfigError
+from dlrun.models.fit import require_features
 
 
 class Perceptron(nn.Module):
@@ -17,11 +17,7 @@ class Perceptron(nn.Module):
 
     def __init__(self, spec: Spec, *, weights: list[float], bias: float, trainable: bool) -> None:
         super().__init__()
-        if spec.task != "binary" or spec.num_features != len(weights):
-            raise ConfigError(
-                f"model.weights has {len(weights)} numbers for two classes, but the data has {spec.num_features} "
-                f"features and {spec.num_outputs} outputs; give one weight a feature, or choose another dataset"
-            )
+        require_features(spec, len(weights), model="perceptron", setting="model.weights")
         self.weight = nn.Parameter(torch.tensor([weights]))
         self.bias = nn.Parameter(torch.tensor([bias]))
         self.trainable = trainable

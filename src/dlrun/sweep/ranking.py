@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlrun.errors import ConfigError, did_you_mean
 from dlrun.schema import Count
-from dlrun.sweep.leaderboard import Row
+
+if TYPE_CHECKING:  # it loads NumPy, and settings must answer at once
+    from dlrun.sweep.leaderboard import Row
 
 
 @dataclass(frozen=True)
