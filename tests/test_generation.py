@@ -53,6 +53,13 @@ def test_a_text_goes_on_from_its_prompt_one_character_at_a_time():
     assert [float(state[0][0, 0]) for _, state in model.read[1:]] == [1.0, 2.0]
 
 
+def test_a_prompt_is_read_as_after_an_empty_line_where_the_model_knows_line_breaks():
+    model = Fixed(torch.arange(4.0))
+    (text,) = generate(model, CharacterEncoding(list("\nab")), "ab", drawing(length=1), number=1)
+    assert model.read[0][0] == [[1, 1, 2, 3]]
+    assert text.startswith("ab")
+
+
 def test_the_same_seed_gives_the_same_texts_and_another_gives_others():
     once = generate(Fixed(), ENCODING, "a", drawing(seed=3), number=3)
     torch.manual_seed(123)

@@ -14,11 +14,10 @@ from dlrun.data.base import Dataset
 from dlrun.data.character_encoding import UNKNOWN, CharacterEncoding
 from dlrun.errors import ConfigError
 
-_PROMPT, _SAMPLE, _TEMPERATURE = (
-    2,
-    400,
-    0.8,
-)  # of a page in TensorBoard: characters, and how they are drawn
+_PROMPT, _SAMPLE, _TEMPERATURE = 2, 400, 0.8  # of a page in TensorBoard: characters, how drawn
+# Read before any prompt: most that begins does so after an empty line, and without it the model would
+# know as little of where it is as at the beginning of a stream, which is anywhere.
+_BEFORE = "\n\n"
 _SPREAD = 0x9E3779B97F4A7C15  # keeps the seeds of neighbouring texts apart
 
 
@@ -43,7 +42,7 @@ class Drawing:
 def generate(
     model: nn.Module, encoding: CharacterEncoding, prompt: str, drawing: Drawing, *, number: int = 1
 ) -> list[str]:
-    """`number` texts that begin with `prompt`; the same for the same seed, and the first ones whatever the number.
+    """`number` texts that begin with `prompt`, as after an empty line; the same for the same seed, and the first ones whatever the number.
 
     The model is put into evaluation mode for this.
 
@@ -112,7 +111,8 @@ def _encoded(encoding: CharacterEncoding, prompt: str) -> Tensor:
         raise ConfigError(
             f"--prompt has {shown}, which the model has never seen; it knows {''.join(encoding.characters)!r}"
         )
-    return encoding.inputs(prompt).unsqueeze(0)
+    before = "" if encoding.unknown(_BEFORE) else _BEFORE
+    return encoding.inputs(before + prompt).unsqueeze(0)
 
 
 def _ended(text: str, drawing: Drawing) -> bool:

@@ -18,7 +18,7 @@ _EPILOG = """\
 examples
   dlrun generate last --prompt "ROMEO:" --length 500
   dlrun generate shakespeare_lstm --prompt "O " --temperature 0.5 --top-k 5
-  dlrun generate irish_tunes_lstm --prompt "X:1\\nT:" --check abc --number 10
+  dlrun generate irish_tunes_lstm --prompt "X:" --check abc --number 10
   dlrun generate last --prompt "X:1\\nT:" --until "\\n\\n" --output tune.abc
 """
 _BETWEEN = "\n" + "-" * 40 + "\n"
