@@ -563,3 +563,32 @@ def test_a_new_run_never_writes_into_an_old_one(
     assert main(["train", *IRIS, "hydra.run.dir=run"]) == 2
     assert "already holds a run: continue it with `dlrun resume run`" in capsys.readouterr().err
     assert snapshot(completed.path) == before
+
+
+def write_table(path: Path, rows: int) -> None:
+    lines = [f"{row % 7},{row % 3}" for row in range(rows)]
+    path.write_text("\n".join(["size,kind", *lines]))
+
+
+def test_a_run_on_a_file_goes_on_from_any_folder_and_after_the_file_has_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write_table(Path("mine.csv"), 60)
+    words = ["dataset=csv", "dataset.path=mine.csv", "dataset.target=kind", "model=linear"]
+    words += ["trainer.max_epochs=1", "dataset.task=classification", "hydra.run.dir=../run"]
+    assert main(["train", *words, "tracking.tensorboard=false"]) == 0
+    monkeypatch.chdir(tmp_path / "there")
+    assert main(["eval", "../run"]) == 0
+    assert main(["resume", "../run", "trainer.max_epochs=2"]) == 0
+    (tmp_path / "here/mine.csv").rename("moved.csv")
+    capsys.readouterr()
+    assert main(["resume", "../run", "trainer.max_epochs=3"]) == 2
+    assert "mine.csv, which does not exist" in capsys.readouterr().err
+    assert main(["resume", "../run", "trainer.max_epochs=3", "dataset.path=moved.csv"]) == 0
+    write_table(Path("other.csv"), 80)
+    capsys.readouterr()
+    assert main(["resume", "../run", "trainer.max_epochs=4", "dataset.path=other.csv"]) == 2
+    assert "a resume cannot change" in capsys.readouterr().err

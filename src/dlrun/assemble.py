@@ -49,7 +49,8 @@ class Experiment:
     @property
     def unchangeable(self) -> dict[str, Any]:
         """The settings that decide which samples a step sees: a resume must find them as they were."""
-        movable = ("root", "augment", "in_memory", "memory_limit", "workers")
+        # Where files are is not what is in them.
+        movable = ("root", "path", "test_path", "augment", "in_memory", "memory_limit", "workers")
         settings = {
             f"dataset.{name}": value
             for name, value in self.config.dataset.items()
@@ -57,7 +58,8 @@ class Experiment:
         }
         names = ("batch_size", "shuffle", "drop_last", "overfit_batches", "fast_dev_run")
         trainer = {f"trainer.{name}": getattr(self.config.trainer, name) for name in names}
-        return settings | trainer | {"seed": self.config.seed}
+        rows = [len(part) for part in (self.data.train, self.data.val, self.data.test)]
+        return settings | trainer | {"seed": self.config.seed, "rows of the data": rows}
 
 
 def load_data(config: RunConfig, place: device.Device) -> Dataset:

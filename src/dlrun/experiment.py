@@ -11,6 +11,7 @@ import torch
 
 from dlrun import checkpoint, config, record
 from dlrun.assemble import Experiment, assemble, load_data
+from dlrun.data.files import absolute
 from dlrun.endings import nothing_left
 from dlrun.errors import ConfigError
 from dlrun.hints import new_run
@@ -27,6 +28,8 @@ from dlrun.session import Session, Watch, show_settings
 from dlrun.tracking import Tracker
 
 log = logging.getLogger(__name__)
+
+_PLACES = ("root", "path", "test_path")  # settings of data sets that say where files are
 
 
 def train(
@@ -73,6 +76,7 @@ def begin(
     Raises:
         ConfigError: it cannot be trained; nothing was done yet.
     """
+    plain = _findable(plain)
     experiment = _assemble(plain, watch)
     swept = watch.swept if watch else {}
     identity = Identity(plain, choices, overrides, record.now(), swept)
@@ -116,9 +120,19 @@ def _assemble(plain: Mapping[str, Any], watch: Watch | None) -> Experiment:
     return assemble(config.parse(plain), load=watch.load if watch else load_data)
 
 
+def _findable(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The same config with the whole paths of its data, which a later command may look for from another folder."""
+    dataset = plain["dataset"]
+    if not isinstance(dataset, Mapping):  # refused soon, with a reason
+        return dict(plain)
+    paths = {name: absolute(dataset[name]) for name in _PLACES if name in dataset}
+    return {**plain, "dataset": {**dataset, **paths}}
+
+
 def _carry_on(
     plain: Mapping[str, Any], run: RunDirectory, overrides: list[str], watch: Watch | None
 ) -> tuple[Experiment, Identity]:
+    plain = _findable(plain)
     experiment = _assemble(plain, watch)
     summary = run.read_summary() or {}
     run.checkpoints.mkdir(exist_ok=True)

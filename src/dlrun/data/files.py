@@ -8,6 +8,7 @@ import os
 import tempfile
 import urllib.request
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 
 from dlrun.errors import ConfigError, did_you_mean
@@ -36,6 +37,15 @@ def locate(key: str, path: str) -> Path:
             f"give a path from {Path.cwd()} or an absolute one"
         )
     return found
+
+
+def absolute(path: Any) -> Any:
+    """The whole path, or paths, of what exists as seen from the working folder; anything else as it is."""
+    if isinstance(path, list):
+        return [absolute(one) for one in path]
+    if isinstance(path, str) and path.strip() and Path(path).exists():
+        return str(Path(path).absolute())
+    return path
 
 
 def fetch(root: str, relative: str, *, url: str, md5: str) -> Path:
