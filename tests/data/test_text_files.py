@@ -3,11 +3,13 @@
 import gzip
 
 import pytest
+import yaml
 
 from dlrun.data.text_files import text_csv, text_lines
 from dlrun.data.text_sets import film_reviews, trec
 from dlrun.data.texts import TokenSettings
 from dlrun.errors import ConfigError
+from dlrun.search_path import packaged_configs
 
 TOKENS = TokenSettings("word", True, 1, None, None, True)
 LINES = "good\tA fine film .\nbad\tDull\tand long .\n\ngood\tMore , please !\n"
@@ -145,6 +147,7 @@ def test_missing_files_and_folders_with_one_class_are_refused(write, folder):
         ("label,text\ngood,fine\nbad,dull\n", {"text": "txet"}, "did you mean text?"),
         ("label,text\ngood,fine\nbad,dull\n", {"label": 3}, "dataset.label is 3, which is no column"),
         ("label,text\n", {}, "a header and no rows"),
+        ("label,text\na,b\n", {"delimiter": "tab"}, "single column; set dataset.delimiter to what is"),
     ],
 )  # fmt: skip
 def test_a_bad_table_is_refused_with_its_place(content, settings, words, write):
@@ -179,7 +182,14 @@ def test_trec_has_coarse_or_fine_classes_and_a_test_part(published):
 
 def test_the_speeches_that_ship_are_read_alike_from_lines_and_from_a_table():
     speeches = lines("packaged:speakers.tsv.gz")
-    columns = table("packaged:speakers.tsv.gz", text=2, label=1, delimiter="tab")
+    columns = table("packaged:speakers.tsv.gz", text=2, label=1)
     assert len(speeches.texts) == 719 and len(speeches.class_names) == 5
     assert speeches.texts == columns.texts
     assert speeches.labels.tolist() == columns.labels.tolist()
+
+
+def test_the_option_reads_a_table_of_ones_own_without_a_word_on_its_delimiter(write):
+    options = yaml.safe_load((packaged_configs() / "dataset" / "text_csv.yaml").read_text())
+    path = write("t.csv", 'review,stars\n"Fine, really",5\nDull,1\nNice,5\n')
+    raw = table(path, text="review", label="stars", delimiter=options["delimiter"])
+    assert raw.texts == ["Fine, really", "Dull", "Nice"]

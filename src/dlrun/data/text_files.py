@@ -176,13 +176,23 @@ def _class_names(files: Sequence[Path]) -> list[str]:
 
 def _read_columns(cells: Cells, text: str | int, label: str | int) -> list[Labelled]:
     text_at, label_at = (
-        cells.position(f"dataset.{key}", name) for key, name in (("text", text), ("label", label))
+        _position(cells, f"dataset.{key}", name) for key, name in (("text", text), ("label", label))
     )
     rows = []
     for number, row in enumerate(cells.rows):
         place = cells.place(number, text_at if row[text_at] is None else label_at)
         rows.append(Labelled(place, row[label_at] or "", row[text_at] or ""))
     return rows
+
+
+def _position(cells: Cells, key: str, column: str | int) -> int:
+    if len(cells.names) == 1 and str(column) not in cells.names:
+        # Texts and labels in one column: what is between them was taken for a part of the text.
+        raise ConfigError(
+            f"{key} is {column}, but {cells.path} was read as a single column; set dataset.delimiter "
+            "to what is between its columns, such as comma, semicolon or tab"
+        )
+    return cells.position(key, column)
 
 
 def _in_order(labels: set[str]) -> list[str]:
