@@ -52,6 +52,18 @@ def test_characters_of_the_test_part_alone_are_unknown():
     assert (data.train.inputs > 0).all() and data.preprocessing.unknown("baé!é") == ["é", "!"]
 
 
+def test_how_many_characters_are_unseen_is_said_of_each_part(capsys):
+    made()
+    assert capsys.readouterr().err == (
+        "dlrun: the text: 6 of 9 characters of the test part are unseen in training, and read as unknown\n"
+    )
+    made("ab" * 100 + "cd" * 10 + "ae" * 12)
+    told = capsys.readouterr().err
+    assert "20 of 22 characters of the validation part and 12 of 24 characters of the test" in told
+    made("ab" * 100)
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_text_comes_back_from_its_numbers():
     encoding = CharacterEncoding(sorted("héllo wörld\n🎵"))
     assert encoding.text(encoding.inputs("wörld 🎵\n")) == "wörld 🎵\n"
@@ -79,7 +91,9 @@ def test_a_baseline_is_what_counting_characters_reaches_on_the_test_part():
 @pytest.mark.parametrize(
     ("text", "changes", "words"),
     [
-        ("abcdefghij", {"window": 8}, "which leaves 8 to train"),
+        ("abcdefghij", {"window": 8}, "^the text holds 10 characters, which leaves 8 to train"),
+        ("a" * 200, {}, "^the text has no character but 'a' in its training part"),
+        ("a" * 180 + "b" * 20, {}, "nothing to tell apart"),
         ("abcdefghij" * 2, {"val": 0.05}, "2 in each other part"),
         (TEXT, {"test": None}, "dataset.test_fraction is null"),
         (TEXT, {"normalize": "standard"}, "dataset.normalize is standard"),
@@ -94,7 +108,9 @@ def test_a_file_is_read_packed_or_not(tmp_path):
     plain, packed = tmp_path / "plain.txt", tmp_path / "packed.gz"
     plain.write_bytes("às\r\nb".encode("latin-1"))
     packed.write_bytes(gzip.compress("às\nb".encode()))
-    assert char_lm(path=str(plain), encoding="latin-1", window=3) == Characters("às\nb", 3)
+    assert char_lm(path=str(plain), encoding="latin-1", window=3) == Characters(
+        "às\nb", 3, str(plain)
+    )
     assert char_lm(path=str(packed), encoding="utf-8", window=3).text == "às\nb"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -49,11 +50,16 @@ def prepare_characters(raw: Characters, settings: DataSettings) -> Dataset:
     """A text as numbers, cut into train | val | test where it stands; only training characters are known.
 
     Raises:
-        ConfigError: too short a text, or settings that a text cannot follow.
+        ConfigError: too short a text, one character alone, or settings that a text cannot follow.
     """
     _check(settings)
     train, val, test = _cut(raw, settings)
     encoding = CharacterEncoding(sorted(set(train)))
+    if len(encoding.characters) < 2:
+        raise ConfigError(
+            f"{raw.source} has no character but {train[0]!r} in its training part, so that there is nothing to "
+            "tell apart; give another text"
+        )
     vocabulary = len(encoding.characters) + 1
     spec = Spec("language", "tokens", (raw.window,), vocabulary, vocabulary=vocabulary)
 
@@ -61,6 +67,7 @@ def prepare_characters(raw: Characters, settings: DataSettings) -> Dataset:
         numbers = encoding.inputs(text)
         return Split(numbers[:-1], numbers[1:])
 
+    _tell_unseen(raw.source, encoding, {"validation": val, "test": test})
     data = Dataset(spec, encoding, part(train), part(val), part(test))
     return replace(data, baselines=_baselines(data))
 
@@ -89,11 +96,27 @@ def _cut(raw: Characters, settings: DataSettings) -> tuple[str, str, str]:
     asked = [(trained, raw.window + 1), (tested, 2), (validated, 2 if settings.val_fraction else 0)]
     if any(length < least for length, least in asked):
         raise ConfigError(
-            f"dataset.path holds {size} characters, which leaves {trained} to train, {validated} to validate and "
+            f"{raw.source} holds {size} characters, which leaves {trained} to train, {validated} to validate and "
             f"{tested} to test: give a longer text or a smaller dataset.window than {raw.window}; at least "
             f"{raw.window + 1} are needed to train and 2 in each other part"
         )
     return raw.text[:trained], raw.text[trained : size - tested], raw.text[size - tested :]
+
+
+def _tell_unseen(source: str, encoding: CharacterEncoding, parts: Mapping[str, str]) -> None:
+    """A line on the error stream, where an evaluation's JSON is not."""
+    unseen = {name: int((encoding.inputs(text) == UNKNOWN).sum()) for name, text in parts.items()}
+    counts = [
+        f"{count:,} of {len(parts[name]):,} characters of the {name} part"
+        for name, count in unseen.items()
+        if count
+    ]
+    if counts:
+        print(
+            f"dlrun: {source}: {' and '.join(counts)} are unseen in training, and read as unknown",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _baselines(data: Dataset) -> Mapping[str, Mapping[str, float]]:

@@ -14,10 +14,12 @@ class Characters:
 
     Attributes:
         window: characters a stream is read between two updates of the weights.
+        source: where it is from, for errors.
     """
 
     text: str
     window: int
+    source: str = "the text"
 
 
 def char_lm(*, path: str, encoding: str, window: Count) -> Characters:
@@ -26,4 +28,4 @@ def char_lm(*, path: str, encoding: str, window: Count) -> Characters:
     Raises:
         ConfigError: there is no such file, it is empty or not in this encoding.
     """
-    return Characters(read_text(locate("dataset.path", path), encoding), window)
+    return Characters(read_text(locate("dataset.path", path), encoding), window, source=path)
