@@ -1,17 +1,19 @@
 """Pictures of forecasts: the curves are where their values are."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from dlrun.cli import main
 from dlrun.config import DataSettings, TrackingSettings
 from dlrun.data.cutting import Cutting
 from dlrun.data.forecasting import prepare_series
 from dlrun.data.series import Series
-from dlrun.forecast_picture import forecast_picture, forecast_pictures
+from dlrun.forecast_picture import Rule, forecast_picture, forecast_pictures
 from dlrun.line_chart import Curve, line_chart, round_numbers
 from dlrun.views import Views
 
@@ -59,8 +61,8 @@ def test_the_numbers_at_the_side_are_round_and_reach_over_the_range(low, high, e
 def test_a_forecast_shows_truth_forecast_and_rule_and_far_forecasts_where_there_are_any():
     truth = np.arange(30.0).reshape(10, 3) % 7
     fan, rule, forecast = (158, 202, 235), (255, 170, 90), (31, 119, 180)
-    far = forecast_picture("y", truth, truth + 3, rule="seasonal", rows_back=2)
-    near = forecast_picture("y", truth[:, :1], truth[:, :1] + 3, rule="seasonal", rows_back=2)
+    far = forecast_picture("y", truth, truth + 3, rule=Rule("seasonal", 2))
+    near = forecast_picture("y", truth[:, :1], truth[:, :1] + 3, rule=Rule("seasonal", 2))
     assert [has(far, colour, below=0) for colour in (fan, rule, forecast)] == [True, True, True]
     assert [has(near, colour, below=0) for colour in (fan, rule, forecast)] == [False, True, True]
 
@@ -79,7 +81,22 @@ def test_what_is_drawn_is_in_the_own_units_of_the_series(monkeypatch):
     wanted = [values[row : row + 2] for row in range(48, 59)]
     np.testing.assert_allclose(truth, wanted, atol=1e-2)
     np.testing.assert_allclose((told - truth)[:, 1], data.preprocessing.target_std[1], rtol=1e-5)
-    assert rule == {"rule": "persistence", "rows_back": 1}
+    assert rule == {"rule": Rule("persistence", 1)}
+
+
+def test_without_a_measured_rule_truth_and_forecast_are_drawn_alone():
+    data = of_values(np.arange(60.0) ** 2, val_fraction=0.2).limited(train=4, evaluation=1)
+    ((name, picture),) = forecast_pictures(data, data.test, data.test.targets)
+    assert (name, has(picture, (255, 170, 90), below=0)) == ("y", False)
+    assert has(picture, (30, 30, 30), below=0)
+
+
+@pytest.mark.parametrize("quick", ["trainer.fast_dev_run=true", "trainer.overfit_batches=1"])
+def test_a_quick_check_of_a_series_draws_its_pictures(quick, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["dataset=series", "model=linear", "trainer.max_steps=1", "hydra.run.dir=run", quick]
+    assert main(["train", *words]) == 0
+    assert list(Path("run").rglob("events*"))
 
 
 def of_values(values, *, val_fraction, season=None):
