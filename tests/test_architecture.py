@@ -24,7 +24,7 @@ ORDER = [
     ["data", "data.files", "data.gaps"],
     ["data.cutting"],
     ["data.series"],
-    ["data.image_reading", "data.csv_form", "data.csv_file", "data.table"],
+    ["data.image_reading", "data.notation", "data.csv_form", "data.csv_file", "data.table"],
     ["data.columns", "data.texts"],
     ["data.text_files"],
     ["data.table_files"],

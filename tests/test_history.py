@@ -14,6 +14,7 @@ from dlrun.data.files import SAMPLES
 from dlrun.data.series_scaling import SeriesScaling
 from dlrun.errors import ConfigError
 from dlrun.inputs.history import continued, read_history
+from dlrun.inputs.reading import read_inputs
 from dlrun.run_directory import RunDirectory
 
 READING = {
@@ -89,6 +90,27 @@ def test_missing_values_are_filled_by_the_rule_of_the_run(write):
     rows = read_history(write("y\n1\nNA\n"), of)
     assert of.inputs(rows).flatten().tolist() == [1, 1]
     assert of.inputs(np.array([[np.nan], [3.0]])).flatten().tolist() == [0.5, 3]
+
+
+def test_a_gap_before_the_rows_that_a_forecast_needs_is_none(write):
+    text = "y\n1\nNA\n3\n4\n5\n"
+    assert read_history(write(text), scaling())[:, 0].tolist()[2:] == [3, 4, 5]
+    assert "row 3, column y: the value is missing" in refusal(
+        write(text), scaling(difference=1, seasonal_difference=2, window=1)
+    )
+
+
+def test_numbers_are_read_as_the_run_read_them(write):
+    of = scaling(reading=READING | {"decimal": "comma", "thousands": "point"})
+    assert read_history(write("y;z\n1.500;a\n2;b\n"), of)[:, 0].tolist() == [1500, 2]
+
+
+def test_what_predict_cannot_set_is_not_advised(write):
+    for text in ("y\n1\nNA\n", "y\n1\n2,3\n", "y\n1\n1,5\n", "y\n1\nx\n"):
+        with pytest.raises(ConfigError) as caught:
+            read_inputs(write(text), None, scaling())
+        assert "set dataset" not in str(caught.value)
+        assert str(caught.value).endswith(("; fill it in", "; mend it", "; mend the row"))
 
 
 def next_two(rows):

@@ -87,6 +87,28 @@ def test_rows_that_do_not_fit_are_refused_with_row_and_column(read, content, wor
     assert words in str(caught.value)
 
 
+def test_numbers_are_read_in_the_notation_of_the_data_set(read):
+    rows = read("size;heat;age\n3,5;gas;1.400\n2;gas;4,25\n", decimal="comma", thousands="point")
+    assert rows.numbers.tolist() == [[3.5, 1400], [2, 4.25]]
+
+
+@pytest.mark.parametrize(
+    ("content", "mend"),
+    [
+        (b"size,heat,age\n3,gas,4\n3,gas\n", "the table are 3; mend the row"),
+        (b"size,heat,age\n3,g\xe4s,4\n", "0xe4 is not utf-8; save it as utf-8, as the files that"),
+        (b"\xff\xfes\x00", "is read as utf-8; save it as utf-8"),
+        (b'size,heat,age\n3,gas,"1,5"\n', "1,5 is not a number; mend it"),
+    ],
+)  # fmt: skip
+def test_what_a_run_has_settled_is_not_offered_to_be_set(tmp_path, content, mend):
+    (tmp_path / "new.csv").write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        read_inputs(tmp_path / "new.csv", None, encoding())
+    assert mend in str(caught.value)
+    assert "dataset." not in str(caught.value)
+
+
 def test_a_file_of_another_kind_is_refused(read):
     with pytest.raises(ConfigError, match="this run was trained on a table; give a"):
         read("3", name="new.npy")

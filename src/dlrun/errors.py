@@ -10,6 +10,23 @@ class ConfigError(ValueError):
     """The user's mistake, found before any work was done: shown as one line, exit code 2."""
 
 
+class BadFile(ConfigError):
+    """A file that cannot be read as it is.
+
+    Attributes:
+        what: is wrong with it, and where.
+        remedy: what can be set so that it is read, in words.
+        mend: what can be done to the file itself: all that is left where nothing can be set any more.
+    """
+
+    def __init__(self, what: str, remedy: str, mend: str = "mend the file") -> None:
+        super().__init__(what, remedy, mend)
+        self.what, self.remedy, self.mend = what, remedy, mend
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.remedy}"
+
+
 class RunFailed(RuntimeError):
     """A run that began and could not go on: shown as one line, recorded as failed, exit code 1."""
 

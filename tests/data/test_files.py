@@ -91,6 +91,18 @@ def test_line_ends_and_byte_order_marks_are_no_part_of_a_text(tmp_path, ends):
     assert read_text(file, "utf-8") == "ä\nb"
 
 
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_a_byte_order_mark_of_another_encoding_is_named(tmp_path, order):
+    file = tmp_path / "a.txt"
+    file.write_bytes("\ufeffab".encode(f"utf-16-{order}"))
+    assert read_text(file, "utf-16") == "ab"
+    for encoding in ("utf-8", "latin-1"):
+        with pytest.raises(
+            ConfigError, match=r"of utf-16, but is read as .*; set dataset\.encoding=utf-16"
+        ):
+            read_text(file, encoding)
+
+
 def test_a_packed_text_is_unpacked(tmp_path):
     file = tmp_path / "a.txt.gz"
     file.write_bytes(gzip.compress("é".encode("latin-1")))

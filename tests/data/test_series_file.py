@@ -7,7 +7,8 @@ from dlrun.data.series_file import series
 from dlrun.errors import ConfigError
 
 SETTINGS = {
-    "root": None, "url": None, "md5": None, "header": "auto", "delimiter": "auto", "encoding": "utf-8",
+    "root": None, "url": None, "md5": None, "header": "auto", "delimiter": "auto", "decimal": "auto",
+    "thousands": "none", "encoding": "utf-8",
     "missing": ["", "NA"], "skip": 0, "time": None, "target": "y", "inputs": None, "drop": [],
     "fill": "none", "window": 2, "horizon": 1, "difference": 0, "seasonal_difference": None,
     "difference_inputs": True, "season": None,
@@ -93,6 +94,23 @@ def test_a_missing_value_is_refused_with_its_place_where_nothing_fills_it(read):
         "fill it in, or set dataset.fill to forward, linear, mean or zero"
     )
     assert read("x,y\n1,NA\n2,2\n3,3\n", skip=1).numbers["y"].tolist() == [2, 3]
+
+
+def test_a_column_without_a_value_is_called_empty(read):
+    assert refusal(read, "x,y,z\n1,1,\n2,2,\n") == (
+        "a.csv, column z: every value is missing; leave it out with dataset.drop or dataset.inputs"
+    )
+
+
+def test_decimal_commas_are_numbers(read):
+    found = read("t;y\n3;1,5\n1;2,25\n2;3\n", time="t")
+    assert found.numbers["y"].tolist() == [2.25, 3, 1.5]
+    assert (found.reading["decimal"], found.reading["thousands"]) == ("comma", "none")
+    assert refusal(read, 'x,y\n1,"1,500"\n2,"2,500"\n') == (
+        "a.csv, row 2, column y: 1,500 is not a number; set dataset.thousands=comma for 1500, or "
+        "dataset.decimal=comma for 1.5, or mend it, add it to dataset.missing if it stands for a missing value, "
+        "or leave the column out with dataset.drop"
+    )
 
 
 def test_words_among_numbers_are_refused_with_their_place(read):

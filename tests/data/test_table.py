@@ -52,6 +52,36 @@ def refusal(make, *words, **keys):
 # What is read
 
 
+def test_decimal_commas_are_numbers(table):
+    made = table("size;heat;price\n1,5;gas;10,25\n2;oil;11,5\n2,5;gas;12\n")
+    assert made.rows.numbers[:, 0].tolist() == [1.5, 2, 2.5]
+    assert made.targets.tolist() == [10.25, 11.5, 12]
+    assert (made.reading.decimal, made.reading.thousands) == ("comma", "none")
+    assert table("1,5;10,5\n2;11\n3;12\n", target=2).targets.tolist() == [10.5, 11, 12]
+
+
+def test_a_test_file_is_read_in_the_notation_of_the_training_file(table):
+    made = table("size;price\n1,5;10\n2;11\n3;12\n", test="size;price\n1,500;7\n")
+    assert made.test.numbers.tolist() == [[1.5]]
+
+
+def test_numbers_of_another_notation_are_not_taken_for_words(table):
+    rows = 'size,heat,price\n"12,345",gas,1\n"9,900",oil,2\n800,gas,3\n'
+    said = (
+        "t.csv, row 2, column size: 12,345 is not a number; set dataset.thousands=comma for 12345, or "
+        "dataset.decimal=comma for 12.345, or add the column to dataset.categorical"
+    )
+    assert said in refusal(table, rows)
+    assert table(rows, thousands="comma").rows.numbers[:, 0].tolist() == [12345, 9900, 800]
+    assert table(rows, categorical=["size"]).reading.numbers == []
+    assert "or set dataset.task=classification" in refusal(table, rows, target="size")
+
+
+def test_numbers_with_more_around_them_are_told_from_names(table, capsys):
+    table("pay,price\n" + "".join(f"${n}.50,{n}\n" for n in range(30)))
+    assert "they are numbers with more around them, as in $0.50" in capsys.readouterr().out
+
+
 def test_numbers_and_words_are_told_apart():
     made = tables.csv(**{k: v for k, v in CSV.items() if k not in SHARED})
     assert made.reading.numbers == ["total_bill", "size"]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dlrun.engine import Engine
 from dlrun.stacked.stack import Stack
-from dlrun.stacked.trying import layout, why_not
+from dlrun.stacked.trying import layout, no_rule, why_not
 
 MLP = (*DIGITS, "model=mlp", "model.hidden=[8]", "model.batch_norm=before", "model.dropout=0.1")
 
@@ -127,6 +127,22 @@ def test_a_try_draws_from_no_random_state_that_others_use() -> None:
     shared = torch.get_rng_state()
     assert why_not(stack) is None
     assert torch.equal(torch.get_rng_state(), shared)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("dataset=char_lm", "model=char_rnn"), "remembers goes on from batch to batch"),
+        (("dataset=text_lines", "model=text_cnn"), "texts of other lengths"),
+        (("dataset=image_folder", "model=logistic", "dataset.in_memory=false"), "read from their files"),
+        (("dataset=text_lines", "model=text_cnn", "dataset.tokens.bucketing=false"), None),
+    ],
+)  # fmt: skip
+def test_of_batches_that_are_not_read_for_many_runs_it_is_said_why(
+    words: tuple[str, ...], why: str | None
+) -> None:
+    found = no_rule(engine(*words, "trainer.accelerator=cpu"))
+    assert found is None if why is None else why in str(found)
 
 
 def test_runs_fit_together_by_their_sizes_and_by_how_far_they_are() -> None:

@@ -320,6 +320,26 @@ def test_what_cannot_be_stacked_runs_in_turn_and_one_line_says_why(
     assert_same_sweeps(look("stacked"), look("turned"))
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ("model=logistic,mlp",),
+            ["2 of 2 trials are trained in turn: no other has the same shape"],
+        ),
+        (("model=mlp", "model.hidden=[8],[4]", "seed=0,1"), []),
+    ],
+)
+def test_trials_that_are_alone_in_their_shape_are_told_once(
+    words: tuple[str, ...], told: list[str], dlrun: Dlrun
+) -> None:
+    common = [word for word in WORDS if not word.startswith(("model", "trainer.max_epochs"))]
+    result = dlrun("train", "-m", *common, *words, "trainer.max_epochs=1", "sweep.stack=on")
+    assert (result.code, result.err) == (0, "")
+    lines = [line for line in result.out.splitlines() if "in turn" in line]
+    assert [line.partition(" (")[0] for line in lines] == told
+
+
 # Trials that end before the others.
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -9,10 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from dlrun.data.csv_file import Cells
-from dlrun.data.csv_form import as_number, as_numbers
+from dlrun.data.notation import looks_like_number
 from dlrun.data.table import Rows
 from dlrun.errors import ConfigError
 
+_INSIDE = re.compile(r"^[^\d.,+-]+|[^\d.,]+$")  # what stands around a number
 _MANY = 20  # different words, from which on a column may be one of names
 
 
@@ -62,34 +64,59 @@ def read_numbers(cells: Cells, position: int) -> np.ndarray:
     """
     column = cells.column(position)
     known = [row for row, cell in enumerate(column) if cell is not None]
-    numbers = as_numbers(str(column[row]) for row in known)
+    numbers = cells.notation.numbers(str(column[row]) for row in known)
     if numbers is None:
-        row = next(row for row in known if as_number(str(column[row])) is None)
-        raise ConfigError(
-            f"{cells.place(row, position)}: {column[row]} is not a number; mend it or leave it empty"
-        )
+        row = next(row for row in known if cells.notation.number(str(column[row])) is None)
+        raise cells.no_number(row, position, "mend it or leave it empty")
     values = np.full(len(column), np.nan)
     values[known] = numbers
     return values
 
 
+def refuse_notation(cells: Cells, position: int, remedy: str) -> None:
+    """Refuse a column that is one of numbers in another notation than the file's.
+
+    Raises:
+        BadFile: naming the notation, or else `remedy`.
+    """
+    counts = Counter(cell for cell in cells.column(position) if cell is not None)
+    numbers = [cell for cell in counts if looks_like_number(cell)]
+    if 2 * sum(counts[cell] for cell in numbers) <= counts.total():
+        return
+    for cell in numbers:
+        if cells.notation.number(cell) is None:
+            raise cells.no_number(cells.column(position).index(cell), position, remedy)
+
+
 def _is_numeric(cells: Cells, position: int) -> bool:
     counts = Counter(cell for cell in cells.column(position) if cell is not None)
-    others = [cell for cell in counts if as_number(cell) is None]
-    if others and 2 * sum(counts[cell] for cell in others) < counts.total():
+    others = [cell for cell in counts if cells.notation.number(cell) is None]
+    if not others:
+        return True
+    refuse_notation(cells, position, "add the column to dataset.categorical")
+    if 2 * sum(counts[cell] for cell in others) < counts.total():
         row = cells.column(position).index(others[0])
         raise ConfigError(
             f"{cells.place(row, position)}: {others[0]} is not a number, but most of the column are; "
             "add it to dataset.missing, or the column to dataset.categorical"
         )
-    if others and len(counts) > max(_MANY, len(cells.rows) / 2):
-        name = cells.names[position]
-        print(
-            f"dlrun: {cells.path}: column {name} has {len(counts)} different words in {len(cells.rows)} rows, "
-            f"too many to learn from; dataset.drop=[{name}] leaves it out",
-            flush=True,
-        )
-    return not others
+    if len(counts) > max(_MANY, len(cells.rows) / 2):
+        _note_many(cells, position, list(counts))
+    return False
+
+
+def _note_many(cells: Cells, position: int, words: list[str]) -> None:
+    name = cells.names[position]
+    # Of a sum of money or a share the number may be all that counts.
+    wrapped = [word for word in words if looks_like_number(_INSIDE.sub("", word))]
+    remedy = f"; dataset.drop=[{name}] leaves it out"
+    if 2 * len(wrapped) > len(words):
+        remedy = f"; they are numbers with more around them, as in {wrapped[0]}: take that out of the file"
+    print(
+        f"dlrun: {cells.path}: column {name} has {len(words)} different words in {len(cells.rows)} rows, "
+        f"too many to learn from{remedy}",
+        flush=True,
+    )
 
 
 def _refuse_empty(cells: Cells, position: int) -> None:

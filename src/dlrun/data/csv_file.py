@@ -10,7 +10,8 @@ from pathlib import Path
 
 from dlrun.data.csv_form import Form, delimiter_of, has_header
 from dlrun.data.files import read_text
-from dlrun.errors import ConfigError, did_you_mean
+from dlrun.data.notation import Notation, notation_of
+from dlrun.errors import BadFile, ConfigError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Cells:
         named: whether `names` are more than numbers.
         rows: (N, columns) text, None where it is missing.
         lines: (N,) where each row begins in the file, from 1.
+        notation: of its numbers.
     """
 
     path: Path
@@ -29,6 +31,7 @@ class Cells:
     named: bool
     rows: list[list[str | None]]
     lines: list[int]
+    notation: Notation = Notation()
 
     def position(self, key: str, column: str | int) -> int:
         """Where the column is that the setting `key` names, or counts: from 1, or from -1 at the end.
@@ -72,6 +75,13 @@ class Cells:
         rows = [[None if at is None else row[at] for at in where] for row in self.rows]
         return replace(self, names=list(columns), rows=rows)
 
+    def no_number(self, row: int, position: int, remedy: str) -> BadFile:
+        """The error of a cell that should hold a number, with what would make it one, or else `remedy`."""
+        cell = str(self.rows[row][position])
+        hint = self.notation.hint(cell)
+        remedy = f"set {hint}, or {remedy}" if hint else remedy
+        return BadFile(f"{self.place(row, position)}: {cell} is not a number", remedy, "mend it")
+
     def place(self, row: int, position: int) -> str:
         """Where a cell is, for an error."""
         return f"{self.path}, row {self.lines[row]}, column {self.names[position]}"
@@ -84,7 +94,8 @@ def read_csv(path: Path, form: Form) -> Cells:
         ConfigError: empty, a header alone, rows of different lengths, names twice, damaged quoting.
     """
     text = read_text(path, form.encoding)
-    records = list(_records(path, text, delimiter_of(form.delimiter, text)))
+    delimiter = delimiter_of(form.delimiter, text)
+    records = list(_records(path, text, delimiter))
     header = bool(form.header) and not form.names
     if header and form.header == "auto":
         header = has_header([cells for _, cells in records])
@@ -92,20 +103,25 @@ def read_csv(path: Path, form: Form) -> Cells:
     width = len(form.names or records[0][1])
     for line, cells in records:
         if len(cells) != width:
-            raise ConfigError(
+            raise BadFile(
                 f"{path}, row {line}: its columns are {len(cells)}, but those of the {'header' if header else 'table'} "
-                f"are {width}; mend the row, or set dataset.delimiter to what is between the columns"
+                f"are {width}",
+                "mend the row, or set dataset.delimiter to what is between the columns",
+                "mend the row",
             )
     body = records[1:] if header else records
     if not body:
         raise ConfigError(f"{path}, row {records[0][0]}: a header and no rows: give it data")
     missing = {*form.missing}
+    rows = [[None if cell in missing else cell for cell in cells] for _, cells in body]
+    columns = zip(*rows, strict=True)
     return Cells(
         path,
         names or list(form.names) or [str(number) for number in range(1, width + 1)],
         bool(names or form.names),
-        [[None if cell in missing else cell for cell in cells] for _, cells in body],
+        rows,
         [line for line, _ in body],
+        notation_of(form.decimal, form.thousands, columns, look=delimiter != ","),
     )
 
 
@@ -122,7 +138,14 @@ def _records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[
                 yield begins, stripped
             begins = reader.line_num + 1
     except csv.Error as error:
-        raise ConfigError(f"{path}, row {begins}: it cannot be read as CSV: {error}") from error
+        # The reader says this of text that ends inside of quotes alone.
+        unclosed = "unexpected end of data" in str(error)
+        why = (
+            "a quote opened in it is never closed"
+            if unclosed
+            else f"it cannot be read as CSV: {error}"
+        )
+        raise ConfigError(f"{path}, row {begins}: {why}; mend the row") from error
 
 
 def _with_ends(lines: Iterable[str]) -> Iterator[str]:

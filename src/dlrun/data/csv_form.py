@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from dlrun.data.notation import looks_like_number
 from dlrun.errors import ConfigError
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "space": " ", "pipe": "|"}
@@ -27,6 +27,7 @@ class Form:
         delimiter: between cells: one character or its name in `DELIMITERS`; auto looks.
         missing: words that stand for a cell without a value.
         names: of the columns, where it is known that the file itself has none.
+        decimal, thousands: of numbers, as `Notation`; a decimal of auto looks.
     """
 
     header: Header
@@ -34,6 +35,8 @@ class Form:
     encoding: str
     missing: Sequence[str]
     names: tuple[str, ...] = ()
+    decimal: str = "point"
+    thousands: str = "none"
 
 
 def delimiter_of(given: str, text: str) -> str:
@@ -59,33 +62,13 @@ def delimiter_of(given: str, text: str) -> str:
 def has_header(rows: list[list[str]]) -> bool:
     """Whether the first row names columns: none of it is a number or occurs again in its column."""
     first, *rest = rows
-    if any(as_number(cell) is not None for cell in first):
+    if any(map(looks_like_number, first)):
         return False
     return not any(
         cell and cell == row[position]
         for row in rest
         for position, cell in enumerate(first[: len(row)])
     )
-
-
-def as_number(cell: str) -> float | None:
-    """The finite number that a cell holds, None where it holds none."""
-    try:
-        number = float(cell)
-    except ValueError:
-        return None
-    # Python reads 1_000 as a number; no table means it so.
-    return number if math.isfinite(number) and "_" not in cell else None
-
-
-def as_numbers(cells: Iterable[str]) -> list[float] | None:
-    """The finite numbers that all of `cells` hold, or None: as `as_number` of each, sooner."""
-    cells = list(cells)
-    try:
-        numbers = list(map(float, cells))
-    except ValueError:
-        return None
-    return None if "_" in "".join(cells) or not all(map(math.isfinite, numbers)) else numbers
 
 
 def _widths(lines: list[str], delimiter: str) -> set[int]:

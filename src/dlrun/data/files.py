@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
 import os
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
-from dlrun.errors import ConfigError, did_you_mean
+from dlrun.errors import BadFile, ConfigError, did_you_mean
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 _PACKAGED = "packaged:"
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_UTF16_NAMES = ("utf-16", "utf16", "utf-16-le", "utf-16-be", "utf-32", "utf32")
 _SECONDS = 30  # without an answer, after which a download has failed
 
 
@@ -92,14 +95,21 @@ def read_text(path: Path, encoding: str) -> str:
             content = gzip.decompress(content)
     except (OSError, EOFError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
+    if content.startswith(_UTF16) and encoding.lower().replace("_", "-") not in _UTF16_NAMES:
+        raise BadFile(
+            f"{path} begins with the byte order mark of utf-16, but is read as {encoding}",
+            "set dataset.encoding=utf-16",
+            f"save it as {encoding}, as the files that this run was trained on",
+        )
     try:
         text = content.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
     except UnicodeDecodeError as error:
         before = content[: error.start]
         line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
-        raise ConfigError(
-            f"{path}, line {line}, byte {column}: 0x{content[error.start]:02x} is not {encoding}; "
-            "set dataset.encoding to the file's own, such as latin-1 or cp1252"
+        raise BadFile(
+            f"{path}, line {line}, byte {column}: 0x{content[error.start]:02x} is not {encoding}",
+            "set dataset.encoding to the file's own, such as latin-1 or cp1252",
+            f"save it as {encoding}, as the files that this run was trained on",
         ) from error
     except LookupError:
         raise ConfigError(

@@ -15,12 +15,13 @@ import numpy as np
 from annotated_types import Ge
 
 from dlrun.data.csv_file import Cells, read_csv
-from dlrun.data.csv_form import Form, Header, as_number
+from dlrun.data.csv_form import Form, Header
 from dlrun.data.cutting import Cutting
 from dlrun.data.files import fetch, locate
 from dlrun.data.gaps import FillRule
+from dlrun.data.notation import Decimal, Thousands, looks_like_number
 from dlrun.data.series import Series
-from dlrun.errors import ConfigError
+from dlrun.errors import BadFile, ConfigError
 from dlrun.schema import Count, NonNegativeInt
 
 Column = str | int
@@ -37,6 +38,8 @@ def series(
     md5: str | None,
     header: Header,
     delimiter: str,
+    decimal: Decimal,
+    thousands: Thousands,
     encoding: str,
     missing: list[str],
     skip: NonNegativeInt,
@@ -62,14 +65,14 @@ def series(
         if root and url and md5
         else locate("dataset.path", path)
     )
-    form = Form(header, delimiter, encoding, missing)
+    form = Form(header, delimiter, encoding, missing, decimal=decimal, thousands=thousands)
     cells = read_csv(file, form)
     targets = [_name(cells, "dataset.target", name) for name in _listed("target", target)]
     dropped = [_name(cells, "dataset.drop", name) for name in drop]
     clock = None if time is None else _name(cells, "dataset.time", time)
     if inputs is None:
         others = [name for name in cells.names if name not in dropped and name != clock]
-        taken = [name for name in others if not _holds_words(cells.column(cells.names.index(name)))]
+        taken = [name for name in others if not _holds_words(cells, cells.names.index(name))]
     else:
         taken = [_name(cells, "dataset.inputs", name) for name in _listed("inputs", inputs)]
     used = list(dict.fromkeys([*taken, *targets]))
@@ -90,6 +93,8 @@ def series(
         reading={
             "header": header,
             "delimiter": delimiter,
+            "decimal": cells.notation.decimal,
+            "thousands": cells.notation.thousands,
             "encoding": encoding,
             "missing": list(missing),
             "time": clock,
@@ -105,11 +110,13 @@ def read_columns(
     time: str | None,
     skip: int,
     fill: FillRule,
+    needed: int | None = None,
 ) -> tuple[Numbers, Words]:
     """Columns of numbers and of words by name, in the order of time, without the first `skip` rows.
 
     Args:
         words: which are columns of words; None for those in which no cell is a number.
+        needed: the last rows, in which alone a missing value is refused; None for all.
 
     Raises:
         ConfigError: numbers and words in one column, or a value missing though `fill` is none.
@@ -124,8 +131,8 @@ def read_columns(
         position = cells.names.index(name)
         column = cells.column(position)
         if fill == "none":
-            _refuse_missing(cells, column, position, order)
-        if _holds_words(column) if words is None else name in words:
+            _refuse_missing(cells, column, position, order[-(needed or len(order)) :])
+        if _holds_words(cells, position) if words is None else name in words:
             of_words[name] = tuple(column[row] for row in order)
         else:
             of_numbers[name] = _numbers(cells, column, position, order)
@@ -153,10 +160,11 @@ def _in_time(cells: Cells, time: str | None) -> list[int]:
     order = sorted(range(len(moments)), key=moments.__getitem__)
     for earlier, later in pairwise(order):
         if moments[earlier] == moments[later]:
-            raise ConfigError(
+            raise BadFile(
                 f"{cells.place(later, position)}: {cells.rows[later][position]} stands in row "
-                f"{cells.lines[earlier]} as well; a series has one row for each time: leave one out, "
-                "or set dataset.time=null to take the rows as they come"
+                f"{cells.lines[earlier]} as well, but a series has one row for each time",
+                "leave one out, or set dataset.time=null to take the rows as they come",
+                "leave one out",
             )
     return order
 
@@ -164,7 +172,7 @@ def _in_time(cells: Cells, time: str | None) -> list[int]:
 def _moment(cells: Cells, row: int, position: int) -> float:
     """A cell of the time column as a number: of its own, or seconds of its date."""
     cell = cells.rows[row][position] or ""
-    if (number := as_number(cell)) is not None:
+    if (number := cells.notation.number(cell)) is not None:
         return number
     for text in (cell, f"{cell}-01"):  # a month has no day
         try:
@@ -172,27 +180,35 @@ def _moment(cells: Cells, row: int, position: int) -> float:
         except ValueError:
             continue
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    raise ConfigError(
-        f"{cells.place(row, position)}: {cell or 'an empty cell'} is neither a number nor a date as in 2026-01-31; "
-        "set dataset.time=null to take the rows as they come"
+    raise BadFile(
+        f"{cells.place(row, position)}: {cell or 'an empty cell'} is neither a number nor a date as in 2026-01-31",
+        "set dataset.time=null to take the rows as they come",
+        "mend it",
     )
 
 
 def _refuse_missing(
     cells: Cells, column: list[str | None], position: int, order: list[int]
 ) -> None:
+    if all(cell is None for cell in column):
+        raise BadFile(
+            f"{cells.path}, column {cells.names[position]}: every value is missing",
+            "leave it out with dataset.drop or dataset.inputs",
+            "fill the column in",
+        )
     for row in order:
         if column[row] is None:
-            raise ConfigError(
-                f"{cells.place(row, position)}: the value is missing, and dataset.fill is none; "
-                "fill it in, or set dataset.fill to forward, linear, mean or zero"
+            raise BadFile(
+                f"{cells.place(row, position)}: the value is missing, and dataset.fill is none",
+                "fill it in, or set dataset.fill to forward, linear, mean or zero",
+                "fill it in",
             )
 
 
-def _holds_words(column: list[str | None]) -> bool:
-    """Whether no cell is a number; a column of both is one of numbers with a mistake in it."""
-    present = [cell for cell in column if cell is not None]
-    return bool(present) and all(as_number(cell) is None for cell in present)
+def _holds_words(cells: Cells, position: int) -> bool:
+    """Whether no cell is a number, in whatever notation; a column of both is one of numbers with a mistake in it."""
+    present = {cell for cell in cells.column(position) if cell is not None}
+    return bool(present) and not any(map(looks_like_number, present))
 
 
 def _numbers(cells: Cells, column: list[str | None], position: int, order: list[int]) -> np.ndarray:
@@ -200,11 +216,12 @@ def _numbers(cells: Cells, column: list[str | None], position: int, order: list[
     for place, row in enumerate(order):
         if (cell := column[row]) is None:
             continue
-        number = as_number(cell)
+        number = cells.notation.number(cell)
         if number is None:
-            raise ConfigError(
-                f"{cells.place(row, position)}: {cell or 'an empty cell'} is not a number; mend it, add it to "
-                "dataset.missing if it stands for a missing value, or leave the column out with dataset.drop"
+            remedy = (
+                "mend it, add it to dataset.missing if it stands for a missing value, "
+                "or leave the column out with dataset.drop"
             )
+            raise cells.no_number(row, position, remedy)
         values[place] = number
     return values

@@ -42,6 +42,7 @@ class Reading:
         numbers, words: the columns that are read as the one and as the other.
         zero_is_missing: columns of numbers in which 0 stands for a value that is not known.
         missing: words that stand for it anywhere.
+        decimal, thousands: the notation of numbers.
     """
 
     columns: list[str]
@@ -52,6 +53,8 @@ class Reading:
     missing: list[str]
     delimiter: str
     encoding: str
+    decimal: str = "point"
+    thousands: str = "none"
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from dlrun.data.columns import read_numbers, read_rows, sort_columns
+from dlrun.data.columns import read_numbers, read_rows, refuse_notation, sort_columns
 from dlrun.data.csv_file import Cells, read_csv
-from dlrun.data.csv_form import Form, as_number
+from dlrun.data.csv_form import Form
 from dlrun.data.table import Fill, Reading, Rows, Table
 from dlrun.errors import ConfigError
 
@@ -72,6 +72,8 @@ def read_table(path: Path, test_path: Path | None, form: Form, choice: Choice) -
         missing=list(form.missing),
         delimiter=form.delimiter,
         encoding=form.encoding,
+        decimal=cells.notation.decimal,
+        thousands=cells.notation.thousands,
     )
     test = _test_cells(test_path, form, cells, [*numbers, *words, target]) if test_path else None
     test_rows, test_targets = (None, None) if test is None else values(_with_targets(test, target))
@@ -122,7 +124,9 @@ def _with_targets(cells: Cells, target: int) -> Cells:
 
 def _task(cells: Cells, target: int) -> TableTask:
     """Numbers are to be predicted as such, unless there are only two; words are classes."""
-    values = {as_number(cell) for cell in {*cells.column(target)} if cell is not None}
+    values = {cells.notation.number(cell) for cell in {*cells.column(target)} if cell is not None}
+    if None in values:
+        refuse_notation(cells, target, "set dataset.task=classification")
     return "classification" if None in values or len(values) <= 2 else "regression"
 
 
@@ -137,7 +141,7 @@ def _class_names(cells: Cells, target: int, strip: str) -> tuple[str, ...]:
             f"{cells.place(0, target)}: {labels.pop()} is the value of all rows, so there is nothing to tell apart; "
             "set dataset.target to another column"
         )
-    numbers = {label: as_number(label) for label in labels}
+    numbers = {label: cells.notation.number(label) for label in labels}
     if None in numbers.values():
         return tuple(sorted(labels))
     return tuple(sorted(labels, key=lambda label: (numbers[label], label)))
@@ -159,6 +163,7 @@ def _class_numbers(
 
 def _test_cells(path: Path, form: Form, train: Cells, used: Sequence[int]) -> Cells:
     """The test file, its columns in the order of the training file's."""
+    form = replace(form, decimal=train.notation.decimal)
     cells = read_csv(path, form if form.names else replace(form, header=train.named))
     if not train.named and len(cells.names) != len(train.names):
         raise ConfigError(

@@ -11,6 +11,7 @@ from annotated_types import Ge
 
 from dlrun.data.csv_form import Form, Header
 from dlrun.data.files import fetch, locate
+from dlrun.data.notation import Decimal, Thousands
 from dlrun.data.table import Fill, Table
 from dlrun.data.table_files import Choice, Column, TableTask, read_table
 from dlrun.errors import ConfigError
@@ -33,6 +34,8 @@ def csv(
     strip_label: str,
     header: Header,
     delimiter: str,
+    decimal: Decimal,
+    thousands: Thousands,
     encoding: str,
     missing: list[str | int | float],
     drop: list[Column],
@@ -44,7 +47,8 @@ def csv(
     fold: NonNegativeInt,
 ) -> Table:
     """The table in the CSV file `path`: absolute, from the working folder, `packaged:NAME` or `plotly:NAME`."""
-    form = Form(header, delimiter, encoding, [str(word) for word in missing])
+    words = [str(word) for word in missing]
+    form = Form(header, delimiter, encoding, words, decimal=decimal, thousands=thousands)
     choice = Choice(
         target, task, strip_label, drop, categorical, numeric, zero_is_missing, fill, folds, fold
     )

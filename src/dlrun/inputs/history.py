@@ -14,15 +14,17 @@ from dlrun.data.series_file import read_columns
 from dlrun.data.series_scaling import SeriesScaling
 from dlrun.errors import ConfigError, did_you_mean
 
+_FORM = ("header", "delimiter", "encoding", "missing", "decimal", "thousands")
+
 
 def read_history(path: Path, scaling: SeriesScaling) -> np.ndarray:
     """All rows of the file (R, C) as `scaling` takes them, NaN where a value is missing.
 
     Raises:
-        ConfigError: a column is not there, a cell is no number, or there are too few rows.
+        ConfigError: a column is not there, a cell is no number, a value is missing that forecasts need, or there are too few rows.
     """
     reading, layout, cutting = scaling.reading, scaling.layout, scaling.cutting
-    form = Form(**{key: reading[key] for key in ("header", "delimiter", "encoding", "missing")})
+    form = Form(**{key: reading[key] for key in _FORM if key in reading})
     cells = read_csv(path, form)
     changes = cutting.difference or cutting.seasonal_difference
     # What is only told, and not as a change, need not be known.
@@ -30,7 +32,13 @@ def read_history(path: Path, scaling: SeriesScaling) -> np.ndarray:
     for name in [*names, *([reading["time"]] if reading["time"] else [])]:
         _require_column(cells, name)
     numbers, words = read_columns(
-        cells, names, words=layout.kinds, time=reading["time"], skip=0, fill=scaling.fill
+        cells,
+        names,
+        words=layout.kinds,
+        time=reading["time"],
+        skip=0,
+        fill=scaling.fill,
+        needed=cutting.reach,
     )
     if len(cells.rows) < cutting.reach:
         raise ConfigError(

@@ -12,7 +12,7 @@ from dlrun.data.image_reading import SUFFIXES
 from dlrun.data.series_scaling import SeriesScaling
 from dlrun.data.table_encoding import TableEncoding
 from dlrun.data.text_encoding import TextEncoding
-from dlrun.errors import ConfigError
+from dlrun.errors import BadFile, ConfigError
 from dlrun.hints import command
 from dlrun.inputs.arrays import read_arrays
 from dlrun.inputs.history import read_history
@@ -48,6 +48,13 @@ def read_inputs(path: Path, spec: Spec, preprocessing: Preprocessing) -> Any:
     """
     if not path.exists():
         raise ConfigError(f"{path} is not a file")
+    try:
+        return _read(path, spec, preprocessing)
+    except BadFile as error:  # how a run reads its files was settled when it was trained
+        raise ConfigError(f"{error.what}; {error.mend}") from error
+
+
+def _read(path: Path, spec: Spec, preprocessing: Preprocessing) -> Any:
     match preprocessing:
         case Scaling():
             return read_arrays(path, spec, preprocessing)

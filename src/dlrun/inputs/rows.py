@@ -34,7 +34,14 @@ def read_table_rows(path: Path, encoding: TableEncoding) -> Rows:
 
 def _read(path: Path, reading: Reading) -> Cells:
     """With a header where the first row has any of the names."""
-    form = Form(False, reading.delimiter, reading.encoding, reading.missing)
+    form = Form(
+        False,
+        reading.delimiter,
+        reading.encoding,
+        reading.missing,
+        decimal=reading.decimal,
+        thousands=reading.thousands,
+    )
     cells = read_csv(path, form)
     used = {*reading.numbers, *reading.words}
     if reading.named and used & {*cells.rows[0]}:

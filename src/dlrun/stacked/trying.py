@@ -9,12 +9,21 @@ from collections.abc import Hashable
 import numpy as np
 import torch
 
+from dlrun.data.bucketing import Buckets
 from dlrun.data.loader import Batches
+from dlrun.data.streaming import StreamedBatches
+from dlrun.data.streams import Streams
 from dlrun.engine import Engine
 from dlrun.errors import first_line
 from dlrun.stacked.rules import has_rule
 from dlrun.stacked.stack import Stack
 
+# What a stack does not read: its batches are rows of tensors, the same number for every run.
+_NOT_READ: dict[type, str] = {
+    Streams: "what a model of a text remembers goes on from batch to batch, which a stack does not hand on",
+    Buckets: "each run has texts of other lengths in its batches (dataset.tokens.bucketing=false makes them alike)",
+    StreamedBatches: "images are read from their files as each run comes to them (see dataset.memory_limit)",
+}
 _TOLERANCE = 1e-3  # of outputs in mixed precision; a wrong forward pass is off by far more
 
 
@@ -33,7 +42,7 @@ def layout(engine: Engine) -> Hashable:
 def no_rule(engine: Engine) -> str | None:
     """What keeps runs with this one's batches or optimizer from being trained as one, or None."""
     if not isinstance(engine.batches, Batches):
-        return f"{engine.data.spec.kind} in batches of their own shapes are not read for many runs at once"
+        return _NOT_READ[type(engine.batches)]
     if has_rule(engine.descent.optimizer):
         return None
     name = type(engine.descent.optimizer).__name__

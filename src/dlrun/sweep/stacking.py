@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -32,6 +32,7 @@ class Stacking:
         self.max_stack = sweep.strategy.settings.max_stack
         self.judgement = Judgement(forced=forced)
         self.seen: set[str] = set()  # shapes that one trial had
+        self.runs: Counter[str] = Counter()  # to be stacked, by shape
 
     def run(self, numbers: Sequence[int]) -> list[int]:
         """Train what can be drawn now; the numbers of the trials that are left.
@@ -44,7 +45,10 @@ class Stacking:
             return list(numbers)
         while waiting and not self.sweep.stops_at_failures():
             with ExitStack() as claims:
-                for shape, attempts in self._gather(waiting, claims).items():
+                groups = self._gather(waiting, claims)
+                if not waiting:
+                    self._tell_alone()
+                for shape, attempts in groups.items():
                     reason = self.judgement.verdicts[shape].reason
                     Crew(self.sweep, self.watcher, reason).train(attempts)
         if self.sweep.stops_at_failures():
@@ -72,8 +76,20 @@ class Stacking:
                     self.watcher.look([self.sweep.ledger.trial(attempt.number)])
                 else:
                     groups[shape].append(attempt)
+                    self.runs[shape] += self.seeds
                     room -= 1
         return groups
+
+    def _tell_alone(self) -> None:
+        """How many runs are to be stacked, but have nothing to be stacked with."""
+        alone = sum(count == 1 for count in self.runs.values())
+        if alone:
+            print(
+                f"{alone} of {self.runs.total()} trials are trained in turn: no other has the same shape "
+                "(model, widths, batch size, optimizer)",
+                flush=True,
+            )
+        self.runs.clear()
 
     def _begin(self, numbers: Sequence[int], claims: ExitStack) -> list[Attempt]:
         """A go at each trial, unless another process is at it or it is over."""
