@@ -31,7 +31,7 @@ class Cells:
     named: bool
     rows: list[list[str | None]]
     lines: list[int]
-    notation: Notation = Notation()
+    notation: Notation
 
     def position(self, key: str, column: str | int) -> int:
         """Where the column is that the setting `key` names, or counts: from 1, or from -1 at the end.

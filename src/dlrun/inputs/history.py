@@ -21,7 +21,7 @@ def read_history(path: Path, scaling: SeriesScaling) -> np.ndarray:
     """All rows of the file (R, C) as `scaling` takes them, NaN where a value is missing.
 
     Raises:
-        ConfigError: a column is not there, a cell is no number, a value is missing that forecasts need, or there are too few rows.
+        ConfigError: a column is not there, a cell is no number, a value that is needed is missing, or rows are too few.
     """
     reading, layout, cutting = scaling.reading, scaling.layout, scaling.cutting
     form = Form(**{key: reading[key] for key in _FORM if key in reading})

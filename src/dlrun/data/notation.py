@@ -1,0 +1,137 @@
+"""How numbers are written in a file: the sign before decimals, and what groups thousands. No torch here."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from dlrun.errors import ConfigError
+
+Decimal = Literal["auto", "point", "comma"]
+Thousands = Literal["none", "point", "comma", "space", "apostrophe"]
+
+_SIGNS = {"point": ".", "comma": ",", "space": " \u00a0\u202f", "apostrophe": "'’"}
+_OTHER = {"point": "comma", "comma": "point"}
+Column = Sequence[str | None]
+
+
+@dataclass(frozen=True)
+class Notation:
+    """How numbers are written.
+
+    Attributes:
+        decimal: point or comma.
+        thousands: what stands between groups of three digits, where anything does.
+    """
+
+    decimal: str = "point"
+    thousands: str = "none"
+
+    def number(self, cell: str) -> float | None:
+        """The finite number that a cell holds, None where it holds none."""
+        return as_number(self._plain(cell))
+
+    def numbers(self, cells: Iterable[str]) -> list[float] | None:
+        """The finite numbers that all of `cells` hold, or None."""
+        plain = self == Notation()
+        return as_numbers(cells if plain else map(self._plain, cells))
+
+    def hint(self, cell: str) -> str:
+        """What to set so that `cell` is a number, as `X for 1.5, or Y for 15`; empty where nothing does."""
+        settings: dict[float, str] = {}
+        # Of two that read the same number, the one that changes less.
+        for other in sorted(_ALL, key=lambda other: other.decimal != self.decimal):
+            if (number := other.number(cell)) is not None:
+                settings.setdefault(number, self._change(other))
+        return ", or ".join(f"{change} for {number:.15g}" for number, change in settings.items())
+
+    def _change(self, other: Notation) -> str:
+        keys = [
+            key for key in ("decimal", "thousands") if getattr(self, key) != getattr(other, key)
+        ]
+        return " ".join(f"dataset.{key}={getattr(other, key)}" for key in keys)
+
+    def _plain(self, cell: str) -> str:
+        """A number as Python writes it; what Python cannot read where the cell holds none."""
+        if self.thousands != "none" and any(sign in cell for sign in _SIGNS[self.thousands]):
+            decimal = re.escape(_SIGNS[self.decimal])
+            if not re.fullmatch(f"{_grouped(self.thousands)}({decimal}.*)?", cell):
+                return ""
+            cell = re.sub(f"[{_SIGNS[self.thousands]}]", "", cell)
+        if self.decimal == "point":
+            return cell
+        return "" if "." in cell else cell.replace(",", ".")
+
+
+def _grouped(thousands: str) -> str:
+    """Digits in groups of three, with a sign before them or not."""
+    return rf"[+-]?[1-9]\d{{0,2}}([{_SIGNS[thousands]}]\d{{3}})+"
+
+
+_ALL = [Notation(decimal) for decimal in _OTHER] + [
+    Notation(decimal, thousands)
+    for decimal in _OTHER
+    for thousands in _SIGNS
+    if thousands != decimal
+]
+
+
+def notation_of(decimal: str, thousands: str, columns: Iterable[Column], *, look: bool) -> Notation:
+    """The notation of a file; where `decimal` is auto and nothing else decides, its `columns` are looked at.
+
+    A comma is one before decimals where all of a column are numbers with it, not all of which might be
+    grouped by it (12,345), and no column says as much of the point.
+
+    Args:
+        look: whether commas may stand before decimals at all.
+
+    Raises:
+        ConfigError: the same sign for both.
+    """
+    if decimal == thousands:
+        raise ConfigError(
+            f"dataset.thousands is {thousands}, and dataset.decimal as well; set one of them to {_OTHER[decimal]}"
+        )
+    if decimal != "auto":
+        return Notation(decimal, thousands)
+    if thousands in _OTHER:
+        return Notation(_OTHER[thousands], thousands)
+    point, comma = Notation("point", thousands), Notation("comma", thousands)
+    columns = list(columns) if look else []
+    said = any(_says(column, comma) for column in columns)
+    return comma if said and not any(_says(column, point) for column in columns) else point
+
+
+def _says(column: Column, notation: Notation) -> bool:
+    cells = {cell for cell in column if cell is not None}
+    marked = [cell for cell in cells if _SIGNS[notation.decimal] in cell]
+    grouped = re.compile(_grouped(notation.decimal))
+    return not all(map(grouped.fullmatch, marked)) and notation.numbers(cells) is not None
+
+
+def looks_like_number(cell: str) -> bool:
+    """Whether a cell holds a number in any notation."""
+    return any(notation.number(cell) is not None for notation in _ALL)
+
+
+def as_number(cell: str) -> float | None:
+    """The finite number that a cell holds in Python's notation, None where it holds none."""
+    try:
+        number = float(cell)
+    except ValueError:
+        return None
+    # Python reads 1_000 as a number; no table means it so.
+    return number if math.isfinite(number) and "_" not in cell else None
+
+
+def as_numbers(cells: Iterable[str]) -> list[float] | None:
+    """The finite numbers that all of `cells` hold, or None: as `as_number` of each, sooner."""
+    cells = list(cells)
+    try:
+        numbers = list(map(float, cells))
+    except ValueError:
+        return None
+    return None if "_" in "".join(cells) or not all(map(math.isfinite, numbers)) else numbers
