@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from dlrun import exporting
 from dlrun.cli import main
 from dlrun.data.arrays import Scaling
 from dlrun.data.base import Spec
+from dlrun.data.text_encoding import TextEncoding
 from dlrun.errors import RunFailed
-from dlrun.exporting import Format, description, export
+from dlrun.exporting import Exported, Format, description, export
+from dlrun.inputs.arrays import read_arrays
 from dlrun.models.cnn import CNN
 from dlrun.models.language import RecurrentLanguageModel
 from dlrun.restore import Trained
@@ -146,6 +150,40 @@ def test_the_description_is_plain_and_names_what_a_reader_needs(tmp_path: Path) 
     assert facts["preprocessing"]["mean"] == [[[100.0]]]
     assert facts["inputs"] == [{"name": "inputs", "type": "float32", "shape": ["batch", 1, 6, 6]}]
     assert "softmax" in facts["reading"]
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
+def test_an_image_file_becomes_what_the_description_says(
+    channels: int, mode: str, tmp_path: Path
+) -> None:
+    """Done again by what it says, on a picture of other sides and colours that lies on its side."""
+    spec = replace(IMAGES, input_shape=(channels, 5, 6))
+    model = replace(trained(nn.Identity(), spec), spec=spec)
+    about = description(model, Exported({}, {}, 0.0, []))
+    steps = about["preprocessing"]["image_files"]
+    assert (steps["mode"], steps["size"]) == (mode, {"height": 5, "width": 6})
+    assert all(word in about["preparing"] for word in ("channels first", "pixel_max / 255"))
+    assert "lanczos" in steps["resize"] and "upright as Exif" in steps["orientation"]
+
+    path = tmp_path / "a.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 13, 4), np.uint8)
+    sideways = Image.Exif()
+    sideways[0x0112] = 6
+    Image.fromarray(pixels).save(path, exif=sideways)
+    upright = Image.fromarray(np.rot90(pixels, -1)[:, :, :3].copy()).convert(mode)
+    expected = np.asarray(upright.resize((6, 5), Image.Resampling.LANCZOS), np.float32)
+    scaling = model.preprocessing
+    assert isinstance(scaling, Scaling)
+    found = read_arrays(path, spec, replace(scaling, pixel_max=16.0))
+    rows = expected.reshape(5, 6, channels).transpose(2, 0, 1)
+    np.testing.assert_allclose(found[0], rows * (16 / 255), rtol=1e-6)
+
+
+def test_texts_are_described_by_the_words_of_their_options(tmp_path: Path) -> None:
+    encoding = TextEncoding(["", "?", "a"], "character", True, 6, "utf-8", None)
+    model = Trained(Bag(), TEXTS, encoding, epoch=1, step=1)
+    about = description(model, Exported({}, {}, 0.0, []))
+    assert f"level {encoding.level}: each character" in about["preparing"]
 
 
 @pytest.fixture

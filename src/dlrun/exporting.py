@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 
 from dlrun.data.base import Spec
 from dlrun.data.examples import made_up_inputs
+from dlrun.data.image_reading import Form, reading_steps
 from dlrun.data.texts import WORDS
 from dlrun.errors import RunFailed, first_line
 from dlrun.models.unroll import unrolling
@@ -38,14 +39,19 @@ _READING = {
     "regression": "values are scores * target_std + target_mean",
     "language": "a softmax over the scores gives the probability of each token to come next",
 }
+_PREPARING_IMAGES = (
+    "inputs are (raw - mean) / std; raw runs from 0 (black) to pixel_max, channels first; of an image file it is the "
+    "pixels that the steps in image_files lead to (mode L, grey, is 0.299 R + 0.587 G + 0.114 B), from 0 to 255, "
+    "times pixel_max / 255"
+)
 _PREPARING = {
-    "scaling": "inputs are (raw - mean) / std; of images, raw runs from 0 (black) to pixel_max, channels first",
+    "scaling": "inputs are (raw - mean) / std",
     "table": (
         "columns of numbers: fill where missing, then (raw - mean) / std; after them columns of words: "
         "the place in levels, from 1, and 0 for a word that is not there"
     ),
     "text": (
-        "lower case where `lower`; level word: the matches of `words`, level char: each character; then the place "
+        "lower case where `lower`; level word: the matches of `words`, level character: each character; then the place "
         "in vocabulary, 1 for what is not there; 0 fills up at the end, and what is beyond max_length is cut off"
     ),
     "characters": "the place of each character in characters, from 1, and 0 for one that is not there",
@@ -140,12 +146,16 @@ def description(trained: Trained, exported: Exported) -> dict[str, Any]:
         {"name": name, "type": "float32", "shape": shape}
         for name, shape in exported.outputs.items()
     ]
+    preparing = _PREPARING[preprocessing["kind"]]
     if preprocessing["kind"] == "text":
         preprocessing |= {"words": WORDS.pattern}
+    if spec.kind == "image" and spec.input_shape[0] in (1, 3):  # any other is no image file
+        preparing = _PREPARING_IMAGES
+        preprocessing |= {"image_files": reading_steps(Form(*spec.input_shape))}
     return {
         "inputs": taken,
         "outputs": given,
-        "preparing": _PREPARING[preprocessing["kind"]],
+        "preparing": preparing,
         "reading": _READING[spec.task],
         "class_names": list(spec.class_names),
         "preprocessing": preprocessing,

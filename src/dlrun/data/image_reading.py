@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
+_FILTER = "LANCZOS"
 _GREY_MODES = ("1", "L", "LA")
 _SIXTEEN_BITS = "I;16"  # with its byte order after it
 
@@ -28,6 +29,11 @@ class Form:
     channels: int
     height: int
     width: int
+
+    @property
+    def mode(self) -> str:
+        """Pillow's name for these channels."""
+        return "L" if self.channels == 1 else "RGB"
 
 
 @dataclass(frozen=True)
@@ -77,11 +83,23 @@ def read_image(path: Path, form: Form) -> np.ndarray:
             "transparency" in pixels.info
         ):  # a palette with transparent colours, by way of which there is no warning
             pixels = pixels.convert("RGBA")
-        pixels = pixels.convert("L" if form.channels == 1 else "RGB")
+        pixels = pixels.convert(form.mode)
         if pixels.size != (form.width, form.height):
-            pixels = pixels.resize((form.width, form.height), Image.Resampling.LANCZOS)
+            pixels = pixels.resize((form.width, form.height), Image.Resampling[_FILTER])
         array = np.asarray(pixels).reshape(form.height, form.width, form.channels)
     return np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def reading_steps(form: Form) -> dict[str, Any]:
+    """What `read_image` does to a file, in this order, as plain values for a program that has to do the same."""
+    return {
+        "orientation": "turned upright as Exif says",
+        "16_bits": "of grey with 16 bits the upper 8",
+        "transparency": "left out: the colours as they are stored",
+        "mode": form.mode,
+        "size": {"height": form.height, "width": form.width},
+        "resize": f"{_FILTER.lower()} on 8 bits, the whole image, proportions not kept; none where it has the size",
+    }
 
 
 _ORIENTATION = 0x0112  # Exif's tag for how the camera was held
