@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dlrun.errors import ConfigError
+from dlrun.model_summary import layer_table
 
 
 @pytest.fixture
@@ -47,6 +48,18 @@ def test_weights_of_a_score_longer_than_max_norm_count_as_just_as_long(build, ma
     bias = free.head.bias
     shrunk = (held(ids) - bias) / (free(ids) - bias)
     torch.testing.assert_close(shrunk[0, :2], torch.tensor([2 / 5, 1.0]))
+
+
+@pytest.mark.parametrize("max_norm", [None, 2.0])
+def test_the_head_is_a_layer_that_is_called_and_kept_as_any_linear_one(build, make_spec, max_norm):
+    spec = make_spec("tokens")
+    model = build("text_cnn", spec, max_norm=max_norm)
+    assert {"head.weight", "head.bias"} <= set(model.state_dict())
+    table = layer_table(model, spec)
+    assert "not called" not in table
+    assert [line.split()[2] for line in table.splitlines() if line.startswith("head ")] == [
+        f"B×{spec.num_outputs}"
+    ]
 
 
 def test_no_widths_are_refused(build, make_spec):

@@ -16,6 +16,25 @@ from dlrun.models.tokens import TokenEmbedding, real_tokens
 from dlrun.schema import Count, Positive, Probability
 
 
+class BoundedLinear(nn.Linear):
+    """A linear layer in which weights of an output longer than `max_norm` count as if they were just as long.
+
+    Shapes: B batch, F features, C outputs; input (B, F) to (B, C).
+    """
+
+    def __init__(self, features: int, outputs: int, *, max_norm: float | None) -> None:
+        super().__init__(features, outputs)
+        self.max_norm = max_norm
+
+    def forward(self, x_BF: Tensor) -> Tensor:
+        """(B, C)"""
+        if self.max_norm is None:
+            return super().forward(x_BF)
+        norms_C1 = self.weight.norm(dim=1, keepdim=True)
+        bounded_CF = self.weight * (self.max_norm / norms_C1.clamp(min=self.max_norm))
+        return F.linear(x_BF, bounded_CF, self.bias)
+
+
 class TextCNN(nn.Module):
     """Filters over several widths of neighbouring words, the strongest answer of each, dropout, scores.
 
@@ -56,16 +75,17 @@ class TextCNN(nn.Module):
             for width in widths
         )
         self.activation = activation_layer(activation, negative_slope=negative_slope)
-        self.dropout, self.max_norm = Dropout(dropout), max_norm
-        self.head = initialized(nn.Linear(len(widths) * filters, spec.num_outputs), init)
+        self.dropout = Dropout(dropout)
+        head = BoundedLinear(len(widths) * filters, spec.num_outputs, max_norm=max_norm)
+        self.head = initialized(head, init)
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         """Scores (B, C) of tokens (B, T)."""
         real_BT = real_tokens(ids_BT)
         x_BET = self.embedding(ids_BT).transpose(1, 2)
         answers = [self._strongest(filters, x_BET, real_BT) for filters in self.filters]
-        strongest = self.dropout(torch.cat(answers, dim=1))
-        return F.linear(strongest, self._head_weight(), self.head.bias)
+        scores: Tensor = self.head(self.dropout(torch.cat(answers, dim=1)))
+        return scores
 
     def _strongest(self, filters: nn.Module, x_BET: Tensor, real_BT: Tensor) -> Tensor:
         """(B, K): the largest answers at places that meet a word."""
@@ -74,10 +94,3 @@ class TextCNN(nn.Module):
         # The last place to meet a word comes `beyond` later than the word itself.
         meets_BP = F.pad(real_BT, (beyond, 0), value=True)
         return max_over_time(answers_BKP.transpose(1, 2), meets_BP)
-
-    def _head_weight(self) -> Tensor:
-        weight_CK = self.head.weight
-        if self.max_norm is None:
-            return weight_CK
-        norms_C1 = weight_CK.norm(dim=1, keepdim=True)
-        return weight_CK * (self.max_norm / norms_C1.clamp(min=self.max_norm))
