@@ -110,7 +110,17 @@ def test_a_text_ends_once_it_holds_what_it_was_to_go_on_until():
     assert len(set(map(len, texts))) > 1
 
 
-@pytest.mark.parametrize(("prompt", "words"), [("", "--prompt is empty"), ("a+b!", "'\\+' '!'")])
+def test_without_a_prompt_a_text_begins_as_after_an_empty_line():
+    model = Fixed(torch.arange(4.0))
+    (text,) = generate(model, CharacterEncoding(list("\nab")), "", drawing(length=3))
+    assert model.read[0][0] == [[1, 1]]
+    assert len(text) == 3
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [("", "--prompt is empty, but the model knows no line breaks"), ("a+b!", "'\\+' '!'")],
+)
 def test_a_prompt_that_the_model_cannot_read_is_refused(prompt, words):
     with pytest.raises(ConfigError, match=words):
         generate(Fixed(), ENCODING, prompt, drawing())

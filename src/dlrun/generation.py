@@ -42,12 +42,14 @@ class Drawing:
 def generate(
     model: nn.Module, encoding: CharacterEncoding, prompt: str, drawing: Drawing, *, number: int = 1
 ) -> list[str]:
-    """`number` texts that begin with `prompt`, as after an empty line; the same for the same seed, and the first ones whatever the number.
+    """`number` texts that begin with `prompt`, read as after an empty line, or as texts do there where it is empty.
 
-    The model is put into evaluation mode for this.
+    They are the same for the same seed, and the first ones whatever the number. The model is put into
+    evaluation mode for this.
 
     Raises:
-        ConfigError: the prompt is empty or has characters that the model has never seen.
+        ConfigError: the prompt has characters that the model has never seen; or it is empty, and the
+            model knows no line breaks.
     """
     start = _encoded(encoding, prompt)
     generators = [
@@ -102,16 +104,17 @@ def draw(scores_MV: Tensor, drawing: Drawing, generators: list[torch.Generator])
 
 
 def _encoded(encoding: CharacterEncoding, prompt: str) -> Tensor:
-    if not prompt:
+    before = "" if encoding.unknown(_BEFORE) else _BEFORE
+    if not before + prompt:
         raise ConfigError(
-            "--prompt is empty, but a text must begin with something; give a character or more"
+            "--prompt is empty, but the model knows no line breaks after which to begin; give a character or more, "
+            f"of {''.join(encoding.characters)!r}"
         )
     if unknown := encoding.unknown(prompt):
         shown = " ".join(map(repr, unknown))
         raise ConfigError(
             f"--prompt has {shown}, which the model has never seen; it knows {''.join(encoding.characters)!r}"
         )
-    before = "" if encoding.unknown(_BEFORE) else _BEFORE
     return encoding.inputs(before + prompt).unsqueeze(0)
 
 

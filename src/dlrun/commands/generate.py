@@ -1,6 +1,7 @@
 """`dlrun generate`: let a language model go on writing.
 
-The prompt must be of characters that the training part has. In PROMPT and STRING, \\n is a line break.
+The prompt must be of characters that the training part has. Without one a text begins as after an empty line.
+In PROMPT and STRING, \\n is a line break.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def main(argv: list[str]) -> int:
     )
     if not isinstance(trained.preprocessing, CharacterEncoding):
         raise ConfigError(
-            f"{full_name(run.path)} is a model for {trained.spec.task}, which writes no text; "
+            f"{full_name(run.path)} {_does(trained.spec.task)}, and writes no text; "
             "use `dlrun predict`, or a run with dataset=char_lm"
         )
     until = _unescaped(arguments.until)
@@ -63,7 +64,12 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = run_parser("generate", __doc__, _EPILOG)
-    parser.add_argument("--prompt", metavar="PROMPT", required=True, help="how each text begins")
+    parser.add_argument(
+        "--prompt",
+        metavar="PROMPT",
+        default="",
+        help="how each text begins (default: as the model has it after an empty line)",
+    )
     parser.add_argument(
         "--length",
         metavar="N",
@@ -103,6 +109,10 @@ def _parser() -> argparse.ArgumentParser:
         help="which weights (default: best)",
     )
     return parser
+
+
+def _does(task: str) -> str:
+    return "predicts numbers" if task == "regression" else "classifies"
 
 
 def _check(arguments: argparse.Namespace) -> None:
