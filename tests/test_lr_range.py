@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,24 @@ def test_a_classifier_gets_a_rate_that_it_learns_by(tmp_path: Path) -> None:
     draw_curve(test, tmp_path / "a.png", title="iris")
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.size == (960, 576)
+
+
+def test_a_loss_that_falls_to_the_end_has_no_edge_and_a_curve_without_rates(tmp_path: Path) -> None:
+    whole = known()
+    falling = RangeTest(*(part[:75] for part in (whole.rates, whole.losses, whole.smoothed)), False)
+    assert falling.still_falls and not whole.still_falls
+    assert not replace(falling, diverged=True).still_falls
+    for name, test in (("falling", falling), ("known", replace(falling, diverged=True))):
+        draw_curve(test, tmp_path / f"{name}.png", title="t")
+    found = [green(tmp_path / f"{name}.png") for name in ("falling", "known")]
+    assert found == [False, True]
+
+
+def green(picture: Path) -> bool:
+    """Whether the line of the suggested rate is in it."""
+    with Image.open(picture) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    return bool((abs(pixels - (0x2C, 0xA0, 0x2C)).sum(-1) < 6).any())
 
 
 def test_the_same_seed_gives_the_same_curve() -> None:

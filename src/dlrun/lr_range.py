@@ -6,6 +6,7 @@ import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,9 @@ _PATIENCE = 0.1  # share of the steps before which the loss may still jump
 _SMOOTHING = (
     0.03  # standard deviation of the kernel that smooths the curve, as a share of the steps
 )
+
+
+_NEAR_THE_END = 0.95  # of the steps: a loss that is lowest beyond still falls
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,11 @@ class RangeTest:
     def lowest(self) -> int:
         """The step with the lowest smoothed loss."""
         return int(self.smoothed.argmin())
+
+    @property
+    def still_falls(self) -> bool:
+        """Whether the edge was not reached: the rates that follow from where it is then say nothing."""
+        return not self.diverged and self.lowest >= _NEAR_THE_END * len(self.rates)
 
     @property
     def steepest_rate(self) -> float:
@@ -123,24 +132,15 @@ def write_curve(test: RangeTest, path: Path) -> None:
 
 
 def draw_curve(test: RangeTest, path: Path, *, title: str) -> None:
-    """The test as PNG: the loss over the logarithm of the rate, with what follows from it."""
+    """The test as PNG: the loss over the logarithm of the rate, with what follows from it, if anything does."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.8), dpi=120, layout="constrained")
     axes = figure.subplots()
     axes.plot(test.rates, test.losses, color="#b8c4d6", linewidth=1, label="loss of each batch")
     axes.plot(test.rates, test.smoothed, color="#1f77b4", linewidth=2, label="smoothed")
-    for rate, colour, style, label in (
-        (
-            test.suggested_rate,
-            "#2ca02c",
-            "-",
-            f"suggested {test.suggested_rate:.2g}: a tenth of the lowest",
-        ),
-        (test.steepest_rate, "#9467bd", "--", f"steepest {test.steepest_rate:.2g}"),
-        (test.lowest_rate, "#d62728", ":", f"lowest {test.lowest_rate:.2g}"),
-    ):
-        axes.axvline(rate, color=colour, linestyle=style, label=label)
+    if not test.still_falls:
+        _draw_rates(axes, test)
     # What lies above the start is the end of a test, and would flatten all the rest.
     floor, ceiling = float(test.smoothed.min()), float(test.smoothed[: test.lowest + 1].max())
     margin = 0.15 * (ceiling - floor)
@@ -149,3 +149,13 @@ def draw_curve(test: RangeTest, path: Path, *, title: str) -> None:
     axes.grid(alpha=0.3)
     axes.legend(loc="best", fontsize=9)
     figure.savefig(path)
+
+
+def _draw_rates(axes: Any, test: RangeTest) -> None:
+    suggested = f"suggested {test.suggested_rate:.2g}: a tenth of the lowest"
+    for rate, colour, style, label in (
+        (test.suggested_rate, "#2ca02c", "-", suggested),
+        (test.steepest_rate, "#9467bd", "--", f"steepest {test.steepest_rate:.2g}"),
+        (test.lowest_rate, "#d62728", ":", f"lowest {test.lowest_rate:.2g}"),
+    ):
+        axes.axvline(rate, color=colour, linestyle=style, label=label)

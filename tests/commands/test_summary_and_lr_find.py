@@ -70,6 +70,21 @@ def test_lr_find_suggests_a_rate_with_the_command_to_type_and_leaves_no_run(
     assert [path.name for path in project.iterdir()] == ["found"]
 
 
+def test_where_the_loss_still_falls_lr_find_suggests_to_test_higher_rates_and_no_rate(
+    project: Path, capsys: Capture
+) -> None:
+    options = ["--from", "1e-6", "--to", "0.01", "--steps", "30"]
+    assert main(["lr-find", *SMALL, "trainer.batch_size=full", *options]) == 0
+    out = capsys.readouterr().out
+    lines = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert list(lines) == ["suggested", "tested", "took", "curve", "next"]
+    assert lines["suggested"].startswith("none")
+    assert lines["tested"] == "1e-06 to 0.01, where the loss still falls"
+    assert lines["next"].startswith("dlrun lr-find dataset=iris")
+    assert lines["next"].endswith("--from 1e-06 --to 0.1 --steps 30")
+    assert "optimizer.lr=" not in out
+
+
 def test_a_curve_goes_to_a_folder_of_its_own(project: Path) -> None:
     assert main(["lr-find", *SMALL, "--steps", "30"]) == 0
     (folder,) = Path("outputs/lr_find").iterdir()

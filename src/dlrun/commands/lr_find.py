@@ -1,7 +1,8 @@
 """`dlrun lr-find`: the learning-rate range test: which rate to begin with.
 
 A few hundred batches are trained on while the rate rises from step to step. Where the loss is lowest the
-rate is on the edge of being too high: a tenth of that is suggested. Nothing of what is trained is kept.
+rate is on the edge of being too high: a tenth of that is suggested. Where the loss still falls at the highest
+rate there is nothing to suggest but to test higher ones. Nothing of what is trained is kept.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from dlrun.lr_range import RangeTest
 
 _FEWEST = 10
-_NEAR_THE_END = 0.95  # of the steps
+_NEXT_DECADE = 10
 _EPILOG = """\
 examples
   dlrun lr-find model=cnn dataset=mnist
@@ -64,29 +65,42 @@ def main(argv: list[str]) -> int:
         raise ConfigError(
             f"--output is {folder}, which cannot be written to ({error.strerror}); choose another place"
         ) from error
-    words = [word for word in arguments.overrides if not word.startswith("optimizer.lr=")]
     rows = [
-        ("suggested", f"{test.suggested_rate:<9.2g} a tenth of the rate with the lowest loss"),
-        ("steepest", f"{test.steepest_rate:<9.2g} where the loss falls fastest"),
-        ("lowest", f"{test.lowest_rate:<9.2g} where the loss is lowest, on the edge of leaving"),
-        (
-            "tested",
-            f"{low:g} to {test.rates[-1]:.2g}, {_end(test, high)}",
-        ),
+        *_rates(test),
+        ("tested", f"{low:g} to {test.rates[-1]:.2g}, {_end(test)}"),
         ("took", f"{len(test.rates)} steps of {steps}, {seconds:.1f} s"),
         ("curve", f"{folder / 'lr_find.png'}, lr_find.csv beside it"),
-        ("next", command("train", *words, f"optimizer.lr={test.suggested_rate:.2g}")),
+        ("next", _next(test, arguments)),
     ]
     print(pairs(rows, indent=""))
     return 0
 
 
-def _end(test: RangeTest, high: float) -> str:
+def _rates(test: RangeTest) -> list[tuple[str, str]]:
+    if test.still_falls:
+        return [("suggested", "none yet: higher rates are to be tested")]
+    return [
+        ("suggested", f"{test.suggested_rate:<9.2g} a tenth of the rate with the lowest loss"),
+        ("steepest", f"{test.steepest_rate:<9.2g} where the loss falls fastest"),
+        ("lowest", f"{test.lowest_rate:<9.2g} where the loss is lowest, on the edge of leaving"),
+    ]
+
+
+def _end(test: RangeTest) -> str:
     if test.diverged:
         return "where the loss left"
-    if test.lowest < _NEAR_THE_END * len(test.rates):
-        return "without the loss leaving"
-    return f"where the loss still falls: test higher rates with --to {10 * high:g}"
+    return "where the loss still falls" if test.still_falls else "without the loss leaving"
+
+
+def _next(test: RangeTest, arguments: argparse.Namespace) -> str:
+    words = [word for word in arguments.overrides if not word.startswith("optimizer.lr=")]
+    if not test.still_falls:
+        return command("train", *words, f"optimizer.lr={test.suggested_rate:.2g}")
+    asked = [] if arguments.output is None else ["--output", arguments.output]
+    low, high = f"{arguments.low:g}", f"{_NEXT_DECADE * arguments.high:g}"
+    return command(
+        "lr-find", *words, "--from", low, "--to", high, "--steps", arguments.steps, *asked
+    )
 
 
 def _folder(name: str) -> Path:
