@@ -46,6 +46,7 @@ ORDER = [
         "data.arrays",
         "data.character_encoding",
         "data.baselines",
+        "data.classes",
         "data.loader",
         "data.text_encoding",
         "data.examples",

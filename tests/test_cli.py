@@ -192,3 +192,12 @@ def test_a_closed_pipe_is_met_in_silence(tmp_path: Path) -> None:
 
 def test_wrong_arguments_exit_with_2(tmp_path: Path) -> None:
     assert run_module("runs", "-n", "none", cwd=tmp_path).returncode == 2
+
+
+def test_what_no_terminal_shows_is_written_out(command: Command, capsys: Capture) -> None:
+    def refuse(words: list[str]) -> int:
+        raise ConfigError("a\x00b\x1b[2J é…")
+
+    command(refuse)
+    assert main(["doctor"]) == 2
+    assert capsys.readouterr().err == "dlrun: error: a\\x00b\\x1b[2J é…\n"

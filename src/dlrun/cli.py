@@ -148,9 +148,11 @@ def _report_exception(error: Exception) -> int:
 def _report(message: str, code: int, error: BaseException) -> int:
     import os
 
+    from dlrun.errors import visible
+
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         _print_traceback(error)
-    print("dlrun:", " ".join(message.splitlines()), file=sys.stderr)
+    print("dlrun:", visible(" ".join(message.splitlines())), file=sys.stderr)
     return code
 
 

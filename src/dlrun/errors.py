@@ -43,3 +43,8 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, or its kind where it says nothing."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def visible(message: str) -> str:
+    """The message with what no terminal shows, such as NUL bytes of a file, written out as in `\\x00`."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in message)

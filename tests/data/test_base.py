@@ -152,6 +152,14 @@ def test_fractions_that_leave_a_part_empty_are_refused(samples, val, test, left)
     )
 
 
+def test_classes_too_small_for_any_split_are_what_a_refused_split_names():
+    small = features(12, 6)
+    assert refusal(prepare, small, settings(0.2, 0.2)).endswith(
+        "of 12 rows that leaves 12 to train, 0 to validate and 0 to test; classes keep their shares, but none of "
+        "the 6 has a row for each part, the largest 2: give more rows a class"
+    )
+
+
 def test_inputs_are_normalised_as_scikit_learn_does_from_the_training_rows():
     source = features()
     train, val, test = split_rows(source, settings())

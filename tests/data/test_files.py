@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from dlrun.data.files import SAMPLES, fetch, locate, read_text
+from dlrun.data.files import SAMPLES, fetch, locate, locate_file, read_text
 from dlrun.errors import ConfigError
 
 CONTENT = b"sepal,petal\n5.1,1.4\n"
@@ -78,7 +78,7 @@ def test_a_path_is_from_the_working_folder_and_packaged_ones_ship(tmp_path, monk
 
 def test_a_wrong_path_answers_with_the_nearest_name(tmp_path):
     (tmp_path / "prices.csv").write_text("a")
-    with pytest.raises(ConfigError, match=r"does not exist; did you mean prices\.csv\?"):
+    with pytest.raises(ConfigError, match=r"does not exist; did you mean prices\.csv\?$"):
         locate("dataset.path", str(tmp_path / "price.csv"))
     with pytest.raises(ConfigError, match=r"dataset\.path is empty"):
         locate("dataset.path", " ")
@@ -101,6 +101,11 @@ def test_a_byte_order_mark_of_another_encoding_is_named(tmp_path, order):
             ConfigError, match=r"of utf-16, but is read as .*; set dataset\.encoding=utf-16"
         ):
             read_text(file, encoding)
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(ConfigError, match=r"dataset\.path is .*, a folder; give one file"):
+        locate_file("dataset.path", str(tmp_path))
 
 
 def test_a_packed_text_is_unpacked(tmp_path):

@@ -217,10 +217,10 @@ def test_forecasts_return_in_their_own_units():
         (walk(window=50, seasonal_difference=12), {}, "but needs 64 with these differences"),
         (walk(horizon=21), {}, "the test part has 20 of the 100 rows, but needs 21"),
         (walk(horizon=9), {"val_fraction": 0.05}, "the val part has 4 of the 100 rows, but needs 9"),
-        (changed(walk(), slice(0, 70), 5.0), {}, "dataset.target y is the same everywhere in the training part"),
-        (changed(walk(difference=1), slice(0, 70), 5.0), {}, "dataset.target y changes by the same everywhere"),
+        (changed(walk(), slice(0, 70), 5.0), {}, "the series, column y: it is the same everywhere in the"),
+        (changed(walk(difference=1), slice(0, 70), 5.0), {}, "the series, column y: it changes by the same everywhere"),
         (replace(walk(), season=90), {}, "dataset.season is 90, but only 80 rows come before the test part"),
-        (replace(changed(walk(), slice(0, 60), np.nan), fill="zero"), {}, "the column y, which has no value in the"),
+        (replace(changed(walk(), slice(0, 60), np.nan), fill="zero"), {}, "the series, column y: no value in"),
     ],
 )  # fmt: skip
 def test_a_series_that_cannot_be_split_or_learned_is_refused_in_one_line(raw, settings, said):

@@ -148,9 +148,9 @@ def test_a_single_class_is_refused_with_the_folder_that_may_be_meant(folder: Pat
 
 def test_an_empty_class_folder_is_named(folder: Path) -> None:
     (folder / "bird").mkdir()
-    assert f"{folder / 'bird'} has no images in it, nothing" in refusal(folder)
+    assert f"{folder / 'bird'} is empty; put images there" in refusal(folder)
     (folder / "bird" / "notes.txt").write_text("x")
-    assert "only notes.txt" in refusal(folder)
+    assert "has no images in it, only notes.txt; put" in refusal(folder)
 
 
 def test_sizes_that_differ_need_a_size(folder: Path, put: Callable[..., Path]) -> None:

@@ -146,6 +146,10 @@ def test_a_column_of_too_many_words_is_no_input(read):
     assert "the column note, which holds 60 different words" in refusal(read, text, inputs=["note"])
 
 
+def test_a_series_knows_its_file(read):
+    assert read(TABLE).source == "a.csv"
+
+
 def test_a_missing_file_is_refused_with_the_nearest_name(read, tmp_path):
     read(TABLE)
     with pytest.raises(ConfigError, match=r"dataset.path is b.csv, which does not exist"):

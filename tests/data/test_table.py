@@ -52,6 +52,38 @@ def refusal(make, *words, **keys):
 # What is read
 
 
+def test_a_class_of_its_own_for_each_row_is_refused_with_what_else_the_target_may_be(table):
+    numbers = table_of(range(10))
+    said = "t.csv, column price: each of the 10 rows has a class of its own, so none can be learned; set "
+    assert said + "dataset.task=regression" in refusal(table, numbers, task="classification")
+    words = table_of(f"name{row}" for row in range(10))
+    assert said + "dataset.target to another column" in refusal(table, words)
+
+
+def test_classes_too_small_to_split_may_be_numbers(table):
+    made = table(table_of(row // 2 for row in range(10)), task="classification")
+    message = refusal(prepare, made, settings())
+    assert message.endswith(
+        "none of the 5 has a row for each part, the largest 2: give more rows a class, "
+        "or set dataset.task=regression where they are numbers"
+    )
+
+
+def test_a_class_that_a_part_has_none_of_is_named_once(table, capsys):
+    made = table(table_of(["yes"] + ["no"] * 29))
+    prepare(made, settings())
+    assert capsys.readouterr().err == (
+        "dlrun: a class has too few rows for every part: yes has none to validate on or test on, "
+        "and of one class alone roc_auc is nan\n"
+    )
+    prepare(table(table_of(["yes", "no"] * 15)), settings())
+    assert capsys.readouterr().err == ""
+
+
+def table_of(prices):
+    return "a,price\n" + "".join(f"{row},{price}\n" for row, price in enumerate(prices))
+
+
 def test_decimal_commas_are_numbers(table):
     made = table("size;heat;price\n1,5;gas;10,25\n2;oil;11,5\n2,5;gas;12\n")
     assert made.rows.numbers[:, 0].tolist() == [1.5, 2, 2.5]
@@ -117,7 +149,7 @@ def test_rows_without_a_target_are_left_out_and_counted(table, capsys):
         (["no", "yes", "no"], "auto", ("no", "yes")),
         (["0", "1", "0"], "auto", ("0", "1")),
         (["10", "9", "8"], "auto", ()),
-        (["10", "9", "8"], "classification", ("8", "9", "10")),
+        (["10", "9", "8", "8"], "classification", ("8", "9", "10")),
         (["0", "1", "0"], "regression", ()),
         (["a.", "b", "a"], "auto", ("a", "b")),
     ],

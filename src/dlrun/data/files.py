@@ -35,10 +35,21 @@ def locate(key: str, path: str) -> Path:
         found = Path(path).expanduser()
     if not found.exists():
         beside = [entry.name for entry in found.parent.iterdir()] if found.parent.is_dir() else []
-        raise ConfigError(
-            f"{key} is {path}, which does not exist{did_you_mean(found.name, beside)}; "
-            f"give a path from {Path.cwd()} or an absolute one"
-        )
+        hint = did_you_mean(found.name, beside)
+        rule = "" if hint.endswith("?") else f"; give a path from {Path.cwd()} or an absolute one"
+        raise ConfigError(f"{key} is {path}, which does not exist{hint}{rule}")
+    return found
+
+
+def locate_file(key: str, path: str) -> Path:
+    """As `locate`, of a file alone.
+
+    Raises:
+        ConfigError: there is none, or it is a folder.
+    """
+    found = locate(key, path)
+    if found.is_dir():
+        raise ConfigError(f"{key} is {path}, a folder; give one file")
     return found
 
 

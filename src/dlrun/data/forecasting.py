@@ -65,8 +65,8 @@ def _bounds(series: Series, settings: DataSettings) -> dict[str, Bounds]:
         first, end = bounds[name]
         if end - first < least:
             raise ConfigError(
-                f"dataset.window is {cutting.window} and dataset.horizon is {cutting.horizon}: the {name} part has "
-                f"{end - first} of the {rows} rows, but needs {least}{_why(cutting)}; "
+                f"{series.source}: dataset.window is {cutting.window} and dataset.horizon is {cutting.horizon}: "
+                f"the {name} part has {end - first} of the {rows} rows, but needs {least}{_why(cutting)}; "
                 "lower them, change dataset.val_fraction and dataset.test_fraction, or give more rows"
             )
     return bounds
@@ -79,9 +79,9 @@ def _why(cutting: Cutting) -> str:
 def _fit(series: Series, layout: Layout, rows_RC: np.ndarray, *, normalize: bool) -> SeriesScaling:
     """The scaling of the training part, whose rows are `rows_RC`."""
     cutting, count = series.cutting, len(rows_RC)
-    fallback = _means(layout, rows_RC)
+    fallback = _means(series.source, layout, rows_RC)
     known = fill(rows_RC, series.fill, fallback)
-    target_mean, target_std = _moments_told(cutting, layout, known, count)
+    target_mean, target_std = _moments_told(series, layout, known, count)
     features = len(layout.features)
     mean, std = np.zeros(features), np.ones(features)
     if normalize:
@@ -106,31 +106,33 @@ def _fit(series: Series, layout: Layout, rows_RC: np.ndarray, *, normalize: bool
     )
 
 
-def _means(layout: Layout, rows_RC: np.ndarray) -> np.ndarray:
+def _means(source: str, layout: Layout, rows_RC: np.ndarray) -> np.ndarray:
     """The mean of each column, without what is missing."""
     empty = np.isnan(rows_RC).all(0)
     if empty.any():
         raise ConfigError(
-            f"dataset takes the column {layout.names[int(empty.argmax())]}, which has no value in the training part, "
+            f"{source}, column {layout.names[int(empty.argmax())]}: no value in the training part, "
             f"the first {len(rows_RC)} rows; leave it out with dataset.drop, or lower the other fractions"
         )
     return np.asarray(np.nanmean(rows_RC, axis=0))
 
 
 def _moments_told(
-    cutting: Cutting, layout: Layout, known: Known, count: int
+    series: Series, layout: Layout, known: Known, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation (H * D,) of what is told in the first `count` rows."""
+    cutting = series.cutting
     origins, places = cutting.origins(0, count), layout.target_places
     truths = cutting.truths(known, origins, count)[:, :, places]
     told = truths - cutting.bases(known, origins)[:, :, places]
     mean, std = told.mean(0), told.std(0)
     constant = (std <= 1e-9 * np.abs(truths).max((0, 1))).any(0)
     if constant.any():
-        changes = cutting.difference or cutting.seasonal_difference
+        name = layout.targets[int(constant.argmax())]
+        does = "changes by" if cutting.difference or cutting.seasonal_difference else "is"
         raise ConfigError(
-            f"dataset.target {layout.targets[int(constant.argmax())]} {'changes by' if changes else 'is'} the same "
-            "everywhere in the training part: there is nothing to learn; choose another target or other fractions"
+            f"{series.source}, column {name}: it {does} the same everywhere in the training part: "
+            "there is nothing to learn; choose another target or other fractions"
         )
     return mean.reshape(-1), std.reshape(-1)
 

@@ -141,10 +141,10 @@ def _images(folder: Path) -> list[Path]:
     inside = sorted(one for one in folder.iterdir() if not one.name.startswith("."))
     images = [one for one in inside if one.suffix.lower() in SUFFIXES and not one.is_dir()]
     if not images:
-        what = f"only {_listed(one.name for one in inside)}" if inside else "nothing"
+        names = _listed(one.name for one in inside)
+        what = f"has no images in it, only {names}" if inside else "is empty"
         raise ConfigError(
-            f"the class folder {folder} has no images in it, {what}; put images there "
-            f"({', '.join(SUFFIXES)}), or take the folder away"
+            f"the class folder {folder} {what}; put images there ({', '.join(SUFFIXES)}), or take the folder away"
         )
     return images
 

@@ -11,6 +11,7 @@ from dlrun.data.base import Dataset, Preprocessing
 from dlrun.data.baselines import with_baselines
 from dlrun.data.character_encoding import CharacterEncoding, prepare_characters
 from dlrun.data.characters import Characters
+from dlrun.data.classes import note_missing_classes
 from dlrun.data.forecasting import prepare_series
 from dlrun.data.image_data import prepare_images
 from dlrun.data.image_folder import ImageFiles
@@ -35,7 +36,9 @@ def prepare(raw: Any, settings: DataSettings) -> Dataset:
     Raises:
         ConfigError: it cannot be split as asked, or is nothing that dlrun knows.
     """
-    return with_baselines(_prepare(raw, settings))
+    data = with_baselines(_prepare(raw, settings))
+    note_missing_classes(data)
+    return data
 
 
 def _prepare(raw: Any, settings: DataSettings) -> Dataset:

@@ -26,6 +26,7 @@ class Series:
         targets: names of the columns that are forecast, of numbers.
         season: rows in a period, of the seasonal baseline; None for none.
         reading: how more of this series is read from a file, plain values.
+        source: what it is called in errors.
     """
 
     numbers: Mapping[str, np.ndarray]
@@ -36,6 +37,7 @@ class Series:
     fill: FillRule
     season: int | None
     reading: Mapping[str, Any]
+    source: str = "the series"
 
     def __post_init__(self) -> None:
         """Refuse words of too many kinds.

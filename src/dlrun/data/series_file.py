@@ -17,7 +17,7 @@ from annotated_types import Ge
 from dlrun.data.csv_file import Cells, read_csv
 from dlrun.data.csv_form import Form, Header
 from dlrun.data.cutting import Cutting
-from dlrun.data.files import fetch, locate
+from dlrun.data.files import fetch, locate_file
 from dlrun.data.gaps import FillRule
 from dlrun.data.notation import Decimal, Thousands, looks_like_number
 from dlrun.data.series import Series
@@ -63,7 +63,7 @@ def series(
     file = (
         fetch(root, path, url=url, md5=md5)
         if root and url and md5
-        else locate("dataset.path", path)
+        else locate_file("dataset.path", path)
     )
     form = Form(header, delimiter, encoding, missing, decimal=decimal, thousands=thousands)
     cells = read_csv(file, form)
@@ -99,6 +99,7 @@ def series(
             "missing": list(missing),
             "time": clock,
         },
+        source=str(file),
     )
 
 

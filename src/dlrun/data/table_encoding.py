@@ -16,6 +16,8 @@ from dlrun.data.splitting import split_rows
 from dlrun.data.table import Fill, Reading, Rows, Table, take_fold
 from dlrun.errors import ConfigError
 
+_RARE = ", or set dataset.task=regression where they are numbers"
+
 
 @dataclass(frozen=True)
 class TableEncoding(Preprocessing):
@@ -77,7 +79,7 @@ def _parts(table: Table, settings: DataSettings) -> tuple[np.ndarray, np.ndarray
     strata = table.targets if table.class_names else None
     if table.folds is None:
         has_test = table.test is not None
-        return split_rows(len(table.rows), strata, settings, has_test=has_test)
+        return split_rows(len(table.rows), strata, settings, has_test=has_test, rare=_RARE)
     if settings.test_fraction is not None:
         raise ConfigError(
             f"dataset.test_fraction is {settings.test_fraction}, but dataset.folds is {table.folds}, of which "
@@ -87,7 +89,7 @@ def _parts(table: Table, settings: DataSettings) -> tuple[np.ndarray, np.ndarray
         len(table.rows), strata, folds=table.folds, fold=table.fold, seed=settings.split_seed
     )
     left = None if strata is None else strata[rest]
-    train, val, _ = split_rows(len(rest), left, settings, has_test=True)
+    train, val, _ = split_rows(len(rest), left, settings, has_test=True, rare=_RARE)
     return rest[train], rest[val], test
 
 

@@ -142,6 +142,16 @@ def _class_names(cells: Cells, target: int, strip: str) -> tuple[str, ...]:
             "set dataset.target to another column"
         )
     numbers = {label: cells.notation.number(label) for label in labels}
+    if len(labels) == len(cells.rows) > 2:
+        remedy = (
+            "dataset.target to another column"
+            if None in numbers.values()
+            else "dataset.task=regression"
+        )
+        raise ConfigError(
+            f"{cells.path}, column {cells.names[target]}: each of the {len(labels)} rows has a class of its own, so "
+            f"none can be learned; set {remedy}"
+        )
     if None in numbers.values():
         return tuple(sorted(labels))
     return tuple(sorted(labels, key=lambda label: (numbers[label], label)))

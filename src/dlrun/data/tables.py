@@ -10,7 +10,7 @@ from typing import Annotated
 from annotated_types import Ge
 
 from dlrun.data.csv_form import Form, Header
-from dlrun.data.files import fetch, locate
+from dlrun.data.files import fetch, locate_file
 from dlrun.data.notation import Decimal, Thousands
 from dlrun.data.table import Fill, Table
 from dlrun.data.table_files import Choice, Column, TableTask, read_table
@@ -159,10 +159,10 @@ def _fetch(root: str, name: str, md5: str) -> Path:
 def _find(key: str, path: str) -> Path:
     """The file, which may be one of the data sets inside the installed plotly."""
     if not path.startswith(_PLOTLY):
-        return locate(key, path)
+        return locate_file(key, path)
     package = importlib.util.find_spec("plotly")  # does not import it
     if package is None or not package.submodule_search_locations:
         raise ConfigError(f"{key} is {path}, whose file is part of plotly: pip install plotly")
     folder = Path(package.submodule_search_locations[0], "package_data", "datasets")
     name = path.removeprefix(_PLOTLY)
-    return locate(key, str(folder / name))
+    return locate_file(key, str(folder / name))

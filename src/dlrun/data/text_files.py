@@ -11,7 +11,7 @@ import numpy as np
 
 from dlrun.data.csv_file import Cells, read_csv
 from dlrun.data.csv_form import Form, Header
-from dlrun.data.files import locate, read_text
+from dlrun.data.files import locate, locate_file, read_text
 from dlrun.data.texts import Texts, TokenSettings
 from dlrun.errors import ConfigError, did_you_mean
 
@@ -72,7 +72,7 @@ def text_csv(
     """
     form = Form(header=header, delimiter=delimiter, encoding=encoding, missing=[""])
     parts = [
-        _read_columns(read_csv(locate(key, given), form), text, label)
+        _read_columns(read_csv(locate_file(key, given), form), text, label)
         for key, given in (("dataset.path", path), ("dataset.test_path", test_path))
         if given is not None
     ]
