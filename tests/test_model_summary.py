@@ -91,6 +91,26 @@ def test_shared_weights_count_once_and_layers_that_are_not_called_are_told() -> 
     assert "not called" in table
 
 
+@pytest.mark.parametrize(
+    ("names", "categories", "line"),
+    [
+        (("age", "hours", "job", "sex"), (10, 3), "inputs: 2 numbers (age, hours), 2 categories (job 9, sex 2)"),
+        (("age",), (), "inputs: 1 number (age)"),
+        (("job",), (10,), "inputs: 1 category (job 9)"),
+        (tuple("abcdefghijklmnopqrstuv"), (), "inputs: 22 numbers (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, "
+         "p, q, r, s, t and 2 more)"),
+    ],
+)  # fmt: skip
+def test_columns_stand_above_the_layers_by_what_they_were_taken_for(
+    names: tuple[str, ...], categories: tuple[int, ...], line: str
+) -> None:
+    spec = Spec("binary", "features", (len(names),), 1, ("a", "b"), names, categories)
+    table = layer_table(nn.Linear(len(names), 1), spec)
+    assert table.splitlines()[0] == line
+    unnamed = Spec("binary", "features", (len(names),), 1, ("a", "b"))
+    assert table.splitlines()[1:] == layer_table(nn.Linear(len(names), 1), unnamed).splitlines()
+
+
 def test_the_model_is_left_as_it_was() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10), nn.BatchNorm1d(10), nn.Dropout())
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

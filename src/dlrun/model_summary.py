@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ _WINDOWS = (
 )
 _HEAD = ("layer", "kind", "output", "parameters", "size: (W-F+2P)/S+1")
 _NONE = "-"
+_NAMED = 20  # columns of a kind, at most
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,31 @@ class Layer:
 
 
 def layer_table(model: nn.Module, spec: Spec) -> str:
-    """The layers of a model for the data of `spec`, tried on inputs that are made up."""
+    """The layers of a model for the data of `spec`, tried on inputs that are made up; above them its columns."""
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     example = made_up_inputs(spec, 2).to(like.device)
     if example.is_floating_point():
         example = example.to(like.dtype)
-    return summary_table(model, summarize(model, example))
+    table = summary_table(model, summarize(model, example))
+    return f"{columns_line(spec)}\n{table}" if spec.feature_names else table
+
+
+def columns_line(spec: Spec) -> str:
+    """The columns by name: which are numbers and which categories, each of these with how many training has."""
+    first = len(spec.feature_names) - len(spec.categories)
+    numbers = spec.feature_names[:first]
+    counted = zip(spec.feature_names[first:], spec.categories, strict=True)
+    # Without the code of a category never seen.
+    categories = [f"{name} {codes - 1}" for name, codes in counted]
+    told = [
+        f"{len(names)} {one if len(names) == 1 else many} ({_some(names)})"
+        for names, one, many in (
+            (numbers, "number", "numbers"),
+            (categories, "category", "categories"),
+        )
+        if names
+    ]
+    return f"inputs: {', '.join(told)}"
 
 
 def summarize(model: nn.Module, example: Tensor) -> list[Layer]:
@@ -109,6 +129,11 @@ def size_rule(layer: nn.Module, inputs: Tensor) -> str:
     sides = tuple(inputs.shape[-_dimensions(layer) :])
     rules = [_side_rule(layer, axis, size) for axis, size in enumerate(sides)]
     return rules[0] if len(set(rules)) == 1 else "; ".join(rules)
+
+
+def _some(names: Sequence[str]) -> str:
+    left = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {left} more" if left > 0 else "")
 
 
 def _side_rule(layer: Any, axis: int, size: int) -> str:
