@@ -110,7 +110,9 @@ def test_what_predict_cannot_set_is_not_advised(write):
         with pytest.raises(ConfigError) as caught:
             read_inputs(write(text), None, scaling())
         assert "set dataset" not in str(caught.value)
-        assert str(caught.value).endswith(("; fill it in", "; mend it", "; mend the row"))
+        assert str(caught.value).endswith(
+            ("; fill it in", "; mend it", "; mend the row", "with a decimal point")
+        )
 
 
 def next_two(rows):
@@ -190,6 +192,20 @@ def test_each_forecast_is_shown_under_the_name_of_its_target(trained, capsys):
     assert capsys.readouterr().out == "s.csv[40]  b -18.5  a 18.5\n"
     assert predict.main([run, "s.csv", "--output", "p.csv"]) == 0
     assert Path("p.csv").read_text().splitlines()[0] == "input,row,b,a"
+
+
+def test_forecasts_are_shown_after_the_time_of_the_last_row(trained, capsys):
+    rows = [f"{1990 + t // 12}-{t % 12 + 1:02},{t}\n" for t in range(40)]
+    Path("s.csv").write_text("month,a\n" + "".join(rows[::-1]))
+    run = trained("dataset=series", "dataset.path=s.csv", "dataset.target=a", "dataset.time=month",
+                  "dataset.horizon=2")  # fmt: skip
+    capsys.readouterr()
+    assert predict.main([run, "s.csv"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("s.csv[40]  1993-04 +1  a 1")
+    assert second.startswith("s.csv[41]  1993-04 +2  a 1")
+    assert predict.main([run, "s.csv", "--output", "p.csv"]) == 0
+    assert Path("p.csv").read_text().splitlines()[0] == "input,row,after,a"
 
 
 def test_steps_are_for_series_and_at_least_one(trained):

@@ -112,14 +112,17 @@ def _forecasts(
 ) -> Iterable[dict[str, Any]]:
     """The rows that come after those of a file, numbered on from its own."""
     from dlrun.evaluation import predict
-    from dlrun.inputs.history import continued
+    from dlrun.inputs.history import continued, last_time
 
     told = continued(
         rows_RC, trained.preprocessing, steps=steps, predict=lambda rows: predict(trained, rows)[0]
     )
     names = trained.preprocessing.targets_told
-    for row, values in enumerate(told.tolist(), len(rows_RC)):
-        yield {"input": str(path), "row": row, "targets": names, "prediction": values}
+    last = last_time(path, trained.preprocessing)
+    for ahead, values in enumerate(told.tolist(), 1):
+        after = {} if last is None else {"after": f"{last} +{ahead}"}
+        row = len(rows_RC) + ahead - 1
+        yield {"input": str(path), "row": row, **after, "targets": names, "prediction": values}
 
 
 def _records(
@@ -148,7 +151,9 @@ def _print(records: list[dict[str, Any]]) -> None:
     for name, record in zip(names, records, strict=True):
         if "targets" in record:
             values = zip(record["targets"], record["prediction"], strict=True)
-            print(f"{name:<{width}}  " + "  ".join(f"{of} {value:.6g}" for of, value in values))
+            told = [f"{of} {value:.6g}" for of, value in values]
+            when = [record["after"]] if "after" in record else []
+            print(f"{name:<{width}}  " + "  ".join([*when, *told]))
             continue
         if "probabilities" not in record:
             print(
@@ -169,7 +174,9 @@ def _write_csv(records: list[dict[str, Any]], file: TextIO) -> None:
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
     prediction = record["prediction"]
-    columns = {"input": record["input"], "row": record["row"]}
+    columns: dict[str, Any] = {
+        key: record[key] for key in ("input", "row", "after") if key in record
+    }
     if "targets" in record:
         return columns | dict(zip(record["targets"], prediction, strict=True))
     if isinstance(prediction, list):

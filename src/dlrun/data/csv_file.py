@@ -80,7 +80,8 @@ class Cells:
         cell = str(self.rows[row][position])
         hint = self.notation.hint(cell)
         remedy = f"set {hint}, or {remedy}" if hint else remedy
-        return BadFile(f"{self.place(row, position)}: {cell} is not a number", remedy, "mend it")
+        mend = f"write it with a decimal {self.notation.decimal}" if hint else "mend it"
+        return BadFile(f"{self.place(row, position)}: {cell} is not a number", remedy, mend)
 
     def place(self, row: int, position: int) -> str:
         """Where a cell is, for an error."""

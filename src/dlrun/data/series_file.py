@@ -126,7 +126,7 @@ def read_columns(
         raise ConfigError(
             f"dataset.skip is {skip}, but {cells.path} has {len(cells.rows)} rows; lower it"
         )
-    order = _in_time(cells, time)[skip:]
+    order = in_time(cells, time)[skip:]
     of_numbers, of_words = Numbers(), Words()
     for name in names:
         position = cells.names.index(name)
@@ -152,7 +152,7 @@ def _name(cells: Cells, key: str, column: Column) -> str:
     return cells.names[cells.position(key, column)]
 
 
-def _in_time(cells: Cells, time: str | None) -> list[int]:
+def in_time(cells: Cells, time: str | None) -> list[int]:
     """Row numbers in the order of the column `time`, or of the file."""
     if time is None:
         return list(range(len(cells.rows)))

@@ -10,7 +10,7 @@ import numpy as np
 from dlrun.data.csv_file import Cells, read_csv
 from dlrun.data.csv_form import Form
 from dlrun.data.series import Layout
-from dlrun.data.series_file import read_columns
+from dlrun.data.series_file import in_time, read_columns
 from dlrun.data.series_scaling import SeriesScaling
 from dlrun.errors import ConfigError, did_you_mean
 
@@ -24,8 +24,7 @@ def read_history(path: Path, scaling: SeriesScaling) -> np.ndarray:
         ConfigError: a column is not there, a cell is no number, a value that is needed is missing, or rows are too few.
     """
     reading, layout, cutting = scaling.reading, scaling.layout, scaling.cutting
-    form = Form(**{key: reading[key] for key in _FORM if key in reading})
-    cells = read_csv(path, form)
+    cells = _read(path, scaling)
     changes = cutting.difference or cutting.seasonal_difference
     # What is only told, and not as a change, need not be known.
     names = list(dict.fromkeys([*layout.inputs, *(layout.targets if changes else ())]))
@@ -47,6 +46,20 @@ def read_history(path: Path, scaling: SeriesScaling) -> np.ndarray:
         )
     unknown = {name: np.full(len(cells.rows), np.nan) for name in layout.targets}
     return layout.encode({**unknown, **numbers}, words)
+
+
+def last_time(path: Path, scaling: SeriesScaling) -> str | None:
+    """What stands in the column of time of the last row of a file that can be read; None without such a column."""
+    time = scaling.reading["time"]
+    if time is None:
+        return None
+    cells = _read(path, scaling)
+    return cells.rows[in_time(cells, time)[-1]][cells.names.index(time)]
+
+
+def _read(path: Path, scaling: SeriesScaling) -> Cells:
+    reading = scaling.reading
+    return read_csv(path, Form(**{key: reading[key] for key in _FORM if key in reading}))
 
 
 def continued(
