@@ -1,9 +1,10 @@
-"""What to type next, as the user types it."""
+"""What to type next, as the user types it; what the user should know of."""
 
 from __future__ import annotations
 
 import os
 import shlex
+import sys
 
 # scripts/dlrun says how it was called: where `dlrun` is not on the PATH, a hint should work too.
 PROGRAM = os.environ.get("DLRUN_PROGRAM", "dlrun")
@@ -17,3 +18,8 @@ def command(*words: object) -> str:
 def new_run(reason: str) -> str:
     """`reason` for which a resume is refused, and the way out."""
     return f"{reason}; start a new run with `{command('train')}`"
+
+
+def note(message: str) -> None:
+    """Say in a line what the user should know of; on the error stream, so that a command's own output stays itself."""
+    print(f"dlrun: {message}", file=sys.stderr, flush=True)

@@ -111,7 +111,7 @@ def test_numbers_of_another_notation_are_not_taken_for_words(table):
 
 def test_numbers_with_more_around_them_are_told_from_names(table, capsys):
     table("pay,price\n" + "".join(f"${n}.50,{n}\n" for n in range(30)))
-    assert "they are numbers with more around them, as in $0.50" in capsys.readouterr().out
+    assert "they are numbers with more around them, as in $0.50" in capsys.readouterr().err
 
 
 def test_numbers_and_words_are_told_apart():
@@ -140,7 +140,7 @@ def test_missing_numbers_are_nan_missing_words_none_and_named_zeros_missing(tabl
 def test_rows_without_a_target_are_left_out_and_counted(table, capsys):
     made = table("a,price\n1,1\n2,?\n3,3\n4,4\n")
     assert made.rows.numbers[:, 0].tolist() == [1, 3, 4]
-    assert "1 of 4 rows have no price and are left out" in capsys.readouterr().out
+    assert "1 of 4 rows have no price and are left out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -178,9 +178,9 @@ def test_a_test_file_is_read_by_the_names_of_its_columns(table):
 def test_a_column_of_names_is_pointed_out(table, capsys):
     people = "name,heat,price\n" + "".join(f"n{row},{'ab'[row % 2]},{row}\n" for row in range(30))
     table(people)
-    assert "column name has 30 different words in 30 rows" in capsys.readouterr().out
+    assert "column name has 30 different words in 30 rows" in capsys.readouterr().err
     table(people, categorical=["name"])
-    assert not capsys.readouterr().out
+    assert not capsys.readouterr().err
 
 
 # What is refused

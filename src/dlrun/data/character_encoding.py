@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -15,6 +14,7 @@ from dlrun.config import DataSettings
 from dlrun.data.base import Dataset, Preprocessing, Spec, Split
 from dlrun.data.characters import Characters
 from dlrun.errors import ConfigError
+from dlrun.hints import note
 
 UNKNOWN = 0  # the number of every character that the training part does not have
 _UNKNOWN_SHOWN = "\N{REPLACEMENT CHARACTER}"
@@ -112,11 +112,7 @@ def _tell_unseen(source: str, encoding: CharacterEncoding, parts: Mapping[str, s
         if count
     ]
     if counts:
-        print(
-            f"dlrun: {source}: {' and '.join(counts)} are unseen in training, and read as unknown",
-            file=sys.stderr,
-            flush=True,
-        )
+        note(f"{source}: {' and '.join(counts)} are unseen in training, and read as unknown")
 
 
 def _baselines(data: Dataset) -> Mapping[str, Mapping[str, float]]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from dlrun.data.base import Dataset
+from dlrun.hints import note
 
 _USES = {"train": "train on", "val": "validate on", "test": "test on"}
 _NAMED = 3  # classes, at most
@@ -22,11 +21,7 @@ def note_missing_classes(data: Dataset) -> None:
     if lacking:
         said = "; ".join(f"{of} has none to {' or '.join(uses)}" for of, uses in lacking.items())
         alone = ", and of one class alone roc_auc is nan" if len(names) == 2 else ""
-        print(
-            f"dlrun: a class has too few rows for every part: {said}{alone}",
-            file=sys.stderr,
-            flush=True,
-        )
+        note(f"a class has too few rows for every part: {said}{alone}")
 
 
 def _listed(names: list[str]) -> str:

@@ -13,6 +13,7 @@ from dlrun.data.csv_file import Cells
 from dlrun.data.notation import looks_like_number
 from dlrun.data.table import Rows
 from dlrun.errors import ConfigError
+from dlrun.hints import note
 
 _INSIDE = re.compile(r"^[^\d.,+-]+|[^\d.,]+$")  # what stands around a number
 _MANY = 20  # different words, from which on a column may be one of names
@@ -112,10 +113,9 @@ def _note_many(cells: Cells, position: int, words: list[str]) -> None:
     remedy = f"; dataset.drop=[{name}] leaves it out"
     if 2 * len(wrapped) > len(words):
         remedy = f"; they are numbers with more around them, as in {wrapped[0]}: take that out of the file"
-    print(
-        f"dlrun: {cells.path}: column {name} has {len(words)} different words in {len(cells.rows)} rows, "
-        f"too many to learn from{remedy}",
-        flush=True,
+    note(
+        f"{cells.path}: column {name} has {len(words)} different words in {len(cells.rows)} rows, "
+        f"too many to learn from{remedy}"
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.error import HTTPError
 
 from dlrun.errors import BadFile, ConfigError, did_you_mean
+from dlrun.hints import note
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 _PACKAGED = "packaged:"
@@ -77,7 +78,7 @@ def fetch(root: str, relative: str, *, url: str, md5: str) -> Path:
     path = Path(root).expanduser() / relative
     if path.is_file():
         return path
-    print(f"dlrun: {path} is missing: downloading it from {url}…", flush=True)
+    note(f"{path} is missing: downloading it from {url}…")
     try:
         with urllib.request.urlopen(url, timeout=_SECONDS) as answer:
             content = answer.read()

@@ -14,6 +14,7 @@ from dlrun.data.csv_file import Cells, read_csv
 from dlrun.data.csv_form import Form
 from dlrun.data.table import Fill, Reading, Rows, Table
 from dlrun.errors import ConfigError
+from dlrun.hints import note
 
 Column = str | int  # by name, or by number: from 1, or from -1 at the end
 TableTask = Literal["auto", "classification", "regression"]
@@ -114,10 +115,9 @@ def _with_targets(cells: Cells, target: int) -> Cells:
             "set dataset.target to another column"
         )
     if left_out := len(cells.rows) - len(known):
-        print(
-            f"dlrun: {cells.path}: {left_out} of {len(cells.rows)} rows have no {cells.names[target]} "
-            "and are left out",
-            flush=True,
+        note(
+            f"{cells.path}: {left_out} of {len(cells.rows)} rows have no {cells.names[target]} "
+            "and are left out"
         )
     return cells.only(known)
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from dlrun.data.source import Source
 from dlrun.errors import ConfigError
+from dlrun.hints import note
 
 _DIGITS = tuple("0123456789")
 _CLOTHES = (
@@ -133,7 +134,7 @@ def _download(name: str, root: Path, files: list[str], fetch: Callable[[], Any])
     Raises:
         ConfigError: naming the folder, the files and the remedy.
     """
-    print(f"dlrun: {name} is not in {root}: downloading it there…", flush=True)
+    note(f"{name} is not in {root}: downloading it there…")
     try:
         fetch()
     except Exception as error:  # network, proxy, disk: whatever it was, the remedy is the same
