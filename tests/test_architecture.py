@@ -39,7 +39,8 @@ ORDER = [
         "data.text_sets",
     ],
     ["data.series_file", "data.synthetic_series"],
-    ["data.base", "data.augment", "data.splitting"],
+    ["data.base"],
+    ["data.targets", "data.augment", "data.splitting"],
     ["data.series_scaling"],
     ["data.forecasting", "forecast_picture"],
     [

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from dlrun.config import DataSettings
-from dlrun.data.base import Dataset, Preprocessing, Spec, Split, TaskKind
+from dlrun.data.base import Dataset, Preprocessing, Spec, Split
 from dlrun.data.source import Source
 from dlrun.data.splitting import split_rows
+from dlrun.data.targets import class_targets, class_task, without_constants
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def _fit(source: Source, train: np.ndarray, *, normalize: bool) -> Scaling:
     if source.task == "regression":
         targets = source.targets[train].reshape(len(train), -1).astype(np.float64)
         target_mean = targets.mean(0).tolist()
-        target_std = _without_constants(targets.std(0), targets.mean(0)).tolist()
+        target_std = without_constants(targets.std(0), targets.mean(0)).tolist()
     return Scaling(mean.tolist(), std.tolist(), target_mean, target_std, source.pixel_max)
 
 
@@ -83,12 +84,7 @@ def _input_scale(rows: np.ndarray, kind: str, *, normalize: bool) -> tuple[np.nd
     if not normalize:
         return np.zeros(shape), np.ones(shape)
     mean, std = (moment.reshape(shape) for moment in _moments(rows, axes))
-    return mean, _without_constants(std, mean)
-
-
-def _without_constants(std: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """`std`, but 1 for a constant, which can only be centred: rounding alone may leave it a spread."""
-    return np.where(std <= 1e-12 * np.abs(mean), 1.0, std)
+    return mean, without_constants(std, mean)
 
 
 def _moments(rows: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -107,21 +103,13 @@ def _split(
 ) -> Split:
     if source.task == "regression":
         return Split(preprocessing.inputs(inputs), preprocessing.targets(targets))
-    binary = len(source.class_names) == 2
-    return Split(
-        preprocessing.inputs(inputs),
-        torch.from_numpy(targets.astype(np.float32 if binary else np.int64)),
-    )
+    return Split(preprocessing.inputs(inputs), class_targets(targets, len(source.class_names)))
 
 
 def _spec(source: Source) -> Spec:
-    classes = len(source.class_names)
+    task, outputs = class_task(len(source.class_names))
     if source.task == "regression":
-        task: TaskKind = "regression"
-        outputs = int(np.prod(source.targets.shape[1:]))
-    else:
-        task = "binary" if classes == 2 else "multiclass"
-        outputs = 1 if classes == 2 else classes
+        task, outputs = "regression", int(np.prod(source.targets.shape[1:]))
     return Spec(
         task=task,
         kind=source.kind,

@@ -18,6 +18,7 @@ from dlrun.data.cutting import Cutting, seasons_before
 from dlrun.data.gaps import Known, fill
 from dlrun.data.series import Layout, Series
 from dlrun.data.series_scaling import SeriesScaling
+from dlrun.data.targets import without_constants
 from dlrun.errors import ConfigError
 
 Bounds = tuple[int, int]  # the first row of a part, and the row after its last
@@ -88,8 +89,8 @@ def _fit(series: Series, layout: Layout, rows_RC: np.ndarray, *, normalize: bool
         changed = [place for place in layout.target_places if place < features]
         every_row = np.arange(cutting.lost, count)
         seen = replace(cutting, window=1).windows(known, every_row, changed)[:, 0, :features]
-        mean, std = seen.mean(0), seen.std(0)
-        std = np.where(std <= 1e-12 * np.abs(mean), 1.0, std)  # a constant can only be centred
+        mean = seen.mean(0)
+        std = without_constants(seen.std(0), mean)
     return SeriesScaling(
         mean=mean.tolist(),
         std=std.tolist(),

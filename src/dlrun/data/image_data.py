@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from dlrun.config import DataSettings
@@ -15,6 +14,7 @@ from dlrun.data.base import Dataset, Spec, Split
 from dlrun.data.image_folder import Files, ImageFiles
 from dlrun.data.splitting import split_rows
 from dlrun.data.streaming import StoredImages, read_batches
+from dlrun.data.targets import class_targets, class_task
 
 _FITTED_ON = 5_000  # images: their mean is that of a million to a hundredth of a standard deviation
 _AT_ONCE = 256  # images in a reading
@@ -61,8 +61,7 @@ def _fit(
 
 
 def _split(files: Files, pixels: np.ndarray | None, raw: ImageFiles, scaling: Scaling) -> Split:
-    binary = len(raw.class_names) == 2
-    targets = torch.from_numpy(files.targets.astype(np.float32 if binary else np.int64))
+    targets = class_targets(files.targets, len(raw.class_names))
     if pixels is not None:
         return Split(scaling.inputs(pixels), targets)
     stored: Any = StoredImages(files.paths, raw.form, scaling, raw.workers)
@@ -85,11 +84,11 @@ def _pixels(files: Files, raw: ImageFiles) -> np.ndarray:
 
 
 def _spec(raw: ImageFiles) -> Spec:
-    classes = len(raw.class_names)
+    task, outputs = class_task(len(raw.class_names))
     return Spec(
-        task="binary" if classes == 2 else "multiclass",
+        task=task,
         kind="image",
         input_shape=(raw.form.channels, raw.form.height, raw.form.width),
-        num_outputs=1 if classes == 2 else classes,
+        num_outputs=outputs,
         class_names=raw.class_names,
     )

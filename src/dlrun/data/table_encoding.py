@@ -14,6 +14,7 @@ from dlrun.config import DataSettings
 from dlrun.data.base import Dataset, Preprocessing, Spec, Split
 from dlrun.data.splitting import split_rows
 from dlrun.data.table import Fill, Reading, Rows, Table, take_fold
+from dlrun.data.targets import class_targets, class_task, without_constants
 from dlrun.errors import ConfigError
 
 _RARE = ", or set dataset.task=regression where they are numbers"
@@ -106,7 +107,7 @@ def _fit(
     filled = np.where(np.isnan(rows.numbers), np.asarray(fills), rows.numbers)
     mean, std = np.zeros(len(fills)), np.ones(len(fills))
     if normalize:
-        mean, std = filled.mean(0), _without_constants(filled)
+        mean, std = filled.mean(0), without_constants(filled.std(0), filled.mean(0))
     target = targets[:, None] if regression else np.empty((len(targets), 0))
     return TableEncoding(
         reading=dict(vars(reading)),
@@ -115,7 +116,7 @@ def _fit(
         std=std.tolist(),
         levels=[_levels(column) for column in rows.words.T],
         target_mean=target.mean(0).tolist(),
-        target_std=_without_constants(target).tolist(),
+        target_std=without_constants(target.std(0), target.mean(0)).tolist(),
     )
 
 
@@ -124,12 +125,6 @@ def _filling(column: np.ndarray, rule: Fill) -> float:
     if rule == "zero" or not len(known):
         return 0.0
     return float(np.median(known) if rule == "median" else known.mean())
-
-
-def _without_constants(columns: np.ndarray) -> np.ndarray:
-    """The spread of each column, 1 of a constant, which can only be centred: rounding may leave it a spread."""
-    std = columns.std(0)
-    return np.where(std <= 1e-12 * np.abs(columns.mean(0)), 1.0, std)
 
 
 def _levels(words: np.ndarray) -> list[str | None]:
@@ -148,18 +143,18 @@ def _split(table: Table, encoding: TableEncoding, rows: Rows, targets: np.ndarra
     inputs = encoding.inputs(rows)
     if not table.class_names:
         return Split(inputs, encoding.targets(targets))
-    kind = np.float32 if len(table.class_names) == 2 else np.int64
-    return Split(inputs, torch.from_numpy(targets.astype(kind)))
+    return Split(inputs, class_targets(targets, len(table.class_names)))
 
 
 def _spec(table: Table, encoding: TableEncoding) -> Spec:
-    reading, classes = table.reading, len(table.class_names)
+    reading = table.reading
+    task, outputs = class_task(len(table.class_names)) if table.class_names else ("regression", 1)
     names = (*reading.numbers, *reading.words)
     return Spec(
-        task="regression" if not classes else "binary" if classes == 2 else "multiclass",
+        task=task,
         kind="features",
         input_shape=(len(names),),
-        num_outputs=classes if classes > 2 else 1,
+        num_outputs=outputs,
         class_names=table.class_names,
         feature_names=names,
         categories=encoding.categories,

@@ -13,6 +13,7 @@ from torch import Tensor
 from dlrun.config import DataSettings
 from dlrun.data.base import Dataset, Preprocessing, Spec, Split
 from dlrun.data.splitting import split_rows
+from dlrun.data.targets import class_targets, class_task
 from dlrun.data.texts import Level, Texts, ids_of, tokenize, vocabulary_of
 from dlrun.errors import ConfigError
 
@@ -96,18 +97,17 @@ def _split(
     encoding: TextEncoding, texts: Sequence[Sequence[str]], labels: np.ndarray, raw: Texts
 ) -> Split:
     inputs = encoding.ids(texts)
-    targets = labels.astype(np.float32 if len(raw.class_names) == 2 else np.int64)
     lengths = (inputs != 0).sum(1) if raw.tokens.bucketing else None
-    return Split(inputs, torch.from_numpy(targets), lengths)
+    return Split(inputs, class_targets(labels, len(raw.class_names)), lengths)
 
 
 def _spec(raw: Texts, encoding: TextEncoding) -> Spec:
-    classes = len(raw.class_names)
+    task, outputs = class_task(len(raw.class_names))
     return Spec(
-        task="binary" if classes == 2 else "multiclass",
+        task=task,
         kind="tokens",
         input_shape=(encoding.max_length,),
-        num_outputs=1 if classes == 2 else classes,
+        num_outputs=outputs,
         class_names=raw.class_names,
         vocabulary=len(encoding.vocabulary),
     )
