@@ -49,7 +49,7 @@ def test_a_missing_file_of_a_named_data_set_is_fetched_once(server, tmp_path, ca
         assert found == tmp_path / "tabular/data.csv"
         assert found.read_bytes() == CONTENT
     assert server.asked == ["/data.csv"]
-    assert "downloading" in capsys.readouterr().err
+    assert "downloading" in capsys.readouterr().out
 
 
 def test_what_arrives_with_another_checksum_is_refused_and_not_kept(server, tmp_path):

@@ -176,7 +176,7 @@ def test_missing_files_without_network_name_folder_files_reason_and_remedy(
         f"(<urlopen error no route to host>); put the files there ({files}), "
         "or point DLRUN_DATA or dataset.root to a folder that has them"
     )
-    assert f"{name} is not in {tmp_path}: downloading it there" in capsys.readouterr().err
+    assert f"{name} is not in {tmp_path}: downloading it there" in capsys.readouterr().out
 
 
 def test_one_missing_file_is_enough_to_download(write, no_download, tmp_path):

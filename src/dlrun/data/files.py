@@ -13,7 +13,6 @@ from typing import Any
 from urllib.error import HTTPError
 
 from dlrun.errors import BadFile, ConfigError, did_you_mean
-from dlrun.hints import note
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 _PACKAGED = "packaged:"
@@ -78,7 +77,7 @@ def fetch(root: str, relative: str, *, url: str, md5: str) -> Path:
     path = Path(root).expanduser() / relative
     if path.is_file():
         return path
-    note(f"{path} is missing: downloading it from {url}…")
+    print(f"dlrun: {path} is missing: downloading it from {url}…", flush=True)
     try:
         with urllib.request.urlopen(url, timeout=_SECONDS) as answer:
             content = answer.read()

@@ -17,7 +17,6 @@ import numpy as np
 
 from dlrun.data.source import Source
 from dlrun.errors import ConfigError
-from dlrun.hints import note
 
 _DIGITS = tuple("0123456789")
 _CLOTHES = (
@@ -134,7 +133,7 @@ def _download(name: str, root: Path, files: list[str], fetch: Callable[[], Any])
     Raises:
         ConfigError: naming the folder, the files and the remedy.
     """
-    note(f"{name} is not in {root}: downloading it there…")
+    print(f"dlrun: {name} is not in {root}: downloading it there…", flush=True)
     try:
         fetch()
     except Exception as error:  # network, proxy, disk: whatever it was, the remedy is the same
