@@ -163,9 +163,8 @@ def configure_torch(settings: TrainerSettings) -> None:
 def limit(data: Dataset, settings: TrainerSettings) -> Dataset:
     """Cut the data down for the debug modes: one batch of everything, or a few batches to overfit."""
     step = settings.samples_per_step(len(data.train))
-    if (
-        data.spec.task == "language"
-    ):  # a training batch is so many streams, and samples are characters
+    if data.spec.task == "language":
+        # A training batch is so many streams, and samples are characters.
         step *= data.spec.input_shape[0]
     if settings.overfit_batches:
         data = data.overfit(settings.overfit_batches * step)

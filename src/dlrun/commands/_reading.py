@@ -28,6 +28,16 @@ def run_parser(command: str, description: str | None, epilog: str) -> argparse.A
     return parser
 
 
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """The option `--checkpoint`: which of a run's weights a command applies."""
+    parser.add_argument(
+        "--checkpoint",
+        choices=("best", "last"),
+        default="best",
+        help="which weights (default: best)",
+    )
+
+
 def import_from_here() -> None:
     """The working directory comes first on the import path: the user's own models lie there."""
     sys.path.insert(0, os.getcwd())

@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dlrun.commands._reading import import_from_here, run_parser
+from dlrun.commands._reading import add_checkpoint, import_from_here, run_parser
 from dlrun.errors import ConfigError
 from dlrun.runs import find_run, full_name
 
@@ -41,12 +41,7 @@ def main(argv: list[str]) -> int:
         type=Path,
         help="(default: model.onnx or model.pt2 in RUN/export/)",
     )
-    parser.add_argument(
-        "--checkpoint",
-        choices=("best", "last"),
-        default="best",
-        help="which weights (default: best)",
-    )
+    add_checkpoint(parser)
     arguments = parser.parse_intermixed_args(argv)
     _refuse_missing(arguments.format)
     import_from_here()

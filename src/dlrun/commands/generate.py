@@ -11,7 +11,7 @@ import math
 import sys
 from pathlib import Path
 
-from dlrun.commands._reading import import_from_here, run_parser
+from dlrun.commands._reading import add_checkpoint, import_from_here, run_parser
 from dlrun.errors import ConfigError
 from dlrun.runs import find_run, full_name
 
@@ -102,12 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", metavar="FILE", type=Path, help="write to FILE instead of the screen"
     )
-    parser.add_argument(
-        "--checkpoint",
-        choices=("best", "last"),
-        default="best",
-        help="which weights (default: best)",
-    )
+    add_checkpoint(parser)
     return parser
 
 

@@ -6,13 +6,14 @@ as in the data set. All are scaled as in training. A .csv of the rows of a serie
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from dlrun.commands._reading import import_from_here, run_parser
+from dlrun.commands._reading import add_checkpoint, import_from_here, run_parser
 from dlrun.errors import ConfigError
 from dlrun.runs import find_run
 
@@ -31,6 +32,26 @@ examples
 
 def main(argv: list[str]) -> int:
     """Print or write one prediction for each input."""
+    arguments = _parser().parse_intermixed_args(argv)
+    if arguments.steps is not None and arguments.steps < 1:
+        raise ConfigError(f"--steps is {arguments.steps}, but must be at least 1")
+    output: Path | None = arguments.output
+    if output is not None and output.suffix not in (".csv", ".json"):
+        raise ConfigError(f"--output is {output}, but must end in .csv or .json")
+    import_from_here()
+    run = find_run(arguments.run)
+
+    from dlrun.restore import load_trained, read_config
+
+    trained = load_trained(
+        run, read_config(run, allowed=arguments.allow), which=arguments.checkpoint
+    )
+    records = _predictions(trained, arguments.inputs, arguments.steps)
+    _deliver(records, output)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = run_parser("predict", __doc__, _EPILOG)
     parser.add_argument(
         "inputs",
@@ -45,66 +66,51 @@ def main(argv: list[str]) -> int:
         type=Path,
         help="write to FILE, .csv or .json, instead of the screen",
     )
-    parser.add_argument(
-        "--checkpoint",
-        choices=("best", "last"),
-        default="best",
-        help="which weights (default: best)",
-    )
+    add_checkpoint(parser)
     parser.add_argument(
         "--steps",
         metavar="N",
         type=int,
         help="rows of a series to forecast, after its last one (default: the run's horizon)",
     )
-    arguments = parser.parse_intermixed_args(argv)
-    if arguments.steps is not None and arguments.steps < 1:
-        raise ConfigError(f"--steps is {arguments.steps}, but must be at least 1")
-    output: Path | None = arguments.output
-    if output is not None and output.suffix not in (".csv", ".json"):
-        raise ConfigError(f"--output is {output}, but must end in .csv or .json")
-    import_from_here()
-    run = find_run(arguments.run)
+    return parser
 
+
+def _predictions(trained: Trained, inputs: list[Path], steps: int | None) -> list[dict[str, Any]]:
+    """A record for each input in the files, or for each row that a series is continued by."""
     from dlrun.data.series_scaling import SeriesScaling
     from dlrun.evaluation import predict
     from dlrun.inputs.reading import files_of, read_inputs
-    from dlrun.restore import load_trained, read_config
 
-    trained = load_trained(
-        run, read_config(run, allowed=arguments.allow), which=arguments.checkpoint
-    )
-    paths = [file for path in arguments.inputs for file in files_of(path, trained.spec)]
+    paths = [file for path in inputs for file in files_of(path, trained.spec)]
     raws = [(path, read_inputs(path, trained.spec, trained.preprocessing)) for path in paths]
     if isinstance(trained.preprocessing, SeriesScaling):
-        records = [
-            record
-            for path, raw in raws
-            for record in _forecasts(path, raw, trained, arguments.steps)
-        ]
-    elif arguments.steps is not None:
+        return [record for path, raw in raws for record in _forecasts(path, raw, trained, steps)]
+    if steps is not None:
         raise ConfigError(
             f"--steps continues a series, but this run was trained on {trained.spec.kind}; leave it out"
         )
-    else:
-        records = [
-            record
-            for path, raw in raws
-            for record in _records(path, len(raw), *predict(trained, raw), trained.spec.class_names)
-        ]
+    return [
+        record
+        for path, raw in raws
+        for record in _records(path, len(raw), *predict(trained, raw), trained.spec.class_names)
+    ]
+
+
+def _deliver(records: list[dict[str, Any]], output: Path | None) -> None:
+    """Print the records, or write them to the file `output`."""
     if output is None:
         _print(records)
-    else:
-        write = _write_csv if output.suffix == ".csv" else _write_json
-        try:
-            with output.open("w", newline="", encoding="utf-8") as file:
-                write(records, file)
-        except OSError as error:
-            raise ConfigError(
-                f"--output is {output}, which cannot be written to ({error.strerror}); choose another place"
-            ) from error
-        print(f"{len(records)} predictions in {output}")
-    return 0
+        return
+    write = _write_csv if output.suffix == ".csv" else _write_json
+    try:
+        with output.open("w", newline="", encoding="utf-8") as file:
+            write(records, file)
+    except OSError as error:
+        raise ConfigError(
+            f"--output is {output}, which cannot be written to ({error.strerror}); choose another place"
+        ) from error
+    print(f"{len(records)} predictions in {output}")
 
 
 def _forecasts(
