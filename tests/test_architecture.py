@@ -105,6 +105,7 @@ ORDER = [
     ["sweep.stacking"],
     ["sweep.driver"],
     ["commands", "cli"],  # completion reads the table of commands
+    ["__main__"],
 ]
 RANKS = {name: rank for rank, names in enumerate(ORDER) for name in names}
 MODULES = sorted(PACKAGE.rglob("*.py"))

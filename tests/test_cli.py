@@ -201,3 +201,9 @@ def test_what_no_terminal_shows_is_written_out(command: Command, capsys: Capture
     command(refuse)
     assert main(["doctor"]) == 2
     assert capsys.readouterr().err == "dlrun: error: a\\x00b\\x1b[2J é…\n"
+
+
+def test_python_runs_the_package_as_the_command() -> None:
+    command = [sys.executable, "-m", "dlrun", "--version"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stdout == f"dlrun {__version__}\n"

@@ -267,6 +267,15 @@ def test_a_run_killed_again_and_again_resumes_to_the_very_same_end(
     assert_ended_alike(RunDirectory(Path("run")), whole)
 
 
+def test_a_run_killed_before_its_first_evaluation_goes_on_from_the_last_interval_of_seconds(
+    dlrun: Run, project: Path
+) -> None:
+    words = [word for word in WORDS if not word.startswith("checkpoint.")]
+    words += ["checkpoint.every_seconds=0", "hydra.run.dir=run"]
+    assert dlrun("train", *words, SIGNALS="8:KILL").code == -signal.SIGKILL
+    assert state(RunDirectory(project / "run"), "last")["step"] == 7
+
+
 @pytest.mark.parametrize("moment", SABOTAGE)
 def test_a_kill_while_a_checkpoint_is_saved_leaves_a_whole_one(
     moment: str, dlrun: Run, whole: RunDirectory

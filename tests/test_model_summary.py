@@ -58,6 +58,16 @@ def test_one_dimension_has_one_side() -> None:
     assert size_rule(nn.Conv1d(2, 3, 5, padding=4), torch.zeros(1, 2, 61)) == "(61-5+2*4)/1+1 = 65"
 
 
+class Scaled(nn.Conv2d):
+    """A layer of somebody's own, whose name says nothing of its dimensions."""
+
+
+def test_a_class_derived_from_a_layer_has_the_rule_of_that_layer() -> None:
+    model = nn.Sequential(Scaled(1, 6, 5, padding=2), type("Pool", (nn.MaxPool2d,), {})(2))
+    layers = summarize(model, torch.zeros(2, 1, 28, 28))
+    assert [layer.size_rule for layer in layers] == ["(28-5+2*2)/1+1 = 28", "(28-2+2*0)/2+1 = 14"]
+
+
 def test_recurrent_layers_show_their_outputs() -> None:
     (layer,) = summarize(nn.LSTM(3, 5, batch_first=True), torch.zeros(2, 7, 3))
     assert (layer.name, layer.kind, layer.output) == ("(model)", "LSTM", "B×7×5")

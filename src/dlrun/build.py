@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import os
 import pkgutil
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cache
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any, get_type_hints
 
@@ -88,7 +93,26 @@ def component(
     return Component(key, target, checked)
 
 
+class WorkingFolder(MetaPathFinder):
+    """Finds the user's own modules in the working folder, where nothing else has a module of that name.
+
+    It is asked last, so that no file that lies there by chance, or by intent, stands in for a library;
+    Hydra's plugins are not looked for there at all.
+    """
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        """The module `name` of the working folder; modules inside packages are found by their package."""
+        if path is not None or name == "hydra_plugins":
+            return None
+        return PathFinder.find_spec(name, [os.getcwd()])
+
+
+_WORKING_FOLDER = WorkingFolder()
+
+
 def _locate(key: str, path: Any) -> Callable[..., Any]:
+    if _WORKING_FOLDER not in sys.meta_path and not _is_installed(str(path)):
+        sys.meta_path.append(_WORKING_FOLDER)
     try:
         target = pkgutil.resolve_name(str(path))
     except Exception as error:  # whatever the user's own module raises as it is imported
@@ -99,6 +123,12 @@ def _locate(key: str, path: Any) -> Callable[..., Any]:
     if not callable(target):
         raise ConfigError(f"{key}._target_ is {path}, which is not a class or function")
     return target
+
+
+def _is_installed(path: str) -> bool:
+    with suppress(ValueError, ImportError):  # no name of a module: refused soon, with a reason
+        return find_spec(path.partition(".")[0]) is not None
+    return True
 
 
 @cache  # the trials of a sweep ask for the same

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 import warnings
 import zipfile
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from dlrun.errors import ConfigError, first_line
 
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 FORMAT = 1
-_FEW = 4  # files that are synced one by one
+_AT_ONCE = 16  # files that are synced side by side
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
@@ -156,13 +156,20 @@ def _alone(item: Any) -> Any:
 
 
 def _sync(paths: Collection[Path]) -> None:
-    """Make the contents of files, or the names in folders, outlive a power cut."""
-    if len(paths) > _FEW and sys.platform == "linux":
-        os.sync()  # writes out more than these, and still takes less than half the time; waits only there
-        return
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    """Make the contents of files, or the names in folders, outlive a power cut.
+
+    Side by side, so that the disk takes many at once: 128 files then wait for it as long as a few.
+    """
+    if len(paths) == 1:
+        _sync_one(*paths)
+    elif paths:
+        with ThreadPoolExecutor(min(len(paths), _AT_ONCE)) as pool:
+            list(pool.map(_sync_one, paths))
+
+
+def _sync_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -7,6 +7,7 @@ own, then the capture there, with gradients that do not exist yet, and tensors t
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,9 @@ def why_not(engine: Engine) -> str | None:
         f"trainer.precision is {settings.precision}, and must be fp32 or bf16 for that": (
             settings.precision not in ("fp32", "bf16")
         ),
+        "cells that read texts in both directions ask the GPU for the lengths at each step": (
+            engine.data.spec.kind == "tokens" and _reads_backwards(engine.model)
+        ),
         f"the optimizer {type(engine.descent.optimizer).__name__} keeps part of its state outside the GPU": (
             not can_be_captured(engine.descent.optimizer)
         ),
@@ -61,6 +65,18 @@ def why_not(engine: Engine) -> str | None:
 def is_well_known(model: nn.Module) -> bool:
     """Whether every layer is dlrun's, torch's or torchvision's: their steps do the same work each time."""
     return all(type(m).__module__.partition(".")[0] in _WELL_KNOWN for m in model.modules())
+
+
+def _reads_backwards(model: nn.Module) -> bool:
+    return any(isinstance(m, nn.RNNBase) and m.bidirectional for m in model.modules())
+
+
+def _let_go(stream: torch.cuda.Stream, generators: Iterable[torch.Generator]) -> None:
+    """Undo what a capture that failed leaves behind in torch: its stream, and generators that it still records."""
+    torch.cuda.set_stream(stream)
+    for generator in generators:
+        if generator.device.type == "cuda":
+            generator.graphsafe_set_state(generator.clone_state())
 
 
 class CapturedStep:
@@ -126,10 +142,15 @@ class CapturedStep:
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(engine.generator)
         pending, engine.pending = engine.pending, Pending()
+        before = torch.cuda.current_stream()
         try:
             with torch.cuda.graph(graph, stream=self.stream):
                 engine.learn(self.inputs, self.targets)
             self.left = engine.pending
+        except BaseException:
+            _let_go(before, (engine.generator, *torch.cuda.default_generators))
+            engine.descent.clear()
+            raise
         finally:
             engine.pending = pending
         self.gradients = [parameter.grad for parameter in engine.descent.parameters]

@@ -155,8 +155,9 @@ class Engine:
         """
         self.model.train()
         started = self._rate_started = time.perf_counter()
-        # A new run saves early: one that diverges soon should have something to go back to.
-        saved = started if self.best.step else None
+        saved = started
+        # A new run saves its first evaluation as well: one that diverges soon has something to go back to.
+        first_best_unsaved = not self.best.step
         self._rate_skipped = sum(self.pending.sizes)  # samples of an earlier process
         before = self.seconds
         train_step = self.captured or self.train_step
@@ -176,10 +177,11 @@ class Engine:
                     progress.show(self.step, values)
                 if self.finished or stop.signal is not None:
                     break
-                if self._saving_due(saved):
+                if self._saving_due(saved) or (first_best_unsaved and self.best.step):
                     self._check_finite()
                     save()
                     saved = time.perf_counter()
+                    first_best_unsaved = first_best_unsaved and not self.best.step
         self.seconds = before + time.perf_counter() - started
         self._check_finite()
         save()
@@ -406,12 +408,10 @@ class Engine:
         if not torch.stack(norms).isfinite().all():
             raise Diverged(self.step, self.good())
 
-    def _saving_due(self, saved: float | None) -> bool:
+    def _saving_due(self, saved: float) -> bool:
         every = self.saving.every_steps
         if every is not None and self.step % every == 0:
             return True
-        if saved is None:
-            return self.best.step > 0
         return time.perf_counter() - saved >= self.saving.every_seconds
 
 

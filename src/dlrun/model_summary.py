@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from dlrun.data.base import Spec
 from dlrun.data.examples import made_up_inputs
 
-_WINDOWS = (
-    *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
-    *(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
-)
+_WINDOWS_OVER = {
+    1: (nn.Conv1d, nn.MaxPool1d, nn.AvgPool1d),
+    2: (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d),
+    3: (nn.Conv3d, nn.MaxPool3d, nn.AvgPool3d),
+}
+_WINDOWS = tuple(kind for kinds in _WINDOWS_OVER.values() for kind in kinds)
 _HEAD = ("layer", "kind", "output", "parameters", "size: (W-F+2P)/S+1")
 _NONE = "-"
 _NAMED = 20  # columns of a kind, at most
@@ -193,7 +195,8 @@ def _shape(output: Any, batch: int) -> str:
 
 
 def _dimensions(layer: nn.Module) -> int:
-    return int(type(layer).__name__[-2])
+    """Of the images that a convolution or pooling, or a class derived from one, slides over."""
+    return next(count for count, kinds in _WINDOWS_OVER.items() if isinstance(layer, kinds))
 
 
 def _of(value: Any, axis: int) -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 
 
 def run_parser(command: str, description: str | None, epilog: str) -> argparse.ArgumentParser:
@@ -36,8 +34,3 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
         default="best",
         help="which weights (default: best)",
     )
-
-
-def import_from_here() -> None:
-    """The working directory comes first on the import path: the user's own models lie there."""
-    sys.path.insert(0, os.getcwd())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from dlrun.commands._reading import import_from_here, run_parser
+from dlrun.commands._reading import run_parser
 from dlrun.errors import ConfigError
 from dlrun.runs import find_run, full_name
 
@@ -28,7 +28,6 @@ def main(argv: list[str]) -> int:
 
     from dlrun.restore import read_config
 
-    import_from_here()
     run = find_run(arguments.run)
     plain = read_config(run, allowed=arguments.allow)
 

@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dlrun.commands._reading import add_checkpoint, import_from_here, run_parser
+from dlrun.commands._reading import add_checkpoint, run_parser
 from dlrun.errors import ConfigError
 from dlrun.runs import find_run, full_name
 
@@ -44,7 +44,6 @@ def main(argv: list[str]) -> int:
     add_checkpoint(parser)
     arguments = parser.parse_intermixed_args(argv)
     _refuse_missing(arguments.format)
-    import_from_here()
     run = find_run(arguments.run)
 
     from dlrun.exporting import SUFFIXES, description, export

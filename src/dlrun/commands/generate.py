@@ -11,7 +11,7 @@ import math
 import sys
 from pathlib import Path
 
-from dlrun.commands._reading import add_checkpoint, import_from_here, run_parser
+from dlrun.commands._reading import add_checkpoint, run_parser
 from dlrun.errors import ConfigError
 from dlrun.runs import find_run, full_name
 
@@ -29,7 +29,6 @@ def main(argv: list[str]) -> int:
     """Print or write the texts, and how many are what they should be."""
     arguments = _parser().parse_intermixed_args(argv)
     _check(arguments)
-    import_from_here()
     run = find_run(arguments.run)
 
     from dlrun.data.character_encoding import CharacterEncoding

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlrun.commands._composed import composed_run
-from dlrun.commands._reading import import_from_here
 from dlrun.commands._text import pairs
 from dlrun.errors import ConfigError
 from dlrun.hints import command
@@ -44,7 +43,6 @@ def main(argv: list[str]) -> int:
         )
     if steps < _FEWEST:
         raise ConfigError(f"--steps is {steps}, but must be {_FEWEST} or more to show a curve")
-    import_from_here()
     plain = composed_run(arguments.overrides)
 
     from dlrun import config

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from dlrun.commands._reading import add_checkpoint, import_from_here, run_parser
+from dlrun.commands._reading import add_checkpoint, run_parser
 from dlrun.errors import ConfigError
 from dlrun.runs import find_run
 
@@ -38,7 +38,6 @@ def main(argv: list[str]) -> int:
     output: Path | None = arguments.output
     if output is not None and output.suffix not in (".csv", ".json"):
         raise ConfigError(f"--output is {output}, but must end in .csv or .json")
-    import_from_here()
     run = find_run(arguments.run)
 
     from dlrun.restore import load_trained, read_config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dlrun.commands._reading import import_from_here, run_parser
+from dlrun.commands._reading import run_parser
 from dlrun.errors import ConfigError
 from dlrun.runs import LAST, OUTPUTS, find_run, run_paths
 from dlrun.sweep.directory import SweepDirectory, is_sweep
@@ -30,7 +30,6 @@ def main(argv: list[str]) -> int:
         "overrides", nargs="*", metavar="key=value", help="values to change from here on"
     )
     arguments = parser.parse_intermixed_args(argv)
-    import_from_here()
     if (sweep := _sweep(arguments.run)) is not None:
         return _resume_sweep(sweep, arguments.overrides, arguments.allow)
 

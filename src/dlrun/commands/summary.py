@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 
 from dlrun.commands._composed import composed_run
-from dlrun.commands._reading import import_from_here
 
 _EPILOG = """\
 One word without `=` means a run; anything else the model that `dlrun train` would train with these words.
@@ -38,7 +37,6 @@ def main(argv: list[str]) -> int:
         help="choices and values, as of `dlrun train`; or a run",
     )
     words: list[str] = parser.parse_intermixed_args(argv).words
-    import_from_here()
     is_run = len(words) == 1 and "=" not in words[0] and words[0][0] not in "+~"
     print(_of_run(words[0]) if is_run else _of_config(words))
     return 0

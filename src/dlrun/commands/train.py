@@ -20,12 +20,10 @@ def main(argv: list[str]) -> int:
     """Run Hydra on `argv`; 0, or the exit code that a job ended with."""
     import hydra
 
-    from dlrun.commands._reading import import_from_here
     from dlrun.composing import explain, register_resolvers
 
     argv = _as_multirun(argv)
     _check_place(argv)
-    import_from_here()
     register_resolvers()
     entry = hydra.main(
         config_path=str(packaged_configs()), config_name="train", version_base="1.3"
@@ -61,12 +59,10 @@ def _job(cfg: Any) -> None:
     from omegaconf import OmegaConf
 
     from dlrun import config
-    from dlrun.commands._reading import import_from_here
     from dlrun.run_directory import RunDirectory, from_here
 
     hydra_config = HydraConfig.get()
     if _is_trial(hydra_config):
-        import_from_here()
         _trial(Path(hydra_config.runtime.output_dir))
         return
     overrides = list(hydra_config.overrides.task)
