@@ -95,7 +95,7 @@ def test_numbers_are_read_in_the_notation_of_the_data_set(read):
 @pytest.mark.parametrize(
     ("content", "mend"),
     [
-        (b"size,heat,age\n3,gas,4\n3,gas\n", "the table are 3; mend the row"),
+        (b"size,heat,age\n3,gas,4\n3,gas\n", "the header are 3; mend the row"),
         (b"size,heat,age\n3,g\xe4s,4\n", "0xe4 is not utf-8; save it as utf-8, as the files that"),
         (b"\xff\xfes\x00", "is read as utf-8; save it as utf-8"),
         (b'size,heat,age\n3,gas,"1,5"\n', "1,5 is not a number; write it with a decimal point"),

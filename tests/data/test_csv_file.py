@@ -121,7 +121,6 @@ def test_a_column_is_found_by_name_or_number(read, column, position):
         ("a,b,a\n1,2,3\n", {}, ["t.csv, row 1: columns 1 and 3 are both called a"]),
         ("a,b\n1,\xe4\n".encode("latin-1"), {}, ["t.csv, line 2, byte 3", "dataset.encoding"]),
         ('a,b\n1,2\n"3,4\n', {}, ["t.csv, row 3: a quote opened in it is never closed"]),
-        ("a,b\n1," + "x" * 200_000, {}, ["t.csv, row 2: it cannot be read as CSV"]),
         ("a\n1\n", {"delimiter": "::"}, ["dataset.delimiter is ::", "semicolon"]),
         ("a\n1\n", {"encoding": "klingon"}, ["dataset.encoding is klingon"]),
         (b"not gzip", {"name": "t.csv.gz"}, ["t.csv.gz cannot be read"]),

@@ -7,7 +7,8 @@ from dlrun.data.series_file import series
 from dlrun.errors import ConfigError
 
 SETTINGS = {
-    "root": None, "url": None, "md5": None, "header": "auto", "delimiter": "auto", "decimal": "auto",
+    "root": None, "url": None, "md5": None, "header": "auto", "skip_lines": "auto", "comment": None,
+    "delimiter": "auto", "decimal": "auto",
     "thousands": "none", "encoding": "utf-8",
     "missing": ["", "NA"], "skip": 0, "time": None, "target": "y", "inputs": None, "drop": [],
     "fill": "none", "window": 2, "horizon": 1, "difference": 0, "seasonal_difference": None,

@@ -41,7 +41,8 @@ def lines(path, **settings):
 
 def table(path, **settings):
     defaults = {
-        "test_path": None, "text": "text", "label": "label", "header": "auto", "delimiter": "auto",
+        "test_path": None, "text": "text", "label": "label", "header": "auto", "skip_lines": "auto",
+        "comment": None, "delimiter": "auto",
         "encoding": "utf-8", "tokens": TOKENS,
     }  # fmt: skip
     return text_csv(path=path, **{**defaults, **settings})

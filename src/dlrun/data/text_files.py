@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dlrun.data.csv_file import Cells, read_csv
-from dlrun.data.csv_form import Form, Header
+from dlrun.data.csv_form import Form, Header, SkipLines
 from dlrun.data.files import locate, locate_file, read_text
 from dlrun.data.texts import Texts, TokenSettings
 from dlrun.errors import ConfigError, did_you_mean
@@ -61,6 +61,8 @@ def text_csv(
     text: str | int,
     label: str | int,
     header: Header,
+    skip_lines: SkipLines,
+    comment: str | None,
     delimiter: str,
     encoding: str,
     tokens: TokenSettings,
@@ -70,7 +72,7 @@ def text_csv(
     Raises:
         ConfigError: as `text_lines`, or a column that there is not.
     """
-    form = Form(header=header, delimiter=delimiter, encoding=encoding, missing=[""])
+    form = Form(header, delimiter, encoding, missing=[""], skip_lines=skip_lines, comment=comment)
     parts = [
         _read_columns(read_csv(locate_file(key, given), form), text, label)
         for key, given in (("dataset.path", path), ("dataset.test_path", test_path))
