@@ -117,11 +117,11 @@ class Cells:
 
 def as_names(cells: Sequence[str]) -> list[str]:
     """The columns' names in a header, which may be marked as a comment; one without has its number from 1."""
-    first, *others = cells
-    return [
-        cell or str(number)
-        for number, cell in enumerate([first.lstrip("#").strip() or first, *others], 1)
-    ]
+    names = [cells[0].lstrip("#").strip() or cells[0], *cells[1:]]
+    for number, name in enumerate(names, 1):
+        if not name:
+            names[number - 1] = f"unnamed_{number}" if str(number) in cells else str(number)
+    return names
 
 
 def listed(cells: Sequence[str]) -> str:
@@ -154,7 +154,7 @@ def read_csv(path: Path, form: Form, is_header: IsHeader | None = None) -> Cells
     if not body:
         raise ConfigError(f"{path}, row {line}: a header and no rows: give it data")
     if header:
-        body = _without_empty_end(path, names, body)
+        names, body = _without_empty_end(path, names, body, named=bool(first[-1]))
         _refuse_again(path, first, body)
     width = len(form.names or names or first)
     _refuse_ragged(path, body, width, "header" if header else "table")
@@ -204,15 +204,15 @@ def _names(path: Path, line: int, cells: list[str]) -> list[str]:
     return names
 
 
-def _without_empty_end(path: Path, names: list[str], body: list[Record]) -> list[Record]:
+def _without_empty_end(
+    path: Path, names: list[str], body: list[Record], *, named: bool
+) -> tuple[list[str], list[Record]]:
     """Without a last column that has neither name nor cells: what a delimiter at the end of each row makes."""
-    last = str(len(names))
-    width = len(names) if names[-1] == last else len(names) + 1
+    width = len(names) + 1 if named else len(names)
     if width < 2 or any(len(cells) != width or cells[-1] for _, cells in body):
-        return body
-    del names[width - 1 :]
+        return names, body
     note(f"{path}: each row ends in a delimiter; the empty column after the last is left out")
-    return [(line, cells[:-1]) for line, cells in body]
+    return names[: width - 1], [(line, cells[:-1]) for line, cells in body]
 
 
 def _refuse_again(path: Path, header: list[str], body: list[Record]) -> None:
@@ -238,7 +238,8 @@ def _refuse_ragged(path: Path, body: list[Record], width: int, what: str) -> Non
             remedy = f"set dataset.comment=hash to leave out lines that begin with #, or {mend}"
         elif what == "header" and all(len(cells) == width + 1 for _, cells in body):
             remedy = mend = (
-                "each row has one more, as with names of rows: name its first column in the header"
+                "each row has one more, as with names of rows: name its first column in the header, or take out "
+                "a title above it"
             )
         elif line == body[-1][0] and len(cells) < width:
             remedy = mend = "mend the row, or take it out where it stands below the table"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -17,6 +17,7 @@ DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "space": " ", "pipe":
 # Decimal commas are commoner than tables cut at commas that have a tab or semicolon in every row.
 _GUESSES = ("\t", ";", "|", ",", " ")
 _GUESSED_BY = 20  # rows
+_LONGEST = 2**31 - 1  # characters: what any system's C can hold
 
 Header = Literal["auto"] | bool
 SkipLines = Literal["auto"] | NonNegativeInt
@@ -45,6 +46,16 @@ class Form:
     thousands: str = "none"
     skip_lines: SkipLines = 0
     comment: str | None = None
+
+
+@contextmanager
+def cells_of_any_length() -> Iterator[None]:
+    """Within it, the reader of csv takes cells of any length; its bound is one for the whole program."""
+    usual = csv.field_size_limit(_LONGEST)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(usual)
 
 
 def delimiter_of(given: str, lines: Sequence[str]) -> str:
@@ -95,6 +106,6 @@ def _widths(lines: list[str], delimiter: str) -> list[int]:
         [line.strip(" ") for line in lines], delimiter=delimiter, skipinitialspace=True, strict=True
     )
     widths: list[int] = []
-    with suppress(csv.Error):  # to be met, and told, as the file is read
+    with cells_of_any_length(), suppress(csv.Error):  # to be met, and told, as the file is read
         widths += (len(row) for row in reader)
     return widths

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from dlrun.data.headers import judge
 
-MARKS = ("#", "//")  # of comments, where none is told
+MARKS = ("#", "%", "//")  # of comments, where none is told
 _SEP = re.compile(r'\s*"?sep=(\\t|.)"?\s*', re.IGNORECASE)
 _LOOKED_AT = 50  # rows
 _TITLES = 10  # rows above a table at most

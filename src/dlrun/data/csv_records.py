@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from dlrun.data.csv_form import Form, comment_of, delimiter_of
+from dlrun.data.csv_form import Form, cells_of_any_length, comment_of, delimiter_of
 from dlrun.data.csv_opening import (
     comment_lines,
     of_the_table,
@@ -19,7 +20,6 @@ from dlrun.hints import note
 
 Record = tuple[int, list[str]]
 _READ = "dataset.skip_lines=0 reads from line 1 on"
-_LONGEST = 2**31 - 1  # characters of a cell: what any system's C can hold
 
 
 def read_records(path: Path, text: str, form: Form) -> tuple[list[Record], str]:
@@ -41,7 +41,7 @@ def read_records(path: Path, text: str, form: Form) -> tuple[list[Record], str]:
         lines = without_lines(lines, form.skip_lines)
     shown = [line for line in lines if not mark or not line.lstrip().startswith(mark)]
     delimiter = told if told and form.delimiter == "auto" else delimiter_of(form.delimiter, shown)
-    records = list(_records(path, lines, delimiter, mark))
+    records = _records(path, lines, delimiter, mark)
     if comments:
         records = _without_comments(path, comments, records, delimiter)
     if not records:
@@ -57,12 +57,13 @@ def _without_comments(
     path: Path, comments: Sequence[tuple[int, str]], rows: list[Record], delimiter: str
 ) -> list[Record]:
     """The rows of a table with `comments` above it, some of which may be its rows as well."""
-    cut = [(number, _cells(path, line, delimiter)) for number, line in comments]
+    width = len(rows[0][1]) if rows else 0
+    cut = [(number, _cells(path, line, delimiter, width)) for number, line in comments]
     kept = of_the_table([cells for _, cells in cut], [cells for _, cells in rows])
     above, below = cut[: len(cut) - kept], []
     if above and rows:
         # More of the same, as at the end of what a program has written.
-        mark, width = above[0][1][0][0], len(rows[0][1])
+        mark = comments[0][1].strip(' "')[0]
         below = [row for row in rows if row[1][0].startswith(mark) and len(row[1]) != width]
     if above:
         others = f" and {len(below)} more below" if below else ""
@@ -81,28 +82,28 @@ def _without_titles(path: Path, records: list[Record]) -> list[Record]:
     return records[titles:]
 
 
-def _cells(path: Path, line: str, delimiter: str) -> list[str]:
-    """Of a line that may be a remark, quotes and all."""
-    try:
-        return next(cells for _, cells in _records(path, [line], delimiter, None))
-    except ConfigError:
-        return [line.strip()]
+def _cells(path: Path, line: str, delimiter: str, width: int) -> list[str]:
+    """Of a line that may be a remark, quotes and all; without its mark where it has `width` cells so."""
+    for part in (line, line.lstrip("#%/ ")):
+        with suppress(ConfigError):
+            for _, cells in _records(path, [part], delimiter, None):
+                if len(cells) == width:
+                    return cells
+    return [line.strip()]
 
 
-def _records(
-    path: Path, lines: Sequence[str], delimiter: str, comment: str | None
-) -> Iterator[Record]:
-    csv.field_size_limit(_LONGEST)
+def _records(path: Path, lines: Sequence[str], delimiter: str, comment: str | None) -> list[Record]:
     source = _Lines(lines, delimiter, comment)
     reader = csv.reader(source, delimiter=delimiter, skipinitialspace=True, strict=True)
-    begins = 1
+    records, begins = [], 1
     try:
-        for cells in reader:
-            stripped = [cell.strip() for cell in cells]
-            if any(stripped):
-                yield begins, stripped
-            begins = reader.line_num + 1
-            source.between_rows = True
+        with cells_of_any_length():
+            for cells in reader:
+                stripped = [cell.strip() for cell in cells]
+                if any(stripped):
+                    records.append((begins, stripped))
+                begins = reader.line_num + 1
+                source.between_rows = True
     except csv.Error as error:
         # The reader says this of text that ends inside of quotes alone.
         if "unexpected end of data" in str(error):
@@ -110,6 +111,7 @@ def _records(
         else:
             why = f"it cannot be read as CSV: {error}; mend the row"
         raise ConfigError(f"{path}, row {begins}: {why}") from error
+    return records
 
 
 class _Lines:

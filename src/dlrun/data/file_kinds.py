@@ -35,6 +35,7 @@ _KINDS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x93NUMPY", "a NumPy array (.npy)", f"{_TABLE} (numpy.savetxt)"),
     (b"RDX2\n", "a file of R's data", f"{_TABLE} (R: write.csv)"),
     (b"RDX3\n", "a file of R's data", f"{_TABLE} (R: write.csv)"),
+    (b"X\n\x00\x00\x00", "a file of R's data", f"{_TABLE} (R: write.csv)"),
     (b"<stata_dta>", "a Stata file", _TABLE),
     (b"$FL2", "an SPSS file", _TABLE),
     (b"%PDF-", "a PDF", _OPEN),

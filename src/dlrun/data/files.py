@@ -130,7 +130,7 @@ def read_text(path: Path, encoding: str) -> str:
         raise ConfigError(
             f"dataset.encoding is {encoding}, which is not known; use one such as utf-8, latin-1 or cp1252"
         ) from None
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     if "\0" in text:
         raise _nul_bytes(path, text, encoding)
     if not text.strip():
@@ -142,11 +142,12 @@ def _unpacked(path: Path) -> bytes:
     """The bytes of a file; what gzip has packed is known by its first bytes, whatever its name."""
     try:
         content = path.read_bytes()
-        if content.startswith(_GZIP):
-            return gzip.decompress(content)
+        packed = content.startswith(_GZIP)
+        while content.startswith(_GZIP):  # packed twice, too
+            content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
-    if content and path.suffix.lower() == ".gz":
+    if content and not packed and path.suffix.lower() == ".gz":
         refuse_other_kinds(path, content)
         remedy = "rename it without .gz"
         raise BadFile(

@@ -122,6 +122,11 @@ class _Column:
         return bool(self.values) and not min(self.values) <= self.number <= max(self.values)
 
     @property
+    def is_index(self) -> bool:
+        """No name over cells that are all there, each once: as pandas writes its index."""
+        return not self.name and self.complete and len({*self.below}) == len(self.below)
+
+    @property
     def serial(self) -> float | None:
         """The step by which the numbers below go on from row to row, None where they do not."""
         if len(self.values) < 3 or len(self.values) < len(self.below):
@@ -151,21 +156,20 @@ def _among_numbers(
     """Where numbers stand over numbers, and no word over any."""
     recurring = sum(column.recurs for column in words)
     novel = sum(column.novel for column in words)
-    # pandas writes its index without a name.
-    index = columns[0].kind == "none" and columns[0].complete and columns[0].serial == 1
+    values = [column.number for column in numbers]
+    whole = all(column.name.isdecimal() for column in numbers)
+    if columns[0].is_index and whole:
+        return Verdict(header=True, sure=_counts(values) or values == [0])
     if _are_labels(numbers, rows):
         if recurring > novel and len(numbers) < _CERTAIN:
             return Verdict(header=False, sure=False)
         alone = not any(column.number in column.values for column in numbers)
-        certain = len(numbers) >= _CERTAIN or index or (alone and len(numbers) > 1)
+        certain = len(numbers) >= _CERTAIN or (alone and len(numbers) > 1)
         return Verdict(header=True, sure=certain and not recurring)
-    if index and all(column.name.isdecimal() for column in numbers):
-        return Verdict(header=True, sure=False)
     if novel and not recurring:
         apart = all(column.outside for column in numbers)
-        whole = all(column.name.isdecimal() for column in numbers)
-        counted = _counts([column.number for column in numbers])
-        return Verdict(header=apart or (novel > 1 and whole) or counted, sure=False)
+        likely = apart or (novel > 1 and whole) or _counts(values)
+        return Verdict(header=likely, sure=False)
     return Verdict(header=False, sure=True)
 
 

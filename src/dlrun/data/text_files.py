@@ -11,6 +11,7 @@ import numpy as np
 
 from dlrun.data.csv_file import Cells, read_csv
 from dlrun.data.csv_form import Form, Header, SkipLines
+from dlrun.data.file_kinds import refuse_markup
 from dlrun.data.files import locate, locate_file, read_text
 from dlrun.data.texts import Texts, TokenSettings
 from dlrun.errors import ConfigError, did_you_mean
@@ -155,6 +156,7 @@ def _read_labelled(path: Path, separator: str, encoding: str) -> list[Labelled]:
     between = SEPARATORS.get(separator, separator)
     if not between:
         raise ConfigError("dataset.separator is empty, but must say what ends a label, such as tab")
+    refuse_markup(path, read_text(path, encoding))
     rows = []
     for place, line in lines_of(path, encoding):
         label, found, text = line.partition(between)

@@ -10,6 +10,7 @@ from dlrun.data.columns import read_rows
 from dlrun.data.csv_file import Cells, as_names, listed, read_csv
 from dlrun.data.csv_form import Form
 from dlrun.data.headers import judge
+from dlrun.data.notation import as_number
 from dlrun.data.table import Reading, Rows
 from dlrun.data.table_encoding import TableEncoding
 from dlrun.errors import ConfigError
@@ -49,13 +50,17 @@ def _read(path: Path, reading: Reading) -> Cells:
 
 
 def _is_header(reading: Reading, row: str, first: list[str], below: list[list[str]]) -> bool:
-    """Whether the first row has the names that training read, or half of them: a value may be one of them as well.
+    """Whether the first row has the names that training read, or half of them: some may be values as well.
 
     Raises:
         ConfigError: it has other names.
     """
     used = {*reading.numbers, *reading.words}
-    if reading.named and len(used & {*as_names(first)}) * 2 >= len(used):
+    found = used & {*as_names(first)}
+    told = found == used or (
+        len(found) * 2 >= len(used) and any(as_number(name) is None for name in found)
+    )
+    if reading.named and told:
         return True
     if reading.named and reading.skip_lines not in ("auto", 0):
         raise ConfigError(
