@@ -113,7 +113,7 @@ class _Column:
             case "coded":
                 return self.over_numbers
             case "number":
-                return self.kinds["word"] == len(self.below) > 2
+                return self.kinds["number"] == 0 and len(self.below) > 2
         return False
 
     @property
@@ -139,11 +139,11 @@ def _beside_another_kind(
 ) -> Verdict:
     """Where at least one cell stands over another kind, as a word over numbers."""
     likely = [column for column in numbers if not column.over_another_kind]
-    if not likely or _are_labels(likely, rows):
-        return Verdict(header=True, sure=True)
-    # Numbers over numbers, as a row of data with one stray word has them.
     several = sum(column.over_another_kind for column in columns) > 1
     recurring = any(column.recurs for column in words)
+    if not likely or _are_labels(likely, rows):
+        return Verdict(header=True, sure=several or not recurring)
+    # Numbers over numbers, as a row of data with one stray word has them.
     if several:
         return Verdict(header=True, sure=not recurring)
     whole = all(column.name.isdecimal() for column in likely)
@@ -212,7 +212,8 @@ def _are_labels(numbers: list[_Column], rows: Sequence[Sequence[str]]) -> bool:
         return False
     if len(values) < _CERTAIN and len(rows) < 3:
         return False
-    return not any(_step(_numbers_at(row, numbers)) == step for row in rows)
+    alike = sum(_step(_numbers_at(row, numbers)) == step for row in rows)
+    return alike * 20 <= len(rows) if len(values) > 2 else not alike
 
 
 def _numbers_at(row: Sequence[str], columns: list[_Column]) -> list[float]:
