@@ -87,6 +87,34 @@ def test_rows_that_do_not_fit_are_refused_with_row_and_column(read, content, wor
     assert words in str(caught.value)
 
 
+NUMBERED = {"columns": ["0", "1", "2"], "numbers": ["0", "1"], "words": [], "zero_is_missing": []}
+
+
+def test_columns_called_by_numbers_are_found_by_name_and_values_are_no_names(read):
+    assert read("1,2,0\n5,6,7\n", **NUMBERED).numbers.tolist() == [[7, 5]]
+    assert read("0,7\n0.5,1\n", **NUMBERED).numbers.tolist() == [[0, 7], [0.5, 1]]
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        (True, "new.csv, row 1 (a, b, c) looks like a header, but names none of the columns that this run reads"),
+        (False, "new.csv, row 1 (a, b, c) looks like a header, but the file that this run was trained on has none"),
+    ],
+)  # fmt: skip
+def test_a_header_of_other_names_is_no_row(read, named, words):
+    with pytest.raises(ConfigError) as caught:
+        read("a,b,c\n3,gas,4\n5,oil,6\n", named=named)
+    assert words in str(caught.value)
+
+
+def test_lines_left_out_in_training_are_no_rows_lost(read):
+    titled = "Report\nof 2024, May\nsize,heat,age\n3,gas,4\n"
+    assert len(read(titled, skip_lines=2)) == 1
+    with pytest.raises(ConfigError, match="2 lines above it are left out, as in training"):
+        read("size,heat,age\n3,gas,4\n5,gas,6\n", skip_lines=2)
+
+
 def test_numbers_are_read_in_the_notation_of_the_data_set(read):
     rows = read("size;heat;age\n3,5;gas;1.400\n2;gas;4,25\n", decimal="comma", thousands="point")
     assert rows.numbers.tolist() == [[3.5, 1400], [2, 4.25]]

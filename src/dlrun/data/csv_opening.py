@@ -6,11 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from dlrun.data.headers import judge
+from dlrun.data.headers import LOOKED_AT, judge
 
 MARKS = ("#", "%", "//")  # of comments, where none is told
 _SEP = re.compile(r'\s*"?sep=(\\t|.)"?\s*', re.IGNORECASE)
-_LOOKED_AT = 50  # rows
+_BEGIN = 50  # rows
 _TITLES = 10  # rows above a table at most
 
 
@@ -43,19 +43,29 @@ def comment_lines(lines: Sequence[str]) -> list[int]:
 def of_the_table(comments: Sequence[list[str]], rows: Sequence[list[str]]) -> int:
     """How many of the last `comments`, cut into cells, are rows of the table: its header or data with a # in them.
 
-    They are as wide as the table, and it has no other header.
+    They are as wide as the table, and it has no other header, or they have words of its columns.
     """
-    if not rows or len(rows[0]) < 2 or judge(rows[0], rows[1:]).header:
+    if not rows or len(rows[0]) < 2:
+        return 0
+    verdict = judge(rows[0], rows[1:])
+    if verdict.header and verdict.sure:
         return 0
     count = 0
     while count < len(comments) and len(comments[-1 - count]) == len(rows[0]):
         count += 1
-    return count
+    kept = comments[len(comments) - count :]
+    table = rows[:LOOKED_AT]
+    recurring = any(
+        cell and any(cell in row[at : at + 1] for row in table)
+        for comment in kept
+        for at, cell in enumerate(comment)
+    )
+    return count if recurring or not verdict.header else 0
 
 
 def title_rows(rows: Sequence[list[str]]) -> int:
     """How many of the first rows are titles above the table: of few cells, where the others have many."""
-    begin = rows[:_LOOKED_AT]
+    begin = rows[:_BEGIN]
     widths = Counter(map(len, begin))
     width, times = widths.most_common(1)[0]
     if width < 2 or times < 2:

@@ -21,6 +21,8 @@ from dlrun.data.notation import as_number, looks_like_number
 LOOKED_AT = 1000  # rows
 _NO_WORDS = {"na", "n/a", "nan", "null", "none", "unknown", "missing"}
 _YEARS = range(1700, 2151)
+_LONGEST_NUMBER = 50  # characters
+_DIGIT = re.compile(r"\d")
 _CERTAIN = 4  # numbers in sequence, from which on that is no chance
 
 
@@ -252,9 +254,9 @@ def _kind(cell: str) -> str:
     """number, word, coded (a word with digits in it, as a date has) or none."""
     if not cell or cell.lower() in _NO_WORDS:
         return "none"
-    if as_number(cell) is not None or looks_like_number(cell):
+    if len(cell) <= _LONGEST_NUMBER and (as_number(cell) is not None or looks_like_number(cell)):
         return "number"
-    if any(map(str.isdigit, cell)):
+    if _DIGIT.search(cell):
         return "coded"
     return "word" if any(map(str.isalpha, cell)) else "none"
 
