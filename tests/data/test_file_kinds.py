@@ -130,14 +130,18 @@ def test_damaged_gzip_is_said_in_a_line(file, damage):
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_utf_16_without_a_mark_is_told_by_its_nul_bytes(file, encoding):
-    path = file(TABLE.decode().encode(encoding))
+@pytest.mark.parametrize("name", ["a", "größe", "цена"])
+def test_utf_16_without_a_mark_is_told_by_its_nul_bytes(file, encoding, name):
+    text = TABLE.decode().replace("a,", f"{name},")
+    path = file(text.encode(encoding))
     for given in ("utf-8", "latin-1"):
         with pytest.raises(ConfigError, match=rf"; set dataset\.encoding={encoding}$"):
             read_text(path, given)
-    assert read_text(path, encoding) == TABLE.decode()
+    assert read_text(path, encoding) == text
 
 
 def test_a_single_nul_byte_is_named_with_its_line(file):
     with pytest.raises(ConfigError, match=r"t\.csv, line 3: a NUL byte"):
         read(file(b"a,b\n1,2\n3,\x004\n"))
+    with pytest.raises(ConfigError, match=r"line 1: a NUL byte, .* no text"):
+        read(file(bytes(range(256)) * 9))

@@ -49,16 +49,19 @@ class Cells:
             ConfigError: there is none.
         """
         count = len(self.names)
+        counted = None
+        if isinstance(column, int) and 1 <= abs(column) <= count:
+            counted = column - 1 if column > 0 else column + count
         if str(column) in self.names:
             found = self.names.index(str(column))
-            if isinstance(column, int) and found + 1 != column and 0 < column <= count:
+            if counted is not None and counted != found:
                 note(
                     f"{self.path}: {key}={column} is the column called {column}, which is number {found + 1}; "
-                    f"number {column} is called {self.names[column - 1]}"
+                    f"number {column} is called {self.names[counted]}"
                 )
             return found
-        if isinstance(column, int) and 1 <= abs(column) <= count:
-            return column - 1 if column > 0 else column + count
+        if counted is not None:
+            return counted
         rule = f"its columns are numbered from 1 to {count}, or from -1 at the end"
         hint = did_you_mean(str(column), self.names) if self.named else self.no_header
         raise ConfigError(f"{key} is {column}, which is no column of {self.path}: {rule}{hint}")

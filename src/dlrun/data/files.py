@@ -24,7 +24,7 @@ _MARKS = (
     ("utf-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
     ("utf-16", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
 )
-_WIDE = ("utf-16", "utf16", "utf-16-le", "utf-16-be", "utf-32", "utf32")
+_WIDE = ("utf-16", "utf16", "utf-32", "utf32")  # whose signs have NUL bytes in them
 _SECONDS = 30  # without an answer, after which a download has failed
 
 
@@ -110,12 +110,15 @@ def read_text(path: Path, encoding: str) -> str:
     content = _unpacked(path)
     refuse_other_kinds(path, content)
     marked = next((name for name, marks in _MARKS if content.startswith(marks)), None)
-    if marked and encoding.lower().replace("_", "-") not in _WIDE:
+    wide = encoding.lower().replace("_", "-").startswith(_WIDE)
+    if marked and not wide:
         raise BadFile(
             f"{path} begins with the byte order mark of {marked}, but is read as {encoding}",
             f"set dataset.encoding={marked}",
             f"save it as {encoding}, as the files that this run was trained on",
         )
+    if b"\0" in content and not wide:
+        raise _nul_bytes(path, content, encoding)
     try:
         text = content.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
     except UnicodeDecodeError as error:
@@ -131,8 +134,6 @@ def read_text(path: Path, encoding: str) -> str:
             f"dataset.encoding is {encoding}, which is not known; use one such as utf-8, latin-1 or cp1252"
         ) from None
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    if "\0" in text:
-        raise _nul_bytes(path, text, encoding)
     if not text.strip():
         raise ConfigError(f"{path} is empty: give a file with data in it")
     return text
@@ -158,18 +159,18 @@ def _unpacked(path: Path) -> bytes:
     return content
 
 
-def _nul_bytes(path: Path, text: str, encoding: str) -> BadFile:
-    """The error of NUL bytes: text in another encoding, or none."""
-    begin = text[:4096]
-    if begin.count("\0") * 3 > len(begin):  # every second byte, as of Latin letters in UTF-16
-        name = "utf-16-be" if begin[0] == "\0" else "utf-16-le"
+def _nul_bytes(path: Path, content: bytes, encoding: str) -> BadFile:
+    """The error of NUL bytes: those of another encoding, or of no text."""
+    begin = content[:4096]
+    even, odd = begin[::2].count(0), begin[1::2].count(0)
+    if (even == 0) != (odd == 0) and (even + odd) * 10 > len(begin):
         return BadFile(
-            f"{path} has NUL bytes throughout, as of utf-16, but is read as {encoding}",
-            f"set dataset.encoding={name}",
+            f"{path} has NUL bytes as text in utf-16 has, but is read as {encoding}",
+            f"set dataset.encoding=utf-16-{'le' if odd else 'be'}",
             f"save it as {encoding}, as the files that this run was trained on",
         )
-    line = text.count("\n", 0, text.index("\0")) + 1
-    remedy = "it is damaged or no text: mend the line or take the byte out"
+    line = content.count(b"\n", 0, content.index(0)) + 1
+    remedy = "it is damaged or no text: mend the line, or give a file of text"
     return BadFile(f"{path}, line {line}: a NUL byte, which no text has", remedy, remedy)
 
 
