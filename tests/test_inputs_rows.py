@@ -155,3 +155,20 @@ def test_a_trained_table_predicts_rows_with_categories_that_it_never_saw(
     assert 0 < small < large < 15
     assert main(["predict", "last", "new.csv"]) == 0
     assert capsys.readouterr().out.splitlines()[-2].startswith("new.csv[0]")
+
+
+def test_a_table_with_a_header_of_numbers_is_trained_on_and_predicted_by_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [(n / 7, n % 5 / 3, 100 + n) for n in range(60)]
+    body = "".join(f"{a:.3f},{b:.3f},{c:.1f}\n" for a, b, c in rows)
+    Path("t.csv").write_text(f"# by a tool\n0,1,2\n{body}")
+    Path("new.csv").write_text("1,0\n0.5,4.5\n")
+    words = ["dataset=csv", "dataset.path=t.csv", "dataset.target=2", "trainer.max_epochs=1"]
+    assert main(["train", *words, "trainer.num_threads=1", "tracking.tensorboard=false"]) == 0
+    said = capsys.readouterr()
+    assert "dataset.target=2 is the column called 2, which is number 3" in said.err
+    assert "line 1 (# by a tool) left out as comments" in said.err
+    assert main(["predict", "last", "new.csv"]) == 0
+    assert capsys.readouterr().out.count("new.csv") == 1  # the header is no row

@@ -40,7 +40,7 @@ class Verdict:
 
 def judge(first: Sequence[str], below: Sequence[Sequence[str]]) -> Verdict:
     """Whether the stripped cells of the row `first` name the columns of the rows `below`; empty cells are missing."""
-    rows = [row for row in below[:LOOKED_AT] if row != first]
+    rows = _without(first, below[:LOOKED_AT])
     columns = [_Column.of(at, name, rows) for at, name in enumerate(first)]
     numbers = [column for column in columns if column.kind == "number"]
     words = [column for column in columns if column.kind in ("word", "coded")]
@@ -53,6 +53,13 @@ def judge(first: Sequence[str], below: Sequence[Sequence[str]]) -> Verdict:
     if numbers:
         return _among_numbers(columns, numbers, words, rows)
     return _of_words(words)
+
+
+def _without(first: Sequence[str], rows: Sequence[Sequence[str]]) -> Sequence[Sequence[str]]:
+    """The rows that are not as the first, as a header is that comes again; rows of numbers may well be alike."""
+    others = [row for row in rows if row != first]
+    again = len(rows) - len(others)
+    return rows if again * 20 > len(rows) and "number" in map(_kind, first) else others
 
 
 @dataclass(frozen=True)
