@@ -194,6 +194,23 @@ def test_train_refuses_to_go_without_a_choice_it_needs(group: str, refuse: Refus
     assert group in refuse("train", f"{group}=null")
 
 
+@pytest.mark.parametrize(
+    ("content", "words", "rule"),
+    [
+        (b"PK\x03\x04\x00", ["dataset=csv"], "is a zip archive, not a text; unpack it"),
+        (b'{"a": 1}\n', ["dataset=series"], "is JSON, an object a line, not a table of rows; save it"),
+        (b"\x1f\x8b\x08", ["dataset=char_lm"], "cannot be read: "),
+        (b"1,2,x\n1,3,y\n" * 9, ["dataset=csv", "dataset.target=price"], "no header was found in row 1 (1, 2, x)"),
+        (b"a,y\n1,2\na,y\n", ["dataset=csv", "dataset.target=y"], "row 3 repeats the header; take it out"),
+    ],
+)  # fmt: skip
+def test_train_refuses_a_file_that_is_no_table(
+    content: bytes, words: list[str], rule: str, refuse: Refuse, project: Path
+) -> None:
+    (project / "t.csv").write_bytes(content)
+    assert rule in refuse("train", *words, "dataset.path=t.csv")
+
+
 def test_train_refuses_an_infinite_learning_rate(refuse: Refuse) -> None:
     assert "optimizer.lr is inf" in refuse("train", "optimizer.lr=inf", "trainer.fast_dev_run=true")
 

@@ -276,6 +276,18 @@ def test_a_header_is_skipped_and_empty_lines_and_a_byte_order_mark_do_not_count(
         assert read(path).tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
+def test_a_header_that_counts_columns_is_skipped_and_that_is_said(write, capsys):
+    path = write("a.csv", "0,1,2,3\n0.5,0.1,0.2,0.7\n0.4,0.3,0.9,0.1\n")
+    assert len(read(path, Spec("regression", "features", (4,), 1))) == 2
+    assert (
+        "the first row (0, 1, 2, 3, …) is read as a header and left out" in capsys.readouterr().err
+    )
+
+
+def test_a_workbook_is_no_table_of_numbers(write):
+    assert "is a zip archive" in refusal(write("a.csv", b"PK\x03\x04\x00"))
+
+
 def test_columns_are_found_by_a_header_that_names_all_features(write):
     path = write("a.csv", "label,c, a ,b\nx,3,1,2\ny,6,4,5\n")
     assert read(path).tolist() == [[1, 2, 3], [4, 5, 6]]

@@ -87,6 +87,34 @@ def test_rows_that_do_not_fit_are_refused_with_row_and_column(read, content, wor
     assert words in str(caught.value)
 
 
+NUMBERED = {"columns": ["0", "1", "2"], "numbers": ["0", "1"], "words": [], "zero_is_missing": []}
+
+
+def test_columns_called_by_numbers_are_found_by_name_and_values_are_no_names(read):
+    assert read("1,2,0\n5,6,7\n", **NUMBERED).numbers.tolist() == [[7, 5]]
+    assert read("0,7\n0.5,1\n", **NUMBERED).numbers.tolist() == [[0, 7], [0.5, 1]]
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        (True, "new.csv, row 1 (a, b, c) looks like a header, but names none of the columns that this run reads"),
+        (False, "new.csv, row 1 (a, b, c) looks like a header, but the file that this run was trained on has none"),
+    ],
+)  # fmt: skip
+def test_a_header_of_other_names_is_no_row(read, named, words):
+    with pytest.raises(ConfigError) as caught:
+        read("a,b,c\n3,gas,4\n5,oil,6\n", named=named)
+    assert words in str(caught.value)
+
+
+def test_lines_left_out_in_training_are_no_rows_lost(read):
+    titled = "Report\nof 2024, May\nsize,heat,age\n3,gas,4\n"
+    assert len(read(titled, skip_lines=2)) == 1
+    with pytest.raises(ConfigError, match="2 lines above it are left out, as in training"):
+        read("size,heat,age\n3,gas,4\n5,gas,6\n", skip_lines=2)
+
+
 def test_numbers_are_read_in_the_notation_of_the_data_set(read):
     rows = read("size;heat;age\n3,5;gas;1.400\n2;gas;4,25\n", decimal="comma", thousands="point")
     assert rows.numbers.tolist() == [[3.5, 1400], [2, 4.25]]
@@ -95,7 +123,7 @@ def test_numbers_are_read_in_the_notation_of_the_data_set(read):
 @pytest.mark.parametrize(
     ("content", "mend"),
     [
-        (b"size,heat,age\n3,gas,4\n3,gas\n", "the table are 3; mend the row"),
+        (b"size,heat,age\n3,gas,4\n3,gas\n", "the header are 3; mend the row"),
         (b"size,heat,age\n3,g\xe4s,4\n", "0xe4 is not utf-8; save it as utf-8, as the files that"),
         (b"\xff\xfes\x00", "is read as utf-8; save it as utf-8"),
         (b'size,heat,age\n3,gas,"1,5"\n', "1,5 is not a number; write it with a decimal point"),
@@ -127,3 +155,20 @@ def test_a_trained_table_predicts_rows_with_categories_that_it_never_saw(
     assert 0 < small < large < 15
     assert main(["predict", "last", "new.csv"]) == 0
     assert capsys.readouterr().out.splitlines()[-2].startswith("new.csv[0]")
+
+
+def test_a_table_with_a_header_of_numbers_is_trained_on_and_predicted_by_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [(n / 7, n % 5 / 3, 100 + n) for n in range(60)]
+    body = "".join(f"{a:.3f},{b:.3f},{c:.1f}\n" for a, b, c in rows)
+    Path("t.csv").write_text(f"# by a tool\n0,1,2\n{body}")
+    Path("new.csv").write_text("1,0\n0.5,4.5\n")
+    words = ["dataset=csv", "dataset.path=t.csv", "dataset.target=2", "trainer.max_epochs=1"]
+    assert main(["train", *words, "trainer.num_threads=1", "tracking.tensorboard=false"]) == 0
+    said = capsys.readouterr()
+    assert "dataset.target=2 is the column called 2, which is number 3" in said.err
+    assert "line 1 (# by a tool) left out as comments" in said.err
+    assert main(["predict", "last", "new.csv"]) == 0
+    assert capsys.readouterr().out.count("new.csv") == 1  # the header is no row

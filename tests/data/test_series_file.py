@@ -7,7 +7,8 @@ from dlrun.data.series_file import series
 from dlrun.errors import ConfigError
 
 SETTINGS = {
-    "root": None, "url": None, "md5": None, "header": "auto", "delimiter": "auto", "decimal": "auto",
+    "root": None, "url": None, "md5": None, "header": "auto", "skip_lines": "auto", "comment": None,
+    "delimiter": "auto", "decimal": "auto",
     "thousands": "none", "encoding": "utf-8",
     "missing": ["", "NA"], "skip": 0, "time": None, "target": "y", "inputs": None, "drop": [],
     "fill": "none", "window": 2, "horizon": 1, "difference": 0, "seasonal_difference": None,
@@ -162,3 +163,25 @@ def test_a_set_in_a_folder_of_data_is_found_there(tmp_path):
     fetched = {"root": str(tmp_path), "url": "http://localhost:1/s.csv", "md5": "0" * 32}
     found = series(path="sub/s.csv", **(SETTINGS | fetched))
     assert found.numbers["y"].tolist() == [1, 2]
+
+
+DAYS = "".join(f"2020-01-{day},{day * day}.5,{day}\n" for day in range(10, 30))
+
+
+@pytest.mark.parametrize(
+    ("above", "form"),
+    [
+        ("Sales\nday,y,z\n", {}),
+        ("# by x, y\n#day,y,z\n", {}),
+        ("a\nb,c,d\nday,y,z\n", {"skip_lines": 2}),
+        ("// by x\nday,y,z\n// units: m\n", {"comment": "slashes"}),
+    ],
+)
+def test_what_stands_above_a_series_is_no_time_of_it(read, above, form):
+    found = read(above + DAYS, time="day", skip=2, **form)
+    assert (len(found), found.numbers["y"][0], found.reading["header"]) == (18, 144.5, True)
+    assert {**form, "comment": None, **form}.items() <= found.reading.items()
+
+
+def test_a_series_that_pandas_wrote_has_the_names_that_it_gave(read):
+    assert read(f",0,1\n{DAYS}", time="unnamed_1", target="0").inputs == ("0", "1")

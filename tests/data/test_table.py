@@ -322,6 +322,39 @@ def test_a_fold_is_the_test_part_and_the_seed_changes_all(table):
     assert [tested(fold, 1) for fold in range(5)] != found
 
 
+# Headers
+
+
+GRID = "".join(f"0.{n},0.{n * 7 % 9},{100 + n}.5\n" for n in range(10, 40))
+
+
+def test_a_header_of_numbers_is_no_row_and_its_last_column_no_value(table):
+    made = table(f"0,1,2\n{GRID}", target=-1)
+    assert (made.reading.columns, len(made.rows), made.targets.min()) == (
+        ["0", "1", "2"],
+        30,
+        110.5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("above", "test", "words"),
+    [
+        ("a,b,price\n", GRID, "names none of the columns a, b, price; put their names in a first row"),
+        ("a,b,price\n", f"x,y,z\n{GRID}", "test.csv, row 1 (x, y, z) names none of the columns a, b, price"),
+        ("", f"a,b,price\n{GRID}", "test.csv, row 1 (a, b, price) looks like a header, but none was found in"),
+    ],
+)  # fmt: skip
+def test_a_test_file_with_another_header_is_refused(table, above, test, words):
+    assert words in refusal(table, above + GRID, test=test, target=-1)
+
+
+def test_lines_above_the_table_are_left_out_of_both_files(table, capsys):
+    made = table(f"# by x\na,b,price\n{GRID}", test=f"Sales\nprice,a,b\n{GRID}")
+    assert (made.reading.columns, len(made.rows), len(made.test)) == (["a", "b", "price"], 30, 30)
+    assert capsys.readouterr().err.count("left out as") == 2
+
+
 # Known tables
 
 

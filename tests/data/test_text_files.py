@@ -41,7 +41,8 @@ def lines(path, **settings):
 
 def table(path, **settings):
     defaults = {
-        "test_path": None, "text": "text", "label": "label", "header": "auto", "delimiter": "auto",
+        "test_path": None, "text": "text", "label": "label", "header": "auto", "skip_lines": "auto",
+        "comment": None, "delimiter": "auto",
         "encoding": "utf-8", "tokens": TOKENS,
     }  # fmt: skip
     return text_csv(path=path, **{**defaults, **settings})
@@ -193,3 +194,18 @@ def test_the_option_reads_a_table_of_ones_own_without_a_word_on_its_delimiter(wr
     path = write("t.csv", 'review,stars\n"Fine, really",5\nDull,1\nNice,5\n')
     raw = table(path, text="review", label="stars", delimiter=options["delimiter"])
     assert raw.texts == ["Fine, really", "Dull", "Nice"]
+
+
+def test_a_table_of_texts_is_read_below_comments_and_between_them(write):
+    rows = "".join(f"// {n}\n#fine {n},{'pq'[n % 2]}\n" for n in range(6))
+    raw = table(write("t.csv", f"// by x\ntext,label\n{rows}"), comment="slashes")
+    assert raw.texts[:2] == ["#fine 0", "#fine 1"] and len(raw.texts) == 6
+    raw = table(write("t.csv", "x\n" + rows), comment="slashes", skip_lines=1, text=1, label=2)
+    assert len(raw.texts) == 6
+
+
+def test_lines_of_another_kind_of_file_are_called_what_they_are(write):
+    with pytest.raises(ConfigError, match="is JSON, not a table"):
+        lines(write("t.tsv", '{"text": "a\tb"}\n'))
+    with pytest.raises(ConfigError, match="is a zip archive"):
+        lines(write("t.tsv", b"PK\x03\x04\x00\x00"))

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from dlrun.data.csv_form import Form, delimiter_of, has_header
+from dlrun.data.csv_form import Form
+from dlrun.data.csv_records import Record, read_records
+from dlrun.data.file_kinds import refuse_markup
 from dlrun.data.files import read_text
+from dlrun.data.headers import LOOKED_AT, judge
 from dlrun.data.notation import Notation, notation_of
 from dlrun.errors import BadFile, ConfigError, did_you_mean
+from dlrun.hints import note
+
+# (where and what the first row is, in words; its cells; the rows below) -> whether it names the columns
+IsHeader = Callable[[str, list[str], list[list[str]]], bool]
+_TOTALS = {"total", "totals", "grand total", "sum", "average", "mean", "summe", "gesamt"}
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,7 @@ class Cells:
         rows: (N, columns) text, None where it is missing.
         lines: (N,) where each row begins in the file, from 1.
         notation: of its numbers.
+        first: which row is the first and what it holds, in words.
     """
 
     path: Path
@@ -32,21 +40,38 @@ class Cells:
     rows: list[list[str | None]]
     lines: list[int]
     notation: Notation
+    first: str = ""
 
     def position(self, key: str, column: str | int) -> int:
-        """Where the column is that the setting `key` names, or counts: from 1, or from -1 at the end.
+        """Where the column is that the setting `key` names, or else counts: from 1, or from -1 at the end.
 
         Raises:
             ConfigError: there is none.
         """
-        if str(column) in self.names:
-            return self.names.index(str(column))
         count = len(self.names)
+        counted = None
         if isinstance(column, int) and 1 <= abs(column) <= count:
-            return column - 1 if column > 0 else column + count
+            counted = column - 1 if column > 0 else column + count
+        if str(column) in self.names:
+            found = self.names.index(str(column))
+            if counted is not None and counted != found:
+                note(
+                    f"{self.path}: {key}={column} is the column called {column}, which is number {found + 1}; "
+                    f"number {column} is called {self.names[counted]}"
+                )
+            return found
+        if counted is not None:
+            return counted
         rule = f"its columns are numbered from 1 to {count}, or from -1 at the end"
-        hint = did_you_mean(str(column), self.names) if self.named else ""
+        hint = did_you_mean(str(column), self.names) if self.named else self.no_header
         raise ConfigError(f"{key} is {column}, which is no column of {self.path}: {rule}{hint}")
+
+    @property
+    def no_header(self) -> str:
+        """What to add to an error about a name; empty where columns have names."""
+        if self.named:
+            return ""
+        return f"; no header was found in {self.first}: set dataset.header=true if that is one"
 
     def column(self, position: int) -> list[str | None]:
         """(N,) its cells."""
@@ -68,6 +93,11 @@ class Cells:
         Raises:
             ConfigError: one that is needed is.
         """
+        needed = list(needed)
+        if not {*needed} & {*self.names}:
+            raise ConfigError(
+                f"{self.path}, {self.first} names none of the columns {listed(needed)}; put their names in a first row"
+            )
         for name in needed:
             if name not in self.names:
                 raise ConfigError(f"{self.path} has no column {name}, only {', '.join(self.names)}")
@@ -88,33 +118,51 @@ class Cells:
         return f"{self.path}, row {self.lines[row]}, column {self.names[position]}"
 
 
-def read_csv(path: Path, form: Form) -> Cells:
-    """The cells of a file, packed by gzip or not, without its empty lines.
+def as_names(cells: Sequence[str]) -> list[str]:
+    """The columns' names in a header, which may be marked as a comment; one without has its number from 1."""
+    names = [cells[0].lstrip("#").strip() or cells[0], *cells[1:]]
+    for number, name in enumerate(names, 1):
+        if not name:
+            names[number - 1] = f"unnamed_{number}" if str(number) in cells else str(number)
+    return names
+
+
+def listed(cells: Sequence[str]) -> str:
+    """The first of some cells, for a message."""
+    shown = [cell if len(cell) <= 20 else f"{cell[:19]}…" for cell in cells[:6]]
+    return ", ".join([*shown, "…"] if len(cells) > len(shown) else shown)
+
+
+def read_csv(path: Path, form: Form, is_header: IsHeader | None = None) -> Cells:
+    """The cells of a file, packed by gzip or not, without its empty lines and what stands above the table.
+
+    Args:
+        is_header: decides it of the first row and those below, where the form leaves it open.
 
     Raises:
-        ConfigError: empty, a header alone, rows of different lengths, names twice, damaged quoting.
+        ConfigError: empty, no table, a header alone or twice, rows of different lengths, names twice, damaged quoting.
     """
     text = read_text(path, form.encoding)
-    delimiter = delimiter_of(form.delimiter, text)
-    records = list(_records(path, text, delimiter))
-    header = bool(form.header) and not form.names
-    if header and form.header == "auto":
-        header = has_header([cells for _, cells in records])
-    names = _names(path, *records[0]) if header else []
-    width = len(form.names or records[0][1])
-    for line, cells in records:
-        if len(cells) != width:
-            raise BadFile(
-                f"{path}, row {line}: its columns are {len(cells)}, but those of the {'header' if header else 'table'} "
-                f"are {width}",
-                "mend the row, or set dataset.delimiter to what is between the columns",
-                "mend the row",
-            )
+    refuse_markup(path, text)
+    records, delimiter = read_records(path, text, form)
+    missing = {*form.missing}
+    line, first = records[0]
+    header = form.header
+    if form.names:
+        header = False
+    elif header == "auto":
+        header = _look_for_header(path, records, missing, is_header)
+    names = _names(path, line, first) if header else []
     body = records[1:] if header else records
     if not body:
-        raise ConfigError(f"{path}, row {records[0][0]}: a header and no rows: give it data")
-    missing = {*form.missing}
+        raise ConfigError(f"{path}, row {line}: a header and no rows: give it data")
+    if header:
+        names, body = _without_empty_end(path, names, body, named=bool(first[-1]))
+        _refuse_again(path, first, body)
+    width = len(form.names or names or first)
+    _refuse_ragged(path, body, width, "header" if header else "table")
     rows = [[None if cell in missing else cell for cell in cells] for _, cells in body]
+    _note_total(path, rows, body[-1][0])
     columns = zip(*rows, strict=True)
     return Cells(
         path,
@@ -123,43 +171,89 @@ def read_csv(path: Path, form: Form) -> Cells:
         rows,
         [line for line, _ in body],
         notation_of(form.decimal, form.thousands, columns, look=delimiter != ","),
+        first=f"row {line} ({listed(first)})",
     )
 
 
-def _records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """(line it begins in, stripped cells) of each row that is not empty."""
-    # Of cells apart by blanks, those at the ends of a line are no cells.
-    lines = (line.strip(" ") for line in text.split("\n")) if delimiter == " " else text.split("\n")
-    reader = csv.reader(_with_ends(lines), delimiter=delimiter, skipinitialspace=True, strict=True)
-    begins = 1
-    try:
-        for cells in reader:
-            stripped = [cell.strip() for cell in cells]
-            if any(stripped):
-                yield begins, stripped
-            begins = reader.line_num + 1
-    except csv.Error as error:
-        # The reader says this of text that ends inside of quotes alone.
-        unclosed = "unexpected end of data" in str(error)
-        why = (
-            "a quote opened in it is never closed"
-            if unclosed
-            else f"it cannot be read as CSV: {error}"
+def _look_for_header(
+    path: Path, records: list[Record], missing: set[str], is_header: IsHeader | None
+) -> bool:
+    line, first = records[0]
+    known = [
+        ["" if cell in missing else cell for cell in cells] for _, cells in records[: LOOKED_AT + 1]
+    ]
+    if is_header:
+        return is_header(f"{path}, row {line} ({listed(first)})", known[0], known[1:])
+    verdict = judge(known[0], known[1:])
+    if not verdict.sure:
+        taken, other = ("a header", "data") if verdict.header else ("data", "a header")
+        note(
+            f"{path}: row {line} ({listed(first)}) is read as {taken}; "
+            f"dataset.header={str(not verdict.header).lower()} reads it as {other}"
         )
-        raise ConfigError(f"{path}, row {begins}: {why}; mend the row") from error
-
-
-def _with_ends(lines: Iterable[str]) -> Iterator[str]:
-    for line in lines:
-        yield f"{line}\n"
+    return verdict.header
 
 
 def _names(path: Path, line: int, cells: list[str]) -> list[str]:
-    """The columns' names; one without has its number from 1."""
-    names = [cell or str(number) for number, cell in enumerate(cells, 1)]
+    """The columns' names, each once."""
+    names = as_names(cells)
     for position, name in enumerate(names):
         if (first := names.index(name)) != position:
-            raise ConfigError(
-                f"{path}, row {line}: columns {first + 1} and {position + 1} are both called {name}; rename one"
+            raise BadFile(
+                f"{path}, row {line}: columns {first + 1} and {position + 1} are both called {name}",
+                "rename one, or set dataset.header=false if the row is one of data",
+                "rename one",
             )
     return names
+
+
+def _without_empty_end(
+    path: Path, names: list[str], body: list[Record], *, named: bool
+) -> tuple[list[str], list[Record]]:
+    """Without a last column that has neither name nor cells: what a delimiter at the end of each row makes."""
+    width = len(names) + 1 if named else len(names)
+    if width < 2 or any(len(cells) != width or cells[-1] for _, cells in body):
+        return names, body
+    note(f"{path}: each row ends in a delimiter; the empty column after the last is left out")
+    return names[: width - 1], [(line, cells[:-1]) for line, cells in body]
+
+
+def _refuse_again(path: Path, header: list[str], body: list[Record]) -> None:
+    for line, cells in body:
+        if cells == header:
+            raise BadFile(
+                f"{path}, row {line} repeats the header",
+                "take it out, or set dataset.header=false if the first row is one of data",
+                "take it out",
+            )
+
+
+def _refuse_ragged(path: Path, body: list[Record], width: int, what: str) -> None:
+    for line, cells in body:
+        if len(cells) == width:
+            continue
+        rule = (
+            f"{path}, row {line}: its columns are {len(cells)}, but those of the {what} are {width}"
+        )
+        mend = "mend the row"
+        remedy = f"set dataset.delimiter to what is between the columns, or {mend}"
+        if cells[0].startswith("#"):
+            remedy = f"set dataset.comment=hash to leave out lines that begin with #, or {mend}"
+        elif what == "header" and all(len(cells) == width + 1 for _, cells in body):
+            remedy = mend = (
+                "each row has one more, as with names of rows: name its first column in the header, or take out "
+                "a title above it"
+            )
+        elif line == body[-1][0] and len(cells) < width:
+            remedy = mend = "mend the row, or take it out where it stands below the table"
+        raise BadFile(rule, remedy, mend)
+
+
+def _note_total(path: Path, rows: list[list[str | None]], line: int) -> None:
+    """A sum below a table is no row of it, but looks like one."""
+    *others, last = rows
+    word = next(filter(None, last), "")
+    if word.lower().rstrip(":") in _TOTALS and not any(word in row for row in others):
+        note(
+            f"{path}: row {line} begins with {word} and is read as data; take it out if it sums up the others"
+        )

@@ -8,16 +8,23 @@ import hashlib
 import os
 import tempfile
 import urllib.request
+import zlib
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
+from dlrun.data.file_kinds import refuse_other_kinds
 from dlrun.errors import BadFile, ConfigError, did_you_mean
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 _PACKAGED = "packaged:"
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_UTF16_NAMES = ("utf-16", "utf16", "utf-16-le", "utf-16-be", "utf-32", "utf32")
+_GZIP = b"\x1f\x8b"
+# Of utf-32 first: the mark of utf-16 begins one of its two.
+_MARKS = (
+    ("utf-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
+    ("utf-16", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
+)
+_WIDE = ("utf-16", "utf16", "utf-32", "utf32")  # whose signs have NUL bytes in them
 _SECONDS = 30  # without an answer, after which a download has failed
 
 
@@ -98,20 +105,20 @@ def read_text(path: Path, encoding: str) -> str:
     """All of a text file, packed by gzip or not, with line ends as `\\n`; a byte order mark is left out.
 
     Raises:
-        ConfigError: unreadable, empty, or not in this encoding, with line and column.
+        ConfigError: unreadable, empty, no text, or not in this encoding, with line and column.
     """
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-    except (OSError, EOFError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-    if content.startswith(_UTF16) and encoding.lower().replace("_", "-") not in _UTF16_NAMES:
+    content = _unpacked(path)
+    refuse_other_kinds(path, content)
+    marked = next((name for name, marks in _MARKS if content.startswith(marks)), None)
+    wide = encoding.lower().replace("_", "-").startswith(_WIDE)
+    if marked and not wide:
         raise BadFile(
-            f"{path} begins with the byte order mark of utf-16, but is read as {encoding}",
-            "set dataset.encoding=utf-16",
+            f"{path} begins with the byte order mark of {marked}, but is read as {encoding}",
+            f"set dataset.encoding={marked}",
             f"save it as {encoding}, as the files that this run was trained on",
         )
+    if b"\0" in content and not wide:
+        raise _nul_bytes(path, content, encoding)
     try:
         text = content.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
     except UnicodeDecodeError as error:
@@ -126,10 +133,45 @@ def read_text(path: Path, encoding: str) -> str:
         raise ConfigError(
             f"dataset.encoding is {encoding}, which is not known; use one such as utf-8, latin-1 or cp1252"
         ) from None
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
         raise ConfigError(f"{path} is empty: give a file with data in it")
     return text
+
+
+def _unpacked(path: Path) -> bytes:
+    """The bytes of a file; what gzip has packed is known by its first bytes, whatever its name."""
+    try:
+        content = path.read_bytes()
+        packed = content.startswith(_GZIP)
+        while content.startswith(_GZIP):  # packed twice, too
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    if content and not packed and path.suffix.lower() == ".gz":
+        refuse_other_kinds(path, content)
+        remedy = "rename it without .gz"
+        raise BadFile(
+            f"{path} cannot be read: its name ends in .gz, but gzip has not packed it",
+            remedy,
+            remedy,
+        )
+    return content
+
+
+def _nul_bytes(path: Path, content: bytes, encoding: str) -> BadFile:
+    """The error of NUL bytes: those of another encoding, or of no text."""
+    begin = content[:4096]
+    even, odd = begin[::2].count(0), begin[1::2].count(0)
+    if (even == 0) != (odd == 0) and (even + odd) * 10 > len(begin):
+        return BadFile(
+            f"{path} has NUL bytes as text in utf-16 has, but is read as {encoding}",
+            f"set dataset.encoding=utf-16-{'le' if odd else 'be'}",
+            f"save it as {encoding}, as the files that this run was trained on",
+        )
+    line = content.count(b"\n", 0, content.index(0)) + 1
+    remedy = "it is damaged or no text: mend the line, or give a file of text"
+    return BadFile(f"{path}, line {line}: a NUL byte, which no text has", remedy, remedy)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from annotated_types import Ge
 
 from dlrun.data.csv_file import Cells, read_csv
-from dlrun.data.csv_form import Form, Header
+from dlrun.data.csv_form import Form, Header, SkipLines
 from dlrun.data.cutting import Cutting
 from dlrun.data.files import fetch, locate_file
 from dlrun.data.gaps import FillRule
@@ -37,6 +37,8 @@ def series(
     url: str | None,
     md5: str | None,
     header: Header,
+    skip_lines: SkipLines,
+    comment: str | None,
     delimiter: str,
     decimal: Decimal,
     thousands: Thousands,
@@ -65,7 +67,16 @@ def series(
         if root and url and md5
         else locate_file("dataset.path", path)
     )
-    form = Form(header, delimiter, encoding, missing, decimal=decimal, thousands=thousands)
+    form = Form(
+        header,
+        delimiter,
+        encoding,
+        missing,
+        decimal=decimal,
+        thousands=thousands,
+        skip_lines=skip_lines,
+        comment=comment,
+    )
     cells = read_csv(file, form)
     targets = [_name(cells, "dataset.target", name) for name in _listed("target", target)]
     dropped = [_name(cells, "dataset.drop", name) for name in drop]
@@ -91,7 +102,9 @@ def series(
         fill=fill,
         season=season,
         reading={
-            "header": header,
+            "header": cells.named,
+            "skip_lines": skip_lines,
+            "comment": comment,
             "delimiter": delimiter,
             "decimal": cells.notation.decimal,
             "thousands": cells.notation.thousands,

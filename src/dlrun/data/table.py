@@ -43,6 +43,7 @@ class Reading:
         zero_is_missing: columns of numbers in which 0 stands for a value that is not known.
         missing: words that stand for it anywhere.
         decimal, thousands: the notation of numbers.
+        skip_lines, comment: as in `Form`.
     """
 
     columns: list[str]
@@ -55,6 +56,8 @@ class Reading:
     encoding: str
     decimal: str = "point"
     thousands: str = "none"
+    skip_lines: Literal["auto"] | int = 0
+    comment: str | None = None
 
 
 @dataclass(frozen=True)

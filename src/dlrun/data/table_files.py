@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,7 @@ import numpy as np
 from dlrun.data.columns import read_numbers, read_rows, refuse_notation, sort_columns
 from dlrun.data.csv_file import Cells, read_csv
 from dlrun.data.csv_form import Form
+from dlrun.data.headers import judge
 from dlrun.data.table import Fill, Reading, Rows, Table
 from dlrun.errors import ConfigError
 from dlrun.hints import note
@@ -75,6 +77,8 @@ def read_table(path: Path, test_path: Path | None, form: Form, choice: Choice) -
         encoding=form.encoding,
         decimal=cells.notation.decimal,
         thousands=cells.notation.thousands,
+        skip_lines=form.skip_lines,
+        comment=form.comment,
     )
     test = _test_cells(test_path, form, cells, [*numbers, *words, target]) if test_path else None
     test_rows, test_targets = (None, None) if test is None else values(_with_targets(test, target))
@@ -174,9 +178,22 @@ def _class_numbers(
 def _test_cells(path: Path, form: Form, train: Cells, used: Sequence[int]) -> Cells:
     """The test file, its columns in the order of the training file's."""
     form = replace(form, decimal=train.notation.decimal)
-    cells = read_csv(path, form if form.names else replace(form, header=train.named))
+    if form.names or not train.named:
+        cells = read_csv(path, form, partial(_refuse_header, train.path))
+    else:
+        cells = read_csv(path, replace(form, header=True))
     if not train.named and len(cells.names) != len(train.names):
         raise ConfigError(
             f"{path} has {len(cells.names)} columns, but {train.path} has {len(train.names)}; make them alike"
         )
     return cells.in_order(train.names, needed=[train.names[position] for position in used])
+
+
+def _refuse_header(train: Path, row: str, first: list[str], below: list[list[str]]) -> bool:
+    verdict = judge(first, below)
+    if verdict.header and verdict.sure:
+        raise ConfigError(
+            f"{row} looks like a header, but none was found in {train}: take it out, or set dataset.header=true "
+            "if both have one"
+        )
+    return False

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from annotated_types import Ge
 
-from dlrun.data.csv_form import Form, Header
+from dlrun.data.csv_form import Form, Header, SkipLines
 from dlrun.data.files import fetch, locate_file
 from dlrun.data.notation import Decimal, Thousands
 from dlrun.data.table import Fill, Table
@@ -33,6 +33,8 @@ def csv(
     task: TableTask,
     strip_label: str,
     header: Header,
+    skip_lines: SkipLines,
+    comment: str | None,
     delimiter: str,
     decimal: Decimal,
     thousands: Thousands,
@@ -48,7 +50,16 @@ def csv(
 ) -> Table:
     """The table in the CSV file `path`: absolute, from the working folder, `packaged:NAME` or `plotly:NAME`."""
     words = [str(word) for word in missing]
-    form = Form(header, delimiter, encoding, words, decimal=decimal, thousands=thousands)
+    form = Form(
+        header,
+        delimiter,
+        encoding,
+        words,
+        decimal=decimal,
+        thousands=thousands,
+        skip_lines=skip_lines,
+        comment=comment,
+    )
     choice = Choice(
         target, task, strip_label, drop, categorical, numeric, zero_is_missing, fill, folds, fold
     )

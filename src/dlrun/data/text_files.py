@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dlrun.data.csv_file import Cells, read_csv
-from dlrun.data.csv_form import Form, Header
+from dlrun.data.csv_form import Form, Header, SkipLines
+from dlrun.data.file_kinds import refuse_markup
 from dlrun.data.files import locate, locate_file, read_text
 from dlrun.data.texts import Texts, TokenSettings
 from dlrun.errors import ConfigError, did_you_mean
@@ -61,6 +62,8 @@ def text_csv(
     text: str | int,
     label: str | int,
     header: Header,
+    skip_lines: SkipLines,
+    comment: str | None,
     delimiter: str,
     encoding: str,
     tokens: TokenSettings,
@@ -70,7 +73,7 @@ def text_csv(
     Raises:
         ConfigError: as `text_lines`, or a column that there is not.
     """
-    form = Form(header=header, delimiter=delimiter, encoding=encoding, missing=[""])
+    form = Form(header, delimiter, encoding, missing=[""], skip_lines=skip_lines, comment=comment)
     parts = [
         _read_columns(read_csv(locate_file(key, given), form), text, label)
         for key, given in (("dataset.path", path), ("dataset.test_path", test_path))
@@ -153,6 +156,7 @@ def _read_labelled(path: Path, separator: str, encoding: str) -> list[Labelled]:
     between = SEPARATORS.get(separator, separator)
     if not between:
         raise ConfigError("dataset.separator is empty, but must say what ends a label, such as tab")
+    refuse_markup(path, read_text(path, encoding))
     rows = []
     for place, line in lines_of(path, encoding):
         label, found, text = line.partition(between)

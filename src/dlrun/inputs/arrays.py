@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
 
 from dlrun.data.arrays import Scaling
 from dlrun.data.base import Spec
+from dlrun.data.file_kinds import refuse_other_kinds
+from dlrun.data.headers import judge
 from dlrun.data.image_reading import SUFFIXES, Form, read_image
 from dlrun.errors import ConfigError, first_line
+from dlrun.hints import note
 
 
 def read_arrays(path: Path, spec: Spec, scaling: Scaling) -> np.ndarray:
@@ -72,18 +76,20 @@ def _read_numpy(path: Path) -> np.ndarray:
 
 
 def _read_table(path: Path, spec: Spec) -> np.ndarray:
-    """Rows of numbers; a first row that holds none is a header, by which columns are found if it names them all."""
+    """Rows of numbers; below a header, by which columns are found if it names them all."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [
-                (number, row)
-                for number, row in enumerate(csv.reader(file), 1)
-                if any(cell.strip() for cell in row)
-            ]
+        content = path.read_bytes()
+        refuse_other_kinds(path, content)
+        file = io.StringIO(content.decode("utf-8-sig"), newline="")
+        rows = [
+            (number, row)
+            for number, row in enumerate(csv.reader(file), 1)
+            if any(cell.strip() for cell in row)
+        ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path} cannot be read as CSV: {error}") from error
     columns: list[int] | None = None
-    if rows and not any(_is_number(cell) for cell in rows[0][1]):
+    if rows and _is_header(path, [[cell.strip() for cell in row] for _, row in rows]):
         header = [cell.strip() for cell in rows.pop(0)[1]]
         if spec.feature_names and set(spec.feature_names) <= set(header):
             columns = [header.index(name) for name in spec.feature_names]
@@ -91,6 +97,17 @@ def _read_table(path: Path, spec: Spec) -> np.ndarray:
     if not rows:
         raise ConfigError(f"{path} holds no rows")
     return np.array([_numbers(path, number, row, columns, spec) for number, row in rows])
+
+
+def _is_header(path: Path, rows: list[list[str]]) -> bool:
+    """Whether the first row holds no number, or numbers that count columns as pandas does: 0, 1, 2, …"""
+    first, *below = rows
+    if not any(map(_is_number, first)):
+        return True
+    verdict = judge(first, below)
+    if verdict.header and verdict.sure:
+        note(f"{path}: the first row ({', '.join(first[:4])}, …) is read as a header and left out")
+    return verdict.header and verdict.sure
 
 
 def _refuse_longer(path: Path, rows: list[tuple[int, list[str]]], width: int) -> None:

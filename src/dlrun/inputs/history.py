@@ -14,7 +14,7 @@ from dlrun.data.series_file import in_time, read_columns
 from dlrun.data.series_scaling import SeriesScaling
 from dlrun.errors import ConfigError, did_you_mean
 
-_FORM = ("header", "delimiter", "encoding", "missing", "decimal", "thousands")
+_FORM = ("header", "skip_lines", "comment", "delimiter", "encoding", "missing", "decimal", "thousands")  # fmt: skip
 
 
 def read_history(path: Path, scaling: SeriesScaling) -> np.ndarray:

@@ -36,6 +36,7 @@ def _read_column(path: Path, encoding: TextEncoding) -> list[str]:
         delimiter="auto",
         encoding=encoding.file_encoding,
         missing=[""],
+        skip_lines="auto",
     )
     cells = read_csv(path, form)
     position = cells.position("the column of texts", column)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from dlrun.data.columns import read_rows
-from dlrun.data.csv_file import Cells, read_csv
+from dlrun.data.csv_file import Cells, as_names, listed, read_csv
 from dlrun.data.csv_form import Form
+from dlrun.data.headers import judge
+from dlrun.data.notation import as_number
 from dlrun.data.table import Reading, Rows
 from dlrun.data.table_encoding import TableEncoding
 from dlrun.errors import ConfigError
@@ -33,20 +36,46 @@ def read_table_rows(path: Path, encoding: TableEncoding) -> Rows:
 
 
 def _read(path: Path, reading: Reading) -> Cells:
-    """With a header where the first row has any of the names."""
     form = Form(
-        False,
+        "auto",
         reading.delimiter,
         reading.encoding,
         reading.missing,
         decimal=reading.decimal,
         thousands=reading.thousands,
+        skip_lines=reading.skip_lines,
+        comment=reading.comment,
     )
-    cells = read_csv(path, form)
+    return read_csv(path, form, partial(_is_header, reading))
+
+
+def _is_header(reading: Reading, row: str, first: list[str], below: list[list[str]]) -> bool:
+    """Whether the first row has the names that training read, or half of them: some may be values as well.
+
+    Raises:
+        ConfigError: it has other names.
+    """
     used = {*reading.numbers, *reading.words}
-    if reading.named and used & {*cells.rows[0]}:
-        return read_csv(path, replace(form, header=True))
-    return cells
+    found = used & {*as_names(first)}
+    told = found == used or (
+        len(found) * 2 >= len(used) and any(as_number(name) is None for name in found)
+    )
+    if reading.named and told:
+        return True
+    if reading.named and reading.skip_lines not in ("auto", 0):
+        raise ConfigError(
+            f"{row} does not name the columns that this run reads ({listed(sorted(used))}), and {reading.skip_lines} "
+            "lines above it are left out, as in training; write the file in the same form"
+        )
+    verdict = judge(first, below)
+    if below and verdict.header and verdict.sure:
+        remedy = (
+            f"but names none of the columns that this run reads: {listed(sorted(used))}"
+            if reading.named
+            else "but the file that this run was trained on has none; take it out"
+        )
+        raise ConfigError(f"{row} looks like a header, {remedy}")
+    return False
 
 
 def _in_order(cells: Cells, reading: Reading) -> Cells:
