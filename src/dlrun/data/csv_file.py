@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from dlrun.data.csv_form import Form, delimiter_of, has_header
 from dlrun.data.files import read_text
+from dlrun.data.missing_words import MissingWords
 from dlrun.data.notation import Notation, notation_of
 from dlrun.errors import BadFile, ConfigError, did_you_mean
 
@@ -24,6 +25,7 @@ class Cells:
         rows: (N, columns) text, None where it is missing.
         lines: (N,) where each row begins in the file, from 1.
         notation: of its numbers.
+        blanks: the words that stand for missing cells, by line and column; empty cells have none.
     """
 
     path: Path
@@ -32,6 +34,7 @@ class Cells:
     rows: list[list[str | None]]
     lines: list[int]
     notation: Notation
+    blanks: Mapping[tuple[int, str], str] = field(default_factory=dict)
 
     def position(self, key: str, column: str | int) -> int:
         """Where the column is that the setting `key` names, or counts: from 1, or from -1 at the end.
@@ -75,6 +78,10 @@ class Cells:
         rows = [[None if at is None else row[at] for at in where] for row in self.rows]
         return replace(self, names=list(columns), rows=rows)
 
+    def blank(self, row: int, position: int) -> str:
+        """The word in a cell that is missing; empty where there is none."""
+        return self.blanks.get((self.lines[row], self.names[position]), "")
+
     def no_number(self, row: int, position: int, remedy: str) -> BadFile:
         """The error of a cell that should hold a number, with what would make it one, or else `remedy`."""
         cell = str(self.rows[row][position])
@@ -101,6 +108,7 @@ def read_csv(path: Path, form: Form) -> Cells:
     if header and form.header == "auto":
         header = has_header([cells for _, cells in records])
     names = _names(path, *records[0]) if header else []
+    named = bool(names or form.names)
     width = len(form.names or records[0][1])
     for line, cells in records:
         if len(cells) != width:
@@ -113,16 +121,24 @@ def read_csv(path: Path, form: Form) -> Cells:
     body = records[1:] if header else records
     if not body:
         raise ConfigError(f"{path}, row {records[0][0]}: a header and no rows: give it data")
-    missing = {*form.missing}
+    missing = MissingWords(form.missing)
+    names = names or list(form.names) or [str(number) for number in range(1, width + 1)]
+    blanks = {
+        (line, name): cell
+        for line, cells in body
+        for name, cell in zip(names, cells, strict=True)
+        if cell and cell in missing
+    }
     rows = [[None if cell in missing else cell for cell in cells] for _, cells in body]
     columns = zip(*rows, strict=True)
     return Cells(
         path,
-        names or list(form.names) or [str(number) for number in range(1, width + 1)],
-        bool(names or form.names),
+        names,
+        named,
         rows,
         [line for line, _ in body],
         notation_of(form.decimal, form.thousands, columns, look=delimiter != ","),
+        blanks,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -43,6 +43,7 @@ class Reading:
         zero_is_missing: columns of numbers in which 0 stands for a value that is not known.
         missing: words that stand for it anywhere.
         decimal, thousands: the notation of numbers.
+        dressings: what stands before and after the numbers of a column, as in (12 kg) or ($5).
     """
 
     columns: list[str]
@@ -55,6 +56,7 @@ class Reading:
     encoding: str
     decimal: str = "point"
     thousands: str = "none"
+    dressings: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
