@@ -28,6 +28,7 @@ ORDER = [
     ["data.image_reading", "data.notation", "data.csv_form", "data.csv_file", "data.table"],
     ["data.dates", "data.dressing", "data.labels", "data.column_notes"],
     ["data.column_kinds"],
+    ["data.column_checks"],
     ["data.columns", "data.texts"],
     ["data.target_column"],
     ["data.text_files"],

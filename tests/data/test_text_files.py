@@ -42,7 +42,7 @@ def lines(path, **settings):
 def table(path, **settings):
     defaults = {
         "test_path": None, "text": "text", "label": "label", "header": "auto", "delimiter": "auto",
-        "encoding": "utf-8", "tokens": TOKENS,
+        "encoding": "utf-8", "missing": ["", "nan", "None"], "merge_labels": True, "tokens": TOKENS,
     }  # fmt: skip
     return text_csv(path=path, **{**defaults, **settings})
 

@@ -98,17 +98,22 @@ def spelled_alike(cells: Collection[str]) -> list[str]:
 def stray_words(counts: Counter[str], notation: Notation) -> list[str]:
     """The different cells that keep a column from being one of numbers, where it seems meant as one.
 
-    That is where most rows hold numbers, or more different numbers than words.
+    That is where most rows hold numbers, or more different numbers than words; but many words with
+    digits are codes, some of which are digits alone.
     """
     others = [cell for cell in counts if notation.number(cell) is None]
     numbers = len(counts) - len(others)
     dressed = {cell: found for cell in others if (found := dressing_of(cell))}
     bare = [cell for cell in others if cell not in dressed]
+    several = len({*dressed.values()}) > _UNITS
+    codes = [cell for cell in (others if several else bare) if any(map(str.isdigit, cell))]
+    if len(codes) > max(_MANY, len(others) / 2):
+        return []
     if 2 * sum(counts[cell] for cell in others) < counts.total() or numbers > max(
         _SCALE, len(others)
     ):
         return bare or others
-    if numbers + len(dressed) <= max(_MANY, len(bare)) or len({*dressed.values()}) > _UNITS:
+    if numbers + len(dressed) <= max(_MANY, len(bare)) or several:
         return []
     usual = usual_dressing(counts)
     return bare or [cell for cell in counts if dressed.get(cell) != usual]

@@ -9,6 +9,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from dlrun.data.column_checks import (
+    counts_of,
+    infinite,
+    refuse_ambiguous,
+    refuse_mixture,
+    refuse_notation,
+)
 from dlrun.data.column_kinds import (
     Kind,
     has_leading_zeros,
@@ -17,22 +24,17 @@ from dlrun.data.column_kinds import (
     kind_of_words,
     outlying_code,
     spelled_alike,
-    stray_words,
-    usual_dressing,
 )
 from dlrun.data.column_notes import Remark, listed
 from dlrun.data.csv_file import Cells
 from dlrun.data.dressing import Dressing, common_dressing, dressing_of
-from dlrun.data.notation import Notation, is_infinite, looks_like_number, may_be_grouped
+from dlrun.data.notation import is_infinite
 from dlrun.data.table import Rows
-from dlrun.errors import BadFile, ConfigError
+from dlrun.errors import ConfigError
 
-_LEVELS, _FEW_LEVELS = (
-    1000,
-    20,
-)  # different words: pointed out at any rate; never, however few the rows are
-_STRAYS = 3  # different words at most that may all stand for a missing number
-_CATEGORICAL = "add the column to dataset.categorical"
+_LEVELS = 1000  # different words, from which on a column of categories is pointed out
+_FEW_LEVELS = 20  # different words, up to which it never is, however few the rows are
+_CATEGORICAL = "add the column to dataset.categorical or dataset.drop"
 _LEFT_OUT = ("date", "identifier", "text", "serial")
 
 
@@ -134,89 +136,11 @@ def read_numbers(cells: Cells, position: int) -> np.ndarray:
     if numbers is None:
         row = next(row for row in known if cells.notation.number(str(column[row])) is None)
         if is_infinite(str(column[row])):
-            raise _infinite(cells, row, position, "mend it")
+            raise infinite(cells, row, position)
         raise cells.no_number(row, position, "mend it, leave it empty or add it to dataset.missing")
     values = np.full(len(column), np.nan)
     values[known] = numbers
     return values
-
-
-def refuse_mixture(cells: Cells, position: int, counts: Counter[str], otherwise: str) -> None:
-    """Refuse a column of numbers with words among them, or in another notation than the file's.
-
-    Args:
-        counts: its cells.
-        otherwise: what to set where its words are meant.
-
-    Raises:
-        ConfigError: naming the first of these cells.
-    """
-    _refuse_notation(cells, position, counts, otherwise)
-    strays = stray_words(counts, cells.notation)
-    if not strays:
-        return
-    row = min(cells.column(position).index(word) for word in strays)
-    word, place = str(cells.rows[row][position]), cells.place(row, position)
-    if is_infinite(word):
-        raise _infinite(cells, row, position, otherwise)
-    usual = usual_dressing(counts)
-    if usual and dressing_of(word):
-        raise ConfigError(
-            f"{place}: {word} is not written as most of the column are, which have {usual}; "
-            f"write all in one unit, or {otherwise}"
-        )
-    numbers = [cell for cell in counts if cell not in strays]
-    most = 2 * sum(counts[cell] for cell in numbers) > counts.total()
-    but = (
-        "most of the column are" if most else f"{len(numbers)} different numbers are in the column"
-    )
-    missing = len(strays) <= _STRAYS and not any(map(str.isdigit, "".join(strays)))
-    remedy = f"add {'it' if len(strays) == 1 else ', '.join(strays)} to dataset.missing"
-    raise ConfigError(
-        f"{place}: {word} is not a number, but {but}; {remedy if missing else 'mend it'}, or {otherwise}"
-    )
-
-
-def refuse_ambiguous(cells: Cells, position: int, counts: Counter[str]) -> None:
-    """Refuse a column whose points may stand before decimals or between thousands alike.
-
-    Raises:
-        BadFile: naming what to set for either.
-    """
-    if cells.notation == Notation() and (cell := may_be_grouped(counts)):
-        row = cells.column(position).index(cell)
-        grouped = Notation("comma", "point").number(cell)
-        place = cells.place(row, position)
-        raise BadFile(
-            f"{place}: {cell} may be {grouped:.15g} as well, for all decimals of the column are three",
-            f"set dataset.thousands=point for {grouped:.15g}, or dataset.decimal=point for {cell}",
-        )
-
-
-def _infinite(cells: Cells, row: int, position: int, otherwise: str) -> BadFile:
-    said = f"{cells.place(row, position)}: {cells.rows[row][position]} is not a finite number"
-    return BadFile(said, f"add it to dataset.missing, or {otherwise}", "mend it")
-
-
-def _refuse_notation(cells: Cells, position: int, counts: Counter[str], otherwise: str) -> None:
-    """Refuse a column most rows of which hold numbers, in whatever notation, some in another than the file's."""
-    numbers = [cell for cell in counts if looks_like_number(cell)]
-    if 2 * sum(counts[cell] for cell in numbers) <= counts.total():
-        return
-    for cell in numbers:
-        if cells.notation.number(cell) is None:
-            raise cells.no_number(cells.column(position).index(cell), position, otherwise)
-
-
-def counts_of(cells: Cells, position: int) -> Counter[str]:
-    """How often each cell of a column comes, missing ones left out."""
-    counts = Counter(cell for cell in cells.column(position) if cell is not None)
-    if not counts:
-        raise ConfigError(
-            f"{cells.place(0, position)}: every value is missing, in this row and all others; "
-            f"set dataset.drop={listed([cells.names[position]])}"
-        )
-    return counts
 
 
 def _sort(
@@ -228,7 +152,7 @@ def _sort(
     if numbers is None and (dressing := common_dressing(counts)):
         example = next(cell for cell in counts if dressing_of(cell))
         bare = Counter(dressing.number(cell) for cell in column if cell is not None)
-        _refuse_notation(undressed(cells, {position: dressing}), position, bare, _CATEGORICAL)
+        refuse_notation(undressed(cells, {position: dressing}), position, bare, _CATEGORICAL)
         found.dressings[position] = dressing
         found.remarks.append(Remark("dressed", name, example))
         found.numbers.append(position)

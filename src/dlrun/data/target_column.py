@@ -9,7 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from dlrun.data.columns import counts_of, refuse_ambiguous, refuse_mixture, undressed
+from dlrun.data.column_checks import counts_of, refuse_ambiguous, refuse_mixture
+from dlrun.data.columns import undressed
 from dlrun.data.csv_file import Cells
 from dlrun.data.dates import are_compact_dates, are_dates
 from dlrun.data.dressing import Dressing, common_dressing
@@ -57,9 +58,16 @@ def with_targets(cells: Cells, target: int) -> Cells:
             "set dataset.target to another column"
         )
     if words:
-        note(f"{cells.path}: {words.total()} of {len(column)} rows have no {cells.names[target]} "
-             f"and are left out{_which(words)}")  # fmt: skip
+        note_left_out(cells, target, words)
     return cells.only(known)
+
+
+def note_left_out(cells: Cells, target: int, words: Counter[str]) -> None:
+    """A line on the rows that have no target; `words` are those that say so, empty for empty cells."""
+    note(
+        f"{cells.path}: {words.total()} of {len(cells.rows)} rows have no {cells.names[target]} "
+        f"and are left out{_which(words)}"
+    )
 
 
 def dressing_of_target(cells: Cells, target: int, task: TableTask) -> Dressing | None:
