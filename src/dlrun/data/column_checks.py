@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from dlrun.data.column_kinds import stray_words, usual_dressing
-from dlrun.data.column_notes import listed
+from dlrun.data.column_notes import setting
 from dlrun.data.csv_file import Cells
 from dlrun.data.dressing import dressing_of
 from dlrun.data.notation import Notation, is_infinite, looks_like_number, may_be_grouped
@@ -20,7 +20,7 @@ def counts_of(cells: Cells, position: int) -> Counter[str]:
     if not counts:
         raise ConfigError(
             f"{cells.place(0, position)}: every value is missing, in this row and all others; "
-            f"set dataset.drop={listed([cells.names[position]])}"
+            f"set {setting('drop', [cells.names[position]])}"
         )
     return counts
 
@@ -44,7 +44,7 @@ def refuse_mixture(cells: Cells, position: int, counts: Counter[str], otherwise:
     if is_infinite(word):
         raise infinite(cells, row, position)
     usual = usual_dressing(counts)
-    if usual and dressing_of(word):
+    if usual and (dressing_of(word) or looks_like_number(word)):
         raise ConfigError(
             f"{place}: {word} is not written as most of the column are, which have {usual}; "
             f"write all in one unit, or {otherwise}"

@@ -22,6 +22,7 @@ _MANY = 20  # different words, from which on a column may be one of names
 _TEXT = 5  # words in a cell, on average, from which on a column is one of texts
 _SCALE = 10  # different numbers, from which on a column is meant as one of quantities, whatever words are in it
 _COUNTED = 50  # rows, from which on a column that counts them is no measurement
+_YEARS = (1000, 2100)
 _NAMED_COUNTED = 10  # the same where it is called so
 _UNITS = 5  # different ones in a column of quantities
 _THINGS = (
@@ -63,7 +64,7 @@ def kind_of_numbers(
         return "code"
     if len(counts) < len(column):  # a missing cell, or one that comes twice
         return "number"
-    return "serial" if _counts_rows(name, notation.numbers(counts) or []) else "number"
+    return "serial" if _counts_rows(name, np.array(notation.numbers(counts))) else "number"
 
 
 def has_leading_zeros(cells: Collection[str]) -> bool:
@@ -127,11 +128,16 @@ def usual_dressing(counts: Counter[str]) -> Dressing | None:
     return found.most_common(1)[0][0] if found else None
 
 
-def _counts_rows(name: str, numbers: Sequence[float]) -> bool:
-    """Whether numbers, each of which comes once, say which row it is rather than what is in it."""
-    values = np.sort(np.asarray(numbers))
+def _counts_rows(name: str, values: np.ndarray) -> bool:
+    """Whether numbers in the order of rows, each of which comes once, say which row it is, not what is in it."""
     if len(values) < _NAMED_COUNTED or not (values == np.round(values)).all():
         return False
-    from_start = values[0] in (0, 1) and values[-1] - values[0] == len(values) - 1
-    named = not name or bool(_COUNTER.fullmatch(name)) or is_named_identifier(name)
-    return named or (from_start and len(values) >= _COUNTED)
+    if not name or _COUNTER.fullmatch(name) or is_named_identifier(name):
+        return True
+    least, most = values.min(), values.max()
+    if len(values) < _COUNTED or most - least != len(values) - 1:
+        return False
+    # Years go up by one as well.
+    return least in (0, 1) or (
+        bool((np.diff(values) == 1).all()) and not _YEARS[0] <= least < _YEARS[1]
+    )

@@ -15,35 +15,35 @@ _SHOWN = 3  # columns
 _FACTS = {
     "date": (
         "{columns} {holds} dates or times, as in {example}, and {is} left out",
-        "dataset.categorical={listed} reads each different one as a category",
+        "{categorical} reads each different one as a category",
     ),
     "identifier": (
         "{columns} {has} {levels} different words in {rows} rows, too many to learn from, and {is} left out",
-        "dataset.categorical={listed} reads {them} all the same, dataset.drop={listed} is silent",
+        "{categorical} reads {them} all the same, {drop} is silent",
     ),
     "text": (
         "{columns} {holds} texts, and {is} left out",
-        "dataset=text_csv dataset.text={first} learns from texts, dataset.drop={listed} is silent",
+        "dataset=text_csv dataset.text={first} learns from texts, {drop} is silent",
     ),
     "serial": (
         "{columns} {has} a whole number of its own for each row, as an index or an identifier does, and {is} left out",
-        "dataset.numeric={listed} reads {them} as quantities, dataset.drop={listed} is silent",
+        "{numeric} reads {them} as quantities, {drop} is silent",
     ),
     "code": (
         "{columns} {has} leading zeros, as in {example}, and {is} read as categories",
-        "dataset.numeric={listed} reads quantities",
+        "{numeric} reads {them} as quantities",
     ),
     "dressed": (
         "{columns}: they are numbers with more around them, as in {example}, and read as the numbers alone",
-        "dataset.categorical={listed} reads categories",
+        "{categorical} reads {them} as categories",
     ),
     "constant": (
         "{columns} {has} the same value in all rows, {example}, of which nothing can be learned",
-        "dataset.drop={listed} leaves {them} out",
+        "{drop} leaves {them} out",
     ),
     "numbered": (
         "{columns} {holds} whole numbers and {is} named as identifiers are, but read as quantities",
-        "set dataset.categorical={listed} or dataset.drop={listed}, or dataset.numeric={listed} if that is right",
+        "{categorical} reads {them} as categories, {drop} leaves {them} out, {numeric} is silent",
     ),
     "outlying": (
         "{columns} {has} {example}, far from all other numbers",
@@ -51,7 +51,7 @@ _FACTS = {
     ),
     "levels": (
         "{columns} {has} {levels} different words in {rows} rows: many to learn from, and new ones mean nothing",
-        "dataset.drop={listed} leaves {them} out",
+        "{drop} leaves {them} out",
     ),
     "alike": (
         "{columns} {has} words that differ in capitals or blanks alone, as in {example}, each a category",
@@ -87,10 +87,13 @@ def note_columns(path: Path, rows: int, remarks: list[Remark]) -> None:
             note(f"{path}: {f'{what}; {remedy}'.format(**words)}")
 
 
-def listed(columns: list[str]) -> str:
-    """Columns as the value of a key, as it can be typed after it."""
-    quoted = [column if re.fullmatch(r"[\w.-]+", column) else f'"{column}"' for column in columns]
-    return f"[{','.join(quoted)}]"
+def setting(key: str, columns: list[str]) -> str:
+    """`dataset.KEY=[COLUMNS]` as it can be typed into a shell; of many columns the first ones."""
+    shown = [
+        column if re.fullmatch(r"[\w.-]+", column) else f'"{column}"' for column in columns[:_SHOWN]
+    ]
+    words = f"dataset.{key}=[{','.join([*shown, '…'] if len(columns) > _SHOWN else shown)}]"
+    return f"'{words}'" if '"' in words else words
 
 
 def _words(remarks: list[Remark]) -> dict[str, str]:
@@ -100,7 +103,7 @@ def _words(remarks: list[Remark]) -> dict[str, str]:
     least, most = (end(remark.levels for remark in remarks) for end in (min, max))
     return {
         "columns": f"column{'' if one else 's'} {', '.join(columns[:_SHOWN])}{more}",
-        "listed": listed(columns) if not more else f"{listed(columns[:_SHOWN])[:-1]},…]",
+        **{key: setting(key, columns) for key in ("categorical", "numeric", "drop")},
         "first": columns[0],
         "example": remarks[0].example,
         "levels": f"{most:,}" if least == most else f"{least:,} to {most:,}",

@@ -25,8 +25,9 @@ from dlrun.data.column_kinds import (
     outlying_code,
     spelled_alike,
 )
-from dlrun.data.column_notes import Remark, listed
+from dlrun.data.column_notes import Remark, setting
 from dlrun.data.csv_file import Cells
+from dlrun.data.dates import is_date
 from dlrun.data.dressing import Dressing, common_dressing, dressing_of
 from dlrun.data.notation import is_infinite
 from dlrun.data.table import Rows
@@ -84,10 +85,10 @@ def sort_columns(
         # What counts the rows may be all that there is to predict from: time, or an x.
         return Sorted(numbers=[only])
     if not found.numbers and not found.words:
-        names = listed([cells.names[position] for position in features])
+        names = [cells.names[position] for position in features]
         raise ConfigError(
-            f"{cells.path} has no column left to predict from: {names[1:-1]} hold dates, texts or identifiers; "
-            f"set dataset.categorical={names} or dataset.numeric={names} to read them all the same"
+            f"{cells.path} has no column left to predict from: {', '.join(names)} hold dates, texts or identifiers; "
+            f"set {setting('categorical', names)} or {setting('numeric', names)} to read them all the same"
         )
     return found
 
@@ -170,7 +171,8 @@ def _sort(
         kind = kind_of_numbers(given, column, counts, cells.notation)
     first = next(iter(counts))
     if kind in _LEFT_OUT:
-        found.remarks.append(Remark(kind, name, first, len(counts)))
+        example = next(filter(is_date, counts), first) if kind == "date" else first
+        found.remarks.append(Remark(kind, name, example, len(counts)))
         return
     (found.numbers if kind == "number" else found.words).append(position)
     if kind == "code":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dlrun.data.csv_form import Form, delimiter_of, has_header
 from dlrun.data.files import read_text
-from dlrun.data.missing_words import MissingWords
+from dlrun.data.missing_words import missing_among
 from dlrun.data.notation import Notation, notation_of
 from dlrun.errors import BadFile, ConfigError, did_you_mean
 
@@ -121,13 +121,15 @@ def read_csv(path: Path, form: Form) -> Cells:
     body = records[1:] if header else records
     if not body:
         raise ConfigError(f"{path}, row {records[0][0]}: a header and no rows: give it data")
-    missing = MissingWords(form.missing)
+    missing = missing_among((cell for _, cells in body for cell in cells), form.missing)
     names = names or list(form.names) or [str(number) for number in range(1, width + 1)]
+    words = missing - {""}
     blanks = {
         (line, name): cell
         for line, cells in body
+        if not words.isdisjoint(cells)
         for name, cell in zip(names, cells, strict=True)
-        if cell and cell in missing
+        if cell in words
     }
     rows = [[None if cell in missing else cell for cell in cells] for _, cells in body]
     columns = zip(*rows, strict=True)

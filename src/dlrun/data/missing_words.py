@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 
 
-class MissingWords(Container[str]):
-    """The words of `dataset.missing`: NA, na and Na are the same of them."""
-
-    def __init__(self, words: Iterable[str]) -> None:
-        self._words = {word.casefold() for word in words}
-        self._longest = max(map(len, self._words), default=0)
-
-    def __contains__(self, cell: object) -> bool:
-        # Few cells are as short as these words, and lengths are compared sooner than words.
-        return (
-            isinstance(cell, str) and len(cell) <= self._longest and cell.casefold() in self._words
-        )
+def missing_among(cells: Iterable[str], words: Iterable[object]) -> set[str]:
+    """Those of `cells` that are one of the `words` of `dataset.missing`: NA, na and Na are the same of them."""
+    known = {str(word).casefold() for word in words}
+    longest = max(map(len, known), default=0)
+    return {cell for cell in {*cells} if len(cell) <= longest and cell.casefold() in known}

@@ -13,7 +13,7 @@ from dlrun.data.column_checks import counts_of, refuse_ambiguous, refuse_mixture
 from dlrun.data.columns import undressed
 from dlrun.data.csv_file import Cells
 from dlrun.data.dates import are_compact_dates, are_dates
-from dlrun.data.dressing import Dressing, common_dressing
+from dlrun.data.dressing import Dressing, common_dressing, dressing_of
 from dlrun.data.labels import class_numbers, classes_of, merged
 from dlrun.errors import ConfigError
 from dlrun.hints import note
@@ -71,8 +71,14 @@ def note_left_out(cells: Cells, target: int, words: Counter[str]) -> None:
 
 
 def dressing_of_target(cells: Cells, target: int, task: TableTask) -> Dressing | None:
-    """What stands around the numbers of the target, where it is one of quantities; said in a line."""
+    """What stands around the numbers of the target, where it is one of quantities; said in a line.
+
+    Raises:
+        ConfigError: a number in another notation, or of quantities that were asked for a word.
+    """
     counts = counts_of(cells, target)
+    if task == "regression" and common_dressing(counts) is None:
+        refuse_mixture(cells, target, counts, "mend it")
     if task == "classification" or cells.notation.numbers(counts) is not None:
         return None
     dressing = common_dressing(counts)
@@ -82,7 +88,8 @@ def dressing_of_target(cells: Cells, target: int, task: TableTask) -> Dressing |
     refuse_mixture(bare, target, counts_of(bare, target), _CLASSES)
     note(
         f"{cells.path}: column {cells.names[target]}, the target, holds numbers with {dressing}, as in "
-        f"{next(iter(counts))}, and is read as the numbers alone; dataset.task=classification makes them classes"
+        f"{next(filter(dressing_of, counts))}, and is read as the numbers alone; "
+        "dataset.task=classification makes them classes"
     )
     return dressing
 
@@ -124,9 +131,13 @@ def class_names(cells: Cells, target: int, labelling: Labelling) -> tuple[str, .
     classes = classes_of(labels, merge=labelling.merge, notation=cells.notation)
     names = classes.names
     if len(names) < 2:
+        blanks = cells.blanks.items()
+        left_out = _which(
+            Counter(word for (_, name), word in blanks if name == cells.names[target])
+        )
         raise ConfigError(
             f"{cells.place(0, target)}: {names[0]} is the value of all rows, so there is nothing to tell apart; "
-            f"set dataset.target to another column"
+            f"set dataset.target to another column{left_out and f'; rows are left out{left_out}'}"
         )
     if len(names) == len(cells.rows) > 2:
         numbers = cells.notation.numbers(names) is not None

@@ -14,7 +14,7 @@ from dlrun.data.csv_file import Cells, read_csv
 from dlrun.data.csv_form import Form, Header
 from dlrun.data.files import locate, locate_file, read_text
 from dlrun.data.labels import class_numbers, classes_of, merged
-from dlrun.data.missing_words import MissingWords
+from dlrun.data.missing_words import missing_among
 from dlrun.data.notation import Notation
 from dlrun.data.target_column import note_left_out, note_merged
 from dlrun.data.texts import Texts, TokenSettings
@@ -215,18 +215,19 @@ def _position(cells: Cells, key: str, column: str | int) -> int:
 def _with_labels(cells: Cells, label: str | int, missing: Sequence[object]) -> Cells:
     """Without the rows whose label is a word that stands for none; an empty one is a mistake."""
     position = _position(cells, "dataset.label", label)
-    words = MissingWords(map(str, missing))
-    gone = Counter(cell for cell in cells.column(position) if cell and cell in words)
+    labels = cells.column(position)
+    words = missing_among(filter(None, labels), missing)
+    gone = Counter(label for label in labels if label in words)
     if not gone:
         return cells
     note_left_out(cells, position, gone)
-    return cells.only([row for row, cell in enumerate(cells.column(position)) if cell not in gone])
+    return cells.only([row for row, cell in enumerate(labels) if cell not in gone])
 
 
 def _note_missing_texts(source: str, texts: Sequence[str], missing: Sequence[object]) -> None:
     """A line on texts that are one of the words of `missing`: they may as well be answers, so they stay."""
-    words = MissingWords(map(str, missing))
-    found = Counter(text for text in texts if text and text in words)
+    words = missing_among(filter(None, texts), missing)
+    found = Counter(text for text in texts if text in words)
     if found:
         note(
             f"{source}: {found.total()} texts are {', '.join(found)}, a word for a missing value, and are read as they "
