@@ -8,7 +8,7 @@ from dlrun.data.column_kinds import stray_words, usual_dressing
 from dlrun.data.column_notes import setting
 from dlrun.data.csv_file import Cells
 from dlrun.data.dressing import dressing_of
-from dlrun.data.notation import Notation, is_infinite, looks_like_number, may_be_grouped
+from dlrun.data.notation import Notation, is_infinite, looks_like_number, may_be_grouped, says
 from dlrun.errors import BadFile, ConfigError
 
 _STRAYS = 3  # different words at most that may all stand for a missing number
@@ -70,10 +70,13 @@ def refuse_ambiguous(cells: Cells, position: int, counts: Counter[str]) -> None:
     if cells.notation == Notation() and (cell := may_be_grouped(counts)):
         row = cells.column(position).index(cell)
         grouped = Notation("comma", "point").number(cell)
-        place = cells.place(row, position)
+        others = [cells.column(at) for at in range(len(cells.names)) if at != position]
+        pointed = any(says(column, Notation()) for column in others)
+        groups = "take the points out of the column" if pointed else "set dataset.thousands=point"
         raise BadFile(
-            f"{place}: {cell} may be {grouped:.15g} as well, for all decimals of the column are three",
-            f"set dataset.thousands=point for {grouped:.15g}, or dataset.decimal=point for {cell}",
+            f"{cells.place(row, position)}: {cell} may be {grouped:.15g} as well, for all decimals of the column are "
+            "three",
+            f"{groups} for {grouped:.15g}, or set dataset.decimal=point for {cell}",
         )
 
 

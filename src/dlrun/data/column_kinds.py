@@ -23,6 +23,7 @@ _TEXT = 5  # words in a cell, on average, from which on a column is one of texts
 _SCALE = 10  # different numbers, from which on a column is meant as one of quantities, whatever words are in it
 _COUNTED = 50  # rows, from which on a column that counts them is no measurement
 _YEARS = (1000, 2100)
+_GAPS = 1.5  # times as many numbers as rows: some have been taken out since they were counted
 _NAMED_COUNTED = 10  # the same where it is called so
 _UNITS = 5  # different ones in a column of quantities
 _THINGS = (
@@ -135,9 +136,9 @@ def _counts_rows(name: str, values: np.ndarray) -> bool:
     if not name or _COUNTER.fullmatch(name) or is_named_identifier(name):
         return True
     least, most = values.min(), values.max()
-    if len(values) < _COUNTED or most - least != len(values) - 1:
+    if len(values) < _COUNTED:
         return False
+    if least >= 0 and most <= _GAPS * len(values):
+        return True
     # Years go up by one as well.
-    return least in (0, 1) or (
-        bool((np.diff(values) == 1).all()) and not _YEARS[0] <= least < _YEARS[1]
-    )
+    return bool((np.diff(values) == 1).all()) and not _YEARS[0] <= least < _YEARS[1]

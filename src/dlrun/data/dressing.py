@@ -11,7 +11,7 @@ from dlrun.data.notation import looks_like_number
 _CURRENCY = "$€£¥₹₩₽₺₫₪฿₴₱¢"
 _BEFORE = rf"[~≈±<>≤≥]?\s*(?:[A-Z]{{0,3}}\s*[{_CURRENCY}]|(?:USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD|Rs\.?)\s*)?"
 _DIGITS = r"[\d.][\d.,'’\s]*?(?:e[+-]?\d+)?"
-_AFTER = rf"\s*(?:[%‰°²³/{_CURRENCY}+]|[^\W\d_])(?:[^\d()]*[^\d()-])?[23]?"
+_AFTER = rf"\s*(?:[%‰°²³/{_CURRENCY}+]|[^\W\d_])(?:[^\d()]*[^\d()-])?(?:(?<=[mtn])[23])?"
 _DRESSED = re.compile(
     rf"(?P<open>\()?\s*(?P<sign>[-+\u2212]?)\s*(?P<before>{_BEFORE})\s*(?P<inner>[-+\u2212]?)"
     rf"(?P<digits>{_DIGITS})(?P<after>{_AFTER})?\s*(?P<trailing>[-\u2212])?\s*(?P<close>\))?"

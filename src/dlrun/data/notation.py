@@ -110,11 +110,12 @@ def notation_of(decimal: str, thousands: str, columns: Iterable[Column], *, look
         return Notation(_OTHER[thousands], thousands)
     point, comma = Notation("point", thousands), Notation("comma", thousands)
     columns = list(columns) if look else []
-    said = any(_says(column, comma) for column in columns)
-    return comma if said and not any(_says(column, point) for column in columns) else point
+    said = any(says(column, comma) for column in columns)
+    return comma if said and not any(says(column, point) for column in columns) else point
 
 
-def _says(column: Column, notation: Notation) -> bool:
+def says(column: Column, notation: Notation) -> bool:
+    """Whether a column holds numbers with the decimal sign of `notation`, not all of which it might group."""
     cells = {cell for cell in column if cell is not None}
     marked = [cell for cell in cells if _SIGNS[notation.decimal] in cell]
     grouped = re.compile(_grouped(notation.decimal))
