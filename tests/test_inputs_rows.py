@@ -127,3 +127,34 @@ def test_a_trained_table_predicts_rows_with_categories_that_it_never_saw(
     assert 0 < small < large < 15
     assert main(["predict", "last", "new.csv"]) == 0
     assert capsys.readouterr().out.splitlines()[-2].startswith("new.csv[0]")
+
+
+def test_numbers_with_a_unit_are_read_as_in_training_or_without_it(read):
+    rows = read("size,heat,age\n3 kg,gas,4\n5,gas,4\n", dressings={"size": ["", "kg"]})
+    assert rows.numbers[:, 0].tolist() == [3, 5]
+    with pytest.raises(ConfigError, match="column size: 3 lb is not a number"):
+        read("size,heat,age\n3 lb,gas,4\n", dressings={"size": ["", "kg"]})
+
+
+def test_columns_that_training_left_out_may_be_missing_from_new_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        f"{row},2024-01-{row % 28 + 1:02d},{row % 9} kg,{['01', '02'][row % 2]},{'pq'[row % 2]}"
+        for row in range(60)
+    ]
+    Path("t.csv").write_text("\n".join(["id,day,weight,zip,kind", *rows]))
+    Path("new.csv").write_text("zip,weight\n01,5 kg\n00,5\n")
+    words = [
+        "dataset=csv",
+        "dataset.path=t.csv",
+        "dataset.target=kind",
+        "model=linear",
+        "trainer.max_epochs=1",
+    ]
+    assert main(["train", *words, "tracking.tensorboard=false"]) == 0
+    err = capsys.readouterr().err
+    assert "column id has a whole number" in err and "column day holds dates" in err
+    assert main(["predict", "last", "new.csv"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2

@@ -193,3 +193,21 @@ def test_the_option_reads_a_table_of_ones_own_without_a_word_on_its_delimiter(wr
     path = write("t.csv", 'review,stars\n"Fine, really",5\nDull,1\nNice,5\n')
     raw = table(path, text="review", label="stars", delimiter=options["delimiter"])
     assert raw.texts == ["Fine, really", "Dull", "Nice"]
+
+
+def test_labels_of_a_table_are_equal_by_value_and_missing_ones_are_left_out(write, capsys):
+    rows = [f"text {row},{['0', '0.0', '1', '1.0', 'NaN'][row % 5]}\n" for row in range(20)]
+    path = write("t.csv", "text,label\n" + "".join(rows))
+    raw = table(path, test_path=write("test.csv", "text,label\nyes,1.00\nno,nan\n"))
+    assert raw.class_names == ("0", "1") and raw.labels.tolist() == [0, 0, 1, 1] * 4
+    assert raw.test_labels.tolist() == [1]
+    err = capsys.readouterr().err
+    assert "4 of 20 rows have no label and are left out: NaN in 4" in err
+    assert "0 and 0.0, 1 and 1.0 are one class each; dataset.merge_labels=false" in err
+    assert table(path, merge_labels=False).class_names == ("0", "0.0", "1", "1.0")
+
+
+def test_a_text_that_is_a_word_for_none_stays_with_a_line(write, capsys):
+    raw = table(write("t.csv", "text,label\nnan,a\nNone,b\nfine,a\nbad,b\n"))
+    assert raw.texts[:2] == ["nan", "None"]
+    assert "2 texts are nan, None, a word for a missing value" in capsys.readouterr().err
