@@ -35,6 +35,8 @@ def refuse_mixture(cells: Cells, position: int, counts: Counter[str], otherwise:
     Raises:
         ConfigError: naming the first of these cells.
     """
+    if cells.notation.numbers(counts) is not None:
+        return
     refuse_notation(cells, position, counts, otherwise)
     strays = stray_words(counts, cells.notation)
     if not strays:

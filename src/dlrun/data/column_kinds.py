@@ -46,10 +46,9 @@ _CAMEL = re.compile(r"(?<=[a-z])(?=I[Dd]$)")  # as in PassengerId
 
 def kind_of_words(counts: Counter[str]) -> Kind:
     """What a column is that holds more than numbers; `counts` are its cells, missing ones left out."""
-    rows = counts.total()
     if are_dates(counts):
         return "date"
-    if len(counts) <= max(_MANY, rows / 2):
+    if not _tells_rows_apart(counts):
         return "category"
     words = sum(len(cell.split()) for cell in counts) / len(counts)
     return "text" if words >= _TEXT else "identifier"
@@ -62,7 +61,7 @@ def kind_of_numbers(
     if are_compact_dates(counts):
         return "date"
     if has_leading_zeros(counts):
-        return "code"
+        return "identifier" if _tells_rows_apart(counts) else "code"
     if len(counts) < len(column):  # a missing cell, or one that comes twice
         return "number"
     return "serial" if _counts_rows(name, np.array(notation.numbers(counts))) else "number"
@@ -127,6 +126,10 @@ def usual_dressing(counts: Counter[str]) -> Dressing | None:
     for cell, count in counts.items():
         found[dressing_of(cell)] += count
     return found.most_common(1)[0][0] if found else None
+
+
+def _tells_rows_apart(counts: Counter[str]) -> bool:
+    return len(counts) > max(_MANY, counts.total() / 2)
 
 
 def _counts_rows(name: str, values: np.ndarray) -> bool:

@@ -152,8 +152,9 @@ def _sort(
     numbers = cells.notation.numbers(counts)
     if numbers is None and (dressing := common_dressing(counts)):
         example = next(cell for cell in counts if dressing_of(cell))
-        bare = Counter(dressing.number(cell) for cell in column if cell is not None)
-        refuse_notation(undressed(cells, {position: dressing}), position, bare, _CATEGORICAL)
+        bare = Counter({dressing.number(cell): count for cell, count in counts.items()})
+        if cells.notation.numbers(bare) is None:
+            refuse_notation(undressed(cells, {position: dressing}), position, bare, _CATEGORICAL)
         found.dressings[position] = dressing
         found.remarks.append(Remark("dressed", name, example))
         found.numbers.append(position)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from itertools import islice
 
 _MOST = 0.9  # share of the different cells
+_SOME = 50  # cells that are looked at first
 _COMPACT = 5  # different numbers, from which on it is no chance that all of them read as dates
 
 _YEAR, _MONTH, _DAY = r"[12]\d{3}", r"(?:0?[1-9]|1[0-2])", r"(?:0?[1-9]|[12]\d|3[01])"
@@ -47,7 +49,9 @@ def is_date(cell: str) -> bool:
 
 def are_dates(cells: Collection[str]) -> bool:
     """Whether most of the different `cells` of a column that are not all numbers are dates or times."""
-    return sum(map(is_date, cells)) >= _MOST * len(cells) > 0
+    some = list(islice(cells, _SOME))
+    dates = any(map(is_date, some))  # or there is no need to look at all
+    return dates and sum(map(is_date, cells)) >= _MOST * len(cells)
 
 
 def are_compact_dates(cells: Collection[str]) -> bool:

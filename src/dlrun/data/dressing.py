@@ -40,6 +40,9 @@ class Dressing:
         return " and ".join(around) or "the minus of accounts"
 
 
+_ACCOUNTS = Dressing("", "")  # positive numbers of an account are plain
+
+
 def dressing_of(cell: str) -> Dressing | None:
     """What stands around the number in a cell; None where nothing does, or where it is no number with a unit."""
     parts = _parts(cell)
@@ -48,12 +51,15 @@ def dressing_of(cell: str) -> Dressing | None:
 
 def common_dressing(cells: Collection[str]) -> Dressing | None:
     """What stands around the numbers of all `cells`; of accounts' negative numbers, of those alone."""
-    accounts = Dressing("", "")
-    found = {dressing_of(cell) if not looks_like_number(cell) else accounts for cell in cells}
-    if len(found) != 1:
-        return None
-    only = found.pop()
-    return None if only == accounts and all(map(looks_like_number, cells)) else only
+    found: set[Dressing | None] = set()
+    plain = 0
+    for cell in cells:
+        is_plain = looks_like_number(cell)
+        plain += is_plain
+        found.add(_ACCOUNTS if is_plain else dressing_of(cell))
+        if len(found) > 1:
+            return None
+    return None if plain == len(cells) else next(iter(found))
 
 
 def _parts(cell: str) -> tuple[Dressing, str] | None:

@@ -14,6 +14,9 @@ Decimal = Literal["auto", "point", "comma"]
 Thousands = Literal["none", "point", "comma", "space", "apostrophe"]
 
 _SIGNS = {"point": ".", "comma": ",", "space": " \u00a0\u202f", "apostrophe": "'’"}
+_NUMBERLIKE = re.compile(
+    r"[^\w.,]*[\d.,][\d.,'’\s\u200b-\u200f\u2060\ufeff\uff0c\uff0e]*(?:e\S?\d+)?\W*", re.IGNORECASE
+)
 _OTHER = {"point": "comma", "comma": "point"}
 # Signs as word processors and spreadsheets set them, and ones that no screen shows.
 _TYPED = {
@@ -143,6 +146,8 @@ def is_infinite(cell: str) -> bool:
 
 def looks_like_number(cell: str) -> bool:
     """Whether a cell holds a number in any notation."""
+    if not _NUMBERLIKE.fullmatch(cell):  # most words are told so sooner
+        return False
     return any(notation.number(cell) is not None for notation in _ALL)
 
 
