@@ -172,3 +172,34 @@ def test_a_table_with_a_header_of_numbers_is_trained_on_and_predicted_by_them(
     assert "line 1 (# by a tool) left out as comments" in said.err
     assert main(["predict", "last", "new.csv"]) == 0
     assert capsys.readouterr().out.count("new.csv") == 1  # the header is no row
+
+
+def test_numbers_with_a_unit_are_read_as_in_training_or_without_it(read):
+    rows = read("size,heat,age\n3 kg,gas,4\n5,gas,4\n", dressings={"size": ["", "kg"]})
+    assert rows.numbers[:, 0].tolist() == [3, 5]
+    with pytest.raises(ConfigError, match="column size: 3 lb is not a number"):
+        read("size,heat,age\n3 lb,gas,4\n", dressings={"size": ["", "kg"]})
+
+
+def test_columns_that_training_left_out_may_be_missing_from_new_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        f"{row},2024-01-{row % 28 + 1:02d},{row % 9} kg,{['01', '02'][row % 2]},{'pq'[row % 2]}"
+        for row in range(60)
+    ]
+    Path("t.csv").write_text("\n".join(["id,day,weight,zip,kind", *rows]))
+    Path("new.csv").write_text("zip,weight\n01,5 kg\n00,5\n")
+    words = [
+        "dataset=csv",
+        "dataset.path=t.csv",
+        "dataset.target=kind",
+        "model=linear",
+        "trainer.max_epochs=1",
+    ]
+    assert main(["train", *words, "tracking.tensorboard=false"]) == 0
+    err = capsys.readouterr().err
+    assert "column id has a whole number" in err and "column day holds dates" in err
+    assert main(["predict", "last", "new.csv"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2

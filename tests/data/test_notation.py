@@ -2,7 +2,7 @@
 
 import pytest
 
-from dlrun.data.notation import Notation, notation_of
+from dlrun.data.notation import Notation, may_be_grouped, notation_of
 from dlrun.errors import ConfigError
 
 READ = [
@@ -60,3 +60,18 @@ def test_one_sign_decides_the_other_and_cannot_be_both():
 )
 def test_a_cell_of_another_notation_says_what_to_set(cell, hint):
     assert Notation().hint(cell) == hint
+
+
+@pytest.mark.parametrize("cell", ["\u22125", "\u20135", "\uff0d\uff15", "\u200b-5", "\u00a0-5"])
+def test_a_minus_may_be_set_as_word_processors_do(cell):
+    assert Notation().number(cell) == -5
+    assert Notation().numbers([cell, "-5"]) == [-5, -5]
+    assert Notation("comma", "point").number(cell + "") == -5
+
+
+def test_points_may_group_thousands_where_all_numbers_have_three_digits_after_or_fewer_before():
+    assert may_be_grouped(["1.234", "987", "12"]) == "1.234"
+    assert may_be_grouped(["1.234", "987", "1.5"]) is None
+    assert may_be_grouped(["1.234", "12.345"]) is None
+    assert may_be_grouped(["0.234", "987"]) is None
+    assert may_be_grouped(["1.234", "9870"]) is None

@@ -43,7 +43,7 @@ def table(path, **settings):
     defaults = {
         "test_path": None, "text": "text", "label": "label", "header": "auto", "skip_lines": "auto",
         "comment": None, "delimiter": "auto",
-        "encoding": "utf-8", "tokens": TOKENS,
+        "encoding": "utf-8", "missing": ["", "nan", "None"], "merge_labels": True, "tokens": TOKENS,
     }  # fmt: skip
     return text_csv(path=path, **{**defaults, **settings})
 
@@ -209,3 +209,21 @@ def test_lines_of_another_kind_of_file_are_called_what_they_are(write):
         lines(write("t.tsv", '{"text": "a\tb"}\n'))
     with pytest.raises(ConfigError, match="is a zip archive"):
         lines(write("t.tsv", b"PK\x03\x04\x00\x00"))
+
+
+def test_labels_of_a_table_are_equal_by_value_and_missing_ones_are_left_out(write, capsys):
+    rows = [f"text {row},{['0', '0.0', '1', '1.0', 'NaN'][row % 5]}\n" for row in range(20)]
+    path = write("t.csv", "text,label\n" + "".join(rows))
+    raw = table(path, test_path=write("test.csv", "text,label\nyes,1.00\nno,nan\n"))
+    assert raw.class_names == ("0", "1") and raw.labels.tolist() == [0, 0, 1, 1] * 4
+    assert raw.test_labels.tolist() == [1]
+    err = capsys.readouterr().err
+    assert "4 of 20 rows have no label and are left out: NaN in 4" in err
+    assert "0 and 0.0, 1 and 1.0 are one class each; dataset.merge_labels=false" in err
+    assert table(path, merge_labels=False).class_names == ("0", "0.0", "1", "1.0")
+
+
+def test_a_text_that_is_a_word_for_none_stays_with_a_line(write, capsys):
+    raw = table(write("t.csv", "text,label\nnan,a\nNone,b\nfine,a\nbad,b\n"))
+    assert raw.texts[:2] == ["nan", "None"]
+    assert "2 texts are nan, None, a word for a missing value" in capsys.readouterr().err

@@ -2,39 +2,107 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from dlrun.data.column_checks import (
+    counts_of,
+    infinite,
+    refuse_ambiguous,
+    refuse_mixture,
+    refuse_notation,
+)
+from dlrun.data.column_kinds import (
+    Kind,
+    has_leading_zeros,
+    is_named_identifier,
+    kind_of_numbers,
+    kind_of_words,
+    outlying_code,
+    spelled_alike,
+)
+from dlrun.data.column_notes import Remark, setting
 from dlrun.data.csv_file import Cells
-from dlrun.data.notation import looks_like_number
+from dlrun.data.dates import is_date
+from dlrun.data.dressing import Dressing, common_dressing, dressing_of
+from dlrun.data.notation import is_infinite
 from dlrun.data.table import Rows
 from dlrun.errors import ConfigError
-from dlrun.hints import note
 
-_INSIDE = re.compile(r"^[^\d.,+-]+|[^\d.,]+$")  # what stands around a number
-_MANY = 20  # different words, from which on a column may be one of names
+_LEVELS = 1000  # different words, from which on a column of categories is pointed out
+_FEW_LEVELS = 20  # different words, up to which it never is, however few the rows are
+_CATEGORICAL = "add the column to dataset.categorical or dataset.drop"
+_LEFT_OUT = ("date", "identifier", "text", "serial")
+
+
+@dataclass
+class Sorted:
+    """The columns of a table that a model reads, and what is to be said of them.
+
+    Attributes:
+        numbers, words: read as the one and as the other.
+        dressings: what stands around the numbers of a column, by position.
+    """
+
+    numbers: list[int] = field(default_factory=list)
+    words: list[int] = field(default_factory=list)
+    dressings: dict[int, Dressing] = field(default_factory=dict)
+    remarks: list[Remark] = field(default_factory=list)
 
 
 def sort_columns(
-    cells: Cells, features: Sequence[int], *, numeric: Sequence[int], categorical: Sequence[int]
-) -> tuple[list[int], list[int]]:
-    """(numbers, words): `features` told apart by what they hold, where `numeric` and `categorical` do not say.
+    cells: Cells,
+    features: Sequence[int],
+    *,
+    numeric: Sequence[int],
+    categorical: Sequence[int],
+    decimal: str,
+) -> Sorted:
+    """`features` told apart by what they hold, where `numeric` and `categorical` do not say.
+
+    Args:
+        decimal: what was said of the sign before decimals; auto where nothing was.
 
     Raises:
-        ConfigError: a column without any value, or one of numbers with a few words among them.
+        ConfigError: a column without any value, one of numbers with a few words among them or in another
+            notation than the file's, or none left to read.
     """
-    numbers, words = [], []
+    found = Sorted()
     for position in features:
-        _refuse_empty(cells, position)
-        if position in numeric or (position not in categorical and _is_numeric(cells, position)):
-            numbers.append(position)
+        counts = counts_of(cells, position)
+        if position in categorical:
+            found.words.append(position)
         else:
-            words.append(position)
-    return numbers, words
+            _sort(cells, position, counts, found, decided=position in numeric)
+            if decimal == "auto":
+                refuse_ambiguous(cells, position, counts)
+    only = features[0] if len(features) == 1 else None
+    if only is not None and found.remarks and found.remarks[0].fact == "serial":
+        # What counts the rows may be all that there is to predict from: time, or an x.
+        return Sorted(numbers=[only])
+    if not found.numbers and not found.words:
+        names = [cells.names[position] for position in features]
+        raise ConfigError(
+            f"{cells.path} has no column left to predict from: {', '.join(names)} hold dates, texts or identifiers; "
+            f"set {setting('categorical', names)} or {setting('numeric', names)} to read them all the same"
+        )
+    return found
+
+
+def undressed(cells: Cells, dressings: Mapping[int, Dressing]) -> Cells:
+    """The same cells, those of the columns of `dressings` with the number alone where it is dressed like that."""
+    if not dressings:
+        return cells
+    rows = [list(row) for row in cells.rows]
+    for position, dressing in dressings.items():
+        known = {cell: dressing.number(cell) for cell in {*cells.column(position)} if cell}
+        for row in rows:
+            row[position] = known.get(row[position] or "", row[position])
+    return replace(cells, rows=rows)
 
 
 def read_rows(
@@ -68,60 +136,67 @@ def read_numbers(cells: Cells, position: int) -> np.ndarray:
     numbers = cells.notation.numbers(str(column[row]) for row in known)
     if numbers is None:
         row = next(row for row in known if cells.notation.number(str(column[row])) is None)
-        raise cells.no_number(row, position, "mend it or leave it empty")
+        if is_infinite(str(column[row])):
+            raise infinite(cells, row, position)
+        raise cells.no_number(row, position, "mend it, leave it empty or add it to dataset.missing")
     values = np.full(len(column), np.nan)
     values[known] = numbers
     return values
 
 
-def refuse_notation(cells: Cells, position: int, remedy: str) -> None:
-    """Refuse a column that is one of numbers in another notation than the file's.
-
-    Raises:
-        BadFile: naming the notation, or else `remedy`.
-    """
-    counts = Counter(cell for cell in cells.column(position) if cell is not None)
-    numbers = [cell for cell in counts if looks_like_number(cell)]
-    if 2 * sum(counts[cell] for cell in numbers) <= counts.total():
+def _sort(
+    cells: Cells, position: int, counts: Counter[str], found: Sorted, *, decided: bool
+) -> None:
+    """Put a column where it belongs; `decided` is one that must be of numbers."""
+    name, column = cells.names[position], cells.column(position)
+    numbers = cells.notation.numbers(counts)
+    if numbers is None and (dressing := common_dressing(counts)):
+        example = next(cell for cell in counts if dressing_of(cell))
+        bare = Counter({dressing.number(cell): count for cell, count in counts.items()})
+        if cells.notation.numbers(bare) is None:
+            refuse_notation(undressed(cells, {position: dressing}), position, bare, _CATEGORICAL)
+        found.dressings[position] = dressing
+        found.remarks.append(Remark("dressed", name, example))
+        found.numbers.append(position)
         return
-    for cell in numbers:
-        if cells.notation.number(cell) is None:
-            raise cells.no_number(cells.column(position).index(cell), position, remedy)
+    if decided:
+        found.numbers.append(position)
+        return
+    kind: Kind
+    if numbers is None:
+        kind = kind_of_words(counts)
+        if kind != "date":
+            refuse_mixture(cells, position, counts, _CATEGORICAL)
+    else:
+        given = "" if cells.named and name == str(position + 1) else name
+        kind = kind_of_numbers(given, column, counts, cells.notation)
+    first = next(iter(counts))
+    if kind in _LEFT_OUT:
+        example = next(filter(is_date, counts), first) if kind == "date" else first
+        found.remarks.append(Remark(kind, name, example, len(counts)))
+        return
+    (found.numbers if kind == "number" else found.words).append(position)
+    if kind == "code":
+        example = next(cell for cell in counts if has_leading_zeros([cell]))
+        found.remarks.append(Remark("code", name, example))
+    found.remarks.extend(_remarks(name, column, counts, kind))
 
 
-def _is_numeric(cells: Cells, position: int) -> bool:
-    counts = Counter(cell for cell in cells.column(position) if cell is not None)
-    others = [cell for cell in counts if cells.notation.number(cell) is None]
-    if not others:
-        return True
-    refuse_notation(cells, position, "add the column to dataset.categorical")
-    if 2 * sum(counts[cell] for cell in others) < counts.total():
-        row = cells.column(position).index(others[0])
-        raise ConfigError(
-            f"{cells.place(row, position)}: {others[0]} is not a number, but most of the column are; "
-            "add it to dataset.missing, or the column to dataset.categorical"
-        )
-    if len(counts) > max(_MANY, len(cells.rows) / 2):
-        _note_many(cells, position, list(counts))
-    return False
-
-
-def _note_many(cells: Cells, position: int, words: list[str]) -> None:
-    name = cells.names[position]
-    # Of a sum of money or a share the number may be all that counts.
-    wrapped = [word for word in words if looks_like_number(_INSIDE.sub("", word))]
-    remedy = f"; dataset.drop=[{name}] leaves it out"
-    if 2 * len(wrapped) > len(words):
-        remedy = f"; they are numbers with more around them, as in {wrapped[0]}: take that out of the file"
-    note(
-        f"{cells.path}: column {name} has {len(words)} different words in {len(cells.rows)} rows, "
-        f"too many to learn from{remedy}"
-    )
-
-
-def _refuse_empty(cells: Cells, position: int) -> None:
-    if all(cell is None for cell in cells.column(position)):
-        raise ConfigError(
-            f"{cells.place(0, position)}: every value is missing, in this row and all others; "
-            f"set dataset.drop=[{cells.names[position]}]"
-        )
+def _remarks(
+    name: str, column: Sequence[str | None], counts: Counter[str], kind: Kind
+) -> list[Remark]:
+    """What is to be said of a column that is read."""
+    first, rows = next(iter(counts)), len(column)
+    if len(counts) == 1 and counts.total() == rows > 1:
+        return [Remark("constant", name, first)]
+    if kind == "number":
+        if out := outlying_code(counts):
+            return [Remark("outlying", name, f"{out} in {counts[out]} rows")]
+        whole = is_named_identifier(name) and len(counts) > 2 and all(map(str.isdecimal, counts))
+        return [Remark("numbered", name)] if whole else []
+    remarks = []
+    if len(counts) > _LEVELS or len(counts) > max(_FEW_LEVELS, rows / 4):
+        remarks.append(Remark("levels", name, first, len(counts)))
+    if alike := spelled_alike(counts):
+        remarks.append(Remark("alike", name, " and ".join(alike)))
+    return remarks

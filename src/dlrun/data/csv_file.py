@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from dlrun.data.csv_records import Record, read_records
 from dlrun.data.file_kinds import refuse_markup
 from dlrun.data.files import read_text
 from dlrun.data.headers import LOOKED_AT, judge
+from dlrun.data.missing_words import missing_among
 from dlrun.data.notation import Notation, notation_of
 from dlrun.errors import BadFile, ConfigError, did_you_mean
 from dlrun.hints import note
@@ -32,6 +33,7 @@ class Cells:
         lines: (N,) where each row begins in the file, from 1.
         notation: of its numbers.
         first: which row is the first and what it holds, in words.
+        blanks: the words that stand for missing cells, by line and column; empty cells have none.
     """
 
     path: Path
@@ -41,6 +43,7 @@ class Cells:
     lines: list[int]
     notation: Notation
     first: str = ""
+    blanks: Mapping[tuple[int, str], str] = field(default_factory=dict)
 
     def position(self, key: str, column: str | int) -> int:
         """Where the column is that the setting `key` names, or else counts: from 1, or from -1 at the end.
@@ -105,6 +108,10 @@ class Cells:
         rows = [[None if at is None else row[at] for at in where] for row in self.rows]
         return replace(self, names=list(columns), rows=rows)
 
+    def blank(self, row: int, position: int) -> str:
+        """The word in a cell that is missing; empty where there is none."""
+        return self.blanks.get((self.lines[row], self.names[position]), "")
+
     def no_number(self, row: int, position: int, remedy: str) -> BadFile:
         """The error of a cell that should hold a number, with what would make it one, or else `remedy`."""
         cell = str(self.rows[row][position])
@@ -145,13 +152,12 @@ def read_csv(path: Path, form: Form, is_header: IsHeader | None = None) -> Cells
     text = read_text(path, form.encoding)
     refuse_markup(path, text)
     records, delimiter = read_records(path, text, form)
-    missing = {*form.missing}
     line, first = records[0]
     header = form.header
     if form.names:
         header = False
     elif header == "auto":
-        header = _look_for_header(path, records, missing, is_header)
+        header = _look_for_header(path, records, {*form.missing}, is_header)
     names = _names(path, line, first) if header else []
     body = records[1:] if header else records
     if not body:
@@ -161,18 +167,35 @@ def read_csv(path: Path, form: Form, is_header: IsHeader | None = None) -> Cells
         _refuse_again(path, first, body)
     width = len(form.names or names or first)
     _refuse_ragged(path, body, width, "header" if header else "table")
+    missing = missing_among((cell for _, cells in body for cell in cells), form.missing)
+    named = bool(names or form.names)
+    names = names or list(form.names) or [str(number) for number in range(1, width + 1)]
     rows = [[None if cell in missing else cell for cell in cells] for _, cells in body]
     _note_total(path, rows, body[-1][0])
     columns = zip(*rows, strict=True)
     return Cells(
         path,
-        names or list(form.names) or [str(number) for number in range(1, width + 1)],
-        bool(names or form.names),
+        names,
+        named,
         rows,
         [line for line, _ in body],
         notation_of(form.decimal, form.thousands, columns, look=delimiter != ","),
         first=f"row {line} ({listed(first)})",
+        blanks=_blanks(names, body, missing - {""}),
     )
+
+
+def _blanks(
+    names: Sequence[str], body: Sequence[Record], words: set[str]
+) -> dict[tuple[int, str], str]:
+    """Which of the `words` for missing cells stands where, by line and column."""
+    return {
+        (line, name): cell
+        for line, cells in body
+        if not words.isdisjoint(cells)
+        for name, cell in zip(names, cells, strict=True)
+        if cell in words
+    }
 
 
 def _look_for_header(

@@ -14,7 +14,16 @@ Decimal = Literal["auto", "point", "comma"]
 Thousands = Literal["none", "point", "comma", "space", "apostrophe"]
 
 _SIGNS = {"point": ".", "comma": ",", "space": " \u00a0\u202f", "apostrophe": "'’"}
+_NUMBERLIKE = re.compile(
+    r"[^\w.,]*[\d.,][\d.,'’\s\u200b-\u200f\u2060\ufeff\uff0c\uff0e]*(?:e\S?\d+)?\W*", re.IGNORECASE
+)
 _OTHER = {"point": "comma", "comma": "point"}
+# Signs as word processors and spreadsheets set them, and ones that no screen shows.
+_TYPED = {
+    **dict.fromkeys(map(ord, "\u2212\u2010\u2011\u2013\ufe63\uff0d"), "-"),
+    **{0xFF0B: "+", 0xFF0E: ".", 0xFF0C: ","},
+    **dict.fromkeys((0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF)),
+}
 Column = Sequence[str | None]
 
 
@@ -36,8 +45,9 @@ class Notation:
 
     def numbers(self, cells: Iterable[str]) -> list[float] | None:
         """The finite numbers that all of `cells` hold, or None."""
-        plain = self == Notation()
-        return as_numbers(cells if plain else map(self._plain, cells))
+        cells = list(cells)
+        found = as_numbers(cells) if self == Notation() else None
+        return as_numbers(map(self._plain, cells)) if found is None else found
 
     def hint(self, cell: str) -> str:
         """What to set so that `cell` is a number, as `X for 1.5, or Y for 15`; empty where nothing does."""
@@ -56,6 +66,8 @@ class Notation:
 
     def _plain(self, cell: str) -> str:
         """A number as Python writes it; what Python cannot read where the cell holds none."""
+        if not cell.isascii():
+            cell = cell.translate(_TYPED)
         if self.thousands != "none" and any(sign in cell for sign in _SIGNS[self.thousands]):
             decimal = re.escape(_SIGNS[self.decimal])
             if not re.fullmatch(f"{_grouped(self.thousands)}({decimal}.*)?", cell):
@@ -101,19 +113,41 @@ def notation_of(decimal: str, thousands: str, columns: Iterable[Column], *, look
         return Notation(_OTHER[thousands], thousands)
     point, comma = Notation("point", thousands), Notation("comma", thousands)
     columns = list(columns) if look else []
-    said = any(_says(column, comma) for column in columns)
-    return comma if said and not any(_says(column, point) for column in columns) else point
+    said = any(says(column, comma) for column in columns)
+    return comma if said and not any(says(column, point) for column in columns) else point
 
 
-def _says(column: Column, notation: Notation) -> bool:
+def says(column: Column, notation: Notation) -> bool:
+    """Whether a column holds numbers with the decimal sign of `notation`, not all of which it might group."""
     cells = {cell for cell in column if cell is not None}
     marked = [cell for cell in cells if _SIGNS[notation.decimal] in cell]
     grouped = re.compile(_grouped(notation.decimal))
     return not all(map(grouped.fullmatch, marked)) and notation.numbers(cells) is not None
 
 
+def may_be_grouped(column: Iterable[str]) -> str | None:
+    """A cell with a point that may as well group thousands: all others have such a one or less than four digits."""
+    cells = {*column}
+    pointed = [cell for cell in cells if "." in cell]
+    grouped = re.compile(_grouped("point"))
+    if not pointed or len(pointed) == len(cells) or not all(map(grouped.fullmatch, pointed)):
+        return None
+    whole = all(re.fullmatch(r"[+-]?\d{1,3}", cell) for cell in cells.difference(pointed))
+    return min(pointed) if whole else None
+
+
+def is_infinite(cell: str) -> bool:
+    """Whether a cell holds a number in Python's notation, though one beyond all bounds."""
+    try:
+        return math.isinf(float(cell))
+    except ValueError:
+        return False
+
+
 def looks_like_number(cell: str) -> bool:
     """Whether a cell holds a number in any notation."""
+    if not _NUMBERLIKE.fullmatch(cell):  # most words are told so sooner
+        return False
     return any(notation.number(cell) is not None for notation in _ALL)
 
 

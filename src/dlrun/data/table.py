@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -44,6 +44,7 @@ class Reading:
         missing: words that stand for it anywhere.
         decimal, thousands: the notation of numbers.
         skip_lines, comment: as in `Form`.
+        dressings: what stands before and after the numbers of a column, as in (12 kg) or ($5).
     """
 
     columns: list[str]
@@ -58,6 +59,7 @@ class Reading:
     thousands: str = "none"
     skip_lines: Literal["auto"] | int = 0
     comment: str | None = None
+    dressings: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from dlrun.data.columns import read_numbers, read_rows, refuse_notation, sort_columns
+from dlrun.data.column_notes import note_columns
+from dlrun.data.columns import read_numbers, read_rows, sort_columns, undressed
 from dlrun.data.csv_file import Cells, read_csv
 from dlrun.data.csv_form import Form
 from dlrun.data.headers import judge
 from dlrun.data.table import Fill, Reading, Rows, Table
+from dlrun.data.target_column import (
+    Labelling,
+    TableTask,
+    class_names,
+    dressing_of_target,
+    numbers_of_classes,
+    task_of,
+    with_targets,
+)
 from dlrun.errors import ConfigError
-from dlrun.hints import note
 
 Column = str | int  # by name, or by number: from 1, or from -1 at the end
-TableTask = Literal["auto", "classification", "regression"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class Choice:
 
     target: Column
     task: TableTask
-    strip_label: str
+    labelling: Labelling
     drop: Sequence[Column]
     categorical: Sequence[Column]
     numeric: Sequence[Column]
@@ -48,23 +55,28 @@ def read_table(path: Path, test_path: Path | None, form: Form, choice: Choice) -
     """
     cells = read_csv(path, form)
     target = cells.position("dataset.target", choice.target)
-    cells = _with_targets(cells, target)
-    features = _features(cells, target, choice.drop)
+    cells = with_targets(cells, target)
     zero = _positions(cells, "zero_is_missing", choice.zero_is_missing)
-    numbers, words = sort_columns(
+    columns = sort_columns(
         cells,
-        features,
+        _features(cells, target, choice.drop),
         numeric=_positions(cells, "numeric", choice.numeric),
         categorical=_positions(cells, "categorical", choice.categorical),
+        decimal=form.decimal,
     )
-    task = _task(cells, target) if choice.task == "auto" else choice.task
-    names = _class_names(cells, target, choice.strip_label) if task == "classification" else ()
+    note_columns(path, len(cells.rows), columns.remarks)
+    numbers, words, dressings = columns.numbers, columns.words, dict(columns.dressings)
+    if of_target := dressing_of_target(cells, target, choice.task):
+        dressings[target] = of_target
+    cells = undressed(cells, dressings)
+    task = task_of(cells, target, form.decimal) if choice.task == "auto" else choice.task
+    names = class_names(cells, target, choice.labelling) if task == "classification" else ()
 
     def values(part: Cells) -> tuple[Rows, np.ndarray]:
         rows = read_rows(part, numbers, words, zero_is_missing=zero)
         if task == "regression":
             return rows, read_numbers(part, target)
-        return rows, _class_numbers(part, target, names, choice.strip_label)
+        return rows, numbers_of_classes(part, target, names, choice.labelling)
 
     reading = Reading(
         columns=cells.names,
@@ -79,9 +91,12 @@ def read_table(path: Path, test_path: Path | None, form: Form, choice: Choice) -
         thousands=cells.notation.thousands,
         skip_lines=form.skip_lines,
         comment=form.comment,
+        dressings={cells.names[at]: [found.before, found.after] for at, found in dressings.items()},
     )
-    test = _test_cells(test_path, form, cells, [*numbers, *words, target]) if test_path else None
-    test_rows, test_targets = (None, None) if test is None else values(_with_targets(test, target))
+    test_rows, test_targets = None, None
+    if test_path:
+        test = _test_cells(test_path, form, cells, [*numbers, *words, target])
+        test_rows, test_targets = values(undressed(with_targets(test, target), dressings))
     return Table(
         reading,
         *values(cells),
@@ -108,71 +123,6 @@ def _features(cells: Cells, target: int, drop: Sequence[Column]) -> list[int]:
     if not features:
         raise ConfigError(f"{cells.path} has no column left to predict {cells.names[target]} from")
     return features
-
-
-def _with_targets(cells: Cells, target: int) -> Cells:
-    """Without the rows that nothing can be learned from or tested on."""
-    known = [row for row, cell in enumerate(cells.column(target)) if cell is not None]
-    if not known:
-        raise ConfigError(
-            f"{cells.place(0, target)}: the value to predict is missing, in this row and all others; "
-            "set dataset.target to another column"
-        )
-    if left_out := len(cells.rows) - len(known):
-        note(
-            f"{cells.path}: {left_out} of {len(cells.rows)} rows have no {cells.names[target]} "
-            "and are left out"
-        )
-    return cells.only(known)
-
-
-def _task(cells: Cells, target: int) -> TableTask:
-    """Numbers are to be predicted as such, unless there are only two; words are classes."""
-    values = {cells.notation.number(cell) for cell in {*cells.column(target)} if cell is not None}
-    if None in values:
-        refuse_notation(cells, target, "set dataset.task=classification")
-    return "classification" if None in values or len(values) <= 2 else "regression"
-
-
-def _labels(cells: Cells, target: int, strip: str) -> list[str]:
-    return [str(cell).removesuffix(strip).rstrip() for cell in cells.column(target)]
-
-
-def _class_names(cells: Cells, target: int, strip: str) -> tuple[str, ...]:
-    labels = {*_labels(cells, target, strip)}
-    if len(labels) < 2:
-        raise ConfigError(
-            f"{cells.place(0, target)}: {labels.pop()} is the value of all rows, so there is nothing to tell apart; "
-            "set dataset.target to another column"
-        )
-    numbers = {label: cells.notation.number(label) for label in labels}
-    if len(labels) == len(cells.rows) > 2:
-        remedy = (
-            "dataset.target to another column"
-            if None in numbers.values()
-            else "dataset.task=regression"
-        )
-        raise ConfigError(
-            f"{cells.path}, column {cells.names[target]}: each of the {len(labels)} rows has a class of its own, so "
-            f"none can be learned; set {remedy}"
-        )
-    if None in numbers.values():
-        return tuple(sorted(labels))
-    return tuple(sorted(labels, key=lambda label: (numbers[label], label)))
-
-
-def _class_numbers(
-    cells: Cells, target: int, class_names: tuple[str, ...], strip: str
-) -> np.ndarray:
-    numbers = {name: number for number, name in enumerate(class_names)}
-    labels = _labels(cells, target, strip)
-    for row, label in enumerate(labels):
-        if label not in numbers:
-            raise ConfigError(
-                f"{cells.place(row, target)}: {label} is no class of the training file, which has "
-                f"{', '.join(class_names[:10])}; mend it, or set dataset.strip_label to what stands behind it"
-            )
-    return np.array([numbers[label] for label in labels], np.int64)
 
 
 def _test_cells(path: Path, form: Form, train: Cells, used: Sequence[int]) -> Cells:

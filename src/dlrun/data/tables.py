@@ -13,7 +13,8 @@ from dlrun.data.csv_form import Form, Header, SkipLines
 from dlrun.data.files import fetch, locate_file
 from dlrun.data.notation import Decimal, Thousands
 from dlrun.data.table import Fill, Table
-from dlrun.data.table_files import Choice, Column, TableTask, read_table
+from dlrun.data.table_files import Choice, Column, read_table
+from dlrun.data.target_column import Labelling, TableTask
 from dlrun.errors import ConfigError
 from dlrun.schema import NonNegativeInt
 
@@ -32,6 +33,7 @@ def csv(
     target: Column,
     task: TableTask,
     strip_label: str,
+    merge_labels: bool,
     header: Header,
     skip_lines: SkipLines,
     comment: str | None,
@@ -60,8 +62,9 @@ def csv(
         skip_lines=skip_lines,
         comment=comment,
     )
+    labelling = Labelling(strip_label, merge_labels)
     choice = Choice(
-        target, task, strip_label, drop, categorical, numeric, zero_is_missing, fill, folds, fold
+        target, task, labelling, drop, categorical, numeric, zero_is_missing, fill, folds, fold
     )
     test = None if test_path is None else _find("dataset.test_path", test_path)
     return read_table(_find("dataset.path", path), test, form, choice)
@@ -160,7 +163,8 @@ def _choice(
     folds: int | None = None,
     fold: int = 0,
 ) -> Choice:
-    return Choice(target, task, strip_label, drop, [], [], zero_is_missing, fill, folds, fold)
+    labelling = Labelling(strip_label, merge=False)
+    return Choice(target, task, labelling, drop, [], [], zero_is_missing, fill, folds, fold)
 
 
 def _fetch(root: str, name: str, md5: str) -> Path:

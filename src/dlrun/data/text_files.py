@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,13 @@ from dlrun.data.csv_file import Cells, read_csv
 from dlrun.data.csv_form import Form, Header, SkipLines
 from dlrun.data.file_kinds import refuse_markup
 from dlrun.data.files import locate, locate_file, read_text
+from dlrun.data.labels import class_numbers, classes_of, merged
+from dlrun.data.missing_words import missing_among
+from dlrun.data.notation import Notation
+from dlrun.data.target_column import note_left_out, note_merged
 from dlrun.data.texts import Texts, TokenSettings
 from dlrun.errors import ConfigError, did_you_mean
+from dlrun.hints import note
 
 SEPARATORS = {"tab": "\t", "space": " ", "colon": ":"}
 
@@ -66,19 +72,30 @@ def text_csv(
     comment: str | None,
     delimiter: str,
     encoding: str,
+    missing: list[str | int | float],
+    merge_labels: bool,
     tokens: TokenSettings,
 ) -> Texts:
     """A table with a column of texts and a column of labels, each by its name or its number from 1.
+
+    Args:
+        missing: words that stand for no label; rows with one are left out, and counted in a line.
+        merge_labels: whether labels equal as numbers, or but for capitals and blanks, are one class.
 
     Raises:
         ConfigError: as `text_lines`, or a column that there is not.
     """
     form = Form(header, delimiter, encoding, missing=[""], skip_lines=skip_lines, comment=comment)
     parts = [
-        _read_columns(read_csv(locate_file(key, given), form), text, label)
+        _read_columns(
+            _with_labels(read_csv(locate_file(key, given), form), label, missing), text, label
+        )
         for key, given in (("dataset.path", path), ("dataset.test_path", test_path))
         if given is not None
     ]
+    _note_missing_texts(path, [row.text for row in parts[0]], missing)
+    if merge_labels:
+        parts = _merged(path, parts)
     return replace(as_texts(path, *parts, tokens=tokens), file_encoding=encoding, column=text)
 
 
@@ -99,7 +116,7 @@ def as_texts(
         if not row.label or not row.text.strip():
             missing = "label" if row.text.strip() else "text"
             raise ConfigError(f"{row.place}: there is no {missing}; fill it in or take the row out")
-    names = _in_order({row.label for row in rows})
+    names = classes_of((row.label for row in rows), merge=False, notation=Notation()).names
     if len(names) < 2:
         raise ConfigError(
             f"{source} has a single class, {names[0]}, but a classifier needs two classes or more"
@@ -199,7 +216,41 @@ def _position(cells: Cells, key: str, column: str | int) -> int:
     return cells.position(key, column)
 
 
-def _in_order(labels: set[str]) -> list[str]:
-    if all(label.removeprefix("-").isdecimal() for label in labels):
-        return sorted(labels, key=int)
-    return sorted(labels)
+def _with_labels(cells: Cells, label: str | int, missing: Sequence[object]) -> Cells:
+    """Without the rows whose label is a word that stands for none; an empty one is a mistake."""
+    position = _position(cells, "dataset.label", label)
+    labels = cells.column(position)
+    words = missing_among(filter(None, labels), missing)
+    gone = Counter(label for label in labels if label in words)
+    if not gone:
+        return cells
+    note_left_out(cells, position, gone)
+    return cells.only([row for row, cell in enumerate(labels) if cell not in gone])
+
+
+def _note_missing_texts(source: str, texts: Sequence[str], missing: Sequence[object]) -> None:
+    """A line on texts that are one of the words of `missing`: they may as well be answers, so they stay."""
+    words = missing_among(filter(None, texts), missing)
+    found = Counter(text for text in texts if text in words)
+    if found:
+        note(
+            f"{source}: {found.total()} texts are {', '.join(found)}, a word for a missing value, and are read as they "
+            "stand; take the rows out if they have no text"
+        )
+
+
+def _merged(source: str, parts: list[list[Labelled]]) -> list[list[Labelled]]:
+    """The same rows with one spelling of each class of the first part, which a line on the screen names."""
+    classes = classes_of((row.label for row in parts[0]), merge=True, notation=Notation())
+    note_merged(source, merged(classes))
+    renamed = []
+    for rows in parts:
+        labels = [row.label for row in rows]
+        numbers = class_numbers(labels, classes.names, merge=True, notation=Notation())
+        renamed.append(
+            [
+                row if number is None else row._replace(label=classes.names[number])
+                for row, number in zip(rows, numbers, strict=True)
+            ]
+        )
+    return renamed

@@ -6,9 +6,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from dlrun.data.columns import read_rows
+from dlrun.data.columns import read_rows, undressed
 from dlrun.data.csv_file import Cells, as_names, listed, read_csv
 from dlrun.data.csv_form import Form
+from dlrun.data.dressing import Dressing
 from dlrun.data.headers import judge
 from dlrun.data.notation import as_number
 from dlrun.data.table import Reading, Rows
@@ -32,7 +33,12 @@ def read_table_rows(path: Path, encoding: TableEncoding) -> Rows:
         [cells.names.index(name) for name in names]
         for names in (reading.numbers, reading.words, reading.zero_is_missing)
     )
-    return read_rows(cells, numbers, words, zero_is_missing=zero)
+    dressings = {
+        cells.names.index(name): Dressing(*around)
+        for name, around in reading.dressings.items()
+        if name in cells.names
+    }
+    return read_rows(undressed(cells, dressings), numbers, words, zero_is_missing=zero)
 
 
 def _read(path: Path, reading: Reading) -> Cells:
