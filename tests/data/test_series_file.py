@@ -9,7 +9,7 @@ from dlrun.errors import ConfigError
 SETTINGS = {
     "root": None, "url": None, "md5": None, "header": "auto", "delimiter": "auto", "decimal": "auto",
     "thousands": "none", "encoding": "utf-8",
-    "missing": ["", "NA"], "skip": 0, "only": {}, "time": None, "time_format": "auto", "target": "y",
+    "missing": ["", "NA"], "skip": 0, "only": None, "time": None, "time_format": "auto", "target": "y",
     "inputs": None, "drop": [],
     "fill": "none", "window": 2, "horizon": 1, "difference": 0, "seasonal_difference": None,
     "difference_inputs": True, "season": None,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import numpy as np
 from annotated_types import Ge
@@ -34,6 +34,7 @@ Words = dict[str, tuple[str | None, ...]]
 
 _SHOWN = 5  # names in a line
 _LOOKED_AT = 20  # cells
+_INFINITE = ("inf", "infinity")
 
 
 def series(
@@ -49,7 +50,7 @@ def series(
     encoding: str,
     missing: list[str],
     skip: NonNegativeInt,
-    only: dict[str, str | int | float | bool],
+    only: dict[str, str | int | float | bool] | None,
     time: Column | None,
     time_format: str,
     target: Column | list[Column],
@@ -74,13 +75,19 @@ def series(
         else locate_file("dataset.path", path)
     )
     form = Form(header, delimiter, encoding, missing, decimal=decimal, thousands=thousands)
-    cells = only_rows(read_csv(file, form), only)
+    cells = read_csv(file, form)
+    kept = {_name(cells, "dataset.only", column): value for column, value in (only or {}).items()}
+    cells = only_rows(cells, kept)
     targets = [_name(cells, "dataset.target", name) for name in _listed("target", target)]
     dropped = [_name(cells, "dataset.drop", name) for name in drop]
     clock = None if time is None else _name(cells, "dataset.time", time)
     order, times = list(range(len(cells.rows))), None
     others = [name for name in cells.names if name not in dropped and name != clock]
     if clock is None:
+        if time_format != "auto":
+            raise ConfigError(
+                f"dataset.time_format is {time_format}, but dataset.time is null; name the column of times there"
+            )
         dates = look_for_times(cells, [name for name in others if name not in targets])
     else:
         times = read_times(cells, clock, time_format)
@@ -114,7 +121,7 @@ def series(
             "thousands": cells.notation.thousands,
             "encoding": encoding,
             "missing": list(missing),
-            "only": dict(only),
+            "only": kept,
             "time": clock,
             "time_format": times.form if times else "auto",
         },
@@ -246,6 +253,8 @@ def _numbers(
             continue
         number = cells.notation.number(cell)
         if number is None:
+            if cell.lstrip("+-").lower() in _INFINITE:
+                _refuse_infinite(cells, row, position)
             remedy = (
                 "mend it, add it to dataset.missing if it stands for a missing value, "
                 "or leave the column out with dataset.drop"
@@ -253,3 +262,12 @@ def _numbers(
             raise cells.no_number(row, position, remedy)
         values[place] = number
     return values
+
+
+def _refuse_infinite(cells: Cells, row: int, position: int) -> NoReturn:
+    cell = cells.rows[row][position]
+    raise BadFile(
+        f"{cells.place(row, position)}: {cell} is not a finite number",
+        f"mend it, or take it for missing with 'dataset.missing=[{cell}]' and set dataset.fill",
+        "mend it",
+    )

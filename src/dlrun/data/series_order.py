@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from dlrun.data.csv_file import Cells
-from dlrun.data.several_series import refuse_several, refuse_twice
+from dlrun.data.several_series import has_clock_beside, refuse_several, refuse_twice
 from dlrun.data.time_column import times_unasked
-from dlrun.data.time_steps import Steps, by_one_clock, steps_of
+from dlrun.data.time_steps import Steps, steps_of
 from dlrun.data.times import NUMERIC, Times
 from dlrun.hints import note
 
@@ -20,12 +20,8 @@ def in_time(cells: Cells, name: str, times: Times) -> list[int]:
     Raises:
         ConfigError: a time stands in two rows.
     """
-    values = times.values
-    if not times.is_number and not times.zoned and (np.diff(values) <= 0).any():
-        by_one = by_one_clock(values)  # an hour that comes twice is no time that stands twice
-        values = by_one if (np.diff(by_one) > 0).all() else values
-    refuse_twice(cells, name, values)
-    return np.argsort(values, kind="stable").tolist()
+    refuse_twice(cells, name, times.values)
+    return np.argsort(times.values, kind="stable").tolist()
 
 
 def note_order(cells: Cells, name: str, times: Times, order: Sequence[int]) -> None:
@@ -62,10 +58,10 @@ def look_for_times(cells: Cells, names: Sequence[str]) -> list[str]:
 
 def _note_as_they_come(cells: Cells, name: str, times: Times) -> None:
     """What is wrong with the order of rows, by a column that does not order them."""
-    refuse_several(cells, name, times.values)
     apart = np.diff(times.values)
-    if not times.zoned and not times.is_number:
-        apart = np.diff(by_one_clock(times.values))
+    if (apart >= 0).all() and has_clock_beside(cells, name, times.values):
+        return
+    refuse_several(cells, name, times.values)
     if (apart < 0).any():
         wrong = "are not in order"
         if (apart < 0).all():
@@ -98,11 +94,8 @@ def _note_steps(cells: Cells, name: str, times: Times, order: np.ndarray) -> Non
     first = min(steps.missing)
     cell = cells.rows[int(order[first])][cells.names.index(name)]
     count = sum(steps.missing.values())
-    more = (
-        f" and in {len(steps.missing) - 1} other places, {count} in all"
-        if len(steps.missing) > 1
-        else ""
-    )
+    places = len(steps.missing)
+    more = f" ({count} in {places} places)" if places > 1 else ""
     note(
         f"{where}: {_rows(steps.missing[first], steps)} missing after {cell}{more}; rows on both sides of a gap "
         "are taken as neighbours: add rows with empty cells there, and set dataset.fill"

@@ -66,9 +66,16 @@ def refuse_several(cells: Cells, time: str, values: np.ndarray) -> None:
         ConfigError: there are several.
     """
     rows = _same(values)
-    telling = () if rows is None else _telling(cells, time, values)
-    if rows is not None and telling and not _is_clock(cells, telling):
+    if rows is not None and (telling := _telling(cells, time, values)):
         _refuse_told_apart(cells, _what(cells, time, *rows), telling)
+
+
+def has_clock_beside(cells: Cells, time: str, values: np.ndarray) -> bool:
+    """Whether times recur because a column beside them holds the time of day."""
+    if _same(values) is None:
+        return False
+    telling = _telling(cells, time, values)
+    return bool(telling) and _is_clock(cells, telling)
 
 
 def _same(values: np.ndarray) -> tuple[int, int] | None:
@@ -89,8 +96,8 @@ def _what(cells: Cells, time: str, earlier: int, later: int) -> str:
 def _refuse_told_apart(cells: Cells, what: str, telling: tuple[str, ...]) -> NoReturn:
     said = " and ".join(telling)
     if _is_clock(cells, telling):
-        remedy = f"column {said} is a part of the time: write both in one"
-        raise BadFile(what, remedy, remedy)
+        mend = f"column {said} is a part of the time: write both in one"
+        raise BadFile(what, f"{mend}, or set dataset.time=null to take the rows as they come", mend)
     picked = ", ".join(f"{name}: {cells.rows[0][cells.names.index(name)]}" for name in telling)
     columns = [cells.column(cells.names.index(name)) for name in telling]
     kinds = len({*zip(*columns, strict=True)})

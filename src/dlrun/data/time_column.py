@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NoReturn
 
 import numpy as np
 
 from dlrun.data.csv_file import Cells
 from dlrun.data.notation import looks_like_number
-from dlrun.data.time_steps import steps_of
+from dlrun.data.time_steps import by_one_clock, steps_of
 from dlrun.data.times import (
     NUMBER,
     NUMERIC,
@@ -24,6 +25,7 @@ from dlrun.data.times import (
     readings,
 )
 from dlrun.errors import BadFile, ConfigError
+from dlrun.hints import note
 
 
 def read_times(cells: Cells, name: str, form: str) -> Times:
@@ -40,8 +42,8 @@ def read_times(cells: Cells, name: str, form: str) -> Times:
         )
     try:
         if form != "auto":
-            return read_as(column, form, cells.notation.number)
-        found = readings(column, cells.notation.number)
+            return _by_one_clock(read_as(column, form, cells.notation.number))
+        found = [_by_one_clock(times) for times in readings(column, cells.notation.number)]
     except NotATime as error:
         _refuse_cell(cells, name, error.row, form)
     except ZonesMixed as error:
@@ -57,6 +59,7 @@ def read_times(cells: Cells, name: str, form: str) -> Times:
             f"say which with dataset.time_format='{forms[0]}'",
             "write years first",
         )
+    _note_chosen(cells, name, best[0], found)
     return best[0]
 
 
@@ -67,7 +70,7 @@ def times_unasked(cells: Cells, name: str) -> Times | None:
     number = cells.notation.number
     if could_be_date(first):
         try:
-            found = _best(readings(column, number))
+            found = _best([_by_one_clock(times) for times in readings(column, number)])
         except ZonesMixed as error:
             _refuse_zones(cells, name, *error.rows)
         if found and found[0].form not in NUMERIC:
@@ -83,6 +86,24 @@ def times_unasked(cells: Cells, name: str) -> Times | None:
     apart = np.diff(times.values)
     falls = len(apart) > 2 and (apart < 0).all() and np.allclose(apart, apart[0], rtol=1e-6)
     return times if falls else None
+
+
+def _by_one_clock(times: Times) -> Times:
+    """The same times where, in the order of the file, an hour comes twice because clocks were put back."""
+    if times.is_number or times.zoned or (np.diff(times.values) > 0).all():
+        return times
+    values = by_one_clock(times.values)
+    return replace(times, values=values) if (np.diff(values) > 0).all() else times
+
+
+def _note_chosen(cells: Cells, name: str, chosen: Times, found: list[Times]) -> None:
+    """Say it where days and months might as well change places."""
+    others = [times.form for times in found if times.form not in (*NUMERIC, chosen.form)]
+    if others and chosen.form not in NUMERIC:
+        note(
+            f"{cells.path}, column {name} is read as {chosen.form}, by which its rows are regular, and not as "
+            f"{' or '.join(others)}; dataset.time_format={others[0]!r} says otherwise"
+        )
 
 
 def _best(found: list[Times]) -> list[Times]:
@@ -122,7 +143,7 @@ def _refuse_column(
 ) -> NoReturn:
     """Name the first cell that is no time as most of its column are, or the first of all."""
     position = cells.names.index(name)
-    form = form or likeliest(column, cells.notation.number)
+    form = form or likeliest(column, cells.notation.number, share=0.0)
     row = 0
     if form:
         try:

@@ -133,15 +133,15 @@ def read_as(cells: Cells, form: str, number: Number) -> Times:
     return Times(form, walls - shift, walls, zoned=bool(zoned.any()))
 
 
-def likeliest(cells: Cells, number: Number) -> str | None:
-    """The form that reads most of `cells`, if it reads nine in ten; None otherwise."""
+def likeliest(cells: Cells, number: Number, *, share: float = 0.9) -> str | None:
+    """The form that reads most of `cells`, if it reads this share of them; None otherwise."""
     counts: dict[str, int] = {}
     present = [cell for cell in cells if cell is not None]
     for form in (*_COMPACT, NUMBER, *_FORMS):
         if any(one is not None for one in _moments(present[:_LOOKED_AT], form, number)):
             counts[form] = sum(one is not None for one in _moments(present, form, number))
     best = max(counts, key=counts.__getitem__, default=None)
-    return best if best is not None and counts[best] >= 0.9 * len(cells) else None
+    return best if best is not None and counts[best] >= share * len(cells) else None
 
 
 def is_form(form: str) -> bool:
