@@ -8,7 +8,7 @@ from typing import Any
 from dlrun.data.arrays import Scaling
 from dlrun.data.base import Preprocessing, Spec
 from dlrun.data.character_encoding import CharacterEncoding
-from dlrun.data.image_reading import SUFFIXES
+from dlrun.data.image_reading import SUFFIXES, is_image
 from dlrun.data.series_scaling import SeriesScaling
 from dlrun.data.table_encoding import TableEncoding
 from dlrun.data.text_encoding import TextEncoding
@@ -33,8 +33,8 @@ def files_of(path: Path, spec: Spec) -> list[Path]:
             f"{path} is a folder, of which only images are taken, and this run was trained on {spec.kind}; "
             "give its files one by one"
         )
-    inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-    found = [file for file in inside if file.is_file() and not file.name.startswith(".")]
+    inside = sorted(file for file in path.rglob("*") if file.is_file())
+    found = [file for file in inside if not file.name.startswith(".") and is_image(file)]
     if not found:
         raise ConfigError(f"{path} is a folder without images ({', '.join(SUFFIXES)})")
     return found
