@@ -292,9 +292,9 @@ class TestFilesLeftOut:
         found, said = read(images)
         assert len(found.train) == 8
         assert said[0].startswith(
-            f"dlrun: {images}: 6 files and folders are left out: 1 images beside class folders (such as loose.png), "
-            "1 folders in class folders (such as a/more), 2 .heic (such as a/x.heic), 1 .txt (such as b/notes.txt), "
-            "1 without a suffix (such as b/raw); what is taken lies right in the folder of a class"
+            f"dlrun: {images}: 6 files and folders are left out (images beside class folders: 1, such as loose.png; "
+            "folders in class folders: 1, such as a/more; .heic: 2, such as a/x.heic; .txt: 1, such as b/notes.txt; "
+            "without a suffix: 1, such as b/raw); what is taken lies right in the folder of a class"
         )  # fmt: skip
 
     def test_what_systems_leave_is_not_spoken_of(self, folder: Any, read: Read) -> None:

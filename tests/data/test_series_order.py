@@ -137,6 +137,16 @@ def test_several_series_are_refused_with_the_column_that_tells_them_apart(read, 
     assert "dataset.time=null" not in message
 
 
+def test_series_whose_times_never_meet_are_told_apart_by_their_steps(read):
+    times = [f"2021-01-01 {hour:02}:{minute:02}" for hour in range(20) for minute in (0, 7)]
+    message = refusal(read, times, ["A", "B"] * 20, "sensor", time="t")
+    assert message == (
+        "a.csv, column t: steps are uneven but for those of each sensor; column sensor tells 2 series apart; "
+        "keep one, as in 'dataset.only={sensor: A}', or make a column of each"
+    )
+    assert "column sensor tells 2 series apart" in refusal(read, times, ["A", "B"] * 20, "sensor")
+
+
 def test_two_columns_may_tell_series_apart(read):
     message = refusal(
         read, [day for day in DAYS for _ in range(4)], ["A,1", "A,2", "B,1", "B,2"] * 60, "store,item", time="t"

@@ -190,13 +190,13 @@ def note_left_out(folder: Path, left: list[Path]) -> None:
             kind = "images beside class folders"
         kinds.setdefault(kind, []).append(one)
     shown = [
-        f"{len(ones)} {kind} (such as {ones[0].relative_to(folder)})"
+        f"{kind}: {len(ones)}, such as {ones[0].relative_to(folder)}"
         for kind, ones in kinds.items()
     ][:_SHOWN]
     note(
-        f"{folder}: {len(left)} files and folders are left out: {', '.join(shown)}"
-        f"{' and others' if len(kinds) > _SHOWN else ''}; what is taken lies right in the folder of a class and is one "
-        f"of {', '.join(SUFFIXES)}"
+        f"{folder}: {len(left)} files and folders are left out ({'; '.join(shown)}"
+        f"{'; and others' if len(kinds) > _SHOWN else ''}); what is taken lies right in the folder of a class "
+        f"and is one of {', '.join(SUFFIXES)}"
     )
 
 

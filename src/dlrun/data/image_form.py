@@ -34,12 +34,9 @@ class Form:
 
     @classmethod
     def of(cls, shape: Sequence[int], reading: Mapping[str, Any]) -> Form:
-        """The form of inputs of this shape (C, H, W), with what `reading` says.
-
-        Of a data set whose images were in no files nothing is known, and colours are taken as they are stored.
-        """
+        """The form of inputs of this shape (C, H, W), with what `reading` says: nothing where images were in no files."""
         channels, height, width = shape
-        return cls(channels, height, width, **({"alpha": "ignore"} | dict(reading)))
+        return cls(channels, height, width, **reading)
 
     @property
     def reading(self) -> dict[str, Any]:

@@ -81,19 +81,10 @@ def series(
     targets = [_name(cells, "dataset.target", name) for name in _listed("target", target)]
     dropped = [_name(cells, "dataset.drop", name) for name in drop]
     clock = None if time is None else _name(cells, "dataset.time", time)
-    order, times = list(range(len(cells.rows))), None
     others = [name for name in cells.names if name not in dropped and name != clock]
-    if clock is None:
-        if time_format != "auto":
-            raise ConfigError(
-                f"dataset.time_format is {time_format}, but dataset.time is null; name the column of times there"
-            )
-        dates = look_for_times(cells, [name for name in others if name not in targets])
-    else:
-        times = read_times(cells, clock, time_format)
-        order = in_time(cells, clock, times)
-        note_order(cells, clock, times, order)
-        dates = []
+    order, written, dates = _ordered(
+        cells, clock, time_format, [name for name in others if name not in targets]
+    )
     if inputs is None:
         taken = _inputs(cells, others, targets, dates)
     else:
@@ -123,7 +114,7 @@ def series(
             "missing": list(missing),
             "only": kept,
             "time": clock,
-            "time_format": times.form if times else "auto",
+            "time_format": written,
         },
         source=str(file),
     )
@@ -176,6 +167,22 @@ def _listed(key: str, value: Column | list[Column]) -> list[Column]:
 
 def _name(cells: Cells, key: str, column: Column) -> str:
     return cells.names[cells.position(key, column)]
+
+
+def _ordered(
+    cells: Cells, clock: str | None, time_format: str, others: list[str]
+) -> tuple[list[int], str, list[str]]:
+    """The rows in the order of `clock`, how it is written, and those of `others` that look like times without it."""
+    if clock is not None:
+        times = read_times(cells, clock, time_format)
+        order = in_time(cells, clock, times)
+        note_order(cells, clock, times, order)
+        return order, times.form, []
+    if time_format != "auto":
+        raise ConfigError(
+            f"dataset.time_format is {time_format}, but dataset.time is null; name the column of times there"
+        )
+    return list(range(len(cells.rows))), "auto", look_for_times(cells, others)
 
 
 def _inputs(cells: Cells, others: list[str], targets: list[str], dates: list[str]) -> list[str]:

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from dlrun.data.csv_file import Cells
-from dlrun.data.several_series import has_clock_beside, refuse_several, refuse_twice
+from dlrun.data.several_series import (
+    has_clock_beside,
+    refuse_interleaved,
+    refuse_several,
+    refuse_twice,
+)
 from dlrun.data.time_column import times_unasked
 from dlrun.data.time_steps import Steps, steps_of
 from dlrun.data.times import NUMERIC, Times
@@ -40,8 +45,11 @@ def note_order(cells: Cells, name: str, times: Times, order: Sequence[int]) -> N
     _note_steps(cells, name, times, np.array(order))
 
 
-def look_for_times(cells: Cells, names: Sequence[str]) -> list[str]:
+def look_for_times(cells: Cells, names: Sequence[str], *, set_: str = "set") -> list[str]:
     """Those of the columns `names` that look like times though no setting says so; what is wrong by the first is said.
+
+    Args:
+        set_: what the user may do with dataset.time.
 
     Raises:
         ConfigError: by the first, several series lie in the file side by side, or a row is none of a series.
@@ -52,11 +60,11 @@ def look_for_times(cells: Cells, names: Sequence[str]) -> list[str]:
             found.append((name, times))
     dates = [one for one in found if one[1].form not in NUMERIC]
     for name, times in (dates or found)[:1]:
-        _note_as_they_come(cells, name, times)
+        _note_as_they_come(cells, name, times, f"{set_} dataset.time={name}")
     return [name for name, _ in dates]
 
 
-def _note_as_they_come(cells: Cells, name: str, times: Times) -> None:
+def _note_as_they_come(cells: Cells, name: str, times: Times, remedy: str) -> None:
     """What is wrong with the order of rows, by a column that does not order them."""
     apart = np.diff(times.values)
     if (apart >= 0).all() and has_clock_beside(cells, name, times.values):
@@ -64,27 +72,32 @@ def _note_as_they_come(cells: Cells, name: str, times: Times) -> None:
     refuse_several(cells, name, times.values)
     if (apart < 0).any():
         wrong = "are not in order"
-        if (apart < 0).all():
+        if (apart <= 0).all():
             wrong = "run from newest to oldest: the past is told from the future"
-        note(f"{cells.path}: by column {name} its rows {wrong}; set dataset.time={name}")
+        note(f"{cells.path}: by column {name} its rows {wrong}; {remedy}")
     elif (apart == 0).any():
         row, position = int(np.flatnonzero(apart == 0)[0]) + 1, cells.names.index(name)
         count = int((apart == 0).sum())
         note(
             f"{cells.place(row, position)}: {cells.rows[row][position]} stands in row {cells.lines[row - 1]} as well"
-            f"{f', and {count - 1} more do so' if count > 1 else ''}; set dataset.time={name} to have each time once"
+            f"{f', and {count - 1} more do so' if count > 1 else ''}; {remedy} to have each time once"
         )
     else:
         _note_steps(cells, name, times, np.arange(len(times.values)))
 
 
 def _note_steps(cells: Cells, name: str, times: Times, order: np.ndarray) -> None:
-    """Say where rows are missing, or that steps have no length in common."""
+    """Say where rows are missing, or that steps have no length in common.
+
+    Raises:
+        ConfigError: they have one among the rows of each of several series.
+    """
     steps = steps_of(times, order)
     if steps is None or steps.are_regular:
         return
     where = f"{cells.path}, column {name}"
     if not steps.even:
+        refuse_interleaved(cells, name, times)
         note(
             f"{where}: steps are uneven, from {_length(steps.shortest, steps.unit)} to "
             f"{_length(steps.longest, steps.unit)}, but rows are taken as equally far "

@@ -11,9 +11,12 @@ import numpy as np
 
 from dlrun.data.csv_file import Cells
 from dlrun.data.notation import looks_like_number
+from dlrun.data.time_steps import steps_of
+from dlrun.data.times import Times
 from dlrun.errors import BadFile, ConfigError, did_you_mean
 
 _KINDS = 2000  # of words that may be the names of series
+_ROWS = 5  # of each series, at least: fewer may be even by chance
 _PAIRED = 8  # columns, of which pairs may be
 _SHOWN = 5  # names in a line
 _CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d)?")
@@ -76,6 +79,27 @@ def has_clock_beside(cells: Cells, time: str, values: np.ndarray) -> bool:
         return False
     telling = _telling(cells, time, values)
     return bool(telling) and _is_clock(cells, telling)
+
+
+def refuse_interleaved(cells: Cells, time: str, times: Times) -> None:
+    """Refuse rows whose steps are even only among those with the same word in some column.
+
+    Raises:
+        ConfigError: there is such a column.
+    """
+    for name in cells.names:
+        column = np.array([cell or "" for cell in cells.column(cells.names.index(name))])
+        kinds, counts = np.unique(column, return_counts=True)
+        if name == time or not 2 <= len(kinds) <= _KINDS or counts.min() < _ROWS:
+            continue
+        if all(_are_even(times, np.flatnonzero(column == kind)) for kind in kinds):
+            what = f"{cells.path}, column {time}: steps are uneven but for those of each {name}"
+            _refuse_told_apart(cells, what, (name,))
+
+
+def _are_even(times: Times, rows: np.ndarray) -> bool:
+    steps = steps_of(times, rows[np.argsort(times.values[rows], kind="stable")])
+    return steps is not None and steps.even
 
 
 def _same(values: np.ndarray) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import NoReturn
 
 import numpy as np
@@ -26,6 +27,8 @@ from dlrun.data.times import (
 )
 from dlrun.errors import BadFile, ConfigError
 from dlrun.hints import note
+
+_LOOKED_AT = 20  # cells, before all are
 
 
 def read_times(cells: Cells, name: str, form: str) -> Times:
@@ -77,7 +80,8 @@ def times_unasked(cells: Cells, name: str) -> Times | None:
             return found[0]
         if not found and (form := likeliest(column, number)) not in (None, NUMBER):
             _refuse_column(cells, name, column, form)
-    if number(first) is None:
+    beginning = [number(cell or "") for cell in column[:_LOOKED_AT]]
+    if None in beginning or not all(a > b for a, b in pairwise(beginning) if a and b):
         return None
     try:
         times = read_as(column, NUMBER, number)

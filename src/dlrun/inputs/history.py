@@ -11,7 +11,7 @@ from dlrun.data.csv_file import Cells, read_csv
 from dlrun.data.csv_form import Form
 from dlrun.data.series import Layout
 from dlrun.data.series_file import read_columns
-from dlrun.data.series_order import in_time, note_order
+from dlrun.data.series_order import in_time, look_for_times, note_order
 from dlrun.data.series_scaling import SeriesScaling
 from dlrun.data.several_series import only_rows
 from dlrun.data.time_column import read_times
@@ -65,6 +65,9 @@ def _order(cells: Cells, scaling: SeriesScaling, *, say: bool) -> list[int]:
     """The rows in the order of time, as in training; what is wrong with it said or not."""
     name = scaling.reading["time"]
     if name is None:
+        if say:
+            others = [one for one in cells.names if one not in scaling.layout.names]
+            look_for_times(cells, others, set_="a run may be trained with")
         return list(range(len(cells.rows)))
     times = read_times(cells, name, scaling.reading.get("time_format", "auto"))
     order = in_time(cells, name, times)
