@@ -20,6 +20,7 @@ from dlrun.data.image_reading import is_image, read_image
 from dlrun.data.prepare import prepare
 from dlrun.errors import ConfigError
 from dlrun.inputs.arrays import read_arrays
+from dlrun.inputs.reading import files_of
 
 KEYS: dict[str, Any] = {
     "size": None, "color": "auto", "depth": "auto", "alpha": "auto", "in_memory": "auto", "memory_limit": 1.0,
@@ -337,3 +338,14 @@ class TestFilesLeftOut:
         found, _ = read(tmp_path)
         assert found.class_names == ("a", "b")
         assert found.test is not None
+
+    def test_they_are_counted_in_a_folder_to_predict_for(
+        self, folder: Any, read: Read, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        images = folder(lambda path, n: Image.new("L", (4, 4), n).save(path, "jpeg"), ".jfif")
+        spec = prepared(read(images)[0]).spec
+        (images / "a" / "x.heic").write_bytes(b"x")
+        (images / "Thumbs.db").write_bytes(b"x")
+        capsys.readouterr()
+        assert len(files_of(images, spec)) == 8
+        assert "1 files are left out, such as a/x.heic" in capsys.readouterr().err

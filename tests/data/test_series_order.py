@@ -199,6 +199,15 @@ def test_a_row_that_is_none_of_the_series_is_named(read, cell, said, time):
     assert said in refusal(read, [*DAYS, cell], time=time)
 
 
+def test_dates_beside_a_series_may_be_missing(read):
+    beside = [*DAYS[:57], "", "", ""]
+    found, _ = read(range(60), beside, "delivered")
+    assert found.inputs == ("t", "y")
+    message = refusal(read, range(60), [*DAYS[:59], "Total"], "delivered")
+    assert message.endswith("mend it, or set 'dataset.drop=[delivered]' if it is not the time")
+    assert len(read(range(60), [*DAYS[:59], "Total"], "delivered", drop=["delivered"])[0]) == 60
+
+
 def test_times_of_two_forms_are_refused_where_the_second_begins(read):
     assert "row 12, column t: 11.01.2021 is no time as the others, written as %Y-%m-%d" in refusal(
         read, [*DAYS[:10], "11.01.2021"], time="t"

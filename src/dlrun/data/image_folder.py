@@ -11,7 +11,7 @@ import numpy as np
 
 from dlrun.data.files import locate
 from dlrun.data.image_form import Alpha, Form
-from dlrun.data.image_reading import SUFFIXES, is_image
+from dlrun.data.image_reading import SUFFIXES, is_hidden, is_image
 from dlrun.data.image_survey import Depth, common_form
 from dlrun.errors import ConfigError
 from dlrun.hints import note
@@ -22,7 +22,6 @@ _PARTS = {
     "test": "test", "testing": "test",
 }  # fmt: skip
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
-_SILENT = ("thumbs.db", "desktop.ini", "__macosx", "__pycache__")  # left by systems, not by people
 _FLOAT_BYTES = 4
 _SHOWN = 5  # kinds of files in a line
 
@@ -166,8 +165,7 @@ def _folders(folder: Path) -> list[Path]:
 
 def _inside(folder: Path) -> list[Path]:
     """What is in a folder, in the order of names, without what is hidden or left by a system."""
-    found = (one for one in folder.iterdir() if not one.name.startswith("."))
-    return sorted(one for one in found if one.name.lower() not in _SILENT)
+    return sorted(one for one in folder.iterdir() if not is_hidden(one))
 
 
 def left_out(part: Path) -> list[Path]:

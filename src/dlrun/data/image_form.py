@@ -34,7 +34,7 @@ class Form:
 
     @classmethod
     def of(cls, shape: Sequence[int], reading: Mapping[str, Any]) -> Form:
-        """The form of inputs of this shape (C, H, W), with what `reading` says: nothing where images were in no files."""
+        """The form of inputs of this shape (C, H, W), with what `reading` says; of images in no files it is empty."""
         channels, height, width = shape
         return cls(channels, height, width, **reading)
 

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
+_BY_SYSTEMS = (
+    "thumbs.db",
+    "desktop.ini",
+    "__macosx",
+    "__pycache__",
+)  # files and folders that no one put there
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"RIFF")
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 _SIXTEEN_BITS = "I;16"  # with its byte order after it
@@ -57,6 +63,11 @@ def is_image(path: Path) -> bool:
     if beginning.startswith(b"RIFF"):
         return beginning.endswith(b"WEBP")
     return beginning.startswith(_BEGINNINGS)
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a file or folder is hidden, or was left by a system rather than put there."""
+    return path.name.startswith(".") or path.name.lower() in _BY_SYSTEMS
 
 
 def read_head(path: Path) -> Head:

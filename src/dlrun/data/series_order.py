@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from dlrun.data.several_series import (
 from dlrun.data.time_column import times_unasked
 from dlrun.data.time_steps import Steps, steps_of
 from dlrun.data.times import NUMERIC, Times
+from dlrun.errors import BadFile
 from dlrun.hints import note
 
 
@@ -56,12 +58,23 @@ def look_for_times(cells: Cells, names: Sequence[str], *, set_: str = "set") -> 
     """
     found: list[tuple[str, Times]] = []
     for name in names:
-        if (times := times_unasked(cells, name)) is not None:
-            found.append((name, times))
+        with _unless_dropped(name):
+            if (times := times_unasked(cells, name)) is not None:
+                found.append((name, times))
     dates = [one for one in found if one[1].form not in NUMERIC]
     for name, times in (dates or found)[:1]:
         _note_as_they_come(cells, name, times, f"{set_} dataset.time={name}")
     return [name for name, _ in dates]
+
+
+@contextmanager
+def _unless_dropped(name: str) -> Iterator[None]:
+    """A mistake in a column that nobody called the time is none if it is not."""
+    try:
+        yield
+    except BadFile as error:
+        remedy = f"{error.remedy}, or set 'dataset.drop=[{name}]' if it is not the time"
+        raise BadFile(error.what, remedy, error.mend) from error
 
 
 def _note_as_they_come(cells: Cells, name: str, times: Times, remedy: str) -> None:

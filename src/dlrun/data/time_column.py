@@ -24,11 +24,13 @@ from dlrun.data.times import (
     likeliest,
     read_as,
     readings,
+    reads,
 )
 from dlrun.errors import BadFile, ConfigError
 from dlrun.hints import note
 
 _LOOKED_AT = 20  # cells, before all are
+_ODD = 2  # rows under a table, or between its parts
 
 
 def read_times(cells: Cells, name: str, form: str) -> Times:
@@ -79,7 +81,7 @@ def times_unasked(cells: Cells, name: str) -> Times | None:
         if found and found[0].form not in NUMERIC:
             return found[0]
         if not found and (form := likeliest(column, number)) not in (None, NUMBER):
-            _refuse_column(cells, name, column, form)
+            _refuse_odd_rows(cells, name, column, form)
     beginning = [number(cell or "") for cell in column[:_LOOKED_AT]]
     if None in beginning or not all(a > b for a, b in pairwise(beginning) if a and b):
         return None
@@ -90,6 +92,13 @@ def times_unasked(cells: Cells, name: str) -> Times | None:
     apart = np.diff(times.values)
     falls = len(apart) > 2 and (apart < 0).all() and np.allclose(apart, apart[0], rtol=1e-6)
     return times if falls else None
+
+
+def _refuse_odd_rows(cells: Cells, name: str, column: list[str | None], form: str) -> None:
+    """Refuse a row or two that are none of a series, and its header again; a column of more is not its time."""
+    odd = [cell for cell in column if not reads(cell, form)]
+    if len(odd) <= _ODD or set(odd) == {name}:
+        _refuse_column(cells, name, column, form)
 
 
 def _by_one_clock(times: Times) -> Times:

@@ -144,6 +144,11 @@ def likeliest(cells: Cells, number: Number, *, share: float = 0.9) -> str | None
     return best if best is not None and counts[best] >= share * len(cells) else None
 
 
+def reads(cell: str | None, form: str) -> bool:
+    """Whether a form of dates reads a cell."""
+    return next(_moments([cell], form, lambda _: None)) is not None
+
+
 def is_form(form: str) -> bool:
     """Whether `form` is one."""
     if form in NUMERIC:
