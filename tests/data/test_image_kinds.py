@@ -150,6 +150,13 @@ class TestDepth:
         found = read_image(tmp_path / "a.png", Form(colours, 5, 4, 0.0, 255.0))
         np.testing.assert_allclose(found, pixels[..., :colours].transpose(2, 0, 1), rtol=1e-5)
 
+    def test_a_ppm_whose_lower_bits_would_be_lost_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "a.ppm").write_bytes(b"P6 2 2 4095\n" + bytes(24))
+        with pytest.raises(ConfigError, match=r"a\.ppm has more than 8 bits a channel, which of"):
+            read_image(tmp_path / "a.ppm", Form(3, 2, 2))
+        (tmp_path / "a.pgm").write_bytes(b"P5 2 2 4095\n" + bytes([15, 255] * 4))
+        assert read_image(tmp_path / "a.pgm", Form(1, 2, 2)).min() == 255
+
     def test_a_file_of_eight_bits_beside_deeper_ones_keeps_its_own_white(
         self, folder: Any, read: Read
     ) -> None:

@@ -77,6 +77,7 @@ def read_head(path: Path) -> Head:
         ConfigError: it cannot be opened as an image.
     """
     with _opened(path) as image:
+        _refuse_cut(path, image)
         width, height = image.size
         # 5 to 8: the camera was held upright, and the file says so rather than turning the pixels.
         if image.getexif().get(_ORIENTATION, 1) >= 5:
@@ -101,6 +102,7 @@ def read_image(path: Path, form: Form) -> np.ndarray:
         ConfigError: it cannot be opened as an image, or has no known range of brightness.
     """
     with _opened(path) as image:
+        _refuse_cut(path, image)
         deep = _is_deep(image)
         pixels = _deep_pixels(path, image, form) if deep else _plain_pixels(image, form)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
@@ -137,7 +139,7 @@ def _plain_pixels(image: Image.Image, form: Form) -> np.ndarray:
 
 def _deep_pixels(path: Path, image: Image.Image, form: Form) -> np.ndarray:
     """Of more than 8 bits: (height, width, channels)."""
-    if form.white is None and image.mode in ("I", "F") and "16" not in _stored_as(image):
+    if form.white is None and image.mode in ("I", "F") and not _is_of_16_bits(image):
         raise ConfigError(
             f"{path} has {image.mode} pixels, whose range is not known; "
             "save it with 8 bits a channel, or give a .npy"
@@ -199,6 +201,20 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _is_deep(image: Image.Image) -> bool:
     return image.mode.startswith(("I", "F")) or ";16" in _stored_as(image)
+
+
+def _is_of_16_bits(image: Any) -> bool:
+    # Pillow brings whatever is white in a PGM of more than 8 bits to 65,535.
+    return "16" in _stored_as(image) or (image.mode == "I" and image.format == "PPM")
+
+
+def _refuse_cut(path: Path, image: Any) -> None:
+    """Refuse a PPM of more than 8 bits in colour, of which Pillow gives the upper 8 alone."""
+    said = image.tile[0][3] if image.format == "PPM" and image.mode == "RGB" else None
+    if isinstance(said, tuple) and isinstance(said[-1], int) and said[-1] > 255:
+        raise ConfigError(
+            f"{path} has more than 8 bits a channel, which of .ppm cannot be read; save it as PNG or TIFF"
+        )
 
 
 def _has_alpha(image: Image.Image) -> bool:
