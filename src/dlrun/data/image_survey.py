@@ -102,12 +102,16 @@ def _behind(clear: Mapping[str, Head], alpha: Literal["auto"] | Alpha, *, white:
     chosen: Alpha = alpha if alpha != "auto" else "white"
     if alpha == "auto" and np.mean(found) > 0.5:
         chosen = "black"
-    what = {"ignore": "left out", "channel": "kept as a channel"}.get(chosen, f"laid on {chosen}")
+    what = {
+        "ignore": "taken by the colours that they have there",
+        "channel": "have their transparency as a channel",
+    }.get(chosen, f"laid on {chosen}")
     others = [one for one in ("white", "black", "channel", "ignore") if one != chosen]
     least = "at least " if len(clear) > _LOOKED_AT else ""
-    verb = "are" if chosen in ("white", "black") else "have transparent pixels, which are"
-    shown = f"{verb} {what}" if verb != "are" else f"are transparent in places, and {what}"
-    note(f"{least}{len(found)} images {shown}; dataset.alpha takes {', '.join(others)} as well")
+    note(
+        f"{least}{len(found)} images are transparent in places, and {what}; "
+        f"dataset.alpha takes {', '.join(others)} as well"
+    )
     return chosen
 
 
