@@ -1,4 +1,4 @@
-"""Images of more than 8 bits a channel, some of which Pillow gives in full, others by their upper bits. No torch here."""
+"""Images of more than 8 bits a channel: some Pillow gives in full, of others the upper bits. No torch here."""
 
 from __future__ import annotations
 
