@@ -170,7 +170,10 @@ def test_an_image_file_becomes_what_the_description_says(
     sideways = Image.Exif()
     sideways[0x0112] = 6
     Image.fromarray(pixels).save(path, exif=sideways)
-    upright = Image.fromarray(np.rot90(pixels, -1)[:, :, :3].copy()).convert(mode)
+    upright = Image.fromarray(np.rot90(pixels, -1).copy())
+    assert steps["transparency"] == "laid on white"
+    white = Image.new("RGBA", upright.size, "white")
+    upright = Image.alpha_composite(white, upright).convert(mode)
     expected = np.asarray(upright.resize((6, 5), Image.Resampling.LANCZOS), np.float32)
     scaling = model.preprocessing
     assert isinstance(scaling, Scaling)

@@ -115,6 +115,23 @@ def test_what_predict_cannot_set_is_not_advised(write):
         )
 
 
+def test_rows_that_run_backwards_are_said_where_nothing_orders_them(write, capsys):
+    read_history(write("day,y\n2020-01-03,3\n2020-01-02,2\n2020-01-01,1\n"), scaling())
+    said = capsys.readouterr().err
+    assert "by column day its rows run from newest to oldest" in said
+    assert "a run may be trained with dataset.time=day" in said
+
+
+def test_one_of_several_series_is_continued_in_the_form_of_times_of_the_run(write, capsys):
+    of = scaling(reading=READING | {"time": "t", "time_format": "%d/%m/%Y", "only": {"store": "B"}})
+    rows = read_history(
+        write("t,store,y\n1/3/2020,B,3\n2/1/2020,A,9\n1/2/2020,B,2\n1/1/2020,B,1\n"), of
+    )
+    assert rows.flatten().tolist() == [1, 2, 3]
+    with pytest.raises(ConfigError, match="2020-01-01 is no time written as %d/%m/%Y; mend it"):
+        read_inputs(write("t,y\n2020-01-01,1\n2020-01-02,1\n"), None, of)
+
+
 def next_two(rows):
     """The next two values if each is the last one and one more."""
     return np.array([[rows[-1, 0] + 1, rows[-1, 0] + 2]])
@@ -206,6 +223,15 @@ def test_forecasts_are_shown_after_the_time_of_the_last_row(trained, capsys):
     assert second.startswith("s.csv[41]  1993-04 +2  a 1")
     assert predict.main([run, "s.csv", "--output", "p.csv"]) == 0
     assert Path("p.csv").read_text().splitlines()[0] == "input,row,after,a"
+
+
+def test_months_before_years_are_continued_from_the_last_month(trained, capsys):
+    months = [f"{t % 12 + 1}.{2000 + t // 12},{t}\n" for t in range(40)]
+    Path("s.csv").write_text("month,a\n" + "".join(months))
+    run = trained("dataset=series", "dataset.path=s.csv", "dataset.target=a", "dataset.time=month")
+    capsys.readouterr()
+    assert predict.main([run, "s.csv"]) == 0
+    assert capsys.readouterr().out.startswith("s.csv[40]  4.2003 +1  a ")
 
 
 def test_steps_are_for_series_and_at_least_one(trained):

@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from dlrun.data.base import Spec
 from dlrun.data.examples import made_up_inputs
-from dlrun.data.image_reading import Form, reading_steps
+from dlrun.data.image_form import Form, reading_steps
 from dlrun.data.texts import WORDS
 from dlrun.errors import RunFailed, first_line
 from dlrun.models.unroll import unrolling
@@ -149,9 +149,10 @@ def description(trained: Trained, exported: Exported) -> dict[str, Any]:
     preparing = _PREPARING[preprocessing["kind"]]
     if preprocessing["kind"] == "text":
         preprocessing |= {"words": WORDS.pattern}
-    if spec.kind == "image" and spec.input_shape[0] in (1, 3):  # any other is no image file
+    form = Form.of(spec.input_shape, preprocessing["reading"]) if spec.kind == "image" else None
+    if form and form.colours in (1, 3):  # any other is no image file
         preparing = _PREPARING_IMAGES
-        preprocessing |= {"image_files": reading_steps(Form(*spec.input_shape))}
+        preprocessing |= {"image_files": reading_steps(form)}
     return {
         "inputs": taken,
         "outputs": given,

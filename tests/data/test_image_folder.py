@@ -12,11 +12,13 @@ import pytest
 from PIL import Image
 
 from dlrun.data.image_folder import ImageFiles, image_folder
-from dlrun.data.image_reading import Form, read_image
+from dlrun.data.image_form import Form
+from dlrun.data.image_reading import read_image
 from dlrun.errors import ConfigError
 
 KEYS: dict[str, Any] = {
-    "size": None, "color": "auto", "in_memory": "auto", "memory_limit": 1.0, "workers": 0,
+    "size": None, "color": "auto", "depth": "auto", "alpha": "auto",
+    "in_memory": "auto", "memory_limit": 1.0, "workers": 0,
 }  # fmt: skip
 
 

@@ -10,7 +10,8 @@ SETTINGS = {
     "root": None, "url": None, "md5": None, "header": "auto", "skip_lines": "auto", "comment": None,
     "delimiter": "auto", "decimal": "auto",
     "thousands": "none", "encoding": "utf-8",
-    "missing": ["", "NA"], "skip": 0, "time": None, "target": "y", "inputs": None, "drop": [],
+    "missing": ["", "NA"], "skip": 0, "only": None, "time": None, "time_format": "auto", "target": "y",
+    "inputs": None, "drop": [],
     "fill": "none", "window": 2, "horizon": 1, "difference": 0, "seasonal_difference": None,
     "difference_inputs": True, "season": None,
 }  # fmt: skip

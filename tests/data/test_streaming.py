@@ -45,7 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def data(folder: Path, *, in_memory: bool, workers: int = 0, **settings: Any) -> Dataset:
     raw = image_folder(
-        path=str(folder), size=None, color="auto", in_memory=in_memory, memory_limit=1.0, workers=workers
+        path=str(folder), size=None, color="auto", depth="auto", alpha="auto", in_memory=in_memory, memory_limit=1.0,
+        workers=workers,
     )  # fmt: skip
     return prepare(raw, DataSettings(**vars(SETTINGS) | settings))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +24,7 @@ class Scaling(Preprocessing):
     Attributes:
         mean, std: of the inputs; per channel for images, per feature otherwise, shaped to broadcast.
         pixel_max: raw value of a fully bright pixel, for reading image files; 0 where not an image.
+        reading: how image files are read besides, as `Form.reading`; empty where the images were in none.
     """
 
     kind: ClassVar[str] = "scaling"
@@ -31,6 +33,7 @@ class Scaling(Preprocessing):
     target_mean: list[float]
     target_std: list[float]
     pixel_max: float
+    reading: dict[str, Any] = field(default_factory=dict)
 
     def inputs(self, raw: np.ndarray) -> Tensor:
         """Normalised float32 tensor of raw inputs, same shape."""
@@ -60,10 +63,12 @@ def prepare_source(source: Source, settings: DataSettings) -> Dataset:
     return Dataset(_spec(source), preprocessing, part(train), part(val), tested)
 
 
-def fit_images(images_NCHW: np.ndarray, *, normalize: bool, pixel_max: float) -> Scaling:
-    """The scaling of the channels of these images."""
+def fit_images(
+    images_NCHW: np.ndarray, *, normalize: bool, pixel_max: float, reading: Mapping[str, Any]
+) -> Scaling:
+    """The scaling of the channels of these images, which were read from their files as `reading` says."""
     mean, std = _input_scale(images_NCHW, "image", normalize=normalize)
-    return Scaling(mean.tolist(), std.tolist(), [], [], pixel_max)
+    return Scaling(mean.tolist(), std.tolist(), [], [], pixel_max, dict(reading))
 
 
 def _fit(source: Source, train: np.ndarray, *, normalize: bool) -> Scaling:

@@ -15,6 +15,7 @@ from dlrun.data.image_folder import Files, ImageFiles
 from dlrun.data.splitting import split_rows
 from dlrun.data.streaming import StoredImages, read_batches
 from dlrun.data.targets import class_targets, class_task
+from dlrun.hints import note
 
 _FITTED_ON = 5_000  # images: their mean is that of a million to a hundredth of a standard deviation
 _AT_ONCE = 256  # images in a reading
@@ -57,7 +58,12 @@ def _fit(
     count = min(len(train), _FITTED_ON if normalize else 1)
     drawn = np.sort(np.random.default_rng(settings.split_seed).permutation(len(train))[:count])
     images = _pixels(train.take(drawn), raw) if pixels is None else pixels[drawn]
-    return fit_images(images, normalize=normalize, pixel_max=_BRIGHTEST)
+    if images.size and images.min() == images.max():
+        note(
+            "all training images are of one colour, so that nothing can be learned from them; look at "
+            "dataset.alpha and dataset.depth, and at the files"
+        )
+    return fit_images(images, normalize=normalize, pixel_max=_BRIGHTEST, reading=raw.form.reading)
 
 
 def _split(files: Files, pixels: np.ndarray | None, raw: ImageFiles, scaling: Scaling) -> Split:
@@ -69,9 +75,9 @@ def _split(files: Files, pixels: np.ndarray | None, raw: ImageFiles, scaling: Sc
 
 
 def _pixels(files: Files, raw: ImageFiles) -> np.ndarray:
-    """All pixels of the files, (N, channels, height, width) uint8."""
+    """All pixels of the files, (N, channels, height, width) from 0 to 255."""
     form = raw.form
-    pixels = np.empty((len(files), form.channels, form.height, form.width), np.uint8)
+    pixels = np.empty((len(files), form.channels, form.height, form.width), form.dtype)
     rows = [
         list(range(len(files)))[start : start + _AT_ONCE]
         for start in range(0, len(files), _AT_ONCE)

@@ -10,14 +10,20 @@ from typing import Literal
 import numpy as np
 
 from dlrun.data.files import locate
-from dlrun.data.image_reading import SUFFIXES, Form, Head, read_head
+from dlrun.data.image_form import Alpha, Form
+from dlrun.data.image_opening import SUFFIXES, is_hidden, is_image
+from dlrun.data.image_survey import Depth, common_form
 from dlrun.errors import ConfigError
+from dlrun.hints import note
 from dlrun.schema import Count, NonNegativeInt, Positive
 
-_PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_PARTS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
-_NO_CLASSES = ("__MACOSX", "__pycache__")
 _FLOAT_BYTES = 4
+_SHOWN = 5  # kinds of files in a line
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,8 @@ def image_folder(
     path: str,
     size: Count | list[Count] | None,
     color: Literal["auto", "grey", "rgb"],
+    depth: Depth,
+    alpha: Literal["auto"] | Alpha,
     in_memory: Literal["auto"] | bool,
     memory_limit: Positive,
     workers: NonNegativeInt,
@@ -82,7 +90,9 @@ def image_folder(
     classes = {part: _classes(inside) for part, inside in parts.items()}
     _refuse_unknown(classes, parts)
     found = {part: _files(images, names) for part, images in classes.items()}
-    form = _form([path for files in found.values() for path in files.paths], size, color)
+    paths = [path for files in found.values() for path in files.paths]
+    form = common_form(paths, size=size, color=color, depth=depth, alpha=alpha)
+    note_left_out(folder, [one for part in parts.values() for one in left_out(part)])
     numbers = sum(map(len, found.values())) * form.channels * form.height * form.width
     fits = numbers * _FLOAT_BYTES <= memory_limit * 2**30
     return ImageFiles(
@@ -138,8 +148,8 @@ def _classes(part: Path) -> dict[str, list[Path]]:
 
 
 def _images(folder: Path) -> list[Path]:
-    inside = sorted(one for one in folder.iterdir() if not one.name.startswith("."))
-    images = [one for one in inside if one.suffix.lower() in SUFFIXES and not one.is_dir()]
+    inside = _inside(folder)
+    images = [one for one in inside if not one.is_dir() and is_image(one)]
     if not images:
         names = _listed(one.name for one in inside)
         what = f"has no images in it, only {names}" if inside else "is empty"
@@ -150,14 +160,47 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    hidden = (".", *_NO_CLASSES)
-    inside = (one for one in folder.iterdir() if not one.name.startswith(hidden))
-    return sorted(one for one in inside if one.is_dir())
+    return [one for one in _inside(folder) if one.is_dir()]
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What is in a folder, in the order of names, without what is hidden or left by a system."""
+    return sorted(one for one in folder.iterdir() if not is_hidden(one))
+
+
+def left_out(part: Path) -> list[Path]:
+    """What is in a part of class folders and is no image of a class: other files, folders, images beside classes."""
+    beside = [one for one in _inside(part) if not one.is_dir() and is_image(one)]
+    inside = [one for folder in _folders(part) for one in _inside(folder)]
+    return beside + [one for one in inside if one.is_dir() or not is_image(one)]
+
+
+def note_left_out(folder: Path, left: list[Path]) -> None:
+    """Say in a line what is not taken, by kind."""
+    if not left:
+        return
+    kinds: dict[str, list[Path]] = {}
+    for one in left:
+        kind = one.suffix.lower() or "without a suffix"
+        if one.is_dir():
+            kind = "folders in class folders"
+        elif is_image(one):
+            kind = "images beside class folders"
+        kinds.setdefault(kind, []).append(one)
+    shown = [
+        f"{kind}: {len(ones)}, such as {ones[0].relative_to(folder)}"
+        for kind, ones in kinds.items()
+    ][:_SHOWN]
+    note(
+        f"{folder}: {len(left)} files and folders are left out ({'; '.join(shown)}"
+        f"{'; and others' if len(kinds) > _SHOWN else ''}); what is taken lies right in the folder of a class "
+        f"and is one of {', '.join(SUFFIXES)}"
+    )
 
 
 def _too_few(folder: Path, train: Path, names: tuple[str, ...]) -> str:
     """Why this is no folder of class folders, and what it may be instead."""
-    inside = sorted(one.name for one in train.iterdir() if not one.name.startswith("."))
+    inside = [one.name for one in _inside(train)]
     if not names:
         archives = [name for name in inside if Path(name).suffix.lower() in _ARCHIVES]
         remedy = f"; unpack {_listed(archives)} first" if archives else ""
@@ -188,25 +231,6 @@ def _files(images: dict[str, list[Path]], names: tuple[str, ...]) -> Files:
     numbered = [(str(path), names.index(name)) for name, paths in images.items() for path in paths]
     paths, targets = zip(*numbered, strict=True)
     return Files(paths, np.array(targets, np.int64))
-
-
-def _form(paths: list[str], size: int | list[int] | None, color: str) -> Form:
-    """Every file is opened, though only as far as its head: one that is broken should not end an epoch."""
-    heads = [read_head(Path(path)) for path in paths]
-    sides = [size, size] if isinstance(size, int) else size or _common(paths, heads)
-    grey = color == "grey" or (color == "auto" and all(head.is_grey for head in heads))
-    return Form(1 if grey else 3, *sides)
-
-
-def _common(paths: list[str], heads: list[Head]) -> list[int]:
-    first = heads[0]
-    for path, head in zip(paths, heads, strict=True):
-        if (head.height, head.width) != (first.height, first.width):
-            raise ConfigError(
-                f"dataset.size is null, but {paths[0]} has {first.height}x{first.width} pixels and {path} "
-                f"{head.height}x{head.width}; set it, as in dataset.size=[{first.height},{first.width}]"
-            )
-    return [first.height, first.width]
 
 
 def _listed(names: Iterable[str]) -> str:

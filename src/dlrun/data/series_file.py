@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
-from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import numpy as np
 from annotated_types import Ge
@@ -21,13 +19,22 @@ from dlrun.data.files import fetch, locate_file
 from dlrun.data.gaps import FillRule
 from dlrun.data.notation import Decimal, Thousands, looks_like_number
 from dlrun.data.series import Series
+from dlrun.data.series_order import in_time, look_for_times, note_order
+from dlrun.data.several_series import only_rows
+from dlrun.data.time_column import read_times
+from dlrun.data.times import could_be_date
 from dlrun.errors import BadFile, ConfigError
+from dlrun.hints import note
 from dlrun.schema import Count, NonNegativeInt
 
 Column = str | int
 Period = Annotated[int, Ge(2)]
 Numbers = dict[str, np.ndarray]
 Words = dict[str, tuple[str | None, ...]]
+
+_SHOWN = 5  # names in a line
+_LOOKED_AT = 20  # cells
+_INFINITE = ("inf", "infinity")
 
 
 def series(
@@ -45,7 +52,9 @@ def series(
     encoding: str,
     missing: list[str],
     skip: NonNegativeInt,
+    only: dict[str, str | int | float | bool] | None,
     time: Column | None,
+    time_format: str,
     target: Column | list[Column],
     inputs: list[Column] | None,
     drop: list[Column],
@@ -78,21 +87,27 @@ def series(
         comment=comment,
     )
     cells = read_csv(file, form)
+    kept = {_name(cells, "dataset.only", column): value for column, value in (only or {}).items()}
+    cells = only_rows(cells, kept)
     targets = [_name(cells, "dataset.target", name) for name in _listed("target", target)]
     dropped = [_name(cells, "dataset.drop", name) for name in drop]
     clock = None if time is None else _name(cells, "dataset.time", time)
+    others = [name for name in cells.names if name not in dropped and name != clock]
+    order, written, dates = _ordered(
+        cells, clock, time_format, [name for name in others if name not in targets]
+    )
     if inputs is None:
-        others = [name for name in cells.names if name not in dropped and name != clock]
-        taken = [name for name in others if not _holds_words(cells, cells.names.index(name))]
+        taken = _inputs(cells, others, targets, dates)
     else:
         taken = [_name(cells, "dataset.inputs", name) for name in _listed("inputs", inputs)]
     used = list(dict.fromkeys([*taken, *targets]))
-    numbers, words = read_columns(cells, used, words=None, time=clock, skip=skip, fill=fill)
+    numbers, words = read_columns(cells, used, words=None, order=order, skip=skip, fill=fill)
     for name in targets:
         if name in words:
             raise ConfigError(
                 f"dataset.target is {name}, which holds words; a forecast needs numbers"
             )
+    _note_filled(cells, targets, numbers, fill)
     return Series(
         numbers=numbers,
         words=words,
@@ -110,7 +125,9 @@ def series(
             "thousands": cells.notation.thousands,
             "encoding": encoding,
             "missing": list(missing),
+            "only": kept,
             "time": clock,
+            "time_format": written,
         },
         source=str(file),
     )
@@ -121,12 +138,12 @@ def read_columns(
     names: Sequence[str],
     *,
     words: Collection[str] | None,
-    time: str | None,
+    order: Sequence[int],
     skip: int,
     fill: FillRule,
     needed: int | None = None,
 ) -> tuple[Numbers, Words]:
-    """Columns of numbers and of words by name, in the order of time, without the first `skip` rows.
+    """Columns of numbers and of words by name, their rows in this order, without the first `skip`.
 
     Args:
         words: which are columns of words; None for those in which no cell is a number.
@@ -139,7 +156,7 @@ def read_columns(
         raise ConfigError(
             f"dataset.skip is {skip}, but {cells.path} has {len(cells.rows)} rows; lower it"
         )
-    order = in_time(cells, time)[skip:]
+    order = order[skip:]
     of_numbers, of_words = Numbers(), Words()
     for name in names:
         position = cells.names.index(name)
@@ -165,44 +182,66 @@ def _name(cells: Cells, key: str, column: Column) -> str:
     return cells.names[cells.position(key, column)]
 
 
-def in_time(cells: Cells, time: str | None) -> list[int]:
-    """Row numbers in the order of the column `time`, or of the file."""
-    if time is None:
-        return list(range(len(cells.rows)))
-    position = cells.names.index(time)
-    moments = [_moment(cells, row, position) for row in range(len(cells.rows))]
-    order = sorted(range(len(moments)), key=moments.__getitem__)
-    for earlier, later in pairwise(order):
-        if moments[earlier] == moments[later]:
-            raise BadFile(
-                f"{cells.place(later, position)}: {cells.rows[later][position]} stands in row "
-                f"{cells.lines[earlier]} as well, but a series has one row for each time",
-                "leave one out, or set dataset.time=null to take the rows as they come",
-                "leave one out",
-            )
-    return order
+def _ordered(
+    cells: Cells, clock: str | None, time_format: str, others: list[str]
+) -> tuple[list[int], str, list[str]]:
+    """The rows in the order of `clock`, how it is written, and those of `others` that look like times without it."""
+    if clock is not None:
+        times = read_times(cells, clock, time_format)
+        order = in_time(cells, clock, times)
+        note_order(cells, clock, times, order)
+        return order, times.form, []
+    if time_format != "auto":
+        raise ConfigError(
+            f"dataset.time_format is {time_format}, but dataset.time is null; name the column of times there"
+        )
+    return list(range(len(cells.rows))), "auto", look_for_times(cells, others)
 
 
-def _moment(cells: Cells, row: int, position: int) -> float:
-    """A cell of the time column as a number: of its own, or seconds of its date."""
-    cell = cells.rows[row][position] or ""
-    if (number := cells.notation.number(cell)) is not None:
-        return number
-    for text in (cell, f"{cell}-01"):  # a month has no day
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            continue
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    raise BadFile(
-        f"{cells.place(row, position)}: {cell or 'an empty cell'} is neither a number nor a date as in 2026-01-31",
-        "set dataset.time=null to take the rows as they come",
-        "mend it",
+def _inputs(cells: Cells, others: list[str], targets: list[str], dates: list[str]) -> list[str]:
+    """Those of the columns that hold numbers; the rest is said."""
+    left: list[str] = []
+    taken: list[str] = []
+    for name in others:
+        column = {cell for cell in cells.column(cells.names.index(name)) if cell is not None}
+        if name in targets:
+            taken.append(name)
+        elif name in dates or _is_date(column):
+            left.append(f"{name} (times)")
+        elif _holds_words(cells, cells.names.index(name)):
+            left.append(f"{name} (words)")
+        elif len(column) == 1 and None not in cells.column(cells.names.index(name)):
+            left.append(f"{name} (always {column.pop()})")
+        else:
+            taken.append(name)
+    if left:
+        shown = ", ".join(left[:_SHOWN]) + (
+            f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
+        )
+        note(
+            f"{cells.path}: left out of dataset.inputs: {shown}; name columns there to take others"
+        )
+    return taken
+
+
+def _is_date(column: set[str]) -> bool:
+    """Whether a column of words holds dates."""
+    return bool(column) and all(
+        could_be_date(cell) and not looks_like_number(cell) for cell in sorted(column)[:_LOOKED_AT]
     )
 
 
+def _note_filled(cells: Cells, targets: list[str], numbers: Numbers, fill: FillRule) -> None:
+    for name in targets:
+        if name in numbers and (count := int(np.isnan(numbers[name]).sum())):
+            note(
+                f"{cells.path}, column {name}: {count} of {len(numbers[name])} values of the target are missing: "
+                f"dataset.fill={fill} fills them, also where a forecast is measured"
+            )
+
+
 def _refuse_missing(
-    cells: Cells, column: list[str | None], position: int, order: list[int]
+    cells: Cells, column: list[str | None], position: int, order: Sequence[int]
 ) -> None:
     if all(cell is None for cell in column):
         raise BadFile(
@@ -225,13 +264,17 @@ def _holds_words(cells: Cells, position: int) -> bool:
     return bool(present) and not any(map(looks_like_number, present))
 
 
-def _numbers(cells: Cells, column: list[str | None], position: int, order: list[int]) -> np.ndarray:
+def _numbers(
+    cells: Cells, column: list[str | None], position: int, order: Sequence[int]
+) -> np.ndarray:
     values = np.full(len(order), math.nan)
     for place, row in enumerate(order):
         if (cell := column[row]) is None:
             continue
         number = cells.notation.number(cell)
         if number is None:
+            if cell.lstrip("+-").lower() in _INFINITE:
+                _refuse_infinite(cells, row, position)
             remedy = (
                 "mend it, add it to dataset.missing if it stands for a missing value, "
                 "or leave the column out with dataset.drop"
@@ -239,3 +282,12 @@ def _numbers(cells: Cells, column: list[str | None], position: int, order: list[
             raise cells.no_number(row, position, remedy)
         values[place] = number
     return values
+
+
+def _refuse_infinite(cells: Cells, row: int, position: int) -> NoReturn:
+    cell = cells.rows[row][position]
+    raise BadFile(
+        f"{cells.place(row, position)}: {cell} is not a finite number",
+        f"mend it, or take it for missing with 'dataset.missing=[{cell}]' and set dataset.fill",
+        "mend it",
+    )

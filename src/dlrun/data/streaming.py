@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from dlrun.data.arrays import Scaling
 from dlrun.data.base import Split
-from dlrun.data.image_reading import Form, read_image
+from dlrun.data.image_form import Form
+from dlrun.data.image_reading import read_image
 from dlrun.data.loader import cut, epoch_order
 from dlrun.errors import ConfigError, RunFailed
 
@@ -133,7 +134,7 @@ def _together(split: Split, rows: Sequence[Tensor]) -> Iterator[tuple[Tensor, Te
 def read_batches(
     paths: Sequence[str], form: Form, rows: Sequence[Rows], *, workers: int
 ) -> Iterator[np.ndarray]:
-    """The pixels of each list of rows, (N, channels, height, width) uint8, read ahead by `workers` processes.
+    """The pixels of each list of rows, (N, channels, height, width) from 0 to 255, read ahead by `workers` processes.
 
     Raises:
         ConfigError: a file cannot be opened as an image.
@@ -165,7 +166,7 @@ class _Pixels(Dataset[Any]):
 
     def read(self, rows: Sequence[int]) -> np.ndarray:
         shape = (len(rows), self.form.channels, self.form.height, self.form.width)
-        pixels = np.empty(shape, np.uint8)
+        pixels = np.empty(shape, self.form.dtype)
         for place, row in enumerate(rows):
             pixels[place] = read_image(Path(self.paths[row]), self.form)
         return pixels

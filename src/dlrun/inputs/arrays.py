@@ -12,7 +12,9 @@ from dlrun.data.arrays import Scaling
 from dlrun.data.base import Spec
 from dlrun.data.file_kinds import refuse_other_kinds
 from dlrun.data.headers import judge
-from dlrun.data.image_reading import SUFFIXES, Form, read_image
+from dlrun.data.image_form import Form
+from dlrun.data.image_opening import is_image
+from dlrun.data.image_reading import read_image
 from dlrun.errors import ConfigError, first_line
 from dlrun.hints import note
 
@@ -26,12 +28,12 @@ def read_arrays(path: Path, spec: Spec, scaling: Scaling) -> np.ndarray:
     suffix = path.suffix.lower()
     if not path.is_file():
         raise ConfigError(f"{path} is not a file")
-    if suffix in SUFFIXES:
-        return _read_image(path, spec, scaling)
     if suffix in (".npy", ".npz"):
         return _shaped(path, _read_numpy(path), spec)
     if suffix == ".csv":
         return _shaped(path, _read_table(path, spec), spec)
+    if is_image(path):
+        return _read_image(path, spec, scaling)
     raise ConfigError(
         f"{path}: files ending in {suffix or 'nothing'} are not known; give an image, .npy, .npz or .csv"
     )
@@ -42,12 +44,12 @@ def _read_image(path: Path, spec: Spec, scaling: Scaling) -> np.ndarray:
         raise ConfigError(
             f"{path} is an image, but this run was trained on {spec.kind}; give a .npy, .npz or .csv of rows"
         )
-    channels, height, width = spec.input_shape
-    if channels not in (1, 3):
+    form = Form.of(spec.input_shape, scaling.reading)
+    if form.colours not in (1, 3):
         raise ConfigError(
-            f"{path} is an image of 1 or 3 channels, but this run takes {channels}; give a .npy or .npz"
+            f"{path} is an image of 1 or 3 channels, but this run takes {form.channels}; give a .npy or .npz"
         )
-    pixels = read_image(path, Form(channels, height, width)).astype(np.float32)
+    pixels = read_image(path, form).astype(np.float32)
     return pixels[None] * np.float32(scaling.pixel_max / 255)
 
 

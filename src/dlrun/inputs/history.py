@@ -10,8 +10,11 @@ import numpy as np
 from dlrun.data.csv_file import Cells, read_csv
 from dlrun.data.csv_form import Form
 from dlrun.data.series import Layout
-from dlrun.data.series_file import in_time, read_columns
+from dlrun.data.series_file import read_columns
+from dlrun.data.series_order import in_time, look_for_times, note_order
 from dlrun.data.series_scaling import SeriesScaling
+from dlrun.data.several_series import only_rows
+from dlrun.data.time_column import read_times
 from dlrun.errors import ConfigError, did_you_mean
 
 _FORM = ("header", "skip_lines", "comment", "delimiter", "encoding", "missing", "decimal", "thousands")  # fmt: skip
@@ -30,11 +33,12 @@ def read_history(path: Path, scaling: SeriesScaling) -> np.ndarray:
     names = list(dict.fromkeys([*layout.inputs, *(layout.targets if changes else ())]))
     for name in [*names, *([reading["time"]] if reading["time"] else [])]:
         _require_column(cells, name)
+    order = _order(cells, scaling, say=True)
     numbers, words = read_columns(
         cells,
         names,
         words=layout.kinds,
-        time=reading["time"],
+        order=order,
         skip=0,
         fill=scaling.fill,
         needed=cutting.reach,
@@ -54,12 +58,28 @@ def last_time(path: Path, scaling: SeriesScaling) -> str | None:
     if time is None:
         return None
     cells = _read(path, scaling)
-    return cells.rows[in_time(cells, time)[-1]][cells.names.index(time)]
+    return cells.rows[_order(cells, scaling, say=False)[-1]][cells.names.index(time)]
+
+
+def _order(cells: Cells, scaling: SeriesScaling, *, say: bool) -> list[int]:
+    """The rows in the order of time, as in training; what is wrong with it said or not."""
+    name = scaling.reading["time"]
+    if name is None:
+        if say:
+            others = [one for one in cells.names if one not in scaling.layout.names]
+            look_for_times(cells, others, set_="a run may be trained with")
+        return list(range(len(cells.rows)))
+    times = read_times(cells, name, scaling.reading.get("time_format", "auto"))
+    order = in_time(cells, name, times)
+    if say:
+        note_order(cells, name, times, order)
+    return order
 
 
 def _read(path: Path, scaling: SeriesScaling) -> Cells:
     reading = scaling.reading
-    return read_csv(path, Form(**{key: reading[key] for key in _FORM if key in reading}))
+    cells = read_csv(path, Form(**{key: reading[key] for key in _FORM if key in reading}))
+    return only_rows(cells, reading.get("only", {}))
 
 
 def continued(

@@ -8,12 +8,12 @@ from typing import Any
 from dlrun.data.arrays import Scaling
 from dlrun.data.base import Preprocessing, Spec
 from dlrun.data.character_encoding import CharacterEncoding
-from dlrun.data.image_reading import SUFFIXES
+from dlrun.data.image_opening import SUFFIXES, is_hidden, is_image
 from dlrun.data.series_scaling import SeriesScaling
 from dlrun.data.table_encoding import TableEncoding
 from dlrun.data.text_encoding import TextEncoding
 from dlrun.errors import BadFile, ConfigError
-from dlrun.hints import command
+from dlrun.hints import command, note
 from dlrun.inputs.arrays import read_arrays
 from dlrun.inputs.history import read_history
 from dlrun.inputs.lines import read_lines
@@ -33,11 +33,23 @@ def files_of(path: Path, spec: Spec) -> list[Path]:
             f"{path} is a folder, of which only images are taken, and this run was trained on {spec.kind}; "
             "give its files one by one"
         )
-    inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-    found = [file for file in inside if file.is_file() and not file.name.startswith(".")]
+    inside = sorted(file for file in path.rglob("*") if file.is_file())
+    seen = [file for file in inside if not any(map(is_hidden, _below(file, path)))]
+    found = [file for file in seen if is_image(file)]
+    if found and len(found) < len(seen):
+        other = next(file for file in seen if not is_image(file))
+        note(
+            f"{path}: {len(seen) - len(found)} files are left out, such as {other.relative_to(path)}; "
+            f"images are {', '.join(SUFFIXES)}"
+        )
     if not found:
         raise ConfigError(f"{path} is a folder without images ({', '.join(SUFFIXES)})")
     return found
+
+
+def _below(file: Path, folder: Path) -> list[Path]:
+    """The file and the folders that it is in, up to `folder`."""
+    return [Path(part) for part in file.relative_to(folder).parts]
 
 
 def read_inputs(path: Path, spec: Spec, preprocessing: Preprocessing) -> Any:

@@ -1,0 +1,271 @@
+"""Times as files write them: a column of cells → numbers that put its rows in order. No torch here.
+
+A form is what `datetime.strptime` takes, and besides `%q` for a quarter, `number` for plain numbers, `epoch`
+and `epoch_ms` for seconds and milliseconds since 1970. `%b` is the name of a month, short or long. A form that
+ends with the day takes a time of day behind it as well, with a zone or without.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+
+import numpy as np
+
+Cells = Sequence[str | None]
+Number = Callable[[str], float | None]
+
+NUMBER = "number"
+_EPOCHS = {"epoch": (1.0, 1e8, 1e10), "epoch_ms": (1000.0, 1e11, 1e13)}  # per second, from, below
+NUMERIC = (NUMBER, *_EPOCHS)
+# In the order in which one is preferred where several read a column equally well.
+_COMPACT = ("%Y%m%d", "%Y%m", "%Y%m%d%H", "%Y%m%d%H%M", "%Y%m%d%H%M%S")
+_FORMS = (
+    "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%y",
+    "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y", "%y/%m/%d", "%y-%m-%d", "%d %b %Y", "%d-%b-%Y", "%d/%b/%Y",
+    "%d. %b %Y", "%b %d %Y", "%Y-%b-%d", "%Y %b %d", "%d-%b-%y", "%d %b %y", "%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y",
+    "%b %Y", "%b-%Y", "%b/%Y", "%b.%Y", "%Y-%b", "%Y %b", "%b-%y", "%b %y", "%b/%y", "%y-%b", "%YM%m", "%Y-M%m",
+    "%YQ%q", "%Y-Q%q", "%Y Q%q", "%Y/Q%q", "Q%q %Y", "Q%q-%Y", "Q%q/%Y", "%G-W%V", "%GW%V", "%G W%V", "%G-W%V-%u",
+    "%m.%Y", "%Y.%m", "%d-%b", "%d %b", "%d.%m.", "%d.%m", "%d/%m", "%m/%d",
+)  # fmt: skip
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_PARTS = {
+    "Y": r"(?P<Y>[12]\d{3})", "G": r"(?P<Y>[12]\d{3})", "y": r"(?P<y>\d\d)", "m": r"(?P<m>1[0-2]|0?[1-9])",
+    "d": r"(?P<d>3[01]|[12]\d|0?[1-9])", "b": r"(?P<b>[^\W\d_]{3,9})\.?", "q": r"(?P<q>[1-4])",
+    "V": r"(?P<V>[0-5]?\d)", "u": r"(?P<u>[1-7])", "H": r"(?P<H>[01]?\d|2[0-4])", "M": r"(?P<M>[0-5]\d)",
+    "S": r"(?P<S>[0-5]\d)", "f": r"(?P<f>\d{1,9})", "z": r"(?P<z>Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)",
+    "I": r"(?P<H>1[0-2]|0?[1-9])", "p": r"(?P<p>[AaPp])\.?[Mm]\.?", "B": r"(?P<b>[^\W\d_]{3,9})",
+    "j": r"(?P<j>[0-3]?\d?\d)", "a": r"[^\W\d_]+", "A": r"[^\W\d_]+", "%": "%",
+}  # fmt: skip
+_CLOCK = (
+    r"(?:(?:T| +|, *)(?P<H>[01]?\d|2[0-4]):(?P<M>[0-5]\d)(?::(?P<S>[0-5]\d)(?:[.,](?P<f>\d{1,9}))?)?"
+    r"(?: ?(?P<p>[AaPp])\.?[Mm]\.?)?(?: ?(?P<z>Z|UTC|GMT|[+-]\d\d(?::?\d\d)?))?)?"
+)
+_WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*[,.]? +)?"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LOOKED_AT = 20  # cells, before all are read by what has read these
+
+
+class NotATime(ValueError):
+    """A cell that is no time as the others of its column; `row` is where, `form` how most are written, if at all."""
+
+    def __init__(self, row: int, form: str | None) -> None:
+        super().__init__(row, form)
+        self.row, self.form = row, form
+
+
+class ZonesMixed(ValueError):
+    """Times with a zone and without: `rows` has one of each, that with the zone first."""
+
+    def __init__(self, zoned: int, plain: int) -> None:
+        super().__init__(zoned, plain)
+        self.rows = (zoned, plain)
+
+
+@dataclass(frozen=True)
+class Times:
+    """A column read as times.
+
+    Attributes:
+        form: how its cells are written.
+        values: (N,) what orders them: the number itself, or seconds since 1970, of a month or week from its first day.
+        walls: (N,) the same as clocks on the wall show it, where cells have zones.
+        zoned: whether cells have zones.
+    """
+
+    form: str
+    values: np.ndarray
+    walls: np.ndarray
+    zoned: bool
+
+    @property
+    def is_number(self) -> bool:
+        """Whether these are plain numbers rather than dates."""
+        return self.form == NUMBER
+
+
+def readings(cells: Cells, number: Number) -> list[Times]:
+    """Every way to read all of `cells`, the likelier ones first.
+
+    Raises:
+        ZonesMixed: a date is the only way, but for zones.
+    """
+    sample = [cell for cell in (*cells[:_LOOKED_AT], *cells[-_LOOKED_AT:]) if cell is not None]
+    found: list[Times] = []
+    for form in (*_COMPACT, NUMBER, *_EPOCHS, *_FORMS):
+        if sample and all(one is not None for one in _moments(sample, form, number)):
+            try:
+                found.append(read_as(cells, form, number))
+            except NotATime:
+                continue
+    return found
+
+
+def read_as(cells: Cells, form: str, number: Number) -> Times:
+    """`cells` read by one form.
+
+    Raises:
+        NotATime: the first that is none.
+        ZonesMixed: some have a zone, some none.
+        ValueError: no form.
+    """
+    if form == NUMBER:
+        return _numbers(cells, number)
+    moments = list(_moments(cells, form, number))
+    if not re.search("%[YyG]", form) and None not in (
+        common := list(_moments(cells, form, number, year=2001))
+    ):
+        moments = (
+            common  # no 29th of February: the day after the 28th of a common year is none too late
+        )
+    for row, moment in enumerate(moments):
+        if moment is None:
+            raise NotATime(row, form)
+    whole = [moment for moment in moments if moment is not None]
+    walls = np.array([moment.wall for moment in whole])
+    zoned = np.array([moment.zone is not None for moment in whole])
+    if zoned.any() and not zoned.all():
+        raise ZonesMixed(int(zoned.argmax()), int((~zoned).argmax()))
+    shift = np.array([moment.zone or 0.0 for moment in whole])
+    return Times(form, walls - shift, walls, zoned=bool(zoned.any()))
+
+
+def likeliest(cells: Cells, number: Number, *, share: float = 0.9) -> str | None:
+    """The form that reads most of `cells`, if it reads this share of them; None otherwise."""
+    counts: dict[str, int] = {}
+    present = [cell for cell in cells if cell is not None]
+    for form in (*_COMPACT, NUMBER, *_FORMS):
+        if any(one is not None for one in _moments(present[:_LOOKED_AT], form, number)):
+            counts[form] = sum(one is not None for one in _moments(present, form, number))
+    best = max(counts, key=counts.__getitem__, default=None)
+    return best if best is not None and counts[best] >= share * len(cells) else None
+
+
+def reads(cell: str | None, form: str) -> bool:
+    """Whether a form of dates reads a cell."""
+    return next(_moments([cell], form, lambda _: None)) is not None
+
+
+def is_form(form: str) -> bool:
+    """Whether `form` is one."""
+    if form in NUMERIC:
+        return True
+    try:
+        return "%" in form and _pattern(form) is not None
+    except (KeyError, re.error):
+        return False
+
+
+def could_be_date(cell: str) -> bool:
+    """Whether a cell alone is written like a date rather than a number: a quick look at a column of other things."""
+    return any(_pattern(form).fullmatch(cell) for form in (*_COMPACT, *_FORMS))
+
+
+@dataclass(frozen=True)
+class _Moment:
+    wall: float  # seconds since 1970 on the clock on the wall
+    zone: float | None  # seconds by which that is ahead of UTC
+
+
+def _numbers(cells: Cells, number: Number) -> Times:
+    values = np.empty(len(cells))
+    for row, cell in enumerate(cells):
+        found = None if cell is None else number(cell)
+        if found is None:
+            raise NotATime(row, NUMBER)
+        values[row] = found
+    return Times(NUMBER, values, values, zoned=False)
+
+
+def _moments(
+    cells: Cells, form: str, number: Number, *, year: int = 2000
+) -> Iterator[_Moment | None]:
+    """Each cell read by `form`, None where it cannot be; `year` is that of days without one."""
+    if form == NUMBER:
+        for cell in cells:
+            found = None if cell is None else number(cell)
+            yield None if found is None else _Moment(found, None)
+        return
+    if form in _EPOCHS:
+        per_second, least, most = _EPOCHS[form]
+        for cell in cells:
+            found = None if cell is None else number(cell)
+            fits = found is not None and least <= found < most
+            yield _Moment(found / per_second, None) if fits and found is not None else None
+        return
+    pattern = _pattern(form)
+    for cell in cells:
+        match = None if cell is None else pattern.fullmatch(cell)
+        yield None if match is None else _moment(match, year)
+
+
+@cache
+def _pattern(form: str) -> re.Pattern[str]:
+    """What `form` matches; names of groups are its directives."""
+    pieces = re.split(r"%(.)", form)
+    pattern = "".join(
+        _PARTS[piece] if odd else re.escape(piece).replace(r"\ ", "[ ,]+")
+        for piece, odd in zip(pieces, [False, True] * len(pieces), strict=False)
+    )
+    for full, digits in (("m", "(?P<m>1[0-2]|0[1-9])"), ("d", r"(?P<d>3[01]|[12]\d|0[1-9])"),
+                         ("H", r"(?P<H>[01]\d|2[0-4])")):  # fmt: skip
+        if form in _COMPACT:  # without signs between them, all parts have their full width
+            pattern = pattern.replace(_PARTS[full], digits)
+    whole_day = pieces[-2:-1] and not {"H", "I"} & {*pieces[1::2]} and "d" in pieces[1::2]
+    return re.compile(_WEEKDAY + pattern + (_CLOCK if whole_day else ""), re.IGNORECASE)
+
+
+def _moment(match: re.Match[str], year: int) -> _Moment | None:
+    """What a match says; None for the 31st of a month that has none, and the like."""
+    said = {key: value for key, value in match.groupdict().items() if value is not None}
+    try:
+        day = _day(said, year)
+        hour = int(said.get("H", 0))
+        if "p" in said:
+            hour = hour % 12 + 12 * (said["p"].lower() == "p")
+        clock = timedelta(
+            hours=hour, minutes=int(said.get("M", 0)), seconds=int(said.get("S", 0)),
+            microseconds=int(said.get("f", "0").ljust(6, "0")[:6]),
+        )  # fmt: skip
+    except ValueError:
+        return None
+    wall = (datetime(day.year, day.month, day.day, tzinfo=UTC) - _EPOCH + clock).total_seconds()
+    return _Moment(wall, _zone(said["z"]) if "z" in said else None)
+
+
+def _day(said: dict[str, str], year: int) -> date:
+    if "Y" in said or "y" in said:
+        year = int(said["Y"]) if "Y" in said else _full_year(said["y"])
+    if "V" in said:
+        return date.fromisocalendar(year, int(said["V"]), int(said.get("u", 1)))
+    if "j" in said:
+        return date(year, 1, 1) + timedelta(days=int(said["j"]) - 1)
+    month = int(said.get("m", 1))
+    if "b" in said:
+        month = _month_called(said["b"])
+    if "q" in said:
+        month = 3 * int(said["q"]) - 2
+    return date(year, month, int(said.get("d", 1)))
+
+
+def _full_year(digits: str) -> int:
+    """As `strptime`: 69 to 99 are of the last century."""
+    return int(digits) + (1900 if int(digits) >= 69 else 2000)
+
+
+@cache
+def _month_called(name: str) -> int:
+    full = datetime(2000, _MONTHS.index(name[:3].lower()) + 1, 1, tzinfo=UTC).strftime("%B").lower()
+    if not full.startswith(name.lower()) and name.lower() != "sept":
+        raise ValueError(name)
+    return _MONTHS.index(name[:3].lower()) + 1
+
+
+def _zone(text: str) -> float:
+    if text[0] not in "+-":
+        return 0.0
+    digits = text[1:].replace(":", "").ljust(4, "0")
+    return (int(digits[:2]) * 3600 + int(digits[2:]) * 60) * (-1.0 if text[0] == "-" else 1.0)
