@@ -9,6 +9,14 @@ from pathlib import Path
 
 from dlrun.data.csv_form import Form
 from dlrun.data.csv_records import Record, read_records
+from dlrun.data.csv_rules import (
+    listed,
+    names_of,
+    note_total,
+    refuse_again,
+    refuse_ragged,
+    without_empty_end,
+)
 from dlrun.data.file_kinds import refuse_markup
 from dlrun.data.files import read_text
 from dlrun.data.headers import LOOKED_AT, judge
@@ -19,7 +27,6 @@ from dlrun.hints import note
 
 # (where and what the first row is, in words; its cells; the rows below) -> whether it names the columns
 IsHeader = Callable[[str, list[str], list[list[str]]], bool]
-_TOTALS = {"total", "totals", "grand total", "sum", "average", "mean", "summe", "gesamt"}
 
 
 @dataclass(frozen=True)
@@ -125,21 +132,6 @@ class Cells:
         return f"{self.path}, row {self.lines[row]}, column {self.names[position]}"
 
 
-def as_names(cells: Sequence[str]) -> list[str]:
-    """The columns' names in a header, which may be marked as a comment; one without has its number from 1."""
-    names = [cells[0].lstrip("#").strip() or cells[0], *cells[1:]]
-    for number, name in enumerate(names, 1):
-        if not name:
-            names[number - 1] = f"unnamed_{number}" if str(number) in cells else str(number)
-    return names
-
-
-def listed(cells: Sequence[str]) -> str:
-    """The first of some cells, for a message."""
-    shown = [cell if len(cell) <= 20 else f"{cell[:19]}…" for cell in cells[:6]]
-    return ", ".join([*shown, "…"] if len(cells) > len(shown) else shown)
-
-
 def read_csv(path: Path, form: Form, is_header: IsHeader | None = None) -> Cells:
     """The cells of a file, packed by gzip or not, without its empty lines and what stands above the table.
 
@@ -158,20 +150,20 @@ def read_csv(path: Path, form: Form, is_header: IsHeader | None = None) -> Cells
         header = False
     elif header == "auto":
         header = _look_for_header(path, records, {*form.missing}, is_header)
-    names = _names(path, line, first) if header else []
+    names = names_of(path, line, first) if header else []
     body = records[1:] if header else records
     if not body:
         raise ConfigError(f"{path}, row {line}: a header and no rows: give it data")
     if header:
-        names, body = _without_empty_end(path, names, body, named=bool(first[-1]))
-        _refuse_again(path, first, body)
+        names, body = without_empty_end(path, names, body, named=bool(first[-1]))
+        refuse_again(path, first, body)
     width = len(form.names or names or first)
-    _refuse_ragged(path, body, width, "header" if header else "table")
+    refuse_ragged(path, body, width, "header" if header else "table")
     missing = missing_among((cell for _, cells in body for cell in cells), form.missing)
     named = bool(names or form.names)
     names = names or list(form.names) or [str(number) for number in range(1, width + 1)]
     rows = [[None if cell in missing else cell for cell in cells] for _, cells in body]
-    _note_total(path, rows, body[-1][0])
+    note_total(path, rows, body[-1][0])
     columns = zip(*rows, strict=True)
     return Cells(
         path,
@@ -215,68 +207,3 @@ def _look_for_header(
             f"dataset.header={str(not verdict.header).lower()} reads it as {other}"
         )
     return verdict.header
-
-
-def _names(path: Path, line: int, cells: list[str]) -> list[str]:
-    """The columns' names, each once."""
-    names = as_names(cells)
-    for position, name in enumerate(names):
-        if (first := names.index(name)) != position:
-            raise BadFile(
-                f"{path}, row {line}: columns {first + 1} and {position + 1} are both called {name}",
-                "rename one, or set dataset.header=false if the row is one of data",
-                "rename one",
-            )
-    return names
-
-
-def _without_empty_end(
-    path: Path, names: list[str], body: list[Record], *, named: bool
-) -> tuple[list[str], list[Record]]:
-    """Without a last column that has neither name nor cells: what a delimiter at the end of each row makes."""
-    width = len(names) + 1 if named else len(names)
-    if width < 2 or any(len(cells) != width or cells[-1] for _, cells in body):
-        return names, body
-    note(f"{path}: each row ends in a delimiter; the empty column after the last is left out")
-    return names[: width - 1], [(line, cells[:-1]) for line, cells in body]
-
-
-def _refuse_again(path: Path, header: list[str], body: list[Record]) -> None:
-    for line, cells in body:
-        if cells == header:
-            raise BadFile(
-                f"{path}, row {line} repeats the header",
-                "take it out, or set dataset.header=false if the first row is one of data",
-                "take it out",
-            )
-
-
-def _refuse_ragged(path: Path, body: list[Record], width: int, what: str) -> None:
-    for line, cells in body:
-        if len(cells) == width:
-            continue
-        rule = (
-            f"{path}, row {line}: its columns are {len(cells)}, but those of the {what} are {width}"
-        )
-        mend = "mend the row"
-        remedy = f"set dataset.delimiter to what is between the columns, or {mend}"
-        if cells[0].startswith("#"):
-            remedy = f"set dataset.comment=hash to leave out lines that begin with #, or {mend}"
-        elif what == "header" and all(len(cells) == width + 1 for _, cells in body):
-            remedy = mend = (
-                "each row has one more, as with names of rows: name its first column in the header, or take out "
-                "a title above it"
-            )
-        elif line == body[-1][0] and len(cells) < width:
-            remedy = mend = "mend the row, or take it out where it stands below the table"
-        raise BadFile(rule, remedy, mend)
-
-
-def _note_total(path: Path, rows: list[list[str | None]], line: int) -> None:
-    """A sum below a table is no row of it, but looks like one."""
-    *others, last = rows
-    word = next(filter(None, last), "")
-    if word.lower().rstrip(":") in _TOTALS and not any(word in row for row in others):
-        note(
-            f"{path}: row {line} begins with {word} and is read as data; take it out if it sums up the others"
-        )

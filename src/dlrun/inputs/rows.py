@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from dlrun.data.columns import read_rows, undressed
-from dlrun.data.csv_file import Cells, as_names, listed, read_csv
+from dlrun.data.csv_file import Cells, read_csv
 from dlrun.data.csv_form import Form
+from dlrun.data.csv_rules import as_names, listed
 from dlrun.data.dressing import Dressing
 from dlrun.data.headers import judge
 from dlrun.data.notation import as_number
