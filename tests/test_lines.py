@@ -33,8 +33,9 @@ def refusal(*words, **settings):
     return str(refused.value)
 
 
-def test_a_line_is_a_text_and_blank_ones_are_none(write):
-    assert read(write("new.txt", "x, y\n\n  y \n")) == ["x, y", "y"]
+def test_a_line_is_a_text_and_a_blank_one_keeps_its_place(write, capsys):
+    assert read(write("new.txt", "x, y\n\n  y \n")) == ["x, y", "", "y"]
+    assert "new.txt: 1 of 3 lines have no text, and no prediction" in capsys.readouterr().err
 
 
 def test_files_are_read_in_the_encoding_of_training(write):

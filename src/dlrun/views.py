@@ -68,7 +68,7 @@ class Views:
             tracker.image("data/samples", _sample_picture(_array(part.inputs), captions), 0)
 
     def at_evaluation(self, engine: Engine, tracker: Tracker) -> None:
-        """The decision boundary of two-dimensional data; histograms and forecasts as long as they cost next to nothing.
+        """The decision boundary in a plane; histograms and forecasts as long as they cost next to nothing.
 
         The boundaries of a trial, too, are drawn only so long.
         """
@@ -135,7 +135,9 @@ class Views:
             tracker.image(f"forecasts/{name}/{target}", picture, engine.step)
 
     def _draw_boundary(self, engine: Engine, tracker: Tracker) -> None:
-        plane = self.spec.input_shape == (2,) and not self.spec.categories
+        # Two tokens or two categories are as many numbers, but no place in a plane.
+        plane = self.spec.kind == "features" and self.spec.num_features == 2
+        plane = plane and not self.spec.categories
         if self.settings.images and plane and self.spec.num_classes:
             tracker.image("decision_boundary", self._boundary(engine), engine.step)
 

@@ -35,7 +35,9 @@ def write(folder):
 
 
 def lines(path, **settings):
-    defaults = {"test_path": None, "separator": "tab", "encoding": "utf-8", "tokens": TOKENS}
+    defaults = {
+        "test_path": None, "separator": "tab", "header": "auto", "encoding": "utf-8", "tokens": TOKENS,
+    }  # fmt: skip
     return text_lines(path=path, **{**defaults, **settings})
 
 

@@ -12,10 +12,25 @@ import numpy as np
 from dlrun.data.csv_file import Cells, read_csv
 from dlrun.data.csv_form import Form, Header
 from dlrun.data.files import locate, locate_file, read_text
-from dlrun.data.texts import Texts, TokenSettings
+from dlrun.data.text_checks import is_header, listed, note_labels_apart_by_case
+from dlrun.data.texts import TextLayout, Texts, TokenSettings
 from dlrun.errors import ConfigError, did_you_mean
+from dlrun.hints import note
 
 SEPARATORS = {"tab": "\t", "space": " ", "colon": ":"}
+# What lies beside texts and is none, by its name without an ending, or by its ending.
+_DOCUMENTS = {
+    "readme", "license", "licence", "copying", "notice", "authors", "changelog", "contributing", "citation",
+    "sources", "desktop", "thumbs", "makefile",
+}  # fmt: skip
+_OTHER_KINDS = {
+    ".md", ".rst", ".html", ".json", ".yaml", ".yml", ".toml", ".cff", ".ini", ".cfg", ".py", ".sh", ".ipynb",
+    ".log", ".db", ".feat", ".pdf", ".doc", ".docx", ".png", ".jpg", ".jpeg", ".gif", ".zip", ".tar", ".tgz",
+    ".7z", ".npy", ".npz", ".pt", ".pkl", ".bak", ".tmp", ".lock",
+}  # fmt: skip
+_BLANK = b" \t\r\n\f\v\xef\xbb\xbf"
+_SMALL = 1024  # bytes, of a file that may be blank
+_MARK = "\ufeff"  # the byte order mark, which files put together have inside as well
 
 
 class Labelled(NamedTuple):
@@ -31,6 +46,7 @@ def text_lines(
     path: str | list[str],
     test_path: str | list[str] | None,
     separator: str,
+    header: Header,
     encoding: str,
     tokens: TokenSettings,
 ) -> Texts:
@@ -41,24 +57,29 @@ def text_lines(
             which the file's name without its ending names, or all of it where two would be alike.
         test_path: the test part, in the same form; null where it is to be taken from the rest.
         separator: tab, space, colon or any other text; the first in a line counts.
+        header: whether the first line of a file of labels and texts names the two; auto looks.
 
     Raises:
         ConfigError: missing, empty, a line that is not in this form, fewer than two classes, or a
             label of the test part that training does not have.
     """
     parts = [
-        _read_lines(key, given, separator, encoding)
+        _read_lines(key, given, separator, header, encoding)
         for key, given in (("dataset.path", path), ("dataset.test_path", test_path))
         if given is not None
     ]
-    return replace(as_texts(str(path), *parts, tokens=tokens), file_encoding=encoding)
+    raw = as_texts(str(path), *parts, tokens=tokens)
+    note_labels_apart_by_case(str(path), [row.label for row in parts[0]])
+    labelled = isinstance(path, str) and locate("dataset.path", path).is_file()
+    layout = TextLayout("lines", separator=separator) if labelled else TextLayout("files")
+    return replace(raw, file_encoding=encoding, layout=layout)
 
 
 def text_csv(
     *,
     path: str,
     test_path: str | None,
-    text: str | int,
+    text: str | int | list[str | int],
     label: str | int,
     header: Header,
     delimiter: str,
@@ -67,16 +88,22 @@ def text_csv(
 ) -> Texts:
     """A table with a column of texts and a column of labels, each by its name or its number from 1.
 
+    Args:
+        text: several columns are joined to one text, line after line, without the cells that are empty.
+
     Raises:
         ConfigError: as `text_lines`, or a column that there is not.
     """
     form = Form(header=header, delimiter=delimiter, encoding=encoding, missing=[""])
-    parts = [
-        _read_columns(read_csv(locate_file(key, given), form), text, label)
+    tables = [
+        read_csv(locate_file(key, given), form)
         for key, given in (("dataset.path", path), ("dataset.test_path", test_path))
         if given is not None
     ]
-    return replace(as_texts(path, *parts, tokens=tokens), file_encoding=encoding, column=text)
+    parts = [_read_columns(cells, text, label) for cells in tables]
+    raw = as_texts(path, *parts, tokens=tokens)
+    layout = _table_layout(tables[0], text, label, delimiter)
+    return replace(raw, file_encoding=encoding, column=text, layout=layout)
 
 
 def as_texts(
@@ -128,14 +155,44 @@ def lines_of(path: Path, encoding: str) -> Iterable[tuple[str, str]]:
     """(place, line) of each line that is not blank."""
     for number, line in enumerate(read_text(path, encoding).split("\n"), 1):
         if line.strip():
-            yield f"{path}, line {number}", line
+            yield f"{path}, line {number}", line.lstrip(_MARK)
 
 
-def _read_lines(key: str, given: str | list[str], separator: str, encoding: str) -> list[Labelled]:
+def separator_of(given: str) -> str:
+    """The text that ends a label, of one of the names of separators or of itself."""
+    return SEPARATORS.get(given, given)
+
+
+def texts_in(folder: Path) -> list[Path]:
+    """The files in a folder that hold texts, by name: without hidden ones, what describes them and other kinds."""
+    files = sorted(one for one in folder.iterdir() if one.is_file() and one.name[0] != ".")
+    files = [one for one in files if one.stem.lower() not in _DOCUMENTS]
+    return [one for one in files if one.suffix.lower() not in _OTHER_KINDS] or files
+
+
+def is_blank(file: Path) -> bool:
+    """Whether a file of one text holds none."""
+    return file.stat().st_size <= _SMALL and not file.read_bytes().strip(_BLANK)
+
+
+def note_left_out(folder: Path, left_out: Sequence[str], remedy: str) -> None:
+    """A line on what lies in a folder of texts and is not read, where there is any."""
+    if left_out:
+        note(
+            f"{folder}: {len(left_out):,} left out, for not being texts: {listed(left_out)}; {remedy}"
+        )
+
+
+def _read_lines(
+    key: str, given: str | list[str], separator: str, header: Header, encoding: str
+) -> list[Labelled]:
     if isinstance(given, str) and not (path := locate(key, given)).is_dir():
-        return _read_labelled(path, separator, encoding)
+        return _read_labelled(path, separator, header, encoding)
     if isinstance(given, str):
-        files = sorted(file for file in path.iterdir() if _is_text(file))
+        files = texts_in(path)
+        _refuse_class_folders(key, given, path, files)
+        left_out = sorted({one.name for one in path.iterdir()} - {one.name for one in files})
+        note_left_out(path, left_out, f"{key}=[FILE,FILE] chooses the files of the classes")
     else:
         files = [locate(f"{key}[{number}]", file) for number, file in enumerate(given)]
     if len(files) < 2:
@@ -149,8 +206,17 @@ def _read_lines(key: str, given: str | list[str], separator: str, encoding: str)
     ]
 
 
-def _read_labelled(path: Path, separator: str, encoding: str) -> list[Labelled]:
-    between = SEPARATORS.get(separator, separator)
+def _refuse_class_folders(key: str, given: str, path: Path, files: Sequence[Path]) -> None:
+    folders = [one for one in path.iterdir() if one.is_dir() and one.name[0] != "."]
+    if len(folders) > 1 and len(files) < 2:
+        raise ConfigError(
+            f"{key} is {given}, a folder of folders, but dataset=text_lines reads one file a class; "
+            "of one folder a class, a file a text, use dataset=text_folder"
+        )
+
+
+def _read_labelled(path: Path, separator: str, header: Header, encoding: str) -> list[Labelled]:
+    between = separator_of(separator)
     if not between:
         raise ConfigError("dataset.separator is empty, but must say what ends a label, such as tab")
     rows = []
@@ -162,11 +228,18 @@ def _read_labelled(path: Path, separator: str, encoding: str) -> list[Labelled]:
                 "dataset.separator to tab, space, colon or what else it is"
             )
         rows.append(Labelled(place, label.strip(), text.strip()))
-    return rows
+    return _without_header(rows, header)
 
 
-def _is_text(file: Path) -> bool:
-    return file.is_file() and not file.name.startswith(".")
+def _without_header(rows: list[Labelled], header: Header) -> list[Labelled]:
+    first, *rest = rows
+    if header == "auto" and is_header(first.label, first.text, [row.label for row in rest]):
+        note(
+            f'{first.place}: "{first.label}" and "{first.text}" are taken for a header and left out; '
+            "dataset.header=false reads it as a text"
+        )
+        return rest
+    return rest if header is True else rows
 
 
 def _class_names(files: Sequence[Path]) -> list[str]:
@@ -174,15 +247,42 @@ def _class_names(files: Sequence[Path]) -> list[str]:
     return stems if len({*stems}) == len(stems) else [file.name for file in files]
 
 
-def _read_columns(cells: Cells, text: str | int, label: str | int) -> list[Labelled]:
-    text_at, label_at = (
-        _position(cells, f"dataset.{key}", name) for key, name in (("text", text), ("label", label))
-    )
+def _read_columns(
+    cells: Cells, text: str | int | list[str | int], label: str | int
+) -> list[Labelled]:
+    texts_at, label_at = _positions(cells, text), _position(cells, "dataset.label", label)
     rows = []
     for number, row in enumerate(cells.rows):
-        place = cells.place(number, text_at if row[text_at] is None else label_at)
-        rows.append(Labelled(place, row[label_at] or "", row[text_at] or ""))
+        joined = joined_text(row, texts_at)
+        place = cells.place(number, label_at if joined else texts_at[0])
+        rows.append(Labelled(place, row[label_at] or "", joined))
     return rows
+
+
+def joined_text(row: Sequence[str | None], positions: Sequence[int]) -> str:
+    """The texts in these cells of a row, line after line; empty where all of them are."""
+    return "\n".join(filter(None, (row[position] for position in positions)))
+
+
+def _table_layout(
+    cells: Cells, text: str | int | list[str | int], label: str | int, delimiter: str
+) -> TextLayout:
+    return TextLayout(
+        "table",
+        delimiter=delimiter,
+        columns=cells.names,
+        texts=[cells.names[position] for position in _positions(cells, text)],
+        label=cells.names[_position(cells, "dataset.label", label)],
+        named=cells.named,
+    )
+
+
+def _positions(cells: Cells, text: str | int | list[str | int]) -> list[int]:
+    if not isinstance(text, list):
+        return [_position(cells, "dataset.text", text)]
+    if not text:
+        raise ConfigError("dataset.text is [], but must name a column of texts or more")
+    return [_position(cells, f"dataset.text[{at}]", name) for at, name in enumerate(text)]
 
 
 def _position(cells: Cells, key: str, column: str | int) -> int:

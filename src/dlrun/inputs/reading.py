@@ -12,6 +12,7 @@ from dlrun.data.image_reading import SUFFIXES
 from dlrun.data.series_scaling import SeriesScaling
 from dlrun.data.table_encoding import TableEncoding
 from dlrun.data.text_encoding import TextEncoding
+from dlrun.data.text_files import texts_in
 from dlrun.errors import BadFile, ConfigError
 from dlrun.hints import command
 from dlrun.inputs.arrays import read_arrays
@@ -20,23 +21,33 @@ from dlrun.inputs.lines import read_lines
 from dlrun.inputs.rows import read_table_rows
 
 
-def files_of(path: Path, spec: Spec) -> list[Path]:
-    """The files that `path` means: itself, or the images in a folder and the folders in it, by name.
+def files_of(path: Path, spec: Spec, preprocessing: Preprocessing) -> list[Path]:
+    """The files that `path` means: itself, or the images or texts in a folder and the folders in it, by name.
 
     Raises:
         ConfigError: a folder without images, or of a run that takes none.
     """
     if not path.is_dir():
         return [path]
+    if isinstance(preprocessing, TextEncoding) and preprocessing.reads_whole_files:
+        return _texts_under(path)
     if spec.kind != "image":
         raise ConfigError(
-            f"{path} is a folder, of which only images are taken, and this run was trained on {spec.kind}; "
-            "give its files one by one"
+            f"{path} is a folder, of which only images are taken, or texts by a run that was trained on a folder, but "
+            f"this run was trained on {spec.kind}; give its files one by one"
         )
     inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
     found = [file for file in inside if file.is_file() and not file.name.startswith(".")]
     if not found:
         raise ConfigError(f"{path} is a folder without images ({', '.join(SUFFIXES)})")
+    return found
+
+
+def _texts_under(path: Path) -> list[Path]:
+    folders = [path, *(one for one in path.rglob("*") if one.is_dir() and one.name[0] != ".")]
+    found = sorted(file for folder in folders for file in texts_in(folder))
+    if not found:
+        raise ConfigError(f"{path} is a folder without texts")
     return found
 
 
@@ -61,7 +72,7 @@ def _read(path: Path, spec: Spec, preprocessing: Preprocessing) -> Any:
         case SeriesScaling():
             return read_history(path, preprocessing)
         case TextEncoding():
-            return read_lines(path, preprocessing)
+            return read_lines(path, preprocessing, spec.class_names)
         case TableEncoding():
             return read_table_rows(path, preprocessing)
         case CharacterEncoding():
