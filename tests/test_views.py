@@ -85,6 +85,13 @@ def test_codes_of_categories_span_no_plane_to_draw_a_boundary_in(clock):
     assert "decision_boundary" not in evaluate(Views(data, ALL, model="m"))
 
 
+@pytest.mark.parametrize("kind", ["tokens", "sequence"])
+def test_two_tokens_are_no_point_of_a_plane(kind, clock):
+    data = plane()
+    data = replace(data, spec=replace(data.spec, kind=kind))
+    assert "decision_boundary" not in evaluate(Views(data, ALL, model="m"))
+
+
 @pytest.mark.parametrize("trials", [1, 64])
 def test_a_trial_draws_only_once_the_time_it_shares_has_grown_long(trials, clock):
     view = Views(plane(), ALL, model="m", trials_at_once=trials)

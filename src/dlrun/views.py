@@ -15,6 +15,7 @@ from dlrun.config import TrackingSettings
 from dlrun.data.arrays import Scaling
 from dlrun.data.base import Dataset, Split
 from dlrun.data.feeding import a_few
+from dlrun.data.table_encoding import TableEncoding
 from dlrun.forecast_picture import SHOWN, forecast_pictures
 from dlrun.generation import sample_page
 from dlrun.gradient_flow import GradientFlow
@@ -157,7 +158,7 @@ class Views:
 
     def _in_units(self, extent: tuple[float, float, float, float]) -> tuple[float, ...]:
         """Left, right, bottom and top of the plane as the data have them, before they were scaled."""
-        if not isinstance(scaling := self.data.preprocessing, Scaling):
+        if not isinstance(scaling := self.data.preprocessing, Scaling | TableEncoding):
             return extent
         mean, std = (np.broadcast_to(part, 2).repeat(2) for part in (scaling.mean, scaling.std))
         return tuple((np.array(extent) * std + mean).tolist())

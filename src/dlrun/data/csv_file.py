@@ -24,6 +24,7 @@ class Cells:
         rows: (N, columns) text, None where it is missing.
         lines: (N,) where each row begins in the file, from 1.
         notation: of its numbers.
+        delimiter: the character between its cells.
     """
 
     path: Path
@@ -32,6 +33,7 @@ class Cells:
     rows: list[list[str | None]]
     lines: list[int]
     notation: Notation
+    delimiter: str = ","
 
     def position(self, key: str, column: str | int) -> int:
         """Where the column is that the setting `key` names, or counts: from 1, or from -1 at the end.
@@ -123,6 +125,7 @@ def read_csv(path: Path, form: Form) -> Cells:
         rows,
         [line for line, _ in body],
         notation_of(form.decimal, form.thousands, columns, look=delimiter != ","),
+        delimiter=delimiter,
     )
 
 

@@ -102,7 +102,7 @@ def text_csv(
     ]
     parts = [_read_columns(cells, text, label) for cells in tables]
     raw = as_texts(path, *parts, tokens=tokens)
-    layout = _table_layout(tables[0], text, label, delimiter)
+    layout = _table_layout(tables[0], text, label)
     return replace(raw, file_encoding=encoding, column=text, layout=layout)
 
 
@@ -254,8 +254,8 @@ def _read_columns(
     rows = []
     for number, row in enumerate(cells.rows):
         joined = joined_text(row, texts_at)
-        place = cells.place(number, label_at if joined else texts_at[0])
-        rows.append(Labelled(place, row[label_at] or "", joined))
+        looked_at = [label_at] if joined else texts_at
+        rows.append(Labelled(place_of(cells, number, looked_at), row[label_at] or "", joined))
     return rows
 
 
@@ -264,12 +264,17 @@ def joined_text(row: Sequence[str | None], positions: Sequence[int]) -> str:
     return "\n".join(filter(None, (row[position] for position in positions)))
 
 
-def _table_layout(
-    cells: Cells, text: str | int | list[str | int], label: str | int, delimiter: str
-) -> TextLayout:
+def place_of(cells: Cells, row: int, positions: Sequence[int]) -> str:
+    """Where these cells of a row are, for an error."""
+    first, *others = positions
+    more = "".join(f" and {cells.names[position]}" for position in others)
+    return cells.place(row, first) + more
+
+
+def _table_layout(cells: Cells, text: str | int | list[str | int], label: str | int) -> TextLayout:
     return TextLayout(
         "table",
-        delimiter=delimiter,
+        delimiter=cells.delimiter,
         columns=cells.names,
         texts=[cells.names[position] for position in _positions(cells, text)],
         label=cells.names[_position(cells, "dataset.label", label)],

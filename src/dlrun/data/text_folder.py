@@ -101,7 +101,7 @@ def _labelled(part: Path, encoding: str) -> Iterator[Labelled]:
                 yield Labelled(str(file), folder.name, read_text(file, encoding).strip())
     note_left_out(part, left_out, "a text is a file of its own in the folder of its class")
     if empty:
-        note(f"{part}: {len(empty):,} empty files left out: {listed(empty)}")
+        note(f"{part}: {len(empty):,} left out, for being empty: {listed(empty)}")
 
 
 def _note_unlabelled(folders: list[Path]) -> None:

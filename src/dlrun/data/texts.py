@@ -47,7 +47,7 @@ class TextLayout:
         form: lines of labels and texts, files of a class with a text a line, a folder of files of a
             text each, or a table.
         separator: of lines, what ends the label.
-        delimiter: of a table.
+        delimiter: of a table, the character between its cells.
         columns: of a table, the names of all; their numbers from 1 where it has no header.
         texts, label: of a table, which of `columns` hold the texts and the labels.
         named: of a table, whether it has a header.
@@ -55,7 +55,7 @@ class TextLayout:
 
     form: Literal["lines", "files", "folder", "table"]
     separator: str = ""
-    delimiter: str = "auto"
+    delimiter: str = ","
     columns: Sequence[str] = ()
     texts: Sequence[str] = ()
     label: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from dlrun.data.csv_file import read_csv
 from dlrun.data.csv_form import Form
@@ -17,6 +18,14 @@ from dlrun.hints import note
 from dlrun.inputs.text_table import read_text_table
 
 _TABLES = (".csv", ".tsv")
+
+
+class _Line(NamedTuple):
+    """What stands before a separator and after it; all in `label` where there is none."""
+
+    label: str
+    found: str
+    text: str
 
 
 def read_lines(path: Path, encoding: TextEncoding, class_names: Sequence[str]) -> list[str]:
@@ -56,25 +65,35 @@ def _is_table(path: Path) -> bool:
 def _without_labels(
     path: Path, lines: list[str], separator: str, class_names: Sequence[str]
 ) -> list[str] | None:
-    """The texts after the labels; None where there are no labels: most lines begin with a class and `separator`."""
-    parted = [line.partition(separator) for line in lines]
-    labels = [label.strip("\ufeff \t") for label, found, _ in parted if found]
-    known = sum(label in class_names for label in labels)
-    if 2 * known <= sum(bool(line.strip()) for line in lines):
+    """The texts after the labels; None where there are none: most lines begin with a class and `separator`."""
+    parted = [_parted(line, separator) for line in lines]
+    header = _begins_with_header(parted, class_names)
+    body = parted[header:]
+    labels = [label for label, found, _ in body if found]
+    if 2 * sum(label in class_names for label in labels) <= sum(any(line) for line in body):
         return None
-    for number, (line, (_, found, _)) in enumerate(zip(lines, parted, strict=True), 1):
-        if line.strip() and not found:
+    for number, line in enumerate(body, header + 1):
+        if any(line) and not line.found:
             raise ConfigError(
                 f"{path}, line {number}: there is no label before a text, as in the other lines; mend the line, or "
                 "take the labels out of all"
             )
-    texts = [text.strip() for _, _, text in parted]
     others = sorted({*labels} - {*class_names})
-    if texts and labels[0] in others and is_header(labels[0], texts[0], labels[1:]):
-        texts, others = texts[1:], [label for label in others if label != labels[0]]
     strange = f"; training had none called {listed(others)}" if others else ""
     note(f"{path} has labels, which are left away: the texts after them are predicted{strange}")
-    return texts
+    return [line.text for line in body]
+
+
+def _parted(line: str, separator: str) -> _Line:
+    label, found, text = line.strip("\ufeff").partition(separator)
+    return _Line(label.strip(), found, text.strip())
+
+
+def _begins_with_header(lines: Sequence[_Line], class_names: Sequence[str]) -> bool:
+    first, *rest = lines
+    others = [label for label, found, _ in rest if found]
+    named = first.found and first.label not in class_names
+    return bool(named) and is_header(first.label, first.text, others)
 
 
 def _told(path: Path, texts: list[str]) -> list[str]:

@@ -32,9 +32,10 @@ def files_of(path: Path, spec: Spec, preprocessing: Preprocessing) -> list[Path]
     if isinstance(preprocessing, TextEncoding) and preprocessing.reads_whole_files:
         return _texts_under(path)
     if spec.kind != "image":
+        trained_on = "texts, each a line" if spec.kind == "tokens" else spec.kind
         raise ConfigError(
-            f"{path} is a folder, of which only images are taken, or texts by a run that was trained on a folder, but "
-            f"this run was trained on {spec.kind}; give its files one by one"
+            f"{path} is a folder, of which only images are taken, or texts where each is a file, and this run was "
+            f"trained on {trained_on}; give its files one by one"
         )
     inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
     found = [file for file in inside if file.is_file() and not file.name.startswith(".")]

@@ -9,7 +9,7 @@ from pathlib import Path
 from dlrun.data.csv_file import Cells, read_csv
 from dlrun.data.csv_form import Form
 from dlrun.data.text_checks import is_header
-from dlrun.data.text_files import joined_text
+from dlrun.data.text_files import joined_text, place_of
 from dlrun.data.texts import TextLayout
 from dlrun.errors import ConfigError, did_you_mean
 from dlrun.hints import note
@@ -84,5 +84,5 @@ def _without_header(
 def _text(cells: Cells, row: int, positions: list[int]) -> str:
     text = joined_text(cells.rows[row], positions)
     if not text:
-        raise ConfigError(f"{cells.place(row, positions[0])}: there is no text")
+        raise ConfigError(f"{place_of(cells, row, positions)}: there is no text")
     return text
