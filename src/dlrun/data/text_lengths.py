@@ -35,8 +35,9 @@ def reading_length(lengths: Sequence[int], *, texts: int, given: int | None) -> 
     limit = min(max(_SHORT, _BEYOND * usual), _MOST, padded)
     if longest > limit:
         within = sum(length <= usual for length in ordered)
+        others = f", {within:,} of {len(ordered):,} have at most {usual:,}" * (usual < longest)
         note(
-            f"the longest training text has {longest:,} tokens, {within:,} of {len(ordered):,} have at most "
-            f"{usual:,}: the first {limit:,} of each text are read; dataset.tokens.max_length=… sets another bound"
+            f"the longest training text has {longest:,} tokens{others}: the first {limit:,} of each text are read; "
+            "dataset.tokens.max_length=… sets another bound"
         )
     return min(longest, limit)
