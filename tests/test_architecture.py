@@ -26,6 +26,7 @@ ORDER = [
     ["data.series"],
     ["data.image_reading", "data.notation", "data.csv_form", "data.csv_file", "data.table"],
     ["data.columns", "data.texts", "data.text_checks", "data.text_lengths"],
+    ["data.text_finding"],
     ["data.text_files"],
     ["data.table_files"],
     ["data.tables"],

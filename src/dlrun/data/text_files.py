@@ -12,24 +12,13 @@ import numpy as np
 from dlrun.data.csv_file import Cells, read_csv
 from dlrun.data.csv_form import Form, Header
 from dlrun.data.files import locate, locate_file, read_text
-from dlrun.data.text_checks import is_header, listed, note_labels_apart_by_case
+from dlrun.data.text_checks import is_header, note_labels_apart_by_case
+from dlrun.data.text_finding import note_no_texts, texts_in
 from dlrun.data.texts import TextLayout, Texts, TokenSettings
 from dlrun.errors import ConfigError, did_you_mean
 from dlrun.hints import note
 
 SEPARATORS = {"tab": "\t", "space": " ", "colon": ":"}
-# What lies beside texts and is none, by its name without an ending, or by its ending.
-_DOCUMENTS = {
-    "readme", "license", "licence", "copying", "notice", "authors", "changelog", "contributing", "citation",
-    "sources", "desktop", "thumbs", "makefile",
-}  # fmt: skip
-_OTHER_KINDS = {
-    ".md", ".rst", ".html", ".json", ".yaml", ".yml", ".toml", ".cff", ".ini", ".cfg", ".py", ".sh", ".ipynb",
-    ".log", ".db", ".feat", ".pdf", ".doc", ".docx", ".png", ".jpg", ".jpeg", ".gif", ".zip", ".tar", ".tgz",
-    ".7z", ".npy", ".npz", ".pt", ".pkl", ".bak", ".tmp", ".lock",
-}  # fmt: skip
-_BLANK = b" \t\r\n\f\v\xef\xbb\xbf"
-_SMALL = 1024  # bytes, of a file that may be blank
 _MARK = "\ufeff"  # the byte order mark, which files put together have inside as well
 
 
@@ -163,26 +152,6 @@ def separator_of(given: str) -> str:
     return SEPARATORS.get(given, given)
 
 
-def texts_in(folder: Path) -> list[Path]:
-    """The files in a folder that hold texts, by name: without hidden ones, what describes them and other kinds."""
-    files = sorted(one for one in folder.iterdir() if one.is_file() and one.name[0] != ".")
-    files = [one for one in files if one.stem.lower() not in _DOCUMENTS]
-    return [one for one in files if one.suffix.lower() not in _OTHER_KINDS] or files
-
-
-def is_blank(file: Path) -> bool:
-    """Whether a file of one text holds none."""
-    return file.stat().st_size <= _SMALL and not file.read_bytes().strip(_BLANK)
-
-
-def note_left_out(folder: Path, left_out: Sequence[str], remedy: str) -> None:
-    """A line on what lies in a folder of texts and is not read, where there is any."""
-    if left_out:
-        note(
-            f"{folder}: {len(left_out):,} left out, for not being texts: {listed(left_out)}; {remedy}"
-        )
-
-
 def _read_lines(
     key: str, given: str | list[str], separator: str, header: Header, encoding: str
 ) -> list[Labelled]:
@@ -192,7 +161,7 @@ def _read_lines(
         files = texts_in(path)
         _refuse_class_folders(key, given, path, files)
         left_out = sorted({one.name for one in path.iterdir()} - {one.name for one in files})
-        note_left_out(path, left_out, f"{key}=[FILE,FILE] chooses the files of the classes")
+        note_no_texts(path, left_out, f"{key}=[FILE,FILE] chooses the files of the classes")
     else:
         files = [locate(f"{key}[{number}]", file) for number, file in enumerate(given)]
     if len(files) < 2:

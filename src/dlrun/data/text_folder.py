@@ -8,7 +8,8 @@ from pathlib import Path
 
 from dlrun.data.files import locate, read_text
 from dlrun.data.text_checks import listed
-from dlrun.data.text_files import Labelled, as_texts, is_blank, note_left_out, texts_in
+from dlrun.data.text_files import Labelled, as_texts
+from dlrun.data.text_finding import is_blank, note_no_texts, texts_in
 from dlrun.data.texts import TextLayout, Texts, TokenSettings
 from dlrun.errors import ConfigError
 from dlrun.hints import note
@@ -99,7 +100,7 @@ def _labelled(part: Path, encoding: str) -> Iterator[Labelled]:
                 empty.append(f"{folder.name}/{file.name}")
             else:
                 yield Labelled(str(file), folder.name, read_text(file, encoding).strip())
-    note_left_out(part, left_out, "a text is a file of its own in the folder of its class")
+    note_no_texts(part, left_out, "a text is a file of its own in the folder of its class")
     if empty:
         note(f"{part}: {len(empty):,} left out, for being empty: {listed(empty)}")
 

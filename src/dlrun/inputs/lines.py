@@ -11,7 +11,8 @@ from dlrun.data.csv_form import Form
 from dlrun.data.files import read_text
 from dlrun.data.text_checks import is_header, listed
 from dlrun.data.text_encoding import TextEncoding
-from dlrun.data.text_files import is_blank, separator_of
+from dlrun.data.text_files import separator_of
+from dlrun.data.text_finding import is_blank
 from dlrun.data.texts import TextLayout
 from dlrun.errors import ConfigError
 from dlrun.hints import note

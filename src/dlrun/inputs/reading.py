@@ -12,7 +12,7 @@ from dlrun.data.image_reading import SUFFIXES
 from dlrun.data.series_scaling import SeriesScaling
 from dlrun.data.table_encoding import TableEncoding
 from dlrun.data.text_encoding import TextEncoding
-from dlrun.data.text_files import texts_in
+from dlrun.data.text_finding import texts_in
 from dlrun.errors import BadFile, ConfigError
 from dlrun.hints import command
 from dlrun.inputs.arrays import read_arrays
