@@ -11,6 +11,7 @@ from dlrun import views
 from dlrun.config import TrackingSettings
 from dlrun.data.arrays import Scaling
 from dlrun.data.base import Dataset, Spec, Split
+from dlrun.data.table_encoding import TableEncoding
 from dlrun.views import Views
 
 
@@ -83,6 +84,26 @@ def test_codes_of_categories_span_no_plane_to_draw_a_boundary_in(clock):
     data = plane()
     data = replace(data, spec=replace(data.spec, categories=(3,)))
     assert "decision_boundary" not in evaluate(Views(data, ALL, model="m"))
+
+
+@pytest.mark.parametrize("kind", ["tokens", "sequence"])
+def test_two_tokens_are_no_point_of_a_plane(kind, clock):
+    data = plane()
+    data = replace(data, spec=replace(data.spec, kind=kind))
+    assert "decision_boundary" not in evaluate(Views(data, ALL, model="m"))
+
+
+def test_the_axes_of_a_table_are_in_its_own_units(monkeypatch):
+    table = TableEncoding({}, [0.0] * 2, [170.0, 60.0], [10.0, 5.0], [], [], [])
+    data, ends = replace(plane(), preprocessing=table), []
+    monkeypatch.setattr(
+        views, "framed", lambda picture, names, extent, classes: ends.append(extent)
+    )
+    evaluate(Views(data, ALL, model="m"))
+    low, high = data.val.inputs.amin(0) - 0.3, data.val.inputs.amax(0) + 0.3
+    left, right = (170 + 10 * float(end[0]) for end in (low, high))
+    bottom, top = (60 + 5 * float(end[1]) for end in (low, high))
+    assert ends[0] == pytest.approx((left, right, bottom, top))
 
 
 @pytest.mark.parametrize("trials", [1, 64])

@@ -11,6 +11,8 @@ import torch
 from dlrun import config
 from dlrun.build import split_component
 from dlrun.config import DataSettings
+from dlrun.data.base import Split
+from dlrun.data.feeding import in_order
 from dlrun.data.prepare import prepare
 from dlrun.forward import outputs_in_order
 from dlrun.restore import Trained, load_trained
@@ -42,9 +44,11 @@ def evaluate(
 
 
 def forward(trained: Trained, inputs: torch.Tensor) -> torch.Tensor:
-    """Raw scores (N, outputs) of normalised inputs."""
+    """Raw scores (N, outputs) of normalised inputs; texts in batches that are cut to their longest."""
+    lengths = (inputs != 0).sum(1) if trained.spec.kind == "tokens" else None
+    batches = in_order(Split(inputs, inputs, lengths), _BATCH, trained.spec)
     with torch.inference_mode():
-        return torch.cat([trained.model(part) for part in inputs.split(_BATCH)])
+        return torch.cat([trained.model(batch) for batch, _ in batches])
 
 
 def predict(trained: Trained, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

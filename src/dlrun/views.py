@@ -15,6 +15,7 @@ from dlrun.config import TrackingSettings
 from dlrun.data.arrays import Scaling
 from dlrun.data.base import Dataset, Split
 from dlrun.data.feeding import a_few
+from dlrun.data.table_encoding import TableEncoding
 from dlrun.forecast_picture import SHOWN, forecast_pictures
 from dlrun.generation import sample_page
 from dlrun.gradient_flow import GradientFlow
@@ -68,7 +69,7 @@ class Views:
             tracker.image("data/samples", _sample_picture(_array(part.inputs), captions), 0)
 
     def at_evaluation(self, engine: Engine, tracker: Tracker) -> None:
-        """The decision boundary of two-dimensional data; histograms and forecasts as long as they cost next to nothing.
+        """The decision boundary in a plane; histograms and forecasts as long as they cost next to nothing.
 
         The boundaries of a trial, too, are drawn only so long.
         """
@@ -135,7 +136,9 @@ class Views:
             tracker.image(f"forecasts/{name}/{target}", picture, engine.step)
 
     def _draw_boundary(self, engine: Engine, tracker: Tracker) -> None:
-        plane = self.spec.input_shape == (2,) and not self.spec.categories
+        # Two tokens or two categories are as many numbers, but no place in a plane.
+        plane = self.spec.kind == "features" and self.spec.num_features == 2
+        plane = plane and not self.spec.categories
         if self.settings.images and plane and self.spec.num_classes:
             tracker.image("decision_boundary", self._boundary(engine), engine.step)
 
@@ -155,7 +158,7 @@ class Views:
 
     def _in_units(self, extent: tuple[float, float, float, float]) -> tuple[float, ...]:
         """Left, right, bottom and top of the plane as the data have them, before they were scaled."""
-        if not isinstance(scaling := self.data.preprocessing, Scaling):
+        if not isinstance(scaling := self.data.preprocessing, Scaling | TableEncoding):
             return extent
         mean, std = (np.broadcast_to(part, 2).repeat(2) for part in (scaling.mean, scaling.std))
         return tuple((np.array(extent) * std + mean).tolist())

@@ -35,7 +35,9 @@ def write(folder):
 
 
 def lines(path, **settings):
-    defaults = {"test_path": None, "separator": "tab", "encoding": "utf-8", "tokens": TOKENS}
+    defaults = {
+        "test_path": None, "separator": "tab", "header": "auto", "encoding": "utf-8", "tokens": TOKENS,
+    }  # fmt: skip
     return text_lines(path=path, **{**defaults, **settings})
 
 
@@ -56,13 +58,62 @@ def test_a_line_is_a_label_a_separator_and_all_that_follows(write):
         assert raw.test_texts is None and raw.tokens is TOKENS
 
 
+@pytest.mark.parametrize(
+    "header", ["label\ttext", "Sentiment\tReview", '"class"\t"x"', "stance\ttweet", "# y\tsentence"]
+)
+def test_a_first_line_that_names_label_and_text_is_none(header, write, capsys):
+    path = write("a.tsv", f"{header}\n{LINES}")
+    assert lines(path).class_names == ("bad", "good") and len(lines(path).texts) == 3
+    assert "a.tsv, line 1: " in capsys.readouterr().err
+    assert len(lines(path, header=False).class_names) == 3
+    assert not capsys.readouterr().err
+
+
+def test_any_word_above_whole_numbers_is_a_header_and_header_true_needs_no_look(write):
+    numbers = "0\tdull\n1\tfine\n0\tgrim\n"
+    assert lines(write("a.tsv", f"polar\tmemo\n{numbers}")).class_names == ("0", "1")
+    assert lines(write("a.tsv", f"none\tof these words\n{numbers}")).class_names == (
+        "0",
+        "1",
+        "none",
+    )
+    assert len(lines(write("b.tsv", f"0\tgrey\n{numbers}"), header=True).texts) == 3
+
+
+@pytest.mark.parametrize(
+    "first", ["good\ttext", "odd\ta text of its own", "title\tnew\ntitle\told"]
+)
+def test_a_text_is_no_header(first, write, capsys):
+    assert len(lines(write("a.tsv", f"{first}\n{LINES}")).texts) > 3
+    assert not capsys.readouterr().err
+
+
+def test_marks_of_files_put_together_are_no_part_of_a_label(write):
+    text = "\ufeffgood\tfine\r\n\ufeffbad\tdull\r\ngood\tnice\r\n"
+    raw = lines(write("a.tsv", text))
+    assert raw.class_names == ("bad", "good") and raw.texts == ["fine", "dull", "nice"]
+
+
+def test_signs_that_end_no_line_stay_in_the_text(write):
+    raw = lines(write("a.tsv", "good\tone\x0ctwo\x85three\u2028four\nbad\tx\nbad\tשלום 😀\n"))
+    assert raw.texts == ["one\x0ctwo\x85three\u2028four", "x", "שלום 😀"]
+
+
+def test_labels_that_differ_in_capitals_are_said(write, capsys):
+    lines(write("a.tsv", LINES + "Good\tx\n"))
+    assert (
+        "capitals alone, and are classes of their own: Good (1) and good (2)"
+        in capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize(("separator", "sign"), [("space", " "), ("colon", ":"), ("||", "||")])
 def test_other_separators(separator, sign, write):
     path = write("a.txt", LINES.replace("good\t", f"good{sign}").replace("bad\t", f"bad{sign}"))
     assert lines(path, separator=separator).texts[0] == "A fine film ."
 
 
-def test_a_folder_or_a_list_is_one_file_a_class(write, folder):
+def test_a_folder_or_a_list_is_one_file_a_class(write, folder, capsys):
     files = [write("films/good.txt", "fine\n\nnice\n"), write("films/bad.txt", "dull\n")]
     write("films/.hidden", "no class")
     for raw in (lines(str(folder / "films")), lines(files)):
@@ -70,8 +121,37 @@ def test_a_folder_or_a_list_is_one_file_a_class(write, folder):
         assert sorted(zip(raw.texts, raw.labels.tolist(), strict=True)) == [
             ("dull", 0), ("fine", 1), ("nice", 1),
         ]  # fmt: skip
+    assert ".hidden" in capsys.readouterr().err
     alike = [write("films/x.neg", "dull\n"), write("films/x.pos", "fine\nnice\n")]
     assert lines(alike).class_names == ("x.neg", "x.pos")
+
+
+def test_what_lies_beside_the_classes_is_none_and_counted(write, folder, capsys):
+    for name in (
+        "good.txt",
+        "bad.txt",
+        "README",
+        "LICENSE.txt",
+        "notes.md",
+        ".DS_Store",
+        "old/x.txt",
+    ):
+        write(f"films/{name}", "a\nb\n")
+    assert lines(str(folder / "films")).class_names == ("bad", "good")
+    said = capsys.readouterr().err
+    assert (
+        "films: 5 left out, for not being texts: .DS_Store, LICENSE.txt, README and 2 more" in said
+    )
+    assert "dataset.path=[FILE,FILE]" in said
+    for name in ("x.md", "y.md"):
+        write(f"notes/{name}", "a\nb\n")
+    assert lines(str(folder / "notes")).class_names == ("x", "y")
+
+
+def test_a_folder_of_class_folders_points_to_the_option_for_it(write, folder):
+    for name in ("pos", "neg"):
+        write(f"films/{name}/1.txt", "x\n")
+    assert "use dataset=text_folder" in refusal(lines, str(folder / "films"))
 
 
 def test_a_test_part_has_the_numbers_of_the_training_labels(write):
@@ -95,6 +175,19 @@ def test_columns_of_a_table_go_by_name_or_number(text, write):
     raw = table(path, text=text, label=1)
     assert raw.texts == ["fine, really", "dull", "nice"] and raw.labels.tolist() == [1, 0, 1]
     assert raw.column == text
+
+
+def test_columns_are_joined_line_after_line_without_empty_cells(write):
+    path = write("a.csv", "title,body,stars\nFine,A film,1\n,Dull,0\nNice,,1\n")
+    raw = table(path, text=["title", 2], label="stars")
+    assert raw.texts == ["Fine\nA film", "Dull", "Nice"]
+    assert raw.layout.texts == ["title", "body"] and raw.layout.label == "stars"
+    path = write("b.csv", "title,body,stars\nFine,A film,1\n,,0\nNice,,1\n")
+    assert refusal(table, path, text=["title", "body"], label="stars").endswith(
+        "b.csv, row 3, column title and body: there is no text; fill it in or take the row out"
+    )
+    assert "dataset.text[1] is bdy" in refusal(table, path, text=["title", "bdy"], label="stars")
+    assert "dataset.text is []" in refusal(table, path, text=[], label="stars")
 
 
 def refusal(call, *words, **settings):

@@ -1,5 +1,7 @@
 """From texts to token ids: what a token is, which are known, and that only the training part decides."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -61,6 +63,34 @@ def test_texts_are_padded_at_the_end_and_cut_to_the_longest_of_training_or_less(
     ids = data.preprocessing.inputs(["common", "new common own common common"])
     assert ids[0].tolist() == [2, 0, 0] and ids[1].tolist() == [1, 2, 1]
     assert torch.equal((data.train.inputs != 0).sum(1), data.train.lengths)
+
+
+def test_one_text_out_of_all_proportion_decides_neither_length_nor_vocabulary():
+    raw = texts(count=60)
+    long = [*raw.texts[:-1], " ".join(f"w{i}" for i in range(40_000))]
+    raw = replace(raw, texts=long, test_texts=["own0"], test_labels=np.array([0]))
+    data = prepare(raw, DataSettings(0.1, None, 1, "none", None))
+    assert data.train.inputs.shape[1] == data.preprocessing.max_length == 512
+    assert len(data.preprocessing.vocabulary) < 600
+
+
+def test_copies_in_other_parts_are_counted(capsys):
+    raw = texts(count=24)
+    prepare(raw, SPLIT)
+    assert not capsys.readouterr().err
+    raw = replace(
+        raw,
+        test_texts=["OWN0", "own1 common", "new", *raw.texts[5:7]],
+        test_labels=np.array([0, 1, 0, 1, 0]),
+    )
+    data = prepare(raw, DataSettings(0.1, None, 1, "none", None))
+    said = capsys.readouterr().err
+    copies = sum((data.train.inputs == row).all(1).any().item() for row in data.test.inputs)
+    assert (
+        copies > 1
+        and f"{copies} of 5 texts of the test part are in the training part too, word for word"
+        in said
+    )
 
 
 def test_a_part_has_lengths_only_for_bucketing():

@@ -78,10 +78,11 @@ def _parser() -> argparse.ArgumentParser:
 def _predictions(trained: Trained, inputs: list[Path], steps: int | None) -> list[dict[str, Any]]:
     """A record for each input in the files, or for each row that a series is continued by."""
     from dlrun.data.series_scaling import SeriesScaling
-    from dlrun.evaluation import predict
     from dlrun.inputs.reading import files_of, read_inputs
 
-    paths = [file for path in inputs for file in files_of(path, trained.spec)]
+    paths = [
+        file for path in inputs for file in files_of(path, trained.spec, trained.preprocessing)
+    ]
     raws = [(path, read_inputs(path, trained.spec, trained.preprocessing)) for path in paths]
     if isinstance(trained.preprocessing, SeriesScaling):
         return [record for path, raw in raws for record in _forecasts(path, raw, trained, steps)]
@@ -89,11 +90,22 @@ def _predictions(trained: Trained, inputs: list[Path], steps: int | None) -> lis
         raise ConfigError(
             f"--steps continues a series, but this run was trained on {trained.spec.kind}; leave it out"
         )
-    return [
-        record
-        for path, raw in raws
-        for record in _records(path, len(raw), *predict(trained, raw), trained.spec.class_names)
-    ]
+    return [record for path, raw in raws for record in _answers(path, raw, trained)]
+
+
+def _answers(path: Path, raw: Any, trained: Trained) -> Iterable[dict[str, Any]]:
+    """A record for each input of a file, in its order; an empty one where a line has no text."""
+    from dlrun.evaluation import predict
+
+    names = trained.spec.class_names
+    if not isinstance(raw, list):
+        return _records(path, range(len(raw)), *predict(trained, raw), names)
+    asked = [row for row, text in enumerate(raw) if text]
+    texts: Any = [raw[row] for row in asked]
+    told: tuple[Any, Any] = predict(trained, texts) if asked else ([], [])
+    found = {record["row"]: record for record in _records(path, asked, *told, names)}
+    blank = {"prediction": None, "probabilities": dict.fromkeys(names)}
+    return [found.get(row, {"input": str(path), "row": row, **blank}) for row in range(len(raw))]
 
 
 def _deliver(records: list[dict[str, Any]], output: Path | None) -> None:
@@ -131,16 +143,16 @@ def _forecasts(
 
 
 def _records(
-    path: Path, rows: int, predicted: Any, chances: Any, class_names: tuple[str, ...]
+    path: Path, rows: Iterable[int], predicted: Any, chances: Any, class_names: tuple[str, ...]
 ) -> Iterable[dict[str, Any]]:
-    for row in range(rows):
+    for at, row in enumerate(rows):
         record: dict[str, Any] = {"input": str(path), "row": row}
         if chances is None:
-            record["prediction"] = [float(value) for value in predicted[row]]
+            record["prediction"] = [float(value) for value in predicted[at]]
         else:
-            record["prediction"] = class_names[int(predicted[row])]
+            record["prediction"] = class_names[int(predicted[at])]
             record["probabilities"] = {
-                name: float(chance) for name, chance in zip(class_names, chances[row], strict=True)
+                name: float(chance) for name, chance in zip(class_names, chances[at], strict=True)
             }
         yield record
 
@@ -164,6 +176,9 @@ def _print(records: list[dict[str, Any]]) -> None:
             print(
                 f"{name:<{width}}  " + "  ".join(f"{value:.4g}" for value in record["prediction"])
             )
+            continue
+        if record["prediction"] is None:
+            print(f"{name:<{width}}  (no text)")
             continue
         likeliest = sorted(record["probabilities"].items(), key=lambda item: -item[1])[:3]
         shown = "  ".join(f"{label} {chance:.1%}" for label, chance in likeliest)

@@ -11,6 +11,9 @@ from dlrun.data.base import Split
 from dlrun.data.loader import cut, epoch_order, take
 
 _POOL = 50  # batches within which texts are sorted by length: alike within a batch, and yet new ones each epoch
+_TOKENS = (
+    2**18
+)  # of a batch that is only looked at, padding included: the memory that one takes has a bound
 
 
 class Buckets:
@@ -57,12 +60,24 @@ class Buckets:
         return take(self.split.inputs, rows)[:, :width], take(self.split.targets, rows)
 
 
+def at_once(size: int, width: int) -> int:
+    """Samples of `width` tokens in a batch that is only looked at: `size`, or as many as memory is meant for."""
+    return max(1, min(size, _TOKENS // width))
+
+
 def in_order(split: Split, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """(inputs, targets) of all samples from first to last, `size` at a time, each cut to its longest."""
+    """(inputs, targets) of all samples from first to last, `size` at a time or fewer where they are long.
+
+    Each batch is cut to its longest.
+    """
     assert split.lengths is not None
-    parts = (part.split(size) for part in (split.inputs, split.targets, split.lengths.cpu()))
-    for inputs, targets, lengths in zip(*parts, strict=True):
-        yield inputs[:, : _width(lengths)], targets
+    lengths = split.lengths.cpu()
+    for start in range(0, len(lengths), size):
+        stop = min(start + size, len(lengths))
+        fewer = at_once(size, _width(lengths[start:stop]))
+        for first in range(start, stop, fewer):
+            rows = slice(first, min(first + fewer, stop))
+            yield split.inputs[rows, : _width(lengths[rows])], split.targets[rows]
 
 
 def _width(lengths: Tensor) -> int:

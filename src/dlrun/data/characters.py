@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dlrun.data.files import locate, read_text
+from dlrun.data.files import locate_file, read_text
 from dlrun.schema import Count
 
 
@@ -28,4 +28,4 @@ def char_lm(*, path: str, encoding: str, window: Count) -> Characters:
     Raises:
         ConfigError: there is no such file, it is empty or not in this encoding.
     """
-    return Characters(read_text(locate("dataset.path", path), encoding), window, source=path)
+    return Characters(read_text(locate_file("dataset.path", path), encoding), window, source=path)

@@ -41,6 +41,7 @@ class Cells:
         notation: of its numbers.
         first: which row is the first and what it holds, in words.
         blanks: the words that stand for missing cells, by line and column; empty cells have none.
+        delimiter: the character between its cells.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class Cells:
     lines: list[int]
     notation: Notation
     first: str = ""
+    delimiter: str = ","
     blanks: Mapping[tuple[int, str], str] = field(default_factory=dict)
 
     def position(self, key: str, column: str | int) -> int:
@@ -174,6 +176,7 @@ def read_csv(path: Path, form: Form, is_header: IsHeader | None = None) -> Cells
         notation_of(form.decimal, form.thousands, columns, look=delimiter != ","),
         first=f"row {line} ({listed(first)})",
         blanks=_blanks(names, body, missing - {""}),
+        delimiter=delimiter,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from dlrun.data.base import Dataset, Spec, Split
-from dlrun.data.bucketing import Buckets
+from dlrun.data.bucketing import Buckets, at_once
 from dlrun.data.bucketing import in_order as cut_in_order
 from dlrun.data.loader import Batches, Feed
 from dlrun.data.streaming import StoredImages, StreamedBatches, streamed_in_order
@@ -41,6 +41,8 @@ def in_order(split: Split, size: int, spec: Spec) -> Iterator[tuple[Tensor, Tens
     if isinstance(split.inputs, StoredImages):
         yield from streamed_in_order(split, size)
         return
+    if spec.kind == "tokens":
+        size = at_once(size, split.inputs.shape[1])
     yield from zip(split.inputs.split(size), split.targets.split(size), strict=True)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from dlrun.config import DataSettings
 from dlrun.data.base import Dataset, Preprocessing, Spec, Split
 from dlrun.data.splitting import split_rows
 from dlrun.data.targets import class_targets, class_task
+from dlrun.data.text_checks import note_copies
+from dlrun.data.text_lengths import reading_length
 from dlrun.data.texts import Level, Texts, ids_of, tokenize, vocabulary_of
 from dlrun.errors import ConfigError
 
@@ -26,6 +28,7 @@ class TextEncoding(Preprocessing):
         vocabulary: the tokens, each at the place that is its id; 0 is padding, 1 any token not known.
         max_length: tokens that are read of a text.
         file_encoding, column: of the files of texts, and where in a CSV they stand, by name or number.
+        layout: of these files, a `TextLayout` as plain values; None where they are not the user's own.
     """
 
     kind: ClassVar[str] = "text"
@@ -34,9 +37,15 @@ class TextEncoding(Preprocessing):
     lower: bool
     max_length: int
     file_encoding: str
-    column: str | int | None
+    column: str | int | list[str | int] | None
+    layout: dict[str, Any] | None = None
     target_mean: list[float] = field(default_factory=list)
     target_std: list[float] = field(default_factory=list)
+
+    @property
+    def reads_whole_files(self) -> bool:
+        """Whether a text is a file, rather than a line or a row of one."""
+        return self.layout is not None and self.layout["form"] == "folder"
 
     def inputs(self, raw: Sequence[str]) -> Tensor:
         """Token ids (N, max_length) of N texts, padded at the end."""
@@ -57,11 +66,21 @@ def prepare_texts(raw: Texts, settings: DataSettings) -> Dataset:
         raise ConfigError(
             f"dataset.normalize is {settings.normalize}, but words have no mean; set it to none"
         )
-    train, val, test = split_rows(
-        len(raw.texts), raw.labels, settings, has_test=raw.test_texts is not None
-    )
+    has_test = raw.test_texts is not None
+    if has_test and raw.layout and raw.layout.form == "folder":
+        settings = replace(
+            settings, test_fraction=None
+        )  # as of images: it is for where there is no test/
+    train, val, test = split_rows(len(raw.texts), raw.labels, settings, has_test=has_test)
     tokenized = _tokenized(raw, raw.texts)
-    encoding = _fit([tokenized[row] for row in train], raw)
+    tested_on = [tokenized[row] for row in test]
+    if raw.test_texts is not None:
+        tested_on = _tokenized(raw, raw.test_texts)
+    encoding = _fit([tokenized[row] for row in train], raw, len(tokenized) + len(tested_on))
+    note_copies(
+        [tokenized[row] for row in train],
+        {"validation": [tokenized[row] for row in val], "test": tested_on},
+    )
 
     def part(texts: Sequence[Sequence[str]], labels: np.ndarray) -> Split:
         return _split(encoding, texts, labels, raw)
@@ -69,10 +88,7 @@ def prepare_texts(raw: Texts, settings: DataSettings) -> Dataset:
     def rows(numbers: np.ndarray) -> Split:
         return part([tokenized[row] for row in numbers], raw.labels[numbers])
 
-    if raw.test_texts is not None and raw.test_labels is not None:
-        tested = part(_tokenized(raw, raw.test_texts), raw.test_labels)
-    else:
-        tested = rows(test)
+    tested = part(tested_on, raw.labels[test] if raw.test_labels is None else raw.test_labels)
     return Dataset(_spec(raw, encoding), encoding, rows(train), rows(val), tested)
 
 
@@ -80,16 +96,18 @@ def _tokenized(raw: Texts, texts: Sequence[str]) -> list[list[str]]:
     return [tokenize(text, level=raw.tokens.level, lower=raw.tokens.lower) for text in texts]
 
 
-def _fit(train: list[list[str]], raw: Texts) -> TextEncoding:
+def _fit(train: list[list[str]], raw: Texts, texts: int) -> TextEncoding:
     settings = raw.tokens
-    longest = max(map(len, train))
+    length = reading_length(list(map(len, train)), texts=texts, given=settings.max_length)
     return TextEncoding(
-        vocabulary=vocabulary_of(train, settings),
+        # Of what is read alone: a token that stands beyond it would be known, and never learned.
+        vocabulary=vocabulary_of([tokens[:length] for tokens in train], settings),
         level=settings.level,
         lower=settings.lower,
-        max_length=min(longest, settings.max_length or longest),
+        max_length=length,
         file_encoding=raw.file_encoding,
         column=raw.column,
+        layout=asdict(raw.layout) if raw.layout else None,
     )
 
 

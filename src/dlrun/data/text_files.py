@@ -18,11 +18,14 @@ from dlrun.data.labels import class_numbers, classes_of, merged
 from dlrun.data.missing_words import missing_among
 from dlrun.data.notation import Notation
 from dlrun.data.target_column import note_left_out, note_merged
-from dlrun.data.texts import Texts, TokenSettings
+from dlrun.data.text_checks import is_header, note_labels_apart_by_case
+from dlrun.data.text_finding import note_no_texts, texts_in
+from dlrun.data.texts import TextLayout, Texts, TokenSettings
 from dlrun.errors import ConfigError, did_you_mean
 from dlrun.hints import note
 
 SEPARATORS = {"tab": "\t", "space": " ", "colon": ":"}
+_MARK = "\ufeff"  # the byte order mark, which files put together have inside as well
 
 
 class Labelled(NamedTuple):
@@ -38,6 +41,7 @@ def text_lines(
     path: str | list[str],
     test_path: str | list[str] | None,
     separator: str,
+    header: Header,
     encoding: str,
     tokens: TokenSettings,
 ) -> Texts:
@@ -48,24 +52,29 @@ def text_lines(
             which the file's name without its ending names, or all of it where two would be alike.
         test_path: the test part, in the same form; null where it is to be taken from the rest.
         separator: tab, space, colon or any other text; the first in a line counts.
+        header: whether the first line of a file of labels and texts names the two; auto looks.
 
     Raises:
         ConfigError: missing, empty, a line that is not in this form, fewer than two classes, or a
             label of the test part that training does not have.
     """
     parts = [
-        _read_lines(key, given, separator, encoding)
+        _read_lines(key, given, separator, header, encoding)
         for key, given in (("dataset.path", path), ("dataset.test_path", test_path))
         if given is not None
     ]
-    return replace(as_texts(str(path), *parts, tokens=tokens), file_encoding=encoding)
+    raw = as_texts(str(path), *parts, tokens=tokens)
+    note_labels_apart_by_case(str(path), [row.label for row in parts[0]])
+    labelled = isinstance(path, str) and locate("dataset.path", path).is_file()
+    layout = TextLayout("lines", separator=separator) if labelled else TextLayout("files")
+    return replace(raw, file_encoding=encoding, layout=layout)
 
 
 def text_csv(
     *,
     path: str,
     test_path: str | None,
-    text: str | int,
+    text: str | int | list[str | int],
     label: str | int,
     header: Header,
     skip_lines: SkipLines,
@@ -81,22 +90,24 @@ def text_csv(
     Args:
         missing: words that stand for no label; rows with one are left out, and counted in a line.
         merge_labels: whether labels equal as numbers, or but for capitals and blanks, are one class.
+        text: several columns are joined to one text, line after line, without the cells that are empty.
 
     Raises:
         ConfigError: as `text_lines`, or a column that there is not.
     """
     form = Form(header, delimiter, encoding, missing=[""], skip_lines=skip_lines, comment=comment)
-    parts = [
-        _read_columns(
-            _with_labels(read_csv(locate_file(key, given), form), label, missing), text, label
-        )
+    tables = [
+        _with_labels(read_csv(locate_file(key, given), form), label, missing)
         for key, given in (("dataset.path", path), ("dataset.test_path", test_path))
         if given is not None
     ]
+    parts = [_read_columns(cells, text, label) for cells in tables]
     _note_missing_texts(path, [row.text for row in parts[0]], missing)
     if merge_labels:
         parts = _merged(path, parts)
-    return replace(as_texts(path, *parts, tokens=tokens), file_encoding=encoding, column=text)
+    raw = as_texts(path, *parts, tokens=tokens)
+    layout = _table_layout(tables[0], text, label)
+    return replace(raw, file_encoding=encoding, column=text, layout=layout)
 
 
 def as_texts(
@@ -148,14 +159,24 @@ def lines_of(path: Path, encoding: str) -> Iterable[tuple[str, str]]:
     """(place, line) of each line that is not blank."""
     for number, line in enumerate(read_text(path, encoding).split("\n"), 1):
         if line.strip():
-            yield f"{path}, line {number}", line
+            yield f"{path}, line {number}", line.lstrip(_MARK)
 
 
-def _read_lines(key: str, given: str | list[str], separator: str, encoding: str) -> list[Labelled]:
+def separator_of(given: str) -> str:
+    """The text that ends a label, of one of the names of separators or of itself."""
+    return SEPARATORS.get(given, given)
+
+
+def _read_lines(
+    key: str, given: str | list[str], separator: str, header: Header, encoding: str
+) -> list[Labelled]:
     if isinstance(given, str) and not (path := locate(key, given)).is_dir():
-        return _read_labelled(path, separator, encoding)
+        return _read_labelled(path, separator, header, encoding)
     if isinstance(given, str):
-        files = sorted(file for file in path.iterdir() if _is_text(file))
+        files = texts_in(path)
+        _refuse_class_folders(key, given, path, files)
+        left_out = sorted({one.name for one in path.iterdir()} - {one.name for one in files})
+        note_no_texts(path, left_out, f"{key}=[FILE,FILE] chooses the files of the classes")
     else:
         files = [locate(f"{key}[{number}]", file) for number, file in enumerate(given)]
     if len(files) < 2:
@@ -169,8 +190,17 @@ def _read_lines(key: str, given: str | list[str], separator: str, encoding: str)
     ]
 
 
-def _read_labelled(path: Path, separator: str, encoding: str) -> list[Labelled]:
-    between = SEPARATORS.get(separator, separator)
+def _refuse_class_folders(key: str, given: str, path: Path, files: Sequence[Path]) -> None:
+    folders = [one for one in path.iterdir() if one.is_dir() and one.name[0] != "."]
+    if len(folders) > 1 and len(files) < 2:
+        raise ConfigError(
+            f"{key} is {given}, a folder of folders, but dataset=text_lines reads one file a class; "
+            "of one folder a class, a file a text, use dataset=text_folder"
+        )
+
+
+def _read_labelled(path: Path, separator: str, header: Header, encoding: str) -> list[Labelled]:
+    between = separator_of(separator)
     if not between:
         raise ConfigError("dataset.separator is empty, but must say what ends a label, such as tab")
     refuse_markup(path, read_text(path, encoding))
@@ -183,11 +213,18 @@ def _read_labelled(path: Path, separator: str, encoding: str) -> list[Labelled]:
                 "dataset.separator to tab, space, colon or what else it is"
             )
         rows.append(Labelled(place, label.strip(), text.strip()))
-    return rows
+    return _without_header(rows, header)
 
 
-def _is_text(file: Path) -> bool:
-    return file.is_file() and not file.name.startswith(".")
+def _without_header(rows: list[Labelled], header: Header) -> list[Labelled]:
+    first, *rest = rows
+    if header == "auto" and is_header(first.label, first.text, [row.label for row in rest]):
+        note(
+            f'{first.place}: "{first.label}" and "{first.text}" are taken for a header and left out; '
+            "dataset.header=false reads it as a text"
+        )
+        return rest
+    return rest if header is True else rows
 
 
 def _class_names(files: Sequence[Path]) -> list[str]:
@@ -195,15 +232,47 @@ def _class_names(files: Sequence[Path]) -> list[str]:
     return stems if len({*stems}) == len(stems) else [file.name for file in files]
 
 
-def _read_columns(cells: Cells, text: str | int, label: str | int) -> list[Labelled]:
-    text_at, label_at = (
-        _position(cells, f"dataset.{key}", name) for key, name in (("text", text), ("label", label))
-    )
+def _read_columns(
+    cells: Cells, text: str | int | list[str | int], label: str | int
+) -> list[Labelled]:
+    texts_at, label_at = _positions(cells, text), _position(cells, "dataset.label", label)
     rows = []
     for number, row in enumerate(cells.rows):
-        place = cells.place(number, text_at if row[text_at] is None else label_at)
-        rows.append(Labelled(place, row[label_at] or "", row[text_at] or ""))
+        joined = joined_text(row, texts_at)
+        looked_at = [label_at] if joined else texts_at
+        rows.append(Labelled(place_of(cells, number, looked_at), row[label_at] or "", joined))
     return rows
+
+
+def joined_text(row: Sequence[str | None], positions: Sequence[int]) -> str:
+    """The texts in these cells of a row, line after line; empty where all of them are."""
+    return "\n".join(filter(None, (row[position] for position in positions)))
+
+
+def place_of(cells: Cells, row: int, positions: Sequence[int]) -> str:
+    """Where these cells of a row are, for an error."""
+    first, *others = positions
+    more = "".join(f" and {cells.names[position]}" for position in others)
+    return cells.place(row, first) + more
+
+
+def _table_layout(cells: Cells, text: str | int | list[str | int], label: str | int) -> TextLayout:
+    return TextLayout(
+        "table",
+        delimiter=cells.delimiter,
+        columns=cells.names,
+        texts=[cells.names[position] for position in _positions(cells, text)],
+        label=cells.names[_position(cells, "dataset.label", label)],
+        named=cells.named,
+    )
+
+
+def _positions(cells: Cells, text: str | int | list[str | int]) -> list[int]:
+    if not isinstance(text, list):
+        return [_position(cells, "dataset.text", text)]
+    if not text:
+        raise ConfigError("dataset.text is [], but must name a column of texts or more")
+    return [_position(cells, f"dataset.text[{at}]", name) for at, name in enumerate(text)]
 
 
 def _position(cells: Cells, key: str, column: str | int) -> int:

@@ -35,8 +35,31 @@ class TokenSettings:
     max_vocabulary: Count | None  # how many are known at most, the commonest ones
     max_length: (
         Count | None
-    )  # tokens that are read of a text; null: those of the longest in training
+    )  # tokens that are read of a text; null: those of the longest in training, within reason
     bucketing: bool  # batches of texts alike in length, cut to the longest
+
+
+@dataclass(frozen=True)
+class TextLayout:
+    """How files of labelled texts are written, by which new ones are read.
+
+    Attributes:
+        form: lines of labels and texts, files of a class with a text a line, a folder of files of a
+            text each, or a table.
+        separator: of lines, what ends the label.
+        delimiter: of a table, the character between its cells.
+        columns: of a table, the names of all; their numbers from 1 where it has no header.
+        texts, label: of a table, which of `columns` hold the texts and the labels.
+        named: of a table, whether it has a header.
+    """
+
+    form: Literal["lines", "files", "folder", "table"]
+    separator: str = ""
+    delimiter: str = ","
+    columns: Sequence[str] = ()
+    texts: Sequence[str] = ()
+    label: str = ""
+    named: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +69,9 @@ class Texts:
     Attributes:
         labels: (N,) class numbers, one for each of `texts`.
         test_texts, test_labels: the test part, where the data set comes with one.
-        file_encoding, column: of the files of texts, and where in a CSV they stand, by name or number.
+        file_encoding, column: of the files of texts, and where in a CSV they stand, by name or number;
+            a list of columns that are joined.
+        layout: of the files, where they are the user's own.
     """
 
     texts: Sequence[str]
@@ -56,7 +81,8 @@ class Texts:
     test_texts: Sequence[str] | None = None
     test_labels: np.ndarray | None = None
     file_encoding: str = "utf-8"
-    column: str | int | None = None
+    column: str | int | list[str | int] | None = None
+    layout: TextLayout | None = None
 
 
 def tokenize(text: str, *, level: Level, lower: bool) -> list[str]:

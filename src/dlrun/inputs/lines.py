@@ -1,36 +1,110 @@
-"""New texts to classify: one a line, or a column of a CSV file."""
+"""New texts to classify: one a line, after a label or not; one a file; or columns of a CSV file."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from dlrun.data.csv_file import read_csv
 from dlrun.data.csv_form import Form
 from dlrun.data.files import read_text
+from dlrun.data.text_checks import is_header, listed
 from dlrun.data.text_encoding import TextEncoding
+from dlrun.data.text_files import separator_of
+from dlrun.data.text_finding import is_blank
+from dlrun.data.texts import TextLayout
 from dlrun.errors import ConfigError
+from dlrun.hints import note
+from dlrun.inputs.text_table import read_text_table
 
 _TABLES = (".csv", ".tsv")
 
 
-def read_lines(path: Path, encoding: TextEncoding) -> list[str]:
-    """The texts in a file: its lines but for blank ones; of a .csv or .tsv one column.
+class _Line(NamedTuple):
+    """What stands before a separator and after it; all in `label` where there is none."""
 
-    That is the column which training had its texts in, or else the one called text.
+    label: str
+    found: str
+    text: str
+
+
+def read_lines(path: Path, encoding: TextEncoding, class_names: Sequence[str]) -> list[str]:
+    """The texts in a file, in its order; empty where a line is blank, so that the n-th belongs to line n.
+
+    A run that was trained on files of a text each takes all of a file for one. One trained on lines with
+    labels finds out whether the file has labels too, and leaves them away. Of a .csv or .tsv without
+    them, and of whatever the table was that training had, columns are read: those that training had its
+    texts in, or else the one called text.
 
     Raises:
         ConfigError: missing, empty, not in the encoding of the training files, or without the column.
     """
     if not path.is_file():
         raise ConfigError(f"{path} is not a file")
-    if path.suffix.lower() in _TABLES:
+    layout = TextLayout(**encoding.layout) if encoding.layout else None
+    if layout and layout.form == "folder":
+        return ["" if is_blank(path) else read_text(path, encoding.file_encoding).strip()]
+    if layout and layout.form == "table":
+        texts = read_text_table(path, encoding.file_encoding, layout, class_names)
+        if texts is not None:
+            return texts
+    lines = read_text(path, encoding.file_encoding).removesuffix("\n").split("\n")
+    if layout and layout.form == "lines":
+        texts = _without_labels(path, lines, separator_of(layout.separator), class_names)
+        if texts is not None:
+            return _told(path, texts)
+    if _is_table(path):
         return _read_column(path, encoding)
-    lines = read_text(path, encoding.file_encoding).split("\n")
-    return [line.strip() for line in lines if line.strip()]
+    return _told(path, [line.strip() for line in lines])
+
+
+def _is_table(path: Path) -> bool:
+    return Path(path.name.lower().removesuffix(".gz")).suffix in _TABLES
+
+
+def _without_labels(
+    path: Path, lines: list[str], separator: str, class_names: Sequence[str]
+) -> list[str] | None:
+    """The texts after the labels; None where there are none: most lines begin with a class and `separator`."""
+    parted = [_parted(line, separator) for line in lines]
+    header = _begins_with_header(parted, class_names)
+    body = parted[header:]
+    labels = [label for label, found, _ in body if found]
+    if 2 * sum(label in class_names for label in labels) <= sum(any(line) for line in body):
+        return None
+    for number, line in enumerate(body, header + 1):
+        if any(line) and not line.found:
+            raise ConfigError(
+                f"{path}, line {number}: there is no label before a text, as in the other lines; mend the line, or "
+                "take the labels out of all"
+            )
+    others = sorted({*labels} - {*class_names})
+    strange = f"; training had none called {listed(others)}" if others else ""
+    note(f"{path} has labels, which are left away: the texts after them are predicted{strange}")
+    return [line.text for line in body]
+
+
+def _parted(line: str, separator: str) -> _Line:
+    label, found, text = line.strip("\ufeff").partition(separator)
+    return _Line(label.strip(), found, text.strip())
+
+
+def _begins_with_header(lines: Sequence[_Line], class_names: Sequence[str]) -> bool:
+    first, *rest = lines
+    others = [label for label, found, _ in rest if found]
+    named = first.found and first.label not in class_names
+    return bool(named) and is_header(first.label, first.text, others)
+
+
+def _told(path: Path, texts: list[str]) -> list[str]:
+    if blank := sum(not text for text in texts):
+        note(f"{path}: {blank:,} of {len(texts):,} lines have no text, and no prediction")
+    return texts
 
 
 def _read_column(path: Path, encoding: TextEncoding) -> list[str]:
-    column = "text" if encoding.column is None else encoding.column
+    column = encoding.column if isinstance(encoding.column, int | str) else "text"
     form = Form(
         header=True if isinstance(column, str) else "auto",
         delimiter="auto",

@@ -12,6 +12,7 @@ from dlrun.data.image_opening import SUFFIXES, is_hidden, is_image
 from dlrun.data.series_scaling import SeriesScaling
 from dlrun.data.table_encoding import TableEncoding
 from dlrun.data.text_encoding import TextEncoding
+from dlrun.data.text_finding import texts_in
 from dlrun.errors import BadFile, ConfigError
 from dlrun.hints import command, note
 from dlrun.inputs.arrays import read_arrays
@@ -20,18 +21,21 @@ from dlrun.inputs.lines import read_lines
 from dlrun.inputs.rows import read_table_rows
 
 
-def files_of(path: Path, spec: Spec) -> list[Path]:
-    """The files that `path` means: itself, or the images in a folder and the folders in it, by name.
+def files_of(path: Path, spec: Spec, preprocessing: Preprocessing) -> list[Path]:
+    """The files that `path` means: itself, or the images or texts in a folder and the folders in it, by name.
 
     Raises:
         ConfigError: a folder without images, or of a run that takes none.
     """
     if not path.is_dir():
         return [path]
+    if isinstance(preprocessing, TextEncoding) and preprocessing.reads_whole_files:
+        return _texts_under(path)
     if spec.kind != "image":
+        trained_on = "texts, each a line" if spec.kind == "tokens" else spec.kind
         raise ConfigError(
-            f"{path} is a folder, of which only images are taken, and this run was trained on {spec.kind}; "
-            "give its files one by one"
+            f"{path} is a folder, of which only images are taken, or texts where each is a file, and this run was "
+            f"trained on {trained_on}; give its files one by one"
         )
     inside = sorted(file for file in path.rglob("*") if file.is_file())
     seen = [file for file in inside if not any(map(is_hidden, _below(file, path)))]
@@ -50,6 +54,14 @@ def files_of(path: Path, spec: Spec) -> list[Path]:
 def _below(file: Path, folder: Path) -> list[Path]:
     """The file and the folders that it is in, up to `folder`."""
     return [Path(part) for part in file.relative_to(folder).parts]
+
+
+def _texts_under(path: Path) -> list[Path]:
+    folders = [path, *(one for one in path.rglob("*") if one.is_dir() and one.name[0] != ".")]
+    found = sorted(file for folder in folders for file in texts_in(folder))
+    if not found:
+        raise ConfigError(f"{path} is a folder without texts")
+    return found
 
 
 def read_inputs(path: Path, spec: Spec, preprocessing: Preprocessing) -> Any:
@@ -73,7 +85,7 @@ def _read(path: Path, spec: Spec, preprocessing: Preprocessing) -> Any:
         case SeriesScaling():
             return read_history(path, preprocessing)
         case TextEncoding():
-            return read_lines(path, preprocessing)
+            return read_lines(path, preprocessing, spec.class_names)
         case TableEncoding():
             return read_table_rows(path, preprocessing)
         case CharacterEncoding():

@@ -1,0 +1,93 @@
+"""What a user should know of labelled texts before they are trained on: said in a line each. No torch here."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from dlrun.hints import note
+
+_NAMED = 3  # of a kind, at most
+
+# Of a first line "label <separator> text", in any case: what columns of labels and of texts are commonly called.
+_LABELS = {
+    "label", "labels", "class", "classes", "category", "categories", "target", "targets", "sentiment",
+    "polarity", "topic", "tag", "intent", "emotion", "rating", "stars", "score", "y", "v1", "class_label",
+    "label_text", "language", "lang", "genre", "author", "stance",
+}  # fmt: skip
+_TEXTS = {
+    "text", "texts", "sentence", "sentences", "review", "reviews", "tweet", "message", "comment", "content",
+    "body", "document", "title", "question", "headline", "phrase", "utterance", "sms", "description",
+    "speech", "quote", "summary", "string", "data", "x", "v2", "review_text", "sentence_text", "input",
+}  # fmt: skip
+
+
+def is_header(label: str, text: str, others: Sequence[str]) -> bool:
+    """Whether a first line names two columns: no other has its label, and one of the two is a usual name.
+
+    Above labels that are whole numbers any word is a name, with one word beside it.
+
+    Args:
+        others: the labels of all other lines.
+    """
+    if label in others or not others:
+        return False
+    if _plain(label) in _LABELS or _plain(text) in _TEXTS:
+        return True
+    return len(text.split()) == 1 and not _is_whole(label) and all(map(_is_whole, others))
+
+
+def note_labels_apart_by_case(source: str, labels: Sequence[str]) -> None:
+    """A line where two labels differ in nothing but capitals."""
+    counts, alike = Counter(labels), defaultdict(list)
+    for label in counts:
+        alike[label.casefold()].append(label)
+    apart = [
+        " and ".join(f"{label} ({counts[label]:,})" for label in sorted(group))
+        for group in alike.values()
+        if len(group) > 1
+    ]
+    if apart:
+        note(
+            f"{source} has labels that differ in capitals alone, and are classes of their own: {listed(apart)}; "
+            "write them alike if they mean the same"
+        )
+
+
+def note_copies(
+    train: Sequence[Sequence[str]], parts: Mapping[str, Sequence[Sequence[str]]]
+) -> None:
+    """A line where texts of other parts are, token by token, texts of the training part as well.
+
+    Args:
+        parts: tokenized texts by the name of the part.
+    """
+    known = {tuple(tokens) for tokens in train}
+    counts = {
+        name: sum(tuple(tokens) in known for tokens in texts) for name, texts in parts.items()
+    }
+    found = [
+        f"{count:,} of {len(parts[name]):,} texts of the {name} part"
+        for name, count in counts.items()
+        if count
+    ]
+    if found:
+        verb = "is" if sum(counts.values()) == 1 else "are"
+        note(
+            f"{' and '.join(found)} {verb} in the training part too, word for word, which flatters results: "
+            "take copies out of the data"
+        )
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few of the names."""
+    shown = ", ".join(names[:_NAMED])
+    return f"{shown} and {len(names) - _NAMED:,} more" if len(names) > _NAMED else shown
+
+
+def _plain(name: str) -> str:
+    return name.strip(" \"'#*").lower()
+
+
+def _is_whole(label: str) -> bool:
+    return label.removeprefix("-").isdecimal()

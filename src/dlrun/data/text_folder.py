@@ -1,0 +1,117 @@
+"""Labelled texts, one a file, in one folder a class, with train/ and test/ above them or not. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from dlrun.data.files import locate, read_text
+from dlrun.data.text_checks import listed
+from dlrun.data.text_files import Labelled, as_texts
+from dlrun.data.text_finding import is_blank, note_no_texts, texts_in
+from dlrun.data.texts import TextLayout, Texts, TokenSettings
+from dlrun.errors import ConfigError
+from dlrun.hints import note
+
+_TRAIN, _TEST = "train", "test"
+_VALIDATION = ("val", "valid", "validation", "dev")
+_UNLABELLED = ("unsup", "unlabeled", "unlabelled")  # folders of texts without a class
+
+
+def text_folder(*, path: str, test_path: str | None, encoding: str, tokens: TokenSettings) -> Texts:
+    """The texts under the folder `path`, each a file, in one folder a class; classes are in the order of their names.
+
+    Args:
+        path: a folder of class folders, or of train/ and test/ with these in them.
+        test_path: class folders of the test part; null where it is `path`/test or taken from the rest.
+
+    Raises:
+        ConfigError: no such folder, one of another form, fewer than two classes, a file that cannot be
+            read, or a class of the test part that training does not have.
+    """
+    folder = _folder("dataset.path", path)
+    trained, tested = _parts(folder)
+    if test_path is not None:
+        if tested is not None:
+            raise ConfigError(
+                f"dataset.test_path is {test_path}, but {folder} has a {tested.name}/ of its own; "
+                f"set dataset.path={trained} to leave that out"
+            )
+        tested = _tested(_folder("dataset.test_path", test_path))
+    parts = [list(_labelled(part, encoding)) for part in (trained, tested) if part is not None]
+    raw = as_texts(str(trained), *parts, tokens=tokens)
+    return replace(raw, file_encoding=encoding, layout=TextLayout("folder"))
+
+
+def _folder(key: str, path: str) -> Path:
+    folder = locate(key, path)
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{key} is {path}, a file; give a folder with one folder a class, or read a file by "
+            "dataset=text_lines or dataset=text_csv"
+        )
+    return folder
+
+
+def _parts(folder: Path) -> tuple[Path, Path | None]:
+    """The folder of the class folders to train on, and that of the test part, where there is one."""
+    inside = {one.name.lower(): one for one in _folders(folder)}
+    if _TRAIN not in inside:
+        return folder, None
+    if validation := next((inside[name] for name in _VALIDATION if name in inside), None):
+        raise ConfigError(
+            f"{folder} has the part {validation.name}/, but texts to validate on are taken from {_TRAIN}/ by "
+            f"dataset.val_fraction; move its texts to {_TRAIN}/, or the folder elsewhere"
+        )
+    others = [one.name for name, one in inside.items() if name not in (_TRAIN, _TEST)]
+    if others:
+        note(f"{folder}: {listed(others)} beside {_TRAIN}/ left out")
+    return inside[_TRAIN], inside.get(_TEST)
+
+
+def _tested(folder: Path) -> Path:
+    inside = {one.name.lower(): one for one in _folders(folder)}
+    return inside[_TEST] if {_TRAIN, _TEST} <= {*inside} else folder
+
+
+def _labelled(part: Path, encoding: str) -> Iterator[Labelled]:
+    """Each text with its folder's name; what is none is counted."""
+    folders = _folders(part)
+    classes = [one for one in folders if one.name.lower() not in _UNLABELLED]
+    if len(classes) < 2:
+        lines = " (dataset=text_lines reads one file a class)" if texts_in(part) else ""
+        raise ConfigError(
+            f"{part} has {len(classes)} class folders, but there must be one for each of two classes or more{lines}"
+        )
+    _note_unlabelled([one for one in folders if one not in classes])
+    left_out = [one.name for one in part.iterdir() if one.name[0] != "." and one not in folders]
+    empty: list[str] = []
+    for folder in classes:
+        texts = texts_in(folder)
+        if not texts:
+            raise ConfigError(
+                f"the class folder {folder} has no texts in it; put a file a text there, or take the folder away"
+            )
+        names = {one.name for one in folder.iterdir()} - {one.name for one in texts}
+        left_out += [f"{folder.name}/{name}" for name in sorted(names)]
+        for file in texts:
+            if is_blank(file):
+                empty.append(f"{folder.name}/{file.name}")
+            else:
+                yield Labelled(str(file), folder.name, read_text(file, encoding).strip())
+    note_no_texts(part, left_out, "a text is a file of its own in the folder of its class")
+    if empty:
+        note(f"{part}: {len(empty):,} left out, for being empty: {listed(empty)}")
+
+
+def _note_unlabelled(folders: list[Path]) -> None:
+    for folder in folders:
+        count = sum(1 for _ in folder.iterdir())
+        note(f"{folder} left out, {count:,} files without a class; rename it if it is one")
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(
+        one for one in folder.iterdir() if one.is_dir() and not one.name.startswith((".", "__"))
+    )
