@@ -75,6 +75,8 @@ def read_table(path: Path, test_path: Path | None, form: Form, choice: Choice) -
         encoding=form.encoding,
         decimal=cells.notation.decimal,
         thousands=cells.notation.thousands,
+        target=cells.names[target],
+        strip_label=choice.strip_label,
     )
     test = _test_cells(test_path, form, cells, [*numbers, *words, target]) if test_path else None
     test_rows, test_targets = (None, None) if test is None else values(_with_targets(test, target))
@@ -180,3 +182,18 @@ def _test_cells(path: Path, form: Form, train: Cells, used: Sequence[int]) -> Ce
             f"{path} has {len(cells.names)} columns, but {train.path} has {len(train.names)}; make them alike"
         )
     return cells.in_order(train.names, needed=[train.names[position] for position in used])
+
+
+def read_targets(
+    cells: Cells, target: str, class_names: tuple[str, ...], strip_label: str
+) -> tuple[Cells, np.ndarray]:
+    """The rows of a file that have a target, and the targets: class numbers where there are `class_names`.
+
+    Raises:
+        ConfigError: none has one; one that is no number, or no class of the training data.
+    """
+    position = cells.names.index(target)
+    known = _with_targets(cells, position)
+    if not class_names:
+        return known, read_numbers(known, position)
+    return known, _class_numbers(known, position, class_names, strip_label)

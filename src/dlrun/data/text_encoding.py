@@ -12,7 +12,8 @@ from torch import Tensor
 
 from dlrun.config import DataSettings
 from dlrun.data.base import Dataset, Preprocessing, Spec, Split
-from dlrun.data.splitting import split_rows
+from dlrun.data.fingerprint import Parts
+from dlrun.data.splitting import parted, split_rows
 from dlrun.data.targets import class_targets, class_task
 from dlrun.data.texts import Level, Texts, ids_of, tokenize, vocabulary_of
 from dlrun.errors import ConfigError
@@ -47,8 +48,8 @@ class TextEncoding(Preprocessing):
         return torch.from_numpy(ids_of(tokenized, self.vocabulary, self.max_length))
 
 
-def prepare_texts(raw: Texts, settings: DataSettings) -> Dataset:
-    """Split `raw`, gather the vocabulary of the training part and number the tokens of all parts.
+def split_texts(raw: Texts, settings: DataSettings) -> Parts:
+    """The rows of each part.
 
     Raises:
         ConfigError: it cannot be split as asked, or a setting that means nothing for texts.
@@ -57,23 +58,40 @@ def prepare_texts(raw: Texts, settings: DataSettings) -> Dataset:
         raise ConfigError(
             f"dataset.normalize is {settings.normalize}, but words have no mean; set it to none"
         )
-    train, val, test = split_rows(
-        len(raw.texts), raw.labels, settings, has_test=raw.test_texts is not None
-    )
+    rows = split_rows(len(raw), raw.labels, settings, has_test="test" in raw.own)
+    return parted(rows, raw.own)
+
+
+def prepare_texts(
+    raw: Texts, settings: DataSettings, parts: Parts, encoding: TextEncoding | None
+) -> Dataset:
+    """Gather the vocabulary of the training part, where there is none yet, and number the tokens of all parts."""
     tokenized = _tokenized(raw, raw.texts)
-    encoding = _fit([tokenized[row] for row in train], raw)
+    if encoding is None:
+        encoding = _fit([tokenized[row] for row in np.asarray(parts["train"])], raw)
 
-    def part(texts: Sequence[Sequence[str]], labels: np.ndarray) -> Split:
-        return _split(encoding, texts, labels, raw)
+    def part(name: str) -> Split:
+        rows, texts, labels = parts[name], tokenized, raw.labels
+        if rows is not None:
+            texts, labels = [tokenized[row] for row in rows], raw.labels[rows]
+        elif raw.test_texts is not None and raw.test_labels is not None:
+            texts, labels = _tokenized(raw, raw.test_texts), raw.test_labels
+        return encoded(encoding, texts, labels, len(raw.class_names), raw.tokens.bucketing)
 
-    def rows(numbers: np.ndarray) -> Split:
-        return part([tokenized[row] for row in numbers], raw.labels[numbers])
+    return Dataset(_spec(raw, encoding), encoding, part("train"), part("val"), part("test"))
 
-    if raw.test_texts is not None and raw.test_labels is not None:
-        tested = part(_tokenized(raw, raw.test_texts), raw.test_labels)
-    else:
-        tested = rows(test)
-    return Dataset(_spec(raw, encoding), encoding, rows(train), rows(val), tested)
+
+def encoded(
+    encoding: TextEncoding,
+    tokenized: Sequence[Sequence[str]],
+    labels: np.ndarray,
+    classes: int,
+    bucketing: bool,
+) -> Split:
+    """Texts with their class numbers as a model takes them."""
+    inputs = encoding.ids(tokenized)
+    lengths = (inputs != 0).sum(1) if bucketing else None
+    return Split(inputs, class_targets(labels, classes), lengths)
 
 
 def _tokenized(raw: Texts, texts: Sequence[str]) -> list[list[str]]:
@@ -91,14 +109,6 @@ def _fit(train: list[list[str]], raw: Texts) -> TextEncoding:
         file_encoding=raw.file_encoding,
         column=raw.column,
     )
-
-
-def _split(
-    encoding: TextEncoding, texts: Sequence[Sequence[str]], labels: np.ndarray, raw: Texts
-) -> Split:
-    inputs = encoding.ids(texts)
-    lengths = (inputs != 0).sum(1) if raw.tokens.bucketing else None
-    return Split(inputs, class_targets(labels, len(raw.class_names)), lengths)
 
 
 def _spec(raw: Texts, encoding: TextEncoding) -> Spec:

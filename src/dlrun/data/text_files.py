@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -92,10 +92,7 @@ def as_texts(
         ConfigError: a text without a word, fewer than two classes, a label for each text, or a label
             of the test part that training does not have.
     """
-    for row in (*rows, *(test_rows or ())):
-        if not row.label or not row.text.strip():
-            missing = "label" if row.text.strip() else "text"
-            raise ConfigError(f"{row.place}: there is no {missing}; fill it in or take the row out")
+    _refuse_empty((*rows, *(test_rows or ())))
     names = _in_order({row.label for row in rows})
     if len(names) < 2:
         raise ConfigError(
@@ -199,3 +196,28 @@ def _in_order(labels: set[str]) -> list[str]:
     if all(label.removeprefix("-").isdecimal() for label in labels):
         return sorted(labels, key=int)
     return sorted(labels)
+
+
+def labelled_texts(key: str, given: Any, dataset: Mapping[str, Any]) -> list[Labelled] | None:
+    """The labelled texts that `given` names, read as the config `dataset` says; None where it names no files.
+
+    Raises:
+        ConfigError: missing, empty, not in this form, or a row without text or label.
+    """
+    if "separator" in dataset:
+        rows = _read_lines(key, given, dataset["separator"], dataset["encoding"])
+    elif "text" in dataset and "label" in dataset:
+        form = Form(dataset["header"], dataset["delimiter"], dataset["encoding"], [""])
+        cells = read_csv(locate_file(key, given), form)
+        rows = _read_columns(cells, dataset["text"], dataset["label"])
+    else:
+        return None
+    _refuse_empty(rows)
+    return rows
+
+
+def _refuse_empty(rows: Iterable[Labelled]) -> None:
+    for row in rows:
+        if not row.label or not row.text.strip():
+            missing = "label" if row.text.strip() else "text"
+            raise ConfigError(f"{row.place}: there is no {missing}; fill it in or take the row out")

@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 from dlrun.assemble import load_data
 from dlrun.config import RunConfig
 from dlrun.data.base import Dataset
+from dlrun.data.kept import Kept
 from dlrun.device import Device
 
 # What of the trainer's settings decides how the data lies in memory.
@@ -17,13 +18,13 @@ _alive: WeakValueDictionary[str, Dataset] = WeakValueDictionary()
 _latest: list[Dataset] = []  # kept for the next trial, whoever else has let go of it
 
 
-def data_loader(config: RunConfig, place: Device) -> Dataset:
-    """The data, prepared once for as long as any trial has it."""
+def data_loader(config: RunConfig, place: Device, kept: Kept | None = None) -> Dataset:
+    """The data, prepared once for as long as any trial has it; those of a trial carried on are checked."""
     trainer = [getattr(config.trainer, name) for name in _TRAINER]
     key = json.dumps([config.dataset, trainer, str(place)])
     data = _alive.get(key)
-    if data is None:
+    if data is None or not (kept is None or kept.fits(data)):
         _latest.clear()  # before the next one is loaded: there may be room for one only
-        data = _alive[key] = load_data(config, place)
+        data = _alive[key] = load_data(config, place, kept)
     _latest[:] = [data]
     return data

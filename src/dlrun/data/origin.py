@@ -1,0 +1,139 @@
+"""Where the parts of a data set come from: which rows of the raw data each has, and what was in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from dlrun.data.fingerprint import PARTS, Parts, Rows
+from dlrun.errors import ConfigError
+
+
+class Raw(Protocol):
+    """What every kind of raw data tells of itself."""
+
+    @property
+    def traits(self) -> Mapping[str, tuple[Any, ...]]:
+        """What must not change at all, by what to call it: names of columns, of classes, the shape of an input."""
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The parts that the data bring themselves, beside the rows that parts are drawn from."""
+
+    def __len__(self) -> int:
+        """Rows that parts are drawn from."""
+
+    def fingerprint(self, part: str, rows: Rows) -> tuple[int, str]:
+        """How many rows a part has and the hash of their content, `rows` being its row numbers.
+
+        Where there are several hashes with + between them, the first ones are of less, and enough.
+        """
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the parts of a data set come from.
+
+    Attributes:
+        count: rows that the parts are drawn from.
+        parts: the row numbers of each part.
+        content: how many rows each part has, and their fingerprint.
+        majority: the number of the class that the training part has most of; None where there are no classes.
+    """
+
+    count: int
+    parts: Parts
+    content: Mapping[str, tuple[int, str]]
+    majority: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values and tensors, as a checkpoint may hold them."""
+        return {
+            "count": self.count,
+            "parts": {name: _plain(rows) for name, rows in self.parts.items()},
+            "content": {name: list(found) for name, found in self.content.items()},
+            "majority": self.majority,
+        }
+
+
+def origin_of(raw: Raw, parts: Parts) -> Origin:
+    """The origin of these parts of `raw`."""
+    compact = {name: _compact(rows) for name, rows in parts.items()}
+    content = {name: raw.fingerprint(name, rows) for name, rows in compact.items()}
+    return Origin(len(raw), compact, content)
+
+
+def origin_from(plain: Mapping[str, Any]) -> Origin:
+    """What `Origin.to_dict` gave, as an object again.
+
+    Raises:
+        KeyError, TypeError: it lacks values.
+    """
+    parts = {name: _rows(plain["parts"][name]) for name in PARTS}
+    content = {name: (int(rows), str(found)) for name, (rows, found) in plain["content"].items()}
+    return Origin(int(plain["count"]), parts, content, plain["majority"])
+
+
+class DataChanged(ConfigError):
+    """Data that are no longer those of a run; the message goes on after their name, as in `data.csv, `."""
+
+
+def refuse_changed(raw: Raw, origin: Origin) -> None:
+    """Refuse data that are not those of `origin`.
+
+    Raises:
+        DataChanged: naming the parts, and how they differ.
+    """
+    brought = tuple(name for name in PARTS if origin.parts[name] is None)
+    if raw.own != brought:
+        then, now = (_listed(names) or "no part" for names in (brought, raw.own))
+        raise DataChanged(f"which brought {then} of its own when this run began, and now {now}")
+    if len(raw) != origin.count:
+        raise DataChanged(
+            f"which has {len(raw):,} rows, but had {origin.count:,} when this run began"
+        )
+    changed, sizes = [], []
+    for name, rows in origin.parts.items():
+        count, found = raw.fingerprint(name, rows)
+        before, expected = origin.content[name]
+        if count != before or not _same(found, expected):
+            changed.append(name)
+            sizes.append(
+                f"{before:,} rows then, {count:,} now{', other content' * (count == before)}"
+            )
+    if changed:
+        one = len(changed) == 1
+        raise DataChanged(
+            f"whose {_listed(changed)} {'is not the one' if one else 'are not those'} "
+            f"that this run began with ({'; '.join(sizes)})"
+        )
+
+
+def _listed(names: Any) -> str:
+    *most, last = [PARTS[name] for name in names] or [""]
+    parts = "parts" if most else "part"
+    return f"{', '.join(most)}{' and ' if most else ''}{last} {parts}" if last else ""
+
+
+def _same(found: str, expected: str) -> bool:
+    return all(a == b for a, b in zip(found.split("+"), expected.split("+"), strict=False))
+
+
+def _compact(rows: Rows) -> Rows:
+    return rows.astype(np.int32) if isinstance(rows, np.ndarray) else rows
+
+
+def _plain(rows: Rows) -> Any:
+    if isinstance(rows, range):
+        return [rows.start, rows.stop]
+    return None if rows is None else torch.from_numpy(rows)
+
+
+def _rows(plain: Any) -> Rows:
+    if isinstance(plain, list | tuple):
+        return range(*map(int, plain))
+    return None if plain is None else np.asarray(plain.numpy())
