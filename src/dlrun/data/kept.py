@@ -74,8 +74,8 @@ def _equal(a: Rows, b: Rows) -> bool:
     return type(a) is type(b) and a == b
 
 
-def refusal(error: DataChanged, dataset: Mapping[str, Any], run: str) -> str:
-    """The line for a user whose data, set up by the config `dataset`, are not those of the run."""
+def refusal(error: DataChanged, dataset: Mapping[str, Any], run: str = "") -> str:
+    """The line for a user whose data, set up by the config `dataset`, are not those of the run; or of a sweep."""
     key = next(name for name in ("path", "root", "_target_") if dataset.get(name))
     place = f"dataset.{key} is {dataset[key]}, "
     if dataset.get("test_path") and "test part" in str(error):
@@ -83,11 +83,12 @@ def refusal(error: DataChanged, dataset: Mapping[str, Any], run: str) -> str:
             f"dataset.path is {dataset['path']} and dataset.test_path is {dataset['test_path']}, "
         )
     measure = ""
-    if key != "_target_":
+    if run and key != "_target_":
         measured = command("eval", run, "dataset.test_path=FILE")
         measure = f"; `{measured}` measures on new data"
     back = "the file" if key == "path" else "the data"
-    return f"{place}{error}: put {back} back, or start a new run with `{command('train')}`{measure}"
+    anew = f"start a new {'run' if run else 'sweep'} with `{command('train')}`"
+    return f"{place}{error}: put {back} back, or {anew}{measure}"
 
 
 def _difference(then: tuple[Any, ...], now: tuple[Any, ...]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +11,8 @@ import torch
 
 from dlrun.data.fingerprint import PARTS, Parts, Rows
 from dlrun.errors import ConfigError
+
+Content = Mapping[str, Sequence[Any]]  # of each part, how many rows it has, and their fingerprint
 
 
 class Raw(Protocol):
@@ -96,21 +98,23 @@ def refuse_changed(raw: Raw, origin: Origin) -> None:
         raise DataChanged(
             f"which has {len(raw):,} rows, but had {origin.count:,} when this run began"
         )
-    changed, sizes = [], []
-    for name, rows in origin.parts.items():
-        count, found = raw.fingerprint(name, rows)
-        before, expected = origin.content[name]
-        if count != before or not _same(found, expected):
-            changed.append(name)
-            sizes.append(
-                f"{before:,} rows then, {count:,} now{', other content' * (count == before)}"
-            )
-    if changed:
-        one = len(changed) == 1
-        raise DataChanged(
-            f"whose {_listed(changed)} {'is not the one' if one else 'are not those'} "
-            f"that this run began with ({'; '.join(sizes)})"
-        )
+    found = {name: raw.fingerprint(name, rows) for name, rows in origin.parts.items()}
+    if changed := difference(origin.content, found):
+        raise DataChanged(changed)
+
+
+def difference(then: Content, now: Content, *, whose: str = "run") -> str:
+    """How the parts of data differ from those that a run, or what else, began with, after their name; empty if not."""
+    changed = [name for name, found in then.items() if not _same(now[name], found)]
+    if not changed:
+        return ""
+    are = "are not those" if len(changed) > 1 else "is not the one"
+    before, after = (sum(content[name][0] for name in changed) for content in (then, now))
+    other = ", other content" * (before == after)
+    return (
+        f"whose {_listed(changed)} {are} that this {whose} began with "
+        f"({before:,} rows then, {after:,} now{other})"
+    )
 
 
 def _listed(names: Any) -> str:
@@ -119,8 +123,9 @@ def _listed(names: Any) -> str:
     return f"{', '.join(most)}{' and ' if most else ''}{last} {parts}" if last else ""
 
 
-def _same(found: str, expected: str) -> bool:
-    return all(a == b for a, b in zip(found.split("+"), expected.split("+"), strict=False))
+def _same(found: Sequence[Any], expected: Sequence[Any]) -> bool:
+    hashes = zip(found[1].split("+"), expected[1].split("+"), strict=False)
+    return found[0] == expected[0] and all(a == b for a, b in hashes)
 
 
 def _compact(rows: Rows) -> Rows:
