@@ -11,10 +11,9 @@ import torch
 
 from dlrun import config
 from dlrun.assemble import prepared
-from dlrun.data.base import Spec
 from dlrun.forward import outputs_in_order
 from dlrun.inputs.labelled import Labelled, read_labelled
-from dlrun.restore import Trained, load_trained
+from dlrun.restore import Trained, load_trained, reported_weights
 from dlrun.run_directory import RunDirectory
 from dlrun.tasks import class_confusion, make_task, probabilities
 
@@ -61,12 +60,12 @@ def evaluate(
         ConfigError: there are no such weights or rows, or the data are not those of the run.
     """
     settings = config.parse(plain)
-    trained = load_trained(run, plain, which=which)
+    trained = load_trained(run, plain, which=which or reported_weights(run, plain))
     if new is None:
         data = prepared(settings, trained.kept)
         part = data.split(split)
         baselines = data.baselines if split == data.tested else {}
-        found = Labelled(part, _unit(trained.spec), baselines)
+        found = Labelled(part, _unit(trained), baselines)
     else:
         found = read_labelled(new, trained.kept, settings.dataset)
     spec, targets = trained.spec, found.part.targets
@@ -93,11 +92,12 @@ def evaluate(
     )
 
 
-def _unit(spec: Spec) -> str:
-    """What one sample is called."""
-    if spec.task == "language":
-        return "characters"
-    return {"features": "rows", "image": "images", "tokens": "texts"}.get(spec.kind, "samples")
+def _unit(trained: Trained) -> str:
+    """What the samples are called."""
+    kind, encoding = trained.spec.kind, trained.preprocessing.kind
+    if encoding in ("characters", "series"):
+        return {"characters": "characters", "series": "forecasts"}[encoding]
+    return {"features": "rows", "image": "images", "tokens": "texts"}.get(kind, "samples")
 
 
 def forward(trained: Trained, inputs: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from dlrun.errors import ConfigError, did_you_mean, first_line
-from dlrun.hints import command, new_run
+from dlrun.hints import command, new_run, note
 from dlrun.run_directory import RunDirectory
 from dlrun.search_path import COMPONENTS, GROUPS, config_folders
 
@@ -182,7 +182,10 @@ def load_trained(
     from dlrun.build import component
     from dlrun.data.prepare import kept_from
 
-    which = which or reported_weights(run, plain)
+    reported = reported_weights(run, plain)
+    if which is None and reported == "last":
+        note(f"{run.path}: the last weights are used, as for its own test metrics")
+    which = which or reported
     path = run.checkpoints / f"{which}.pt"
     if not path.exists():
         raise ConfigError(

@@ -53,10 +53,13 @@ class Origin:
     majority: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values and tensors, as a checkpoint may hold them."""
+        """Plain values and a tensor, as a checkpoint may hold them."""
+        drawn = [rows for rows in self.parts.values() if isinstance(rows, np.ndarray)]
         return {
             "count": self.count,
             "parts": {name: _plain(rows) for name, rows in self.parts.items()},
+            # One tensor for all parts: each takes as long to write as a layer of a small model.
+            "drawn": torch.from_numpy(np.concatenate(drawn)) if drawn else None,
             "content": {name: list(found) for name, found in self.content.items()},
             "majority": self.majority,
         }
@@ -75,7 +78,13 @@ def origin_from(plain: Mapping[str, Any]) -> Origin:
     Raises:
         KeyError, TypeError: it lacks values.
     """
-    parts = {name: _rows(plain["parts"][name]) for name in PARTS}
+    drawn, parts = plain["drawn"], dict[str, Rows]()
+    for name in PARTS:
+        rows = plain["parts"][name]
+        if isinstance(rows, int):
+            parts[name], drawn = np.asarray(drawn[:rows].numpy()), drawn[rows:]
+        else:
+            parts[name] = None if rows is None else range(*map(int, rows))
     content = {name: (int(rows), str(found)) for name, (rows, found) in plain["content"].items()}
     return Origin(int(plain["count"]), parts, content, plain["majority"])
 
@@ -133,12 +142,7 @@ def _compact(rows: Rows) -> Rows:
 
 
 def _plain(rows: Rows) -> Any:
+    """First and last row number of those that follow each other, how many of those that were drawn."""
     if isinstance(rows, range):
         return [rows.start, rows.stop]
-    return None if rows is None else torch.from_numpy(rows)
-
-
-def _rows(plain: Any) -> Rows:
-    if isinstance(plain, list | tuple):
-        return range(*map(int, plain))
-    return None if plain is None else np.asarray(plain.numpy())
+    return None if rows is None else len(rows)

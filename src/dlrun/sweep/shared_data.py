@@ -43,6 +43,8 @@ class NotedData:
     """
 
     def __init__(self) -> None:
+        _latest.clear()  # what an earlier sweep of this process had may no longer be in the files
+        _alive.clear()
         self.found: dict[str, dict[str, list[Any]]] = {}
         self._settings: dict[str, dict[str, Any]] = {}
 
