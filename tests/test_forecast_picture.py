@@ -11,7 +11,7 @@ from torch import nn
 from dlrun.cli import main
 from dlrun.config import DataSettings, TrackingSettings
 from dlrun.data.cutting import Cutting
-from dlrun.data.forecasting import prepare_series
+from dlrun.data.prepare import prepare as prepare_series
 from dlrun.data.series import Series
 from dlrun.forecast_picture import Rule, forecast_picture, forecast_pictures
 from dlrun.line_chart import Curve, line_chart, round_numbers

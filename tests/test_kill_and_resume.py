@@ -522,7 +522,7 @@ def test_a_changed_learning_rate_holds_from_the_resume_on(completed: RunDirector
         ("optimizer.lr=[", "not an override"),
         ("optimizer.lr=fast", "optimizer.lr is fast, but must be a number above 0"),
         ("trainer.batch_size=10", "3 steps an epoch, but its config now makes 10"),
-        ("dataset.val_fraction=0.6", "a resume cannot change the data or trainer.batch_size"),
+        ("dataset.val_fraction=0.6", "dataset.val_fraction is 0.6, but was 0.2 when this run began"),
         ("loss.name=binary_cross_entropy", "but the data set has 3 classes"),
         ("model._target_=nowhere.Net", "nowhere.Net, which cannot be imported"),
     ],
@@ -600,4 +600,4 @@ def test_a_run_on_a_file_goes_on_from_any_folder_and_after_the_file_has_moved(
     write_table(Path("other.csv"), 80)
     capsys.readouterr()
     assert main(["resume", "../run", "trainer.max_epochs=4", "dataset.path=other.csv"]) == 2
-    assert "a resume cannot change" in capsys.readouterr().err
+    assert "which has 80 rows, but had 60 when this run began" in capsys.readouterr().err

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,7 +18,9 @@ from dlrun.config import DataSettings, GradientSettings, RunConfig, TrainerSetti
 from dlrun.data.augment import augment
 from dlrun.data.base import Dataset, Spec
 from dlrun.data.feeding import a_few, training_batches
+from dlrun.data.kept import Kept, refusal
 from dlrun.data.loader import Feed
+from dlrun.data.origin import DataChanged
 from dlrun.data.prepare import prepare
 from dlrun.engine import Augmentation, Engine
 from dlrun.errors import ConfigError, did_you_mean, first_line
@@ -28,7 +29,14 @@ from dlrun.gradient_flow import require_recurrent
 from dlrun.models.dropout import draw_from
 from dlrun.tasks import Task, make_task
 
-Loader = Callable[[RunConfig, device.Device], Dataset]
+
+class Loader(Protocol):
+    """As `load_data`."""
+
+    def __call__(
+        self, config: RunConfig, place: device.Device, kept: Kept | None = None
+    ) -> Dataset:
+        """The data of a run."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,9 @@ class Experiment:
     @property
     def about(self) -> dict[str, Any]:
         """What a reader of the weights must know of the data, as plain values."""
-        return {"spec": asdict(self.data.spec), "preprocessing": self.data.preprocessing.to_dict()}
+        data = self.data
+        about = {"spec": asdict(data.spec), "preprocessing": data.preprocessing.to_dict()}
+        return about if data.origin is None else {**about, "origin": data.origin.to_dict()}
 
     @property
     def unchangeable(self) -> dict[str, Any]:
@@ -62,15 +72,35 @@ class Experiment:
         return settings | trainer | {"seed": self.config.seed, "rows of the data": rows}
 
 
-def load_data(config: RunConfig, place: device.Device) -> Dataset:
-    """The data that the config describes, split, normalised and on the device."""
-    source, settings = split_component("dataset", config.dataset, DataSettings)
-    data = limit(prepare(source(), settings), config.trainer)
+def load_data(config: RunConfig, place: device.Device, kept: Kept | None = None) -> Dataset:
+    """The data that the config describes, split, normalised and on the device.
+
+    Of a run with something `kept`, they are split and normalised as they were.
+
+    Raises:
+        ConfigError: they cannot be read, or are not those that the run was trained on.
+    """
+    data = prepared(config, kept)
     return data.to(place.torch_device, place.dtype, channels_last=config.trainer.channels_last)
 
 
-def assemble(config: RunConfig, *, load: Loader = load_data) -> Experiment:
+def prepared(config: RunConfig, kept: Kept | None = None) -> Dataset:
+    """As `load_data`, wherever they are."""
+    source, settings = split_component("dataset", config.dataset, DataSettings)
+    try:
+        data = prepare(source(), settings, kept)
+    except DataChanged as error:
+        assert kept is not None
+        raise ConfigError(refusal(error, config.dataset, kept.run)) from error
+    return limit(data, config.trainer)
+
+
+def assemble(
+    config: RunConfig, *, load: Loader = load_data, kept: Kept | None = None
+) -> Experiment:
     """Build what `config` describes; `load` may remember the data of an earlier run.
+
+    Of a run to be carried on, `kept` is what it has learned from its data.
 
     Raises:
         ConfigError: any of it does not exist, is out of range or does not fit the rest.
@@ -84,7 +114,7 @@ def assemble(config: RunConfig, *, load: Loader = load_data) -> Experiment:
     schedule, warm_up = split_component("schedule", config.schedule, WarmUp, given=schedules.GIVEN)
 
     place = device.choose(settings.accelerator, settings.precision)
-    data = load(config, place)
+    data = load(config, place, kept)
     task = make_task(data.spec, config.loss, data.preprocessing)
     check_monitor(settings.monitor, task, data)
 

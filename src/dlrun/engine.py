@@ -110,6 +110,12 @@ class Engine:
         return -(-self.step // self.steps_per_epoch)
 
     @property
+    def reported(self) -> str:
+        """`best` or `last`: the weights that the run is tested with at its end."""
+        wanted = self.settings.early_stopping.restore_best and bool(self.best.weights)
+        return "best" if wanted else "last"
+
+    @property
     def evaluations(self) -> int:
         """How many evaluations the steps so far came to."""
         return -(-self.step // self._evaluation_interval)

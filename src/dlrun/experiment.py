@@ -12,6 +12,8 @@ import torch
 from dlrun import checkpoint, config, record
 from dlrun.assemble import Experiment, assemble, load_data
 from dlrun.data.files import absolute
+from dlrun.data.kept import Kept
+from dlrun.data.prepare import kept_from
 from dlrun.endings import nothing_left
 from dlrun.errors import ConfigError
 from dlrun.hints import new_run
@@ -77,7 +79,7 @@ def begin(
         ConfigError: it cannot be trained; nothing was done yet.
     """
     plain = _findable(plain)
-    experiment = _assemble(plain, watch)
+    experiment = _assemble(plain, watch, None)
     swept = watch.swept if watch else {}
     identity = Identity(plain, choices, overrides, record.now(), swept)
     with ExitStack() as held:
@@ -104,7 +106,13 @@ def carry_on(
         run_log = RunLog(run, quiet=watch is not None)
         held.callback(run_log.close)
         with run_log:
-            experiment, identity = _carry_on(plain, run, overrides, watch)
+            state = checkpoint.load_latest(run.checkpoints)
+        plain = _findable(plain)
+        kept = None if state is None else kept_from(state, str(run.path))
+        # Not within the log: where data have changed, nothing at all is written.
+        experiment = _assemble(plain, watch, kept)
+        with run_log:
+            identity = _carry_on(experiment, plain, run, state, overrides, watch)
         return Session(experiment, run, identity, watch, log=run_log, held=held.pop_all())
 
 
@@ -116,8 +124,8 @@ def show_failed(run: RunDirectory, identity: Identity) -> None:
     tracker.close()
 
 
-def _assemble(plain: Mapping[str, Any], watch: Watch | None) -> Experiment:
-    return assemble(config.parse(plain), load=watch.load if watch else load_data)
+def _assemble(plain: Mapping[str, Any], watch: Watch | None, kept: Kept | None) -> Experiment:
+    return assemble(config.parse(plain), load=watch.load if watch else load_data, kept=kept)
 
 
 def _findable(plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,13 +138,15 @@ def _findable(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _carry_on(
-    plain: Mapping[str, Any], run: RunDirectory, overrides: list[str], watch: Watch | None
-) -> tuple[Experiment, Identity]:
-    plain = _findable(plain)
-    experiment = _assemble(plain, watch)
+    experiment: Experiment,
+    plain: Mapping[str, Any],
+    run: RunDirectory,
+    state: Mapping[str, Any] | None,
+    overrides: list[str],
+    watch: Watch | None,
+) -> Identity:
     summary = run.read_summary() or {}
     run.checkpoints.mkdir(exist_ok=True)
-    state = checkpoint.load_latest(run.checkpoints)
     if state is not None:
         _restore(experiment, state)
     if summary.get("status") == "completed" and experiment.engine.finished:
@@ -151,7 +161,7 @@ def _carry_on(
     log.info(where)
     if watch is None:
         print(where)
-    return experiment, Identity(plain, choices, overrides, created, swept)
+    return Identity(plain, choices, overrides, created, swept)
 
 
 def _restore(experiment: Experiment, state: Mapping[str, Any]) -> None:

@@ -68,7 +68,7 @@ def summarise(
     engine, config = experiment.engine, experiment.config
     best = engine.best
     # The test part is measured with the best weights, unless the last were asked for.
-    restored = engine.settings.early_stopping.restore_best
+    restored = engine.reported == "best"
     tested = {name: value for name, value in engine.latest.items() if name.startswith("test/")}
     return {
         "name": config.name,
@@ -91,7 +91,8 @@ def summarise(
             "metrics": metrics_only(best.metrics) | (tested if restored else {}),
         },
         "final": metrics_only(engine.latest),
-        "tested": "best" if restored else "last",
+        "tested": engine.reported,
+        "tested_epoch": best.epoch if restored else engine.epoch,
         "baselines": {name: dict(values) for name, values in experiment.data.baselines.items()},
         "confusion": confusion,
         "seconds": round(engine.seconds, 3),
@@ -115,6 +116,8 @@ def closing_table(experiment: Experiment, run: RunDirectory) -> str:
     if engine.best.value is not None:
         monitored = f"{engine.settings.monitor} {engine.best.value:.4g}"
         rows.append(("best epoch", f"{engine.best.epoch} of {engine.epoch} ({monitored})"))
+    if engine.reported == "last":
+        rows.append(("weights", f"the last, of epoch {engine.epoch}"))
     if engine.stopped_early:
         rows.append(("stopped early", f"no improvement in {engine.waited} evaluations"))
     rows += [

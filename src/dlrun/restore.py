@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from dlrun.errors import ConfigError, did_you_mean, first_line
-from dlrun.hints import command, new_run
+from dlrun.hints import command, new_run, note
 from dlrun.run_directory import RunDirectory
 from dlrun.search_path import COMPONENTS, GROUPS, config_folders
 
@@ -137,26 +137,55 @@ def _refuse_foreign_targets(
 
 @dataclass(frozen=True)
 class Trained:
-    """A model with its weights, ready for new inputs."""
+    """A model with its weights, ready for new inputs.
+
+    Attributes:
+        epoch, step: of the weights.
+        which: of the run's weights they are: best or last.
+        kept: what more is known of the run's data, a `dlrun.data.kept.Kept`.
+    """
 
     model: Any
     spec: Any
     preprocessing: Any
     epoch: int
     step: int
+    which: str = "best"
+    kept: Any = None
 
 
-def load_trained(run: RunDirectory, plain: Mapping[str, Any], *, which: str) -> Trained:
+def reported_weights(run: RunDirectory, plain: Mapping[str, Any]) -> str:
+    """`best` or `last`: the weights that the run measured its test part with, or would at its end.
+
+    Of a run that has no best weights yet, since it was ended before its first evaluation, the last ones.
+    """
+    summary = run.read_summary() or {}
+    tested = summary.get("tested") if summary.get("status") == "completed" else None
+    if tested not in ("best", "last"):
+        stopping = plain.get("trainer", {}).get("early_stopping", {})
+        tested = "best" if stopping.get("restore_best", True) else "last"
+    best, last = (run.checkpoints / f"{name}.pt" for name in ("best", "last"))
+    return "last" if tested == "best" and last.exists() and not best.exists() else str(tested)
+
+
+def load_trained(
+    run: RunDirectory, plain: Mapping[str, Any], *, which: str | None = None
+) -> Trained:
     """The model of a run with its `best` or `last` weights, in evaluation mode on the CPU.
+
+    `which`: None for the weights that the run reported.
 
     Raises:
         ConfigError: there is no whole checkpoint, or it does not fit the config.
     """
     from dlrun import checkpoint
     from dlrun.build import component
-    from dlrun.data.base import Spec
-    from dlrun.data.prepare import preprocessing_from
+    from dlrun.data.prepare import kept_from
 
+    reported = reported_weights(run, plain)
+    if which is None and reported == "last":
+        note(f"{run.path}: the last weights are used, as for its own test metrics")
+    which = which or reported
     path = run.checkpoints / f"{which}.pt"
     if not path.exists():
         raise ConfigError(
@@ -168,8 +197,7 @@ def load_trained(run: RunDirectory, plain: Mapping[str, Any], *, which: str) -> 
         other = "last" if which == "best" else "best"
         raise ConfigError(f"{error}; use the {other} checkpoint instead") from error
     try:
-        spec = Spec(**{name: _tuples(value) for name, value in state["spec"].items()})
-        preprocessing = preprocessing_from(state["preprocessing"])
+        kept = kept_from(state, str(run.path))
         weights = _without_averaging(state["averaged"]) if state.get("averaged") else state["model"]
         step = state["step"]
         epoch = state.get("epoch", -(-step // state.get("steps_per_epoch", 1)))
@@ -178,18 +206,14 @@ def load_trained(run: RunDirectory, plain: Mapping[str, Any], *, which: str) -> 
     node = dict(plain["model"])
     if node["_target_"] == _PRETRAINED:
         node["weights"] = None  # the checkpoint has its own: none need be fetched
-    model = component("model", node, given=("spec",))(spec)
+    model = component("model", node, given=("spec",))(kept.spec)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise ConfigError(
             f"{path} does not fit the model in {run.config_file}: {' '.join(str(error).split())}"
         ) from error
-    return Trained(model.eval(), spec, preprocessing, epoch, step)
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    return Trained(model.eval(), kept.spec, kept.preprocessing, epoch, step, which, kept)
 
 
 def _without_averaging(weights: Mapping[str, Any]) -> dict[str, Any]:

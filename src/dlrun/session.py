@@ -219,7 +219,7 @@ class Session:
     def _test(self) -> list[list[int]] | None:
         """Test the chosen weights and show what they do; the confusion matrix of a classifier."""
         engine, data, task = self.engine, self.experiment.data, self.experiment.task
-        if engine.settings.early_stopping.restore_best:
+        if engine.reported == "best":
             engine.restore_best()
         name = data.tested
         part = data.split(name)

@@ -11,7 +11,7 @@ from dlrun.build import split_component
 from dlrun.composing import compose
 from dlrun.config import DataSettings
 from dlrun.data.cutting import Cutting
-from dlrun.data.forecasting import prepare_series
+from dlrun.data.prepare import prepare as prepare_series
 from dlrun.data.prepare import preprocessing_from
 from dlrun.data.series import Series
 from dlrun.errors import ConfigError

@@ -27,10 +27,10 @@ def run_parser(command: str, description: str | None, epilog: str) -> argparse.A
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """The option `--checkpoint`: which of a run's weights a command applies."""
+    """The option `--checkpoint`: which of a run's weights a command applies; None for those that it reported."""
     parser.add_argument(
         "--checkpoint",
         choices=("best", "last"),
-        default="best",
-        help="which weights (default: best)",
+        help="which weights (default: those of the run's own test metrics, the best ones "
+        "unless trainer.early_stopping.restore_best is false)",
     )

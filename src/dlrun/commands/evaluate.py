@@ -3,71 +3,138 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 
 from dlrun.commands._reading import run_parser
 from dlrun.errors import ConfigError
 from dlrun.runs import find_run, full_name
 
+if TYPE_CHECKING:
+    from dlrun.evaluation import Evaluation
+
 _EPILOG = """\
+The weights are those that the run's own test metrics are of: the best ones, or the last where
+trainer.early_stopping.restore_best is false. The data must be those of the run, split and encoded as they were.
+
+dataset.test_path names new rows in the form of the training data, with what is to be predicted (tables, texts,
+a folder of class folders, a series, a text): all of them are the test, encoded as the training data were.
+
 examples
-  dlrun eval last                  the test part, with the best weights
+  dlrun eval last                  the test part
   dlrun eval digits_cnn split=val
   dlrun eval last checkpoint=last --json
+  dlrun eval last dataset.test_path=new.csv
+  dlrun eval last dataset.path=/elsewhere/data.csv    where the run's own data have moved
 """
+_OPTIONS = {"split": ("test", "val", "train"), "checkpoint": ("best", "last")}
+_PLACES = ("dataset.test_path", "dataset.path", "dataset.root")
 
 
 def main(argv: list[str]) -> int:
-    """Print the metrics of RUN on one split."""
+    """Print the metrics of RUN on one split, or on new rows."""
     parser = run_parser("eval", __doc__, _EPILOG)
-    parser.add_argument("choices", nargs="*", metavar="split=test|val|train checkpoint=best|last")
+    parser.add_argument(
+        "choices",
+        nargs="*",
+        metavar="split=test|val|train checkpoint=best|last dataset.test_path=FILE",
+    )
     parser.add_argument(
         "--json", action="store_true", help="print a JSON object instead of a table"
     )
     arguments = parser.parse_intermixed_args(argv)
-    choices = _choices(arguments.choices)
+    choices, places = _choices(arguments.choices)
 
     from dlrun.restore import read_config
 
     run = find_run(arguments.run)
-    plain = read_config(run, allowed=arguments.allow)
+    plain, new = _placed(read_config(run, allowed=arguments.allow), places)
+    split = choices.get("split", "test")
+    if new is not None and split != "test":
+        raise ConfigError(
+            f"split is {split}, but the rows of dataset.test_path are all a test; leave out one of the two"
+        )
 
     from dlrun.evaluation import evaluate
 
-    metrics, confusion, class_names = evaluate(
-        run, plain, split=choices["split"], which=choices["checkpoint"]
-    )
+    found = evaluate(run, plain, split=split, which=choices.get("checkpoint"), new=new)
     if arguments.json:
-        print(
-            json.dumps(
-                {"run": str(run.path), **choices, "metrics": metrics, "confusion": confusion}
-            )
-        )
+        print(json.dumps({"run": str(run.path), "split": split, "file": new, **_facts(found)}))
         return 0
-    width = max(map(len, metrics))
+    measured = f"the {split} part" if new is None else _listed(new)
     print(
-        f"{full_name(run.path)}: {choices['checkpoint']} checkpoint on the {choices['split']} part"
+        f"{full_name(run.path)}: {found.which} weights (epoch {found.epoch}) on {measured}, "
+        f"{found.rows:,} {found.unit}"
     )
-    print("\n".join(f"  {name:<{width}}  {value:.4f}" for name, value in metrics.items()))
-    if confusion and len(class_names) <= 20:
-        print(_confusion_table(confusion, class_names))
+    rows = {name: f"{value:.4f}" for name, value in found.metrics.items()}
+    for name, values in found.baselines.items():
+        reached = ", ".join(f"{metric} {value:.4f}" for metric, value in values.items())
+        rows[f"{name}"] = f"{reached} (baseline)"
+    width = max(map(len, rows))
+    print("\n".join(f"  {name:<{width}}  {value}" for name, value in rows.items()))
+    if found.confusion and len(found.class_names) <= 20:
+        print(_confusion_table(found.confusion, found.class_names))
     return 0
 
 
-def _choices(words: list[str]) -> dict[str, str]:
-    options = {"split": ("test", "val", "train"), "checkpoint": ("best", "last")}
-    choices = {"split": "test", "checkpoint": "best"}
+def _choices(words: list[str]) -> tuple[dict[str, str], list[str]]:
+    """What is chosen, and the words that say where data are."""
+    choices, places = {}, []
     for word in words:
         key, _, value = word.partition("=")
-        if key not in options:
+        if key in _PLACES:
+            places.append(word)
+            continue
+        if key not in _OPTIONS:
             raise ConfigError(
-                f"{word}: dlrun eval takes split=… and checkpoint=…; to change settings, use dlrun resume"
+                f"{word}: dlrun eval takes split=… and checkpoint=…, dataset.test_path=… for new rows and "
+                "dataset.path=… where the data have moved; to change settings, use dlrun resume"
             )
-        if value not in options[key]:
+        if value not in _OPTIONS[key]:
             raise ConfigError(
-                f"{key} is {value or 'empty'}, but must be one of {', '.join(options[key])}"
+                f"{key} is {value or 'empty'}, but must be one of {', '.join(_OPTIONS[key])}"
             )
         choices[key] = value
-    return choices
+    return choices, places
+
+
+def _placed(plain: dict[str, Any], words: list[str]) -> tuple[dict[str, Any], Any]:
+    """The config with the places of the run's own data, and that of new rows; None where there are none."""
+    if not words:
+        return plain, None
+    from dlrun.restore import override
+
+    keys = {word.partition("=")[0] for word in words}
+    had = plain["dataset"].get("test_path")
+    placed = override({**plain, "dataset": {"test_path": None, **plain["dataset"]}}, words)
+    new = placed["dataset"]["test_path"]
+    if "test_path" not in plain["dataset"]:
+        del placed["dataset"]["test_path"]
+    if "dataset.test_path" not in keys or (had is not None and len(keys) > 1):
+        return placed, None  # all that was given is where the run's own data are
+    if len(keys) > 1:
+        raise ConfigError(
+            f"dataset.test_path is {new}, whose rows are measured without the run's own data: leave out "
+            f"{' and '.join(sorted(keys - {'dataset.test_path'}))}"
+        )
+    if new is None:
+        raise ConfigError("dataset.test_path is null, but must name new rows; or leave it out")
+    return plain, new
+
+
+def _listed(new: str | list[str]) -> str:
+    return new if isinstance(new, str) else ", ".join(new)
+
+
+def _facts(found: Evaluation) -> dict[str, Any]:
+    return {
+        "checkpoint": found.which,
+        "epoch": found.epoch,
+        "step": found.step,
+        "rows": found.rows,
+        "metrics": found.metrics,
+        "baselines": found.baselines,
+        "confusion": found.confusion,
+    }
 
 
 def _confusion_table(confusion: list[list[int]], class_names: tuple[str, ...]) -> str:

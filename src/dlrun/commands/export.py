@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
         facts = {
             "format": arguments.format,
             "run": full_name(run.path),
-            "checkpoint": arguments.checkpoint,
+            "checkpoint": trained.which,
             "epoch": trained.epoch,
             "step": trained.step,
         }
@@ -95,15 +95,13 @@ def _samples(plain: dict[str, Any], trained: Any) -> list[Any]:
     """Batches of several sizes of the part of the data that the run was tested on.
 
     Raises:
-        ConfigError: the data set is not here.
+        ConfigError: the data set is not here, or no longer what the run was trained on.
     """
-    from dlrun.build import split_component
-    from dlrun.config import DataSettings
+    from dlrun import config
+    from dlrun.assemble import prepared
     from dlrun.data.feeding import in_order
-    from dlrun.data.prepare import prepare
 
-    source, settings = split_component("dataset", plain["dataset"], DataSettings)
-    data = prepare(source(), settings)
+    data = prepared(config.parse(plain), trained.kept)
     part = data.split(data.tested)
     if trained.spec.task == "language":
         sizes = [size for size in _BATCHES if size * _TOKENS <= len(part)]

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from dlrun.config import DataSettings
 from dlrun.data.base import Dataset, Preprocessing, Spec, Split
+from dlrun.data.fingerprint import Parts
 from dlrun.data.source import Source
-from dlrun.data.splitting import split_rows
+from dlrun.data.splitting import parted, split_rows
 from dlrun.data.targets import class_targets, class_task, without_constants
 
 
@@ -42,25 +43,32 @@ class Scaling(Preprocessing):
         return torch.from_numpy(np.ascontiguousarray(scaled))
 
 
-def prepare_source(source: Source, settings: DataSettings) -> Dataset:
-    """Split `source`, fit the normalisation on the training part alone and apply it to all parts.
+def split_source(source: Source, settings: DataSettings) -> Parts:
+    """The rows of each part.
 
     Raises:
         ConfigError: a split that leaves a part with too few rows, or a test part asked for twice.
     """
-    has_test = source.test_inputs is not None
     strata = source.targets if source.task == "classification" else None
-    train, val, test = split_rows(len(source.targets), strata, settings, has_test=has_test)
-    preprocessing = _fit(source, train, normalize=settings.normalize == "standard")
+    rows = split_rows(len(source), strata, settings, has_test="test" in source.own)
+    return parted(rows, source.own)
 
-    def part(rows: np.ndarray) -> Split:
-        return _split(source, preprocessing, source.inputs[rows], source.targets[rows])
 
-    if source.test_inputs is not None and source.test_targets is not None:
-        tested = _split(source, preprocessing, source.test_inputs, source.test_targets)
-    else:
-        tested = part(test)
-    return Dataset(_spec(source), preprocessing, part(train), part(val), tested)
+def prepare_source(
+    source: Source, settings: DataSettings, parts: Parts, scaling: Scaling | None
+) -> Dataset:
+    """Fit the normalisation on the training part alone, where there is none yet, and apply it to all parts."""
+    if scaling is None:
+        train = np.asarray(parts["train"])
+        scaling = _fit(source, train, normalize=settings.normalize == "standard")
+
+    def part(name: str) -> Split:
+        rows = parts[name]
+        if rows is None and source.test_inputs is not None and source.test_targets is not None:
+            return _split(source, scaling, source.test_inputs, source.test_targets)
+        return _split(source, scaling, source.inputs[rows], source.targets[rows])
+
+    return Dataset(_spec(source), scaling, part("train"), part("val"), part("test"))
 
 
 def fit_images(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlrun.data.origin import Origin
 from dlrun.errors import ConfigError
 
 TaskKind = Literal["binary", "multiclass", "regression", "language"]
@@ -80,6 +81,11 @@ class Preprocessing(ABC):
         """Plain values, as a checkpoint may hold them."""
         return {"kind": self.kind, **vars(self)}
 
+    @property
+    def traits(self) -> Mapping[str, Sequence[Any]]:
+        """What data must have to be encoded by it, as far as the spec does not say; as `Raw.traits`."""
+        return {}
+
 
 @dataclass(frozen=True)
 class Split:
@@ -133,6 +139,7 @@ class Dataset:
 
     Attributes:
         baselines: what needs no model reaches, metrics by name, on the part that a run is tested on.
+        origin: which rows of the raw data each part has, whole, and what is in them.
     """
 
     spec: Spec
@@ -141,6 +148,7 @@ class Dataset:
     val: Split
     test: Split
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    origin: Origin | None = None
 
     @property
     def tested(self) -> str:

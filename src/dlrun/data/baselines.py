@@ -14,23 +14,32 @@ from dlrun.data.base import Dataset
 def with_baselines(data: Dataset) -> Dataset:
     """The same data with what the most frequent class, or the mean, of the training part reaches."""
     part = data.split(data.tested)
-    if data.spec.num_classes:
-        found = _majority(data.train.targets, part.targets)
+    most = majority_of(data)
+    if most is not None:
+        found = majority_class(most, part.targets)
     elif data.spec.task == "regression":
-        found = _mean(data.train.targets, part.targets, data.preprocessing.target_std)
+        found = training_mean(data.train.targets, part.targets, data.preprocessing.target_std)
     else:
         return data
     return replace(data, baselines={**found, **data.baselines})
 
 
-def _majority(train: Tensor, tested: Tensor) -> Mapping[str, Mapping[str, float]]:
-    most = train.long().bincount().argmax()
+def majority_of(data: Dataset) -> int | None:
+    """The class that the training part has most of; None where there are no classes."""
+    if not data.spec.num_classes:
+        return None
+    return int(data.train.targets.long().bincount().argmax())
+
+
+def majority_class(most: int, tested: Tensor) -> Mapping[str, Mapping[str, float]]:
+    """What is right where all are said to be of the class `most`."""
     return {"majority class": {"accuracy": (tested.long() == most).double().mean().item()}}
 
 
-def _mean(
+def training_mean(
     train: Tensor, tested: Tensor, target_std: list[float]
 ) -> Mapping[str, Mapping[str, float]]:
+    """The errors of the mean of `train`, both (N, D) as `Preprocessing.targets` gives them."""
     errors = (tested.double() - train.double().mean(0)) * torch.tensor(
         target_std, dtype=torch.float64
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 from dlrun.config import DataSettings
 from dlrun.data.base import Dataset, Preprocessing, Spec, Split
 from dlrun.data.characters import Characters
+from dlrun.data.fingerprint import PARTS, Parts, Rows
 from dlrun.errors import ConfigError
 from dlrun.hints import note
 
@@ -46,15 +47,26 @@ class CharacterEncoding(Preprocessing):
         return list(dict.fromkeys(c for c in raw if c not in self.characters))
 
 
-def prepare_characters(raw: Characters, settings: DataSettings) -> Dataset:
-    """A text as numbers, cut into train | val | test where it stands; only training characters are known.
+def split_characters(raw: Characters, settings: DataSettings) -> Parts:
+    """A text cut into train | val | test where it stands.
 
     Raises:
-        ConfigError: too short a text, one character alone, or settings that a text cannot follow.
+        ConfigError: too short a text, or settings that a text cannot follow.
     """
     _check(settings)
-    train, val, test = _cut(raw, settings)
-    encoding = CharacterEncoding(sorted(set(train)))
+    return _cut(raw, settings)
+
+
+def prepare_characters(
+    raw: Characters, settings: DataSettings, parts: Parts, encoding: CharacterEncoding | None
+) -> Dataset:
+    """A text as numbers; only training characters are known.
+
+    Raises:
+        ConfigError: one character alone in the training part.
+    """
+    train, val, test = (_text(raw, parts[name]) for name in PARTS)
+    encoding = encoding or CharacterEncoding(sorted(set(train)))
     if len(encoding.characters) < 2:
         raise ConfigError(
             f"{raw.source} has no character but {train[0]!r} in its training part, so that there is nothing to "
@@ -63,13 +75,21 @@ def prepare_characters(raw: Characters, settings: DataSettings) -> Dataset:
     vocabulary = len(encoding.characters) + 1
     spec = Spec("language", "tokens", (raw.window,), vocabulary, vocabulary=vocabulary)
 
-    def part(text: str) -> Split:
-        numbers = encoding.inputs(text)
-        return Split(numbers[:-1], numbers[1:])
-
-    _tell_unseen(raw.source, encoding, {"validation": val, "test": test})
-    data = Dataset(spec, encoding, part(train), part(val), part(test))
+    tell_unseen(raw.source, encoding, {"validation": val, "test": test})
+    train_part, val_part, test_part = (encoded(encoding, text) for text in (train, val, test))
+    data = Dataset(spec, encoding, train_part, val_part, test_part)
     return replace(data, baselines=_baselines(data))
+
+
+def encoded(encoding: CharacterEncoding, text: str) -> Split:
+    """A text as a model takes it: each character, and the one that comes next."""
+    numbers = encoding.inputs(text)
+    return Split(numbers[:-1], numbers[1:])
+
+
+def _text(raw: Characters, rows: Rows) -> str:
+    assert isinstance(rows, range), "a text is cut where it stands"
+    return raw.text[rows.start : rows.stop]
 
 
 def _check(settings: DataSettings) -> None:
@@ -87,7 +107,7 @@ def _check(settings: DataSettings) -> None:
         )
 
 
-def _cut(raw: Characters, settings: DataSettings) -> tuple[str, str, str]:
+def _cut(raw: Characters, settings: DataSettings) -> Parts:
     """The text's three parts: shuffled, each would be known from its neighbours."""
     size = len(raw.text)
     tested = round((settings.test_fraction or 0.0) * size)
@@ -100,10 +120,14 @@ def _cut(raw: Characters, settings: DataSettings) -> tuple[str, str, str]:
             f"{tested} to test: give a longer text or a smaller dataset.window than {raw.window}; at least "
             f"{raw.window + 1} are needed to train and 2 in each other part"
         )
-    return raw.text[:trained], raw.text[trained : size - tested], raw.text[size - tested :]
+    return {
+        "train": range(trained),
+        "val": range(trained, size - tested),
+        "test": range(size - tested, size),
+    }
 
 
-def _tell_unseen(source: str, encoding: CharacterEncoding, parts: Mapping[str, str]) -> None:
+def tell_unseen(source: str, encoding: CharacterEncoding, parts: Mapping[str, str]) -> None:
     """A line on the error stream, where an evaluation's JSON is not."""
     unseen = {name: int((encoding.inputs(text) == UNKNOWN).sum()) for name, text in parts.items()}
     counts = [

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from dlrun.data.files import locate_file, read_text
+from dlrun.data.fingerprint import Fingerprint, Rows
 from dlrun.schema import Count
 
 
@@ -20,6 +22,18 @@ class Characters:
     text: str
     window: int
     source: str = "the text"
+    traits: ClassVar[dict[str, tuple[Any, ...]]] = {}  # as of `Raw`: a text has none
+    own: ClassVar[tuple[str, ...]] = ()
+
+    def __len__(self) -> int:
+        """Characters."""
+        return len(self.text)
+
+    def fingerprint(self, part: str, rows: Rows) -> tuple[int, str]:
+        """As `Raw.fingerprint`, where rows are characters."""
+        assert isinstance(rows, range), "a text is cut where it stands"
+        content = self.text[rows.start : rows.stop].encode("utf-8", "surrogatepass")
+        return len(rows), str(Fingerprint().content(content))
 
 
 def char_lm(*, path: str, encoding: str, window: Count) -> Characters:

@@ -15,6 +15,7 @@ import torch
 from dlrun.config import DataSettings
 from dlrun.data.base import Dataset, Spec, Split
 from dlrun.data.cutting import Cutting, seasons_before
+from dlrun.data.fingerprint import Parts, Rows
 from dlrun.data.gaps import Known, fill
 from dlrun.data.series import Layout, Series
 from dlrun.data.series_scaling import SeriesScaling
@@ -24,19 +25,31 @@ from dlrun.errors import ConfigError
 Bounds = tuple[int, int]  # the first row of a part, and the row after its last
 
 
-def prepare_series(series: Series, settings: DataSettings) -> Dataset:
-    """Split `series` by time, fit encoding, filling and scaling on the first part alone, cut all parts.
+def split_series(series: Series, settings: DataSettings) -> Parts:
+    """The rows that each part is to forecast, one part after the other.
 
     Raises:
-        ConfigError: a part too short for one window, or nothing in the first part to fit by.
+        ConfigError: a part too short for one window.
     """
-    parts = _bounds(series, settings)
-    trained = parts["train"][1]
-    layout = series.layout(trained)
+    return {name: range(*bounds) for name, bounds in _bounds(series, settings).items()}
+
+
+def prepare_series(
+    series: Series, settings: DataSettings, parts: Parts, scaling: SeriesScaling | None
+) -> Dataset:
+    """Fit encoding, filling and scaling on the first part alone, where they are not yet, and cut all parts.
+
+    Raises:
+        ConfigError: nothing in the first part to fit by.
+    """
+    bounds = {name: _ends(rows) for name, rows in parts.items()}
+    trained = bounds["train"][1]
+    layout = scaling.layout if scaling else series.layout(trained)
     values_RC = layout.encode(series.numbers, series.words)
-    scaling = _fit(series, layout, values_RC[:trained], normalize=settings.normalize == "standard")
+    normalize = settings.normalize == "standard"
+    scaling = scaling or _fit(series, layout, values_RC[:trained], normalize=normalize)
     known = scaling.known(values_RC)
-    splits = {name: _split(scaling, known, bounds) for name, bounds in parts.items()}
+    splits = {name: _split(scaling, known, ends) for name, ends in bounds.items()}
     spec = Spec(
         task="regression",
         kind="sequence",
@@ -44,8 +57,26 @@ def prepare_series(series: Series, settings: DataSettings) -> Dataset:
         num_outputs=len(scaling.target_mean),
         feature_names=tuple(layout.features),
     )
-    baselines = _baselines(scaling, known, parts["test"])
-    return Dataset(spec, scaling, **splits, baselines=baselines)
+    baselines = _baselines(scaling, known, bounds["test"])
+    return Dataset(
+        spec, scaling, splits["train"], splits["val"], splits["test"], baselines=baselines
+    )
+
+
+def forecasts_of(
+    scaling: SeriesScaling, values_RC: np.ndarray
+) -> tuple[Split, Mapping[str, Mapping[str, float]]]:
+    """Every whole window in the rows of a series, and what simple rules reach on them."""
+    known, bounds = scaling.known(values_RC), (0, len(values_RC))
+    first = int(scaling.cutting.origins(*bounds)[0])
+    if scaling.season is not None and scaling.season > first + 1:
+        scaling = replace(scaling, season=None)  # the first windows have no season before them
+    return _split(scaling, known, bounds), _baselines(scaling, known, bounds)
+
+
+def _ends(rows: Rows) -> Bounds:
+    assert isinstance(rows, range), "a series is cut where it stands"
+    return rows.start, rows.stop
 
 
 def _bounds(series: Series, settings: DataSettings) -> dict[str, Bounds]:

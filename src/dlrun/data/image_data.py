@@ -11,8 +11,10 @@ from torch import Tensor
 from dlrun.config import DataSettings
 from dlrun.data.arrays import Scaling, fit_images
 from dlrun.data.base import Dataset, Spec, Split
+from dlrun.data.fingerprint import PARTS, Parts, Rows
 from dlrun.data.image_folder import Files, ImageFiles
-from dlrun.data.splitting import split_rows
+from dlrun.data.image_form import Form
+from dlrun.data.splitting import parted, split_rows
 from dlrun.data.streaming import StoredImages, read_batches
 from dlrun.data.targets import class_targets, class_task
 from dlrun.hints import note
@@ -22,33 +24,45 @@ _AT_ONCE = 256  # images in a reading
 _BRIGHTEST = 255.0
 
 
-def prepare_images(raw: ImageFiles, settings: DataSettings) -> Dataset:
-    """Split `raw` where its folder is not, fit the normalisation on the training part, apply it to all parts.
+def split_images(raw: ImageFiles, settings: DataSettings) -> Parts:
+    """The images of each part; where the folder has a part, its fraction means nothing.
+
+    Raises:
+        ConfigError: a split that leaves a part with too few images.
+    """
+    own = replace(
+        settings,
+        val_fraction=0.0 if "val" in raw.own else settings.val_fraction,
+        test_fraction=None if "test" in raw.own else settings.test_fraction,
+    )
+    rows = split_rows(len(raw), raw.train.targets, own, has_test="test" in raw.own)
+    return parted(rows, raw.own)
+
+
+def prepare_images(
+    raw: ImageFiles, settings: DataSettings, parts: Parts, scaling: Scaling | None
+) -> Dataset:
+    """Fit the normalisation on the training part, where there is none yet, and apply it to all parts.
 
     The normalisation is fitted on all training images up to 5,000, and on as many drawn from
     `split_seed` where there are more: the same in memory and out of it.
 
     Raises:
-        ConfigError: a split that leaves a part with too few images; a file that is no image.
+        ConfigError: a file that is no image.
     """
-    parts = _parts(raw, settings)
-    pixels = [_pixels(part, raw) if raw.in_memory else None for part in parts]
-    scaling = _fit(parts[0], pixels[0], raw, settings)
-    splits = [_split(part, kept, raw, scaling) for part, kept in zip(parts, pixels, strict=True)]
+    if scaling is not None:  # files are read as they were
+        raw = replace(raw, form=Form.of(raw.traits["shape"], scaling.reading))
+    files = [_files(raw, name, parts[name]) for name in PARTS]
+    pixels = [_pixels(part, raw) if raw.in_memory else None for part in files]
+    scaling = scaling or _fit(files[0], pixels[0], raw, settings)
+    splits = [_split(part, kept, raw, scaling) for part, kept in zip(files, pixels, strict=True)]
     train, val, test = splits
     return Dataset(_spec(raw), scaling, train, val, test)
 
 
-def _parts(raw: ImageFiles, settings: DataSettings) -> tuple[Files, Files, Files]:
-    """Each part's files; where the folder has a part, its fraction means nothing."""
-    own = replace(
-        settings,
-        val_fraction=settings.val_fraction if raw.val is None else 0.0,
-        test_fraction=settings.test_fraction if raw.test is None else None,
-    )
-    rows = split_rows(len(raw.train), raw.train.targets, own, has_test=raw.test is not None)
-    train, val, test = (raw.train.take(part) for part in rows)
-    return train, val if raw.val is None else raw.val, test if raw.test is None else raw.test
+def _files(raw: ImageFiles, name: str, rows: Rows) -> Files:
+    files: Files = raw.train.take(np.asarray(rows)) if rows is not None else getattr(raw, name)
+    return files
 
 
 def _fit(

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from dlrun.data.files import locate
+from dlrun.data.fingerprint import Fingerprint, Rows
 from dlrun.data.image_form import Alpha, Form
 from dlrun.data.image_opening import SUFFIXES, is_hidden, is_image
 from dlrun.data.image_survey import Depth, common_form
-from dlrun.errors import ConfigError
+from dlrun.errors import ConfigError, did_you_mean
 from dlrun.hints import note
 from dlrun.schema import Count, NonNegativeInt, Positive
 
@@ -24,6 +26,7 @@ _PARTS = {
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 _FLOAT_BYTES = 4
 _SHOWN = 5  # kinds of files in a line
+_HEAD = 2**14  # bytes of each file that are looked at though they stay where they are
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,33 @@ class ImageFiles:
     form: Form
     in_memory: bool
     workers: int
+
+    @property
+    def traits(self) -> dict[str, tuple[Any, ...]]:
+        """As `Raw.traits`."""
+        shape = (self.form.channels, self.form.height, self.form.width)
+        return {"classes": self.class_names, "shape": shape}
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """As `Raw.own`."""
+        return tuple(name for name in ("val", "test") if getattr(self, name) is not None)
+
+    def __len__(self) -> int:
+        return len(self.train)
+
+    def fingerprint(self, part: str, rows: Rows) -> tuple[int, str]:
+        """As `Raw.fingerprint`: of names, sizes and how files begin; and of all in them where they are read at once."""
+        files: Files = getattr(self, part) if rows is None else self.train.take(np.asarray(rows))
+        heads, whole = Fingerprint(), Fingerprint()
+        for path, target in zip(files.paths, files.targets.tolist(), strict=True):
+            with open(path, "rb") as file:
+                head = file.read(_HEAD)
+                rest = file.read() if self.in_memory else b""
+                size = os.fstat(file.fileno()).st_size
+            heads.words([self.class_names[target], Path(path).name, str(size)]).content(head)
+            whole.content(rest)
+        return len(files), f"{heads}+{whole}" if self.in_memory else str(heads)
 
 
 def image_folder(
@@ -238,3 +268,22 @@ def _listed(names: Iterable[str]) -> str:
     names = list(names)
     shown = ", ".join(names[:3])
     return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
+
+
+def labelled_images(key: str, folder: Path, class_names: tuple[str, ...]) -> Files:
+    """The images in the class folders under `folder`, numbered as `class_names` are.
+
+    Raises:
+        ConfigError: no folder, none of classes in it, or one of another class.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{key} is {folder}, a file; give a folder with one folder a class")
+    classes = _classes(folder)
+    if not classes:
+        raise ConfigError(f"{key} is {folder}, which has no class folders; give one folder a class")
+    if unknown := [name for name in classes if name not in class_names]:
+        raise ConfigError(
+            f"{folder} has the class {_listed(unknown)}, of which this run knows nothing"
+            f"{did_you_mean(unknown[0], class_names)}"
+        )
+    return _files(classes, class_names)

@@ -2,62 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from dlrun.config import DataSettings
-from dlrun.data.arrays import Scaling, prepare_source
-from dlrun.data.base import Dataset, Preprocessing
-from dlrun.data.baselines import with_baselines
-from dlrun.data.character_encoding import CharacterEncoding, prepare_characters
+from dlrun.data.arrays import Scaling, prepare_source, split_source
+from dlrun.data.base import Dataset, Preprocessing, Spec
+from dlrun.data.baselines import majority_of, with_baselines
+from dlrun.data.character_encoding import CharacterEncoding, prepare_characters, split_characters
 from dlrun.data.characters import Characters
 from dlrun.data.classes import note_missing_classes
-from dlrun.data.forecasting import prepare_series
-from dlrun.data.image_data import prepare_images
+from dlrun.data.fingerprint import Parts
+from dlrun.data.forecasting import prepare_series, split_series
+from dlrun.data.image_data import prepare_images, split_images
 from dlrun.data.image_folder import ImageFiles
+from dlrun.data.kept import Kept
+from dlrun.data.origin import origin_from, origin_of
 from dlrun.data.series import Series
 from dlrun.data.series_scaling import SeriesScaling
 from dlrun.data.source import Source
 from dlrun.data.table import Table
-from dlrun.data.table_encoding import TableEncoding, prepare_table
-from dlrun.data.text_encoding import TextEncoding, prepare_texts
+from dlrun.data.table_encoding import TableEncoding, prepare_table, split_table
+from dlrun.data.text_encoding import TextEncoding, prepare_texts, split_texts
 from dlrun.data.texts import Texts
 from dlrun.errors import ConfigError
 
-_PREPROCESSINGS: dict[str, type[Preprocessing]] = {
-    cls.kind: cls
-    for cls in (Scaling, SeriesScaling, CharacterEncoding, TableEncoding, TextEncoding)
+
+class _Kind(NamedTuple):
+    """How raw data are split, how what is split becomes a data set, and what is learned from it."""
+
+    split: Callable[..., Parts]
+    encode: Callable[..., Dataset]
+    preprocessing: type[Preprocessing]
+
+
+_KINDS: dict[type, _Kind] = {
+    Source: _Kind(split_source, prepare_source, Scaling),
+    Characters: _Kind(split_characters, prepare_characters, CharacterEncoding),
+    ImageFiles: _Kind(split_images, prepare_images, Scaling),
+    Series: _Kind(split_series, prepare_series, SeriesScaling),
+    Table: _Kind(split_table, prepare_table, TableEncoding),
+    Texts: _Kind(split_texts, prepare_texts, TextEncoding),
 }
 
 
-def prepare(raw: Any, settings: DataSettings) -> Dataset:
+def prepare(raw: Any, settings: DataSettings, kept: Kept | None = None) -> Dataset:
     """Split what a dataset's target returned, fit on the training part what has to be, apply it to all parts.
+
+    Of a run with something `kept`, the parts have the rows that they had, encoded as they were.
 
     Raises:
         ConfigError: it cannot be split as asked, or is nothing that dlrun knows.
+        DataChanged: it is not what the run was trained on.
     """
-    data = with_baselines(_prepare(raw, settings))
+    kind = next((how for cls, how in _KINDS.items() if isinstance(raw, cls)), None)
+    if kind is None:
+        raise ConfigError(
+            f"dataset._target_ returned a {type(raw).__name__}, but must return a dlrun.data.source.Source"
+        )
+    if kept is not None:
+        kept.refuse_other(raw, kind.preprocessing)
+    before = kept and kept.origin
+    origin = before or origin_of(raw, kind.split(raw, settings))
+    encoding = kept.preprocessing if kept else None
+    data = with_baselines(kind.encode(raw, settings, origin.parts, encoding))
     note_missing_classes(data)
-    return data
+    return replace(data, origin=replace(origin, majority=majority_of(data)))
 
 
-def _prepare(raw: Any, settings: DataSettings) -> Dataset:
-    match raw:
-        case Source():
-            return prepare_source(raw, settings)
-        case Characters():
-            return prepare_characters(raw, settings)
-        case ImageFiles():
-            return prepare_images(raw, settings)
-        case Series():
-            return prepare_series(raw, settings)
-        case Table():
-            return prepare_table(raw, settings)
-        case Texts():
-            return prepare_texts(raw, settings)
-    raise ConfigError(
-        f"dataset._target_ returned a {type(raw).__name__}, but must return a dlrun.data.source.Source"
-    )
+def kept_from(state: Mapping[str, Any], run: str) -> Kept:
+    """What a checkpoint keeps of its run's data.
+
+    Raises:
+        KeyError, TypeError: it lacks values.
+    """
+    spec: dict[str, Any] = {
+        name: tuple(x) if isinstance(x, list) else x for name, x in state["spec"].items()
+    }
+    origin = origin_from(state["origin"]) if "origin" in state else None
+    return Kept(Spec(**spec), preprocessing_from(state["preprocessing"]), origin, run)
+
+
+_PREPROCESSINGS = {kind.preprocessing.kind: kind.preprocessing for kind in _KINDS.values()}
 
 
 def preprocessing_from(plain: Mapping[str, Any]) -> Preprocessing:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dlrun.data.cutting import Cutting
+from dlrun.data.fingerprint import Fingerprint, Rows, as_words
 from dlrun.data.gaps import FillRule
 from dlrun.errors import ConfigError
 
@@ -27,6 +28,7 @@ class Series:
         season: rows in a period, of the seasonal baseline; None for none.
         reading: how more of this series is read from a file, plain values.
         source: what it is called in errors.
+        computed: whether its numbers were worked out, rather than read.
     """
 
     numbers: Mapping[str, np.ndarray]
@@ -38,6 +40,7 @@ class Series:
     season: int | None
     reading: Mapping[str, Any]
     source: str = "the series"
+    computed: bool = False
 
     def __post_init__(self) -> None:
         """Refuse words of too many kinds.
@@ -55,6 +58,28 @@ class Series:
 
     def __len__(self) -> int:
         return len(self.numbers[self.targets[0]])
+
+    @property
+    def traits(self) -> dict[str, tuple[Any, ...]]:
+        """As `Raw.traits`."""
+        words = tuple(name for name in self.inputs if name in self.words)
+        return {"columns": self.inputs, "targets": self.targets, "columns of words": words}
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """As `Raw.own`: the parts of a series are its own past and future."""
+        return ()
+
+    def fingerprint(self, part: str, rows: Rows) -> tuple[int, str]:
+        """As `Raw.fingerprint`, where rows are those that a part is to forecast."""
+        assert rows is not None, "a series is cut where it stands"
+        found = Fingerprint()
+        for name in dict.fromkeys((*self.inputs, *self.targets)):
+            if name in self.words:
+                found.words(as_words(self.words[name], rows))
+            else:
+                found.numbers(self.numbers[name], rows, computed=self.computed)
+        return len(rows), str(found)
 
     def layout(self, training_rows: int) -> Layout:
         """Where its columns go, with the kinds of words in the first `training_rows`."""

@@ -50,6 +50,15 @@ class SeriesScaling(Preprocessing):
     reading: dict[str, Any]
 
     @property
+    def traits(self) -> dict[str, list[str]]:
+        """The columns that forecasts are made from, those among them that hold words, and those that are forecast."""
+        return {
+            "columns": self.inputs_taken,
+            "targets": self.targets_told,
+            "columns of words": [name for name in self.inputs_taken if name in self.kinds],
+        }
+
+    @property
     def layout(self) -> Layout:
         """Where columns go."""
         return Layout(self.inputs_taken, self.targets_told, self.kinds)

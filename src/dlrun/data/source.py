@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from dlrun.data.fingerprint import Fingerprint, Rows
 from dlrun.errors import ConfigError
 
 _AXES = {
@@ -55,6 +56,29 @@ class Source:
                     f"dataset.test_inputs are of shape {self.test_inputs.shape[1:]} each, but the inputs of "
                     f"{self.inputs.shape[1:]}; make them alike"
                 )
+
+    @property
+    def traits(self) -> dict[str, tuple[Any, ...]]:
+        """As `Raw.traits`."""
+        shape = tuple(self.inputs.shape[1:])
+        return {"classes": self.class_names, "columns": self.feature_names, "shape": shape}
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """As `Raw.own`."""
+        return () if self.test_targets is None else ("test",)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def fingerprint(self, part: str, rows: Rows) -> tuple[int, str]:
+        """As `Raw.fingerprint`; what code gives may have been computed."""
+        inputs, targets = self.inputs, self.targets
+        if rows is None and self.test_inputs is not None and self.test_targets is not None:
+            inputs, targets = self.test_inputs, self.test_targets
+        found = Fingerprint().numbers(inputs, rows, computed=True)
+        found.numbers(targets, rows, computed=True)
+        return len(targets) if rows is None else len(rows), str(found)
 
     def _check_part(self, part: str, inputs: np.ndarray, targets: np.ndarray) -> None:
         axes = _AXES[self.kind]

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from dlrun.config import DataSettings
+from dlrun.data.fingerprint import PARTS, Parts
 from dlrun.errors import ConfigError
+
+
+def parted(rows: tuple[np.ndarray, np.ndarray, np.ndarray], own: Collection[str]) -> Parts:
+    """Row numbers as `Parts`, without those of the parts that the data bring themselves."""
+    return {name: None if name in own else part for name, part in zip(PARTS, rows, strict=True)}
 
 
 def split_rows(

@@ -61,4 +61,5 @@ def synthetic_series(
             "missing": [],
             "time": None,
         },
+        computed=True,
     )

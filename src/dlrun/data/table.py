@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from dlrun.data.fingerprint import Fingerprint, as_words
+from dlrun.data.fingerprint import Rows as Numbers
 from dlrun.errors import ConfigError
 
 Fill = Literal["mean", "median", "zero"]
@@ -45,6 +47,8 @@ class Reading:
         decimal, thousands: the notation of numbers.
         skip_lines, comment: as in `Form`.
         dressings: what stands before and after the numbers of a column, as in (12 kg) or ($5).
+        target: the column that is predicted; empty where an earlier version of dlrun did not write it.
+        strip_label, merge_labels: how its labels are read, as `Labelling`.
     """
 
     columns: list[str]
@@ -60,6 +64,9 @@ class Reading:
     skip_lines: Literal["auto"] | int = 0
     comment: str | None = None
     dressings: dict[str, list[str]] = field(default_factory=dict)
+    target: str = ""
+    strip_label: str = ""
+    merge_labels: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,31 @@ class Table:
             raise ConfigError(
                 f"dataset.folds is {self.folds}, but the table has a test file of its own; set one of the two to null"
             )
+
+    @property
+    def traits(self) -> dict[str, tuple[Any, ...]]:
+        """As `Raw.traits`."""
+        words = tuple(self.reading.words)
+        columns = (*self.reading.numbers, *words)
+        return {"classes": self.class_names, "columns": columns, "columns of words": words}
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """As `Raw.own`."""
+        return () if self.test is None else ("test",)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def fingerprint(self, part: str, rows: Numbers) -> tuple[int, str]:
+        """As `Raw.fingerprint`."""
+        table, targets = self.rows, self.targets
+        if rows is None and self.test is not None and self.test_targets is not None:
+            table, targets = self.test, self.test_targets
+        found = Fingerprint().numbers(table.numbers, rows).numbers(targets, rows)
+        for column in table.words.T:
+            found.words(as_words(column, rows))
+        return len(targets) if rows is None else len(rows), str(found)
 
 
 def take_fold(

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from dlrun.config import DataSettings
 from dlrun.data.base import Dataset, Preprocessing, Spec, Split
-from dlrun.data.splitting import split_rows
+from dlrun.data.fingerprint import Parts
+from dlrun.data.splitting import parted, split_rows
 from dlrun.data.table import Fill, Reading, Rows, Table, take_fold
 from dlrun.data.targets import class_targets, class_task, without_constants
 from dlrun.errors import ConfigError
@@ -48,34 +49,57 @@ class TableEncoding(Preprocessing):
         return torch.from_numpy(np.column_stack([scaled, *codes]).astype(np.float32))
 
     @property
+    def traits(self) -> dict[str, list[str]]:
+        """The columns that are read as words."""
+        return {"columns of words": self.reading["words"]}
+
+    @property
     def categories(self) -> tuple[int, ...]:
         """How many codes each column of words has, that of unknown words among them."""
         return tuple(len(levels) + 1 for levels in self.levels)
 
 
-def prepare_table(table: Table, settings: DataSettings) -> Dataset:
-    """Split `table`, fit its encoding on the training part alone and apply it to all parts.
+def split_table(table: Table, settings: DataSettings) -> Parts:
+    """The rows of each part.
 
     Raises:
         ConfigError: a split that leaves a part with too few rows, or a test part asked for twice.
     """
-    train, val, test = _parts(table, settings)
-    encoding = _fit(
-        table.reading,
-        table.rows.take(train),
-        table.targets[train],
-        fill=table.fill,
-        normalize=settings.normalize == "standard",
-        regression=not table.class_names,
-    )
-    parts = [(table.rows.take(rows), table.targets[rows]) for rows in (train, val, test)]
-    if table.test is not None and table.test_targets is not None:
-        parts[2] = (table.test, table.test_targets)
-    splits = [_split(table, encoding, *part) for part in parts]
-    return Dataset(_spec(table, encoding), encoding, splits[0], splits[1], splits[2])
+    return parted(_rows(table, settings), table.own)
 
 
-def _parts(table: Table, settings: DataSettings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def prepare_table(
+    table: Table, settings: DataSettings, parts: Parts, encoding: TableEncoding | None
+) -> Dataset:
+    """Fit the encoding on the training part alone, where there is none yet, and apply it to all parts."""
+    if encoding is None:
+        train = np.asarray(parts["train"])
+        encoding = _fit(
+            table.reading,
+            table.rows.take(train),
+            table.targets[train],
+            fill=table.fill,
+            normalize=settings.normalize == "standard",
+            regression=not table.class_names,
+        )
+
+    def part(name: str) -> Split:
+        rows = parts[name]
+        if rows is None and table.test is not None and table.test_targets is not None:
+            return encoded(encoding, table.test, table.test_targets, len(table.class_names))
+        taken = table.rows.take(np.asarray(rows))
+        return encoded(encoding, taken, table.targets[rows], len(table.class_names))
+
+    return Dataset(_spec(table, encoding), encoding, part("train"), part("val"), part("test"))
+
+
+def encoded(encoding: TableEncoding, rows: Rows, targets: np.ndarray, classes: int) -> Split:
+    """Rows with their targets, class numbers where there are `classes`, as a model takes them."""
+    inputs = encoding.inputs(rows)
+    return Split(inputs, class_targets(targets, classes) if classes else encoding.targets(targets))
+
+
+def _rows(table: Table, settings: DataSettings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row numbers that train, validate and test."""
     strata = table.targets if table.class_names else None
     if table.folds is None:
@@ -137,13 +161,6 @@ def _levels(words: np.ndarray) -> list[str | None]:
 def _codes(words: np.ndarray, levels: Sequence[str | None]) -> np.ndarray:
     numbers: Mapping[str | None, int] = {level: code for code, level in enumerate(levels, 1)}
     return np.array([numbers.get(word, 0) for word in words.tolist()], np.float64)
-
-
-def _split(table: Table, encoding: TableEncoding, rows: Rows, targets: np.ndarray) -> Split:
-    inputs = encoding.inputs(rows)
-    if not table.class_names:
-        return Split(inputs, encoding.targets(targets))
-    return Split(inputs, class_targets(targets, len(table.class_names)))
 
 
 def _spec(table: Table, encoding: TableEncoding) -> Spec:

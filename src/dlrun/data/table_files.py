@@ -92,6 +92,9 @@ def read_table(path: Path, test_path: Path | None, form: Form, choice: Choice) -
         skip_lines=form.skip_lines,
         comment=form.comment,
         dressings={cells.names[at]: [found.before, found.after] for at, found in dressings.items()},
+        target=cells.names[target],
+        strip_label=choice.labelling.strip,
+        merge_labels=choice.labelling.merge,
     )
     test_rows, test_targets = None, None
     if test_path:
@@ -147,3 +150,19 @@ def _refuse_header(train: Path, row: str, first: list[str], below: list[list[str
             "if both have one"
         )
     return False
+
+
+def read_targets(
+    cells: Cells, reading: Reading, class_names: tuple[str, ...]
+) -> tuple[Cells, np.ndarray]:
+    """The rows of a file that have a target, and the targets: class numbers where there are `class_names`.
+
+    Raises:
+        ConfigError: none has one; one that is no number, or no class of the training data.
+    """
+    position = cells.names.index(reading.target)
+    known = with_targets(cells, position)
+    if not class_names:
+        return known, read_numbers(known, position)
+    labelling = Labelling(reading.strip_label, reading.merge_labels)
+    return known, numbers_of_classes(known, position, class_names, labelling)

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from dlrun.config import DataSettings
 from dlrun.data.base import Dataset, Preprocessing, Spec, Split
-from dlrun.data.splitting import split_rows
+from dlrun.data.fingerprint import Parts
+from dlrun.data.splitting import parted, split_rows
 from dlrun.data.targets import class_targets, class_task
 from dlrun.data.text_checks import note_copies
 from dlrun.data.text_lengths import reading_length
@@ -56,8 +57,8 @@ class TextEncoding(Preprocessing):
         return torch.from_numpy(ids_of(tokenized, self.vocabulary, self.max_length))
 
 
-def prepare_texts(raw: Texts, settings: DataSettings) -> Dataset:
-    """Split `raw`, gather the vocabulary of the training part and number the tokens of all parts.
+def split_texts(raw: Texts, settings: DataSettings) -> Parts:
+    """The rows of each part.
 
     Raises:
         ConfigError: it cannot be split as asked, or a setting that means nothing for texts.
@@ -66,37 +67,54 @@ def prepare_texts(raw: Texts, settings: DataSettings) -> Dataset:
         raise ConfigError(
             f"dataset.normalize is {settings.normalize}, but words have no mean; set it to none"
         )
-    has_test = raw.test_texts is not None
+    has_test = "test" in raw.own
     if has_test and raw.layout and raw.layout.form == "folder":
-        settings = replace(
-            settings, test_fraction=None
-        )  # as of images: it is for where there is no test/
-    train, val, test = split_rows(len(raw.texts), raw.labels, settings, has_test=has_test)
+        # As of images: it is for where there is no test/.
+        settings = replace(settings, test_fraction=None)
+    rows = split_rows(len(raw), raw.labels, settings, has_test=has_test)
+    return parted(rows, raw.own)
+
+
+def prepare_texts(
+    raw: Texts, settings: DataSettings, parts: Parts, kept: TextEncoding | None
+) -> Dataset:
+    """Gather the vocabulary of the training part, where there is none yet, and number the tokens of all parts."""
     tokenized = _tokenized(raw, raw.texts)
-    tested_on = [tokenized[row] for row in test]
-    if raw.test_texts is not None:
-        tested_on = _tokenized(raw, raw.test_texts)
-    encoding = _fit([tokenized[row] for row in train], raw, len(tokenized) + len(tested_on))
-    note_copies(
-        [tokenized[row] for row in train],
-        {"validation": [tokenized[row] for row in val], "test": tested_on},
-    )
+    own_test = _tokenized(raw, raw.test_texts or ())
+    texts = {
+        name: own_test if rows is None else [tokenized[row] for row in rows]
+        for name, rows in parts.items()
+    }
+    encoding = kept or _fit(texts["train"], raw, len(tokenized) + len(own_test))
+    if kept is None:
+        note_copies(texts["train"], {"validation": texts["val"], "test": texts["test"]})
 
-    def part(texts: Sequence[Sequence[str]], labels: np.ndarray) -> Split:
-        return _split(encoding, texts, labels, raw)
+    def part(name: str) -> Split:
+        labels = raw.test_labels if parts[name] is None else raw.labels[parts[name]]
+        assert labels is not None, "a part of its own has labels"
+        return encoded(encoding, texts[name], labels, len(raw.class_names), raw.tokens.bucketing)
 
-    def rows(numbers: np.ndarray) -> Split:
-        return part([tokenized[row] for row in numbers], raw.labels[numbers])
+    return Dataset(_spec(raw, encoding), encoding, part("train"), part("val"), part("test"))
 
-    tested = part(tested_on, raw.labels[test] if raw.test_labels is None else raw.test_labels)
-    return Dataset(_spec(raw, encoding), encoding, rows(train), rows(val), tested)
+
+def encoded(
+    encoding: TextEncoding,
+    tokenized: Sequence[Sequence[str]],
+    labels: np.ndarray,
+    classes: int,
+    bucketing: bool,
+) -> Split:
+    """Texts with their class numbers as a model takes them."""
+    inputs = encoding.ids(tokenized)
+    lengths = (inputs != 0).sum(1) if bucketing else None
+    return Split(inputs, class_targets(labels, classes), lengths)
 
 
 def _tokenized(raw: Texts, texts: Sequence[str]) -> list[list[str]]:
     return [tokenize(text, level=raw.tokens.level, lower=raw.tokens.lower) for text in texts]
 
 
-def _fit(train: list[list[str]], raw: Texts, texts: int) -> TextEncoding:
+def _fit(train: Sequence[Sequence[str]], raw: Texts, texts: int) -> TextEncoding:
     settings = raw.tokens
     length = reading_length(list(map(len, train)), texts=texts, given=settings.max_length)
     return TextEncoding(
@@ -109,14 +127,6 @@ def _fit(train: list[list[str]], raw: Texts, texts: int) -> TextEncoding:
         column=raw.column,
         layout=asdict(raw.layout) if raw.layout else None,
     )
-
-
-def _split(
-    encoding: TextEncoding, texts: Sequence[Sequence[str]], labels: np.ndarray, raw: Texts
-) -> Split:
-    inputs = encoding.ids(texts)
-    lengths = (inputs != 0).sum(1) if raw.tokens.bucketing else None
-    return Split(inputs, class_targets(labels, len(raw.class_names)), lengths)
 
 
 def _spec(raw: Texts, encoding: TextEncoding) -> Spec:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -123,10 +123,7 @@ def as_texts(
         ConfigError: a text without a word, fewer than two classes, a label for each text, or a label
             of the test part that training does not have.
     """
-    for row in (*rows, *(test_rows or ())):
-        if not row.label or not row.text.strip():
-            missing = "label" if row.text.strip() else "text"
-            raise ConfigError(f"{row.place}: there is no {missing}; fill it in or take the row out")
+    _refuse_empty((*rows, *(test_rows or ())))
     names = classes_of((row.label for row in rows), merge=False, notation=Notation()).names
     if len(names) < 2:
         raise ConfigError(
@@ -323,3 +320,37 @@ def _merged(source: str, parts: list[list[Labelled]]) -> list[list[Labelled]]:
             ]
         )
     return renamed
+
+
+def labelled_texts(key: str, given: Any, dataset: Mapping[str, Any]) -> list[Labelled] | None:
+    """The labelled texts that `given` names, read as the config `dataset` says; None where it names no files.
+
+    Raises:
+        ConfigError: missing, empty, not in this form, or a row without text or label.
+    """
+    if "separator" in dataset:
+        how = (dataset["separator"], dataset.get("header", False), dataset["encoding"])
+        rows = _read_lines(key, given, *how)
+    elif "text" in dataset and "label" in dataset:
+        form = Form(
+            dataset["header"],
+            dataset["delimiter"],
+            dataset["encoding"],
+            missing=[""],
+            skip_lines=dataset.get("skip_lines", 0),
+            comment=dataset.get("comment"),
+        )
+        cells = read_csv(locate_file(key, given), form)
+        cells = _with_labels(cells, dataset["label"], dataset.get("missing", []))
+        rows = _read_columns(cells, dataset["text"], dataset["label"])
+    else:
+        return None
+    _refuse_empty(rows)
+    return rows
+
+
+def _refuse_empty(rows: Iterable[Labelled]) -> None:
+    for row in rows:
+        if not row.label or not row.text.strip():
+            missing = "label" if row.text.strip() else "text"
+            raise ConfigError(f"{row.place}: there is no {missing}; fill it in or take the row out")

@@ -44,6 +44,11 @@ def text_folder(*, path: str, test_path: str | None, encoding: str, tokens: Toke
     return replace(raw, file_encoding=encoding, layout=TextLayout("folder"))
 
 
+def labelled_files(key: str, given: str, encoding: str) -> list[Labelled]:
+    """The labelled texts under the folder that the setting `key` names, or under its test/."""
+    return list(_labelled(_tested(_folder(key, given)), encoding))
+
+
 def _folder(key: str, path: str) -> Path:
     folder = locate(key, path)
     if not folder.is_dir():

@@ -6,10 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from dlrun.data.fingerprint import Fingerprint, Rows, as_words
 from dlrun.errors import ConfigError
 from dlrun.schema import Count
 
@@ -83,6 +84,27 @@ class Texts:
     file_encoding: str = "utf-8"
     column: str | int | list[str | int] | None = None
     layout: TextLayout | None = None
+
+    @property
+    def traits(self) -> dict[str, tuple[Any, ...]]:
+        """As `Raw.traits`."""
+        return {"classes": self.class_names}
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """As `Raw.own`."""
+        return () if self.test_texts is None else ("test",)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def fingerprint(self, part: str, rows: Rows) -> tuple[int, str]:
+        """As `Raw.fingerprint`."""
+        texts, labels = self.texts, self.labels
+        if rows is None and self.test_texts is not None and self.test_labels is not None:
+            texts, labels = self.test_texts, self.test_labels
+        found = Fingerprint().numbers(labels, rows).words(as_words(texts, rows))
+        return len(texts) if rows is None else len(rows), str(found)
 
 
 def tokenize(text: str, *, level: Level, lower: bool) -> list[str]:

@@ -20,15 +20,17 @@ from dlrun.errors import ConfigError, did_you_mean
 _FORM = ("header", "skip_lines", "comment", "delimiter", "encoding", "missing", "decimal", "thousands")  # fmt: skip
 
 
-def read_history(path: Path, scaling: SeriesScaling) -> np.ndarray:
+def read_history(path: Path, scaling: SeriesScaling, *, told: bool = False) -> np.ndarray:
     """All rows of the file (R, C) as `scaling` takes them, NaN where a value is missing.
+
+    `told`: they are to be forecast themselves, so that every target must be there.
 
     Raises:
         ConfigError: a column is not there, a cell is no number, a value that is needed is missing, or rows are too few.
     """
     reading, layout, cutting = scaling.reading, scaling.layout, scaling.cutting
     cells = _read(path, scaling)
-    changes = cutting.difference or cutting.seasonal_difference
+    changes = told or cutting.difference or cutting.seasonal_difference
     # What is only told, and not as a change, need not be known.
     names = list(dict.fromkeys([*layout.inputs, *(layout.targets if changes else ())]))
     for name in [*names, *([reading["time"]] if reading["time"] else [])]:
@@ -41,11 +43,12 @@ def read_history(path: Path, scaling: SeriesScaling) -> np.ndarray:
         order=order,
         skip=0,
         fill=scaling.fill,
-        needed=cutting.reach,
+        needed=None if told else cutting.reach,
     )
-    if len(cells.rows) < cutting.reach:
+    if len(cells.rows) < cutting.reach + told * cutting.horizon:
+        more = f", and {cutting.horizon} to forecast" * told
         raise ConfigError(
-            f"{path} has {len(cells.rows)} rows, but this run needs {cutting.reach} to forecast from: "
+            f"{path} has {len(cells.rows)} rows, but this run needs {cutting.reach} to forecast from{more}: "
             f"a window of {cutting.window} and what its differences look back on"
         )
     unknown = {name: np.full(len(cells.rows), np.nan) for name in layout.targets}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,30 @@ def read_table_rows(path: Path, encoding: TableEncoding) -> Rows:
     if path.suffix.lower() not in _SUFFIXES:
         raise ConfigError(f"{path}: this run was trained on a table; give a .csv of rows")
     reading = Reading(**encoding.reading)
-    cells = _in_order(_read(path, reading), reading)
+    return _rows(_in_order(_read(path, reading), reading), reading)
+
+
+def read_labelled_rows(path: Path, reading: Reading) -> tuple[Cells, Callable[[Cells], Rows]]:
+    """The cells of a file of rows with their targets, its columns as in training, and what makes rows of cells.
+
+    Raises:
+        ConfigError: unreadable, or a column is not there.
+    """
+    cells = _read(path, reading)
+    if cells.named:
+        needed = [*reading.numbers, *reading.words, reading.target]
+        cells = cells.in_order(reading.columns, needed=needed)
+    elif len(cells.names) == len(reading.columns):
+        cells = replace(cells, names=list(reading.columns))
+    else:
+        raise ConfigError(
+            f"{cells.path}, row {cells.lines[0]}: its columns are {len(cells.names)}, but those of the training data "
+            f"{len(reading.columns)}: {', '.join(reading.columns)}; name them in a first row, or give all in this order"
+        )
+    return cells, lambda known: _rows(known, reading)
+
+
+def _rows(cells: Cells, reading: Reading) -> Rows:
     numbers, words, zero = (
         [cells.names.index(name) for name in names]
         for names in (reading.numbers, reading.words, reading.zero_is_missing)

@@ -26,7 +26,7 @@ from dlrun.sweep.launching import Launched, Watcher, launcher_settings, run_here
 from dlrun.sweep.live import Standing
 from dlrun.sweep.opened import Sweep, is_over, open_sweep
 from dlrun.sweep.question import Question, read_question, refuse_another
-from dlrun.sweep.shared_data import data_loader
+from dlrun.sweep.shared_data import NotedData
 from dlrun.sweep.stacking import Stacking
 from dlrun.sweep.study import create_study, rehearsal
 from dlrun.sweep.trial import Interrupted
@@ -53,13 +53,16 @@ def run(
     if stored is not None:
         refuse_another(question, stored, place.path)
         _refuse_fewer(question.strategy.plan.total, place)
-    _check(question, config)
+    data = NotedData()
+    _check(question, config, data)
+    before = (stored or {}).get("data", {})
+    data.refuse_other(before)
     if question.strategy.settings.dry_run:
         return _show_plan(question, None if stored is None else place)
     _refuse_foreign_folder(place)
     place.path.mkdir(parents=True, exist_ok=True)
     with lock(RunDirectory(place.path)):
-        sweep = _describe_and_open(question, place, stored, config)
+        sweep = _describe_and_open(question, place, stored, config, data.found | before)
         return _run_all(sweep, question, config, hydra_context, task_function)
 
 
@@ -156,7 +159,7 @@ def _stopped(sweep: Sweep, watcher: Watcher, code: int) -> int:
     return code
 
 
-def _check(question: Question, config: DictConfig) -> None:
+def _check(question: Question, config: DictConfig, load: NotedData) -> None:
     """Refuse what no trial, or not every one, could be trained with."""
     first = _first_draw(question)
     launcher = config.hydra.launcher
@@ -168,7 +171,7 @@ def _check(question: Question, config: DictConfig) -> None:
         question.space,
         question.composer,
         first,
-        load=data_loader,
+        load=load,
         here=places.in_this_process(launcher) or places.is_local(launcher),
     )
     pruning = question.strategy.settings.pruner != "none"
@@ -224,7 +227,11 @@ def _size(question: Question) -> str:
 
 
 def _describe_and_open(
-    question: Question, place: SweepDirectory, stored: dict[str, Any] | None, config: DictConfig
+    question: Question,
+    place: SweepDirectory,
+    stored: dict[str, Any] | None,
+    config: DictConfig,
+    data: dict[str, Any],
 ) -> Sweep:
     launcher, count = config.hydra.launcher, None
     if places.is_local(launcher):
@@ -235,7 +242,9 @@ def _describe_and_open(
         count = places.count_places(launcher, gpus=gpus, trials_per_gpu=per_gpu)
         launcher_settings(config, count)
     before = stored or {"name": place.path.name, "created": now(), "command": _typed()}
-    description = before | question.description() | {"failures_forgiven": 0, "places": count}
+    description = (
+        before | question.description() | {"failures_forgiven": 0, "places": count, "data": data}
+    )
     # Before the study: a kill between the two leaves a sweep that can be gone on with.
     place.write(description)
     create_study(place, question.direction)

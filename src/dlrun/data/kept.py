@@ -1,0 +1,106 @@
+"""What a run has learned from its data and kept: the encoding, which rows are in which part, what was in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dlrun.data.base import Dataset, Preprocessing, Spec
+from dlrun.data.fingerprint import PARTS, Rows
+from dlrun.data.origin import DataChanged, Origin, Raw, refuse_changed
+from dlrun.hints import command, note
+
+_SHOWN = 3  # names
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a checkpoint knows of its run's data.
+
+    Attributes:
+        origin: None in a checkpoint of a version of dlrun that did not write it.
+        run: what to call the run on a command line.
+    """
+
+    spec: Spec
+    preprocessing: Preprocessing
+    origin: Origin | None
+    run: str
+
+    def refuse_other(self, raw: Raw, needs: type[Preprocessing]) -> None:
+        """Refuse data that the run was not trained on; say so where that cannot be known.
+
+        Args:
+            needs: what data of the kind of `raw` are encoded by.
+
+        Raises:
+            DataChanged: in words that go on after the name of the data.
+        """
+        if not isinstance(self.preprocessing, needs):
+            raise DataChanged("whose kind is another than when this run began")
+        spec = self.spec
+        form = {
+            "classes": spec.class_names,
+            "columns": spec.feature_names,
+            "shape": spec.input_shape,
+        }
+        known: Mapping[str, Any] = form | dict(self.preprocessing.traits)
+        for what, now in raw.traits.items():
+            if (then := tuple(known.get(what, ()))) != tuple(now):
+                raise DataChanged(f"whose {what} {_difference(then, tuple(now))}")
+        if self.origin is not None:
+            refuse_changed(raw, self.origin)
+            return
+        note(
+            f"{self.run} has no fingerprint of its data, as it was written by an earlier version: "
+            "whether they are still the same could not be checked"
+        )
+
+    def fits(self, data: Dataset) -> bool:
+        """Whether `data` are the run's own, split and encoded as they were."""
+        mine, its = self.origin, data.origin
+        if mine is None or its is None or self.preprocessing != data.preprocessing:
+            return False
+        same = mine.count == its.count and mine.content == its.content
+        return same and all(_equal(mine.parts[name], its.parts[name]) for name in PARTS)
+
+
+def _equal(a: Rows, b: Rows) -> bool:
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return np.array_equal(a, b)
+    return type(a) is type(b) and a == b
+
+
+def refusal(error: DataChanged, dataset: Mapping[str, Any], run: str = "") -> str:
+    """The line for a user whose data, set up by the config `dataset`, are not those of the run; or of a sweep."""
+    key = next(name for name in ("path", "root", "_target_") if dataset.get(name))
+    place = f"dataset.{key} is {dataset[key]}, "
+    if dataset.get("test_path") and "test part" in str(error):
+        place = (
+            f"dataset.path is {dataset['path']} and dataset.test_path is {dataset['test_path']}, "
+        )
+    measure = ""
+    if run and key != "_target_":
+        measured = command("eval", run, "dataset.test_path=FILE")
+        measure = f"; `{measured}` measures on new data"
+    back = "the file" if key == "path" else "the data"
+    anew = f"start a new {'run' if run else 'sweep'} with `{command('train')}`"
+    return f"{place}{error}: put {back} back, or {anew}{measure}"
+
+
+def _difference(then: tuple[Any, ...], now: tuple[Any, ...]) -> str:
+    gone, new = ([x for x in a if x not in b] for a, b in ((then, now), (now, then)))
+    if not gone and not new:
+        return (
+            f"come in another order than when this run began: {_some(now)} instead of {_some(then)}"
+        )
+    said = [f"no longer have {_some(gone)}"] * bool(gone) + [f"now have {_some(new)}"] * bool(new)
+    return f"have changed since this run began: they {' and '.join(said)}"
+
+
+def _some(names: Any) -> str:
+    shown = ", ".join(map(str, names[:_SHOWN]))
+    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
