@@ -16,7 +16,8 @@ from dlrun.config import DataSettings
 from dlrun.data.base import Dataset
 from dlrun.data.image_folder import ImageFiles, image_folder
 from dlrun.data.image_form import Form
-from dlrun.data.image_reading import is_image, read_image
+from dlrun.data.image_opening import is_image
+from dlrun.data.image_reading import read_image
 from dlrun.data.prepare import prepare
 from dlrun.errors import ConfigError
 from dlrun.inputs.arrays import read_arrays
@@ -150,6 +151,22 @@ class TestDepth:
         found = read_image(tmp_path / "a.png", Form(colours, 5, 4, 0.0, 255.0))
         np.testing.assert_allclose(found, pixels[..., :colours].transpose(2, 0, 1), rtol=1e-5)
 
+    def test_sixteen_bits_for_all_channels_together_are_not_deep(self, tmp_path: Path) -> None:
+        head = struct.pack("<IiiHHIIiiII", 40, 2, 2, 1, 16, 3, 8, 0, 0, 0, 0)
+        masks = struct.pack("<III", 0xF800, 0x07E0, 0x001F)
+        pixels = struct.pack("<4H", 0xF800, 0x07E0, 0x001F, 0xFFFF)
+        start = 14 + len(head) + len(masks)
+        body = struct.pack("<2sIHHI", b"BM", start + 8, 0, 0, start) + head + masks + pixels
+        (tmp_path / "a.bmp").write_bytes(body)
+        assert read_image(tmp_path / "a.bmp", Form(3, 2, 2))[:, 1, 0].tolist() == [255, 0, 0]
+
+    def test_a_ppm_whose_lower_bits_would_be_lost_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "a.ppm").write_bytes(b"P6 2 2 4095\n" + bytes(24))
+        with pytest.raises(ConfigError, match=r"a\.ppm has more than 8 bits a channel, which of"):
+            read_image(tmp_path / "a.ppm", Form(3, 2, 2))
+        (tmp_path / "a.pgm").write_bytes(b"P5 2 2 4095\n" + bytes([15, 255] * 4))
+        assert read_image(tmp_path / "a.pgm", Form(1, 2, 2)).min() == 255
+
     def test_a_file_of_eight_bits_beside_deeper_ones_keeps_its_own_white(
         self, folder: Any, read: Read
     ) -> None:
@@ -215,7 +232,10 @@ class TestTransparency:
 
         found, said = read(folder(write), color=color, alpha="channel")
         assert found.form.channels == channels
-        assert "7 images have transparent pixels, which are kept as a channel" in said[0]
+        assert (
+            "7 images are transparent in places, and have their transparency as a channel"
+            in said[0]
+        )
         pixels = {
             tuple(read_image(Path(path), found.form)[[0, -1], 0, 0]) for path in found.train.paths
         }

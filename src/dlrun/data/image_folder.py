@@ -11,7 +11,7 @@ import numpy as np
 
 from dlrun.data.files import locate
 from dlrun.data.image_form import Alpha, Form
-from dlrun.data.image_reading import SUFFIXES, is_hidden, is_image
+from dlrun.data.image_opening import SUFFIXES, is_hidden, is_image
 from dlrun.data.image_survey import Depth, common_form
 from dlrun.errors import ConfigError
 from dlrun.hints import note

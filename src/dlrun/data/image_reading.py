@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dlrun.data.image_depth import deep_values, is_deep, is_of_16_bits, refuse_cut
 from dlrun.data.image_form import FILTER, Form
-from dlrun.errors import ConfigError, first_line
+from dlrun.data.image_opening import opened, upright
+from dlrun.errors import ConfigError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
-_BY_SYSTEMS = (
-    "thumbs.db",
-    "desktop.ini",
-    "__macosx",
-    "__pycache__",
-)  # files and folders that no one put there
-_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"RIFF")
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")
-_SIXTEEN_BITS = "I;16"  # with its byte order after it
 _ALPHA_MODES = ("LA", "RGBA", "PA", "La", "RGBa")
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # as Pillow makes grey of colours
 _ORIENTATION = 0x0112  # Exif's tag for how the camera was held
@@ -51,32 +41,14 @@ class Head:
     is_first_of_many: bool
 
 
-def is_image(path: Path) -> bool:
-    """Whether a file is an image by its suffix, or else, whatever that is, by how it begins."""
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    try:
-        with path.open("rb") as file:
-            beginning = file.read(12)
-    except OSError:
-        return False
-    if beginning.startswith(b"RIFF"):
-        return beginning.endswith(b"WEBP")
-    return beginning.startswith(_BEGINNINGS)
-
-
-def is_hidden(path: Path) -> bool:
-    """Whether a file or folder is hidden, or was left by a system rather than put there."""
-    return path.name.startswith(".") or path.name.lower() in _BY_SYSTEMS
-
-
 def read_head(path: Path) -> Head:
     """Size and colours of an image file.
 
     Raises:
         ConfigError: it cannot be opened as an image.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
+        refuse_cut(path, image)
         width, height = image.size
         # 5 to 8: the camera was held upright, and the file says so rather than turning the pixels.
         if image.getexif().get(_ORIENTATION, 1) >= 5:
@@ -84,8 +56,8 @@ def read_head(path: Path) -> Head:
         return Head(
             height,
             width,
-            is_grey=image.mode in _GREY_MODES or image.mode.startswith(_SIXTEEN_BITS),
-            is_deep=_is_deep(image),
+            is_grey=image.mode in _GREY_MODES or image.mode.startswith("I;16"),
+            is_deep=is_deep(image),
             has_alpha=_has_alpha(image),
             # What a camera puts behind its photograph is the same one, smaller.
             is_first_of_many=image.format != "MPO" and bool(getattr(image, "is_animated", False)),
@@ -100,9 +72,9 @@ def read_image(path: Path, form: Form) -> np.ndarray:
     Raises:
         ConfigError: it cannot be opened as an image, or has no known range of brightness.
     """
-    with _opened(path) as image:
-        deep = _is_deep(image)
-        pixels = _deep_pixels(path, image, form) if deep else _plain_pixels(image, form)
+    with opened(path) as image:
+        refuse_cut(path, image)
+        pixels = _deep_pixels(path, image, form) if is_deep(image) else _plain_pixels(image, form)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
@@ -112,11 +84,11 @@ def read_values(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     Raises:
         ConfigError: it cannot be opened as an image, or has values that are no numbers.
     """
-    with _opened(path) as image:
-        if _is_deep(image):
-            return _deep_values(path, image)
+    with opened(path) as image:
+        if is_deep(image):
+            return deep_values(path, image)
         colours = "LA" if image.mode in _GREY_MODES else "RGBA"
-        values = np.asarray(_upright(image).convert(colours), np.float32)
+        values = np.asarray(upright(image).convert(colours), np.float32)
         return values[..., :-1], values[..., -1] / 255
 
 
@@ -124,7 +96,7 @@ def _plain_pixels(image: Image.Image, form: Form) -> np.ndarray:
     """Of 8 bits or fewer: (height, width, channels)."""
     from PIL import Image
 
-    pixels = _upright(image)
+    pixels = upright(image)
     if _has_alpha(image):  # by way of which a palette with transparent colours gives no warning
         pixels = pixels.convert("RGBA")
         if form.alpha in ("white", "black"):
@@ -137,12 +109,12 @@ def _plain_pixels(image: Image.Image, form: Form) -> np.ndarray:
 
 def _deep_pixels(path: Path, image: Image.Image, form: Form) -> np.ndarray:
     """Of more than 8 bits: (height, width, channels)."""
-    if form.white is None and image.mode in ("I", "F") and "16" not in _stored_as(image):
+    if form.white is None and image.mode in ("I", "F") and not is_of_16_bits(image):
         raise ConfigError(
             f"{path} has {image.mode} pixels, whose range is not known; "
             "save it with 8 bits a channel, or give a .npy"
         )
-    values, alpha = _deep_values(path, image)
+    values, alpha = deep_values(path, image)
     white = 65535.0 if form.white is None else form.white
     pixels = (values - form.black) * np.float32(255 / (white - form.black))
     if pixels.shape[2] != form.colours:
@@ -157,31 +129,6 @@ def _deep_pixels(path: Path, image: Image.Image, form: Form) -> np.ndarray:
     return pixels.round().clip(0, 255).astype(np.uint8) if form.dtype is np.uint8 else pixels
 
 
-def _deep_values(path: Path, image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
-    """As `read_values`."""
-    stored = _stored_as(image)
-    if image.mode.startswith(("I", "F")):
-        values = np.asarray(_upright(image), np.float32)[..., None]
-        if not np.isfinite(values).all():
-            raise ConfigError(f"{path} has pixels that are not finite numbers; mend it")
-        return values, None
-    # Pillow gives the upper 8 bits of each channel, or, taken for the other byte order, the lower.
-    lower = {"B": "L", "L": "B", "N": "B"}[stored[-1]]
-    with _opened(path) as again:
-        if stored == "LA;16B":  # which has no other order, but bytes as four channels have
-            again._mode = "RGBA"
-            _store_as(again, "RGBA")
-            grey_high, grey_low, alpha_high, alpha_low = np.moveaxis(_floats(again), 2, 0)
-            return (grey_high * 256 + grey_low)[..., None], (alpha_high * 256 + alpha_low) / 65535
-        _store_as(again, stored[:-1] + lower)
-        values = _floats(image) * 256 + _floats(again)
-    return values[..., :3], values[..., 3] / 65535 if values.shape[2] == 4 else None
-
-
-def _floats(image: Image.Image) -> np.ndarray:
-    return np.asarray(_upright(image), np.float32)
-
-
 def _resized(band: np.ndarray, form: Form) -> np.ndarray:
     from PIL import Image
 
@@ -191,52 +138,5 @@ def _resized(band: np.ndarray, form: Form) -> np.ndarray:
     return np.asarray(whole.resize((form.width, form.height), Image.Resampling[FILTER]))
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    from PIL import ImageOps
-
-    return ImageOps.exif_transpose(image)
-
-
-def _is_deep(image: Image.Image) -> bool:
-    return image.mode.startswith(("I", "F")) or ";16" in _stored_as(image)
-
-
 def _has_alpha(image: Image.Image) -> bool:
     return image.mode in _ALPHA_MODES or "transparency" in image.info
-
-
-def _stored_as(image: Any) -> str:
-    """Pillow's name for how pixels lie in the file, such as RGB;16B; empty where it does not say."""
-    tiles = getattr(image, "tile", None)
-    said = tiles[0][3] if tiles else ""
-    return str(said[0] if isinstance(said, tuple) and said else said or "")
-
-
-def _store_as(image: Any, name: str) -> None:
-    tiles: list[Any] = []
-    for codec, box, offset, said in image.tile:
-        tiles.append((codec, box, offset, (name, *said[1:]) if isinstance(said, tuple) else name))
-    if hasattr(image.tile[0], "_replace"):  # named, in newer Pillow
-        tiles = [type(image.tile[0])(*tile) for tile in tiles]
-    image.tile = tiles
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with warnings.catch_warnings():
-            # A picture of 90 million pixels is no attack when it is one's own; the error for twice that stays.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                yield image
-    except ConfigError:
-        raise
-    except UnidentifiedImageError as error:  # whose own words repeat the path
-        empty = path.is_file() and not path.stat().st_size
-        reason = "it is empty" if empty else "its content is no image of a kind that is known"
-        raise ConfigError(f"{path} cannot be opened as an image: {reason}") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # SyntaxError is Pillow's word for some broken PNG files.
-        raise ConfigError(f"{path} cannot be opened as an image: {first_line(error)}") from error

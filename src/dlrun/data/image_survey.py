@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -40,8 +40,8 @@ def common_form(
     grey = color == "grey" or (color == "auto" and all(head.is_grey for head in heads))
     deep = [path for path, head in zip(paths, heads, strict=True) if head.is_deep]
     black, white = _range(deep, depth)
-    clear = [path for path, head in zip(paths, heads, strict=True) if head.has_alpha]
-    behind = _behind(clear, alpha, brightest=white)
+    clear = {path: head for path, head in zip(paths, heads, strict=True) if head.has_alpha}
+    behind = _behind(clear, alpha, white=white or 255.0)
     _note_many([path for path, head in zip(paths, heads, strict=True) if head.is_first_of_many])
     channels = (1 if grey else 3) + (behind == "channel")
     return Form(channels, sides[0], sides[1], black, white, behind)
@@ -92,29 +92,35 @@ def _rounded(least: float, most: float, *, whole: bool) -> tuple[float, float]:
     return min(least, 0.0), max(most, 0.0)
 
 
-def _behind(clear: list[str], alpha: Literal["auto"] | Alpha, *, brightest: float | None) -> Alpha:
+def _behind(clear: Mapping[str, Head], alpha: Literal["auto"] | Alpha, *, white: float) -> Alpha:
     """What to lay behind transparent pixels: where it is not told, what they stand out from."""
-    found = [one for path in _some(clear) if (one := _visible(path)) is not None]
+    whites = {path: white if head.is_deep else 255.0 for path, head in clear.items()}
+    looked_at = _some(list(clear))
+    found = [one for path in looked_at if (one := _visible(path, whites[path])) is not None]
     if not found:
         return "white" if alpha == "auto" else alpha
     chosen: Alpha = alpha if alpha != "auto" else "white"
-    if alpha == "auto" and np.mean(found) > 0.5 * (brightest or 255.0):
+    if alpha == "auto" and np.mean(found) > 0.5:
         chosen = "black"
-    what = {"ignore": "left out", "channel": "kept as a channel"}.get(chosen, f"laid on {chosen}")
+    what = {
+        "ignore": "taken by the colours that they have there",
+        "channel": "have their transparency as a channel",
+    }.get(chosen, f"laid on {chosen}")
     others = [one for one in ("white", "black", "channel", "ignore") if one != chosen]
     least = "at least " if len(clear) > _LOOKED_AT else ""
-    verb = "are" if chosen in ("white", "black") else "have transparent pixels, which are"
-    shown = f"{verb} {what}" if verb != "are" else f"are transparent in places, and {what}"
-    note(f"{least}{len(found)} images {shown}; dataset.alpha takes {', '.join(others)} as well")
+    note(
+        f"{least}{len(found)} images are transparent in places, and {what}; "
+        f"dataset.alpha takes {', '.join(others)} as well"
+    )
     return chosen
 
 
-def _visible(path: str) -> float | None:
-    """The mean brightness of what is seen of an image; None where nothing is transparent."""
+def _visible(path: str, white: float) -> float | None:
+    """The mean brightness, up to 1, of what is seen of an image; None where nothing is transparent."""
     values, alpha = read_values(Path(path))
     if alpha is None or (alpha == 1).all():
         return None
-    return float((values.mean(2) * alpha).sum() / max(float(alpha.sum()), 1e-6))
+    return float((values.mean(2) / white * alpha).sum() / max(float(alpha.sum()), 1e-6))
 
 
 def _note_many(paths: list[str]) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from dlrun.data.arrays import Scaling
 from dlrun.data.base import Spec
 from dlrun.data.image_form import Form
-from dlrun.data.image_reading import is_image, read_image
+from dlrun.data.image_opening import is_image
+from dlrun.data.image_reading import read_image
 from dlrun.errors import ConfigError, first_line
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from dlrun.data.arrays import Scaling
 from dlrun.data.base import Preprocessing, Spec
 from dlrun.data.character_encoding import CharacterEncoding
-from dlrun.data.image_reading import SUFFIXES, is_hidden, is_image
+from dlrun.data.image_opening import SUFFIXES, is_hidden, is_image
 from dlrun.data.series_scaling import SeriesScaling
 from dlrun.data.table_encoding import TableEncoding
 from dlrun.data.text_encoding import TextEncoding
