@@ -6,6 +6,7 @@ import json
 
 from dlrun.commands._reading import import_from_here, run_parser
 from dlrun.errors import ConfigError
+from dlrun.numbers import column_texts
 from dlrun.runs import find_run, full_name
 
 _EPILOG = """\
@@ -48,7 +49,8 @@ def main(argv: list[str]) -> int:
     print(
         f"{full_name(run.path)}: {choices['checkpoint']} checkpoint on the {choices['split']} part"
     )
-    print("\n".join(f"  {name:<{width}}  {value:.4f}" for name, value in metrics.items()))
+    for name, text in zip(metrics, column_texts([*metrics.values()]), strict=True):
+        print(f"  {name:<{width}}  {text}")
     if confusion and len(class_names) <= 20:
         print(_confusion_table(confusion, class_names))
     return 0

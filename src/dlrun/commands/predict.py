@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from dlrun.commands._reading import add_checkpoint, import_from_here, run_parser
 from dlrun.errors import ConfigError
+from dlrun.numbers import number_text
 from dlrun.runs import find_run
 
 if TYPE_CHECKING:
@@ -157,13 +158,14 @@ def _print(records: list[dict[str, Any]]) -> None:
     for name, record in zip(names, records, strict=True):
         if "targets" in record:
             values = zip(record["targets"], record["prediction"], strict=True)
-            told = [f"{of} {value:.6g}" for of, value in values]
+            told = [f"{of} {number_text(value, digits=6)}" for of, value in values]
             when = [record["after"]] if "after" in record else []
             print(f"{name:<{width}}  " + "  ".join([*when, *told]))
             continue
         if "probabilities" not in record:
             print(
-                f"{name:<{width}}  " + "  ".join(f"{value:.4g}" for value in record["prediction"])
+                f"{name:<{width}}  "
+                + "  ".join(number_text(value) for value in record["prediction"])
             )
             continue
         likeliest = sorted(record["probabilities"].items(), key=lambda item: -item[1])[:3]

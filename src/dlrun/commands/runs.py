@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dlrun.commands import _filters, _text
-from dlrun.commands._runs_table import swept_keys, table
+from dlrun.commands._runs_table import means_below, swept_keys, table
 from dlrun.commands._sweep_rows import (
     Objective,
     best_first,
@@ -19,10 +19,11 @@ from dlrun.commands._sweep_rows import (
     count_trials,
     is_sweep_row,
     read_objective,
+    settings_of,
 )
 from dlrun.errors import ConfigError
 from dlrun.runs import OUTPUTS, RunSummary, lower_is_better, scan
-from dlrun.sweep.directory import SweepDirectory, is_sweep
+from dlrun.sweep.directory import SweepDirectory, is_sweep, read_space
 from dlrun.sweep.finding import find_sweep, sweep_paths
 
 DEFAULT_ROWS = 25
@@ -61,10 +62,11 @@ def main(argv: list[str]) -> int:
     objective = read_objective(SweepDirectory(folder)) if is_sweep(folder) else None
     conditions = [_filters.parse_condition(text) for text in arguments.filter]
     runs = _filters.filtered(every_run, conditions)
+    below = ""
     if arguments.sort:
         runs = _best_first(runs, every_run, arguments.sort)
     elif objective is not None:
-        runs = best_first(runs, objective)
+        runs, below = _of_sweep(runs, folder, objective)
     elif not (conditions or arguments.csv or arguments.all):
         runs = collapsed(runs, folder)
     if arguments.reverse:
@@ -72,8 +74,22 @@ def main(argv: list[str]) -> int:
     if arguments.csv:
         _write_csv(runs[: arguments.n])
     else:
-        _print_table(runs, len(every_run), arguments, folder, objective)
+        _print_table(runs, len(every_run), arguments, folder, objective, below)
     return 0
+
+
+def _of_sweep(
+    runs: list[RunSummary], folder: Path, objective: Objective
+) -> tuple[list[RunSummary], str]:
+    """The runs of a sweep, the best setting first, and what to say below them where they repeat settings."""
+    if not runs:
+        return runs, ""
+    settings, repetitions = settings_of(runs, read_space(folder))
+    settings = best_first(settings, objective)
+    ordered = [run for setting in settings for run in setting.runs]
+    if not repetitions.are_any or not any(setting.counted for setting in settings):
+        return ordered, ""
+    return ordered, means_below(settings, repetitions, objective)
 
 
 def _folder(text: str | None) -> Path:
@@ -140,6 +156,7 @@ def _print_table(
     arguments: argparse.Namespace,
     folder: Path,
     objective: Objective | None,
+    below: str,
 ) -> None:
     if not total:
         print(f"No runs in {folder}/ yet. Start one:\n\n  dlrun train")
@@ -147,6 +164,8 @@ def _print_table(
     limit = len(runs) if arguments.all else arguments.n or DEFAULT_ROWS
     if runs:
         print(table(runs[:limit], arguments.sort, objective) + "\n")
+    if below:
+        print(below + "\n")
     print(_count_line(runs, total, limit, arguments, objective))
 
 

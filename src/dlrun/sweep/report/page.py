@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from dlrun import __version__
 from dlrun.hints import command
 from dlrun.runs import short_name
+from dlrun.sweep.answer import answer_of
 from dlrun.sweep.report.answer_html import answer_card, best_trials
 from dlrun.sweep.report.sections import Section
 from dlrun.sweep.snapshot import Snapshot
@@ -48,10 +49,11 @@ def page(snapshot: Snapshot, drawn: Drawn) -> str:
     from plotly.offline import get_plotlyjs
 
     here = Path(__file__)
+    answer = answer_of(snapshot)
     body = [
         *_head(snapshot),
-        *answer_card(snapshot),
-        *best_trials(snapshot),
+        *answer_card(snapshot, answer),
+        *best_trials(snapshot, answer),
         *(part for section, figures in drawn for part in _section(section, figures)),
         *_failed(snapshot),
         f"<footer>{escape(_footer())}</footer>",
