@@ -73,8 +73,8 @@ def _mean(answer: Answer) -> Iterator[str]:
 
 
 def _winner(snapshot: Snapshot, answer: Answer, winner: Row) -> Iterator[str]:
-    name = answer.name(winner)
-    yield f'<h2><span class="star">★</span> {escape(name[:1].upper() + name[1:])} is the best</h2>'
+    name = f"Trial {winner.number}" if answer.noun == "trial" else answer.name(winner)
+    yield f'<h2><span class="star">★</span> {escape(name)} is the best</h2>'
     assert winner.value is not None
     value = spread_text(winner.value, winner.spread)
     yield f'<div class="value">{value} <small>{escape(answer.objective)}</small></div>'

@@ -117,7 +117,8 @@ def _question(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     yield "searched", _codes(map(str, snapshot.space.parameters))
     yield "fixed", _codes(snapshot.fixed)
     if isinstance(typed := snapshot.description.get("command"), list):
-        words = [word for word in typed if not str(word).startswith("-")]
+        kept = ("-m", "--multirun")  # without it, several values would be one
+        words = [word for word in typed if word in kept or not str(word).startswith("-")]
         yield "command", _codes([command("train", *words)])
     yield "directory", _codes([str(snapshot.sweep.path)])
 

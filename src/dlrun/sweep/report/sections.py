@@ -44,12 +44,15 @@ class Contents:
         self._as_it_is, self.snapshot = snapshot, settled(snapshot)
         self._studies: dict[ReadAs, Studies] = {}
 
+    @property
+    def _curved(self) -> Snapshot:
+        """The trials that get a curve each: also those that repeat the only setting, as none hides another."""
+        return self._as_it_is if self.snapshot.repetitions.are_all else self.snapshot
+
     @cached_property
     def curves(self) -> Curves:
         """The learning curves."""
-        return learning_curves(
-            self._as_it_is if self.snapshot.repetitions.are_all else self.snapshot
-        )
+        return learning_curves(self._curved)
 
     @cached_property
     def importance(self) -> Importance:
@@ -114,7 +117,7 @@ class Contents:
             yield "Grey lines did not complete, and end where they were cut off."
         elif any(curve.state is not TrialState.COMPLETE for curve in curves.shown):
             yield "Grey lines have not completed."
-        if any(len(trial.user_attrs.get("values", ())) > 1 for trial in self.snapshot.ranked):
+        if any(len(trial.user_attrs.get("values", ())) > 1 for trial in self._curved.ranked):
             yield f"A line is the mean over the {self.snapshot.repetitions.noun}."
         if curves.left_out:
             yield f"Only the best {len(curves.shown)} are drawn; {curves.left_out} are left out."
@@ -137,8 +140,9 @@ class Contents:
 
     def _importance(self) -> Section:
         title = "Which parameter matters"
-        if self.importance.reason:
-            return Section("importance", title, self.importance.reason)
+        reason = self._only_repeats() or self.importance.reason
+        if reason:
+            return Section("importance", title, reason)
         best = count_best(self.snapshot)
         caption = (
             f"The share of each parameter in what sets the best {best} trials apart: PED-ANOVA, Optuna's usual"
@@ -210,9 +214,14 @@ class Contents:
         """Why nothing can be compared yet; empty where it can."""
         if not self.snapshot.ranked:
             return "No trial has completed yet."
-        if self.snapshot.repetitions.are_all:
-            return "All runs repeat one setting: there is nothing to compare it with."
+        if reason := self._only_repeats():
+            return reason
         return "" if len(self.snapshot.ranked) > 1 else "One completed trial is too few to compare."
+
+    def _only_repeats(self) -> str:
+        if not self.snapshot.repetitions.are_all:
+            return ""
+        return "All runs repeat one setting: there is nothing to compare it with."
 
     def _vary_together(self, first: str, second: str) -> bool:
         both = [t.params for t in self.snapshot.ranked if {first, second} <= set(t.params)]
