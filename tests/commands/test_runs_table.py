@@ -143,7 +143,7 @@ def test_filters(
         (["--filter", "model"], "--filter model is not a condition: write KEY=VALUE"),
         (["--filter", "val/loss<low"], "< needs a number, as in 'val/loss>0.9'"),
         (["--filter", "status>1"], "status is text .*; compare it with = or !="),
-        (["nowhere"], "DIR is nowhere, which is not a directory"),
+        (["nowhere"], "nowhere is not a directory or part of the name of"),
     ],
 )
 def test_a_slip_is_answered_with_what_there_is(

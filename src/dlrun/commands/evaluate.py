@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 
+from dlrun.commands._places import find_run
 from dlrun.commands._reading import import_from_here, run_parser
 from dlrun.errors import ConfigError
 from dlrun.numbers import column_texts
-from dlrun.runs import find_run, full_name
+from dlrun.runs import full_name
 
 _EPILOG = """\
 examples

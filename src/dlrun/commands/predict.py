@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from dlrun.commands._places import find_run
 from dlrun.commands._reading import add_checkpoint, import_from_here, run_parser
 from dlrun.errors import ConfigError
 from dlrun.numbers import number_text
-from dlrun.runs import find_run
 
 if TYPE_CHECKING:
     from dlrun.restore import Trained

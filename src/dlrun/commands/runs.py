@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dlrun.commands import _filters, _text
+from dlrun.commands._places import find_place
 from dlrun.commands._runs_table import means_below, swept_keys, table
 from dlrun.commands._sweep_rows import (
     Objective,
@@ -22,14 +23,14 @@ from dlrun.commands._sweep_rows import (
     settings_of,
 )
 from dlrun.errors import ConfigError
-from dlrun.runs import OUTPUTS, RunSummary, lower_is_better, scan
+from dlrun.runs import LAST, OUTPUTS, RunSummary, lower_is_better, scan
 from dlrun.sweep.directory import SweepDirectory, is_sweep, read_space
-from dlrun.sweep.finding import find_sweep, sweep_paths
 
 DEFAULT_ROWS = 25
 _EPILOG = f"""\
 Of a SWEEP, each trial is a row, the best first, with what the sweep varies.
-Among other runs a whole sweep is one row, with what its best trial reached,
+Where runs repeat a setting (seeds, folds), mean ± standard deviation follow.
+Among other runs a whole sweep is one row, with what its best setting reached,
 unless --sort, --filter, --all or --csv looks at every run.
 
 A metric counts as measured at the best epoch, or at the end where it was not.
@@ -96,15 +97,13 @@ def _folder(text: str | None) -> Path:
     """The folder of the runs to list.
 
     Raises:
-        ConfigError: there is no such folder and no such sweep.
+        ConfigError: there is no such folder, sweep or run.
     """
     if text is None:
         return OUTPUTS
-    if Path(text).is_dir():
+    if text != LAST and Path(text).is_dir():
         return Path(text)
-    if not sweep_paths():
-        raise ConfigError(f"DIR is {text}, which is not a directory; leave it out for {OUTPUTS}/")
-    return find_sweep(text).path
+    return find_place(text).path
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -115,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    help_dir = "a sweep: its directory, a unique part of its name, or `last`; or any folder of runs"
+    help_dir = "a sweep or run: its directory, part of its name, or `last`; or any folder of runs"
     add("dir", metavar="DIR|SWEEP", nargs="?", help=f"{help_dir} (default: outputs)")
     add("--sort", metavar="METRIC", help="best first by this metric, as in test/accuracy")
     add("--reverse", action="store_true", help="turn the order round: oldest or worst first")
