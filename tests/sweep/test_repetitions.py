@@ -36,6 +36,7 @@ RATES = {"low": {"optimizer.lr": 0.01, "seed": 0}, "low again": {"optimizer.lr":
         ({"dataset.split_seed": "0,1", "seed": "0,1"}, 1, ["dataset.split_seed", "seed"], True, "seeds"),
         ({"dataset.fold": "range(0,5)"}, 1, ["dataset.fold"], True, "folds"),
         ({"dataset.fold": "0,1", "seed": "0,1"}, 1, ["dataset.fold", "seed"], True, "repetitions"),
+        ({"dataset.fold": "0,1"}, 3, ["dataset.fold"], True, "repetitions"),
         ({"seed": "int(interval(0,99))"}, 1, ["seed"], True, "seeds"),
         ({"part": FOLDS}, 1, ["part"], True, "repetitions"),
         ({"seed": "0,1", "optimizer.lr": "0.1,0.01"}, 1, ["seed"], False, "seeds"),
@@ -120,6 +121,14 @@ def test_the_objective_comes_first_and_a_metric_that_some_lack_says_so() -> None
     assert list(shown) == ["train/loss", "test/loss", "val/loss"]
     assert shown == {"train/loss": "1.5 ± 0.71", "test/loss": "2 (n = 1)", "val/loss": "3 ± 0"}
     assert counted(2, {"failed": 1, "pruned": 2}) == "n = 2; 3 of 5 are missing: 1 failed, 2 pruned"
+
+
+def test_seeds_that_trials_would_share_are_refused(sweep: Dlrun, look: Looks) -> None:
+    result = sweep("seed=0,1,5", "sweep.seeds=2")
+    assert result.code == 2
+    assert "the same seeds would count twice; set sweep.seeds=1" in result.err
+    assert not look().path.exists()
+    assert sweep("seed=0,2", "sweep.seeds=2", "trainer.max_epochs=1").out.count("(n = 4)") == 2
 
 
 def measured(look: Look, name: str) -> list[float]:

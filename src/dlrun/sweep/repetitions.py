@@ -57,7 +57,7 @@ class Repetitions:
     def noun(self) -> str:
         """What the repetitions are: seeds, folds, or several things."""
         settings = set().union(*(_settings(key, self._swept[key]) for key in self.keys))
-        if settings == {FOLD}:
+        if settings == {FOLD} and self.seeds == 1:
             return "folds"
         return "repetitions" if FOLD in settings else "seeds"
 
