@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from conftest import MakeRun, MakeSweep
 from dlrun.commands import evaluate, export, generate, predict, report, runs
 from dlrun.commands._places import find_place, find_run, find_sweep
 from dlrun.errors import ConfigError
 
 Main = Callable[[list[str]], int]
+MakeRun = Callable[..., Path]
+MakeSweep = Callable[..., Path]
 
 RUN, SWEEP = "2026-01-31_12-00-00_digits_cnn_12ab", "2026-01-31_12-00-00_rates_34cd"
 FORMS = [
     ("last", f"sweeps/{SWEEP}"),
+    ("last/1/seed0", f"sweeps/{SWEEP}/1/seed0"),
     ("rates", f"sweeps/{SWEEP}"),
     ("34cd/", f"sweeps/{SWEEP}"),
     (f"outputs/sweeps/{SWEEP}", f"sweeps/{SWEEP}"),

@@ -95,6 +95,13 @@ def test_what_failed_is_counted_as_missing_and_a_mean_of_survivors_does_not_lead
     assert answer.headline() == "best: lr=b, val/loss 0.45 ± 0.071 over the seeds (n = 2)"
 
 
+def test_a_winner_that_was_trained_once_says_so() -> None:
+    rows = [trial(0, 0.1, seed="7", lr="0.1"), trial(1, 0.2, seed="9", lr="0.2")]
+    space = {"seed": "int(interval(0,99))", "lr": "interval(0.1,0.2)"}
+    answer = Answer(rows, "val/loss", True, Repetitions(space))
+    assert list(answer.lead())[-1] == "It was trained once: how much the seeds differ is not known."
+
+
 def test_a_repetition_that_a_sampler_drew_twice_counts_once() -> None:
     rows = [trial(0, 0.1, seed="0"), trial(1, 0.1, seed="0"), trial(2, 0.3, seed="1")]
     ((setting, _),) = by_setting(rows, Repetitions({"seed": "0,1"}), "val/loss", minimize=True)

@@ -26,8 +26,10 @@ def find_place(text: str) -> RunDirectory | SweepDirectory:
         ConfigError: there is none, or there are several.
     """
     path = Path(text)
-    if text == LAST:
-        return _newest()
+    first, _, rest = text.partition("/")
+    if first == LAST:
+        newest = _newest()
+        return find_place(str(newest.path / rest)) if rest else newest
     if is_run(path):
         return RunDirectory(path)
     if is_sweep(path):

@@ -78,7 +78,7 @@ def _place(word: str, folders: list[Path]) -> RunDirectory | SweepDirectory | No
     Raises:
         ConfigError: it is part of several names.
     """
-    if word == LAST or is_run(Path(word)) or is_sweep(Path(word)):
+    if word.partition("/")[0] == LAST or is_run(Path(word)) or is_sweep(Path(word)):
         return find_place(word)
     if "=" in word or word[:1] in "+~" or known_option(word, folders):
         return None

@@ -108,6 +108,8 @@ class Answer:
             noun=self.noun,
             repeated=self.repetitions.noun,
         )
+        if across and len(self.winner.each) == 1:
+            yield f"It was trained once: how much the {self.repetitions.noun} differ is not known."
 
     def others(self, row: Row) -> list[str]:
         """What else was measured, as words: of repetitions every metric with its spread."""
