@@ -71,8 +71,8 @@ def find_sweep(text: str) -> SweepDirectory:
     Raises:
         ConfigError: it means none, several, or a run.
     """
-    is_there = any(_sweeps()) or any(_lone_runs()) if text == LAST else _may_be_run(text)
-    if not is_there:
+    is_last = text.partition("/")[0] == LAST and (any(_sweeps()) or any(_lone_runs()))
+    if not is_last and not _may_be_run(text):
         return finding.find_sweep(text)  # which says best what is wrong
     place = find_place(text)
     if isinstance(place, SweepDirectory):
