@@ -14,7 +14,16 @@ PACKAGE = Path(dlrun.__file__).parent
 # Each line may import from the lines above it, and within itself.
 ORDER = [
     ["dlrun"],
-    ["errors", "hints", "signals", "profiling", "appending", "event_file", "abc_notation"],
+    [
+        "errors",
+        "hints",
+        "numbers",
+        "signals",
+        "profiling",
+        "appending",
+        "event_file",
+        "abc_notation",
+    ],
     ["cross_entropy"],
     ["png", "lettering", "pictures", "line_chart"],
     ["boundary_frame"],
@@ -101,7 +110,15 @@ ORDER = [
     ],
     ["inputs.reading", "inputs.labelled"],
     ["evaluation", "exporting"],
-    ["sweep", "sweep.directory", "sweep.grammar", "sweep.seeding", "sweep.places", "sweep.names"],
+    [
+        "sweep",
+        "sweep.directory",
+        "sweep.grammar",
+        "sweep.seeding",
+        "sweep.places",
+        "sweep.names",
+        "sweep.repetitions",
+    ],
     ["sweep.parameters", "sweep.finding", "sweep.grid"],
     ["sweep.reading", "sweep.cases"],
     ["sweep.space", "sweep.windows"],
@@ -112,6 +129,7 @@ ORDER = [
     ["sweep.opened"],
     ["sweep.recipe"],
     ["sweep.table", "sweep.snapshot"],
+    ["sweep.settled"],
     ["sweep.live", "sweep.report", "sweep.report.look"],
     ["sweep.answer", "sweep.report.curves", "sweep.report.rounds", "sweep.report.studies"],
     ["sweep.report.importance", "sweep.report.plotly_style", "sweep.report.pyplot_style"],
@@ -186,7 +204,7 @@ def test_models_know_the_spec_and_no_data_set() -> None:
     "module",
     ["cli", "config", "build", "runs", "search_path", "composing", "data.points", "commands.train",
      "commands.resume", "commands.runs", "commands.report", "commands.list", "commands.completion",
-     "sweep.directory", "sweep.finding", "sweep.space"],
+     "sweep.directory", "sweep.finding", "sweep.space", "numbers"],
 )  # fmt: skip
 def test_what_must_answer_at_once_does_not_import_torch(module: str) -> None:
     code = f"import sys, dlrun.{module}; sys.exit('torch' in sys.modules)"

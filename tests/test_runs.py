@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from dlrun.commands._places import find_run
 from dlrun.errors import ConfigError
 from dlrun.run_directory import (
     RunDirectory,
@@ -22,7 +23,7 @@ from dlrun.run_directory import (
     read_metrics,
     truncate_metrics,
 )
-from dlrun.runs import find_run, fits, lower_is_better, read_run, scan, short_name
+from dlrun.runs import fits, lower_is_better, read_run, scan, short_name
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dlrun.lettering import lettering
+from dlrun.numbers import number_text
 from dlrun.pictures import CLASS_COLOURS, PALETTE
 from dlrun.png import Picture
 
@@ -47,7 +48,11 @@ def framed(
 def _name_axis(strip: np.ndarray, name: str, low: float, high: float, paper: int) -> None:
     """The two ends and the name between them, along a strip with its axis at the upper edge."""
     width = strip.shape[1]
-    for text, share in ((f"{low:.3g}", 0.0), (name, 0.5), (f"{high:.3g}", 1.0)):
+    for text, share in (
+        (number_text(low, digits=3), 0.0),
+        (name, 0.5),
+        (number_text(high, digits=3), 1.0),
+    ):
         ink = lettering(text, _SIZE)
         _write(strip, ink, round(share * (width - ink.shape[1])), paper)
 

@@ -18,6 +18,7 @@ from dlrun.data.loader import Feed
 from dlrun.device import Device
 from dlrun.errors import RunFailed
 from dlrun.forward import State, advance, on_tensors, outputs_in_order
+from dlrun.numbers import number_text
 from dlrun.optim import Descent, gradient_norm
 from dlrun.progress import Progress
 from dlrun.runs import lower_is_better
@@ -36,7 +37,9 @@ class Diverged(RunFailed):
 
     def __init__(self, step: int, last_good: dict[str, float]) -> None:
         self.step = step
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in last_good.items()) or "none"
+        shown = (
+            ", ".join(f"{name} {number_text(value)}" for name, value in last_good.items()) or "none"
+        )
         super().__init__(
             f"the loss is not a finite number at step {step} (last good values: {shown}); most likely the "
             "learning rate is too high: lower optimizer.lr, or set schedule.warmup_steps or optimizer.clip_norm"

@@ -12,6 +12,7 @@ import numpy as np
 
 from dlrun.engine import Engine, Pending
 from dlrun.errors import RunFailed
+from dlrun.numbers import number_text
 
 _DIVERGED = 4.0  # times the lowest loss so far, at which there is nothing more to learn
 _MEMORY = 0.9  # of the running mean that tells so
@@ -152,10 +153,15 @@ def draw_curve(test: RangeTest, path: Path, *, title: str) -> None:
 
 
 def _draw_rates(axes: Any, test: RangeTest) -> None:
-    suggested = f"suggested {test.suggested_rate:.2g}: a tenth of the lowest"
+    suggested = f"suggested {number_text(test.suggested_rate, digits=2)}: a tenth of the lowest"
     for rate, colour, style, label in (
         (test.suggested_rate, "#2ca02c", "-", suggested),
-        (test.steepest_rate, "#9467bd", "--", f"steepest {test.steepest_rate:.2g}"),
-        (test.lowest_rate, "#d62728", ":", f"lowest {test.lowest_rate:.2g}"),
+        (
+            test.steepest_rate,
+            "#9467bd",
+            "--",
+            f"steepest {number_text(test.steepest_rate, digits=2)}",
+        ),
+        (test.lowest_rate, "#d62728", ":", f"lowest {number_text(test.lowest_rate, digits=2)}"),
     ):
         axes.axvline(rate, color=colour, linestyle=style, label=label)

@@ -7,6 +7,8 @@ import sys
 import time
 from datetime import timedelta
 
+from dlrun.numbers import number_text
+
 log = logging.getLogger(__name__)
 
 
@@ -69,7 +71,7 @@ class Progress:
 def format_values(values: dict[str, float]) -> str:
     """`12,345 samples/s  train/loss 0.123  val/accuracy 0.987`: the rate, then what was learned."""
     rate = values.get("samples_per_second")
-    words = [f"{name} {value:.4g}" for name, value in values.items() if "/" in name]
+    words = [f"{name} {number_text(value)}" for name, value in values.items() if "/" in name]
     return "  ".join([*([f"{rate:,.0f} samples/s"] if rate else []), *words])
 
 

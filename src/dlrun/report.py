@@ -11,6 +11,7 @@ from typing import Any
 from dlrun import __version__
 from dlrun.assemble import Experiment
 from dlrun.hints import command
+from dlrun.numbers import column_texts, number_text
 from dlrun.record import now
 from dlrun.run_directory import RunDirectory
 
@@ -106,15 +107,14 @@ def summarise(
 def closing_table(experiment: Experiment, run: RunDirectory) -> str:
     """Test metrics, best epoch, time, and where to look next."""
     engine = experiment.engine
-    rows = [
-        (name, f"{value:.4f}") for name, value in engine.latest.items() if name.startswith("test/")
-    ]
+    tested = {name: value for name, value in engine.latest.items() if name.startswith("test/")}
+    rows = list(zip(tested, column_texts([*tested.values()]), strict=True))
     rows += [
         ("baseline", f"{_listed(values)} ({name})")
         for name, values in experiment.data.baselines.items()
     ]
     if engine.best.value is not None:
-        monitored = f"{engine.settings.monitor} {engine.best.value:.4g}"
+        monitored = f"{engine.settings.monitor} {number_text(engine.best.value)}"
         rows.append(("best epoch", f"{engine.best.epoch} of {engine.epoch} ({monitored})"))
     if engine.reported == "last":
         rows.append(("weights", f"the last, of epoch {engine.epoch}"))
@@ -134,7 +134,7 @@ def closing_table(experiment: Experiment, run: RunDirectory) -> str:
 
 
 def _listed(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+    return ", ".join(f"{name} {number_text(value)}" for name, value in values.items())
 
 
 def metrics_only(values: Mapping[str, float]) -> dict[str, float]:

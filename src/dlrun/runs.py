@@ -130,20 +130,18 @@ def run_paths(root: Path) -> Iterator[Path]:
 
 
 def find_run(text: str, root: Path = OUTPUTS) -> RunDirectory:
-    """The run meant by `text`: its directory, a unique part of its name, or `last`, the newest.
+    """The run meant by `text`: its directory or a unique part of its name, of a trial `SWEEP/TRIAL`.
 
     Raises:
         ConfigError: there is none, there are several, or `text` is a directory that is not a run.
     """
     path = Path(text)
-    if text != LAST and is_run(path):
+    if is_run(path):
         return RunDirectory(path)
-    if text != LAST and path.exists() and path.name != text:
+    if path.exists() and path.name != text:
         raise ConfigError(_not_a_run(text))
     if not (paths := list(run_paths(root))):
         raise ConfigError(f"there are no runs in {root}/ yet: start one with `{command('train')}`")
-    if text == LAST:
-        return RunDirectory(max(map(read_run, paths), key=lambda run: (run.created, run.path)).path)
     return RunDirectory(_only_match(text, {full_name(path): path for path in paths}, root))
 
 

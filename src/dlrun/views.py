@@ -19,6 +19,7 @@ from dlrun.data.table_encoding import TableEncoding
 from dlrun.forecast_picture import SHOWN, forecast_pictures
 from dlrun.generation import sample_page
 from dlrun.gradient_flow import GradientFlow
+from dlrun.numbers import number_text
 from dlrun.pictures import boundary_picture, confusion_picture, image_grid
 from dlrun.png import Picture
 from dlrun.tasks import class_confusion, probabilities
@@ -165,7 +166,7 @@ class Views:
 
     def _label(self, target: Tensor) -> str:
         if not self.spec.num_classes:
-            return f"{float(target.flatten()[0]):.3g}"
+            return number_text(float(target.flatten()[0]), digits=3)
         return self.spec.class_names[int(target)]
 
 

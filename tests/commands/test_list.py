@@ -184,3 +184,66 @@ def test_long_comments_wrap_below_themselves(
     assert len(lines) > 2
     assert len({line.index("word") for line in lines}) == 1
     assert max(map(len, lines)) <= 60
+
+
+@pytest.mark.parametrize(
+    ("text", "description"),
+    [
+        ("", ""),
+        ("width: 3\n", ""),
+        ("# @package _global_\n", ""),
+        ("# @package _global_\nwidth: 3  # not this\n# nor this\nsize: 1\n", ""),
+        ("# a net\nwidth: 3\n", "a net"),
+        ("\ufeff# a net\nwidth: 3\n", "a net"),
+        ("# configs/model/mine.yaml\nwidth: 3\n", ""),
+        ("# mine.yaml\n# @package _global_\n# a net\nwidth: 3\n", "a net"),
+        ("# yaml-language-server: $schema=s.json\n---\n# a net\nwidth: 3\n", "a net"),
+        ("# vim: set ts=2:\n# Copyright 2026\n#\n# -----\n# a net\n", "a net"),
+        ("# to execute this experiment run:\n# python train.py model=mine\n", ""),
+        ("# Command: dlrun train\n#   model=mine\n# Result: 0.9\n# a net\n", "a net"),
+        ("##  a net  ##\nwidth: 3\n", "a net  ##"),
+    ],
+)
+def test_a_description_is_the_first_comment_that_says_what_an_option_is(
+    text: str, description: str, project: Path, capsys: Capture
+) -> None:
+    write("configs/model/mine.yaml", text)
+    option = read_option("model", "mine", config_folders())
+    assert option is not None
+    assert option.description == description
+    page = shown("model", capsys=capsys)
+    own = page.partition("model=mine  (your own: configs/model/mine.yaml)\n")[2]
+    assert own.startswith(f"  {description}\n" if description else ("    width", "\n"))
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_option_of_dlruns_own_has_a_description(group: str) -> None:
+    for name in options(group, config_folders()):
+        option = read_option(group, name, config_folders())
+        assert option is not None
+        assert option.description == option.head[0] != ""
+
+
+def test_groups_within_groups_are_listed_as_the_help_of_train_has_them(
+    project: Path, capsys: Capture
+) -> None:
+    write("configs/model/blocks/big.yaml", "# many of them\ndepth: 9\n")
+    write("configs/only/deep/a.yaml", "depth: 1\n")
+    write("configs/hydra/launcher/mine.yaml", "n_jobs: 1\n")
+    listed = {
+        line.split("  ")[0] for line in shown(capsys=capsys).splitlines() if line[:1].isalpha()
+    }
+    assert main(["train", "--help"]) == 0
+    text = capsys.readouterr().out.partition("== Groups")[2].partition("== The config")[0]
+    groups = {line.split(":")[0] for line in text.splitlines() if line[:1].isalpha()}
+    assert {"model/blocks", "only/deep", *GROUPS} <= groups <= listed
+    assert "many of them" in shown("model/blocks", capsys=capsys)
+    assert "model/blocks=big" in shown("model/blocks/big", capsys=capsys)
+    with pytest.raises(ConfigError, match="did you mean only/deep"):
+        list_command.main(["only"])
+
+
+def test_what_every_run_has_beside_its_groups_is_explained(project: Path, capsys: Capture) -> None:
+    assert "whatever is chosen: name  seed  loss  checkpoint  tracking\n" in shown(capsys=capsys)
+    assert "tracking.graph          true   the model, drawn" in shown("tracking", capsys=capsys)
+    assert shown("seed", capsys=capsys).endswith("\n\ndlrun train seed=0\n")

@@ -18,13 +18,13 @@ from PIL import Image
 
 from dlrun.errors import ConfigError
 from dlrun.run_directory import RunDirectory
-from dlrun.sweep.answer import command_of, lead
+from dlrun.sweep.answer import answer_of, command_of
 from dlrun.sweep.directory import SweepDirectory
 from dlrun.sweep.drawing import Draws
 from dlrun.sweep.report.curves import MOST_CURVES, learning_curves
 from dlrun.sweep.report.figures import draw
 from dlrun.sweep.report.importance import importance
-from dlrun.sweep.report.look import blue, log_ticks, number, numbers
+from dlrun.sweep.report.look import blue, log_ticks
 from dlrun.sweep.report.page import page
 from dlrun.sweep.report.sections import Contents, Section
 from dlrun.sweep.report.writing import write_report
@@ -367,7 +367,7 @@ def test_one_completed_trial_is_shown_and_compared_with_nothing(make: Make) -> N
     sections = sections_of(sweeping)
     assert drawn(sections) == ["curves"]
     assert sections["slice"].caption == "One completed trial is too few to compare."
-    assert list(lead(take(sweeping.directory))) == [
+    assert list(answer_of(take(sweeping.directory)).lead()) == [
         "It is the only completed trial: there is nothing to compare it with."
     ]
 
@@ -490,7 +490,7 @@ def test_the_greatest_wins_where_that_was_asked(make: Make) -> None:
     sweeping.complete(3, loss=lambda _: next(accuracies))
     snapshot = take(sweeping.directory)
     assert [trial.number for trial in snapshot.ranked] == [1, 2, 0]
-    assert list(lead(snapshot)) == [
+    assert list(answer_of(snapshot).lead()) == [
         "0.1 higher than the runner-up, trial 2 (0.8).",
         "0.1 higher than the median of the 3 completed trials (0.8).",
     ]
@@ -500,7 +500,7 @@ def test_the_greatest_wins_where_that_was_asked(make: Make) -> None:
 def test_equals_are_called_equals(make: Make) -> None:
     sweeping = make()
     sweeping.complete(6, loss=lambda _: 0.5)
-    assert list(lead(take(sweeping.directory))) == [
+    assert list(answer_of(take(sweeping.directory)).lead()) == [
         "The same as the runner-up, trial 1; the earlier of equals is named.",
         "The same as the median of the 6 completed trials (0.5).",
     ]
@@ -554,8 +554,9 @@ def test_a_later_round_brings_its_epochs_into_the_command(make: Make) -> None:
     sweeping = make(LR, settings=ROUNDS | {"trials_per_round": 2, "epochs_per_round": [5, 9]})
     sweeping.complete(4)
     snapshot = take(sweeping.directory)
-    assert command_of(snapshot, snapshot.trials[1]).endswith(" trainer.max_epochs=5")
-    assert command_of(snapshot, snapshot.trials[2]).endswith(" trainer.max_epochs=9")
+    rows = {row.number: row for row in answer_of(snapshot).trials}
+    assert command_of(snapshot, rows[1]).endswith(" trainer.max_epochs=5")
+    assert command_of(snapshot, rows[2]).endswith(" trainer.max_epochs=9")
 
 
 def test_many_trials_are_limited_and_that_is_said(make: Make) -> None:
@@ -631,14 +632,6 @@ def test_ticks_of_a_logarithmic_axis_are_few_and_round(
     low: float, high: float, ticks: list[float]
 ) -> None:
     assert log_ticks(low, high) == pytest.approx(ticks)
-
-
-def test_numbers_are_short_and_those_of_a_column_have_equal_decimals() -> None:
-    assert number(0.123456789) == "0.1235"
-    assert numbers([0.05, 0.123456]) == ["0.0500", "0.1235"]
-    assert numbers([1234.5, 2.0]) == ["1234", "2"]
-    assert numbers([0.0]) == ["0.0"]
-    assert numbers([1e-12]) == ["1.000e-12"]
 
 
 @pytest.mark.slow

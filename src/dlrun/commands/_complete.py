@@ -93,7 +93,7 @@ def _list(before: list[str], current: str) -> Iterator[str]:
 
     folders = config_folders()
     if not before or before[-1] == "--config-dir":
-        group, slash, _ = current.partition("/")
+        group, slash, _ = current.rpartition("/")
         names = visible_options(group, folders) if slash else []
         yield from (f"{group}/{name}" for name in names) if slash else all_groups(folders)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,17 @@ import yaml
 from dlrun.search_path import option_file, packaged_configs
 
 _SPACE = "sweep.space."
+_WORD = re.compile(r"\w")  # a line of dashes is no comment
+# For Hydra, editors and tools, and not for people who choose.
+_LEFTOVER = re.compile(
+    r"@package\b|yaml-language-server\b|yamllint\b|prettier-ignore|vim?:|-\*-|SPDX-|copyright\b|fmt:|noqa|type:",
+    re.IGNORECASE,
+)
+# How to run it, or what came out.
+_HOW = re.compile(
+    r"(command|result|usage|example)s?:|to (run|execute|train|use)\b|(python3?|dlrun|scripts/dlrun|\$) ",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +40,8 @@ class Option:
     """One YAML file of a group.
 
     Attributes:
-        head: the comment lines that it opens with; the first is the description.
+        head: the comment lines that it opens with.
+        description: the first of them that says what it is, rather than how to run it.
         builds_on: the options of the same group that it starts from.
         choices: what it chooses in other groups, as `group=option`.
     """
@@ -36,15 +49,11 @@ class Option:
     name: str
     file: Path
     head: tuple[str, ...]
+    description: str = ""
     target: str = ""
     builds_on: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     parameters: tuple[Parameter, ...] = ()
-
-    @property
-    def description(self) -> str:
-        """The first line of the head."""
-        return self.head[0] if self.head else ""
 
     @property
     def is_packaged(self) -> bool:
@@ -57,12 +66,18 @@ def read_option(group: str, name: str, folders: list[Path]) -> Option | None:
     file = option_file(group, name, folders)
     if file is None:
         return None
-    text = file.read_text(encoding="utf-8", errors="replace")
+    return read_yaml(name, file)
+
+
+def read_yaml(name: str, file: Path) -> Option:
+    """What the YAML file says as an option of that name."""
+    text = file.read_text(encoding="utf-8-sig", errors="replace")
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         return _option(name, file, text.splitlines(), root)
     except yaml.YAMLError as error:
-        return Option(name, file, (f"not valid YAML: {_problem(error)}",))
+        problem = f"not valid YAML: {_problem(error)}"
+        return Option(name, file, (problem,), problem)
 
 
 def _option(name: str, file: Path, lines: list[str], root: yaml.Node | None) -> Option:
@@ -70,10 +85,13 @@ def _option(name: str, file: Path, lines: list[str], root: yaml.Node | None) -> 
     target = entries.pop("_target_", None)
     defaults = entries.pop("defaults", None)
     chosen = _plain(defaults[1]) if defaults else []
+    comments = list(_head(lines, file))
+    told = (text.strip() for text in comments if not text.startswith("  "))
     return Option(
         name,
         file,
-        tuple(_head(lines)),
+        tuple(text.strip() for text in comments),
+        next((text for text in told if not _HOW.match(text)), ""),
         target=str(target[1].value) if target else "",
         builds_on=tuple(_bases(chosen)),
         choices=tuple(_choices(chosen)),
@@ -81,12 +99,14 @@ def _option(name: str, file: Path, lines: list[str], root: yaml.Node | None) -> 
     )
 
 
-def _head(lines: list[str]) -> Iterator[str]:
+def _head(lines: list[str], file: Path) -> Iterator[str]:
+    """The comments before the first setting that are for people, with what sets a continued line in."""
     for line in lines:
-        if line.strip() and not line.startswith("#"):
+        if line.strip() and not line.startswith(("#", "---", "%")):
             return
-        comment = line.lstrip("#").strip()
-        if comment and not comment.startswith("@package"):
+        comment = line.lstrip("#").removeprefix(" ").rstrip() if line.startswith("#") else ""
+        names_itself = comment.replace("\\", "/").strip().split("/")[-1] == file.name
+        if not names_itself and _WORD.search(comment) and not _LEFTOVER.match(comment.strip()):
             yield comment
 
 

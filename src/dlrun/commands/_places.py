@@ -1,38 +1,87 @@
-"""What a word on the command line means where both runs and sweeps can be looked at."""
+"""Which run or sweep a word on the command line means: the same in every command.
+
+A directory; `last`, the newest run or sweep; or a unique part of a name. `SWEEP/3` is a trial, `SWEEP/3/seed0` one of
+its seeds. A command that takes only one of the two says so of the other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
+from dlrun import runs
 from dlrun.errors import ConfigError
 from dlrun.run_directory import RunDirectory, is_run
-from dlrun.runs import LAST, OUTPUTS, find_run, full_name, run_paths
+from dlrun.runs import LAST, OUTPUTS, full_name, read_run, run_paths
+from dlrun.sweep import finding
 from dlrun.sweep.directory import SweepDirectory, is_sweep
-from dlrun.sweep.finding import find_sweep, sweep_paths
+from dlrun.sweep.finding import created, sweep_paths
 
 
-def find_run_or_sweep(text: str) -> RunDirectory | SweepDirectory:
-    """The run or sweep meant by `text`: its directory, a unique part of its name, or `last`, the newest run.
-
-    A trial is named `SWEEP/TRIAL`.
+def find_place(text: str) -> RunDirectory | SweepDirectory:
+    """The run or sweep that `text` means.
 
     Raises:
         ConfigError: there is none, or there are several.
     """
-    if text == LAST or is_run(Path(text)):
-        return find_run(text)
-    if is_sweep(Path(text)):
-        return SweepDirectory(Path(text))
+    path = Path(text)
+    first, _, rest = text.partition("/")
+    if first == LAST:
+        newest = _newest()
+        return find_place(str(newest.path / rest)) if rest else newest
+    if is_run(path):
+        return RunDirectory(path)
+    if is_sweep(path):
+        return SweepDirectory(path if path.name not in ("", "..") else path.resolve())
     name = text.rstrip("/")
     sweeps = [path for path in sweep_paths() if name in path.name]
-    runs = [path for path in run_paths(OUTPUTS) if _is_lone(path) and name in path.name]
+    lone = [path for path in run_paths(OUTPUTS) if "/" not in full_name(path) and name in path.name]
     if not sweeps:
-        return find_run(text)
-    if not runs:
-        return find_sweep(text)
-    found = _best_match(name, {path.name: path for path in (*sweeps, *runs)})
+        return runs.find_run(text)
+    if not lone:
+        return finding.find_sweep(text)
+    found = _best_match(name, {path.name: path for path in (*sweeps, *lone)})
     return SweepDirectory(found) if found in sweeps else RunDirectory(found)
+
+
+def find_run(text: str) -> RunDirectory:
+    """The run that `text` means, for a command that takes no sweep.
+
+    Raises:
+        ConfigError: it means none, several, or a sweep.
+    """
+    place = find_place(text)
+    if isinstance(place, RunDirectory):
+        return place
+    trials = sorted(run_paths(place.path), key=lambda path: (len(str(path)), path))
+    remedy = (
+        f"give one of its trials, as in {full_name(trials[0])}"
+        if trials
+        else "it has no trials yet"
+    )
+    newest = _newest_of(_lone_runs(), _begun) if text == LAST else None
+    remedy += f"; the newest run of its own is {newest}" if newest else ""
+    raise ConfigError(f"{text} is the sweep {place.path}, but this command takes a run: {remedy}")
+
+
+def find_sweep(text: str) -> SweepDirectory:
+    """The sweep that `text` means, for a command that takes no run.
+
+    Raises:
+        ConfigError: it means none, several, or a run.
+    """
+    is_last = text.partition("/")[0] == LAST and (any(_sweeps()) or any(_lone_runs()))
+    if not is_last and not _may_be_run(text):
+        return finding.find_sweep(text)  # which says best what is wrong
+    place = find_place(text)
+    if isinstance(place, SweepDirectory):
+        return place
+    if (above := sweep_of(place.path)) is not None:
+        raise ConfigError(f"{text} is a trial of a sweep, not a sweep: give {above}")
+    newest = _newest_of(_sweeps(), created)
+    remedy = f"the newest sweep is {newest}" if newest else "there are no sweeps yet"
+    raise ConfigError(f"{text} is the run {place.path}, but this command takes a sweep: {remedy}")
 
 
 def sweep_of(path: Path) -> Path | None:
@@ -41,8 +90,43 @@ def sweep_of(path: Path) -> Path | None:
     return next((folder for folder in above if is_sweep(folder)), None)
 
 
-def _is_lone(path: Path) -> bool:
-    return "/" not in full_name(path)
+def _newest() -> RunDirectory | SweepDirectory:
+    """What was begun last; of a sweep its own beginning counts, and not that of a trial."""
+    run, sweep = _newest_of(_lone_runs(), _begun), _newest_of(_sweeps(), created)
+    if run is None and sweep is None:
+        return runs.find_run(LAST)  # which says how to have a first one
+    if run is None or (sweep is not None and created(sweep) >= _begun(run)):
+        assert sweep is not None
+        return SweepDirectory(sweep)
+    return RunDirectory(run)
+
+
+def _newest_of(paths: Iterator[Path], begun: Callable[[Path], float]) -> Path | None:
+    return max(paths, key=lambda path: (begun(path), path), default=None)
+
+
+def _begun(run: Path) -> float:
+    return read_run(run).created
+
+
+def _lone_runs() -> Iterator[Path]:
+    """The runs in outputs/ that are no trials."""
+    above = cache(lambda folder: sweep_of(folder / "x"))
+    yield from (path for path in run_paths(OUTPUTS) if above(path.parent) is None)
+
+
+def _sweeps() -> Iterator[Path]:
+    """The sweeps in outputs/: those without any trial where they usually are."""
+    above = cache(lambda folder: sweep_of(folder / "x"))
+    found = (above(path.parent) for path in run_paths(OUTPUTS))
+    yield from dict.fromkeys([*sweep_paths(), *(path for path in found if path is not None)])
+
+
+def _may_be_run(text: str) -> bool:
+    name = text.rstrip("/")
+    return is_run(Path(text)) or any(
+        "/" not in full_name(path) and name in path.name for path in run_paths(OUTPUTS)
+    )
 
 
 def _best_match(text: str, paths: Mapping[str, Path]) -> Path:

@@ -12,6 +12,7 @@ from dlrun.commands import _text
 from dlrun.commands._places import sweep_of
 from dlrun.commands._text import Column
 from dlrun.hints import command
+from dlrun.numbers import column_texts
 from dlrun.run_directory import RunDirectory, read_overrides
 from dlrun.runs import RunSummary, read_run
 
@@ -77,14 +78,13 @@ def _metrics(run: RunSummary) -> str:
     labels = [f"  {name}" + (" (monitored)" if name == run.monitor else "") for name in names]
     columns = [Column(("metrics",), labels)]
     if best:
-        values = [_text.number(best.get(name)) for name in names]
+        values = column_texts([best.get(name) for name in names], _text.NONE)
         columns.append(Column((_at("best", run.best.get("epoch")),), values, right=True))
     if final:
         # What was measured with the best weights says nothing of the last.
         hidden = "test/" if run.text("tested") == "best" else "never"
-        values = [
-            _text.number(None if name.startswith(hidden) else final.get(name)) for name in names
-        ]
+        shown = [None if name.startswith(hidden) else final.get(name) for name in names]
+        values = column_texts(shown, _text.NONE)
         columns.append(Column((_at("final", run.data.get("epoch")),), values, right=True))
     return _text.table(columns)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from dlrun.commands import _text
 from dlrun.commands._filters import is_number
-from dlrun.commands._sweep_rows import Objective
+from dlrun.commands._sweep_rows import SPREADS, Objective, Setting
 from dlrun.commands._text import NONE, Column
+from dlrun.numbers import column_texts, number_text
 from dlrun.runs import RunSummary
+from dlrun.sweep.repetitions import Repetitions, counted, means
 
 Columns = dict[str, Column]
 
@@ -44,6 +46,40 @@ def table(runs: Sequence[RunSummary], sort: str | None, objective: Objective | N
     if sort and not any("/".join(column.head).endswith(sort) for column in columns.values()):
         columns["sort"] = _metric(sort, runs)
     return _text.table(_fit(columns, _text.terminal_width()))
+
+
+def means_below(settings: Sequence[Setting], repetitions: Repetitions, objective: Objective) -> str:
+    """Of runs that repeat settings each setting's mean ± standard deviation, the best first; every metric of one."""
+    if len(settings) == 1:
+        (only,) = settings
+        head = f"mean ± standard deviation over the {repetitions.noun} ({_count(only)})"
+        shown = means([run.metrics for run in only.counted], objective.metric)
+        return f"{head}\n{_text.pairs(shown.items())}"
+    texts = [means([run.metrics for run in setting.counted]) for setting in settings]
+    labels = [repetitions.labels([run.swept for run in setting.runs]) for setting in settings]
+    names = [objective.metric]
+    names += [name for name in _TEST_METRICS if any(name in text for text in texts)][:1]
+    columns = [
+        Column(("setting",), [_text_of(label) for label in labels]),
+        Column(("n",), [str(len(setting.counted)) for setting in settings], right=True),
+        *(Column((name,), [text.get(name, NONE) for text in texts]) for name in names),
+    ]
+    if any(setting.missing for setting in settings):
+        columns.append(Column(("missing",), [_missing(setting) for setting in settings]))
+    head = f"mean ± standard deviation over the {repetitions.noun}"
+    return f"{head}\n{_text.table(columns)}"
+
+
+def _text_of(labels: Mapping[str, str]) -> str:
+    return " ".join(f"{key}={text}" for key, text in labels.items()) or NONE
+
+
+def _count(setting: Setting) -> str:
+    return counted(len(setting.counted), setting.missing)
+
+
+def _missing(setting: Setting) -> str:
+    return ", ".join(f"{number} {status}" for status, number in setting.missing.items())
 
 
 def swept_keys(runs: Sequence[RunSummary]) -> list[str]:
@@ -102,7 +138,7 @@ def _swept(key: str, runs: Sequence[RunSummary]) -> Column:
 
 def _rounded(text: str) -> str:
     """A long number with four digits: cut off, it would lose its power of ten."""
-    return f"{float(text):.4g}" if len(text) > _LONGEST_NUMBER and is_number(text) else text
+    return number_text(float(text)) if len(text) > _LONGEST_NUMBER and is_number(text) else text
 
 
 def _epochs(runs: Sequence[RunSummary]) -> Column:
@@ -117,13 +153,16 @@ def _epoch(run: RunSummary) -> str:
 
 
 def _metric(name: str, runs: Sequence[RunSummary], *, title: str = "") -> Column:
-    cells = [_text.number(run.metrics.get(name)) for run in runs]
+    cells = column_texts([run.metrics.get(name) for run in runs], NONE)
     return Column((title, name) if title else tuple(name.split("/", 1)), cells, right=True)
 
 
 def _best(runs: Sequence[RunSummary]) -> Column:
     """The monitored metric, named at the head where all runs share it, else with each value."""
-    named = [(run.monitor, run.best_metrics.get(run.monitor)) for run in runs]
+    named = [
+        (run.monitor, run.best_metrics.get(run.monitor), _spread(run, "best", run.monitor))
+        for run in runs
+    ]
     return _named_metric("best", named)
 
 
@@ -131,7 +170,11 @@ def _test(runs: Sequence[RunSummary]) -> Column:
     """The main test metric, named likewise."""
     names = [_test_metric(run) for run in runs]
     named = [
-        (name.removeprefix("test/"), run.final_metrics.get(name))
+        (
+            name.removeprefix("test/"),
+            run.final_metrics.get(name),
+            _spread(run, "final", name),
+        )
         for name, run in zip(names, runs, strict=True)
     ]
     return _named_metric("test", named)
@@ -143,12 +186,26 @@ def _test_metric(run: RunSummary) -> str:
     return next(preferred, next(iter(measured), ""))
 
 
-def _named_metric(title: str, named: list[tuple[str, float | None]]) -> Column:
-    names = {name for name, value in named if value is not None}
+def _spread(run: RunSummary, part: str, name: str) -> str:
+    """` ± 0.012` in the row of a sweep whose trials or seeds repeat a setting; else empty."""
+    spreads = run.mapping(SPREADS).get(part, {})
+    return "" if spreads.get(name) is None else f" ± {number_text(spreads[name], digits=2)}"
+
+
+def _named_metric(title: str, named: list[tuple[str, float | None, str]]) -> Column:
+    """The column of values with their names and spreads; points stand below each other, spread or not."""
+    names = {name for name, value, _ in named if value is not None}
+    width = max((len(spread) for *_, spread in named), default=0)
+    spreads = [f"{spread:<{width}}" for *_, spread in named]
     if len(names) == 1:
-        values = [_text.number(value) for _, value in named]
-        return Column((title, names.pop()), values, right=True)
-    cells = [NONE if value is None else f"{name} {_text.number(value)}" for name, value in named]
+        values = column_texts([value for _, value, _ in named], NONE)
+        longest = max(map(len, values))
+        cells = [f"{a:>{longest}}{b}" for a, b in zip(values, spreads, strict=True)]
+        return Column((title, names.pop()), cells, right=True)
+    cells = [
+        (NONE if value is None else f"{name} {number_text(value)}") + spread
+        for (name, value, _), spread in zip(named, spreads, strict=True)
+    ]
     return Column((title,), cells, right=True)
 
 

@@ -13,9 +13,9 @@ from dlrun.hints import command
 from dlrun.run_directory import is_locked, is_run
 from dlrun.runs import short_name
 from dlrun.search_path import config_folders, options
-from dlrun.sweep.answer import command_of, lead, other_metrics, spread
+from dlrun.sweep.answer import answer_of, command_of
 from dlrun.sweep.directory import SweepDirectory
-from dlrun.sweep.snapshot import Snapshot, take, value_of
+from dlrun.sweep.snapshot import Snapshot, take
 
 _MOST_FAILED = 3
 _SHARED_SETTINGS = ("seeds", "pruner")  # of the strategy, where they are not as usual
@@ -93,18 +93,18 @@ def _strategy(snapshot: Snapshot) -> Iterator[str]:
 
 
 def _answer(snapshot: Snapshot) -> Iterator[str]:
-    winner = snapshot.winner
-    if winner is None:
+    answer = answer_of(snapshot)
+    if answer.repeated is not None:
+        yield answer.repetition_head()
+        yield _text.pairs(answer.repetition_lines())
+    elif (winner := answer.winner) is None:
         yield "No trial has completed so far."
-        return
-    deviation = spread(winner)
-    more = f" ± {deviation:.2g} over the seeds" if deviation is not None else ""
-    yield f"best: trial {winner.number}, {snapshot.objective} {value_of(winner):.4g}{more}"
-    yield _text.wrapped(" ".join(lead(snapshot)), "  ")
-    others = [f"{name} {value:.4g}" for name, value in other_metrics(snapshot, winner)]
-    if others:
-        yield _text.wrapped(", ".join(others), "  ")
-    yield f"  {command_of(snapshot, winner)}"
+    else:
+        yield answer.headline()
+        yield _text.wrapped(" ".join(answer.lead()), "  ")
+        if others := answer.others(winner):
+            yield _text.wrapped(", ".join(others), "  ")
+        yield f"  {command_of(snapshot, winner)}"
 
 
 def _failed(snapshot: Snapshot) -> Iterator[str]:
@@ -131,7 +131,7 @@ def _next(snapshot: Snapshot, *, resumable: bool) -> Iterator[tuple[str, str]]:
     if resumable:
         yield "go on with it", command("resume", path)
     yield "see its trials", command("runs", path)
-    if (winner := snapshot.winner) is not None:
+    if (winner := snapshot.winner) is not None and not snapshot.repetitions.across_trials:
         folder = snapshot.sweep.trial(winner.number)
         yield "see the best", command("show" if is_run(folder) else "runs", folder)
     yield "see the figures", command("report", path)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from dlrun.commands import _text
 from dlrun.commands._places import sweep_of
 from dlrun.errors import ConfigError
 from dlrun.runs import RunSummary
-from dlrun.sweep.directory import SWEEP, SweepDirectory
+from dlrun.sweep.directory import SWEEP, SweepDirectory, read_space
+from dlrun.sweep.repetitions import Repetitions, mean_and_spread
+
+SPREADS = "spreads"  # a field of the row of a sweep: the standard deviations of its `best` and `final` metrics
 
 # Of two trials the one that comes further is better, whatever their numbers.
 _BY_STATUS = ("completed", "pruned", "running", "stopped", "killed", "failed", "unreadable")
@@ -41,25 +45,55 @@ def read_objective(sweep: SweepDirectory) -> Objective:
     return Objective(metric, direction == "minimize")
 
 
-def best_first(runs: Sequence[RunSummary], objective: Objective) -> list[RunSummary]:
-    """The runs of a sweep, the best trial first; seeds stay together, and their mean counts."""
-    trials: dict[Path, list[RunSummary]] = {}
-    for run in runs:
-        trials.setdefault(_trial_folder(run.path), []).append(run)
+@dataclass(frozen=True)
+class Setting:
+    """The runs of a sweep that repeat one setting, in the order of their numbers."""
 
-    def merit(trial: Path) -> tuple[int, bool, float, int]:
-        seeds = trials[trial]
-        place = max(map(_place, seeds))
-        values = [run.metrics.get(objective.metric, math.nan) for run in seeds]
-        mean = statistics.fmean(values) if place == 0 else values[0]
-        value = mean if objective.minimize else -mean
-        return place, math.isnan(value), 0.0 if math.isnan(value) else value, int(trial.name)
+    runs: Sequence[RunSummary]
 
-    return [
-        run
-        for trial in sorted(trials, key=merit)
-        for run in sorted(trials[trial], key=lambda run: (len(run.path.name), run.path.name))
-    ]
+    @property
+    def counted(self) -> list[RunSummary]:
+        """Those that count: completed."""
+        return [run for run in self.runs if run.status == "completed"]
+
+    @property
+    def missing(self) -> Counter[str]:
+        """How many do not, by their status."""
+        return Counter(run.status for run in self.runs if run.status != "completed")
+
+    def merit(
+        self, metric: Callable[[RunSummary], float | None], *, minimize: bool
+    ) -> tuple[int, int, bool, float]:
+        """A key to sort settings by, the best first: whole ones before those with runs missing."""
+        values = [nan if (v := metric(run)) is None else v for run in self.counted or self.runs]
+        mean = mean_and_spread(values)[0]
+        value = mean if minimize else -mean
+        places = [_place(run) for run in self.runs]
+        return min(places), max(places), math.isnan(value), 0.0 if math.isnan(value) else value
+
+
+def settings_of(
+    runs: Sequence[RunSummary], space: Mapping[str, Any]
+) -> tuple[list[Setting], Repetitions]:
+    """The runs of a sweep over `space` by setting, those with the first trials first."""
+    repetitions = Repetitions(space, max(Counter(_trial_folder(run.path) for run in runs).values()))
+    found: dict[Any, list[RunSummary]] = {}
+    for run in sorted(runs, key=_number):
+        across = repetitions.across_trials and run.swept
+        key = repetitions.setting(run.swept) if across else _trial_folder(run.path)
+        found.setdefault(key, []).append(run)
+    return [Setting(group) for group in found.values()], repetitions
+
+
+def best_first(settings: Sequence[Setting], objective: Objective) -> list[Setting]:
+    """The settings of a sweep, the best first; of repetitions the mean counts."""
+
+    def merit(setting: Setting) -> Any:
+        return setting.merit(
+            lambda run: run.metrics.get(objective.metric), minimize=objective.minimize
+        )
+
+    return sorted(settings, key=merit)
 
 
 def collapsed(runs: Sequence[RunSummary], folder: Path) -> list[RunSummary]:
@@ -88,33 +122,55 @@ def count_trials(runs: Sequence[RunSummary]) -> int:
 
 
 def _one_row(sweep: Path, runs: Sequence[RunSummary]) -> RunSummary:
-    best = _best(runs)
+    best = _best(settings_of(runs, read_space(sweep))[0])
     running = sum(run.status == "running" for run in runs)
     count = count_trials(runs)
     seconds = [run.number("seconds") or 0.0 for run in runs]
     data = {
         "trials": count,
-        "name": best.name,
+        "name": best.runs[0].name,
         "created": max(runs, key=lambda run: run.created).text("created"),
         "choices": _shared_choices(runs),
-        "monitor": best.monitor,
-        "best": best.best,
-        "final": best.final_metrics,
+        "monitor": best.runs[0].monitor,
+        **_means(best),
         "seconds": sum(seconds),
     }
     status = _text.plural(count, "trial") + (f", {running} running" if running else "")
     return RunSummary(sweep, status, data)
 
 
-def _best(runs: Sequence[RunSummary]) -> RunSummary:
-    """The run that is best by what each of them monitors; seeds are compared one by one."""
+def _best(settings: Sequence[Setting]) -> Setting:
+    """The setting that is best by what its runs monitor."""
 
-    def merit(run: RunSummary) -> tuple[int, bool, float]:
-        value = run.best_metrics.get(run.monitor, math.nan)
-        sign = -1 if run.text("mode") == "max" else 1
-        return _place(run), math.isnan(value), 0.0 if math.isnan(value) else sign * value
+    def merit(setting: Setting) -> Any:
+        minimize = setting.runs[0].text("mode") != "max"
+        return setting.merit(lambda run: run.best_metrics.get(run.monitor), minimize=minimize)
 
-    return min(runs, key=merit)
+    return min(settings, key=merit)
+
+
+def _means(setting: Setting) -> dict[str, Any]:
+    """The fields of a summary that tell what was measured; of several runs means, with the spread around each."""
+    runs = setting.counted or setting.runs[:1]
+    if len(runs) == 1:
+        return {"best": runs[0].best, "final": runs[0].final_metrics}
+    best, final = [run.best_metrics for run in runs], [run.final_metrics for run in runs]
+    return {
+        "best": {"metrics": {name: mean for name, (mean, _) in _each(best)}},
+        "final": {name: mean for name, (mean, _) in _each(final)},
+        SPREADS: {
+            "best": {name: spread for name, (_, spread) in _each(best)},
+            "final": {name: spread for name, (_, spread) in _each(final)},
+        },
+    }
+
+
+def _each(
+    every: Sequence[Mapping[str, float]],
+) -> Iterator[tuple[str, tuple[float, float | None]]]:
+    """Mean and spread of each metric over the runs that have it."""
+    for name in dict.fromkeys(name for metrics in every for name in metrics):
+        yield name, mean_and_spread([metrics[name] for metrics in every if name in metrics])
 
 
 def _shared_choices(runs: Sequence[RunSummary]) -> Mapping[str, str]:
@@ -130,6 +186,12 @@ def _shared_choices(runs: Sequence[RunSummary]) -> Mapping[str, str]:
 
 def _place(run: RunSummary) -> int:
     return _BY_STATUS.index(run.status) if run.status in _BY_STATUS else len(_BY_STATUS)
+
+
+def _number(run: RunSummary) -> tuple[int, int, str]:
+    """Of the trial, then of the seed."""
+    folder = _trial_folder(run.path)
+    return int(folder.name) if folder.name.isdigit() else 0, len(run.path.name), run.path.name
 
 
 def _trial_folder(run: Path) -> Path:

@@ -1,4 +1,4 @@
-"""How numbers, times and tables look on the screen."""
+"""How counts, times and tables look on the screen."""
 
 from __future__ import annotations
 
@@ -86,18 +86,6 @@ def wrapped(text: str, indent: str, first: str | None = None) -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def number(value: float | None) -> str:
-    """Four digits or so, in a form that compares well with its neighbours in a column."""
-    if value is None:
-        return NONE
-    if not math.isfinite(value):
-        return str(value)
-    size = abs(value)
-    if size >= 10_000 or 0 < size < 0.0001:
-        return f"{value:.3e}"
-    return f"{value:.4f}" if size < 10 else f"{value:.2f}"
 
 
 def count(value: float | None) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from dlrun.commands._places import find_run
 from dlrun.commands._reading import run_parser
 from dlrun.errors import ConfigError
-from dlrun.runs import find_run, full_name
+from dlrun.numbers import column_texts, number_text
+from dlrun.runs import full_name
 
 if TYPE_CHECKING:
     from dlrun.evaluation import Evaluation
@@ -65,9 +67,9 @@ def main(argv: list[str]) -> int:
         f"{full_name(run.path)}: {found.which} weights (epoch {found.epoch}) on {measured}, "
         f"{found.rows:,} {found.unit}"
     )
-    rows = {name: f"{value:.4f}" for name, value in found.metrics.items()}
+    rows = dict(zip(found.metrics, column_texts([*found.metrics.values()]), strict=True))
     for name, values in found.baselines.items():
-        reached = ", ".join(f"{metric} {value:.4f}" for metric, value in values.items())
+        reached = ", ".join(f"{metric} {number_text(value)}" for metric, value in values.items())
         rows[f"{name}"] = f"{reached} (baseline)"
     width = max(map(len, rows))
     print("\n".join(f"  {name:<{width}}  {value}" for name, value in rows.items()))

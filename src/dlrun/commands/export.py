@@ -14,9 +14,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dlrun.commands._places import find_run
 from dlrun.commands._reading import add_checkpoint, run_parser
 from dlrun.errors import ConfigError
-from dlrun.runs import find_run, full_name
+from dlrun.runs import full_name
 
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _BATCHES = (1, 2, 5, 16)

@@ -11,9 +11,10 @@ import math
 import sys
 from pathlib import Path
 
+from dlrun.commands._places import find_run
 from dlrun.commands._reading import add_checkpoint, run_parser
 from dlrun.errors import ConfigError
-from dlrun.runs import find_run, full_name
+from dlrun.runs import full_name
 
 _EPILOG = """\
 examples

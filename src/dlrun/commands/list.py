@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dlrun.commands import _text
-from dlrun.commands._options import Option, Parameter, read_option
+from dlrun.commands._options import Option, Parameter, read_option, read_yaml
 from dlrun.errors import ConfigError, did_you_mean
 from dlrun.search_path import GROUPS, config_folders, option_file, options, packaged_configs
 
@@ -40,11 +40,15 @@ def main(argv: list[str]) -> int:
     """Print the groups, the options of a group, or one option."""
     arguments = _parser().parse_args(argv)
     folders = config_folders(_extra_folder(arguments.config_dir))
-    group, _, option = (arguments.group or "").replace("=", "/").strip("/").partition("/")
-    if not group:
-        print(_overview(folders))
-    elif not option:
-        print(_group_page(_checked_group(group, folders), folders))
+    word = (arguments.group or "").replace("=", "/").strip("/")
+    group, _, option = word.rpartition("/")
+    settings = _settings(folders)
+    if not word:
+        print(_overview(folders, settings))
+    elif word in _of_every_run(settings):
+        print(_settings_page(word, settings))
+    elif not group or word in all_groups(folders):
+        print(_group_page(_checked_group(word, folders), folders))
     else:
         print(_option_page(_checked_group(group, folders), option, folders))
     return 0
@@ -71,12 +75,12 @@ def _extra_folder(text: str | None) -> Path | None:
 
 
 def all_groups(folders: list[Path]) -> list[str]:
-    """dlrun's groups in the order of a run, then the user's own."""
+    """dlrun's groups in the order of a run, then the user's own; a group within another as `model/blocks`."""
+    files = (file.relative_to(folder) for folder in folders for file in folder.rglob("*/*.yaml"))
     found = {
-        entry.name
-        for folder in folders
-        for entry in folder.iterdir()
-        if entry.is_dir() and entry.name not in _HIDDEN and any(entry.glob("*.yaml"))
+        file.parent.as_posix()
+        for file in files
+        if file.parts[0] not in _HIDDEN and not any(part.startswith(".") for part in file.parts)
     }
     return [*(name for name in _PURPOSES if name in found), *sorted(found - set(_PURPOSES))]
 
@@ -91,11 +95,34 @@ def _checked_group(group: str, folders: list[Path]) -> str:
     if group in groups or group in GROUPS:
         return group
     owners = [owner for owner in groups if group in options(owner, folders)]
+    if group.split("/")[0] in _HIDDEN:
+        raise ConfigError(
+            f"{group} is Hydra's own and not listed here; `dlrun train --hydra-help` shows its groups"
+        )
     hint = f"; did you mean {owners[0]}/{group}?" if owners else did_you_mean(group, groups)
     raise ConfigError(f"there is no group {group}{hint}")
 
 
-def _overview(folders: list[Path]) -> str:
+def _settings(folders: list[Path]) -> list[Parameter]:
+    """What every run has beside its groups: the settings of train.yaml itself."""
+    file = next(
+        (folder / "train.yaml" for folder in folders if (folder / "train.yaml").is_file()), None
+    )
+    return list(read_yaml("train", file).parameters) if file else []
+
+
+def _of_every_run(settings: list[Parameter]) -> list[str]:
+    return list(dict.fromkeys(parameter.name.partition(".")[0] for parameter in settings))
+
+
+def _settings_page(name: str, settings: list[Parameter]) -> str:
+    shown = [p for p in settings if p.name.partition(".")[0] == name]
+    example = next((p for p in shown if _PLAIN.fullmatch(p.value) and p.value != "null"), None)
+    usage = f"\n\ndlrun train {example.name}={example.value}" if example else ""
+    return f"{name}: of every run\n{_parameter_lines(shown)}{usage}"
+
+
+def _overview(folders: list[Path], settings: list[Parameter]) -> str:
     groups = all_groups(folders)
     width = max(map(len, groups), default=0) + len(_text.GAP)
     lines, any_own = [], False
@@ -104,13 +131,16 @@ def _overview(folders: list[Path]) -> str:
         names = [_marked(group, name, folders) for name in visible_options(group, folders)]
         any_own |= any(name.endswith("*") for name in names)
         lines += [_text.wrapped(_text.GAP.join(names), " " * width), ""]
+    if settings:
+        lines.append(f"of every run, whatever is chosen: {_text.GAP.join(_of_every_run(settings))}")
+        lines.append("")
     if any_own:
         lines += ["* your own", ""]
     return "\n".join(
         [
             *lines,
             "dlrun list GROUP          each option with its parameters and their defaults",
-            "dlrun show                the whole config of a run, seed and tracking included",
+            "dlrun show                the whole config of a run",
             "dlrun train GROUP=OPTION  train with it",
         ]
     )
@@ -128,7 +158,12 @@ def _group_page(group: str, folders: list[Path]) -> str:
         return f"{group} has no options yet: a file configs/{group}/NAME.yaml makes {group}=NAME"
     common = _shared_parameters(shown)
     pages = [
-        _describe(group, option, option.head[:1], [p for p in option.parameters if p not in common])
+        _describe(
+            group,
+            option,
+            [option.description] if option.description else [],
+            [p for p in option.parameters if p not in common],
+        )
         for option in shown
     ]
     if common:

@@ -18,6 +18,7 @@ from dlrun.commands._composed import composed_run
 from dlrun.commands._text import pairs
 from dlrun.errors import ConfigError
 from dlrun.hints import command
+from dlrun.numbers import number_text
 from dlrun.runs import OUTPUTS
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def main(argv: list[str]) -> int:
         ) from error
     rows = [
         *_rates(test),
-        ("tested", f"{low:g} to {test.rates[-1]:.2g}, {_end(test)}"),
+        ("tested", f"{low:g} to {_rate(test.rates[-1])}, {_end(test)}"),
         ("took", f"{len(test.rates)} steps of {steps}, {seconds:.1f} s"),
         ("curve", f"{folder / 'lr_find.png'}, lr_find.csv beside it"),
         ("next", _next(test, arguments)),
@@ -78,10 +79,17 @@ def _rates(test: RangeTest) -> list[tuple[str, str]]:
     if test.still_falls:
         return [("suggested", "none yet: higher rates are to be tested")]
     return [
-        ("suggested", f"{test.suggested_rate:<9.2g} a tenth of the rate with the lowest loss"),
-        ("steepest", f"{test.steepest_rate:<9.2g} where the loss falls fastest"),
-        ("lowest", f"{test.lowest_rate:<9.2g} where the loss is lowest, on the edge of leaving"),
+        ("suggested", f"{_rate(test.suggested_rate):<9} a tenth of the rate with the lowest loss"),
+        ("steepest", f"{_rate(test.steepest_rate):<9} where the loss falls fastest"),
+        (
+            "lowest",
+            f"{_rate(test.lowest_rate):<9} where the loss is lowest, on the edge of leaving",
+        ),
     ]
+
+
+def _rate(rate: float) -> str:
+    return number_text(rate, digits=2)
 
 
 def _end(test: RangeTest) -> str:
@@ -93,7 +101,7 @@ def _end(test: RangeTest) -> str:
 def _next(test: RangeTest, arguments: argparse.Namespace) -> str:
     words = [word for word in arguments.overrides if not word.startswith("optimizer.lr=")]
     if not test.still_falls:
-        return command("train", *words, f"optimizer.lr={test.suggested_rate:.2g}")
+        return command("train", *words, f"optimizer.lr={_rate(test.suggested_rate)}")
     asked = [] if arguments.output is None else ["--output", arguments.output]
     low, high = f"{arguments.low:g}", f"{_NEXT_DECADE * arguments.high:g}"
     return command(

@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from dlrun.commands._places import find_run
 from dlrun.commands._reading import add_checkpoint, run_parser
 from dlrun.errors import ConfigError
-from dlrun.runs import find_run
+from dlrun.numbers import number_text
 
 if TYPE_CHECKING:
     from dlrun.restore import Trained
@@ -168,13 +169,14 @@ def _print(records: list[dict[str, Any]]) -> None:
     for name, record in zip(names, records, strict=True):
         if "targets" in record:
             values = zip(record["targets"], record["prediction"], strict=True)
-            told = [f"{of} {value:.6g}" for of, value in values]
+            told = [f"{of} {number_text(value, digits=6)}" for of, value in values]
             when = [record["after"]] if "after" in record else []
             print(f"{name:<{width}}  " + "  ".join([*when, *told]))
             continue
         if "probabilities" not in record:
             print(
-                f"{name:<{width}}  " + "  ".join(f"{value:.4g}" for value in record["prediction"])
+                f"{name:<{width}}  "
+                + "  ".join(number_text(value) for value in record["prediction"])
             )
             continue
         if record["prediction"] is None:

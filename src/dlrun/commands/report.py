@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from dlrun.sweep.finding import find_sweep
+from dlrun.commands._places import find_sweep
 
 _EPILOG = """\
 The page, report.html, needs no network and can be passed on as it is: the winner with the command
@@ -14,7 +14,7 @@ figures lie beside it as PNG, in report/.
 A sweep under way is reported as far as it has come; run it again for more.
 
 examples
-  dlrun report last                         the newest sweep
+  dlrun report last                         the sweep that was just trained
   dlrun report last --open                  and show it in the browser
   dlrun report outputs/sweeps/SWEEP
 """

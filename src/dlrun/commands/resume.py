@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from dlrun.commands._places import find_place
 from dlrun.commands._reading import run_parser
-from dlrun.errors import ConfigError
-from dlrun.runs import LAST, OUTPUTS, find_run, run_paths
-from dlrun.sweep.directory import SweepDirectory, is_sweep
-from dlrun.sweep.finding import find_sweep, sweep_paths
+from dlrun.sweep.directory import SweepDirectory
 
 _EPILOG = """\
-A SWEEP is its directory, any unique part of its name, or `last` if its trials are the newest runs. It
+A SWEEP is named as a run is: its directory, any unique part of its name, or `last` if it is the newest. It
 goes on with the trials that are missing, inside those that were under way; none runs twice. What it asks
 cannot change, but how far it goes: sweep.trials, sweep.fail_fast, hydra/launcher and the launcher's settings.
 
@@ -30,34 +26,18 @@ def main(argv: list[str]) -> int:
         "overrides", nargs="*", metavar="key=value", help="values to change from here on"
     )
     arguments = parser.parse_intermixed_args(argv)
-    if (sweep := _sweep(arguments.run)) is not None:
-        return _resume_sweep(sweep, arguments.overrides, arguments.allow)
+    place = find_place(arguments.run)
+    if isinstance(place, SweepDirectory):
+        return _resume_sweep(place, arguments.overrides, arguments.allow)
 
     from dlrun.restore import override, read_config
 
-    run = find_run(arguments.run)
-    plain = read_config(run, allowed=arguments.allow)
+    plain = read_config(place, allowed=arguments.allow)
     if arguments.overrides:
         plain = override(plain, arguments.overrides)
     from dlrun import experiment
 
-    return experiment.resume(plain, run, overrides=arguments.overrides)
-
-
-def _sweep(text: str) -> SweepDirectory | None:
-    """The sweep that `text` means, None where it means a run."""
-    if text == LAST:
-        newest = find_run(LAST).path
-        above = (folder for folder in list(newest.parents)[:2] if is_sweep(folder))
-        return next((SweepDirectory(folder) for folder in above), None)
-    if is_sweep(Path(text)):
-        return SweepDirectory(Path(text))
-    if not any(text in path.name for path in sweep_paths()):
-        return None
-    sweep = find_sweep(text)
-    if any(text in path.name for path in run_paths(OUTPUTS) if sweep.path not in path.parents):
-        raise ConfigError(f"{text} fits {sweep.path} and a run: give more of the name")
-    return sweep
+    return experiment.resume(plain, place, overrides=arguments.overrides)
 
 
 def _resume_sweep(sweep: SweepDirectory, words: list[str], allowed: list[str]) -> int:

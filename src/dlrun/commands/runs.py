@@ -11,7 +11,8 @@ from datetime import datetime
 from pathlib import Path
 
 from dlrun.commands import _filters, _text
-from dlrun.commands._runs_table import swept_keys, table
+from dlrun.commands._places import find_place
+from dlrun.commands._runs_table import means_below, swept_keys, table
 from dlrun.commands._sweep_rows import (
     Objective,
     best_first,
@@ -19,16 +20,17 @@ from dlrun.commands._sweep_rows import (
     count_trials,
     is_sweep_row,
     read_objective,
+    settings_of,
 )
 from dlrun.errors import ConfigError
-from dlrun.runs import OUTPUTS, RunSummary, lower_is_better, scan
-from dlrun.sweep.directory import SweepDirectory, is_sweep
-from dlrun.sweep.finding import find_sweep, sweep_paths
+from dlrun.runs import LAST, OUTPUTS, RunSummary, lower_is_better, scan
+from dlrun.sweep.directory import SweepDirectory, is_sweep, read_space
 
 DEFAULT_ROWS = 25
 _EPILOG = f"""\
 Of a SWEEP, each trial is a row, the best first, with what the sweep varies.
-Among other runs a whole sweep is one row, with what its best trial reached,
+Where runs repeat a setting (seeds, folds), mean ± standard deviation follow.
+Among other runs a whole sweep is one row, with what its best setting reached,
 unless --sort, --filter, --all or --csv looks at every run.
 
 A metric counts as measured at the best epoch, or at the end where it was not.
@@ -61,10 +63,11 @@ def main(argv: list[str]) -> int:
     objective = read_objective(SweepDirectory(folder)) if is_sweep(folder) else None
     conditions = [_filters.parse_condition(text) for text in arguments.filter]
     runs = _filters.filtered(every_run, conditions)
+    below = ""
     if arguments.sort:
         runs = _best_first(runs, every_run, arguments.sort)
     elif objective is not None:
-        runs = best_first(runs, objective)
+        runs, below = _of_sweep(runs, folder, objective)
     elif not (conditions or arguments.csv or arguments.all):
         runs = collapsed(runs, folder)
     if arguments.reverse:
@@ -72,23 +75,35 @@ def main(argv: list[str]) -> int:
     if arguments.csv:
         _write_csv(runs[: arguments.n])
     else:
-        _print_table(runs, len(every_run), arguments, folder, objective)
+        _print_table(runs, len(every_run), arguments, folder, objective, below)
     return 0
+
+
+def _of_sweep(
+    runs: list[RunSummary], folder: Path, objective: Objective
+) -> tuple[list[RunSummary], str]:
+    """The runs of a sweep, the best setting first, and what to say below them where they repeat settings."""
+    if not runs:
+        return runs, ""
+    settings, repetitions = settings_of(runs, read_space(folder))
+    settings = best_first(settings, objective)
+    ordered = [run for setting in settings for run in setting.runs]
+    if not repetitions.are_any or not any(setting.counted for setting in settings):
+        return ordered, ""
+    return ordered, means_below(settings, repetitions, objective)
 
 
 def _folder(text: str | None) -> Path:
     """The folder of the runs to list.
 
     Raises:
-        ConfigError: there is no such folder and no such sweep.
+        ConfigError: there is no such folder, sweep or run.
     """
     if text is None:
         return OUTPUTS
-    if Path(text).is_dir():
+    if text != LAST and Path(text).is_dir():
         return Path(text)
-    if not sweep_paths():
-        raise ConfigError(f"DIR is {text}, which is not a directory; leave it out for {OUTPUTS}/")
-    return find_sweep(text).path
+    return find_place(text).path
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -99,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    help_dir = "a sweep: its directory, a unique part of its name, or `last`; or any folder of runs"
+    help_dir = "a sweep or run: its directory, part of its name, or `last`; or any folder of runs"
     add("dir", metavar="DIR|SWEEP", nargs="?", help=f"{help_dir} (default: outputs)")
     add("--sort", metavar="METRIC", help="best first by this metric, as in test/accuracy")
     add("--reverse", action="store_true", help="turn the order round: oldest or worst first")
@@ -140,6 +155,7 @@ def _print_table(
     arguments: argparse.Namespace,
     folder: Path,
     objective: Objective | None,
+    below: str,
 ) -> None:
     if not total:
         print(f"No runs in {folder}/ yet. Start one:\n\n  dlrun train")
@@ -147,6 +163,8 @@ def _print_table(
     limit = len(runs) if arguments.all else arguments.n or DEFAULT_ROWS
     if runs:
         print(table(runs[:limit], arguments.sort, objective) + "\n")
+    if below:
+        print(below + "\n")
     print(_count_line(runs, total, limit, arguments, objective))
 
 

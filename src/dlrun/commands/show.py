@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dlrun.commands._places import find_run_or_sweep
+from dlrun.commands._places import find_place
 from dlrun.errors import ConfigError, did_you_mean
 from dlrun.hints import command
 from dlrun.run_directory import RunDirectory, is_run
@@ -33,7 +33,7 @@ examples
   dlrun show mnist_cnn trainer.max_epochs=5       an experiment, changed
   dlrun show model=cnn dataset=mnist              any choices together
   dlrun show sweep/random                         what a sweep could be told, too
-  dlrun show last                                 the newest run
+  dlrun show last                                 the newest run or sweep
   dlrun show SWEEP                                a sweep: its question and its answer
   dlrun show SWEEP/12                             one of its trials
 """
@@ -78,11 +78,11 @@ def _place(word: str, folders: list[Path]) -> RunDirectory | SweepDirectory | No
     Raises:
         ConfigError: it is part of several names.
     """
-    if word == LAST or is_run(Path(word)) or is_sweep(Path(word)):
-        return find_run_or_sweep(word)
+    if word.partition("/")[0] == LAST or is_run(Path(word)) or is_sweep(Path(word)):
+        return find_place(word)
     if "=" in word or word[:1] in "+~" or known_option(word, folders):
         return None
-    return find_run_or_sweep(word) if any(fits(word, name) for name in _names()) else None
+    return find_place(word) if any(fits(word, name) for name in _names()) else None
 
 
 def _names() -> Iterator[str]:

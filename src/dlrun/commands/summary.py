@@ -54,8 +54,8 @@ def _of_config(words: list[str]) -> str:
 
 
 def _of_run(name: str) -> str:
+    from dlrun.commands._places import find_run
     from dlrun.restore import load_trained, read_config
-    from dlrun.runs import find_run
 
     run = find_run(name)
     trained = load_trained(run, read_config(run), which="best")

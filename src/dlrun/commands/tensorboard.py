@@ -8,7 +8,7 @@ import socket
 import sys
 from pathlib import Path
 
-from dlrun.commands._places import find_run_or_sweep
+from dlrun.commands._places import find_place
 from dlrun.errors import ConfigError
 from dlrun.run_directory import is_run
 from dlrun.runs import LAST, OUTPUTS
@@ -21,7 +21,7 @@ What follows `--` goes to TensorBoard as it is.
 
 examples
   dlrun tensorboard                         every run in outputs/
-  dlrun tensorboard last                    the newest run
+  dlrun tensorboard last                    the newest run or sweep
   dlrun tensorboard SWEEP                   the trials of a sweep, side by side
   dlrun tensorboard --port 7000 -- --samples_per_plugin images=100
 """
@@ -82,7 +82,7 @@ def _log_folder(target: str | None) -> Path:
         return OUTPUTS
     if target != LAST and Path(target).is_dir() and not is_run(Path(target)):
         return Path(target)
-    run = find_run_or_sweep(target)
+    run = find_place(target)
     if isinstance(run, SweepDirectory):
         return run.path
     if not run.tensorboard.is_dir():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 from dlrun import config
@@ -76,6 +77,23 @@ def check_columns(columns: list[str], experiment: Experiment) -> None:
             raise ConfigError(
                 f"sweep.columns[{place}] is {name}, which no trial logs{did_you_mean(name, logged)}"
             )
+
+
+def check_seeds(space: Space, seeds: int) -> None:
+    """Refuse seeds that several trials would train with: their mean would count those twice.
+
+    Raises:
+        ConfigError: naming both keys.
+    """
+    swept = next((p for p in space.parameters if p.bare_key == "seed"), None)
+    if swept is None or seeds == 1 or not swept.lists_its_values:
+        return
+    values = sorted(value for value in swept.grid() if isinstance(value, int))
+    if any(after - before < seeds for before, after in pairwise(values)):
+        raise ConfigError(
+            f"{swept} is swept, and sweep.seeds is {seeds}, which repeats each trial with seed + 1 and so on: "
+            "the same seeds would count twice; set sweep.seeds=1, or sweep no seed"
+        )
 
 
 def _logged(experiment: Experiment) -> list[str]:

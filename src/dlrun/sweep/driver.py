@@ -18,7 +18,12 @@ from dlrun.record import now
 from dlrun.run_directory import RunDirectory, from_here, lock
 from dlrun.sweep import places
 from dlrun.sweep.again import joined
-from dlrun.sweep.checks import check_columns, check_objective, check_settings_one_by_one
+from dlrun.sweep.checks import (
+    check_columns,
+    check_objective,
+    check_seeds,
+    check_settings_one_by_one,
+)
 from dlrun.sweep.directory import SweepDirectory, config_words, is_sweep
 from dlrun.sweep.drawing import Draws
 from dlrun.sweep.ending import conclude
@@ -53,6 +58,8 @@ def run(
     if stored is not None:
         refuse_another(question, stored, place.path)
         _refuse_fewer(question.strategy.plan.total, place)
+    else:
+        check_seeds(question.space, question.strategy.settings.seeds)
     data = NotedData()
     _check(question, config, data)
     before = (stored or {}).get("data", {})

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dlrun.errors import ConfigError
 from dlrun.hints import command
 from dlrun.run_directory import read_metrics, write_whole
-from dlrun.sweep.answer import lead_among
+from dlrun.sweep.answer import Answer
 from dlrun.sweep.directory import config_words
 from dlrun.sweep.leaderboard import Row, best_command, write_leaderboard
 from dlrun.sweep.live import Standing, settings_text
@@ -30,18 +30,21 @@ _FAILED_SHOWN = 5
 def conclude(sweep: Sweep, standing: Standing) -> int:
     """Write leaderboard and best.yaml, print the answer; the exit code, 1 where a trial failed."""
     place = sweep.directory
-    write_leaderboard(place, standing.rows, sweep.objective)
+    answer = Answer(standing.rows, sweep.objective, standing.minimize, sweep.repetitions)
+    write_leaderboard(
+        place, standing.rows, sweep.objective, sweep.repetitions, minimize=standing.minimize
+    )
     print(f"\n{standing.counts()}")
-    best = standing.best
-    if best is not None:
+    if answer.completed or answer.repeated:
         _print_table(sweep, standing, sweep.strategy.settings.columns)
-        typed = setting_command(sweep, best)
-        write_best(sweep, best, standing, typed)
-        print(f"\nbest: trial {best.number}, {sweep.objective} {_value(best)}")
-        for sentence in _lead(standing):
-            print(f"  {sentence}")
-        print(f"  {typed}")
-        print(f"  also as {place.best_file}, to copy into configs/experiment/")
+    if answer.repeated is not None:
+        _print_repetitions(answer)
+    if answer.winner is not None:
+        _print_best(sweep, answer, answer.winner)
+    else:
+        place.best_file.unlink(
+            missing_ok=True
+        )  # of an earlier version, which took the best seed for an answer
     _print_ranking(sweep, standing)
     for row in [row for row in standing.rows if row.status == "failed"][:_FAILED_SHOWN]:
         setting = f" ({settings_text(row)})" if row.swept else ""
@@ -60,28 +63,35 @@ def setting_command(sweep: Sweep, row: Row) -> str:
     return best_command([*folder, *sweep.space.fixed], row, more)
 
 
-def write_best(sweep: Sweep, best: Row, standing: Standing, typed: str) -> None:
+def _print_best(sweep: Sweep, answer: Answer, best: Row) -> None:
+    typed = setting_command(sweep, best)
+    write_best(sweep, best, answer, typed)
+    print(f"\n{answer.headline()}")
+    for sentence in answer.lead():
+        print(f"  {sentence}")
+    if answer.is_mean(best):
+        print(f"  {', '.join(answer.others(best))}")
+    print(f"  {typed}")
+    print(f"  also as {sweep.directory.best_file}, to copy into configs/experiment/")
+
+
+def _print_repetitions(answer: Answer) -> None:
+    """The result of a sweep of nothing but repetitions: the mean of all of them, and no best."""
+    print(f"\n{answer.repetition_head()}")
+    lines = list(answer.repetition_lines())
+    width = max(len(name) for name, _ in lines)
+    for name, text in lines:
+        print(f"  {name:<{width}}  {text}")
+
+
+def write_best(sweep: Sweep, best: Row, answer: Answer, typed: str) -> None:
     """The best setting, which the command `typed` trains, as an option of the group experiment."""
     words = [*best.words, *sweep.strategy.plan.words(best.number)]
-    head = [
-        f"the best of {standing.count('completed')} completed trials: trial {best.number}, "
-        f"{sweep.objective} {_value(best)}",
-        f"Command: {typed}",
-    ]
+    noun = "settings" if answer.repetitions.across_trials else "trials"
+    found = answer.headline().removeprefix("best: ")
+    head = [f"the best of {len(answer.completed)} completed {noun}: {found}", f"Command: {typed}"]
     text = recipe_file(sweep.composer.unresolved(words), head)
     write_whole(sweep.directory.best_file, text)
-
-
-def _value(row: Row) -> str:
-    spread = f" ± {row.spread:.2g} over the seeds" if row.spread is not None else ""
-    return f"{row.value:.4g}{spread}"
-
-
-def _lead(standing: Standing) -> Iterator[str]:
-    """By how much it won, as the report says it."""
-    completed = [row for row in standing.rows if row.status == "completed"]
-    ranked = [(row.number, row.value) for row in completed if row.value is not None]
-    return lead_among(ranked, completed[0].spread, minimize=standing.minimize)
 
 
 def _log(sweep: Sweep, row: Row) -> str:
@@ -93,14 +103,14 @@ def _log(sweep: Sweep, row: Row) -> str:
 def _print_table(sweep: Sweep, standing: Standing, metrics: Sequence[str]) -> None:
     console = _console()
     width = console.width if sys.stdout.isatty() else None
-    shown = [row for row in standing.rows if row.status != "pruned"][:_TABLE_ROWS]
+    shown = [row for row in standing.shown if row.status != "pruned"][:_TABLE_ROWS]
     shown = [replace(row, diverged=row.diverged or _has_risen(sweep, row)) for row in shown]
     console.print(make_table(shown, standing.objective, width, metrics))
 
 
 def _has_risen(sweep: Sweep, row: Row) -> bool:
-    """Whether the training loss of a seed ended far above where it began: too large a step may do that for ever."""
-    for run in sweep.runs(row.number):
+    """Whether the training loss of a run ended far above where it began: too large a step may do that for ever."""
+    for run in (run for number in row.trials or [row.number] for run in sweep.runs(number)):
         try:
             points = read_metrics(run)
         except (ConfigError, OSError):
@@ -119,8 +129,11 @@ def _print_ranking(sweep: Sweep, standing: Standing) -> None:
     beside = ", as published in brackets" if settings.published else ""
     print(f"\nrank of each {settings.of} by {sweep.objective}{beside}")
     values = sweep.space.listed()
-    _console().print(draw_text(list(ranking_table(settings, standing.rows, values))))
-    for sentence in agreement(settings, standing.rows, values):
+    # Of settings that trials repeat the mean is ranked, unless it is the seeds that are asked for.
+    of_repetitions = {settings.of, settings.within} & {*sweep.repetitions.keys}
+    rows = standing.rows if of_repetitions else standing.settings
+    _console().print(draw_text(list(ranking_table(settings, rows, values))))
+    for sentence in agreement(settings, rows, values):
         print(sentence)
     print()
 

@@ -9,34 +9,32 @@ from pathlib import Path
 
 from dlrun.errors import ConfigError
 from dlrun.hints import command
+from dlrun.runs import LAST
 from dlrun.sweep.directory import SWEEP, SweepDirectory, is_sweep
 
 SWEEPS = Path("outputs/sweeps")
-LAST = "last"
 
 _CREATED = re.compile(r"^created: ['\"]?([^'\"\n]*)", re.MULTILINE)
 
 
 def find_sweep(text: str, root: Path = SWEEPS) -> SweepDirectory:
-    """The sweep meant by `text`: its directory, a unique part of its name, or `last`, the newest.
+    """The sweep meant by `text`: its directory or a unique part of its name.
 
     Raises:
         ConfigError: there is none, there are several, or `text` is a directory that is not a sweep.
     """
     path = Path(text)
-    if text != LAST and is_sweep(path):
+    if is_sweep(path):
         return SweepDirectory(path if path.name not in ("", "..") else path.resolve())
-    if text != LAST and (trial_of := _sweep_above(path)) is not None:
+    if (trial_of := _sweep_above(path) or _sweep_named_before(text, root)) is not None:
         raise ConfigError(f"{text} is a trial of a sweep, not a sweep: give {trial_of}")
-    if text != LAST and path.exists() and path.name != text:
+    if path.exists() and path.name != text:
         raise ConfigError(f"{text} is not a sweep: it has no {SWEEP}{_known(root)}")
-    if text != LAST and not path.exists() and len(path.parts) > 2:
+    if not path.exists() and len(path.parts) > 2:
         raise ConfigError(f"{text} does not exist{_known(root)}")
     if not (paths := sweep_paths(root)):
         first = command("train", "sweep=random", "optimizer.lr=interval(0.0001,0.1)")
         raise ConfigError(f"there are no sweeps in {root}/ yet: start one, as in `{first}`")
-    if text == LAST:
-        return SweepDirectory(max(paths, key=lambda path: (_created(path), path)))
     return SweepDirectory(_only_match(text, {path.name: path for path in paths}, root))
 
 
@@ -50,6 +48,14 @@ def _sweep_above(path: Path) -> Path | None:
     if not path.exists():
         return None
     return next((above for above in list(path.absolute().parents)[:2] if is_sweep(above)), None)
+
+
+def _sweep_named_before(text: str, root: Path) -> Path | None:
+    """The sweep in `SWEEP/3` or `SWEEP/3/seed0`: a number says which was meant only with the name before it."""
+    stem, _, trial = text.partition("/")
+    if not stem or not trial.partition("/")[0].isdigit():
+        return None
+    return next((path for path in sweep_paths(root) if stem in path.name), None)
 
 
 def _only_match(text: str, paths: Mapping[str, Path], root: Path) -> Path:
@@ -76,11 +82,6 @@ def _none(text: str, names: Iterable[str], root: Path) -> str:
     from difflib import get_close_matches
 
     names = sorted(names)
-    for sweep in names:
-        # A trial's number says which sweep was meant only with the sweep's name before it.
-        stem, _, number = text.rpartition("/")
-        if number.isdigit() and stem and stem in sweep:
-            return f"{text} is a trial of a sweep, not a sweep: give {root / sweep}"
     parts = {part: name for name in names for part in (*name.split("_"), name)}
     close = get_close_matches(Path(text).name, parts, n=1)
     hint = f"; did you mean {parts[close[0]]}?" if close else _known(root)
@@ -95,7 +96,7 @@ def _known(root: Path) -> str:
     return f"; there are: {', '.join(names[:5])}{more}" if names else ""
 
 
-def _created(path: Path) -> float:
+def created(path: Path) -> float:
     """Seconds since 1970 when the sweep began; of its file where it does not say."""
     file = path / SWEEP
     # Not the whole of it as YAML: that takes a tenth of a second, and there may be hundreds.

@@ -52,7 +52,14 @@ class Watcher:
     def standing(self) -> Standing:
         """How far the sweep has come."""
         total = self.sweep.strategy.plan.total
-        return Standing(self.ended, self.tally, total, self.sweep.objective, self.minimize)
+        return Standing(
+            self.ended,
+            self.tally,
+            total,
+            self.sweep.objective,
+            self.minimize,
+            self.sweep.repetitions,
+        )
 
     def look(self, trials: Sequence[FrozenTrial] | None = None) -> None:
         """Tell of what has ended or gone on since the last look, among `trials` or all."""
@@ -66,7 +73,13 @@ class Watcher:
         if started >= self.next_board:
             # A disk that is full now may have room when the sweep ends and it is written again.
             with suppress(OSError):
-                write_leaderboard(self.sweep.directory, self.ended, self.sweep.objective)
+                write_leaderboard(
+                    self.sweep.directory,
+                    self.ended,
+                    self.sweep.objective,
+                    self.sweep.repetitions,
+                    minimize=self.minimize,
+                )
             taken = time.monotonic() - started
             self.next_board = time.monotonic() + taken / _BOARD_SHARE
 
@@ -91,7 +104,7 @@ class Watcher:
 
     def _add(self, trial: FrozenTrial) -> Row:
         self.told.add(trial.number)
-        row = make_row(trial, self.sweep.space)
+        row = make_row(trial, self.sweep.space, self.sweep.objective)
         self.tally[row.status] += 1
         insort(self.ended, row, key=lambda other: merit(other, minimize=self.minimize))
         return row

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import statistics
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dlrun.hints import command
 from dlrun.run_directory import latest_overrides, write_whole
 from dlrun.sweep.directory import SweepDirectory
+from dlrun.sweep.repetitions import Repetitions, mean_and_spread, without_repetitions
 from dlrun.sweep.space import Space
 
 STATUSES = {
@@ -28,11 +29,12 @@ _ORDER = list(STATUSES.values())
 
 @dataclass(frozen=True)
 class Row:
-    """One trial.
+    """One trial; or one setting, of which several trials were repetitions.
 
     Attributes:
-        value: the objective; the mean over the seeds where there are several.
-        spread: the standard deviation over the seeds; None with one.
+        number: of the trial; of a setting that of its first.
+        value: the objective; the mean over the repetitions where there are several.
+        spread: the standard deviation over the repetitions; None with one.
         words: what the sweep varies and its values here, as overrides to type.
         swept: the same to read: each key and its value, of named cases the name.
     """
@@ -47,58 +49,136 @@ class Row:
     metrics: dict[str, float] = field(default_factory=dict)
     error: str = ""
     diverged: bool = False  # its loss grew, beyond all numbers where it failed
+    each: Sequence[Mapping[str, float]] = ()  # the metrics of each repetition that was completed
+    missing: Mapping[str, int] = field(default_factory=dict)  # how many were not, by how they ended
+    trials: Sequence[int] = ()  # of a setting: the numbers of those that repeat it
+
+    def spread_of(self, metric: str) -> float | None:
+        """The standard deviation of a metric over the repetitions; None where there are not several."""
+        values = [metrics[metric] for metrics in self.each if metric in metrics]
+        return mean_and_spread(values)[1] if len(values) > 1 else None
 
 
-def merit(row: Row, *, minimize: bool) -> tuple[int, float, int]:
-    """A key to sort rows by, the best first."""
+def merit(row: Row, *, minimize: bool) -> tuple[int, bool, float, int]:
+    """A key to sort rows by, the best first; a mean of those that survived stands behind whole ones."""
     value = row.value or 0.0
-    return _ORDER.index(row.status), value if minimize else -value, row.number
+    place = _ORDER.index(row.status)
+    return place, bool(row.missing), value if minimize else -value, row.number
 
 
-def make_row(trial: FrozenTrial, space: Space) -> Row:
-    """The row of one trial."""
+def make_row(trial: FrozenTrial, space: Space, objective: str = "") -> Row:
+    """The row of one trial of a sweep with this objective."""
     facts: dict[str, Any] = trial.user_attrs
     values = facts.get("values", [])
     # A trial that has just begun may not have all its parameters yet.
     known = {p.name for p in space.parameters} <= set(trial.params)
+    metrics = facts.get("metrics", {})
+    is_complete = trial.state is TrialState.COMPLETE
+    # A sweep of an earlier version has kept no more of each seed.
+    before = [{objective: value} for value in values] or ([metrics] if is_complete else [])
     words = space.words(trial.params) if known else []
     return Row(
         trial.number,
         STATUSES[trial.state],
         trial.value if trial.state is TrialState.COMPLETE else None,
-        statistics.stdev(values) if len(values) > 1 else None,
+        mean_and_spread(values)[1] if len(values) > 1 else None,
         words,
         space.labels(trial.params) if known else {},
         facts.get("seconds"),
-        facts.get("metrics", {}),
+        metrics,
         facts.get("error", ""),
         facts.get("diverged", False),
+        facts.get("each", before),
     )
 
 
-def write_leaderboard(sweep: SweepDirectory, rows: Sequence[Row], objective: str) -> None:
-    """Replace leaderboard.csv."""
+def by_setting(
+    rows: Sequence[Row], repetitions: Repetitions, objective: str, *, minimize: bool
+) -> list[tuple[Row, Sequence[Row]]]:
+    """Each setting as one row with its trials, the best mean first; where nothing is repeated, each trial alone."""
+    if not repetitions.across_trials:
+        return [(row, [row]) for row in rows]
+    found = [
+        (_merged(trials, repetitions, objective), trials) for trials in _settings(rows, repetitions)
+    ]
+    return sorted(found, key=lambda pair: merit(pair[0], minimize=minimize))
+
+
+def _settings(rows: Sequence[Row], repetitions: Repetitions) -> list[list[Row]]:
+    """The trials of each setting in the order of their numbers."""
+    settings: dict[Any, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row.number):
+        settings.setdefault(repetitions.setting(row.swept), []).append(row)
+    return list(settings.values())
+
+
+def _merged(trials: Sequence[Row], repetitions: Repetitions, objective: str) -> Row:
+    """The trials of one setting as one row; a sampler may have drawn the same one twice, which counts once."""
+    distinct: dict[tuple[tuple[str, str], ...], Row] = {}
+    for row in trials:
+        kept = distinct.setdefault(tuple(row.swept.items()), row)
+        if kept.status != "completed":
+            distinct[tuple(row.swept.items())] = row
+    complete = [row for row in distinct.values() if row.status == "completed"]
+    each = [metrics for row in complete for metrics in row.each]
+    values = [metrics[objective] for metrics in each if objective in metrics]
+    value, spread = mean_and_spread(values) if values else (None, None)
+    names = dict.fromkeys(name for metrics in each for name in metrics)
+    first = trials[0]
+    return Row(
+        first.number,
+        min((row.status for row in distinct.values()), key=_ORDER.index),
+        value,
+        spread,
+        without_repetitions(first.words),
+        repetitions.labels([row.swept for row in trials]),
+        sum(row.seconds or 0.0 for row in distinct.values()),
+        {name: mean_and_spread([m[name] for m in each if name in m])[0] for name in names},
+        next((row.error for row in distinct.values() if row.error), ""),
+        any(row.diverged for row in distinct.values()),
+        each,
+        Counter(_ending(row) for row in distinct.values() if row.status != "completed"),
+        [row.number for row in trials],
+    )
+
+
+def _ending(row: Row) -> str:
+    return "diverged" if row.status == "failed" and row.diverged else row.status
+
+
+def write_leaderboard(
+    sweep: SweepDirectory,
+    rows: Sequence[Row],
+    objective: str,
+    repetitions: Repetitions,
+    *,
+    minimize: bool,
+) -> None:
+    """Replace leaderboard.csv: a line a trial; repetitions of one setting together, with its rank, mean and n."""
     keys = list(dict.fromkeys(key for row in rows for key in row.swept))
     names = sorted({name for row in rows for name in row.metrics} - {objective})
+    of_setting = ["mean", "spread", "n"] if repetitions.across_trials else ["spread"]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(
-        ["rank", "trial", "status", objective, "spread", *keys, *names, "seconds", "error"]
-    )
-    for place, row in enumerate(rows, 1):
-        writer.writerow(
-            [
-                place if row.status == "completed" else "",
-                row.number,
-                row.status,
-                row.value,
-                row.spread,
-                *(row.swept.get(key) for key in keys),
-                *(row.metrics.get(name) for name in names),
-                row.seconds,
-                row.error,
-            ]
-        )
+    head = ["rank", "trial", "status", objective, *of_setting, *keys, *names, "seconds", "error"]
+    writer.writerow(head)
+    settings = by_setting(rows, repetitions, objective, minimize=minimize)
+    for place, (setting, trials) in enumerate(settings, 1):
+        facts = {"mean": setting.value, "spread": setting.spread, "n": len(setting.each)}
+        for row in trials:
+            writer.writerow(
+                [
+                    place if row.status == "completed" else "",
+                    row.number,
+                    row.status,
+                    row.value,
+                    *(facts[name] for name in of_setting),
+                    *(row.swept.get(key) for key in keys),
+                    *(row.metrics.get(name) for name in names),
+                    row.seconds,
+                    row.error,
+                ]
+            )
     write_whole(sweep.leaderboard_file, file.getvalue())
 
 

@@ -7,9 +7,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from dlrun.sweep.leaderboard import Row
+from dlrun.numbers import spread_text
+from dlrun.sweep.leaderboard import Row, by_setting
+from dlrun.sweep.repetitions import Repetitions
 from dlrun.sweep.table import make_table
 
 if TYPE_CHECKING:
@@ -35,6 +38,15 @@ class Standing:
     total: int
     objective: str
     minimize: bool
+    repetitions: Repetitions
+
+    @cached_property
+    def settings(self) -> list[Row]:
+        """What is compared, best first: the trials, or where some repeat a setting a row for each setting."""
+        if not self.repetitions.across_trials:
+            return list(self.rows)
+        found = by_setting(self.rows, self.repetitions, self.objective, minimize=self.minimize)
+        return [setting for setting, _ in found]
 
     def count(self, status: str) -> int:
         """Trials that ended so."""
@@ -42,8 +54,34 @@ class Standing:
 
     @property
     def best(self) -> Row | None:
-        """The leader, None before any trial is completed."""
-        return self.rows[0] if self.rows and self.rows[0].status == "completed" else None
+        """The leader; None before any trial is completed, and where all trials repeat one setting."""
+        if self.repetitions.are_all or not self.settings:
+            return None
+        return self.settings[0] if self.settings[0].status == "completed" else None
+
+    @property
+    def shown(self) -> list[Row]:
+        """The rows of a table: the settings, or the trials in their order where all repeat one setting."""
+        if self.repetitions.are_all:
+            return sorted(self.rows, key=lambda row: row.number)
+        return self.settings
+
+    @property
+    def leader(self) -> str:
+        """The best so far in words: `best val/loss 0.1123 by trial 3`, or the mean of all trials that repeat it."""
+        if self.repetitions.are_all:
+            only = next((row for row in self.settings if row.value is not None), None)
+            return f"mean {self.objective} {self._value(only)}" if only else ""
+        best = self.best
+        if best is None:
+            return ""
+        by = settings_text(best) if self.repetitions.across_trials else f"trial {best.number}"
+        return f"best {self.objective} {self._value(best)} by {by}"
+
+    def _value(self, row: Row) -> str:
+        assert row.value is not None
+        count = f" (n = {len(row.each)})" if self.repetitions.are_any else ""
+        return f"{spread_text(row.value, row.spread)}{count}"
 
     @property
     def ended(self) -> int:
@@ -98,11 +136,10 @@ class _Lines:
         left = standing.left(seconds, standing.ended - self.before)
         result = row.error or (row.status if row.value is None else "")
         if row.value is not None:
-            best = standing.best
-            mark = "best so far" if best and best.number == row.number else ""
-            if best and not mark:
-                mark = f"best {best.value:.4g} by trial {best.number}"
-            result = f"{standing.objective} {row.value:.4g} ({mark})"
+            best, leader = standing.best, standing.leader
+            if best and best.number == row.number and not standing.repetitions.across_trials:
+                leader = "best so far"
+            result = f"{standing.objective} {spread_text(row.value, row.spread)} ({leader})"
         if row.status == "failed":
             result = f"failed: {result}"
         print(
@@ -155,13 +192,10 @@ class _Table:
         standing = self.standing
         seconds = time.monotonic() - self.started
         left = standing.left(seconds, standing.ended - self.before)
-        best = standing.best
-        value = (
-            f", best {standing.objective} {best.value:.4g} by trial {best.number}" if best else ""
-        )
+        value = f", {standing.leader}" if standing.leader else ""
         head = Text(f"{standing.counts()}{value}{left}", style="bold")
-        rows = [row for row in standing.rows[:_BEST_ROWS] if row.status == "completed"]
+        rows = [row for row in standing.shown[:_BEST_ROWS] if row.status == "completed"]
         width = self.console.width
-        table = [make_table(rows, standing.objective, width)] if best else []
+        table = [make_table(rows, standing.objective, width)] if rows else []
         news = [Text(f"trial {n}: {text}") for n, text in sorted(self.under_way.items())]
         return Group(head, *table, *news)

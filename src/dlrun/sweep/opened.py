@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -15,6 +15,7 @@ from dlrun.run_directory import RunDirectory
 from dlrun.sweep.composer import Composer
 from dlrun.sweep.directory import SweepDirectory
 from dlrun.sweep.drawing import Draws
+from dlrun.sweep.repetitions import Repetitions
 from dlrun.sweep.settings import Strategy, read_strategy
 from dlrun.sweep.space import Space, parse
 from dlrun.sweep.study import Ledger
@@ -40,6 +41,11 @@ class Sweep:
     ledger: Ledger
     places: int | None
     forgiven: int
+
+    @cached_property
+    def repetitions(self) -> Repetitions:
+        """Which of its trials and runs repeat a setting."""
+        return Repetitions(self.space.texts(), self.strategy.settings.seeds)
 
     def stops_at_failures(self) -> bool:
         """Whether a trial has failed since this go began, and that is to end the sweep."""

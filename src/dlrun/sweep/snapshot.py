@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.errors import ConfigError
 from dlrun.sweep.directory import SweepDirectory
+from dlrun.sweep.repetitions import Repetitions
 from dlrun.sweep.space import Parameter, Space, parse
 from dlrun.sweep.study import is_finite, open_study
 
@@ -62,8 +63,20 @@ class Snapshot:
 
     @property
     def winner(self) -> FrozenTrial | None:
-        """The best trial, None before any has completed."""
-        return self.ranked[0] if self.ranked else None
+        """The best trial, None before any has completed, and where nothing but repetitions was swept."""
+        return self.ranked[0] if self.ranked and not self.repetitions.are_all else None
+
+    @cached_property
+    def repetitions(self) -> Repetitions:
+        """Which of its trials and runs repeat a setting."""
+        seeds = self.settings.get("seeds")
+        space = self.description.get("space") or {}
+        return Repetitions(space, seeds if isinstance(seeds, int) else 1)
+
+    @cached_property
+    def judged(self) -> list[FrozenTrial]:
+        """The trials that are over, the best first."""
+        return [*self.ranked, *self.of(TrialState.PRUNED, TrialState.FAIL)]
 
     @cached_property
     def varied(self) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from dlrun.numbers import spread_text
 from dlrun.sweep.leaderboard import Row
 from dlrun.sweep.names import short_keys
 
@@ -32,7 +33,7 @@ def make_table(
 
     keys = list(dict.fromkeys(key for row in rows for key in row.swept))
     fixed = [
-        ["trial", *(str(row.number) for row in rows)],
+        _names(rows),
         [objective, *map(_value, rows)],
         *([name, *(_metric(row, name) for row in rows)] for name in metrics),
     ]
@@ -51,17 +52,28 @@ def draw_text(lines: Sequence[Sequence[str]]) -> RenderableType:
     return _draw([list(map(Text, column)) for column in zip(*lines, strict=True)])
 
 
+def _names(rows: Sequence[Row]) -> list[str]:
+    """The column of the trials' numbers; of settings that several trials repeat, how many of them count."""
+    if not any(row.trials for row in rows):
+        return ["trial", *(str(row.number) for row in rows)]
+    return ["n", *(_count(row) for row in rows)]
+
+
+def _count(row: Row) -> str:
+    lost = sum(row.missing.values())
+    return f"{len(row.each)} of {len(row.each) + lost}" if lost else str(len(row.each))
+
+
 def _metric(row: Row, name: str) -> str:
     value = row.metrics.get(name)
-    return "" if value is None else f"{value:.4g}"
+    return "" if value is None else spread_text(value, row.spread_of(name))
 
 
 def _value(row: Row) -> str:
     if row.value is None:
         return "diverged" if row.diverged else row.status
-    spread = f" ± {row.spread:.2g}" if row.spread is not None else ""
     diverged = " diverged" if row.diverged else ""
-    return f"{row.value:.4g}{spread}{diverged}"
+    return f"{spread_text(row.value, row.spread)}{diverged}"
 
 
 def _fit(columns: list[list[str]], space: int | None) -> list[list[Text]]:

@@ -14,6 +14,7 @@ from optuna.trial import Trial, TrialState
 from dlrun import __version__, experiment, record
 from dlrun.engine import Diverged, Engine
 from dlrun.errors import ConfigError, RunFailed, first_line
+from dlrun.numbers import number_text
 from dlrun.report import Identity
 from dlrun.run_directory import RunDirectory
 from dlrun.runs import RunSummary
@@ -146,7 +147,7 @@ class Attempt:
         pruned = any(summary.status == "pruned" for summary in ended)
         if self.failure is None and not pruned and not all(map(is_finite, values)):
             self.failure = RunFailed(f"{self.sweep.objective} is not a finite number")
-        facts = _facts(ended)
+        facts = _facts(ended, several=self.sweep.strategy.settings.seeds > 1)
         if self.failure is not None:
             error: dict[str, Any] = {"error": _failure(self.failure)}
             if isinstance(self.failure, Diverged):
@@ -230,7 +231,7 @@ class Attempt:
             self.sweep.ledger.study.pruner = make_pruner(pruner, engine.evaluations_in_all)
             # Once all is trained there is nothing left to save by pruning.
             if not engine.finished and trial.should_prune():
-                raise Pruned(f"{objective} {value:.4g} at evaluation {step}")
+                raise Pruned(f"{objective} {number_text(value)} at evaluation {step}")
 
         return after_evaluation
 
@@ -284,15 +285,17 @@ def _summary(run: RunDirectory) -> RunSummary:
     return RunSummary(run.path, str(data.get("status")), data)
 
 
-def _facts(summaries: list[RunSummary]) -> dict[str, Any]:
-    """What the study keeps of the runs of a trial."""
+def _facts(summaries: list[RunSummary], *, several: bool) -> dict[str, Any]:
+    """What the study keeps of the runs of a trial, of which it may have `several`."""
     if not summaries:
         return {}
     shared = set.intersection(*(set(summary.metrics) for summary in summaries))
+    completed = [summary.metrics for summary in summaries if summary.status == "completed"]
     return {
         "seconds": round(sum(summary.number("seconds") or 0.0 for summary in summaries), 3),
         "metrics": {
             name: statistics.fmean(summary.metrics[name] for summary in summaries)
             for name in sorted(shared)
         },
+        **({"each": completed} if several else {}),
     }

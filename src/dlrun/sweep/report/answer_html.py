@@ -6,37 +6,49 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from html import escape
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from dlrun.sweep.answer import command_of, lead, other_metrics, seeds_of, spread
-from dlrun.sweep.report.look import number, numbers
-from dlrun.sweep.snapshot import Snapshot, value_of
+from dlrun.numbers import column_texts, number_text, spread_text
+from dlrun.sweep.answer import Answer, command_of
+from dlrun.sweep.leaderboard import Row
+from dlrun.sweep.snapshot import Snapshot
 
 _TABLE_ROWS = 10
 
 
-def answer_card(snapshot: Snapshot) -> Iterator[str]:
-    """The winner, how sure that is, and the command that trains it again."""
-    winner = snapshot.winner
+def answer_card(snapshot: Snapshot, answer: Answer) -> Iterator[str]:
+    """The winner, how sure that is, and the command that trains it again; of repetitions alone their mean."""
     yield '<section class="card answer" id="answer">'
-    yield from _no_answer(snapshot) if winner is None else _winner(snapshot, winner)
+    if answer.repeated is not None:
+        yield from _mean(answer)
+    elif answer.winner is not None:
+        yield from _winner(snapshot, answer, answer.winner)
+    else:
+        yield from _no_answer(snapshot)
     yield "</section>"
 
 
-def best_trials(snapshot: Snapshot) -> Iterator[str]:
+def best_trials(snapshot: Snapshot, answer: Answer) -> Iterator[str]:
     """The table; nothing where no trial has completed."""
-    rows = snapshot.ranked[:_TABLE_ROWS]
+    found = answer.completed
+    if answer.repetitions.are_all:  # of which none is better than another
+        found = sorted(
+            (row for row in answer.trials if row.value is not None), key=lambda row: row.number
+        )
+    rows = found[:_TABLE_ROWS]
     if not rows:
         return
-    columns = _columns(snapshot, rows)
-    yield '<section id="best">\n<h2>The best trials</h2>'
-    yield f'<p class="caption">{_caption(snapshot)}</p>'
+    columns = _columns(answer, rows)
+    title = "The runs" if answer.repetitions.are_all else f"The best {answer.noun}s"
+    yield f'<section id="best">\n<h2>{title}</h2>'
+    yield f'<p class="caption">{_caption(snapshot, answer, len(found))}</p>'
     yield '<div class="scroll"><table>\n<thead><tr>'
     yield "".join(f"<th{_align(right)}>{escape(head)}</th>" for head, right, _ in columns)
     yield "</tr></thead>\n<tbody>"
     for index in range(len(rows)):
         cells = "".join(f"<td{_align(right)}>{cells[index]}</td>" for _, right, cells in columns)
-        yield f'<tr class="winner">{cells}</tr>' if index == 0 else f"<tr>{cells}</tr>"
+        first = index == 0 and answer.winner is not None
+        yield f'<tr class="winner">{cells}</tr>' if first else f"<tr>{cells}</tr>"
     yield "</tbody>\n</table></div>\n</section>"
 
 
@@ -49,63 +61,79 @@ def _no_answer(snapshot: Snapshot) -> Iterator[str]:
     )
 
 
-def _winner(snapshot: Snapshot, winner: FrozenTrial) -> Iterator[str]:
-    deviation = spread(winner)
-    more = "" if deviation is None else f" ± {deviation:.2g}"
-    yield f'<h2><span class="star">★</span> Trial {winner.number} is the best</h2>'
-    value = f"{number(value_of(winner))}{more}"
-    yield f'<div class="value">{value} <small>{escape(snapshot.objective)}</small></div>'
-    yield from (f"<p>{escape(sentence)}</p>" for sentence in lead(snapshot))
+def _mean(answer: Answer) -> Iterator[str]:
+    lines = dict(answer.repetition_lines())
+    head = answer.repetition_head()
+    yield f"<h2>{escape(head[:1].upper() + head[1:])}</h2>"
+    value = lines.pop(answer.objective, "")
+    yield f'<div class="value">{value} <small>{escape(answer.objective)}</small></div>\n<dl>'
+    for name, text in lines.items():
+        yield f"<dt>{escape(name)}</dt><dd>{text}</dd>"
+    yield "</dl>"
+
+
+def _winner(snapshot: Snapshot, answer: Answer, winner: Row) -> Iterator[str]:
+    name = f"Trial {winner.number}" if answer.noun == "trial" else answer.name(winner)
+    yield f'<h2><span class="star">★</span> {escape(name)} is the best</h2>'
+    assert winner.value is not None
+    value = spread_text(winner.value, winner.spread)
+    yield f'<div class="value">{value} <small>{escape(answer.objective)}</small></div>'
+    yield from (f"<p>{escape(sentence)}</p>" for sentence in answer.lead())
     yield "<dl>"
-    for key, text in snapshot.texts(winner).items():
+    for key, text in winner.swept.items():
         yield f"<dt><code>{escape(key)}</code></dt><dd><code>{escape(text)}</code></dd>"
-    if deviation is not None:
-        each = ", ".join(map(number, seeds_of(winner)))
-        yield f"<dt>each seed</dt><dd>{each}; above is their mean ± standard deviation</dd>"
-    if others := other_metrics(snapshot, winner):
-        metrics = ", ".join(f"{name} {number(value)}" for name, value in others)
-        yield f"<dt>also</dt><dd>{escape(metrics)}</dd>"
-    yield f"<dt>directory</dt><dd><code>{escape(str(snapshot.sweep.trial(winner.number)))}</code></dd>"
+    if answer.is_mean(winner):
+        each = ", ".join(number_text(run[answer.objective]) for run in winner.each)
+        yield (
+            f"<dt>{answer.repetitions.noun}</dt><dd>{each}; above is their mean ± standard deviation"
+            f" ({answer.count(winner)})</dd>"
+        )
+    if others := answer.others(winner):
+        yield f"<dt>also</dt><dd>{escape(', '.join(others))}</dd>"
+    folders = [str(snapshot.sweep.trial(number)) for number in winner.trials or [winner.number]]
+    yield f"<dt>directory</dt><dd>{''.join(f'<code>{escape(f)}</code>' for f in folders)}</dd>"
     yield '</dl>\n<div class="command"><span class="faint">To train it again:</span>'
     yield f'<pre class="mono" id="command">{escape(command_of(snapshot, winner))}</pre>'
     yield '<button type="button" data-copies="command">copy</button></div>'
 
 
-def _caption(snapshot: Snapshot) -> str:
-    total = len(snapshot.ranked)
+def _caption(snapshot: Snapshot, answer: Answer, total: int) -> str:
     if total == 1:
-        return "Only one trial has completed."
+        return f"Only one {answer.noun} has completed."
     shown = f"The first {_TABLE_ROWS} of {total}" if total > _TABLE_ROWS else f"All {total}"
-    best = "lowest" if snapshot.minimize else "highest"
-    caption = f"{shown} completed trials, the {best} {escape(snapshot.objective)} first."
+    caption = f"{shown} completed {answer.noun}s"
+    if not answer.repetitions.are_all:
+        best = "lowest" if answer.minimize else "highest"
+        caption += f", the {best} {escape(answer.objective)} first"
+    caption += "."
     if snapshot.sweep.leaderboard_file.exists():
         caption += " <code>leaderboard.csv</code> has them all."
     return caption
 
 
-def _columns(snapshot: Snapshot, rows: Sequence[FrozenTrial]) -> list[tuple[str, bool, list[str]]]:
+def _columns(answer: Answer, rows: Sequence[Row]) -> list[tuple[str, bool, list[str]]]:
     """Of each column the head, whether it is numbers, and the cells as HTML."""
-    columns = [
-        ("", True, [str(place) for place in range(1, len(rows) + 1)]),
-        ("trial", True, [str(trial.number) for trial in rows]),
-        (snapshot.objective, True, numbers([value_of(trial) for trial in rows])),
-    ]
-    spreads = [spread(trial) for trial in rows]
-    if any(spreads):
-        columns.append(("over seeds", True, [f"± {value or 0.0:.2g}" for value in spreads]))
-    columns += _parameters(snapshot, rows)
-    seconds = [trial.user_attrs.get("seconds") for trial in rows]
-    if any(seconds):
-        columns.append(("time", True, [_duration(value) for value in seconds]))
+    columns = (
+        [] if answer.repetitions.are_all else [("", True, list(map(str, range(1, len(rows) + 1))))]
+    )
+    if any(row.trials for row in rows):
+        columns.append(("n", True, [str(len(row.each)) for row in rows]))
+    else:
+        columns.append(("trial", True, [str(row.number) for row in rows]))
+    columns.append((answer.objective, True, column_texts([row.value for row in rows])))
+    if any(row.spread for row in rows):
+        spreads = [number_text(row.spread or 0.0, digits=2) for row in rows]
+        head = f"over {answer.repetitions.noun}"
+        columns.append((head, True, [f"± {spread}" for spread in spreads]))
+    columns += _parameters(rows)
+    if any(row.seconds for row in rows):
+        columns.append(("time", True, [_duration(row.seconds) for row in rows]))
     return columns
 
 
-def _parameters(
-    snapshot: Snapshot, rows: Sequence[FrozenTrial]
-) -> Iterator[tuple[str, bool, list[str]]]:
-    texts = [snapshot.texts(trial) for trial in rows]
-    for key in dict.fromkeys(key for row in texts for key in row):
-        cells = [row.get(key, "–") for row in texts]
+def _parameters(rows: Sequence[Row]) -> Iterator[tuple[str, bool, list[str]]]:
+    for key in dict.fromkeys(key for row in rows for key in row.swept):
+        cells = [row.swept.get(key, "–") for row in rows]
         shown = [f'<span class="mono">{escape(cell)}</span>' for cell in cells]
         yield key, all(map(_is_number, cells)), shown
 

@@ -15,6 +15,7 @@ from dlrun.run_directory import RunDirectory, is_run, read_metrics
 from dlrun.runs import lower_is_better
 from dlrun.sweep.names import setting_name
 from dlrun.sweep.report.look import NAMED, PLAIN, UNFINISHED, WINNER
+from dlrun.sweep.settled import TRIALS
 from dlrun.sweep.snapshot import Snapshot
 
 MOST_CURVES = 50  # more than that is a tangle
@@ -145,7 +146,8 @@ def _limits(snapshot: Snapshot, curves: Sequence[Curve]) -> tuple[float, float]:
 
 
 def _from_runs(snapshot: Snapshot, trial: FrozenTrial, metric: str) -> Curve | None:
-    runs = run_directories(snapshot.sweep.trial(trial.number))
+    numbers = trial.user_attrs.get(TRIALS, [trial.number])
+    runs = [run for number in numbers for run in run_directories(snapshot.sweep.trial(number))]
     every_seed = [points for run in runs if (points := _points(run, metric))]
     return _curve(snapshot, trial, _mean(every_seed)) if every_seed else None
 

@@ -9,6 +9,7 @@ from typing import Any
 import optuna.visualization as optuna_plots
 import plotly.graph_objects as go
 
+from dlrun.numbers import number_text
 from dlrun.sweep.report.look import BLUES, FAINT, LINE, MANY_DOTS, PLAIN, UNFINISHED, WINNER, blue
 from dlrun.sweep.report.plotly_style import (
     log_axis,
@@ -20,7 +21,7 @@ from dlrun.sweep.report.plotly_style import (
 )
 from dlrun.sweep.report.sections import Contents, Section
 from dlrun.sweep.report.studies import readable, readable_choices, shortened
-from dlrun.sweep.snapshot import label
+from dlrun.sweep.snapshot import label, value_of
 
 _SCALE = [[index / (len(BLUES) - 1), colour] for index, colour in enumerate(BLUES)]
 
@@ -172,7 +173,7 @@ def _contour(contents: Contents, names: Sequence[str]) -> go.Figure:
             "color": "white",
             "line": {"width": 1, "color": "#243b53"},
         },
-        text=[f"trial {trial.number}: {trial.value:.4g}" for trial in both],
+        text=[f"trial {trial.number}: {number_text(value_of(trial))}" for trial in both],
         hovertemplate="%{text}<extra></extra>",
         cliponaxis=False,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 INK, FAINT, GRID = "#1f2933", "#616e7c", "#e4e7eb"
 WINNER = "#e8590c"
@@ -28,20 +27,6 @@ def blue(share: float) -> str:
     pair = (_channels(BLUES[index]), _channels(BLUES[index + 1]))
     mixed = [round(a + (b - a) * (place - index)) for a, b in zip(*pair, strict=True)]
     return "#{:02x}{:02x}{:02x}".format(*mixed)
-
-
-def number(value: float) -> str:
-    """The value with at most four significant digits."""
-    return f"{value:.4g}"
-
-
-def numbers(values: Sequence[float]) -> list[str]:
-    """The values with as many decimals as the largest needs for four digits, to stand in a column."""
-    largest = max((abs(value) for value in values), default=0.0)
-    decimals = 3 - math.floor(math.log10(largest)) if largest else 1
-    if not -3 <= decimals <= 7:
-        return [f"{value:.3e}" for value in values]
-    return [f"{value:.{max(0, decimals)}f}" for value in values]
 
 
 def log_ticks(low: float, high: float) -> list[float]:

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from dlrun import __version__
 from dlrun.hints import command
 from dlrun.runs import short_name
+from dlrun.sweep.answer import answer_of
 from dlrun.sweep.report.answer_html import answer_card, best_trials
 from dlrun.sweep.report.sections import Section
 from dlrun.sweep.snapshot import Snapshot
@@ -48,10 +49,11 @@ def page(snapshot: Snapshot, drawn: Drawn) -> str:
     from plotly.offline import get_plotlyjs
 
     here = Path(__file__)
+    answer = answer_of(snapshot)
     body = [
         *_head(snapshot),
-        *answer_card(snapshot),
-        *best_trials(snapshot),
+        *answer_card(snapshot, answer),
+        *best_trials(snapshot, answer),
         *(part for section, figures in drawn for part in _section(section, figures)),
         *_failed(snapshot),
         f"<footer>{escape(_footer())}</footer>",
@@ -115,7 +117,8 @@ def _question(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     yield "searched", _codes(map(str, snapshot.space.parameters))
     yield "fixed", _codes(snapshot.fixed)
     if isinstance(typed := snapshot.description.get("command"), list):
-        words = [word for word in typed if not str(word).startswith("-")]
+        kept = ("-m", "--multirun")  # without it, several values would be one
+        words = [word for word in typed if word in kept or not str(word).startswith("-")]
         yield "command", _codes([command("train", *words)])
     yield "directory", _codes([str(snapshot.sweep.path)])
 

@@ -9,7 +9,8 @@ from typing import Any
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
-from dlrun.sweep.report.look import FAINT, GRID, INK, WINNER, log_ticks, number
+from dlrun.numbers import number_text
+from dlrun.sweep.report.look import FAINT, GRID, INK, WINNER, log_ticks
 from dlrun.sweep.snapshot import Snapshot, is_log, label
 
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -69,7 +70,13 @@ def log_axis(figure: go.Figure, axis: str, values: Sequence[float]) -> None:
     """Make `xaxis` or `yaxis` logarithmic, with round numbers for ticks."""
     ticks = log_ticks(min(values), max(values))
     figure.update_layout(
-        {axis: {"type": "log", "tickvals": ticks, "ticktext": [number(tick) for tick in ticks]}}
+        {
+            axis: {
+                "type": "log",
+                "tickvals": ticks,
+                "ticktext": [number_text(tick) for tick in ticks],
+            }
+        }
     )
 
 

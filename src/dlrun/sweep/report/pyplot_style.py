@@ -14,7 +14,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial
 
-from dlrun.sweep.report.look import BLUES, FAINT, GRID, INK, WINNER, log_ticks, number
+from dlrun.numbers import number_text
+from dlrun.sweep.report.look import BLUES, FAINT, GRID, INK, WINNER, log_ticks
 from dlrun.sweep.snapshot import Snapshot, is_log, label
 
 COLOURS = LinearSegmentedColormap.from_list("worst to best", BLUES)
@@ -63,7 +64,7 @@ def log_scale(axes: Axes, which: str, values: Sequence[float]) -> None:
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(FixedLocator(log_ticks(min(values), max(values))))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number_text(value)))
     axis.set_minor_locator(NullLocator())
 
 

@@ -9,10 +9,12 @@ from itertools import combinations
 
 from optuna.trial import TrialState
 
+from dlrun.numbers import number_text
 from dlrun.sweep.report.curves import Curves, learning_curves
 from dlrun.sweep.report.importance import Importance, count_best, importance
 from dlrun.sweep.report.rounds import Rounds, read_rounds
 from dlrun.sweep.report.studies import MOST_LINES, ReadAs, Studies
+from dlrun.sweep.settled import settled
 from dlrun.sweep.snapshot import Snapshot, label
 
 MOST_SLICES = 12
@@ -39,13 +41,18 @@ class Contents:
     """What there is to draw of a snapshot, each thing worked out once for the page and the pictures."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self.snapshot = snapshot
+        self._as_it_is, self.snapshot = snapshot, settled(snapshot)
         self._studies: dict[ReadAs, Studies] = {}
+
+    @property
+    def _curved(self) -> Snapshot:
+        """The trials that get a curve each: also those that repeat the only setting, as none hides another."""
+        return self._as_it_is if self.snapshot.repetitions.are_all else self.snapshot
 
     @cached_property
     def curves(self) -> Curves:
         """The learning curves."""
-        return learning_curves(self.snapshot)
+        return learning_curves(self._curved)
 
     @cached_property
     def importance(self) -> Importance:
@@ -55,7 +62,7 @@ class Contents:
     @cached_property
     def rounds(self) -> Rounds | None:
         """The rounds of a search from coarse to fine, None for other strategies."""
-        return read_rounds(self.snapshot)
+        return read_rounds(self._as_it_is)
 
     @cached_property
     def by_importance(self) -> list[str]:
@@ -110,8 +117,8 @@ class Contents:
             yield "Grey lines did not complete, and end where they were cut off."
         elif any(curve.state is not TrialState.COMPLETE for curve in curves.shown):
             yield "Grey lines have not completed."
-        if any(len(trial.user_attrs.get("values", ())) > 1 for trial in self.snapshot.ranked):
-            yield "A line is the mean over the seeds."
+        if any(len(trial.user_attrs.get("values", ())) > 1 for trial in self._curved.ranked):
+            yield f"A line is the mean over the {self.snapshot.repetitions.noun}."
         if curves.left_out:
             yield f"Only the best {len(curves.shown)} are drawn; {curves.left_out} are left out."
         if curves.axis == "evaluation":
@@ -133,8 +140,9 @@ class Contents:
 
     def _importance(self) -> Section:
         title = "Which parameter matters"
-        if self.importance.reason:
-            return Section("importance", title, self.importance.reason)
+        reason = self._only_repeats() or self.importance.reason
+        if reason:
+            return Section("importance", title, reason)
         best = count_best(self.snapshot)
         caption = (
             f"The share of each parameter in what sets the best {best} trials apart: PED-ANOVA, Optuna's usual"
@@ -206,7 +214,14 @@ class Contents:
         """Why nothing can be compared yet; empty where it can."""
         if not self.snapshot.ranked:
             return "No trial has completed yet."
+        if reason := self._only_repeats():
+            return reason
         return "" if len(self.snapshot.ranked) > 1 else "One completed trial is too few to compare."
+
+    def _only_repeats(self) -> str:
+        if not self.snapshot.repetitions.are_all:
+            return ""
+        return "All runs repeat one setting: there is nothing to compare it with."
 
     def _vary_together(self, first: str, second: str) -> bool:
         both = [t.params for t in self.snapshot.ranked if {first, second} <= set(t.params)]
@@ -214,10 +229,14 @@ class Contents:
         return len(both) > 2 and differ
 
     def _edge_note(self) -> str:
+        note = ""
+        if self.snapshot.repetitions.across_trials:
+            note = f" Trials that repeat a setting are one, at their mean over the {self.snapshot.repetitions.noun}."
         if not (beyond := self.snapshot.beyond_edge):
-            return ""
+            return note
         are = "is" if beyond == 1 else "are"
-        return f" {_trials(beyond)} worse than {self.snapshot.edge:.4g} {are} drawn at that value."
+        edge = number_text(self.snapshot.edge or 0.0)
+        return f"{note} {_trials(beyond)} worse than {edge} {are} drawn at that value."
 
     def _axis_note(self) -> str:
         return " The vertical axis is logarithmic." if self.snapshot.log_axis else ""

@@ -98,8 +98,10 @@ def make_study(
     direction = StudyDirection.MINIMIZE if snapshot.minimize else StudyDirection.MAXIMIZE
     study, names = optuna.create_study(direction=direction), list(names)
     wanted = {trial.number for trial in drawn}
-    for trial in snapshot.trials[: max(wanted, default=-1) + 1]:
-        if trial.number not in wanted:  # keeps the number of the next
+    by_number = {trial.number: trial for trial in snapshot.trials}
+    for number in range(max(wanted, default=-1) + 1):
+        trial = by_number.get(number)
+        if trial is None or number not in wanted:  # keeps the number of the next
             study.add_trial(create_trial(state=TrialState.FAIL))
             continue
         params, distributions = _readable(trial, names, read_as)
