@@ -66,7 +66,7 @@ ORDER = [
     ["assemble"],
     ["report", "endings", "saving"],
     ["session"],
-    ["stacked.fit", "stacked.grouping", "stacked.memory", "stacked.pace", "stacked.trying"],
+    ["stacked.cost", "stacked.fit", "stacked.grouping", "stacked.memory", "stacked.trying"],
     ["lr_range"],
     [
         "experiment",
