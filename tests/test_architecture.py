@@ -19,6 +19,7 @@ ORDER = [
     ["png", "lettering", "pictures", "line_chart"],
     ["boundary_frame"],
     ["schema", "search_path"],
+    ["overrides", "hydra_settings", "option_files"],
     ["config", "build", "composing", "run_directory", "device", "checkpoint"],
     ["runs"],
     ["data", "data.files", "data.gaps"],

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from dlrun.option_files import fault_of
 from dlrun.search_path import option_file, packaged_configs
 
 _SPACE = "sweep.space."
@@ -57,7 +58,9 @@ def read_option(group: str, name: str, folders: list[Path]) -> Option | None:
     file = option_file(group, name, folders)
     if file is None:
         return None
-    text = file.read_text(encoding="utf-8", errors="replace")
+    if reason := fault_of(group, file):
+        return Option(name, file, (f"cannot be used: it {reason}",))
+    text = file.read_text(encoding="utf-8")
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         return _option(name, file, text.splitlines(), root)

@@ -31,18 +31,21 @@ def main(argv: list[str]) -> int:
     )
     arguments = parser.parse_intermixed_args(argv)
     import_from_here()
+    from dlrun.overrides import readable_words
+
+    words = readable_words(arguments.overrides)
     if (sweep := _sweep(arguments.run)) is not None:
-        return _resume_sweep(sweep, arguments.overrides, arguments.allow)
+        return _resume_sweep(sweep, words, arguments.allow)
 
     from dlrun.restore import override, read_config
 
     run = find_run(arguments.run)
     plain = read_config(run, allowed=arguments.allow)
-    if arguments.overrides:
-        plain = override(plain, arguments.overrides)
+    if words:
+        plain = override(plain, words)
     from dlrun import experiment
 
-    return experiment.resume(plain, run, overrides=arguments.overrides)
+    return experiment.resume(plain, run, overrides=words)
 
 
 def _sweep(text: str) -> SweepDirectory | None:
