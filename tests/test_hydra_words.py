@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra.core.hydra_config import HydraConfig
 
 from dlrun.cli import main
 from dlrun.commands._options import read_option
@@ -28,6 +29,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    # Where a run's directory has no name, Hydra leaves its config to whoever comes next in this process.
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
     return tmp_path
 
 
@@ -55,15 +58,17 @@ def refuse(capsys: Capture) -> Refuse:
         ("-m seed=1,2 hydra.job.chdir=true", "hydra.job.chdir is True"),
         ("-m seed=1,2 hydra.sweep.subdir=${seed}", "hydra.sweep.subdir is ${seed}, but the folder"),
         ("-m seed=1,2 hydra.output_subdir=.hydra", "hydra.output_subdir is .hydra, but each trial"),
-        ("-m seed=1,2 +hydra.job.env_set.A=1", "hydra.job.env_set is {'A': 1}, but trials"),
-        ("optimizer.clip_norm=choice(null,1.0)", "write optimizer.clip_norm=null,1.0"),
+        ("-m seed=1,2 +hydra.job.env_set.A=1", "hydra.job.env_set is {'A': '1'}, but trials"),
+        ("optimizer.clip_norm=choice(null,1.0)",
+         "choice() takes no null; list the values without it, as optimizer.clip_norm=null,1.0"),
         ("optimizer.weight_decay=${optimizer.nolr}",
          "optimizer.weight_decay is ${optimizer.nolr}: there is no key optimizer.nolr; did you mean optimizer.lr?"),
         ("seed=${nope}", "seed is ${nope}: there is no key nope"),
         ("name=${name}", "name is ${name}: Recursive interpolation detected"),
         ("name=${oc.env:NOPE_}", "name is ${oc.env:NOPE_}: KeyError raised while resolving"),
         ("hydra.run.dir=${nope}/x", "hydra.run.dir is ${nope}/x: there is no key nope"),
-        ("-m seed=1,2 optimizer.weight_decay=${optimizer.nolr}", "optimizer.weight_decay is ${optimizer.nolr}: "),
+        ("-m seed=1,2 optimizer.weight_decay=${optimizer.nolr}",
+         "optimizer.weight_decay: there is no key optimizer.nolr"),
         ("-m seed=1,2 hydra.sweep.dir=${nope}/x", "hydra.sweep.dir is ${nope}/x: there is no key nope"),
     ],
 )  # fmt: skip
@@ -71,8 +76,7 @@ def test_what_hydra_would_do_in_vain_or_only_say_in_its_own_words_is_refused(
     words: str, message: str, refuse: Refuse, project: Path
 ) -> None:
     said = refuse("train", *words.split())
-    # choice(…) is refused with the list to write.
-    assert message.replace("write ", "") in said if "choice" in words else message in said
+    assert message in said
     assert not list(project.rglob("config.yaml"))
 
 
