@@ -28,6 +28,7 @@ ORDER = [
     ["png", "lettering", "pictures", "line_chart"],
     ["boundary_frame"],
     ["schema", "search_path"],
+    ["overrides", "hydra_settings", "option_files"],
     ["config", "build", "composing", "run_directory", "device", "checkpoint"],
     ["runs"],
     ["data", "data.gaps", "data.file_kinds", "data.times", "data.fingerprint"],
@@ -96,7 +97,7 @@ ORDER = [
     ["assemble"],
     ["report", "endings", "saving"],
     ["session"],
-    ["stacked.fit", "stacked.grouping", "stacked.memory", "stacked.pace", "stacked.trying"],
+    ["stacked.cost", "stacked.fit", "stacked.grouping", "stacked.memory", "stacked.trying"],
     ["lr_range"],
     [
         "experiment",

@@ -185,11 +185,22 @@ def test_a_mapping_for_a_list_and_a_list_for_a_mapping_are_refused_in_one_line(w
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("word", ["seed", "trainer.sizes=[1,2", "two words=3"])
+@pytest.mark.parametrize("word", ["seed", "two words=3"])
 def test_what_is_no_override_is_refused(word):
     assert refusal(override, PLAIN, ["seed=1", word]) == (
         f"{word}: not an override; write key=value, and quote lists and spaces for the shell"
     )
+
+
+def test_an_open_bracket_is_refused_with_the_way_to_type_that_text():
+    assert refusal(override, PLAIN, ["seed=1", "trainer.sizes=[1,2"]) == (
+        "trainer.sizes=[1,2: not an override; write key=value with brackets and quotes closed, or for that very "
+        "text 'trainer.sizes=\"[1,2\"'"
+    )
+
+
+def test_a_text_that_hydra_does_not_read_is_that_text():
+    assert override(PLAIN, ["name=größe (1).csv"])["name"] == "größe (1).csv"
 
 
 def test_a_key_that_the_run_does_not_have_is_refused_with_the_nearest():

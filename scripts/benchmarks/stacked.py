@@ -7,8 +7,11 @@ and one of m are timed in each turn, each further trial costs what those m - 2 c
 N trials take T(2) + (N - 2) * (T(m) - T(2)) / (m - 2). What a sweep takes to start and to end, and what
 its first trial costs more than others, is in T(2), and counts once. The stacked sweep is always whole.
 
-`steps` is the ratio of the steps alone, as `sweep.stack=auto` measures it: one step of every run in turn
-against one step of the stack. What lies between it and `on` is what files and pictures cost.
+`steps` is the ratio of the steps alone: one step of every run in turn against one step of the stack. What
+lies between it and `on` is what files and pictures cost. `rule` is what sweep.stack=auto works out for it.
+
+With --rule only steps are timed, of a grid of shapes, and printed beside what the rule says of them: that
+is what the prices in dlrun/stacked/cost.py are fitted to.
 """
 
 from __future__ import annotations
@@ -32,10 +35,11 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
+from _pace import stack_step_seconds, step_seconds
 from dlrun import cli, composing, config
 from dlrun.assemble import assemble
 from dlrun.engine import Engine
-from dlrun.stacked.pace import stack_step_seconds, step_seconds
+from dlrun.stacked.cost import gain
 from dlrun.stacked.stack import Stack
 
 RANGE = (1e-4, 1e-1)  # of the learning rates
@@ -64,6 +68,29 @@ CASES = {
     "digits-lstm": Case("dataset=digits model=lstm", trials=16, epochs=3),
     "mnist-mlp": Case("dataset=mnist model=mlp model.hidden=[128]", trials=4, epochs=1),
 }
+_MLPS = {
+    "logistic": "model=logistic",
+    "mlp 32": "model=mlp model.hidden=[32]",
+    "mlp 128-64": "model=mlp model.hidden=[128,64]",
+    "mlp 512": "model=mlp model.hidden=[512]",
+    "mlp 4 x 64, norm": "model=mlp model.hidden=[64,64,64,64] model.batch_norm=before",
+    "mlp 4 x 256": "model=mlp model.hidden=[256,256,256,256]",
+    "mlp 2 x 1024": "model=mlp model.hidden=[1024,1024]",
+}
+_IMAGES = {
+    f"cnn {f}": f"model=cnn model.filters=[{f.replace('-', ',')}]"
+    for f in ("4-8", "16-32", "32-64")
+}
+_SEQUENCES = {
+    f"{cell} {size}": f"model={cell} model.hidden_size={size}"
+    for cell in ("rnn", "lstm", "gru")
+    for size in (8, 32, 128)
+}
+SHAPES = _MLPS | _IMAGES | _SEQUENCES  # of models for digits
+BATCHES = (16, 128)
+RUNS = (4, 16)
+_PAIRS = 9  # of steps in turn and as one, for one row
+_GAIN = 1.1  # from which sweep.stack=auto stacks
 PEER = "optuna-lightning"  # trains the first case
 PEER_TARGET = 40
 _PEER_MEASURED = 6  # of its trials
@@ -79,6 +106,9 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     if "DLRUN_DATA" in os.environ:  # sweeps are run in folders of their own
         os.environ["DLRUN_DATA"] = str(Path(os.environ["DLRUN_DATA"]).absolute())
+    if arguments.rule:
+        compare_with_rule(arguments.repeat)
+        return
     names = arguments.cases or [
         n for n in CASES if not n.startswith("mnist") or "DLRUN_DATA" in os.environ
     ]
@@ -88,7 +118,7 @@ def main() -> None:
     )
     print(
         f"{'case':<16} {'trials':>6}  {'in turn / on':<20} {'in turn / auto':<20} {'auto':<8}"
-        f" {'steps':<20} {'seconds on':>10}  target"
+        f" {'steps':<20} {'rule':>5} {'seconds on':>10}  target"
     )
     for name in names:
         case = CASES[name]
@@ -107,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--measured", type=int, default=16, help="trials timed in turn (default 16)")
     add("--repeat", type=int, default=3, help="turns (default 3)")
     add("--threads", type=int, help="of torch (default: its own choice)")
+    add("--rule", action="store_true", help="steps of many shapes, beside what the rule says")
     add("--peer", choices=[PEER], help=f"time {next(iter(CASES))} by Optuna and Lightning, too")
     return parser
 
@@ -130,10 +161,44 @@ def compare(name: str, case: Case, trials: int, measured: int, repeat: int) -> N
         f"{name:<16} {trials:>6}  {spread([t['off'] / t['on'] for t in turns]):<20}"
         f" {spread([t['off'] / t['auto'] for t in turns]):<20}"
         f" {'/'.join('as one' if c else 'in turn' for c in sorted(choices)):<8}"
-        f" {spread(steps):<20} {statistics.median(t['on'] for t in turns):>10.2f}"
+        f" {spread(steps):<20} {rule(plain_config(case), trials):>5.1f}"
+        f" {statistics.median(t['on'] for t in turns):>10.2f}"
         f"  {case.target or '≥ 0.95 (auto)'}",
         flush=True,
     )
+
+
+def compare_with_rule(repeat: int) -> None:
+    """Print a row for each shape, batch size and number of runs."""
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, digits, Adam")
+    print(f"{'model':<18} {'batch':>5} {'runs':>4}  {'in turn / as one':>16} {'rule':>6}  decision")
+    for name, words in SHAPES.items():
+        for batch in BATCHES:
+            plain = plain_config(Case(f"dataset=digits {words} trainer.batch_size={batch}"))
+            for runs in RUNS:
+                measured = measured_gain(plain, runs, pairs=max(_PAIRS, repeat))
+                ruled = rule(plain, runs)
+                decision = "as one" if ruled > _GAIN else "in turn"
+                print(
+                    f"{name:<18} {batch:>5} {runs:>4}  {measured:>16.2f} {ruled:>6.2f}  {decision}",
+                    flush=True,
+                )
+
+
+def measured_gain(plain: Any, runs: int, pairs: int) -> float:
+    """The median time of a step in turn over that as one, measured by turns."""
+    alone = make_engine(plain, 1e-3)
+    stack = Stack([make_engine(plain, 1e-3) for _ in range(runs)], eval_rows=64)
+    times = [(step_seconds(alone), stack_step_seconds(stack)) for _ in range(pairs)]
+    single, together = (statistics.median(column) for column in zip(*times, strict=True))
+    return runs * single / together
+
+
+def rule(plain: Any, runs: int) -> float:
+    """What sweep.stack=auto works out for the same."""
+    two = Stack([make_engine(plain, 1e-3) for _ in range(2)], eval_rows=64)
+    stack_step_seconds(two)  # for the optimizers' memory
+    return gain(make_engine(plain, 1e-3), two, runs)
 
 
 def compare_with_peer(name: str, case: Case, trials: int, repeat: int) -> None:
@@ -199,7 +264,7 @@ def elsewhere(log: str) -> Iterator[Path]:
 
 
 def step_ratio(case: Case, trials: int) -> float:
-    """How many times as long as one step of a stack the same steps take in turn."""
+    """How many times as long as one step of a stack the same steps take in turn, measured."""
     plain = plain_config(case)
     rates = torch.logspace(math.log10(RANGE[0]), math.log10(RANGE[1]), trials).tolist()
     stack = Stack([make_engine(plain, lr) for lr in rates], eval_rows=1024)

@@ -76,7 +76,7 @@ PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's own) and return the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = [_at_home(word) for word in (sys.argv[1:] if argv is None else argv)]
     if "--debug" in arguments:
         arguments = [word for word in arguments if word != "--debug"]
         _request_tracebacks()
@@ -90,6 +90,16 @@ def main(argv: list[str] | None = None) -> int:
         return _leave_closed_pipe()
     except Exception as error:
         return _report_exception(error)
+
+
+def _at_home(word: str) -> str:
+    """An option's path in the home folder, as in --output=~/x.csv, which a shell leaves as it is there."""
+    option, _, path = word.partition("=")
+    if not option.startswith("-") or not path.startswith("~"):
+        return word
+    import os
+
+    return f"{option}={os.path.expanduser(path)}"
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -10,10 +10,12 @@ from typing import Any
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from dlrun.errors import ConfigError, RunFailed, did_you_mean, first_line
 from dlrun.hints import command
+from dlrun.option_files import check_options, not_utf8
+from dlrun.overrides import as_text, readable_words
 from dlrun.search_path import COMPONENTS, GROUPS, packaged_configs
 
 _UNKNOWN_FUNCTION = re.compile(r"Unknown function '(.*)'")
@@ -25,6 +27,9 @@ _LAUNCHERS = {
     "ray": "ray",
 }
 _WITHIN = re.compile(r"Error merging override (\S+)[\s\S]*type annotation: Set\[str\]")
+_CHOICE_OF_NULL = re.compile(r"[^=]+=\s*choice\((.*\bnull\b.*)\)\s*")
+_PLACES = ("hydra.run.dir", "hydra.sweep.dir")
+_MISSING_KEY = re.compile(r"Interpolation key '(.*)' not found")
 _AMBIGUOUS = re.compile(r"^Ambiguous value for argument '(.*)'$", re.MULTILINE)
 
 
@@ -61,6 +66,8 @@ def explain(error: Exception, overrides: list[str]) -> Exception:
         return error
     if isinstance(error, MissingConfigException):
         return ConfigError(_missing_option(error))
+    if isinstance(error, UnicodeDecodeError):
+        return not_utf8(error) or error
     if isinstance(error, yaml.YAMLError):
         return ConfigError(f"a config is not valid YAML: {' '.join(str(error).split())}")
     if isinstance(error, OverrideParseException):
@@ -69,7 +76,8 @@ def explain(error: Exception, overrides: list[str]) -> Exception:
         word = found[1]
         key, _, values = word.partition("=")
         return ConfigError(
-            f"{word}: several values make a sweep: add -m to train each; for one list, write '{key}=[{values}]'"
+            f"{word}: several values make a sweep: add -m to train each; for one list, write '{key}=[{values}]', "
+            f"for one text {as_text(word)}"
         )
     if (found := _RANGE.search(str(error))) is not None:
         return ConfigError(f"{found[1]}: several values make a sweep: add -m, or sweep=random")
@@ -82,6 +90,8 @@ def explain(error: Exception, overrides: list[str]) -> Exception:
         return ConfigError(
             f"{found[1]}: a sweep stands within a value; list whole values, as {key}=choice([1,2],[1,3])"
         )
+    if isinstance(error, InterpolationResolutionError):
+        return ConfigError(_broken_interpolation(error, overrides))
     if isinstance(error, HydraException | OmegaConfBaseException):
         return ConfigError(_refused_key(error, overrides) or _one_line(error))
     return error
@@ -96,8 +106,11 @@ def compose(overrides: list[str], *, with_hydra: bool = False) -> Any:
     from hydra import initialize_config_dir
 
     register_resolvers()
+    check_options(overrides)
     with initialize_config_dir(str(packaged_configs()), version_base="1.3"):
-        return hydra_compose("train", overrides=overrides, return_hydra_config=with_hydra)
+        return hydra_compose(
+            "train", overrides=readable_words(overrides), return_hydra_config=with_hydra
+        )
 
 
 def leaf_keys(node: Any, prefix: str = "") -> Iterator[str]:
@@ -129,13 +142,18 @@ def _missing_option(error: MissingConfigException) -> str:
 
 def _no_override(word: str, cause: BaseException | None) -> str:
     if cause is None:
-        return f"{word}: not an override; write key=value, and quote lists and spaces for the shell"
+        text = as_text(word)
+        if text is None:
+            return f"{word}: not an override; write key=value, and quote lists and spaces for the shell"
+        return f"{word}: not an override; write key=value with brackets and quotes closed, or for that very text {text}"
     if found := _UNKNOWN_FUNCTION.match(str(cause)):
         from hydra.core.override_parser.overrides_parser import create_functions
 
         known = did_you_mean(found[1], create_functions().functions)
-        return f"{word}: there is no function {found[1]}{known}"
+        return f"{word}: there is no function {found[1]}{known}; for that very text write {as_text(word)}"
     key = word.partition("=")[0]
+    if null := _CHOICE_OF_NULL.fullmatch(word):
+        return f"{word}: choice() takes no null; list the values without it, as {key}={null[1]}"
     reason = first_line(cause) if str(cause) else "a function cannot take its values"
     examples = f"{key}=choice(a,b), {key}=range(1,5) or {key}=interval(0,1)"
     return f"{word}: {reason}; write it as in {examples}"
@@ -164,6 +182,59 @@ def _composed(overrides: list[str]) -> Any:
         return OmegaConf.to_container(compose(choices), resolve=False)
     except Exception:  # the choices are at fault as well: the refusal stands without a suggestion
         return {}
+
+
+def _broken_interpolation(error: InterpolationResolutionError, overrides: list[str]) -> str:
+    """The key and the value that an interpolation stands in, and what is wrong with it."""
+    reason, stands, known = first_line(error), str(error.full_key or ""), []
+    try:
+        config = compose([word for word in overrides if _is_plain(word)], with_hydra=True)
+        plain = OmegaConf.to_container(config, resolve=False)
+        known = list(leaf_keys(plain))
+        stands = " is ".join(_failing(config, dict(_texts("", plain))))
+    except Exception:  # other words are at fault as well: then the error alone has to do
+        pass
+    if missing := _MISSING_KEY.search(reason):
+        near = did_you_mean(missing[1], known)
+        reason = f"there is no key {missing[1]}{near if near.endswith('?') else ''}"
+    return f"{stands}: {reason}" if stands else reason
+
+
+def _is_plain(word: str) -> bool:
+    """Whether a word of a command line gives one value."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    if word.startswith("-"):
+        return False
+    return not OverridesParser.create().parse_override(word).is_sweep_override()
+
+
+def _failing(config: Any, texts: Mapping[str, str]) -> tuple[str, str]:
+    """The key and the text that cannot be resolved by itself, and not for another that it refers to."""
+    # Of Hydra's own texts those that name places: the others repeat the overrides.
+    asked = {k: v for k, v in texts.items() if k in _PLACES or not k.startswith("hydra.")}
+    failing = {key: text for key, text in asked.items() if not _resolves(config, key)}
+    for key, text in failing.items():
+        if not any(f"${{{other}}}" in text for other in failing if other != key):
+            return key, text
+    return next(iter(failing.items()))
+
+
+def _resolves(config: Any, key: str) -> bool:
+    try:
+        OmegaConf.select(config, key)
+    except OmegaConfBaseException:
+        return False
+    return True
+
+
+def _texts(key: str, node: Any) -> Iterator[tuple[str, str]]:
+    """Every text with an interpolation, by its dotted key."""
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from _texts(f"{key}.{name}" if key else str(name), value)
+    elif isinstance(node, str) and "${" in node:
+        yield key, node
 
 
 def _one_line(error: Exception) -> str:

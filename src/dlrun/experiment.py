@@ -18,7 +18,7 @@ from dlrun.endings import nothing_left
 from dlrun.errors import ConfigError
 from dlrun.hints import new_run
 from dlrun.record import RunLog
-from dlrun.report import Identity
+from dlrun.report import Identity, Training
 from dlrun.run_directory import (
     RunDirectory,
     latest_overrides,
@@ -161,7 +161,16 @@ def _carry_on(
     log.info(where)
     if watch is None:
         print(where)
-    return Identity(plain, choices, overrides, created, swept)
+    # Of a run that begins again from its first step, what went before does not count.
+    earlier = _training(summary) if engine.step else None
+    return Identity(plain, choices, overrides, created, swept, earlier)
+
+
+def _training(summary: Mapping[str, Any]) -> Training | None:
+    """How the run of a summary was trained; None where it does not say."""
+    if (trained := summary.get("trained")) not in ("alone", "stacked", "both"):
+        return None
+    return Training(trained, summary.get("stack_size"))
 
 
 def _restore(experiment: Experiment, state: Mapping[str, Any]) -> None:

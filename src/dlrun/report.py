@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from dlrun import __version__
 from dlrun.assemble import Experiment
@@ -19,6 +19,26 @@ _SUMMARY_SECONDS = 2.0  # between two summaries of a run under way
 
 
 @dataclass(frozen=True)
+class Training:
+    """How a run was trained: by itself, as one of many in a stack, or in one part so and in another so.
+
+    Attributes:
+        stack_size: runs in the stack, itself included, the largest of them; None where there was none.
+    """
+
+    trained: Literal["alone", "stacked", "both"] = "alone"
+    stack_size: int | None = None
+
+    def after(self, earlier: Training | None) -> Training:
+        """Likewise, with what was `earlier`."""
+        if earlier is None:
+            return self
+        sizes = [size for size in (self.stack_size, earlier.stack_size) if size]
+        same = self.trained == earlier.trained
+        return Training(self.trained if same else "both", max(sizes, default=None))
+
+
+@dataclass(frozen=True)
 class Identity:
     """What a run carries from its first process to its last."""
 
@@ -27,6 +47,7 @@ class Identity:
     overrides: list[str]  # all that the command line ever changed
     created: str
     swept: Mapping[str, str]  # of a trial: what its sweep varies, and the values here
+    earlier: Training | None = None  # how earlier processes trained it, where they did
 
 
 class SummaryWriter:
@@ -35,6 +56,7 @@ class SummaryWriter:
     def __init__(self, experiment: Experiment, run: RunDirectory, identity: Identity) -> None:
         self.experiment, self.run, self.identity = experiment, run, identity
         self.status, self.written = "", 0.0
+        self.training = Training()  # in this process
 
     def write(self, status: str, **more: Any) -> None:
         summary = summarise(
@@ -43,6 +65,7 @@ class SummaryWriter:
             created=self.identity.created,
             choices=self.identity.choices,
             swept=self.identity.swept,
+            training=self.training.after(self.identity.earlier),
             **more,
         )
         self.run.write_summary(summary)
@@ -62,6 +85,7 @@ def summarise(
     created: str,
     choices: Mapping[str, str],
     swept: Mapping[str, str],
+    training: Training,
     error: Mapping[str, Any] | None = None,
     confusion: list[list[int]] | None = None,
 ) -> dict[str, Any]:
@@ -99,6 +123,8 @@ def summarise(
         "seconds": round(engine.seconds, 3),
         "device": str(experiment.device.torch_device),
         "precision": config.trainer.precision,
+        "trained": training.trained,
+        "stack_size": training.stack_size,
         "error": error,
         "version": __version__,
     }

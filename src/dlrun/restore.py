@@ -56,10 +56,11 @@ def override(plain: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
     from omegaconf.errors import OmegaConfBaseException
 
     from dlrun.composing import explain, leaf_keys
+    from dlrun.overrides import readable_words
 
     config = OmegaConf.create(dict(plain))
     try:
-        parsed = OverridesParser.create().parse_overrides(list(words))
+        parsed = OverridesParser.create().parse_overrides(readable_words(words))
     except Exception as error:
         raise explain(error, list(words)) from error
     for one in parsed:

@@ -22,7 +22,7 @@ from dlrun.model_summary import layer_table
 from dlrun.profiling import profiled
 from dlrun.progress import Progress
 from dlrun.record import RunLog
-from dlrun.report import Identity, SummaryWriter, closing_table, settings_row
+from dlrun.report import Identity, SummaryWriter, Training, closing_table, settings_row
 from dlrun.run_directory import RunDirectory
 from dlrun.runs import short_name, trial_of_seed
 from dlrun.saving import Saver
@@ -112,6 +112,10 @@ class Session:
                 self.close()
         return 0
 
+    def join_stack(self, size: int) -> None:
+        """Say, before the start, that the run is one of `size` that are trained as one."""
+        self.summary.training = Training("stacked", size)
+
     def start(self) -> None:
         """The first words: that it is running, and what on."""
         self.summary.write("running")
@@ -128,10 +132,13 @@ class Session:
             quiet=self.watch is not None,
         )
         log.info(
-            "training on %s, %s steps of %s",
+            "training on %s, %s steps of %s, %s",
             self.experiment.device.torch_device,
             engine.total_steps,
             self.experiment.config.name,
+            f"as one of a stack of {size} runs"
+            if (size := self.summary.training.stack_size)
+            else "alone",
         )
 
     def evaluated(self) -> None:

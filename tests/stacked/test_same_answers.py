@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from stacks import DIGITS, assert_same_answers
+from torch import Tensor
+
+from dlrun.engine import Engine
 
 MLP = (*DIGITS, "model=mlp", "model.hidden=[16]")
 RATES = ("optimizer.lr=0.01", "optimizer.lr=0.003", "optimizer.lr=0.001")
@@ -225,3 +230,38 @@ def test_a_stack_of_runs_that_were_trained_before_goes_on_from_there() -> None:
         train_alone(singles[1], epoch)
     losses, expected = (torch.stack(run.pending.losses) for run in (runs[1], singles[1]))
     torch.testing.assert_close(losses, expected, rtol=1e-9, atol=0.0)
+
+
+@pytest.mark.parametrize(("precision", "rounding"), [("fp64", 1e-15), ("fp32", 1e-6)])
+def test_where_rounding_grows_each_single_step_still_differs_by_no_more_than_rounding(
+    precision: str, rounding: float
+) -> None:
+    """At these rates the losses of two runs that differ in one bit are soon nothing alike."""
+    from stacks import engine
+
+    from dlrun.stacked.stack import Stack
+
+    common = (*MLP, "optimizer=momentum", f"trainer.precision={precision}")
+    settings = [
+        "optimizer.lr=0.9 optimizer.momentum=0.99",
+        "optimizer.lr=0.3 optimizer.clip_norm=1",
+    ]
+    words = [(*common, *own.split()) for own in settings]
+    singles, runs = ([engine(*each) for each in words] for _ in range(2))
+    for epoch in range(3):
+        for batches in zip(*(single.batches.epoch(epoch) for single in singles), strict=True):
+            for run, single in zip(runs, singles, strict=True):
+                run.load_state_dict(copy.deepcopy(single.state_dict()))
+            stack = Stack(runs, eval_rows=10)
+            for single, batch in zip(singles, batches, strict=True):
+                single.train_step(*batch)
+                single.step += 1
+            stack.train_step(*(torch.stack(parts) for parts in zip(*batches, strict=True)))
+            for run, single in zip(runs, singles, strict=True):
+                torch.testing.assert_close(_weights(run), _weights(single), rtol=0.0, atol=rounding)
+
+
+def _weights(run: Engine) -> Tensor:
+    """All of them, as a share of their length."""
+    flat = torch.cat([tensor.double().flatten() for tensor in run.model.state_dict().values()])
+    return flat / flat.norm()

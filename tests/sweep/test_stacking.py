@@ -19,6 +19,7 @@ from dlrun.saving import Saver
 from dlrun.session import Session
 from dlrun.stacked.stack import Stack
 from dlrun.sweep import crew, judgement, launching
+from dlrun.sweep.stacking import Stacking
 from dlrun.sweep.trial import Interrupted, run_trial
 from dlrun.views import Views
 
@@ -33,6 +34,7 @@ WORDS = (
     "tracking.tensorboard=false",
 )  # fmt: skip
 RATES = "optimizer.lr=0.1,0.01,0.003"
+SPACE = ("optimizer.lr=tag(log,interval(1e-3,1))",)
 # A model of the user's own; SIGNAL="7:TERM" sends that signal in its training step number 7 here. The
 # stack's own try is one such step.
 MODEL = """
@@ -105,12 +107,18 @@ def assert_same_runs(stacked: Look, turned: Look, run: str) -> None:
     for field in ("status", "step", "stopped_early", "choices", "swept", "confusion"):
         assert summary.get(field) == wanted.get(field), field
     assert error_of(summary) == error_of(wanted)
+    assert (wanted.get("trained", "alone"), wanted.get("stack_size")) == ("alone", None)
     for field in ("best", "final"):
         assert summary.get(field) == approx(wanted.get(field)), field
     # A stack saves less often, which loses nothing but work repeated after a kill.
     spared = {"checkpoints/previous.pt"}
     spared |= {"checkpoints/last.pt"} if wanted["status"] == "failed" else set()
     assert files(stacked, run) - spared == files(turned, run) - spared
+
+
+def how_trained(look: Look, run: str) -> tuple[str, int | None]:
+    summary = look.summary(run)
+    return summary["trained"], summary["stack_size"]
 
 
 def error_of(summary: dict[str, Any]) -> dict[str, Any] | None:
@@ -593,6 +601,12 @@ def test_a_stacked_trial_that_was_stopped_may_be_resumed_alone(
     assert_same_runs(look("stacked"), look("turned"), "1")
     assert dlrun("resume", "stacked").code == 0
     assert_same_sweeps(look("stacked"), look("turned"))
+    assert [how_trained(look("stacked"), run) for run in "012"] == [
+        ("stacked", 3), ("both", 3), ("stacked", 3),
+    ]  # fmt: skip
+    assert "in parts as one of a stack of 3 runs, in parts alone" in dlrun("show", "stacked/1").out
+    assert ", as one of a stack of 3 runs" in look("stacked").log("1")
+    assert ", alone" in look("stacked").log("1")
 
 
 @pytest.mark.parametrize(
@@ -678,43 +692,43 @@ def test_trials_that_are_not_equally_far_are_completed_all_the_same(
 
 
 @pytest.fixture
-def pace(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], list[int]]:
-    """Sets seconds of a step alone and of one of a stack; the list fills with the sizes asked about."""
+def gain(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[int]]:
+    """Sets how many times faster a stack is found to be; the list fills with the sizes asked about."""
 
-    def set_to(alone: float, together: float) -> list[int]:
+    def set_to(times: float) -> list[int]:
         asked: list[int] = []
 
-        def of_stack(stack: Any) -> float:
-            asked.append(len(stack.engines))
-            return together
+        def found(engine: Engine, two: Stack, runs: int) -> float:
+            asked.append(runs)
+            return times
 
-        monkeypatch.setattr(judgement, "step_seconds", lambda engine: alone)
-        monkeypatch.setattr(judgement, "stack_step_seconds", of_stack)
+        monkeypatch.setattr(judgement, "gain", found)
         return asked
 
     return set_to
 
 
 def test_auto_stacks_what_is_faster_so_and_says_how_much(
-    pace: Callable[..., list[int]], stacked: Stacked, in_turn: Stacked, look: Looks
+    gain: Callable[..., list[int]], stacked: Stacked, in_turn: Stacked, look: Looks
 ) -> None:
-    asked = pace(0.001, 0.0015)
+    asked = gain(2.04)
     result = stacked(RATES, "sweep.stack=auto")
     assert asked == [3]
-    assert "a step of 3 takes 1.5 ms as one, 3 ms in turn" in result.out
+    assert "by its shapes, a step is 2 times as fast as in turn" in result.out
     assert said_stacks(result.out) == [3]
     in_turn(RATES)
     assert_same_sweeps(look("stacked"), look("turned"))
 
 
 def test_auto_leaves_alone_what_is_not_and_says_so_once(
-    pace: Callable[..., list[int]], stacked: Stacked, in_turn: Stacked, look: Looks
+    gain: Callable[..., list[int]], stacked: Stacked, in_turn: Stacked, look: Looks
 ) -> None:
-    asked = pace(0.001, 0.004)
+    asked = gain(0.5)
     words = ("seed=0,1,2,3,4", "sweep.max_stack=2", "model.dropout=0.1")
     result = stacked(*words, "sweep.stack=auto")
     assert asked == [2]
-    assert result.out.count("trained in turn: a step of 2 takes 4 ms as one") == 1
+    said = "trained in turn: by its shapes, a step of 2 as one is 2 times as slow as in turn"
+    assert result.out.count(said) == 1
     assert said_stacks(result.out) == []
     in_turn(*words)
     assert_same_sweeps(look("stacked"), look("turned"))
@@ -722,13 +736,41 @@ def test_auto_leaves_alone_what_is_not_and_says_so_once(
 
 @pytest.mark.slow
 def test_auto_does_not_ask_again_where_memory_divides_what_does_not_pay(
-    pace: Callable[..., list[int]], stacked: Stacked, monkeypatch: pytest.MonkeyPatch
+    gain: Callable[..., list[int]], stacked: Stacked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(crew, "run_bytes", lambda engine, per_sample: 2**20)
     monkeypatch.setattr(crew, "room", lambda device: int(2.5 * 2**20))
-    asked = pace(0.001, 0.004)
+    asked = gain(0.5)
     assert stacked("seed=0,1,2,3", "sweep.stack=auto").code == 0
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "runs"),
+    [
+        ((RATES, "sweep.seeds=2"), 6),
+        (("sweep=coarse_to_fine", "sweep.trials=8", "sweep.rounds=2", *SPACE), 4),
+        (("sweep=random", "sweep.trials=9", "model.hidden=choice([4],[5],[6])", *SPACE), 3),
+        (("sweep=random", "sweep.trials=9", "trainer.batch_size=int(interval(8,64))", *SPACE), 2),
+        (("sweep=random", "sweep.trials=9", "sweep.max_stack=5", *SPACE), 5),
+    ],
+    ids=["seeds", "rounds", "shapes", "all_apart", "at_most"],
+)
+def test_what_is_worked_out_goes_by_what_the_sweep_asks_and_not_by_what_is_left(
+    words: tuple[str, ...],
+    runs: int,
+    dlrun: Dlrun,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[int] = []
+
+    def note(self: Stacking, numbers: Sequence[int]) -> list[int]:
+        sizes.append(self.at_a_time)
+        raise Interrupted(3)
+
+    monkeypatch.setattr(Stacking, "run", note)
+    assert dlrun("train", "-m", *changed(WORDS, words), "hydra.sweep.dir=sweep").code == 3
+    assert sizes == [runs]
 
 
 # By the name of a launcher.
@@ -740,15 +782,15 @@ def test_whatever_auto_finds_changes_no_result(
     words = ("model.dropout=0.2", "seed=0,1", "optimizer.lr=0.1,0.01", "optimizer=adam")
     result = stacked(*words, "sweep.stack=auto")
     assert (result.code, result.err) == (0, "")
-    assert re.search(r"(4 runs as one, about|in turn: a step of 4) .* as one, ", result.out)
+    assert "4 runs as one, about" in result.out
     in_turn(*words)
     assert_same_sweeps(look("stacked"), look("turned"))
 
 
 def test_the_stacked_launcher_stacks_without_asking(
-    pace: Callable[..., list[int]], stacked: Stacked, look: Looks
+    gain: Callable[..., list[int]], stacked: Stacked, look: Looks
 ) -> None:
-    asked = pace(0.001, 1.0)
+    asked = gain(0.001)
     result = stacked(RATES, "sweep.stack=auto", "hydra/launcher=stacked")
     assert result.code == 0
     assert said_stacks(result.out) == [3]

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from dlrun.option_files import fault_of
 from dlrun.search_path import option_file, packaged_configs
 
 _SPACE = "sweep.space."
@@ -66,6 +67,8 @@ def read_option(group: str, name: str, folders: list[Path]) -> Option | None:
     file = option_file(group, name, folders)
     if file is None:
         return None
+    if reason := fault_of(group, file):
+        return Option(name, file, (f"cannot be used: it {reason}",))
     return read_yaml(name, file)
 
 

@@ -99,6 +99,8 @@ def _when_and_where(run: RunSummary, directory: RunDirectory) -> Iterator[tuple[
     yield "started", f"{started}, {_text.age(time.time() - run.created)} ago"
     if run.number("seconds") is not None:
         yield "took", _progress(run)
+    if trained := run.text("trained"):
+        yield "trained", _trained(trained, run.number("stack_size"))
     if device := run.text("device"):
         yield "device", _device(device, environment)
     if versions := [f"{name} {environment[name]}" for name in _packages(environment)]:
@@ -108,6 +110,11 @@ def _when_and_where(run: RunSummary, directory: RunDirectory) -> Iterator[tuple[
         yield "commit", f"{str(commit)[:12]}{dirty}"
     if command := environment.get("command"):
         yield "command", str(command)
+
+
+def _trained(how: str, size: float | None) -> str:
+    stack = f"as one of a stack of {size:g} runs" if size else ""
+    return {"stacked": stack, "both": f"in parts {stack}, in parts alone"}.get(how, "alone")
 
 
 def _progress(run: RunSummary) -> str:

@@ -26,18 +26,21 @@ def main(argv: list[str]) -> int:
         "overrides", nargs="*", metavar="key=value", help="values to change from here on"
     )
     arguments = parser.parse_intermixed_args(argv)
+    from dlrun.overrides import readable_words
+
+    words = readable_words(arguments.overrides)
     place = find_place(arguments.run)
     if isinstance(place, SweepDirectory):
-        return _resume_sweep(place, arguments.overrides, arguments.allow)
+        return _resume_sweep(place, words, arguments.allow)
 
     from dlrun.restore import override, read_config
 
     plain = read_config(place, allowed=arguments.allow)
-    if arguments.overrides:
-        plain = override(plain, arguments.overrides)
+    if words:
+        plain = override(plain, words)
     from dlrun import experiment
 
-    return experiment.resume(plain, place, overrides=arguments.overrides)
+    return experiment.resume(plain, place, overrides=words)
 
 
 def _resume_sweep(sweep: SweepDirectory, words: list[str], allowed: list[str]) -> int:

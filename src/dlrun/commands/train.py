@@ -21,9 +21,14 @@ def main(argv: list[str]) -> int:
     import hydra
 
     from dlrun.composing import explain, register_resolvers
+    from dlrun.option_files import check_options, not_utf8
+    from dlrun.overrides import readable_words
+    from dlrun.sweep.directory import config_words
 
-    argv = _as_multirun(argv)
+    argv = _as_multirun(readable_words(argv))
     _check_place(argv)
+    folders = [Path(word.partition("=")[2]) for word in config_words(argv)]
+    check_options(argv, folders)
     register_resolvers()
     entry = hydra.main(
         config_path=str(packaged_configs()), config_name="train", version_base="1.3"
@@ -41,6 +46,10 @@ def main(argv: list[str]) -> int:
             explained = explain(error, argv)
             if isinstance(explained, OSError):  # Hydra could not make the directory of a run
                 explained = _unwritable(explained, argv)
+            if isinstance(
+                explained, UnicodeDecodeError
+            ):  # in a folder that only --config-dir names
+                explained = not_utf8(explained, folders) or explained
             raise explained from error
     return 0
 
@@ -59,17 +68,24 @@ def _job(cfg: Any) -> None:
     from omegaconf import OmegaConf
 
     from dlrun import config
+    from dlrun.hydra_settings import refuse_unused
     from dlrun.run_directory import RunDirectory, from_here
 
     hydra_config = HydraConfig.get()
     if _is_trial(hydra_config):
         _trial(Path(hydra_config.runtime.output_dir))
         return
-    overrides = list(hydra_config.overrides.task)
-    run = RunDirectory(from_here(Path(hydra_config.runtime.output_dir)))
+    os.chdir(hydra_config.runtime.cwd)  # which hydra.job.chdir has left: it is refused below
+    made = from_here(Path(hydra_config.runtime.output_dir))  # by Hydra, which knows no home folder
+    run = RunDirectory(made.expanduser())
     chosen = hydra_config.runtime.choices
     groups = {name: str(chosen[name]) for name in RUN_GROUPS if chosen.get(name) is not None}
+    # As typed: an interpolation in a word is none of Hydra's own config.
+    overrides: Any = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
     try:
+        refuse_unused(hydra_config, sweeps=False)
+        if made != run.path:
+            _remove_if_empty(made)
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
         _refuse_lone_sweep(plain.pop("sweep"), chosen)
         config.parse(plain)  # what is wrong here is said before torch is loaded
@@ -81,6 +97,7 @@ def _job(cfg: Any) -> None:
     except Exception as error:
         raise _Ended(1, error) from error
     finally:
+        _remove_if_empty(made)
         _remove_if_empty(run.path)
     if code:
         raise _Ended(code)
@@ -135,10 +152,14 @@ def _as_multirun(argv: list[str]) -> list[str]:
 
 
 def _check_place(argv: list[str]) -> None:
-    """Refuse the key for one run's directory in a multirun, where Hydra would ignore it."""
-    given = next((word for word in argv if word.startswith("hydra.run.dir=")), None)
-    if given and _is_multirun(argv):
+    """Refuse the key for one run's directory in a multirun, and the other way round: Hydra would ignore it."""
+    many = _is_multirun(argv) or "hydra.mode=MULTIRUN" in argv
+    wrong = "hydra.run.dir=" if many else "hydra.sweep.dir="
+    given = next((word for word in argv if word.startswith(wrong)), None)
+    if given and many:
         raise ConfigError(f"{given} names one directory for many runs; use hydra.sweep.dir=DIR")
+    if given:
+        raise ConfigError(f"{given} is for a sweep; a single run takes hydra.run.dir=DIR")
 
 
 _TERMINATED: list[int] = []  # the signal, once it has come

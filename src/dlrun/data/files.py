@@ -64,8 +64,8 @@ def absolute(path: Any) -> Any:
     """The whole path, or paths, of what exists as seen from the working folder; anything else as it is."""
     if isinstance(path, list):
         return [absolute(one) for one in path]
-    if isinstance(path, str) and path.strip() and Path(path).exists():
-        return str(Path(path).absolute())
+    if isinstance(path, str) and path.strip() and (found := Path(path).expanduser()).exists():
+        return str(found.absolute())
     return path
 
 

@@ -65,6 +65,7 @@ class StackedFit:
 
     def _start(self) -> None:
         for session in list(self.sessions.values()):
+            session.join_stack(len(self.sessions))
             self._guarded(session, Session.start)
         self.after_event()
         self._let_go()

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.errors import ConfigError
 from dlrun.hints import command
+from dlrun.hydra_settings import refuse_unused
 from dlrun.record import now
 from dlrun.run_directory import RunDirectory, from_here, lock
 from dlrun.sweep import places
@@ -53,7 +54,8 @@ def run(
         ConfigError: something is wrong with it; no trial was begun.
     """
     question = read_question(words, config, hydra_context.config_loader)
-    place = SweepDirectory(from_here(Path(str(config.hydra.sweep.dir))))
+    refuse_unused(config.hydra, sweeps=True)
+    place = SweepDirectory(from_here(Path(str(config.hydra.sweep.dir)).expanduser()))
     stored = place.read() if is_sweep(place.path) else None
     if stored is not None:
         refuse_another(question, stored, place.path)

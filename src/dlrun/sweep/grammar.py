@@ -17,6 +17,7 @@ from hydra.grammar.gen.OverrideLexer import (  # type: ignore[attr-defined]
 
 from dlrun.composing import explain
 from dlrun.errors import ConfigError
+from dlrun.overrides import readable
 
 TypedNumbers = Mapping[tuple[type, float], str]
 
@@ -28,7 +29,7 @@ def parse_word(word: str) -> Override:
         ConfigError: it is no override, or a function in it refuses its arguments.
     """
     try:
-        return _parser().parse_overrides([word])[0]
+        return _parser().parse_overrides([readable(word)])[0]
     except OverrideParseException as error:
         raise _explained(error) from error
 

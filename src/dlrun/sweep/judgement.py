@@ -1,4 +1,4 @@
-"""Whether trials of one shape are trained as one: tried and timed once, before any of them is begun."""
+"""Whether trials of one shape are trained as one: tried and worked out once, before any of them is begun."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from dlrun import config
 from dlrun.assemble import assemble
 from dlrun.engine import Engine
 from dlrun.errors import first_line
+from dlrun.stacked.cost import gain
 from dlrun.stacked.grouping import why_alone
 from dlrun.stacked.memory import room, run_bytes, sample_bytes
-from dlrun.stacked.pace import stack_step_seconds, step_seconds
 from dlrun.stacked.stack import Stack
 from dlrun.stacked.trying import no_rule, why_not
 from dlrun.sweep.shared_data import data_loader
 
-_GAIN = 1.1  # times faster that a stack must be, to be sure that it is not slower
-_TIMED = 16  # runs: enough to tell, few enough to make
-_SECONDS = 0.05  # of steps in turn to compare with
+_GAIN = 1.1  # times faster that a stack must be, by its shapes
 
 
 @dataclass(frozen=True)
@@ -47,12 +45,12 @@ class Judgement:
         return bool(self.verdicts) and all(v.stack for v in self.verdicts.values())
 
     def of(self, shape: str, plain: Mapping[str, Any], runs: int) -> Verdict:
-        """On trials of the `shape`, one with the config `plain`, of which up to so many runs are to come."""
+        """On trials of the `shape`, one with the config `plain`; `runs` of them are to be trained at a time."""
         if shape not in self.verdicts:
             if reason := why_alone(plain):
                 verdict = Verdict(False, reason)
             else:
-                verdict = self._find_out(plain, max(2, min(runs, _TIMED)))
+                verdict = self._find_out(plain, runs)
             if not verdict.stack:
                 print(f"trials are trained in turn: {verdict.reason}", flush=True)
             self.verdicts[shape] = verdict
@@ -64,22 +62,22 @@ class Judgement:
             if reason := no_rule(engine):
                 return Verdict(False, reason)
             each = run_bytes(engine, sample_bytes(engine))
-            alone = step_seconds(engine)
-            runs = min(runs, room(engine.device.torch_device) // each)
-            if runs < 2:
+            if room(engine.device.torch_device) < 2 * each:
                 return Verdict(False, f"two of them need more memory, {2 * each / 2**20:.0f} MB")
-            # Of slow models a few: finding out must not take longer than it can save.
-            runs = min(runs, max(2, round(_SECONDS / alone)))
-            stack = Stack([_engine(plain) for _ in range(runs)], eval_rows=2)
+            stack = Stack([_engine(plain) for _ in range(2)], eval_rows=2)
         except Exception as error:  # to be met, and recorded, by the trial itself
             return Verdict(False, first_line(error))
         if reason := why_not(stack):
             return Verdict(False, reason)
         if self.forced:
             return Verdict(True, "as sweep.stack=on asks")
-        together = stack_step_seconds(stack)
-        times = f"{1000 * together:.3g} ms as one, {1000 * runs * alone:.3g} ms in turn"
-        return Verdict(runs * alone > _GAIN * together, f"a step of {runs} takes {times}")
+        times = gain(engine, stack, runs)
+        if times > _GAIN:
+            return Verdict(True, f"by its shapes, a step is {times:.2g} times as fast as in turn")
+        return Verdict(
+            False,
+            f"by its shapes, a step of {runs} as one is {1 / times:.2g} times as slow as in turn",
+        )
 
 
 def _engine(plain: Mapping[str, Any]) -> Engine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from dlrun.sweep.crew import Crew
 from dlrun.sweep.judgement import Judgement
 from dlrun.sweep.launching import Watcher
 from dlrun.sweep.opened import Sweep, is_over
+from dlrun.sweep.parameters import Interval, Parameter
 from dlrun.sweep.trial import Attempt
 
 # What may be swept without giving trials another shape.
@@ -31,6 +33,7 @@ class Stacking:
         self.seeds = sweep.strategy.settings.seeds
         self.max_stack = sweep.strategy.settings.max_stack
         self.judgement = Judgement(forced=forced)
+        self.at_a_time = self._expected()
         self.seen: set[str] = set()  # shapes that one trial had
         self.runs: Counter[str] = Counter()  # to be stacked, by shape
 
@@ -62,6 +65,16 @@ class Stacking:
             return list(numbers)
         return [n for n in numbers if n < self.sweep.draws.without_results]
 
+    def _expected(self) -> int:
+        """How many runs of one shape are to be trained at a time, by what the sweep asks alone.
+
+        Not by what is left of it, or by the memory that is free: its trials are to be trained in one way.
+        """
+        plan = self.sweep.strategy.plan
+        trials = plan.round_size or min(plan.total, max(2, self.sweep.draws.without_results))
+        shapes = math.prod(map(_shapes, self.sweep.space.parameters))
+        return max(2, min(self.max_stack, trials * self.seeds // shapes))
+
     def _gather(self, waiting: deque[int], claims: ExitStack) -> dict[str, list[Attempt]]:
         """Trials to train together, by shape; what is better trained alone is, on the way."""
         groups: dict[str, list[Attempt]] = defaultdict(list)
@@ -70,7 +83,7 @@ class Stacking:
             # One at a time, unless all are to wait for others: what was begun should be trained.
             count = min(room, len(waiting)) if self.judgement.all_stack else 1
             for attempt in self._begin([waiting.popleft() for _ in range(count)], claims):
-                shape = self._shape(attempt, runs=min(room, 1 + len(waiting)) * self.seeds)
+                shape = self._shape(attempt)
                 if shape is None:
                     attempt.run()
                     self.watcher.look([self.sweep.ledger.trial(attempt.number)])
@@ -103,7 +116,7 @@ class Stacking:
                     attempts.append(Attempt(self.sweep, number, observe=self.watcher.evaluated))
         return attempts
 
-    def _shape(self, attempt: Attempt, *, runs: int) -> str | None:
+    def _shape(self, attempt: Attempt) -> str | None:
         """What the trial has in common with those that it is stacked with, or None where it is trained alone."""
         try:
             plain = attempt.config(0).plain
@@ -115,9 +128,25 @@ class Stacking:
         if not self._comes_again(shape):
             self.seen.add(shape)
             return None
-        return shape if self.judgement.of(shape, plain, runs).stack else None
+        return shape if self.judgement.of(shape, plain, self.at_a_time).stack else None
 
     def _comes_again(self, shape: str) -> bool:
         """Whether more than one run has this shape: else there is nothing to find out about it."""
-        alike = all(p.bare_key.startswith(_NUMBERS) for p in self.sweep.space.parameters)
+        alike = all(map(_is_number, self.sweep.space.parameters))
         return alike or self.seeds > 1 or self.judgement.forced or shape in self.seen
+
+
+def _is_number(parameter: Parameter) -> bool:
+    """Whether trials that differ in this one alone have the same shape."""
+    return parameter.bare_key.startswith(_NUMBERS)
+
+
+def _shapes(parameter: Parameter) -> int:
+    """How many values with a shape of their own there are; those of a continuous range are numbers."""
+    if _is_number(parameter):
+        return 1
+    if parameter.lists_its_values:
+        return len(parameter.grid())
+    if isinstance(parameter, Interval) and parameter.integer:
+        return int(parameter.high - parameter.low) + 1
+    return 1

@@ -1,4 +1,4 @@
-"""How long a step takes, of a stack and of a run alone: what the choice between them goes by."""
+"""How long a step takes, of a stack and of a run alone."""
 
 from __future__ import annotations
 
