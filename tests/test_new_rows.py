@@ -147,6 +147,28 @@ def test_a_table_with_a_test_file_of_its_own_keeps_it_and_takes_another(
     assert "whose test part is not the one that this run began with (20 rows then, 20 now" in said
 
 
+def test_a_named_set_whose_test_labels_end_in_a_full_stop(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def rows(count: int, end: str) -> str:
+        rng, middle = random.Random(count), "9, Married, Sales, Husband, White, Male, 0, 0, 40, US"
+        lines = []
+        for _ in range(count):
+            age, school = rng.randint(20, 60), rng.choice(["HS", "BA"])
+            income = "<=50K" if age < 40 else ">50K"
+            lines.append(f"{age}, Private, 1000, {school}, {middle}, {income}{end}\n")
+        return "".join(lines)
+
+    Path("tabular").mkdir()
+    Path("tabular/adult-train.csv").write_text(rows(60, ""))
+    Path("tabular/adult-test.csv").write_text(rows(30, "."))
+    train("dataset=census", "dataset.root=.", "model=logistic")
+    assert measured(capsys, "tabular/adult-test.csv")["metrics"] == pytest.approx(own_metrics())
+    Path("tabular").rename("moved")
+    Path("new.csv").write_text(rows(30, ""))  # the full stop need not be there
+    assert measured(capsys, "new.csv")["metrics"] == pytest.approx(own_metrics())
+
+
 @pytest.mark.parametrize("form", ["text_lines", "text_csv"])
 def test_new_texts(form: str, capsys: pytest.CaptureFixture[str]) -> None:
     rng, between = random.Random(0), "\t" if form == "text_lines" else ","

@@ -108,7 +108,7 @@ def carry_on(
         with run_log:
             state = checkpoint.load_latest(run.checkpoints)
         plain = _findable(plain)
-        kept = None if state is None else kept_from(state, str(run.path))
+        kept = None if state is None else _kept(state, run)
         # Not within the log: where data have changed, nothing at all is written.
         experiment = _assemble(plain, watch, kept)
         with run_log:
@@ -135,6 +135,17 @@ def _findable(plain: Mapping[str, Any]) -> dict[str, Any]:
         return dict(plain)
     paths = {name: absolute(dataset[name]) for name in _PLACES if name in dataset}
     return {**plain, "dataset": {**dataset, **paths}}
+
+
+def _kept(state: Mapping[str, Any], run: RunDirectory) -> Kept:
+    try:
+        return kept_from(state, str(run.path))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            new_run(
+                f"the checkpoint in {run.checkpoints} lacks what its run knew of its data ({error})"
+            )
+        ) from error
 
 
 def _carry_on(

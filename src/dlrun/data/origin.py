@@ -101,8 +101,8 @@ def refuse_changed(raw: Raw, origin: Origin) -> None:
     """
     brought = tuple(name for name in PARTS if origin.parts[name] is None)
     if raw.own != brought:
-        then, now = (_listed(names) or "no part" for names in (brought, raw.own))
-        raise DataChanged(f"which brought {then} of its own when this run began, and now {now}")
+        then, now = (f"the {_listed(x)}" if x else "no part" for x in (brought, raw.own))
+        raise DataChanged(f"which brought {then} along when this run began, and now {now}")
     if len(raw) != origin.count:
         raise DataChanged(
             f"which has {len(raw):,} rows, but had {origin.count:,} when this run began"
