@@ -43,6 +43,7 @@ class Reading:
         zero_is_missing: columns of numbers in which 0 stands for a value that is not known.
         missing: words that stand for it anywhere.
         decimal, thousands: the notation of numbers.
+        merge_labels: as in `Labelling`.
         dressings: what stands before and after the numbers of a column, as in (12 kg) or ($5).
     """
 
@@ -56,6 +57,7 @@ class Reading:
     encoding: str
     decimal: str = "point"
     thousands: str = "none"
+    merge_labels: bool = False
     dressings: dict[str, list[str]] = field(default_factory=dict)
 
 

@@ -87,6 +87,7 @@ def read_table(path: Path, test_path: Path | None, form: Form, choice: Choice) -
         encoding=form.encoding,
         decimal=cells.notation.decimal,
         thousands=cells.notation.thousands,
+        merge_labels=choice.labelling.merge,
         dressings={cells.names[at]: [found.before, found.after] for at, found in dressings.items()},
     )
     test_rows, test_targets = None, None
