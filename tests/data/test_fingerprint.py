@@ -95,7 +95,14 @@ def test_a_test_part_that_comes_or_goes_is_another_one() -> None:
 
 def photos(folder: Path, *, in_memory: bool) -> ImageFiles:
     return image_folder(
-        path=str(folder), size=None, color="auto", in_memory=in_memory, memory_limit=1.0, workers=0
+        path=str(folder),
+        size=None,
+        color="auto",
+        depth="auto",
+        alpha="auto",
+        in_memory=in_memory,
+        memory_limit=1.0,
+        workers=0,
     )
 
 

@@ -363,9 +363,9 @@ class TestFilesLeftOut:
         self, folder: Any, read: Read, capsys: pytest.CaptureFixture[str]
     ) -> None:
         images = folder(lambda path, n: Image.new("L", (4, 4), n).save(path, "jpeg"), ".jfif")
-        spec = prepared(read(images)[0]).spec
+        data = prepared(read(images)[0])
         (images / "a" / "x.heic").write_bytes(b"x")
         (images / "Thumbs.db").write_bytes(b"x")
         capsys.readouterr()
-        assert len(files_of(images, spec)) == 8
+        assert len(files_of(images, data.spec, data.preprocessing)) == 8
         assert "1 files are left out, such as a/x.heic" in capsys.readouterr().err

@@ -35,7 +35,7 @@ _ID = re.compile(
     re.IGNORECASE,
 )
 _COUNTER = re.compile(
-    rf"(?:(?:{_THINGS})[\W_]*)?(?:index|idx)|unnamed[\W\d]*|level_0|(?:s|sr|sl|serial|roll)[\W_]*(?:no|nr|num|number)\.?"
+    rf"(?:(?:{_THINGS})[\W_]*)?(?:index|idx)|unnamed[\W\d_]*|level_0|(?:s|sr|sl|serial|roll)[\W_]*(?:no|nr|num|number)\.?"
     rf"|rows?|nr|no\.?|num|number|n|#|serial|key|pk|obs|instance|{_THINGS}",
     re.IGNORECASE,
 )

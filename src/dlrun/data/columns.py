@@ -105,6 +105,12 @@ def undressed(cells: Cells, dressings: Mapping[int, Dressing]) -> Cells:
     return replace(cells, rows=rows)
 
 
+def undressed_as(cells: Cells, dressings: Mapping[str, Sequence[str]]) -> Cells:
+    """The same, by the names of columns as a `Reading` has them; one that is not there is left alone."""
+    found = {name: Dressing(*around) for name, around in dressings.items() if name in cells.names}
+    return undressed(cells, {cells.names.index(name): dressing for name, dressing in found.items()})
+
+
 def read_rows(
     cells: Cells, numbers: Sequence[int], words: Sequence[int], *, zero_is_missing: Sequence[int]
 ) -> Rows:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dlrun.data.column_notes import note_columns
-from dlrun.data.columns import read_numbers, read_rows, sort_columns, undressed
+from dlrun.data.columns import read_numbers, read_rows, sort_columns, undressed, undressed_as
 from dlrun.data.csv_file import Cells, read_csv
 from dlrun.data.csv_form import Form
 from dlrun.data.headers import judge
@@ -161,7 +161,7 @@ def read_targets(
         ConfigError: none has one; one that is no number, or no class of the training data.
     """
     position = cells.names.index(reading.target)
-    known = with_targets(cells, position)
+    known = undressed_as(with_targets(cells, position), reading.dressings)
     if not class_names:
         return known, read_numbers(known, position)
     labelling = Labelling(reading.strip_label, reading.merge_labels)

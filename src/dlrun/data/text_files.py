@@ -106,7 +106,7 @@ def text_csv(
     if merge_labels:
         parts = _merged(path, parts)
     raw = as_texts(path, *parts, tokens=tokens)
-    layout = _table_layout(tables[0], text, label)
+    layout = _table_layout(tables[0], form, text, label)
     return replace(raw, file_encoding=encoding, column=text, layout=layout)
 
 
@@ -253,7 +253,9 @@ def place_of(cells: Cells, row: int, positions: Sequence[int]) -> str:
     return cells.place(row, first) + more
 
 
-def _table_layout(cells: Cells, text: str | int | list[str | int], label: str | int) -> TextLayout:
+def _table_layout(
+    cells: Cells, form: Form, text: str | int | list[str | int], label: str | int
+) -> TextLayout:
     return TextLayout(
         "table",
         delimiter=cells.delimiter,
@@ -261,6 +263,8 @@ def _table_layout(cells: Cells, text: str | int | list[str | int], label: str | 
         texts=[cells.names[position] for position in _positions(cells, text)],
         label=cells.names[_position(cells, "dataset.label", label)],
         named=cells.named,
+        skip_lines=form.skip_lines,
+        comment=form.comment,
     )
 
 

@@ -52,6 +52,7 @@ class TextLayout:
         columns: of a table, the names of all; their numbers from 1 where it has no header.
         texts, label: of a table, which of `columns` hold the texts and the labels.
         named: of a table, whether it has a header.
+        skip_lines, comment: of a table, as in `Form`.
     """
 
     form: Literal["lines", "files", "folder", "table"]
@@ -61,6 +62,8 @@ class TextLayout:
     texts: Sequence[str] = ()
     label: str = ""
     named: bool = False
+    skip_lines: Literal["auto"] | int = 0
+    comment: str | None = None
 
 
 @dataclass(frozen=True)

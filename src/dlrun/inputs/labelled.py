@@ -21,6 +21,8 @@ from dlrun.data.forecasting import forecasts_of
 from dlrun.data.image_folder import labelled_images
 from dlrun.data.image_form import Form
 from dlrun.data.kept import Kept
+from dlrun.data.labels import class_numbers
+from dlrun.data.notation import Notation
 from dlrun.data.series_scaling import SeriesScaling
 from dlrun.data.streaming import StoredImages
 from dlrun.data.table import Reading
@@ -116,16 +118,20 @@ def _texts(given: Any, encoding: TextEncoding, kept: Kept, dataset: Dataset) -> 
     if encoding.reads_whole_files:
         rows: list[LabelledText] | None = labelled_files(KEY, str(given), encoding.file_encoding)
     else:
+        if encoding.layout and encoding.layout["form"] == "table":
+            dataset = {**dataset, "header": encoding.layout["named"]}
         rows = labelled_texts(KEY, given, dataset)
     if rows is None:
         raise _from_code(given, dataset)
     names = kept.spec.class_names
-    for row in rows:
-        if row.label not in names:
+    merge = bool(dataset.get("merge_labels", False))
+    numbers = class_numbers([row.label for row in rows], names, merge=merge, notation=Notation())
+    for row, number in zip(rows, numbers, strict=True):
+        if number is None:
             raise ConfigError(
                 f"{row.place}: the label {row.label} is none of this run's{did_you_mean(row.label, names)}"
             )
-    labels = np.array([names.index(row.label) for row in rows], np.int64)
+    labels = np.array(numbers, np.int64)
     tokens = [tokenize(row.text, level=encoding.level, lower=encoding.lower) for row in rows]
     return Labelled(text_encoding.encoded(encoding, tokens, labels, len(names), True), "texts")
 

@@ -7,11 +7,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from dlrun.data.columns import read_rows, undressed
+from dlrun.data.columns import read_rows, undressed_as
 from dlrun.data.csv_file import Cells, read_csv
 from dlrun.data.csv_form import Form
 from dlrun.data.csv_rules import as_names, listed
-from dlrun.data.dressing import Dressing
 from dlrun.data.headers import judge
 from dlrun.data.notation import as_number
 from dlrun.data.table import Reading, Rows
@@ -58,12 +57,8 @@ def _rows(cells: Cells, reading: Reading) -> Rows:
         [cells.names.index(name) for name in names]
         for names in (reading.numbers, reading.words, reading.zero_is_missing)
     )
-    dressings = {
-        cells.names.index(name): Dressing(*around)
-        for name, around in reading.dressings.items()
-        if name in cells.names
-    }
-    return read_rows(undressed(cells, dressings), numbers, words, zero_is_missing=zero)
+    cells = undressed_as(cells, reading.dressings)
+    return read_rows(cells, numbers, words, zero_is_missing=zero)
 
 
 def _read(path: Path, reading: Reading) -> Cells:

@@ -27,7 +27,14 @@ def read_text_table(
     Raises:
         ConfigError: a column is not there, or a row has no text.
     """
-    form = Form(header=False, delimiter=layout.delimiter, encoding=encoding, missing=[""])
+    form = Form(
+        header=False,
+        delimiter=layout.delimiter,
+        encoding=encoding,
+        missing=[""],
+        skip_lines=layout.skip_lines,
+        comment=layout.comment,
+    )
     plain = Path(path.name.lower().removesuffix(".gz")).suffix in _PLAIN
     try:
         cells = read_csv(path, form)
