@@ -17,8 +17,6 @@ from dlrun.stacked.stack import Stack
 from dlrun.stacked.trying import no_rule, why_not
 from dlrun.sweep.shared_data import data_loader
 
-_GAIN = 1.1  # times faster that a stack must be, by its shapes
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -72,7 +70,7 @@ class Judgement:
         if self.forced:
             return Verdict(True, "as sweep.stack=on asks")
         times = gain(engine, stack, runs)
-        if times > _GAIN:
+        if times > 1:
             return Verdict(True, f"by its shapes, a step is {times:.2g} times as fast as in turn")
         return Verdict(
             False,
