@@ -72,10 +72,8 @@ class Judgement:
         times = gain(engine, stack, runs)
         if times > 1:
             return Verdict(True, f"by its shapes, a step is {times:.2g} times as fast as in turn")
-        return Verdict(
-            False,
-            f"by its shapes, a step of {runs} as one is {1 / times:.2g} times as slow as in turn",
-        )
+        reason = f"by its shapes, a step of {runs} as one is {times:.2f} times as fast as in turn"
+        return Verdict(False, reason)
 
 
 def _engine(plain: Mapping[str, Any]) -> Engine:
