@@ -27,7 +27,7 @@ def test_the_flops_of_products_are_those_of_the_textbook() -> None:
         calls=1, flops=2 * 5 * 7 * 3, bytes=4 * (35 + 21 + 15)
     )
     together = work_of(lambda: torch.bmm(x.expand(4, 5, 7), many))
-    assert together.batched_flops == 4 * 2 * 5 * 7 * 3
+    assert together.flops == 4 * 2 * 5 * 7 * 3
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -45,7 +45,7 @@ def test_a_fused_recurrent_layer_is_one_call_with_the_flops_of_its_matrices() ->
     layer = nn.LSTM(3, 5, batch_first=True)
     work = work_of(lambda: layer(torch.zeros(2, 7, 3)))
     assert work.layer_calls == 1
-    assert work.layer_flops == 2 * (2 * 7) * (4 * 5 * 3 + 4 * 5 * 5)
+    assert work.flops == 2 * (2 * 7) * (4 * 5 * 3 + 4 * 5 * 5)
 
 
 def test_a_view_costs_a_call_and_moves_nothing() -> None:
@@ -53,9 +53,9 @@ def test_a_view_costs_a_call_and_moves_nothing() -> None:
 
 
 def test_the_price_of_a_stack_grows_with_its_work_and_not_with_its_calls() -> None:
-    work = Work(calls=10, batched_flops=1e6)
+    work = Work(calls=10, flops=1e6)
     one, three = work.seconds(CPU), work.seconds(CPU, share=3)
-    assert three - one == pytest.approx(2 * 1e6 * CPU.batched_flop)
+    assert three - one == pytest.approx(2 * 1e6 * CPU.flop)
 
 
 @pytest.mark.parametrize(
@@ -67,14 +67,14 @@ def test_the_price_of_a_stack_grows_with_its_work_and_not_with_its_calls() -> No
         (("model=mlp", "model.hidden=[1024,1024]"), 16, False),
         (("model=cnn", "model.filters=[4,8]"), 16, True),
         (("model=lstm", "model.hidden_size=8"), 16, True),
-        (("model=lstm", "model.hidden_size=128"), 16, False),
+        (("model=lstm", "model.hidden_size=128", "trainer.batch_size=128"), 16, False),
     ],
 )
 def test_small_steps_are_worth_stacking_and_large_ones_are_not(
     words: tuple[str, ...], runs: int, pays: bool
 ) -> None:
     found = gain_of(*words, runs=runs)
-    assert (found > 1.1) is pays, found
+    assert (found > 1) is pays, found
 
 
 def test_the_same_shapes_give_the_same_answer_whatever_else_the_machine_does() -> None:

@@ -727,7 +727,7 @@ def test_auto_leaves_alone_what_is_not_and_says_so_once(
     words = ("seed=0,1,2,3,4", "sweep.max_stack=2", "model.dropout=0.1")
     result = stacked(*words, "sweep.stack=auto")
     assert asked == [2]
-    said = "trained in turn: by its shapes, a step of 2 as one is 2 times as slow as in turn"
+    said = "trained in turn: by its shapes, a step of 2 as one is 0.50 times as fast as in turn"
     assert result.out.count(said) == 1
     assert said_stacks(result.out) == []
     in_turn(*words)

@@ -68,7 +68,8 @@ def read_option(group: str, name: str, folders: list[Path]) -> Option | None:
     if file is None:
         return None
     if reason := fault_of(group, file):
-        return Option(name, file, (f"cannot be used: it {reason}",))
+        problem = f"cannot be used: it {reason}"
+        return Option(name, file, (problem,), problem)
     return read_yaml(name, file)
 
 

@@ -5,9 +5,8 @@ that they read and write, and priced. So the answer follows from the shapes, the
 of device, and is the same on a busy machine as on an idle one.
 
 A step of K runs as one has the calls of a stack of two and K/2 times its work; K runs in turn have K
-times the calls and the work of one. Work being equal, a stack wins by its calls and loses by what its batched
-products, its copies and its unrolled recurrent layers cost more. Hence the rule: small steps are stacked, large
-ones are not.
+times the calls and the work of one. A stack wins by its calls and loses by what its copies and its unrolled
+recurrent layers do beside. Hence the rule: small steps are stacked, large ones are not.
 """
 
 from __future__ import annotations
@@ -30,39 +29,26 @@ class Prices:
 
     Attributes:
         call: of an ordinary operation, with what Python and autograd do around it.
-        layer_call, layer_flop: of a whole layer that a library computes: a convolution, a fused LSTM.
-        flop, batched_flop: of matrix products, of one pair of matrices and of a batch of pairs.
+        flop: of a matrix product, of one pair of matrices or of a batch of pairs.
+        layer_call: of a whole layer that a library computes: a convolution, a fused LSTM.
+        layer_flop: within a convolution.
     """
 
     call: float
-    layer_call: float
     flop: float
-    batched_flop: float
+    layer_call: float
     layer_flop: float
     byte: float
 
 
-# Fitted to `scripts/bench stacked --rule` on one thread of an AMD EPYC: 102 pairs of steps, MLPs, CNNs, RNNs,
-# LSTMs and GRUs with batches of 8 to 512, 2 to 32 runs. The ratio of times comes out with a standard error of
-# 25 %, and on the wrong side of 1.1 only where it was between 0.9 and 1.3. With more threads stacks gain more.
-CPU = Prices(
-    call=4.3e-6,
-    layer_call=200e-6,
-    flop=5.8e-12,
-    batched_flop=9.2e-12,
-    layer_flop=18e-12,
-    byte=60e-12,
-)
+# Fitted to 171 pairs of steps as `scripts/bench stacked --rule` takes them, on one and two threads of an AMD EPYC:
+# MLPs of 64 and 784 inputs, CNNs, RNNs, LSTMs and GRUs with batches of 8 to 512, 2 to 32 runs. What counts is
+# the ratio of times: its logarithm has a standard error of 0.38, and 20 came out on the wrong side of 1, nearly
+# all of them between 0.8 and 1.4 (docs/performance.md).
+CPU = Prices(call=5.3e-6, flop=9e-12, layer_call=160e-6, layer_flop=18e-12, byte=42e-12)
 # Not measured yet. Kernels of small models wait for their launch, some 8 µs each from Python; work is cheap,
 # and costs the same in a batch, so that the number of launches decides until a step fills the device.
-ACCELERATOR = Prices(
-    call=8e-6,
-    layer_call=16e-6,
-    flop=0.1e-12,
-    batched_flop=0.1e-12,
-    layer_flop=0.1e-12,
-    byte=1e-12,
-)
+ACCELERATOR = Prices(call=8e-6, flop=0.1e-12, layer_call=16e-6, layer_flop=0.1e-12, byte=1e-12)
 # A step alone that is replayed as a CUDA graph launches its kernels without Python.
 _REPLAYED_CALL = 2e-6
 
@@ -72,9 +58,8 @@ class Work:
     """What one step does."""
 
     calls: int = 0
-    layer_calls: int = 0
     flops: float = 0.0
-    batched_flops: float = 0.0
+    layer_calls: int = 0
     layer_flops: float = 0.0
     bytes: float = 0.0
 
@@ -82,7 +67,6 @@ class Work:
         """Its price with `share` times the work in the same calls."""
         work = (
             self.flops * prices.flop
-            + self.batched_flops * prices.batched_flop
             + self.layer_flops * prices.layer_flop
             + self.bytes * prices.byte
         )
@@ -147,11 +131,9 @@ def _work(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> dic
         # Each row at each step is multiplied with each of the matrices.
         rows = inputs[0].numel() // max(1, inputs[0].shape[-1])
         matrices = sum(t.numel() for t in inputs[1:5] if t.ndim == 2)
-        return {"layer_calls": 1, "layer_flops": 2 * back * rows * matrices}
-    if name in ("mm", "addmm"):
+        return {"layer_calls": 1, "flops": 2 * back * rows * matrices}
+    if name in ("mm", "addmm", "bmm", "baddbmm"):
         return {"calls": 1, "flops": 2 * outputs[0].numel() * inputs[-1].shape[-2]}
-    if name in ("bmm", "baddbmm"):
-        return {"calls": 1, "batched_flops": 2 * outputs[0].numel() * inputs[-1].shape[-2]}
     return {"calls": 1}
 
 

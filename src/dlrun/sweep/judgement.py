@@ -17,8 +17,6 @@ from dlrun.stacked.stack import Stack
 from dlrun.stacked.trying import no_rule, why_not
 from dlrun.sweep.shared_data import data_loader
 
-_GAIN = 1.1  # times faster that a stack must be, by its shapes
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -72,12 +70,10 @@ class Judgement:
         if self.forced:
             return Verdict(True, "as sweep.stack=on asks")
         times = gain(engine, stack, runs)
-        if times > _GAIN:
+        if times > 1:
             return Verdict(True, f"by its shapes, a step is {times:.2g} times as fast as in turn")
-        return Verdict(
-            False,
-            f"by its shapes, a step of {runs} as one is {1 / times:.2g} times as slow as in turn",
-        )
+        reason = f"by its shapes, a step of {runs} as one is {times:.2f} times as fast as in turn"
+        return Verdict(False, reason)
 
 
 def _engine(plain: Mapping[str, Any]) -> Engine:
