@@ -41,11 +41,18 @@ def locate(key: str, path: str) -> Path:
     else:
         found = Path(path).expanduser()
     if not found.exists():
-        beside = [entry.name for entry in found.parent.iterdir()] if found.parent.is_dir() else []
+        beside = _names_in(found.parent)
         hint = did_you_mean(found.name, beside)
         rule = "" if hint.endswith("?") else f"; give a path from {Path.cwd()} or an absolute one"
         raise ConfigError(f"{key} is {path}, which does not exist{hint}{rule}")
     return found
+
+
+def _names_in(folder: Path) -> list[str]:
+    """What a user may have meant: all that is not hidden."""
+    if not folder.is_dir():
+        return []
+    return [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
 
 
 def locate_file(key: str, path: str) -> Path:
