@@ -14,7 +14,16 @@ PACKAGE = Path(dlrun.__file__).parent
 # Each line may import from the lines above it, and within itself.
 ORDER = [
     ["dlrun"],
-    ["errors", "hints", "signals", "profiling", "appending", "event_file", "abc_notation"],
+    [
+        "errors",
+        "hints",
+        "metrics",
+        "signals",
+        "profiling",
+        "appending",
+        "event_file",
+        "abc_notation",
+    ],
     ["cross_entropy"],
     ["png", "lettering", "pictures", "line_chart"],
     ["boundary_frame"],
@@ -40,13 +49,12 @@ ORDER = [
     ],
     ["data.series_file", "data.synthetic_series"],
     ["data.base"],
-    ["data.targets", "data.augment", "data.splitting"],
+    ["data.targets", "data.augment", "data.baselines", "data.splitting"],
     ["data.series_scaling"],
     ["data.forecasting", "forecast_picture"],
     [
         "data.arrays",
         "data.character_encoding",
-        "data.baselines",
         "data.classes",
         "data.loader",
         "data.text_encoding",

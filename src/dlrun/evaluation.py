@@ -36,7 +36,9 @@ def evaluate(
         )
     metrics = {
         f"{split}/{name}": value
-        for name, value in task.final_metrics(outputs, part.targets).items()
+        for name, value in task.final_metrics(
+            outputs, part.targets, variance=task.variance(part)
+        ).items()
     }
     return metrics, class_confusion(outputs, part.targets, data.spec), data.spec.class_names
 

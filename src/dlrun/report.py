@@ -85,6 +85,7 @@ def summarise(
         "stopped_early": engine.stopped_early,
         "monitor": config.trainer.monitor,
         "mode": "min" if engine.minimize else "max",
+        "directions": experiment.task.declared.directions,
         "best": {
             "epoch": best.epoch,
             "step": best.step,

@@ -21,7 +21,8 @@ from dlrun.commands._sweep_rows import (
     read_objective,
 )
 from dlrun.errors import ConfigError
-from dlrun.runs import OUTPUTS, RunSummary, lower_is_better, scan
+from dlrun.metrics import Direction
+from dlrun.runs import OUTPUTS, RunSummary, scan
 from dlrun.sweep.directory import SweepDirectory, is_sweep
 from dlrun.sweep.finding import find_sweep, sweep_paths
 
@@ -32,6 +33,8 @@ Among other runs a whole sweep is one row, with what its best trial reached,
 unless --sort, --filter, --all or --csv looks at every run.
 
 A metric counts as measured at the best epoch, or at the end where it was not.
+Each run records which way its metrics improve; --sort puts the largest first
+where none says so, and --reverse turns that round.
 Columns that do not fit the terminal are left out; --csv has everything.
 
 status is one of
@@ -125,13 +128,19 @@ def _best_first(
     if every_run and metric not in known:
         names = ", ".join(sorted(known)) or "none so far"
         raise ConfigError(f"--sort {metric}: no run has this metric; there are: {names}")
-    sign = 1 if lower_is_better(metric) else -1
+    sign = 1 if _direction(metric, every_run) == "min" else -1
 
     def rank(run: RunSummary) -> tuple[bool, float]:
         value = run.metrics.get(metric, math.nan)
         return math.isnan(value), 0.0 if math.isnan(value) else sign * value
 
     return sorted(runs, key=rank)
+
+
+def _direction(metric: str, runs: Sequence[RunSummary]) -> Direction:
+    """Which way the metric improves, as a run says that has it; the largest comes first where none does."""
+    said = (run.direction(metric) for run in runs if metric in run.metrics)
+    return next((way for way in said if way is not None), "max")
 
 
 def _print_table(

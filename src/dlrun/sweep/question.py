@@ -12,8 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from dlrun import __version__
 from dlrun.config import Seed
 from dlrun.errors import ConfigError
+from dlrun.metrics import direction
 from dlrun.restore import is_reading_back, refuse_untrusted
-from dlrun.runs import lower_is_better
 from dlrun.schema import check
 from dlrun.sweep.composer import Composer, TrialConfig, as_composed
 from dlrun.sweep.grammar import parse_word
@@ -128,7 +128,8 @@ def _direction(strategy: Strategy, objective: str, trainer: Mapping[str, Any]) -
         return strategy.settings.direction
     if objective == trainer["monitor"] and trainer["mode"] != "auto":
         return "minimize" if trainer["mode"] == "min" else "maximize"
-    return "minimize" if lower_is_better(objective) else "maximize"
+    # Of which nobody knows what is better is refused once it is known what trials log.
+    return "minimize" if direction(objective) == "min" else "maximize"
 
 
 def _comparable(part: str, value: Any) -> Any:
