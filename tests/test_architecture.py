@@ -90,7 +90,7 @@ ORDER = [
     ["sweep", "sweep.directory", "sweep.grammar", "sweep.seeding", "sweep.places", "sweep.names"],
     ["sweep.parameters", "sweep.finding", "sweep.grid"],
     ["sweep.reading", "sweep.cases"],
-    ["sweep.space", "sweep.windows"],
+    ["sweep.space", "sweep.windows", "sweep.comparable"],
     ["sweep.leaderboard"],
     ["sweep.ranking"],
     ["sweep.coarse_to_fine", "sweep.settings", "sweep.composer", "sweep.study"],

@@ -70,6 +70,10 @@ class Task(ABC):
         """What r2 sets errors against: the variance of a part's true values in their own units, a scalar."""
         return _NO_VARIANCE
 
+    def loss_unit(self, part: str) -> tuple[object, ...]:
+        """What losses on a part must have in common to be compared. Of labels, training alone sees smoothed ones."""
+        return (self.label_smoothing,) if part == "train" else ()
+
     def kept(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """What metrics need of the outputs of a batch, to be kept until they are asked for."""
         return outputs
@@ -209,6 +213,11 @@ class Regression(Task):
 
     def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self.function(outputs, targets)
+
+    def loss_unit(self, part: str) -> tuple[object, ...]:
+        scale = tuple(f"{std:.6g}" for std in self.target_std.tolist())
+        summed = self.reduction if part == "train" else ""
+        return (self.function.__name__, summed, *scale)
 
     def variance(self, part: Split) -> Tensor:
         """Of the values themselves, also where the targets are changes of them; over each target's own mean."""

@@ -381,7 +381,7 @@ class TestAmongOthers:
         early = make_sweep("2026-01-31_12-00-00_early_34cd", 3)
         make_run("3", str(early), status="running", choices={"model": "mlp"}, best=None)
         make_run("2026-01-31_13-00-00_digits_cnn_12ab", created="2026-01-31T13:00:00+00:00")
-        late = make_sweep("2026-01-31_14-00-00_late_56ef", 2, seeds=2)
+        late = make_sweep("2026-01-31_14-00-00_late_56ef", 2, seeds=2, direction="maximize")
         for file in late.rglob("summary.json"):
             run = RunDirectory(file.parent)
             created = {"created": "2026-01-31T14:00:00+00:00", "mode": "max"}

@@ -172,9 +172,10 @@ def watcher(trials: list[FrozenTrial], monkeypatch: pytest.MonkeyPatch) -> Watch
         strategy=SimpleNamespace(plan=SimpleNamespace(total=3)),
         objective="val/loss",
         directory=None,
+        comparable=True,
     )
     monkeypatch.setattr(launching, "make_display", lambda standing: Heard())
-    monkeypatch.setattr(launching, "write_leaderboard", lambda *given: None)
+    monkeypatch.setattr(launching, "write_leaderboard", lambda *given, ranked: None)
     monkeypatch.setattr(launching, "_LOOK_SECONDS", 0.01)
     return Watcher(sweep, minimize=True)  # type: ignore[arg-type]
 
@@ -213,7 +214,7 @@ def looking(watcher: Watcher) -> AbstractContextManager[None]:
 def test_a_full_disk_under_way_does_not_end_the_looking(
     watcher: Watcher, trials: list[FrozenTrial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*given: object) -> None:
+    def fail(*given: object, ranked: bool) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(launching, "write_leaderboard", fail)

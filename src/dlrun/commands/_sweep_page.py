@@ -13,7 +13,7 @@ from dlrun.hints import command
 from dlrun.run_directory import is_locked, is_run
 from dlrun.runs import short_name
 from dlrun.search_path import config_folders, options
-from dlrun.sweep.answer import command_of, lead, other_metrics, spread
+from dlrun.sweep.answer import NO_BEST, command_of, lead, other_metrics, spread
 from dlrun.sweep.directory import SweepDirectory
 from dlrun.sweep.snapshot import Snapshot, take, value_of
 
@@ -72,7 +72,8 @@ def _counts(snapshot: Snapshot) -> str:
 
 
 def _question(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
-    yield "objective", f"{'minimize' if snapshot.minimize else 'maximize'} {snapshot.objective}"
+    if snapshot.comparable:
+        yield "objective", f"{'minimize' if snapshot.minimize else 'maximize'} {snapshot.objective}"
     yield "strategy", ", ".join(_strategy(snapshot))
     yield "searched", "\n".join(map(str, snapshot.space.parameters))
     if snapshot.fixed:
@@ -94,6 +95,9 @@ def _strategy(snapshot: Snapshot) -> Iterator[str]:
 
 def _answer(snapshot: Snapshot) -> Iterator[str]:
     winner = snapshot.winner
+    if not snapshot.comparable:
+        yield NO_BEST
+        return
     if winner is None:
         yield "No trial has completed so far."
         return

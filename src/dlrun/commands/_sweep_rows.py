@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from dlrun.sweep.directory import SWEEP, SweepDirectory
 
 # Of two trials the one that comes further is better, whatever their numbers.
 _BY_STATUS = ("completed", "pruned", "running", "stopped", "killed", "failed", "unreadable")
+_ASKED = re.compile(r"^(objective|direction|comparable): (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Objective:
 
     metric: str
     minimize: bool
+    comparable: bool = True  # otherwise none of them is the best
 
 
 def read_objective(sweep: SweepDirectory) -> Objective:
@@ -38,16 +41,18 @@ def read_objective(sweep: SweepDirectory) -> Objective:
     metric, direction = description.get("objective"), description.get("direction")
     if not isinstance(metric, str) or direction not in ("minimize", "maximize"):
         raise ConfigError(f"{sweep.sweep_file} names no objective with its direction: mend {SWEEP}")
-    return Objective(metric, direction == "minimize")
+    return Objective(metric, direction == "minimize", description.get("comparable") is not False)
 
 
 def best_first(runs: Sequence[RunSummary], objective: Objective) -> list[RunSummary]:
-    """The runs of a sweep, the best trial first; seeds stay together, and their mean counts."""
+    """The runs of a sweep, the best trial first where there is one; seeds stay together, and their mean counts."""
     trials: dict[Path, list[RunSummary]] = {}
     for run in runs:
         trials.setdefault(_trial_folder(run.path), []).append(run)
 
     def merit(trial: Path) -> tuple[int, bool, float, int]:
+        if not objective.comparable:
+            return 0, False, 0.0, int(trial.name)
         seeds = trials[trial]
         place = max(map(_place, seeds))
         values = [run.metrics.get(objective.metric, math.nan) for run in seeds]
@@ -88,7 +93,8 @@ def count_trials(runs: Sequence[RunSummary]) -> int:
 
 
 def _one_row(sweep: Path, runs: Sequence[RunSummary]) -> RunSummary:
-    best = _best(runs)
+    objective = _glance(sweep)
+    best, comparable = _best(runs, objective), objective is None or objective.comparable
     running = sum(run.status == "running" for run in runs)
     count = count_trials(runs)
     seconds = [run.number("seconds") or 0.0 for run in runs]
@@ -98,21 +104,39 @@ def _one_row(sweep: Path, runs: Sequence[RunSummary]) -> RunSummary:
         "created": max(runs, key=lambda run: run.created).text("created"),
         "choices": _shared_choices(runs),
         "monitor": best.monitor,
-        "best": best.best,
-        "final": best.final_metrics,
+        "best": best.best if comparable else {},
+        "final": best.final_metrics if comparable else {},
         "seconds": sum(seconds),
     }
     status = _text.plural(count, "trial") + (f", {running} running" if running else "")
     return RunSummary(sweep, status, data)
 
 
-def _best(runs: Sequence[RunSummary]) -> RunSummary:
-    """The run that is best by what each of them monitors; seeds are compared one by one."""
+def _glance(sweep: Path) -> Objective | None:
+    """The objective of the sweep, without parsing its file: there may be many sweeps; None where it does not say."""
+    try:
+        text = (sweep / SWEEP).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    found = {key: value for key, value in _ASKED.findall(text)}
+    if {"objective", "direction"} - set(found):
+        return None
+    minimize = found["direction"] == "minimize"
+    return Objective(found["objective"], minimize, found.get("comparable") != "false")
+
+
+def _best(runs: Sequence[RunSummary], objective: Objective | None) -> RunSummary:
+    """The run that is best by the objective, or by what each of them monitors; seeds are compared one by one."""
 
     def merit(run: RunSummary) -> tuple[int, bool, float]:
-        value = run.best_metrics.get(run.monitor, math.nan)
-        sign = -1 if run.text("mode") == "max" else 1
-        return _place(run), math.isnan(value), 0.0 if math.isnan(value) else sign * value
+        metric = objective.metric if objective else run.monitor
+        rises = not objective.minimize if objective else run.text("mode") == "max"
+        value = run.metrics.get(metric, math.nan)
+        return (
+            _place(run),
+            math.isnan(value),
+            0.0 if math.isnan(value) else (-value if rises else value),
+        )
 
     return min(runs, key=merit)
 

@@ -15,6 +15,9 @@ from dlrun.sweep.settings import Plan
 from dlrun.sweep.snapshot import Snapshot, value_of
 
 _MOST_METRICS = 8
+NO_BEST = (
+    "none is the best: the trials answer different questions, and their results cannot be compared"
+)
 
 
 def command_of(snapshot: Snapshot, trial: FrozenTrial) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dlrun.errors import ConfigError
 from dlrun.hints import command
 from dlrun.run_directory import read_metrics, write_whole
-from dlrun.sweep.answer import lead_among
+from dlrun.sweep.answer import NO_BEST, lead_among
 from dlrun.sweep.directory import config_words
 from dlrun.sweep.leaderboard import Row, best_command, write_leaderboard
 from dlrun.sweep.live import Standing, settings_text
@@ -30,11 +30,14 @@ _FAILED_SHOWN = 5
 def conclude(sweep: Sweep, standing: Standing) -> int:
     """Write leaderboard and best.yaml, print the answer; the exit code, 1 where a trial failed."""
     place = sweep.directory
-    write_leaderboard(place, standing.rows, sweep.objective)
+    write_leaderboard(place, standing.shown, sweep.objective, ranked=sweep.comparable)
     print(f"\n{standing.counts()}")
     best = standing.best
-    if best is not None:
+    if standing.completed:
         _print_table(sweep, standing, sweep.strategy.settings.columns)
+    if standing.completed and not sweep.comparable:
+        print(f"\n{NO_BEST}")
+    if best is not None:
         typed = setting_command(sweep, best)
         write_best(sweep, best, standing, typed)
         print(f"\nbest: trial {best.number}, {sweep.objective} {_value(best)}")
@@ -93,7 +96,7 @@ def _log(sweep: Sweep, row: Row) -> str:
 def _print_table(sweep: Sweep, standing: Standing, metrics: Sequence[str]) -> None:
     console = _console()
     width = console.width if sys.stdout.isatty() else None
-    shown = [row for row in standing.rows if row.status != "pruned"][:_TABLE_ROWS]
+    shown = [row for row in standing.shown if row.status != "pruned"][:_TABLE_ROWS]
     shown = [replace(row, diverged=row.diverged or _has_risen(sweep, row)) for row in shown]
     console.print(make_table(shown, standing.objective, width, metrics))
 

@@ -52,7 +52,14 @@ class Watcher:
     def standing(self) -> Standing:
         """How far the sweep has come."""
         total = self.sweep.strategy.plan.total
-        return Standing(self.ended, self.tally, total, self.sweep.objective, self.minimize)
+        return Standing(
+            self.ended,
+            self.tally,
+            total,
+            self.sweep.objective,
+            self.minimize,
+            comparable=self.sweep.comparable,
+        )
 
     def look(self, trials: Sequence[FrozenTrial] | None = None) -> None:
         """Tell of what has ended or gone on since the last look, among `trials` or all."""
@@ -66,7 +73,12 @@ class Watcher:
         if started >= self.next_board:
             # A disk that is full now may have room when the sweep ends and it is written again.
             with suppress(OSError):
-                write_leaderboard(self.sweep.directory, self.ended, self.sweep.objective)
+                write_leaderboard(
+                    self.sweep.directory,
+                    self.standing.shown,
+                    self.sweep.objective,
+                    ranked=self.sweep.comparable,
+                )
             taken = time.monotonic() - started
             self.next_board = time.monotonic() + taken / _BOARD_SHARE
 

@@ -76,8 +76,10 @@ def make_row(trial: FrozenTrial, space: Space) -> Row:
     )
 
 
-def write_leaderboard(sweep: SweepDirectory, rows: Sequence[Row], objective: str) -> None:
-    """Replace leaderboard.csv."""
+def write_leaderboard(
+    sweep: SweepDirectory, rows: Sequence[Row], objective: str, *, ranked: bool
+) -> None:
+    """Replace leaderboard.csv; `ranked` where the order of the rows is that of merit."""
     keys = list(dict.fromkeys(key for row in rows for key in row.swept))
     names = sorted({name for row in rows for name in row.metrics} - {objective})
     file = io.StringIO()
@@ -88,7 +90,7 @@ def write_leaderboard(sweep: SweepDirectory, rows: Sequence[Row], objective: str
     for place, row in enumerate(rows, 1):
         writer.writerow(
             [
-                place if row.status == "completed" else "",
+                place if ranked and row.status == "completed" else "",
                 row.number,
                 row.status,
                 row.value,

@@ -28,6 +28,7 @@ class Standing:
         tally: how many of them ended in which way.
         total: trials in all.
         minimize: whether less of the objective is better.
+        comparable: whether one of them can be called the best.
     """
 
     rows: Sequence[Row]
@@ -35,6 +36,7 @@ class Standing:
     total: int
     objective: str
     minimize: bool
+    comparable: bool = True
 
     def count(self, status: str) -> int:
         """Trials that ended so."""
@@ -42,8 +44,18 @@ class Standing:
 
     @property
     def best(self) -> Row | None:
-        """The leader, None before any trial is completed."""
-        return self.rows[0] if self.rows and self.rows[0].status == "completed" else None
+        """The leader, None before any trial is completed, and where trials cannot be compared."""
+        return self.rows[0] if self.completed and self.comparable else None
+
+    @property
+    def completed(self) -> bool:
+        """Whether any trial is."""
+        return bool(self.rows) and self.rows[0].status == "completed"
+
+    @property
+    def shown(self) -> Sequence[Row]:
+        """The rows in the order of their merit, or of their numbers where they cannot be compared."""
+        return self.rows if self.comparable else sorted(self.rows, key=lambda row: row.number)
 
     @property
     def ended(self) -> int:
@@ -99,10 +111,10 @@ class _Lines:
         result = row.error or (row.status if row.value is None else "")
         if row.value is not None:
             best = standing.best
-            mark = "best so far" if best and best.number == row.number else ""
+            mark = " (best so far)" if best and best.number == row.number else ""
             if best and not mark:
-                mark = f"best {best.value:.4g} by trial {best.number}"
-            result = f"{standing.objective} {row.value:.4g} ({mark})"
+                mark = f" (best {best.value:.4g} by trial {best.number})"
+            result = f"{standing.objective} {row.value:.4g}{mark}"
         if row.status == "failed":
             result = f"failed: {result}"
         print(
@@ -160,8 +172,8 @@ class _Table:
             f", best {standing.objective} {best.value:.4g} by trial {best.number}" if best else ""
         )
         head = Text(f"{standing.counts()}{value}{left}", style="bold")
-        rows = [row for row in standing.rows[:_BEST_ROWS] if row.status == "completed"]
+        rows = [row for row in standing.shown[:_BEST_ROWS] if row.status == "completed"]
         width = self.console.width
-        table = [make_table(rows, standing.objective, width)] if best else []
+        table = [make_table(rows, standing.objective, width)] if standing.completed else []
         news = [Text(f"trial {n}: {text}") for n, text in sorted(self.under_way.items())]
         return Group(head, *table, *news)

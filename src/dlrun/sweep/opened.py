@@ -27,6 +27,7 @@ class Sweep:
     """One sweep.
 
     Attributes:
+        comparable: whether one of its trials can be called the best.
         places: trials that share this machine; None where each has resources of its own.
         forgiven: failed trials of earlier goes at the sweep.
     """
@@ -36,6 +37,7 @@ class Sweep:
     strategy: Strategy
     draws: Draws
     objective: str
+    comparable: bool
     composer: Composer
     ledger: Ledger
     places: int | None
@@ -100,6 +102,7 @@ def _opened(path: Path, changed: int) -> Sweep:
         strategy,
         Draws(strategy, space),
         description["objective"],
+        description.get("comparable", True) is not False,
         composer,
         Ledger(directory),
         description["places"],

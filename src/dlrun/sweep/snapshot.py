@@ -44,6 +44,11 @@ class Snapshot:
         return str(self.description.get("objective", "the objective"))
 
     @property
+    def comparable(self) -> bool:
+        """Whether one of the trials can be called the best."""
+        return self.description.get("comparable", True) is not False
+
+    @property
     def fixed(self) -> list[str]:
         """The overrides that all trials share, as typed."""
         return [str(word) for word in self.description.get("overrides") or ()]
@@ -56,14 +61,16 @@ class Snapshot:
 
     @cached_property
     def ranked(self) -> list[FrozenTrial]:
-        """The completed trials, best first; the earlier of equals comes first."""
+        """The completed trials, best first, the earlier of equals; by number where they cannot be compared."""
         completed = [trial for trial in self.of(TrialState.COMPLETE) if is_finite(trial.value)]
+        if not self.comparable:
+            return completed
         return sorted(completed, key=lambda trial: (self.loss(trial.value or 0.0), trial.number))
 
     @property
     def winner(self) -> FrozenTrial | None:
-        """The best trial, None before any has completed."""
-        return self.ranked[0] if self.ranked else None
+        """The best trial, None before any has completed, and where they cannot be compared."""
+        return self.ranked[0] if self.ranked and self.comparable else None
 
     @cached_property
     def varied(self) -> list[str]:

@@ -8,7 +8,7 @@ from html import escape
 
 from optuna.trial import FrozenTrial, TrialState
 
-from dlrun.sweep.answer import command_of, lead, other_metrics, seeds_of, spread
+from dlrun.sweep.answer import NO_BEST, command_of, lead, other_metrics, seeds_of, spread
 from dlrun.sweep.report.look import number, numbers
 from dlrun.sweep.snapshot import Snapshot, value_of
 
@@ -19,7 +19,10 @@ def answer_card(snapshot: Snapshot) -> Iterator[str]:
     """The winner, how sure that is, and the command that trains it again."""
     winner = snapshot.winner
     yield '<section class="card answer" id="answer">'
-    yield from _no_answer(snapshot) if winner is None else _winner(snapshot, winner)
+    if not snapshot.comparable:
+        yield f"<h2>No best trial</h2>\n<p>{NO_BEST[0].upper()}{NO_BEST[1:]}.</p>"
+    else:
+        yield from _no_answer(snapshot) if winner is None else _winner(snapshot, winner)
     yield "</section>"
 
 
@@ -29,14 +32,16 @@ def best_trials(snapshot: Snapshot) -> Iterator[str]:
     if not rows:
         return
     columns = _columns(snapshot, rows)
-    yield '<section id="best">\n<h2>The best trials</h2>'
+    title = "The best trials" if snapshot.comparable else "The trials"
+    yield f'<section id="best">\n<h2>{title}</h2>'
     yield f'<p class="caption">{_caption(snapshot)}</p>'
     yield '<div class="scroll"><table>\n<thead><tr>'
     yield "".join(f"<th{_align(right)}>{escape(head)}</th>" for head, right, _ in columns)
     yield "</tr></thead>\n<tbody>"
     for index in range(len(rows)):
         cells = "".join(f"<td{_align(right)}>{cells[index]}</td>" for _, right, cells in columns)
-        yield f'<tr class="winner">{cells}</tr>' if index == 0 else f"<tr>{cells}</tr>"
+        first = index == 0 and snapshot.comparable
+        yield f'<tr class="winner">{cells}</tr>' if first else f"<tr>{cells}</tr>"
     yield "</tbody>\n</table></div>\n</section>"
 
 
@@ -77,7 +82,8 @@ def _caption(snapshot: Snapshot) -> str:
         return "Only one trial has completed."
     shown = f"The first {_TABLE_ROWS} of {total}" if total > _TABLE_ROWS else f"All {total}"
     best = "lowest" if snapshot.minimize else "highest"
-    caption = f"{shown} completed trials, the {best} {escape(snapshot.objective)} first."
+    order = f"the {best} {escape(snapshot.objective)} first" if snapshot.comparable else "by number"
+    caption = f"{shown} completed trials, {order}."
     if snapshot.sweep.leaderboard_file.exists():
         caption += " <code>leaderboard.csv</code> has them all."
     return caption
