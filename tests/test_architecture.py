@@ -30,6 +30,7 @@ ORDER = [
     ["schema", "search_path"],
     ["config", "build", "composing", "run_directory", "device", "checkpoint"],
     ["runs"],
+    ["shortfall"],
     ["data", "data.files", "data.gaps"],
     ["data.cutting"],
     ["data.series"],

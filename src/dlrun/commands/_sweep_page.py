@@ -11,8 +11,9 @@ from dlrun.commands import _text
 from dlrun.commands._options import read_option
 from dlrun.hints import command
 from dlrun.run_directory import is_locked, is_run
-from dlrun.runs import short_name
+from dlrun.runs import read_run, run_paths, short_name
 from dlrun.search_path import config_folders, options
+from dlrun.shortfall import shortfall_of
 from dlrun.sweep.answer import NO_BEST, command_of, lead, other_metrics, spread
 from dlrun.sweep.directory import SweepDirectory
 from dlrun.sweep.snapshot import Snapshot, take, value_of
@@ -105,6 +106,9 @@ def _answer(snapshot: Snapshot) -> Iterator[str]:
     more = f" ± {deviation:.2g} over the seeds" if deviation is not None else ""
     yield f"best: trial {winner.number}, {snapshot.objective} {value_of(winner):.4g}{more}"
     yield _text.wrapped(" ".join(lead(snapshot)), "  ")
+    runs = [read_run(path) for path in sorted(run_paths(snapshot.sweep.trial(winner.number)))]
+    if shortfall := shortfall_of(runs):
+        yield _text.wrapped(f"warning: its {shortfall}", "  ")
     others = [f"{name} {value:.4g}" for name, value in other_metrics(snapshot, winner)]
     if others:
         yield _text.wrapped(", ".join(others), "  ")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from dlrun.errors import ConfigError
 from dlrun.hints import command
 from dlrun.run_directory import read_metrics, write_whole
+from dlrun.runs import read_run
+from dlrun.shortfall import shortfall_of
 from dlrun.sweep.answer import NO_BEST, lead_among
 from dlrun.sweep.directory import config_words
 from dlrun.sweep.leaderboard import Row, best_command, write_leaderboard
@@ -43,6 +45,8 @@ def conclude(sweep: Sweep, standing: Standing) -> int:
         print(f"\nbest: trial {best.number}, {sweep.objective} {_value(best)}")
         for sentence in _lead(standing):
             print(f"  {sentence}")
+        if shortfall := shortfall_of([read_run(run.path) for run in sweep.runs(best.number)]):
+            print(f"  warning: its {shortfall}")
         print(f"  {typed}")
         print(f"  also as {place.best_file}, to copy into configs/experiment/")
     _print_ranking(sweep, standing)

@@ -98,8 +98,7 @@ def settled(question: Question, comparison: Comparison, *, by_results: bool) -> 
     """
     objective, asked = question.objective, question.strategy.settings.objective is not None
     if comparison.questions:
-        keys = _and(comparison.questions)
-        why = f"{keys} changes the question (data set, target or horizon)"
+        why = f"{_change(comparison.questions)} the question (data set, target or horizon)"
         if asked:
             note(f"{why}: a better {objective} may only mean an easier question")
             return question
@@ -111,7 +110,7 @@ def settled(question: Question, comparison: Comparison, *, by_results: bool) -> 
         note(f"{why}, so that results cannot be compared: no trial is called the best")
         return replace(question, comparable=False)
     if comparison.units and objective.endswith("/loss"):
-        why = f"{_and(comparison.units)} changes the unit of {objective}"
+        why = f"{_change(comparison.units)} the unit of {objective}"
         if asked:
             note(
                 f"sweep.objective is {objective}, but {why}: its values cannot be compared; {comparison.metric} can"
@@ -138,8 +137,10 @@ def as_settled(question: Question, stored: Mapping[str, Any]) -> Question:
     )
 
 
-def _and(keys: Sequence[str]) -> str:
-    return " and ".join(keys)
+def _change(keys: Sequence[str]) -> str:
+    """`a changes`, `a, b and c change`."""
+    *others, last = keys
+    return f"{', '.join(others)} and {last} change" if others else f"{last} changes"
 
 
 def refuse_another(question: Question, stored: Mapping[str, Any], place: object) -> None:
