@@ -211,7 +211,11 @@ class Contents:
         return ""
 
     def _too_few(self) -> str:
-        """Why nothing can be compared yet; empty where it can."""
+        """Why nothing can be compared, or not yet; empty where it can."""
+        if not self.snapshot.comparable:
+            return (
+                "The trials answer different questions: a figure of all results would compare them."
+            )
         if not self.snapshot.ranked:
             return "No trial has completed yet."
         if reason := self._only_repeats():
