@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ import pytest
 from dlrun.cli import main
 from dlrun.runs import RunSummary
 from dlrun.shortfall import find_shortfall, shortfall_of
+from dlrun.sweep.answer import Answer, warning
+from dlrun.sweep.directory import SweepDirectory
+from dlrun.sweep.leaderboard import Row
+from dlrun.sweep.repetitions import Repetitions
 
 SERIES = {
     "training mean": {"rmse": 9.0, "mae": 1.0},
@@ -76,6 +81,29 @@ def test_of_several_seeds_the_means_are_compared() -> None:
     assert shortfall_of(runs) is None
 
 
+def test_the_mean_of_all_repetitions_counts_where_nothing_else_is_swept(tmp_path: Path) -> None:
+    sweep, trials = SweepDirectory(tmp_path), []
+    for number, accuracy in enumerate((0.2, 0.7)):
+        metrics = {"test/accuracy": accuracy}
+        sweep.trial(number).mkdir()
+        (sweep.trial(number) / "summary.json").write_text(
+            json.dumps(
+                {
+                    "status": "completed",
+                    "final": metrics,
+                    "baselines": {"majority class": {"accuracy": 0.5}},
+                }
+            )
+        )
+        swept = {"seed": str(number)}
+        trials.append(Row(number, "completed", 1.0, None, [], swept, 1.0, metrics, each=[metrics]))
+    answer = Answer(trials, "val/loss", True, Repetitions({"seed": "0,1"}))
+    assert warning(answer, sweep) == (
+        "warning: their test/accuracy 0.45 is worse than majority class (0.5), which needs no model"
+    )
+    assert warning(replace(answer, comparable=False), sweep) == ""
+
+
 def test_a_run_and_a_sweep_end_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,6 +120,9 @@ def test_a_run_and_a_sweep_end_with_it(
     below, baseline = summary["below_baseline"], summary["baselines"]["persistence"]["rmse"]
     assert (below["metric"], below["baseline"]) == ("test/rmse", "persistence")
     assert below["value"] > below["reference"] == pytest.approx(baseline)
+
+    assert main(["eval", "run"]) == 0
+    assert "  warning: test/rmse" in capsys.readouterr().out
 
     assert main(["train", "-m", *words, "optimizer.lr=1e-9,1e-8", "hydra.sweep.dir=sweep"]) == 0
     assert "  warning: its test/rmse" in capsys.readouterr().out

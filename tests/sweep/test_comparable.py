@@ -9,6 +9,7 @@ import pytest
 import yaml
 from scratch import Look, Result
 
+from dlrun.sweep.answer import answer_of
 from dlrun.sweep.directory import SweepDirectory
 from dlrun.sweep.report.answer_html import answer_card, best_trials
 from dlrun.sweep.report.sections import Contents
@@ -141,13 +142,15 @@ def test_a_sweep_without_a_best_says_so_wherever_it_is_looked_at(
     assert [line.split(",")[:2] for line in board[1:]] == [["", "0"], ["", "1"]]
     rows = dlrun("runs", "sweep").out.splitlines()
     assert [row.split()[0] for row in rows if row[:1].isdigit()][:2] == ["0", "1"]
-    assert "none is the best" in dlrun("show", "sweep").out
+    page = dlrun("show", "sweep").out
+    assert "none is the best" in page and "minimize" not in page and "best first" not in page
     snapshot = take(SweepDirectory(project / "sweep"))
     answer = answer_of(snapshot)
     page = "".join([*answer_card(snapshot, answer), *best_trials(snapshot, answer)])
     assert "No best trial" in page and 'class="winner"' not in page
     sections = {section.kind: section for section in Contents(snapshot).sections()}
     assert sections["curves"].panels and not sections["history"].panels
+    assert "different questions" in sections["importance"].caption
     again = dlrun("resume", "sweep")  # settled once: nothing more is said of it
     assert (again.code, again.err) == (0, "")
 
@@ -162,5 +165,7 @@ def test_the_row_of_a_sweep_among_runs_is_of_the_trial_that_its_objective_names(
     rmse = min(trial.user_attrs["metrics"]["val/rmse"] for trial in trials)
     assert min(trial.value for trial in trials) == pytest.approx(rmse)
     best = min(trials, key=lambda trial: trial.value)
-    row = next(line for line in dlrun("runs").out.splitlines() if line.startswith("changes"))
+    shown = dlrun("runs").out
+    assert "val/rmse" in shown and "val/loss" not in shown
+    row = next(line for line in shown.splitlines() if line.startswith("changes"))
     assert f"{best.user_attrs['metrics']['test/rmse']:.4f}" in row

@@ -23,7 +23,7 @@ _USUAL = (None, "none", 1)
 _FILES = {
     "sweep.yaml": "the question, complete",
     "study.journal": "Optuna's study",
-    "leaderboard.csv": "every trial with its settings and metrics, best first",
+    "leaderboard.csv": "every trial with its settings and metrics",
     "best.yaml": "the best setting, to copy into configs/experiment/",
     "report.html": "the report, one page",
     "report": "its figures as PNG",

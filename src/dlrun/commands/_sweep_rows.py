@@ -138,7 +138,7 @@ def _one_row(sweep: Path, runs: Sequence[RunSummary]) -> RunSummary:
         "name": best.runs[0].name,
         "created": max(runs, key=lambda run: run.created).text("created"),
         "choices": _shared_choices(runs),
-        "monitor": best.runs[0].monitor,
+        "monitor": _aim(best, objective),
         **(_means(best) if comparable else {}),
         "seconds": sum(seconds),
     }
@@ -169,6 +169,12 @@ def _best(settings: Sequence[Setting], objective: Objective | None) -> Setting:
         return setting.merit(lambda run: run.metrics.get(run.monitor), minimize=minimize)
 
     return min(settings, key=merit)
+
+
+def _aim(setting: Setting, objective: Objective | None) -> str:
+    """The objective, or what the runs monitor where it was not measured at their best epochs."""
+    run = setting.runs[0]
+    return objective.metric if objective and objective.metric in run.best_metrics else run.monitor
 
 
 def _means(setting: Setting) -> dict[str, Any]:

@@ -115,7 +115,9 @@ def _caption(snapshot: Snapshot, answer: Answer, total: int) -> str:
     shown = f"The first {_TABLE_ROWS} of {total}" if total > _TABLE_ROWS else f"All {total}"
     caption = f"{shown} completed {answer.noun}s"
     if not answer.comparable:
-        caption += ", by number"
+        caption += (
+            ", in the order of their trials" if answer.repetitions.across_trials else ", by number"
+        )
     elif not answer.repetitions.are_all:
         best = "lowest" if answer.minimize else "highest"
         caption += f", the {best} {escape(answer.objective)} first"
@@ -127,9 +129,9 @@ def _caption(snapshot: Snapshot, answer: Answer, total: int) -> str:
 
 def _columns(answer: Answer, rows: Sequence[Row]) -> list[tuple[str, bool, list[str]]]:
     """Of each column the head, whether it is numbers, and the cells as HTML."""
-    columns = (
-        [] if answer.repetitions.are_all else [("", True, list(map(str, range(1, len(rows) + 1))))]
-    )
+    columns = []
+    if answer.comparable and not answer.repetitions.are_all:  # ranks
+        columns.append(("", True, list(map(str, range(1, len(rows) + 1)))))
     if any(row.trials for row in rows):
         columns.append(("n", True, [str(len(row.each)) for row in rows]))
     else:
