@@ -103,6 +103,18 @@ def test_what_the_run_measured_is_measured_again(run: RunDirectory, capsys: Any)
     assert found["test/loss"] == pytest.approx(summary["best"]["metrics"]["test/loss"], rel=1e-5)
 
 
+@pytest.mark.parametrize("name", ["bits", "perplexity"])
+def test_the_weights_of_the_fewest_bits_are_kept(name: str) -> None:
+    """At this rate the first evaluation is the better one, and the last the worst."""
+    words = (f"trainer.monitor=val/{name}", "optimizer.lr=1", "tracking.tensorboard=false")
+    summary = train(name, *words).read_summary() or {}
+    points = [json.loads(line) for line in (Path(name) / "metrics.jsonl").read_text().splitlines()]
+    measured = [point[f"val/{name}"] for point in points if f"val/{name}" in point]
+    assert summary["mode"] == "min" and summary["directions"][name] == "min"
+    assert len(set(measured)) == 2
+    assert summary["best"]["metrics"][f"val/{name}"] == min(measured)
+
+
 def test_tensorboard_shows_what_it_writes_at_the_end(run: RunDirectory) -> None:
     events = EventAccumulator(str(run.tensorboard))
     events.Reload()

@@ -23,7 +23,7 @@ from dlrun.run_directory import (
     read_metrics,
     truncate_metrics,
 )
-from dlrun.runs import fits, lower_is_better, read_run, scan, short_name
+from dlrun.runs import RunSummary, fits, read_run, scan, short_name
 
 
 @pytest.fixture(autouse=True)
@@ -375,15 +375,29 @@ def test_metrics_shorter_than_the_checkpoint_remembers_lose_only_a_torn_line() -
 
 
 @pytest.mark.parametrize(
-    ("metric", "lower"),
+    ("metric", "way"),
     [
-        ("val/loss", True),
-        ("test/rmse", True),
-        ("mae", True),
-        ("val/accuracy", False),
-        ("test/r2", False),
-        ("loss/accuracy", False),
+        ("val/loss", "min"),
+        ("test/rmse", "min"),
+        ("mae", "min"),
+        ("val/bits", "min"),
+        ("val/perplexity", "min"),
+        ("val/accuracy", "max"),
+        ("test/r2", "max"),
+        ("test/roc_auc", "max"),
+        ("test/precision", "max"),
+        ("loss/accuracy", "max"),
+        ("val/tasty", None),
     ],
 )
-def test_the_better_direction_goes_by_the_metrics_name(metric: str, lower: bool) -> None:
-    assert lower_is_better(metric) is lower
+def test_a_metric_has_the_direction_that_its_task_declares(metric: str, way: str | None) -> None:
+    assert RunSummary(Path("run"), "completed", {}).direction(metric) == way
+
+
+def test_a_run_records_the_directions_of_metrics_that_no_task_here_knows() -> None:
+    data = {"directions": {"tasty": "max", "error": "min"}, "monitor": "val/odd", "mode": "min"}
+    run = RunSummary(Path("run"), "completed", data)
+    assert run.direction("test/tasty") == "max"
+    assert run.direction("val/error") == "min"
+    assert run.direction("val/odd") == "min"
+    assert run.direction("test/odd") is None

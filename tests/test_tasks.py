@@ -9,8 +9,9 @@ from sklearn import metrics as reference
 
 from dlrun.config import LossSettings
 from dlrun.data.arrays import Scaling
-from dlrun.data.base import Spec
+from dlrun.data.base import Spec, Split
 from dlrun.errors import ConfigError
+from dlrun.metrics import direction
 from dlrun.tasks import (
     class_confusion,
     confusion_matrix,
@@ -264,6 +265,27 @@ def test_several_targets_each_have_their_own_units():
     assert metrics["mae"] == pytest.approx(reference.mean_absolute_error(true, predicted))
     weighted = reference.r2_score(true, predicted, multioutput="variance_weighted")
     assert metrics["r2"] == pytest.approx(weighted)
+
+
+def test_r2_of_changes_is_that_of_the_values_they_lead_to():
+    generator = torch.Generator().manual_seed(5)
+    outputs, targets = torch.randn(2, 30, 2, generator=generator)
+    bases = 20 * torch.randn(30, 2, generator=generator, dtype=torch.float64)
+    task = task_of("regression", 2, scale=[(0.0, 10.0), (5.0, 3.0)])
+    part = Split(targets, targets, bases=bases)
+    metrics = task.metrics(outputs, targets, variance=task.variance(part))
+    told, true = (t.double().numpy() * [10, 3] + [0, 5] + bases.numpy() for t in (outputs, targets))
+    weighted = reference.r2_score(true, told, multioutput="variance_weighted")
+    assert metrics["r2"] == pytest.approx(weighted)
+    assert metrics["r2"] > task.metrics(outputs, targets)["r2"]
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "regression", "language"])
+def test_every_metric_that_a_task_returns_has_a_declared_direction(kind):
+    task = task_of(kind, 3 if kind == "multiclass" else 1)
+    assert task.metric_names == tuple(task.declared.always)
+    assert all(direction(f"test/{name}") == way for name, way in task.declared.directions.items())
+    assert task.declared.comparable in task.metric_names
 
 
 def test_r2_is_not_a_number_where_all_targets_are_the_same():

@@ -26,6 +26,7 @@ from dlrun.engine import Augmentation, Engine
 from dlrun.errors import ConfigError, did_you_mean, first_line
 from dlrun.forward import advance
 from dlrun.gradient_flow import require_recurrent
+from dlrun.metrics import direction
 from dlrun.models.dropout import draw_from
 from dlrun.tasks import Task, make_task
 
@@ -116,7 +117,7 @@ def assemble(
     place = device.choose(settings.accelerator, settings.precision)
     data = load(config, place, kept)
     task = make_task(data.spec, config.loss, data.preprocessing)
-    check_monitor(settings.monitor, task, data)
+    check_monitor(settings.monitor, settings.mode, task, data)
 
     configure_torch(settings)
     seed_everything(config.seed)
@@ -275,13 +276,18 @@ def check_fit(model: nn.Module, data: Dataset) -> None:
         raise ConfigError("model has batch norm, which needs at least 2 training samples")
 
 
-def check_monitor(monitor: str, task: Task, data: Dataset) -> None:
-    """Refuse a monitored metric that no evaluation will log."""
+def check_monitor(monitor: str, mode: str, task: Task, data: Dataset) -> None:
+    """Refuse a monitored metric that no evaluation will log, or of which nobody knows what is better."""
     parts = ("train", "val") if len(data.val) else ("train",)
     logged = [f"{part}/{name}" for part in parts for name in task.metric_names]
     if monitor not in logged:
         raise ConfigError(
             f"trainer.monitor is {monitor}, which this run does not log{did_you_mean(monitor, logged)}"
+        )
+    if mode == "auto" and direction(monitor) is None:
+        raise ConfigError(
+            f"trainer.monitor is {monitor}, of which no task says whether lower or higher is better: "
+            "set trainer.mode=min or trainer.mode=max"
         )
 
 

@@ -18,10 +18,10 @@ from dlrun.data.loader import Feed
 from dlrun.device import Device
 from dlrun.errors import RunFailed
 from dlrun.forward import State, advance, on_tensors, outputs_in_order
+from dlrun.metrics import direction
 from dlrun.numbers import number_text
 from dlrun.optim import Descent, gradient_norm
 from dlrun.progress import Progress
-from dlrun.runs import lower_is_better
 from dlrun.schedules import plateau_of
 from dlrun.signals import StopRequest
 from dlrun.tasks import Task
@@ -96,9 +96,9 @@ class Engine:
         self.augmentation, self.generator = augmentation, generator
         self.captured: Step | None = None  # does what train_step does, sooner
         self.steps_per_epoch = len(batches)
-        self.minimize = (
-            lower_is_better(settings.monitor) if settings.mode == "auto" else settings.mode == "min"
-        )
+        mode = direction(settings.monitor) if settings.mode == "auto" else settings.mode
+        self.minimize = mode == "min"
+        self.variance = {"train": task.variance(data.train), "val": task.variance(data.val)}
         self.step = 0
         self.waited = 0  # evaluations in a row without improvement
         self.best = Best()
@@ -333,7 +333,9 @@ class Engine:
         values = self._training_values() if self.pending.losses else {}
         metrics = {}
         if len(self.data.val):
-            metrics = self.task.metrics(self.outputs(self.data.val), self.data.val.targets)
+            metrics = self.task.metrics(
+                self.outputs(self.data.val), self.data.val.targets, variance=self.variance["val"]
+            )
         self.judge(values, metrics, tracker=tracker, progress=progress, views=views)
         self._rate_started = time.perf_counter()
 
@@ -382,7 +384,7 @@ class Engine:
         losses = torch.stack(pending.losses).cpu().double()
         loss = self.task.total(losses, losses.new_tensor(pending.sizes)).sum().item() / samples
         outputs, targets = torch.cat(pending.outputs), torch.cat(pending.targets)
-        metrics = self.task.metrics(outputs, targets, loss=loss)
+        metrics = self.task.metrics(outputs, targets, loss=loss, variance=self.variance["train"])
         now = time.perf_counter()
         rate = (samples - self._rate_skipped) / (now - self._rate_started)
         self._rate_started, self._rate_skipped = now, 0

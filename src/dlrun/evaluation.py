@@ -81,13 +81,14 @@ def evaluate(
             size=settings.trainer.eval_batch_size,
             dtype=torch.float32,
         )
+    metrics = task.final_metrics(outputs, targets, variance=task.variance(found.part))
     return Evaluation(
         which=trained.which,
         epoch=trained.epoch,
         step=trained.step,
         rows=len(found.part),
         unit=found.unit,
-        metrics={f"{split}/{k}": v for k, v in task.final_metrics(outputs, targets).items()},
+        metrics={f"{split}/{name}": value for name, value in metrics.items()},
         baselines=found.baselines,
         confusion=class_confusion(outputs, targets, spec),
         class_names=spec.class_names,

@@ -16,7 +16,8 @@ from dlrun.data.kept import Kept
 from dlrun.data.prepare import kept_from
 from dlrun.endings import nothing_left
 from dlrun.errors import ConfigError
-from dlrun.hints import new_run
+from dlrun.hints import new_run, note
+from dlrun.metrics import contradiction
 from dlrun.record import RunLog
 from dlrun.report import Identity, Training
 from dlrun.run_directory import (
@@ -80,6 +81,9 @@ def begin(
     """
     plain = _findable(plain)
     experiment = _assemble(plain, watch, None)
+    trainer = experiment.config.trainer
+    if watch is None and (odd := contradiction("trainer.mode", trainer.monitor, trainer.mode)):
+        note(odd)
     swept = watch.swept if watch else {}
     identity = Identity(plain, choices, overrides, record.now(), swept)
     with ExitStack() as held:

@@ -10,10 +10,12 @@ from typing import Any, Literal
 
 from dlrun import __version__
 from dlrun.assemble import Experiment
+from dlrun.engine import Engine
 from dlrun.hints import command
 from dlrun.numbers import column_texts, number_text
 from dlrun.record import now
 from dlrun.run_directory import RunDirectory
+from dlrun.shortfall import Shortfall, find_shortfall
 
 _SUMMARY_SECONDS = 2.0  # between two summaries of a run under way
 
@@ -94,7 +96,8 @@ def summarise(
     best = engine.best
     # The test part is measured with the best weights, unless the last were asked for.
     restored = engine.reported == "best"
-    tested = {name: value for name, value in engine.latest.items() if name.startswith("test/")}
+    tested = _tested(engine)
+    shortfall = _shortfall(experiment) if status == "completed" else None
     return {
         "name": config.name,
         "status": status,
@@ -110,6 +113,7 @@ def summarise(
         "stopped_early": engine.stopped_early,
         "monitor": config.trainer.monitor,
         "mode": "min" if engine.minimize else "max",
+        "directions": experiment.task.declared.directions,
         "best": {
             "epoch": best.epoch,
             "step": best.step,
@@ -119,6 +123,7 @@ def summarise(
         "tested": engine.reported,
         "tested_epoch": best.epoch if restored else engine.epoch,
         "baselines": {name: dict(values) for name, values in experiment.data.baselines.items()},
+        "below_baseline": shortfall and {**vars(shortfall), "advice": _advice(experiment)},
         "confusion": confusion,
         "seconds": round(engine.seconds, 3),
         "device": str(experiment.device.torch_device),
@@ -133,12 +138,14 @@ def summarise(
 def closing_table(experiment: Experiment, run: RunDirectory) -> str:
     """Test metrics, best epoch, time, and where to look next."""
     engine = experiment.engine
-    tested = {name: value for name, value in engine.latest.items() if name.startswith("test/")}
+    tested = _tested(engine)
     rows = list(zip(tested, column_texts([*tested.values()]), strict=True))
     rows += [
         ("baseline", f"{_listed(values)} ({name})")
         for name, values in experiment.data.baselines.items()
     ]
+    if shortfall := _shortfall(experiment):
+        rows.append(("warning", f"{shortfall}: {_advice(experiment)}"))
     if engine.best.value is not None:
         monitored = f"{engine.settings.monitor} {number_text(engine.best.value)}"
         rows.append(("best epoch", f"{engine.best.epoch} of {engine.epoch} ({monitored})"))
@@ -157,6 +164,28 @@ def closing_table(experiment: Experiment, run: RunDirectory) -> str:
         rows.append(("TensorBoard", command("tensorboard", run.path)))
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _shortfall(experiment: Experiment) -> Shortfall | None:
+    """Where the tested weights are no better than what needs no model."""
+    engine = experiment.engine
+    best = engine.best.metrics if engine.reported == "best" else {}
+    measured = engine.latest | best | _tested(engine)
+    return find_shortfall(measured, experiment.data.baselines)
+
+
+def _tested(engine: Engine) -> dict[str, float]:
+    return {name: value for name, value in engine.latest.items() if name.startswith("test/")}
+
+
+def _advice(experiment: Experiment) -> str:
+    """What to try then, in a few words."""
+    engine, dataset = experiment.engine, experiment.config.dataset
+    if dataset.get("difference") == 0 and dataset.get("seasonal_difference") is None:
+        return "try dataset.difference=1, which learns changes, or more trainer.max_epochs"
+    if engine.best.epoch == engine.epoch:
+        return "it was still improving, so try more trainer.max_epochs or a higher optimizer.lr"
+    return "try another optimizer.lr, another model or more data"
 
 
 def _listed(values: Mapping[str, float]) -> str:

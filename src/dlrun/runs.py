@@ -15,6 +15,7 @@ from typing import Any
 
 from dlrun.errors import ConfigError
 from dlrun.hints import command
+from dlrun.metrics import Direction, direction
 from dlrun.run_directory import CONFIG, SUMMARY, RunDirectory, is_locked, is_run
 
 OUTPUTS = Path("outputs")
@@ -23,7 +24,6 @@ LAST = "last"
 _DEPTH = 4  # of outputs/sweeps/SWEEP/TRIAL/SEED below outputs/
 _SEED = re.compile(r"seed\d+")
 _DATE_AND_TIME = re.compile(r"\d[\d-]*_\d[\d-]*_")
-_LOWER_IS_BETTER = ("loss", "mse", "mae", "rmse", "error", "perplexity")
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,13 @@ class RunSummary:
         if self.text("tested") == "last":
             return {**self.best_metrics, **self.final_metrics}
         return {**self.final_metrics, **self.best_metrics}
+
+    def direction(self, metric: str) -> Direction | None:
+        """Which way the metric improves, as the run's task declared it or its `trainer.mode`; None if nobody says."""
+        declared = self.mapping("directions").get(metric.rpartition("/")[2]) or direction(metric)
+        asked = self.text("mode") if metric == self.monitor else None
+        way = declared or asked
+        return "min" if way == "min" else "max" if way == "max" else None
 
     def text(self, field: str) -> str:
         """The field as text; empty where it is none."""
@@ -172,11 +179,6 @@ def fits(text: str, full_name: str) -> bool:
     part, slash, trial = text.rstrip("/").partition("/")
     sweep, _, rest = full_name.partition("/")
     return part in full_name if not slash else part in sweep and f"{rest}/".startswith(f"{trial}/")
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether a metric of this name improves by falling, as losses do."""
-    return any(word in metric.rsplit("/", 1)[-1] for word in _LOWER_IS_BETTER)
 
 
 def _descend(folder: str, depth: int) -> Iterator[str]:

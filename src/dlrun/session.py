@@ -231,7 +231,7 @@ class Session:
         name = data.tested
         part = data.split(name)
         outputs = engine.outputs(part)
-        metrics = task.final_metrics(outputs, part.targets)
+        metrics = task.final_metrics(outputs, part.targets, variance=task.variance(part))
         values = {f"test/{key}": value for key, value in metrics.items()} if name == "test" else {}
         if values:
             engine.log(self.tracker, values)

@@ -15,8 +15,9 @@ from torch.nn import functional as F
 
 from dlrun.config import LossSettings
 from dlrun.cross_entropy import row_cross_entropy
-from dlrun.data.base import Preprocessing, Spec
+from dlrun.data.base import Preprocessing, Spec, Split
 from dlrun.errors import ConfigError
+from dlrun.metrics import BINARY, LANGUAGE, MULTICLASS, REGRESSION, Metrics
 
 _LOSSES = {
     "binary": ("binary_cross_entropy",),
@@ -26,10 +27,13 @@ _LOSSES = {
 }
 
 
+_NO_VARIANCE = torch.zeros((), dtype=torch.float64)  # of targets that are no numbers
+
+
 class Task(ABC):
     """One kind of problem: a loss to descend and metrics to report."""
 
-    metric_names: tuple[str, ...]  # what `metrics` returns
+    declared: Metrics  # what `metrics` and `final_metrics` return, and which way each improves
 
     def __init__(self, settings: LossSettings, target_std: Sequence[float] = ()) -> None:
         self.label_smoothing = settings.label_smoothing
@@ -52,8 +56,23 @@ class Task(ABC):
         """The mean loss without label smoothing, a scalar: what evaluations compare."""
 
     @abstractmethod
-    def scores(self, outputs: Tensor, targets: Tensor, target_std: Tensor) -> dict[str, Tensor]:
+    def scores(
+        self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
+    ) -> dict[str, Tensor]:
         """The metrics beside the loss, scalars; one of whole numbers counts samples. Fit for torch.vmap."""
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """What `metrics` returns."""
+        return tuple(self.declared.always)
+
+    def variance(self, part: Split) -> Tensor:
+        """What r2 sets errors against: the variance of a part's true values in their own units, a scalar."""
+        return _NO_VARIANCE
+
+    def loss_unit(self, part: str) -> tuple[object, ...]:
+        """What losses on a part must have in common to be compared. Of labels, training alone sees smoothed ones."""
+        return (self.label_smoothing,) if part == "train" else ()
 
     def kept(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """What metrics need of the outputs of a batch, to be kept until they are asked for."""
@@ -64,17 +83,30 @@ class Task(ABC):
         return len(targets)
 
     def metrics(
-        self, outputs: Tensor, targets: Tensor, *, loss: float | None = None
+        self,
+        outputs: Tensor,
+        targets: Tensor,
+        *,
+        loss: float | None = None,
+        variance: Tensor | None = None,
     ) -> dict[str, float]:
-        """Loss, unless it is known, and the usual metrics over all N samples."""
+        """Loss, unless it is known, and the usual metrics over all N samples.
+
+        Args:
+            variance: of the part that the samples are of; None where they are all of it, and no changes.
+        """
         if loss is None:
             loss = self.plain_loss(outputs, targets).item()
-        scores = self.scores(outputs, targets, self.target_std)
+        if variance is None:
+            variance = self.variance(Split(targets, targets))
+        scores = self.scores(outputs, targets, self.target_std, variance)
         return {"loss": loss, **{name: _plain(v, len(targets)) for name, v in scores.items()}}
 
-    def final_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    def final_metrics(
+        self, outputs: Tensor, targets: Tensor, *, variance: Tensor | None = None
+    ) -> dict[str, float]:
         """`metrics`, and those worth their cost only once, at the end."""
-        return self.metrics(outputs, targets)
+        return self.metrics(outputs, targets, variance=variance)
 
     def total(self, losses: Tensor, sizes: Tensor) -> Tensor:
         """Sums over samples from the training losses of several batches and their sizes."""
@@ -84,7 +116,7 @@ class Task(ABC):
 class Multiclass(Task):
     """Softmax over C scores, cross-entropy. Targets are class numbers (B,)."""
 
-    metric_names = ("loss", "accuracy")
+    declared = MULTICLASS
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(
@@ -99,10 +131,14 @@ class Multiclass(Task):
     def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets)
 
-    def scores(self, outputs: Tensor, targets: Tensor, target_std: Tensor) -> dict[str, Tensor]:
+    def scores(
+        self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
+    ) -> dict[str, Tensor]:
         return {"accuracy": (outputs.argmax(1) == targets).sum()}
 
-    def final_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    def final_metrics(
+        self, outputs: Tensor, targets: Tensor, *, variance: Tensor | None = None
+    ) -> dict[str, float]:
         confusion = confusion_matrix(outputs.argmax(1), targets, outputs.shape[1])
         per_class = [precision_recall_f1(confusion, number) for number in range(len(confusion))]
         macro = [sum(values) / len(per_class) for values in zip(*per_class, strict=True)]
@@ -113,7 +149,7 @@ class Multiclass(Task):
 class Binary(Task):
     """A sigmoid over one score (B, 1), binary cross-entropy. Targets are 0.0 or 1.0 (B,)."""
 
-    metric_names = ("loss", "accuracy")
+    declared = BINARY
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if self.label_smoothing:
@@ -132,10 +168,14 @@ class Binary(Task):
     def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(outputs.squeeze(1), targets)
 
-    def scores(self, outputs: Tensor, targets: Tensor, target_std: Tensor) -> dict[str, Tensor]:
+    def scores(
+        self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
+    ) -> dict[str, Tensor]:
         return {"accuracy": ((outputs.squeeze(1) > 0) == (targets > 0.5)).sum()}
 
-    def final_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    def final_metrics(
+        self, outputs: Tensor, targets: Tensor, *, variance: Tensor | None = None
+    ) -> dict[str, float]:
         scores = outputs.squeeze(1)
         confusion = confusion_matrix((scores > 0).long(), targets.long(), 2)
         precision, recall, f1 = precision_recall_f1(confusion, 1)
@@ -151,7 +191,7 @@ class Binary(Task):
 class Regression(Task):
     """One output a target (B, D), trained on standardised targets, reported in their own units."""
 
-    metric_names = ("loss", "mse", "rmse", "mae", "r2")
+    declared = REGRESSION
 
     def __init__(self, settings: LossSettings, name: str, preprocessing: Preprocessing) -> None:
         super().__init__(settings, preprocessing.target_std)
@@ -174,16 +214,28 @@ class Regression(Task):
     def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self.function(outputs, targets)
 
-    def scores(self, outputs: Tensor, targets: Tensor, target_std: Tensor) -> dict[str, Tensor]:
+    def loss_unit(self, part: str) -> tuple[object, ...]:
+        scale = tuple(f"{std:.6g}" for std in self.target_std.tolist())
+        summed = self.reduction if part == "train" else ""
+        return (self.function.__name__, summed, *scale)
+
+    def variance(self, part: Split) -> Tensor:
+        """Of the values themselves, also where the targets are changes of them; over each target's own mean."""
+        values = part.targets.cpu().double() * self.target_std
+        if part.bases is not None:
+            values = values + part.bases
+        return ((values - values.mean(0)) ** 2).mean() if len(values) else _NO_VARIANCE
+
+    def scores(
+        self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
+    ) -> dict[str, Tensor]:
         error = (outputs - targets).cpu().double() * target_std
-        deviation = (targets - targets.mean(0)).cpu().double() * target_std
-        spread = (deviation**2).sum()
-        squared = (error**2).sum()
+        mse = (error**2).mean()
         return {
-            "mse": squared / error.numel(),
-            "rmse": (squared / error.numel()).sqrt(),
+            "mse": mse,
+            "rmse": mse.sqrt(),
             "mae": error.abs().mean(),
-            "r2": torch.where(spread > 0, 1 - squared / spread, float("nan")),
+            "r2": torch.where(variance > 0, 1 - mse / variance, float("nan")),
         }
 
 
@@ -194,7 +246,7 @@ class Language(Task):
     model gave to the token that came, and whether it was the likeliest. The loss is in nats a token.
     """
 
-    metric_names = ("loss", "accuracy", "perplexity", "bits")
+    declared = LANGUAGE
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(
@@ -220,7 +272,9 @@ class Language(Task):
     def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return -outputs[:, 0].mean()
 
-    def scores(self, outputs: Tensor, targets: Tensor, target_std: Tensor) -> dict[str, Tensor]:
+    def scores(
+        self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
+    ) -> dict[str, Tensor]:
         nats = self.plain_loss(outputs, targets)
         bits = nats / math.log(2)
         return {"accuracy": outputs[:, 1].mean(), "perplexity": nats.exp(), "bits": bits}
@@ -230,14 +284,16 @@ def stacked_metrics(
     tasks: Sequence[Task],
     outputs: Tensor,
     targets: Tensor,
+    variances: Sequence[Tensor],
     *,
     losses: Sequence[float] | None = None,
 ) -> list[dict[str, float]]:
-    """`metrics` of K models of one kind of task, from their outputs and targets (K, N, ...)."""
+    """`metrics` of K models of one kind of task, from their outputs and targets (K, N, ...) and variances."""
     if losses is None:
         losses = torch.vmap(tasks[0].plain_loss)(outputs, targets).tolist()
     target_std = torch.stack([task.target_std for task in tasks])
-    scores = torch.vmap(tasks[0].scores)(outputs, targets, target_std)
+    variance = torch.stack(list(variances))
+    scores = torch.vmap(tasks[0].scores)(outputs, targets, target_std, variance)
     columns = [
         [_plain(value, targets.shape[1]) for value in values.cpu().unbind()]
         for values in scores.values()

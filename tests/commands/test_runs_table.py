@@ -97,6 +97,25 @@ def test_order(words: list[str], order: list[str], some_runs: None, capsys: Capt
     assert found == order
 
 
+@pytest.mark.parametrize(
+    ("metric", "fields", "order"),
+    [
+        ("val/bits", {}, ["b", "c", "a", "d"]),  # the fewest first, what is not a number last
+        ("test/perplexity", {}, ["b", "c", "a", "d"]),
+        ("test/roc_auc", {}, ["a", "c", "b", "d"]),
+        ("val/own", {"directions": {"own": "min"}}, ["b", "c", "a", "d"]),
+        ("val/own", {}, ["a", "c", "b", "d"]),  # nobody knows: the largest first
+    ],
+)
+def test_runs_are_sorted_the_way_that_the_metric_improves(
+    metric: str, fields: dict[str, object], order: list[str], make_run: MakeRun, capsys: Capture
+) -> None:
+    for name, value in (("a", 3.0), ("b", 1.0), ("c", 2.0), ("d", float("nan"))):
+        make_run(f"2026-01-31_12-00-00_{name}_12ab", best={"metrics": {metric: value}}, **fields)
+    runs.main(["--sort", metric])
+    assert [row[0][0] for row in table_rows(capsys.readouterr().out)] == order
+
+
 def test_the_metric_sorted_by_is_shown(some_runs: None, capsys: Capture) -> None:
     runs.main(["--sort", "val/accuracy"])
     text = capsys.readouterr().out
@@ -381,7 +400,7 @@ class TestAmongOthers:
         early = make_sweep("2026-01-31_12-00-00_early_34cd", 3)
         make_run("3", str(early), status="running", choices={"model": "mlp"}, best=None)
         make_run("2026-01-31_13-00-00_digits_cnn_12ab", created="2026-01-31T13:00:00+00:00")
-        late = make_sweep("2026-01-31_14-00-00_late_56ef", 2, seeds=2)
+        late = make_sweep("2026-01-31_14-00-00_late_56ef", 2, seeds=2, direction="maximize")
         for file in late.rglob("summary.json"):
             run = RunDirectory(file.parent)
             created = {"created": "2026-01-31T14:00:00+00:00", "mode": "max"}

@@ -124,6 +124,19 @@ def test_a_failed_run_shows_its_error_first(make_run: MakeRun, capsys: Capture) 
     )
 
 
+def test_a_run_below_its_baseline_says_so_and_what_to_try(
+    make_run: MakeRun, capsys: Capture
+) -> None:
+    baselines = {"majority class": {"accuracy": 0.9}}
+    make_run("worse_12ab", baselines=baselines, below_baseline={"advice": "try another model"})
+    make_run("better_34cd", baselines={"majority class": {"accuracy": 0.5}})
+    show.main(["worse"])
+    expected = "test/accuracy 0.875 is worse than majority class (0.9), which needs no model: try"
+    assert expected in " ".join(capsys.readouterr().out.split())
+    show.main(["better"])
+    assert "warning" not in capsys.readouterr().out
+
+
 def test_a_killed_run_says_how_to_carry_it_on(make_run: MakeRun, capsys: Capture) -> None:
     path = make_run("2026-01-31_12-00-00_digits_cnn_12ab", status="running")
     show.main(["last"])

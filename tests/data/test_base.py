@@ -345,6 +345,7 @@ def test_the_training_mean_is_the_baseline_of_a_regression_in_its_own_units():
     assert found == {
         "rmse": pytest.approx(np.sqrt((errors**2).mean()), rel=1e-5),
         "mae": pytest.approx(np.abs(errors).mean(), rel=1e-5),
+        "r2": pytest.approx(1 - (errors**2).mean() / targets[test].var(), rel=1e-5),
     }
 
 

@@ -179,6 +179,10 @@ def test_baselines_are_those_of_a_loop_over_the_test_rows():
     for name, values in errors.items():
         assert found[name]["rmse"] == pytest.approx(np.sqrt(np.mean(np.square(values))))
         assert found[name]["mae"] == pytest.approx(np.mean(np.abs(values)))
+    truths = np.array([y[o + 1 : o + 4] for o in range(VALIDATED - 1, ROWS - 3)])
+    last = np.array([[y[o]] * 3 for o in range(VALIDATED - 1, ROWS - 3)])
+    spread = ((truths - truths.mean(0)) ** 2).sum()
+    assert found["persistence"]["r2"] == pytest.approx(1 - ((truths - last) ** 2).sum() / spread)
 
 
 def test_airline_passengers_have_their_known_baselines():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import statistics
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from scratch import Look, Result
 
 from dlrun.sweep.answer import Answer, answer_of
 from dlrun.sweep.directory import SweepDirectory, read_space
-from dlrun.sweep.leaderboard import Row, by_setting
+from dlrun.sweep.leaderboard import Row, by_setting, write_leaderboard
+from dlrun.sweep.live import Standing
 from dlrun.sweep.repetitions import Repetitions, counted, mean_and_spread, means
 from dlrun.sweep.report.answer_html import answer_card, best_trials
 from dlrun.sweep.settled import settled
@@ -93,6 +95,27 @@ def test_what_failed_is_counted_as_missing_and_a_mean_of_survivors_does_not_lead
     assert [row.swept["lr"] for row in answer.settings] == ["b", "a"]
     assert answer.count(answer.settings[1]) == "n = 1; 1 of 2 is missing: 1 failed"
     assert answer.headline() == "best: lr=b, val/loss 0.45 ± 0.071 over the seeds (n = 2)"
+
+
+def test_repeated_settings_that_cannot_be_compared_have_means_and_no_best(tmp_path: Path) -> None:
+    values = [("a", 0.9), ("a", 0.7), ("b", 0.1), ("b", 0.3)]
+    rows = [trial(n, value, seed=str(n), dataset=d) for n, (d, value) in enumerate(values)]
+    judged, repetitions = rows[::-1], Repetitions({"seed": "0,1,2,3", "dataset": "a,b"})
+    answer = Answer(judged, "val/loss", True, repetitions, comparable=False)
+    assert answer.winner is None
+    assert [(row.swept["dataset"], row.value) for row in answer.settings] == [
+        ("a", pytest.approx(0.8)),
+        ("b", pytest.approx(0.2)),
+    ]
+    standing = Standing(
+        judged, Counter(completed=4), 4, "val/loss", True, repetitions, comparable=False
+    )
+    assert (standing.best, standing.leader) == (None, "")
+    assert [row.swept["dataset"] for row in standing.shown] == ["a", "b"]
+    place = SweepDirectory(tmp_path)
+    write_leaderboard(place, judged, "val/loss", repetitions, minimize=True, comparable=False)
+    board = [line.split(",") for line in place.leaderboard_file.read_text().splitlines()[1:]]
+    assert [(line[0], line[1], line[6]) for line in board] == [("", str(n), "2") for n in range(4)]
 
 
 def test_a_winner_that_was_trained_once_says_so() -> None:

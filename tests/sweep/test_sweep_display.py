@@ -174,6 +174,7 @@ def watcher(trials: list[FrozenTrial], monkeypatch: pytest.MonkeyPatch) -> Watch
         objective="val/loss",
         directory=None,
         repetitions=Repetitions({}),
+        comparable=True,
     )
     monkeypatch.setattr(launching, "make_display", lambda standing: Heard())
     monkeypatch.setattr(launching, "write_leaderboard", lambda *given, **named: None)

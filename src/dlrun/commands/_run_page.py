@@ -15,6 +15,7 @@ from dlrun.hints import command
 from dlrun.numbers import column_texts
 from dlrun.run_directory import RunDirectory, read_overrides
 from dlrun.runs import RunSummary, read_run
+from dlrun.shortfall import shortfall_of
 
 _FILES = {
     "config.yaml": "the composed config, complete",
@@ -36,6 +37,7 @@ def run_page(path: Path) -> str:
         f"{run.short_name}  {run.status}{_status_note(run)}",
         _text.pairs(_what(run, directory)),
         _metrics(run),
+        _shortfall(run),
         _text.pairs(_when_and_where(run, directory)),
         f"files in {path}\n{_text.pairs(_files(path))}",
         f"next\n{_text.pairs(_next(run))}",
@@ -87,6 +89,14 @@ def _metrics(run: RunSummary) -> str:
         values = column_texts(shown, _text.NONE)
         columns.append(Column((_at("final", run.data.get("epoch")),), values, right=True))
     return _text.table(columns)
+
+
+def _shortfall(run: RunSummary) -> str:
+    """That what needs no model reaches as much, and what to try."""
+    if not (found := shortfall_of([run])):
+        return ""
+    advice = run.mapping("below_baseline").get("advice")
+    return _text.wrapped(f"warning: {found}" + (f": {advice}" if advice else ""), "  ", "")
 
 
 def _at(title: str, epoch: Any) -> str:

@@ -9,14 +9,15 @@ from dlrun.commands import _text
 from dlrun.commands._filters import is_number
 from dlrun.commands._sweep_rows import SPREADS, Objective, Setting
 from dlrun.commands._text import NONE, Column
+from dlrun.metrics import COMPARABLE
 from dlrun.numbers import column_texts, number_text
 from dlrun.runs import RunSummary
 from dlrun.sweep.repetitions import Repetitions, counted, means
 
 Columns = dict[str, Column]
 
-# The test metric to show: what a person asks for first.
-_TEST_METRICS = ("test/accuracy", "test/r2", "test/roc_auc", "test/rmse", "test/mae", "test/mse")
+# The test metric to show: one that means the same in every run on the same data.
+_TEST_METRICS = tuple(f"test/{name}" for name in (*COMPARABLE, "mae", "mse", "r2", "roc_auc"))
 # What gives way, in turn, while the table is wider than the terminal: at most so many characters.
 _SHRINK = (
     ("run", 28),

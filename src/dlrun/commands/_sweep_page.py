@@ -13,7 +13,7 @@ from dlrun.hints import command
 from dlrun.run_directory import is_locked, is_run
 from dlrun.runs import short_name
 from dlrun.search_path import config_folders, options
-from dlrun.sweep.answer import answer_of, command_of
+from dlrun.sweep.answer import NO_BEST, answer_of, command_of, warning
 from dlrun.sweep.directory import SweepDirectory
 from dlrun.sweep.snapshot import Snapshot, take
 
@@ -23,7 +23,7 @@ _USUAL = (None, "none", 1)
 _FILES = {
     "sweep.yaml": "the question, complete",
     "study.journal": "Optuna's study",
-    "leaderboard.csv": "every trial with its settings and metrics, best first",
+    "leaderboard.csv": "every trial with its settings and metrics",
     "best.yaml": "the best setting, to copy into configs/experiment/",
     "report.html": "the report, one page",
     "report": "its figures as PNG",
@@ -72,7 +72,8 @@ def _counts(snapshot: Snapshot) -> str:
 
 
 def _question(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
-    yield "objective", f"{'minimize' if snapshot.minimize else 'maximize'} {snapshot.objective}"
+    if snapshot.comparable:
+        yield "objective", f"{'minimize' if snapshot.minimize else 'maximize'} {snapshot.objective}"
     yield "strategy", ", ".join(_strategy(snapshot))
     yield "searched", "\n".join(map(str, snapshot.space.parameters))
     if snapshot.fixed:
@@ -94,7 +95,9 @@ def _strategy(snapshot: Snapshot) -> Iterator[str]:
 
 def _answer(snapshot: Snapshot) -> Iterator[str]:
     answer = answer_of(snapshot)
-    if answer.repeated is not None:
+    if not answer.comparable:
+        yield NO_BEST
+    elif answer.repeated is not None:
         yield answer.repetition_head()
         yield _text.pairs(answer.repetition_lines())
     elif (winner := answer.winner) is None:
@@ -105,6 +108,8 @@ def _answer(snapshot: Snapshot) -> Iterator[str]:
         if others := answer.others(winner):
             yield _text.wrapped(", ".join(others), "  ")
         yield f"  {command_of(snapshot, winner)}"
+    if found := warning(answer, snapshot.sweep):
+        yield _text.wrapped(found, "  ")
 
 
 def _failed(snapshot: Snapshot) -> Iterator[str]:

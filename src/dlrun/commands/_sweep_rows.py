@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ SPREADS = "spreads"  # a field of the row of a sweep: the standard deviations of
 
 # Of two trials the one that comes further is better, whatever their numbers.
 _BY_STATUS = ("completed", "pruned", "running", "stopped", "killed", "failed", "unreadable")
+_ASKED = re.compile(r"^(objective|direction|comparable): (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Objective:
 
     metric: str
     minimize: bool
+    comparable: bool = True  # otherwise none of them is the best
 
 
 def read_objective(sweep: SweepDirectory) -> Objective:
@@ -42,7 +45,7 @@ def read_objective(sweep: SweepDirectory) -> Objective:
     metric, direction = description.get("objective"), description.get("direction")
     if not isinstance(metric, str) or direction not in ("minimize", "maximize"):
         raise ConfigError(f"{sweep.sweep_file} names no objective with its direction: mend {SWEEP}")
-    return Objective(metric, direction == "minimize")
+    return Objective(metric, direction == "minimize", description.get("comparable") is not False)
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,9 @@ def settings_of(
 
 
 def best_first(settings: Sequence[Setting], objective: Objective) -> list[Setting]:
-    """The settings of a sweep, the best first; of repetitions the mean counts."""
+    """The settings of a sweep, the best first where there is one; of repetitions the mean counts."""
+    if not objective.comparable:
+        return list(settings)
 
     def merit(setting: Setting) -> Any:
         return setting.merit(
@@ -122,7 +127,9 @@ def count_trials(runs: Sequence[RunSummary]) -> int:
 
 
 def _one_row(sweep: Path, runs: Sequence[RunSummary]) -> RunSummary:
-    best = _best(settings_of(runs, read_space(sweep))[0])
+    objective = _glance(sweep)
+    best = _best(settings_of(runs, read_space(sweep))[0], objective)
+    comparable = objective is None or objective.comparable
     running = sum(run.status == "running" for run in runs)
     count = count_trials(runs)
     seconds = [run.number("seconds") or 0.0 for run in runs]
@@ -131,22 +138,43 @@ def _one_row(sweep: Path, runs: Sequence[RunSummary]) -> RunSummary:
         "name": best.runs[0].name,
         "created": max(runs, key=lambda run: run.created).text("created"),
         "choices": _shared_choices(runs),
-        "monitor": best.runs[0].monitor,
-        **_means(best),
+        "monitor": _aim(best, objective),
+        **(_means(best) if comparable else {}),
         "seconds": sum(seconds),
     }
     status = _text.plural(count, "trial") + (f", {running} running" if running else "")
     return RunSummary(sweep, status, data)
 
 
-def _best(settings: Sequence[Setting]) -> Setting:
-    """The setting that is best by what its runs monitor."""
+def _glance(sweep: Path) -> Objective | None:
+    """The objective of the sweep, without parsing its file: there may be many sweeps; None where it does not say."""
+    try:
+        text = (sweep / SWEEP).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    found = {key: value for key, value in _ASKED.findall(text)}
+    if {"objective", "direction"} - set(found):
+        return None
+    minimize = found["direction"] == "minimize"
+    return Objective(found["objective"], minimize, found.get("comparable") != "false")
+
+
+def _best(settings: Sequence[Setting], objective: Objective | None) -> Setting:
+    """The setting that is best by the objective, or by what its runs monitor."""
+    if objective is not None:
+        return best_first(settings, objective)[0]
 
     def merit(setting: Setting) -> Any:
         minimize = setting.runs[0].text("mode") != "max"
-        return setting.merit(lambda run: run.best_metrics.get(run.monitor), minimize=minimize)
+        return setting.merit(lambda run: run.metrics.get(run.monitor), minimize=minimize)
 
     return min(settings, key=merit)
+
+
+def _aim(setting: Setting, objective: Objective | None) -> str:
+    """The objective, or what the runs monitor where it was not measured at their best epochs."""
+    run = setting.runs[0]
+    return objective.metric if objective and objective.metric in run.best_metrics else run.monitor
 
 
 def _means(setting: Setting) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dlrun.commands._reading import run_parser
 from dlrun.errors import ConfigError
 from dlrun.numbers import column_texts, number_text
 from dlrun.runs import full_name
+from dlrun.shortfall import find_shortfall
 
 if TYPE_CHECKING:
     from dlrun.evaluation import Evaluation
@@ -73,6 +74,8 @@ def main(argv: list[str]) -> int:
         rows[f"{name}"] = f"{reached} (baseline)"
     width = max(map(len, rows))
     print("\n".join(f"  {name:<{width}}  {value}" for name, value in rows.items()))
+    if shortfall := find_shortfall(found.metrics, found.baselines):
+        print(f"  warning: {shortfall}")
     if found.confusion and len(found.class_names) <= 20:
         print(_confusion_table(found.confusion, found.class_names))
     return 0

@@ -23,7 +23,8 @@ from dlrun.commands._sweep_rows import (
     settings_of,
 )
 from dlrun.errors import ConfigError
-from dlrun.runs import LAST, OUTPUTS, RunSummary, lower_is_better, scan
+from dlrun.metrics import Direction
+from dlrun.runs import LAST, OUTPUTS, RunSummary, scan
 from dlrun.sweep.directory import SweepDirectory, is_sweep, read_space
 
 DEFAULT_ROWS = 25
@@ -34,6 +35,8 @@ Among other runs a whole sweep is one row, with what its best setting reached,
 unless --sort, --filter, --all or --csv looks at every run.
 
 A metric counts as measured at the best epoch, or at the end where it was not.
+Each run records which way its metrics improve; --sort puts the largest first
+where none says so, and --reverse turns that round.
 Columns that do not fit the terminal are left out; --csv has everything.
 
 status is one of
@@ -140,13 +143,19 @@ def _best_first(
     if every_run and metric not in known:
         names = ", ".join(sorted(known)) or "none so far"
         raise ConfigError(f"--sort {metric}: no run has this metric; there are: {names}")
-    sign = 1 if lower_is_better(metric) else -1
+    sign = 1 if _direction(metric, every_run) == "min" else -1
 
     def rank(run: RunSummary) -> tuple[bool, float]:
         value = run.metrics.get(metric, math.nan)
         return math.isnan(value), 0.0 if math.isnan(value) else sign * value
 
     return sorted(runs, key=rank)
+
+
+def _direction(metric: str, runs: Sequence[RunSummary]) -> Direction:
+    """Which way the metric improves, as a run says that has it; the largest comes first where none does."""
+    said = (run.direction(metric) for run in runs if metric in run.metrics)
+    return next((way for way in said if way is not None), "max")
 
 
 def _print_table(
@@ -186,8 +195,9 @@ def _count_line(
         counts = [_text.plural(lone, "run")] if lone else []
         line = " and ".join([*counts, _text.plural(sweeps, "sweep")])
     if limit < len(runs):
-        is_ranked = arguments.sort or objective is not None
-        orders = ("best", "worst") if is_ranked else ("newest", "oldest")
+        orders = ("best", "worst") if arguments.sort else ("newest", "oldest")
+        if not arguments.sort and objective is not None:
+            orders = ("best", "worst") if objective.comparable else ("first", "last")
         line += f", the {limit} {orders[arguments.reverse]} shown; --all shows all"
         line += " and each trial" if sweeps else ""
     elif sweeps:

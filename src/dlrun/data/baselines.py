@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from dlrun.data.base import Dataset
@@ -40,8 +40,14 @@ def training_mean(
     train: Tensor, tested: Tensor, target_std: list[float]
 ) -> Mapping[str, Mapping[str, float]]:
     """The errors of the mean of `train`, both (N, D) as `Preprocessing.targets` gives them."""
-    errors = (tested.double() - train.double().mean(0)) * torch.tensor(
-        target_std, dtype=torch.float64
-    )
-    rmse = (errors**2).mean().sqrt().item()
-    return {"training mean": {"rmse": rmse, "mae": errors.abs().mean().item()}}
+    scale = np.array(target_std)
+    truths, mean = tested.double().numpy() * scale, train.double().mean(0).numpy() * scale
+    return {"training mean": forecast_errors(truths, mean)}
+
+
+def forecast_errors(truths: np.ndarray, told: np.ndarray) -> Mapping[str, float]:
+    """Metrics of what was told of the true values (N, ...), both in their own units, as a task names them."""
+    errors = truths - told
+    mse, variance = (errors**2).mean(), ((truths - truths.mean(0)) ** 2).mean()
+    r2 = {"r2": float(1 - mse / variance)} if variance > 0 else {}
+    return {"rmse": float(np.sqrt(mse)), "mae": float(np.abs(errors).mean()), **r2}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -144,14 +145,19 @@ def _baselines(data: Dataset) -> Mapping[str, Mapping[str, float]]:
     size, part = data.spec.vocabulary, data.split(data.tested)
     counts = _counts(data.train.targets, size) + 1
     alone = counts / counts.sum()
-    found = {"character frequencies": {"loss": -alone[part.targets].log().mean().item()}}
+    found = {"character frequencies": _language(alone[part.targets])}
     if size <= _MOST_FOR_BIGRAMS:
         pairs = _counts(data.train.inputs * size + data.train.targets, size**2).view(size, size)
         # What was never seen after a character is as likely as it is anywhere, for one time of reading.
         after = (pairs + alone) / (pairs.sum(1, keepdim=True) + 1)
-        loss = -after[part.inputs, part.targets].log().mean().item()
-        found["pairs of characters"] = {"loss": loss}
+        found["pairs of characters"] = _language(after[part.inputs, part.targets])
     return found
+
+
+def _language(chances: Tensor) -> Mapping[str, float]:
+    """The loss in nats and in bits a character where what came had these chances."""
+    nats = -chances.log().mean().item()
+    return {"loss": nats, "bits": nats / math.log(2)}
 
 
 def _counts(numbers: Tensor, size: int) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 
 from dlrun.config import DataSettings
 from dlrun.data.base import Dataset, Spec, Split
+from dlrun.data.baselines import forecast_errors
 from dlrun.data.cutting import Cutting, seasons_before
 from dlrun.data.fingerprint import Parts, Rows
 from dlrun.data.gaps import Known, fill
@@ -205,8 +206,4 @@ def _baselines(
         rules["seasonal"] = before[:, :, places]
     if cutting.difference and cutting.seasonal_difference:
         rules["differencing alone"] = cutting.bases(known, origins)[:, :, places]
-    return {name: _errors(truths - forecasts) for name, forecasts in rules.items()}
-
-
-def _errors(errors: np.ndarray) -> Mapping[str, float]:
-    return {"rmse": float(np.sqrt((errors**2).mean())), "mae": float(np.abs(errors).mean())}
+    return {name: forecast_errors(truths, forecasts) for name, forecasts in rules.items()}

@@ -74,7 +74,8 @@ class Stack:
         totals = self.task.total(losses, losses.new_tensor(pending.sizes).unsqueeze(1))
         means = (totals.sum(0) / samples).tolist()
         outputs, targets = torch.cat(pending.outputs, 1), torch.cat(pending.targets, 1)
-        metrics = stacked_metrics(self._tasks, outputs, targets, losses=means)
+        variances = [engine.variance["train"] for engine in self.engines]
+        metrics = stacked_metrics(self._tasks, outputs, targets, variances, losses=means)
         norms = self.weights.gradients.norm(dim=1).tolist()
         now = time.perf_counter()
         rate = (samples - self._rate_skipped) / (now - self._rate_started)
@@ -92,7 +93,8 @@ class Stack:
         if not len(table):
             return [{} for _ in self.engines]
         targets = table.targets[rows].expand(len(self.engines), *[-1] * table.targets.ndim)
-        metrics = stacked_metrics(self._tasks, self.outputs(table, rows), targets)
+        variances = [engine.variance["val"] for engine in self.engines]
+        metrics = stacked_metrics(self._tasks, self.outputs(table, rows), targets, variances)
         self._rate_started = time.perf_counter()
         return metrics
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from dlrun.numbers import number_text, spread_text
-from dlrun.sweep.directory import config_words
+from dlrun.runs import read_run, run_paths
+from dlrun.shortfall import shortfall_of
+from dlrun.sweep.directory import SweepDirectory, config_words
 from dlrun.sweep.leaderboard import Row, by_setting, make_row
 from dlrun.sweep.leaderboard import best_command as _command
 from dlrun.sweep.repetitions import Repetitions, counted, means
@@ -19,6 +21,9 @@ from dlrun.sweep.settings import Plan
 from dlrun.sweep.snapshot import Snapshot
 
 _MOST_METRICS = 8
+NO_BEST = (
+    "none is the best: the trials answer different questions, and their results cannot be compared"
+)
 
 
 @dataclass(frozen=True)
@@ -27,17 +32,25 @@ class Answer:
 
     Attributes:
         trials: best first.
+        comparable: whether one of them can be called the best.
     """
 
     trials: Sequence[Row]
     objective: str
     minimize: bool
     repetitions: Repetitions
+    comparable: bool = True
 
     @cached_property
     def settings(self) -> list[Row]:
-        """What is compared, best first: a row for each setting, which is a trial where nothing is repeated."""
-        found = by_setting(self.trials, self.repetitions, self.objective, minimize=self.minimize)
+        """A row for each setting, which is a trial where nothing is repeated; the best first, if there is one."""
+        found = by_setting(
+            self.trials,
+            self.repetitions,
+            self.objective,
+            minimize=self.minimize,
+            comparable=self.comparable,
+        )
         return [setting for setting, _ in found]
 
     @cached_property
@@ -47,13 +60,15 @@ class Answer:
 
     @property
     def winner(self) -> Row | None:
-        """The best setting; None before there is a result, and where nothing but repetitions was swept."""
-        return self.completed[0] if self.completed and not self.repetitions.are_all else None
+        """The best setting; None before there is a result, and where there is nothing to choose by or from."""
+        is_choice = self.comparable and not self.repetitions.are_all
+        return self.completed[0] if self.completed and is_choice else None
 
     @property
     def repeated(self) -> Row | None:
         """The only setting of a sweep of nothing but repetitions, once one of them was completed."""
-        only = self.settings[0] if self.settings and self.repetitions.are_all else None
+        is_one = self.comparable and self.repetitions.are_all
+        only = self.settings[0] if self.settings and is_one else None
         return only if only and only.each else None
 
     @property
@@ -146,7 +161,24 @@ def answer_of(snapshot: Snapshot) -> Answer:
         )
         for trial in snapshot.judged
     ]
-    return Answer(rows, snapshot.objective, snapshot.minimize, snapshot.repetitions)
+    return Answer(
+        rows,
+        snapshot.objective,
+        snapshot.minimize,
+        snapshot.repetitions,
+        comparable=snapshot.comparable,
+    )
+
+
+def warning(answer: Answer, sweep: SweepDirectory) -> str:
+    """That the winner, or the mean of all repetitions, is no better than what needs no model; empty where it is."""
+    told = answer.winner or answer.repeated
+    if told is None:
+        return ""
+    folders = [sweep.trial(number) for number in told.trials or [told.number]]
+    runs = [read_run(path) for folder in folders for path in sorted(run_paths(folder))]
+    found = shortfall_of(runs)
+    return f"warning: {'its' if answer.winner else 'their'} {found}" if found else ""
 
 
 def command_of(snapshot: Snapshot, row: Row) -> str:

@@ -46,8 +46,7 @@ class Cases(Parameter):
         return [f"{key}={text_of(value)}" for key, value in case.items()]
 
     @property
-    def keys(self) -> set[str]:
-        """Every setting that a case changes."""
+    def sets(self) -> set[str]:
         return {key.lstrip("+") for case in self.overrides.values() for key in case}
 
 

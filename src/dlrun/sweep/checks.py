@@ -10,18 +10,27 @@ from typing import Any
 from dlrun import config
 from dlrun.assemble import Experiment, Loader, assemble
 from dlrun.errors import ConfigError, did_you_mean
+from dlrun.metrics import direction
 from dlrun.restore import refuse_untrusted
+from dlrun.sweep.comparable import Comparison
 from dlrun.sweep.composer import Composer
 from dlrun.sweep.space import Interval, Parameter, Space
 
 
 def check_settings_one_by_one(
-    space: Space, composer: Composer, first: dict[str, Any], *, load: Loader, here: bool
+    space: Space,
+    composer: Composer,
+    first: dict[str, Any],
+    *,
+    load: Loader,
+    here: bool,
+    comparison: Comparison,
 ) -> Experiment:
     """Build what each option and each bound of the space would make, the other values as in `first`.
 
-    `here`: the trials run on this machine, so its devices count. Exceptions other than ConfigError, as
-    the user's own model may raise for some values, are left for the trials to meet and record.
+    `here`: the trials run on this machine, so its devices count. `comparison` looks at all that is built.
+    Exceptions other than ConfigError, as the user's own model may raise for some values, are left for the
+    trials to meet and record.
 
     Returns:
         The experiment of the first setting that can be built.
@@ -31,7 +40,7 @@ def check_settings_one_by_one(
         Exception: what the first setting raised, where none can be built.
     """
     experiment, bug = None, None
-    for changed, words in _settings(space, first):
+    for parameter, changed, words in _settings(space, first):
         try:
             built = _assemble(words, composer, load=load, here=here)
         except ConfigError as error:
@@ -41,14 +50,18 @@ def check_settings_one_by_one(
             bug = bug or error
             continue
         experiment = experiment or built
+        name, keys = (parameter.bare_key, parameter.sets) if parameter else ("", ())
+        comparison.look(name, keys, built)
     if experiment is None:
         assert bug is not None
         raise bug
     return experiment
 
 
-def check_objective(objective: str, experiment: Experiment, *, pruning: bool) -> None:
-    """Refuse an objective that no trial will log.
+def check_objective(
+    objective: str, experiment: Experiment, *, pruning: bool, directed: bool
+) -> None:
+    """Refuse an objective that no trial will log, or that is neither `directed` nor known to fall or rise.
 
     Raises:
         ConfigError: naming those that are.
@@ -58,6 +71,11 @@ def check_objective(objective: str, experiment: Experiment, *, pruning: bool) ->
         hint = did_you_mean(objective, logged)
         known = f"{hint} (logged are {', '.join(logged)})" if hint.endswith("?") else hint
         raise ConfigError(f"sweep.objective is {objective}, which no trial logs{known}")
+    if not directed and direction(objective) is None:
+        raise ConfigError(
+            f"sweep.objective is {objective}, of which no task says whether lower or higher is better: "
+            "set sweep.direction=minimize or sweep.direction=maximize"
+        )
     if pruning and objective.startswith("test/"):
         raise ConfigError(
             f"sweep.objective is {objective}, which is measured at the end alone, so that sweep.pruner has "
@@ -102,22 +120,22 @@ def _logged(experiment: Experiment) -> list[str]:
     parts = [part for part in ("train", "val") if len(getattr(data, part))]
     logged = [f"{part}/{name}" for part in parts for name in task.metric_names]
     if len(data.test):
-        few = data.test.first(2)
-        final = task.final_metrics(experiment.engine.outputs(few), few.targets)
-        logged += [f"test/{name}" for name in final]
+        logged += [f"test/{name}" for name in task.declared.directions]
     return logged
 
 
-def _settings(space: Space, first: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    """The words of `first`, then those with one value changed, each after the word for that value."""
-    yield "", space.words(first)
+def _settings(
+    space: Space, first: dict[str, Any]
+) -> Iterator[tuple[Parameter | None, str, list[str]]]:
+    """The words of `first`, then those with one value changed, each after its parameter and the word for that value."""
+    yield None, "", space.words(first)
     tried = {tuple(space.words(first))}
     for parameter in space.parameters:
         for value in _telling(parameter):
             words = space.words({**first, parameter.name: value})
             if tuple(words) not in tried:
                 tried.add(tuple(words))
-                yield parameter.word(value), words
+                yield parameter, parameter.word(value), words
 
 
 def _whole_numbers(error: ConfigError, space: Space) -> str:

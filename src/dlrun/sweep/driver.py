@@ -6,15 +6,16 @@ import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.errors import ConfigError
-from dlrun.hints import command
+from dlrun.hints import command, note
 from dlrun.hydra_settings import refuse_unused
+from dlrun.metrics import contradiction
 from dlrun.record import now
 from dlrun.run_directory import RunDirectory, from_here, lock
 from dlrun.sweep import places
@@ -25,13 +26,20 @@ from dlrun.sweep.checks import (
     check_seeds,
     check_settings_one_by_one,
 )
+from dlrun.sweep.comparable import Comparison
 from dlrun.sweep.directory import SweepDirectory, config_words, is_sweep
 from dlrun.sweep.drawing import Draws
 from dlrun.sweep.ending import conclude
 from dlrun.sweep.launching import Launched, Watcher, launcher_settings, run_here
 from dlrun.sweep.live import Standing
 from dlrun.sweep.opened import Sweep, is_over, open_sweep
-from dlrun.sweep.question import Question, read_question, refuse_another
+from dlrun.sweep.question import (
+    Question,
+    as_settled,
+    read_question,
+    refuse_another,
+    settled,
+)
 from dlrun.sweep.shared_data import NotedData
 from dlrun.sweep.stacking import Stacking
 from dlrun.sweep.study import create_study, rehearsal
@@ -58,14 +66,18 @@ def run(
     place = SweepDirectory(from_here(Path(str(config.hydra.sweep.dir)).expanduser()))
     stored = place.read() if is_sweep(place.path) else None
     if stored is not None:
+        question = as_settled(question, stored)
         refuse_another(question, stored, place.path)
         _refuse_fewer(question.strategy.plan.total, place)
     else:
         check_seeds(question.space, question.strategy.settings.seeds)
     data = NotedData()
-    _check(question, config, data)
+    comparison = _check(question, config, data)
     before = (stored or {}).get("data", {})
     data.refuse_other(before)
+    if stored is None:
+        question = settled(question, comparison, by_results=_goes_by_results(question))
+        _say_contradiction(question)
     if question.strategy.settings.dry_run:
         return _show_plan(question, None if stored is None else place)
     _refuse_foreign_folder(place)
@@ -168,24 +180,48 @@ def _stopped(sweep: Sweep, watcher: Watcher, code: int) -> int:
     return code
 
 
-def _check(question: Question, config: DictConfig, load: NotedData) -> None:
-    """Refuse what no trial, or not every one, could be trained with."""
+def _check(question: Question, config: DictConfig, load: NotedData) -> Comparison:
+    """Refuse what no trial, or not every one, could be trained with; how far the others can be compared."""
     first = _first_draw(question)
     launcher = config.hydra.launcher
     if question.strategy.settings.stack == "on" and not places.in_this_process(launcher):
         raise ConfigError(
             "sweep.stack is on, but hydra/launcher runs each trial in a process of its own: leave out one of the two"
         )
+    comparison = Comparison(question.part)
     experiment = check_settings_one_by_one(
         question.space,
         question.composer,
         first,
         load=load,
         here=places.in_this_process(launcher) or places.is_local(launcher),
+        comparison=comparison,
     )
-    pruning = question.strategy.settings.pruner != "none"
-    check_objective(question.objective, experiment, pruning=pruning)
-    check_columns(question.strategy.settings.columns, experiment)
+    settings, trainer = question.strategy.settings, experiment.config.trainer
+    monitored = question.objective == trainer.monitor and trainer.mode != "auto"
+    check_objective(
+        question.objective,
+        experiment,
+        pruning=settings.pruner != "none",
+        directed=settings.direction != "auto" or monitored,
+    )
+    check_columns(settings.columns, experiment)
+    return comparison
+
+
+def _goes_by_results(question: Question) -> bool:
+    """Whether what a trial draws, or when it is ended, follows from the results of others."""
+    strategy = question.strategy
+    draws = Draws(strategy, question.space)
+    by_draws = strategy.plan.round_size or draws.without_results < strategy.plan.total
+    return bool(by_draws or strategy.settings.pruner != "none")
+
+
+def _say_contradiction(question: Question) -> None:
+    asked = question.strategy.settings.direction
+    modes: dict[str, Literal["min", "max"]] = {"minimize": "min", "maximize": "max"}
+    if odd := contradiction("sweep.direction", question.objective, modes.get(asked, "auto")):
+        note(odd)
 
 
 def _first_draw(question: Question) -> dict[str, Any]:
@@ -232,7 +268,8 @@ def _size(question: Question) -> str:
     each = f" of {seeds} seeds each" if seeds > 1 else ""
     rounds = f", in rounds of {plan.round_size}" if plan.round_size else ""
     trials = f"{plan.total} trial{'s' if plan.total > 1 else ''}"
-    return f"{trials}{each}{rounds}; {question.direction} {question.objective}"
+    aim = f"{question.direction} {question.objective}" if question.comparable else "not compared"
+    return f"{trials}{each}{rounds}; {aim}"
 
 
 def _describe_and_open(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dlrun.errors import ConfigError
 from dlrun.hints import command
 from dlrun.run_directory import read_metrics, write_whole
-from dlrun.sweep.answer import Answer
+from dlrun.sweep.answer import NO_BEST, Answer, warning
 from dlrun.sweep.directory import config_words
 from dlrun.sweep.leaderboard import Row, best_command, write_leaderboard
 from dlrun.sweep.live import Standing, settings_text
@@ -30,21 +30,32 @@ _FAILED_SHOWN = 5
 def conclude(sweep: Sweep, standing: Standing) -> int:
     """Write leaderboard and best.yaml, print the answer; the exit code, 1 where a trial failed."""
     place = sweep.directory
-    answer = Answer(standing.rows, sweep.objective, standing.minimize, sweep.repetitions)
+    answer = Answer(
+        standing.rows,
+        sweep.objective,
+        standing.minimize,
+        sweep.repetitions,
+        comparable=sweep.comparable,
+    )
     write_leaderboard(
-        place, standing.rows, sweep.objective, sweep.repetitions, minimize=standing.minimize
+        place,
+        standing.rows,
+        sweep.objective,
+        sweep.repetitions,
+        minimize=standing.minimize,
+        comparable=sweep.comparable,
     )
     print(f"\n{standing.counts()}")
     if answer.completed or answer.repeated:
         _print_table(sweep, standing, sweep.strategy.settings.columns)
     if answer.repeated is not None:
-        _print_repetitions(answer)
+        _print_repetitions(sweep, answer)
+    if answer.completed and not sweep.comparable:
+        print(f"\n{NO_BEST}")
     if answer.winner is not None:
         _print_best(sweep, answer, answer.winner)
-    else:
-        place.best_file.unlink(
-            missing_ok=True
-        )  # of an earlier version, which took the best seed for an answer
+    else:  # one of an earlier version may have taken the best seed for an answer
+        place.best_file.unlink(missing_ok=True)
     _print_ranking(sweep, standing)
     for row in [row for row in standing.rows if row.status == "failed"][:_FAILED_SHOWN]:
         setting = f" ({settings_text(row)})" if row.swept else ""
@@ -71,17 +82,21 @@ def _print_best(sweep: Sweep, answer: Answer, best: Row) -> None:
         print(f"  {sentence}")
     if answer.is_mean(best):
         print(f"  {', '.join(answer.others(best))}")
+    if found := warning(answer, sweep.directory):
+        print(f"  {found}")
     print(f"  {typed}")
     print(f"  also as {sweep.directory.best_file}, to copy into configs/experiment/")
 
 
-def _print_repetitions(answer: Answer) -> None:
+def _print_repetitions(sweep: Sweep, answer: Answer) -> None:
     """The result of a sweep of nothing but repetitions: the mean of all of them, and no best."""
     print(f"\n{answer.repetition_head()}")
     lines = list(answer.repetition_lines())
     width = max(len(name) for name, _ in lines)
     for name, text in lines:
         print(f"  {name:<{width}}  {text}")
+    if found := warning(answer, sweep.directory):
+        print(f"  {found}")
 
 
 def write_best(sweep: Sweep, best: Row, answer: Answer, typed: str) -> None:

@@ -59,6 +59,7 @@ class Watcher:
             self.sweep.objective,
             self.minimize,
             self.sweep.repetitions,
+            comparable=self.sweep.comparable,
         )
 
     def look(self, trials: Sequence[FrozenTrial] | None = None) -> None:
@@ -79,6 +80,7 @@ class Watcher:
                     self.sweep.objective,
                     self.sweep.repetitions,
                     minimize=self.minimize,
+                    comparable=self.sweep.comparable,
                 )
             taken = time.monotonic() - started
             self.next_board = time.monotonic() + taken / _BOARD_SHARE

@@ -93,15 +93,27 @@ def make_row(trial: FrozenTrial, space: Space, objective: str = "") -> Row:
 
 
 def by_setting(
-    rows: Sequence[Row], repetitions: Repetitions, objective: str, *, minimize: bool
+    rows: Sequence[Row],
+    repetitions: Repetitions,
+    objective: str,
+    *,
+    minimize: bool,
+    comparable: bool = True,
 ) -> list[tuple[Row, Sequence[Row]]]:
-    """Each setting as one row with its trials, the best mean first; where nothing is repeated, each trial alone."""
-    if not repetitions.across_trials:
-        return [(row, [row]) for row in rows]
-    found = [
-        (_merged(trials, repetitions, objective), trials) for trials in _settings(rows, repetitions)
-    ]
-    return sorted(found, key=lambda pair: merit(pair[0], minimize=minimize))
+    """Each setting as one row with its trials; where nothing is repeated, each of the `rows`, best first, alone.
+
+    The best mean comes first; where results are not `comparable`, the first trial.
+    """
+    found: list[tuple[Row, Sequence[Row]]] = [(row, [row]) for row in rows]
+    if repetitions.across_trials:
+        found = [
+            (_merged(trials, repetitions, objective), trials)
+            for trials in _settings(rows, repetitions)
+        ]
+        found.sort(key=lambda pair: merit(pair[0], minimize=minimize))
+    if not comparable:
+        found.sort(key=lambda pair: pair[0].number)
+    return found
 
 
 def _settings(rows: Sequence[Row], repetitions: Repetitions) -> list[list[Row]]:
@@ -153,8 +165,12 @@ def write_leaderboard(
     repetitions: Repetitions,
     *,
     minimize: bool,
+    comparable: bool,
 ) -> None:
-    """Replace leaderboard.csv: a line a trial; repetitions of one setting together, with its rank, mean and n."""
+    """Replace leaderboard.csv: a line a trial; repetitions of one setting together, with its rank, mean and n.
+
+    Where the trials are not `comparable`, they stand in the order of their numbers and have no rank.
+    """
     keys = list(dict.fromkeys(key for row in rows for key in row.swept))
     names = sorted({name for row in rows for name in row.metrics} - {objective})
     of_setting = ["mean", "spread", "n"] if repetitions.across_trials else ["spread"]
@@ -162,13 +178,13 @@ def write_leaderboard(
     writer = csv.writer(file, lineterminator="\n")
     head = ["rank", "trial", "status", objective, *of_setting, *keys, *names, "seconds", "error"]
     writer.writerow(head)
-    settings = by_setting(rows, repetitions, objective, minimize=minimize)
+    settings = by_setting(rows, repetitions, objective, minimize=minimize, comparable=comparable)
     for place, (setting, trials) in enumerate(settings, 1):
         facts = {"mean": setting.value, "spread": setting.spread, "n": len(setting.each)}
         for row in trials:
             writer.writerow(
                 [
-                    place if row.status == "completed" else "",
+                    place if comparable and row.status == "completed" else "",
                     row.number,
                     row.status,
                     row.value,

@@ -31,6 +31,7 @@ class Standing:
         tally: how many of them ended in which way.
         total: trials in all.
         minimize: whether less of the objective is better.
+        comparable: whether one of them can be called the best.
     """
 
     rows: Sequence[Row]
@@ -39,13 +40,21 @@ class Standing:
     objective: str
     minimize: bool
     repetitions: Repetitions
+    comparable: bool = True
 
     @cached_property
     def settings(self) -> list[Row]:
-        """What is compared, best first: the trials, or where some repeat a setting a row for each setting."""
-        if not self.repetitions.across_trials:
-            return list(self.rows)
-        found = by_setting(self.rows, self.repetitions, self.objective, minimize=self.minimize)
+        """What is compared, best first: the trials, or where some repeat a setting a row for each setting.
+
+        By number where they cannot be compared.
+        """
+        found = by_setting(
+            self.rows,
+            self.repetitions,
+            self.objective,
+            minimize=self.minimize,
+            comparable=self.comparable,
+        )
         return [setting for setting, _ in found]
 
     def count(self, status: str) -> int:
@@ -54,8 +63,8 @@ class Standing:
 
     @property
     def best(self) -> Row | None:
-        """The leader; None before any trial is completed, and where all trials repeat one setting."""
-        if self.repetitions.are_all or not self.settings:
+        """The leader; None before any trial is completed, and where there is nothing to choose by or from."""
+        if not self.comparable or self.repetitions.are_all or not self.settings:
             return None
         return self.settings[0] if self.settings[0].status == "completed" else None
 
@@ -69,7 +78,7 @@ class Standing:
     @property
     def leader(self) -> str:
         """The best so far in words: `best val/loss 0.1123 by trial 3`, or the mean of all trials that repeat it."""
-        if self.repetitions.are_all:
+        if self.comparable and self.repetitions.are_all:
             only = next((row for row in self.settings if row.value is not None), None)
             return f"mean {self.objective} {self._value(only)}" if only else ""
         best = self.best
@@ -139,7 +148,8 @@ class _Lines:
             best, leader = standing.best, standing.leader
             if best and best.number == row.number and not standing.repetitions.across_trials:
                 leader = "best so far"
-            result = f"{standing.objective} {spread_text(row.value, row.spread)} ({leader})"
+            result = f"{standing.objective} {spread_text(row.value, row.spread)}"
+            result += f" ({leader})" if leader else ""
         if row.status == "failed":
             result = f"failed: {result}"
         print(

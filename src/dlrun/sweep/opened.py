@@ -28,6 +28,7 @@ class Sweep:
     """One sweep.
 
     Attributes:
+        comparable: whether one of its trials can be called the best.
         places: trials that share this machine; None where each has resources of its own.
         forgiven: failed trials of earlier goes at the sweep.
     """
@@ -37,6 +38,7 @@ class Sweep:
     strategy: Strategy
     draws: Draws
     objective: str
+    comparable: bool
     composer: Composer
     ledger: Ledger
     places: int | None
@@ -106,6 +108,7 @@ def _opened(path: Path, changed: int) -> Sweep:
         strategy,
         Draws(strategy, space),
         description["objective"],
+        description.get("comparable", True) is not False,
         composer,
         Ledger(directory),
         description["places"],

@@ -37,6 +37,11 @@ class Parameter(ABC):
         return self.bare_key
 
     @property
+    def sets(self) -> set[str]:
+        """Every setting that a value changes."""
+        return {self.bare_key}
+
+    @property
     @abstractmethod
     def expression(self) -> str:
         """All values as one would type them after `key=`."""

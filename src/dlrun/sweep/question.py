@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -12,9 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from dlrun import __version__
 from dlrun.config import Seed
 from dlrun.errors import ConfigError
+from dlrun.hints import note
+from dlrun.metrics import direction
 from dlrun.restore import is_reading_back, refuse_untrusted
-from dlrun.runs import lower_is_better
 from dlrun.schema import check
+from dlrun.sweep.comparable import Comparison
 from dlrun.sweep.composer import Composer, TrialConfig, as_composed
 from dlrun.sweep.grammar import parse_word
 from dlrun.sweep.recipe import recipe_words
@@ -39,6 +41,13 @@ class Question:
     direction: Direction
     composer: Composer
     config: dict[str, Any]  # that the fixed overrides make, interpolations as written
+    comparable: bool = True  # whether one of the trials can be called the best
+
+    @property
+    def part(self) -> str:
+        """The part of the data that the objective is measured on."""
+        part = self.objective.partition("/")[0]
+        return part if part in ("train", "val", "test") else "val"
 
     def description(self) -> dict[str, Any]:
         """What sweep.yaml says of it, and what makes two sweeps the same."""
@@ -46,6 +55,7 @@ class Question:
             "version": __version__,
             "objective": self.objective,
             "direction": self.direction,
+            "comparable": self.comparable,
             "overrides": list(self.space.fixed),
             "space": self.space.texts(),
             "settings": self.strategy.node,
@@ -73,8 +83,64 @@ def read_question(words: Sequence[str], config: DictConfig, config_loader: Any) 
     composer = Composer(space.fixed)
     base = composer.unresolved().plain
     objective = strategy.settings.objective or str(base["trainer"]["monitor"])
-    direction = _direction(strategy, objective, base["trainer"])
+    direction = _direction(strategy.settings.direction, objective, base["trainer"])
     return Question(space, strategy, objective, direction, composer, base)
+
+
+def settled(question: Question, comparison: Comparison, *, by_results: bool) -> Question:
+    """The question with an objective that compares its trials; what that changes is said in a line.
+
+    Args:
+        by_results: whether trials are drawn or pruned by the results of others.
+
+    Raises:
+        ConfigError: they would be, and there is nothing that compares them.
+    """
+    objective, asked = question.objective, question.strategy.settings.objective is not None
+    if comparison.questions:
+        why = f"{_change(comparison.questions)} the question (data set, target or horizon)"
+        if asked:
+            note(f"{why}: a better {objective} may only mean an easier question")
+            return question
+        if by_results:
+            raise ConfigError(
+                f"{why}, so that results cannot be compared, but sweep._target_ or sweep.pruner goes by them: use "
+                "sweep=grid or sweep=random without a pruner, or one sweep for each"
+            )
+        note(f"{why}, so that results cannot be compared: no trial is called the best")
+        return replace(question, comparable=False)
+    if comparison.units and objective.endswith("/loss"):
+        why = f"{_change(comparison.units)} the unit of {objective}"
+        if asked:
+            note(
+                f"sweep.objective is {objective}, but {why}: its values cannot be compared; {comparison.metric} can"
+            )
+            return question
+        note(f"the objective is {comparison.metric} and not {objective}: {why}")
+        direction = _direction("auto", comparison.metric, question.config["trainer"])
+        return replace(question, objective=comparison.metric, direction=direction)
+    return question
+
+
+def as_settled(question: Question, stored: Mapping[str, Any]) -> Question:
+    """The question as it was settled when the sweep was begun, unless the objective is asked for."""
+    before = stored.get("settings")
+    asked = [question.strategy.node.get("objective")]
+    asked += [before.get("objective")] if isinstance(before, Mapping) else []
+    if any(asked) or stored.get("direction") not in ("minimize", "maximize"):
+        return question
+    return replace(
+        question,
+        objective=str(stored.get("objective")),
+        direction=stored["direction"],
+        comparable=stored.get("comparable", True) is not False,
+    )
+
+
+def _change(keys: Sequence[str]) -> str:
+    """`a changes`, `a, b and c change`."""
+    *others, last = keys
+    return f"{', '.join(others)} and {last} change" if others else f"{last} changes"
 
 
 def refuse_another(question: Question, stored: Mapping[str, Any], place: object) -> None:
@@ -123,12 +189,13 @@ def _alone(
     return tuple(recipe_words(whole))
 
 
-def _direction(strategy: Strategy, objective: str, trainer: Mapping[str, Any]) -> Direction:
-    if strategy.settings.direction != "auto":
-        return strategy.settings.direction
+def _direction(asked: str, objective: str, trainer: Mapping[str, Any]) -> Direction:
+    if asked != "auto":
+        return "minimize" if asked == "minimize" else "maximize"
     if objective == trainer["monitor"] and trainer["mode"] != "auto":
         return "minimize" if trainer["mode"] == "min" else "maximize"
-    return "minimize" if lower_is_better(objective) else "maximize"
+    # Of which nobody knows what is better is refused once it is known what trials log.
+    return "minimize" if direction(objective) == "min" else "maximize"
 
 
 def _comparable(part: str, value: Any) -> Any:

@@ -25,11 +25,17 @@ def settled(snapshot: Snapshot) -> Snapshot:
         return snapshot
     by_number = {trial.number: trial for trial in snapshot.judged}
     rows = [make_row(t, snapshot.space, snapshot.objective) for t in by_number.values()]
-    found = by_setting(rows, repetitions, snapshot.objective, minimize=snapshot.minimize)
+    found = by_setting(
+        rows,
+        repetitions,
+        snapshot.objective,
+        minimize=snapshot.minimize,
+        comparable=snapshot.comparable,
+    )
     kept = [p for p in snapshot.space.parameters if p.bare_key not in repetitions.keys]
     names = {parameter.name for parameter in kept}
     # As in the answer, a mean of those that survived does not lead where another setting is whole.
-    is_first_whole = bool(found) and not found[0][0].missing
+    is_first_whole = snapshot.comparable and bool(found) and not found[0][0].missing
     trials = [
         _as_one(by_number[s.number], s, of, names, whole=not (is_first_whole and s.missing))
         for s, of in found

@@ -45,6 +45,11 @@ class Snapshot:
         return str(self.description.get("objective", "the objective"))
 
     @property
+    def comparable(self) -> bool:
+        """Whether one of the trials can be called the best."""
+        return self.description.get("comparable", True) is not False
+
+    @property
     def fixed(self) -> list[str]:
         """The overrides that all trials share, as typed."""
         return [str(word) for word in self.description.get("overrides") or ()]
@@ -57,14 +62,17 @@ class Snapshot:
 
     @cached_property
     def ranked(self) -> list[FrozenTrial]:
-        """The completed trials, best first; the earlier of equals comes first."""
+        """The completed trials, best first, the earlier of equals; by number where they cannot be compared."""
         completed = [trial for trial in self.of(TrialState.COMPLETE) if is_finite(trial.value)]
+        if not self.comparable:
+            return completed
         return sorted(completed, key=lambda trial: (self.loss(trial.value or 0.0), trial.number))
 
     @property
     def winner(self) -> FrozenTrial | None:
-        """The best trial, None before any has completed, and where nothing but repetitions was swept."""
-        return self.ranked[0] if self.ranked and not self.repetitions.are_all else None
+        """The best trial, None before any has completed, and where there is nothing to choose by or from."""
+        is_choice = self.comparable and not self.repetitions.are_all
+        return self.ranked[0] if self.ranked and is_choice else None
 
     @cached_property
     def repetitions(self) -> Repetitions:
@@ -75,7 +83,7 @@ class Snapshot:
 
     @cached_property
     def judged(self) -> list[FrozenTrial]:
-        """The trials that are over, the best first."""
+        """The trials that are over, in the order of `ranked`, then those that were pruned or failed."""
         return [*self.ranked, *self.of(TrialState.PRUNED, TrialState.FAIL)]
 
     @cached_property

@@ -196,8 +196,7 @@ def _refuse_in_two_places(parameters: Sequence[Parameter]) -> None:
     """A setting that cases change is theirs alone: else what a trial had would be a matter of order."""
     for cases in (p for p in parameters if isinstance(p, Cases)):
         for other in (p for p in parameters if p is not cases):
-            theirs = other.keys if isinstance(other, Cases) else {other.bare_key}
-            if both := sorted(cases.keys & theirs):
+            if both := sorted(cases.sets & other.sets):
                 raise ConfigError(
                     f"{both[0]} is swept in {IN_CONFIG}.{cases.key} and as {other.key}; keep one"
                 )

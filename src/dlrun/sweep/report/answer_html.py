@@ -9,7 +9,7 @@ from html import escape
 from optuna.trial import TrialState
 
 from dlrun.numbers import column_texts, number_text, spread_text
-from dlrun.sweep.answer import Answer, command_of
+from dlrun.sweep.answer import NO_BEST, Answer, command_of, warning
 from dlrun.sweep.leaderboard import Row
 from dlrun.sweep.snapshot import Snapshot
 
@@ -19,8 +19,10 @@ _TABLE_ROWS = 10
 def answer_card(snapshot: Snapshot, answer: Answer) -> Iterator[str]:
     """The winner, how sure that is, and the command that trains it again; of repetitions alone their mean."""
     yield '<section class="card answer" id="answer">'
-    if answer.repeated is not None:
-        yield from _mean(answer)
+    if not answer.comparable:
+        yield f"<h2>No best {answer.noun}</h2>\n<p>{NO_BEST[0].upper()}{NO_BEST[1:]}.</p>"
+    elif answer.repeated is not None:
+        yield from _mean(snapshot, answer)
     elif answer.winner is not None:
         yield from _winner(snapshot, answer, answer.winner)
     else:
@@ -40,6 +42,8 @@ def best_trials(snapshot: Snapshot, answer: Answer) -> Iterator[str]:
         return
     columns = _columns(answer, rows)
     title = "The runs" if answer.repetitions.are_all else f"The best {answer.noun}s"
+    if not answer.comparable:
+        title = f"The {answer.noun}s"
     yield f'<section id="best">\n<h2>{title}</h2>'
     yield f'<p class="caption">{_caption(snapshot, answer, len(found))}</p>'
     yield '<div class="scroll"><table>\n<thead><tr>'
@@ -61,7 +65,7 @@ def _no_answer(snapshot: Snapshot) -> Iterator[str]:
     )
 
 
-def _mean(answer: Answer) -> Iterator[str]:
+def _mean(snapshot: Snapshot, answer: Answer) -> Iterator[str]:
     lines = dict(answer.repetition_lines())
     head = answer.repetition_head()
     yield f"<h2>{escape(head[:1].upper() + head[1:])}</h2>"
@@ -70,6 +74,13 @@ def _mean(answer: Answer) -> Iterator[str]:
     for name, text in lines.items():
         yield f"<dt>{escape(name)}</dt><dd>{text}</dd>"
     yield "</dl>"
+    yield from _warning(snapshot, answer)
+
+
+def _warning(snapshot: Snapshot, answer: Answer) -> Iterator[str]:
+    """That what needs no model reaches as much."""
+    if found := warning(answer, snapshot.sweep):
+        yield f"<p>{escape(found[:1].upper() + found[1:])}.</p>"
 
 
 def _winner(snapshot: Snapshot, answer: Answer, winner: Row) -> Iterator[str]:
@@ -79,6 +90,7 @@ def _winner(snapshot: Snapshot, answer: Answer, winner: Row) -> Iterator[str]:
     value = spread_text(winner.value, winner.spread)
     yield f'<div class="value">{value} <small>{escape(answer.objective)}</small></div>'
     yield from (f"<p>{escape(sentence)}</p>" for sentence in answer.lead())
+    yield from _warning(snapshot, answer)
     yield "<dl>"
     for key, text in winner.swept.items():
         yield f"<dt><code>{escape(key)}</code></dt><dd><code>{escape(text)}</code></dd>"
@@ -102,7 +114,11 @@ def _caption(snapshot: Snapshot, answer: Answer, total: int) -> str:
         return f"Only one {answer.noun} has completed."
     shown = f"The first {_TABLE_ROWS} of {total}" if total > _TABLE_ROWS else f"All {total}"
     caption = f"{shown} completed {answer.noun}s"
-    if not answer.repetitions.are_all:
+    if not answer.comparable:
+        caption += (
+            ", in the order of their trials" if answer.repetitions.across_trials else ", by number"
+        )
+    elif not answer.repetitions.are_all:
         best = "lowest" if answer.minimize else "highest"
         caption += f", the {best} {escape(answer.objective)} first"
     caption += "."
@@ -113,9 +129,9 @@ def _caption(snapshot: Snapshot, answer: Answer, total: int) -> str:
 
 def _columns(answer: Answer, rows: Sequence[Row]) -> list[tuple[str, bool, list[str]]]:
     """Of each column the head, whether it is numbers, and the cells as HTML."""
-    columns = (
-        [] if answer.repetitions.are_all else [("", True, list(map(str, range(1, len(rows) + 1))))]
-    )
+    columns = []
+    if answer.comparable and not answer.repetitions.are_all:  # ranks
+        columns.append(("", True, list(map(str, range(1, len(rows) + 1)))))
     if any(row.trials for row in rows):
         columns.append(("n", True, [str(len(row.each)) for row in rows]))
     else:

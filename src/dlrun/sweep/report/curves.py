@@ -7,12 +7,13 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.errors import ConfigError
+from dlrun.metrics import direction
 from dlrun.run_directory import RunDirectory, is_run, read_metrics
-from dlrun.runs import lower_is_better
 from dlrun.sweep.names import setting_name
 from dlrun.sweep.report.look import NAMED, PLAIN, UNFINISHED, WINNER
 from dlrun.sweep.settled import TRIALS
@@ -102,7 +103,7 @@ def learning_curves(snapshot: Snapshot) -> Curves:
         axis = "evaluation"
     ended = sum(trial.state.is_finished() for trial in chosen)
     drawn = sum(curve.state.is_finished() for curve in found)
-    minimize = lower_is_better(metric) if metric != snapshot.objective else snapshot.minimize
+    minimize = snapshot.minimize if metric == snapshot.objective else _falls(snapshot, metric)
     judging = replace(snapshot, minimize=minimize)
     limits = _limits(judging, found)
     return Curves(
@@ -120,9 +121,19 @@ def _metric(snapshot: Snapshot) -> str:
     """What has a value at each evaluation: a metric of the test part is measured once."""
     if not snapshot.objective.startswith("test/"):
         return snapshot.objective
+    return str(_trainer(snapshot).get("monitor", snapshot.objective))
+
+
+def _falls(snapshot: Snapshot, metric: str) -> bool:
+    """Whether the monitored metric improves by falling."""
+    mode = _trainer(snapshot).get("mode")
+    return (direction(metric) if mode in (None, "auto") else mode) == "min"
+
+
+def _trainer(snapshot: Snapshot) -> Mapping[str, Any]:
     config = snapshot.description.get("config")
     trainer = config.get("trainer") if isinstance(config, Mapping) else None
-    return str(trainer["monitor"]) if isinstance(trainer, Mapping) else snapshot.objective
+    return trainer if isinstance(trainer, Mapping) else {}
 
 
 def run_directories(folder: Path) -> list[RunDirectory]:

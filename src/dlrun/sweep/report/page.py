@@ -111,8 +111,9 @@ def _when_and_how_many(snapshot: Snapshot) -> Iterator[str]:
 
 
 def _question(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
-    direction = "minimize" if snapshot.minimize else "maximize"
-    yield "objective", f"{direction} {escape(snapshot.objective)}"
+    if snapshot.comparable:
+        direction = "minimize" if snapshot.minimize else "maximize"
+        yield "objective", f"{direction} {escape(snapshot.objective)}"
     yield "strategy", escape(", ".join(_strategy(snapshot)))
     yield "searched", _codes(map(str, snapshot.space.parameters))
     yield "fixed", _codes(snapshot.fixed)

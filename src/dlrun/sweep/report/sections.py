@@ -120,7 +120,8 @@ class Contents:
         if any(len(trial.user_attrs.get("values", ())) > 1 for trial in self._curved.ranked):
             yield f"A line is the mean over the {self.snapshot.repetitions.noun}."
         if curves.left_out:
-            yield f"Only the best {len(curves.shown)} are drawn; {curves.left_out} are left out."
+            first = "best" if self.snapshot.comparable else "first"
+            yield f"Only the {first} {len(curves.shown)} are drawn; {curves.left_out} are left out."
         if curves.axis == "evaluation":
             yield "The run directories are gone: this is what the study itself remembers."
         elif curves.without:
@@ -140,7 +141,7 @@ class Contents:
 
     def _importance(self) -> Section:
         title = "Which parameter matters"
-        reason = self._only_repeats() or self.importance.reason
+        reason = self._no_choice() or self.importance.reason
         if reason:
             return Section("importance", title, reason)
         best = count_best(self.snapshot)
@@ -211,14 +212,19 @@ class Contents:
         return ""
 
     def _too_few(self) -> str:
-        """Why nothing can be compared yet; empty where it can."""
+        """Why nothing can be compared, or not yet; empty where it can."""
         if not self.snapshot.ranked:
             return "No trial has completed yet."
-        if reason := self._only_repeats():
+        if reason := self._no_choice():
             return reason
         return "" if len(self.snapshot.ranked) > 1 else "One completed trial is too few to compare."
 
-    def _only_repeats(self) -> str:
+    def _no_choice(self) -> str:
+        """Why there is nothing to choose by or from; empty where there is."""
+        if not self.snapshot.comparable:
+            return (
+                "The trials answer different questions: a figure of all results would compare them."
+            )
         if not self.snapshot.repetitions.are_all:
             return ""
         return "All runs repeat one setting: there is nothing to compare it with."

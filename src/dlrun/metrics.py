@@ -1,0 +1,65 @@
+"""The metrics of each kind of problem, each declared with the direction in which it improves. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Direction = Literal["min", "max"]
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What one kind of problem is measured by: names without the part before them, and directions.
+
+    Attributes:
+        always: measured at every evaluation, the loss first.
+        at_the_end: worth their cost once, beside those.
+        comparable: the one that means the same whatever is trained on: it knows no scaling, no choice of loss.
+    """
+
+    always: Mapping[str, Direction]
+    at_the_end: Mapping[str, Direction]
+    comparable: str
+
+    @property
+    def directions(self) -> dict[str, Direction]:
+        """All of them."""
+        return {**self.always, **self.at_the_end}
+
+
+_OF_CLASSES: dict[str, Direction] = {"precision": "max", "recall": "max", "f1": "max"}
+
+MULTICLASS = Metrics({"loss": "min", "accuracy": "max"}, _OF_CLASSES, "accuracy")
+BINARY = Metrics({"loss": "min", "accuracy": "max"}, {**_OF_CLASSES, "roc_auc": "max"}, "accuracy")
+REGRESSION = Metrics(
+    {"loss": "min", "mse": "min", "rmse": "min", "mae": "min", "r2": "max"}, {}, "rmse"
+)
+LANGUAGE = Metrics(
+    {"loss": "min", "accuracy": "max", "perplexity": "min", "bits": "min"}, {}, "bits"
+)
+
+_KINDS = (MULTICLASS, BINARY, REGRESSION, LANGUAGE)
+_KNOWN: dict[str, Direction] = {
+    name: way for kind in _KINDS for name, way in kind.directions.items()
+}
+# What a person asks for first; a run has one of them, of texts to continue two.
+COMPARABLE = (LANGUAGE.comparable, REGRESSION.comparable, MULTICLASS.comparable)
+
+
+def direction(metric: str) -> Direction | None:
+    """The direction in which a metric improves, named as it is logged (`val/loss`) or without its part.
+
+    None where no task declares it, as of a metric of the user's own.
+    """
+    return _KNOWN.get(metric.rpartition("/")[2])
+
+
+def contradiction(key: str, metric: str, asked: Direction | Literal["auto"]) -> str | None:
+    """In a line, that a setting asks for the worst of a metric, which is done; None where it does not."""
+    known = direction(metric)
+    if asked == "auto" or known in (None, asked):
+        return None
+    better, worst = ("lower", "highest") if known == "min" else ("higher", "lowest")
+    return f"{key} asks for the {worst} {metric}, though {better} is better: the worst is kept as the best"
