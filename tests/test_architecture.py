@@ -24,6 +24,7 @@ ORDER = [
         "appending",
         "event_file",
         "links",
+        "terminal",
         "abc_notation",
     ],
     ["cross_entropy"],

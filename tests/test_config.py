@@ -168,7 +168,7 @@ def test_a_run_without_one_of_its_keys_is_refused(key, plain):
         ("name", "", "name is , but must be text without slashes and control characters: it names a folder"),
         ("name", "a/b", "name is a/b, but must be text without slashes and control characters: it names a folder"),
         ("name", "..", "name is .., but must be text without slashes and control characters: it names a folder"),
-        ("name", "\x1b[2J", "name is \x1b[2J, but must be text without slashes and control characters: it names a folder"),
+        ("name", "\x1b", "name is \x1b, but must be text without slashes and control characters: it names a folder"),
         ("sedd", 3, "sedd is not a setting of a run; did you mean seed?"),
         ("model", "mlp", "model is mlp, but must be an option of the group model, see `dlrun list model`"),
         ("trainer", None, "trainer is null, but must be a group of settings, not one value"),
