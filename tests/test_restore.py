@@ -64,6 +64,31 @@ def test_a_folder_without_config_is_no_run(run):
     assert refusal(read_config, run) == f"{run.path} is not a run: it has no config.yaml"
 
 
+SERIES = {
+    "_target_": "dlrun.data.series_file.series",
+    "path": "../../.bashrc",
+    "header": True,
+    "window": 3,
+}
+
+
+def test_where_and_what_to_fetch_is_not_read_back(run):
+    fetched = SERIES | {"root": "/home", "url": "file:///x", "md5": "0" * 32}
+    run.config_file.write_text(yaml.safe_dump(PLAIN | {"dataset": fetched}))
+    assert read_config(run)["dataset"] == SERIES
+
+
+def test_a_published_series_of_an_older_run_is_the_set_that_it_is_called_now(run):
+    fetched = SERIES | {
+        "root": "data",
+        "url": "https://x",
+        "md5": "dee19278d812667c0933bfcccbe4d0b2",
+    }
+    run.config_file.write_text(yaml.safe_dump(PLAIN | {"dataset": fetched}))
+    now = {"_target_": "dlrun.data.series_sets.sunspots", "root": "data", "window": 3}
+    assert read_config(run)["dataset"] == now
+
+
 @pytest.mark.parametrize("content", [b"a: [1", b"a: 1\na:\tb: {", b"\xff\xfe\x00", b"a: \x00"])
 def test_a_config_that_is_no_yaml_is_refused_in_one_line(content, run):
     run.config_file.write_bytes(content)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
+
+from dlrun.links import open_here
 
 
 class Appender:
@@ -21,7 +23,7 @@ class Appender:
         self._size = path.stat().st_size if path.exists() else 0
         self._waiting: list[bytes] = []
         self._flushed = time.monotonic()
-        self._open: BinaryIO | None = None
+        self._open: IO[bytes] | None = None
 
     @property
     def size(self) -> int:
@@ -41,7 +43,7 @@ class Appender:
         if not self._waiting:
             return
         if self._open is None:
-            self._open = self.path.open("ab")
+            self._open = open_here(self.path, "ab")
         self._open.write(b"".join(self._waiting))
         self._open.flush()
         self._waiting.clear()

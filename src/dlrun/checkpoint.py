@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from dlrun.errors import ConfigError, first_line
+from dlrun.links import open_here
 
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 FORMAT = 1
@@ -139,7 +140,7 @@ def restore_random_states(states: dict[str, Any], generator: torch.Generator) ->
 
 def _write(path: Path, state: dict[str, Any]) -> Path:
     temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
+    with open_here(temporary, "wb") as file:
         torch.save(_alone({"format": FORMAT, **state}), file)
     return temporary
 

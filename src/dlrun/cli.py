@@ -76,6 +76,13 @@ PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's own) and return the exit code."""
+    from dlrun.terminal import control_characters_shown
+
+    with control_characters_shown():
+        return _run(argv)
+
+
+def _run(argv: list[str] | None) -> int:
     arguments = [_at_home(word) for word in (sys.argv[1:] if argv is None else argv)]
     if "--debug" in arguments:
         arguments = [word for word in arguments if word != "--debug"]

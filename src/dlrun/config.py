@@ -176,9 +176,9 @@ def _component_node(group: str, node: Any) -> dict[str, Any]:
 
 def _check_together(config: RunConfig) -> None:
     """The rules that span several keys, or that no type can say."""
-    if not config.name or "/" in config.name:
+    if config.name in ("", ".", "..") or "/" in config.name or not config.name.isprintable():
         raise ConfigError(
-            f"name is {config.name}, but must be text without slashes: it names a folder"
+            f"name is {config.name}, but must be text without slashes and control characters: it names a folder"
         )
     trainer = config.trainer
     if trainer.max_epochs is None and trainer.max_steps is None:

@@ -8,6 +8,7 @@ import time
 from datetime import timedelta
 
 from dlrun.numbers import number_text
+from dlrun.terminal import itself
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,6 @@ def _bar(start_step: int, total_steps: int):  # type: ignore[no-untyped-def]
         initial=start_step,
         unit="step",
         dynamic_ncols=True,
-        file=sys.stderr,
+        file=itself(sys.stderr),
         bar_format="{percentage:3.0f}% |{bar:20}| {remaining} left  {desc}",
     )

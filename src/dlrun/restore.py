@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from dlrun.run_directory import RunDirectory
 from dlrun.search_path import COMPONENTS, GROUPS, config_folders
 
 _PRETRAINED = "dlrun.models.torchvision_model.TorchvisionModel"
+_SERIES = "dlrun.data.series_file.series"
 _TARGET = re.compile(r"^\s*_target_:\s*['\"]?([\w.]+)", re.MULTILINE)
 
 
@@ -41,8 +43,26 @@ def read_config(run: RunDirectory, *, allowed: Sequence[str] = ()) -> dict[str, 
         ) from error
     if not isinstance(plain, dict):
         raise ConfigError(f"{run.config_file} is not the config of a run: it holds no mapping")
+    plain = _renewed(plain)
     _refuse_foreign_targets(plain, {*_offered_targets(), *allowed})
     return plain
+
+
+def _renewed(plain: dict[str, Any]) -> dict[str, Any]:
+    """The config as it is written now: of a series, address and checksum were settings once."""
+    node = plain.get("dataset")
+    if not isinstance(node, dict) or node.get("_target_") != _SERIES or "md5" not in node:
+        return plain
+    from dlrun.data import series_sets
+    from dlrun.data.series_file import series
+
+    if (target := series_sets.FORMER.get(str(node["md5"]))) is None:
+        kept = {name: value for name, value in node.items() if name not in ("root", "url", "md5")}
+        return {**plain, "dataset": kept}
+    function = getattr(series_sets, target.rpartition(".")[2])
+    fixed = {*signature(series).parameters, "url", "md5"} - {*signature(function).parameters}
+    kept = {name: value for name, value in node.items() if name not in fixed}
+    return {**plain, "dataset": {**kept, "_target_": target}}
 
 
 def override(plain: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:

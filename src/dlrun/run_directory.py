@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import ConfigError
+from dlrun.links import open_here, refuse_links
 
 CONFIG, SUMMARY, LOCK = "config.yaml", "summary.json", ".lock"
 
@@ -86,7 +87,8 @@ class RunDirectory:
 def write_whole(file: Path, text: str) -> None:
     """Replace the file at once: a kill leaves the old text or the new, and nothing in between."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
+    with open_here(temporary, "w", encoding="utf-8") as stream:
+        stream.write(text)
     os.replace(temporary, file)
 
 
@@ -105,8 +107,9 @@ def lock(run: RunDirectory) -> Iterator[None]:
     """Hold the run for this process: no other may train it meanwhile, and others see it is alive.
 
     Raises:
-        ConfigError: another process holds it.
+        ConfigError: another process holds it, or a symbolic link is in it.
     """
+    refuse_links(run.path)
     from filelock import FileLock, Timeout
 
     held = FileLock(run.path / LOCK)
@@ -125,7 +128,7 @@ def lock(run: RunDirectory) -> Iterator[None]:
 
 def is_locked(path: Path) -> bool:
     """Whether a process is training the run at `path` now."""
-    if not (path / LOCK).exists():
+    if not (path / LOCK).exists() or (path / LOCK).is_symlink():
         return False
     from filelock import FileLock, Timeout
 

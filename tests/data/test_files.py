@@ -4,10 +4,12 @@ import gzip
 import hashlib
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.request import build_opener
 
 import pytest
 
-from dlrun.data.files import SAMPLES, fetch, locate, locate_file, read_text
+from dlrun.data import files
+from dlrun.data.files import SAMPLES, fetch, locate, locate_file, read_text, settings_read_back
 from dlrun.errors import ConfigError
 
 CONTENT = b"sepal,petal\n5.1,1.4\n"
@@ -15,7 +17,7 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
     """The address of a server that counts what it was asked for and answers with CONTENT, or with 404."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -28,6 +30,7 @@ def server():
         def log_message(self, *arguments):
             pass
 
+    monkeypatch.setattr(files, "_OPENER", build_opener())  # this server has no certificate
     asked = []
     httpd = HTTPServer(("127.0.0.1", 0), Handler)
     httpd.asked = asked
@@ -67,6 +70,33 @@ def test_without_the_file_or_a_network_one_line_says_what_to_put_where(server, t
     message = str(caught.value)
     assert message.startswith(f"dataset.root is {tmp_path}, which does not hold data.csv")
     assert "put the file there" in message and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "scheme", ["http://127.0.0.1:9", "file:///etc/passwd", "ftp://127.0.0.1", "data:,x"]
+)
+def test_only_https_is_opened(scheme, tmp_path):
+    with pytest.raises(ConfigError, match="unknown url type"):
+        fetch(str(tmp_path), "data.csv", url=scheme, md5=MD5)
+
+
+@pytest.mark.parametrize("name", ["../data.csv", "a/../../data.csv", "/tmp/data.csv"])
+def test_a_file_of_a_data_set_does_not_leave_its_folder(server, tmp_path, name):
+    with pytest.raises(ConfigError, match=r"no file below dataset\.root"):
+        fetch(str(tmp_path / "root"), name, url=address(server), md5=MD5)
+    assert not server.asked and not list(tmp_path.rglob("*"))
+
+
+def test_with_settings_read_back_only_the_users_own_folder_is_filled(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("DLRUN_DATA", str(tmp_path / "own"))
+    with settings_read_back():
+        with pytest.raises(
+            ConfigError, match=r"which does not hold data\.csv, and nothing is fetched"
+        ):
+            fetch(str(tmp_path / "theirs"), "data.csv", url=address(server), md5=MD5)
+        assert not server.asked
+        assert fetch(str(tmp_path / "own"), "data.csv", url=address(server), md5=MD5).is_file()
+    assert fetch(str(tmp_path / "theirs"), "data.csv", url=address(server), md5=MD5).is_file()
 
 
 def test_a_path_is_from_the_working_folder_and_packaged_ones_ship(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from dlrun.data.series_file import series
 from dlrun.errors import ConfigError
 
 SETTINGS = {
-    "root": None, "url": None, "md5": None, "header": "auto", "skip_lines": "auto", "comment": None,
+    "header": "auto", "skip_lines": "auto", "comment": None,
     "delimiter": "auto", "decimal": "auto",
     "thousands": "none", "encoding": "utf-8",
     "missing": ["", "NA"], "skip": 0, "only": None, "time": None, "time_format": "auto", "target": "y",
@@ -156,14 +156,6 @@ def test_a_missing_file_is_refused_with_the_nearest_name(read, tmp_path):
     read(TABLE)
     with pytest.raises(ConfigError, match=r"dataset.path is b.csv, which does not exist"):
         series(path="b.csv", **SETTINGS)
-
-
-def test_a_set_in_a_folder_of_data_is_found_there(tmp_path):
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "s.csv").write_text("y\n1\n2\n")
-    fetched = {"root": str(tmp_path), "url": "http://localhost:1/s.csv", "md5": "0" * 32}
-    found = series(path="sub/s.csv", **(SETTINGS | fetched))
-    assert found.numbers["y"].tolist() == [1, 2]
 
 
 DAYS = "".join(f"2020-01-{day},{day * day}.5,{day}\n" for day in range(10, 30))

@@ -8,7 +8,7 @@ from dlrun.data.series_file import series
 from dlrun.errors import BadFile, ConfigError
 
 SETTINGS = {
-    "root": None, "url": None, "md5": None, "header": True, "delimiter": "auto", "decimal": "auto",
+    "header": True, "delimiter": "auto", "decimal": "auto",
     "thousands": "none", "encoding": "utf-8", "missing": ["", "NA"], "skip": 0,
     "skip_lines": "auto", "comment": None, "only": None, "time": None,
     "time_format": "auto", "target": "y", "inputs": None, "drop": [], "fill": "none", "window": 2, "horizon": 1,

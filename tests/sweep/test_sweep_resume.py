@@ -18,6 +18,7 @@ import yaml
 from scratch import JOBLIB, QUICK, Look, Result, kill_group, make_project, wait_for
 
 from dlrun.cli import main
+from dlrun.sweep.again import _is_harmless
 
 Dlrun = Callable[..., Result]
 Looks = Callable[..., Look]
@@ -396,6 +397,7 @@ CALLS = "subprocess.Popen"
         (["--config-dir=evil", "model=evil"], "add --allow evil"),
         (["--config-dir", "evil", "model=evil"], "add --allow evil"),
         (["--config-path", "evil"], "--config-path"),
+        (["experiment=../../evil/x"], "experiment=../../evil/x"),
     ],
 )
 def test_a_strangers_command_is_not_typed_where_it_could_call_something(
@@ -414,6 +416,74 @@ def test_a_strangers_command_is_not_typed_where_it_could_call_something(
     assert "--allow" in result.err
     assert not (project / "called").exists()
     assert not (whole.path / "3").exists()
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *(
+            "experiment=../x",
+            "experiment=/etc/x",
+            "experiment='../x'",
+            "experiment=a\\../x",
+            "model=${oc.env:X}",
+        ),
+        *(
+            "model=choice(mlp,../x)",
+            "model=[../x]",
+            "sweep.space.model=mlp,../x",
+            "+sweep.space={model:../x}",
+        ),
+        *(
+            "model@hydra.callbacks.x=mlp",
+            "hydra={callbacks:{}}",
+            "+hydra/callbacks=x",
+            " hydra.x=1",
+            "~hydra.x",
+        ),
+        *(
+            "/hydra/callbacks=x",
+            "./hydra/x=1",
+            "experiment/../hydra=x",
+            "hydra@x=y",
+            "-cn=x",
+            "sweep=../x",
+        ),
+    ],
+)
+def test_a_strangers_word_that_names_a_file_or_hydras_own_settings_is_no_harmless_one(
+    word: str,
+) -> None:
+    assert not _is_harmless(word)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *(
+            "experiment=digits_tuning",
+            "model=mlp,cnn",
+            "model=choice('mlp','cnn')",
+            "model=[mlp]",
+            "model=glob(*)",
+        ),
+        *(
+            "dataset.path=../a.csv",
+            "name=größe",
+            "name='a b'",
+            "+trainer.x=1",
+            "~loss",
+            "model.hidden=[1,2],[3]",
+        ),
+        *(
+            "sweep.space.optimizer.lr=tag(log,interval(1e-4,1))",
+            "hydra/launcher=joblib",
+            "hydra.launcher.n_jobs=2",
+        ),
+    ],
+)
+def test_a_word_of_plain_names_and_values_is_harmless(word: str) -> None:
+    assert _is_harmless(word)
 
 
 def test_what_is_allowed_is_called(dlrun: Dlrun, look: Looks, project: Path) -> None:

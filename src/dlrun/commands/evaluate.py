@@ -57,9 +57,11 @@ def main(argv: list[str]) -> int:
             f"split is {split}, but the rows of dataset.test_path are all a test; leave out one of the two"
         )
 
+    from dlrun.data.files import settings_read_back
     from dlrun.evaluation import evaluate
 
-    found = evaluate(run, plain, split=split, which=choices.get("checkpoint"), new=new)
+    with settings_read_back():
+        found = evaluate(run, plain, split=split, which=choices.get("checkpoint"), new=new)
     if arguments.json:
         print(json.dumps({"run": str(run.path), "split": split, "file": new, **_facts(found)}))
         return 0

@@ -17,6 +17,7 @@ from typing import Any
 from dlrun.commands._places import find_run
 from dlrun.commands._reading import add_checkpoint, run_parser
 from dlrun.errors import ConfigError
+from dlrun.links import refuse_links
 from dlrun.runs import full_name
 
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -47,6 +48,7 @@ def main(argv: list[str]) -> int:
     _refuse_missing(arguments.format)
     run = find_run(arguments.run)
 
+    from dlrun.data.files import settings_read_back
     from dlrun.exporting import SUFFIXES, description, export
     from dlrun.restore import load_trained, read_config
 
@@ -56,9 +58,12 @@ def main(argv: list[str]) -> int:
         raise ConfigError(f"--output is {output}, but must end in {suffix} for {arguments.format}")
     plain = read_config(run, allowed=arguments.allow)
     trained = load_trained(run, plain, which=arguments.checkpoint)
-    samples = _samples(plain, trained)
+    with settings_read_back():
+        samples = _samples(plain, trained)
     about = output.with_name(f"{output.name}.json")
     try:
+        if output.parent.is_relative_to(run.path):
+            refuse_links(run.path)
         output.parent.mkdir(parents=True, exist_ok=True)
         exported = export(trained, output, how=arguments.format, samples=samples)
         facts = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dlrun.commands._places import find_place
 from dlrun.commands._reading import run_parser
+from dlrun.run_directory import RunDirectory
 from dlrun.sweep.directory import SweepDirectory
 
 _EPILOG = """\
@@ -26,21 +27,26 @@ def main(argv: list[str]) -> int:
         "overrides", nargs="*", metavar="key=value", help="values to change from here on"
     )
     arguments = parser.parse_intermixed_args(argv)
+    from dlrun.data.files import settings_read_back
     from dlrun.overrides import readable_words
 
     words = readable_words(arguments.overrides)
     place = find_place(arguments.run)
-    if isinstance(place, SweepDirectory):
-        return _resume_sweep(place, words, arguments.allow)
+    with settings_read_back():
+        if isinstance(place, SweepDirectory):
+            return _resume_sweep(place, words, arguments.allow)
+        return _resume_run(place, words, arguments.allow)
 
+
+def _resume_run(run: RunDirectory, words: list[str], allowed: list[str]) -> int:
     from dlrun.restore import override, read_config
 
-    plain = read_config(place, allowed=arguments.allow)
+    plain = read_config(run, allowed=allowed)
     if words:
         plain = override(plain, words)
     from dlrun import experiment
 
-    return experiment.resume(plain, place, overrides=words)
+    return experiment.resume(plain, run, overrides=words)
 
 
 def _resume_sweep(sweep: SweepDirectory, words: list[str], allowed: list[str]) -> int:

@@ -9,7 +9,9 @@ import os
 import tempfile
 import urllib.request
 import zlib
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePath
 from typing import Any
 from urllib.error import HTTPError
 
@@ -26,6 +28,31 @@ _MARKS = (
 )
 _WIDE = ("utf-16", "utf16", "utf-32", "utf32")  # whose signs have NUL bytes in them
 _SECONDS = 30  # without an answer, after which a download has failed
+_OWN_FOLDER = (
+    "DLRUN_DATA",
+    "~/.cache/dlrun",
+)  # as in the configs: a variable, and where it is not set
+_READING_BACK = (
+    "DLRUN_READING_BACK"  # in the environment, which the processes of a sweep have as well
+)
+
+
+def _https_only() -> urllib.request.OpenerDirector:
+    """What opens addresses of https, also those that one leads to, and of nothing else."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPRedirectHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.UnknownHandler(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+_OPENER = _https_only()
 
 
 def locate(key: str, path: str) -> Path:
@@ -76,24 +103,55 @@ def absolute(path: Any) -> Any:
     return path
 
 
+@contextmanager
+def settings_read_back() -> Iterator[None]:
+    """Within this, data are fetched into the user's own folder of data only: `dataset.root` may be a stranger's."""
+    before = os.environ.get(_READING_BACK)
+    os.environ[_READING_BACK] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_READING_BACK]
+
+
+def refuse_foreign_folder(root: Path, missing: str) -> None:
+    """Refuse to fetch into a folder that settings name which were read back, and not the user.
+
+    Raises:
+        ConfigError: with what to do.
+    """
+    own = Path(os.environ.get(*_OWN_FOLDER)).expanduser()
+    if os.environ.get(_READING_BACK) and root.absolute() != own.absolute():
+        raise ConfigError(
+            f"dataset.root is {root}, which does not hold {missing}, and nothing is fetched into a folder that a run "
+            "read back names: put it there yourself, or give dataset.root=FOLDER for one that has it"
+        )
+
+
 def fetch(root: str, relative: str, *, url: str, md5: str) -> Path:
     """The file `relative` of a named data set in the folder `root`, downloaded there from `url` if it is missing.
 
-    What arrives is checked; what is there already is the user's own affair.
+    Address, checksum and name are the data set's own, never settings. What arrives is checked; what is
+    there already is the user's own affair.
 
     Raises:
-        ConfigError: it is not there and cannot be had.
+        ConfigError: it is not there and cannot be had, or is no file below `root`.
     """
     if not root.strip():
         raise ConfigError(
             "dataset.root is empty: unset DLRUN_DATA, or set it to the folder of the data"
         )
-    path = Path(root).expanduser() / relative
+    if PurePath(relative).is_absolute() or ".." in PurePath(relative).parts:
+        raise ConfigError(f"{relative} is no file below dataset.root ({root})")
+    folder = Path(root).expanduser()
+    path = folder / relative
     if path.is_file():
         return path
+    refuse_foreign_folder(folder, relative)
     print(f"dlrun: {path} is missing: downloading it from {url}…", flush=True)
     try:
-        with urllib.request.urlopen(url, timeout=_SECONDS) as answer:
+        with _OPENER.open(url, timeout=_SECONDS) as answer:
             content = answer.read()
         if (found := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:
             raise OSError(f"what arrived has the checksum {found} instead of {md5}")

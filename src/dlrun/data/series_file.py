@@ -15,7 +15,7 @@ from annotated_types import Ge
 from dlrun.data.csv_file import Cells, read_csv
 from dlrun.data.csv_form import Form, Header, SkipLines
 from dlrun.data.cutting import Cutting
-from dlrun.data.files import fetch, locate_file
+from dlrun.data.files import locate_file
 from dlrun.data.gaps import FillRule
 from dlrun.data.notation import Decimal, Thousands, looks_like_number
 from dlrun.data.series import Series
@@ -40,9 +40,6 @@ _INFINITE = ("inf", "infinity")
 def series(
     *,
     path: str,
-    root: str | None,
-    url: str | None,
-    md5: str | None,
     header: Header,
     skip_lines: SkipLines,
     comment: str | None,
@@ -66,16 +63,12 @@ def series(
     difference_inputs: bool,
     season: Count | None,
 ) -> Series:
-    """The columns of a file, in the order of `time` or of its rows; of the named sets, in the folder `root`.
+    """The columns of a file, in the order of `time` or of its rows.
 
     Raises:
         ConfigError: no such file or column, a cell that is no number, a value missing though `fill` is none.
     """
-    file = (
-        fetch(root, path, url=url, md5=md5)
-        if root and url and md5
-        else locate_file("dataset.path", path)
-    )
+    file = locate_file("dataset.path", path)
     form = Form(
         header,
         delimiter,

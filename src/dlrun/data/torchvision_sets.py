@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from dlrun.data.files import refuse_foreign_folder
 from dlrun.data.source import Source
 from dlrun.errors import ConfigError
 
@@ -133,6 +134,7 @@ def _download(name: str, root: Path, files: list[str], fetch: Callable[[], Any])
     Raises:
         ConfigError: naming the folder, the files and the remedy.
     """
+    refuse_foreign_folder(root, name)
     print(f"dlrun: {name} is not in {root}: downloading it there…", flush=True)
     try:
         fetch()

@@ -18,6 +18,7 @@ from dlrun.sweep.opened import Sweep
 from dlrun.sweep.ranking import agreement, ranking_table
 from dlrun.sweep.recipe import recipe_file
 from dlrun.sweep.table import draw_text, make_table
+from dlrun.terminal import make_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -167,6 +168,4 @@ def _report(sweep: Sweep) -> None:
 
 
 def _console() -> Console:
-    from rich.console import Console
-
-    return Console(soft_wrap=True, highlight=False)
+    return make_console(soft_wrap=True)

@@ -14,6 +14,7 @@ from dlrun.numbers import spread_text
 from dlrun.sweep.leaderboard import Row, by_setting
 from dlrun.sweep.repetitions import Repetitions
 from dlrun.sweep.table import make_table
+from dlrun.terminal import make_console
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -171,12 +172,11 @@ class _Table:
     """For a terminal: the best trials so far, and what is being trained."""
 
     def __init__(self, standing: Standing) -> None:
-        from rich.console import Console
         from rich.live import Live
 
         self.started, self.before, self.standing = time.monotonic(), standing.ended, standing
         self.under_way: dict[int, str] = {}
-        self.console = Console(highlight=False)
+        self.console = make_console()
         self.live = Live(
             console=self.console,
             get_renderable=self._render,

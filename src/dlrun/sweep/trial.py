@@ -14,6 +14,7 @@ from optuna.trial import Trial, TrialState
 from dlrun import __version__, experiment, record
 from dlrun.engine import Diverged, Engine
 from dlrun.errors import ConfigError, RunFailed, first_line
+from dlrun.links import open_here
 from dlrun.numbers import number_text
 from dlrun.report import Identity
 from dlrun.run_directory import RunDirectory
@@ -245,7 +246,7 @@ class Attempt:
         overrides = [*self.sweep.space.fixed, *words]
         if not run.config_file.exists():
             record.write_config(run, config.plain if config else {}, overrides)
-        with run.log.open("a", encoding="utf-8") as log:
+        with open_here(run.log, "a", encoding="utf-8") as log:
             log.write("".join(traceback.format_exception(error)))
         run.write_summary(
             {
@@ -269,7 +270,7 @@ def record_death(run: RunDirectory, reason: str) -> None:
     if summary is None or summary.get("status") != "running":
         return
     run.write_summary({**summary, "status": "failed", "error": {"kind": "Died", "message": reason}})
-    with run.log.open("a", encoding="utf-8") as log:
+    with open_here(run.log, "a", encoding="utf-8") as log:
         log.write(f"{record.now()} ERROR {reason}\n")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dlrun.links import refuse_links
 from dlrun.run_directory import write_whole
 from dlrun.sweep.directory import SweepDirectory
 from dlrun.sweep.report.figures import draw
@@ -26,8 +27,9 @@ def write_report(sweep: SweepDirectory) -> Report:
     """Replace the sweep's report by one of what there is now, be it under way.
 
     Raises:
-        ConfigError: its sweep.yaml is missing or damaged.
+        ConfigError: its sweep.yaml is missing or damaged, or a symbolic link is in it.
     """
+    refuse_links(sweep.path)
     snapshot = take(sweep)
     contents = Contents(snapshot)
     sections = contents.sections()

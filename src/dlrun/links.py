@@ -1,0 +1,51 @@
+"""Files written in directories that may come from somebody else: never through a symbolic link in them."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import IO, Any
+
+from dlrun.errors import ConfigError
+
+_NOT_THROUGH = getattr(
+    os, "O_NOFOLLOW", 0
+)  # not on Windows, where making links needs a right of its own
+
+
+def open_here(path: Path, mode: str, **how: Any) -> IO[Any]:
+    """As `open`, of a file that is at `path` itself.
+
+    Raises:
+        ConfigError: a symbolic link is.
+    """
+    try:
+        return open(path, mode, opener=_open, **how)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _refused(path) from error
+        raise
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse a directory to be written in that has a symbolic link anywhere in it.
+
+    Raises:
+        ConfigError: naming the first.
+    """
+    for above, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            if (path := Path(above, name)).is_symlink():
+                raise _refused(path)
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | _NOT_THROUGH, 0o666)
+
+
+def _refused(path: Path) -> ConfigError:
+    return ConfigError(
+        f"{path} is a symbolic link, and a run's files are not written through one: remove it, or put what it "
+        "leads to in its place"
+    )

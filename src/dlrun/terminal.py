@@ -1,0 +1,72 @@
+"""What goes to a terminal: text of files and folders cannot steer it, what dlrun draws itself can.
+
+No imports here that take time: every command begins with it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Controls of ASCII and of Latin-1, and the marks that turn the direction of what follows.
+_CONTROLS = (*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+_WRITTEN = {code: repr(chr(code))[1:-1] for code in _CONTROLS if chr(code) not in "\n\t"}
+
+
+def shown(text: str) -> str:
+    """The text with control characters written out, as in `\\x1b`; line ends and tabs stay."""
+    return text if text.isprintable() else text.translate(_WRITTEN)
+
+
+class ShownStream:
+    """A stream of text that writes control characters out; all else is as of the stream `itself`."""
+
+    def __init__(self, itself: Any) -> None:
+        self.itself = itself
+
+    def write(self, text: str) -> int:
+        """As the stream does."""
+        self.itself.write(shown(text))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        """As the stream does."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.itself, name)
+
+
+@contextmanager
+def control_characters_shown() -> Iterator[None]:
+    """Within this, nothing that is printed steers the terminal, on either stream."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (stream and ShownStream(stream) for stream in before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def itself(stream: Any) -> Any:
+    """The stream below a `ShownStream`, for what moves the cursor."""
+    return getattr(stream, "itself", stream)
+
+
+def make_console(**settings: Any) -> Console:
+    """Rich's console on the standard output: its own colours and movements, but none of a text's."""
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class Shown(Console):
+        def render(self, *arguments: Any, **named: Any) -> Any:
+            for text, style, control in super().render(*arguments, **named):
+                yield Segment(text if control else shown(text), style, control)
+
+    return Shown(file=itself(sys.stdout), highlight=False, **settings)
