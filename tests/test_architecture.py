@@ -24,6 +24,8 @@ ORDER = [
         "appending",
         "event_file",
         "links",
+        "spreadsheets",
+        "plain_yaml",
         "terminal",
         "abc_notation",
     ],

@@ -306,3 +306,41 @@ def test_the_state_of_a_generator_elsewhere_is_passed_over():
     expected = torch.rand(3, generator=torch.Generator().manual_seed(3))
     restore_random_states(states, generator)
     assert torch.equal(torch.rand(3, generator=generator), expected)
+
+
+class _Calls:
+    """Pickled as a call of `function`."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def refusal_of(path):
+    with pytest.raises(ConfigError) as caught:
+        checkpoint.load(path)
+    return str(caught.value)
+
+
+def test_a_checkpoint_that_asks_for_more_memory_than_it_has_bytes_is_refused(tmp_path):
+    path = tmp_path / "last.pt"
+    torch.save({"format": 1, "x": torch.zeros(100_000)}, path)
+    packed = tmp_path / "packed.pt"
+    with zipfile.ZipFile(path) as of, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as to:
+        for name in of.namelist():
+            to.writestr(name, of.read(name))
+    assert "is packed" in refusal_of(packed)
+    torch.save({"format": 1, "x": _Calls(bytearray, 10**11)}, path)
+    assert "makes up bytes" in refusal_of(path)
+    torch.save({"format": 1, "x": [torch.zeros(1).expand(10**6, 10**6)]}, path)
+    assert "larger than what is stored" in refusal_of(path)
+
+
+def test_a_refused_pickle_comes_without_advice_to_load_it_all_the_same(tmp_path):
+    path = tmp_path / "last.pt"
+    torch.save({"format": 1, "x": _Calls(exec, "raise SystemExit")}, path)
+    assert refusal_of(path) == (
+        f"checkpoint {path} is damaged, or holds more than weights and plain values, and is not loaded"
+    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import pickletools
 import random
 import warnings
 import zipfile
@@ -80,17 +82,55 @@ def load(path: Path) -> dict[str, Any]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            _refuse_unfolding(archive)
             if (member := archive.testzip()) is not None:
                 raise zipfile.BadZipFile(f"bad checksum of {member}")
         state = torch.load(path, map_location="cpu", weights_only=True)
+        _refuse_stretched(state)
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise ValueError("not a checkpoint of this version of dlrun")
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist") from None
+    except pickle.UnpicklingError as error:  # whose advice is to load it all the same
+        raise ConfigError(
+            f"checkpoint {path} is damaged, or holds more than weights and plain values, and is not loaded"
+        ) from error
     except Exception as error:
         reason = first_line(error)
         raise ConfigError(f"checkpoint {path} is damaged ({reason})") from error
     return state
+
+
+def _refuse_unfolding(archive: zipfile.ZipFile) -> None:
+    """Refuse a file that asks for more memory than it has bytes: torch packs nothing, and has no use for bytes.
+
+    Raises:
+        ValueError: it does.
+    """
+    for member in archive.infolist():
+        if member.compress_type != zipfile.ZIP_STORED or member.file_size > member.compress_size:
+            raise ValueError(f"{member.filename} is packed")
+        if member.filename.endswith("data.pkl"):
+            for operation, called, _ in pickletools.genops(archive.read(member)):
+                if operation.name == "GLOBAL" and str(called).endswith(" bytearray"):
+                    raise ValueError("it makes up bytes")
+
+
+def _refuse_stretched(state: Any) -> None:
+    """Refuse tensors that are larger than what is stored of them.
+
+    Raises:
+        ValueError: there is one.
+    """
+    seen, waiting = set[int](), [state]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, torch.Tensor):
+            if item.layout is not torch.strided or item.nbytes > item.untyped_storage().nbytes():
+                raise ValueError("a tensor is larger than what is stored of it")
+        elif isinstance(item, dict | list | tuple) and id(item) not in seen:
+            seen.add(id(item))
+            waiting += item.values() if isinstance(item, dict) else item
 
 
 def random_states(generator: torch.Generator) -> dict[str, Any]:

@@ -76,10 +76,19 @@ PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's own) and return the exit code."""
+    import os
+
     from dlrun.terminal import control_characters_shown
 
-    with control_characters_shown():
-        return _run(argv)
+    # Python would put the working folder first in each process that dlrun starts, before all libraries.
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        with control_characters_shown():
+            return _run(argv)
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
 
 
 def _run(argv: list[str] | None) -> int:

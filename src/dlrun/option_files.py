@@ -42,12 +42,28 @@ def fault_of(group: str, file: Path) -> str | None:
     if reason := _wrong_byte(content):
         return reason
     text = content.decode("utf-8-sig")
+    if reason := _excessive(text):
+        return reason
     package = _PACKAGE.search(text[:_HEAD])
     if content.startswith(_BOM) and package:
         return f"begins with a byte order mark, which hides its line {package[0].strip()}: save it as UTF-8 without one"
     if group != "experiment" or (package and package[1] == "_global_"):
         return None
     return f"lacks the line {_GLOBAL}, by which an experiment sets what a run has: add it as the first line"
+
+
+def _excessive(text: str) -> str | None:
+    import yaml
+
+    from dlrun import plain_yaml
+
+    try:
+        plain_yaml.load(text)
+    except plain_yaml.Excessive as error:
+        return f"holds too much: {error}"
+    except yaml.YAMLError:  # which Hydra says
+        pass
+    return None
 
 
 def _wrong_byte(content: bytes) -> str | None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from dlrun import plain_yaml
 from dlrun.errors import ConfigError, did_you_mean, first_line
 from dlrun.hints import command, new_run, note
 from dlrun.run_directory import RunDirectory
@@ -34,7 +35,7 @@ def read_config(run: RunDirectory, *, allowed: Sequence[str] = ()) -> dict[str, 
         ConfigError: unreadable, or it names code that nobody here offers.
     """
     try:
-        plain = yaml.safe_load(run.config_file.read_text(encoding="utf-8"))
+        plain = plain_yaml.load(run.config_file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{run.path} is not a run: it has no {run.config_file.name}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -145,8 +145,10 @@ def read_overrides(run: RunDirectory) -> list[str]:
     """What the command line changed, the last word for each key; nothing where that cannot be read."""
     import yaml
 
+    from dlrun import plain_yaml
+
     try:
-        words = yaml.safe_load(run.overrides_file.read_text(encoding="utf-8"))
+        words = plain_yaml.load(run.overrides_file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return []
     return latest_overrides(map(str, words)) if isinstance(words, list) else []
@@ -206,7 +208,7 @@ def _read_json_object(file: Path) -> dict[str, Any] | None:
 def _parse_object(text: bytes) -> dict[str, Any] | None:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

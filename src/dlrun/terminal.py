@@ -6,11 +6,13 @@ No imports here that take time: every command begins with it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as type checkers know it, without the import
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
     from rich.console import Console
 
 # Controls of ASCII and of Latin-1, and the marks that turn the direction of what follows.

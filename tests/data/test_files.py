@@ -159,3 +159,13 @@ def test_a_text_that_cannot_be_read_says_where(tmp_path, content, encoding, mess
     with pytest.raises(ConfigError, match=message) as caught:
         read_text(file, encoding)
     assert "\n" not in str(caught.value)
+
+
+def test_a_packed_file_that_unfolds_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_LARGEST", 10_000)
+    file = tmp_path / "a.csv.gz"
+    file.write_bytes(gzip.compress(gzip.compress(b"1\n" * 5000)))
+    assert len(read_text(file, "utf-8")) == 10_000
+    file.write_bytes(gzip.compress(b"1\n" * 5001))
+    with pytest.raises(ConfigError, match=r"a\.csv\.gz unfolds to more than .*gunzip"):
+        read_text(file, "utf-8")

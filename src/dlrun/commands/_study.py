@@ -31,8 +31,10 @@ def _experiments(argv: Sequence[str]) -> Iterator[Path]:
 def _chooses_sweep(file: Path) -> bool:
     import yaml
 
+    from dlrun import plain_yaml
+
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = plain_yaml.load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return False
     defaults = content.get("defaults") if isinstance(content, dict) else None

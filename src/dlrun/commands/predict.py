@@ -17,6 +17,7 @@ from dlrun.commands._places import find_run
 from dlrun.commands._reading import add_checkpoint, run_parser
 from dlrun.errors import ConfigError
 from dlrun.numbers import number_text
+from dlrun.spreadsheets import cells
 
 if TYPE_CHECKING:
     from dlrun.restore import Trained
@@ -47,7 +48,7 @@ def main(argv: list[str]) -> int:
         run, read_config(run, allowed=arguments.allow), which=arguments.checkpoint
     )
     records = _predictions(trained, arguments.inputs, arguments.steps)
-    _deliver(records, output)
+    _deliver(records, output, raw=arguments.raw_cells)
     return 0
 
 
@@ -65,6 +66,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         type=Path,
         help="write to FILE, .csv or .json, instead of the screen",
+    )
+    parser.add_argument(
+        "--raw-cells",
+        action="store_true",
+        help="leave cells of a .csv as they are; else those that a spreadsheet takes for a formula begin with '",
     )
     add_checkpoint(parser)
     parser.add_argument(
@@ -109,15 +115,17 @@ def _answers(path: Path, raw: Any, trained: Trained) -> Iterable[dict[str, Any]]
     return [found.get(row, {"input": str(path), "row": row, **blank}) for row in range(len(raw))]
 
 
-def _deliver(records: list[dict[str, Any]], output: Path | None) -> None:
+def _deliver(records: list[dict[str, Any]], output: Path | None, *, raw: bool) -> None:
     """Print the records, or write them to the file `output`."""
     if output is None:
         _print(records)
         return
-    write = _write_csv if output.suffix == ".csv" else _write_json
     try:
         with output.open("w", newline="", encoding="utf-8") as file:
-            write(records, file)
+            if output.suffix == ".csv":
+                _write_csv(records, file, raw=raw)
+            else:
+                _write_json(records, file)
     except OSError as error:
         raise ConfigError(
             f"--output is {output}, which cannot be written to ({error.strerror}); choose another place"
@@ -187,11 +195,11 @@ def _print(records: list[dict[str, Any]]) -> None:
         print(f"{name:<{width}}  {record['prediction']}  ({shown})")
 
 
-def _write_csv(records: list[dict[str, Any]], file: TextIO) -> None:
+def _write_csv(records: list[dict[str, Any]], file: TextIO, *, raw: bool) -> None:
     rows = [_flat(record) for record in records]
-    writer = csv.DictWriter(file, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(file)
+    writer.writerow(cells(rows[0], raw=raw))
+    writer.writerows(cells((row.get(name, "") for name in rows[0]), raw=raw) for row in rows)
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:

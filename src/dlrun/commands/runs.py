@@ -25,6 +25,7 @@ from dlrun.commands._sweep_rows import (
 from dlrun.errors import ConfigError
 from dlrun.metrics import Direction
 from dlrun.runs import LAST, OUTPUTS, RunSummary, scan
+from dlrun.spreadsheets import cells
 from dlrun.sweep.directory import SweepDirectory, is_sweep, read_space
 
 DEFAULT_ROWS = 25
@@ -76,7 +77,7 @@ def main(argv: list[str]) -> int:
     if arguments.reverse:
         runs.reverse()
     if arguments.csv:
-        _write_csv(runs[: arguments.n])
+        _write_csv(runs[: arguments.n], raw=arguments.raw_cells)
     else:
         _print_table(runs, len(every_run), arguments, folder, objective, below)
     return 0
@@ -127,6 +128,8 @@ def _parser() -> argparse.ArgumentParser:
     add("-n", metavar="N", type=_row_count, help=help_n)
     add("--all", action="store_true", help="every run, however many, and each trial of a sweep")
     add("--csv", action="store_true", help="as CSV, with a column for every metric and swept key")
+    help_raw = "leave cells of the CSV as they are; else those that a spreadsheet takes for a formula begin with '"
+    add("--raw-cells", action="store_true", help=help_raw)
     return parser
 
 
@@ -205,24 +208,28 @@ def _count_line(
     return line
 
 
-def _write_csv(runs: list[RunSummary]) -> None:
+def _write_csv(runs: list[RunSummary], *, raw: bool) -> None:
     groups = sorted({group for run in runs for group in run.choices})
     metrics = sorted({name for run in runs for name in run.metrics})
     plain = ("seed", "parameters", "device", "epoch", "max_epochs", "step", "seconds", "monitor")
     swept = [key for key in swept_keys(runs) if key not in (*groups, *plain)]
     writer = csv.writer(sys.stdout, lineterminator="\n")
     first = ("run", "status", "name", "created")
-    writer.writerow([*first, *groups, *swept, *plain, "best_epoch", *metrics, "path"])
+    head = [*first, *groups, *swept, *plain, "best_epoch", *metrics, "path"]
+    writer.writerow(cells(head, raw=raw))
     for run in runs:
         created = datetime.fromtimestamp(run.created).astimezone().isoformat(timespec="seconds")
         writer.writerow(
-            [
-                *(run.short_name, run.status, run.name, created),
-                *(run.choices.get(group) for group in groups),
-                *(run.swept.get(key) for key in swept),
-                *(run.data.get(name) for name in plain),
-                run.best.get("epoch"),
-                *(run.metrics.get(name) for name in metrics),
-                run.path,
-            ]
+            cells(
+                [
+                    *(run.short_name, run.status, run.name, created),
+                    *(run.choices.get(group) for group in groups),
+                    *(run.swept.get(key) for key in swept),
+                    *(run.data.get(name) for name in plain),
+                    run.best.get("epoch"),
+                    *(run.metrics.get(name) for name in metrics),
+                    str(run.path),
+                ],
+                raw=raw,
+            )
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import hashlib
+import io
 import os
 import tempfile
 import urllib.request
@@ -27,6 +28,8 @@ _MARKS = (
     ("utf-16", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
 )
 _WIDE = ("utf-16", "utf16", "utf-32", "utf32")  # whose signs have NUL bytes in them
+_LARGEST = 2**30  # bytes that a packed file may unfold to
+_TIMES_PACKED = 2
 _SECONDS = 30  # without an answer, after which a download has failed
 _OWN_FOLDER = (
     "DLRUN_DATA",
@@ -209,8 +212,9 @@ def _unpacked(path: Path) -> bytes:
     try:
         content = path.read_bytes()
         packed = content.startswith(_GZIP)
-        while content.startswith(_GZIP):  # packed twice, too
-            content = gzip.decompress(content)
+        for _ in range(_TIMES_PACKED):
+            if content.startswith(_GZIP):
+                content = _unfolded(path, content)
     except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     if content and not packed and path.suffix.lower() == ".gz":
@@ -222,6 +226,15 @@ def _unpacked(path: Path) -> bytes:
             remedy,
         )
     return content
+
+
+def _unfolded(path: Path, content: bytes) -> bytes:
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+        unfolded = stream.read(_LARGEST + 1)
+    if len(unfolded) > _LARGEST:
+        remedy = "if it is meant, unpack it with gunzip and give the file that comes out"
+        raise BadFile(f"{path} unfolds to more than {_LARGEST / 2**30:g} GiB", remedy, remedy)
+    return unfolded
 
 
 def _nul_bytes(path: Path, content: bytes, encoding: str) -> BadFile:

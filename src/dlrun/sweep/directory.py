@@ -73,8 +73,10 @@ class SweepDirectory:
         """
         import yaml
 
+        from dlrun import plain_yaml
+
         try:
-            description = yaml.safe_load(self.sweep_file.read_text(encoding="utf-8"))
+            description = plain_yaml.load(self.sweep_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ConfigError(f"{self.path} is not a sweep: it has no {SWEEP}") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -100,8 +102,10 @@ def read_space(sweep: Path) -> Mapping[str, Any]:
         return {entry[1]: entry[2] for entry in plain if entry}
     import yaml
 
+    from dlrun import plain_yaml
+
     try:
-        space = yaml.safe_load(found[0])["space"] if found else None
+        space = plain_yaml.load(found[0])["space"] if found else None
     except yaml.YAMLError:
         return {}
     return space if isinstance(space, Mapping) else {}

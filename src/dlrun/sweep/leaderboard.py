@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.hints import command
 from dlrun.run_directory import latest_overrides, write_whole
+from dlrun.spreadsheets import cells
 from dlrun.sweep.directory import SweepDirectory
 from dlrun.sweep.repetitions import Repetitions, mean_and_spread, without_repetitions
 from dlrun.sweep.space import Space
@@ -177,23 +178,25 @@ def write_leaderboard(
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     head = ["rank", "trial", "status", objective, *of_setting, *keys, *names, "seconds", "error"]
-    writer.writerow(head)
+    writer.writerow(cells(head))
     settings = by_setting(rows, repetitions, objective, minimize=minimize, comparable=comparable)
     for place, (setting, trials) in enumerate(settings, 1):
         facts = {"mean": setting.value, "spread": setting.spread, "n": len(setting.each)}
         for row in trials:
             writer.writerow(
-                [
-                    place if comparable and row.status == "completed" else "",
-                    row.number,
-                    row.status,
-                    row.value,
-                    *(facts[name] for name in of_setting),
-                    *(row.swept.get(key) for key in keys),
-                    *(row.metrics.get(name) for name in names),
-                    row.seconds,
-                    row.error,
-                ]
+                cells(
+                    [
+                        place if comparable and row.status == "completed" else "",
+                        row.number,
+                        row.status,
+                        row.value,
+                        *(facts[name] for name in of_setting),
+                        *(row.swept.get(key) for key in keys),
+                        *(row.metrics.get(name) for name in names),
+                        row.seconds,
+                        row.error,
+                    ]
+                )
             )
     write_whole(sweep.leaderboard_file, file.getvalue())
 

@@ -1,0 +1,58 @@
+"""YAML that may come from somebody else: plain values, within bounds no config comes near. No torch, no hydra here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+_DEEPEST = 50  # levels, one within another
+_MOST = 100_000  # values, once what is referred to stands wherever it is referred to
+
+
+class Excessive(yaml.YAMLError):
+    """YAML that would unfold to more than any config."""
+
+
+def load(text: str) -> Any:
+    """The value that `text` writes.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, more than plain values, or `Excessive`.
+    """
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        known: dict[int, tuple[int, int]] = {}
+        size, levels = _measure(node, known)
+        if levels > _DEEPEST:
+            raise Excessive(f"it is nested {levels} levels deep, of at most {_DEEPEST}")
+        if size > max(_MOST, 2 * len(known)):
+            raise Excessive(f"its references unfold to {size:.1g} values, of at most {_MOST:,}")
+        return loader.construct_document(node)
+    except RecursionError:
+        raise Excessive(f"it is nested more than {_DEEPEST} levels deep") from None
+    except ValueError as error:  # a date or a number that there is not
+        raise yaml.YAMLError(str(error)) from error
+    finally:
+        loader.dispose()
+
+
+def _measure(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """How many values a node unfolds to, and how many levels deep."""
+    if (found := known.get(id(node))) is not None:
+        if not found[0]:
+            raise Excessive("a value refers to itself")
+        return found
+    known[id(node)] = 0, 0
+    within: list[yaml.Node] = []
+    if isinstance(node, yaml.SequenceNode):
+        within = node.value
+    elif isinstance(node, yaml.MappingNode):
+        within = [one for pair in node.value for one in pair]
+    parts = [_measure(one, known) for one in within]
+    levels = 1 + max((levels for _, levels in parts), default=0)
+    known[id(node)] = 1 + sum(size for size, _ in parts), levels
+    return known[id(node)]
