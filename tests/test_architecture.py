@@ -16,6 +16,7 @@ ORDER = [
     ["dlrun"],
     [
         "errors",
+        "disk",
         "hints",
         "metrics",
         "numbers",

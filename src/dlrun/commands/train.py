@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.commands._study import is_study
+from dlrun.disk import disk_full
 from dlrun.errors import ConfigError
 from dlrun.search_path import RUN_GROUPS, packaged_configs
 
@@ -44,7 +45,9 @@ def main(argv: list[str]) -> int:
             raise explain(end.error, argv) from end.error.__cause__
         except Exception as error:
             explained = explain(error, argv)
-            if isinstance(explained, OSError):  # Hydra could not make the directory of a run
+            if full := disk_full(explained):
+                explained = full
+            elif isinstance(explained, OSError):  # Hydra could not make the directory of a run
                 explained = _unwritable(explained, argv)
             if isinstance(
                 explained, UnicodeDecodeError
@@ -129,7 +132,7 @@ def _refuse_lone_sweep(sweep: Any, chosen: Any) -> None:
 def _unwritable(error: OSError, argv: list[str]) -> ConfigError:
     key = "hydra.sweep.dir" if _is_multirun(argv) else "hydra.run.dir"
     return ConfigError(
-        f"{error.filename} cannot be written to ({error.strerror}): choose another place for "
+        f"{error.filename or key} cannot be written to ({error.strerror}): choose another place for "
         f"what a run leaves, as in {key}=DIR"
     )
 

@@ -12,6 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, TrialState
 
+from dlrun.disk import DiskFull
 from dlrun.errors import ConfigError
 from dlrun.hints import command, note
 from dlrun.hydra_settings import refuse_unused
@@ -46,6 +47,7 @@ from dlrun.sweep.study import create_study, rehearsal
 from dlrun.sweep.trial import Interrupted
 
 _SHOWN_DRY = 10  # settings of a dry run
+_FAILURE = 1
 _INTERRUPTED = 130  # 128 + SIGINT
 
 
@@ -121,6 +123,9 @@ def _run_all(
                 break
     except Interrupted as end:
         return _stopped(sweep, watcher, end.code)
+    except DiskFull as full:
+        print(f"dlrun: error: {full}", file=sys.stderr)
+        return _stopped(sweep, watcher, _FAILURE)
     except KeyboardInterrupt:
         return _stopped(sweep, watcher, _INTERRUPTED)
     except SystemExit as end:  # SIGTERM while no trial was under way here

@@ -14,6 +14,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, read_write
 from optuna.trial import FrozenTrial, TrialState
 
+from dlrun.disk import disk_full
 from dlrun.engine import Engine
 from dlrun.errors import RunFailed, first_line
 from dlrun.progress import format_values
@@ -193,9 +194,12 @@ class Launched:
                     raised = error
         except Exception as error:
             raised = error
+        full = raised and disk_full(raised)
         # After the death of one, others may still be at work.
         while any(map(self.sweep.is_claimed, self._left(numbers))):
             time.sleep(_LOOK_SECONDS)
+        if full:
+            raise full
         nothing_ended = self._left(numbers) == list(numbers)
         if nothing_ended and sum(map(self._attempts, numbers)) == begun:
             reason = f": {first_line(raised)}" if raised else ""

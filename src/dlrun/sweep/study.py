@@ -28,9 +28,12 @@ from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.storages.journal._storage import JournalStorageReplayResult
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from dlrun.appending import Appender
+from dlrun.disk import DiskFull
 from dlrun.errors import RunFailed, first_line
 from dlrun.sweep.directory import SweepDirectory
 
+_NEVER = float("inf")
 NAME = "sweep"
 _ATTEMPTS, _PROGRESS = "attempts", "progress"  # user attributes of a trial
 Direction = Literal["minimize", "maximize"]
@@ -122,7 +125,7 @@ class Ledger:
     def _blaming_the_sampler(self, task: str) -> Iterator[None]:
         try:
             yield
-        except OSError:  # the journal's
+        except (OSError, DiskFull):  # the journal's
             raise
         except Exception as error:
             name = type(self.study.sampler).__name__
@@ -205,6 +208,22 @@ class _Journal(JournalFileBackend):
         lock = _KernelLock(str(sweep.path / ".journal.lock"))
         _cut_torn_entry(sweep, lock)
         super().__init__(str(sweep.journal), lock)
+        self._path, self._kernel_lock = sweep.journal, lock
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Add the entries, all of them or none.
+
+        Raises:
+            DiskFull: there is no room for them.
+        """
+        data = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        self._kernel_lock.acquire()
+        try:
+            file = Appender(self._path, flush_seconds=_NEVER)
+            file.write(data)
+            file.sync()
+        finally:
+            self._kernel_lock.release()
 
 
 class _Memory(BaseJournalBackend):
