@@ -20,6 +20,7 @@ ORDER = [
         "hints",
         "metrics",
         "numbers",
+        "orphans",
         "signals",
         "profiling",
         "appending",

@@ -15,6 +15,7 @@ from dlrun.commands._study import is_study
 from dlrun.disk import disk_full
 from dlrun.errors import ConfigError
 from dlrun.search_path import RUN_GROUPS, packaged_configs
+from dlrun.signals import ending_signals
 
 
 def main(argv: list[str]) -> int:
@@ -113,9 +114,11 @@ def _is_trial(hydra_config: Any) -> bool:
 
 def _trial(folder: Path) -> None:
     """One trial of a sweep, whose folder is named by its number."""
+    from dlrun.orphans import end_with_parent
     from dlrun.sweep.opened import open_sweep
     from dlrun.sweep.trial import Interrupted, run_trial
 
+    end_with_parent()
     with suppress(Interrupted):  # it is saved, and the sweep will find it unfinished
         run_trial(open_sweep(folder.parent), int(folder.name))
 
@@ -170,7 +173,7 @@ _TERMINATED: list[int] = []  # the signal, once it has come
 
 @contextmanager
 def _terminated_cleanly() -> Iterator[None]:
-    """SIGTERM before training has begun ends dlrun by an exception, so that nothing is left behind."""
+    """SIGTERM or SIGHUP before training has begun ends dlrun by an exception, so that nothing is left behind."""
 
     _TERMINATED.clear()
 
@@ -181,7 +184,11 @@ def _terminated_cleanly() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # Python sets handlers nowhere else
         return
-    before = signal.signal(signal.SIGTERM, end)
+    before = {
+        number: signal.signal(number, end)
+        for number in ending_signals()
+        if number != signal.SIGINT  # which is an exception already
+    }
     try:
         yield
     except BaseException:
@@ -189,7 +196,8 @@ def _terminated_cleanly() -> Iterator[None]:
             raise SystemExit(128 + _TERMINATED[0]) from None
         raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _remove_if_empty(folder: Path) -> None:
