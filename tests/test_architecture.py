@@ -126,6 +126,7 @@ ORDER = [
     ["sweep.parameters", "sweep.finding", "sweep.grid"],
     ["sweep.reading", "sweep.cases"],
     ["sweep.space", "sweep.windows", "sweep.comparable"],
+    ["sweep.mending"],
     ["sweep.leaderboard"],
     ["sweep.ranking"],
     ["sweep.coarse_to_fine", "sweep.settings", "sweep.composer", "sweep.study"],
