@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
+import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from dlrun.disk import DiskFull, writing
 from dlrun.links import open_here
 
 
@@ -16,14 +20,17 @@ class Appender:
         flush_seconds: how long additions may wait in memory for the next one. 0 writes each at once and
             keeps the file open; otherwise it is open only while it is written, since a process may hold
             few open files and many runs at once have several each.
+        needed: whether work must end where the file cannot be written. Otherwise what cannot be is left
+            out, and a warning says so once.
     """
 
-    def __init__(self, path: Path, *, flush_seconds: float = 0.0) -> None:
-        self.path, self._flush_seconds = path, flush_seconds
+    def __init__(self, path: Path, *, flush_seconds: float = 0.0, needed: bool = True) -> None:
+        self.path, self._flush_seconds, self._needed = path, flush_seconds, needed
         self._size = path.stat().st_size if path.exists() else 0
         self._waiting: list[bytes] = []
         self._flushed = time.monotonic()
         self._open: IO[bytes] | None = None
+        self._warned = False
 
     @property
     def size(self) -> int:
@@ -38,22 +45,57 @@ class Appender:
             self.flush()
 
     def flush(self) -> None:
-        """Write out all that waits, for every reader to see."""
+        """Write out all that waits, for every reader to see.
+
+        Raises:
+            DiskFull: there is no room for it, and the file is needed.
+        """
         self._flushed = time.monotonic()
         if not self._waiting:
             return
-        if self._open is None:
-            self._open = open_here(self.path, "ab")
-        self._open.write(b"".join(self._waiting))
-        self._open.flush()
-        self._waiting.clear()
-        if self._flush_seconds:
-            self.close()
+        data = b"".join(self._waiting)
+        self._waiting.clear()  # also where it fails: closing must not try again
+        try:
+            with writing(self.path):
+                self._append(data)
+        except (OSError, DiskFull) as error:
+            self._size -= len(data)
+            if self._needed:
+                raise
+            if not self._warned:
+                self._warned = True
+                warnings.warn(f"{error}; what it lacks is left out", stacklevel=2)
+        finally:
+            if self._flush_seconds:
+                self._let_go()
+
+    def sync(self) -> None:
+        """Write out all that waits, and have the whole file outlive a power cut."""
+        self.flush()
+        with suppress(FileNotFoundError), self.path.open("rb") as file:
+            os.fsync(file.fileno())
 
     def close(self) -> None:
         """Write out what waits and let go of the file."""
-        if self._waiting:
+        try:
             self.flush()
+        finally:
+            self._let_go()
+
+    def _append(self, data: bytes) -> None:
+        """All of `data` or nothing: with half an addition at its end the next would be lost as well."""
+        if self._open is None:
+            self._open = open_here(self.path, "ab", buffering=0)
+        before, left = os.fstat(self._open.fileno()).st_size, memoryview(data)
+        try:
+            while left:
+                left = left[self._open.write(left) :]
+        except OSError:
+            with suppress(OSError):
+                self._open.truncate(before)
+            raise
+
+    def _let_go(self) -> None:
         if self._open is not None:
             self._open.close()
             self._open = None

@@ -10,12 +10,14 @@ import warnings
 import zipfile
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import numpy as np
 import torch
 
+from dlrun.disk import disk_full, writing
 from dlrun.errors import ConfigError, first_line
 from dlrun.links import open_here
 
@@ -43,13 +45,29 @@ def save_all(states: Mapping[Path, dict[str, Any]]) -> None:
     Args:
         states: by folder / LAST or folder / BEST.
     """
-    temporaries = {path: _write(path, state) for path, state in states.items()}
-    _sync(temporaries.values())
-    for path, temporary in temporaries.items():
-        if path.name == LAST and path.exists():
-            os.replace(path, path.with_name(PREVIOUS))
-        os.replace(temporary, path)
+    temporaries = {path: _temporary(path) for path in states}
+    try:
+        for path, state in states.items():
+            _write(temporaries[path], path, state)
+        _sync(temporaries.values())
+        for path, temporary in temporaries.items():
+            if path.name == LAST and path.exists():
+                os.replace(path, path.with_name(PREVIOUS))
+            os.replace(temporary, path)
+    except BaseException as error:
+        for folder in {path.parent for path in states}:
+            remove_unfinished(folder)
+        if (full := disk_full(error)) is not None:
+            raise full from error
+        raise
     _sync({path.parent for path in states})
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a kill or a full disk left of checkpoints that were being written."""
+    for name in (LAST, BEST):
+        with suppress(OSError):
+            _temporary(folder / name).unlink(missing_ok=True)
 
 
 def load_latest(folder: Path) -> dict[str, Any] | None:
@@ -178,11 +196,39 @@ def restore_random_states(states: dict[str, Any], generator: torch.Generator) ->
         torch.mps.set_rng_state(states["mps"])
 
 
-def _write(path: Path, state: dict[str, Any]) -> Path:
-    temporary = path.with_suffix(".tmp")
-    with open_here(temporary, "wb") as file:
-        torch.save(_alone({"format": FORMAT, **state}), file)
-    return temporary
+def _temporary(path: Path) -> Path:
+    return path.with_suffix(".tmp")
+
+
+def _write(temporary: Path, path: Path, state: dict[str, Any]) -> None:
+    with writing(path), open_here(temporary, "wb", buffering=0) as raw:
+        file = _Remembering(raw)
+        try:
+            torch.save(_alone({"format": FORMAT, **state}), cast(Any, file))
+        except Exception as error:
+            raise file.trouble or error from error
+
+
+class _Remembering:
+    """A file that keeps the error of a write, of which torch.save makes one that names no cause."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw = raw
+        self.trouble: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        left = memoryview(data).cast("B")
+        size = len(left)
+        try:
+            while left:
+                left = left[self._raw.write(left) :]
+        except OSError as error:
+            self.trouble = error
+            raise
+        return size
+
+    def flush(self) -> None:
+        """Nothing waits here."""
 
 
 def _alone(item: Any) -> Any:

@@ -164,6 +164,10 @@ def _report_exception(error: Exception) -> int:
     if isinstance(error, RunFailed):
         return _report(f"error: {error}", FAILURE, error)
     if isinstance(error, OSError):
+        from dlrun.disk import disk_full
+
+        if full := disk_full(error):
+            return _report(f"error: {full}", FAILURE, error)
         return _report(f"error: {_file_trouble(error)}", USAGE_ERROR, error)
     # A bug, or code of the user's own: only the traceback says where.
     _print_traceback(error)

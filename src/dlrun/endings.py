@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from typing import Any
 
 from dlrun import checkpoint
@@ -47,7 +48,8 @@ def say_how_to_resume(experiment: Experiment, run: RunDirectory, stop: StopReque
         f"continue with `{command('resume', run.path)}`"
     )
     log.info(message)
-    print(f"dlrun: {message}", file=sys.stderr)
+    with suppress(OSError):  # of a terminal that is gone
+        print(f"dlrun: {message}", file=sys.stderr)
     return stop.exit_code
 
 

@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,12 @@ class EventFile:
     """
 
     def __init__(self, folder: Path, *, purge_step: int | None, flush_seconds: float = 0.0) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         name = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_NUMBERS)}"
-        self._file = Appender(folder / f"events.out.tfevents.{name}", flush_seconds=flush_seconds)
+        with suppress(OSError):  # as of a full disk: the file then says what is wrong
+            folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"events.out.tfevents.{name}"
+        # Pictures for people: no reason to end a run.
+        self._file = Appender(file, flush_seconds=flush_seconds, needed=False)
         self._add(file_version=_VERSION, source_metadata=SourceMetadata(writer="dlrun"))
         if purge_step is not None:
             self._add(purge_step, file_version=_VERSION)

@@ -99,7 +99,7 @@ class RunLog:
         self, run: RunDirectory, *, quiet: bool = False, flush_seconds: float = 0.0
     ) -> None:
         self._quiet = quiet
-        self._handler = _Lines(Appender(run.log, flush_seconds=flush_seconds))
+        self._handler = _Lines(Appender(run.log, flush_seconds=flush_seconds, needed=False))
         self._before: list[tuple[list[logging.Handler], int, bool, Callable[..., Any]]] = []
 
     def __enter__(self) -> None:

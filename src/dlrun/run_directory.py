@@ -10,11 +10,12 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dlrun.disk import DiskFull, writing
 from dlrun.errors import ConfigError
 from dlrun.links import open_here, refuse_links
 
@@ -73,7 +74,19 @@ class RunDirectory:
         """Replace the summary; whoever reads meanwhile finds the old one or the new one, whole."""
         # NaN and infinity are no JSON, and a strict reader would refuse the whole file for one.
         text = json.dumps(_finite(summary), indent=2, allow_nan=False)
-        write_whole(self.summary_file, text + "\n")
+        try:
+            write_whole(self.summary_file, text + "\n")
+        except DiskFull:
+            if summary.get("status") != "stopped":
+                raise
+            self._say_stopped()
+
+    def _say_stopped(self) -> None:
+        """Change the status in place: the words are equally long, and no room is needed."""
+        with suppress(OSError), self.summary_file.open("rb+") as file:
+            if (place := file.read().find(b'"status": "running"')) >= 0:
+                file.seek(place)
+                file.write(b'"status": "stopped"')
 
     def read_summary(self) -> dict[str, Any] | None:
         """The summary, or None where there is none or it cannot be read."""
@@ -87,9 +100,10 @@ class RunDirectory:
 def write_whole(file: Path, text: str) -> None:
     """Replace the file at once: a kill leaves the old text or the new, and nothing in between."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    with open_here(temporary, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    os.replace(temporary, file)
+    with writing(file, temporary):
+        with open_here(temporary, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.replace(temporary, file)
 
 
 def from_here(path: Path) -> Path:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor
 
 from dlrun.assemble import Experiment, Loader
+from dlrun.disk import DiskFull, disk_full
 from dlrun.endings import error_facts, explain, say_how_to_resume
 from dlrun.engine import Engine
+from dlrun.hints import command
 from dlrun.model_summary import layer_table
 from dlrun.profiling import profiled
 from dlrun.progress import Progress
@@ -155,6 +157,7 @@ class Session:
         """The run has reached its end."""
         self.progress.close()
         confusion = self._test()
+        self.tracker.flush()  # a run that says it is complete has all its points
         self.summary.write("completed", confusion=confusion)
         self._show_settings()
         table = closing_table(self.experiment, self.run)
@@ -183,6 +186,8 @@ class Session:
             self._show_settings()
             self.saver.save()
             return
+        if (full := disk_full(error)) is not None:
+            self.halted_by(full)
         failure = explain(error, self.experiment, self.run)
         self.saver.save_best()
         self.summary.write("failed", error=error_facts(failure or error, self.engine.step))
@@ -192,11 +197,26 @@ class Session:
             raise error
         raise failure from error
 
+    def halted_by(self, full: DiskFull) -> NoReturn:
+        """There is no room to go on: the run stands where it was last saved, to be carried on.
+
+        Raises:
+            DiskFull: always, with what to do.
+        """
+        self.summary.write("stopped")
+        log.error("%s", full)
+        if self.watch is not None:  # the sweep as a whole is what to resume
+            raise full
+        raise DiskFull(f"{full}; then `{command('resume', self.run.path)}` goes on") from full
+
     def close(self) -> None:
         """Write out what is left, and let go of the run."""
-        self.tracker.close()
-        self.log.close()
-        self._held.__exit__(None, None, None)
+        try:
+            with suppress(OSError, DiskFull):  # all that counts was written before
+                self.tracker.close()
+            self.log.close()
+        finally:
+            self._held.__exit__(None, None, None)
 
     def _fit(self, stop: StopRequest) -> None:
         profile = profiled(self.run.path / "profile", enabled=self.engine.settings.profile)

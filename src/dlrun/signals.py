@@ -1,4 +1,4 @@
-"""Turns SIGINT and SIGTERM into a request that the training loop answers between two steps."""
+"""Turns SIGINT, SIGTERM and a hang-up into a request that the training loop answers between two steps."""
 
 from __future__ import annotations
 
@@ -8,8 +8,17 @@ from types import FrameType, TracebackType
 from typing import Any
 
 
+def ending_signals() -> list[signal.Signals]:
+    """Those that ask for an end. A hang-up is none where it is ignored, as nohup has it."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
+        numbers.append(hang_up)
+    return numbers
+
+
 class StopRequest:
-    """While entered, the first SIGINT or SIGTERM is only noted in `signal`; a second one ends at once."""
+    """While entered, the first of the ending signals is only noted in `signal`; a second one ends at once."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -19,7 +28,7 @@ class StopRequest:
         if (
             threading.current_thread() is threading.main_thread()
         ):  # Python sets handlers nowhere else
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in ending_signals():
                 self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -33,7 +42,7 @@ class StopRequest:
 
     @property
     def exit_code(self) -> int:
-        """130 for SIGINT, 143 for SIGTERM, as a shell reports them."""
+        """130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP, as a shell reports them."""
         return 128 + self.signal if self.signal else 0
 
     def _note(self, number: int, frame: FrameType | None) -> None:

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.commands._study import is_study
+from dlrun.disk import disk_full
 from dlrun.errors import ConfigError
 from dlrun.search_path import RUN_GROUPS, packaged_configs
+from dlrun.signals import ending_signals
 
 
 def main(argv: list[str]) -> int:
@@ -44,7 +46,9 @@ def main(argv: list[str]) -> int:
             raise explain(end.error, argv) from end.error.__cause__
         except Exception as error:
             explained = explain(error, argv)
-            if isinstance(explained, OSError):  # Hydra could not make the directory of a run
+            if full := disk_full(explained):
+                explained = full
+            elif isinstance(explained, OSError):  # Hydra could not make the directory of a run
                 explained = _unwritable(explained, argv)
             if isinstance(
                 explained, UnicodeDecodeError
@@ -110,9 +114,11 @@ def _is_trial(hydra_config: Any) -> bool:
 
 def _trial(folder: Path) -> None:
     """One trial of a sweep, whose folder is named by its number."""
+    from dlrun.orphans import end_with_parent
     from dlrun.sweep.opened import open_sweep
     from dlrun.sweep.trial import Interrupted, run_trial
 
+    end_with_parent()
     with suppress(Interrupted):  # it is saved, and the sweep will find it unfinished
         run_trial(open_sweep(folder.parent), int(folder.name))
 
@@ -129,7 +135,7 @@ def _refuse_lone_sweep(sweep: Any, chosen: Any) -> None:
 def _unwritable(error: OSError, argv: list[str]) -> ConfigError:
     key = "hydra.sweep.dir" if _is_multirun(argv) else "hydra.run.dir"
     return ConfigError(
-        f"{error.filename} cannot be written to ({error.strerror}): choose another place for "
+        f"{error.filename or key} cannot be written to ({error.strerror}): choose another place for "
         f"what a run leaves, as in {key}=DIR"
     )
 
@@ -167,7 +173,7 @@ _TERMINATED: list[int] = []  # the signal, once it has come
 
 @contextmanager
 def _terminated_cleanly() -> Iterator[None]:
-    """SIGTERM before training has begun ends dlrun by an exception, so that nothing is left behind."""
+    """SIGTERM or SIGHUP before training has begun ends dlrun by an exception, so that nothing is left behind."""
 
     _TERMINATED.clear()
 
@@ -178,7 +184,11 @@ def _terminated_cleanly() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # Python sets handlers nowhere else
         return
-    before = signal.signal(signal.SIGTERM, end)
+    before = {
+        number: signal.signal(number, end)
+        for number in ending_signals()
+        if number != signal.SIGINT  # which is an exception already
+    }
     try:
         yield
     except BaseException:
@@ -186,7 +196,8 @@ def _terminated_cleanly() -> Iterator[None]:
             raise SystemExit(128 + _TERMINATED[0]) from None
         raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -20,6 +20,8 @@ from dlrun.data.image_form import Form
 from dlrun.data.image_reading import read_image
 from dlrun.data.loader import cut, epoch_order
 from dlrun.errors import ConfigError, RunFailed
+from dlrun.orphans import end_with_parent
+from dlrun.signals import ending_signals
 
 Rows = list[int]
 
@@ -148,7 +150,7 @@ def read_batches(
         batch_sampler=rows,
         num_workers=processes,
         collate_fn=_as_it_is,
-        worker_init_fn=_deaf_to_signals,
+        worker_init_fn=_begin_worker,
         multiprocessing_context=_context() if processes else None,
         generator=torch.Generator(),  # or it would take a number from the run's own
     )
@@ -201,10 +203,14 @@ def _context() -> Any:
     return context
 
 
-def _deaf_to_signals(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the run itself sees to its end, and needs its batches until then."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+def _begin_worker(worker: int) -> None:
+    """Deaf to signals, and gone with its run.
+
+    Ctrl-C reaches every process of a terminal; the run itself sees to its end, and needs its batches until then.
+    """
+    for number in ending_signals():
         signal.signal(number, signal.SIG_IGN)
+    end_with_parent(grace=0.0)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from dlrun.device import out_of_memory
+from dlrun.disk import DiskFull, disk_full
 from dlrun.engine import Diverged, Engine
 from dlrun.errors import RunFailed
 from dlrun.saving import save_all
@@ -45,6 +47,7 @@ class StackedFit:
         """Train until all are over, or until `stop` notes a signal: then all are saved as they are.
 
         Raises:
+            DiskFull: there is no room to go on; all that are not over can be carried on.
             RunFailed: there is not enough memory to train so many at a time.
         """
         try:
@@ -59,6 +62,12 @@ class StackedFit:
             for session in self.sessions.values():
                 with session.log:
                     session.stopped(stop)
+        except DiskFull as full:
+            for session in self.sessions.values():
+                with session.log, suppress(DiskFull):
+                    if session.engine not in self.over:
+                        session.halted_by(full)
+            raise
         finally:
             for session in self.sessions.values():
                 session.close()
@@ -156,6 +165,8 @@ class StackedFit:
                 sound.append(self.sessions[engine])
         try:
             save_all([session.saver for session in sound])
+        except DiskFull:
+            raise
         except Exception:  # one by one it shows whose fault it is
             for session in sound:
                 self._guarded(session, _save)
@@ -175,6 +186,8 @@ class StackedFit:
             with session.log:
                 action(session)
         except Exception as error:
+            if (full := disk_full(error)) is not None:
+                raise full from error
             self._end(session, error)
 
     def _end(self, session: Session, error: Exception | None) -> None:
@@ -184,6 +197,8 @@ class StackedFit:
                 if error is not None:
                     session.ended_by(error)
                     error = None
+            except DiskFull:
+                raise
             except Exception as failure:
                 error = failure
         session.close()

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
+from dlrun.disk import DiskFull
 from dlrun.engine import Engine
 from dlrun.session import Pruned, Session
 from dlrun.signals import StopRequest
@@ -50,6 +51,7 @@ class Crew:
 
         Raises:
             Interrupted: a signal came; every run under way is saved.
+            DiskFull: there is no room to go on; no trial is told of for that.
         """
         seeds = self.sweep.strategy.settings.seeds
         attempts = [attempt for attempt in attempts if not attempt.gives_up()]
@@ -75,6 +77,8 @@ class Crew:
             attempt.at_once = at_once
             try:
                 session = attempt.open(index)
+            except DiskFull:
+                raise
             except Exception as error:
                 self._over(attempt, error)
                 continue
@@ -160,6 +164,8 @@ class Crew:
             code = 0
             try:
                 code = member.session.train()
+            except DiskFull:
+                raise
             except Exception as failure:
                 error = failure
             if code:

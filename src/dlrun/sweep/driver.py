@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, TrialState
 
+from dlrun.disk import DiskFull
 from dlrun.errors import ConfigError
 from dlrun.hints import command, note
 from dlrun.hydra_settings import refuse_unused
@@ -46,6 +48,7 @@ from dlrun.sweep.study import create_study, rehearsal
 from dlrun.sweep.trial import Interrupted
 
 _SHOWN_DRY = 10  # settings of a dry run
+_FAILURE = 1
 _INTERRUPTED = 130  # 128 + SIGINT
 
 
@@ -64,7 +67,25 @@ def run(
     question = read_question(words, config, hydra_context.config_loader)
     refuse_unused(config.hydra, sweeps=True)
     place = SweepDirectory(from_here(Path(str(config.hydra.sweep.dir)).expanduser()))
-    stored = place.read() if is_sweep(place.path) else None
+    with ExitStack() as held:
+        begun = is_sweep(place.path)
+        # Before it is read: another process at work on it would change what was read.
+        if begun and not question.strategy.settings.dry_run:
+            held.enter_context(lock(RunDirectory(place.path)))
+        stored = place.read() if begun else None
+        return _run(question, place, stored, held, config, hydra_context, task_function)
+
+
+def _run(
+    question: Question,
+    place: SweepDirectory,
+    stored: dict[str, Any] | None,
+    held: ExitStack,
+    config: DictConfig,
+    hydra_context: HydraContext,
+    task_function: TaskFunction,
+) -> int:
+    """As `run`, of a question and what `place` holds of it; `held` has its lock if there is something."""
     if stored is not None:
         question = as_settled(question, stored)
         refuse_another(question, stored, place.path)
@@ -81,10 +102,15 @@ def run(
     if question.strategy.settings.dry_run:
         return _show_plan(question, None if stored is None else place)
     _refuse_foreign_folder(place)
-    place.path.mkdir(parents=True, exist_ok=True)
-    with lock(RunDirectory(place.path)):
-        sweep = _describe_and_open(question, place, stored, config, data.found | before)
-        return _run_all(sweep, question, config, hydra_context, task_function)
+    if stored is None:
+        place.path.mkdir(parents=True, exist_ok=True)
+        held.enter_context(lock(RunDirectory(place.path)))
+        if is_sweep(place.path):
+            raise ConfigError(
+                f"{place.path} was begun by another process a moment ago: give this sweep a folder of its own"
+            )
+    sweep = _describe_and_open(question, place, stored, config, data.found | before)
+    return _run_all(sweep, question, config, hydra_context, task_function)
 
 
 def _run_all(
@@ -121,9 +147,12 @@ def _run_all(
                 break
     except Interrupted as end:
         return _stopped(sweep, watcher, end.code)
+    except DiskFull as full:
+        print(f"dlrun: error: {full}", file=sys.stderr)
+        return _stopped(sweep, watcher, _FAILURE)
     except KeyboardInterrupt:
         return _stopped(sweep, watcher, _INTERRUPTED)
-    except SystemExit as end:  # SIGTERM while no trial was under way here
+    except SystemExit as end:  # SIGTERM or SIGHUP while no trial was under way here
         return _stopped(sweep, watcher, int(end.code or 0))
     finally:
         gc.unfreeze()

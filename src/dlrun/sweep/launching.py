@@ -7,16 +7,19 @@ import time
 from bisect import insort
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, read_write
 from optuna.trial import FrozenTrial, TrialState
 
+from dlrun.disk import disk_full
 from dlrun.engine import Engine
 from dlrun.errors import RunFailed, first_line
+from dlrun.orphans import helped_by_children
 from dlrun.progress import format_values
+from dlrun.sweep import places
 from dlrun.sweep.grammar import text_of
 from dlrun.sweep.leaderboard import Row, make_row, merit, write_leaderboard
 from dlrun.sweep.live import Standing, make_display, settings_text
@@ -187,15 +190,21 @@ class Launched:
             for number in numbers
         ]
         raised: Exception | None = None
+        here = places.is_local(self.config.hydra.launcher)
         try:
-            for result in launcher.launch(jobs, initial_job_idx=numbers[0]):
+            with helped_by_children() if here else nullcontext():
+                results = launcher.launch(jobs, initial_job_idx=numbers[0])
+            for result in results:
                 if isinstance(error := getattr(result, "_return_value", None), Exception):
                     raised = error
         except Exception as error:
             raised = error
+        full = raised and disk_full(raised)
         # After the death of one, others may still be at work.
         while any(map(self.sweep.is_claimed, self._left(numbers))):
             time.sleep(_LOOK_SECONDS)
+        if full:
+            raise full
         nothing_ended = self._left(numbers) == list(numbers)
         if nothing_ended and sum(map(self._attempts, numbers)) == begun:
             reason = f": {first_line(raised)}" if raised else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -28,9 +29,15 @@ from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.storages.journal._storage import JournalStorageReplayResult
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from dlrun.appending import Appender
+from dlrun.disk import DiskFull
 from dlrun.errors import RunFailed, first_line
+from dlrun.hints import note
+from dlrun.run_directory import write_whole
 from dlrun.sweep.directory import SweepDirectory
+from dlrun.sweep.mending import read_journal
 
+_NEVER = float("inf")
 NAME = "sweep"
 _ATTEMPTS, _PROGRESS = "attempts", "progress"  # user attributes of a trial
 Direction = Literal["minimize", "maximize"]
@@ -122,7 +129,7 @@ class Ledger:
     def _blaming_the_sampler(self, task: str) -> Iterator[None]:
         try:
             yield
-        except OSError:  # the journal's
+        except (OSError, DiskFull):  # the journal's
             raise
         except Exception as error:
             name = type(self.study.sampler).__name__
@@ -133,7 +140,11 @@ class Ledger:
 
 
 def create_study(sweep: SweepDirectory, direction: Direction) -> optuna.Study:
-    """The study in `sweep`, an empty one where there was none."""
+    """The study in `sweep`, an empty one where there was none; a damaged one is mended first, which a line says.
+
+    For the driver alone, which holds the sweep.
+    """
+    _mend(sweep)
     return optuna.create_study(
         storage=JournalStorage(_Journal(sweep)),
         study_name=NAME,
@@ -143,16 +154,21 @@ def create_study(sweep: SweepDirectory, direction: Direction) -> optuna.Study:
 
 
 def open_study(sweep: SweepDirectory) -> optuna.Study:
-    """The study in `sweep`, whatever processes are writing to it."""
-    return optuna.load_study(storage=JournalStorage(_Journal(sweep)), study_name=NAME)
+    """The study in `sweep` as it is now, to read: nothing is locked, made or written.
+
+    Raises:
+        KeyError: it has none.
+    """
+    journal = read_journal(sweep)
+    if journal.damaged:
+        note(journal.words(sweep.journal))
+    storage = JournalStorage(_Memory(journal.entries))
+    return optuna.load_study(storage=storage, study_name=NAME)
 
 
 def rehearsal(direction: Direction, sweep: SweepDirectory | None = None) -> Ledger:
     """A ledger in memory to try things with, of the trials that `sweep` has now or of none."""
-    entries: Iterable[dict[str, Any]] = ()
-    if sweep is not None and sweep.journal.exists():
-        entries = JournalFileBackend(str(sweep.journal)).read_logs(0)
-    journal = _Memory(entries)
+    journal = _Memory(read_journal(sweep).entries if sweep else ())
     optuna.create_study(
         storage=JournalStorage(journal), study_name=NAME, direction=direction, load_if_exists=True
     )
@@ -205,6 +221,22 @@ class _Journal(JournalFileBackend):
         lock = _KernelLock(str(sweep.path / ".journal.lock"))
         _cut_torn_entry(sweep, lock)
         super().__init__(str(sweep.journal), lock)
+        self._path, self._kernel_lock = sweep.journal, lock
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Add the entries, all of them or none.
+
+        Raises:
+            DiskFull: there is no room for them.
+        """
+        data = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        self._kernel_lock.acquire()
+        try:
+            file = Appender(self._path, flush_seconds=_NEVER)
+            file.write(data)
+            file.sync()
+        finally:
+            self._kernel_lock.release()
 
 
 class _Memory(BaseJournalBackend):
@@ -290,6 +322,17 @@ class _Study(optuna.Study):
 def _as_read(entry: dict[str, Any]) -> dict[str, Any]:
     """An entry as it will be once it was in a file."""
     return dict(json.loads(json.dumps(entry)))
+
+
+def _mend(sweep: SweepDirectory) -> None:
+    """Replace a journal with damaged lines by a whole one, and keep the other beside it."""
+    journal = read_journal(sweep)
+    if not journal.damaged:
+        return
+    kept = sweep.journal.with_name(f"{sweep.journal.name}.damaged")
+    note(f"{journal.words(sweep.journal)}; as it was it is kept as {kept.name}")
+    shutil.copyfile(sweep.journal, kept)
+    write_whole(sweep.journal, "".join(json.dumps(entry) + "\n" for entry in journal.entries))
 
 
 def _cut_torn_entry(sweep: SweepDirectory, lock: _KernelLock) -> None:

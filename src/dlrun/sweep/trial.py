@@ -12,6 +12,7 @@ from typing import Any
 from optuna.trial import Trial, TrialState
 
 from dlrun import __version__, experiment, record
+from dlrun.disk import DiskFull, disk_full
 from dlrun.engine import Diverged, Engine
 from dlrun.errors import ConfigError, RunFailed, first_line
 from dlrun.links import open_here
@@ -47,6 +48,7 @@ def run_trial(sweep: Sweep, number: int, observe: Observer | None = None) -> Non
 
     Raises:
         Interrupted: a signal came; what was done is saved, and the trial can be carried on.
+        DiskFull: there is no room to go on, and the same holds.
     """
     with sweep.claim(number) as mine:
         if not mine or is_over(sweep.ledger.trial(number)):
@@ -93,6 +95,8 @@ class Attempt:
             try:
                 session = self.open(index)
                 code = session.train() if session else 0
+            except DiskFull:  # no fault of the trial's
+                raise
             except Exception as error:
                 self.failure = error
                 break
@@ -137,6 +141,8 @@ class Attempt:
             config, words = self._config(index)
             return self._begin_or_carry_on(run, config, words, watch)
         except Exception as error:
+            if (full := disk_full(error)) is not None:
+                raise full from error
             self._record_failure(run, config, words, error)
             raise
 
@@ -166,6 +172,8 @@ class Attempt:
         """How often in a row the trial was begun without getting any further, this time included."""
         if self.sweep.ledger.attempts(self.number) <= 1:
             return 0
+        if any(_summary(run).status == "stopped" for run in self.sweep.runs(self.number)):
+            return 0  # by a signal or a full disk, of which it says so
         last = [run.checkpoints / "last.pt" for run in self.sweep.runs(self.number)]
         progress = max((file.stat().st_mtime_ns for file in last if file.exists()), default=0)
         return self.sweep.ledger.stands_still(self.number, progress)
