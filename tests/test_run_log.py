@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 
+from dlrun.hints import note
 from dlrun.record import RunLog
 from dlrun.run_directory import RunDirectory
 
@@ -86,3 +87,17 @@ def test_lines_that_may_wait_are_written_at_the_end(runs):
     assert said(runs[0]) == []
     active.close()
     assert said(runs[0]) == ["INFO one"]
+
+
+def test_what_was_noted_is_said_once_and_stands_in_the_log_of_each_run(runs, capfd):
+    note("before")
+    logs = [RunLog(run) for run in runs[:2]]
+    with logs[0]:
+        note("within")
+        note("before")
+    with logs[0], logs[1]:
+        pass
+    for run, one in zip(runs, logs, strict=False):
+        one.close()
+        assert said(run) == ["INFO before", "INFO within"]
+    assert capfd.readouterr().err == "dlrun: before\ndlrun: within\n"

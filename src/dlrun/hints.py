@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 
 # scripts/dlrun says how it was called: where `dlrun` is not on the PATH, a hint should work too.
 PROGRAM = os.environ.get("DLRUN_PROGRAM", "dlrun")
+
+_noted: list[str] = []
 
 
 def command(*words: object) -> str:
@@ -21,5 +24,20 @@ def new_run(reason: str) -> str:
 
 
 def note(message: str) -> None:
-    """Say in a line what the user should know of; on the error stream, so that a command's own output stays itself."""
-    print(f"dlrun: {message}", file=sys.stderr, flush=True)
+    """Say in a line what the user should know of; on the error stream, so that a command's own output stays itself.
+
+    Once a process, however often it comes up: data are read again for each trial of a sweep.
+    """
+    if message not in _noted:
+        _noted.append(message)
+        print(f"dlrun: {message}", file=sys.stderr, flush=True)
+
+
+def noted() -> Sequence[str]:
+    """What `note` has said, in order; a run's log has it too."""
+    return _noted
+
+
+def forget_notes() -> None:
+    """Begin anew: what comes up now is said."""
+    _noted.clear()

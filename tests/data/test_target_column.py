@@ -37,11 +37,11 @@ def read(tmp_path: Path, capsys):
     ("target", "said"),
     [
         (lambda row: "sold" if row == 7 else row % 19, "t.csv, row 9, column y: sold is not a number, but most of the"),
-        (lambda row: "sold" if row == 7 else f"{row}.5", "add it to dataset.missing, or set dataset.task=classific"),
+        (lambda row: "sold" if row == 7 else f"{row}.5", 'sold]\' if sold stands for a missing value, or set data'),
         (lambda row: "sold" if row == 7 else row % 2, "row 9, column y: sold is not a number"),
         (lambda row: "sold" if row == 7 else f"{row}%", "row 9, column y: sold is not a number"),
         (lambda row: "undisclosed" if row % 5 < 3 else row, "undisclosed is not a number, but 24 different numbers"),
-        (lambda row: "-inf" if row == 7 else row, "row 9, column y: -inf is not a finite number; add it to dataset.m"),
+        (lambda row: "-inf" if row == 7 else row, "row 9, column y: -inf is not a finite number; mend it, or set"),
         (lambda row: "1e999" if row == 7 else row, "row 9, column y: 1e999 is not a finite number"),
         (lambda row: f"{row + 1},234", "1,234 is not a number; set dataset.thousands=comma"),
         (lambda row: f"${row + 1},234.50", "1,234.50 is not a number; set dataset.thousands=comma"),
@@ -57,7 +57,9 @@ def test_a_target_of_numbers_is_checked_as_inputs_are(read, target, said):
 
 
 def test_an_infinite_target_of_a_regression_is_named(read):
-    with pytest.raises(ConfigError, match="row 9, column y: inf is not a finite number; add it to"):
+    with pytest.raises(
+        ConfigError, match="row 9, column y: inf is not a finite number; mend it, or set"
+    ):
         read(lambda row: "inf" if row == 7 else row, task="regression")
 
 
