@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -91,6 +92,7 @@ def test_lines_that_may_wait_are_written_at_the_end(runs):
 
 def test_what_was_noted_is_said_once_and_stands_in_the_log_of_each_run(runs, capfd):
     note("before")
+    note(f"{Path.cwd()}/before")  # a path, absolute now
     logs = [RunLog(run) for run in runs[:2]]
     with logs[0]:
         note("within")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 PROGRAM = os.environ.get("DLRUN_PROGRAM", "dlrun")
 
 _noted: list[str] = []
+_keys: set[str] = set()
 
 
 def command(*words: object) -> str:
@@ -28,7 +29,9 @@ def note(message: str) -> None:
 
     Once a process, however often it comes up: data are read again for each trial of a sweep.
     """
-    if message not in _noted:
+    key = message.replace(f"{os.getcwd()}{os.sep}", "")  # a path may be absolute the second time
+    if key not in _keys:
+        _keys.add(key)
         _noted.append(message)
         print(f"dlrun: {message}", file=sys.stderr, flush=True)
 
@@ -41,3 +44,4 @@ def noted() -> Sequence[str]:
 def forget_notes() -> None:
     """Begin anew: what comes up now is said."""
     _noted.clear()
+    _keys.clear()
