@@ -21,7 +21,8 @@ def test_a_date_or_a_time_of_day_is_one(cell: str) -> None:
 
 @pytest.mark.parametrize(
     "cell",
-    ["10-19", "1.2.3", "192.168.1.1", "2024-13-01", "32/12/2024", "2024", "Mark 12", "12 kg", "March", "1:2", "A-1-2", "1/2", "2021-0001", "2021-01 abc"],
+    ["10-19", "1.2.3", "192.168.1.1", "2024-13-01", "32/12/2024", "2024", "Mark 12", "12 kg", "March", "1:2", "A-1-2",
+     "1/2", "2021-0001", "2021-01 abc"],
 )  # fmt: skip
 def test_what_resembles_a_date_is_none(cell: str) -> None:
     assert not is_date(cell)

@@ -128,3 +128,13 @@ def test_a_target_with_a_unit_is_read_as_the_numbers_alone(read):
     assert "holds numbers with % after them, as in 0%, and is read as the numbers alone" in err
     with pytest.raises(ConfigError, match="has a class of its own"):
         read(lambda row: f"{row}%", task="classification")
+
+
+def test_codes_with_leading_zeros_are_classes(read):
+    made, err = read(lambda row: f"0{row % 3 + 1}")
+    assert made.class_names == ("01", "02", "03") and "dataset.task=regression" in err
+
+
+def test_a_far_code_among_targets_is_pointed_out(read):
+    _, err = read(lambda row: -999 if row % 9 == 0 else row / 7)
+    assert "has -999 in 7 rows, far from all other numbers" in err and '"-999"]' in err

@@ -73,7 +73,8 @@ def refuse_mixture(cells: Cells, position: int, counts: Counter[str], otherwise:
     but = (
         "most of the column are" if most else f"{len(numbers)} different numbers are in the column"
     )
-    missing = len(strays) <= _STRAYS and not any(map(str.isdigit, "".join(strays)))
+    words = [stray for stray in strays if not stray.startswith("#")]  # #DIV/0! is none of numbers
+    missing = len(strays) <= _STRAYS and not any(map(str.isdigit, "".join(words)))
     stands = f"{word} stands" if len(strays) == 1 else f"{', '.join(strays)} stand"
     remedy = f"set {cells.if_missing(strays)} if {stands} for a missing value"
     raise ConfigError(

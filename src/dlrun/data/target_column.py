@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from dlrun.data.column_checks import counts_of, refuse_ambiguous, refuse_mixture
-from dlrun.data.column_kinds import outlying_code
+from dlrun.data.column_kinds import has_leading_zeros, outlying_code
 from dlrun.data.columns import undressed
 from dlrun.data.csv_file import Cells
 from dlrun.data.dates import are_compact_dates, are_dates
@@ -113,6 +113,13 @@ def task_of(cells: Cells, target: int, decimal: str) -> TableTask:
     if decimal == "auto":
         refuse_ambiguous(cells, target, counts)
     if None in values or len(values) <= 2:
+        return "classification"
+    if has_leading_zeros(counts):
+        example = next(cell for cell in counts if has_leading_zeros([cell]))
+        note(
+            f"{cells.path}: column {cells.names[target]}, the target, has leading zeros, as in {example}, and is read "
+            "as classes; dataset.task=regression makes them quantities"
+        )
         return "classification"
     if out := outlying_code(counts):
         note(

@@ -174,10 +174,9 @@ def could_be_date(cell: str) -> bool:
 def dated() -> re.Pattern[str]:
     """What any form of a date matches that names its year, or its month by name, and hardly anything else does."""
     forms = [form for form in ("%Y%m%d", *_FORMS) if re.search("%[YyGb]", form)]
-    return re.compile(
-        rf"{_WEEKDAY}(?:{_either(forms).replace(_PARTS['b'].replace('?P<b>', '?:'), _NAMES)})(?:(?<=:\d\d) [a-z]{{3,4}})?",
-        re.IGNORECASE,
-    )
+    date = _either(forms).replace(_PARTS["b"].replace("?P<b>", "?:"), _NAMES)
+    zone = r"(?:(?<=:\d\d) [a-z]{3,4})?"
+    return re.compile(f"{_WEEKDAY}(?:{date}){zone}", re.IGNORECASE)
 
 
 @cache
