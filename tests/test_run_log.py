@@ -3,9 +3,11 @@
 import contextlib
 import logging
 import warnings
+from pathlib import Path
 
 import pytest
 
+from dlrun.hints import note
 from dlrun.record import RunLog
 from dlrun.run_directory import RunDirectory
 
@@ -86,3 +88,18 @@ def test_lines_that_may_wait_are_written_at_the_end(runs):
     assert said(runs[0]) == []
     active.close()
     assert said(runs[0]) == ["INFO one"]
+
+
+def test_what_was_noted_is_said_once_and_stands_in_the_log_of_each_run(runs, capfd):
+    note("before")
+    note(f"{Path.cwd()}/before")  # a path, absolute now
+    logs = [RunLog(run) for run in runs[:2]]
+    with logs[0]:
+        note("within")
+        note("before")
+    with logs[0], logs[1]:
+        pass
+    for run, one in zip(runs, logs, strict=False):
+        one.close()
+        assert said(run) == ["INFO before", "INFO within"]
+    assert capfd.readouterr().err == "dlrun: before\ndlrun: within\n"

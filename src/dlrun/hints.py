@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 
 # scripts/dlrun says how it was called: where `dlrun` is not on the PATH, a hint should work too.
 PROGRAM = os.environ.get("DLRUN_PROGRAM", "dlrun")
+
+_noted: list[str] = []
+_keys: set[str] = set()
 
 
 def command(*words: object) -> str:
@@ -21,5 +25,23 @@ def new_run(reason: str) -> str:
 
 
 def note(message: str) -> None:
-    """Say in a line what the user should know of; on the error stream, so that a command's own output stays itself."""
-    print(f"dlrun: {message}", file=sys.stderr, flush=True)
+    """Say in a line what the user should know of; on the error stream, so that a command's own output stays itself.
+
+    Once a process, however often it comes up: data are read again for each trial of a sweep.
+    """
+    key = message.replace(f"{os.getcwd()}{os.sep}", "")  # a path may be absolute the second time
+    if key not in _keys:
+        _keys.add(key)
+        _noted.append(message)
+        print(f"dlrun: {message}", file=sys.stderr, flush=True)
+
+
+def noted() -> Sequence[str]:
+    """What `note` has said, in order; a run's log has it too."""
+    return _noted
+
+
+def forget_notes() -> None:
+    """Begin anew: what comes up now is said."""
+    _noted.clear()
+    _keys.clear()

@@ -20,7 +20,7 @@ import yaml
 from dlrun import __version__
 from dlrun.appending import Appender
 from dlrun.errors import ConfigError
-from dlrun.hints import command
+from dlrun.hints import command, noted
 from dlrun.run_directory import RunDirectory, write_whole
 
 _PACKAGES = (
@@ -88,7 +88,7 @@ class RunLog:
     """Where dlrun's log and all warnings go while it is entered: to the train.log of one run alone.
 
     It may be entered again and again, also inside another's, which then costs microseconds; the last
-    one entered has the word. `close` it at the end.
+    one entered has the word. `close` it at the end. What was noted for the user before, or meanwhile, is in it too.
 
     Args:
         quiet: warnings are not shown on the screen as well.
@@ -100,6 +100,7 @@ class RunLog:
     ) -> None:
         self._quiet = quiet
         self._handler = _Lines(Appender(run.log, flush_seconds=flush_seconds, needed=False))
+        self._noted = 0
         self._before: list[tuple[list[logging.Handler], int, bool, Callable[..., Any]]] = []
 
     def __enter__(self) -> None:
@@ -108,8 +109,10 @@ class RunLog:
         logger.handlers, logger.propagate = [self._handler], False
         _set_level(logging.INFO)
         warnings.showwarning = self._show_warning
+        self._copy_notes()
 
     def __exit__(self, *_: object) -> None:
+        self._copy_notes()
         handlers, level, propagate, show = self._before.pop()
         _LOGGER.handlers, _LOGGER.propagate = handlers, propagate
         _set_level(level)
@@ -118,6 +121,11 @@ class RunLog:
     def close(self) -> None:
         """Write out what is left."""
         self._handler.close()
+
+    def _copy_notes(self) -> None:
+        for message in noted()[self._noted :]:
+            _LOGGER.info("%s", message)
+        self._noted = len(noted())
 
     def _show_warning(self, message: Warning | str, *where: Any, **more: Any) -> None:
         _LOGGER.warning("%s", message)

@@ -12,7 +12,7 @@ from dlrun.data.dates import are_compact_dates, are_dates, is_date
         "2024-01-31 10:30", "2024-01-31T10:30:00.5Z", "2024-01-31T10:30:00+02:00", "1/31/2024 6:44 PM",
         "20240131", "20240131T103000", "31 Jan 2024", "31-Jan-24", "Jan 31, 2024", "January 3rd 2024", "5-Jan",
         "Feb-2024", "2024 Feb", "2024-Q1", "Q3 2024", "2024-W05", "Wed, 31 Jan 2024 10:30:00 GMT", "10:30",
-        "9:05:01 pm",
+        "9:05:01 pm", "31Jan2024", "2024-01-31 10:30 CET", "99/12/31",
     ],
 )  # fmt: skip
 def test_a_date_or_a_time_of_day_is_one(cell: str) -> None:
@@ -21,7 +21,8 @@ def test_a_date_or_a_time_of_day_is_one(cell: str) -> None:
 
 @pytest.mark.parametrize(
     "cell",
-    ["10-19", "1.2.3", "192.168.1.1", "2024-13-01", "32/12/2024", "2024", "Mark 12", "12 kg", "March", "1:2", "A-1-2"],
+    ["10-19", "1.2.3", "192.168.1.1", "2024-13-01", "32/12/2024", "2024", "Mark 12", "12 kg", "March", "1:2", "A-1-2",
+     "1/2", "2021-0001", "2021-01 abc"],
 )  # fmt: skip
 def test_what_resembles_a_date_is_none(cell: str) -> None:
     assert not is_date(cell)

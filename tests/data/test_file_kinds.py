@@ -66,6 +66,7 @@ NO_TABLES = {
     "an HTML page": b"\n<!DOCTYPE html>\n<html>",
     "XML": b"<?xml version='1.0'?>",
     "an ARFF file": b"% iris\n@RELATION iris\n",
+    "a table of Markdown": b"| a | b |\n|---|---|\n| 1 | 2 |\n",
     "JSON, an object a line": b'{"a": 1}\n{"a": 2}\n',
     "JSON": b'[\n {"a": 1},\n {"a": 2}]',
 }

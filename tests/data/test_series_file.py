@@ -110,7 +110,7 @@ def test_decimal_commas_are_numbers(read):
     assert (found.reading["decimal"], found.reading["thousands"]) == ("comma", "none")
     assert refusal(read, 'x,y\n1,"1,500"\n2,"2,500"\n') == (
         "a.csv, row 2, column y: 1,500 is not a number; set dataset.thousands=comma for 1500, or "
-        "dataset.decimal=comma for 1.5, or mend it, add it to dataset.missing if it stands for a missing value, "
+        "dataset.decimal=comma for 1.5, or mend it, "
         "or leave the column out with dataset.drop"
     )
 

@@ -101,7 +101,7 @@ def test_numbers_of_another_notation_are_not_taken_for_words(table):
     rows = 'size,heat,price\n"12,345",gas,1\n"9,900",oil,2\n800,gas,3\n'
     said = (
         "t.csv, row 2, column size: 12,345 is not a number; set dataset.thousands=comma for 12345, or "
-        "dataset.decimal=comma for 12.345, or add the column to dataset.categorical"
+        "dataset.decimal=comma for 12.345, or set dataset.categorical=[size] or dataset.drop=[size]"
     )
     assert said in refusal(table, rows)
     assert table(rows, thousands="comma").rows.numbers[:, 0].tolist() == [12345, 9900, 800]

@@ -156,18 +156,18 @@ def test_columns_of_a_kind_share_a_line(read):
     made, err = read(lambda row: f"a{row};b{row};c{row};d{row}", name="c1;c2;my c;c4")
     assert made.reading.words == [] and err.count("\n") == 1
     assert "columns c1, c2, my c and 1 more have 60 different words in 60 rows" in err
-    assert "'dataset.categorical=[c1,c2,\"my c\",…]' reads them all the same" in err
+    assert "'dataset.categorical=[c1,c2,\"my c\",c4]' reads them all the same" in err
 
 
 @pytest.mark.parametrize(
     ("cell", "said"),
     [
         (lambda row: "undisclosed" if row % 9 < 5 else row, "undisclosed is not a number, but 25 different numbers"),
-        (lambda row: "inf" if row == 7 else row, "t.csv, row 9, column c: inf is not a finite number; add it to"),
+        (lambda row: "inf" if row == 7 else row, "t.csv, row 9, column c: inf is not a finite number; mend it, or set"),
         (lambda row: "1e999" if row == 7 else row, "row 9, column c: 1e999 is not a finite number"),
         (lambda row: "0x1F" if row == 7 else row, "column c: 0x1F is not a number, but most of the column are; mend"),
         (lambda row: f"{row}M" if row % 3 else f"{row}K", "0K is not written as most of the column are, which have M"),
-        (lambda row: f"{row} kg" if row % 9 else "?!", "?! is not a number, but most of the column are; add"),
+        (lambda row: f"{row} kg" if row % 9 else "?!", "?! is not a number, but most of the column are; set"),
         (lambda row: f"1.{row + 200}" if row % 2 else row + 100, "1.201 may be 1201 as well, for all decimals of"),
         (lambda row: f"${row + 1},200", "1,200 is not a number; set dataset.thousands=comma for 1200"),
     ],
@@ -195,7 +195,8 @@ def test_points_that_may_group_thousands_are_decided_by_a_key(read):
 
 def test_a_table_of_nothing_but_identifiers_is_refused(read):
     with pytest.raises(
-        ConfigError, match=r"no column left to predict from: c hold dates, texts or"
+        ConfigError,
+        match=r"no column left to predict from: column c holds identifiers, which dataset.cat",
     ):
         read(lambda row: f"C{row}", drop=["z"])
 
@@ -211,3 +212,18 @@ def test_a_cell_that_is_missing_or_comes_twice_is_none_of_a_count():
     counts = Counter(column)
     assert kind_of_numbers("a", column, counts, Notation()) == "serial"
     assert kind_of_numbers("a", [*column, None], counts, Notation()) == "number"
+
+
+def test_what_is_to_be_typed_names_what_is_set_already(read):
+    made, err = read(lambda row: f"{row % 7};;C{row}", name="a;e;c", drop=["z", "e"])
+    assert made.reading.numbers == ["a"] and "dataset.drop=[z,e,c] is silent" in err
+    with pytest.raises(ConfigError, match=r"every value is missing.*set dataset\.drop=\[z,e,f\]"):
+        read(lambda row: f"{row};;", name="a;e;f", drop=["z"])
+
+
+def test_decimals_of_two_kinds_are_said_to_be_so(read):
+    with pytest.raises(
+        ConfigError, match=r"827,4 is not written as the numbers of column q are"
+    ) as caught:
+        read(lambda row: f"827,{row % 9 + 4};0.{row + 1}5", name="p;q")
+    assert "dataset.decimal" not in str(caught.value)

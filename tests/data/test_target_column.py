@@ -37,11 +37,11 @@ def read(tmp_path: Path, capsys):
     ("target", "said"),
     [
         (lambda row: "sold" if row == 7 else row % 19, "t.csv, row 9, column y: sold is not a number, but most of the"),
-        (lambda row: "sold" if row == 7 else f"{row}.5", "add it to dataset.missing, or set dataset.task=classific"),
+        (lambda row: "sold" if row == 7 else f"{row}.5", 'sold]\' if sold stands for a missing value, or set data'),
         (lambda row: "sold" if row == 7 else row % 2, "row 9, column y: sold is not a number"),
         (lambda row: "sold" if row == 7 else f"{row}%", "row 9, column y: sold is not a number"),
         (lambda row: "undisclosed" if row % 5 < 3 else row, "undisclosed is not a number, but 24 different numbers"),
-        (lambda row: "-inf" if row == 7 else row, "row 9, column y: -inf is not a finite number; add it to dataset.m"),
+        (lambda row: "-inf" if row == 7 else row, "row 9, column y: -inf is not a finite number; mend it, or set"),
         (lambda row: "1e999" if row == 7 else row, "row 9, column y: 1e999 is not a finite number"),
         (lambda row: f"{row + 1},234", "1,234 is not a number; set dataset.thousands=comma"),
         (lambda row: f"${row + 1},234.50", "1,234.50 is not a number; set dataset.thousands=comma"),
@@ -57,7 +57,9 @@ def test_a_target_of_numbers_is_checked_as_inputs_are(read, target, said):
 
 
 def test_an_infinite_target_of_a_regression_is_named(read):
-    with pytest.raises(ConfigError, match="row 9, column y: inf is not a finite number; add it to"):
+    with pytest.raises(
+        ConfigError, match="row 9, column y: inf is not a finite number; mend it, or set"
+    ):
         read(lambda row: "inf" if row == 7 else row, task="regression")
 
 
@@ -126,3 +128,13 @@ def test_a_target_with_a_unit_is_read_as_the_numbers_alone(read):
     assert "holds numbers with % after them, as in 0%, and is read as the numbers alone" in err
     with pytest.raises(ConfigError, match="has a class of its own"):
         read(lambda row: f"{row}%", task="classification")
+
+
+def test_codes_with_leading_zeros_are_classes(read):
+    made, err = read(lambda row: f"0{row % 3 + 1}")
+    assert made.class_names == ("01", "02", "03") and "dataset.task=regression" in err
+
+
+def test_a_far_code_among_targets_is_pointed_out(read):
+    _, err = read(lambda row: -999 if row % 9 == 0 else row / 7)
+    assert "has -999 in 7 rows, far from all other numbers" in err and '"-999"]' in err

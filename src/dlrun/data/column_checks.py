@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from dlrun.data.column_kinds import stray_words, usual_dressing
 from dlrun.data.column_notes import setting
 from dlrun.data.csv_file import Cells
 from dlrun.data.dressing import dressing_of
-from dlrun.data.notation import Notation, is_infinite, looks_like_number, may_be_grouped, says
+from dlrun.data.notation import (
+    Notation,
+    is_infinite,
+    looks_like_number,
+    may_be_grouped,
+    reads_with_other_decimal,
+    says,
+)
 from dlrun.errors import BadFile, ConfigError
 
 _STRAYS = 3  # different words at most that may all stand for a missing number
@@ -16,13 +24,22 @@ _STRAYS = 3  # different words at most that may all stand for a missing number
 
 def counts_of(cells: Cells, position: int) -> Counter[str]:
     """How often each cell of a column comes, missing ones left out."""
-    counts = Counter(cell for cell in cells.column(position) if cell is not None)
-    if not counts:
+    return Counter(cell for cell in cells.column(position) if cell is not None)
+
+
+def refuse_empty(cells: Cells, features: Sequence[int], dropped: Sequence[str]) -> None:
+    """Refuse columns without any value; `dropped` is left out already.
+
+    Raises:
+        ConfigError: naming all of them.
+    """
+    empty = [at for at in features if not any(cell is not None for cell in cells.column(at))]
+    if empty:
+        names = [cells.names[at] for at in empty]
         raise ConfigError(
-            f"{cells.place(0, position)}: every value is missing, in this row and all others; "
-            f"set {setting('drop', [cells.names[position]])}"
+            f"{cells.place(0, empty[0])}: every value is missing, in this row and all others; "
+            f"set {setting('drop', names, {'drop': dropped})}"
         )
-    return counts
 
 
 def refuse_mixture(cells: Cells, position: int, counts: Counter[str], otherwise: str) -> None:
@@ -56,8 +73,10 @@ def refuse_mixture(cells: Cells, position: int, counts: Counter[str], otherwise:
     but = (
         "most of the column are" if most else f"{len(numbers)} different numbers are in the column"
     )
-    missing = len(strays) <= _STRAYS and not any(map(str.isdigit, "".join(strays)))
-    remedy = f"add {'it' if len(strays) == 1 else ', '.join(strays)} to dataset.missing"
+    words = [stray for stray in strays if not stray.startswith("#")]  # #DIV/0! is none of numbers
+    missing = len(strays) <= _STRAYS and not any(map(str.isdigit, "".join(words)))
+    stands = f"{word} stands" if len(strays) == 1 else f"{', '.join(strays)} stand"
+    remedy = f"set {cells.if_missing(strays)} if {stands} for a missing value"
     raise ConfigError(
         f"{place}: {word} is not a number, but {but}; {remedy if missing else 'mend it'}, or {otherwise}"
     )
@@ -85,7 +104,9 @@ def refuse_ambiguous(cells: Cells, position: int, counts: Counter[str]) -> None:
 def infinite(cells: Cells, row: int, position: int) -> BadFile:
     """The error of a cell that holds a number beyond all bounds."""
     said = f"{cells.place(row, position)}: {cells.rows[row][position]} is not a finite number"
-    return BadFile(said, "add it to dataset.missing, or mend it", "mend it")
+    word = str(cells.rows[row][position])
+    remedy = f"mend it, or set {cells.if_missing([word])} if it stands for a missing value"
+    return BadFile(said, remedy, "mend it")
 
 
 def refuse_notation(cells: Cells, position: int, counts: Counter[str], otherwise: str) -> None:
@@ -95,4 +116,25 @@ def refuse_notation(cells: Cells, position: int, counts: Counter[str], otherwise
         return
     for cell in numbers:
         if cells.notation.number(cell) is None:
-            raise cells.no_number(cells.column(position).index(cell), position, otherwise)
+            row = cells.column(position).index(cell)
+            refuse_two_notations(cells, row, position, otherwise)
+            raise cells.no_number(row, position, otherwise)
+
+
+def refuse_two_notations(cells: Cells, row: int, position: int, otherwise: str) -> None:
+    """Refuse a cell with the other sign before decimals than that of some other column.
+
+    Raises:
+        BadFile: naming both columns; no setting reads them.
+    """
+    own = cells.notation
+    if not reads_with_other_decimal(str(cells.rows[row][position]), own):
+        return
+    for at, name in enumerate(cells.names):
+        if at != position and says(cells.column(at), own):
+            raise BadFile(
+                f"{cells.place(row, position)}: {cells.rows[row][position]} is not written as the numbers of column "
+                f"{name} are, which have a decimal {own.decimal}",
+                f"write both alike, or {otherwise}",
+                "write both alike",
+            )

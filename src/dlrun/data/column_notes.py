@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from dlrun.data.missing_words import missing_setting, quoted
 from dlrun.hints import note
 
-_SHOWN = 3  # columns
+_SHOWN = 3  # columns, in words
+_PLAIN = re.compile(r"[\w.-]+")  # needs no quotes
+_HELD = {
+    "date": "dates or times",
+    "identifier": "identifiers",
+    "text": "texts",
+    "serial": "numbers of the rows",
+}
+_TYPED = 20  # columns, in what is to be typed
 
 # What is so of the columns, and what to set. In both {columns} are named, and verbs agree with their number.
 _FACTS = {
@@ -47,7 +57,7 @@ _FACTS = {
     ),
     "outlying": (
         "{columns} {has} {example}, far from all other numbers",
-        "if it stands for a missing one, add it to dataset.missing",
+        "if it stands for a missing one, set {missing}",
     ),
     "levels": (
         "{columns} {has} {levels} different words in {rows} rows: many to learn from, and new ones mean nothing",
@@ -58,6 +68,8 @@ _FACTS = {
         "mend them in the file if they are the same",
     ),
 }
+
+Given = Mapping[str, Sequence[str]]  # the columns that settings name already, by key
 
 
 class Remark(NamedTuple):
@@ -75,36 +87,53 @@ class Remark(NamedTuple):
     levels: int = 0
 
 
-def note_columns(path: Path, rows: int, remarks: list[Remark]) -> None:
-    """A line on the error stream for each fact of the `remarks`."""
-    facts: dict[str, list[Remark]] = defaultdict(list)
+def note_columns(
+    path: Path, rows: int, remarks: list[Remark], given: Given, missing: Sequence[str]
+) -> None:
+    """A line on the error stream for each fact of the `remarks`; `given` and `missing` are set already."""
+    for of in _by_fact(remarks):
+        what, remedy = _FACTS[of[0].fact]
+        words = _words(of, given)
+        words["rows"] = f"{rows:,}"
+        words["missing"] = missing_setting(missing, more=[of[0].example.split(" ")[0]])
+        note(f"{path}: {f'{what}; {remedy}'.format(**words)}")
+
+
+def left_out(remarks: list[Remark], given: Given) -> str:
+    """Why columns are left out, and what reads them all the same; for where none is left."""
+    said = []
+    for of in _by_fact(remarks):
+        remedy = {"serial": "{numeric}", "text": "dataset=text_csv dataset.text={first}"}
+        words = _words(of, given)
+        read = remedy.get(of[0].fact, "{categorical}").format(**words)
+        said.append(f"{words['columns']} {words['holds']} {_HELD[of[0].fact]}, which {read} reads")
+    return "; ".join(said)
+
+
+def setting(key: str, columns: Sequence[str], given: Given) -> str:
+    """`dataset.KEY=[COLUMNS]` as it can be typed into a shell, with those `given`; of many columns the first ones."""
+    columns = [*dict.fromkeys([*given.get(key, ()), *columns])]
+    shown = [quoted(column) for column in columns[:_TYPED]]
+    words = f"dataset.{key}=[{','.join([*shown, '…'] if len(columns) > _TYPED else shown)}]"
+    return words if all(map(_PLAIN.fullmatch, shown)) else shlex.quote(words)
+
+
+def _by_fact(remarks: list[Remark]) -> list[list[Remark]]:
+    facts: dict[str, list[Remark]] = {fact: [] for fact in _FACTS}
     for remark in remarks:
         facts[remark.fact].append(remark)
-    for fact, (what, remedy) in _FACTS.items():
-        if of := facts.get(fact):
-            words = _words(of)
-            words["rows"] = f"{rows:,}"
-            note(f"{path}: {f'{what}; {remedy}'.format(**words)}")
+    return [of for of in facts.values() if of]
 
 
-def setting(key: str, columns: list[str]) -> str:
-    """`dataset.KEY=[COLUMNS]` as it can be typed into a shell; of many columns the first ones."""
-    shown = [
-        column if re.fullmatch(r"[\w.-]+", column) else f'"{column}"' for column in columns[:_SHOWN]
-    ]
-    words = f"dataset.{key}=[{','.join([*shown, '…'] if len(columns) > _SHOWN else shown)}]"
-    return f"'{words}'" if '"' in words else words
-
-
-def _words(remarks: list[Remark]) -> dict[str, str]:
+def _words(remarks: list[Remark], given: Given) -> dict[str, str]:
     columns = [remark.column for remark in remarks]
     one = len(columns) == 1
     more = f" and {len(columns) - _SHOWN} more" if len(columns) > _SHOWN else ""
     least, most = (end(remark.levels for remark in remarks) for end in (min, max))
     return {
         "columns": f"column{'' if one else 's'} {', '.join(columns[:_SHOWN])}{more}",
-        **{key: setting(key, columns) for key in ("categorical", "numeric", "drop")},
-        "first": columns[0],
+        **{key: setting(key, columns, given) for key in ("categorical", "numeric", "drop")},
+        "first": columns[0] if _PLAIN.fullmatch(columns[0]) else shlex.quote(quoted(columns[0])),
         "example": remarks[0].example,
         "levels": f"{most:,}" if least == most else f"{least:,} to {most:,}",
         "holds": "holds" if one else "hold",

@@ -13,6 +13,7 @@ from dlrun.data.column_checks import (
     counts_of,
     infinite,
     refuse_ambiguous,
+    refuse_empty,
     refuse_mixture,
     refuse_notation,
 )
@@ -25,17 +26,16 @@ from dlrun.data.column_kinds import (
     outlying_code,
     spelled_alike,
 )
-from dlrun.data.column_notes import Remark, setting
+from dlrun.data.column_notes import Remark, left_out, setting
 from dlrun.data.csv_file import Cells
 from dlrun.data.dates import is_date
 from dlrun.data.dressing import Dressing, common_dressing, dressing_of
-from dlrun.data.notation import is_infinite
+from dlrun.data.notation import is_infinite, looks_like_number
 from dlrun.data.table import Rows
 from dlrun.errors import ConfigError
 
 _LEVELS = 1000  # different words, from which on a column of categories is pointed out
 _FEW_LEVELS = 20  # different words, up to which it never is, however few the rows are
-_CATEGORICAL = "add the column to dataset.categorical or dataset.drop"
 _LEFT_OUT = ("date", "identifier", "text", "serial")
 
 
@@ -46,8 +46,10 @@ class Sorted:
     Attributes:
         numbers, words: read as the one and as the other.
         dressings: what stands around the numbers of a column, by position.
+        given: the columns that `dataset.drop` and the like name already, by key.
     """
 
+    given: Mapping[str, Sequence[str]] = field(default_factory=dict)
     numbers: list[int] = field(default_factory=list)
     words: list[int] = field(default_factory=list)
     dressings: dict[int, Dressing] = field(default_factory=dict)
@@ -60,18 +62,23 @@ def sort_columns(
     *,
     numeric: Sequence[int],
     categorical: Sequence[int],
+    dropped: Sequence[int],
     decimal: str,
 ) -> Sorted:
     """`features` told apart by what they hold, where `numeric` and `categorical` do not say.
 
     Args:
+        dropped: what is left out, as told.
         decimal: what was said of the sign before decimals; auto where nothing was.
 
     Raises:
         ConfigError: a column without any value, one of numbers with a few words among them or in another
             notation than the file's, or none left to read.
     """
-    found = Sorted()
+    told = {"numeric": numeric, "categorical": categorical, "drop": dropped}
+    given = {key: [cells.names[position] for position in told[key]] for key in told}
+    found = Sorted(given)
+    refuse_empty(cells, features, given["drop"])
     for position in features:
         counts = counts_of(cells, position)
         if position in categorical:
@@ -83,12 +90,10 @@ def sort_columns(
     only = features[0] if len(features) == 1 else None
     if only is not None and found.remarks and found.remarks[0].fact == "serial":
         # What counts the rows may be all that there is to predict from: time, or an x.
-        return Sorted(numbers=[only])
+        return Sorted(given, numbers=[only])
     if not found.numbers and not found.words:
-        names = [cells.names[position] for position in features]
         raise ConfigError(
-            f"{cells.path} has no column left to predict from: {', '.join(names)} hold dates, texts or identifiers; "
-            f"set {setting('categorical', names)} or {setting('numeric', names)} to read them all the same"
+            f"{cells.path} has no column left to predict from: {left_out(found.remarks, given)}"
         )
     return found
 
@@ -144,7 +149,12 @@ def read_numbers(cells: Cells, position: int) -> np.ndarray:
         row = next(row for row in known if cells.notation.number(str(column[row])) is None)
         if is_infinite(str(column[row])):
             raise infinite(cells, row, position)
-        raise cells.no_number(row, position, "mend it, leave it empty or add it to dataset.missing")
+        remedy = "mend it or leave it empty"
+        if not looks_like_number(str(column[row])):
+            remedy += (
+                f", or set {cells.if_missing([str(column[row])])} if it stands for a missing value"
+            )
+        raise cells.no_number(row, position, remedy)
     values = np.full(len(column), np.nan)
     values[known] = numbers
     return values
@@ -155,12 +165,13 @@ def _sort(
 ) -> None:
     """Put a column where it belongs; `decided` is one that must be of numbers."""
     name, column = cells.names[position], cells.column(position)
+    otherwise = f"set {setting('categorical', [name], found.given)} or {setting('drop', [name], found.given)}"
     numbers = cells.notation.numbers(counts)
     if numbers is None and (dressing := common_dressing(counts)):
         example = next(cell for cell in counts if dressing_of(cell))
         bare = Counter({dressing.number(cell): count for cell, count in counts.items()})
         if cells.notation.numbers(bare) is None:
-            refuse_notation(undressed(cells, {position: dressing}), position, bare, _CATEGORICAL)
+            refuse_notation(undressed(cells, {position: dressing}), position, bare, otherwise)
         found.dressings[position] = dressing
         found.remarks.append(Remark("dressed", name, example))
         found.numbers.append(position)
@@ -172,7 +183,7 @@ def _sort(
     if numbers is None:
         kind = kind_of_words(counts)
         if kind != "date":
-            refuse_mixture(cells, position, counts, _CATEGORICAL)
+            refuse_mixture(cells, position, counts, otherwise)
     else:
         given = "" if cells.named and name == str(position + 1) else name
         kind = kind_of_numbers(given, column, counts, cells.notation)

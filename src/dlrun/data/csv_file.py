@@ -20,7 +20,7 @@ from dlrun.data.csv_rules import (
 from dlrun.data.file_kinds import refuse_markup
 from dlrun.data.files import read_text
 from dlrun.data.headers import LOOKED_AT, judge
-from dlrun.data.missing_words import missing_among
+from dlrun.data.missing_words import missing_among, missing_setting
 from dlrun.data.notation import Notation, notation_of
 from dlrun.errors import BadFile, ConfigError, did_you_mean
 from dlrun.hints import note
@@ -42,6 +42,7 @@ class Cells:
         first: which row is the first and what it holds, in words.
         blanks: the words that stand for missing cells, by line and column; empty cells have none.
         delimiter: the character between its cells.
+        missing: the words for missing cells that were looked for.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class Cells:
     first: str = ""
     delimiter: str = ","
     blanks: Mapping[tuple[int, str], str] = field(default_factory=dict)
+    missing: Sequence[str] = ()
 
     def position(self, key: str, column: str | int) -> int:
         """Where the column is that the setting `key` names, or else counts: from 1, or from -1 at the end.
@@ -121,6 +123,10 @@ class Cells:
         """The word in a cell that is missing; empty where there is none."""
         return self.blanks.get((self.lines[row], self.names[position]), "")
 
+    def if_missing(self, words: Iterable[str]) -> str:
+        """What to set where `words` stand for missing cells, as it can be typed."""
+        return missing_setting(self.missing, more=words)
+
     def no_number(self, row: int, position: int, remedy: str) -> BadFile:
         """The error of a cell that should hold a number, with what would make it one, or else `remedy`."""
         cell = str(self.rows[row][position])
@@ -177,6 +183,7 @@ def read_csv(path: Path, form: Form, is_header: IsHeader | None = None) -> Cells
         first=f"row {line} ({listed(first)})",
         blanks=_blanks(names, body, missing - {""}),
         delimiter=delimiter,
+        missing=form.missing,
     )
 
 

@@ -131,6 +131,8 @@ def _markup(text: str) -> tuple[str, str] | None:
         return "XML", "save the table in it as CSV"
     if re.match(r"(%.*\n|\s)*@relation\b", text, re.IGNORECASE):
         return "an ARFF file", "save it as CSV"
+    if re.match(r"\|.*\|[ \t]*\n\|[ \t]*:?--[-:| \t]*\n", text):
+        return "a table of Markdown", "save it as CSV"
     if text.startswith("{") and _is_json(text.partition("\n")[0]):
         return (
             "JSON, an object a line",

@@ -136,6 +136,12 @@ def may_be_grouped(column: Iterable[str]) -> str | None:
     return min(pointed) if whole else None
 
 
+def reads_with_other_decimal(cell: str, notation: Notation) -> bool:
+    """Whether a cell is a number only where the sign before decimals is not that of `notation`."""
+    found = {other.decimal for other in _ALL if other.number(cell) is not None}
+    return found == {_OTHER[notation.decimal]}
+
+
 def is_infinite(cell: str) -> bool:
     """Whether a cell holds a number in Python's notation, though one beyond all bounds."""
     try:

@@ -268,19 +268,18 @@ def _numbers(
         if number is None:
             if cell.lstrip("+-").lower() in _INFINITE:
                 _refuse_infinite(cells, row, position)
-            remedy = (
-                "mend it, add it to dataset.missing if it stands for a missing value, "
-                "or leave the column out with dataset.drop"
-            )
+            missing = f"set {cells.if_missing([cell])} if it stands for a missing value, "
+            missing = "" if looks_like_number(cell) else missing
+            remedy = f"mend it, {missing}or leave the column out with dataset.drop"
             raise cells.no_number(row, position, remedy)
         values[place] = number
     return values
 
 
 def _refuse_infinite(cells: Cells, row: int, position: int) -> NoReturn:
-    cell = cells.rows[row][position]
+    cell = str(cells.rows[row][position])
     raise BadFile(
         f"{cells.place(row, position)}: {cell} is not a finite number",
-        f"mend it, or take it for missing with 'dataset.missing=[{cell}]' and set dataset.fill",
+        f"mend it, or take it for missing with {cells.if_missing([cell])} and set dataset.fill",
         "mend it",
     )

@@ -62,9 +62,10 @@ def read_table(path: Path, test_path: Path | None, form: Form, choice: Choice) -
         _features(cells, target, choice.drop),
         numeric=_positions(cells, "numeric", choice.numeric),
         categorical=_positions(cells, "categorical", choice.categorical),
+        dropped=_positions(cells, "drop", choice.drop),
         decimal=form.decimal,
     )
-    note_columns(path, len(cells.rows), columns.remarks)
+    note_columns(path, len(cells.rows), columns.remarks, columns.given, form.missing)
     numbers, words, dressings = columns.numbers, columns.words, dict(columns.dressings)
     if of_target := dressing_of_target(cells, target, choice.task):
         dressings[target] = of_target

@@ -10,11 +10,13 @@ from typing import Literal
 import numpy as np
 
 from dlrun.data.column_checks import counts_of, refuse_ambiguous, refuse_mixture
+from dlrun.data.column_kinds import has_leading_zeros, outlying_code
 from dlrun.data.columns import undressed
 from dlrun.data.csv_file import Cells
 from dlrun.data.dates import are_compact_dates, are_dates
 from dlrun.data.dressing import Dressing, common_dressing, dressing_of
 from dlrun.data.labels import class_numbers, classes_of, merged
+from dlrun.data.missing_words import missing_setting
 from dlrun.errors import ConfigError
 from dlrun.hints import note
 
@@ -66,7 +68,7 @@ def note_left_out(cells: Cells, target: int, words: Counter[str]) -> None:
     """A line on the rows that have no target; `words` are those that say so, empty for empty cells."""
     note(
         f"{cells.path}: {words.total()} of {len(cells.rows)} rows have no {cells.names[target]} "
-        f"and are left out{_which(words)}"
+        f"and are left out{_which(words, cells.missing)}"
     )
 
 
@@ -112,6 +114,18 @@ def task_of(cells: Cells, target: int, decimal: str) -> TableTask:
         refuse_ambiguous(cells, target, counts)
     if None in values or len(values) <= 2:
         return "classification"
+    if has_leading_zeros(counts):
+        example = next(cell for cell in counts if has_leading_zeros([cell]))
+        note(
+            f"{cells.path}: column {cells.names[target]}, the target, has leading zeros, as in {example}, and is read "
+            "as classes; dataset.task=regression makes them quantities"
+        )
+        return "classification"
+    if out := outlying_code(counts):
+        note(
+            f"{cells.path}: column {cells.names[target]}, the target, has {out} in {counts[out]} rows, far from all "
+            f"other numbers; if it stands for a missing one, set {cells.if_missing([out])}"
+        )
     whole = all(value is not None and value.is_integer() for value in values)
     if whole and len(values) <= _FEW and len(cells.rows) >= _ROWS * len(values):
         note(
@@ -133,7 +147,8 @@ def class_names(cells: Cells, target: int, labelling: Labelling) -> tuple[str, .
     if len(names) < 2:
         blanks = cells.blanks.items()
         left_out = _which(
-            Counter(word for (_, name), word in blanks if name == cells.names[target])
+            Counter(word for (_, name), word in blanks if name == cells.names[target]),
+            cells.missing,
         )
         raise ConfigError(
             f"{cells.place(0, target)}: {names[0]} is the value of all rows, so there is nothing to tell apart; "
@@ -175,13 +190,14 @@ def numbers_of_classes(
     return np.array(numbers, np.int64)
 
 
-def _which(words: Counter[str]) -> str:
+def _which(words: Counter[str], missing: Sequence[str]) -> str:
     """The words that stand for a missing target, and what to do where one is a class."""
     if not any(words):
         return ""
     said = ", ".join(f"{word or 'empty'} in {count}" for word, count in words.most_common(_SHOWN))
     more = f" and {len(words) - _SHOWN} other words" if len(words) > _SHOWN else ""
+    first = next(word for word, _ in words.most_common() if word)
     return (
         f": {said}{more}; if such a word is a class, give dataset.missing without it, as in "
-        "'dataset.missing=[\"\"]'"
+        f"{missing_setting(missing, less=[first])}"
     )

@@ -23,11 +23,13 @@ _EPOCHS = {"epoch": (1.0, 1e8, 1e10), "epoch_ms": (1000.0, 1e11, 1e13)}  # per s
 NUMERIC = (NUMBER, *_EPOCHS)
 # In the order in which one is preferred where several read a column equally well.
 _COMPACT = ("%Y%m%d", "%Y%m", "%Y%m%d%H", "%Y%m%d%H%M", "%Y%m%d%H%M%S")
+_COMPACT_T = ("%Y%m%dT%H%M", "%Y%m%dT%H%M%S")
 _FORMS = (
+    *_COMPACT_T, "%d.%b.%Y", "%d%b%Y", "%d%b%y",
     "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%y",
     "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y", "%y/%m/%d", "%y-%m-%d", "%d %b %Y", "%d-%b-%Y", "%d/%b/%Y",
     "%d. %b %Y", "%b %d %Y", "%Y-%b-%d", "%Y %b %d", "%d-%b-%y", "%d %b %y", "%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y",
-    "%b %Y", "%b-%Y", "%b/%Y", "%b.%Y", "%Y-%b", "%Y %b", "%b-%y", "%b %y", "%b/%y", "%y-%b", "%YM%m", "%Y-M%m",
+    "%b %Y", "%b-%Y", "%b/%Y", "%b.%Y", "%Y-%b", "%Y %b", "%b-%y", "%b %y", "%b/%y", "%b%Y", "%y-%b", "%YM%m", "%Y-M%m",
     "%YQ%q", "%Y-Q%q", "%Y Q%q", "%Y/Q%q", "Q%q %Y", "Q%q-%Y", "Q%q/%Y", "%G-W%V", "%GW%V", "%G W%V", "%G-W%V-%u",
     "%m.%Y", "%Y.%m", "%d-%b", "%d %b", "%d.%m.", "%d.%m", "%d/%m", "%m/%d",
 )  # fmt: skip
@@ -45,6 +47,10 @@ _CLOCK = (
     r"(?: ?(?P<p>[AaPp])\.?[Mm]\.?)?(?: ?(?P<z>Z|UTC|GMT|[+-]\d\d(?::?\d\d)?))?)?"
 )
 _WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*[,.]? +)?"
+_NAMES = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
+    r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LOOKED_AT = 20  # cells, before all are read by what has read these
 
@@ -164,6 +170,25 @@ def could_be_date(cell: str) -> bool:
     return any(_pattern(form).fullmatch(cell) for form in (*_COMPACT, *_FORMS))
 
 
+@cache
+def dated() -> re.Pattern[str]:
+    """What any form of a date matches that names its year, or its month by name, and hardly anything else does."""
+    forms = [form for form in ("%Y%m%d", *_FORMS) if re.search("%[YyGb]", form)]
+    date = _either(forms).replace(_PARTS["b"].replace("?P<b>", "?:"), _NAMES)
+    zone = r"(?:(?<=:\d\d) [a-z]{3,4})?"
+    return re.compile(f"{_WEEKDAY}(?:{date}){zone}", re.IGNORECASE)
+
+
+@cache
+def compact() -> re.Pattern[str]:
+    """What any form of dates as numbers matches, in this century and the last."""
+    return re.compile(f"(?=19|20)(?:{_either(_COMPACT)})")
+
+
+def _either(forms: Sequence[str]) -> str:
+    return "|".join(re.sub(r"\?P<\w>", "?:", _expression(form)) for form in forms)
+
+
 @dataclass(frozen=True)
 class _Moment:
     wall: float  # seconds since 1970 on the clock on the wall
@@ -205,17 +230,25 @@ def _moments(
 @cache
 def _pattern(form: str) -> re.Pattern[str]:
     """What `form` matches; names of groups are its directives."""
+    return re.compile(_WEEKDAY + _expression(form), re.IGNORECASE)
+
+
+def _expression(form: str) -> str:
     pieces = re.split(r"%(.)", form)
+    parts = _PARTS if "b" not in pieces[1::2] else _PARTS | {"d": rf"{_PARTS['d']}(?:st|nd|rd|th)?"}
     pattern = "".join(
-        _PARTS[piece] if odd else re.escape(piece).replace(r"\ ", "[ ,]+")
+        parts[piece] if odd else re.escape(piece).replace(r"\ ", "[ ,]+")
         for piece, odd in zip(pieces, [False, True] * len(pieces), strict=False)
     )
     for full, digits in (("m", "(?P<m>1[0-2]|0[1-9])"), ("d", r"(?P<d>3[01]|[12]\d|0[1-9])"),
                          ("H", r"(?P<H>[01]\d|2[0-4])")):  # fmt: skip
-        if form in _COMPACT:  # without signs between them, all parts have their full width
+        if form in (
+            *_COMPACT,
+            *_COMPACT_T,
+        ):  # without signs between them, all parts have their full width
             pattern = pattern.replace(_PARTS[full], digits)
     whole_day = pieces[-2:-1] and not {"H", "I"} & {*pieces[1::2]} and "d" in pieces[1::2]
-    return re.compile(_WEEKDAY + pattern + (_CLOCK if whole_day else ""), re.IGNORECASE)
+    return pattern + (_CLOCK if whole_day else "")
 
 
 def _moment(match: re.Match[str], year: int) -> _Moment | None:
