@@ -179,6 +179,8 @@ def _images(folder: Path) -> list[Path]:
     if not images:
         names = _listed(one.name for one in inside)
         what = f"has no images in it, only {names}" if inside else "is empty"
+        if any(one.is_dir() for one in inside):
+            what += ": images in folders inside it are not taken"
         raise ConfigError(
             f"the class folder {folder} {what}; put images there ({', '.join(SUFFIXES)}), or take the folder away"
         )

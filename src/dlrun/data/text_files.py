@@ -18,7 +18,7 @@ from dlrun.data.labels import class_numbers, classes_of, merged
 from dlrun.data.missing_words import missing_among
 from dlrun.data.notation import Notation
 from dlrun.data.target_column import note_left_out, note_merged
-from dlrun.data.text_checks import is_header, note_labels_apart_by_case
+from dlrun.data.text_checks import could_be_header, is_header, note_labels_apart_by_case
 from dlrun.data.text_finding import note_no_texts, texts_in
 from dlrun.data.texts import TextLayout, Texts, TokenSettings
 from dlrun.errors import ConfigError, did_you_mean
@@ -227,6 +227,11 @@ def _without_header(rows: list[Labelled], header: Header) -> list[Labelled]:
             "dataset.header=false reads it as a text"
         )
         return rest
+    if header == "auto" and could_be_header(first.label, first.text, [row.label for row in rest]):
+        note(
+            f'{first.place}: "{first.label}" is a class of this one text, "{first.text}"; '
+            "if they name what is below them, dataset.header=true leaves them out"
+        )
     return rest if header is True else rows
 
 
