@@ -35,6 +35,7 @@ ORDER = [
     ["png", "lettering", "pictures", "line_chart"],
     ["boundary_frame"],
     ["schema", "search_path"],
+    ["stored_config"],
     ["overrides", "hydra_settings", "option_files"],
     ["config", "build", "composing", "run_directory", "device", "checkpoint"],
     ["runs"],

@@ -15,6 +15,7 @@ from dlrun.errors import ConfigError
 from dlrun.models.logistic import LogisticRegression
 from dlrun.restore import load_trained, override, read_config
 from dlrun.run_directory import RunDirectory
+from dlrun.search_path import packaged_configs
 
 PLAIN = {
     "name": "a run",
@@ -55,8 +56,38 @@ def refusal(function, *arguments, **more):
     return str(caught.value)
 
 
-def test_the_config_is_read_as_it_was_written(run):
-    assert read_config(run) == PLAIN
+def test_the_config_is_read_as_it_was_written(run, capsys):
+    whole = read_config(run)
+    run.config_file.write_text(yaml.safe_dump(whole))
+    capsys.readouterr()
+    assert read_config(run) == whole
+    assert capsys.readouterr().err == ""
+
+
+def test_what_an_older_config_lacks_is_as_the_configs_say_today_and_said_in_a_line(run, capsys):
+    dataset = {"_target_": "dlrun.data.image_folder.image_folder", "path": "photos", "size": None}
+    run.config_file.write_text(yaml.safe_dump(PLAIN | {"seed": 7, "dataset": dataset}))
+    found = read_config(run)
+    assert found["dataset"] | dataset == found["dataset"]
+    assert found["dataset"]["alpha"] == "auto"
+    assert found["dataset"]["split_seed"] == 7
+    assert found["trainer"]["max_epochs"] == 20
+    assert found["trainer"]["early_stopping"]["restore_best"] is True
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "dataset.alpha=auto" in line and "dataset.split_seed=7" in line and "resume" in line
+
+
+def test_of_several_options_with_one_target_the_one_most_alike_tells_what_is_missing(run):
+    packaged = yaml.safe_load((packaged_configs() / "dataset" / "airline.yaml").read_text())
+    older = {name: value for name, value in packaged.items() if name not in ("header", "only")}
+    run.config_file.write_text(yaml.safe_dump(PLAIN | {"dataset": older}))
+    assert read_config(run)["dataset"] == packaged
+
+
+def test_a_value_that_is_null_stays_null(run):
+    dataset = {"_target_": "dlrun.data.image_folder.image_folder", "augment": None}
+    run.config_file.write_text(yaml.safe_dump(PLAIN | {"dataset": dataset}))
+    assert read_config(run)["dataset"]["augment"] is None
 
 
 def test_a_folder_without_config_is_no_run(run):

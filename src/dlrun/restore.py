@@ -6,6 +6,7 @@ values are loaded, and only code that the own configs offer, or the user allows,
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from dlrun.errors import ConfigError, did_you_mean, first_line
 from dlrun.hints import command, new_run, note
 from dlrun.run_directory import RunDirectory
 from dlrun.search_path import COMPONENTS, GROUPS, config_folders
+from dlrun.stored_config import completed
 
 _PRETRAINED = "dlrun.models.torchvision_model.TorchvisionModel"
 _SERIES = "dlrun.data.series_file.series"
@@ -30,6 +32,8 @@ _TARGET = re.compile(r"^\s*_target_:\s*['\"]?([\w.]+)", re.MULTILINE)
 
 def read_config(run: RunDirectory, *, allowed: Sequence[str] = ()) -> dict[str, Any]:
     """The config that a run was made from, every target of it offered by the search path or `allowed`.
+
+    Settings that the run's version of dlrun had not yet are as the configs say today, which is said.
 
     Raises:
         ConfigError: unreadable, or it names code that nobody here offers.
@@ -46,6 +50,13 @@ def read_config(run: RunDirectory, *, allowed: Sequence[str] = ()) -> dict[str, 
         raise ConfigError(f"{run.config_file} is not the config of a run: it holds no mapping")
     plain = _renewed(plain)
     _refuse_foreign_targets(plain, {*_offered_targets(), *allowed})
+    plain, added = completed(plain)
+    if added:
+        said = ", ".join(f"{key}={_text(value)}" for key, value in added.items())
+        note(
+            f"{run.config_file} is of a version without {said}: these are taken as they are by default today; "
+            f"`{command('resume', run.path)} KEY=VALUE` changes them"
+        )
     return plain
 
 
@@ -64,6 +75,10 @@ def _renewed(plain: dict[str, Any]) -> dict[str, Any]:
     fixed = {*signature(series).parameters, "url", "md5"} - {*signature(function).parameters}
     kept = {name: value for name, value in node.items() if name not in fixed}
     return {**plain, "dataset": {**kept, "_target_": target}}
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
 
 
 def override(plain: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:

@@ -258,3 +258,50 @@ def test_missing_values_of_the_target_are_said_to_be_filled(tmp_path, capsys):
     assert "column y: 1 of 3 values of the target are missing: dataset.fill=linear fills them" in (
         capsys.readouterr().err
     )
+
+
+def test_months_are_read_in_other_languages(read):
+    for months in (
+        "Januar Februar März April Mai Juni Juli August September Oktober November Dezember",
+        "janv. févr. mars avr. mai juin juil. août sept. oct. nov. déc.",
+        "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
+    ):
+        times = [f"{month} {year}" for year in (2019, 2020) for month in months.split()]
+        assert read(times, time="t")[1] == []
+
+
+def test_years_of_two_digits_are_of_the_century_in_which_they_lie_close_together(read):
+    months = [
+        f"01.{month:02d}.{year % 100:02d}" for year in range(1960, 1975) for month in range(1, 13)
+    ]
+    assert read(months, time="t")[1] == []
+    months = [
+        f"01.{month:02d}.{year % 100:02d}" for year in range(1990, 2010) for month in range(1, 13)
+    ]
+    assert read(months, time="t")[1] == []
+
+
+def test_an_hour_comes_twice_from_the_newest_to_the_oldest_as_well(read):
+    hours = [f"2021-10-30 {hour:02d}:00" for hour in range(24)]
+    hours += [f"2021-10-31 {hour:02d}:00" for hour in (0, 1, 2, 2, 3, 4, 5)]
+    assert read(hours, time="t")[1] == []
+    found, said = read(hours[::-1], time="t")
+    assert found.numbers["y"].tolist() == [*range(30, -1, -1)] and len(said) == 1
+
+
+def test_times_of_a_day_are_in_order_until_midnight(read):
+    quarters = [f"{hour:02d}:{minute:02d}" for hour in range(24) for minute in (0, 15, 30, 45)]
+    assert read(quarters, time="t")[1] == []
+    assert "00:00 comes after 23:45, and no dates say" in refusal(read, quarters * 2, time="t")
+
+
+def test_weeks_of_six_days_are_regular(read):
+    worked = [day for day in DAYS if date.fromisoformat(day).weekday() < 6]
+    assert read(worked, time="t")[1] == []
+
+
+def test_columns_that_are_parts_of_the_time_are_called_so(read):
+    beside = [month for _ in range(3) for month in range(1, 13)]
+    years = [year for year in (2000, 2001, 2002) for _ in range(12)]
+    said = refusal(read, years, beside, "month", time="t")
+    assert "column month is a part of the time: write both in one" in said

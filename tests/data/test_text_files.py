@@ -320,3 +320,16 @@ def test_a_text_that_is_a_word_for_none_stays_with_a_line(write, capsys):
     raw = table(write("t.csv", "text,label\nnan,a\nNone,b\nfine,a\nbad,b\n"))
     assert raw.texts[:2] == ["nan", "None"]
     assert "2 texts are nan, None, a word for a missing value" in capsys.readouterr().err
+
+
+def test_a_first_line_of_a_class_of_its_own_is_asked_about(write, capsys):
+    body = "".join(f"{label}\tein Satz\n" for label in ("gut", "schlecht") * 3)
+    raw = lines(write("a.tsv", "meinung\tinhalt\n" + body))
+    assert len(raw.class_names) == 3
+    assert "dataset.header=true" in capsys.readouterr().err
+
+
+def test_a_text_must_not_hold_its_label(write):
+    path = write("a.csv", "title,label\na,x\nb,y\nc,x\n")
+    with pytest.raises(ConfigError, match=r"a column that dataset\.text names too"):
+        table(path, text=["title", "label"], label="label")

@@ -45,6 +45,18 @@ def test_a_test_part_is_a_folder_beside_or_a_path_of_its_own(folder):
         read(folder, test_path=str(folder / "test"))
 
 
+def test_a_validation_part_of_its_own_is_taken_as_it_is(folder):
+    (folder / "test").rename(folder / "Dev")
+    raw = read(folder)
+    data = prepare(raw, DataSettings(0.25, 0.25, 0, "none", None))
+    assert raw.own == ("val",) and raw.val_labels.tolist() == [0, 0, 1, 1]
+    assert [len(part) for part in (data.train, data.val, data.test)] == [8, 4, 4]
+    assert raw.fingerprint("val", None)[0] == 4
+    (folder / "Dev" / "new").mkdir()
+    (folder / "Dev" / "new" / "1.txt").write_text("x")
+    assert "the label new is not in the training part" in refusal(folder)
+
+
 def test_what_is_no_text_of_a_class_is_left_out_and_counted(folder, capsys):
     for name in ("unsup/1.txt", "neg/README.md", "urls_pos.txt", "pos/empty.txt", "pos/old/1.txt"):
         file = folder / "train" / name
@@ -69,8 +81,6 @@ def test_a_folder_of_another_form_is_refused(folder):
     assert "a file; give a folder with one folder" in refusal(folder / "train" / "neg" / "0_9.txt")
     (folder / "train" / "new").mkdir()
     assert "new has no texts in it" in refusal(folder)
-    (folder / "val").mkdir()
-    assert "has the part val/, but texts to validate on are taken from train/" in refusal(folder)
 
 
 def test_a_file_in_another_encoding_is_named(folder):

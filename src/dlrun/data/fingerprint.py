@@ -18,6 +18,11 @@ Rows = np.ndarray | range | None
 Parts = Mapping[str, Rows]  # of train, val and test
 
 PARTS = {"train": "training", "val": "validation", "test": "test"}  # with what to call them
+# What folders of parts are called, in any case.
+PART_NAMES = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
 
 _AT_ONCE = (
     2**21

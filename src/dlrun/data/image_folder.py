@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dlrun.data.files import locate
-from dlrun.data.fingerprint import Fingerprint, Rows
+from dlrun.data.fingerprint import PART_NAMES, Fingerprint, Rows
 from dlrun.data.image_form import Alpha, Form
 from dlrun.data.image_opening import SUFFIXES, is_hidden, is_image
 from dlrun.data.image_survey import Depth, common_form
@@ -19,10 +19,6 @@ from dlrun.errors import ConfigError, did_you_mean
 from dlrun.hints import note
 from dlrun.schema import Count, NonNegativeInt, Positive
 
-_PARTS = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 _FLOAT_BYTES = 4
 _SHOWN = 5  # kinds of files in a line
@@ -150,7 +146,7 @@ def _folder(path: str) -> Path:
 def _parts(folder: Path) -> dict[str, Path]:
     """train, val and test, as far as they are there; a folder without parts is all train."""
     inside = _folders(folder)
-    named = [one for one in inside if one.name.lower() in _PARTS]
+    named = [one for one in inside if one.name.lower() in PART_NAMES]
     if not named:
         return {"train": folder}
     others = [one.name for one in inside if one not in named]
@@ -161,7 +157,7 @@ def _parts(folder: Path) -> dict[str, Path]:
         )
     parts: dict[str, Path] = {}
     for one in named:
-        part = _PARTS[one.name.lower()]
+        part = PART_NAMES[one.name.lower()]
         if part in parts:
             raise ConfigError(f"{folder} has {parts[part].name}/ and {one.name}/; keep one of them")
         parts[part] = one
@@ -183,6 +179,8 @@ def _images(folder: Path) -> list[Path]:
     if not images:
         names = _listed(one.name for one in inside)
         what = f"has no images in it, only {names}" if inside else "is empty"
+        if any(one.is_dir() for one in inside):
+            what += ": images in folders inside it are not taken"
         raise ConfigError(
             f"the class folder {folder} {what}; put images there ({', '.join(SUFFIXES)}), or take the folder away"
         )

@@ -10,7 +10,8 @@ from typing import Any
 
 from dlrun.errors import ConfigError, first_line
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".pbm", ".pnm",
+            ".jp2", ".tga")  # fmt: skip
 _BY_SYSTEMS = ("thumbs.db", "desktop.ini", "__macosx", "__pycache__")  # left, not put there
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"RIFF")
 

@@ -17,7 +17,7 @@ from dlrun.hints import note
 Depth = Literal["auto"] | Annotated[int, Ge(1), Le(32)]
 
 _LOOKED_AT = 1000  # images, evenly from all, whose pixels are looked at
-_BITS = (8, 10, 12, 14, 16, 24, 32)
+_BITS = (8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32)
 
 
 def common_form(

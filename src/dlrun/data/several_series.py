@@ -19,6 +19,20 @@ _KINDS = 2000  # of words that may be the names of series
 _ROWS = 5  # of each series, at least: fewer may be even by chance
 _PAIRED = 8  # columns, of which pairs may be
 _SHOWN = 5  # names in a line
+_OF_TIMES = {
+    "month",
+    "day",
+    "hour",
+    "minute",
+    "week",
+    "weekday",
+    "quarter",
+    "yday",
+    "doy",
+    "hr",
+    "time",
+    "clock",
+}
 _CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d)?")
 
 
@@ -120,7 +134,8 @@ def _what(cells: Cells, time: str, earlier: int, later: int) -> str:
 def _refuse_told_apart(cells: Cells, what: str, telling: tuple[str, ...]) -> NoReturn:
     said = " and ".join(telling)
     if _is_clock(cells, telling):
-        mend = f"column {said} is a part of the time: write both in one"
+        is_part = f"column {said} is a part" if len(telling) == 1 else f"columns {said} are parts"
+        mend = f"{is_part} of the time: write {'both' if len(telling) == 1 else 'all'} in one"
         raise BadFile(what, f"{mend}, or set dataset.time=null to take the rows as they come", mend)
     picked = ", ".join(f"{name}: {cells.rows[0][cells.names.index(name)]}" for name in telling)
     columns = [cells.column(cells.names.index(name)) for name in telling]
@@ -159,7 +174,9 @@ def _is_numeric(cells: Cells, name: str) -> bool:
 
 
 def _is_clock(cells: Cells, names: tuple[str, ...]) -> bool:
-    """Whether a column holds times of day: 08:30, or the numbers of 24 hours."""
+    """Whether a column is a part of the time by its name, or holds times of day: 08:30, or the numbers of 24 hours."""
+    if any(name.lower() in _OF_TIMES for name in names):
+        return True
     column = {cell for cell in cells.column(cells.names.index(names[0])) if cell is not None}
     if all(map(_CLOCK.fullmatch, column)):
         return True

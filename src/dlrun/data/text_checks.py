@@ -37,6 +37,12 @@ def is_header(label: str, text: str, others: Sequence[str]) -> bool:
     return len(text.split()) == 1 and not _is_whole(label) and all(map(_is_whole, others))
 
 
+def could_be_header(label: str, text: str, others: Sequence[str]) -> bool:
+    """Whether a first line may name two columns in words of another language: one word each, of no other class."""
+    one_word = len(text.split()) == 1 and len(label.split()) == 1
+    return one_word and label not in others and min(Counter(others).values(), default=0) > 1
+
+
 def note_labels_apart_by_case(source: str, labels: Sequence[str]) -> None:
     """A line where two labels differ in nothing but capitals."""
     counts, alike = Counter(labels), defaultdict(list)

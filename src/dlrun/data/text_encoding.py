@@ -71,6 +71,8 @@ def split_texts(raw: Texts, settings: DataSettings) -> Parts:
     if has_test and raw.layout and raw.layout.form == "folder":
         # As of images: it is for where there is no test/.
         settings = replace(settings, test_fraction=None)
+    if "val" in raw.own:
+        settings = replace(settings, val_fraction=0.0)
     rows = split_rows(len(raw), raw.labels, settings, has_test=has_test)
     return parted(rows, raw.own)
 
@@ -80,18 +82,19 @@ def prepare_texts(
 ) -> Dataset:
     """Gather the vocabulary of the training part, where there is none yet, and number the tokens of all parts."""
     tokenized = _tokenized(raw, raw.texts)
-    own_test = _tokenized(raw, raw.test_texts or ())
     texts = {
-        name: own_test if rows is None else [tokenized[row] for row in rows]
+        name: _tokenized(raw, raw.part(name)[0])
+        if rows is None
+        else [tokenized[row] for row in rows]
         for name, rows in parts.items()
     }
-    encoding = kept or _fit(texts["train"], raw, len(tokenized) + len(own_test))
+    encoding = kept or _fit(texts["train"], raw, sum(map(len, texts.values())))
     if kept is None:
         note_copies(texts["train"], {"validation": texts["val"], "test": texts["test"]})
 
     def part(name: str) -> Split:
-        labels = raw.test_labels if parts[name] is None else raw.labels[parts[name]]
-        assert labels is not None, "a part of its own has labels"
+        rows = parts[name]
+        labels = raw.part(name)[1] if rows is None else raw.labels[rows]
         return encoded(encoding, texts[name], labels, len(raw.class_names), raw.tokens.bucketing)
 
     return Dataset(_spec(raw, encoding), encoding, part("train"), part("val"), part("test"))

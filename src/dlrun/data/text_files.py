@@ -18,7 +18,7 @@ from dlrun.data.labels import class_numbers, classes_of, merged
 from dlrun.data.missing_words import missing_among
 from dlrun.data.notation import Notation
 from dlrun.data.target_column import note_left_out, note_merged
-from dlrun.data.text_checks import is_header, note_labels_apart_by_case
+from dlrun.data.text_checks import could_be_header, is_header, note_labels_apart_by_case
 from dlrun.data.text_finding import note_no_texts, texts_in
 from dlrun.data.texts import TextLayout, Texts, TokenSettings
 from dlrun.errors import ConfigError, did_you_mean
@@ -115,6 +115,7 @@ def as_texts(
     rows: Sequence[Labelled],
     test_rows: Sequence[Labelled] | None = None,
     *,
+    val_rows: Sequence[Labelled] | None = None,
     tokens: TokenSettings,
 ) -> Texts:
     """The rows with their labels numbered: as numbers where all are whole ones, by spelling otherwise.
@@ -123,7 +124,8 @@ def as_texts(
         ConfigError: a text without a word, fewer than two classes, a label for each text, or a label
             of the test part that training does not have.
     """
-    _refuse_empty((*rows, *(test_rows or ())))
+    others = (*(val_rows or ()), *(test_rows or ()))
+    _refuse_empty((*rows, *others))
     names = classes_of((row.label for row in rows), merge=False, notation=Notation()).names
     if len(names) < 2:
         raise ConfigError(
@@ -134,21 +136,25 @@ def as_texts(
             f"{source} has a label of its own for each of its {len(rows)} texts, as in {names[0]}: "
             "check where the labels stand"
         )
-    for row in test_rows or ():
+    for row in others:
         if row.label not in names:
             raise ConfigError(
                 f"{row.place}: the label {row.label} is not in the training part{did_you_mean(row.label, names)}"
             )
     numbers = {name: number for number, name in enumerate(names)}
+
+    def labels(part: Sequence[Labelled]) -> np.ndarray:
+        return np.array([numbers[row.label] for row in part], np.int64)
+
     return Texts(
         texts=[row.text for row in rows],
-        labels=np.array([numbers[row.label] for row in rows], np.int64),
+        labels=labels(rows),
         class_names=tuple(names),
         tokens=tokens,
         test_texts=None if test_rows is None else [row.text for row in test_rows],
-        test_labels=None
-        if test_rows is None
-        else np.array([numbers[row.label] for row in test_rows], np.int64),
+        test_labels=None if test_rows is None else labels(test_rows),
+        val_texts=None if val_rows is None else [row.text for row in val_rows],
+        val_labels=None if val_rows is None else labels(val_rows),
     )
 
 
@@ -221,6 +227,11 @@ def _without_header(rows: list[Labelled], header: Header) -> list[Labelled]:
             "dataset.header=false reads it as a text"
         )
         return rest
+    if header == "auto" and could_be_header(first.label, first.text, [row.label for row in rest]):
+        note(
+            f'{first.place}: "{first.label}" is a class of this one text, "{first.text}"; '
+            "if they name what is below them, dataset.header=true leaves them out"
+        )
     return rest if header is True else rows
 
 
@@ -233,6 +244,10 @@ def _read_columns(
     cells: Cells, text: str | int | list[str | int], label: str | int
 ) -> list[Labelled]:
     texts_at, label_at = _positions(cells, text), _position(cells, "dataset.label", label)
+    if label_at in texts_at:
+        raise ConfigError(
+            f"dataset.label is {label}, a column that dataset.text names too: a text must not hold its label"
+        )
     rows = []
     for number, row in enumerate(cells.rows):
         joined = joined_text(row, texts_at)

@@ -1,4 +1,4 @@
-"""Labelled texts, one a file, in one folder a class, with train/ and test/ above them or not. No torch here."""
+"""Labelled texts, one a file, in one folder a class, with train/, val/ and test/ above them or not. No torch here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dlrun.data.files import locate, read_text
+from dlrun.data.fingerprint import PART_NAMES
 from dlrun.data.text_checks import listed
 from dlrun.data.text_files import Labelled, as_texts
 from dlrun.data.text_finding import is_blank, note_no_texts, texts_in
@@ -14,8 +15,6 @@ from dlrun.data.texts import TextLayout, Texts, TokenSettings
 from dlrun.errors import ConfigError
 from dlrun.hints import note
 
-_TRAIN, _TEST = "train", "test"
-_VALIDATION = ("val", "valid", "validation", "dev")
 _UNLABELLED = ("unsup", "unlabeled", "unlabelled")  # folders of texts without a class
 
 
@@ -23,7 +22,7 @@ def text_folder(*, path: str, test_path: str | None, encoding: str, tokens: Toke
     """The texts under the folder `path`, each a file, in one folder a class; classes are in the order of their names.
 
     Args:
-        path: a folder of class folders, or of train/ and test/ with these in them.
+        path: a folder of class folders, or of train/, val/ and test/ with these in them.
         test_path: class folders of the test part; null where it is `path`/test or taken from the rest.
 
     Raises:
@@ -31,16 +30,22 @@ def text_folder(*, path: str, test_path: str | None, encoding: str, tokens: Toke
             read, or a class of the test part that training does not have.
     """
     folder = _folder("dataset.path", path)
-    trained, tested = _parts(folder)
+    parts = _parts(folder)
     if test_path is not None:
-        if tested is not None:
+        if "test" in parts:
             raise ConfigError(
-                f"dataset.test_path is {test_path}, but {folder} has a {tested.name}/ of its own; "
-                f"set dataset.path={trained} to leave that out"
+                f"dataset.test_path is {test_path}, but {folder} has a {parts['test'].name}/ of its own; "
+                f"set dataset.path={parts['train']} to leave that out"
             )
-        tested = _tested(_folder("dataset.test_path", test_path))
-    parts = [list(_labelled(part, encoding)) for part in (trained, tested) if part is not None]
-    raw = as_texts(str(trained), *parts, tokens=tokens)
+        parts["test"] = _tested(_folder("dataset.test_path", test_path))
+    rows = {name: list(_labelled(part, encoding)) for name, part in parts.items()}
+    raw = as_texts(
+        str(parts["train"]),
+        rows["train"],
+        rows.get("test"),
+        val_rows=rows.get("val"),
+        tokens=tokens,
+    )
     return replace(raw, file_encoding=encoding, layout=TextLayout("folder"))
 
 
@@ -59,25 +64,27 @@ def _folder(key: str, path: str) -> Path:
     return folder
 
 
-def _parts(folder: Path) -> tuple[Path, Path | None]:
-    """The folder of the class folders to train on, and that of the test part, where there is one."""
-    inside = {one.name.lower(): one for one in _folders(folder)}
-    if _TRAIN not in inside:
-        return folder, None
-    if validation := next((inside[name] for name in _VALIDATION if name in inside), None):
-        raise ConfigError(
-            f"{folder} has the part {validation.name}/, but texts to validate on are taken from {_TRAIN}/ by "
-            f"dataset.val_fraction; move its texts to {_TRAIN}/, or the folder elsewhere"
-        )
-    others = [one.name for name, one in inside.items() if name not in (_TRAIN, _TEST)]
+def _parts(folder: Path) -> dict[str, Path]:
+    """The folders of class folders by the name of their part; a folder without train/ is all train."""
+    inside = _folders(folder)
+    parts: dict[str, Path] = {}
+    for one in inside:
+        if part := PART_NAMES.get(one.name.lower()):
+            if part in parts:
+                raise ConfigError(
+                    f"{folder} has {parts[part].name}/ and {one.name}/; keep one of them"
+                )
+            parts[part] = one
+    if "train" not in parts:
+        return {"train": folder}
+    others = [one.name for one in inside if one not in parts.values()]
     if others:
-        note(f"{folder}: {listed(others)} beside {_TRAIN}/ left out")
-    return inside[_TRAIN], inside.get(_TEST)
+        note(f"{folder}: {listed(others)} beside {parts['train'].name}/ left out")
+    return parts
 
 
 def _tested(folder: Path) -> Path:
-    inside = {one.name.lower(): one for one in _folders(folder)}
-    return inside[_TEST] if {_TRAIN, _TEST} <= {*inside} else folder
+    return _parts(folder).get("test", folder)
 
 
 def _labelled(part: Path, encoding: str) -> Iterator[Labelled]:

@@ -73,6 +73,7 @@ class Texts:
     Attributes:
         labels: (N,) class numbers, one for each of `texts`.
         test_texts, test_labels: the test part, where the data set comes with one.
+        val_texts, val_labels: the same for the validation part.
         file_encoding, column: of the files of texts, and where in a CSV they stand, by name or number;
             a list of columns that are joined.
         layout: of the files, where they are the user's own.
@@ -87,6 +88,8 @@ class Texts:
     file_encoding: str = "utf-8"
     column: str | int | list[str | int] | None = None
     layout: TextLayout | None = None
+    val_texts: Sequence[str] | None = None
+    val_labels: np.ndarray | None = None
 
     @property
     def traits(self) -> dict[str, tuple[Any, ...]]:
@@ -96,16 +99,26 @@ class Texts:
     @property
     def own(self) -> tuple[str, ...]:
         """As `Raw.own`."""
-        return () if self.test_texts is None else ("test",)
+        parts = {"val": self.val_texts, "test": self.test_texts}
+        return tuple(name for name, texts in parts.items() if texts is not None)
+
+    def part(self, name: str) -> tuple[Sequence[str], np.ndarray]:
+        """Texts and labels of a part of its own, and of `train` those that parts are drawn from."""
+        parts = {
+            "train": (self.texts, self.labels),
+            "val": (self.val_texts, self.val_labels),
+            "test": (self.test_texts, self.test_labels),
+        }
+        texts, labels = parts[name]
+        assert texts is not None and labels is not None, "a part of its own has texts with labels"
+        return texts, labels
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def fingerprint(self, part: str, rows: Rows) -> tuple[int, str]:
         """As `Raw.fingerprint`."""
-        texts, labels = self.texts, self.labels
-        if rows is None and self.test_texts is not None and self.test_labels is not None:
-            texts, labels = self.test_texts, self.test_labels
+        texts, labels = self.part(part if rows is None else "train")
         found = Fingerprint().numbers(labels, rows).words(as_words(texts, rows))
         return len(texts) if rows is None else len(rows), str(found)
 

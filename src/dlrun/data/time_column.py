@@ -14,6 +14,7 @@ from dlrun.data.csv_file import Cells
 from dlrun.data.notation import looks_like_number
 from dlrun.data.time_steps import by_one_clock, steps_of
 from dlrun.data.times import (
+    CLOCKS,
     NUMBER,
     NUMERIC,
     NotATime,
@@ -43,7 +44,8 @@ def read_times(cells: Cells, name: str, form: str) -> Times:
     if form != "auto" and not is_form(form):
         raise ConfigError(
             f"dataset.time_format is {form}, but must be auto, number, epoch, epoch_ms, or as strptime writes it: "
-            "%Y-%m-%d, %d.%m.%Y, %b %Y, %YQ%q (a quarter), %G-W%V (a week)"
+            "%Y-%m-%d, %d.%m.%Y, %b %Y, %YQ%q (a quarter), %G-W%V (a week); "
+            "words that come in every cell stand as they are"
         )
     try:
         if form != "auto":
@@ -65,6 +67,8 @@ def read_times(cells: Cells, name: str, form: str) -> Times:
             "write years first",
         )
     _note_chosen(cells, name, best[0], found)
+    if best[0].form in CLOCKS:
+        _refuse_another_day(cells, name, best[0])
     return best[0]
 
 
@@ -94,6 +98,21 @@ def times_unasked(cells: Cells, name: str) -> Times | None:
     return times if falls else None
 
 
+def _refuse_another_day(cells: Cells, name: str, times: Times) -> None:
+    """Refuse times of a day that do not rise: they are of several days, whose order they do not tell."""
+    falls = np.flatnonzero(np.diff(times.values) <= 0)
+    if not len(falls):
+        return
+    row, position = int(falls[0]) + 1, cells.names.index(name)
+    mend = "write dates with the times"
+    raise BadFile(
+        f"{cells.place(row, position)}: {cells.rows[row][position]} comes after {cells.rows[row - 1][position]}, and "
+        "no dates say which day is meant",
+        f"{mend}, or set dataset.time=null to take the rows as they come",
+        mend,
+    )
+
+
 def _refuse_odd_rows(cells: Cells, name: str, column: list[str | None], form: str) -> None:
     """Refuse a row or two that are none of a series, and its header again; a column of more is not its time."""
     odd = [cell for cell in column if not reads(cell, form)]
@@ -105,8 +124,11 @@ def _by_one_clock(times: Times) -> Times:
     """The same times where, in the order of the file, an hour comes twice because clocks were put back."""
     if times.is_number or times.zoned or (np.diff(times.values) > 0).all():
         return times
-    values = by_one_clock(times.values)
-    return replace(times, values=values) if (np.diff(values) > 0).all() else times
+    for way in (1, -1):  # from the oldest to the newest, or the other way round
+        values = by_one_clock(times.values[::way])[::way]
+        if (way * np.diff(values) > 0).all():
+            return replace(times, values=values)
+    return times
 
 
 def _note_chosen(cells: Cells, name: str, chosen: Times, found: list[Times]) -> None:
@@ -179,7 +201,8 @@ def _refuse_column(
         raise BadFile(f"{what} {written}", mend, mend)
     raise BadFile(
         f"{what} neither a number nor a date as in 2026-01-31",
-        "say how times are written with dataset.time_format, or set dataset.time=null to take the rows as they come",
+        "say how times are written with dataset.time_format, as in '%d.%m.%Y %H:%M' with words that are in every cell "
+        "as they stand, or set dataset.time=null to take the rows as they come",
         "mend it",
     )
 

@@ -95,9 +95,11 @@ def _calendars(values: np.ndarray, walls: np.ndarray) -> list[Steps]:
             if size % length == 0:
                 found.append(_steps(months / length, unit, 1.0))
                 break
-    if np.is_busday(days).all() and len(np.unique(walls % _DAY)) == 1:
-        begin = np.full(len(days), days[0])
-        found.append(_steps(np.busday_count(begin, days).astype(float), "business days", 1.0))
+    weekdays = np.bincount((days.astype(int) + 3) % 7, minlength=7)
+    worked = weekdays > 0.1 * len(days)
+    if worked.sum() >= 2 and not weekdays[~worked].any() and len(np.unique(walls % _DAY)) == 1:
+        count = np.busday_count(np.full(len(days), days[0]), days, weekmask=worked)
+        found.append(_steps(count.astype(float), "business days", 1.0))
     return found
 
 

@@ -33,13 +33,29 @@ _FORMS = (
     "%YQ%q", "%Y-Q%q", "%Y Q%q", "%Y/Q%q", "Q%q %Y", "Q%q-%Y", "Q%q/%Y", "%G-W%V", "%GW%V", "%G W%V", "%G-W%V-%u",
     "%m.%Y", "%Y.%m", "%d-%b", "%d %b", "%d.%m.", "%d.%m", "%d/%m", "%m/%d",
 )  # fmt: skip
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+# The times of a day alone, of a column that is said to be the time: any other may as well be something else.
+CLOCKS = ("%H:%M:%S", "%H:%M")
+# English, German, French, Spanish, Italian, Portuguese, Dutch; the beginning of a name counts, from three letters on.
+_MONTHS = (
+    "january januar janvier enero gennaio janeiro januari jänner",
+    "february februar février fevrier febrero febbraio fevereiro februari feber",
+    "march märz maerz mars marzo março marco maart mrz mrt",
+    "april avril abril aprile",
+    "may mai mayo maggio maio mei",
+    "june juni juin junio giugno junho",
+    "july juli juillet julio luglio julho",
+    "august août aout agosto augustus",
+    "september septembre septiembre settembre setembro sept",
+    "october oktober octobre octubre ottobre outubro",
+    "november novembre noviembre novembro",
+    "december dezember décembre decembre diciembre dicembre dezembro",
+)
 _PARTS = {
     "Y": r"(?P<Y>[12]\d{3})", "G": r"(?P<Y>[12]\d{3})", "y": r"(?P<y>\d\d)", "m": r"(?P<m>1[0-2]|0?[1-9])",
-    "d": r"(?P<d>3[01]|[12]\d|0?[1-9])", "b": r"(?P<b>[^\W\d_]{3,9})\.?", "q": r"(?P<q>[1-4])",
+    "d": r"(?P<d>3[01]|[12]\d|0?[1-9])", "b": r"(?P<b>[^\W\d_]{3,10})\.?", "q": r"(?P<q>[1-4])",
     "V": r"(?P<V>[0-5]?\d)", "u": r"(?P<u>[1-7])", "H": r"(?P<H>[01]?\d|2[0-4])", "M": r"(?P<M>[0-5]\d)",
     "S": r"(?P<S>[0-5]\d)", "f": r"(?P<f>\d{1,9})", "z": r"(?P<z>Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)",
-    "I": r"(?P<H>1[0-2]|0?[1-9])", "p": r"(?P<p>[AaPp])\.?[Mm]\.?", "B": r"(?P<b>[^\W\d_]{3,9})",
+    "I": r"(?P<H>1[0-2]|0?[1-9])", "p": r"(?P<p>[AaPp])\.?[Mm]\.?", "B": r"(?P<b>[^\W\d_]{3,10})",
     "j": r"(?P<j>[0-3]?\d?\d)", "a": r"[^\W\d_]+", "A": r"[^\W\d_]+", "%": "%",
 }  # fmt: skip
 _CLOCK = (
@@ -101,7 +117,7 @@ def readings(cells: Cells, number: Number) -> list[Times]:
     """
     sample = [cell for cell in (*cells[:_LOOKED_AT], *cells[-_LOOKED_AT:]) if cell is not None]
     found: list[Times] = []
-    for form in (*_COMPACT, NUMBER, *_EPOCHS, *_FORMS):
+    for form in (*_COMPACT, NUMBER, *_EPOCHS, *_FORMS, *CLOCKS):
         if sample and all(one is not None for one in _moments(sample, form, number)):
             try:
                 found.append(read_as(cells, form, number))
@@ -143,7 +159,7 @@ def likeliest(cells: Cells, number: Number, *, share: float = 0.9) -> str | None
     """The form that reads most of `cells`, if it reads this share of them; None otherwise."""
     counts: dict[str, int] = {}
     present = [cell for cell in cells if cell is not None]
-    for form in (*_COMPACT, NUMBER, *_FORMS):
+    for form in (*_COMPACT, NUMBER, *_FORMS, *CLOCKS):
         if any(one is not None for one in _moments(present[:_LOOKED_AT], form, number)):
             counts[form] = sum(one is not None for one in _moments(present, form, number))
     best = max(counts, key=counts.__getitem__, default=None)
@@ -167,7 +183,7 @@ def is_form(form: str) -> bool:
 
 def could_be_date(cell: str) -> bool:
     """Whether a cell alone is written like a date rather than a number: a quick look at a column of other things."""
-    return any(_pattern(form).fullmatch(cell) for form in (*_COMPACT, *_FORMS))
+    return any(reads(cell, form) for form in (*_COMPACT, *_FORMS))
 
 
 @cache
@@ -222,9 +238,19 @@ def _moments(
             yield _Moment(found / per_second, None) if fits and found is not None else None
         return
     pattern = _pattern(form)
-    for cell in cells:
-        match = None if cell is None else pattern.fullmatch(cell)
-        yield None if match is None else _moment(match, year)
+    matches = [None if cell is None else pattern.fullmatch(cell) for cell in cells]
+    first = _first_year(matches) if "%y" in form else 0
+    for match in matches:
+        yield None if match is None else _moment(match, year, first)
+
+
+def _first_year(matches: Sequence[re.Match[str] | None]) -> int:
+    """From which year on two digits count: 1969 as of `strptime`, or 1900 where they lie closer together then."""
+    digits = {int(match["y"]) for match in matches if match is not None}
+    if not digits:
+        return 1969
+    usual = {_full_year(one, 1969) for one in digits}
+    return 1900 if max(digits) - min(digits) < max(usual) - min(usual) else 1969
 
 
 @cache
@@ -251,11 +277,11 @@ def _expression(form: str) -> str:
     return pattern + (_CLOCK if whole_day else "")
 
 
-def _moment(match: re.Match[str], year: int) -> _Moment | None:
+def _moment(match: re.Match[str], year: int, first: int = 1969) -> _Moment | None:
     """What a match says; None for the 31st of a month that has none, and the like."""
     said = {key: value for key, value in match.groupdict().items() if value is not None}
     try:
-        day = _day(said, year)
+        day = _day(said, year, first)
         hour = int(said.get("H", 0))
         if "p" in said:
             hour = hour % 12 + 12 * (said["p"].lower() == "p")
@@ -269,9 +295,9 @@ def _moment(match: re.Match[str], year: int) -> _Moment | None:
     return _Moment(wall, _zone(said["z"]) if "z" in said else None)
 
 
-def _day(said: dict[str, str], year: int) -> date:
+def _day(said: dict[str, str], year: int, first: int) -> date:
     if "Y" in said or "y" in said:
-        year = int(said["Y"]) if "Y" in said else _full_year(said["y"])
+        year = int(said["Y"]) if "Y" in said else _full_year(int(said["y"]), first)
     if "V" in said:
         return date.fromisocalendar(year, int(said["V"]), int(said.get("u", 1)))
     if "j" in said:
@@ -284,17 +310,21 @@ def _day(said: dict[str, str], year: int) -> date:
     return date(year, month, int(said.get("d", 1)))
 
 
-def _full_year(digits: str) -> int:
-    """As `strptime`: 69 to 99 are of the last century."""
-    return int(digits) + (1900 if int(digits) >= 69 else 2000)
+def _full_year(digits: int, first: int) -> int:
+    """The year of two digits in the hundred years from `first` on."""
+    return first + (digits - first) % 100
 
 
 @cache
 def _month_called(name: str) -> int:
-    full = datetime(2000, _MONTHS.index(name[:3].lower()) + 1, 1, tzinfo=UTC).strftime("%B").lower()
-    if not full.startswith(name.lower()) and name.lower() != "sept":
+    months = [
+        month
+        for month, names in enumerate(_MONTHS, 1)
+        if any(one.startswith(name.lower()) for one in names.split())
+    ]
+    if len(months) != 1:
         raise ValueError(name)
-    return _MONTHS.index(name[:3].lower()) + 1
+    return months[0]
 
 
 def _zone(text: str) -> float:
