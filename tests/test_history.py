@@ -156,7 +156,7 @@ def test_forecasts_of_several_targets_are_fed_back_to_their_own_columns():
 def test_what_is_not_forecast_itself_cannot_be_fed_back():
     of = scaling(["y", "x"])
     with pytest.raises(
-        ConfigError, match=r"--steps is 2, but this run tells 1 at a time.* x, which"
+        ConfigError, match=r"--steps is 2, but this run forecasts 1 at a time.* x, which"
     ):
         continued(np.zeros((3, 2)), of, steps=2, predict=next_two)
 

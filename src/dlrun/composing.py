@@ -30,6 +30,8 @@ _WITHIN = re.compile(r"Error merging override (\S+)[\s\S]*type annotation: Set\[
 _CHOICE_OF_NULL = re.compile(r"[^=]+=\s*choice\((.*\bnull\b.*)\)\s*")
 _PLACES = ("hydra.run.dir", "hydra.sweep.dir")
 _MISSING_KEY = re.compile(r"Interpolation key '(.*)' not found")
+_RAISED = re.compile(r"\w+ raised while resolving interpolation: (.*)")
+_NOT_THERE = re.compile(r"Could not delete from config\. '(.*)' does not exist")
 _AMBIGUOUS = re.compile(r"^Ambiguous value for argument '(.*)'$", re.MULTILINE)
 
 
@@ -143,6 +145,9 @@ def _missing_option(error: MissingConfigException) -> str:
 def _no_override(word: str, cause: BaseException | None) -> str:
     if cause is None:
         text = as_text(word)
+        key, equals, _ = word.partition("=")
+        if text is None and equals and all(part.isidentifier() for part in key.split(".")):
+            return f"{key} is not a setting of a run"
         if text is None:
             return f"{word}: not an override; write key=value, and quote lists and spaces for the shell"
         return f"{word}: not an override; write key=value with brackets and quotes closed, or for that very text {text}"
@@ -163,11 +168,17 @@ def _refused_key(error: Exception, overrides: list[str]) -> str | None:
     """For an override of a key that does not exist: the nearest of its neighbours that do."""
     cause = error.__cause__
     key = str(getattr(cause, "full_key", "") or "")
-    if not key or "not in struct" not in str(cause):
+    if found := _NOT_THERE.search(str(error)):
+        key = found[1]
+    elif not key or " not in " not in str(cause):
         return None
     parent, _, name = key.rpartition(".")
+    config, is_hydra = _composed(overrides), key.partition(".")[0] == "hydra"
     refusal = f"{key} is not a setting of {parent or 'a run'}"
-    known = list(leaf_keys(_composed(overrides)))
+    if config and parent == "hydra.launcher":
+        launcher = config["hydra"]["runtime"]["choices"]["hydra/launcher"]
+        return f"{key} is not a setting of hydra/launcher={launcher}; choose another, as in hydra/launcher=joblib"
+    known = [found for found in leaf_keys(config) if is_hydra == found.startswith("hydra.")]
     below = [found for found in known if found.endswith(f".{name}")]
     if not parent and below:
         return f"{refusal}; did you mean {' or '.join(below)}?"
@@ -177,9 +188,9 @@ def _refused_key(error: Exception, overrides: list[str]) -> str | None:
 
 def _composed(overrides: list[str]) -> Any:
     """The config that the group choices among `overrides` make."""
-    choices = [word for word in overrides if word.partition("=")[0] in GROUPS]
+    choices = [word for word in overrides if word.partition("=")[0] in (*GROUPS, "hydra/launcher")]
     try:
-        return OmegaConf.to_container(compose(choices), resolve=False)
+        return OmegaConf.to_container(compose(choices, with_hydra=True), resolve=False)
     except Exception:  # the choices are at fault as well: the refusal stands without a suggestion
         return {}
 
@@ -197,6 +208,8 @@ def _broken_interpolation(error: InterpolationResolutionError, overrides: list[s
     if missing := _MISSING_KEY.search(reason):
         near = did_you_mean(missing[1], known)
         reason = f"there is no key {missing[1]}{near if near.endswith('?') else ''}"
+    if raised := _RAISED.match(reason):
+        reason = raised[1].strip('"')
     return f"{stands}: {reason}" if stands else reason
 
 

@@ -56,9 +56,9 @@ _PREPARING = {
     ),
     "characters": "the place of each character in characters, from 1, and 0 for one that is not there",
     "series": (
-        "the last `window` rows before what is to be told, gaps filled, as changes where difference or "
+        "the last `window` rows before the forecast, gaps filled, as changes where difference or "
         "seasonal_difference says so (of the inputs only with difference_inputs), then (raw - mean) / std; "
-        "what is told is a change likewise: add what it is a change from"
+        "the output is a change likewise: add the value that it is a change from"
     ),
 }
 

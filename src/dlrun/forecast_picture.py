@@ -63,7 +63,7 @@ def forecast_picture(
     curves = [
         *(fans if horizon > 1 else []),
         *([] if rule is None else [Curve(rule.name, _ORANGE, rule.tells(truth))]),
-        Curve("truth", _INK, truth),
+        Curve("target", _INK, truth),
         Curve("forecast 1 step ahead", _BLUE, told_NH[:, 0]),
     ]
     return line_chart(f"{target}: the last {count} forecasts", curves)

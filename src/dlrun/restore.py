@@ -109,7 +109,9 @@ def override(plain: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
             )
         known = list(leaf_keys(plain))
         if key not in known and OmegaConf.select(config, key, default=_MISSING) is _MISSING:
-            raise ConfigError(f"{key} is not a setting of this run{did_you_mean(key, known)}")
+            near = did_you_mean(key, known)
+            hint = near if near.endswith("?") else did_you_mean(key, plain)
+            raise ConfigError(f"{key} is not a setting of this run{hint}")
         try:
             OmegaConf.update(config, key, one.value())
         except OmegaConfBaseException as error:

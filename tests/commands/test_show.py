@@ -344,3 +344,9 @@ class TestOneWord:
         make_run("2026-01-31_12-00-00_same_model_34cd")
         with pytest.raises(ConfigError, match="same_model fits 2 runs"):
             show.main(["same_model"])
+
+
+def test_a_run_is_shown_alone(make_run: MakeRun) -> None:
+    make_run("2026-01-01_00-00-00_blobs_mlp_abcdef")
+    with pytest.raises(ConfigError, match="blobs_mlp is part of the name of a run or sweep, which"):
+        show.main(["blobs_mlp", "seed=1"])

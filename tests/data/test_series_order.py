@@ -62,7 +62,7 @@ def test_rows_that_move_are_counted(read):
 def test_time_that_runs_backwards_is_said_without_being_asked(read, times):
     _, said = read(times)
     assert said[0] == (
-        "a.csv: by column t its rows run from newest to oldest: the past is told from the future; set dataset.time=t"
+        "a.csv: by column t its rows run from newest to oldest: the model would forecast the past; set dataset.time=t"
     )  # fmt: skip
 
 

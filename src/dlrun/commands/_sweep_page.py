@@ -101,7 +101,7 @@ def _answer(snapshot: Snapshot) -> Iterator[str]:
         yield answer.repetition_head()
         yield _text.pairs(answer.repetition_lines())
     elif (winner := answer.winner) is None:
-        yield "No trial has completed so far."
+        yield "No trial has completed."
     else:
         yield answer.headline()
         yield _text.wrapped(" ".join(answer.lead()), "  ")
@@ -122,7 +122,7 @@ def _failed(snapshot: Snapshot) -> Iterator[str]:
 
 def _error(snapshot: Snapshot, trial: FrozenTrial) -> str:
     settings = " ".join(f"{key}={text}" for key, text in snapshot.texts(trial).items())
-    return f" ({settings}): {trial.user_attrs.get('error', 'it left no word')}"
+    return f" ({settings}): {trial.user_attrs.get('error', 'no error was recorded')}"
 
 
 def _files(sweep: SweepDirectory) -> Iterator[tuple[str, str]]:

@@ -107,6 +107,10 @@ def _override(word: str, folders: list[Path]) -> str:
             f"{word} is a directory, but not a run or a sweep: it has no config.yaml and no sweep.yaml; "
             f"`{command('runs', word)}` lists the runs in it"
         )
+    if any(fits(word, name) for name in _names()):
+        raise ConfigError(
+            f"{word} is part of the name of a run or sweep, which is shown alone: leave the other words out"
+        )
     experiments = options("experiment", folders)
     choices = [f"{group}/{option}" for group in GROUPS for option in options(group, folders)]
     owners = [choice for choice in choices if choice.endswith(f"/{word}")]

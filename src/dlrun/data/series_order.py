@@ -86,7 +86,7 @@ def _note_as_they_come(cells: Cells, name: str, times: Times, remedy: str) -> No
     if (apart < 0).any():
         wrong = "are not in order"
         if (apart <= 0).all():
-            wrong = "run from newest to oldest: the past is told from the future"
+            wrong = "run from newest to oldest: the model would forecast the past"
         note(f"{cells.path}: by column {name} its rows {wrong}; {remedy}")
     elif (apart == 0).any():
         row, position = int(np.flatnonzero(apart == 0)[0]) + 1, cells.names.index(name)

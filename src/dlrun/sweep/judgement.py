@@ -10,6 +10,7 @@ from dlrun import config
 from dlrun.assemble import assemble
 from dlrun.engine import Engine
 from dlrun.errors import first_line
+from dlrun.numbers import number_text
 from dlrun.stacked.cost import gain
 from dlrun.stacked.grouping import why_alone
 from dlrun.stacked.memory import room, run_bytes, sample_bytes
@@ -71,7 +72,8 @@ class Judgement:
             return Verdict(True, "as sweep.stack=on asks")
         times = gain(engine, stack, runs)
         if times > 1:
-            return Verdict(True, f"by its shapes, a step is {times:.2g} times as fast as in turn")
+            shown = number_text(times, digits=2 if times >= 1.1 else 3)
+            return Verdict(True, f"by its shapes, a step is {shown} times as fast as in turn")
         reason = f"by its shapes, a step of {runs} as one is {times:.2f} times as fast as in turn"
         return Verdict(False, reason)
 
