@@ -1,9 +1,18 @@
 """What every test module shares."""
 
+import copy
+import functools
+import os
 from collections.abc import Iterator
+from typing import Any
 
+import omegaconf._utils
+import omegaconf.base
 import pytest
 import torch
+from hydra._internal.config_repository import ConfigRepository
+from hydra.core.object_type import ObjectType
+from omegaconf.grammar_parser import parse
 
 from dlrun.hints import forget_notes
 
@@ -21,3 +30,48 @@ def one_thread() -> Iterator[None]:
 def nothing_noted() -> None:
     """What is said once a command is said in each test."""
     forget_notes()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def read_once() -> Iterator[None]:
+    """Hydra's reading of the same files is much of the time of a test: here it reads each once.
+
+    A file counts as the same while its time, its size and its place on disk are. Processes that
+    tests start read as everywhere else.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConfigRepository, "load_config", _loading_once())
+        parse_once = functools.lru_cache(maxsize=None)(parse)
+        for module in (omegaconf.base, omegaconf._utils):
+            patch.setattr(module, "parse", parse_once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def not_for_power_cuts() -> Iterator[None]:
+    """The disk may write when it likes: no test here pulls the plug."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+def _loading_once() -> Any:
+    load, loaded = ConfigRepository.load_config, {}
+
+    def load_config(self: Any, config_path: str) -> Any:
+        source = self._find_object_source(config_path, ObjectType.CONFIG)
+        if source is None or source.scheme() not in ("file", "pkg"):
+            return load(self, config_path)
+        key = (source.path, source.provider, config_path, _stamp(source, config_path))
+        if key not in loaded:
+            loaded[key] = load(self, config_path)
+        return copy.deepcopy(loaded[key])
+
+    return load_config
+
+
+def _stamp(source: Any, config_path: str) -> object:
+    if source.scheme() == "pkg":  # a package does not change
+        return None
+    found = os.stat(os.path.join(source.path, source._normalize_file_name(config_path)))
+    return found.st_mtime_ns, found.st_size, found.st_ino
