@@ -30,6 +30,8 @@ ORDER = [
         "plain_yaml",
         "terminal",
         "abc_notation",
+        "cores",
+        "standard_streams",
     ],
     ["cross_entropy"],
     ["png", "lettering", "pictures", "line_chart"],

@@ -23,6 +23,7 @@ COMMANDS = {
     "doctor": "doctor",
     "completion": "completion",
 }
+LONG = {"train", "resume", "lr-find"}
 HIDDEN_COMMANDS = {"_complete": "_complete"}
 
 HELP = """\
@@ -93,6 +94,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str] | None) -> int:
     arguments = [_at_home(word) for word in (sys.argv[1:] if argv is None else argv)]
+    if argv is None:
+        _prepare_streams(arguments)
     if "--debug" in arguments:
         arguments = [word for word in arguments if word != "--debug"]
         _request_tracebacks()
@@ -108,6 +111,20 @@ def _run(argv: list[str] | None) -> int:
         return _report_exception(error)
 
 
+def _prepare_streams(arguments: list[str]) -> None:
+    """No stream is missing, none fails for a letter, and work of hours does not end with its reader."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        from dlrun.standard_streams import open_closed
+
+        open_closed()
+    if LONG & set(arguments[:2]):
+        from dlrun.standard_streams import outlive_readers
+
+        outlive_readers()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
 def _at_home(word: str) -> str:
     """An option's path in the home folder, as in --output=~/x.csv, which a shell leaves as it is there."""
     option, _, path = word.partition("=")
@@ -121,7 +138,7 @@ def _at_home(word: str) -> str:
 def _dispatch(arguments: list[str]) -> int:
     name, *rest = arguments or ["--help"]
     if name == "help" and rest:
-        name, rest = rest[0], ["--help"]
+        name, rest = rest[0], [*rest[1:], "--help"]
     if name in ("-h", "--help", "help"):
         sys.stdout.write(HELP)
         return 0

@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 # scripts/dlrun says how it was called: where `dlrun` is not on the PATH, a hint should work too.
 PROGRAM = os.environ.get("DLRUN_PROGRAM", "dlrun")
@@ -33,7 +34,8 @@ def note(message: str) -> None:
     if key not in _keys:
         _keys.add(key)
         _noted.append(message)
-        print(f"dlrun: {message}", file=sys.stderr, flush=True)
+        with suppress(OSError):  # nobody reads it
+            print(f"dlrun: {message}", file=sys.stderr, flush=True)
 
 
 def noted() -> Sequence[str]:

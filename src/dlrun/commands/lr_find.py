@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dlrun.commands._arguments import CommandParser, check_output_folder
 from dlrun.commands._composed import composed_run
 from dlrun.commands._text import pairs
 from dlrun.errors import ConfigError
@@ -24,7 +25,7 @@ from dlrun.runs import OUTPUTS
 if TYPE_CHECKING:
     from dlrun.lr_range import RangeTest
 
-_FEWEST = 10
+_FEWEST, _MOST = 10, 10**6
 _NEXT_DECADE = 10
 _EPILOG = """\
 examples
@@ -44,6 +45,9 @@ def main(argv: list[str]) -> int:
         )
     if steps < _FEWEST:
         raise ConfigError(f"--steps is {steps}, but must be {_FEWEST} or more to show a curve")
+    if steps > _MOST:
+        raise ConfigError(f"--steps is {steps}, but must be at most {_MOST:,}")
+    check_output_folder(arguments.output)
     plain = composed_run(arguments.overrides)
 
     from dlrun import config
@@ -115,23 +119,36 @@ def _folder(name: str) -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="dlrun lr-find",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = CommandParser("lr-find", __doc__, _EPILOG)
+    parser.add_argument(
+        "overrides",
+        metavar="KEY=VALUE",
+        nargs="*",
+        default=[],
+        help="choices and values, as of `dlrun train`",
     )
     parser.add_argument(
-        "overrides", metavar="KEY=VALUE", nargs="*", help="choices and values, as of `dlrun train`"
+        "--from",
+        dest="low",
+        metavar="RATE",
+        type=float,
+        default=1e-6,
+        help="(default: 1e-6)",
     )
     parser.add_argument(
-        "--from", dest="low", metavar="RATE", type=float, default=1e-6, help="(default: 1e-6)"
+        "--to",
+        dest="high",
+        metavar="RATE",
+        type=float,
+        default=10.0,
+        help="(default: 10)",
     )
     parser.add_argument(
-        "--to", dest="high", metavar="RATE", type=float, default=10.0, help="(default: 10)"
-    )
-    parser.add_argument(
-        "--steps", metavar="N", type=int, default=200, help="batches, at most (default: 200)"
+        "--steps",
+        metavar="N",
+        type=int,
+        default=200,
+        help="batches, at most (default: 200)",
     )
     parser.add_argument(
         "--output",

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dlrun.commands import _filters, _text
+from dlrun.commands._arguments import CommandParser, filled, whole
 from dlrun.commands._places import find_place
 from dlrun.commands._runs_table import means_below, swept_keys, table
 from dlrun.commands._sweep_rows import (
@@ -111,32 +112,25 @@ def _folder(text: str | None) -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="dlrun runs",
-        description="A table of the runs: newest first, or best first with --sort or of a sweep.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = CommandParser(
+        "runs",
+        "A table of the runs: newest first, or best first with --sort or of a sweep.",
+        _EPILOG,
     )
     add = parser.add_argument
     help_dir = "a sweep or run: its directory, part of its name, or `last`; or any folder of runs"
-    add("dir", metavar="DIR|SWEEP", nargs="?", help=f"{help_dir} (default: outputs)")
+    add("dir", metavar="DIR|SWEEP", nargs="?", type=filled, help=f"{help_dir} (default: outputs)")
     add("--sort", metavar="METRIC", help="best first by this metric, as in test/accuracy")
     add("--reverse", action="store_true", help="turn the order round: oldest or worst first")
     help_filter = "only runs that meet all: = != < > <= >=; in text, * stands for anything"
     add("--filter", metavar="CONDITION", nargs="+", action="extend", default=[], help=help_filter)
     help_n = f"at most N rows (default: {DEFAULT_ROWS}; all in CSV)"
-    add("-n", metavar="N", type=_row_count, help=help_n)
+    add("-n", metavar="N", type=whole(1, 10**9), help=help_n)
     add("--all", action="store_true", help="every run, however many, and each trial of a sweep")
     add("--csv", action="store_true", help="as CSV, with a column for every metric and swept key")
     help_raw = "leave cells of the CSV as they are; else those that a spreadsheet takes for a formula begin with '"
     add("--raw-cells", action="store_true", help=help_raw)
     return parser
-
-
-def _row_count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
-    return int(text)
 
 
 def _best_first(

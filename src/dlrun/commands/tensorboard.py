@@ -8,6 +8,7 @@ import socket
 import sys
 from pathlib import Path
 
+from dlrun.commands._arguments import CommandParser, filled
 from dlrun.commands._places import find_place
 from dlrun.errors import ConfigError
 from dlrun.run_directory import is_run
@@ -48,15 +49,12 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="dlrun tensorboard",
-        description="Open TensorBoard on the runs. It follows runs under way.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = CommandParser(
+        "tensorboard", "Open TensorBoard on the runs. It follows runs under way.", _EPILOG
     )
     add = parser.add_argument
     help_target = "a folder of runs, a run, or a sweep (default: outputs)"
-    add("target", metavar="DIR|RUN|SWEEP", nargs="?", help=help_target)
+    add("target", metavar="DIR|RUN|SWEEP", nargs="?", type=filled, help=help_target)
     help_port = f"serve on this port (default: the first free one from {FIRST_PORT})"
     add("--port", metavar="N", type=_port_number, help=help_port)
     help_host = "serve on this address (default: localhost, for this machine only)"

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from dlrun.commands._hydra_line import check_line
 from dlrun.commands._study import is_study
 from dlrun.disk import disk_full
 from dlrun.errors import ConfigError
@@ -24,10 +25,12 @@ def main(argv: list[str]) -> int:
 
     from dlrun.composing import explain, register_resolvers
     from dlrun.option_files import check_options, not_utf8
-    from dlrun.overrides import readable_words
+    from dlrun.overrides import readable_words, refuse_unreadable
     from dlrun.sweep.directory import config_words
 
+    refuse_unreadable([os.getcwd(), *filter(None, argv)])
     argv = _as_multirun(readable_words(argv))
+    check_line(argv)
     _check_place(argv)
     folders = [Path(word.partition("=")[2]) for word in config_words(argv)]
     check_options(argv, folders)
