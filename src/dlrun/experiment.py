@@ -109,12 +109,14 @@ def carry_on(
         held.enter_context(lock(run))
         run_log = RunLog(run, quiet=watch is not None)
         held.callback(run_log.close)
+        run_log.takes_notes = False  # not before the data are known to be the same
         with run_log:
             state = checkpoint.load_latest(run.checkpoints)
         plain = _findable(plain)
         kept = None if state is None else _kept(state, run)
         # Not within the log: where data have changed, nothing at all is written.
         experiment = _assemble(plain, watch, kept)
+        run_log.takes_notes = True
         with run_log:
             identity = _carry_on(experiment, plain, run, state, overrides, watch)
         return Session(experiment, run, identity, watch, log=run_log, held=held.pop_all())

@@ -100,6 +100,7 @@ class RunLog:
     ) -> None:
         self._quiet = quiet
         self._handler = _Lines(Appender(run.log, flush_seconds=flush_seconds, needed=False))
+        self.takes_notes = True
         self._noted = 0
         self._before: list[tuple[list[logging.Handler], int, bool, Callable[..., Any]]] = []
 
@@ -123,6 +124,8 @@ class RunLog:
         self._handler.close()
 
     def _copy_notes(self) -> None:
+        if not self.takes_notes:
+            return
         for message in noted()[self._noted :]:
             _LOGGER.info("%s", message)
         self._noted = len(noted())

@@ -62,7 +62,7 @@ def read_table(path: Path, test_path: Path | None, form: Form, choice: Choice) -
         _features(cells, target, choice.drop),
         numeric=_inputs(cells, "numeric", choice.numeric, target),
         categorical=_inputs(cells, "categorical", choice.categorical, target),
-        dropped=_positions(cells, "drop", choice.drop),
+        dropped=[cells.position("dataset.drop", column) for column in choice.drop],
         decimal=form.decimal,
     )
     note_columns(path, len(cells.rows), columns.remarks, columns.given, form.missing)
