@@ -13,6 +13,7 @@ from PIL import Image
 
 from dlrun.data.image_folder import ImageFiles, image_folder
 from dlrun.data.image_form import Form
+from dlrun.data.image_opening import is_image
 from dlrun.data.image_reading import read_image
 from dlrun.errors import ConfigError
 
@@ -248,3 +249,10 @@ class TestReading:
         path.write_bytes(path.read_bytes()[:200])
         with pytest.raises(ConfigError, match=r"a\.png cannot be opened as an image"):
             read_image(path, Form(1, 40, 40))
+
+
+@pytest.mark.parametrize("suffix", [".pbm", ".pnm", ".tga", ".PPM"])
+def test_a_file_is_an_image_by_the_less_usual_suffixes_too(suffix, tmp_path):
+    file = tmp_path / f"a{suffix}"
+    file.write_bytes(b"")
+    assert is_image(file)

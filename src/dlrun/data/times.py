@@ -238,14 +238,15 @@ def _moments(
             yield _Moment(found / per_second, None) if fits and found is not None else None
         return
     pattern = _pattern(form)
-    matches = [None if cell is None else pattern.fullmatch(cell) for cell in cells]
-    first = _first_year(matches) if "%y" in form else 0
-    for match in matches:
+    first = _first_year(cells, pattern) if "%y" in form else 0
+    for cell in cells:
+        match = None if cell is None else pattern.fullmatch(cell)
         yield None if match is None else _moment(match, year, first)
 
 
-def _first_year(matches: Sequence[re.Match[str] | None]) -> int:
+def _first_year(cells: Cells, pattern: re.Pattern[str]) -> int:
     """From which year on two digits count: 1969 as of `strptime`, or 1900 where they lie closer together then."""
+    matches = (pattern.fullmatch(cell) for cell in cells if cell is not None)
     digits = {int(match["y"]) for match in matches if match is not None}
     if not digits:
         return 1969
