@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 # scripts/dlrun says how it was called: where `dlrun` is not on the PATH, a hint should work too.
@@ -23,6 +23,13 @@ def command(*words: object) -> str:
 def new_run(reason: str) -> str:
     """`reason` for which a resume is refused, and the way out."""
     return f"{reason}; start a new run with `{command('train')}`"
+
+
+def listed(names: Iterable[object]) -> str:
+    """The first three of the names, and how many more there are."""
+    texts = [str(name) for name in names]
+    left = len(texts) - 3
+    return ", ".join(texts[:3]) + (f" and {left:,} more" if left > 0 else "")
 
 
 def note(message: str) -> None:

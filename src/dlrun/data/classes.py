@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dlrun.data.base import Dataset
-from dlrun.hints import note
+from dlrun.hints import listed, note
 
 _USES = {"train": "train on", "val": "validate on", "test": "test on"}
-_NAMED = 3  # classes, at most
 
 
 def note_missing_classes(data: Dataset) -> None:
@@ -17,13 +16,8 @@ def note_missing_classes(data: Dataset) -> None:
         targets = data.split(part).targets if len(getattr(data, part)) else None
         present = range(len(names)) if targets is None else {*targets.long().unique().tolist()}
         if missing := [name for number, name in enumerate(names) if number not in present]:
-            lacking.setdefault(_listed(missing), []).append(use)
+            lacking.setdefault(listed(missing), []).append(use)
     if lacking:
         said = "; ".join(f"{of} has none to {' or '.join(uses)}" for of, uses in lacking.items())
         alone = ", and of one class alone roc_auc is nan" if len(names) == 2 else ""
         note(f"a class has too few rows for every part: {said}{alone}")
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:_NAMED])
-    return f"{shown} and {len(names) - _NAMED} more" if len(names) > _NAMED else shown

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +15,7 @@ from dlrun.data.image_form import Alpha, Form
 from dlrun.data.image_opening import SUFFIXES, is_hidden, is_image
 from dlrun.data.image_survey import Depth, common_form
 from dlrun.errors import ConfigError, did_you_mean
-from dlrun.hints import note
+from dlrun.hints import listed, note
 from dlrun.schema import Positive, Side, Workers
 
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
@@ -152,7 +151,7 @@ def _parts(folder: Path) -> dict[str, Path]:
     others = [one.name for one in inside if one not in named]
     if others:
         raise ConfigError(
-            f"{folder} has the part {named[0].name}/ and beside it {_listed(others)}, which is none: "
+            f"{folder} has the part {named[0].name}/ and beside it {listed(others)}, which is none: "
             "parts are train, val and test; move what is no part elsewhere"
         )
     parts: dict[str, Path] = {}
@@ -163,7 +162,7 @@ def _parts(folder: Path) -> dict[str, Path]:
         parts[part] = one
     if "train" not in parts:
         raise ConfigError(
-            f"{folder} has {_listed(one.name for one in named)}, but no train/; name the part to train on so"
+            f"{folder} has {listed(one.name for one in named)}, but no train/; name the part to train on so"
         )
     return parts
 
@@ -177,7 +176,7 @@ def _images(folder: Path) -> list[Path]:
     inside = _inside(folder)
     images = [one for one in inside if not one.is_dir() and is_image(one)]
     if not images:
-        names = _listed(one.name for one in inside)
+        names = listed(one.name for one in inside)
         what = f"has no images in it, only {names}" if inside else "is empty"
         if any(one.is_dir() for one in inside):
             what += ": images in folders inside it are not taken"
@@ -231,8 +230,8 @@ def _too_few(folder: Path, train: Path, names: tuple[str, ...]) -> str:
     inside = [one.name for one in _inside(train)]
     if not names:
         archives = [name for name in inside if Path(name).suffix.lower() in _ARCHIVES]
-        remedy = f"; unpack {_listed(archives)} first" if archives else ""
-        what = f"holds {_listed(inside)}" if inside else "is empty"
+        remedy = f"; unpack {listed(archives)} first" if archives else ""
+        what = f"holds {listed(inside)}" if inside else "is empty"
         return (
             f"{train} {what}, and has no class folders: put the images of each class in a folder "
             f"that is named like the class{remedy}"
@@ -248,7 +247,7 @@ def _refuse_unknown(classes: dict[str, dict[str, list[Path]]], parts: dict[str, 
         unknown = [name for name in images if name not in classes["train"]]
         if unknown:
             raise ConfigError(
-                f"{parts[part]} has the class {_listed(unknown)}, of which {parts['train']} has none: "
+                f"{parts[part]} has the class {listed(unknown)}, of which {parts['train']} has none: "
                 "a class must have images to train on"
             )
         if not images:
@@ -259,13 +258,6 @@ def _files(images: dict[str, list[Path]], names: tuple[str, ...]) -> Files:
     numbered = [(str(path), names.index(name)) for name, paths in images.items() for path in paths]
     paths, targets = zip(*numbered, strict=True)
     return Files(paths, np.array(targets, np.int64))
-
-
-def _listed(names: Iterable[str]) -> str:
-    """The first few of the names."""
-    names = list(names)
-    shown = ", ".join(names[:3])
-    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
 
 
 def labelled_images(key: str, folder: Path, class_names: tuple[str, ...]) -> Files:
@@ -281,7 +273,7 @@ def labelled_images(key: str, folder: Path, class_names: tuple[str, ...]) -> Fil
         raise ConfigError(f"{key} is {folder}, which has no class folders; give one folder a class")
     if unknown := [name for name in classes if name not in class_names]:
         raise ConfigError(
-            f"{folder} has the class {_listed(unknown)}, of which this run knows nothing"
+            f"{folder} has the class {listed(unknown)}, of which this run knows nothing"
             f"{did_you_mean(unknown[0], class_names)}"
         )
     return _files(classes, class_names)

@@ -11,9 +11,7 @@ import numpy as np
 from dlrun.data.base import Dataset, Preprocessing, Spec
 from dlrun.data.fingerprint import PARTS, Rows
 from dlrun.data.origin import DataChanged, Origin, Raw, refuse_changed
-from dlrun.hints import command, note
-
-_SHOWN = 3  # names
+from dlrun.hints import command, listed, note
 
 
 @dataclass(frozen=True)
@@ -94,13 +92,6 @@ def refusal(error: DataChanged, dataset: Mapping[str, Any], run: str = "") -> st
 def _difference(then: tuple[Any, ...], now: tuple[Any, ...]) -> str:
     gone, new = ([x for x in a if x not in b] for a, b in ((then, now), (now, then)))
     if not gone and not new:
-        return (
-            f"come in another order than when this run began: {_some(now)} instead of {_some(then)}"
-        )
-    said = [f"no longer have {_some(gone)}"] * bool(gone) + [f"now have {_some(new)}"] * bool(new)
+        return f"come in another order than when this run began: {listed(now)} instead of {listed(then)}"
+    said = [f"no longer have {listed(gone)}"] * bool(gone) + [f"now have {listed(new)}"] * bool(new)
     return f"have changed since this run began: they {' and '.join(said)}"
-
-
-def _some(names: Any) -> str:
-    shown = ", ".join(map(str, names[:_SHOWN]))
-    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown

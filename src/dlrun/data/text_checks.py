@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from dlrun.hints import note
-
-_NAMED = 3  # of a kind, at most
+from dlrun.hints import listed, note
 
 # Of a first line "label <separator> text", in any case: what columns of labels and of texts are commonly called.
 _LABELS = {
@@ -83,12 +81,6 @@ def note_copies(
             f"{' and '.join(found)} {verb} in the training part too, word for word, which flatters results: "
             "take copies out of the data"
         )
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first few of the names."""
-    shown = ", ".join(names[:_NAMED])
-    return f"{shown} and {len(names) - _NAMED:,} more" if len(names) > _NAMED else shown
 
 
 def _plain(name: str) -> str:

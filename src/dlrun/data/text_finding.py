@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dlrun.data.text_checks import listed
-from dlrun.hints import note
+from dlrun.hints import listed, note
 
 # What lies beside texts and is none, by its name without an ending, or by its ending.
 _DOCUMENTS = {

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from dlrun.data.files import locate, read_text
 from dlrun.data.fingerprint import PART_NAMES
-from dlrun.data.text_checks import listed
 from dlrun.data.text_files import Labelled, as_texts
 from dlrun.data.text_finding import is_blank, note_no_texts, texts_in
 from dlrun.data.texts import TextLayout, Texts, TokenSettings
 from dlrun.errors import ConfigError
-from dlrun.hints import note
+from dlrun.hints import listed, note
 
 _UNLABELLED = ("unsup", "unlabeled", "unlabelled")  # folders of texts without a class
 

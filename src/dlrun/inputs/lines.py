@@ -9,13 +9,13 @@ from typing import NamedTuple
 from dlrun.data.csv_file import read_csv
 from dlrun.data.csv_form import Form
 from dlrun.data.files import read_text
-from dlrun.data.text_checks import is_header, listed
+from dlrun.data.text_checks import is_header
 from dlrun.data.text_encoding import TextEncoding
 from dlrun.data.text_files import separator_of
 from dlrun.data.text_finding import is_blank
 from dlrun.data.texts import TextLayout
 from dlrun.errors import ConfigError
-from dlrun.hints import note
+from dlrun.hints import listed, note
 from dlrun.inputs.text_table import read_text_table
 
 _TABLES = (".csv", ".tsv")
