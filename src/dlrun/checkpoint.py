@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,6 +23,11 @@ from dlrun.links import open_here
 
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 FORMAT = 1
+_FIELDS: dict[str, Any] = {
+    "step": int, "epoch": int, "steps_per_epoch": int, "metrics_size": int, "waited": int, "model": dict,
+    "metrics": dict, "best": dict, "pending": dict, "descent": dict, "latest": dict, "random": dict,
+    "unchangeable": dict, "seconds": int | float,
+}  # fmt: skip
 _AT_ONCE = 16  # files that are synced side by side
 
 
@@ -39,17 +44,18 @@ def save_best(folder: Path, state: dict[str, Any]) -> None:
     save_all({folder / BEST: state})
 
 
-def save_all(states: Mapping[Path, dict[str, Any]]) -> None:
+def save_all(states: Mapping[Path, dict[str, Any]], *, counted: Collection[Path] = ()) -> None:
     """What `save` and `save_best` do, for checkpoints of any number of runs, waiting for the disk but twice.
 
     Args:
         states: by folder / LAST or folder / BEST.
+        counted: files of which the checkpoints know the size, which no power cut may then take.
     """
     temporaries = {path: _temporary(path) for path in states}
     try:
         for path, state in states.items():
             _write(temporaries[path], path, state)
-        _sync(temporaries.values())
+        _sync([*filter(Path.exists, counted), *temporaries.values()])
         for path, temporary in temporaries.items():
             if path.name == LAST and path.exists():
                 os.replace(path, path.with_name(PREVIOUS))
@@ -107,6 +113,9 @@ def load(path: Path) -> dict[str, Any]:
         _refuse_stretched(state)
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise ValueError("not a checkpoint of this version of dlrun")
+        for name, kind in _FIELDS.items():
+            if name in state and (not isinstance(state[name], kind) or state[name] is True):
+                raise ValueError(f"its {name} is {str(state[name])[:40]}")
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist") from None
     except pickle.UnpicklingError as error:  # whose advice is to load it all the same
@@ -201,34 +210,28 @@ def _temporary(path: Path) -> Path:
 
 
 def _write(temporary: Path, path: Path, state: dict[str, Any]) -> None:
-    with writing(path), open_here(temporary, "wb", buffering=0) as raw:
-        file = _Remembering(raw)
+    with writing(path), open_here(temporary, "wb", opening=_Remembering) as file:
         try:
-            torch.save(_alone({"format": FORMAT, **state}), cast(Any, file))
+            torch.save(_alone({"format": FORMAT, **state}), file)
         except Exception as error:
             raise file.trouble or error from error
 
 
-class _Remembering:
+class _Remembering(io.FileIO):
     """A file that keeps the error of a write, of which torch.save makes one that names no cause."""
 
-    def __init__(self, raw: IO[bytes]) -> None:
-        self._raw = raw
-        self.trouble: OSError | None = None
+    trouble: OSError | None = None
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: Any) -> int:
         left = memoryview(data).cast("B")
         size = len(left)
         try:
             while left:
-                left = left[self._raw.write(left) :]
+                left = left[super().write(left) :]
         except OSError as error:
             self.trouble = error
             raise
         return size
-
-    def flush(self) -> None:
-        """Nothing waits here."""
 
 
 def _alone(item: Any) -> Any:

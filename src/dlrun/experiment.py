@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -88,8 +89,9 @@ def begin(
     identity = Identity(plain, choices, overrides, record.now(), swept)
     with ExitStack() as held:
         held.enter_context(lock(run))
-        record.write_start(run, plain, overrides, _device_facts(experiment))
-        run_log = RunLog(run, quiet=watch is not None)
+        facts = _device_facts(experiment) | {"created": identity.created, "choices": dict(choices)}
+        record.write_start(run, plain, overrides, facts)
+        run_log = RunLog(run, quiet=watch is not None, flush_seconds=5.0 if watch else 0.0)
         return Session(experiment, run, identity, watch, log=run_log, held=held.pop_all())
 
 
@@ -107,7 +109,7 @@ def carry_on(
     """
     with ExitStack() as held:
         held.enter_context(lock(run))
-        run_log = RunLog(run, quiet=watch is not None)
+        run_log = RunLog(run, quiet=watch is not None, flush_seconds=5.0 if watch else 0.0)
         held.callback(run_log.close)
         run_log.takes_notes = False  # not before the data are known to be the same
         with run_log:
@@ -168,10 +170,14 @@ def _carry_on(
         _restore(experiment, state)
     if summary.get("status") == "completed" and experiment.engine.finished:
         raise ConfigError(nothing_left(experiment, run))
-    truncate_metrics(run, state["metrics_size"] if state else 0)
+    if lost := truncate_metrics(run, state["metrics_size"] if state else 0):
+        warnings.warn(f"{lost}; the run goes on without them", stacklevel=2)
+    checkpoint.remove_unfinished(run.checkpoints)
     overrides = latest_overrides([*read_overrides(run), *overrides])
     record.write_config(run, plain, overrides)
-    created, choices = summary.get("created", record.now()), summary.get("choices", {})
+    # Of a run that was killed before its first summary: what it was begun with.
+    begun = {"created": record.now(), "choices": {}} | (run.read_environment() or {}) | summary
+    created, choices = begun["created"], begun["choices"]
     swept = watch.swept if watch else summary.get("swept", {})
     engine = experiment.engine
     where = f"resuming {run.path} at step {engine.step:,} of {engine.total_steps:,}"
@@ -214,7 +220,8 @@ def _restore(experiment: Experiment, state: Mapping[str, Any]) -> None:
             )
     try:
         engine.load_state_dict(dict(state))
-    except (RuntimeError, ValueError, KeyError) as error:
+        checkpoint.restore_random_states(state["random"], engine.generator)
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         shown = reason if len(reason) <= 200 else f"{reason[:200]}…"
         raise ConfigError(
@@ -223,7 +230,6 @@ def _restore(experiment: Experiment, state: Mapping[str, Any]) -> None:
                 "a resume cannot change their structure"
             )
         ) from error
-    checkpoint.restore_random_states(state["random"], engine.generator)
 
 
 def _device_facts(experiment: Experiment) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from dlrun.errors import ConfigError
 
@@ -14,14 +14,14 @@ _NOT_THROUGH = getattr(
 )  # not on Windows, where making links needs a right of its own
 
 
-def open_here(path: Path, mode: str, **how: Any) -> IO[Any]:
-    """As `open`, of a file that is at `path` itself.
+def open_here(path: Path, mode: str, *, opening: Any = open, **how: Any) -> Any:
+    """As `open`, or what else opens files, of a file that is at `path` itself.
 
     Raises:
         ConfigError: a symbolic link is.
     """
     try:
-        return open(path, mode, opener=_open, **how)
+        return opening(path, mode, opener=_open, **how)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise _refused(path) from error

@@ -45,9 +45,9 @@ def now() -> str:
 
 
 def write_start(
-    run: RunDirectory, config: Mapping[str, Any], overrides: list[str], device: Mapping[str, Any]
+    run: RunDirectory, config: Mapping[str, Any], overrides: list[str], about: Mapping[str, Any]
 ) -> None:
-    """Config, overrides and environment of a new run.
+    """Config, overrides and environment of a new run, with what else is to be known `about` it there.
 
     Raises:
         ConfigError: the directory already holds a run.
@@ -58,8 +58,9 @@ def write_start(
             f"`{command('resume', run.path)}`, or name another directory"
         )
     run.checkpoints.mkdir(parents=True, exist_ok=True)
+    # First, since the config is what makes it a run, which is carried on with what this says.
+    write_whole(run.environment_file, json.dumps(environment() | dict(about), indent=2) + "\n")
     write_config(run, config, overrides)
-    write_whole(run.environment_file, json.dumps(environment() | dict(device), indent=2) + "\n")
 
 
 def write_config(run: RunDirectory, config: Mapping[str, Any], overrides: list[str]) -> None:

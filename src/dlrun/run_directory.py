@@ -151,8 +151,20 @@ def is_locked(path: Path) -> bool:
             return False
     except Timeout:
         return True
-    except OSError:  # somebody else's file, so there is no telling: let the summary's word stand
+    except OSError:  # somebody else's file, or nothing can be written there
+        return _is_locked_to_readers(path / LOCK)
+
+
+def _is_locked_to_readers(file: Path) -> bool:
+    """As `is_locked`, where the file may be read and not written; yes where there is no telling."""
+    try:
+        import fcntl
+
+        with file.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (OSError, ImportError):
         return True
+    return False
 
 
 def read_overrides(run: RunDirectory) -> list[str]:
@@ -163,7 +175,7 @@ def read_overrides(run: RunDirectory) -> list[str]:
 
     try:
         words = plain_yaml.load(run.overrides_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return []
     return latest_overrides(map(str, words)) if isinstance(words, list) else []
 
@@ -192,13 +204,32 @@ def read_metrics(run: RunDirectory) -> list[dict[str, Any]]:
     return [*points, last] if last is not None else points
 
 
-def truncate_metrics(run: RunDirectory, size: int) -> None:
-    """Cut the metrics back to their first `size` bytes: to the checkpoint a resume starts from."""
-    if not run.metrics_file.exists():
-        return
-    kept = run.metrics_file.read_bytes()[:size]
+def truncate_metrics(run: RunDirectory, size: int) -> str | None:
+    """Cut the metrics back to their first `size` bytes: to the checkpoint a resume starts from.
+
+    Returns:
+        What is missing of them, in words, or None where they are whole. Damaged lines are taken out.
+    """
+    try:
+        kept = run.metrics_file.read_bytes()[:size]
+    except FileNotFoundError:
+        kept = b""
+    found = len(kept)
     # A file shorter than that may end in a torn line: the next point must not join it.
-    os.truncate(run.metrics_file, kept.rfind(b"\n") + 1)
+    lines = kept[: kept.rfind(b"\n") + 1].splitlines(keepends=True)
+    damaged = [n for n, line in enumerate(lines, 1) if line.strip() and _parse_object(line) is None]
+    if damaged:
+        sound = [line for number, line in enumerate(lines, 1) if number not in damaged]
+        write_whole(run.metrics_file, b"".join(sound).decode())
+    elif run.metrics_file.exists():
+        os.truncate(run.metrics_file, sum(map(len, lines)))
+    lost = []
+    if found < size:
+        lost.append(f"it has {found:,} bytes of the {size:,} that its checkpoint knows")
+    if damaged:
+        numbers = ", ".join(map(str, damaged[:10])) + (", …" if len(damaged) > 10 else "")
+        lost.append(f"line{'s' if len(damaged) > 1 else ''} {numbers} could not be read")
+    return f"{run.metrics_file} lacks points: {' and '.join(lost)}" if lost else None
 
 
 def _finite(value: Any) -> Any:

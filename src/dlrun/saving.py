@@ -60,6 +60,6 @@ def save_all(savers: Sequence[Saver]) -> None:
     for saver in savers:
         saver.tracker.flush()  # a checkpoint must never know more points than the file has
         states |= saver.last(shared) | saver.best()
-    checkpoint.save_all(states)
+    checkpoint.save_all(states, counted=[saver.run.metrics_file for saver in savers])
     for saver in savers:
         saver.best_is_written()

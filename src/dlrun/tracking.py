@@ -166,11 +166,6 @@ class Tracker:
             about = metadata.create_summary_metadata(part)
             events.add(0, Summary.Value(tag=tag, metadata=about))
 
-    def sync(self) -> None:
-        """As `flush`; the file, of which a checkpoint counts the bytes, outlives a power cut as well."""
-        self._lines.sync()
-        self.flush()
-
     def flush(self) -> None:
         """Make all that was logged seen, in the file and by TensorBoard."""
         self._lines.flush()
@@ -188,7 +183,9 @@ class Tracker:
         if self._enabled and self._made is None:
             from dlrun.event_file import EventFile
 
-            purge = self._start_step + 1 if self._start_step else None
+            # One that begins again from its first step forgets all that it wrote before.
+            again = self._folder.is_dir() and any(self._folder.iterdir())
+            purge = self._start_step + 1 if self._start_step else 0 if again else None
             self._made = EventFile(
                 self._folder, purge_step=purge, flush_seconds=self._flush_seconds
             )

@@ -79,7 +79,7 @@ class SweepDirectory:
             description = plain_yaml.load(self.sweep_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ConfigError(f"{self.path} is not a sweep: it has no {SWEEP}") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"{self.sweep_file} is not valid YAML: {reason}") from error
         if not isinstance(description, dict):
