@@ -215,6 +215,11 @@ def make_batches(settings: TrainerSettings, data: Dataset, seed: int) -> Feed:
         )
     if data.spec.task == "language":
         check_streams(settings)
+    if settings.accumulate > (at_most := min(size, len(data.train))):
+        raise ConfigError(
+            f"trainer.accumulate is {settings.accumulate}, but a batch has only {at_most} samples to take in parts: "
+            "set it to that or less, or trainer.batch_size higher"
+        )
     shuffle = settings.shuffle and not settings.overfit_batches
     return training_batches(data, size, seed=seed, shuffle=shuffle, drop_last=settings.drop_last)
 

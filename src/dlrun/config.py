@@ -13,6 +13,7 @@ from dlrun.hints import command
 from dlrun.schema import (
     Count,
     Fraction,
+    Most,
     NonNegative,
     NonNegativeInt,
     Positive,
@@ -103,7 +104,7 @@ class TrainerSettings:
     compile: bool
     cuda_graph: bool | Literal["auto"]
     ema_decay: Annotated[float, Gt(0), Lt(1)] | None
-    num_threads: Count | None
+    num_threads: Annotated[int, Ge(1), Most(1024)] | None
     deterministic: bool
     fast_dev_run: bool
     overfit_batches: NonNegativeInt
@@ -174,12 +175,18 @@ def _component_node(group: str, node: Any) -> dict[str, Any]:
     return dict(node)
 
 
+def _check_name(name: str) -> None:
+    if not name.strip() or "/" in name or name in (".", "..") or not name.isprintable():
+        raise ConfigError(
+            f"name is {name or 'empty'}, but must be text without slashes: it names a folder"
+        )
+    if len(name.encode(errors="surrogateescape")) > 150:  # of 255 that a file system takes
+        raise ConfigError(f"name has {len(name)} letters, but must be shorter: it names a folder")
+
+
 def _check_together(config: RunConfig) -> None:
     """The rules that span several keys, or that no type can say."""
-    if not config.name or "/" in config.name:
-        raise ConfigError(
-            f"name is {config.name}, but must be text without slashes: it names a folder"
-        )
+    _check_name(config.name)
     trainer = config.trainer
     if trainer.max_epochs is None and trainer.max_steps is None:
         raise ConfigError(

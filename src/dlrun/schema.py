@@ -18,10 +18,20 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from dlrun.errors import ConfigError, did_you_mean
 
-Count = Annotated[int, Ge(1)]
-NonNegativeInt = Annotated[int, Ge(0)]
-Positive = Annotated[float, Gt(0)]
-NonNegative = Annotated[float, Ge(0)]
+
+class Most(Le):
+    """An upper bound beyond which a value is a slip: a message names it only where it was passed."""
+
+
+Count = Annotated[int, Ge(1), Most(10**9)]
+NonNegativeInt = Annotated[int, Ge(0), Most(10**9)]
+Width = Annotated[int, Ge(1), Most(10**6)]  # of a layer
+Depth = Annotated[int, Ge(1), Most(1000)]  # layers
+Buckets = Annotated[int, Ge(1), Most(10**8)]  # that pairs of values are hashed into
+Side = Annotated[int, Ge(1), Most(10_000)]  # of an image, pixels
+Workers = Annotated[int, Ge(0), Most(256)]  # processes
+Positive = Annotated[float, Gt(0), Most(1e38)]
+NonNegative = Annotated[float, Ge(0), Most(1e38)]
 Probability = Annotated[float, Ge(0), Lt(1)]
 Share = Annotated[float, Ge(0), Le(1)]
 Fraction = Annotated[float, Gt(0), Le(1)]
@@ -54,6 +64,12 @@ def check(key: str, value: Any, rule: Any) -> Any:
     try:
         return _convert(key, value, rule)
     except _Mismatch:
+        if (most := _passed(value, rule)) is not None:
+            raise ConfigError(
+                f"{key} is {_shown(value)}, but must be at most {most:,}"
+                if isinstance(most, int)
+                else f"{key} is {_shown(value)}, but must be at most {most:g}"
+            ) from None
         hint = ""
         if isinstance(value, str) and (options := _literals(rule)):
             hint = did_you_mean(value, options) if value not in options else ""
@@ -178,6 +194,19 @@ def _within(value: Any, bound: Any) -> bool:
         case Le(le=limit):
             return bool(value <= limit)
     return True
+
+
+def _passed(value: Any, rule: Any) -> Any:
+    """The `Most` that a value of the right kind is beyond, None where something else is wrong."""
+    if get_origin(rule) in (Union, types.UnionType):
+        found = (_passed(value, option) for option in get_args(rule))
+        return next((most for most in found if most is not None), None)
+    if get_origin(rule) is not Annotated or isinstance(value, bool):
+        return None
+    base, *bounds = get_args(rule)
+    kind = int if base is int else (int, float)
+    most = next((bound.le for bound in bounds if isinstance(bound, Most)), None)
+    return most if most is not None and isinstance(value, kind) and value > most else None
 
 
 def _takes_list(rule: Any) -> bool:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+from dlrun.commands._arguments import CommandParser
+
 
 def run_parser(command: str, description: str | None, epilog: str) -> argparse.ArgumentParser:
     """A parser for RUN and `--allow`, to be completed; parse with `parse_intermixed_args`."""
-    parser = argparse.ArgumentParser(
-        f"dlrun {command}",
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser(command, description, epilog)
     parser.add_argument(
         "run", metavar="RUN", help="a directory, a unique part of its name, or `last`"
     )

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 
+from dlrun.commands._arguments import CommandParser
+
 BASH = r"""# Tab completion of dlrun for bash.
 #   in this shell:       source <(dlrun completion bash)
 #   in every new shell:  echo 'source <(dlrun completion bash)' >> ~/.bashrc
@@ -96,11 +98,8 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="dlrun completion",
-        description="Print the script that makes a shell complete dlrun's command line.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = CommandParser(
+        "completion", "Print the script that makes a shell complete dlrun's command line.", _EPILOG
     )
     parser.add_argument("shell", choices=list(SCRIPTS), help="the shell to print it for")
     return parser

@@ -16,6 +16,7 @@ from types import ModuleType
 
 from dlrun import __version__
 from dlrun.commands import _hardware, _text
+from dlrun.commands._arguments import CommandParser
 from dlrun.commands._text import Column
 from dlrun.errors import first_line
 from dlrun.runs import OUTPUTS
@@ -64,11 +65,10 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
-        prog="dlrun doctor",
-        description="What is installed, what hardware there is, what will be used, what is wrong.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    return CommandParser(
+        "doctor",
+        "What is installed, what hardware there is, what will be used, what is wrong.",
+        _EPILOG,
     )
 
 

@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dlrun.commands._arguments import check_output
 from dlrun.commands._places import find_run
 from dlrun.commands._reading import add_checkpoint, run_parser
 from dlrun.errors import ConfigError
@@ -54,6 +55,8 @@ def main(argv: list[str]) -> int:
     output = arguments.output or run.path / "export" / f"model{suffix}"
     if output.suffix != suffix:
         raise ConfigError(f"--output is {output}, but must end in {suffix} for {arguments.format}")
+    if arguments.output is not None:
+        check_output(output)
     plain = read_config(run, allowed=arguments.allow)
     trained = load_trained(run, plain, which=arguments.checkpoint)
     samples = _samples(plain, trained)

@@ -7,10 +7,10 @@ In PROMPT and STRING, \\n is a line break.
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from pathlib import Path
 
+from dlrun.commands._arguments import check_output, number, whole
 from dlrun.commands._places import find_run
 from dlrun.commands._reading import add_checkpoint, run_parser
 from dlrun.errors import ConfigError
@@ -73,25 +73,32 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--length",
         metavar="N",
-        type=int,
+        type=whole(1, 10**9),
         default=1000,
         help="characters a text at most, after the prompt (default: 1000)",
     )
     parser.add_argument(
         "--temperature",
         metavar="T",
-        type=float,
+        type=number(0, 1000),
         default=0.8,
         help="0 takes the likeliest character, 1 draws by the model's own chances, more is wilder (default: 0.8)",
     )
     parser.add_argument(
-        "--top-k", metavar="K", type=int, help="draw from the K likeliest characters only"
+        "--top-k",
+        metavar="K",
+        type=whole(1, 10**9),
+        help="draw from the K likeliest characters only",
     )
     parser.add_argument(
-        "--seed", metavar="S", type=int, default=0, help="of what is drawn (default: 0)"
+        "--seed",
+        metavar="S",
+        type=whole(0, 2**32 - 1),
+        default=0,
+        help="of what is drawn (default: 0)",
     )
     parser.add_argument(
-        "--number", metavar="M", type=int, default=1, help="how many texts (default: 1)"
+        "--number", metavar="M", type=whole(1, 10**6), default=1, help="how many texts (default: 1)"
     )
     parser.add_argument("--until", metavar="STRING", help="end a text where STRING comes")
     parser.add_argument(
@@ -111,14 +118,9 @@ def _does(task: str) -> str:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    for name, least in (("length", 1), ("top_k", 1), ("number", 1), ("seed", 0)):
-        value = getattr(arguments, name)
-        if value is not None and value < least:
-            raise ConfigError(f"--{name.replace('_', '-')} is {value}, but must be {least} or more")
-    if not 0 <= arguments.temperature < math.inf:
-        raise ConfigError(
-            f"--temperature is {arguments.temperature:g}, but must be a number of at least 0"
-        )
+    if arguments.until == "":
+        raise ConfigError("--until is empty, but must be what a text ends with; leave it out")
+    check_output(arguments.output)
 
 
 def _unescaped(text: str | None) -> str | None:

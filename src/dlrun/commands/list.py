@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dlrun.commands import _text
+from dlrun.commands._arguments import CommandParser
 from dlrun.commands._options import Option, Parameter, read_option, read_yaml
 from dlrun.errors import ConfigError, did_you_mean
 from dlrun.search_path import GROUPS, config_folders, option_file, options, packaged_configs
@@ -55,11 +56,8 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="dlrun list",
-        description="What there is to choose from, with every parameter and its default.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = CommandParser(
+        "list", "What there is to choose from, with every parameter and its default.", _EPILOG
     )
     parser.add_argument(
         "group", metavar="GROUP", nargs="?", help="a group, or one option as GROUP/OPTION"

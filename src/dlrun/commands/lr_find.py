@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dlrun.commands._arguments import CommandParser, check_output_folder, number, whole
 from dlrun.commands._composed import composed_run
 from dlrun.commands._text import pairs
 from dlrun.errors import ConfigError
@@ -38,12 +39,11 @@ def main(argv: list[str]) -> int:
     """Run the test, write its curve and print what follows."""
     arguments = _parser().parse_intermixed_args(argv)
     low, high, steps = arguments.low, arguments.high, arguments.steps
-    if not 0 < low < high < float("inf"):
+    if low >= high:
         raise ConfigError(
-            f"--from is {low:g} and --to is {high:g}, but the rate must rise from above 0: set --from below --to"
+            f"--from is {low:g} and --to is {high:g}, but the rate must rise: set --from below --to"
         )
-    if steps < _FEWEST:
-        raise ConfigError(f"--steps is {steps}, but must be {_FEWEST} or more to show a curve")
+    check_output_folder(arguments.output)
     plain = composed_run(arguments.overrides)
 
     from dlrun import config
@@ -115,23 +115,32 @@ def _folder(name: str) -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="dlrun lr-find",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser("lr-find", __doc__, _EPILOG)
     parser.add_argument(
         "overrides", metavar="KEY=VALUE", nargs="*", help="choices and values, as of `dlrun train`"
     )
     parser.add_argument(
-        "--from", dest="low", metavar="RATE", type=float, default=1e-6, help="(default: 1e-6)"
+        "--from",
+        dest="low",
+        metavar="RATE",
+        type=number(0, 1e9, above=True),
+        default=1e-6,
+        help="(default: 1e-6)",
     )
     parser.add_argument(
-        "--to", dest="high", metavar="RATE", type=float, default=10.0, help="(default: 10)"
+        "--to",
+        dest="high",
+        metavar="RATE",
+        type=number(0, 1e9, above=True),
+        default=10.0,
+        help="(default: 10)",
     )
     parser.add_argument(
-        "--steps", metavar="N", type=int, default=200, help="batches, at most (default: 200)"
+        "--steps",
+        metavar="N",
+        type=whole(_FEWEST, 10**6),
+        default=200,
+        help="batches, at most (default: 200)",
     )
     parser.add_argument(
         "--output",

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from dlrun.commands._arguments import check_output, whole
 from dlrun.commands._places import find_run
 from dlrun.commands._reading import add_checkpoint, run_parser
 from dlrun.errors import ConfigError
@@ -34,11 +35,10 @@ examples
 def main(argv: list[str]) -> int:
     """Print or write one prediction for each input."""
     arguments = _parser().parse_intermixed_args(argv)
-    if arguments.steps is not None and arguments.steps < 1:
-        raise ConfigError(f"--steps is {arguments.steps}, but must be at least 1")
     output: Path | None = arguments.output
     if output is not None and output.suffix not in (".csv", ".json"):
         raise ConfigError(f"--output is {output}, but must end in .csv or .json")
+    check_output(output)
     run = find_run(arguments.run)
 
     from dlrun.restore import load_trained, read_config
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--steps",
         metavar="N",
-        type=int,
+        type=whole(1, 10**6),
         help="rows of a series to forecast, after its last one (default: the run's horizon)",
     )
     return parser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from dlrun.commands._arguments import CommandParser
 from dlrun.commands._places import find_sweep
 
 _EPILOG = """\
@@ -40,11 +41,8 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="dlrun report",
-        description="Write what a sweep found as one web page, and its figures as PNG.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = CommandParser(
+        "report", "Write what a sweep found as one web page, and its figures as PNG.", _EPILOG
     )
     help_sweep = "its directory, a unique part of its name, or `last`"
     parser.add_argument("sweep", metavar="SWEEP", help=help_sweep)

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dlrun.commands import _filters, _text
+from dlrun.commands._arguments import CommandParser, whole
 from dlrun.commands._places import find_place
 from dlrun.commands._runs_table import means_below, swept_keys, table
 from dlrun.commands._sweep_rows import (
@@ -110,11 +111,10 @@ def _folder(text: str | None) -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="dlrun runs",
-        description="A table of the runs: newest first, or best first with --sort or of a sweep.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = CommandParser(
+        "runs",
+        "A table of the runs: newest first, or best first with --sort or of a sweep.",
+        _EPILOG,
     )
     add = parser.add_argument
     help_dir = "a sweep or run: its directory, part of its name, or `last`; or any folder of runs"
@@ -124,16 +124,10 @@ def _parser() -> argparse.ArgumentParser:
     help_filter = "only runs that meet all: = != < > <= >=; in text, * stands for anything"
     add("--filter", metavar="CONDITION", nargs="+", action="extend", default=[], help=help_filter)
     help_n = f"at most N rows (default: {DEFAULT_ROWS}; all in CSV)"
-    add("-n", metavar="N", type=_row_count, help=help_n)
+    add("-n", metavar="N", type=whole(1, 10**9), help=help_n)
     add("--all", action="store_true", help="every run, however many, and each trial of a sweep")
     add("--csv", action="store_true", help="as CSV, with a column for every metric and swept key")
     return parser
-
-
-def _row_count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
-    return int(text)
 
 
 def _best_first(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dlrun.commands._arguments import CommandParser
 from dlrun.commands._places import find_place
 from dlrun.errors import ConfigError, did_you_mean
 from dlrun.hints import command
@@ -59,11 +60,10 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="dlrun show",
-        description="The config that `dlrun train` would use, as YAML; or a run in full; or a sweep.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = CommandParser(
+        "show",
+        "The config that `dlrun train` would use, as YAML; or a run in full; or a sweep.",
+        _EPILOG,
     )
     help_words = (
         "an experiment, GROUP/OPTION, KEY=VALUE; or a run or sweep: its directory, part of its name"

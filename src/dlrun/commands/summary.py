@@ -7,8 +7,7 @@ input's side W, the kernel's side F, the padding P and the stride S.
 
 from __future__ import annotations
 
-import argparse
-
+from dlrun.commands._arguments import CommandParser
 from dlrun.commands._composed import composed_run
 
 _EPILOG = """\
@@ -24,12 +23,7 @@ examples
 
 def main(argv: list[str]) -> int:
     """Print the table of layers."""
-    parser = argparse.ArgumentParser(
-        prog="dlrun summary",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser("summary", __doc__, _EPILOG)
     parser.add_argument(
         "words",
         metavar="KEY=VALUE",

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from dlrun.commands._hydra_line import check_line
 from dlrun.commands._study import is_study
 from dlrun.errors import ConfigError
 from dlrun.search_path import RUN_GROUPS, packaged_configs
@@ -26,6 +27,7 @@ def main(argv: list[str]) -> int:
     from dlrun.sweep.directory import config_words
 
     argv = _as_multirun(readable_words(argv))
+    check_line(argv)
     _check_place(argv)
     folders = [Path(word.partition("=")[2]) for word in config_words(argv)]
     check_options(argv, folders)

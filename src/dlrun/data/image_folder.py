@@ -17,7 +17,7 @@ from dlrun.data.image_opening import SUFFIXES, is_hidden, is_image
 from dlrun.data.image_survey import Depth, common_form
 from dlrun.errors import ConfigError, did_you_mean
 from dlrun.hints import note
-from dlrun.schema import Count, NonNegativeInt, Positive
+from dlrun.schema import Positive, Side, Workers
 
 _PARTS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
@@ -95,13 +95,13 @@ class ImageFiles:
 def image_folder(
     *,
     path: str,
-    size: Count | list[Count] | None,
+    size: Side | list[Side] | None,
     color: Literal["auto", "grey", "rgb"],
     depth: Depth,
     alpha: Literal["auto"] | Alpha,
     in_memory: Literal["auto"] | bool,
     memory_limit: Positive,
-    workers: NonNegativeInt,
+    workers: Workers,
 ) -> ImageFiles:
     """The images under the folder `path`; classes are its folders in the order of their names.
 

@@ -8,15 +8,16 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge
 
+from dlrun.config import Seed
 from dlrun.data.source import Source
 from dlrun.errors import ConfigError
-from dlrun.schema import Count, NonNegative
+from dlrun.schema import Count, Most, NonNegative
 
-Size = Annotated[int, Ge(10)]
-Classes = Annotated[int, Ge(2)]
+Size = Annotated[int, Ge(10), Most(10**8)]
+Classes = Annotated[int, Ge(2), Most(10_000)]
 
 
-def blobs(*, size: Size, classes: Classes, noise: NonNegative, seed: int) -> Source:
+def blobs(*, size: Size, classes: Classes, noise: NonNegative, seed: Seed) -> Source:
     """One Gaussian cloud a class, centres evenly on the unit circle, `noise` their standard deviation."""
     rng = np.random.default_rng(seed)
     labels = _labels(size, classes)
@@ -25,7 +26,7 @@ def blobs(*, size: Size, classes: Classes, noise: NonNegative, seed: int) -> Sou
 
 
 def gaussians(
-    *, size: Size, means: list[list[float]], covariances: list[list[list[float]]], seed: int
+    *, size: Size, means: list[list[float]], covariances: list[list[list[float]]], seed: Seed
 ) -> Source:
     """One Gaussian cloud a class, each with a mean and a covariance matrix of its own.
 
@@ -55,7 +56,7 @@ def gaussians(
 _LECTURE, _HOUR, _NEEDED = 1.0, 1.5, 9.0
 
 
-def pass_class(*, size: Size, seed: int) -> Source:
+def pass_class(*, size: Size, seed: Seed) -> Source:
     """Will a student pass: 0 to 10 lectures attended and 0 to 10 hours spent on the final project.
 
     The chance to pass is sigmoid(lectures + 1.5 hours - 9): 0.92 for 4 lectures and 5 hours.
@@ -73,7 +74,7 @@ def pass_class(*, size: Size, seed: int) -> Source:
     )
 
 
-def moons(*, size: Size, noise: NonNegative, seed: int) -> Source:
+def moons(*, size: Size, noise: NonNegative, seed: Seed) -> Source:
     """Two interleaving half circles: not separable by a line."""
     rng = np.random.default_rng(seed)
     labels = _labels(size, 2)
@@ -84,7 +85,7 @@ def moons(*, size: Size, noise: NonNegative, seed: int) -> Source:
 
 
 def circles(
-    *, size: Size, noise: NonNegative, factor: Annotated[float, Ge(0)], seed: int
+    *, size: Size, noise: NonNegative, factor: Annotated[float, Ge(0)], seed: Seed
 ) -> Source:
     """A ring around a ring, the inner one `factor` times as wide."""
     rng = np.random.default_rng(seed)
@@ -96,7 +97,7 @@ def circles(
     )
 
 
-def xor(*, size: Size, noise: NonNegative, seed: int) -> Source:
+def xor(*, size: Size, noise: NonNegative, seed: Seed) -> Source:
     """The square from -1 to 1, the class by whether both coordinates have the same sign."""
     rng = np.random.default_rng(seed)
     points = rng.uniform(-1, 1, (size, 2))
@@ -104,7 +105,7 @@ def xor(*, size: Size, noise: NonNegative, seed: int) -> Source:
     return _points(points, labels, noise, rng, ["same sign", "other sign"])
 
 
-def spiral(*, size: Size, classes: Classes, turns: Count, noise: NonNegative, seed: int) -> Source:
+def spiral(*, size: Size, classes: Classes, turns: Count, noise: NonNegative, seed: Seed) -> Source:
     """One arm a class winding out from the centre, `turns` half turns each."""
     rng = np.random.default_rng(seed)
     labels = _labels(size, classes)

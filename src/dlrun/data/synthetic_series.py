@@ -7,23 +7,24 @@ from typing import Annotated, Literal
 import numpy as np
 from annotated_types import Ge
 
+from dlrun.config import Seed
 from dlrun.data.cutting import Cutting
 from dlrun.data.series import Series
 from dlrun.errors import ConfigError
-from dlrun.schema import Count, NonNegative
+from dlrun.schema import Count, Most, NonNegative
 
 Period = Annotated[int, Ge(2)]
 
 
 def synthetic_series(
     *,
-    length: Annotated[int, Ge(10)],
+    length: Annotated[int, Ge(10), Most(10**8)],
     level: float,
     trend: float,
     periods: list[Period],
     amplitudes: list[float],
     noise: NonNegative,
-    seed: int,
+    seed: Seed,
     window: Count,
     horizon: Count,
     difference: Literal[0, 1],

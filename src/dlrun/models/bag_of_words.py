@@ -9,7 +9,7 @@ from dlrun.models.fit import require_texts
 from dlrun.models.layers import InitName, dropping, initialized
 from dlrun.models.pooling import mean_over_time
 from dlrun.models.tokens import TokenEmbedding, real_tokens
-from dlrun.schema import Count, Probability
+from dlrun.schema import Probability, Width
 
 
 class BagOfWords(nn.Module):
@@ -22,7 +22,7 @@ class BagOfWords(nn.Module):
     """
 
     def __init__(
-        self, spec: Spec, *, embedding_size: Count, dropout: Probability, init: InitName
+        self, spec: Spec, *, embedding_size: Width, dropout: Probability, init: InitName
     ) -> None:
         vocabulary = require_texts(spec, model="bag_of_words")
         super().__init__()

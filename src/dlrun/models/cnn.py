@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge
 from torch import nn
 
 from dlrun.data.base import Spec
@@ -21,9 +22,9 @@ from dlrun.models.layers import (
     initialized,
     is_nondecreasing,
 )
-from dlrun.schema import Count, NonNegativeInt, Probability
+from dlrun.schema import Most, Probability, Side, Width
 
-Padding = Literal["same", "valid"] | NonNegativeInt
+Padding = Literal["same", "valid"] | Annotated[int, Ge(0), Most(10_000)]
 Pool = Literal["max", "average", "none"]
 
 
@@ -45,15 +46,15 @@ class CNN(nn.Sequential):
         self,
         spec: Spec,
         *,
-        filters: list[Count],
-        kernel: Count | list[Count],
-        stride: Count | list[Count],
+        filters: list[Width],
+        kernel: Side | list[Side],
+        stride: Side | list[Side],
         padding: Padding | list[Padding],
         pool: Pool | list[Pool],
-        pool_size: Count | list[Count],
+        pool_size: Side | list[Side],
         batch_norm: bool,
         dropout: Probability | list[Probability],
-        dense: list[Count],
+        dense: list[Width],
         dense_dropout: Probability,
         activation: ActivationName,
         negative_slope: float,

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from dlrun.data.base import Spec
 from dlrun.errors import ConfigError, did_you_mean
 from dlrun.models.layers import flattening
-from dlrun.schema import Count
+from dlrun.schema import Width
 
-Embedding = Literal["auto", "one_hot"] | Count
+Embedding = Literal["auto", "one_hot"] | Width
 
 _LARGEST = 50  # numbers that a category is described by, unless it is said how many
 _MIXER, _32_BITS = 2654435761, 2**32 - 1  # Knuth (1973), section 6.4: 2**32 / golden ratio

@@ -14,7 +14,7 @@ from dlrun.models.dropout import Dropout
 from dlrun.models.fit import require_language
 from dlrun.models.layers import InitName, initialized
 from dlrun.models.unroll import read_on
-from dlrun.schema import Count, Probability
+from dlrun.schema import Depth, Probability, Width
 
 # Of each layer: (1, S, H), or hidden state and memory of an LSTM.
 LayerState = Tensor | tuple[Tensor, ...]
@@ -46,9 +46,9 @@ class RecurrentLanguageModel(nn.Module):
         spec: Spec,
         *,
         cell: CellName,
-        embedding_size: Count | None,
-        hidden_size: Count,
-        layers: Count,
+        embedding_size: Width | None,
+        hidden_size: Width,
+        layers: Depth,
         input_dropout: Probability,
         dropout: Probability,
         tied: bool,

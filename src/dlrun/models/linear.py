@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from dlrun.data.base import Spec
 from dlrun.models.columns import Cross, vectors
 from dlrun.models.fit import require_numbers
-from dlrun.schema import Count
+from dlrun.schema import Buckets
 
 
 class Linear(nn.Module):
@@ -21,7 +21,7 @@ class Linear(nn.Module):
     """
 
     def __init__(
-        self, spec: Spec, *, bias: bool, crosses: list[list[str]], cross_buckets: Count
+        self, spec: Spec, *, bias: bool, crosses: list[list[str]], cross_buckets: Buckets
     ) -> None:
         super().__init__()
         require_numbers(spec, model="linear")

@@ -19,7 +19,7 @@ from dlrun.models.layers import (
     gain_of,
     initialized,
 )
-from dlrun.schema import Count, Probability
+from dlrun.schema import Probability, Width
 
 BatchNormPlace = Literal["none", "before", "after"]
 
@@ -43,7 +43,7 @@ class MLP(nn.Sequential):
         spec: Spec,
         *,
         embedding: Embedding,
-        hidden: list[Count],
+        hidden: list[Width],
         activation: ActivationName | list[ActivationName],
         negative_slope: float,
         batch_norm: BatchNormPlace,
@@ -70,7 +70,7 @@ class MLP(nn.Sequential):
 
 
 def _one_a_layer(
-    activation: ActivationName | list[ActivationName], hidden: list[Count]
+    activation: ActivationName | list[ActivationName], hidden: list[Width]
 ) -> list[ActivationName]:
     """The activation of each hidden layer."""
     if not isinstance(activation, list):

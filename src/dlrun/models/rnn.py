@@ -17,7 +17,7 @@ from dlrun.models.layers import InitName, dropping, initialized
 from dlrun.models.pooling import AttentionPooling, ends, max_over_time, mean_over_time
 from dlrun.models.recurrent import read
 from dlrun.models.tokens import TokenEmbedding, real_tokens
-from dlrun.schema import Count, Probability
+from dlrun.schema import Depth, Probability, Width
 
 PoolingName = Literal["last", "mean", "max", "attention"]
 LayerNormPlace = Literal["none", "outputs", "gates"]
@@ -51,15 +51,15 @@ class RecurrentClassifier(nn.Module):
         spec: Spec,
         *,
         cell: CellName,
-        hidden_size: Count,
-        layers: Count,
+        hidden_size: Width,
+        layers: Depth,
         bidirectional: bool,
         dropout: Probability,
         pooling: PoolingName,
         layer_norm: LayerNormPlace,
         residual: bool,
         forget_bias: float,
-        embedding_size: Count,
+        embedding_size: Width,
         embedding_dropout: Probability,
         init: InitName,
     ) -> None:

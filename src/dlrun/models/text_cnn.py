@@ -13,7 +13,7 @@ from dlrun.models.fit import require_texts
 from dlrun.models.layers import ActivationName, InitName, activation_layer, gain_of, initialized
 from dlrun.models.pooling import max_over_time
 from dlrun.models.tokens import TokenEmbedding, real_tokens
-from dlrun.schema import Count, Positive, Probability
+from dlrun.schema import Depth, Positive, Probability, Width
 
 
 class BoundedLinear(nn.Linear):
@@ -52,10 +52,10 @@ class TextCNN(nn.Module):
         self,
         spec: Spec,
         *,
-        embedding_size: Count,
+        embedding_size: Width,
         embedding_dropout: Probability,
-        widths: list[Count],
-        filters: Count,
+        widths: list[Depth],
+        filters: Width,
         activation: ActivationName,
         negative_slope: float,
         dropout: Probability,

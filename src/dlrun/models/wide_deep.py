@@ -10,7 +10,7 @@ from dlrun.models.fit import require_numbers
 from dlrun.models.layers import ActivationName, InitName
 from dlrun.models.linear import Linear
 from dlrun.models.mlp import MLP, BatchNormPlace
-from dlrun.schema import Count, Probability
+from dlrun.schema import Buckets, Probability, Width
 
 
 class WideDeep(nn.Module):
@@ -27,9 +27,9 @@ class WideDeep(nn.Module):
         spec: Spec,
         *,
         crosses: list[list[str]],
-        cross_buckets: Count,
+        cross_buckets: Buckets,
         embedding: Embedding,
-        hidden: list[Count],
+        hidden: list[Width],
         activation: ActivationName | list[ActivationName],
         negative_slope: float,
         batch_norm: BatchNormPlace,

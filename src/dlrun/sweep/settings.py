@@ -6,17 +6,21 @@ import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
 
 from dlrun.build import Component, split_component
 from dlrun.config import Seed
 from dlrun.errors import ConfigError
-from dlrun.schema import Count, check_settings
+from dlrun.schema import Count, Most, check_settings
 from dlrun.sweep.ranking import RankingSettings, check_ranking
 from dlrun.sweep.space import Space
 
 # What the driver itself gives a sampler that asks for it by name.
 GIVEN = ("seed", "grid", "distributions", "compare", "trials_per_round")
+MOST_TRIALS = 10**6
+Trials = Annotated[int, Ge(1), Most(MOST_TRIALS)]
 _GRID = ("points",)
 _ROUNDS = ("rounds", "trials_per_round", "epochs_per_round")
 
@@ -25,17 +29,17 @@ _ROUNDS = ("rounds", "trials_per_round", "epochs_per_round")
 class SweepSettings:
     """What all strategies share; defaults live in configs/sweep/."""
 
-    trials: Count | None  # in all; null takes every point of a grid
+    trials: Trials | None  # in all; null takes every point of a grid
     space: dict[str, Any]  # what to vary: key: values, in the grammar of the command line
     seed: Seed  # of the draws, not of the training
-    seeds: Count  # runs of each setting, with seed, seed + 1, …
+    seeds: Annotated[int, Ge(1), Most(1000)]  # runs of each setting, with seed, seed + 1, …
     objective: str | None  # null: the trainer's monitor
     direction: Literal["auto", "minimize", "maximize"]
     pruner: Literal["none", "median", "hyperband"]
     fail_fast: bool
-    trials_per_gpu: Count
+    trials_per_gpu: Annotated[int, Ge(1), Most(256)]
     stack: Literal["auto", "on", "off"]
-    max_stack: Count
+    max_stack: Annotated[int, Ge(1), Most(10_000)]
     dry_run: bool
     columns: list[str]  # metrics in the table at the end, beside the objective
     ranking: RankingSettings | None
@@ -46,14 +50,14 @@ class SweepSettings:
 class GridSettings:
     """For strategies that try every combination."""
 
-    points: Count | dict[str, Count] | None  # of each continuous range
+    points: Trials | dict[str, Trials] | None  # of each continuous range
 
 
 @dataclass(frozen=True)
 class RoundSettings:
     """For strategies that look at one round's results before they begin the next."""
 
-    rounds: Count
+    rounds: Trials
     # null: trials / rounds; where it is set, rounds follow from trials.
     trials_per_round: Count | None
     epochs_per_round: list[Count] | None  # the last one holds for all later rounds
@@ -125,6 +129,11 @@ def read_strategy(node: Mapping[str, Any], space: Space) -> Strategy:
             "'optimizer.lr=tag(log,interval(1e-4,1e-1))'"
         )
     size = math.prod(map(len, grid.values())) if grid is not None else None
+    if grid is not None and settings.trials is None and (size or 0) > MOST_TRIALS:
+        raise ConfigError(
+            f"the grid has {size:,} points, but a sweep takes at most {MOST_TRIALS:,}: set sweep.trials, list "
+            "fewer values, or let sweep=random draw from ranges"
+        )
     total = min(number for number in (size, settings.trials) if number is not None)
     rounds = _rounds(node, total)
     plan = Plan(
@@ -153,5 +162,10 @@ def _rounds(node: Mapping[str, Any], total: int) -> RoundSettings | None:
         return None
     given = {key: node[key] for key in _ROUNDS if key in node}
     rounds: RoundSettings = check_settings("sweep", given, RoundSettings)
+    if rounds.trials_per_round is None and rounds.rounds > total:
+        raise ConfigError(
+            f"sweep.rounds is {rounds.rounds}, but sweep.trials is {total}: each round needs a trial; set sweep.rounds "
+            "lower, or sweep.trials higher"
+        )
     per_round = rounds.trials_per_round or math.ceil(total / rounds.rounds)
     return RoundSettings(rounds.rounds, per_round, rounds.epochs_per_round)
