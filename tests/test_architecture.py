@@ -24,6 +24,8 @@ ORDER = [
         "appending",
         "event_file",
         "abc_notation",
+        "cores",
+        "standard_streams",
     ],
     ["cross_entropy"],
     ["png", "lettering", "pictures", "line_chart"],

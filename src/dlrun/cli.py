@@ -23,6 +23,7 @@ COMMANDS = {
     "doctor": "doctor",
     "completion": "completion",
 }
+LONG = {"train", "resume", "lr-find"}
 HIDDEN_COMMANDS = {"_complete": "_complete"}
 
 HELP = """\
@@ -77,6 +78,8 @@ PIPE_CLOSED = 141  # 128 + SIGPIPE
 def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's own) and return the exit code."""
     arguments = [_at_home(word) for word in (sys.argv[1:] if argv is None else argv)]
+    if argv is None:
+        _prepare_streams(arguments)
     if "--debug" in arguments:
         arguments = [word for word in arguments if word != "--debug"]
         _request_tracebacks()
@@ -92,6 +95,20 @@ def main(argv: list[str] | None = None) -> int:
         return _report_exception(error)
 
 
+def _prepare_streams(arguments: list[str]) -> None:
+    """No stream is missing, none fails for a letter, and work of hours does not end with its reader."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        from dlrun.standard_streams import open_closed
+
+        open_closed()
+    if LONG & set(arguments[:2]):
+        from dlrun.standard_streams import outlive_readers
+
+        outlive_readers()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
 def _at_home(word: str) -> str:
     """An option's path in the home folder, as in --output=~/x.csv, which a shell leaves as it is there."""
     option, _, path = word.partition("=")
@@ -105,7 +122,7 @@ def _at_home(word: str) -> str:
 def _dispatch(arguments: list[str]) -> int:
     name, *rest = arguments or ["--help"]
     if name == "help" and rest:
-        name, rest = rest[0], ["--help"]
+        name, rest = rest[0], [*rest[1:], "--help"]
     if name in ("-h", "--help", "help"):
         sys.stdout.write(HELP)
         return 0

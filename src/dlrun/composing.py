@@ -15,7 +15,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from dlrun.errors import ConfigError, RunFailed, did_you_mean, first_line
 from dlrun.hints import command
 from dlrun.option_files import check_options, not_utf8
-from dlrun.overrides import as_text, readable_words
+from dlrun.overrides import as_text, readable_words, refuse_unreadable
 from dlrun.search_path import COMPONENTS, GROUPS, packaged_configs
 
 _UNKNOWN_FUNCTION = re.compile(r"Unknown function '(.*)'")
@@ -64,6 +64,12 @@ def explain(error: Exception, overrides: list[str]) -> Exception:
     """`error` as the one line that a user needs, where it is Hydra's or OmegaConf's; else itself."""
     if isinstance(error, ConfigError | RunFailed):
         return error
+    if isinstance(error, RecursionError):
+        chosen = [word for word in overrides if word.lstrip("+").partition("=")[0] in GROUPS]
+        return ConfigError(
+            f"{' '.join(chosen) or 'a config'}: it includes itself, by its defaults or those of what they name, or is "
+            "nested too deep: take that out"
+        )
     if isinstance(error, MissingConfigException):
         return ConfigError(_missing_option(error))
     if isinstance(error, UnicodeDecodeError):
@@ -106,6 +112,7 @@ def compose(overrides: list[str], *, with_hydra: bool = False) -> Any:
     from hydra import initialize_config_dir
 
     register_resolvers()
+    refuse_unreadable(overrides)
     check_options(overrides)
     with initialize_config_dir(str(packaged_configs()), version_base="1.3"):
         return hydra_compose(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from contextlib import suppress
 
 # scripts/dlrun says how it was called: where `dlrun` is not on the PATH, a hint should work too.
 PROGRAM = os.environ.get("DLRUN_PROGRAM", "dlrun")
@@ -22,4 +23,5 @@ def new_run(reason: str) -> str:
 
 def note(message: str) -> None:
     """Say in a line what the user should know of; on the error stream, so that a command's own output stays itself."""
-    print(f"dlrun: {message}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # nobody reads it
+        print(f"dlrun: {message}", file=sys.stderr, flush=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from dlrun.errors import ConfigError
 
+_MOST_JOBS = 1024
 _SUBDIR = "${hydra:job.num}"
 
 
@@ -45,6 +46,10 @@ def _refused(hydra: Mapping[str, Any], *, sweeps: bool) -> dict[str, str]:
     }
     if sweeps:  # whose trials need no job of Hydra's
         refused |= {
+            "launcher.n_jobs": (
+                not _is_count(hydra["launcher"].get("n_jobs", -1)),
+                f"must be a whole number from 1 to {_MOST_JOBS:,}, or -1 for as many as there is room for",
+            ),
             "output_subdir": (
                 hydra["output_subdir"] is not None,
                 "each trial's folder has its config.yaml and overrides.yaml: leave it out",
@@ -59,6 +64,14 @@ def _refused(hydra: Mapping[str, Any], *, sweeps: bool) -> dict[str, str]:
             ),
         }
     return {key: reason for key, (asked, reason) in refused.items() if asked}
+
+
+def _is_count(jobs: Any) -> bool:
+    """Whether a launcher can run so many at a time; an interpolation is left to itself."""
+    if isinstance(jobs, str) and "${" in jobs:
+        return True
+    is_whole = isinstance(jobs, int) and not isinstance(jobs, bool)
+    return is_whole and (jobs == -1 or 1 <= jobs <= _MOST_JOBS)
 
 
 def _shown(hydra: Mapping[str, Any], key: str) -> str:

@@ -14,8 +14,10 @@ import re
 import shlex
 from collections.abc import Iterable
 
-from dlrun.errors import did_you_mean
+from dlrun.errors import ConfigError, did_you_mean
 
+_MOST_DIGITS = 300
+_ENDLESS = re.compile(rf"\d{{{_MOST_DIGITS + 1},}}")
 _KEY = re.compile(r"(\+\+|\+)?[\w./@:-]+", re.ASCII)
 _CALL = re.compile(r"(\w+)(\s*)\((.*)\)", re.ASCII | re.DOTALL)
 _NAMED = re.compile(r"(\w+\s*=)(.*)", re.ASCII | re.DOTALL)
@@ -27,6 +29,24 @@ _CLOSING = {"(": ")", "[": "]", "{": "}"}
 def readable_words(words: Iterable[str]) -> list[str]:
     """The words of a command line with those among them in quotes that Hydra could not read else."""
     return [readable(word) for word in words]
+
+
+def refuse_unreadable(words: Iterable[str]) -> None:
+    """Refuse a value without a key, bytes that are no text, and numbers of thousands of digits.
+
+    Raises:
+        ConfigError: naming the word.
+    """
+    for word in words:
+        if not word.strip() or word.lstrip("+~ ").startswith("="):
+            raise ConfigError(f"{word or 'an empty word'}: not an override; write key=value")
+        if any("\ud800" <= sign <= "\udfff" for sign in word):
+            shown = word.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+            raise ConfigError(
+                f"{shown}: it is not UTF-8, and a config holds nothing else: rename what it names"
+            )
+        if _ENDLESS.search(word):
+            raise ConfigError(f"{word[:40]}…: a number may have {_MOST_DIGITS} digits at most")
 
 
 def readable(word: str) -> str:

@@ -205,7 +205,7 @@ def _passed(value: Any, rule: Any) -> Any:
         return None
     base, *bounds = get_args(rule)
     kind = int if base is int else (int, float)
-    most = next((bound.le for bound in bounds if isinstance(bound, Most)), None)
+    most: Any = next((bound.le for bound in bounds if isinstance(bound, Most)), None)
     return most if most is not None and isinstance(value, kind) and value > most else None
 
 

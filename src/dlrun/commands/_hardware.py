@@ -36,13 +36,6 @@ def relevant_features(features: Collection[str]) -> list[str]:
     return [name for name in _RELEVANT if name in features]
 
 
-def usable_cores() -> float:
-    """The cores this process may use: its affinity, or less where a container has a quota."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = float(len(affinity(0))) if affinity else float(os.cpu_count() or 1)
-    return min(cores, _container_quota())
-
-
 def cpu_precisions(features: Collection[str]) -> dict[str, str]:
     """How well a CPU with these extensions computes in each precision."""
     bf16 = {"avx512_bf16", "amx_bf16", "bf16"} & set(features)
@@ -121,11 +114,3 @@ def _sysctl(key: str) -> str:
         return check_output(["sysctl", "-n", key], text=True, stderr=DEVNULL, timeout=5).strip()
     except (OSError, SubprocessError):
         return ""
-
-
-def _container_quota() -> float:
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return float(quota) / float(period)
-    except (OSError, ValueError):  # no such file, or "max": no limit
-        return float("inf")

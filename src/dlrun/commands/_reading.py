@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from dlrun.commands._arguments import CommandParser
+from dlrun.commands._arguments import CommandParser, filled
 
 
 def run_parser(command: str, description: str | None, epilog: str) -> argparse.ArgumentParser:
     """A parser for RUN and `--allow`, to be completed; parse with `parse_intermixed_args`."""
     parser = CommandParser(command, description, epilog)
     parser.add_argument(
-        "run", metavar="RUN", help="a directory, a unique part of its name, or `last`"
+        "run", metavar="RUN", type=filled, help="a directory, a unique part of its name, or `last`"
     )
     parser.add_argument(
         "--allow",

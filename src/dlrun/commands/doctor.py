@@ -18,6 +18,7 @@ from dlrun import __version__
 from dlrun.commands import _hardware, _text
 from dlrun.commands._arguments import CommandParser
 from dlrun.commands._text import Column
+from dlrun.cores import usable_cores
 from dlrun.errors import first_line
 from dlrun.runs import OUTPUTS
 from dlrun.search_path import packaged_configs, user_configs
@@ -116,7 +117,7 @@ def _remedy(name: str) -> str:
 def _machine(torch: ModuleType | Exception) -> Rows:
     yield "system", f"{platform.system()} {platform.release()}, {platform.machine()}"
     yield "cpu", _hardware.cpu_model()
-    usable, cores = _hardware.usable_cores(), os.cpu_count() or 1
+    usable, cores = usable_cores(), os.cpu_count() or 1
     yield "cores", f"{cores}" if usable >= cores else f"{usable:g} usable of {cores}"
     features = _hardware.relevant_features(_hardware.cpu_features())
     yield "instructions", ", ".join(features) or "not known"

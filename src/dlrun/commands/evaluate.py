@@ -39,6 +39,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "choices",
         nargs="*",
+        default=[],
         metavar="split=test|val|train checkpoint=best|last dataset.test_path=FILE",
     )
     parser.add_argument(
@@ -47,7 +48,10 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
     choices, places = _choices(arguments.choices)
 
+    from dlrun.overrides import refuse_unreadable
     from dlrun.restore import read_config
+
+    refuse_unreadable(arguments.choices)
 
     run = find_run(arguments.run)
     plain, new = _placed(read_config(run, allowed=arguments.allow), places)

@@ -146,14 +146,14 @@ def _report_tunes(texts: list[str], until: str) -> None:
     from dlrun.abc_notation import NotATune, parse_tune
 
     faults = []
-    for number, text in enumerate(texts, 1):
+    for position, text in enumerate(texts, 1):
         if until not in text:
-            faults.append(f"text {number}: not ended within --length")
+            faults.append(f"text {position}: not ended within --length")
             continue
         try:
             parse_tune(text.lstrip("\n").split("\n\n")[0])
         except NotATune as error:
-            faults.append(f"text {number}: {error}")
+            faults.append(f"text {position}: {error}")
     print(f"{len(texts) - len(faults)} of {len(texts)} are tunes in ABC notation", file=sys.stderr)
     for fault in faults:
         print(f"  {fault}", file=sys.stderr)

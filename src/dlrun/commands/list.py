@@ -67,8 +67,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _extra_folder(text: str | None) -> Path | None:
-    if text is not None and not Path(text).is_dir():
-        raise ConfigError(f"--config-dir is {text}, which is not a directory")
+    if text is not None and (not text or not Path(text).is_dir()):
+        raise ConfigError(f"--config-dir is {text or 'empty'}, which is not a directory")
     return Path(text).absolute() if text else None
 
 

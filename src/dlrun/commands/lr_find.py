@@ -117,7 +117,11 @@ def _folder(name: str) -> Path:
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser("lr-find", __doc__, _EPILOG)
     parser.add_argument(
-        "overrides", metavar="KEY=VALUE", nargs="*", help="choices and values, as of `dlrun train`"
+        "overrides",
+        metavar="KEY=VALUE",
+        nargs="*",
+        default=[],
+        help="choices and values, as of `dlrun train`",
     )
     parser.add_argument(
         "--from",

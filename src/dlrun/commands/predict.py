@@ -116,7 +116,7 @@ def _deliver(records: list[dict[str, Any]], output: Path | None) -> None:
         return
     write = _write_csv if output.suffix == ".csv" else _write_json
     try:
-        with output.open("w", newline="", encoding="utf-8") as file:
+        with output.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             write(records, file)
     except OSError as error:
         raise ConfigError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from dlrun.commands._arguments import CommandParser
+from dlrun.commands._arguments import CommandParser, filled
 from dlrun.commands._places import find_sweep
 
 _EPILOG = """\
@@ -45,6 +45,6 @@ def _parser() -> argparse.ArgumentParser:
         "report", "Write what a sweep found as one web page, and its figures as PNG.", _EPILOG
     )
     help_sweep = "its directory, a unique part of its name, or `last`"
-    parser.add_argument("sweep", metavar="SWEEP", help=help_sweep)
+    parser.add_argument("sweep", metavar="SWEEP", type=filled, help=help_sweep)
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     return parser

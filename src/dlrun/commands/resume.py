@@ -23,11 +23,16 @@ def main(argv: list[str]) -> int:
     """Resume RUN, or the sweep of that name, with changed values; the exit code of training."""
     parser = run_parser("resume", __doc__, _EPILOG)
     parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="values to change from here on"
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="key=value",
+        help="values to change from here on",
     )
     arguments = parser.parse_intermixed_args(argv)
-    from dlrun.overrides import readable_words
+    from dlrun.overrides import readable_words, refuse_unreadable
 
+    refuse_unreadable(arguments.overrides)
     words = readable_words(arguments.overrides)
     place = find_place(arguments.run)
     if isinstance(place, SweepDirectory):

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dlrun.commands import _filters, _text
-from dlrun.commands._arguments import CommandParser, whole
+from dlrun.commands._arguments import CommandParser, filled, whole
 from dlrun.commands._places import find_place
 from dlrun.commands._runs_table import means_below, swept_keys, table
 from dlrun.commands._sweep_rows import (
@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     help_dir = "a sweep or run: its directory, part of its name, or `last`; or any folder of runs"
-    add("dir", metavar="DIR|SWEEP", nargs="?", help=f"{help_dir} (default: outputs)")
+    add("dir", metavar="DIR|SWEEP", nargs="?", type=filled, help=f"{help_dir} (default: outputs)")
     add("--sort", metavar="METRIC", help="best first by this metric, as in test/accuracy")
     add("--reverse", action="store_true", help="turn the order round: oldest or worst first")
     help_filter = "only runs that meet all: = != < > <= >=; in text, * stands for anything"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dlrun.commands._arguments import CommandParser
+from dlrun.commands._arguments import CommandParser, filled
 from dlrun.commands._places import find_place
 from dlrun.errors import ConfigError, did_you_mean
 from dlrun.hints import command
@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     help_words = (
         "an experiment, GROUP/OPTION, KEY=VALUE; or a run or sweep: its directory, part of its name"
     )
-    parser.add_argument("words", metavar="NAME", nargs="*", help=help_words)
+    parser.add_argument("words", metavar="NAME", nargs="*", type=filled, help=help_words)
     return parser
 
 

@@ -7,7 +7,7 @@ input's side W, the kernel's side F, the padding P and the stride S.
 
 from __future__ import annotations
 
-from dlrun.commands._arguments import CommandParser
+from dlrun.commands._arguments import CommandParser, filled
 from dlrun.commands._composed import composed_run
 
 _EPILOG = """\
@@ -28,6 +28,8 @@ def main(argv: list[str]) -> int:
         "words",
         metavar="KEY=VALUE",
         nargs="*",
+        type=filled,
+        default=[],
         help="choices and values, as of `dlrun train`; or a run",
     )
     words: list[str] = parser.parse_intermixed_args(argv).words

@@ -8,7 +8,7 @@ import socket
 import sys
 from pathlib import Path
 
-from dlrun.commands._arguments import CommandParser, whole
+from dlrun.commands._arguments import CommandParser, filled, whole
 from dlrun.commands._places import find_place
 from dlrun.errors import ConfigError
 from dlrun.run_directory import is_run
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     help_target = "a folder of runs, a run, or a sweep (default: outputs)"
-    add("target", metavar="DIR|RUN|SWEEP", nargs="?", help=help_target)
+    add("target", metavar="DIR|RUN|SWEEP", nargs="?", type=filled, help=help_target)
     help_port = f"serve on this port (default: the first free one from {FIRST_PORT})"
     add("--port", metavar="N", type=whole(1, 65_535), help=help_port)
     help_host = "serve on this address (default: localhost, for this machine only)"

@@ -23,9 +23,10 @@ def main(argv: list[str]) -> int:
 
     from dlrun.composing import explain, register_resolvers
     from dlrun.option_files import check_options, not_utf8
-    from dlrun.overrides import readable_words
+    from dlrun.overrides import readable_words, refuse_unreadable
     from dlrun.sweep.directory import config_words
 
+    refuse_unreadable([os.getcwd(), *filter(None, argv)])
     argv = _as_multirun(readable_words(argv))
     check_line(argv)
     _check_place(argv)

@@ -56,12 +56,12 @@ def read_table(path: Path, test_path: Path | None, form: Form, choice: Choice) -
     cells = read_csv(path, form)
     target = cells.position("dataset.target", choice.target)
     cells = with_targets(cells, target)
-    zero = _positions(cells, "zero_is_missing", choice.zero_is_missing)
+    zero = _inputs(cells, "zero_is_missing", choice.zero_is_missing, target)
     columns = sort_columns(
         cells,
         _features(cells, target, choice.drop),
-        numeric=_positions(cells, "numeric", choice.numeric),
-        categorical=_positions(cells, "categorical", choice.categorical),
+        numeric=_inputs(cells, "numeric", choice.numeric, target),
+        categorical=_inputs(cells, "categorical", choice.categorical, target),
         decimal=form.decimal,
     )
     note_columns(path, len(cells.rows), columns.remarks)
@@ -112,16 +112,18 @@ def read_table(path: Path, test_path: Path | None, form: Form, choice: Choice) -
     )
 
 
-def _positions(cells: Cells, key: str, columns: Sequence[Column]) -> list[int]:
-    return [cells.position(f"dataset.{key}", column) for column in columns]
+def _inputs(cells: Cells, key: str, columns: Sequence[Column], target: int) -> list[int]:
+    """Where the columns are that `key` names, none of which may be the target."""
+    positions = [cells.position(f"dataset.{key}", column) for column in columns]
+    if target in positions:
+        raise ConfigError(
+            f"dataset.{key} names {cells.names[target]}, which dataset.target names too; leave it out of one"
+        )
+    return positions
 
 
 def _features(cells: Cells, target: int, drop: Sequence[Column]) -> list[int]:
-    dropped = _positions(cells, "drop", drop)
-    if target in dropped:
-        raise ConfigError(
-            f"dataset.drop names {cells.names[target]}, which dataset.target names too; leave it out of one"
-        )
+    dropped = _inputs(cells, "drop", drop, target)
     features = [at for at in range(len(cells.names)) if at != target and at not in dropped]
     if not features:
         raise ConfigError(f"{cells.path} has no column left to predict {cells.names[target]} from")

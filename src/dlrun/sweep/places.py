@@ -11,6 +11,8 @@ from typing import Any
 
 from filelock import BaseFileLock, FileLock, Timeout
 
+from dlrun.cores import usable_cores
+
 # Launchers that run trials side by side on this machine; on a cluster each job has resources of its own.
 _LOCAL = ("joblib", "LocalLauncher", "RayLauncher")
 _POLL_SECONDS = 0.1
@@ -33,8 +35,8 @@ def is_stacked(launcher: Mapping[str, Any]) -> bool:
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Whole CPU cores that this process may use, one at least."""
+    return max(1, int(usable_cores()))
 
 
 def count_places(launcher: Mapping[str, Any], *, gpus: int, trials_per_gpu: int) -> int:

@@ -1,0 +1,118 @@
+"""Command lines: parsers whose faults are one line, and the kinds of values that options take."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from dlrun.errors import ConfigError, did_you_mean
+from dlrun.hints import command
+
+
+class CommandParser(argparse.ArgumentParser):
+    """The parser of the command `dlrun NAME`; a wrong command line is a ConfigError.
+
+    Args:
+        description: what stands above the arguments in its help.
+        epilog: what stands below them, its line breaks kept.
+    """
+
+    def __init__(self, name: str, description: str | None, epilog: str = "") -> None:
+        super().__init__(
+            f"dlrun {name}",
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,  # what is cut short today may mean two options tomorrow
+        )
+        self._name = name
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the ConfigError that says what is wrong, and where it is explained."""
+        _, unknown, words = message.partition("unrecognized arguments: ")
+        near = ""
+        if unknown and words.startswith("-"):
+            near = did_you_mean(words.split()[0].partition("=")[0], self._option_string_actions)
+        hint = near if near.endswith("?") else f"; see `{command(self._name, '--help')}`"
+        raise ConfigError(f"{message.removeprefix('argument ')}{hint}")
+
+
+def filled(text: str) -> str:
+    """The type of a word that names something: it may not be empty."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """The type of an option that takes a whole number from `least` to `most`."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = None
+        if number is None or not least <= number <= most:
+            raise argparse.ArgumentTypeError(
+                f"{text or 'empty'} is not a whole number from {least:,} to {most:,}"
+            )
+        return number
+
+    return parse
+
+
+def number(least: float, most: float, *, above: bool = False) -> Callable[[str], float]:
+    """The type of an option that takes a number from `least` (or only `above` it) to `most`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most or (above and value == least):
+            rule = f"a number above {least:g}" if above else f"a number of at least {least:g}"
+            raise argparse.ArgumentTypeError(
+                f"{text or 'empty'} is not {rule} and at most {most:g}"
+            )
+        return value
+
+    return parse
+
+
+def check_output(file: Path | None) -> None:
+    """Refuse a file that could not be written: before the work, not after it.
+
+    Raises:
+        ConfigError: its folder is missing, or one of the two may not be written to.
+    """
+    if file is None:
+        return
+    if file.is_dir():
+        raise ConfigError(f"--output is {file}, which is a folder; give a file in it")
+    folder = file.parent
+    if not folder.is_dir():
+        raise ConfigError(f"--output is {file}, but there is no folder {folder}; make it first")
+    if not os.access(file if file.exists() else folder, os.W_OK):
+        raise ConfigError(
+            f"--output is {file}, which cannot be written to (Permission denied); choose another place"
+        )
+
+
+def check_output_folder(folder: Path | None) -> None:
+    """Refuse a folder that could not be made or written to.
+
+    Raises:
+        ConfigError: a file stands in its way, or there is no right to write.
+    """
+    if folder is None:
+        return
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        reason = "Permission denied" if there.is_dir() else f"{there} is a file"
+        raise ConfigError(
+            f"--output is {folder}, which cannot be written to ({reason}); choose another place"
+        )
