@@ -177,9 +177,7 @@ def _component_node(group: str, node: Any) -> dict[str, Any]:
 
 def _check_name(name: str) -> None:
     if not name.strip() or "/" in name or name in (".", "..") or not name.isprintable():
-        raise ConfigError(
-            f"name is {name or 'empty'}, but must be text without slashes: it names a folder"
-        )
+        raise ConfigError(f"name is {name}, but must be text without slashes: it names a folder")
     if len(name.encode(errors="surrogateescape")) > 150:  # of 255 that a file system takes
         raise ConfigError(f"name has {len(name)} letters, but must be shorter: it names a folder")
 

@@ -29,7 +29,7 @@ from dlrun.saving import Saver
 from dlrun.signals import StopRequest
 from dlrun.tasks import class_confusion
 from dlrun.tracking import Tracker
-from dlrun.views import Views
+from dlrun.views import Views, going_on
 
 log = logging.getLogger(__name__)
 
@@ -219,9 +219,10 @@ class Session:
         sizes = (len(part) for part in (data.train, data.val, data.test))
         where = "in memory" if isinstance(data.train.inputs, Tensor) else "read from their files"
         log.info("%s samples to train on, %s to validate, %s to test, %s", *sizes, where)
-        table = layer_table(self.engine.model, data.spec)
-        log.info("the model\n%s", table)
-        self.tracker.text("model", f"```\n{table}\n```", 0)
+        with going_on("the table of layers"):
+            table = layer_table(self.engine.model, data.spec)
+            log.info("the model\n%s", table)
+            self.tracker.text("model", f"```\n{table}\n```", 0)
 
     def _test(self) -> list[list[int]] | None:
         """Test the chosen weights and show what they do; the confusion matrix of a classifier."""

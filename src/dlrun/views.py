@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +19,7 @@ from dlrun.data.arrays import Scaling
 from dlrun.data.base import Dataset, Split
 from dlrun.data.feeding import a_few
 from dlrun.data.table_encoding import TableEncoding
+from dlrun.errors import first_line
 from dlrun.forecast_picture import SHOWN, forecast_pictures
 from dlrun.generation import sample_page
 from dlrun.gradient_flow import GradientFlow
@@ -28,6 +32,8 @@ from dlrun.tracking import Tracker
 if TYPE_CHECKING:
     from dlrun.engine import Engine
 
+log = logging.getLogger(__name__)
+
 _SHOWN = 32  # images in a picture
 _KEPT = 8  # pictures of samples in memory
 _GRID = 100  # points along each side of the plane
@@ -35,6 +41,15 @@ _SHARE = 0.01  # of the time, at most, goes into what is drawn again and again
 _END = 0.01  # seconds, about what drawing it once more takes
 
 _SAMPLE_PICTURES: dict[bytes, Picture] = {}  # by what they show, the last used one last
+
+
+@contextmanager
+def going_on(what: str) -> Iterator[None]:
+    """What is only looked at never ends a run: where it fails, the log says so in one line."""
+    try:
+        yield
+    except Exception as error:
+        log.warning("%s failed and is left out: %s", what, first_line(error))
 
 
 class Views:
@@ -62,6 +77,7 @@ class Views:
         # Seconds, on what is drawn as long as it costs little; of a trial with what its end will cost.
         self._spent = _END if trials_at_once else 0.0
 
+    @going_on("a picture of samples")
     def at_start(self, tracker: Tracker) -> None:
         """Sample images with their labels."""
         if self.settings.images and self.spec.kind == "image":
@@ -69,6 +85,7 @@ class Views:
             captions = [self._label(target) for target in part.targets]
             tracker.image("data/samples", _sample_picture(_array(part.inputs), captions), 0)
 
+    @going_on("a view of this evaluation")
     def at_evaluation(self, engine: Engine, tracker: Tracker) -> None:
         """The decision boundary in a plane; histograms and forecasts as long as they cost next to nothing.
 
@@ -91,6 +108,7 @@ class Views:
             self._draw_forecasts(engine, tracker, "val", part, engine.outputs(part))
         self._spent += time.perf_counter() - started
 
+    @going_on("a view of the end")
     def at_end(self, engine: Engine, tracker: Tracker, part: Split, outputs: Tensor) -> None:
         """The graph, the last histograms, a trial's boundary; on `part` forecasts, confusion matrix, worst mistakes."""
         self._draw_histograms(engine, tracker)
@@ -122,20 +140,24 @@ class Views:
             picture = image_grid(_array(part.inputs[worst]), captions)
             tracker.image("worst_mistakes", picture, engine.step)
 
+    @going_on("the histograms")
     def _draw_histograms(self, engine: Engine, tracker: Tracker) -> None:
         if self.settings.histograms:
             tracker.histograms(engine.model, engine.step)
 
+    @going_on("the sample of text")
     def _write_sample(self, engine: Engine, tracker: Tracker) -> None:
         if self.spec.task == "language" and self.settings.tensorboard:
             tracker.text("sample", sample_page(engine.evaluated, self.data), engine.step)
 
+    @going_on("a picture of forecasts")
     def _draw_forecasts(
         self, engine: Engine, tracker: Tracker, name: str, part: Split, outputs: Tensor
     ) -> None:
         for target, picture in forecast_pictures(self.data, part, outputs):
             tracker.image(f"forecasts/{name}/{target}", picture, engine.step)
 
+    @going_on("the decision boundary")
     def _draw_boundary(self, engine: Engine, tracker: Tracker) -> None:
         # Two tokens or two categories are as many numbers, but no place in a plane.
         plane = self.spec.kind == "features" and self.spec.num_features == 2

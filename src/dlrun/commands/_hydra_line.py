@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import NoReturn
 
 from dlrun.errors import ConfigError, did_you_mean
@@ -50,10 +49,8 @@ def check_line(argv: list[str]) -> None:
             f"--config-name is {given.config_name}, but a run is always made from the config train; choose its parts, "
             "as in experiment=NAME"
         )
-    if given.config_dir == "" or not Path(given.config_dir or ".").is_dir():
-        raise ConfigError(
-            f"--config-dir is {given.config_dir or 'empty'}, which is not a directory"
-        )
+    if given.config_dir == "":
+        raise ConfigError("--config-dir is empty, which is not a directory")
     if "" in given.overrides:
         raise ConfigError("an empty word: not an override; write key=value")
 

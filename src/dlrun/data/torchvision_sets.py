@@ -134,10 +134,11 @@ def _download(name: str, root: Path, files: list[str], fetch: Callable[[], Any])
         ConfigError: naming the folder, the files and the remedy.
     """
     print(f"dlrun: {name} is not in {root}: downloading it there…", flush=True)
+    before = {root, *root.glob("**/")} if root.exists() else set()
     try:
         fetch()
     except Exception as error:  # network, proxy, disk: whatever it was, the remedy is the same
-        _remove_empty(root)
+        _remove_empty(root, before)
         reason = next(
             (line for line in reversed(str(error).splitlines()) if line.strip()),
             type(error).__name__,
@@ -148,9 +149,9 @@ def _download(name: str, root: Path, files: list[str], fetch: Callable[[], Any])
         ) from error
 
 
-def _remove_empty(root: Path) -> None:
-    """Take away the folders that a failed download made and left empty."""
-    for folder in sorted(root.glob("*/**/"), reverse=True):
+def _remove_empty(root: Path, before: set[Path]) -> None:
+    """Take away the folders that a failed download made and left empty; those that were there before stay."""
+    for folder in sorted({*root.glob("**/")} - before, reverse=True):
         if not any(folder.iterdir()):
             folder.rmdir()
 
