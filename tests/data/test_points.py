@@ -108,7 +108,7 @@ def test_spiral_arms_wind_by_their_half_turns_and_are_the_same_curve_turned():
         ("xor", {"noise": -0.1}, "dataset.noise is -0.1, but must be a number of at least 0"),
         ("circles", {"factor": -1}, "dataset.factor is -1, but must be a number of at least 0"),
         ("spiral", {"turns": 0}, "dataset.turns is 0, but must be a whole number of at least 1"),
-        ("moons", {"seed": -1}, "dataset: "),
+        ("moons", {"seed": -1}, "dataset.seed is -1"),
     ],
 )
 def test_settings_out_of_range_are_refused(name, changes, words):
