@@ -106,7 +106,9 @@ SERIES = {
 def test_where_and_what_to_fetch_is_not_read_back(run):
     fetched = SERIES | {"root": "/home", "url": "file:///x", "md5": "0" * 32}
     run.config_file.write_text(yaml.safe_dump(PLAIN | {"dataset": fetched}))
-    assert read_config(run)["dataset"] == SERIES
+    found = read_config(run)["dataset"]
+    assert found.items() >= SERIES.items()
+    assert not {"root", "url", "md5"} & {*found}
 
 
 def test_a_published_series_of_an_older_run_is_the_set_that_it_is_called_now(run):
@@ -117,7 +119,9 @@ def test_a_published_series_of_an_older_run_is_the_set_that_it_is_called_now(run
     }
     run.config_file.write_text(yaml.safe_dump(PLAIN | {"dataset": fetched}))
     now = {"_target_": "dlrun.data.series_sets.sunspots", "root": "data", "window": 3}
-    assert read_config(run)["dataset"] == now
+    found = read_config(run)["dataset"]
+    assert found.items() >= now.items()
+    assert not {"url", "md5", "path", "header"} & {*found}
 
 
 @pytest.mark.parametrize("content", [b"a: [1", b"a: 1\na:\tb: {", b"\xff\xfe\x00", b"a: \x00"])
