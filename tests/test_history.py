@@ -239,5 +239,5 @@ def test_steps_are_for_series_and_at_least_one(trained):
     (rows := Path("rows.csv")).write_text("5,3,1,0\n")
     with pytest.raises(ConfigError, match="--steps continues a series, but this run was trained"):
         predict.main([run, str(rows), "--steps", "2"])
-    with pytest.raises(ConfigError, match="--steps is 0, but must be at least 1"):
+    with pytest.raises(ConfigError, match="--steps is 0, but must be a whole number from 1"):
         predict.main([run, str(rows), "--steps", "0"])

@@ -199,7 +199,7 @@ def test_blank_lines_before_a_tune_are_no_part_of_it(capsys: Any) -> None:
         (("--prompt", "a", "--top-k", "0"), "--top-k is 0"),
         (("--prompt", "a", "--length", "0"), "--length is 0"),
         (("--prompt", "a", "--seed", "-1"), "--seed is -1"),
-        (("--prompt", "a", "--output", "nowhere/x"), "cannot be written to"),
+        (("--prompt", "a", "--output", "nowhere/x"), "there is no folder nowhere"),
     ],
 )
 def test_what_cannot_be_written_is_refused_in_a_line(

@@ -250,7 +250,9 @@ def test_a_shim_that_does_not_run_is_passed_over(checkout: Checkout) -> None:
 def test_the_test_script_leaves_slow_tests_out_and_uses_two_workers(ready: Checkout) -> None:
     lines = ready.call("-k", "a b", script="scripts/test").stdout.split("\n")
     called = ["pytest", f"cwd={ready.root}", "env=", "threads=1"]
-    assert lines[:-1] == [*called, "-n", "2", "-m", "not slow", "-k", "a b"]
+    assert lines[:-1] == [
+        *called, "-n", "2", "--dist", "worksteal", "-m", "not slow", "-k", "a b",
+    ]  # fmt: skip
 
 
 def test_ci_runs_every_check_and_names_the_one_that_failed(checkout: Checkout) -> None:

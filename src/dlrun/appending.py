@@ -17,15 +17,23 @@ class Appender:
     """Appends to one file, which is made by the first write.
 
     Args:
-        flush_seconds: how long additions may wait in memory for the next one. 0 writes each at once and
-            keeps the file open; otherwise it is open only while it is written, since a process may hold
-            few open files and many runs at once have several each.
+        flush_seconds: how long additions may wait in memory for the next one; 0 writes each at once.
+        keep_open: keeps the file open from one write to the next, where none wait. A process may hold few
+            open files, and many runs at once have several each.
         needed: whether work must end where the file cannot be written. Otherwise what cannot be is left
             out, and a warning says so once.
     """
 
-    def __init__(self, path: Path, *, flush_seconds: float = 0.0, needed: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        flush_seconds: float = 0.0,
+        keep_open: bool = True,
+        needed: bool = True,
+    ) -> None:
         self.path, self._flush_seconds, self._needed = path, flush_seconds, needed
+        self._keep_open = keep_open and not flush_seconds
         self._size = path.stat().st_size if path.exists() else 0
         self._waiting: list[bytes] = []
         self._flushed = time.monotonic()
@@ -66,7 +74,7 @@ class Appender:
                 self._warned = True
                 warnings.warn(f"{error}; what it lacks is left out", stacklevel=2)
         finally:
-            if self._flush_seconds:
+            if not self._keep_open:
                 self._let_go()
 
     def sync(self) -> None:

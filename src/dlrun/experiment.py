@@ -91,7 +91,7 @@ def begin(
         held.enter_context(lock(run))
         facts = _device_facts(experiment) | {"created": identity.created, "choices": dict(choices)}
         record.write_start(run, plain, overrides, facts)
-        run_log = RunLog(run, quiet=watch is not None, flush_seconds=5.0 if watch else 0.0)
+        run_log = RunLog(run, quiet=watch is not None, keep_open=watch is None)
         return Session(experiment, run, identity, watch, log=run_log, held=held.pop_all())
 
 
@@ -109,7 +109,7 @@ def carry_on(
     """
     with ExitStack() as held:
         held.enter_context(lock(run))
-        run_log = RunLog(run, quiet=watch is not None, flush_seconds=5.0 if watch else 0.0)
+        run_log = RunLog(run, quiet=watch is not None, keep_open=watch is None)
         held.callback(run_log.close)
         run_log.takes_notes = False  # not before the data are known to be the same
         with run_log:

@@ -93,14 +93,21 @@ class RunLog:
 
     Args:
         quiet: warnings are not shown on the screen as well.
-        flush_seconds: how long lines may wait in memory for the next ones; 0 writes each at once.
+        flush_seconds, keep_open: as of an `Appender`.
     """
 
     def __init__(
-        self, run: RunDirectory, *, quiet: bool = False, flush_seconds: float = 0.0
+        self,
+        run: RunDirectory,
+        *,
+        quiet: bool = False,
+        flush_seconds: float = 0.0,
+        keep_open: bool = True,
     ) -> None:
         self._quiet = quiet
-        self._handler = _Lines(Appender(run.log, flush_seconds=flush_seconds, needed=False))
+        self._handler = _Lines(
+            Appender(run.log, flush_seconds=flush_seconds, keep_open=keep_open, needed=False)
+        )
         self.takes_notes = True
         self._noted = 0
         self._before: list[tuple[list[logging.Handler], int, bool, Callable[..., Any]]] = []

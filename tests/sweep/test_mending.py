@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dlrun.cli import main
+from dlrun.hints import forget_notes
 from dlrun.sweep.directory import SweepDirectory
 from dlrun.sweep.mending import read_journal
 from dlrun.sweep.study import open_study
@@ -63,6 +64,7 @@ def test_all_lines_damaged_are_rebuilt_from_the_summaries(copy):
 def test_commands_say_so_in_one_line_and_a_resume_mends_the_file(copy, capfd):
     damage(copy, 5)
     for words in (["show", "s"], ["report", "s"], ["resume", "s"]):
+        forget_notes()  # as each command is a process of its own
         assert main(words) == 0
         assert "study.journal: line 6 is damaged" in capfd.readouterr().err
     assert main(["show", "s"]) == 0

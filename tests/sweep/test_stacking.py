@@ -359,8 +359,8 @@ def test_trials_that_are_alone_in_their_shape_are_told_once(
 @pytest.mark.parametrize(
     "words",
     [
-        ("optimizer.lr=0.1,1e30,0.01",),  # at once
-        ("schedule=exponential", "schedule.rate=0.9,1e60,1", "trainer.log_every_steps=2"),  # later
+        ("optimizer.lr=0.1,1e38,0.01",),  # at once
+        ("schedule=exponential", "schedule.rate=0.9,1e38,1", "trainer.log_every_steps=2"),  # later
     ],
     ids=["at_once", "later"],
 )
@@ -515,7 +515,7 @@ def test_a_seed_that_fails_ends_the_other_seeds_of_its_trial(
 def test_a_failed_trial_ends_the_stack_where_fail_fast_asks_for_it(
     stacked: Stacked, dlrun: Dlrun, in_turn: Stacked, look: Looks
 ) -> None:
-    words = ("schedule=exponential", "schedule.rate=0.9,1e60,1")
+    words = ("schedule=exponential", "schedule.rate=0.9,1e38,1")
     result = stacked(*words, "sweep.fail_fast=true")
     assert result.code == 1
     assert "`dlrun resume stacked` goes on" in result.out
@@ -634,7 +634,7 @@ def test_a_stack_that_is_killed_is_gone_on_with_from_its_checkpoints(
 KILLED = {
     "rates": ("optimizer.lr=0.1,0.01,0.003",),
     "seeds": ("optimizer.lr=0.1,0.01", "sweep.seeds=2"),
-    "failed": ("schedule=exponential", "schedule.rate=0.9,1e60"),
+    "failed": ("schedule=exponential", "schedule.rate=0.9,1e38"),
     "coarse_to_fine": ("sweep=coarse_to_fine", "sweep.trials=4", "sweep.rounds=2",
                        "optimizer.lr=tag(log,interval(1e-3,1))"),
 }  # fmt: skip

@@ -12,6 +12,8 @@ from typing import NoReturn
 from dlrun.errors import ConfigError, did_you_mean
 from dlrun.hints import command
 
+_IS = "\0"  # marks where argparse's colon after the name of an option becomes `is`
+
 
 class CommandParser(argparse.ArgumentParser):
     """The parser of the command `dlrun NAME`; a wrong command line is a ConfigError.
@@ -38,13 +40,14 @@ class CommandParser(argparse.ArgumentParser):
         if unknown and words.startswith("-"):
             near = did_you_mean(words.split()[0].partition("=")[0], self._option_string_actions)
         hint = near if near.endswith("?") else f"; see `{command(self._name, '--help')}`"
-        raise ConfigError(f"{message.removeprefix('argument ')}{hint}")
+        message = message.removeprefix("argument ").replace(f": {_IS}", " is ", 1)
+        raise ConfigError(f"{message}{hint}")
 
 
 def filled(text: str) -> str:
     """The type of a word that names something: it may not be empty."""
     if not text.strip():
-        raise argparse.ArgumentTypeError("it is empty")
+        raise argparse.ArgumentTypeError(f"{_IS}empty, but must name something")
     return text
 
 
@@ -58,7 +61,7 @@ def whole(least: int, most: int) -> Callable[[str], int]:
             number = None
         if number is None or not least <= number <= most:
             raise argparse.ArgumentTypeError(
-                f"{text or 'empty'} is not a whole number from {least:,} to {most:,}"
+                f"{_IS}{text or 'empty'}, but must be a whole number from {least:,} to {most:,}"
             )
         return number
 
@@ -76,7 +79,7 @@ def number(least: float, most: float, *, above: bool = False) -> Callable[[str],
         if not least <= value <= most or (above and value == least):
             rule = f"a number above {least:g}" if above else f"a number of at least {least:g}"
             raise argparse.ArgumentTypeError(
-                f"{text or 'empty'} is not {rule} and at most {most:g}"
+                f"{_IS}{text or 'empty'}, but must be {rule} and at most {most:g}"
             )
         return value
 
