@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from dlrun.cli import main
-from dlrun.terminal import control_characters_shown, itself, make_console, shown
+from dlrun.terminal import ControlCharactersShown, itself, make_console, shown
 
 EVIL = "a\x1b]0;title\x07\x1b[2J\rb\x9b31m\u202ec"
 WRITTEN = r"a\x1b]0;title\x07\x1b[2J\rb\x9b31m\u202ec"
@@ -21,7 +21,7 @@ def test_control_characters_are_written_out_and_text_stays():
 
 def test_both_streams_show_them_and_come_back_as_they_were(capsys):
     before = sys.stdout, sys.stderr
-    with control_characters_shown():
+    with ControlCharactersShown():
         print(EVIL)
         print(EVIL, file=sys.stderr)
         assert itself(sys.stdout) is before[0]
@@ -31,7 +31,7 @@ def test_both_streams_show_them_and_come_back_as_they_were(capsys):
 
 def test_without_streams_there_is_nothing_to_show(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
-    with control_characters_shown():
+    with ControlCharactersShown():
         assert sys.stdout is None
 
 

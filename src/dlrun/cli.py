@@ -79,13 +79,13 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's own) and return the exit code."""
     import os
 
-    from dlrun.terminal import control_characters_shown
+    from dlrun.terminal import ControlCharactersShown
 
     # Python would put the working folder first in each process that dlrun starts, before all libraries.
     before = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"
     try:
-        with control_characters_shown():
+        with ControlCharactersShown():
             return _run(argv)
     finally:
         if before is None:
