@@ -27,10 +27,10 @@ def runs_differ(one: Path, other: Path, *, tolerance: float = 0.0) -> Iterator[s
         states = []
         for run in (one, other):
             file = run / "checkpoints" / name
-            states.append(torch.load(file, weights_only=True) if file.exists() else "missing")
-        # What a stack holds beside the weights is compared by what came of it.
-        parts = [state["model"] if tolerance else state for state in states]
-        yield from _values_differ(name, parts[0], parts[1], tolerance)
+            state = torch.load(file, weights_only=True) if file.exists() else {"file": "missing"}
+            # What a stack holds beside the weights is compared by what comes of it.
+            states.append({"model": state.get("model")} if tolerance else state)
+        yield from _values_differ(name, states[0], states[1], tolerance)
     points = [_points(run / "metrics.jsonl") for run in (one, other)]
     yield from _values_differ("metrics.jsonl", points[0], points[1], tolerance)
 

@@ -261,7 +261,7 @@ def test_of_two_sweeps_begun_together_in_one_folder_one_trains_and_the_other_is_
         train = (*TRAIN[:-1], f"hydra.sweep.dir={project / 'sweep'}")
         both.append(
             processes.Process(
-                target=be_dlrun, args=([*train], str(project / name), {"PAUSE": "0.05"})
+                target=be_dlrun, args=([*train], str(project / name), {"PAUSE": "0.1"})
             )
         )
     for process in both:
