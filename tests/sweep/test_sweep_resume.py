@@ -12,10 +12,21 @@ import time
 from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from scratch import JOBLIB, QUICK, Look, Result, kill_group, make_project, wait_for
+from scratch import (
+    JOBLIB,
+    QUICK,
+    Look,
+    Result,
+    be_dlrun,
+    ended,
+    kill_group,
+    make_project,
+    wait_for,
+)
 
 from dlrun.cli import main
 from dlrun.sweep.again import _is_harmless
@@ -238,6 +249,37 @@ def test_two_may_not_go_on_with_a_sweep_at_once(start: Start, dlrun: Dlrun, look
     assert result.code == 2
     assert "sweep is being trained by another process" in result.err
     kill_group(process)
+
+
+def test_of_two_sweeps_begun_together_in_one_folder_one_trains_and_the_other_is_refused(
+    processes: Any, project: Path, look: Looks
+) -> None:
+    both = []
+    for name in ("one", "other"):
+        (project / name).mkdir()
+        make_project(project / name)  # their own words, the same sweep
+        train = (*TRAIN[:-1], f"hydra.sweep.dir={project / 'sweep'}")
+        both.append(
+            processes.Process(
+                target=be_dlrun, args=([*train], str(project / name), {"PAUSE": "0.1"})
+            )
+        )
+    for process in both:
+        process.start()
+    try:
+        results = [
+            ended(process, project / name)
+            for process, name in zip(both, ("one", "other"), strict=True)
+        ]
+    finally:
+        for process in both:
+            kill_group(process)
+    trained, refused = sorted(results, key=lambda result: result.code)
+    assert (trained.code, trained.err) == (0, "")
+    assert refused.code == 2
+    assert refused.err.count("\n") == 1
+    assert "another process" in refused.err
+    assert look().states == ["complete"] * 3
 
 
 # Going further.
