@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from dlrun.cli import main
 
@@ -187,6 +188,46 @@ def test_train_refuses_it_in_one_line_that_says_what_to_do(
     words: str, message: str, refuse: Refuse
 ) -> None:
     assert message in refuse("train", *words.split())
+
+
+@pytest.mark.parametrize(
+    ("failing", "error", "message"),
+    [
+        (
+            "dlrun.assemble.place_model",
+            RuntimeError("can't allocate memory: you tried to allocate 3240000000000 bytes. Error"),
+            "model needs more memory than there is (3,017.5 GiB at once): make it smaller",
+        ),
+        (
+            "dlrun.assemble.prepare",
+            MemoryError(),
+            "dataset needs more memory than there is: take fewer",
+        ),
+    ],
+)
+def test_what_has_no_room_in_memory_is_refused_before_the_first_step(
+    failing: str, error: Exception, message: str, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(failing, fail)
+    assert message in refuse("train", "dataset=iris", "trainer.accelerator=cpu")
+
+
+def test_a_precision_that_the_device_cannot_train_in_is_refused(
+    refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        if torch.is_autocast_enabled("cpu") and torch.is_grad_enabled():
+            raise RuntimeError("could not create a primitive descriptor. Run again")
+        return None
+
+    monkeypatch.setattr("torch.nn.Linear.forward", lambda self, x: fail() or x @ self.weight.T)
+    words = ("dataset=iris", "model=mlp", "trainer.accelerator=cpu", "trainer.precision=fp16")
+    text = refuse("train", *words)
+    assert "trainer.precision is fp16, in which cpu cannot compute this model" in text
+    assert "(could not create a primitive descriptor); use fp32" in text
 
 
 @pytest.mark.parametrize("group", ["model", "optimizer"])

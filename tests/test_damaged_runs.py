@@ -11,6 +11,8 @@ from dlrun.cli import main
 from dlrun.errors import ConfigError
 from dlrun.run_directory import RunDirectory, is_locked, read_metrics, truncate_metrics
 
+_HUGE = json.dumps({"status": "completed", "final": {"val/loss": 10**400}})
+
 
 @pytest.fixture
 def run(tmp_path):
@@ -44,17 +46,21 @@ def test_a_checkpoint_with_a_wrong_value_is_damaged(field, value, tmp_path):
         load(tmp_path / "last.pt")
 
 
-def test_one_summary_that_is_nested_without_end_does_not_hide_the_other_runs(
+def test_summaries_nested_without_end_or_with_numbers_beyond_any_do_not_hide_the_other_runs(
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    for name, text in (("deep", "[" * 100_000), ("good", json.dumps({"status": "completed"}))):
+    bad = ("[" * 100_000, '{"status": "completed", "step": 1e999}', _HUGE)
+    for name, text in (
+        *zip("abc", bad, strict=True),
+        ("good", json.dumps({"status": "completed"})),
+    ):
         folder = Path("outputs/runs") / name
         folder.mkdir(parents=True)
         (folder / "summary.json").write_text(text)
     assert main(["runs"]) == 0
     shown = capsys.readouterr().out
-    assert "unreadable" in shown
+    assert shown.count("unreadable") == 3
     assert "good" in shown
 
 

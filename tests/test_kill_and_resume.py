@@ -502,6 +502,19 @@ def assert_ended_alike_without_average(run: RunDirectory, expected: RunDirectory
         assert summary_of(run)[field] == summary_of(expected)[field], field
 
 
+def test_choices_and_creation_survive_a_kill_before_the_first_summary(
+    completed: RunDirectory,
+) -> None:
+    before = summary_of(completed)
+    completed.summary_file.unlink()
+    shutil.rmtree(completed.checkpoints)
+    assert main(["resume", "run"]) == 0
+    after = summary_of(completed)
+    assert before["choices"]["dataset"] == "iris"
+    for field in ("created", "choices", "best", "final"):
+        assert after[field] == before[field], field
+
+
 def test_a_changed_learning_rate_holds_from_the_resume_on(completed: RunDirectory) -> None:
     assert main(["resume", "run", "trainer.max_epochs=4", "optimizer.lr=0.01"]) == 0
     rates = [point["lr"] for point in points(completed) if "lr" in point]

@@ -36,7 +36,7 @@ def test_what_is_within_bounds_is_read_as_ever(text):
 )
 def test_files_beyond_are_refused_in_one_line_and_at_once(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    begun = time.monotonic()
+    begun = time.process_time()
     for name in ("config.yaml", "overrides.yaml", "sweep.yaml"):
         (tmp_path / name).write_text(text)
     for read in (lambda: read_config(RunDirectory(tmp_path)), SweepDirectory(tmp_path).read):
@@ -44,7 +44,7 @@ def test_files_beyond_are_refused_in_one_line_and_at_once(text, tmp_path, monkey
             read()
         assert "\n" not in str(caught.value)
     assert read_overrides(RunDirectory(tmp_path)) == []
-    assert time.monotonic() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 def test_an_option_file_beyond_is_refused_before_hydra_reads_it(tmp_path, monkeypatch):
@@ -58,3 +58,19 @@ def test_an_option_file_beyond_is_refused_before_hydra_reads_it(tmp_path, monkey
 def test_deep_json_is_no_summary(tmp_path):
     (tmp_path / "summary.json").write_text("[" * 100_000)
     assert RunDirectory(tmp_path).read_summary() is None
+
+
+def test_dates_are_text_as_for_hydra():
+    assert plain_yaml.load("{a: 2020-01-01, 2020-01-02: b}") == {
+        "a": "2020-01-01",
+        "2020-01-02": "b",
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["!!set {a, b}", "a: !!timestamp 2020-01-01", "- !!binary aGk=", "!!omap [a: 1]", "a: !b c"],
+)
+def test_more_than_plain_values_is_refused(text):
+    with pytest.raises(yaml.YAMLError, match="no plain value"):
+        plain_yaml.load(text)

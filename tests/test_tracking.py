@@ -348,3 +348,29 @@ def test_settings_and_metrics_go_into_the_runs_own_event_file(track, tmp_path):
     tracker.close()
     files = [path for path in (tmp_path / "tensorboard").rglob("*") if path.is_file()]
     assert len(files) == 1
+
+
+def test_what_a_killed_process_wrote_at_the_step_of_the_resume_is_not_written_twice(track, events):
+    """Killed between the last checkpoint and the end: the test metrics are measured again."""
+    first = track(start_step=0)
+    first.log(5, 1, {"val/loss": 0.5})
+    first.log(5, 1, {"test/loss": 0.25})
+    first.close()
+    second = track(start_step=5)
+    second.log(5, 1, {"test/loss": 0.25, "test/accuracy": 1.0})
+    second.close()
+    read = events()
+    assert points(read, "val/loss") == [(5, 0.5)]
+    assert points(read, "test/loss") == [(5, 0.25)]
+    assert points(read, "test/accuracy") == [(5, 1.0)]
+
+
+def test_a_restart_from_step_0_purges_all_earlier_points(track, events):
+    first = track(start_step=0)
+    for step in (1, 2, 3):
+        first.log(step, 1, {"train/loss": 9.0})
+    first.close()
+    again = track(start_step=0)
+    again.log(2, 1, {"train/loss": 0.5})
+    again.close()
+    assert points(events(), "train/loss") == [(2, 0.5)]

@@ -30,6 +30,11 @@ from dlrun.metrics import direction
 from dlrun.models.dropout import draw_from
 from dlrun.tasks import Task, make_task
 
+_SMALLER_DATA = (
+    "take fewer or smaller samples (of images, lower dataset.size or dataset.in_memory=false)"
+)
+_SMALLER_MODEL = "make it smaller: fewer units or layers, or smaller inputs"
+
 
 class Loader(Protocol):
     """As `load_data`."""
@@ -89,7 +94,8 @@ def prepared(config: RunConfig, kept: Kept | None = None) -> Dataset:
     """As `load_data`, wherever they are."""
     source, settings = split_component("dataset", config.dataset, DataSettings)
     try:
-        data = prepare(source(), settings, kept)
+        with device.enough_memory("dataset", _SMALLER_DATA):
+            data = prepare(source(), settings, kept)
     except DataChanged as error:
         assert kept is not None
         raise ConfigError(refusal(error, config.dataset, kept.run)) from error
@@ -115,14 +121,16 @@ def assemble(
     schedule, warm_up = split_component("schedule", config.schedule, WarmUp, given=schedules.GIVEN)
 
     place = device.choose(settings.accelerator, settings.precision)
-    data = load(config, place, kept)
+    with device.enough_memory("dataset", _SMALLER_DATA):
+        data = load(config, place, kept)
     task = make_task(data.spec, config.loss, data.preprocessing)
     check_monitor(settings.monitor, settings.mode, task, data)
 
     configure_torch(settings)
     seed_everything(config.seed)
-    model = place_model(build_model(data.spec), place, channels_last=settings.channels_last)
-    check_fit(model, data)
+    with device.enough_memory("model", _SMALLER_MODEL):
+        model = place_model(build_model(data.spec), place, channels_last=settings.channels_last)
+        check_fit(model, data, place)
     if config.tracking.gradient_flow:
         require_recurrent(model)
     generator = torch.Generator(place.torch_device).manual_seed(config.seed)
@@ -248,11 +256,11 @@ def count_steps(settings: TrainerSettings, steps_per_epoch: int) -> int:
     return min(limits)
 
 
-def check_fit(model: nn.Module, data: Dataset) -> None:
+def check_fit(model: nn.Module, data: Dataset, place: device.Device) -> None:
     """Try the model on two samples: shapes in, shapes out; no random state is touched.
 
     Raises:
-        ConfigError: the model refuses the data, or its output is not (B, num_outputs).
+        ConfigError: the model refuses the data or the precision, or its output is not (B, num_outputs).
     """
     spec, state = data.spec, torch.get_rng_state()
     sample = a_few(data.train, 2, spec)
@@ -260,7 +268,10 @@ def check_fit(model: nn.Module, data: Dataset) -> None:
     try:
         with torch.no_grad():
             outputs, _ = advance(model, sample, None, spec)
+            _check_precision(model, sample, spec, place)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        if isinstance(error, ConfigError) or device.out_of_memory(error):
+            raise
         reason = first_line(error)
         raise ConfigError(
             f"model does not fit the data, whose inputs are {spec.kind} of shape {spec.input_shape}: {reason}"
@@ -279,6 +290,20 @@ def check_fit(model: nn.Module, data: Dataset) -> None:
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if norms and len(data.train) < 2:
         raise ConfigError("model has batch norm, which needs at least 2 training samples")
+
+
+def _check_precision(model: nn.Module, sample: Tensor, spec: Spec, place: device.Device) -> None:
+    """Whether the device has the model's operations in a mixed precision; processors differ in that."""
+    try:
+        with torch.enable_grad(), place.autocast():  # some operations lack only what learning needs
+            advance(model, sample, None, spec)
+    except (RuntimeError, NotImplementedError) as error:
+        if device.out_of_memory(error):
+            raise
+        raise ConfigError(
+            f"trainer.precision is {place.precision}, in which {place.torch_device.type} cannot compute this model "
+            f"here ({first_line(error).partition('. ')[0]}); use fp32, or another accelerator"
+        ) from error
 
 
 def check_monitor(monitor: str, mode: str, task: Task, data: Dataset) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,9 @@ from dlrun.errors import ConfigError
 from dlrun.hints import command
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# As torch says it where it has no error of a kind of its own.
+_NO_MEMORY = ("can't allocate memory", "Storage size calculation overflowed", "Invalid buffer size")
+_ASKED = re.compile(r"allocate (\d+) bytes")
 
 
 @dataclass(frozen=True)
@@ -62,5 +66,22 @@ def choose(accelerator: str, precision: str) -> Device:
 def out_of_memory(error: BaseException) -> bool:
     """Whether `error` is a device's or the machine's word for no memory left."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        isinstance(error, RuntimeError) and any(word in str(error) for word in _NO_MEMORY)
     )
+
+
+@contextlib.contextmanager
+def enough_memory(key: str, remedy: str) -> Iterator[None]:
+    """While what `key` describes is made.
+
+    Raises:
+        ConfigError: there is too little memory for it: what was asked for, and the `remedy`.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        asked = _ASKED.search(str(error))
+        size = f" ({int(asked[1]) / 2**30:,.1f} GiB at once)" if asked else ""
+        raise ConfigError(f"{key} needs more memory than there is{size}: {remedy}") from error

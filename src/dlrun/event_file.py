@@ -46,8 +46,9 @@ class EventFile:
             self._add(purge_step, session_log=SessionLog(status=SessionLog.START))
 
     def add(self, step: int, *values: Summary.Value) -> None:
-        """One event with all the values."""
-        self._add(step, summary=Summary(value=values))
+        """One event with all the values; none without any."""
+        if values:
+            self._add(step, summary=Summary(value=values))
 
     def add_graph(self, graph: bytes, statistics: bytes) -> None:
         """A serialised `GraphDef` and the `RunMetadata` that belong to it."""
@@ -67,6 +68,20 @@ class EventFile:
         self._file.write(
             framed(Event(wall_time=time.time(), step=step, **what).SerializeToString())
         )
+
+
+def tags_at(folder: Path, step: int) -> set[str]:
+    """The tags of which the event files in `folder` hold a value at `step`, as far as they can be read."""
+    found: set[str] = set()
+    for file in folder.glob("events.out.tfevents.*"):
+        # One that ends in half a record, or is damaged, is read as far as it goes.
+        with suppress(Exception), file.open("rb") as stream:
+            while head := stream.read(12):
+                data = stream.read(struct.unpack("<Q", head[:8])[0] + 4)[:-4]
+                event = Event.FromString(data)
+                if event.step == step:
+                    found.update(value.tag for value in event.summary.value)
+    return found
 
 
 def framed(data: bytes) -> bytes:

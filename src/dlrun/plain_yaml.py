@@ -8,10 +8,23 @@ import yaml
 
 _DEEPEST = 50  # levels, one within another
 _MOST = 100_000  # values, once what is referred to stands wherever it is referred to
+_KINDS = ("null", "bool", "int", "float", "str", "seq", "map", "merge")
+_PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in _KINDS}
+_DATE = "tag:yaml.org,2002:timestamp"
 
 
 class Excessive(yaml.YAMLError):
     """YAML that would unfold to more than any config."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads dates as text, as Hydra does."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _DATE]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def load(text: str) -> Any:
@@ -20,7 +33,7 @@ def load(text: str) -> Any:
     Raises:
         yaml.YAMLError: it is no YAML, more than plain values, or `Excessive`.
     """
-    loader = yaml.SafeLoader(text)
+    loader = _Loader(text)
     try:
         node = loader.get_single_node()
         if node is None:
@@ -35,7 +48,7 @@ def load(text: str) -> Any:
     except RecursionError:
         raise Excessive(f"it is nested more than {_DEEPEST} levels deep") from None
     except ValueError as error:  # a date or a number that there is not
-        raise yaml.YAMLError(str(error)) from error
+        raise yaml.YAMLError(str(error).partition("; use sys.")[0]) from error
     finally:
         loader.dispose()
 
@@ -46,6 +59,8 @@ def _measure(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, i
         if not found[0]:
             raise Excessive("a value refers to itself")
         return found
+    if node.tag not in _PLAIN:
+        raise yaml.YAMLError(f"it holds a {node.tag.rpartition(':')[2]}, which is no plain value")
     known[id(node)] = 0, 0
     within: list[yaml.Node] = []
     if isinstance(node, yaml.SequenceNode):

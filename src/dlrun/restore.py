@@ -220,6 +220,7 @@ def load_trained(
     from dlrun import checkpoint
     from dlrun.build import component
     from dlrun.data.prepare import kept_from
+    from dlrun.device import enough_memory
 
     reported = reported_weights(run, plain)
     if which is None and reported == "last":
@@ -245,7 +246,8 @@ def load_trained(
     node = dict(plain["model"])
     if node["_target_"] == _PRETRAINED:
         node["weights"] = None  # the checkpoint has its own: none need be fetched
-    model = component("model", node, given=("spec",))(kept.spec)
+    with enough_memory("model", "use a machine with more"):
+        model = component("model", node, given=("spec",))(kept.spec)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from dlrun.disk import DiskFull, writing
 from dlrun.errors import ConfigError
@@ -22,6 +22,7 @@ from dlrun.links import open_here, refuse_links
 CONFIG, SUMMARY, LOCK = "config.yaml", "summary.json", ".lock"
 
 _LOCK_SECONDS = 0.5
+_DIGITS = 100  # of a whole number that a run may write: far within what a float can stand for
 
 
 @dataclass(frozen=True)
@@ -245,17 +246,29 @@ def _finite(value: Any) -> Any:
 def _read_json_object(file: Path) -> dict[str, Any] | None:
     try:
         with open(file, "rb") as stream:
-            return _parse_object(stream.read())
+            return _parse_object(stream.read(), parse_float=_finite_number, parse_constant=_refuse)
     except OSError:
         return None
 
 
-def _parse_object(text: bytes) -> dict[str, Any] | None:
+def _parse_object(text: bytes, **numbers: Any) -> dict[str, Any] | None:
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_int=_integer, **numbers)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _finite_number(text: str) -> float:
+    return value if math.isfinite(value := float(text)) else _refuse(text)
+
+
+def _refuse(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no finite number")
+
+
+def _integer(digits: str) -> int:
+    return int(digits) if len(digits) <= _DIGITS else _refuse(digits)
 
 
 def _point(line: bytes, number: int, run: RunDirectory) -> dict[str, Any]:

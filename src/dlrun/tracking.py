@@ -55,6 +55,7 @@ class Tracker:
         self._folder, self._enabled, self._start_step = tensorboard_folder, tensorboard, start_step
         self._flush_seconds = flush_seconds
         self._made: EventFile | None = None
+        self._before: set[str] | None = None  # the tags of an earlier process at this one's start
 
     @property
     def metrics_size(self) -> int:
@@ -72,7 +73,7 @@ class Tracker:
             scalars = [
                 Summary.Value(tag=name, simple_value=value) for name, value in values.items()
             ]
-            events.add(step, *scalars)
+            events.add(step, *self._new(step, *scalars))
 
     def curve(self, tag: str, values: Sequence[float]) -> None:
         """Numbers along an axis of their own, which TensorBoard shows where it has steps."""
@@ -94,7 +95,8 @@ class Tracker:
         one = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
         page = TensorProto(dtype="DT_STRING", string_val=[markdown.encode()], tensor_shape=one)
         plugin = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
-        events.add(step, Summary.Value(tag=f"{tag}/text_summary", metadata=plugin, tensor=page))
+        value = Summary.Value(tag=f"{tag}/text_summary", metadata=plugin, tensor=page)
+        events.add(step, *self._new(step, value))
 
     def image(self, tag: str, picture: Picture, step: int) -> None:
         """A picture."""
@@ -108,7 +110,7 @@ class Tracker:
             colorspace=picture.channels,
             encoded_image_string=picture.png,
         )
-        events.add(step, Summary.Value(tag=tag, image=image))
+        events.add(step, *self._new(step, Summary.Value(tag=tag, image=image)))
 
     def histograms(self, model: nn.Module, step: int) -> None:
         """The distribution of every weight and, where there is one, of its gradient."""
@@ -120,7 +122,7 @@ class Tracker:
             if parameter.grad is not None:
                 shown.append((f"gradients/{name}", parameter.grad))
         found = [histogram(tag, values) for tag, values in shown]
-        events.add(step, *(value for value in found if value is not None))
+        events.add(step, *self._new(step, *(value for value in found if value is not None)))
 
     def graph(self, model: nn.Module, example: Tensor, *, kind: str) -> None:
         """The model as TensorBoard's graph. A model that cannot be traced is left out, with a warning.
@@ -177,6 +179,16 @@ class Tracker:
         self._lines.close()
         if self._made is not None:
             self._made.close()
+
+    def _new(self, step: int, *values: Summary.Value) -> list[Summary.Value]:
+        """The values without those that an earlier process wrote as well, killed between its last step and its end."""
+        if not step or step != self._start_step:
+            return list(values)
+        if self._before is None:
+            from dlrun.event_file import tags_at
+
+            self._before = tags_at(self._folder, step)
+        return [value for value in values if value.tag not in self._before]
 
     @property
     def _events(self) -> EventFile | None:
