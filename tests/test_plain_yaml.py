@@ -74,3 +74,10 @@ def test_dates_are_text_as_for_hydra():
 def test_more_than_plain_values_is_refused(text):
     with pytest.raises(yaml.YAMLError, match="no plain value"):
         plain_yaml.load(text)
+
+
+@pytest.mark.parametrize("text", ["space: 2020-01-01", "settings: [1]", "command: x", "config: 3"])
+def test_a_sweep_with_a_wrong_kind_of_contents_is_refused(text, tmp_path):
+    (tmp_path / "sweep.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"sweep.yaml has a \w+ that no sweep writes"):
+        SweepDirectory(tmp_path).read()

@@ -13,6 +13,7 @@ from dlrun.errors import ConfigError
 from dlrun.run_directory import write_whole
 
 SWEEP = "sweep.yaml"
+_KINDS = {"command": list, "overrides": list, "space": dict, "settings": dict, "config": dict}
 _SPACE = re.compile(r"^space:.*\n(?:[ \t].*\n|\n)*", re.MULTILINE)
 _PLAIN_ENTRY = re.compile(r"  ([\w.+/@]+): (.+)")  # of the space: a key and its values on one line
 
@@ -84,6 +85,11 @@ class SweepDirectory:
             raise ConfigError(f"{self.sweep_file} is not valid YAML: {reason}") from error
         if not isinstance(description, dict):
             raise ConfigError(f"{self.sweep_file} does not describe a sweep: it holds no mapping")
+        for name, kind in _KINDS.items():
+            if not isinstance(description.get(name, kind()), kind):
+                raise ConfigError(
+                    f"{self.sweep_file} has a {name} that no sweep writes: mend it, or begin a new sweep"
+                )
         return description
 
 
