@@ -33,13 +33,29 @@ class ShownStream:
 
     def write(self, text: str) -> int:
         """As the stream does."""
-        self.itself.write(shown(text))
+        with self._named():
+            self.itself.write(shown(text))
         return len(text)
+
+    def flush(self) -> None:
+        """As the stream does."""
+        with self._named():
+            self.itself.flush()
 
     def writelines(self, lines: Any) -> None:
         """As the stream does."""
         for line in lines:
             self.write(line)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """An error of the system names the stream, as it would name a file."""
+        try:
+            yield
+        except OSError as error:
+            name = str(getattr(self.itself, "name", "<stdout>"))  # as Python names its streams
+            error.filename = error.filename or name.replace("<", "/dev/").removesuffix(">")
+            raise
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.itself, name)
