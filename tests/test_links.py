@@ -1,5 +1,7 @@
 """Runs of strangers with symbolic links in them: nothing is written through one, by any command."""
 
+import io
+import os
 import shutil
 from pathlib import Path
 
@@ -91,6 +93,42 @@ def test_a_file_that_becomes_a_link_meanwhile_is_not_written_through(victim, tmp
 def test_looking_whether_a_run_is_trained_leaves_a_linked_lock_alone(victim, tmp_path):
     (tmp_path / ".lock").symlink_to(victim)
     assert not is_locked(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("summary.json", "runs"),
+        ("summary.json", "show"),
+        ("overrides.yaml", "show"),
+        ("metrics.jsonl", "resume"),
+        ("config.yaml", "eval"),
+        ("checkpoints/best.pt", "eval"),
+    ],
+)
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(name, command, trained, tmp_path, capsys):
+    run = shutil.copytree(trained, tmp_path / "runs" / "run")
+    (run / name).unlink()
+    os.mkfifo(run / name)
+    code = main([command, str(run.parent if command == "runs" else run)])
+    output = capsys.readouterr()
+    assert "Traceback" not in output.err
+    if command in ("resume", "eval"):
+        assert code == 2
+        assert len(output.err.splitlines()) == 1
+
+
+def test_a_folder_whose_name_is_not_utf8_is_resumed_and_not_exported_into(
+    trained, tmp_path, monkeypatch, capsys
+):
+    # As dlrun's own streams are.
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), errors="backslashreplace"))
+    run = shutil.copytree(trained, tmp_path / os.fsdecode(b"run\xff"))
+    assert main(["resume", str(run), "trainer.max_epochs=2"]) == 0
+    assert "Logging error" not in capsys.readouterr().err
+    assert "\\udcff" in (run / "train.log").read_text()
+    assert main(["export", str(run), "--format", "torch_export"]) == 2
+    assert "is not UTF-8" in capsys.readouterr().err
 
 
 def test_a_directory_without_links_may_itself_be_reached_by_one(tmp_path):

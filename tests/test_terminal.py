@@ -1,8 +1,10 @@
 """What names and texts of a stranger's files do to the terminal: nothing."""
 
+import contextlib
 import io
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -71,3 +73,13 @@ def test_no_command_lets_a_run_of_somebody_else_steer_the_terminal(
     out = "".join(capsys.readouterr())
     assert WRITTEN in out or "_target_" in out
     assert not {*"\x1b\x07\r\x9b\u202e"} & {*out}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+def test_output_on_a_full_disk_is_named(monkeypatch, capsys):
+    full = open("/dev/full", "w")  # noqa: SIM115 - closing it fails as well
+    monkeypatch.setattr(sys, "stdout", full)
+    assert main(["list"]) == 1
+    assert "/dev/full could not be written (No space left on device)" in capsys.readouterr().err
+    with contextlib.suppress(OSError):
+        full.close()

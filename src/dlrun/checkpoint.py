@@ -106,6 +106,8 @@ def load(path: Path) -> dict[str, Any]:
         ConfigError: missing, torn or altered (every member's CRC-32 is checked).
     """
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no file")
         with zipfile.ZipFile(path) as archive:
             _refuse_unfolding(archive)
             if (member := archive.testzip()) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,24 @@ def open_here(path: Path, mode: str, *, opening: Any = open, **how: Any) -> Any:
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse a directory to be written in that has a symbolic link anywhere in it.
+    """Refuse a directory to be written in that has a symbolic link, a pipe or a device anywhere in it.
 
     Raises:
         ConfigError: naming the first.
     """
     for above, folders, files in os.walk(folder):
         for name in (*folders, *files):
-            if (path := Path(above, name)).is_symlink():
+            path = Path(above, name)
+            try:
+                mode = path.lstat().st_mode
+            except FileNotFoundError:  # of somebody who is at work there
+                continue
+            if stat.S_ISLNK(mode):
                 raise _refused(path)
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise ConfigError(
+                    f"{path} is neither a file nor a folder, as those of runs are: remove it"
+                )
 
 
 def _open(path: str, flags: int) -> int:

@@ -154,7 +154,7 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._file.write(f"{self.format(record)}\n".encode())
+            self._file.write(f"{self.format(record)}\n".encode(errors="backslashreplace"))
         except Exception:  # as every handler: a full disk is no reason to end a run here
             self.handleError(record)
 

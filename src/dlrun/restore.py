@@ -38,10 +38,10 @@ def read_config(run: RunDirectory, *, allowed: Sequence[str] = ()) -> dict[str, 
     Raises:
         ConfigError: unreadable, or it names code that nobody here offers.
     """
+    if not run.config_file.is_file():  # nor a pipe, which would be waited for
+        raise ConfigError(f"{run.path} is not a run: it has no {run.config_file.name}")
     try:
         plain = plain_yaml.load(run.config_file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{run.path} is not a run: it has no {run.config_file.name}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise ConfigError(
             f"{run.config_file} is not valid YAML: {' '.join(str(error).split())}"

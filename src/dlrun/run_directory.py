@@ -102,7 +102,7 @@ def write_whole(file: Path, text: str) -> None:
     """Replace the file at once: a kill leaves the old text or the new, and nothing in between."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     with writing(file, temporary):
-        with open_here(temporary, "w", encoding="utf-8") as stream:
+        with open_here(temporary, "w", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(text)
         os.replace(temporary, file)
 
@@ -174,6 +174,8 @@ def read_overrides(run: RunDirectory) -> list[str]:
 
     from dlrun import plain_yaml
 
+    if not run.overrides_file.is_file():
+        return []
     try:
         words = plain_yaml.load(run.overrides_file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
@@ -245,8 +247,10 @@ def _finite(value: Any) -> Any:
 
 def _read_json_object(file: Path) -> dict[str, Any] | None:
     try:
-        with open(file, "rb") as stream:
-            return _parse_object(stream.read(), parse_float=_finite_number, parse_constant=_refuse)
+        if not file.is_file():  # a pipe would be waited for, and a device read without end
+            return None
+        content = file.read_bytes()
+        return _parse_object(content, parse_float=_finite_number, parse_constant=_refuse)
     except OSError:
         return None
 

@@ -31,13 +31,29 @@ class ShownStream:
 
     def write(self, text: str) -> int:
         """As the stream does."""
-        self.itself.write(shown(text))
+        try:
+            self.itself.write(shown(text))
+        except OSError as error:
+            raise self._named(error) from None
         return len(text)
+
+    def flush(self) -> None:
+        """As the stream does."""
+        try:
+            self.itself.flush()
+        except OSError as error:
+            raise self._named(error) from None
 
     def writelines(self, lines: Any) -> None:
         """As the stream does."""
         for line in lines:
             self.write(line)
+
+    def _named(self, error: OSError) -> OSError:
+        """The error with the name of the stream, as it would name a file."""
+        name = str(getattr(self.itself, "name", "<stdout>"))  # as Python names its streams
+        error.filename = error.filename or name.replace("<", "/dev/").removesuffix(">")
+        return error
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.itself, name)

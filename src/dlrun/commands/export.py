@@ -59,6 +59,10 @@ def main(argv: list[str]) -> int:
         raise ConfigError(f"--output is {output}, but must end in {suffix} for {arguments.format}")
     if arguments.output is not None:
         check_output(output)
+    if any("\ud800" <= sign <= "\udfff" for sign in str(output)):
+        raise ConfigError(
+            f"{output} is not UTF-8, which torch and ONNX Runtime cannot write to; give another place with --output"
+        )
     plain = read_config(run, allowed=arguments.allow)
     trained = load_trained(run, plain, which=arguments.checkpoint)
     with settings_read_back():

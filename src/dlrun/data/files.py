@@ -89,11 +89,13 @@ def locate_file(key: str, path: str) -> Path:
     """As `locate`, of a file alone.
 
     Raises:
-        ConfigError: there is none, or it is a folder.
+        ConfigError: there is none, or it is a folder or a device.
     """
     found = locate(key, path)
     if found.is_dir():
         raise ConfigError(f"{key} is {path}, a folder; give one file")
+    if found.is_char_device() or found.is_block_device():  # some of which never end
+        raise ConfigError(f"{key} is {path}, a device; give one file")
     return found
 
 
