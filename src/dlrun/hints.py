@@ -25,11 +25,11 @@ def new_run(reason: str) -> str:
     return f"{reason}; start a new run with `{command('train')}`"
 
 
-def listed(names: Iterable[object]) -> str:
-    """The first three of the names, and how many more there are."""
+def listed(names: Iterable[object], *, most: int = 3) -> str:
+    """The first of the names, `most` of them, and how many more there are."""
     texts = [str(name) for name in names]
-    left = len(texts) - 3
-    return ", ".join(texts[:3]) + (f" and {left:,} more" if left > 0 else "")
+    left = len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {left:,} more" if left > 0 else "")
 
 
 def note(message: str) -> None:

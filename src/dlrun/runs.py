@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import ConfigError
-from dlrun.hints import command
+from dlrun.hints import command, listed
 from dlrun.metrics import Direction, direction
 from dlrun.run_directory import CONFIG, SUMMARY, RunDirectory, is_locked, is_run
 
@@ -220,9 +220,8 @@ def _too_many(text: str, matches: list[str]) -> str:
     sweeps = {name.partition("/")[0] if "/" in name else "" for name in matches}
     if len(sweeps) == 1 and all(sweeps) and "/" not in text:
         return f"{text} is a sweep of {len(matches):,} runs: give one of them, as in {matches[-1]}"
-    shown, count = ", ".join(matches[:5]), f"{len(matches):,}"
-    more = f" and {len(matches) - 5:,} more" if len(matches) > 5 else ""
-    return f"{text} fits {count} runs: {shown}{more}; give more of the name, or `{LAST}`"
+    shown = listed(matches, most=5)
+    return f"{text} fits {len(matches):,} runs: {shown}; give more of the name, or `{LAST}`"
 
 
 def _not_a_run(text: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dlrun import runs
 from dlrun.errors import ConfigError
+from dlrun.hints import listed
 from dlrun.run_directory import RunDirectory, is_run
 from dlrun.runs import LAST, OUTPUTS, full_name, read_run, run_paths
 from dlrun.sweep import finding
@@ -137,7 +138,7 @@ def _best_match(text: str, paths: Mapping[str, Path]) -> Path:
     ):
         if len(matches) == 1:
             return paths[matches[0]]
-    more = f" and {len(matches) - 5:,} more" if len(matches) > 5 else ""
+    shown = listed(matches, most=5)
     raise ConfigError(
-        f"{text} fits {len(matches):,} runs and sweeps: {', '.join(matches[:5])}{more}; give more of the name"
+        f"{text} fits {len(matches):,} runs and sweeps: {shown}; give more of the name"
     )

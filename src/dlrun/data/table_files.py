@@ -57,12 +57,13 @@ def read_table(path: Path, test_path: Path | None, form: Form, choice: Choice) -
     target = cells.position("dataset.target", choice.target)
     cells = with_targets(cells, target)
     zero = _inputs(cells, "zero_is_missing", choice.zero_is_missing, target)
+    dropped = _inputs(cells, "drop", choice.drop, target)
     columns = sort_columns(
         cells,
-        _features(cells, target, choice.drop),
+        _features(cells, target, dropped),
         numeric=_inputs(cells, "numeric", choice.numeric, target),
         categorical=_inputs(cells, "categorical", choice.categorical, target),
-        dropped=[cells.position("dataset.drop", column) for column in choice.drop],
+        dropped=dropped,
         decimal=form.decimal,
     )
     note_columns(path, len(cells.rows), columns.remarks, columns.given, form.missing)
@@ -123,8 +124,7 @@ def _inputs(cells: Cells, key: str, columns: Sequence[Column], target: int) -> l
     return positions
 
 
-def _features(cells: Cells, target: int, drop: Sequence[Column]) -> list[int]:
-    dropped = _inputs(cells, "drop", drop, target)
+def _features(cells: Cells, target: int, dropped: Sequence[int]) -> list[int]:
     features = [at for at in range(len(cells.names)) if at != target and at not in dropped]
     if not features:
         raise ConfigError(f"{cells.path} has no column left to predict {cells.names[target]} from")
