@@ -4,14 +4,18 @@ import gzip
 import hashlib
 import os
 import pickle
+import shutil
 import struct
+import tarfile
+import urllib.request
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torchvision.datasets
 
-from dlrun.data import torchvision_sets
+from dlrun.data import files, torchvision_sets
 from dlrun.data.torchvision_sets import cifar10, fashion_mnist, mnist
 from dlrun.errors import ConfigError
 
@@ -67,12 +71,9 @@ def no_download(monkeypatch):
     """Downloading fails as it does without a network."""
 
     def fail(*arguments, **more):
-        raise RuntimeError(
-            "Error downloading x.gz:\nTried https://mirror/, got:\n<urlopen error no route to host>\n"
-        )
+        raise URLError("no route to host")
 
-    for name in ("MNIST", "FashionMNIST", "CIFAR10"):
-        monkeypatch.setattr(getattr(torchvision.datasets, name), "download", fail)
+    monkeypatch.setattr(files._OPENER, "open", fail)
 
 
 def refusal(function, root):
@@ -170,10 +171,10 @@ def test_a_packed_file_whose_inside_is_torn_is_refused(write, tmp_path, monkeypa
 def test_missing_files_without_network_name_folder_files_reason_and_remedy(
     name, no_download, tmp_path, capsys
 ):
-    files = ", ".join(f"{name}/raw/{file}.gz" for file in FILES)
+    wanted = ", ".join(f"{name}/raw/{file}.gz" for file in FILES)
     assert refusal(SETS[name][0], tmp_path) == (
         f"dataset.root is {tmp_path}, which does not hold {name}, and downloading failed "
-        f"(<urlopen error no route to host>); put the files there ({files}), "
+        f"(<urlopen error no route to host>); put the files there ({wanted}), "
         "or point DLRUN_DATA or dataset.root to a folder that has them"
     )
     assert f"{name} is not in {tmp_path}: downloading it there" in capsys.readouterr().out
@@ -185,8 +186,43 @@ def test_one_missing_file_is_enough_to_download(write, no_download, tmp_path):
 
 
 def test_what_was_downloaded_is_read(write, tmp_path, monkeypatch):
-    monkeypatch.setattr(torchvision.datasets, "MNIST", lambda root, download: write(packed=False))
+    elsewhere = write().rename(tmp_path / "published")
+    asked = []
+
+    def answer(url, timeout):
+        asked.append(url)
+        return (elsewhere / url.rpartition("/")[2]).open("rb")
+
+    monkeypatch.setattr(files._OPENER, "open", answer)
     assert len(mnist(root=str(tmp_path)).targets) == 12
+    assert asked == [f"https://ossci-datasets.s3.amazonaws.com/mnist/{file}.gz" for file in FILES]
+    assert len(mnist(root=str(tmp_path)).targets) == 12
+    assert len(asked) == 4
+
+
+def refuse_to_ask(*arguments, **more):
+    raise AssertionError("torchvision was left to fetch something")
+
+
+@pytest.mark.parametrize(
+    ("function", "end"),
+    [(mnist, f"{FILES[0]}.gz"), (fashion_mnist, f"{FILES[0]}.gz"), (cifar10, ".tar.gz")],
+)
+def test_nothing_is_asked_for_but_over_https_also_where_that_fails(
+    function, end, tmp_path, monkeypatch
+):
+    asked = []
+
+    def fail(url, timeout):
+        asked.append(url)
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(files._OPENER, "open", fail)
+    monkeypatch.setattr(urllib.request, "urlopen", refuse_to_ask)
+    assert "no route to host" in refusal(function, tmp_path)
+    (url,) = asked
+    assert url.startswith("https://")
+    assert url.endswith(end)
 
 
 CIFAR_CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship"]
@@ -215,6 +251,19 @@ def cifar(tmp_path, monkeypatch):
     name, md5 = entry("batches.meta", {"label_names": CIFAR_CLASSES})
     monkeypatch.setattr(CIFAR10, "meta", {"filename": name, "key": "label_names", "md5": md5})
     return folder
+
+
+def test_cifar10_is_fetched_as_one_archive_in_place_of_a_damaged_one(cifar, tmp_path, monkeypatch):
+    published = tmp_path / "published.tar.gz"
+    with tarfile.open(published, "w:gz") as archive:
+        archive.add(cifar, cifar.name)
+    shutil.rmtree(cifar)
+    (tmp_path / torchvision.datasets.CIFAR10.filename).write_bytes(b"half of it")
+    md5 = hashlib.md5(published.read_bytes()).hexdigest()
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "tgz_md5", md5)
+    monkeypatch.setattr(files._OPENER, "open", lambda url, timeout: published.open("rb"))
+    monkeypatch.setattr(urllib.request, "urlopen", refuse_to_ask)
+    assert len(cifar10(root=str(tmp_path)).targets) == 10
 
 
 def test_cifar10_is_read_with_channels_first(cifar, tmp_path):

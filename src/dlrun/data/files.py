@@ -12,6 +12,7 @@ import urllib.request
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path, PurePath
 from typing import Any
 from urllib.error import HTTPError
@@ -156,19 +157,32 @@ def fetch(root: str, relative: str, *, url: str, md5: str) -> Path:
     refuse_foreign_folder(folder, relative)
     print(f"dlrun: {path} is missing: downloading it from {url}…", flush=True)
     try:
-        with _OPENER.open(url, timeout=_SECONDS) as answer:
-            content = answer.read()
-        if (found := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:
-            raise OSError(f"what arrived has the checksum {found} instead of {md5}")
-        _write(path, content)
-    except (OSError, ValueError) as error:  # urllib's own errors are OSErrors
-        if isinstance(error, HTTPError):  # one that holds the connection open
-            error.close()
+        download(path, url=url, md5=md5)
+    except OSError as error:
         raise ConfigError(
             f"dataset.root is {root}, which does not hold {relative}, and downloading failed ({error}); "
             f"put the file there, or point DLRUN_DATA or dataset.root to a folder that has it"
         ) from error
     return path
+
+
+def download(path: Path, *, url: str, md5: str) -> None:
+    """Fetch a file to `path`, whole or not at all, over https alone, wherever the address may lead on.
+
+    Raises:
+        OSError: it cannot be had, or what arrived has another checksum.
+    """
+    try:
+        with _OPENER.open(url, timeout=_SECONDS) as answer:
+            content = answer.read()
+    except HTTPError as error:
+        error.close()  # it holds the connection open
+        raise
+    except (ValueError, HTTPException) as error:  # no address; no answer as of http
+        raise OSError(str(error) or type(error).__name__) from error
+    if (found := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:
+        raise OSError(f"what arrived has the checksum {found} instead of {md5}")
+    _write(path, content)
 
 
 def read_text(path: Path, encoding: str) -> str:

@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST and CIFAR-10 in torchvision's folder layout, downloaded by torchvision.
+"""MNIST, Fashion-MNIST and CIFAR-10 in torchvision's folder layout, downloaded over https.
 
 The IDX files are read here, packed or not: that works on a read-only folder, and a run whose files
 are there need not import torchvision, which takes about as long as `import torch` itself.
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dlrun.data.files import refuse_foreign_folder
+from dlrun.data.files import download, refuse_foreign_folder
 from dlrun.data.source import Source
 from dlrun.errors import ConfigError
 
@@ -29,6 +29,11 @@ _IDX_FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
+# Where the packed files are published. torchvision has an address of http for the second.
+_ADDRESSES = {
+    "MNIST": "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "FashionMNIST": "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+}
 # MD5 of the packed files as published; the same that torchvision checks after a download.
 _MNIST_MD5 = (
     "f68b3c2dcbeaaa9fbdd348bbdeb94873",
@@ -57,6 +62,7 @@ def fashion_mnist(*, root: str) -> Source:
 def cifar10(*, root: str) -> Source:
     """60,000 colour photographs, (3, 32, 32), values 0 to 255, 10 classes; test part of 10,000 (Krizhevsky, 2009)."""
     from torchvision.datasets import CIFAR10
+    from torchvision.datasets.utils import check_integrity, extract_archive
 
     folder = _folder(root)
 
@@ -68,7 +74,15 @@ def cifar10(*, root: str) -> Source:
     except RuntimeError:  # torchvision's word for files that are missing or fail their checksum
         names = [name for name, _ in CIFAR10.train_list + CIFAR10.test_list]
         wanted = [f"cifar-10-batches-py/{name}" for name in [*names, CIFAR10.meta["filename"]]]
-        _download("CIFAR10", folder, wanted, lambda: CIFAR10(str(folder), download=True))
+        packed = folder / CIFAR10.filename
+
+        def fetch() -> None:
+            # torchvision itself would try http where https fails.
+            if not check_integrity(packed, CIFAR10.tgz_md5):
+                download(packed, url=CIFAR10.url, md5=CIFAR10.tgz_md5)
+            extract_archive(packed, folder)
+
+        _download("CIFAR10", folder, wanted, fetch)
         train, test = load()
     return Source(
         inputs=train.data.transpose(0, 3, 1, 2),
@@ -87,15 +101,8 @@ def _idx_images(
 ) -> Source:
     folder = root / name / "raw"
     if any(_find(folder, file) is None for file in _IDX_FILES):
-        import torchvision.datasets
-
         wanted = [f"{name}/raw/{file}.gz" for file in _IDX_FILES]
-        _download(
-            name,
-            root,
-            wanted,
-            lambda: getattr(torchvision.datasets, name)(str(root), download=True),
-        )
+        _download(name, root, wanted, lambda: _fetch_idx(name, folder, checksums))
     arrays = [_read_idx(folder, file, md5) for file, md5 in zip(_IDX_FILES, checksums, strict=True)]
     train_inputs, train_targets, test_inputs, test_targets = arrays
     if len(train_inputs) != len(train_targets) or len(test_inputs) != len(test_targets):
@@ -115,6 +122,14 @@ def _idx_images(
     )
 
 
+def _fetch_idx(name: str, folder: Path, checksums: tuple[str, ...]) -> None:
+    """Fetch those of the packed files that are missing."""
+    for file, md5 in zip(_IDX_FILES, checksums, strict=True):
+        if _find(folder, file) is None:
+            packed = f"{file}.gz"
+            download(folder / packed, url=_ADDRESSES[name] + packed, md5=md5)
+
+
 def _folder(root: str) -> Path:
     if not root.strip():
         raise ConfigError(
@@ -129,7 +144,7 @@ def _find(folder: Path, file: str) -> Path | None:
 
 
 def _download(name: str, root: Path, files: list[str], fetch: Callable[[], Any]) -> None:
-    """Fetch through torchvision, which checks the MD5 of what arrives.
+    """Fetch, with a message before and what to do where that fails.
 
     Raises:
         ConfigError: naming the folder, the files and the remedy.
