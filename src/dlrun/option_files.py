@@ -29,7 +29,7 @@ def check_options(words: Sequence[str], extra: Iterable[Path] = ()) -> None:
 def not_utf8(error: UnicodeDecodeError, extra: Iterable[Path] = ()) -> ConfigError | None:
     """Which file of the folders of configs Hydra could not decode, and where; None where it is none of them."""
     for folder in [*config_folders(), *extra]:
-        for file in sorted(folder.rglob("*.yaml")):
+        for file in sorted(filter(Path.is_file, folder.rglob("*.yaml"))):
             content = file.read_bytes()
             if error.object in content and (reason := _wrong_byte(content)):
                 return ConfigError(f"{_shown(file)} {reason}")
@@ -38,6 +38,8 @@ def not_utf8(error: UnicodeDecodeError, extra: Iterable[Path] = ()) -> ConfigErr
 
 def fault_of(group: str, file: Path) -> str | None:
     """What is wrong with the file of an option of `group`, as the rest of a sentence about it; None for nothing."""
+    if not file.is_file():  # a pipe would be waited for
+        return "is not a file: put one there, or take it away"
     content = file.read_bytes()
     if reason := _wrong_byte(content):
         return reason

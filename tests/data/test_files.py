@@ -2,15 +2,22 @@
 
 import gzip
 import hashlib
+import os
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from urllib.request import build_opener
 
 import pytest
 
 from dlrun.data import files
+from dlrun.data.arrays import Scaling
+from dlrun.data.base import Spec
 from dlrun.data.files import SAMPLES, fetch, locate, locate_file, read_text, settings_read_back
+from dlrun.data.image_folder import labelled_images
 from dlrun.errors import ConfigError
+from dlrun.inputs.reading import read_inputs
 
 CONTENT = b"sepal,petal\n5.1,1.4\n"
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -131,6 +138,32 @@ def test_a_byte_order_mark_of_another_encoding_is_named(tmp_path, order):
             ConfigError, match=r"of utf-16, but is read as .*; set dataset\.encoding=utf-16"
         ):
             read_text(file, encoding)
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a socket", "a device"])
+def test_what_is_neither_file_nor_folder_is_refused_and_not_waited_for(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the path of a socket may not be long
+    path = Path("thing.csv")
+    if kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a socket":
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(path))
+    else:
+        path.symlink_to(os.devnull)
+    with pytest.raises(ConfigError, match=rf"^dataset\.path is thing\.csv, {kind}; give a file"):
+        locate("dataset.path", "thing.csv")
+    spec, scaling = Spec("regression", "features", (2,), 1), Scaling([0, 0], [1, 1], [0], [1], 0)
+    with pytest.raises(ConfigError, match=rf"^thing\.csv is not a file, but {kind}; give a file$"):
+        read_inputs(path, spec, scaling)
+
+
+def test_a_pipe_among_the_images_of_a_class_is_refused(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        os.mkfifo(tmp_path / name / "1.png")
+    with pytest.raises(ConfigError, match=r"a/1\.png is a pipe, and no image; take it away$"):
+        labelled_images("dataset.test_path", tmp_path, ("a", "b"))
 
 
 def test_a_folder_is_no_file(tmp_path):

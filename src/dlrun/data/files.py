@@ -63,7 +63,7 @@ def locate(key: str, path: str) -> Path:
     """The file or folder that the setting `key` names: `packaged:NAME` ships with dlrun, all else is the user's.
 
     Raises:
-        ConfigError: there is none, with the nearest name beside it.
+        ConfigError: there is none, with the nearest name beside it, or it is a pipe, a socket or a device.
     """
     if not path.strip():
         raise ConfigError(f"{key} is empty, but must name a file or a folder")
@@ -76,7 +76,16 @@ def locate(key: str, path: str) -> Path:
         hint = did_you_mean(found.name, beside)
         rule = "" if hint.endswith("?") else f"; give a path from {Path.cwd()} or an absolute one"
         raise ConfigError(f"{key} is {path}, which does not exist{hint}{rule}")
+    if kind := other_kind(found):
+        raise ConfigError(f"{key} is {path}, {kind}; give a file or a folder")
     return found
+
+
+def other_kind(path: Path) -> str | None:
+    """What `path` is if neither a file nor a folder: reading might wait, or go on, without end. Else None."""
+    if path.is_file() or path.is_dir() or not path.exists():
+        return None
+    return "a pipe" if path.is_fifo() else "a socket" if path.is_socket() else "a device"
 
 
 def _names_in(folder: Path) -> list[str]:
@@ -90,13 +99,11 @@ def locate_file(key: str, path: str) -> Path:
     """As `locate`, of a file alone.
 
     Raises:
-        ConfigError: there is none, or it is a folder or a device.
+        ConfigError: as `locate`, or it is a folder.
     """
     found = locate(key, path)
     if found.is_dir():
         raise ConfigError(f"{key} is {path}, a folder; give one file")
-    if found.is_char_device() or found.is_block_device():  # some of which never end
-        raise ConfigError(f"{key} is {path}, a device; give one file")
     return found
 
 

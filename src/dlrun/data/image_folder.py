@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dlrun.data.files import locate
+from dlrun.data.files import locate, other_kind
 from dlrun.data.fingerprint import PART_NAMES, Fingerprint, Rows
 from dlrun.data.image_form import Alpha, Form
 from dlrun.data.image_opening import SUFFIXES, is_hidden, is_image
@@ -183,6 +183,9 @@ def _images(folder: Path) -> list[Path]:
         raise ConfigError(
             f"the class folder {folder} {what}; put images there ({', '.join(SUFFIXES)}), or take the folder away"
         )
+    for one in images:
+        if kind := other_kind(one):
+            raise ConfigError(f"{one} is {kind}, and no image; take it away")
     return images
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from dlrun.data.arrays import Scaling
 from dlrun.data.base import Preprocessing, Spec
 from dlrun.data.character_encoding import CharacterEncoding
+from dlrun.data.files import other_kind
 from dlrun.data.image_opening import SUFFIXES, is_hidden, is_image
 from dlrun.data.series_scaling import SeriesScaling
 from dlrun.data.table_encoding import TableEncoding
@@ -70,8 +71,9 @@ def read_inputs(path: Path, spec: Spec, preprocessing: Preprocessing) -> Any:
     Raises:
         ConfigError: missing, unreadable, or not what this run was trained on.
     """
-    if not path.exists():
-        raise ConfigError(f"{path} is not a file")
+    if not path.is_file():
+        kind = other_kind(path)
+        raise ConfigError(f"{path} is not a file" + (f", but {kind}; give a file" if kind else ""))
     try:
         return _read(path, spec, preprocessing)
     except BadFile as error:  # how a run reads its files was settled when it was trained
