@@ -135,6 +135,8 @@ def test_the_summary_tells_how_the_run_ended(run: RunDirectory) -> None:
     assert summary["seconds"] > 0
     assert datetime.fromisoformat(summary["created"]) <= datetime.fromisoformat(summary["updated"])
     assert datetime.fromisoformat(summary["created"]).tzinfo is not None
+    begun = datetime.fromisoformat(summary["created"]).timestamp()
+    assert begun - 100 < summary["order"] <= begun + 0.001
 
     best = min(points[:2], key=lambda point: point["val/loss"])
     assert (summary["best"]["epoch"], summary["best"]["step"]) == (best["epoch"], best["step"])

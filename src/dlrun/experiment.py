@@ -42,15 +42,19 @@ def train(
     *,
     overrides: list[str],
     choices: Mapping[str, str],
+    order: float | None = None,
     watch: Watch | None = None,
 ) -> int:
     """Train a new run in the directory `run`; the exit code: 0, or 130 and 143 after SIGINT and SIGTERM.
+
+    Its `order` is its place among runs and sweeps, where that is not said by the time.
 
     Raises:
         ConfigError: nothing was done yet.
         RunFailed: training failed; the run's summary says so too.
     """
-    return begin(plain, run, overrides=overrides, choices=choices, watch=watch).train()
+    session = begin(plain, run, overrides=overrides, choices=choices, order=order, watch=watch)
+    return session.train()
 
 
 def resume(
@@ -73,6 +77,7 @@ def begin(
     *,
     overrides: list[str],
     choices: Mapping[str, str],
+    order: float | None = None,
     watch: Watch | None = None,
 ) -> Session:
     """A new run in the directory `run`, ready to train.
@@ -86,10 +91,11 @@ def begin(
     if watch is None and (odd := contradiction("trainer.mode", trainer.monitor, trainer.mode)):
         note(odd)
     swept = watch.swept if watch else {}
-    identity = Identity(plain, choices, overrides, record.now(), swept)
+    identity = Identity(plain, choices, overrides, record.now(), swept, order=order)
     with ExitStack() as held:
         held.enter_context(lock(run))
-        facts = _device_facts(experiment) | {"created": identity.created, "choices": dict(choices)}
+        begun = {"created": identity.created, "order": order, "choices": dict(choices)}
+        facts = _device_facts(experiment) | begun
         record.write_start(run, plain, overrides, facts)
         run_log = RunLog(run, quiet=watch is not None, keep_open=watch is None)
         return Session(experiment, run, identity, watch, log=run_log, held=held.pop_all())
@@ -176,8 +182,12 @@ def _carry_on(
     overrides = latest_overrides([*read_overrides(run), *overrides])
     record.write_config(run, plain, overrides)
     # Of a run that was killed before its first summary: what it was begun with.
-    begun = {"created": record.now(), "choices": {}} | (run.read_environment() or {}) | summary
-    created, choices = begun["created"], begun["choices"]
+    begun = (
+        {"created": record.now(), "order": None, "choices": {}}
+        | (run.read_environment() or {})
+        | summary
+    )
+    created, order, choices = begun["created"], begun["order"], begun["choices"]
     swept = watch.swept if watch else summary.get("swept", {})
     engine = experiment.engine
     where = f"resuming {run.path} at step {engine.step:,} of {engine.total_steps:,}"
@@ -186,7 +196,7 @@ def _carry_on(
         print(where)
     # Of a run that begins again from its first step, what went before does not count.
     earlier = _training(summary) if engine.step else None
-    return Identity(plain, choices, overrides, created, swept, earlier)
+    return Identity(plain, choices, overrides, created, swept, earlier, order)
 
 
 def _training(summary: Mapping[str, Any]) -> Training | None:

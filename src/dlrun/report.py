@@ -50,6 +50,7 @@ class Identity:
     created: str
     swept: Mapping[str, str]  # of a trial: what its sweep varies, and the values here
     earlier: Training | None = None  # how earlier processes trained it, where they did
+    order: float | None = None  # of a run of its own: its place among runs and sweeps
 
 
 class SummaryWriter:
@@ -65,6 +66,7 @@ class SummaryWriter:
             self.experiment,
             status=status,
             created=self.identity.created,
+            order=self.identity.order,
             choices=self.identity.choices,
             swept=self.identity.swept,
             training=self.training.after(self.identity.earlier),
@@ -85,6 +87,7 @@ def summarise(
     *,
     status: str,
     created: str,
+    order: float | None,
     choices: Mapping[str, str],
     swept: Mapping[str, str],
     training: Training,
@@ -102,6 +105,7 @@ def summarise(
         "name": config.name,
         "status": status,
         "created": created,
+        "order": order,
         "updated": now(),
         "choices": dict(choices),
         "swept": dict(swept),

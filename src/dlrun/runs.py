@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from dlrun.run_directory import CONFIG, SUMMARY, RunDirectory, is_locked, is_run
 OUTPUTS = Path("outputs")
 LAST = "last"
 
+_LATEST = 1e12  # seconds since 1970: beyond any time that a clock may show
 _DEPTH = 4  # of outputs/sweeps/SWEEP/TRIAL/SEED below outputs/
 _SEED = re.compile(r"seed\d+")
 _DATE_AND_TIME = re.compile(r"\d[\d-]*_\d[\d-]*_")
@@ -51,6 +52,12 @@ class RunSummary:
             return datetime.fromisoformat(self.text("created")).timestamp()
         except (ValueError, OverflowError):
             return _modified(self.path)
+
+    @property
+    def begun(self) -> float:
+        """What orders runs: `created`, but after all runs that it was begun after, whatever the clock said."""
+        order = self.number("order")
+        return order if order is not None and 0 <= order <= _LATEST else self.created
 
     @property
     def choices(self) -> dict[str, str]:
@@ -117,7 +124,7 @@ class RunSummary:
 def scan(root: Path = OUTPUTS) -> list[RunSummary]:
     """Every run at or below `root` (outputs/, a sweep, any folder of runs), newest first."""
     summaries = [read_run(path) for path in run_paths(root)]
-    return sorted(summaries, key=lambda run: (run.created, run.path), reverse=True)
+    return sorted(summaries, key=lambda run: (run.begun, run.path), reverse=True)
 
 
 def read_run(path: Path) -> RunSummary:
@@ -131,9 +138,13 @@ def read_run(path: Path) -> RunSummary:
     return RunSummary(path, status, data or {})
 
 
-def run_paths(root: Path) -> Iterator[Path]:
-    """The directories of the runs at or below `root`, in no order."""
-    return map(Path, _descend(os.fspath(root), _DEPTH)) if root.is_dir() else iter(())
+def run_paths(root: Path, marks: Collection[str] = (CONFIG, SUMMARY)) -> Iterator[Path]:
+    """The directories of the runs at or below `root`, in no order.
+
+    Args:
+        marks: the files of which a directory that is looked for has one; none is looked for within it.
+    """
+    return map(Path, _descend(os.fspath(root), _DEPTH, marks)) if root.is_dir() else iter(())
 
 
 def find_run(text: str, root: Path = OUTPUTS) -> RunDirectory:
@@ -181,12 +192,12 @@ def fits(text: str, full_name: str) -> bool:
     return part in full_name if not slash else part in sweep and f"{rest}/".startswith(f"{trial}/")
 
 
-def _descend(folder: str, depth: int) -> Iterator[str]:
+def _descend(folder: str, depth: int, marks: Collection[str]) -> Iterator[str]:
     try:
         with os.scandir(folder) as entries:
             subfolders = []
             for entry in entries:
-                if entry.name in (CONFIG, SUMMARY):
+                if entry.name in marks:
                     yield folder
                     return
                 if not entry.name.startswith(".") and entry.is_dir():
@@ -197,7 +208,7 @@ def _descend(folder: str, depth: int) -> Iterator[str]:
         yield folder
         return
     for subfolder in subfolders if depth else ():
-        yield from _descend(subfolder, depth - 1)
+        yield from _descend(subfolder, depth - 1, marks)
 
 
 def _only_match(text: str, paths: Mapping[str, Path], root: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import pytest
 
 from dlrun.commands import evaluate, export, generate, predict, report, runs
 from dlrun.commands._places import find_place, find_run, find_sweep
+from dlrun.commands._sweep_rows import collapsed
 from dlrun.errors import ConfigError
+from dlrun.runs import scan
+from dlrun.sweep.finding import next_order
 
 Main = Callable[[list[str]], int]
 MakeRun = Callable[..., Path]
@@ -62,6 +66,27 @@ def test_last_is_the_newest_run_or_sweep_by_its_own_beginning(
     assert find_place("last").path.name == "late"
     make_run("2", f"outputs/sweeps/{SWEEP}", created="2026-01-31T16:00:00+00:00")
     assert find_place("last").path.name == "late"  # a new trial makes no new sweep
+
+
+def test_last_is_what_was_begun_last_though_the_clock_was_set_back(
+    make_run: MakeRun, make_sweep: MakeSweep
+) -> None:
+    """Also after a run that says nothing of its order, as those of older versions, and one copied from elsewhere."""
+    before = time.time()
+    assert before <= next_order() <= time.time()
+    make_run("zz_ahead", created="2099-01-31T15:00:00+00:00")
+    make_run("first", created="2026-01-31T12:00:00+00:00", order=next_order())
+    assert find_place("last").path.name == "first"
+    sweep = make_sweep(SWEEP, 2, created="2026-01-31T11:00:00+00:00", order=next_order())
+    assert find_place("last").path == sweep
+    make_run("a_second", created="2026-01-31T10:00:00+00:00", order=next_order())
+    assert find_place("last").path.name == "a_second"
+    assert "the newest sweep is" in refused(find_sweep, "last")
+    listed = [run.path.name for run in collapsed(scan(), Path("outputs"))]
+    assert listed == ["a_second", SWEEP, "first", "zz_ahead"]
+    make_run("copied", created="2100-01-01T00:00:00+00:00", order=1e300)
+    make_run("third", order=next_order())
+    assert find_place("last").path.name == "third"
 
 
 def test_last_that_does_not_fit_the_command_names_what_would(

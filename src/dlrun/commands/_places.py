@@ -6,18 +6,17 @@ its seeds. A command that takes only one of the two says so of the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dlrun import runs
 from dlrun.errors import ConfigError
 from dlrun.hints import listed
 from dlrun.run_directory import RunDirectory, is_run
-from dlrun.runs import LAST, OUTPUTS, full_name, read_run, run_paths
+from dlrun.runs import LAST, OUTPUTS, full_name, run_paths
 from dlrun.sweep import finding
 from dlrun.sweep.directory import SweepDirectory, is_sweep
-from dlrun.sweep.finding import created, sweep_paths
+from dlrun.sweep.finding import begun, runs_and_sweeps, sweep_paths
 
 
 def find_place(text: str) -> RunDirectory | SweepDirectory:
@@ -61,7 +60,8 @@ def find_run(text: str) -> RunDirectory:
         if trials
         else "it has no trials yet"
     )
-    newest = _newest_of(_lone_runs(), _begun) if text == LAST else None
+    lone = (path for path in runs_and_sweeps() if not is_sweep(path))
+    newest = _newest_of(lone) if text == LAST else None
     remedy += f"; the newest run of its own is {newest}" if newest else ""
     raise ConfigError(f"{text} is the sweep {place.path}, but this command takes a run: {remedy}")
 
@@ -72,7 +72,7 @@ def find_sweep(text: str) -> SweepDirectory:
     Raises:
         ConfigError: it means none, several, or a run.
     """
-    is_last = text.partition("/")[0] == LAST and (any(_sweeps()) or any(_lone_runs()))
+    is_last = text.partition("/")[0] == LAST and bool(runs_and_sweeps())
     if not is_last and not _may_be_run(text):
         return finding.find_sweep(text)  # which says best what is wrong
     place = find_place(text)
@@ -80,7 +80,7 @@ def find_sweep(text: str) -> SweepDirectory:
         return place
     if (above := sweep_of(place.path)) is not None:
         raise ConfigError(f"{text} is a trial of a sweep, not a sweep: give {above}")
-    newest = _newest_of(_sweeps(), created)
+    newest = _newest_of(filter(is_sweep, runs_and_sweeps()))
     remedy = f"the newest sweep is {newest}" if newest else "there are no sweeps yet"
     raise ConfigError(f"{text} is the run {place.path}, but this command takes a sweep: {remedy}")
 
@@ -93,34 +93,14 @@ def sweep_of(path: Path) -> Path | None:
 
 def _newest() -> RunDirectory | SweepDirectory:
     """What was begun last; of a sweep its own beginning counts, and not that of a trial."""
-    run, sweep = _newest_of(_lone_runs(), _begun), _newest_of(_sweeps(), created)
-    if run is None and sweep is None:
+    newest = _newest_of(runs_and_sweeps())
+    if newest is None:
         return runs.find_run(LAST)  # which says how to have a first one
-    if run is None or (sweep is not None and created(sweep) >= _begun(run)):
-        assert sweep is not None
-        return SweepDirectory(sweep)
-    return RunDirectory(run)
+    return SweepDirectory(newest) if is_sweep(newest) else RunDirectory(newest)
 
 
-def _newest_of(paths: Iterator[Path], begun: Callable[[Path], float]) -> Path | None:
-    return max(paths, key=lambda path: (begun(path), path), default=None)
-
-
-def _begun(run: Path) -> float:
-    return read_run(run).created
-
-
-def _lone_runs() -> Iterator[Path]:
-    """The runs in outputs/ that are no trials."""
-    above = cache(lambda folder: sweep_of(folder / "x"))
-    yield from (path for path in run_paths(OUTPUTS) if above(path.parent) is None)
-
-
-def _sweeps() -> Iterator[Path]:
-    """The sweeps in outputs/: those without any trial where they usually are."""
-    above = cache(lambda folder: sweep_of(folder / "x"))
-    found = (above(path.parent) for path in run_paths(OUTPUTS))
-    yield from dict.fromkeys([*sweep_paths(), *(path for path in found if path is not None)])
+def _newest_of(paths: Iterable[Path]) -> Path | None:
+    return max(paths, key=lambda path: (begun(path), is_sweep(path), path), default=None)
 
 
 def _may_be_run(text: str) -> bool:

@@ -17,6 +17,7 @@ from dlrun.commands._places import sweep_of
 from dlrun.errors import ConfigError
 from dlrun.runs import RunSummary
 from dlrun.sweep.directory import SWEEP, SweepDirectory, read_space
+from dlrun.sweep.finding import glance
 from dlrun.sweep.repetitions import Repetitions, mean_and_spread
 
 SPREADS = "spreads"  # a field of the row of a sweep: the standard deviations of its `best` and `final` metrics
@@ -113,7 +114,7 @@ def collapsed(runs: Sequence[RunSummary], folder: Path) -> list[RunSummary]:
         else:
             sweeps.setdefault(sweep, []).append(run)
     rows += [_one_row(sweep, trials) for sweep, trials in sweeps.items()]
-    return sorted(rows, key=lambda run: (run.created, run.path), reverse=True)
+    return sorted(rows, key=lambda run: (run.begun, run.path), reverse=True)
 
 
 def is_sweep_row(run: RunSummary) -> bool:
@@ -137,6 +138,7 @@ def _one_row(sweep: Path, runs: Sequence[RunSummary]) -> RunSummary:
         "trials": count,
         "name": best.runs[0].name,
         "created": max(runs, key=lambda run: run.created).text("created"),
+        "order": max(glance(sweep).number("order") or 0.0, *(run.begun for run in runs)),
         "choices": _shared_choices(runs),
         "monitor": _aim(best, objective),
         **(_means(best) if comparable else {}),

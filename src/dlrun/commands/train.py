@@ -97,10 +97,12 @@ def _job(cfg: Any) -> None:
         _refuse_lone_sweep(plain.pop("sweep"), chosen)
         config.parse(plain)  # what is wrong here is said before torch is loaded
         from dlrun import experiment
+        from dlrun.sweep.finding import next_order
 
         if _TERMINATED:  # which an import may have kept to itself
             raise SystemExit(128 + _TERMINATED[0])
-        code = experiment.train(plain, run, overrides=overrides, choices=groups)
+        order = next_order()
+        code = experiment.train(plain, run, overrides=overrides, choices=groups, order=order)
     except Exception as error:
         raise _Ended(1, error) from error
     finally:

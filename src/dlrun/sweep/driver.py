@@ -32,6 +32,7 @@ from dlrun.sweep.comparable import Comparison
 from dlrun.sweep.directory import SweepDirectory, config_words, is_sweep
 from dlrun.sweep.drawing import Draws
 from dlrun.sweep.ending import conclude
+from dlrun.sweep.finding import next_order
 from dlrun.sweep.launching import Launched, Watcher, launcher_settings, run_here
 from dlrun.sweep.live import Standing
 from dlrun.sweep.opened import Sweep, is_over, open_sweep
@@ -326,7 +327,8 @@ def _describe_and_open(
         per_gpu = question.strategy.settings.trials_per_gpu
         count = places.count_places(launcher, gpus=gpus, trials_per_gpu=per_gpu)
         launcher_settings(config, count)
-    before = stored or {"name": place.path.name, "created": now(), "command": _typed()}
+    begun = {"created": now(), "order": next_order()}
+    before = stored or {"name": place.path.name, **begun, "command": _typed()}
     description = (
         before | question.description() | {"failures_forgiven": 0, "places": count, "data": data}
     )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 from pathlib import Path
 
 from dlrun.errors import ConfigError
 from dlrun.hints import command
-from dlrun.runs import LAST
+from dlrun.run_directory import CONFIG, SUMMARY, RunDirectory
+from dlrun.runs import LAST, OUTPUTS, RunSummary, run_paths
 from dlrun.sweep.directory import SWEEP, SweepDirectory, is_sweep
 
 SWEEPS = Path("outputs/sweeps")
 
+_TICK = 0.001  # seconds
+_ORDER = re.compile(r"^order: (\d+(?:\.\d*)?)$", re.MULTILINE)
 _CREATED = re.compile(r"^created: ['\"]?([^'\"\n]*)", re.MULTILINE)
 
 
@@ -96,12 +99,33 @@ def _known(root: Path) -> str:
     return f"; there are: {', '.join(names[:5])}{more}" if names else ""
 
 
-def created(path: Path) -> float:
-    """Seconds since 1970 when the sweep began; of its file where it does not say."""
-    file = path / SWEEP
+def begun(place: Path) -> float:
+    """What orders runs and sweeps, as `RunSummary.begun`."""
+    return glance(place).begun
+
+
+def glance(place: Path) -> RunSummary:
+    """A run without its status, or of a sweep when it was begun and nothing else."""
+    if not is_sweep(place):
+        return RunSummary(place, "", RunDirectory(place).read_summary() or {})
     # Not the whole of it as YAML: that takes a tenth of a second, and there may be hundreds.
-    found = _CREATED.search(file.read_text(encoding="utf-8", errors="replace"))
     try:
-        return datetime.fromisoformat(found[1] if found else "").timestamp()
-    except (ValueError, OverflowError):
-        return file.stat().st_mtime
+        text = (place / SWEEP).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    created, order = _CREATED.search(text), _ORDER.search(text)
+    data = {"created": created and created[1], "order": order and float(order[1])}
+    return RunSummary(place, "", data)
+
+
+def runs_and_sweeps(root: Path = OUTPUTS) -> list[Path]:
+    """The runs and sweeps at or below `root`, without trials."""
+    return list(run_paths(root, (SWEEP, CONFIG, SUMMARY)))
+
+
+def next_order() -> float:
+    """The `order` of what begins now: the time, or just after the newest of outputs/ where the clock was set back.
+
+    So `last` is what was begun last, though no clock is to be relied on; of what is begun at the same time, either.
+    """
+    return max(time.time(), max(map(begun, runs_and_sweeps()), default=0.0) + _TICK)
