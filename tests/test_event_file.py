@@ -8,7 +8,7 @@ from tensorboard.compat.proto.event_pb2 import SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from dlrun.event_file import EventFile, framed, tags_at
+from dlrun.event_file import EventFile, framed, shown
 
 
 def read(folder):
@@ -54,12 +54,13 @@ def test_events_that_may_wait_are_written_by_a_flush(tmp_path):
     assert len(read(tmp_path)) == 2
 
 
-def test_the_tags_at_a_step_are_those_of_all_files_as_far_as_they_are_whole(tmp_path):
+def test_shown_are_the_values_of_all_files_as_far_as_they_are_whole_and_not_purged(tmp_path):
     for step, tag in ((7, "a"), (7, "b"), (8, "c")):
         events = EventFile(tmp_path, purge_step=None)
         events.add(step, Summary.Value(tag=tag, simple_value=1))
         events.close()
     newest = max(tmp_path.iterdir(), key=lambda file: file.name)
     newest.write_bytes(newest.read_bytes()[:-5])
-    assert tags_at(tmp_path, 7) == {"a", "b"}
-    assert tags_at(tmp_path, 8) == set()
+    assert [(one.step, one.summary.value[0].tag) for one in shown(tmp_path)] == [(7, "a"), (7, "b")]
+    EventFile(tmp_path, purge_step=7).close()
+    assert shown(tmp_path) == []

@@ -3,11 +3,13 @@
 import io
 import json
 import math
+import time
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from torch import nn
@@ -363,6 +365,60 @@ def test_what_a_killed_process_wrote_at_the_step_of_the_resume_is_not_written_tw
     assert points(read, "val/loss") == [(5, 0.5)]
     assert points(read, "test/loss") == [(5, 0.25)]
     assert points(read, "test/accuracy") == [(5, 1.0)]
+
+
+def test_curves_of_a_run_that_is_carried_on_are_there_once_and_whole(track, events):
+    """A curve is longer than the run so far, one came after the last checkpoint; both processes resume."""
+    first = track()
+    first.log(3, 1, {"val/loss": 0.5})
+    first.curve("norms/step 3", [0.5, 0.25, 2.0, 4.0, 8.0])
+    first.log(4, 1, {"val/loss": 9.0})
+    first.curve("norms/step 4", [1.0, 1.0, 1.0, 1.0, 1.0])
+    first.close()
+    for _ in range(2):
+        again = track(start_step=3)
+        assert again.earlier_curves("norms") == {3: [0.5, 0.25, 2.0, 4.0, 8.0]}
+        again.curve("norms/step 3", [0.5, 0.25, 2.0, 4.0, 8.0])
+        again.log(4, 1, {"val/loss": 0.25})
+        again.curve("norms/step 4", [2.0, 2.0])
+        again.close()
+    read = events()
+    assert points(read, "norms/step 3") == [(1, 0.5), (2, 0.25), (3, 2.0), (4, 4.0), (5, 8.0)]
+    assert points(read, "norms/step 4") == [(1, 2.0), (2, 2.0)]
+    assert points(read, "val/loss") == [(3, 0.5), (4, 0.25)]
+
+
+def test_every_kind_of_value_is_there_once_after_any_chain_of_resumes(track, tmp_path, monkeypatch):
+    """What a process wrote beyond the start of the next one counts no more, and the clock may be set back."""
+
+    def write(tracker, *steps):
+        for step in steps:
+            tracker.log(step, 1, {"test/loss": float(step)})
+            tracker.image("picture", Picture(np.zeros((4, 4, 3), np.uint8)), step)
+            tracker.histograms(nn.Linear(2, 2), step)
+            tracker.text("sample", f"{step}", step)
+        tracker.hparams({"lr": 0.1})
+        tracker.close()
+
+    layer = ("weights/weight", "weights/bias")
+    write(track(), 2, 5)
+    now = time.time()
+    for back, start, steps in ((1000, 2, (4,)), (2000, 4, (4, 5)), (3000, 5, (5,))):
+        monkeypatch.setattr("time.time", lambda back=back: now - back)
+        write(track(start_step=start), *steps)
+    assert steps_shown(tmp_path) == {
+        tag: [2, 4, 5] for tag in ("test/loss", "picture", *layer, "sample/text_summary")
+    }
+    write(track(start_step=0), 2)
+    assert set(map(tuple, steps_shown(tmp_path).values())) == {(2,)}
+
+
+def steps_shown(run):
+    """By tag, the steps that TensorBoard's own server shows, to which all kinds of values are tensors."""
+    read = plugin_event_accumulator.EventAccumulator(str(run / "tensorboard"), {"tensors": 0})
+    read.Reload()
+    tags = (tag for tag in read.Tags()["tensors"] if not tag.startswith("_hparams_/"))
+    return {tag: [one.step for one in read.Tensors(tag)] for tag in tags}
 
 
 def test_a_restart_from_step_0_purges_all_earlier_points(track, events):

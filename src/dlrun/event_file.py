@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 import time
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from dlrun.appending import Appender
 
 _NUMBERS = itertools.count()  # two files of one process and second need two names
+_PREFIX = "events.out.tfevents."
 _VERSION = "brain.Event:2"
 
 
@@ -30,31 +32,46 @@ class EventFile:
 
     Args:
         purge_step: TensorBoard forgets what earlier files of the folder hold from this step on.
+        kept: what it is to show all the same, which begins the file.
         flush_seconds: how long events may wait in memory for the next one; 0: each is written at once.
     """
 
-    def __init__(self, folder: Path, *, purge_step: int | None, flush_seconds: float = 0.0) -> None:
-        name = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_NUMBERS)}"
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        purge_step: int | None,
+        kept: Iterable[Event] = (),
+        flush_seconds: float = 0.0,
+    ) -> None:
+        name = f"{_next_second(folder):010d}.{socket.gethostname()}.{os.getpid()}.{next(_NUMBERS)}"
         with suppress(OSError):  # as of a full disk: the file then says what is wrong
             folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"events.out.tfevents.{name}"
+        file = folder / f"{_PREFIX}{name}"
         # Pictures for people: no reason to end a run.
         self._file = Appender(file, flush_seconds=flush_seconds, needed=False)
-        self._add(file_version=_VERSION, source_metadata=SourceMetadata(writer="dlrun"))
+        first = [_event(file_version=_VERSION, source_metadata=SourceMetadata(writer="dlrun"))]
         if purge_step is not None:
-            self._add(purge_step, file_version=_VERSION)
-            self._add(purge_step, session_log=SessionLog(status=SessionLog.START))
+            first.append(_event(purge_step, file_version=_VERSION))
+            first.append(_event(purge_step, session_log=SessionLog(status=SessionLog.START)))
+        self._write(*first, *kept)
 
     def add(self, step: int, *values: Summary.Value) -> None:
         """One event with all the values; none without any."""
         if values:
-            self._add(step, summary=Summary(value=values))
+            self._write(_event(step, summary=Summary(value=values)))
+
+    def add_curve(self, tag: str, values: Sequence[float]) -> None:
+        """An event for each value, at steps 1, 2, …; all or none."""
+        points = (Summary.Value(tag=tag, simple_value=value) for value in values)
+        self._write(
+            *(_event(place, summary=Summary(value=[one])) for place, one in enumerate(points, 1))
+        )
 
     def add_graph(self, graph: bytes, statistics: bytes) -> None:
         """A serialised `GraphDef` and the `RunMetadata` that belong to it."""
-        self._add(graph_def=graph)
         run = TaggedRunMetadata(tag="step1", run_metadata=statistics)
-        self._add(tagged_run_metadata=run)
+        self._write(_event(graph_def=graph), _event(tagged_run_metadata=run))
 
     def flush(self) -> None:
         """Write out all events, for TensorBoard to see."""
@@ -64,24 +81,35 @@ class EventFile:
         """Write out what is left."""
         self._file.close()
 
-    def _add(self, step: int = 0, **what: Any) -> None:
-        self._file.write(
-            framed(Event(wall_time=time.time(), step=step, **what).SerializeToString())
-        )
+    def _write(self, *events: Event) -> None:
+        self._file.write(b"".join(framed(event.SerializeToString()) for event in events))
 
 
-def tags_at(folder: Path, step: int) -> set[str]:
-    """The tags of which the event files in `folder` hold a value at `step`, as far as they can be read."""
-    found: set[str] = set()
-    for file in folder.glob("events.out.tfevents.*"):
+def _event(step: int = 0, **what: Any) -> Event:
+    return Event(wall_time=time.time(), step=step, **what)
+
+
+def shown(folder: Path) -> list[Event]:
+    """The values that TensorBoard shows of the event files in `folder`, as far as these can be read."""
+    events: list[Event] = []
+    for file in sorted(folder.glob(f"{_PREFIX}*")):
         # One that ends in half a record, or is damaged, is read as far as it goes.
         with suppress(Exception), file.open("rb") as stream:
             while head := stream.read(12):
                 data = stream.read(struct.unpack("<Q", head[:8])[0] + 4)[:-4]
                 event = Event.FromString(data)
-                if event.step == step:
-                    found.update(value.tag for value in event.summary.value)
-    return found
+                if event.HasField("summary"):
+                    events.append(event)
+                elif event.HasField("session_log"):
+                    events = [one for one in events if one.step < event.step]
+    return events
+
+
+def _next_second(folder: Path) -> int:
+    """Now, or after the newest file where the clock was set back: files are read in the order of their names."""
+    names = (file.name.removeprefix(_PREFIX) for file in folder.glob(f"{_PREFIX}*"))
+    seconds = [int(name[:10]) for name in names if name[:10].isdigit()]
+    return max([int(time.time()), *(second + 1 for second in seconds)])
 
 
 def framed(data: bytes) -> bytes:

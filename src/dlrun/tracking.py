@@ -7,6 +7,7 @@ import copy
 import json
 import math
 import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from dlrun.errors import first_line
 from dlrun.png import Picture
 
 if TYPE_CHECKING:
+    from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     from dlrun.event_file import EventFile
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 _PROTOBUF_FIELDS = {bool: "bool_value", str: "string_value"}
 
 
+_CURVE = re.compile(r"(.+)/step (\d+)")  # the tag of a curve of a training step
 _BINS = 64  # of a histogram
 _GRAPHS: dict[str, tuple[bytes, bytes]] = {}  # by kind of model
 
@@ -55,7 +58,8 @@ class Tracker:
         self._folder, self._enabled, self._start_step = tensorboard_folder, tensorboard, start_step
         self._flush_seconds = flush_seconds
         self._made: EventFile | None = None
-        self._before: set[str] | None = None  # the tags of an earlier process at this one's start
+        self._before: set[str] = set()  # the tags of an earlier process at this one's start
+        self._curves: dict[str, list[float]] = {}  # of earlier processes, by tag
 
     @property
     def metrics_size(self) -> int:
@@ -76,13 +80,24 @@ class Tracker:
             events.add(step, *self._new(step, *scalars))
 
     def curve(self, tag: str, values: Sequence[float]) -> None:
-        """Numbers along an axis of their own, which TensorBoard shows where it has steps."""
-        if (events := self._events) is None:
-            return
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        """Numbers along an axis of their own, which TensorBoard shows where it has steps.
 
-        for place, value in enumerate(values, 1):
-            events.add(place, Summary.Value(tag=tag, simple_value=value))
+        Args:
+            tag: ends in `/step N`, N being the training step that it belongs to.
+        """
+        if (events := self._events) is not None and tag not in self._curves:
+            events.add_curve(tag, values)
+
+    def earlier_curves(self, prefix: str) -> dict[int, list[float]]:
+        """By training step, the curves that earlier processes drew up to this one's start: of tags `prefix`/step N."""
+        if self._events is None:
+            return {}
+        found = {tag: _CURVE.fullmatch(tag) for tag in self._curves}
+        return {
+            int(match[2]): self._curves[tag]
+            for tag, match in found.items()
+            if match and match[1] == prefix
+        }
 
     def text(self, tag: str, markdown: str, step: int) -> None:
         """A page of text."""
@@ -184,24 +199,43 @@ class Tracker:
         """The values without those that an earlier process wrote as well, killed between its last step and its end."""
         if not step or step != self._start_step:
             return list(values)
-        if self._before is None:
-            from dlrun.event_file import tags_at
-
-            self._before = tags_at(self._folder, step)
         return [value for value in values if value.tag not in self._before]
 
     @property
     def _events(self) -> EventFile | None:
         if self._enabled and self._made is None:
-            from dlrun.event_file import EventFile
-
-            # One that begins again from its first step forgets all that it wrote before.
-            again = self._folder.is_dir() and any(self._folder.iterdir())
-            purge = self._start_step + 1 if self._start_step else 0 if again else None
-            self._made = EventFile(
-                self._folder, purge_step=purge, flush_seconds=self._flush_seconds
-            )
+            self._made = self._new_file()
         return self._made
+
+    def _new_file(self) -> EventFile:
+        from dlrun.event_file import EventFile, shown
+
+        start, folder = self._start_step, self._folder
+        kept = [event for event in shown(folder) if _is_before(event, start)] if start else []
+        for event in kept:
+            for value in event.summary.value:
+                if _CURVE.fullmatch(value.tag):
+                    self._curves.setdefault(value.tag, []).append(value.simple_value)
+                elif event.step == start:
+                    self._before.add(value.tag)
+        # One that begins again from its first step forgets all that it wrote before.
+        again = folder.is_dir() and any(folder.iterdir())
+        purge = start + 1 if start else 0 if again else None
+        if self._curves:  # whose own axes such a step would cut: all is written anew
+            purge = 0
+        return EventFile(
+            folder,
+            purge_step=purge,
+            kept=kept if self._curves else (),
+            flush_seconds=self._flush_seconds,
+        )
+
+
+def _is_before(event: Event, start: int) -> bool:
+    """Whether a process that begins at step `start` has the event behind it."""
+    curves = [_CURVE.fullmatch(value.tag) for value in event.summary.value]
+    step = int(curves[0][2]) if curves and curves[0] else event.step
+    return bool(step <= start)
 
 
 def histogram(tag: str, values: Tensor) -> Summary.Value | None:
