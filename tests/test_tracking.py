@@ -367,7 +367,7 @@ def test_what_a_killed_process_wrote_at_the_step_of_the_resume_is_not_written_tw
     assert points(read, "test/accuracy") == [(5, 1.0)]
 
 
-def test_curves_of_a_run_that_is_carried_on_are_there_once_and_whole(track, events):
+def test_curves_of_a_run_that_is_carried_on_are_there_once_and_whole(track, events, tmp_path):
     """A curve is longer than the run so far, one came after the last checkpoint; both processes resume."""
     first = track()
     first.log(3, 1, {"val/loss": 0.5})
@@ -375,7 +375,9 @@ def test_curves_of_a_run_that_is_carried_on_are_there_once_and_whole(track, even
     first.log(4, 1, {"val/loss": 9.0})
     first.curve("norms/step 4", [1.0, 1.0, 1.0, 1.0, 1.0])
     first.close()
-    for _ in range(2):
+    for number in range(2):
+        if number:
+            assert len(steps_shown(tmp_path)["norms/step 3"]) == 5
         again = track(start_step=3)
         assert again.earlier_curves("norms") == {3: [0.5, 0.25, 2.0, 4.0, 8.0]}
         again.curve("norms/step 3", [0.5, 0.25, 2.0, 4.0, 8.0])
@@ -386,6 +388,11 @@ def test_curves_of_a_run_that_is_carried_on_are_there_once_and_whole(track, even
     assert points(read, "norms/step 3") == [(1, 0.5), (2, 0.25), (3, 2.0), (4, 4.0), (5, 8.0)]
     assert points(read, "norms/step 4") == [(1, 2.0), (2, 2.0)]
     assert points(read, "val/loss") == [(3, 0.5), (4, 0.25)]
+    assert steps_shown(tmp_path) == {
+        "norms/step 3": [1, 2, 3, 4, 5],
+        "norms/step 4": [1, 2],
+        "val/loss": [3, 4],
+    }
 
 
 def test_every_kind_of_value_is_there_once_after_any_chain_of_resumes(track, tmp_path, monkeypatch):
@@ -402,6 +409,8 @@ def test_every_kind_of_value_is_there_once_after_any_chain_of_resumes(track, tmp
 
     layer = ("weights/weight", "weights/bias")
     write(track(), 2, 5)
+    write(track(start_step=2), 5)
+    assert set(map(tuple, steps_shown(tmp_path).values())) == {(2, 5)}
     now = time.time()
     for back, start, steps in ((1000, 2, (4,)), (2000, 4, (4, 5)), (3000, 5, (5,))):
         monkeypatch.setattr("time.time", lambda back=back: now - back)

@@ -53,7 +53,9 @@ class EventFile:
         first = [_event(file_version=_VERSION, source_metadata=SourceMetadata(writer="dlrun"))]
         if purge_step is not None:
             first.append(_event(purge_step, file_version=_VERSION))
-            first.append(_event(purge_step, session_log=SessionLog(status=SessionLog.START)))
+            start = _event(purge_step, session_log=SessionLog(status=SessionLog.START))
+            # Twice: TensorBoard takes the first one of a folder for no restart.
+            first += [start, start]
         self._write(*first, *kept)
 
     def add(self, step: int, *values: Summary.Value) -> None:
