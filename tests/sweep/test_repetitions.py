@@ -98,22 +98,26 @@ def test_what_failed_is_counted_as_missing_and_a_mean_of_survivors_does_not_lead
 
 
 def test_repeated_settings_that_cannot_be_compared_have_means_and_no_best(tmp_path: Path) -> None:
-    values = [("a", 0.9), ("a", 0.7), ("b", 0.1), ("b", 0.3)]
+    values = [("a", 0.9), ("a", 0.7), ("=b", 0.1), ("=b", 0.3)]
     rows = [trial(n, value, seed=str(n), dataset=d) for n, (d, value) in enumerate(values)]
-    judged, repetitions = rows[::-1], Repetitions({"seed": "0,1,2,3", "dataset": "a,b"})
+    judged, repetitions = rows[::-1], Repetitions({"seed": "0,1,2,3", "dataset": "a,=b"})
     answer = Answer(judged, "val/loss", True, repetitions, comparable=False)
     assert answer.winner is None
     assert [(row.swept["dataset"], row.value) for row in answer.settings] == [
         ("a", pytest.approx(0.8)),
-        ("b", pytest.approx(0.2)),
+        ("=b", pytest.approx(0.2)),
     ]
     standing = Standing(
         judged, Counter(completed=4), 4, "val/loss", True, repetitions, comparable=False
     )
     assert (standing.best, standing.leader) == (None, "")
-    assert [row.swept["dataset"] for row in standing.shown] == ["a", "b"]
+    assert [row.swept["dataset"] for row in standing.shown] == ["a", "=b"]
     place = SweepDirectory(tmp_path)
-    write_leaderboard(place, judged, "val/loss", repetitions, minimize=True, comparable=False)
+    for raw, mark in ((True, ""), (False, "'")):
+        write_leaderboard(
+            place, judged, "val/loss", repetitions, minimize=True, comparable=False, raw=raw
+        )
+        assert f",{mark}=b," in place.leaderboard_file.read_text()
     board = [line.split(",") for line in place.leaderboard_file.read_text().splitlines()[1:]]
     assert [(line[0], line[1], line[6]) for line in board] == [("", str(n), "2") for n in range(4)]
 

@@ -63,6 +63,7 @@ ROUNDS = {
     "columns": [],
     "ranking": None,
     "report": False,
+    "raw_cells": False,
 }
 EPOCHS = 6
 Params = Mapping[str, Any]

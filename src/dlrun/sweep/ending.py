@@ -45,6 +45,7 @@ def conclude(sweep: Sweep, standing: Standing) -> int:
         sweep.repetitions,
         minimize=standing.minimize,
         comparable=sweep.comparable,
+        raw=sweep.strategy.settings.raw_cells,
     )
     print(f"\n{standing.counts()}")
     if answer.completed or answer.repeated:

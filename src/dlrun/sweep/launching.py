@@ -84,6 +84,7 @@ class Watcher:
                     self.sweep.repetitions,
                     minimize=self.minimize,
                     comparable=self.sweep.comparable,
+                    raw=self.sweep.strategy.settings.raw_cells,
                 )
             taken = time.monotonic() - started
             self.next_board = time.monotonic() + taken / _BOARD_SHARE

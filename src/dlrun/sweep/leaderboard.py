@@ -167,10 +167,12 @@ def write_leaderboard(
     *,
     minimize: bool,
     comparable: bool,
+    raw: bool,
 ) -> None:
     """Replace leaderboard.csv: a line a trial; repetitions of one setting together, with its rank, mean and n.
 
     Where the trials are not `comparable`, they stand in the order of their numbers and have no rank.
+    Cells that a spreadsheet would compute are quoted, unless they are to be left `raw`.
     """
     keys = list(dict.fromkeys(key for row in rows for key in row.swept))
     names = sorted({name for row in rows for name in row.metrics} - {objective})
@@ -178,7 +180,7 @@ def write_leaderboard(
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     head = ["rank", "trial", "status", objective, *of_setting, *keys, *names, "seconds", "error"]
-    writer.writerow(cells(head))
+    writer.writerow(cells(head, raw=raw))
     settings = by_setting(rows, repetitions, objective, minimize=minimize, comparable=comparable)
     for place, (setting, trials) in enumerate(settings, 1):
         facts = {"mean": setting.value, "spread": setting.spread, "n": len(setting.each)}
@@ -195,7 +197,8 @@ def write_leaderboard(
                         *(row.metrics.get(name) for name in names),
                         row.seconds,
                         row.error,
-                    ]
+                    ],
+                    raw=raw,
                 )
             )
     write_whole(sweep.leaderboard_file, file.getvalue())

@@ -27,6 +27,7 @@ from dlrun.sweep.study import Direction
 # What may change from one go at a sweep to the next: how far and how, not what is asked.
 CHANGEABLE = (
     "trials", "fail_fast", "trials_per_gpu", "stack", "max_stack", "dry_run", "columns", "ranking", "report",
+    "raw_cells",
 )  # fmt: skip
 _SAMPLER_OF_OPTUNA = re.compile(r"optuna\.samplers\.[A-Z]\w*")
 

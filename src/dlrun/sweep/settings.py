@@ -44,6 +44,7 @@ class SweepSettings:
     columns: list[str]  # metrics in the table at the end, beside the objective
     ranking: RankingSettings | None
     report: bool  # written at the end
+    raw_cells: bool  # of leaderboard.csv: formulas of a spreadsheet are left as they are
 
 
 @dataclass(frozen=True)
