@@ -38,8 +38,6 @@ def not_utf8(error: UnicodeDecodeError, extra: Iterable[Path] = ()) -> ConfigErr
 
 def fault_of(group: str, file: Path) -> str | None:
     """What is wrong with the file of an option of `group`, as the rest of a sentence about it; None for nothing."""
-    if not file.is_file():  # a pipe would be waited for
-        return "is not a file: put one there, or take it away"
     content = file.read_bytes()
     if reason := _wrong_byte(content):
         return reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -128,5 +129,5 @@ def config_words(command: Sequence[str]) -> list[str]:
 
 
 def is_sweep(path: Path) -> bool:
-    """Whether `path` is a sweep's directory."""
-    return (path / SWEEP).is_file()
+    """Whether `path` is a sweep's directory; not one that may not be looked into."""
+    return os.path.isfile(path / SWEEP)  # where Path.is_file may raise
