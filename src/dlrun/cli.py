@@ -195,11 +195,11 @@ def _report_exception(error: Exception) -> int:
 def _report(message: str, code: int, error: BaseException) -> int:
     import os
 
-    from dlrun.errors import visible
+    from dlrun.errors import shortened, visible
 
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         _print_traceback(error)
-    print("dlrun:", visible(" ".join(message.splitlines())), file=sys.stderr)
+    print("dlrun:", visible(shortened(" ".join(message.splitlines()))), file=sys.stderr)
     return code
 
 
@@ -211,6 +211,10 @@ def _print_traceback(error: BaseException) -> None:
 
 def _file_trouble(error: OSError) -> str:
     """The file and what is wrong with it; it may be the user's code that wanted it, hence the hint."""
+    from errno import ENAMETOOLONG
+
+    if error.errno == ENAMETOOLONG:
+        return f"{error.filename} cannot be the name of a file: it is too long; give a shorter one"
     what = str(error) if error.filename is None else f"{error.filename}: {error.strerror or error}"
     return f"{what} (--debug shows where)"
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dlrun.errors import ConfigError
+from dlrun.hints import command
 from dlrun.search_path import GROUPS, config_folders, option_file
 
 _BOM = b"\xef\xbb\xbf"
@@ -80,8 +81,18 @@ def _chosen(words: Sequence[str], folders: list[Path]) -> Iterator[tuple[str, Pa
         group, equals, names = word.lstrip("+").partition("=")
         if equals and group in GROUPS:
             for name in names.split(","):
+                _refuse_path(word, group, name.strip())
                 if (file := option_file(group, name.strip(), folders)) is not None:
                     yield group, file
+
+
+def _refuse_path(word: str, group: str, name: str) -> None:
+    """Refuse a path in place of a name: Hydra would look for it beside its own configs."""
+    if name.startswith("/") or ".." in name.split("/"):
+        raise ConfigError(
+            f"{word}: an option is a name, not a path; `{command('list', group)}` has the names, and those of your own "
+            f"are the files configs/{group}/NAME.yaml"
+        )
 
 
 def _shown(file: Path) -> Path:

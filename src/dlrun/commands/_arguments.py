@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -12,6 +12,7 @@ from typing import NoReturn
 from dlrun.errors import ConfigError, did_you_mean
 from dlrun.hints import command
 
+_TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _IS = "\0"  # marks where argparse's colon after the name of an option becomes `is`
 
 
@@ -48,6 +49,20 @@ def filled(text: str) -> str:
     """The type of a word that names something: it may not be empty."""
     if not text.strip():
         raise argparse.ArgumentTypeError(f"{_IS}empty, but must name something")
+    return text
+
+
+def path(text: str) -> Path:
+    """The type of an option that names a file or a folder."""
+    return Path(filled(text))
+
+
+def target(text: str) -> str:
+    """The type of an option that names what a `_target_` of a config names."""
+    if not _TARGET.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{_IS}{text or 'empty'}, but must be the name of a class or function with its module, as in mynet.Net"
+        )
     return text
 
 
@@ -94,15 +109,15 @@ def check_output(file: Path | None) -> None:
     """
     if file is None:
         return
-    if file.is_dir():
-        raise ConfigError(f"--output is {file}, which is a folder; give a file in it")
-    folder = file.parent
-    if not folder.is_dir():
-        raise ConfigError(f"--output is {file}, but there is no folder {folder}; make it first")
-    if not os.access(file if file.exists() else folder, os.W_OK):
-        raise ConfigError(
-            f"--output is {file}, which cannot be written to (Permission denied); choose another place"
-        )
+    try:
+        if file.is_dir():
+            raise ConfigError(f"--output is {file}, which is a folder; give a file in it")
+        folder = file.parent
+        if not folder.is_dir():
+            raise ConfigError(f"--output is {file}, but there is no folder {folder}; make it first")
+        _try_to_write(file)
+    except OSError as error:
+        raise _unwritable(file, error.strerror) from error
 
 
 def check_output_folder(folder: Path | None) -> None:
@@ -113,9 +128,28 @@ def check_output_folder(folder: Path | None) -> None:
     """
     if folder is None:
         return
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        reason = "Permission denied" if there.is_dir() else f"{there} is a file"
-        raise ConfigError(
-            f"--output is {folder}, which cannot be written to ({reason}); choose another place"
-        )
+    try:
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        if not there.is_dir():
+            raise _unwritable(folder, f"{there} is a file")
+        from tempfile import TemporaryDirectory  # for its time
+
+        with TemporaryDirectory(dir=there):
+            pass
+    except OSError as error:
+        raise _unwritable(folder, error.strerror) from error
+
+
+def _try_to_write(file: Path) -> None:
+    """Rights alone do not tell: nobody can make a file in /proc."""
+    is_new = not file.exists()
+    if is_new or file.is_file():  # a pipe would wait for its reader
+        file.open("ab").close()
+    if is_new:
+        file.unlink()
+
+
+def _unwritable(place: Path, reason: str | None) -> ConfigError:
+    return ConfigError(
+        f"--output is {place}, which cannot be written to ({reason}); choose another place"
+    )

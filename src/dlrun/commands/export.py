@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from pathlib import Path
 from typing import Any
 
-from dlrun.commands._arguments import check_output
+from dlrun.commands._arguments import check_output, path
 from dlrun.commands._places import find_run
 from dlrun.commands._reading import add_checkpoint, run_parser
 from dlrun.errors import ConfigError
@@ -41,7 +40,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--output",
         metavar="FILE",
-        type=Path,
+        type=path,
         help="(default: model.onnx or model.pt2 in RUN/export/)",
     )
     add_checkpoint(parser)

@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dlrun.commands._arguments import check_output, number, whole
+from dlrun.commands._arguments import check_output, number, path, whole
 from dlrun.commands._places import find_run
 from dlrun.commands._reading import add_checkpoint, run_parser
 from dlrun.errors import ConfigError
@@ -23,6 +23,7 @@ examples
   dlrun generate irish_tunes_lstm --prompt "X:" --check abc --number 10
   dlrun generate last --prompt "X:1\\nT:" --until "\\n\\n" --output tune.abc
 """
+_MOST_CHARACTERS = 10**9
 _BETWEEN = "\n" + "-" * 40 + "\n"
 
 
@@ -107,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         help="say which of the texts are tunes in ABC notation; each then ends with its first tune",
     )
     parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="write to FILE instead of the screen"
+        "--output", metavar="FILE", type=path, help="write to FILE instead of the screen"
     )
     add_checkpoint(parser)
     return parser
@@ -120,6 +121,11 @@ def _does(task: str) -> str:
 def _check(arguments: argparse.Namespace) -> None:
     if arguments.until == "":
         raise ConfigError("--until is empty, but must be what a text ends with; leave it out")
+    if arguments.length * arguments.number > _MOST_CHARACTERS:
+        raise ConfigError(
+            f"--length times --number is {arguments.length * arguments.number:,} characters, but may be "
+            f"{_MOST_CHARACTERS:,} at most: set one of them lower"
+        )
     check_output(arguments.output)
 
 
