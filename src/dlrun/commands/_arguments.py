@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -12,7 +11,6 @@ from typing import NoReturn
 from dlrun.errors import ConfigError, did_you_mean
 from dlrun.hints import command
 
-_TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _IS = "\0"  # marks where argparse's colon after the name of an option becomes `is`
 
 
@@ -20,14 +18,14 @@ class CommandParser(argparse.ArgumentParser):
     """The parser of the command `dlrun NAME`; a wrong command line is a ConfigError.
 
     Args:
-        description: what stands above the arguments in its help.
+        description: what stands above the arguments in its help; a leading `dlrun NAME`: is left out.
         epilog: what stands below them, its line breaks kept.
     """
 
     def __init__(self, name: str, description: str | None, epilog: str = "") -> None:
         super().__init__(
             f"dlrun {name}",
-            description=description,
+            description=_described(name, description),
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,  # what is cut short today may mean two options tomorrow
@@ -45,6 +43,11 @@ class CommandParser(argparse.ArgumentParser):
         raise ConfigError(f"{message}{hint}")
 
 
+def _described(name: str, description: str | None) -> str | None:
+    text = (description or "").removeprefix(f"`dlrun {name}`: ")
+    return f"{text[:1].upper()}{text[1:]}" or None
+
+
 def filled(text: str) -> str:
     """The type of a word that names something: it may not be empty."""
     if not text.strip():
@@ -55,15 +58,6 @@ def filled(text: str) -> str:
 def path(text: str) -> Path:
     """The type of an option that names a file or a folder."""
     return Path(filled(text))
-
-
-def target(text: str) -> str:
-    """The type of an option that names what a `_target_` of a config names."""
-    if not _TARGET.fullmatch(text):
-        raise argparse.ArgumentTypeError(
-            f"{_IS}{text or 'empty'}, but must be the name of a class or function with its module, as in mynet.Net"
-        )
-    return text
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:

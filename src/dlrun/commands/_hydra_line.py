@@ -49,6 +49,12 @@ def check_line(argv: list[str]) -> None:
             f"--config-name is {given.config_name}, but a run is always made from the config train; choose its parts, "
             "as in experiment=NAME"
         )
+    if sweeper := next(
+        (word for word in given.overrides if word.startswith("hydra/sweeper=")), None
+    ):
+        raise ConfigError(
+            f"{sweeper}: dlrun has its own sweeper; choose how to search by sweep=NAME"
+        )
     if given.config_dir == "":
         raise ConfigError("--config-dir is empty, which is not a directory")
     if "" in given.overrides:

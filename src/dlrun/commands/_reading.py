@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from dlrun.commands._arguments import CommandParser, filled, target
+from dlrun.commands._arguments import CommandParser, filled
 
 
 def run_parser(command: str, description: str | None, epilog: str) -> argparse.ArgumentParser:
@@ -17,7 +17,7 @@ def run_parser(command: str, description: str | None, epilog: str) -> argparse.A
         "--allow",
         metavar="TARGET",
         action="append",
-        type=target,
+        type=filled,
         default=[],
         help="call this _target_ of the run's config, although no config here offers it (repeatable)",
     )

@@ -1,6 +1,6 @@
-"""`dlrun generate`: let a language model go on writing.
+"""`dlrun generate`: write text with a language model.
 
-The prompt must be of characters that the training part has. Without one a text begins as after an empty line.
+A prompt may use the characters of the training part alone. Without one, a text begins as after an empty line.
 In PROMPT and STRING, \\n is a line break.
 """
 
@@ -69,14 +69,14 @@ def _parser() -> argparse.ArgumentParser:
         "--prompt",
         metavar="PROMPT",
         default="",
-        help="how each text begins (default: as the model has it after an empty line)",
+        help="how each text begins (default: after an empty line)",
     )
     parser.add_argument(
         "--length",
         metavar="N",
         type=whole(1, 10**9),
         default=1000,
-        help="characters a text at most, after the prompt (default: 1000)",
+        help="at most N characters in each text, after the prompt (default: 1000)",
     )
     parser.add_argument(
         "--temperature",
@@ -96,12 +96,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         type=whole(0, 2**32 - 1),
         default=0,
-        help="of what is drawn (default: 0)",
+        help="seed of the draws (default: 0)",
     )
     parser.add_argument(
         "--number", metavar="M", type=whole(1, 10**6), default=1, help="how many texts (default: 1)"
     )
-    parser.add_argument("--until", metavar="STRING", help="end a text where STRING comes")
+    parser.add_argument("--until", metavar="STRING", help="end a text once it has STRING")
     parser.add_argument(
         "--check",
         choices=("abc",),

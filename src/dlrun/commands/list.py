@@ -28,7 +28,7 @@ _HIDDEN = ("hydra",)  # Hydra's own settings are no choice of an experiment
 _PLAIN = re.compile(r"[\w.+-]+")  # needs no quotes in a shell
 _EPILOG = """\
 Options come from ./configs as well: an option of your own is one YAML file there, such as
-configs/model/mine.yaml. It is marked with its path.
+configs/model/mine.yaml. Such options are marked.
 
 examples
   dlrun list                what there is

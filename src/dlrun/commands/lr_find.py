@@ -1,8 +1,8 @@
-"""`dlrun lr-find`: the learning-rate range test: which rate to begin with.
+"""`dlrun lr-find`: find a learning rate to begin with, by the learning-rate range test.
 
-A few hundred batches are trained on while the rate rises from step to step. Where the loss is lowest the
-rate is on the edge of being too high: a tenth of that is suggested. Where the loss still falls at the highest
-rate there is nothing to suggest but to test higher ones. Nothing of what is trained is kept.
+The model is trained on a few hundred batches while the rate rises from step to step. The rate with the lowest
+loss is almost too high: a tenth of it is suggested. If the loss still falls at the highest rate, higher rates
+are to be tested first. The trained weights are not kept.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RATE",
         type=number(_LEAST_RATE, _MOST_RATE),
         default=1e-6,
-        help="(default: 1e-6)",
+        help="the first and lowest rate (default: 1e-6)",
     )
     parser.add_argument(
         "--to",
@@ -138,14 +138,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RATE",
         type=number(_LEAST_RATE, _MOST_RATE),
         default=10.0,
-        help="(default: 10)",
+        help="the last and highest rate (default: 10)",
     )
     parser.add_argument(
         "--steps",
         metavar="N",
         type=whole(_FEWEST_STEPS, _MOST_STEPS),
         default=200,
-        help="batches, at most (default: 200)",
+        help="at most N batches (default: 200)",
     )
     parser.add_argument(
         "--output",

@@ -36,16 +36,17 @@ Where runs repeat a setting (seeds, folds), mean ± standard deviation follow.
 Among other runs a whole sweep is one row, with what its best setting reached,
 unless --sort, --filter, --all or --csv looks at every run.
 
-A metric counts as measured at the best epoch, or at the end where it was not.
-Each run records which way its metrics improve; --sort puts the largest first
-where none says so, and --reverse turns that round.
+The value of a metric is that of the best epoch; of a metric that was measured
+only at the end, that of the end. Each run records which way its metrics
+improve; --sort puts the largest first where none does, and --reverse turns
+the order round.
 Columns that do not fit the terminal are left out; --csv has everything.
 
 status is one of
   running     a process is training it now
   completed   it reached its end, or stopped early as configured
   stopped     it was interrupted, and saved: `dlrun resume RUN` carries it on
-  killed      its process is gone without a word: `dlrun resume RUN` as well
+  killed      its process ended without saving: `dlrun resume RUN` as well
   pruned      a trial that its sweep ended early, since others did better
   failed      it ended with an error: `dlrun show RUN` tells which
   unreadable  its summary.json is missing or damaged
@@ -130,7 +131,9 @@ def _parser() -> argparse.ArgumentParser:
         help="best first by this metric, as in test/accuracy",
     )
     add("--reverse", action="store_true", help="turn the order round: oldest or worst first")
-    help_filter = "only runs that meet all: = != < > <= >=; in text, * stands for anything"
+    help_filter = (
+        "only runs that meet all conditions, with = != < > <= >=; in text, * stands for anything"
+    )
     add("--filter", metavar="CONDITION", nargs="+", action="extend", default=[], help=help_filter)
     help_n = f"at most N rows (default: {DEFAULT_ROWS}; all in CSV)"
     how_many = parser.add_mutually_exclusive_group().add_argument

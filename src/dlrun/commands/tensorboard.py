@@ -18,7 +18,7 @@ from dlrun.sweep.directory import SweepDirectory, is_sweep
 _MAIN = "dlrun.commands._tensorboard_main"
 FIRST_PORT, PORTS_TRIED = 6006, 100
 _EPILOG = """\
-What follows `--` goes to TensorBoard as it is.
+What follows `--` goes to TensorBoard itself.
 
 examples
   dlrun tensorboard                         every run in outputs/
@@ -50,7 +50,9 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
-        "tensorboard", "Open TensorBoard on the runs. It follows runs under way.", _EPILOG
+        "tensorboard",
+        "Open TensorBoard on the runs. It follows those that are still being trained.",
+        _EPILOG,
     )
     add = parser.add_argument
     help_target = "a folder of runs, a run, or a sweep (default: outputs)"
