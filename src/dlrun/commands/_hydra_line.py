@@ -41,6 +41,8 @@ def check_line(argv: list[str]) -> None:
     modes = [f"--{name}" for name in _MODES if getattr(given, name)]
     if len(modes) > 1:
         raise ConfigError(f"{' and '.join(modes)} exclude each other: leave all but one out")
+    if given.package == "":
+        raise ConfigError("--package is empty, but must name a key of the config, as in model")
     for name in ("resolve", "package"):
         if getattr(given, name) and not given.cfg:
             raise ConfigError(f"--{name} says how --cfg shows a config: add --cfg job")

@@ -92,7 +92,8 @@ def main(argv: list[str]) -> int:
 
 def _choices(words: list[str]) -> tuple[dict[str, str], list[str]]:
     """What is chosen, and the words that say where data are."""
-    choices, places = {}, []
+    choices: dict[str, str] = {}
+    places: list[str] = []
     for word in words:
         key, _, value = word.partition("=")
         if key in _PLACES:
@@ -107,6 +108,8 @@ def _choices(words: list[str]) -> tuple[dict[str, str], list[str]]:
             raise ConfigError(
                 f"{key} is {value or 'empty'}, but must be one of {', '.join(_OPTIONS[key])}"
             )
+        if key in choices:
+            raise ConfigError(f"{key} is given twice, as {choices[key]} and {value}; leave one out")
         choices[key] = value
     return choices, places
 
