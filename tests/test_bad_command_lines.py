@@ -66,5 +66,12 @@ def test_it_is_refused_in_one_line(
     assert not wrong
 
 
+def test_a_message_shortens_what_is_endless(capsys: Capture) -> None:
+    assert main(["runs", "-n", "9" * 3000]) == 2
+    said = capsys.readouterr().err
+    assert "(3,000 digits), but must be" in said
+    assert len(said) < 200
+
+
 def test_there_are_hundreds() -> None:
     assert len(LINES) > 220

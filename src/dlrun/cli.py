@@ -36,8 +36,8 @@ run
   resume        carry an interrupted or finished run on, or a sweep
   eval          measure a run's model on its dataset again
   predict       apply a run's model to new inputs
-  generate      let a language model go on writing
-  export        a run's model as a file for other programs (ONNX)
+  generate      write text with a language model
+  export        write a run's model as a file for other programs (ONNX)
 
 look back
   runs          a table of the runs, or of a sweep's trials: sort, filter, CSV
@@ -47,10 +47,10 @@ look back
 
 find out
   summary       the layers of a model, their outputs and parameters
-  lr-find       which learning rate to begin with, by a test of a minute
+  lr-find       find a learning rate to begin with, in about a minute
   list          what there is to choose from, every parameter with its default
   doctor        what is installed, what hardware there is, and what will be used
-  completion    tab completion for bash, zsh and fish
+  completion    print the script for tab completion in bash, zsh or fish
 
 options
   -h, --help    show this help; `dlrun COMMAND --help` explains one command
@@ -195,11 +195,11 @@ def _report_exception(error: Exception) -> int:
 def _report(message: str, code: int, error: BaseException) -> int:
     import os
 
-    from dlrun.errors import visible
+    from dlrun.errors import shortened, visible
 
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         _print_traceback(error)
-    print("dlrun:", visible(" ".join(message.splitlines())), file=sys.stderr)
+    print("dlrun:", visible(shortened(" ".join(message.splitlines()))), file=sys.stderr)
     return code
 
 
@@ -211,6 +211,10 @@ def _print_traceback(error: BaseException) -> None:
 
 def _file_trouble(error: OSError) -> str:
     """The file and what is wrong with it; it may be the user's code that wanted it, hence the hint."""
+    from errno import ENAMETOOLONG
+
+    if error.errno == ENAMETOOLONG:
+        return f"{error.filename} cannot be the name of a file: it is too long; give a shorter one"
     what = str(error) if error.filename is None else f"{error.filename}: {error.strerror or error}"
     return f"{what} (--debug shows where)"
 

@@ -16,7 +16,8 @@ from dlrun.errors import ConfigError, RunFailed, did_you_mean, first_line
 from dlrun.hints import command
 from dlrun.option_files import check_options, not_utf8
 from dlrun.overrides import as_text, readable_words, refuse_unreadable
-from dlrun.search_path import COMPONENTS, GROUPS, packaged_configs
+from dlrun.search_path import COMPONENTS, GROUPS, config_folders, option_file, packaged_configs
+from dlrun.search_path import options as options_of
 
 _UNKNOWN_FUNCTION = re.compile(r"Unknown function '(.*)'")
 _RANGE = re.compile(r"^Sweep parameters '(.*)' requires --multirun$", re.MULTILINE)
@@ -73,7 +74,7 @@ def explain(error: Exception, overrides: list[str]) -> Exception:
             "nested too deep: take that out"
         )
     if isinstance(error, MissingConfigException):
-        return ConfigError(_missing_option(error))
+        return ConfigError(_missing_option(error, overrides))
     if isinstance(error, UnicodeDecodeError):
         return not_utf8(error) or error
     if isinstance(error, yaml.YAMLError):
@@ -139,9 +140,15 @@ def _left_out(overrides: list[str]) -> str | None:
     return None
 
 
-def _missing_option(error: MissingConfigException) -> str:
-    group, _, option = str(error.missing_cfg_file).rpartition("/")
+def _missing_option(error: MissingConfigException, overrides: list[str]) -> str:
+    missing = str(error.missing_cfg_file)
+    group, _, option = missing.rpartition("/")
     options = error.options or []
+    typed = (word.lstrip("+").partition("=")[0] for word in overrides)
+    asked = next((key for key in typed if key in GROUPS and missing.startswith(f"{key}/")), group)
+    if asked != group:  # the option has a slash, the group as typed has none
+        group, option = asked, missing.removeprefix(f"{asked}/")
+        options = options_of(asked, config_folders())
     if not group:
         return _one_line(error)
     if group == "hydra/launcher" and (extra := _LAUNCHERS.get(option)):
@@ -189,8 +196,23 @@ def _refused_key(error: Exception, overrides: list[str]) -> str | None:
     below = [found for found in known if found.endswith(f".{name}")]
     if not parent and below:
         return f"{refusal}; did you mean {' or '.join(below)}?"
+    if owners := _options_with(parent, name):
+        return f"{refusal} as chosen here; it is one of {parent}={' or '.join(owners)}"
     siblings = [found for found in known if found.rpartition(".")[0] == parent]
     return f"{refusal}{did_you_mean(name, [found.rpartition('.')[2] for found in siblings])}"
+
+
+def _options_with(group: str, name: str) -> list[str]:
+    """The options of a group whose own file has the setting `name`."""
+    if group not in COMPONENTS and group != "sweep":
+        return []
+    line, folders = re.compile(rf"^{re.escape(name)}:", re.MULTILINE), config_folders()
+    files = {option: option_file(group, option, folders) for option in options_of(group, folders)}
+    return [
+        option
+        for option, file in files.items()
+        if file and not option.startswith("_") and line.search(file.read_text("utf-8", "replace"))
+    ]
 
 
 def _composed(overrides: list[str]) -> Any:

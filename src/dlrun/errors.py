@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_LONGEST_NUMBER, _LONGEST_WORD = 40, 400  # that a message writes out
+_EXCESSIVE = re.compile(rf"\d{{{_LONGEST_NUMBER + 1},}}|[^\s,]{{{_LONGEST_WORD},}}[^\s,;:]")
+_KEPT = 20  # of its beginning, half as many of its end
 
 
 class ConfigError(ValueError):
@@ -43,6 +48,17 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, or its kind where it says nothing."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def shortened(message: str) -> str:
+    """The message with numbers and words of thousands of characters cut to their beginning and end."""
+    return _EXCESSIVE.sub(_cut, message)
+
+
+def _cut(found: re.Match[str]) -> str:
+    text = found[0]
+    unit = "digits" if text.isdecimal() else "characters"
+    return f"{text[:_KEPT]}…{text[-_KEPT // 2 :]} ({len(text):,} {unit})"
 
 
 def visible(message: str) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dlrun.errors import ConfigError
-from dlrun.search_path import GROUPS, config_folders, option_file
+from dlrun.hints import command
+from dlrun.search_path import COMPONENTS, GROUPS, config_folders, option_file
 
 _BOM = b"\xef\xbb\xbf"
 _HEAD = 512  # characters in which Hydra looks for the line
@@ -80,8 +81,22 @@ def _chosen(words: Sequence[str], folders: list[Path]) -> Iterator[tuple[str, Pa
         group, equals, names = word.lstrip("+").partition("=")
         if equals and group in GROUPS:
             for name in names.split(","):
+                _refuse_no_name(word, group, name.strip())
                 if (file := option_file(group, name.strip(), folders)) is not None:
                     yield group, file
+
+
+def _refuse_no_name(word: str, group: str, name: str) -> None:
+    """Refuse what is no name of an option: nothing, or a path, which Hydra would look for beside its own configs."""
+    if name in ("", "null") and group not in COMPONENTS and "," not in word:
+        raise ConfigError(
+            f"{word}: it names no option; leave the word out, or choose one, see `{command('list', group)}`"
+        )
+    if name.startswith("/") or ".." in name.split("/"):
+        raise ConfigError(
+            f"{word}: an option is a name, not a path; `{command('list', group)}` has the names, and those of your own "
+            f"are the files configs/{group}/NAME.yaml"
+        )
 
 
 def _shown(file: Path) -> Path:

@@ -38,7 +38,7 @@ def refuse_unreadable(words: Iterable[str]) -> None:
         ConfigError: naming the word.
     """
     for word in words:
-        if not word.strip() or word.lstrip("+~ ").startswith("="):
+        if not word.strip("+~ ") or word.lstrip("+~ ").startswith("="):
             raise ConfigError(f"{word or 'an empty word'}: not an override; write key=value")
         if any("\ud800" <= sign <= "\udfff" for sign in word):
             shown = word.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

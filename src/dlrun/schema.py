@@ -220,6 +220,6 @@ def _literals(rule: Any) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    return (
-        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    )
+    if value is None or value == "":
+        return "empty" if value == "" else "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -96,9 +96,9 @@ def test_a_curve_goes_to_a_folder_of_its_own(project: Path) -> None:
     ("words", "message"),
     [
         (["--from", "1", "--to", "0.1"], "--from is 1 and --to is 0.1"),
-        (["--from", "0"], "--from is 0 and"),
+        (["--from", "0"], "--from is 0, but must be a number of at least"),
         (["--to", "nan"], "--to is nan"),
-        (["--steps", "3"], "--steps is 3, but must be 10 or more"),
+        (["--steps", "3"], "--steps is 3, but must be a whole number from 10"),
     ],
 )
 def test_a_range_that_is_none_is_refused(

@@ -121,7 +121,7 @@ def test_a_missing_folder_is_refused(words: list[str], said: str, make_run: Make
 def test_an_impossible_port_is_refused(dlrun: Dlrun) -> None:
     result = dlrun("tensorboard", "--port", "70000")
     assert result.returncode == 2
-    assert "70000 is not a port" in result.stderr
+    assert "--port is 70000, but must be a whole number from 1 to 65,535" in result.stderr
 
 
 def test_the_real_tensorboard_answers_and_ends_on_ctrl_c(make_run: MakeRun) -> None:

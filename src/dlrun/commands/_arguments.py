@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -19,14 +18,14 @@ class CommandParser(argparse.ArgumentParser):
     """The parser of the command `dlrun NAME`; a wrong command line is a ConfigError.
 
     Args:
-        description: what stands above the arguments in its help.
+        description: what stands above the arguments in its help; a leading `dlrun NAME`: is left out.
         epilog: what stands below them, its line breaks kept.
     """
 
     def __init__(self, name: str, description: str | None, epilog: str = "") -> None:
         super().__init__(
             f"dlrun {name}",
-            description=description,
+            description=_described(name, description),
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,  # what is cut short today may mean two options tomorrow
@@ -44,11 +43,21 @@ class CommandParser(argparse.ArgumentParser):
         raise ConfigError(f"{message}{hint}")
 
 
+def _described(name: str, description: str | None) -> str | None:
+    text = (description or "").removeprefix(f"`dlrun {name}`: ")
+    return f"{text[:1].upper()}{text[1:]}" or None
+
+
 def filled(text: str) -> str:
     """The type of a word that names something: it may not be empty."""
     if not text.strip():
         raise argparse.ArgumentTypeError(f"{_IS}empty, but must name something")
     return text
+
+
+def path(text: str) -> Path:
+    """The type of an option that names a file or a folder."""
+    return Path(filled(text))
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
@@ -94,15 +103,15 @@ def check_output(file: Path | None) -> None:
     """
     if file is None:
         return
-    if file.is_dir():
-        raise ConfigError(f"--output is {file}, which is a folder; give a file in it")
-    folder = file.parent
-    if not folder.is_dir():
-        raise ConfigError(f"--output is {file}, but there is no folder {folder}; make it first")
-    if not os.access(file if file.exists() else folder, os.W_OK):
-        raise ConfigError(
-            f"--output is {file}, which cannot be written to (Permission denied); choose another place"
-        )
+    try:
+        if file.is_dir():
+            raise ConfigError(f"--output is {file}, which is a folder; give a file in it")
+        folder = file.parent
+        if not folder.is_dir():
+            raise ConfigError(f"--output is {file}, but there is no folder {folder}; make it first")
+        _try_to_write(file)
+    except OSError as error:
+        raise _unwritable(file, error.strerror) from error
 
 
 def check_output_folder(folder: Path | None) -> None:
@@ -113,9 +122,28 @@ def check_output_folder(folder: Path | None) -> None:
     """
     if folder is None:
         return
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        reason = "Permission denied" if there.is_dir() else f"{there} is a file"
-        raise ConfigError(
-            f"--output is {folder}, which cannot be written to ({reason}); choose another place"
-        )
+    try:
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        if not there.is_dir():
+            raise _unwritable(folder, f"{there} is a file")
+        from tempfile import TemporaryDirectory  # for its time
+
+        with TemporaryDirectory(dir=there):
+            pass
+    except OSError as error:
+        raise _unwritable(folder, error.strerror) from error
+
+
+def _try_to_write(file: Path) -> None:
+    """Rights alone do not tell: nobody can make a file in /proc."""
+    is_new = not file.exists()
+    if is_new or file.is_file():  # a pipe would wait for its reader
+        file.open("ab").close()
+    if is_new:
+        file.unlink()
+
+
+def _unwritable(place: Path, reason: str | None) -> ConfigError:
+    return ConfigError(
+        f"--output is {place}, which cannot be written to ({reason}); choose another place"
+    )

@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from dlrun.errors import ConfigError
+
 
 def composed_run(words: Sequence[str]) -> dict[str, Any]:
     """What `dlrun train` would make of the same words, as plain values, checked; without the group sweep.
 
     Raises:
-        ConfigError: no such option or key, or a value that the run would refuse.
+        ConfigError: no such option or key, a value that the run would refuse, or a word that is about a sweep.
     """
     from dlrun import config
     from dlrun.composing import compose, explain
 
+    if swept := next(
+        (word for word in words if word.startswith(("sweep=", "sweep.", "hydra."))), None
+    ):
+        raise ConfigError(
+            f"{swept}: it changes nothing here, where one model is built; leave it out"
+        )
     try:
         composed = compose(list(words), with_hydra=True)
         plain: dict[str, Any] = {

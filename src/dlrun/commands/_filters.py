@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +54,14 @@ class Condition:
             raise ConfigError(
                 f"--filter {self.text}: {self.key} is text ({found[0]}); compare it with = or !="
             )
+        if (
+            found
+            and not is_number(self.value)
+            and not any(isinstance(value, str) for value in found)
+        ):
+            raise ConfigError(
+                f"--filter {self.text}: {self.key} is a number ({found[0]:g}); compare it with one"
+            )
 
 
 def parse_condition(text: str) -> Condition:
@@ -68,7 +77,12 @@ def parse_condition(text: str) -> Condition:
             "(also < <= >=; quoted, or the shell takes the sign)"
         )
     key, sign, value = (part.strip() for part in match.groups())
-    if sign in _ORDER and not is_number(value):
+    if not key or not value:
+        missing = "a key" if not key else "a value"
+        raise ConfigError(
+            f"--filter {text} lacks {missing}: write it as in model=cnn or status!=failed"
+        )
+    if sign in _ORDER and (not is_number(value) or math.isnan(float(value))):
         raise ConfigError(f"--filter {text}: {sign} needs a number, as in '{key}>0.9'")
     return Condition(text, key, "=" if sign == "==" else sign, value)
 

@@ -41,6 +41,8 @@ def check_line(argv: list[str]) -> None:
     modes = [f"--{name}" for name in _MODES if getattr(given, name)]
     if len(modes) > 1:
         raise ConfigError(f"{' and '.join(modes)} exclude each other: leave all but one out")
+    if given.package == "":
+        raise ConfigError("--package is empty, but must name a key of the config, as in model")
     for name in ("resolve", "package"):
         if getattr(given, name) and not given.cfg:
             raise ConfigError(f"--{name} says how --cfg shows a config: add --cfg job")
@@ -48,6 +50,12 @@ def check_line(argv: list[str]) -> None:
         raise ConfigError(
             f"--config-name is {given.config_name}, but a run is always made from the config train; choose its parts, "
             "as in experiment=NAME"
+        )
+    if sweeper := next(
+        (word for word in given.overrides if word.startswith("hydra/sweeper=")), None
+    ):
+        raise ConfigError(
+            f"{sweeper}: dlrun has its own sweeper; choose how to search by sweep=NAME"
         )
     if given.config_dir == "":
         raise ConfigError("--config-dir is empty, which is not a directory")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dlrun import runs
 from dlrun.errors import ConfigError
-from dlrun.hints import listed
+from dlrun.hints import command, listed
 from dlrun.run_directory import RunDirectory, is_run
 from dlrun.runs import LAST, OUTPUTS, full_name, run_paths
 from dlrun.sweep import finding
@@ -35,6 +35,8 @@ def find_place(text: str) -> RunDirectory | SweepDirectory:
     if is_sweep(path):
         return SweepDirectory(path if path.name not in ("", "..") else path.resolve())
     name = text.rstrip("/")
+    if not name:  # which is part of every name
+        raise ConfigError(f"{text} is not a run or a sweep; `{command('runs')}` lists them")
     sweeps = [path for path in sweep_paths() if name in path.name]
     lone = [path for path in run_paths(OUTPUTS) if "/" not in full_name(path) and name in path.name]
     if not sweeps:

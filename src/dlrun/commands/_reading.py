@@ -17,6 +17,7 @@ def run_parser(command: str, description: str | None, epilog: str) -> argparse.A
         "--allow",
         metavar="TARGET",
         action="append",
+        type=filled,
         default=[],
         help="call this _target_ of the run's config, although no config here offers it (repeatable)",
     )

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from dlrun.evaluation import Evaluation
 
 _EPILOG = """\
-The weights are those that the run's own test metrics are of: the best ones, or the last where
-trainer.early_stopping.restore_best is false. The data must be those of the run, split and encoded as they were.
+Without checkpoint=, the weights are those of the run's own test metrics: the best ones, or the last where
+trainer.early_stopping.restore_best is false. The data must be those of the run; they are split and encoded as
+they were in training.
 
-dataset.test_path names new rows in the form of the training data, with what is to be predicted (tables, texts,
-a folder of class folders, a series, a text): all of them are the test, encoded as the training data were.
+dataset.test_path names new data with their targets, in the form of the training data: a table, texts, a folder
+with a folder for each class, a series, or one long text. All of it is the test part.
 
 examples
   dlrun eval last                  the test part
@@ -40,7 +41,9 @@ def main(argv: list[str]) -> int:
         "choices",
         nargs="*",
         default=[],
-        metavar="split=test|val|train checkpoint=best|last dataset.test_path=FILE",
+        metavar="KEY=VALUE",
+        help="split=test, val or train (default: test); checkpoint=best or last; dataset.test_path=FILE for new "
+        "rows; dataset.path or dataset.root where the data have moved",
     )
     parser.add_argument(
         "--json", action="store_true", help="print a JSON object instead of a table"
@@ -89,7 +92,8 @@ def main(argv: list[str]) -> int:
 
 def _choices(words: list[str]) -> tuple[dict[str, str], list[str]]:
     """What is chosen, and the words that say where data are."""
-    choices, places = {}, []
+    choices: dict[str, str] = {}
+    places: list[str] = []
     for word in words:
         key, _, value = word.partition("=")
         if key in _PLACES:
@@ -104,6 +108,8 @@ def _choices(words: list[str]) -> tuple[dict[str, str], list[str]]:
             raise ConfigError(
                 f"{key} is {value or 'empty'}, but must be one of {', '.join(_OPTIONS[key])}"
             )
+        if key in choices:
+            raise ConfigError(f"{key} is given twice, as {choices[key]} and {value}; leave one out")
         choices[key] = value
     return choices, places
 

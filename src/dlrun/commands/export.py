@@ -1,20 +1,20 @@
-"""`dlrun export`: a run's model as one file for programs without dlrun.
+"""`dlrun export`: write a run's model as one file for programs without dlrun.
 
-Beside it, as JSON, goes all that such a program must know: inputs and outputs with their shapes, how raw
-values become inputs (scaling, vocabulary, categories), the names of the classes. What was written is
-then read again and applied to samples of the run's data set: it must give the model's own outputs.
+A JSON file beside it says what such a program must know: inputs and outputs with their shapes, how raw
+values become inputs (scaling, vocabulary, categories), and the names of the classes. Then the written model
+is read again and applied to samples of the run's data set: its outputs must be those of the run's model.
 
-torch_export is read by torch alone (torch.export.load), onnx by many: it needs `pip install 'dlrun[export]'`.
+Many programs read onnx; to write it needs `pip install 'dlrun[export]'`. Only torch reads torch_export
+(torch.export.load).
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
-from pathlib import Path
 from typing import Any
 
-from dlrun.commands._arguments import check_output
+from dlrun.commands._arguments import check_output, path
 from dlrun.commands._places import find_run
 from dlrun.commands._reading import add_checkpoint, run_parser
 from dlrun.errors import ConfigError
@@ -36,13 +36,16 @@ def main(argv: list[str]) -> int:
     """Write RUN's model and its description, and check it."""
     parser = run_parser("export", __doc__, _EPILOG)
     parser.add_argument(
-        "--format", choices=("onnx", "torch_export"), default="onnx", help="(default: onnx)"
+        "--format",
+        choices=("onnx", "torch_export"),
+        default="onnx",
+        help="of the file (default: onnx)",
     )
     parser.add_argument(
         "--output",
         metavar="FILE",
-        type=Path,
-        help="(default: model.onnx or model.pt2 in RUN/export/)",
+        type=path,
+        help="where it goes, .onnx or .pt2 (default: RUN/export/model.onnx or model.pt2)",
     )
     add_checkpoint(parser)
     arguments = parser.parse_intermixed_args(argv)

@@ -1,6 +1,6 @@
-"""`dlrun generate`: let a language model go on writing.
+"""`dlrun generate`: write text with a language model.
 
-The prompt must be of characters that the training part has. Without one a text begins as after an empty line.
+A prompt may use the characters of the training part alone. Without one, a text begins as after an empty line.
 In PROMPT and STRING, \\n is a line break.
 """
 
@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dlrun.commands._arguments import check_output, number, whole
+from dlrun.commands._arguments import check_output, number, path, whole
 from dlrun.commands._places import find_run
 from dlrun.commands._reading import add_checkpoint, run_parser
 from dlrun.errors import ConfigError
@@ -23,6 +23,7 @@ examples
   dlrun generate irish_tunes_lstm --prompt "X:" --check abc --number 10
   dlrun generate last --prompt "X:1\\nT:" --until "\\n\\n" --output tune.abc
 """
+_MOST_CHARACTERS = 10**9
 _BETWEEN = "\n" + "-" * 40 + "\n"
 
 
@@ -68,14 +69,14 @@ def _parser() -> argparse.ArgumentParser:
         "--prompt",
         metavar="PROMPT",
         default="",
-        help="how each text begins (default: as the model has it after an empty line)",
+        help="how each text begins (default: after an empty line)",
     )
     parser.add_argument(
         "--length",
         metavar="N",
         type=whole(1, 10**9),
         default=1000,
-        help="characters a text at most, after the prompt (default: 1000)",
+        help="at most N characters in each text, after the prompt (default: 1000)",
     )
     parser.add_argument(
         "--temperature",
@@ -95,19 +96,19 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         type=whole(0, 2**32 - 1),
         default=0,
-        help="of what is drawn (default: 0)",
+        help="seed of the draws (default: 0)",
     )
     parser.add_argument(
         "--number", metavar="M", type=whole(1, 10**6), default=1, help="how many texts (default: 1)"
     )
-    parser.add_argument("--until", metavar="STRING", help="end a text where STRING comes")
+    parser.add_argument("--until", metavar="STRING", help="end a text once it has STRING")
     parser.add_argument(
         "--check",
         choices=("abc",),
         help="say which of the texts are tunes in ABC notation; each then ends with its first tune",
     )
     parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="write to FILE instead of the screen"
+        "--output", metavar="FILE", type=path, help="write to FILE instead of the screen"
     )
     add_checkpoint(parser)
     return parser
@@ -120,6 +121,11 @@ def _does(task: str) -> str:
 def _check(arguments: argparse.Namespace) -> None:
     if arguments.until == "":
         raise ConfigError("--until is empty, but must be what a text ends with; leave it out")
+    if arguments.length * arguments.number > _MOST_CHARACTERS:
+        raise ConfigError(
+            f"--length times --number is {arguments.length * arguments.number:,} characters, but may be "
+            f"{_MOST_CHARACTERS:,} at most: set one of them lower"
+        )
     check_output(arguments.output)
 
 

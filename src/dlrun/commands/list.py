@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dlrun.commands import _text
-from dlrun.commands._arguments import CommandParser
+from dlrun.commands._arguments import CommandParser, filled
 from dlrun.commands._options import Option, Parameter, read_option, read_yaml
 from dlrun.errors import ConfigError, did_you_mean
 from dlrun.search_path import GROUPS, config_folders, option_file, options, packaged_configs
@@ -28,7 +28,7 @@ _HIDDEN = ("hydra",)  # Hydra's own settings are no choice of an experiment
 _PLAIN = re.compile(r"[\w.+-]+")  # needs no quotes in a shell
 _EPILOG = """\
 Options come from ./configs as well: an option of your own is one YAML file there, such as
-configs/model/mine.yaml. It is marked with its path.
+configs/model/mine.yaml. Such options are marked.
 
 examples
   dlrun list                what there is
@@ -60,7 +60,11 @@ def _parser() -> argparse.ArgumentParser:
         "list", "What there is to choose from, with every parameter and its default.", _EPILOG
     )
     parser.add_argument(
-        "group", metavar="GROUP", nargs="?", help="a group, or one option as GROUP/OPTION"
+        "group",
+        metavar="GROUP",
+        nargs="?",
+        type=filled,
+        help="a group, or one option as GROUP/OPTION",
     )
     parser.add_argument("--config-dir", metavar="DIR", help="look for options in DIR, too")
     return parser

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from dlrun.commands._arguments import check_output, whole
+from dlrun.commands._arguments import check_output, path, whole
 from dlrun.commands._places import find_run
 from dlrun.commands._reading import add_checkpoint, run_parser
 from dlrun.errors import ConfigError
@@ -39,6 +39,10 @@ def main(argv: list[str]) -> int:
     output: Path | None = arguments.output
     if output is not None and output.suffix not in (".csv", ".json"):
         raise ConfigError(f"--output is {output}, but must end in .csv or .json")
+    if arguments.raw_cells and (output is None or output.suffix != ".csv"):
+        raise ConfigError(
+            "--raw-cells says how a .csv is written: add --output FILE.csv, or leave it out"
+        )
     check_output(output)
     run = find_run(arguments.run)
 
@@ -64,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output",
         metavar="FILE",
-        type=Path,
+        type=path,
         help="write to FILE, .csv or .json, instead of the screen",
     )
     parser.add_argument(

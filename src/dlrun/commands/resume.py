@@ -9,8 +9,9 @@ from dlrun.sweep.directory import SweepDirectory
 
 _EPILOG = """\
 A SWEEP is named as a run is: its directory, any unique part of its name, or `last` if it is the newest. It
-goes on with the trials that are missing, inside those that were under way; none runs twice. What it asks
-cannot change, but how far it goes: sweep.trials, sweep.fail_fast, hydra/launcher and the launcher's settings.
+goes on with the trials that are missing, and with those that were interrupted; none runs twice. What it
+searches stays as it was. Only these can be changed: sweep.trials, sweep.fail_fast, hydra/launcher and the
+launcher's settings.
 
 examples
   dlrun resume last
@@ -27,7 +28,7 @@ def main(argv: list[str]) -> int:
         "overrides",
         nargs="*",
         default=[],
-        metavar="key=value",
+        metavar="KEY=VALUE",
         help="values to change from here on",
     )
     arguments = parser.parse_intermixed_args(argv)

@@ -36,16 +36,17 @@ Where runs repeat a setting (seeds, folds), mean ± standard deviation follow.
 Among other runs a whole sweep is one row, with what its best setting reached,
 unless --sort, --filter, --all or --csv looks at every run.
 
-A metric counts as measured at the best epoch, or at the end where it was not.
-Each run records which way its metrics improve; --sort puts the largest first
-where none says so, and --reverse turns that round.
+The value of a metric is that of the best epoch; of a metric that was measured
+only at the end, that of the end. Each run records which way its metrics
+improve; --sort puts the largest first where none does, and --reverse turns
+the order round.
 Columns that do not fit the terminal are left out; --csv has everything.
 
 status is one of
   running     a process is training it now
   completed   it reached its end, or stopped early as configured
   stopped     it was interrupted, and saved: `dlrun resume RUN` carries it on
-  killed      its process is gone without a word: `dlrun resume RUN` as well
+  killed      its process ended without saving: `dlrun resume RUN` as well
   pruned      a trial that its sweep ended early, since others did better
   failed      it ended with an error: `dlrun show RUN` tells which
   unreadable  its summary.json is missing or damaged
@@ -62,7 +63,10 @@ examples
 
 def main(argv: list[str]) -> int:
     """Print the runs that the arguments ask for."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.raw_cells and not arguments.csv:
+        parser.error("--raw-cells says how --csv writes text: add --csv, or leave it out")
     folder = _folder(arguments.dir)
     every_run = scan(folder)
     objective = read_objective(SweepDirectory(folder)) if is_sweep(folder) else None
@@ -120,13 +124,23 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     help_dir = "a sweep or run: its directory, part of its name, or `last`; or any folder of runs"
     add("dir", metavar="DIR|SWEEP", nargs="?", type=filled, help=f"{help_dir} (default: outputs)")
-    add("--sort", metavar="METRIC", help="best first by this metric, as in test/accuracy")
+    add(
+        "--sort",
+        metavar="METRIC",
+        type=filled,
+        help="best first by this metric, as in test/accuracy",
+    )
     add("--reverse", action="store_true", help="turn the order round: oldest or worst first")
-    help_filter = "only runs that meet all: = != < > <= >=; in text, * stands for anything"
+    help_filter = (
+        "only runs that meet all conditions, with = != < > <= >=; in text, * stands for anything"
+    )
     add("--filter", metavar="CONDITION", nargs="+", action="extend", default=[], help=help_filter)
     help_n = f"at most N rows (default: {DEFAULT_ROWS}; all in CSV)"
-    add("-n", metavar="N", type=whole(1, 10**9), help=help_n)
-    add("--all", action="store_true", help="every run, however many, and each trial of a sweep")
+    how_many = parser.add_mutually_exclusive_group().add_argument
+    how_many("-n", metavar="N", type=whole(1, 10**9), help=help_n)
+    how_many(
+        "--all", action="store_true", help="every run, however many, and each trial of a sweep"
+    )
     add("--csv", action="store_true", help="as CSV, with a column for every metric and swept key")
     help_raw = "leave cells of the CSV as they are; else those that a spreadsheet takes for a formula begin with '"
     add("--raw-cells", action="store_true", help=help_raw)

@@ -33,9 +33,9 @@ examples
   dlrun show                                      what `dlrun train` alone would do
   dlrun show mnist_cnn trainer.max_epochs=5       an experiment, changed
   dlrun show model=cnn dataset=mnist              any choices together
-  dlrun show sweep/random                         what a sweep could be told, too
+  dlrun show sweep/random                         the settings of a sweep as well
   dlrun show last                                 the newest run or sweep
-  dlrun show SWEEP                                a sweep: its question and its answer
+  dlrun show SWEEP                                a sweep: what it searched and what it found
   dlrun show SWEEP/12                             one of its trials
 """
 

@@ -1,8 +1,8 @@
 """`dlrun summary`: the layers of a model, their outputs and parameters, without training it.
 
-Above them, of a table: which columns were taken for numbers and which for categories, each with how many.
-For a convolution or pooling the size of its output is worked out: (W - F + 2P) / S + 1, with the
-input's side W, the kernel's side F, the padding P and the stride S.
+Of data in tables, it first says which columns were read as numbers and which as categories. Of a
+convolution or pooling it shows how the size of the output follows: (W - F + 2P) / S + 1, with the side
+of the input W, the side of the kernel F, the padding P and the stride S.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import socket
 import sys
 from pathlib import Path
 
-from dlrun.commands._arguments import CommandParser, filled
+from dlrun.commands._arguments import CommandParser, filled, whole
 from dlrun.commands._places import find_place
 from dlrun.errors import ConfigError
 from dlrun.run_directory import is_run
@@ -18,7 +18,7 @@ from dlrun.sweep.directory import SweepDirectory, is_sweep
 _MAIN = "dlrun.commands._tensorboard_main"
 FIRST_PORT, PORTS_TRIED = 6006, 100
 _EPILOG = """\
-What follows `--` goes to TensorBoard as it is.
+What follows `--` goes to TensorBoard itself.
 
 examples
   dlrun tensorboard                         every run in outputs/
@@ -50,22 +50,18 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
-        "tensorboard", "Open TensorBoard on the runs. It follows runs under way.", _EPILOG
+        "tensorboard",
+        "Open TensorBoard on the runs. It follows those that are still being trained.",
+        _EPILOG,
     )
     add = parser.add_argument
     help_target = "a folder of runs, a run, or a sweep (default: outputs)"
     add("target", metavar="DIR|RUN|SWEEP", nargs="?", type=filled, help=help_target)
     help_port = f"serve on this port (default: the first free one from {FIRST_PORT})"
-    add("--port", metavar="N", type=_port_number, help=help_port)
+    add("--port", metavar="N", type=whole(1, 65_535), help=help_port)
     help_host = "serve on this address (default: localhost, for this machine only)"
-    add("--host", metavar="HOST", default="localhost", help=help_host)
+    add("--host", metavar="HOST", type=filled, default="localhost", help=help_host)
     return parser
-
-
-def _port_number(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 65_535:
-        raise argparse.ArgumentTypeError(f"{text} is not a port: a whole number from 1 to 65535")
-    return int(text)
 
 
 def _log_folder(target: str | None) -> Path:

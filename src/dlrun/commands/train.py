@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,10 @@ def main(argv: list[str]) -> int:
     )(_job)
     with _arguments(argv), _hydra_errors_raised(), _terminated_cleanly():
         try:
-            entry()
+            if "--cfg" in argv:
+                _show_config(entry)
+            else:
+                entry()
         except SystemExit as end:  # Hydra's own, after --help and the like
             return int(end.code or 0)
         except _Ended as end:
@@ -59,6 +62,21 @@ def main(argv: list[str]) -> int:
                 explained = not_utf8(explained, folders) or explained
             raise explained from error
     return 0
+
+
+def _show_config(entry: Callable[[], None]) -> None:
+    """Have Hydra print a config; what it says against that is one line as all else."""
+    from io import StringIO
+
+    with redirect_stderr(StringIO()) as said:
+        try:
+            entry()
+        except SystemExit as end:
+            if end.code in (None, 0) or _TERMINATED:
+                raise
+            raise ConfigError(
+                f"--package: {said.getvalue().strip()}; name one of its keys, as in model"
+            ) from end
 
 
 class _Ended(BaseException):

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 
 import numpy as np
 
@@ -72,10 +73,15 @@ def sort_columns(
         decimal: what was said of the sign before decimals; auto where nothing was.
 
     Raises:
-        ConfigError: a column without any value, one of numbers with a few words among them or in another
+        ConfigError: a column named twice or without any value, one of numbers with a few words among them or in another
             notation than the file's, or none left to read.
     """
     told = {"numeric": numeric, "categorical": categorical, "drop": dropped}
+    for one, other in combinations(told, 2):
+        if both := {*told[one]} & {*told[other]}:
+            raise ConfigError(
+                f"dataset.{one} and dataset.{other} both name {cells.names[min(both)]}; leave it out of one"
+            )
     given = {key: [cells.names[position] for position in told[key]] for key in told}
     found = Sorted(given)
     refuse_empty(cells, features, given["drop"])

@@ -97,6 +97,10 @@ class Table:
             ConfigError: a fold that is none of them, more folds than rows, a test part asked for twice.
         """
         if self.folds is None:
+            if self.fold:
+                raise ConfigError(
+                    f"dataset.fold is {self.fold}, but dataset.folds is null: set dataset.folds as well, or no fold"
+                )
             return
         if not 0 <= self.fold < self.folds:
             raise ConfigError(

@@ -70,6 +70,7 @@ class CNN(nn.Sequential):
             pool_size=pool_size,
             dropout=dropout,
         )
+        _refuse_wide_margins(blocks, max(height, width))
         height, width = image_sizes(blocks, (height, width))[-1]
         gain = gain_of(activation, negative_slope=negative_slope)
 
@@ -184,6 +185,19 @@ def image_sizes(blocks: list[Block], size: tuple[int, int]) -> list[tuple[int, i
             )
         sizes.append(left)
     return sizes
+
+
+def _refuse_wide_margins(blocks: list[Block], side: int) -> None:
+    """Refuse margins of zeros as wide as the whole image: weights would see nothing else, at a high price."""
+    for block in blocks:
+        if max(block.margins) >= side:
+            key, most = (
+                ("kernel", 2 * side - 1) if block.padding == "same" else ("padding", side - 1)
+            )
+            raise ConfigError(
+                f"model.{key} is {getattr(block, key)}, but the image has {side} pixels a side, and only zeros beyond; "
+                f"choose {most} at most"
+            )
 
 
 def _counted(number: int, noun: str) -> str:

@@ -168,5 +168,9 @@ def _rounds(node: Mapping[str, Any], total: int) -> RoundSettings | None:
             f"sweep.rounds is {rounds.rounds}, but sweep.trials is {total}: each round needs a trial; set sweep.rounds "
             "lower, or sweep.trials higher"
         )
+    if rounds.epochs_per_round == []:
+        raise ConfigError(
+            "sweep.epochs_per_round is empty, but lists the epochs of each round, as in [5,10]; null changes none"
+        )
     per_round = rounds.trials_per_round or math.ceil(total / rounds.rounds)
     return RoundSettings(rounds.rounds, per_round, rounds.epochs_per_round)
