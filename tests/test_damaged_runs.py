@@ -9,6 +9,7 @@ import torch
 from dlrun.checkpoint import load, save
 from dlrun.cli import main
 from dlrun.errors import ConfigError
+from dlrun.experiment import _kept
 from dlrun.run_directory import RunDirectory, is_locked, read_metrics, truncate_metrics
 
 _HUGE = json.dumps({"status": "completed", "final": {"val/loss": 10**400}})
@@ -44,6 +45,11 @@ def test_a_checkpoint_with_a_wrong_value_is_damaged(field, value, tmp_path):
     save(tmp_path, {"step": 1, "model": {"w": torch.ones(1)}, field: value})
     with pytest.raises(ConfigError, match=f"last.pt is damaged.*its {field} is {value}"):
         load(tmp_path / "last.pt")
+
+
+def test_the_best_model_in_the_place_of_the_last_checkpoint_is_refused_in_one_line(run):
+    with pytest.raises(ConfigError, match=r"lacks what a run needs to go on \('steps_per_epoch'"):
+        _kept({"step": 1, "model": {}, "metrics": {}}, run)
 
 
 def test_summaries_nested_without_end_or_with_numbers_beyond_any_do_not_hide_the_other_runs(

@@ -3,6 +3,7 @@
 import resource
 import warnings
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,18 @@ def test_pictures_and_the_log_may_lack_room():
     run = RunDirectory(Path("outputs/run"))
     assert run.read_summary()["status"] == "completed"
     assert LIMIT // 2 < sum(f.stat().st_size for f in run.tensorboard.iterdir()) <= LIMIT
+
+
+@pytest.mark.parametrize("command", ["predict", "generate"])
+def test_output_without_room_is_no_wrong_command_line(command):
+    deliver = import_module(f"dlrun.commands.{command}")._deliver
+    given, more = (
+        ([{"input": "x", "prediction": [1.0]}], {"raw": False})
+        if command == "predict"
+        else (["text"], {})
+    )
+    with little_room(0), pytest.raises(DiskFull, match=r"o.csv could not be written \(File too"):
+        deliver(given, Path("o.csv"), **more)
 
 
 def test_an_addition_is_made_whole_or_not_at_all(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,20 @@ def test_a_language_model_hands_its_state_on(cell: Any, tmp_path: Path) -> None:
     with torch.no_grad():
         whole, _ = model(text)
     torch.testing.assert_close(scores, whole[:, -1:])
+
+
+def test_a_full_disk_is_no_fault_of_the_model(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    model, spec = nn.Linear(2, 1), Spec("regression", "features", (2,), 1)
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            export(
+                trained(model, spec), tmp_path / "m", how="torch_export", samples=[torch.ones(1, 2)]
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / "m").exists()
 
 
 def test_another_answer_is_a_failure_that_leaves_no_file(

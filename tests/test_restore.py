@@ -73,6 +73,9 @@ def test_what_an_older_config_lacks_is_as_the_configs_say_today_and_said_in_a_li
     assert found["dataset"]["split_seed"] == 7
     assert found["trainer"]["max_epochs"] == 20
     assert found["trainer"]["early_stopping"]["restore_best"] is True
+    assert found["loss"]["label_smoothing"] == 0.0
+    assert {"every_steps", "every_seconds"} == {*found["checkpoint"]}
+    assert found["tracking"]["tensorboard"] is True
     (line,) = capsys.readouterr().err.splitlines()
     assert "dataset.alpha=auto" in line and "dataset.split_seed=7" in line and "resume" in line
 

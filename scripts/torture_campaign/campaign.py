@@ -159,7 +159,8 @@ def tormented(
             process.join(draws.uniform(0, seconds))
             if process.exitcode is None:
                 alone = victim.is_sweep and draws.random() < 0.5
-                (os.kill if alone else os.killpg)(process.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it has just ended
+                    (os.kill if alone else os.killpg)(process.pid, signal.SIGKILL)
         code = _end(process)
         if code == -signal.SIGKILL and not spared:
             kills += 1
@@ -185,7 +186,8 @@ def _end(process: Any) -> int:
     """The exit code of a process, or minus the signal that killed it."""
     process.join(SECONDS)
     if process.exitcode is None:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.join()
         return -signal.SIGALRM
     return int(process.exitcode)

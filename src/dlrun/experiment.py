@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ from dlrun.tracking import Tracker
 
 log = logging.getLogger(__name__)
 
+_TO_GO_ON = ("step", "steps_per_epoch", "metrics_size", "random", "unchangeable")
 _PLACES = ("root", "path", "test_path")  # settings of data sets that say where files are
 
 
@@ -153,11 +155,12 @@ def _findable(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 def _kept(state: Mapping[str, Any], run: RunDirectory) -> Kept:
     try:
+        itemgetter(*_TO_GO_ON)(state)  # which best.pt in the place of last.pt lacks
         return kept_from(state, str(run.path))
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             new_run(
-                f"the checkpoint in {run.checkpoints} lacks what its run knew of its data ({error})"
+                f"the checkpoint in {run.checkpoints} lacks what a run needs to go on ({error})"
             )
         ) from error
 

@@ -214,7 +214,9 @@ def _write(model: _Traceable, outputs: list[str], path: Path, spec: Spec, how: F
         with torch.no_grad(), _in_silence(), unrolling() if padded else nullcontext():
             if how == "torch_export":
                 program = torch.export.export(model.module, arguments, dynamic_shapes=shapes)
-                torch.export.save(program, path)
+                whole = io.BytesIO()  # torch's own writer ends the process where the disk is full
+                torch.export.save(program, whole)
+                path.write_bytes(whole.getbuffer())
                 return
             names: Any = {"input_names": model.names, "output_names": outputs}
             made = torch.onnx.export(
@@ -224,6 +226,8 @@ def _write(model: _Traceable, outputs: list[str], path: Path, spec: Spec, how: F
             made.save(path)
     except Exception as error:  # torch.export has many ways to say that it cannot
         cause = error.__cause__ or error
+        if isinstance(cause, OSError):  # of the disk, and not of the model
+            raise cause from error
         raise RunFailed(
             f"torch cannot export this model ({type(cause).__name__}: {first_line(cause)[:300]})"
         ) from error

@@ -123,7 +123,8 @@ class Session:
         self.summary.write("running")
         engine = self.engine
         if engine.step == 0:
-            self.tracker.text("config", f"```yaml\n{self.run.config_file.read_text()}```", 0)
+            config = self.run.config_file.read_text(encoding="utf-8")
+            self.tracker.text("config", f"```yaml\n{config}```", 0)
             self.views.at_start(self.tracker)
             if self.watch is None:
                 self._show_data_and_layers()

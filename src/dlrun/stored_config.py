@@ -10,6 +10,7 @@ import yaml
 from dlrun.search_path import COMPONENTS, config_folders
 
 _TRAINER = "trainer"
+_PRIMARY, _SECTIONS = "train", ("loss", "checkpoint", "tracking")
 
 
 def completed(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -25,6 +26,11 @@ def completed(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
             whole[key] = _filled(node, _nearest(key, node), f"{key}.", added)
     if isinstance(node := plain.get(_TRAINER), Mapping):
         whole[_TRAINER] = _filled(node, _option(_TRAINER, "default"), f"{_TRAINER}.", added)
+    sections = _option("", _PRIMARY)
+    for key in _SECTIONS:
+        node, defaults = plain.get(key, {}), sections.get(key)
+        if isinstance(node, Mapping) and isinstance(defaults, Mapping):
+            whole[key] = _filled(node, defaults, f"{key}.", added)
     return _resolved(whole, added), {key: _at(_resolved(whole, added), key) for key in added}
 
 

@@ -55,6 +55,25 @@ def test_each_line_can_be_damaged_and_nothing_is_lost(copy):
         assert known(copy) == before, whole.split(b"\n")[number]
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('\\"low\\": 0.1', '\\"low\\": 9.1'),  # above "high": Optuna raises for it
+        ('"param_value_internal":0', '"param_value_internal":"x"'),
+        ('"metrics":{', '"metrics":3,"more":{'),
+        ('"metrics":{"', '"metrics":{"more":"x","'),
+        ('"user_attrs":{}', '"user_attrs":3'),
+        ('"seconds":', '"seconds":"x","more":'),
+    ],
+)
+def test_entries_with_values_that_no_trial_tells_are_damaged(before, after, copy):
+    whole, told = copy.journal.read_text(), known(copy)
+    assert before in whole
+    copy.journal.write_text(whole.replace(before, after, 1))
+    assert len(read_journal(copy).damaged) == 1
+    assert known(copy) == told
+
+
 def test_all_lines_damaged_are_rebuilt_from_the_summaries(copy):
     before = known(copy)
     copy.journal.write_bytes(b"\0\n" * copy.journal.read_bytes().count(b"\n"))

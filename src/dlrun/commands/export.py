@@ -17,6 +17,7 @@ from typing import Any
 from dlrun.commands._arguments import check_output, path
 from dlrun.commands._places import find_run
 from dlrun.commands._reading import add_checkpoint, run_parser
+from dlrun.disk import writing
 from dlrun.errors import ConfigError
 from dlrun.links import refuse_links
 from dlrun.runs import full_name
@@ -75,7 +76,8 @@ def main(argv: list[str]) -> int:
         if output.parent.is_relative_to(run.path):
             refuse_links(run.path)
         output.parent.mkdir(parents=True, exist_ok=True)
-        exported = export(trained, output, how=arguments.format, samples=samples)
+        with writing(output):
+            exported = export(trained, output, how=arguments.format, samples=samples)
         facts = {
             "format": arguments.format,
             "run": full_name(run.path),
@@ -84,7 +86,8 @@ def main(argv: list[str]) -> int:
             "step": trained.step,
         }
         text = json.dumps(facts | description(trained, exported), indent=1, ensure_ascii=False)
-        about.write_text(f"{text}\n", encoding="utf-8")
+        with writing(about):
+            about.write_text(f"{text}\n", encoding="utf-8")
     except OSError as error:
         raise ConfigError(
             f"--output is {output}, which cannot be written to ({error.strerror}); choose another place"

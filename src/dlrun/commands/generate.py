@@ -13,6 +13,7 @@ from pathlib import Path
 from dlrun.commands._arguments import check_output, number, path, whole
 from dlrun.commands._places import find_run
 from dlrun.commands._reading import add_checkpoint, run_parser
+from dlrun.disk import writing
 from dlrun.errors import ConfigError
 from dlrun.runs import full_name
 
@@ -139,7 +140,9 @@ def _deliver(texts: list[str], output: Path | None) -> None:
         print(_BETWEEN.join(text.rstrip("\n") for text in texts))
         return
     try:
-        output.write_text("\n\n".join(text.rstrip("\n") for text in texts) + "\n", encoding="utf-8")
+        with writing(output):
+            text = "\n\n".join(text.rstrip("\n") for text in texts) + "\n"
+            output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(
             f"--output is {output}, which cannot be written to ({error.strerror}); choose another place"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from dlrun.commands._arguments import CommandParser, check_output_folder, number, path, whole
 from dlrun.commands._composed import composed_run
 from dlrun.commands._text import pairs
+from dlrun.disk import writing
 from dlrun.errors import ConfigError
 from dlrun.hints import command
 from dlrun.numbers import number_text
@@ -59,8 +60,9 @@ def main(argv: list[str]) -> int:
     folder = arguments.output or _folder(settings.name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_curve(test, folder / "lr_find.csv")
-        draw_curve(test, folder / "lr_find.png", title=settings.name)
+        with writing(folder):
+            write_curve(test, folder / "lr_find.csv")
+            draw_curve(test, folder / "lr_find.png", title=settings.name)
     except OSError as error:
         raise ConfigError(
             f"--output is {folder}, which cannot be written to ({error.strerror}); choose another place"

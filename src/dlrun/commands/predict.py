@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from dlrun.commands._arguments import check_output, path, whole
 from dlrun.commands._places import find_run
 from dlrun.commands._reading import add_checkpoint, run_parser
+from dlrun.disk import writing
 from dlrun.errors import ConfigError
 from dlrun.numbers import number_text
 from dlrun.spreadsheets import cells
@@ -125,7 +126,10 @@ def _deliver(records: list[dict[str, Any]], output: Path | None, *, raw: bool) -
         _print(records)
         return
     try:
-        with output.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        with (
+            writing(output),
+            output.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+        ):
             if output.suffix == ".csv":
                 _write_csv(records, file, raw=raw)
             else:

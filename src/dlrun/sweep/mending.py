@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from optuna.distributions import distribution_to_json
+from optuna.storages.journal._storage import JournalStorageReplayResult
 
 from dlrun.errors import ConfigError
 from dlrun.run_directory import RunDirectory
@@ -26,6 +27,11 @@ Entry = dict[str, Any]
 _CREATE_STUDY, _CREATE_TRIAL, _SET_PARAM, _SET_STATE, _SET_ATTRIBUTE = 0, 4, 5, 6, 8
 _OPERATIONS = range(11)
 _RUNNING, _COMPLETE, _PRUNED, _FAILED, _WAITING = range(5)
+# Fields of entries, and facts of trials, that are no numbers.
+_KINDS: dict[str, Any] = {
+    "distributions": dict, "params": dict, "user_attrs": dict, "system_attrs": dict,
+    "attempts": int, "progress": list, "error": str, "diverged": bool,
+}  # fmt: skip
 _ENDS = {"completed": _COMPLETE, "pruned": _PRUNED, "failed": _FAILED}
 _SEED = re.compile(r"seed\d+")
 
@@ -55,22 +61,43 @@ def read_journal(sweep: SweepDirectory) -> Journal:
         *lines, _ = sweep.journal.read_bytes().split(b"\n")
     except FileNotFoundError:
         return Journal([], [])
-    found = [_entry(line) for line in lines]
+    replay = JournalStorageReplayResult("")
+    found = [_entry(line, replay) for line in lines]
     entries = [entry for entry in found if entry is not None]
     damaged = [number for number, entry in enumerate(found, 1) if entry is None]
     return Journal(_mended(entries, sweep) if damaged else entries, damaged)
 
 
-def _entry(line: bytes) -> Entry | None:
+def _entry(line: bytes, replay: JournalStorageReplayResult) -> Entry | None:
+    """What the line says; None where it is no entry, or Optuna's own `replay` of those before does not take it."""
     try:
         entry = json.loads(line)
-    except (ValueError, RecursionError):
+        if not isinstance(entry["worker_id"], str) or entry["op_code"] not in _OPERATIONS:
+            return None
+        if entry["op_code"] > _CREATE_TRIAL and not isinstance(entry["trial_id"], int):
+            return None
+        if not _is_told(entry):
+            return None
+        replay.apply_logs([entry])
+    except Exception:
         return None
-    if not isinstance(entry, dict) or entry.get("op_code") not in _OPERATIONS:
-        return None
-    if entry["op_code"] > _CREATE_TRIAL and not isinstance(entry.get("trial_id"), int):
-        return None
-    return entry if isinstance(entry.get("worker_id"), str) else None
+    return entry
+
+
+def _is_told(entry: Entry) -> bool:
+    """Whether the values are of the kinds that trials tell, at which Optuna does not look."""
+    told = entry.get("user_attr") or {}
+    numbers = [
+        entry.get("param_value_internal"),
+        entry.get("intermediate_value"),
+        told.get("seconds"),
+    ]
+    numbers += [*(entry.get("values") or ()), *(told.get("values") or ())]
+    metrics = [*(told.get("each") or ()), told.get("metrics") or {}]
+    numbers += [value for values in metrics for value in values.values()]
+    fields = {**entry, **told}
+    kinds = all(isinstance(fields.get(name, kind()), kind) for name, kind in _KINDS.items())
+    return kinds and all(isinstance(number, int | float | None) for number in numbers)
 
 
 @dataclass
