@@ -105,7 +105,7 @@ def test_an_entry_that_is_being_written_is_not_read(copy):
 )
 def test_a_line_that_no_such_sweep_writes_is_a_damaged_one(sound, written, copy):
     before, journal = known(copy), copy.journal.read_text()
-    assert (sound := sound.replace('"', '\\"') if sound not in journal else sound) in journal
+    assert sound in journal
     copy.journal.write_text(journal.replace(sound, written))
     assert read_journal(copy).damaged
     assert known(copy) == before

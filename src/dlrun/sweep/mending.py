@@ -82,7 +82,7 @@ def read_journal(sweep: SweepDirectory) -> Journal:
 
 
 def _parameters(sweep: SweepDirectory) -> dict[str, Parameter]:
-    """The parameters of a sweep by their names in the journal; none where sweep.yaml cannot be read, which is said later."""
+    """The parameters of a sweep by their names in the journal; none where sweep.yaml cannot be read."""
     with suppress(ConfigError):
         return {one.name: one for one in parse((), read_space(sweep.path)).parameters}
     return {}
@@ -96,7 +96,7 @@ def _entry(line: bytes, known: Mapping[str, Parameter]) -> Entry | None:
         return None
     if not isinstance(entry, dict) or not isinstance(entry.get("worker_id"), str):
         return None
-    operation = entry.get("op_code")
+    operation: Any = entry.get("op_code")
     fields = _FIELDS.get(operation) if type(operation) is int else None
     if fields is None or not _holds(entry, fields):
         return None
