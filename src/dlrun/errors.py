@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST = 4000  # characters of a message
+
 
 class ConfigError(ValueError):
     """The user's mistake, found before any work was done: shown as one line, exit code 2."""
@@ -46,5 +48,10 @@ def first_line(error: BaseException) -> str:
 
 
 def visible(message: str) -> str:
-    """The message with what no terminal shows, such as NUL bytes of a file, written out as in `\\x00`."""
+    """The message with what no terminal shows, such as NUL bytes of a file, written out as in `\\x00`.
+
+    Of one that quotes a whole file, as a cell may hold it, the middle is left out: the remedy is at the end.
+    """
+    if len(message) > _LONGEST:
+        message = f"{message[: _LONGEST // 2]} … {message[-_LONGEST // 2 :]}"
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in message)
