@@ -89,8 +89,9 @@ class SweepDirectory:
         if not isinstance(description, dict):
             raise ConfigError(f"{self.sweep_file} does not describe a sweep: it holds no mapping")
         for name, kind in _KINDS.items():
-            value = description.get(name, kind())
-            if not isinstance(value, kind) or (kind is str and len(value) > _LONGEST):
+            value: Any = description.get(name, kind())
+            is_long = kind is str and len(str(value)) > _LONGEST
+            if not isinstance(value, kind) or is_long:
                 raise ConfigError(
                     f"{self.sweep_file} has a {name} that no sweep writes: mend it, or begin a new sweep"
                 )
