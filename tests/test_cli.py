@@ -203,6 +203,18 @@ def test_what_no_terminal_shows_is_written_out(command: Command, capsys: Capture
     assert capsys.readouterr().err == "dlrun: error: a\\x00b\\x1b[2J é…\n"
 
 
+def test_of_a_message_that_quotes_a_whole_file_the_middle_is_left_out(
+    command: Command, capsys: Capture
+) -> None:
+    def refuse(words: list[str]) -> int:
+        raise ConfigError(f"the cell {'x' * 10**6}; mend it")
+
+    command(refuse)
+    assert main(["doctor"]) == 2
+    error = capsys.readouterr().err
+    assert len(error) < 5000 and error.endswith("x; mend it\n")
+
+
 def test_python_runs_the_package_as_the_command() -> None:
     command = [sys.executable, "-m", "dlrun", "--version"]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -60,6 +60,17 @@ def test_a_resume_refuses_a_link_in_one_line(name, trained, victim, tmp_path, ca
     victim.write_text("precious")
 
 
+@pytest.mark.parametrize("name", ["metrics.jsonl", "train.log", ".lock"])
+def test_a_resume_refuses_a_file_with_another_name_elsewhere(
+    name, trained, victim, tmp_path, capsys
+):
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / name).unlink()
+    os.link(victim, run / name)
+    assert main(["resume", str(run), "trainer.max_epochs=2"]) == 2
+    assert "(a hard link)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("folder", ["checkpoints", "tensorboard", "export"])
 def test_a_folder_that_is_a_link_is_refused(folder, trained, tmp_path, capsys):
     run = shutil.copytree(trained, tmp_path / "run")

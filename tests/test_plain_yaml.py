@@ -76,7 +76,10 @@ def test_more_than_plain_values_is_refused(text):
         plain_yaml.load(text)
 
 
-@pytest.mark.parametrize("text", ["space: 2020-01-01", "settings: [1]", "command: x", "config: 3"])
+@pytest.mark.parametrize(
+    "text",
+    ["space: 2020-01-01", "settings: [1]", "command: x", "config: 3", f"objective: {'x' * 10**4}"],
+)
 def test_a_sweep_with_a_wrong_kind_of_contents_is_refused(text, tmp_path):
     (tmp_path / "sweep.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"sweep.yaml has a \w+ that no sweep writes"):

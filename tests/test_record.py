@@ -1,8 +1,12 @@
 """What a run writes about itself: its config, as PyYAML's own dumper writes it."""
 
+import os
+import subprocess
+
 import pytest
 import yaml
 
+from dlrun import record
 from dlrun.record import write_config
 from dlrun.run_directory import RunDirectory
 
@@ -26,3 +30,29 @@ def test_the_config_is_written_as_plain_yaml_key_by_key(config, tmp_path):
         assert run.overrides_file.read_text(encoding="utf-8") == yaml.safe_dump(
             words, allow_unicode=True
         )
+
+
+def test_a_repository_of_somebody_else_is_asked_without_calling_its_programs(tmp_path, monkeypatch):
+    def git(*words):
+        subprocess.run(["git", *words], check=True, capture_output=True)
+
+    monkeypatch.chdir(tmp_path)
+    call = f"touch {tmp_path / 'called'}; cat"
+    git("init", "-q")
+    (tmp_path / ".gitattributes").write_text("*.x filter=theirs diff=theirs\n")
+    (tmp_path / "a.x").write_text("1")
+    git("add", ".")
+    git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x")
+    for name in ("core.fsmonitor", "filter.theirs.clean", "diff.external", "diff.theirs.textconv"):
+        git("config", name, call)
+    hook = tmp_path / ".git" / "hooks" / "post-index-change"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\n{call}\n")
+    hook.chmod(0o755)
+    os.utime("a.x", (1, 1))  # looks changed: git has to read it
+    clean = record._git.__wrapped__()
+    (tmp_path / "a.x").write_text("2")
+    changed = record._git.__wrapped__()
+    assert not (tmp_path / "called").exists()
+    assert (clean["git_dirty"], changed["git_dirty"]) == (False, True)
+    assert len(clean["git_commit"]) == 40

@@ -87,6 +87,22 @@ def test_of_several_options_with_one_target_the_one_most_alike_tells_what_is_mis
     assert read_config(run)["dataset"] == packaged
 
 
+@pytest.mark.parametrize("text", ["x ${oc.env:SECRET}", "${oc.${seed}:SECRET}", "\\${seed}", "${"])
+def test_what_a_stored_text_refers_to_is_not_looked_up(text, run, monkeypatch):
+    monkeypatch.setenv("SECRET", "secret")
+    older = {name: value for name, value in PLAIN["dataset"].items() if name != "split_seed"}
+    run.config_file.write_text(yaml.safe_dump(PLAIN | {"name": text, "dataset": older}))
+    found = read_config(run)
+    assert (found["name"], found["dataset"]["split_seed"]) == (text, 0)
+    changed = override(found, ["seed=1", "trainer.max_epochs=${seed}"])
+    assert (changed["name"], changed["trainer"]["max_epochs"]) == (text, 1)
+
+
+def test_a_list_in_the_place_of_a_group_is_refused_in_one_line():
+    with pytest.raises(ConfigError, match="trainer"):
+        override(PLAIN | {"trainer": []}, ["trainer.max_epochs=1"])
+
+
 def test_a_value_that_is_null_stays_null(run):
     dataset = {"_target_": "dlrun.data.image_folder.image_folder", "augment": None}
     run.config_file.write_text(yaml.safe_dump(PLAIN | {"dataset": dataset}))

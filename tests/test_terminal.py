@@ -75,6 +75,19 @@ def test_no_command_lets_a_run_of_somebody_else_steer_the_terminal(
     assert not {*"\x1b\x07\r\x9b\u202e"} & {*out}
 
 
+@pytest.mark.parametrize("command", ["show", "resume"])  # resume outlives those who read it
+def test_the_streams_of_a_process_of_its_own_show_them_as_well(command, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "argv", ["dlrun", command])
+    monkeypatch.setattr(sys, "stdout", open(1, "w", closefd=False))  # noqa: SIM115
+    monkeypatch.setattr(sys, "stderr", open(2, "w", closefd=False))  # noqa: SIM115
+    monkeypatch.setattr(
+        "dlrun.cli._dispatch", lambda words: print(EVIL) or print(EVIL, file=sys.stderr) or 0
+    )
+    assert main() == 0
+    sys.stderr.flush()
+    assert capfd.readouterr() == (f"{WRITTEN}\n", f"{WRITTEN}\n")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
 def test_output_on_a_full_disk_is_named(monkeypatch, capsys):
     full = open("/dev/full", "w")  # noqa: SIM115 - closing it fails as well

@@ -27,8 +27,10 @@ FORMAT = 1
 _FIELDS: dict[str, Any] = {
     "step": int, "epoch": int, "steps_per_epoch": int, "metrics_size": int, "waited": int, "model": dict,
     "metrics": dict, "best": dict, "pending": dict, "descent": dict, "latest": dict, "random": dict,
-    "unchangeable": dict, "seconds": int | float,
+    "unchangeable": dict, "seconds": int | float, "spec": dict, "preprocessing": dict, "origin": dict | None,
+    "averaged": dict | None,
 }  # fmt: skip
+_MOST_SECONDS = 1e11  # thousands of years: what no run takes, and no display can show
 _AT_ONCE = 16  # files that are synced side by side
 
 
@@ -119,6 +121,8 @@ def load(path: Path) -> dict[str, Any]:
         for name, kind in _FIELDS.items():
             if name in state and (not isinstance(state[name], kind) or state[name] is True):
                 raise ValueError(f"its {name} is {str(state[name])[:40]}")
+        if not 0 <= (seconds := state.get("seconds", 0)) <= _MOST_SECONDS:
+            raise ValueError(f"its seconds is {str(seconds)[:40]}")
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist") from None
     except pickle.UnpicklingError as error:  # whose advice is to load it all the same

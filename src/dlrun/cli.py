@@ -85,17 +85,17 @@ def main(argv: list[str] | None = None) -> int:
     before = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"
     try:
-        with ControlCharactersShown():
-            return _run(argv)
+        if argv is None:
+            _prepare_streams(sys.argv[1:])
+        with ControlCharactersShown():  # around the streams that are written to from now on
+            return _run(sys.argv[1:] if argv is None else argv)
     finally:
         if before is None:
             del os.environ["PYTHONSAFEPATH"]
 
 
-def _run(argv: list[str] | None) -> int:
-    arguments = [_at_home(word) for word in (sys.argv[1:] if argv is None else argv)]
-    if argv is None:
-        _prepare_streams(arguments)
+def _run(argv: list[str]) -> int:
+    arguments = [_at_home(word) for word in argv]
     if "--debug" in arguments:
         arguments = [word for word in arguments if word != "--debug"]
         _request_tracebacks()

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 _LONGEST_NUMBER, _LONGEST_WORD = 40, 400  # that a message writes out
 _EXCESSIVE = re.compile(rf"\d{{{_LONGEST_NUMBER + 1},}}|[^\s,]{{{_LONGEST_WORD},}}[^\s,;:]")
 _KEPT = 20  # of its beginning, half as many of its end
+_LONGEST = 4000  # characters of a message
 
 
 class ConfigError(ValueError):
@@ -62,5 +63,10 @@ def _cut(found: re.Match[str]) -> str:
 
 
 def visible(message: str) -> str:
-    """The message with what no terminal shows, such as NUL bytes of a file, written out as in `\\x00`."""
+    """The message with what no terminal shows, such as NUL bytes of a file, written out as in `\\x00`.
+
+    Of one that quotes a whole file, as a cell may hold it, the middle is left out: the remedy is at the end.
+    """
+    if len(message) > _LONGEST:
+        message = f"{message[: _LONGEST // 2]} … {message[-_LONGEST // 2 :]}"
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in message)

@@ -30,7 +30,7 @@ def open_here(path: Path, mode: str, *, opening: Any = open, **how: Any) -> Any:
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse a directory to be written in that has a symbolic link, a pipe or a device anywhere in it.
+    """Refuse a directory to be written in that has a link of either kind, a pipe or a device anywhere in it.
 
     Raises:
         ConfigError: naming the first.
@@ -39,11 +39,17 @@ def refuse_links(folder: Path) -> None:
         for name in (*folders, *files):
             path = Path(above, name)
             try:
-                mode = path.lstat().st_mode
+                found = path.lstat()
             except FileNotFoundError:  # of somebody who is at work there
                 continue
+            mode = found.st_mode
             if stat.S_ISLNK(mode):
                 raise _refused(path)
+            if stat.S_ISREG(mode) and found.st_nlink > 1:
+                raise ConfigError(
+                    f"{path} has another name elsewhere (a hard link), under which it would change as well: copy "
+                    "the directory with `cp -r`, and use the copy"
+                )
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 raise ConfigError(
                     f"{path} is neither a file nor a folder, as those of runs are: remove it"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import os
 import platform
 import shlex
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -196,17 +197,45 @@ def _version(package: str) -> str | None:
         return None
 
 
-@functools.cache  # a process of its own, which a sweep would start for each trial
+@functools.cache  # processes of their own, which a sweep would start for each trial
 def _git() -> dict[str, Any]:
     """The working directory's commit, and whether files differ from it; nothing outside a repository.
 
     As it was when this process first asked: the code that it has loaded.
     """
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        answer = subprocess.run(
-            command, capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
+    commit = _answer("describe", "--always", "--abbrev=40", "--exclude=*")
+    if commit is None or commit.returncode:
         return {"git_commit": None, "git_dirty": None}
-    return {"git_commit": answer.removesuffix("-dirty"), "git_dirty": answer.endswith("-dirty")}
+    alone = ("--no-ext-diff", "--no-textconv", "--ignore-submodules=all")
+    found = _answer("diff", "--quiet", *alone, "HEAD", without=_own_filters())
+    is_dirty = None if found is None or found.returncode not in (0, 1) else bool(found.returncode)
+    return {"git_commit": commit.stdout.strip(), "git_dirty": is_dirty}
+
+
+def _own_filters() -> list[str]:
+    """The settings of the repository itself by which git would call a program for each file."""
+    found = _answer("config", "--show-scope", "--name-only", "--get-regexp", r"^filter\.")
+    lines = [] if found is None else found.stdout.splitlines()
+    pairs = [line.split("\t", 1) for line in lines if "\t" in line]
+    return [name for scope, name in pairs if scope in ("local", "worktree")]
+
+
+def _answer(*words: str, without: Sequence[str] = ()) -> subprocess.CompletedProcess[str] | None:
+    """What git says; None where it cannot be asked.
+
+    The folder may come from somebody else, and settings of a repository name programs: for changed files,
+    hooks, filters and transports. None of these is called, nor those of the settings `without`.
+    """
+    off = {"core.fsmonitor": "false", "core.hooksPath": os.devnull} | dict.fromkeys(without, "")
+    try:
+        given = int(
+            os.environ.get("GIT_CONFIG_COUNT") or 0
+        )  # of the user's own, in the environment
+        settings = {"GIT_CONFIG_COUNT": str(given + len(off)), "GIT_ALLOW_PROTOCOL": ""}
+        for number, (name, value) in enumerate(off.items(), given):
+            settings |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+        return subprocess.run(
+            ["git", *words], capture_output=True, text=True, timeout=10, env=os.environ | settings
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None

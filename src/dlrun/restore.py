@@ -23,7 +23,7 @@ from dlrun.errors import ConfigError, did_you_mean, first_line
 from dlrun.hints import command, new_run, note
 from dlrun.run_directory import RunDirectory
 from dlrun.search_path import COMPONENTS, GROUPS, config_folders
-from dlrun.stored_config import completed
+from dlrun.stored_config import as_texts, completed
 
 _PRETRAINED = "dlrun.models.torchvision_model.TorchvisionModel"
 _SERIES = "dlrun.data.series_file.series"
@@ -94,7 +94,7 @@ def override(plain: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
     from dlrun.composing import explain, leaf_keys
     from dlrun.overrides import readable_words
 
-    config = OmegaConf.create(dict(plain))
+    config = OmegaConf.create(as_texts(plain))
     try:
         parsed = OverridesParser.create().parse_overrides(readable_words(words))
     except Exception as error:
@@ -108,15 +108,18 @@ def override(plain: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
                 f"{one.input_line}: a resume takes plain values only, as in optimizer.lr=1e-4"
             )
         known = list(leaf_keys(plain))
-        if key not in known and OmegaConf.select(config, key, default=_MISSING) is _MISSING:
-            near = did_you_mean(key, known)
-            hint = near if near.endswith("?") else did_you_mean(key, plain)
-            raise ConfigError(f"{key} is not a setting of this run{hint}")
         try:
+            if key not in known and OmegaConf.select(config, key, default=_MISSING) is _MISSING:
+                near = did_you_mean(key, known)
+                hint = near if near.endswith("?") else did_you_mean(key, plain)
+                raise ConfigError(f"{key} is not a setting of this run{hint}")
             OmegaConf.update(config, key, one.value())
         except OmegaConfBaseException as error:
             raise ConfigError(f"{one.input_line}: {first_line(error)}") from error
-    return dict(OmegaConf.to_container(config))  # type: ignore[arg-type]
+    try:
+        return dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{' '.join(words)}: {first_line(error)}") from error
 
 
 _MISSING = object()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from dlrun.search_path import COMPONENTS, config_folders
 
 _TRAINER = "trainer"
 _PRIMARY, _SECTIONS = "train", ("loss", "checkpoint", "tracking")
+_INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
 def completed(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -31,7 +33,20 @@ def completed(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
         node, defaults = plain.get(key, {}), sections.get(key)
         if isinstance(node, Mapping) and isinstance(defaults, Mapping):
             whole[key] = _filled(node, defaults, f"{key}.", added)
-    return _resolved(whole, added), {key: _at(_resolved(whole, added), key) for key in added}
+    whole = _resolved(whole, added)
+    return whole, {key: _at(whole, key) for key in added}
+
+
+def as_texts(value: Any) -> Any:
+    """The stored value for OmegaConf, in which `${…}` is the text that it is: it was resolved before it was stored.
+
+    What is resolved here could put the environment of whoever reads it into files and messages.
+    """
+    if isinstance(value, Mapping):
+        return {key: as_texts(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [as_texts(one) for one in value]
+    return _INTERPOLATION.sub(r"\1\1\\${", value) if isinstance(value, str) else value
 
 
 def _filled(
@@ -80,7 +95,10 @@ def _resolved(plain: dict[str, Any], added: Mapping[str, Any]) -> dict[str, Any]
         return plain
     from omegaconf import OmegaConf
 
-    resolved = OmegaConf.to_container(OmegaConf.create(plain), resolve=True)
+    config = OmegaConf.create(as_texts(plain))
+    for key, value in added.items():
+        OmegaConf.update(config, key, value)
+    resolved = OmegaConf.to_container(config, resolve=True)
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
 

@@ -108,3 +108,23 @@ def test_an_entry_that_is_being_written_is_not_read(copy):
         file.write(b'{"op_code":4,"wor')
     assert known(copy) == before
     assert not read_journal(copy).damaged
+
+
+@pytest.mark.parametrize(
+    ("sound", "written"),
+    [
+        ("[8, 16]", "[8, 32]"),
+        ('"param_name":"optimizer.lr"', '"param_name":"../x"'),
+        ('"metrics":{', '"metrics":{"x":"\\u001b[2J",'),
+        ('"attempts":1', '"attempts":"x"'),
+        ('"state":1,', '"state":9,'),
+        ('"directions":[1]', '"directions":[7]'),
+        ('"datetime_complete":"', '"datetime_complete":"x'),
+    ],
+)
+def test_a_line_that_no_such_sweep_writes_is_a_damaged_one(sound, written, copy):
+    before, journal = known(copy), copy.journal.read_text()
+    assert sound in journal
+    copy.journal.write_text(journal.replace(sound, written))
+    assert read_journal(copy).damaged
+    assert known(copy) == before

@@ -491,6 +491,12 @@ def test_a_strangers_command_is_not_typed_where_it_could_call_something(
             "-cn=x",
             "sweep=../x",
         ),
+        *(
+            "name=a_${oc.env:SECRET}",
+            "name=$\\{oc.env\\:SECRET\\}",
+            "name='${oc.decode:${x}}'",
+            "name=${oc.${x}:SECRET}",
+        ),
     ],
 )
 def test_a_strangers_word_that_names_a_file_or_hydras_own_settings_is_no_harmless_one(
@@ -516,6 +522,8 @@ def test_a_strangers_word_that_names_a_file_or_hydras_own_settings_is_no_harmles
             "+trainer.x=1",
             "~loss",
             "model.hidden=[1,2],[3]",
+            "optimizer.weight_decay=${optimizer.lr}",
+            "dataset.target='price in $'",
         ),
         *(
             "sweep.space.optimizer.lr=tag(log,interval(1e-4,1))",

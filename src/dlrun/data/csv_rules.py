@@ -35,8 +35,9 @@ def names_of(path: Path, line: int, cells: list[str]) -> list[str]:
         BadFile: a name comes twice.
     """
     names = as_names(cells)
+    places: dict[str, int] = {}
     for position, name in enumerate(names):
-        if (first := names.index(name)) != position:
+        if (first := places.setdefault(name, position)) != position:
             raise BadFile(
                 f"{path}, row {line}: columns {first + 1} and {position + 1} are both called {name}",
                 "rename one, or set dataset.header=false if the row is one of data",

@@ -20,6 +20,8 @@ _NAMES = re.compile(
     r"[\w\s.,()\[\]{}:/'\"=+*-]*"
 )  # no backslash and no $, which may become anything
 _NAME = re.compile(r"[\w./-]+")
+# What becomes an interpolation other than one of a setting, as ${oc.env:HOME}; Hydra takes backslashes away.
+_CALL = re.compile(r"\$\\*\{(?![\w.\[\]]+\})")
 # Of Hydra's own settings some call code, as hydra.callbacks and launcher.setup do; plain values do not.
 _HARMLESS = re.compile(r"hydra/launcher=\w+|hydra\.launcher\.(?!_target_)\w+=[\w.:-]*")
 
@@ -89,16 +91,22 @@ def _refuse_foreign(word: str, sweep: SweepDirectory, allowed: Sequence[str]) ->
     ):
         return
     raise ConfigError(
-        f"{sweep.path} was begun with {word}, which may call code of its author's: if you trust this sweep, "
+        f"{sweep.path} was begun with {word}, which may {_harm(word)}: if you trust this sweep, "
         f"add --allow {folder[2] if folder else word}"
     )
+
+
+def _harm(word: str) -> str:
+    return "read your environment" if _CALL.search(word) else "call code of its author's"
 
 
 def _is_harmless(word: str) -> bool:
     """Whether a word gives values, or chooses options by name; a path in place of a name would be a file of anybody's.
 
-    Such a file may set all that Hydra has, before dlrun sees it.
+    Such a file may set all that Hydra has, before dlrun sees it. A value may refer to settings and to nothing else.
     """
+    if _CALL.search(word):
+        return False
     if word.partition("=")[0].lstrip("+~").partition(".")[0].partition("/")[0] == "hydra":
         return _HARMLESS.fullmatch(word) is not None
     if (found := _WORD.fullmatch(word)) is None:

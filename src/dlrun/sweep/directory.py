@@ -14,7 +14,10 @@ from dlrun.errors import ConfigError
 from dlrun.run_directory import write_whole
 
 SWEEP = "sweep.yaml"
-_KINDS = {"command": list, "overrides": list, "space": dict, "settings": dict, "config": dict}
+_KINDS: dict[str, type] = {
+    "command": list, "overrides": list, "space": dict, "settings": dict, "config": dict, "objective": str,
+}  # fmt: skip
+_LONGEST = 200  # characters of an objective: pictures cannot hold longer ones
 _SPACE = re.compile(r"^space:.*\n(?:[ \t].*\n|\n)*", re.MULTILINE)
 _PLAIN_ENTRY = re.compile(r"  ([\w.+/@]+): (.+)")  # of the space: a key and its values on one line
 
@@ -87,7 +90,9 @@ class SweepDirectory:
         if not isinstance(description, dict):
             raise ConfigError(f"{self.sweep_file} does not describe a sweep: it holds no mapping")
         for name, kind in _KINDS.items():
-            if not isinstance(description.get(name, kind()), kind):
+            value: Any = description.get(name, kind())
+            is_long = kind is str and len(str(value)) > _LONGEST
+            if not isinstance(value, kind) or is_long:
                 raise ConfigError(
                     f"{self.sweep_file} has a {name} that no sweep writes: mend it, or begin a new sweep"
                 )

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from optuna.distributions import distribution_to_json
-from optuna.storages.journal._storage import JournalStorageReplayResult
+from optuna.distributions import (
+    check_distribution_compatibility,
+    distribution_to_json,
+    json_to_distribution,
+)
 
 from dlrun.errors import ConfigError
 from dlrun.run_directory import RunDirectory
 from dlrun.runs import RunSummary
-from dlrun.sweep.directory import SweepDirectory
+from dlrun.sweep.directory import SweepDirectory, read_space
 from dlrun.sweep.parameters import Parameter
 from dlrun.sweep.space import parse
 
@@ -25,15 +30,23 @@ Entry = dict[str, Any]
 
 # Optuna's numbers of what an entry does, and of a trial's states.
 _CREATE_STUDY, _CREATE_TRIAL, _SET_PARAM, _SET_STATE, _SET_ATTRIBUTE = 0, 4, 5, 6, 8
-_OPERATIONS = range(11)
 _RUNNING, _COMPLETE, _PRUNED, _FAILED, _WAITING = range(5)
-# Fields of entries, and facts of trials, that are no numbers.
-_KINDS: dict[str, Any] = {
-    "distributions": dict, "params": dict, "user_attrs": dict, "system_attrs": dict,
-    "attempts": int, "progress": list, "error": str, "diverged": bool,
-}  # fmt: skip
 _ENDS = {"completed": _COMPLETE, "pruned": _PRUNED, "failed": _FAILED}
 _SEED = re.compile(r"seed\d+")
+# What an entry has, by what it does; of the attributes of a trial, those that dlrun reads.
+_FIELDS: dict[int, dict[str, Any]] = {
+    _CREATE_STUDY: {"study_name": str, "directions": list},
+    _CREATE_TRIAL: {"study_id": int, "state": int},
+    _SET_PARAM: {"param_name": str, "param_value_internal": int | float, "distribution": str},
+    _SET_STATE: {"state": int, "values": list | None},
+    7: {"step": int, "intermediate_value": int | float},
+    _SET_ATTRIBUTE: {"user_attr": dict},
+    9: {"system_attr": dict},
+}
+_ATTRIBUTES: dict[str, Any] = {
+    "seconds": int | float, "metrics": dict, "error": str, "attempts": int, "progress": list, "diverged": bool,
+    "values": list, "each": list,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,43 +74,90 @@ def read_journal(sweep: SweepDirectory) -> Journal:
         *lines, _ = sweep.journal.read_bytes().split(b"\n")
     except FileNotFoundError:
         return Journal([], [])
-    replay = JournalStorageReplayResult("")
-    found = [_entry(line, replay) for line in lines]
+    known = _parameters(sweep)
+    found = [_entry(line, known) for line in lines]
     entries = [entry for entry in found if entry is not None]
     damaged = [number for number, entry in enumerate(found, 1) if entry is None]
     return Journal(_mended(entries, sweep) if damaged else entries, damaged)
 
 
-def _entry(line: bytes, replay: JournalStorageReplayResult) -> Entry | None:
-    """What the line says; None where it is no entry, or Optuna's own `replay` of those before does not take it."""
+def _parameters(sweep: SweepDirectory) -> dict[str, Parameter]:
+    """The parameters of a sweep by their names in the journal; none where sweep.yaml cannot be read."""
+    with suppress(ConfigError):
+        return {one.name: one for one in parse((), read_space(sweep.path)).parameters}
+    return {}
+
+
+def _entry(line: bytes, known: Mapping[str, Parameter]) -> Entry | None:
+    """What a line says; None where no sweep of these parameters writes that."""
     try:
         entry = json.loads(line)
-        if not isinstance(entry["worker_id"], str) or entry["op_code"] not in _OPERATIONS:
-            return None
-        if entry["op_code"] > _CREATE_TRIAL and not isinstance(entry["trial_id"], int):
-            return None
-        if not _is_told(entry):
-            return None
-        replay.apply_logs([entry])
-    except Exception:
+    except (ValueError, RecursionError):
         return None
-    return entry
+    if not isinstance(entry, dict) or not isinstance(entry.get("worker_id"), str):
+        return None
+    operation: Any = entry.get("op_code")
+    fields = _FIELDS.get(operation) if type(operation) is int else None
+    if fields is None or not _holds(entry, fields):
+        return None
+    if operation > _CREATE_TRIAL and not _is_count(entry.get("trial_id")):
+        return None
+    if operation == _CREATE_TRIAL and (entry.get("params") or entry.get("distributions")):
+        return None
+    is_sound = {
+        _CREATE_STUDY: lambda: entry["directions"] in ([1], [2]),
+        _CREATE_TRIAL: lambda: entry["state"] in range(5) and _are_mappings(entry),
+        _SET_PARAM: lambda: _is_drawn(entry, known),
+        _SET_STATE: lambda: entry["state"] in range(5) and _are_numbers(entry["values"] or ()),
+        _SET_ATTRIBUTE: lambda: _is_fact(entry["user_attr"]),
+    }.get(operation, lambda: True)
+    dates = (entry[name] for name in entry if name.startswith("datetime"))
+    return entry if is_sound() and all(map(_is_date, dates)) else None
 
 
-def _is_told(entry: Entry) -> bool:
-    """Whether the values are of the kinds that trials tell, at which Optuna does not look."""
-    told = entry.get("user_attr") or {}
-    numbers = [
-        entry.get("param_value_internal"),
-        entry.get("intermediate_value"),
-        told.get("seconds"),
-    ]
-    numbers += [*(entry.get("values") or ()), *(told.get("values") or ())]
-    metrics = [*(told.get("each") or ()), told.get("metrics") or {}]
-    numbers += [value for values in metrics for value in values.values()]
-    fields = {**entry, **told}
-    kinds = all(isinstance(fields.get(name, kind()), kind) for name, kind in _KINDS.items())
-    return kinds and all(isinstance(number, int | float | None) for number in numbers)
+def _holds(entry: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
+    return all(isinstance(entry.get(name), kind) for name, kind in fields.items())
+
+
+def _is_count(number: Any) -> bool:
+    return type(number) is int and number >= 0
+
+
+def _is_date(text: Any) -> bool:
+    with suppress(ValueError, TypeError):
+        return text is None or bool(datetime.fromisoformat(text))
+    return False
+
+
+def _are_numbers(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, int | float) for value in values)
+
+
+def _are_mappings(entry: Entry) -> bool:
+    return all(isinstance(entry.get(name, {}), dict) for name in ("user_attrs", "system_attrs"))
+
+
+def _is_fact(facts: Mapping[str, Any]) -> bool:
+    kinds = {name: kind for name, kind in _ATTRIBUTES.items() if name in facts}
+    if not _holds(facts, kinds):
+        return False
+    each = [facts.get("metrics", {}), *facts.get("each", ())]
+    are_metrics = all(isinstance(one, dict) and _are_numbers(one.values()) for one in each)
+    return are_metrics and _are_numbers(facts.get("values", ()))
+
+
+def _is_drawn(entry: Entry, known: Mapping[str, Parameter]) -> bool:
+    """Whether the value is one that a sweep may draw for that parameter."""
+    if (parameter := known.get(entry["param_name"])) is None:
+        return not known
+    try:
+        found = json_to_distribution(entry["distribution"])
+        check_distribution_compatibility(parameter.distribution(), found)
+        value = found.to_external_repr(entry["param_value_internal"])
+        parameter.text(value)
+    except Exception:  # which Optuna and JSON have many of
+        return False
+    return math.isfinite(value) if isinstance(value, float) else True
 
 
 @dataclass
