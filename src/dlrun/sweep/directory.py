@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import ConfigError
-from dlrun.run_directory import write_whole
+from dlrun.run_directory import CLAIMS, SWEEP, write_whole
 
-SWEEP = "sweep.yaml"
 _KINDS = {"command": list, "overrides": list, "space": dict, "settings": dict, "config": dict}
 _SPACE = re.compile(r"^space:.*\n(?:[ \t].*\n|\n)*", re.MULTILINE)
 _PLAIN_ENTRY = re.compile(r"  ([\w.+/@]+): (.+)")  # of the space: a key and its values on one line
@@ -33,6 +32,11 @@ class SweepDirectory:
     def journal(self) -> Path:
         """Optuna's study, a log that any number of processes append to."""
         return self.path / "study.journal"
+
+    @property
+    def claims(self) -> Path:
+        """Which trials a process is at work on, by their numbers."""
+        return self.path / CLAIMS
 
     @property
     def leaderboard_file(self) -> Path:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from dlrun.errors import ConfigError
 from dlrun.hints import command
+from dlrun.run_directory import SWEEP
 from dlrun.runs import LAST
-from dlrun.sweep.directory import SWEEP, SweepDirectory, is_sweep
+from dlrun.sweep.directory import SweepDirectory, is_sweep
 
 SWEEPS = Path("outputs/sweeps")
 
