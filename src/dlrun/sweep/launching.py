@@ -179,6 +179,7 @@ class Launched:
     def _launch(self, numbers: Sequence[int]) -> None:
         """Launch and wait; that one or another trial's process dies is no error yet."""
         begun = sum(map(self._attempts, numbers))
+        taken = any(map(self.sweep.is_claimed, numbers))  # by who trains one of them alone
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.hydra_context,
             task_function=self.task_function,
@@ -210,7 +211,7 @@ class Launched:
         if full:
             raise full
         nothing_ended = self._left(numbers) == list(numbers)
-        if nothing_ended and sum(map(self._attempts, numbers)) == begun:
+        if nothing_ended and not taken and sum(map(self._attempts, numbers)) == begun:
             reason = f": {first_line(raised)}" if raised else ""
             raise RunFailed(f"the launcher started no trial{reason}") from raised
 
