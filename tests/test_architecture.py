@@ -26,6 +26,7 @@ ORDER = [
         "appending",
         "event_file",
         "links",
+        "claims",
         "spreadsheets",
         "plain_yaml",
         "terminal",

@@ -11,14 +11,17 @@ import pytest
 from dlrun.signals import StopRequest
 
 # Starts a helper, tells its number, and waits to be killed.
-HELPED = """
+HELPED = r"""
 import multiprocessing, os, subprocess, sys, time
-from dlrun.orphans import end_with_parent, helped_by_children
+from dlrun.orphans import end_with_parent, helped_by_children, helped_by_joblib
 
 def help(told=None):
     end_with_parent(grace=0.5)
     print(os.getpid(), flush=True)
     time.sleep(60)
+
+def work():
+    print("\x1b[2J", os.getpid(), flush=True)
 
 if __name__ == "__main__":
     how = sys.argv[1]
@@ -30,23 +33,28 @@ if __name__ == "__main__":
             helper = subprocess.Popen([sys.executable, __file__, "help", "0" if how == "at-once" else "1"])
         if how == "late":
             print(helper.pid, flush=True)
+    elif how == "joblib":
+        from joblib import Parallel, delayed
+        with helped_by_joblib():
+            Parallel(n_jobs=2, backend="loky")([delayed(work)()])
     else:
         multiprocessing.get_context(how).Process(target=help).start()
     time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("how", ["forkserver", "spawn", "at-once", "late"])
+@pytest.mark.parametrize("how", ["forkserver", "spawn", "at-once", "late", "joblib"])
 def test_a_helper_ends_with_the_process_that_started_it(how, tmp_path):
     (tmp_path / "helped.py").write_text(HELPED)
     words = [sys.executable, str(tmp_path / "helped.py"), how]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as helped:
         assert helped.stdout is not None
-        helper = int(helped.stdout.readline())
+        *written, helper = helped.stdout.readline().split()
+        assert written == ([rb"\x1b[2J"] if how == "joblib" else [])
         helped.kill()
         helped.wait()
     deadline = time.monotonic() + 10
-    while _lives(helper):
+    while _lives(int(helper)):
         assert time.monotonic() < deadline, "it stays"
         time.sleep(0.05)
 

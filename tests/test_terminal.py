@@ -31,6 +31,15 @@ def test_both_streams_show_them_and_come_back_as_they_were(capsys):
     assert capsys.readouterr() == (f"{WRITTEN}\n", f"{WRITTEN}\n")
 
 
+def test_commands_that_outlive_their_readers_show_them_too(monkeypatch, capfd):
+    monkeypatch.setattr(sys, "argv", ["dlrun", "train"])
+    monkeypatch.setattr("dlrun.cli._dispatch", lambda arguments: print(EVIL) or 0)
+    for name in ("stdout", "stderr"):  # to come back
+        monkeypatch.setattr(sys, name, getattr(sys, name))
+    assert main() == 0
+    assert capfd.readouterr().out == f"{WRITTEN}\n"
+
+
 def test_without_streams_there_is_nothing_to_show(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     with ControlCharactersShown():

@@ -84,18 +84,18 @@ def main(argv: list[str] | None = None) -> int:
     # Python would put the working folder first in each process that dlrun starts, before all libraries.
     before = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"
+    arguments = [_at_home(word) for word in (sys.argv[1:] if argv is None else argv)]
+    if argv is None:
+        _prepare_streams(arguments)  # which may be others from then on
     try:
-        if argv is None:
-            _prepare_streams(sys.argv[1:])
         with ControlCharactersShown():  # around the streams that are written to from now on
-            return _run(sys.argv[1:] if argv is None else argv)
+            return _run(arguments)
     finally:
         if before is None:
             del os.environ["PYTHONSAFEPATH"]
 
 
-def _run(argv: list[str]) -> int:
-    arguments = [_at_home(word) for word in argv]
+def _run(arguments: list[str]) -> int:
     if "--debug" in arguments:
         arguments = [word for word in arguments if word != "--debug"]
         _request_tracebacks()

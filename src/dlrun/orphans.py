@@ -9,6 +9,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from dlrun.standard_streams import as_of_the_command
 
 _LOOK_SECONDS = 1.0
 _GRACE_SECONDS = 10.0  # to save what is under way
@@ -30,6 +33,37 @@ def helped_by_children() -> Iterator[None]:
         os.environ.pop(_HELPED, None)
 
 
+@contextmanager
+def helped_by_joblib() -> Iterator[None]:
+    """Have processes that joblib starts within this be helpers from their start, and not from a first job on.
+
+    They wait minutes for a job, and the one that has none yet does not come to know that nobody will send it.
+    """
+    from joblib.parallel import (  # type: ignore[import-untyped]
+        BACKENDS,
+        register_parallel_backend,
+    )
+
+    name = "loky"  # its processes; Hydra's launcher takes no others
+    before = BACKENDS[name]
+
+    class Helping(before):  # type: ignore[misc, valid-type]
+        def configure(self, *settings: Any, **named: Any) -> Any:
+            return super().configure(*settings, **{"initializer": begin_as_helper, **named})
+
+    register_parallel_backend(name, Helping)
+    try:
+        yield
+    finally:
+        register_parallel_backend(name, before)
+
+
+def begin_as_helper(grace: float = _GRACE_SECONDS) -> None:
+    """First of all in a process that helps a command: end with it, and write as it does, to its streams."""
+    end_with_parent(grace)
+    as_of_the_command()
+
+
 def end_with_parent(grace: float = _GRACE_SECONDS) -> None:
     """From now on, end once the process that started this one is gone: as at SIGTERM, then at once.
 
@@ -45,6 +79,8 @@ def end_with_parent(grace: float = _GRACE_SECONDS) -> None:
     _WATCHING[:] = [os.getpid()]
     made_by, parent = multiprocessing.parent_process(), os.getppid()
     helped = os.environ.get(_HELPED, "")
+    if helped == str(os.getpid()):  # a launcher that needs no other process has none
+        return
     # A fork server's children are the system's children of the server, which lives as long as they do.
     by_server = made_by is not None and made_by.pid not in (parent, None)
 

@@ -9,19 +9,26 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from dlrun import claims
 from dlrun.disk import DiskFull, writing
 from dlrun.errors import ConfigError
 from dlrun.links import open_here, refuse_links
 
 CONFIG, SUMMARY, LOCK = "config.yaml", "summary.json", ".lock"
+SWEEP, CLAIMS = (
+    "sweep.yaml",
+    ".claims",
+)  # of a sweep, in which trials are runs: one file with all their locks
 
 _LOCK_SECONDS = 0.5
+_TRIAL, _SEED = re.compile(r"[0-9]{1,9}"), re.compile(r"seed[0-9]+")
 _DIGITS = 100  # of a whole number that a run may write: far within what a float can stand for
 
 
@@ -121,28 +128,39 @@ def is_run(path: Path) -> bool:
 def lock(run: RunDirectory) -> Iterator[None]:
     """Hold the run for this process: no other may train it meanwhile, and others see it is alive.
 
+    A run of a trial is held by holding the trial, as a process that trains the sweep does already.
+
     Raises:
         ConfigError: another process holds it, or a symbolic link is in it.
     """
     refuse_links(run.path)
+    busy = ConfigError(
+        f"{run.path} is being trained by another process: wait for it, or stop it first"
+    )
+    if trial := _trial_of(run.path):
+        with claims.claim(*trial, again=True) as held:
+            if not held:
+                raise busy
+            yield
+        return
     from filelock import FileLock, Timeout
 
-    held = FileLock(run.path / LOCK)
+    file = FileLock(run.path / LOCK)
     try:
         # Not zero: is_locked of another process may be holding it for an instant.
-        held.acquire(timeout=_LOCK_SECONDS, poll_interval=0.02)
+        file.acquire(timeout=_LOCK_SECONDS, poll_interval=0.02)
     except Timeout:
-        raise ConfigError(
-            f"{run.path} is being trained by another process: wait for it, or stop it first"
-        ) from None
+        raise busy from None
     try:
         yield
     finally:
-        held.release()
+        file.release()
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process is training the run at `path` now."""
+    """Whether a process is training the run at `path` now, or the trial that it is of."""
+    if trial := _trial_of(path):
+        return claims.is_claimed(*trial)
     if not (path / LOCK).exists() or (path / LOCK).is_symlink():
         return False
     from filelock import FileLock, Timeout
@@ -154,6 +172,15 @@ def is_locked(path: Path) -> bool:
         return True
     except OSError:  # somebody else's file, or nothing can be written there
         return _is_locked_to_readers(path / LOCK)
+
+
+def _trial_of(path: Path) -> tuple[Path, int] | None:
+    """The file of its sweep's claims and the number of its trial, of a run that is one of a trial."""
+    path = path.resolve()  # whichever way it was reached
+    trial = path.parent if _SEED.fullmatch(path.name) else path
+    if not _TRIAL.fullmatch(trial.name) or not (trial.parent / SWEEP).is_file():
+        return None
+    return trial.parent / CLAIMS, int(trial.name)
 
 
 def _is_locked_to_readers(file: Path) -> bool:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import os
 import sys
+from contextlib import suppress
+
+from dlrun.terminal import ControlCharactersShown, ShownStream
 
 
 class Unbroken(io.FileIO):
@@ -48,6 +51,18 @@ def outlive_readers() -> None:
     sys.stderr.flush()
     sys.stdout = _text(1, sys.stdout.encoding)
     sys.stderr = _text(2, sys.stderr.encoding)
+
+
+def as_of_the_command() -> None:
+    """Let this process, which helps a command, write to its standard streams as the command does."""
+    if isinstance(sys.stdout, ShownStream):
+        return
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        open_closed()
+    with suppress(OSError, ValueError):  # as of streams that somebody has put in their place
+        if (sys.stdout.fileno(), sys.stderr.fileno()) == (1, 2):
+            outlive_readers()
+    ControlCharactersShown().__enter__()
 
 
 def _text(descriptor: int, encoding: str) -> io.TextIOWrapper:

@@ -175,14 +175,15 @@ def test_a_worker_that_is_killed_ends_the_run_in_one_line(folder: Path) -> None:
 
 
 def test_workers_live_through_a_signal_and_end_with_their_epoch(folder: Path) -> None:
+    others = {*_workers()}  # of joblib's, say
     _, streamed = feeds(folder, workers=1, size=1)
     epoch = streamed.epoch(0)
     next(epoch)
-    (worker,) = _workers()
+    (worker,) = {*_workers()} - others
     os.kill(worker, signal.SIGINT)
     assert next(epoch)[0].shape == (1, 3, 4, 6)
     epoch.close()
-    assert not _workers()
+    assert {*_workers()} <= others
 
 
 def test_a_streamed_run_resumes_in_the_middle_of_an_epoch_as_if_uninterrupted(

@@ -15,8 +15,9 @@ from typing import Any
 from dlrun.commands import _text
 from dlrun.commands._places import sweep_of
 from dlrun.errors import ConfigError
+from dlrun.run_directory import SWEEP
 from dlrun.runs import RunSummary
-from dlrun.sweep.directory import SWEEP, SweepDirectory, read_space
+from dlrun.sweep.directory import SweepDirectory, read_space
 from dlrun.sweep.finding import glance
 from dlrun.sweep.repetitions import Repetitions, mean_and_spread
 

@@ -137,11 +137,11 @@ def _is_trial(hydra_config: Any) -> bool:
 
 def _trial(folder: Path) -> None:
     """One trial of a sweep, whose folder is named by its number."""
-    from dlrun.orphans import end_with_parent
+    from dlrun.orphans import begin_as_helper
     from dlrun.sweep.opened import open_sweep
     from dlrun.sweep.trial import Interrupted, run_trial
 
-    end_with_parent()
+    begin_as_helper()
     with suppress(Interrupted):  # it is saved, and the sweep will find it unfinished
         run_trial(open_sweep(folder.parent), int(folder.name))
 

@@ -20,7 +20,7 @@ from dlrun.data.image_form import Form
 from dlrun.data.image_reading import read_image
 from dlrun.data.loader import cut, epoch_order
 from dlrun.errors import ConfigError, RunFailed
-from dlrun.orphans import end_with_parent
+from dlrun.orphans import begin_as_helper
 from dlrun.signals import ending_signals
 
 Rows = list[int]
@@ -210,7 +210,7 @@ def _begin_worker(worker: int) -> None:
     """
     for number in ending_signals():
         signal.signal(number, signal.SIG_IGN)
-    end_with_parent(grace=0.0)
+    begin_as_helper(grace=0.0)
 
 
 def _as_it_is(batch: Any) -> Any:

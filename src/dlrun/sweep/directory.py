@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import ConfigError
-from dlrun.run_directory import write_whole
+from dlrun.run_directory import CLAIMS, SWEEP, write_whole
 
-SWEEP = "sweep.yaml"
 _KINDS: dict[str, type] = {
     "command": list, "overrides": list, "space": dict, "settings": dict, "config": dict, "objective": str,
 }  # fmt: skip
@@ -37,6 +36,11 @@ class SweepDirectory:
     def journal(self) -> Path:
         """Optuna's study, a log that any number of processes append to."""
         return self.path / "study.journal"
+
+    @property
+    def claims(self) -> Path:
+        """Which trials a process is at work on, by their numbers."""
+        return self.path / CLAIMS
 
     @property
     def leaderboard_file(self) -> Path:

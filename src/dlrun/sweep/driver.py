@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -123,7 +123,6 @@ def _run_all(
 ) -> int:
     """Every trial that is not over, round by round, and the end."""
     print(f"{_size(question)}; in {sweep.directory.path}", flush=True)
-    _allow_many_files()
     # All that is loaded by now stays: a collection that looks at it again takes as long as many trials.
     gc.freeze()
     watcher = Watcher(sweep, minimize=question.direction == "minimize")
@@ -162,15 +161,6 @@ def _run_all(
     code = conclude(sweep, watcher.standing)
     _say_how_to_go_on(sweep, watcher.standing, had)
     return code
-
-
-def _allow_many_files() -> None:
-    """Raise the limit on open files as far as that is allowed: each run of a stack holds two locks."""
-    with suppress(ImportError, OSError, ValueError):  # Windows has no such limit
-        import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _stacking(sweep: Sweep, watcher: Watcher, config: DictConfig) -> Stacking | None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from dlrun.errors import ConfigError
 from dlrun.hints import command
-from dlrun.run_directory import CONFIG, SUMMARY, RunDirectory
+from dlrun.run_directory import CONFIG, SUMMARY, SWEEP, RunDirectory
 from dlrun.runs import LAST, OUTPUTS, RunSummary, run_paths
-from dlrun.sweep.directory import SWEEP, SweepDirectory, is_sweep
+from dlrun.sweep.directory import SweepDirectory, is_sweep
 
 SWEEPS = Path("outputs/sweeps")
 

@@ -7,7 +7,7 @@ import time
 from bisect import insort
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dlrun.disk import disk_full
 from dlrun.engine import Engine
 from dlrun.errors import RunFailed, first_line
-from dlrun.orphans import helped_by_children
+from dlrun.orphans import helped_by_children, helped_by_joblib
 from dlrun.progress import format_values
 from dlrun.sweep import places
 from dlrun.sweep.grammar import text_of
@@ -180,6 +180,7 @@ class Launched:
     def _launch(self, numbers: Sequence[int]) -> None:
         """Launch and wait; that one or another trial's process dies is no error yet."""
         begun = sum(map(self._attempts, numbers))
+        taken = any(map(self.sweep.is_claimed, numbers))  # by who trains one of them alone
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.hydra_context,
             task_function=self.task_function,
@@ -191,9 +192,13 @@ class Launched:
             for number in numbers
         ]
         raised: Exception | None = None
-        here = places.is_local(self.config.hydra.launcher)
+        kind = self.config.hydra.launcher
         try:
-            with helped_by_children() if here else nullcontext():
+            with ExitStack() as meanwhile:
+                if places.is_local(kind):
+                    meanwhile.enter_context(helped_by_children())
+                if places.is_joblib(kind):
+                    meanwhile.enter_context(helped_by_joblib())
                 results = launcher.launch(jobs, initial_job_idx=numbers[0])
             for result in results:
                 if isinstance(error := getattr(result, "_return_value", None), Exception):
@@ -207,7 +212,7 @@ class Launched:
         if full:
             raise full
         nothing_ended = self._left(numbers) == list(numbers)
-        if nothing_ended and sum(map(self._attempts, numbers)) == begun:
+        if nothing_ended and not taken and sum(map(self._attempts, numbers)) == begun:
             reason = f": {first_line(raised)}" if raised else ""
             raise RunFailed(f"the launcher started no trial{reason}") from raised
 

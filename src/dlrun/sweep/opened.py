@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 
+from dlrun import claims
 from dlrun.run_directory import RunDirectory
 from dlrun.sweep.composer import Composer
 from dlrun.sweep.directory import SweepDirectory
@@ -19,8 +19,6 @@ from dlrun.sweep.repetitions import Repetitions
 from dlrun.sweep.settings import Strategy, read_strategy
 from dlrun.sweep.space import Space, parse
 from dlrun.sweep.study import Ledger
-
-_CLAIM = ".trial.lock"
 
 
 @dataclass
@@ -65,26 +63,14 @@ class Sweep:
 
     def is_claimed(self, number: int) -> bool:
         """Whether a process is at work on the trial."""
-        if not (self.directory.trial(number) / _CLAIM).exists():
-            return False
-        with self.claim(number) as mine:
-            return not mine
+        return claims.is_claimed(self.directory.claims, number)
 
     @contextmanager
     def claim(self, number: int) -> Iterator[bool]:
         """Try to hold the trial for this process; whether that worked. A killed process lets go."""
-        folder = self.directory.trial(number)
-        folder.mkdir(exist_ok=True)
-        lock = FileLock(folder / _CLAIM)
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
+        self.directory.trial(number).mkdir(exist_ok=True)
+        with claims.claim(self.directory.claims, number) as mine:
+            yield mine
 
 
 def open_sweep(path: Path) -> Sweep:

@@ -24,6 +24,11 @@ def is_local(launcher: Mapping[str, Any]) -> bool:
     return any(name in str(launcher.get("_target_")) for name in _LOCAL)
 
 
+def is_joblib(launcher: Mapping[str, Any]) -> bool:
+    """Whether the launcher is joblib's, whose processes wait for trials."""
+    return "joblib" in str(launcher.get("_target_"))
+
+
 def in_this_process(launcher: Mapping[str, Any]) -> bool:
     """Whether the trials run here: no launcher was chosen, or the one that stacks them."""
     return str(launcher.get("_target_")).endswith("BasicLauncher") or is_stacked(launcher)
