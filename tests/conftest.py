@@ -14,7 +14,7 @@ from hydra._internal.config_repository import ConfigRepository
 from hydra.core.object_type import ObjectType
 from omegaconf.grammar_parser import parse
 
-from dlrun.hints import forget_notes
+from dlrun.errors import forget_notes
 
 
 @pytest.fixture(scope="module", autouse=True)

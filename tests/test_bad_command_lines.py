@@ -48,7 +48,7 @@ def test_it_is_refused_in_one_line(
 ) -> None:
     monkeypatch.chdir(project)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-    monkeypatch.setattr("dlrun.session.Session.train", lambda *_: 0)
+    monkeypatch.setattr("dlrun.runner.session.Session.train", lambda *_: 0)
     monkeypatch.setattr("dlrun.commands.tensorboard._become", lambda *_: 0)
     wrong = {}
     for line in BLOCKS[command]:

@@ -194,12 +194,12 @@ def test_train_refuses_it_in_one_line_that_says_what_to_do(
     ("failing", "error", "message"),
     [
         (
-            "dlrun.assemble.place_model",
+            "dlrun.training.build.place_model",
             RuntimeError("can't allocate memory: you tried to allocate 3240000000000 bytes. Error"),
             "model needs more memory than there is (3,017.5 GiB at once): make it smaller",
         ),
         (
-            "dlrun.assemble.prepare",
+            "dlrun.training.build.prepare",
             MemoryError(),
             "dataset needs more memory than there is: take fewer",
         ),

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from dlrun import composing
-from dlrun.build import component
+from dlrun.config import compose
+from dlrun.config.instantiate import component
 from dlrun.data.base import Spec
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "scripts" / "benchmarks"
@@ -128,7 +128,7 @@ def test_all_programs_train_the_same_architecture(
     from peer_programs import by_hand, dlrun, job
 
     work = job.Job(case, epochs=1, seed=0, words=[], data=tmp_path)
-    config: Any = OmegaConf.to_container(composing.compose(dlrun.words(work)))
+    config: Any = OmegaConf.to_container(compose.compose(dlrun.words(work)))
     classes = tuple("0123456789")
     spec = Spec("multiclass", "image", (1, 28, 28), num_outputs=10, class_names=classes)
     ours = component("model", config["model"], given=("spec",))(spec)

@@ -112,7 +112,7 @@ def test_made_up_options_are_listed_under_names_of_their_own(growth: ModuleType)
 def test_made_up_runs_are_read_as_so_many(
     growth: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dlrun.runs import scan
+    from dlrun.storage.index import scan
 
     monkeypatch.chdir(tmp_path)
     lone, sweeps = growth._made_up(tmp_path, 12)

@@ -82,7 +82,7 @@ def images(*, cat: str = "cat", bright: int = 0) -> None:
 
 def code(values: str = "rng.normal(size=(60, 3))", names: str = "('a', 'b', 'c')") -> None:
     Path("mydata.py").write_text(
-        "import numpy as np\nfrom pathlib import Path\nfrom dlrun.data.source import Source\n"
+        "import numpy as np\nfrom pathlib import Path\nfrom dlrun.data.arrays.source import Source\n"
         "def load() -> Source:\n"
         "    text = Path('mydata.txt').read_text().split('|')\n"
         "    rng = np.random.default_rng(0)\n"

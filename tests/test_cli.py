@@ -67,7 +67,7 @@ def test_help_names_every_command(words: list[str], capsys: pytest.CaptureFixtur
 def test_help_loads_no_command_and_not_even_argparse(tmp_path: Path) -> None:
     loaded = modules_after("--help", cwd=tmp_path)
     ours = {name for name in loaded if name.startswith("dlrun")}
-    assert ours == {"dlrun", "dlrun.cli", "dlrun.terminal"}
+    assert ours == {"dlrun", "dlrun.cli", "dlrun.system.terminal"}
     assert not loaded & {"argparse", "difflib", "typing", *HEAVY}
 
 

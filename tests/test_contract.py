@@ -18,14 +18,15 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from dlrun import config, experiment
-from dlrun.assemble import Experiment, assemble
-from dlrun.composing import compose
-from dlrun.engine import Engine
+from dlrun.config import settings
+from dlrun.config.compose import compose
+from dlrun.config.search_path import GROUPS, packaged_configs
 from dlrun.errors import ConfigError
-from dlrun.forward import advance
-from dlrun.run_directory import RunDirectory, read_metrics
-from dlrun.search_path import GROUPS, packaged_configs
+from dlrun.runner import start
+from dlrun.storage.run_directory import RunDirectory, read_metrics
+from dlrun.training.build import Experiment, assemble
+from dlrun.training.forward import advance
+from dlrun.training.loop import Engine
 
 QUICK = (
     "trainer.accelerator=cpu", "trainer.max_epochs=2", "trainer.max_steps=6", "trainer.batch_size=8",
@@ -150,7 +151,7 @@ def composed(*words: str) -> dict[str, Any]:
 
 
 def built(*words: str) -> Experiment:
-    return assemble(config.parse(composed(*words)))
+    return assemble(settings.parse(composed(*words)))
 
 
 def short(dataset: str) -> tuple[str, ...]:
@@ -201,14 +202,14 @@ def assert_resumes_identically(
     plain: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch, *, stop_at: int
 ) -> None:
     whole, parted = RunDirectory(folder / "whole"), RunDirectory(folder / "parted")
-    assert experiment.train(plain, whole, overrides=[], choices={}) == 0
+    assert start.train(plain, whole, overrides=[], choices={}) == 0
     with monkeypatch.context() as patch:
         stop_after(stop_at, patch)
-        assert experiment.train(plain, parted, overrides=[], choices={}) == 143
+        assert start.train(plain, parted, overrides=[], choices={}) == 143
     summary = parted.read_summary()
     assert summary is not None
     assert (summary["status"], summary["step"]) == ("stopped", stop_at)
-    assert experiment.resume(plain, parted, overrides=[]) == 0
+    assert start.resume(plain, parted, overrides=[]) == 0
 
     expected, found = weights(whole), weights(parted)
     assert expected.keys() == found.keys()
@@ -241,8 +242,8 @@ def assert_one_step_learns(made: Experiment) -> None:
 def test_every_option_composes_into_a_config_that_passes_the_checks(
     group: str, option: str
 ) -> None:
-    parsed = config.parse(composed(f"{group}={option}"))
-    if group in config.COMPONENTS:
+    parsed = settings.parse(composed(f"{group}={option}"))
+    if group in settings.COMPONENTS:
         assert getattr(parsed, group)["_target_"].startswith("dlrun.")
 
 
@@ -290,7 +291,7 @@ def test_every_trainer_runs_to_its_end_and_resumes_identically(
     plain = composed(f"trainer={trainer}", *QUICK, *TWO_EPOCHS)
     if plain["trainer"]["fast_dev_run"]:  # one step: there is no middle
         run = RunDirectory(tmp_path / "run")
-        assert experiment.train(plain, run, overrides=[], choices={}) == 0
+        assert start.train(plain, run, overrides=[], choices={}) == 0
         assert [point["step"] for point in points(run)] == [1, 1]
         return
     assert_resumes_identically(plain, tmp_path, monkeypatch, stop_at=7)
@@ -374,7 +375,7 @@ def test_every_dataset_resumes_identically(
     dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = composed(*dataset_words(dataset))
-    steps = min(6, 2 * len(assemble(config.parse(plain)).engine.batches))
+    steps = min(6, 2 * len(assemble(settings.parse(plain)).engine.batches))
     assert_resumes_identically(plain, tmp_path, monkeypatch, stop_at=steps // 2)
 
 
@@ -385,7 +386,7 @@ def test_every_experiment_trains_on_cut_data(name: str, tmp_path: Path) -> None:
         f"experiment={name}", "trainer.fast_dev_run=true", "tracking.tensorboard=false"
     )
     run = RunDirectory(tmp_path / "run")
-    assert experiment.train(plain, run, overrides=[], choices={}) == 0
+    assert start.train(plain, run, overrides=[], choices={}) == 0
     summary = run.read_summary()
     assert summary is not None
     assert (summary["status"], summary["step"]) == ("completed", 1)

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from dlrun.checkpoint import load, save
 from dlrun.cli import main
 from dlrun.errors import ConfigError
-from dlrun.experiment import _kept
-from dlrun.run_directory import RunDirectory, is_locked, read_metrics, truncate_metrics
+from dlrun.runner.start import _kept
+from dlrun.storage.checkpoint import load, save
+from dlrun.storage.run_directory import RunDirectory, is_locked, read_metrics, truncate_metrics
 
 _HUGE = json.dumps({"status": "completed", "final": {"val/loss": 10**400}})
 

@@ -19,13 +19,13 @@ import yaml
 from omegaconf import OmegaConf
 from sklearn.linear_model import LogisticRegression
 
-from dlrun import config
-from dlrun.assemble import assemble
 from dlrun.cli import main
-from dlrun.composing import compose
-from dlrun.run_directory import RunDirectory
-from dlrun.search_path import GROUPS, packaged_configs
-from dlrun.sweep.names import setting_name
+from dlrun.config import settings
+from dlrun.config.compose import compose
+from dlrun.config.search_path import GROUPS, packaged_configs
+from dlrun.storage.run_directory import RunDirectory
+from dlrun.sweep.leaderboard import setting_name
+from dlrun.training.build import assemble
 from test_contract import fake_data, options, readable  # noqa: F401
 
 FOLDER = packaged_configs() / "experiment"
@@ -130,7 +130,7 @@ def test_logistic_regression_by_gradient_descent_ends_at_the_maximum_likelihood(
         compose(["experiment=points_logistic", "trainer.accelerator=cpu", *words]), resolve=True
     )
     del composed["sweep"]
-    engine = assemble(config.parse(composed)).engine
+    engine = assemble(settings.parse(composed)).engine
     for epoch in range(800):
         for inputs, targets in engine.batches.epoch(epoch):
             engine.train_step(inputs, targets)

@@ -19,8 +19,8 @@ import torch
 import yaml
 
 from dlrun.cli import main
-from dlrun.run_directory import RunDirectory, read_metrics
-from dlrun.runs import read_run
+from dlrun.storage.index import read_run
+from dlrun.storage.run_directory import RunDirectory, read_metrics
 
 # A model of the user's own that draws from torch and NumPy. SIGNALS="12:KILL" sends that signal
 # while the process trains its step number 12; WAIT_AT="12" stands still there until `go` exists.
@@ -95,7 +95,7 @@ def make_project(folder: Path) -> None:
 def processes() -> Any:
     """Starts processes that have torch already: each is a fork of one that only imported."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dlrun.experiment", "dlrun.composing", "hydra.main"])
+    context.set_forkserver_preload(["dlrun.runner.start", "dlrun.config.compose", "hydra.main"])
     return context
 
 

@@ -12,12 +12,12 @@ import torch
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dlrun import experiment
 from dlrun.cli import main
 from dlrun.commands.generate import _report_tunes
-from dlrun.composing import compose
-from dlrun.engine import Engine
-from dlrun.run_directory import RunDirectory
+from dlrun.config.compose import compose
+from dlrun.runner import start
+from dlrun.storage.run_directory import RunDirectory
+from dlrun.training.loop import Engine
 
 TUNE = "X:1\nT:x\nK:G\nGAB|\n\n"
 # 225 characters to train on in 3 streams of 7: 10 windows an epoch.
@@ -51,7 +51,7 @@ def _here(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def train(name: str, *words: str) -> RunDirectory:
     run = RunDirectory(Path(name))
-    assert experiment.train(composed(*words), run, overrides=[], choices={}) == 0
+    assert start.train(composed(*words), run, overrides=[], choices={}) == 0
     return run
 
 
@@ -84,10 +84,10 @@ def test_a_resumed_run_remembers_what_it_had_read(
 
     with monkeypatch.context() as patch:
         patch.setattr(Engine, "train_step", counted)
-        assert experiment.train(plain, parted, overrides=[], choices={}) == 143
+        assert start.train(plain, parted, overrides=[], choices={}) == 143
     carried = state_of(parted)["carried"]
     assert [state.shape for state in carried[0]] == [(1, 3, 16), (1, 3, 16)]
-    assert experiment.resume(plain, parted, overrides=[]) == 0
+    assert start.resume(plain, parted, overrides=[]) == 0
     expected, found = state_of(run), state_of(parted)
     for name, weight in expected["model"].items():
         assert torch.equal(found["model"][name], weight), name

@@ -21,8 +21,8 @@ import torch
 import yaml
 
 from dlrun.cli import main
-from dlrun.engine import Engine
-from dlrun.run_directory import RunDirectory, read_metrics
+from dlrun.storage.run_directory import RunDirectory, read_metrics
+from dlrun.training.loop import Engine
 
 SECONDS = 90
 WORDS = (

@@ -18,7 +18,7 @@ import torch
 import yaml
 
 from dlrun.cli import main
-from dlrun.run_directory import RunDirectory, read_metrics
+from dlrun.storage.run_directory import RunDirectory, read_metrics
 
 Capture = pytest.CaptureFixture[str]
 Fails = Callable[..., str]
@@ -128,7 +128,7 @@ def test_an_own_option_takes_the_place_of_the_packaged_one(project: Path) -> Non
 
 
 def packaged_file(option: str) -> str:
-    from dlrun.search_path import packaged_configs
+    from dlrun.config.search_path import packaged_configs
 
     return str(packaged_configs() / f"{option}.yaml")
 

@@ -11,8 +11,8 @@ from statistics import median
 
 import torch
 
-from dlrun.engine import Engine
 from dlrun.stacked.stack import Stack
+from dlrun.training.loop import Engine
 
 _WARM_UP = 2
 _STEPS = 7

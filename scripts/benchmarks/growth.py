@@ -24,9 +24,10 @@ import torch
 from torch import nn
 
 import start
-from dlrun import cli, config
-from dlrun.assemble import assemble
-from dlrun.search_path import RUN_GROUPS, packaged_configs
+from dlrun import cli
+from dlrun.config import settings
+from dlrun.config.search_path import RUN_GROUPS, packaged_configs
+from dlrun.training.build import assemble
 from peer_programs import by_hand
 from peer_programs.by_hand import mlp
 from stacked import Case, elsewhere, plain_config, spread, sweep
@@ -116,7 +117,7 @@ def _step_pairs(batch_size: int, hidden: list[int], repeat: int) -> list[tuple[f
 
 def _our_steps(plain: Any) -> list[float]:
     """When each step ended."""
-    engine = assemble(config.parse(plain)).engine
+    engine = assemble(settings.parse(plain)).engine
     engine.model.train()
     stamps = []
     for inputs, targets in islice(engine.batches.epoch(0), _STEPS):
@@ -127,7 +128,7 @@ def _our_steps(plain: Any) -> list[float]:
 
 def _bare_steps(plain: Any, hidden: Sequence[int]) -> list[float]:
     """When each step ended of the loop that one would write by hand, on the same data."""
-    data = assemble(config.parse(plain)).data.train
+    data = assemble(settings.parse(plain)).data.train
     batch_size = plain["trainer"]["batch_size"]
     some = data.first(_STEPS * batch_size)
     model: nn.Module = mlp(_INPUTS, *hidden, _CLASSES)

@@ -24,10 +24,11 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from dlrun import composing, config, experiment
-from dlrun.assemble import assemble
-from dlrun.engine import Engine
-from dlrun.run_directory import RunDirectory
+from dlrun.config import compose, settings
+from dlrun.runner import start
+from dlrun.storage.run_directory import RunDirectory
+from dlrun.training.build import assemble
+from dlrun.training.loop import Engine
 from peer_programs import by_hand
 from peer_programs.by_hand import MODELS, cnn, mlp
 
@@ -74,7 +75,7 @@ def main() -> None:
 def compare(name: str, case: Case, repeat: int) -> None:
     """Print one row."""
     words = [*case.overrides.split(), f"trainer.max_epochs={case.epochs}", "name=bench"]
-    plain: Any = OmegaConf.to_container(composing.compose(words), resolve=True)
+    plain: Any = OmegaConf.to_container(compose.compose(words), resolve=True)
     del plain["sweep"]  # no setting of a run
     ours, bare = run_dlrun, run_bare
     ours(plain), bare(plain, case)  # the first pass warms caches and allocators up
@@ -108,7 +109,7 @@ def run_dlrun(plain: Any) -> tuple[float, float]:
     try:
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             run = RunDirectory(Path(folder))
-            experiment.train(plain, run, overrides=[], choices={})
+            start.train(plain, run, overrides=[], choices={})
     finally:
         Engine.fit = fit  # type: ignore[method-assign]
     return seconds[0], accuracies[0]
@@ -116,7 +117,7 @@ def run_dlrun(plain: Any) -> tuple[float, float]:
 
 def run_bare(plain: Any, case: Case) -> tuple[float, float]:
     """(seconds, last validation accuracy) of the loop that one would write by hand."""
-    built = assemble(config.parse(plain))  # for its data only
+    built = assemble(settings.parse(plain))  # for its data only
     train, val, batch = built.data.train, built.data.val, plain["trainer"]["batch_size"]
     torch.manual_seed(plain["seed"])
     model = case.model()

@@ -28,10 +28,9 @@ from optuna.distributions import (
 )
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
-from dlrun.sweep.coarse_to_fine import CoarseToFineSampler
-from dlrun.sweep.grid import GridSampler
-from dlrun.sweep.seeding import generator, trial_seed
-from dlrun.sweep.windows import whole
+from dlrun.sweep.samplers.coarse_to_fine import CoarseToFineSampler
+from dlrun.sweep.samplers.grid import GridSampler, generator, trial_seed
+from dlrun.sweep.samplers.ranges import whole
 
 BUDGETS = (20, 30, 60)
 UNTIL = 30  # the budget at which trials are counted until the optimum's neighbourhood

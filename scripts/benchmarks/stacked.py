@@ -36,11 +36,12 @@ import torch
 from omegaconf import OmegaConf
 
 from _pace import stack_step_seconds, step_seconds
-from dlrun import cli, composing, config
-from dlrun.assemble import assemble
-from dlrun.engine import Engine
+from dlrun import cli
+from dlrun.config import compose, settings
 from dlrun.stacked.cost import gain
 from dlrun.stacked.stack import Stack
+from dlrun.training.build import assemble
+from dlrun.training.loop import Engine
 
 RANGE = (1e-4, 1e-1)  # of the learning rates
 SPACE = "optimizer.lr=tag(log,interval({:g},{:g}))".format(*RANGE)
@@ -204,7 +205,7 @@ def compare_with_peer(name: str, case: Case, trials: int, repeat: int) -> None:
     """Print how many times as long Optuna and Lightning take for the sweep."""
     from peer_programs.optuna_lightning import search
 
-    built = assemble(config.parse(plain_config(case)))  # for its data only
+    built = assemble(settings.parse(plain_config(case)))  # for its data only
     train, val = built.data.train, built.data.val
     tensors = (train.inputs, train.targets, val.inputs, val.targets)
 
@@ -278,13 +279,13 @@ def make_engine(plain: Any, lr: float) -> Engine:
     """The engine of one trial."""
     plain = copy.deepcopy(plain)
     plain["optimizer"]["lr"] = lr
-    return assemble(config.parse(plain)).engine
+    return assemble(settings.parse(plain)).engine
 
 
 def plain_config(case: Case) -> Any:
     """The settings that all trials share."""
     words = [*case.overrides.split(), f"trainer.max_epochs={case.epochs}", "name=bench"]
-    plain: Any = OmegaConf.to_container(composing.compose(words), resolve=True)
+    plain: Any = OmegaConf.to_container(compose.compose(words), resolve=True)
     del plain["sweep"]  # no setting of a run
     return plain
 

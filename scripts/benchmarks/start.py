@@ -24,7 +24,7 @@ from dlrun import cli
 stamps = {}
 class Done(BaseException): pass
 def patch():
-    from dlrun.engine import Engine
+    from dlrun.training.loop import Engine
     step = Engine.train_step
     def first(self, *a):
         step(self, *a)

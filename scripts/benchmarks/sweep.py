@@ -30,8 +30,8 @@ QUIET = ["tracking.tensorboard=false"]
 # Jobs that do nothing: what remains is composition and launching.
 _HYDRA = """
 import sys, hydra
-from dlrun.composing import register_resolvers
-from dlrun.search_path import packaged_configs
+from dlrun.config.compose import register_resolvers
+from dlrun.config.search_path import packaged_configs
 register_resolvers()
 @hydra.main(config_path=str(packaged_configs()), config_name="train", version_base="1.3")
 def job(cfg): pass
@@ -64,12 +64,12 @@ def main() -> None:
 
 def sweep(trials: int, strategy: str) -> tuple[list[float], list[float]]:
     """Seconds that the sweep added to each trial after the first, and that its run took."""
-    from dlrun import experiment
-    from dlrun.session import Session
+    from dlrun.runner import start
+    from dlrun.runner.session import Session
 
     begun: list[tuple[float, float]] = []  # when each call began and ended
     trained: list[tuple[float, float]] = []
-    with timed(experiment, "begin", begun), timed(Session, "train", trained):
+    with timed(start, "begin", begun), timed(Session, "train", trained):
         search(trials, strategy, "off")
     calls = zip(begun, trained, strict=True)
     seconds = [(b - a) + (d - c) for (a, b), (c, d) in calls]  # a run's beginning, and its training
@@ -79,7 +79,7 @@ def sweep(trials: int, strategy: str) -> tuple[list[float], list[float]]:
 
 def stacked(trials: int, strategy: str) -> list[float]:
     """Seconds of each trial that the same sweep trains stacked, those of a stack on average."""
-    from dlrun.sweep.crew import Crew
+    from dlrun.sweep.stack_runner import Crew
     from dlrun.sweep.stacking import Stacking
 
     calls: list[tuple[float, float]] = []

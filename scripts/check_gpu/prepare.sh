@@ -3,7 +3,7 @@
 # .gpudata/, which git does not see. Take both along; there check.sh does all checks. README.md beside this says which.
 set -eu
 kit=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-[ -f src/dlrun/cuda_graph.py ] || { echo "prepare.sh: call it in the root of dlrun's checkout" >&2; exit 2; }
+[ -f src/dlrun/training/cuda_graph.py ] || { echo "prepare.sh: call it in the root of dlrun's checkout" >&2; exit 2; }
 python=${PYTHON:-python3}
 
 # Compared with the list of packages on that machine; the versions are those of requirements.txt where it has them.

@@ -27,17 +27,17 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from dlrun import config
-from dlrun.assemble import assemble
-from dlrun.composing import compose
-from dlrun.cuda_graph import CapturedStep
-from dlrun.data.loader import Batches
-from dlrun.data.loader import take as rows_of
-from dlrun.engine import Pending
-from dlrun.optim import make_capturable
+from dlrun.config import settings
+from dlrun.config.compose import compose
+from dlrun.data.loaders import Batches
+from dlrun.data.loaders import take as rows_of
+from dlrun.stacked.planning import why_not
 from dlrun.stacked.stack import Stack
-from dlrun.stacked.trying import why_not
 from dlrun.sweep.shared_data import data_loader
+from dlrun.training.build import assemble
+from dlrun.training.cuda_graph import CapturedStep
+from dlrun.training.loop import Pending
+from dlrun.training.optim import make_capturable
 
 PARTS = (
     "judgement",
@@ -180,7 +180,7 @@ def built(words: str, *more: str) -> Any:
     given = [*first.split(), *quoted, *more, "name=probe", f"trainer.accelerator={place}"]
     plain: Any = OmegaConf.to_container(compose(given), resolve=True)
     del plain["sweep"]
-    return assemble(config.parse(plain), load=data_loader).engine
+    return assemble(settings.parse(plain), load=data_loader).engine
 
 
 def take(engine: Any, steps: int, *, eager: bool = False) -> None:
@@ -449,7 +449,7 @@ def stack() -> None:
 
 def judgement() -> None:
     """What a sweep's first look says in a fresh process, where CUDA's own start falls into the first step."""
-    from dlrun.sweep.judgement import Judgement
+    from dlrun.sweep.stacking import Judgement
 
     if "judgement!" not in sys.argv:
         again("judgement")
@@ -470,7 +470,7 @@ def judgement() -> None:
 
 def memory() -> None:
     """What stays behind of captured runs in turn, without and with a garbage collection; what a stack may take."""
-    from dlrun.stacked.memory import room
+    from dlrun.stacked.planning import room
 
     gc.collect()
     torch.cuda.empty_cache()

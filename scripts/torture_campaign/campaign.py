@@ -105,7 +105,7 @@ def main() -> int:
     # Of semaphores that killed processes could not give back.
     os.environ["PYTHONWARNINGS"] = "ignore:resource_tracker:UserWarning"
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["dlrun.experiment", "dlrun.sweep.driver", "hydra.main"])
+    processes.set_forkserver_preload(["dlrun.runner.start", "dlrun.sweep.driver", "hydra.main"])
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         os.chdir(folder)
 

@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's own) and return the exit code."""
     import os
 
-    from dlrun.terminal import ControlCharactersShown
+    from dlrun.system.terminal import ControlCharactersShown
 
     # Python would put the working folder first in each process that dlrun starts, before all libraries.
     before = os.environ.get("PYTHONSAFEPATH")
@@ -114,11 +114,11 @@ def _run(arguments: list[str]) -> int:
 def _prepare_streams(arguments: list[str]) -> None:
     """No stream is missing, none fails for a letter, and work of hours does not end with its reader."""
     if None in (sys.stdin, sys.stdout, sys.stderr):
-        from dlrun.standard_streams import open_closed
+        from dlrun.system.standard_streams import open_closed
 
         open_closed()
     if LONG & set(arguments[:2]):
-        from dlrun.standard_streams import outlive_readers
+        from dlrun.system.standard_streams import outlive_readers
 
         outlive_readers()
     for stream in (sys.stdout, sys.stderr):
@@ -181,7 +181,7 @@ def _report_exception(error: Exception) -> int:
     if isinstance(error, RunFailed):
         return _report(f"error: {error}", FAILURE, error)
     if isinstance(error, OSError):
-        from dlrun.disk import disk_full
+        from dlrun.storage.disk import disk_full
 
         if full := disk_full(error):
             return _report(f"error: {full}", FAILURE, error)

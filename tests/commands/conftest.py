@@ -13,7 +13,7 @@ import pytest
 import yaml
 from hydra.core.singleton import Singleton
 
-from dlrun.run_directory import RunDirectory
+from dlrun.storage.run_directory import RunDirectory
 
 Dlrun = Callable[..., subprocess.CompletedProcess[str]]
 MakeRun = Callable[..., Path]

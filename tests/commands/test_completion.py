@@ -13,7 +13,7 @@ import pytest
 from dlrun.cli import COMMANDS
 from dlrun.commands._complete import candidates
 from dlrun.commands.completion import SCRIPTS, main
-from dlrun.search_path import config_folders, options
+from dlrun.config.search_path import config_folders, options
 
 MakeRun = Callable[..., Path]
 MakeSweep = Callable[..., Path]

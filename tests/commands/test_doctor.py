@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from dlrun.commands import _hardware
-from dlrun.commands._hardware import NATIVE, NEVER, SLOW
-from dlrun.commands.doctor import _PACKAGES
+from dlrun.commands import doctor
+from dlrun.commands.doctor import _PACKAGES, NATIVE, NEVER, SLOW
 
 Dlrun = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -20,7 +19,7 @@ def broken(folder: Path, **errors: str) -> dict[str, str]:
     for package, error in errors.items():
         (folder / package).mkdir(parents=True)
         (folder / package / "__init__.py").write_text(f"raise {error}\n")
-    source = str(Path(_hardware.__file__).parents[2])
+    source = str(Path(doctor.__file__).parents[2])
     return {"PYTHONPATH": f"{folder}:{source}"}
 
 
@@ -80,7 +79,7 @@ def test_a_cpus_precisions_follow_from_its_instructions(
     features: set[str], bf16: str, fp16: str
 ) -> None:
     expected = {"fp32": NATIVE, "fp64": NATIVE, "bf16": bf16, "fp16": fp16}
-    assert _hardware.cpu_precisions(features) == expected
+    assert doctor.cpu_precisions(features) == expected
 
 
 @pytest.mark.parametrize(
@@ -98,8 +97,8 @@ def test_a_gpus_precisions_follow_from_its_generation(
     capability: tuple[int, int], fp64: str, bf16: str, fp16: str
 ) -> None:
     expected = {"fp32": NATIVE, "fp64": fp64, "bf16": bf16, "fp16": fp16}
-    assert _hardware.cuda_precisions(capability) == expected
-    assert _hardware.mps_precisions()["fp64"] == NEVER
+    assert doctor.cuda_precisions(capability) == expected
+    assert doctor.mps_precisions()["fp64"] == NEVER
 
 
 def fake_torch(*, cuda: str | None, error: str = "") -> Any:
@@ -118,14 +117,14 @@ def fake_torch(*, cuda: str | None, error: str = "") -> Any:
 
 def test_the_reason_for_the_lack_of_cuda_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert "no CUDA in it" in _hardware.why_no_cuda(fake_torch(cuda=None))
+    assert "no CUDA in it" in doctor.why_no_cuda(fake_torch(cuda=None))
     no_driver = fake_torch(cuda="12.4", error="Found no NVIDIA driver on your system. Please check")
-    assert _hardware.why_no_cuda(no_driver) == "Found no NVIDIA driver on your system"
+    assert doctor.why_no_cuda(no_driver) == "Found no NVIDIA driver on your system"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert "CUDA_VISIBLE_DEVICES" in _hardware.why_no_cuda(no_driver)
+    assert "CUDA_VISIBLE_DEVICES" in doctor.why_no_cuda(no_driver)
 
 
 def test_a_gpu_is_described() -> None:
-    ((text, capability),) = _hardware.cuda_devices(fake_torch(cuda="12.4"))
+    ((text, capability),) = doctor.cuda_devices(fake_torch(cuda="12.4"))
     assert text.startswith("A GPU, 24.0 GiB, compute capability 8.9")
     assert capability == (8, 9)

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from dlrun.commands import evaluate, export, generate, predict, report, runs
-from dlrun.commands._places import find_place, find_run, find_sweep
 from dlrun.commands._sweep_rows import collapsed
 from dlrun.errors import ConfigError
-from dlrun.runs import scan
-from dlrun.sweep.finding import next_order
+from dlrun.storage.index import scan
+from dlrun.storage.places import find_place, find_run, find_sweep
+from dlrun.storage.sweep_index import next_order
 
 Main = Callable[[list[str]], int]
 MakeRun = Callable[..., Path]

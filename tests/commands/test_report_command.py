@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from dlrun.commands import report
-from dlrun.commands._places import find_sweep
 from dlrun.errors import ConfigError
-from dlrun.sweep.directory import SweepDirectory
+from dlrun.storage.places import find_sweep
+from dlrun.storage.sweep_directory import SweepDirectory
 from dlrun.sweep.study import create_study
 
 MakeSweep = Callable[..., SweepDirectory]

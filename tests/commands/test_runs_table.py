@@ -12,7 +12,7 @@ import pytest
 
 from dlrun.commands import runs
 from dlrun.errors import ConfigError
-from dlrun.run_directory import RunDirectory, lock
+from dlrun.storage.run_directory import RunDirectory, lock
 
 Dlrun = Callable[..., subprocess.CompletedProcess[str]]
 MakeRun = Callable[..., Path]

@@ -13,7 +13,7 @@ import yaml
 from dlrun.cli import main
 from dlrun.commands import show
 from dlrun.errors import ConfigError
-from dlrun.run_directory import RunDirectory
+from dlrun.storage.run_directory import RunDirectory
 
 Dlrun = Callable[..., subprocess.CompletedProcess[str]]
 MakeRun = Callable[..., Path]

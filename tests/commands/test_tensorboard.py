@@ -38,7 +38,11 @@ def served(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list
         monkeypatch.setattr(tensorboard, "_become", lambda command: commands.append(command) or 0)
         assert tensorboard.main([*words]) == 0
         ((python, option, main, _, *arguments),) = commands
-        assert [python, option, main] == [sys.executable, "-m", "dlrun.commands._tensorboard_main"]
+        assert [python, option, main] == [
+            sys.executable,
+            "-m",
+            "dlrun.commands._tensorboard_server",
+        ]
         return arguments
 
     return called_with

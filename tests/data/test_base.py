@@ -7,12 +7,12 @@ import pytest
 import torch
 from sklearn.preprocessing import StandardScaler
 
-from dlrun.config import DataSettings
-from dlrun.data import splitting
-from dlrun.data.arrays import Scaling
+from dlrun.config.settings import DataSettings
+from dlrun.data import splits
+from dlrun.data.arrays.scaling import Scaling
+from dlrun.data.arrays.source import Source
 from dlrun.data.base import Spec
 from dlrun.data.prepare import prepare, preprocessing_from
-from dlrun.data.source import Source
 from dlrun.errors import ConfigError
 
 
@@ -39,7 +39,7 @@ def features(samples=100, classes=4, seed=0, **changes):
 def split_rows(source, settings):
     strata = source.targets if source.task == "classification" else None
     has_test = source.test_inputs is not None
-    return splitting.split_rows(len(source.targets), strata, settings, has_test=has_test)
+    return splits.split_rows(len(source.targets), strata, settings, has_test=has_test)
 
 
 def regression(targets, **changes):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dlrun.data.dates import are_compact_dates, are_dates, is_date
+from dlrun.data.times import are_compact_dates, are_dates, is_date
 
 
 @pytest.mark.parametrize(

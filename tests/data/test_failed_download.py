@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dlrun.data.torchvision_sets import _download
+from dlrun.data.arrays.torchvision import _download
 from dlrun.errors import ConfigError
 
 

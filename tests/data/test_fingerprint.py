@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlrun.config import DataSettings
+from dlrun.config.settings import DataSettings
+from dlrun.data.arrays.source import Source
 from dlrun.data.fingerprint import Fingerprint
-from dlrun.data.image_folder import ImageFiles, image_folder
+from dlrun.data.images.folder import ImageFiles, image_folder
 from dlrun.data.kept import Kept
 from dlrun.data.origin import DataChanged, origin_from
 from dlrun.data.prepare import kept_from, prepare
-from dlrun.data.source import Source
 
 SPLIT = DataSettings(0.2, 0.2, 0, "standard", None)
 RNG = np.random.default_rng(0)

@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from dlrun.data.notation import Notation
-from dlrun.data.time_steps import by_one_clock, steps_of
+from dlrun.data.series.steps import by_one_clock, steps_of
+from dlrun.data.tables.notation import Notation
 from dlrun.data.times import NotATime, Times, ZonesMixed, is_form, likeliest, read_as, readings
 
 NUMBER = Notation().number

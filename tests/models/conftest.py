@@ -11,7 +11,7 @@ import torch
 import yaml
 from torch import nn
 
-from dlrun.build import component
+from dlrun.config.instantiate import component
 from dlrun.data.base import Spec
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "model"

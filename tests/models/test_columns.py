@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from dlrun.errors import ConfigError
 from dlrun.models.columns import Cross, Embedded, OneHot, vector_size
-from dlrun.stacked.layers import lift
+from dlrun.stacked.forward import lift
 
 X = torch.tensor([[0.5, -1.0, 2.0, 1.0], [0.0, 3.0, 1.0, 0.0], [1.0, 1.0, 0.0, 3.0]])
 

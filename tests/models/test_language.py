@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from dlrun.data.base import Spec
 from dlrun.errors import ConfigError
-from dlrun.forward import advance
+from dlrun.training.forward import advance
 
 CELLS = ["rnn", "lstm", "gru"]
 SPEC = Spec("language", "tokens", (5,), 7, vocabulary=7)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dlrun.build import component
+from dlrun.config.instantiate import component
 from dlrun.errors import ConfigError
 
 PROBABILITY = "a number of at least 0 and below 1"

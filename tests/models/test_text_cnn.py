@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from dlrun.diagnostics.model_summary import layer_table
 from dlrun.errors import ConfigError
-from dlrun.model_summary import layer_table
 
 
 @pytest.fixture

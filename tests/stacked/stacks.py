@@ -13,11 +13,11 @@ import yaml
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from dlrun import composing, config
-from dlrun.assemble import assemble
-from dlrun.engine import Engine
+from dlrun.config import compose, settings
 from dlrun.stacked.stack import Stack
 from dlrun.sweep.shared_data import data_loader
+from dlrun.training.build import assemble
+from dlrun.training.loop import Engine
 
 # Some 160 of the digits to train on, 5 steps an epoch; numbers that rounding cannot tell apart.
 DIGITS = (
@@ -41,12 +41,12 @@ def plain(*words: str) -> dict[str, Any]:
 
 @cache
 def _choices(words: tuple[str, ...]) -> Any:
-    return composing.compose(["name=x", *words])
+    return compose.compose(["name=x", *words])
 
 
 def engine(*words: str) -> Engine:
     """A run before its first step, which shares its data with the others."""
-    return assemble(config.parse(plain(*words)), load=data_loader).engine
+    return assemble(settings.parse(plain(*words)), load=data_loader).engine
 
 
 @dataclass

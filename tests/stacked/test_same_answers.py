@@ -9,7 +9,7 @@ import torch
 from stacks import DIGITS, assert_same_answers
 from torch import Tensor
 
-from dlrun.engine import Engine
+from dlrun.training.loop import Engine
 
 MLP = (*DIGITS, "model=mlp", "model.hidden=[16]")
 RATES = ("optimizer.lr=0.01", "optimizer.lr=0.003", "optimizer.lr=0.001")

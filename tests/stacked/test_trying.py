@@ -12,9 +12,9 @@ import torch
 from stacks import DIGITS, engine
 from torch import Tensor, nn
 
-from dlrun.engine import Engine
+from dlrun.stacked.planning import layout, no_rule, why_not
 from dlrun.stacked.stack import Stack
-from dlrun.stacked.trying import layout, no_rule, why_not
+from dlrun.training.loop import Engine
 
 MLP = (*DIGITS, "model=mlp", "model.hidden=[8]", "model.batch_norm=before", "model.dropout=0.1")
 

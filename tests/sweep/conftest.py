@@ -56,7 +56,7 @@ def look(project: Path) -> Callable[..., Look]:
 def processes() -> Any:
     """Starts processes that have torch already: each is a fork of one that only imported."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dlrun.sweep.driver", "dlrun.composing", "hydra.main"])
+    context.set_forkserver_preload(["dlrun.sweep.driver", "dlrun.config.compose", "hydra.main"])
     return context
 
 

@@ -21,8 +21,8 @@ import optuna
 import yaml
 
 from dlrun.cli import main
-from dlrun.run_directory import RunDirectory, read_metrics
-from dlrun.sweep.directory import SweepDirectory
+from dlrun.storage.run_directory import RunDirectory, read_metrics
+from dlrun.storage.sweep_directory import SweepDirectory
 from dlrun.sweep.study import open_study
 
 # Its training step AT_STEP goes wrong for the widths that a variable of the environment names, as in

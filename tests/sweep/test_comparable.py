@@ -9,11 +9,11 @@ import pytest
 import yaml
 from scratch import Look, Result
 
-from dlrun.sweep.answer import answer_of
-from dlrun.sweep.directory import SweepDirectory
+from dlrun.storage.sweep_directory import SweepDirectory
 from dlrun.sweep.report.answer_html import answer_card, best_trials
 from dlrun.sweep.report.sections import Contents
 from dlrun.sweep.snapshot import take
+from dlrun.sweep.summary import answer_of
 
 Dlrun = Callable[..., Result]
 Looks = Callable[..., Look]

@@ -14,14 +14,13 @@ import pytest
 import yaml
 from scratch import Look, Result
 
-from dlrun.sweep.answer import Answer, answer_of
-from dlrun.sweep.directory import SweepDirectory, read_space
+from dlrun.storage.sweep_directory import SweepDirectory, read_space
+from dlrun.sweep.display import Standing
 from dlrun.sweep.leaderboard import Row, by_setting, write_leaderboard
-from dlrun.sweep.live import Standing
 from dlrun.sweep.repetitions import Repetitions, counted, mean_and_spread, means
 from dlrun.sweep.report.answer_html import answer_card, best_trials
-from dlrun.sweep.settled import settled
-from dlrun.sweep.snapshot import take
+from dlrun.sweep.snapshot import settled, take
+from dlrun.sweep.summary import Answer, answer_of
 
 Dlrun = Callable[..., Result]
 Looks = Callable[..., Look]

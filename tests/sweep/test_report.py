@@ -17,10 +17,8 @@ from optuna.trial import TrialState, create_trial
 from PIL import Image
 
 from dlrun.errors import ConfigError
-from dlrun.run_directory import RunDirectory
-from dlrun.sweep.answer import answer_of, command_of
-from dlrun.sweep.directory import SweepDirectory
-from dlrun.sweep.drawing import Draws
+from dlrun.storage.run_directory import RunDirectory
+from dlrun.storage.sweep_directory import SweepDirectory
 from dlrun.sweep.report.curves import MOST_CURVES, learning_curves
 from dlrun.sweep.report.figures import draw
 from dlrun.sweep.report.importance import importance
@@ -28,10 +26,12 @@ from dlrun.sweep.report.look import blue, log_ticks
 from dlrun.sweep.report.page import page
 from dlrun.sweep.report.sections import Contents, Section
 from dlrun.sweep.report.writing import write_report
+from dlrun.sweep.sampling import Draws
 from dlrun.sweep.settings import read_strategy
 from dlrun.sweep.snapshot import take
-from dlrun.sweep.space import Space, parse
+from dlrun.sweep.space.parse import Space, parse
 from dlrun.sweep.study import create_study
+from dlrun.sweep.summary import answer_of, command_of
 
 LR = {"optimizer.lr": "tag(log,interval(1e-5,1e-1))"}
 SPACE = {
@@ -41,7 +41,7 @@ SPACE = {
     "model.width": "16,32,64",
 }
 ROUNDS = {
-    "_target_": "dlrun.sweep.coarse_to_fine.CoarseToFineSampler",
+    "_target_": "dlrun.sweep.samplers.coarse_to_fine.CoarseToFineSampler",
     "trials": 24,
     "rounds": 3,
     "trials_per_round": 8,

@@ -14,14 +14,14 @@ import pytest
 import torch
 from scratch import Look, Result
 
-from dlrun.engine import Engine
-from dlrun.saving import Saver
-from dlrun.session import Session
+from dlrun.diagnostics.views import Views
+from dlrun.runner.saving import Saver
+from dlrun.runner.session import Session
 from dlrun.stacked.stack import Stack
-from dlrun.sweep import crew, judgement, launching
+from dlrun.sweep import launch, stack_runner, stacking
 from dlrun.sweep.stacking import Stacking
 from dlrun.sweep.trial import Interrupted, run_trial
-from dlrun.views import Views
+from dlrun.training.loop import Engine
 
 Dlrun = Callable[..., Result]
 Looks = Callable[..., Look]
@@ -248,13 +248,13 @@ def test_no_more_runs_are_stacked_than_max_stack_allows(
 def sizes_of_stacks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A list that fills with the sizes of the stacks that are trained."""
     sizes: list[int] = []
-    run = crew.StackedFit.run
+    run = stack_runner.StackedFit.run
 
     def noted(fit: Any, stop: Any) -> None:
         sizes.append(len(fit.stack.engines))
         run(fit, stop)
 
-    monkeypatch.setattr(crew.StackedFit, "run", noted)
+    monkeypatch.setattr(stack_runner.StackedFit, "run", noted)
     return sizes
 
 
@@ -270,8 +270,8 @@ def test_stacks_are_as_large_as_memory_allows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sizes = sizes_of_stacks(monkeypatch)
-    monkeypatch.setattr(crew, "run_bytes", lambda engine, per_sample: 2**20)
-    monkeypatch.setattr(crew, "room", lambda device: int(fitting * 2**20))
+    monkeypatch.setattr(stack_runner, "run_bytes", lambda engine, per_sample: 2**20)
+    monkeypatch.setattr(stack_runner, "room", lambda device: int(fitting * 2**20))
     result = stacked("optimizer.lr=0.1,0.03,0.01,0.003")
     assert result.code == 0
     assert sizes == expected
@@ -575,7 +575,7 @@ def test_trials_begun_in_turn_are_gone_on_with_as_a_stack(
     assert dlrun(*train, "hydra.sweep.dir=turned").code == 0
     with monkeypatch.context() as patch:
         patch.setenv("SIGNAL", "5:TERM")
-        patch.setattr(launching, "run_trial", begin_only)
+        patch.setattr(launch, "run_trial", begin_only)
         dlrun(*train, "hydra.sweep.dir=stacked")
     assert [look("stacked").summary(run)["step"] for run in "012"] == [5] * 3
     assert dlrun("resume", "stacked", "hydra/launcher=stacked").code == 0
@@ -681,7 +681,7 @@ def test_trials_that_are_not_equally_far_are_completed_all_the_same(
         patch.setenv("SIGNAL", "9:TERM")
         patch.setenv("SIGTERM", "8")  # by its width, model=net
         patch.setenv("AT_STEP", "9")
-        patch.setattr(crew, "room", lambda device: 0)  # one at a time: the first is stopped
+        patch.setattr(stack_runner, "room", lambda device: 0)  # one at a time: the first is stopped
         dlrun(*train, "sweep.stack=on", "hydra.sweep.dir=stacked")
     assert look("stacked").runs == ["0"]
     assert dlrun("resume", "stacked").code == 0
@@ -702,7 +702,7 @@ def gain(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[int]]:
             asked.append(runs)
             return times
 
-        monkeypatch.setattr(judgement, "gain", found)
+        monkeypatch.setattr(stacking, "gain", found)
         return asked
 
     return set_to
@@ -738,8 +738,8 @@ def test_auto_leaves_alone_what_is_not_and_says_so_once(
 def test_auto_does_not_ask_again_where_memory_divides_what_does_not_pay(
     gain: Callable[..., list[int]], stacked: Stacked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crew, "run_bytes", lambda engine, per_sample: 2**20)
-    monkeypatch.setattr(crew, "room", lambda device: int(2.5 * 2**20))
+    monkeypatch.setattr(stack_runner, "run_bytes", lambda engine, per_sample: 2**20)
+    monkeypatch.setattr(stack_runner, "room", lambda device: int(2.5 * 2**20))
     asked = gain(0.5)
     assert stacked("seed=0,1,2,3", "sweep.stack=auto").code == 0
     assert len(asked) == 1

@@ -15,13 +15,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from rich.console import Console
 from scratch import Result
 
-from dlrun.sweep import launching
-from dlrun.sweep.answer import lead_among
-from dlrun.sweep.launching import Launched, Watcher
+from dlrun.sweep import launch
+from dlrun.sweep.display import make_table
+from dlrun.sweep.launch import Launched, Watcher
 from dlrun.sweep.leaderboard import Row
 from dlrun.sweep.repetitions import Repetitions
-from dlrun.sweep.space import by_key, parse
-from dlrun.sweep.table import make_table
+from dlrun.sweep.space.parse import by_key, parse
+from dlrun.sweep.summary import lead_among
 
 SWEPT = {
     "optimizer.lr": "0.00577885",
@@ -176,9 +176,9 @@ def watcher(trials: list[FrozenTrial], monkeypatch: pytest.MonkeyPatch) -> Watch
         repetitions=Repetitions({}),
         comparable=True,
     )
-    monkeypatch.setattr(launching, "make_display", lambda standing: Heard())
-    monkeypatch.setattr(launching, "write_leaderboard", lambda *given, **named: None)
-    monkeypatch.setattr(launching, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(launch, "make_display", lambda standing: Heard())
+    monkeypatch.setattr(launch, "write_leaderboard", lambda *given, **named: None)
+    monkeypatch.setattr(launch, "_LOOK_SECONDS", 0.01)
     return Watcher(sweep, minimize=True)  # type: ignore[arg-type]
 
 
@@ -219,7 +219,7 @@ def test_a_full_disk_under_way_does_not_end_the_looking(
     def fail(*given: object, **named: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(launching, "write_leaderboard", fail)
+    monkeypatch.setattr(launch, "write_leaderboard", fail)
     with looking(watcher):
         trials.append(under_way(0, {1: 0.5}))
     trials[0] = under_way(0, {2: 0.25})

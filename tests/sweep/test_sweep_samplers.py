@@ -12,7 +12,7 @@ import optuna
 import pytest
 from scratch import QUICK, Look, Result
 
-from dlrun.sweep.directory import SweepDirectory
+from dlrun.storage.sweep_directory import SweepDirectory
 from dlrun.sweep.study import Ledger, create_study
 
 Dlrun = Callable[..., Result]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun import cli
-from dlrun.engine import Engine
+from dlrun.training.loop import Engine
 from peer_programs import job
 
 MODELS = {

@@ -1,1 +1,0 @@
-"""One module for each subcommand, each with `main(argv) -> exit code`."""

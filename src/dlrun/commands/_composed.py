@@ -14,8 +14,8 @@ def composed_run(words: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: no such option or key, a value that the run would refuse, or a word that is about a sweep.
     """
-    from dlrun import config
-    from dlrun.composing import compose, explain
+    from dlrun.config import settings
+    from dlrun.config.compose import compose, explain
 
     if swept := next(
         (word for word in words if word.startswith(("sweep=", "sweep.", "hydra."))), None
@@ -30,7 +30,7 @@ def composed_run(words: Sequence[str]) -> dict[str, Any]:
         }
     except Exception as error:
         raise explain(error, list(words)) from error
-    config.parse(plain)
+    settings.parse(plain)
     return plain
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
-from dlrun.errors import ConfigError, did_you_mean
-from dlrun.hints import command
+from dlrun.errors import ConfigError, command, did_you_mean
 
 _MODES = ("run", "multirun", "cfg", "info")
 _INSTEAD = {

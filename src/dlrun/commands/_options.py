@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from dlrun.option_files import fault_of
-from dlrun.search_path import option_file, packaged_configs
+from dlrun.config.option_files import fault_of
+from dlrun.config.search_path import option_file, packaged_configs
 
 _SPACE = "sweep.space."
 _WORD = re.compile(r"\w")  # a line of dashes is no comment

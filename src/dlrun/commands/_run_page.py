@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.commands import _text
-from dlrun.commands._places import sweep_of
 from dlrun.commands._text import Column
-from dlrun.hints import command
-from dlrun.numbers import column_texts
-from dlrun.run_directory import RunDirectory, read_overrides
-from dlrun.runs import RunSummary, read_run
-from dlrun.shortfall import shortfall_of
+from dlrun.errors import command
+from dlrun.runner.baseline_check import shortfall_of
+from dlrun.storage.index import RunSummary, read_run
+from dlrun.storage.places import sweep_of
+from dlrun.storage.run_directory import RunDirectory, read_overrides
+from dlrun.tracking.numbers import column_texts
 
 _FILES = {
     "config.yaml": "the composed config, complete",

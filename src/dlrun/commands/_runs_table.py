@@ -9,10 +9,10 @@ from dlrun.commands import _text
 from dlrun.commands._filters import is_number
 from dlrun.commands._sweep_rows import SPREADS, Objective, Setting
 from dlrun.commands._text import NONE, Column
-from dlrun.metrics import COMPARABLE
-from dlrun.numbers import column_texts, number_text
-from dlrun.runs import RunSummary
+from dlrun.config.metrics import COMPARABLE
+from dlrun.storage.index import RunSummary
 from dlrun.sweep.repetitions import Repetitions, counted, means
+from dlrun.tracking.numbers import column_texts, number_text
 
 Columns = dict[str, Column]
 

@@ -9,13 +9,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.commands import _text
 from dlrun.commands._options import read_option
-from dlrun.hints import command
-from dlrun.run_directory import is_locked, is_run
-from dlrun.runs import short_name
-from dlrun.search_path import config_folders, options
-from dlrun.sweep.answer import NO_BEST, answer_of, command_of, warning
-from dlrun.sweep.directory import SweepDirectory
+from dlrun.config.search_path import config_folders, options
+from dlrun.errors import command
+from dlrun.storage.index import short_name
+from dlrun.storage.run_directory import is_locked, is_run
+from dlrun.storage.sweep_directory import SweepDirectory
 from dlrun.sweep.snapshot import Snapshot, take
+from dlrun.sweep.summary import NO_BEST, answer_of, command_of, warning
 
 _MOST_FAILED = 3
 _SHARED_SETTINGS = ("seeds", "pruner")  # of the strategy, where they are not as usual

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.commands import _text
-from dlrun.commands._places import sweep_of
 from dlrun.errors import ConfigError
-from dlrun.run_directory import SWEEP
-from dlrun.runs import RunSummary
-from dlrun.sweep.directory import SweepDirectory, read_space
-from dlrun.sweep.finding import glance
+from dlrun.storage.index import RunSummary
+from dlrun.storage.places import sweep_of
+from dlrun.storage.run_directory import SWEEP
+from dlrun.storage.sweep_directory import SweepDirectory, read_space
+from dlrun.storage.sweep_index import glance
 from dlrun.sweep.repetitions import Repetitions, mean_and_spread
 
 SPREADS = "spreads"  # a field of the row of a sweep: the standard deviations of its `best` and `final` metrics

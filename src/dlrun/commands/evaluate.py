@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from dlrun.commands._places import find_run
-from dlrun.commands._reading import run_parser
+from dlrun.commands._arguments import run_parser
 from dlrun.errors import ConfigError
-from dlrun.numbers import column_texts, number_text
-from dlrun.runs import full_name
-from dlrun.shortfall import find_shortfall
+from dlrun.runner.baseline_check import find_shortfall
+from dlrun.storage.index import full_name
+from dlrun.storage.places import find_run
+from dlrun.tracking.numbers import column_texts, number_text
 
 if TYPE_CHECKING:
-    from dlrun.evaluation import Evaluation
+    from dlrun.inference.evaluate import Evaluation
 
 _EPILOG = """\
 Without checkpoint=, the weights are those of the run's own test metrics: the best ones, or the last where
@@ -51,8 +51,8 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
     choices, places = _choices(arguments.choices)
 
-    from dlrun.overrides import refuse_unreadable
-    from dlrun.restore import read_config
+    from dlrun.config.overrides import refuse_unreadable
+    from dlrun.inference.load import read_config
 
     refuse_unreadable(arguments.choices)
 
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int:
         )
 
     from dlrun.data.files import settings_read_back
-    from dlrun.evaluation import evaluate
+    from dlrun.inference.evaluate import evaluate
 
     with settings_read_back():
         found = evaluate(run, plain, split=split, which=choices.get("checkpoint"), new=new)
@@ -118,7 +118,7 @@ def _placed(plain: dict[str, Any], words: list[str]) -> tuple[dict[str, Any], An
     """The config with the places of the run's own data, and that of new rows; None where there are none."""
     if not words:
         return plain, None
-    from dlrun.restore import override
+    from dlrun.inference.load import override
 
     keys = {word.partition("=")[0] for word in words}
     had = plain["dataset"].get("test_path")

@@ -14,13 +14,12 @@ import importlib.util
 import json
 from typing import Any
 
-from dlrun.commands._arguments import check_output, path
-from dlrun.commands._places import find_run
-from dlrun.commands._reading import add_checkpoint, run_parser
-from dlrun.disk import writing
+from dlrun.commands._arguments import add_checkpoint, check_output, path, run_parser
 from dlrun.errors import ConfigError
-from dlrun.links import refuse_links
-from dlrun.runs import full_name
+from dlrun.storage.disk import writing
+from dlrun.storage.index import full_name
+from dlrun.storage.links import refuse_links
+from dlrun.storage.places import find_run
 
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _BATCHES = (1, 2, 5, 16)
@@ -54,8 +53,8 @@ def main(argv: list[str]) -> int:
     run = find_run(arguments.run)
 
     from dlrun.data.files import settings_read_back
-    from dlrun.exporting import SUFFIXES, description, export
-    from dlrun.restore import load_trained, read_config
+    from dlrun.inference.export import SUFFIXES, description, export
+    from dlrun.inference.load import load_trained, read_config
 
     suffix = SUFFIXES[arguments.format]
     output = arguments.output or run.path / "export" / f"model{suffix}"
@@ -116,11 +115,11 @@ def _samples(plain: dict[str, Any], trained: Any) -> list[Any]:
     Raises:
         ConfigError: the data set is not here, or no longer what the run was trained on.
     """
-    from dlrun import config
-    from dlrun.assemble import prepared
+    from dlrun.config import settings
     from dlrun.data.feeding import in_order
+    from dlrun.training.build import prepared
 
-    data = prepared(config.parse(plain), trained.kept)
+    data = prepared(settings.parse(plain), trained.kept)
     part = data.split(data.tested)
     if trained.spec.task == "language":
         sizes = [size for size in _BATCHES if size * _TOKENS <= len(part)]

@@ -10,12 +10,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from dlrun.commands._arguments import check_output, number, path, whole
-from dlrun.commands._places import find_run
-from dlrun.commands._reading import add_checkpoint, run_parser
-from dlrun.disk import writing
+from dlrun.commands._arguments import add_checkpoint, check_output, number, path, run_parser, whole
 from dlrun.errors import ConfigError
-from dlrun.runs import full_name
+from dlrun.storage.disk import writing
+from dlrun.storage.index import full_name
+from dlrun.storage.places import find_run
 
 _EPILOG = """\
 examples
@@ -34,9 +33,9 @@ def main(argv: list[str]) -> int:
     _check(arguments)
     run = find_run(arguments.run)
 
-    from dlrun.data.character_encoding import CharacterEncoding
-    from dlrun.generation import Drawing, generate
-    from dlrun.restore import load_trained, read_config
+    from dlrun.data.text.character_encoding import CharacterEncoding
+    from dlrun.inference.generate import Drawing, generate
+    from dlrun.inference.load import load_trained, read_config
 
     trained = load_trained(
         run, read_config(run, allowed=arguments.allow), which=arguments.checkpoint
@@ -152,7 +151,7 @@ def _deliver(texts: list[str], output: Path | None) -> None:
 
 def _report_tunes(texts: list[str], until: str) -> None:
     """On the error stream, so that what was generated can go through a pipe."""
-    from dlrun.abc_notation import NotATune, parse_tune
+    from dlrun.inference.abc_notation import NotATune, parse_tune
 
     faults = []
     for position, text in enumerate(texts, 1):

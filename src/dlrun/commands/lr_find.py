@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING
 from dlrun.commands._arguments import CommandParser, check_output_folder, number, path, whole
 from dlrun.commands._composed import composed_run
 from dlrun.commands._text import pairs
-from dlrun.disk import writing
-from dlrun.errors import ConfigError
-from dlrun.hints import command
-from dlrun.numbers import number_text
-from dlrun.runs import OUTPUTS
+from dlrun.errors import ConfigError, command
+from dlrun.storage.disk import writing
+from dlrun.storage.index import OUTPUTS
+from dlrun.tracking.numbers import number_text
 
 if TYPE_CHECKING:
-    from dlrun.lr_range import RangeTest
+    from dlrun.training.lr_range_test import RangeTest
 
 _LEAST_RATE, _MOST_RATE = 1e-30, 1e6
 _FEWEST_STEPS, _MOST_STEPS = 10, 10**6  # fewer show no curve
@@ -48,9 +47,9 @@ def main(argv: list[str]) -> int:
     check_output_folder(arguments.output)
     plain = composed_run(arguments.overrides)
 
-    from dlrun import config
-    from dlrun.assemble import assemble
-    from dlrun.lr_range import draw_curve, range_test, write_curve
+    from dlrun.config import settings as config
+    from dlrun.training.build import assemble
+    from dlrun.training.lr_range_test import draw_curve, range_test, write_curve
 
     settings = config.parse(plain)
     experiment = assemble(settings)

@@ -13,16 +13,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from dlrun.commands._arguments import check_output, path, whole
-from dlrun.commands._places import find_run
-from dlrun.commands._reading import add_checkpoint, run_parser
-from dlrun.disk import writing
+from dlrun.commands._arguments import add_checkpoint, check_output, path, run_parser, whole
 from dlrun.errors import ConfigError
-from dlrun.numbers import number_text
-from dlrun.spreadsheets import cells
+from dlrun.storage.disk import writing
+from dlrun.storage.places import find_run
+from dlrun.storage.spreadsheets import cells
+from dlrun.tracking.numbers import number_text
 
 if TYPE_CHECKING:
-    from dlrun.restore import Trained
+    from dlrun.inference.load import Trained
 
 _EPILOG = """\
 examples
@@ -47,7 +46,7 @@ def main(argv: list[str]) -> int:
     check_output(output)
     run = find_run(arguments.run)
 
-    from dlrun.restore import load_trained, read_config
+    from dlrun.inference.load import load_trained, read_config
 
     trained = load_trained(
         run, read_config(run, allowed=arguments.allow), which=arguments.checkpoint
@@ -89,8 +88,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _predictions(trained: Trained, inputs: list[Path], steps: int | None) -> list[dict[str, Any]]:
     """A record for each input in the files, or for each row that a series is continued by."""
-    from dlrun.data.series_scaling import SeriesScaling
-    from dlrun.inputs.reading import files_of, read_inputs
+    from dlrun.data.series.scaling import SeriesScaling
+    from dlrun.inference.inputs.read import files_of, read_inputs
 
     paths = [
         file for path in inputs for file in files_of(path, trained.spec, trained.preprocessing)
@@ -107,7 +106,7 @@ def _predictions(trained: Trained, inputs: list[Path], steps: int | None) -> lis
 
 def _answers(path: Path, raw: Any, trained: Trained) -> Iterable[dict[str, Any]]:
     """A record for each input of a file, in its order; an empty one where a line has no text."""
-    from dlrun.evaluation import predict
+    from dlrun.inference.evaluate import predict
 
     names = trained.spec.class_names
     if not isinstance(raw, list):
@@ -145,8 +144,8 @@ def _forecasts(
     path: Path, rows_RC: Any, trained: Trained, steps: int | None
 ) -> Iterable[dict[str, Any]]:
     """The rows that come after those of a file, numbered on from its own."""
-    from dlrun.evaluation import predict
-    from dlrun.inputs.history import continued, last_time
+    from dlrun.inference.evaluate import predict
+    from dlrun.inference.inputs.history import continued, last_time
 
     told = continued(
         rows_RC, trained.preprocessing, steps=steps, predict=lambda rows: predict(trained, rows)[0]

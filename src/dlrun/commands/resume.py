@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dlrun.commands._places import find_place
-from dlrun.commands._reading import run_parser
-from dlrun.run_directory import RunDirectory
-from dlrun.sweep.directory import SweepDirectory
+from dlrun.commands._arguments import run_parser
+from dlrun.storage.places import find_place
+from dlrun.storage.run_directory import RunDirectory
+from dlrun.storage.sweep_directory import SweepDirectory
 
 _EPILOG = """\
 A SWEEP is named as a run is: its directory, any unique part of its name, or `last` if it is the newest. It
@@ -32,8 +32,8 @@ def main(argv: list[str]) -> int:
         help="values to change from here on",
     )
     arguments = parser.parse_intermixed_args(argv)
+    from dlrun.config.overrides import readable_words, refuse_unreadable
     from dlrun.data.files import settings_read_back
-    from dlrun.overrides import readable_words, refuse_unreadable
 
     refuse_unreadable(arguments.overrides)
     words = readable_words(arguments.overrides)
@@ -45,22 +45,22 @@ def main(argv: list[str]) -> int:
 
 
 def _resume_run(run: RunDirectory, words: list[str], allowed: list[str]) -> int:
-    from dlrun.restore import override, read_config
+    from dlrun.inference.load import override, read_config
 
     plain = read_config(run, allowed=allowed)
     if words:
         plain = override(plain, words)
-    from dlrun import experiment
+    from dlrun.runner import start
 
-    return experiment.resume(plain, run, overrides=words)
+    return start.resume(plain, run, overrides=words)
 
 
 def _resume_sweep(sweep: SweepDirectory, words: list[str], allowed: list[str]) -> int:
     """Type the sweep's own command again, with its directory and the changed `words`."""
     from dlrun.commands import train
-    from dlrun.restore import trusting_only
-    from dlrun.sweep.again import command_words, config_folders
-    from dlrun.sweep.grammar import text_of
+    from dlrun.inference.load import trusting_only
+    from dlrun.sweep.resume_command import command_words, config_folders
+    from dlrun.sweep.space.grammar import text_of
 
     again = command_words(sweep, words, allowed=allowed)
     with trusting_only(allowed, folders=config_folders(allowed)):

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from dlrun.commands import _filters, _text
 from dlrun.commands._arguments import CommandParser, filled, whole
-from dlrun.commands._places import find_place
 from dlrun.commands._runs_table import means_below, swept_keys, table
 from dlrun.commands._sweep_rows import (
     Objective,
@@ -23,11 +22,12 @@ from dlrun.commands._sweep_rows import (
     read_objective,
     settings_of,
 )
+from dlrun.config.metrics import Direction
 from dlrun.errors import ConfigError
-from dlrun.metrics import Direction
-from dlrun.runs import LAST, OUTPUTS, RunSummary, scan
-from dlrun.spreadsheets import cells
-from dlrun.sweep.directory import SweepDirectory, is_sweep, read_space
+from dlrun.storage.index import LAST, OUTPUTS, RunSummary, scan
+from dlrun.storage.places import find_place
+from dlrun.storage.spreadsheets import cells
+from dlrun.storage.sweep_directory import SweepDirectory, is_sweep, read_space
 
 DEFAULT_ROWS = 25
 _EPILOG = f"""\

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.commands._arguments import CommandParser, filled
-from dlrun.commands._places import find_place
-from dlrun.errors import ConfigError, did_you_mean
-from dlrun.hints import command
-from dlrun.run_directory import RunDirectory, is_run
-from dlrun.runs import LAST, OUTPUTS, fits, full_name, run_paths
-from dlrun.search_path import GROUPS, config_folders, option_file, options
-from dlrun.sweep.directory import SweepDirectory, is_sweep
-from dlrun.sweep.finding import sweep_paths
+from dlrun.config.search_path import GROUPS, config_folders, option_file, options
+from dlrun.errors import ConfigError, command, did_you_mean
+from dlrun.storage.index import LAST, OUTPUTS, fits, full_name, run_paths
+from dlrun.storage.places import find_place
+from dlrun.storage.run_directory import RunDirectory, is_run
+from dlrun.storage.sweep_directory import SweepDirectory, is_sweep
+from dlrun.storage.sweep_index import sweep_paths
 
 _EPILOG = """\
 One word may mean several things; the first that fits is taken:
@@ -126,7 +125,7 @@ def _nearest(word: str, names: list[str]) -> str:
 
 
 def _config_yaml(overrides: list[str]) -> str:
-    from dlrun.composing import explain
+    from dlrun.config.compose import explain
 
     try:
         return _yaml(_composed(overrides))
@@ -136,7 +135,7 @@ def _config_yaml(overrides: list[str]) -> str:
 
 def _composed(overrides: list[str]) -> dict[str, Any]:
     """The job config as plain values; what only a run could resolve stays as it is written."""
-    from dlrun.composing import compose
+    from dlrun.config.compose import compose
 
     config = compose(overrides, with_hydra=True)
     hidden = ("hydra",) if _is_about_sweep(config, overrides) else ("hydra", "sweep")

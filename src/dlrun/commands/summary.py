@@ -41,21 +41,21 @@ def main(argv: list[str]) -> int:
 def _of_config(words: list[str]) -> str:
     plain = composed_run(words)
 
-    from dlrun import config
-    from dlrun.assemble import assemble
-    from dlrun.model_summary import layer_table
+    from dlrun.config import settings
+    from dlrun.diagnostics.model_summary import layer_table
+    from dlrun.training.build import assemble
 
-    experiment = assemble(config.parse(plain))
+    experiment = assemble(settings.parse(plain))
     return layer_table(experiment.engine.model, experiment.data.spec)
 
 
 def _of_run(name: str) -> str:
-    from dlrun.commands._places import find_run
-    from dlrun.restore import load_trained, read_config
+    from dlrun.inference.load import load_trained, read_config
+    from dlrun.storage.places import find_run
 
     run = find_run(name)
     trained = load_trained(run, read_config(run), which="best")
 
-    from dlrun.model_summary import layer_table
+    from dlrun.diagnostics.model_summary import layer_table
 
     return layer_table(trained.model, trained.spec)

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 from dlrun.commands._arguments import CommandParser, filled, whole
-from dlrun.commands._places import find_place
 from dlrun.errors import ConfigError
-from dlrun.run_directory import is_run
-from dlrun.runs import LAST, OUTPUTS
-from dlrun.sweep.directory import SweepDirectory, is_sweep
+from dlrun.storage.index import LAST, OUTPUTS
+from dlrun.storage.places import find_place
+from dlrun.storage.run_directory import is_run
+from dlrun.storage.sweep_directory import SweepDirectory, is_sweep
 
-_MAIN = "dlrun.commands._tensorboard_main"
+_MAIN = "dlrun.commands._tensorboard_server"
 FIRST_PORT, PORTS_TRIED = 6006, 100
 _EPILOG = """\
 What follows `--` goes to TensorBoard itself.

@@ -6,27 +6,60 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
 
 from dlrun.commands._hydra_line import check_line
-from dlrun.commands._study import is_study
-from dlrun.disk import disk_full
+from dlrun.config.search_path import RUN_GROUPS, config_folders, option_file, packaged_configs
 from dlrun.errors import ConfigError
-from dlrun.search_path import RUN_GROUPS, packaged_configs
-from dlrun.signals import ending_signals
+from dlrun.storage.disk import disk_full
+from dlrun.storage.sweep_directory import config_words
+from dlrun.system.signals import ending_signals
+
+_GROUP = "sweep"
+
+
+def is_study(argv: Sequence[str]) -> bool:
+    """Whether an experiment named there has an option of the group sweep among its defaults.
+
+    What cannot be read is none: Hydra will say what is wrong with it.
+    """
+    return any(_chooses_sweep(file) for file in _experiments(argv))
+
+
+def _experiments(argv: Sequence[str]) -> Iterator[Path]:
+    folders = [Path(word.partition("=")[2]) for word in config_words(argv)]
+    for word in argv:
+        key, _, name = word.partition("=")
+        if key == "experiment":
+            file = option_file("experiment", name, config_folders(folders[-1] if folders else None))
+            yield from [file] if file else []
+
+
+def _chooses_sweep(file: Path) -> bool:
+    import yaml
+
+    from dlrun.config import plain_yaml
+
+    try:
+        content = plain_yaml.load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return False
+    defaults = content.get("defaults") if isinstance(content, dict) else None
+    entries = [entry for entry in defaults or () if isinstance(entry, dict)]
+    return any(str(key).split()[-1].lstrip("/") == _GROUP for entry in entries for key in entry)
 
 
 def main(argv: list[str]) -> int:
     """Run Hydra on `argv`; 0, or the exit code that a job ended with."""
     import hydra
 
-    from dlrun.composing import explain, register_resolvers
-    from dlrun.option_files import check_options, not_utf8
-    from dlrun.overrides import readable_words, refuse_unreadable
-    from dlrun.sweep.directory import config_words
+    from dlrun.config.compose import explain, register_resolvers
+    from dlrun.config.option_files import check_options, not_utf8
+    from dlrun.config.overrides import readable_words, refuse_unreadable
+    from dlrun.storage.sweep_directory import config_words
 
     refuse_unreadable([os.getcwd(), *filter(None, argv)])
     argv = _as_multirun(readable_words(argv))
@@ -92,9 +125,9 @@ def _job(cfg: Any) -> None:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from dlrun import config
-    from dlrun.hydra_settings import refuse_unused
-    from dlrun.run_directory import RunDirectory, from_here
+    from dlrun.config import settings
+    from dlrun.config.hydra_settings import refuse_unused
+    from dlrun.storage.run_directory import RunDirectory, from_here
 
     hydra_config = HydraConfig.get()
     if _is_trial(hydra_config):
@@ -113,14 +146,14 @@ def _job(cfg: Any) -> None:
             _remove_if_empty(made)
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
         _refuse_lone_sweep(plain.pop("sweep"), chosen)
-        config.parse(plain)  # what is wrong here is said before torch is loaded
-        from dlrun import experiment
-        from dlrun.sweep.finding import next_order
+        settings.parse(plain)  # what is wrong here is said before torch is loaded
+        from dlrun.runner import start
+        from dlrun.storage.sweep_index import next_order
 
         if _TERMINATED:  # which an import may have kept to itself
             raise SystemExit(128 + _TERMINATED[0])
         order = next_order()
-        code = experiment.train(plain, run, overrides=overrides, choices=groups, order=order)
+        code = start.train(plain, run, overrides=overrides, choices=groups, order=order)
     except Exception as error:
         raise _Ended(1, error) from error
     finally:
@@ -137,9 +170,9 @@ def _is_trial(hydra_config: Any) -> bool:
 
 def _trial(folder: Path) -> None:
     """One trial of a sweep, whose folder is named by its number."""
-    from dlrun.orphans import begin_as_helper
-    from dlrun.sweep.opened import open_sweep
+    from dlrun.sweep.state import open_sweep
     from dlrun.sweep.trial import Interrupted, run_trial
+    from dlrun.system.orphans import begin_as_helper
 
     begin_as_helper()
     with suppress(Interrupted):  # it is saved, and the sweep will find it unfinished

@@ -1,1 +1,0 @@
-"""Data sets: where they come from (`Source`), and how every one is split, normalised and served."""

@@ -192,3 +192,30 @@ class Dataset:
         """The first `count` training samples as all three parts: a model that learns reaches zero loss."""
         part = self.train.first(count)
         return replace(self, train=part, val=part, test=part, baselines={})
+
+
+def class_task(classes: int) -> tuple[TaskKind, int]:
+    """The kind of problem that so many classes make, and how many scores it takes."""
+    return ("binary", 1) if classes == 2 else ("multiclass", classes)
+
+
+def class_targets(numbers: np.ndarray, classes: int) -> Tensor:
+    """(N,) class numbers as the loss takes them: 0.0 and 1.0 of two classes, whole numbers of more."""
+    return torch.from_numpy(numbers.astype(np.float32 if classes == 2 else np.int64))
+
+
+def without_constants(std: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """`std`, but 1 for a constant, which can only be centred: rounding alone may leave it a spread."""
+    return np.where(std <= 1e-12 * np.abs(mean), 1.0, std)
+
+
+_UNKNOWN = 1  # the token of texts that is neither padding nor a word
+
+
+def made_up_inputs(spec: Spec, count: int) -> Tensor:
+    """`count` inputs as a model sees them: zeros, of texts the unknown word, of language whole windows."""
+    shape = (count, *spec.input_shape)
+    if spec.kind != "tokens":
+        return torch.zeros(shape)
+    token = 0 if spec.task == "language" else _UNKNOWN
+    return torch.full(shape, token, dtype=torch.int64)

@@ -7,12 +7,8 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from dlrun.data.base import Dataset, Spec, Split
-from dlrun.data.bucketing import Buckets, at_once
-from dlrun.data.bucketing import in_order as cut_in_order
-from dlrun.data.loader import Batches, Feed
-from dlrun.data.streaming import StoredImages, StreamedBatches, streamed_in_order
-from dlrun.data.streams import Streams
-from dlrun.data.streams import in_order as text_in_order
+from dlrun.data.images.streaming import StoredImages, StreamedBatches, streamed_in_order
+from dlrun.data.loaders import Batches, Buckets, Feed, Streams, at_once, cut_in_order, text_in_order
 
 
 def training_batches(

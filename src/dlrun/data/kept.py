@@ -11,7 +11,7 @@ import numpy as np
 from dlrun.data.base import Dataset, Preprocessing, Spec
 from dlrun.data.fingerprint import PARTS, Rows
 from dlrun.data.origin import DataChanged, Origin, Raw, refuse_changed
-from dlrun.hints import command, listed, note
+from dlrun.errors import command, listed, note
 
 
 @dataclass(frozen=True)

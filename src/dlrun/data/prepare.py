@@ -6,27 +6,47 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from dlrun.config import DataSettings
-from dlrun.data.arrays import Scaling, prepare_source, split_source
+from dlrun.config.settings import DataSettings
+from dlrun.data.arrays.scaling import Scaling, prepare_source, split_source
+from dlrun.data.arrays.source import Source
 from dlrun.data.base import Dataset, Preprocessing, Spec
 from dlrun.data.baselines import majority_of, with_baselines
-from dlrun.data.character_encoding import CharacterEncoding, prepare_characters, split_characters
-from dlrun.data.characters import Characters
-from dlrun.data.classes import note_missing_classes
 from dlrun.data.fingerprint import Parts
-from dlrun.data.forecasting import prepare_series, split_series
-from dlrun.data.image_data import prepare_images, split_images
-from dlrun.data.image_folder import ImageFiles
+from dlrun.data.images.dataset import prepare_images, split_images
+from dlrun.data.images.folder import ImageFiles
 from dlrun.data.kept import Kept
 from dlrun.data.origin import origin_from, origin_of
-from dlrun.data.series import Series
-from dlrun.data.series_scaling import SeriesScaling
-from dlrun.data.source import Source
-from dlrun.data.table import Table
-from dlrun.data.table_encoding import TableEncoding, prepare_table, split_table
-from dlrun.data.text_encoding import TextEncoding, prepare_texts, split_texts
-from dlrun.data.texts import Texts
-from dlrun.errors import ConfigError
+from dlrun.data.series.dataset import prepare_series, split_series
+from dlrun.data.series.scaling import SeriesScaling
+from dlrun.data.series.series import Series
+from dlrun.data.tables.encoding import TableEncoding, prepare_table, split_table
+from dlrun.data.tables.table import Table
+from dlrun.data.text.character_encoding import (
+    CharacterEncoding,
+    prepare_characters,
+    split_characters,
+)
+from dlrun.data.text.characters import Characters
+from dlrun.data.text.encoding import TextEncoding, prepare_texts, split_texts
+from dlrun.data.text.texts import Texts
+from dlrun.errors import ConfigError, listed, note
+
+_USES = {"train": "train on", "val": "validate on", "test": "test on"}
+
+
+def note_missing_classes(data: Dataset) -> None:
+    """A line on the error stream, where an evaluation's JSON is not, if a part has no row of a class."""
+    names = data.spec.class_names
+    lacking: dict[str, list[str]] = {}
+    for part, use in _USES.items():
+        targets = data.split(part).targets if len(getattr(data, part)) else None
+        present = range(len(names)) if targets is None else {*targets.long().unique().tolist()}
+        if missing := [name for number, name in enumerate(names) if number not in present]:
+            lacking.setdefault(listed(missing), []).append(use)
+    if lacking:
+        said = "; ".join(f"{of} has none to {' or '.join(uses)}" for of, uses in lacking.items())
+        alone = ", and of one class alone roc_auc is nan" if len(names) == 2 else ""
+        note(f"a class has too few rows for every part: {said}{alone}")
 
 
 class _Kind(NamedTuple):
@@ -59,7 +79,7 @@ def prepare(raw: Any, settings: DataSettings, kept: Kept | None = None) -> Datas
     kind = next((how for cls, how in _KINDS.items() if isinstance(raw, cls)), None)
     if kind is None:
         raise ConfigError(
-            f"dataset._target_ returned a {type(raw).__name__}, but must return a dlrun.data.source.Source"
+            f"dataset._target_ returned a {type(raw).__name__}, but must return a dlrun.data.arrays.source.Source"
         )
     if kept is not None:
         kept.refuse_other(raw, kind.preprocessing)

@@ -8,10 +8,11 @@ ends with the day takes a time of day behind it as well, with a zone or without.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
+from itertools import islice
 
 import numpy as np
 
@@ -333,3 +334,30 @@ def _zone(text: str) -> float:
         return 0.0
     digits = text[1:].replace(":", "").ljust(4, "0")
     return (int(digits[:2]) * 3600 + int(digits[2:]) * 60) * (-1.0 if text[0] == "-" else 1.0)
+
+
+_MOST = 0.9  # share of the different cells
+_SOME = 50  # cells that are looked at first
+_ENOUGH_COMPACT = (
+    5  # different numbers, from which on it is no chance that all of them read as dates
+)
+_TIME = re.compile(
+    r"(?:[01]?\d|2[0-4]):[0-5]\d(?::[0-6]\d(?:[.,]\d+)?)?(?:\s*[ap]\.?m\.?)?", re.IGNORECASE
+)
+
+
+def is_date(cell: str) -> bool:
+    """Whether a cell is a date, with a time of day or not, or a time of day."""
+    return bool(dated().fullmatch(cell) or _TIME.fullmatch(cell))
+
+
+def are_dates(cells: Collection[str]) -> bool:
+    """Whether most of the different `cells` of a column that are not all numbers are dates or times."""
+    some = list(islice(cells, _SOME))
+    dates = any(map(is_date, some))  # or there is no need to look at all
+    return dates and sum(map(is_date, cells)) >= _MOST * len(cells)
+
+
+def are_compact_dates(cells: Collection[str]) -> bool:
+    """Whether the different `cells` of a column of numbers are all dates, as in 20240131, or months, as in 202401."""
+    return len(cells) >= _ENOUGH_COMPACT and all(map(compact().fullmatch, cells))

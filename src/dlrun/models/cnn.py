@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge
 from torch import nn
 
+from dlrun.config.schema import Most, Probability, Side, Width
 from dlrun.data.base import Spec
 from dlrun.errors import ConfigError
 from dlrun.models.fit import require_image
@@ -22,7 +23,6 @@ from dlrun.models.layers import (
     initialized,
     is_nondecreasing,
 )
-from dlrun.schema import Most, Probability, Side, Width
 
 Padding = Literal["same", "valid"] | Annotated[int, Ge(0), Most(10_000)]
 Pool = Literal["max", "average", "none"]

@@ -14,10 +14,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from dlrun.config.schema import Width
 from dlrun.data.base import Spec
 from dlrun.errors import ConfigError, did_you_mean
 from dlrun.models.layers import flattening
-from dlrun.schema import Width
 
 Embedding = Literal["auto", "one_hot"] | Width
 

@@ -7,6 +7,7 @@ from typing import Literal, cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dlrun.config.schema import Depth, Probability, Width
 from dlrun.data.base import Spec
 from dlrun.errors import ConfigError
 from dlrun.models.cells import CellName, recurrent_layer
@@ -14,7 +15,6 @@ from dlrun.models.dropout import Dropout
 from dlrun.models.fit import require_language
 from dlrun.models.layers import InitName, initialized
 from dlrun.models.unroll import read_on
-from dlrun.schema import Depth, Probability, Width
 
 # Of each layer: (1, S, H), or hidden state and memory of an LSTM.
 LayerState = Tensor | tuple[Tensor, ...]

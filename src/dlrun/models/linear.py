@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dlrun.config.schema import Buckets
 from dlrun.data.base import Spec
 from dlrun.models.columns import Cross, vectors
 from dlrun.models.fit import require_numbers
-from dlrun.schema import Buckets
 
 
 class Linear(nn.Module):

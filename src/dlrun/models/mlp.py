@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import nn
 
+from dlrun.config.schema import Probability, Width
 from dlrun.data.base import Spec
 from dlrun.errors import ConfigError
 from dlrun.models.columns import Embedding, vectors
@@ -19,7 +20,6 @@ from dlrun.models.layers import (
     gain_of,
     initialized,
 )
-from dlrun.schema import Probability, Width
 
 BatchNormPlace = Literal["none", "before", "after"]
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dlrun.config.schema import Depth, Positive, Probability, Width
 from dlrun.data.base import Spec
 from dlrun.errors import ConfigError
 from dlrun.models.dropout import Dropout
@@ -13,7 +14,6 @@ from dlrun.models.fit import require_texts
 from dlrun.models.layers import ActivationName, InitName, activation_layer, gain_of, initialized
 from dlrun.models.pooling import max_over_time
 from dlrun.models.tokens import TokenEmbedding, real_tokens
-from dlrun.schema import Depth, Positive, Probability, Width
 
 
 class BoundedLinear(nn.Linear):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dlrun.models.cell_norm import CellNorm
+from dlrun.models.cells import CellNorm
 
 # Hidden state first; an LSTM adds its memory.
 State = tuple[Tensor, ...]

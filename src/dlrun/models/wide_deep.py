@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from dlrun.config.schema import Buckets, Probability, Width
 from dlrun.data.base import Spec
 from dlrun.models.columns import Embedding
 from dlrun.models.fit import require_numbers
 from dlrun.models.layers import ActivationName, InitName
 from dlrun.models.linear import Linear
 from dlrun.models.mlp import MLP, BatchNormPlace
-from dlrun.schema import Buckets, Probability, Width
 
 
 class WideDeep(nn.Module):

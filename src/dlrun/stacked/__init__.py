@@ -1,1 +1,0 @@
-"""Many runs that differ only in numbers, trained together as one batched program."""

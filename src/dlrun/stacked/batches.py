@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dlrun.data.base import Split
-from dlrun.data.loader import Batches, Feed, epoch_order
+from dlrun.data.loaders import Batches, Feed, epoch_order
 
 
 class StackedBatches:

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dlrun.engine import Engine
 from dlrun.stacked.stack import Stack
+from dlrun.training.loop import Engine
 
 
 @dataclass(frozen=True)

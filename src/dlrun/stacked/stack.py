@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from dlrun.data.base import Split
-from dlrun.engine import Diverged, Engine, Pending
 from dlrun.models.dropout import draw_from
 from dlrun.stacked.batches import StackedBatches, together
-from dlrun.stacked.layers import lift
+from dlrun.stacked.forward import lift
 from dlrun.stacked.update import StackedDescent
 from dlrun.stacked.weights import StackedWeights
-from dlrun.tasks import stacked_metrics
+from dlrun.training.loop import Diverged, Engine, Pending
+from dlrun.training.tasks import stacked_metrics
 
 Values = dict[str, float]
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlrun.engine import Engine
-from dlrun.schedules import Multiplier, WarmedUp
 from dlrun.stacked.weights import StackedWeights
+from dlrun.training.loop import Engine
+from dlrun.training.schedules import Multiplier, WarmedUp
 
 
 class StackedDescent:

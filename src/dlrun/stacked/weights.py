@@ -9,8 +9,8 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
-from dlrun.engine import Engine
-from dlrun.stacked.rules import Rule
+from dlrun.stacked.optim import Rule
+from dlrun.training.loop import Engine
 
 
 @dataclass

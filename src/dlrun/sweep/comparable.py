@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlrun.assemble import Experiment
-from dlrun.config import DataSettings
+from dlrun.config.settings import DataSettings
 from dlrun.data.base import Split
-from dlrun.data.character_encoding import CharacterEncoding
+from dlrun.data.text.character_encoding import CharacterEncoding
+from dlrun.training.build import Experiment
 
 # Groups whose settings decide how something is learned, and never what.
 _HOW = ("model", "optimizer", "schedule", "loss", "trainer", "checkpoint", "tracking")
-_RECIPES = "dlrun.data.points."
+_RECIPES = "dlrun.data.arrays.points."
 # Settings under which other rows are measured, but by the same question.
 _OTHER_ROWS = {
     "seed",

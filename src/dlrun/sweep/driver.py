@@ -13,40 +13,33 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, TrialState
 
-from dlrun.disk import DiskFull
-from dlrun.errors import ConfigError
-from dlrun.hints import command, note
-from dlrun.hydra_settings import refuse_unused
-from dlrun.metrics import contradiction
-from dlrun.record import now
-from dlrun.run_directory import RunDirectory, from_here, lock
-from dlrun.sweep import places
-from dlrun.sweep.again import joined
-from dlrun.sweep.checks import (
+from dlrun.config.hydra_settings import refuse_unused
+from dlrun.config.metrics import contradiction
+from dlrun.errors import ConfigError, command, note
+from dlrun.runner.metadata import now
+from dlrun.storage.disk import DiskFull
+from dlrun.storage.run_directory import RunDirectory, from_here, lock
+from dlrun.storage.sweep_directory import SweepDirectory, config_words, is_sweep
+from dlrun.storage.sweep_index import next_order
+from dlrun.sweep import slots
+from dlrun.sweep.comparable import Comparison
+from dlrun.sweep.conclude import conclude
+from dlrun.sweep.display import Standing
+from dlrun.sweep.launch import Launched, Watcher, launcher_settings, run_here
+from dlrun.sweep.resume_command import joined
+from dlrun.sweep.sampling import Draws
+from dlrun.sweep.shared_data import NotedData
+from dlrun.sweep.spec import Question, as_settled, read_question, refuse_another, settled
+from dlrun.sweep.stacking import Stacking
+from dlrun.sweep.state import Sweep, is_over, open_sweep
+from dlrun.sweep.study import create_study, rehearsal
+from dlrun.sweep.trial import Interrupted
+from dlrun.sweep.validate import (
     check_columns,
     check_objective,
     check_seeds,
     check_settings_one_by_one,
 )
-from dlrun.sweep.comparable import Comparison
-from dlrun.sweep.directory import SweepDirectory, config_words, is_sweep
-from dlrun.sweep.drawing import Draws
-from dlrun.sweep.ending import conclude
-from dlrun.sweep.finding import next_order
-from dlrun.sweep.launching import Launched, Watcher, launcher_settings, run_here
-from dlrun.sweep.live import Standing
-from dlrun.sweep.opened import Sweep, is_over, open_sweep
-from dlrun.sweep.question import (
-    Question,
-    as_settled,
-    read_question,
-    refuse_another,
-    settled,
-)
-from dlrun.sweep.shared_data import NotedData
-from dlrun.sweep.stacking import Stacking
-from dlrun.sweep.study import create_study, rehearsal
-from dlrun.sweep.trial import Interrupted
 
 _SHOWN_DRY = 10  # settings of a dry run
 _FAILURE = 1
@@ -134,7 +127,7 @@ def _run_all(
             left = _left(sweep, numbers)
             if not left:
                 continue
-            if places.in_this_process(config.hydra.launcher):
+            if slots.in_this_process(config.hydra.launcher):
                 run_here(sweep, stacking.run(left) if stacking else left, watcher)
             else:
                 Launched(
@@ -166,7 +159,7 @@ def _run_all(
 def _stacking(sweep: Sweep, watcher: Watcher, config: DictConfig) -> Stacking | None:
     """What trains trials together, unless nobody wants that."""
     stack, launcher = sweep.strategy.settings.stack, config.hydra.launcher
-    forced = stack == "on" or places.is_stacked(launcher)
+    forced = stack == "on" or slots.is_stacked(launcher)
     return Stacking(sweep, watcher, forced=forced) if forced or stack == "auto" else None
 
 
@@ -214,7 +207,7 @@ def _check(question: Question, config: DictConfig, load: NotedData) -> Compariso
     """Refuse what no trial, or not every one, could be trained with; how far the others can be compared."""
     first = _first_draw(question)
     launcher = config.hydra.launcher
-    if question.strategy.settings.stack == "on" and not places.in_this_process(launcher):
+    if question.strategy.settings.stack == "on" and not slots.in_this_process(launcher):
         raise ConfigError(
             "sweep.stack is on, but hydra/launcher runs each trial in a process of its own: leave out one of the two"
         )
@@ -224,7 +217,7 @@ def _check(question: Question, config: DictConfig, load: NotedData) -> Compariso
         question.composer,
         first,
         load=load,
-        here=places.in_this_process(launcher) or places.is_local(launcher),
+        here=slots.in_this_process(launcher) or slots.is_local(launcher),
         comparison=comparison,
     )
     settings, trainer = question.strategy.settings, experiment.config.trainer
@@ -310,12 +303,12 @@ def _describe_and_open(
     data: dict[str, Any],
 ) -> Sweep:
     launcher, count = config.hydra.launcher, None
-    if places.is_local(launcher):
+    if slots.is_local(launcher):
         import torch
 
         gpus = torch.cuda.device_count()
         per_gpu = question.strategy.settings.trials_per_gpu
-        count = places.count_places(launcher, gpus=gpus, trials_per_gpu=per_gpu)
+        count = slots.count_places(launcher, gpus=gpus, trials_per_gpu=per_gpu)
         launcher_settings(config, count)
     begun = {"created": now(), "order": next_order()}
     before = stored or {"name": place.path.name, **begun, "command": _typed()}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from dlrun.config.schema import Count
 from dlrun.errors import ConfigError, did_you_mean
-from dlrun.schema import Count
 
 if TYPE_CHECKING:  # it loads NumPy, and settings must answer at once
     from dlrun.sweep.leaderboard import Row

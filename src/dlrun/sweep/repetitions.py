@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from dlrun.numbers import spread_text
+from dlrun.tracking.numbers import spread_text
 
 # The one place that says which settings are repetitions; all else that is swept is a setting to choose.
 KEYS = ("seed", "dataset.seed", "dataset.split_seed", "dataset.fold")

@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from dlrun.build import Component, split_component
-from dlrun.config import Seed
+from dlrun.config.instantiate import Component, split_component
+from dlrun.config.schema import Count, Most, check_settings
+from dlrun.config.settings import Seed
 from dlrun.errors import ConfigError
-from dlrun.schema import Count, Most, check_settings
 from dlrun.sweep.ranking import RankingSettings, check_ranking
-from dlrun.sweep.space import Space
+from dlrun.sweep.space.parse import Space
 
 # What the driver itself gives a sampler that asks for it by name.
 GIVEN = ("seed", "grid", "distributions", "compare", "trials_per_round")

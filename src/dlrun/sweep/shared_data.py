@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import WeakValueDictionary
 
-from dlrun.assemble import load_data
-from dlrun.config import RunConfig
+from dlrun.config.settings import RunConfig
 from dlrun.data.base import Dataset
 from dlrun.data.fingerprint import Fingerprint
 from dlrun.data.kept import Kept, refusal
 from dlrun.data.origin import Content, DataChanged, difference
-from dlrun.device import Device
 from dlrun.errors import ConfigError
+from dlrun.training.build import load_data
+from dlrun.training.device import Device
 
 # What of the trainer's settings decides how the data lies in memory.
 _TRAINER = ("batch_size", "eval_batch_size", "channels_last", "fast_dev_run", "overfit_batches")

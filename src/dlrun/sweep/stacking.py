@@ -4,17 +4,97 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
 
-from dlrun.errors import ConfigError
-from dlrun.stacked.grouping import shape_of
-from dlrun.sweep.crew import Crew
-from dlrun.sweep.judgement import Judgement
-from dlrun.sweep.launching import Watcher
-from dlrun.sweep.opened import Sweep, is_over
-from dlrun.sweep.parameters import Interval, Parameter
+from dlrun.config import settings
+from dlrun.errors import ConfigError, first_line
+from dlrun.stacked.cost import gain
+from dlrun.stacked.planning import (
+    no_rule,
+    room,
+    run_bytes,
+    sample_bytes,
+    shape_of,
+    why_alone,
+    why_not,
+)
+from dlrun.stacked.stack import Stack
+from dlrun.sweep.launch import Watcher
+from dlrun.sweep.shared_data import data_loader
+from dlrun.sweep.space.parameters import Interval, Parameter
+from dlrun.sweep.stack_runner import Crew
+from dlrun.sweep.state import Sweep, is_over
 from dlrun.sweep.trial import Attempt
+from dlrun.tracking.numbers import number_text
+from dlrun.training.build import assemble
+from dlrun.training.loop import Engine
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether to stack, and why."""
+
+    stack: bool
+    reason: str
+
+
+class Judgement:
+    """Finds out on runs that nobody keeps, and remembers by shape.
+
+    Args:
+        forced: stack whatever can be stacked.
+    """
+
+    def __init__(self, *, forced: bool) -> None:
+        self.forced = forced
+        self.verdicts: dict[str, Verdict] = {}
+
+    @property
+    def all_stack(self) -> bool:
+        """Whether something is known, and none of it speaks for a trial in turn."""
+        return bool(self.verdicts) and all(v.stack for v in self.verdicts.values())
+
+    def of(self, shape: str, plain: Mapping[str, Any], runs: int) -> Verdict:
+        """On trials of the `shape`, one with the config `plain`; `runs` of them are to be trained at a time."""
+        if shape not in self.verdicts:
+            if reason := why_alone(plain):
+                verdict = Verdict(False, reason)
+            else:
+                verdict = self._find_out(plain, runs)
+            if not verdict.stack:
+                print(f"trials are trained in turn: {verdict.reason}", flush=True)
+            self.verdicts[shape] = verdict
+        return self.verdicts[shape]
+
+    def _find_out(self, plain: Mapping[str, Any], runs: int) -> Verdict:
+        try:
+            engine = _engine(plain)
+            if reason := no_rule(engine):
+                return Verdict(False, reason)
+            each = run_bytes(engine, sample_bytes(engine))
+            if room(engine.device.torch_device) < 2 * each:
+                return Verdict(False, f"two of them need more memory, {2 * each / 2**20:.0f} MB")
+            stack = Stack([_engine(plain) for _ in range(2)], eval_rows=2)
+        except Exception as error:  # to be met, and recorded, by the trial itself
+            return Verdict(False, first_line(error))
+        if reason := why_not(stack):
+            return Verdict(False, reason)
+        if self.forced:
+            return Verdict(True, "as sweep.stack=on asks")
+        times = gain(engine, stack, runs)
+        if times > 1:
+            shown = number_text(times, digits=2 if times >= 1.1 else 3)
+            return Verdict(True, f"by its shapes, a step is {shown} times as fast as in turn")
+        reason = f"by its shapes, a step of {runs} as one is {times:.2f} times as fast as in turn"
+        return Verdict(False, reason)
+
+
+def _engine(plain: Mapping[str, Any]) -> Engine:
+    return assemble(settings.parse(plain), load=data_loader).engine
+
 
 # What may be swept without giving trials another shape.
 _NUMBERS = ("optimizer.", "schedule", "loss.label_smoothing", "seed")

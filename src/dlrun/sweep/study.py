@@ -29,13 +29,12 @@ from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.storages.journal._storage import JournalStorageReplayResult
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from dlrun.appending import Appender
-from dlrun.disk import DiskFull
-from dlrun.errors import RunFailed, first_line
-from dlrun.hints import note
-from dlrun.run_directory import write_whole
-from dlrun.sweep.directory import SweepDirectory
-from dlrun.sweep.mending import read_journal
+from dlrun.errors import RunFailed, first_line, note
+from dlrun.storage.append_file import Appender
+from dlrun.storage.disk import DiskFull
+from dlrun.storage.run_directory import write_whole
+from dlrun.storage.sweep_directory import SweepDirectory
+from dlrun.sweep.repair import read_journal
 
 _NEVER = float("inf")
 NAME = "sweep"

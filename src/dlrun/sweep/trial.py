@@ -11,22 +11,23 @@ from typing import Any
 
 from optuna.trial import Trial, TrialState
 
-from dlrun import __version__, experiment, record
-from dlrun.disk import DiskFull, disk_full
-from dlrun.engine import Diverged, Engine
+from dlrun import __version__
 from dlrun.errors import ConfigError, RunFailed, first_line
-from dlrun.links import open_here
-from dlrun.numbers import number_text
-from dlrun.report import Identity
-from dlrun.run_directory import RunDirectory
-from dlrun.runs import RunSummary
-from dlrun.session import Pruned, Session, Watch
-from dlrun.sweep import places
-from dlrun.sweep.composer import TrialConfig
-from dlrun.sweep.opened import Sweep, is_over
+from dlrun.runner import metadata, start
+from dlrun.runner.session import Pruned, Session, Watch
+from dlrun.runner.summary import Identity
+from dlrun.storage.disk import DiskFull, disk_full
+from dlrun.storage.index import RunSummary
+from dlrun.storage.links import open_here
+from dlrun.storage.run_directory import RunDirectory
+from dlrun.sweep import slots
+from dlrun.sweep.compose import TrialConfig
 from dlrun.sweep.shared_data import data_loader
-from dlrun.sweep.space import by_key
+from dlrun.sweep.space.parse import by_key
+from dlrun.sweep.state import Sweep, is_over
 from dlrun.sweep.study import is_finite, make_pruner
+from dlrun.tracking.numbers import number_text
+from dlrun.training.loop import Diverged, Engine
 
 Observer = Callable[[int, Engine], None]  # number of the trial, its engine after an evaluation
 
@@ -61,7 +62,7 @@ def run_trial(sweep: Sweep, number: int, observe: Observer | None = None) -> Non
 def _place(sweep: Sweep) -> AbstractContextManager[int | None]:
     if sweep.places is None:
         return nullcontext()
-    return places.place_among(sweep.directory.path / ".places", sweep.places)
+    return slots.place_among(sweep.directory.path / ".places", sweep.places)
 
 
 class Attempt:
@@ -185,8 +186,8 @@ class Attempt:
         if run.read_summary() is None:  # killed before its first step: nothing to carry on
             run.config_file.unlink(missing_ok=True)
         if run.config_file.exists():
-            return experiment.carry_on(config.plain, run, overrides=overrides, watch=watch)
-        return experiment.begin(
+            return start.carry_on(config.plain, run, overrides=overrides, watch=watch)
+        return start.begin(
             config.plain, run, overrides=overrides, choices=config.choices, watch=watch
         )
 
@@ -213,8 +214,8 @@ class Attempt:
 
             count = self.sweep.places or 1
             if config.plain["trainer"]["accelerator"] != "cpu":
-                places.use_gpu(self.place, torch.cuda.device_count())
-            more += places.thread_words(config.plain, count)
+                slots.use_gpu(self.place, torch.cuda.device_count())
+            more += slots.thread_words(config.plain, count)
         words = [*words, *more]
         return (self.sweep.composer.trial(words) if more else config), words
 
@@ -253,14 +254,14 @@ class Attempt:
         run.path.mkdir(parents=True, exist_ok=True)
         overrides = [*self.sweep.space.fixed, *words]
         if not run.config_file.exists():
-            record.write_config(run, config.plain if config else {}, overrides)
+            metadata.write_config(run, config.plain if config else {}, overrides)
         with open_here(run.log, "a", encoding="utf-8") as log:
             log.write("".join(traceback.format_exception(error)))
         run.write_summary(
             {
                 "name": config.plain["name"] if config else "",
                 "status": "failed",
-                "created": record.now(),
+                "created": metadata.now(),
                 "choices": config.choices if config else {},
                 "swept": self._swept(),
                 "error": {"kind": type(error).__name__, "message": str(error), "step": 0},
@@ -269,7 +270,7 @@ class Attempt:
         )
         if config is not None:
             identity = Identity(config.plain, config.choices, overrides, "", self._swept())
-            experiment.show_failed(run, identity)
+            start.show_failed(run, identity)
 
 
 def record_death(run: RunDirectory, reason: str) -> None:
@@ -279,7 +280,7 @@ def record_death(run: RunDirectory, reason: str) -> None:
         return
     run.write_summary({**summary, "status": "failed", "error": {"kind": "Died", "message": reason}})
     with open_here(run.log, "a", encoding="utf-8") as log:
-        log.write(f"{record.now()} ERROR {reason}\n")
+        log.write(f"{metadata.now()} ERROR {reason}\n")
 
 
 def _failure(error: Exception) -> str:

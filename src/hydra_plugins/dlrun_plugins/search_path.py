@@ -7,7 +7,7 @@ programs other than dlrun.
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-from dlrun.search_path import packaged_configs, user_configs
+from dlrun.config.search_path import packaged_configs, user_configs
 
 
 class WorkingDirectoryConfigs(SearchPathPlugin):

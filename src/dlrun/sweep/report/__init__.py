@@ -1,1 +1,0 @@
-"""The report of a sweep: one page for a browser, and its figures as PNG."""

@@ -8,10 +8,10 @@ from html import escape
 
 from optuna.trial import TrialState
 
-from dlrun.numbers import column_texts, number_text, spread_text
-from dlrun.sweep.answer import NO_BEST, Answer, command_of, warning
 from dlrun.sweep.leaderboard import Row
 from dlrun.sweep.snapshot import Snapshot
+from dlrun.sweep.summary import NO_BEST, Answer, command_of, warning
+from dlrun.tracking.numbers import column_texts, number_text, spread_text
 
 _TABLE_ROWS = 10
 

@@ -11,13 +11,12 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from dlrun.config.metrics import direction
 from dlrun.errors import ConfigError
-from dlrun.metrics import direction
-from dlrun.run_directory import RunDirectory, is_run, read_metrics
-from dlrun.sweep.names import setting_name
+from dlrun.storage.run_directory import RunDirectory, is_run, read_metrics
+from dlrun.sweep.leaderboard import setting_name
 from dlrun.sweep.report.look import NAMED, PLAIN, UNFINISHED, WINNER
-from dlrun.sweep.settled import TRIALS
-from dlrun.sweep.snapshot import Snapshot
+from dlrun.sweep.snapshot import TRIALS, Snapshot
 
 MOST_CURVES = 50  # more than that is a tangle
 _MAGNITUDES = 10_000  # of the largest over the smallest loss that one figure shows

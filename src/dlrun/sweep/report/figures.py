@@ -9,7 +9,6 @@ from typing import Any
 import optuna.visualization as optuna_plots
 import plotly.graph_objects as go
 
-from dlrun.numbers import number_text
 from dlrun.sweep.report.look import BLUES, FAINT, LINE, MANY_DOTS, PLAIN, UNFINISHED, WINNER, blue
 from dlrun.sweep.report.plotly_style import (
     log_axis,
@@ -22,6 +21,7 @@ from dlrun.sweep.report.plotly_style import (
 from dlrun.sweep.report.sections import Contents, Section
 from dlrun.sweep.report.studies import readable, readable_choices, shortened
 from dlrun.sweep.snapshot import label, value_of
+from dlrun.tracking.numbers import number_text
 
 _SCALE = [[index / (len(BLUES) - 1), colour] for index, colour in enumerate(BLUES)]
 

@@ -11,12 +11,12 @@ import plotly.graph_objects as go
 from optuna.trial import TrialState
 
 from dlrun import __version__
-from dlrun.hints import command
-from dlrun.runs import short_name
-from dlrun.sweep.answer import answer_of
+from dlrun.errors import command
+from dlrun.storage.index import short_name
 from dlrun.sweep.report.answer_html import answer_card, best_trials
 from dlrun.sweep.report.sections import Section
 from dlrun.sweep.snapshot import Snapshot
+from dlrun.sweep.summary import answer_of
 
 Drawn = Sequence[tuple[Section, Sequence[go.Figure]]]
 

@@ -9,9 +9,9 @@ from typing import Any
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
-from dlrun.numbers import number_text
 from dlrun.sweep.report.look import FAINT, GRID, INK, WINNER, log_ticks
 from dlrun.sweep.snapshot import Snapshot, is_log, label
+from dlrun.tracking.numbers import number_text
 
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _AXIS = {

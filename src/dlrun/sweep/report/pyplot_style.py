@@ -14,9 +14,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial
 
-from dlrun.numbers import number_text
 from dlrun.sweep.report.look import BLUES, FAINT, GRID, INK, WINNER, log_ticks
 from dlrun.sweep.snapshot import Snapshot, is_log, label
+from dlrun.tracking.numbers import number_text
 
 COLOURS = LinearSegmentedColormap.from_list("worst to best", BLUES)
 

@@ -10,8 +10,8 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from dlrun.sweep.coarse_to_fine import CoarseToFineSampler
-from dlrun.sweep.drawing import Draws
+from dlrun.sweep.samplers.coarse_to_fine import CoarseToFineSampler
+from dlrun.sweep.sampling import Draws
 from dlrun.sweep.settings import read_strategy
 from dlrun.sweep.snapshot import Snapshot, is_log
 

@@ -9,13 +9,12 @@ from itertools import combinations
 
 from optuna.trial import TrialState
 
-from dlrun.numbers import number_text
 from dlrun.sweep.report.curves import Curves, learning_curves
 from dlrun.sweep.report.importance import Importance, count_best, importance
 from dlrun.sweep.report.rounds import Rounds, read_rounds
 from dlrun.sweep.report.studies import MOST_LINES, ReadAs, Studies
-from dlrun.sweep.settled import settled
-from dlrun.sweep.snapshot import Snapshot, label
+from dlrun.sweep.snapshot import Snapshot, label, settled
+from dlrun.tracking.numbers import number_text
 
 MOST_SLICES = 12
 _CONTOURED = 3  # parameters of which every pair gets a contour

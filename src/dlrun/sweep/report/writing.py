@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlrun.links import refuse_links
-from dlrun.run_directory import write_whole
-from dlrun.sweep.directory import SweepDirectory
+from dlrun.storage.links import refuse_links
+from dlrun.storage.run_directory import write_whole
+from dlrun.storage.sweep_directory import SweepDirectory
 from dlrun.sweep.report.figures import draw
 from dlrun.sweep.report.page import page
 from dlrun.sweep.report.pictures import write_pictures

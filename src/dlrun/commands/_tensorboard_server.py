@@ -1,0 +1,145 @@
+"""TensorBoard as `dlrun tensorboard` starts it: its own main with other columns in the HParams tab.
+
+Of the metrics, TensorBoard would list every scalar, and show the first five by name unasked, which are
+gradient norm, learning rate and speed. Here are only those that say how well a run did, those to choose by
+first; and before all other settings come those that a sweep varies. The runs of a sweep are named by what
+they set, and not by their numbers alone.
+"""
+
+from __future__ import annotations
+
+import atexit
+import re
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import app
+from tensorboard import default, main_lib, program
+from tensorboard.plugins.base_plugin import FlagsError
+from tensorboard.plugins.hparams.backend_context import Context
+from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
+
+from dlrun.storage.index import read_run
+from dlrun.storage.sweep_directory import is_sweep
+from dlrun.sweep.leaderboard import setting_name
+
+_SECONDS = 2.0  # between two looks for trials that have begun
+_LONGEST = 120  # characters of a name
+
+
+class NamedTrials:
+    """A folder outside of the sweep with a link to the event files of each trial: `3 lr=0.1 momentum=0.9`."""
+
+    def __init__(self, sweep: Path) -> None:
+        self.sweep = sweep.absolute()
+        self.folder = Path(tempfile.mkdtemp(prefix="dlrun-"))
+        self._linked: set[Path] = set()
+        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
+
+    def refresh(self) -> None:
+        """Link the trials that have event files by now."""
+        for events in (*self.sweep.glob("*/tensorboard"), *self.sweep.glob("*/seed*/tensorboard")):
+            if events not in self._linked and (name := self._name(events.parent)):
+                link = self.folder / name
+                link.parent.mkdir(exist_ok=True)
+                link.symlink_to(events, target_is_directory=True)
+                self._linked.add(events)
+
+    def follow(self) -> None:
+        """Go on refreshing, as long as this process lives."""
+        wait = threading.Event()
+
+        def look() -> None:
+            while not wait.wait(_SECONDS):
+                self.refresh()
+
+        threading.Thread(target=look, daemon=True).start()
+
+    def _name(self, run: Path) -> str:
+        """`3 lr=0.1` or `3 lr=0.1/seed0`; empty before the run has said what it is."""
+        swept = read_run(run).swept
+        if not swept:
+            return ""
+        trial, *seed = run.relative_to(self.sweep).parts
+        # No slash, which would be a folder, and nothing that a log folder's list would split at.
+        setting = re.sub(r"[/\\:\0]", "_", setting_name(swept))
+        return "/".join([f"{trial} {setting}"[:_LONGEST], *seed])
+
+
+_PARTS = ("val", "test", "train")
+_PICTURES = 100  # of one tag; TensorBoard's own ten would make a decision boundary jump
+
+
+class _Context(Context):
+    """What all parts of the plugin take the columns from.
+
+    Args:
+        first: the settings and metrics to begin with, in their order.
+    """
+
+    def __init__(self, context: Any, first: Sequence[str]) -> None:
+        super().__init__(context)
+        self._first = first
+
+    def experiment_from_metadata(self, *args: Any, **options: Any) -> Any:
+        """The columns, as a message to fill in and pass on."""
+        experiment = super().experiment_from_metadata(*args, **options)
+        settings = sorted(experiment.hparam_infos, key=lambda info: self._place(info.name))
+        metrics = [info for info in experiment.metric_infos if "/" in info.name.tag]
+        metrics.sort(key=lambda info: (self._place(info.name.tag), _part(info.name.tag)))
+        for field, infos in (("hparam_infos", settings), ("metric_infos", metrics)):
+            experiment.ClearField(field)
+            getattr(experiment, field).extend(infos)
+        return experiment
+
+    def _place(self, name: str) -> int:
+        return self._first.index(name) if name in self._first else len(self._first)
+
+
+def _part(metric: str) -> int:
+    part = metric.partition("/")[0]
+    return _PARTS.index(part) if part in _PARTS else len(_PARTS)
+
+
+def _show_motion() -> None:
+    """Keep as many pictures of a kind as a short run draws, where the user does not say how many."""
+    if not any(word.startswith("--samples_per_plugin") for word in sys.argv):
+        sys.argv += ["--samples_per_plugin", f"images={_PICTURES}"]
+
+
+def _name_trials() -> None:
+    """Let a log folder that is a sweep be one of links with names."""
+    place = sys.argv.index("--logdir") + 1
+    if is_sweep(Path(sys.argv[place])):
+        trials = NamedTrials(Path(sys.argv[place]))
+        trials.refresh()
+        trials.follow()
+        sys.argv[place] = str(trials.folder)
+
+
+def main(first: Sequence[str]) -> None:
+    """Serve as the arguments in sys.argv say, until interrupted."""
+
+    class Plugin(HParamsPlugin):
+        def __init__(self, context: Any) -> None:
+            super().__init__(context)
+            self._context = _Context(context, first)
+
+    main_lib.global_init()
+    _name_trials()
+    _show_motion()
+    plugins = [Plugin if plugin is HParamsPlugin else plugin for plugin in default.get_plugins()]
+    tensorboard = program.TensorBoard(plugins=plugins)
+    try:
+        app.run(tensorboard.main, flags_parser=tensorboard.configure)
+    except FlagsError as error:
+        sys.exit(f"Error: {error}")
+
+
+if __name__ == "__main__":
+    main(sys.argv.pop(1).split(","))

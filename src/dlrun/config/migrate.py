@@ -1,0 +1,110 @@
+"""A stored config, completed: what its version had not yet is as the configs say today. No torch here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from dlrun.config.search_path import COMPONENTS, config_folders
+
+_TRAINER = "trainer"
+_PRIMARY, _SECTIONS = "train", ("loss", "checkpoint", "tracking")
+_INTERPOLATION = re.compile(r"(\\*)\$\{")
+
+
+def completed(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`plain` with the keys that it lacks, and what was added, by dotted key.
+
+    A component takes those of the option with its `_target_`, of several the one that has most values in common with
+    it. Values that are there stay as they are, null as well.
+    """
+    whole = dict(plain)
+    added: dict[str, Any] = {}
+    for key in COMPONENTS:
+        if isinstance(node := plain.get(key), Mapping):
+            whole[key] = _filled(node, _nearest(key, node), f"{key}.", added)
+    if isinstance(node := plain.get(_TRAINER), Mapping):
+        whole[_TRAINER] = _filled(node, _option(_TRAINER, "default"), f"{_TRAINER}.", added)
+    sections = _option("", _PRIMARY)
+    for key in _SECTIONS:
+        node, defaults = plain.get(key, {}), sections.get(key)
+        if isinstance(node, Mapping) and isinstance(defaults, Mapping):
+            whole[key] = _filled(node, defaults, f"{key}.", added)
+    whole = _resolved(whole, added)
+    return whole, {key: _at(whole, key) for key in added}
+
+
+def as_texts(value: Any) -> Any:
+    """The stored value for OmegaConf, in which `${…}` is the text that it is: it was resolved before it was stored.
+
+    What is resolved here could put the environment of whoever reads it into files and messages.
+    """
+    if isinstance(value, Mapping):
+        return {key: as_texts(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [as_texts(one) for one in value]
+    return _INTERPOLATION.sub(r"\1\1\\${", value) if isinstance(value, str) else value
+
+
+def _filled(
+    node: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str, added: dict[str, Any]
+) -> dict[str, Any]:
+    filled = dict(node)
+    for name, value in defaults.items():
+        if name not in node:
+            filled[name] = added[prefix + name] = value
+        elif isinstance(value, Mapping) and isinstance(node[name], Mapping):
+            filled[name] = _filled(node[name], value, f"{prefix}{name}.", added)
+    return filled
+
+
+def _nearest(group: str, node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The option of `group` with the target of `node` and most of its values."""
+    alike = [one for one in _options(group) if one.get("_target_") == node.get("_target_")]
+    return max(alike, key=lambda one: sum(node.get(name) == one[name] for name in one), default={})
+
+
+def _options(group: str) -> Iterator[Mapping[str, Any]]:
+    names = {file.stem for folder in config_folders() for file in (folder / group).glob("*.yaml")}
+    return (_option(group, name) for name in sorted(names))
+
+
+def _option(group: str, name: str) -> Mapping[str, Any]:
+    """What a YAML says itself; empty where it is none, which whoever chooses it is told."""
+    for folder in config_folders():
+        if not (file := folder / group / f"{name}.yaml").is_file():
+            continue
+        try:
+            said = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError):
+            return {}
+        return (
+            {key: said[key] for key in said if key != "defaults"}
+            if isinstance(said, Mapping)
+            else {}
+        )
+    return {}
+
+
+def _resolved(plain: dict[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with the interpolations that were added, such as ${seed}, resolved."""
+    if not any("${" in str(value) for value in added.values()):
+        return plain
+    from omegaconf import OmegaConf
+
+    config = OmegaConf.create(as_texts(plain))
+    for key, value in added.items():
+        OmegaConf.update(config, key, value)
+    resolved = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
+
+
+def _at(plain: Mapping[str, Any], key: str) -> Any:
+    value: Any = plain
+    for name in key.split("."):
+        value = value[name]
+    return value

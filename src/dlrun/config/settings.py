@@ -1,0 +1,202 @@
+"""The typed settings of a run, checked before torch is loaded. Defaults live in the YAML alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from dlrun.config.schema import (
+    Count,
+    Fraction,
+    Most,
+    NonNegative,
+    NonNegativeInt,
+    Positive,
+    Probability,
+    check,
+    check_names,
+    check_settings,
+)
+from dlrun.config.search_path import COMPONENTS
+from dlrun.errors import ConfigError, command
+
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random changes to a batch of training images; zero or false turns each one off."""
+
+    shift: NonNegativeInt  # pixels: pad by this much, then crop back at a random place
+    flip: bool  # left-right, half of the images
+    rotation: Annotated[float, Ge(0), Le(180)]  # degrees, at most, either way
+    noise: NonNegative  # standard deviation, in units of the normalised input
+    cutout: NonNegativeInt  # side of the square set to the mean, pixels
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What every data set shares: how it is split, normalised and augmented."""
+
+    val_fraction: Probability  # of the training part
+    test_fraction: (
+        Fraction | None
+    )  # of all rows; null where the data set has a test part of its own
+    split_seed: Seed
+    normalize: Literal["standard", "none"]
+    augment: Augment | None
+
+
+@dataclass(frozen=True)
+class GradientSettings:
+    """What is done to gradients whatever the optimizer."""
+
+    weight_decay: NonNegative
+    decay_biases_and_norms: bool
+    l1: NonNegative
+    clip_norm: Positive | None
+    clip_value: Positive | None
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """A linear rise to the base learning rate before any schedule."""
+
+    warmup_steps: NonNegativeInt
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    name: Literal["auto", "cross_entropy", "binary_cross_entropy", "mse", "mae", "huber"]
+    label_smoothing: Probability
+    reduction: Literal["mean", "sum"]
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    patience: Count | None  # evaluations without improvement; null never stops early
+    min_delta: NonNegative
+    restore_best: bool
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    max_epochs: Count | None
+    max_steps: Count | None
+    batch_size: Count | Literal["full"]
+    eval_batch_size: Count
+    shuffle: bool
+    drop_last: bool
+    accumulate: Count
+    monitor: str
+    mode: Literal["auto", "min", "max"]
+    early_stopping: EarlyStopping
+    eval_every_epochs: Count
+    eval_every_steps: Count | None
+    log_every_steps: Count
+    accelerator: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["fp32", "bf16", "fp16", "fp64"]
+    channels_last: bool
+    compile: bool
+    cuda_graph: bool | Literal["auto"]
+    ema_decay: Annotated[float, Gt(0), Lt(1)] | None
+    num_threads: Annotated[int, Ge(1), Most(1024)] | None
+    deterministic: bool
+    fast_dev_run: bool
+    overfit_batches: NonNegativeInt
+    profile: bool
+
+    def samples_per_step(self, samples: int) -> int:
+        """The batch size as a number, of `samples` in an epoch."""
+        return samples if self.batch_size == "full" else self.batch_size
+
+
+@dataclass(frozen=True)
+class CheckpointSettings:
+    every_seconds: NonNegative
+    every_steps: Count | None
+
+
+@dataclass(frozen=True)
+class TrackingSettings:
+    tensorboard: bool
+    graph: bool
+    images: bool
+    histograms: bool
+    gradient_flow: bool
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run, complete: the four components still as plain nodes, everything else typed."""
+
+    name: str
+    seed: Seed
+    dataset: dict[str, Any]
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    loss: LossSettings
+    trainer: TrainerSettings
+    checkpoint: CheckpointSettings
+    tracking: TrackingSettings
+
+
+def parse(plain: Mapping[str, Any]) -> RunConfig:
+    """The typed config of a run from its plain, resolved form.
+
+    Raises:
+        ConfigError: the first key that is unknown, missing or ill-typed, or settings at odds.
+    """
+    names = [field.name for field in fields(RunConfig)]
+    check_names("", plain, required=names, allowed=names)
+    config = RunConfig(
+        name=check("name", plain["name"], str),
+        seed=check("seed", plain["seed"], Seed),
+        **{group: _component_node(group, plain[group]) for group in COMPONENTS},
+        loss=check_settings("loss", plain["loss"], LossSettings),
+        trainer=check_settings("trainer", plain["trainer"], TrainerSettings),
+        checkpoint=check_settings("checkpoint", plain["checkpoint"], CheckpointSettings),
+        tracking=check_settings("tracking", plain["tracking"], TrackingSettings),
+    )
+    _check_together(config)
+    return config
+
+
+def _component_node(group: str, node: Any) -> dict[str, Any]:
+    if not isinstance(node, Mapping):
+        raise ConfigError(
+            f"{group} is {node}, but must be an option of the group {group}, see `{command('list', group)}`"
+        )
+    return dict(node)
+
+
+def _check_name(name: str) -> None:
+    if not name.strip() or "/" in name or name in (".", "..") or not name.isprintable():
+        raise ConfigError(
+            f"name is {name}, but must be text without slashes and control characters: it names a folder"
+        )
+    if len(name.encode(errors="surrogateescape")) > 150:  # of 255 that a file system takes
+        raise ConfigError(f"name has {len(name)} letters, but must be shorter: it names a folder")
+
+
+def _check_together(config: RunConfig) -> None:
+    """The rules that span several keys, or that no type can say."""
+    _check_name(config.name)
+    trainer = config.trainer
+    if trainer.max_epochs is None and trainer.max_steps is None:
+        raise ConfigError(
+            "trainer.max_epochs and trainer.max_steps are both null: set one, or nothing ends the run"
+        )
+    if config.dataset.get("val_fraction") == 0 and trainer.monitor.startswith("val/"):
+        raise ConfigError(
+            f"trainer.monitor is {trainer.monitor}, but dataset.val_fraction is 0: there is no validation part; "
+            "set trainer.monitor=train/loss or a val_fraction above 0"
+        )
+    if trainer.mode == "auto" and "/" not in trainer.monitor:
+        raise ConfigError(
+            f"trainer.monitor is {trainer.monitor}, but must name a logged metric, as in val/loss"
+        )

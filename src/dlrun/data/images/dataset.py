@@ -1,0 +1,113 @@
+"""From image files to normalised training, validation and test parts, in memory or read as they are needed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+from torch import Tensor
+
+from dlrun.config.settings import DataSettings
+from dlrun.data.arrays.scaling import Scaling, fit_images
+from dlrun.data.base import Dataset, Spec, Split, class_targets, class_task
+from dlrun.data.fingerprint import PARTS, Parts, Rows
+from dlrun.data.images.folder import Files, ImageFiles
+from dlrun.data.images.form import Form
+from dlrun.data.images.streaming import StoredImages, read_batches
+from dlrun.data.splits import parted, split_rows
+from dlrun.errors import note
+
+_FITTED_ON = 5_000  # images: their mean is that of a million to a hundredth of a standard deviation
+_AT_ONCE = 256  # images in a reading
+_BRIGHTEST = 255.0
+
+
+def split_images(raw: ImageFiles, settings: DataSettings) -> Parts:
+    """The images of each part; where the folder has a part, its fraction means nothing.
+
+    Raises:
+        ConfigError: a split that leaves a part with too few images.
+    """
+    own = replace(
+        settings,
+        val_fraction=0.0 if "val" in raw.own else settings.val_fraction,
+        test_fraction=None if "test" in raw.own else settings.test_fraction,
+    )
+    rows = split_rows(len(raw), raw.train.targets, own, has_test="test" in raw.own)
+    return parted(rows, raw.own)
+
+
+def prepare_images(
+    raw: ImageFiles, settings: DataSettings, parts: Parts, scaling: Scaling | None
+) -> Dataset:
+    """Fit the normalisation on the training part, where there is none yet, and apply it to all parts.
+
+    The normalisation is fitted on all training images up to 5,000, and on as many drawn from
+    `split_seed` where there are more: the same in memory and out of it.
+
+    Raises:
+        ConfigError: a file that is no image.
+    """
+    if scaling is not None:  # files are read as they were
+        raw = replace(raw, form=Form.of(raw.traits["shape"], scaling.reading))
+    files = [_files(raw, name, parts[name]) for name in PARTS]
+    pixels = [_pixels(part, raw) if raw.in_memory else None for part in files]
+    scaling = scaling or _fit(files[0], pixels[0], raw, settings)
+    splits = [_split(part, kept, raw, scaling) for part, kept in zip(files, pixels, strict=True)]
+    train, val, test = splits
+    return Dataset(_spec(raw), scaling, train, val, test)
+
+
+def _files(raw: ImageFiles, name: str, rows: Rows) -> Files:
+    files: Files = raw.train.take(np.asarray(rows)) if rows is not None else getattr(raw, name)
+    return files
+
+
+def _fit(
+    train: Files, pixels: np.ndarray | None, raw: ImageFiles, settings: DataSettings
+) -> Scaling:
+    normalize = settings.normalize == "standard"
+    count = min(len(train), _FITTED_ON if normalize else 1)
+    drawn = np.sort(np.random.default_rng(settings.split_seed).permutation(len(train))[:count])
+    images = _pixels(train.take(drawn), raw) if pixels is None else pixels[drawn]
+    if images.size and images.min() == images.max():
+        note(
+            "all training images are of one colour, so that nothing can be learned from them; look at "
+            "dataset.alpha and dataset.depth, and at the files"
+        )
+    return fit_images(images, normalize=normalize, pixel_max=_BRIGHTEST, reading=raw.form.reading)
+
+
+def _split(files: Files, pixels: np.ndarray | None, raw: ImageFiles, scaling: Scaling) -> Split:
+    targets = class_targets(files.targets, len(raw.class_names))
+    if pixels is not None:
+        return Split(scaling.inputs(pixels), targets)
+    stored: Any = StoredImages(files.paths, raw.form, scaling, raw.workers)
+    return Split(cast(Tensor, stored), targets)
+
+
+def _pixels(files: Files, raw: ImageFiles) -> np.ndarray:
+    """All pixels of the files, (N, channels, height, width) from 0 to 255."""
+    form = raw.form
+    pixels = np.empty((len(files), form.channels, form.height, form.width), form.dtype)
+    rows = [
+        list(range(len(files)))[start : start + _AT_ONCE]
+        for start in range(0, len(files), _AT_ONCE)
+    ]
+    start = 0
+    for batch in read_batches(files.paths, form, rows, workers=raw.workers):
+        pixels[start : start + len(batch)] = batch
+        start += len(batch)
+    return pixels
+
+
+def _spec(raw: ImageFiles) -> Spec:
+    task, outputs = class_task(len(raw.class_names))
+    return Spec(
+        task=task,
+        kind="image",
+        input_shape=(raw.form.channels, raw.form.height, raw.form.width),
+        num_outputs=outputs,
+        class_names=raw.class_names,
+    )

@@ -1,0 +1,284 @@
+"""A series read from a CSV file: which columns it uses, in what order, every mistake named by row and column.
+
+No torch here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from typing import Annotated, Literal, NoReturn
+
+import numpy as np
+from annotated_types import Ge
+
+from dlrun.config.schema import Count, NonNegativeInt
+from dlrun.data.files import locate_file
+from dlrun.data.series.imputation import FillRule
+from dlrun.data.series.order import in_time, look_for_times, note_order
+from dlrun.data.series.series import Series
+from dlrun.data.series.several import only_rows
+from dlrun.data.series.time_column import read_times
+from dlrun.data.series.windows import Cutting
+from dlrun.data.tables.csv import Cells, read_csv
+from dlrun.data.tables.csv_format import Form, Header, SkipLines
+from dlrun.data.tables.notation import Decimal, Thousands, looks_like_number
+from dlrun.data.times import could_be_date
+from dlrun.errors import BadFile, ConfigError, note
+
+Column = str | int
+Period = Annotated[int, Ge(2)]
+Numbers = dict[str, np.ndarray]
+Words = dict[str, tuple[str | None, ...]]
+
+_SHOWN = 5  # names in a line
+_LOOKED_AT = 20  # cells
+_INFINITE = ("inf", "infinity")
+
+
+def series(
+    *,
+    path: str,
+    header: Header,
+    skip_lines: SkipLines,
+    comment: str | None,
+    delimiter: str,
+    decimal: Decimal,
+    thousands: Thousands,
+    encoding: str,
+    missing: list[str],
+    skip: NonNegativeInt,
+    only: dict[str, str | int | float | bool] | None,
+    time: Column | None,
+    time_format: str,
+    target: Column | list[Column],
+    inputs: list[Column] | None,
+    drop: list[Column],
+    fill: FillRule,
+    window: Count,
+    horizon: Count,
+    difference: Literal[0, 1],
+    seasonal_difference: Period | None,
+    difference_inputs: bool,
+    season: Count | None,
+) -> Series:
+    """The columns of a file, in the order of `time` or of its rows.
+
+    Raises:
+        ConfigError: no such file or column, a cell that is no number, a value missing though `fill` is none.
+    """
+    file = locate_file("dataset.path", path)
+    form = Form(
+        header,
+        delimiter,
+        encoding,
+        missing,
+        decimal=decimal,
+        thousands=thousands,
+        skip_lines=skip_lines,
+        comment=comment,
+    )
+    cells = read_csv(file, form)
+    kept = {_name(cells, "dataset.only", column): value for column, value in (only or {}).items()}
+    cells = only_rows(cells, kept)
+    targets = [_name(cells, "dataset.target", name) for name in _listed("target", target)]
+    dropped = [_name(cells, "dataset.drop", name) for name in drop]
+    clock = None if time is None else _name(cells, "dataset.time", time)
+    others = [name for name in cells.names if name not in dropped and name != clock]
+    order, written, dates = _ordered(
+        cells, clock, time_format, [name for name in others if name not in targets]
+    )
+    if inputs is None:
+        taken = _inputs(cells, others, targets, dates)
+    else:
+        taken = [_name(cells, "dataset.inputs", name) for name in _listed("inputs", inputs)]
+    used = list(dict.fromkeys([*taken, *targets]))
+    numbers, words = read_columns(cells, used, words=None, order=order, skip=skip, fill=fill)
+    for name in targets:
+        if name in words:
+            raise ConfigError(
+                f"dataset.target is {name}, which holds words; a forecast needs numbers"
+            )
+    _note_filled(cells, targets, numbers, fill)
+    return Series(
+        numbers=numbers,
+        words=words,
+        inputs=tuple(dict.fromkeys(taken)),
+        targets=tuple(dict.fromkeys(targets)),
+        cutting=Cutting(window, horizon, difference, seasonal_difference, difference_inputs),
+        fill=fill,
+        season=season,
+        reading={
+            "header": cells.named,
+            "skip_lines": skip_lines,
+            "comment": comment,
+            "delimiter": delimiter,
+            "decimal": cells.notation.decimal,
+            "thousands": cells.notation.thousands,
+            "encoding": encoding,
+            "missing": list(missing),
+            "only": kept,
+            "time": clock,
+            "time_format": written,
+        },
+        source=str(file),
+    )
+
+
+def read_columns(
+    cells: Cells,
+    names: Sequence[str],
+    *,
+    words: Collection[str] | None,
+    order: Sequence[int],
+    skip: int,
+    fill: FillRule,
+    needed: int | None = None,
+) -> tuple[Numbers, Words]:
+    """Columns of numbers and of words by name, their rows in this order, without the first `skip`.
+
+    Args:
+        words: which are columns of words; None for those in which no cell is a number.
+        needed: the last rows, in which alone a missing value is refused; None for all.
+
+    Raises:
+        ConfigError: numbers and words in one column, or a value missing though `fill` is none.
+    """
+    if skip >= len(cells.rows):
+        raise ConfigError(
+            f"dataset.skip is {skip}, but {cells.path} has {len(cells.rows)} rows; lower it"
+        )
+    order = order[skip:]
+    of_numbers, of_words = Numbers(), Words()
+    for name in names:
+        position = cells.names.index(name)
+        column = cells.column(position)
+        if fill == "none":
+            _refuse_missing(cells, column, position, order[-(needed or len(order)) :])
+        if _holds_words(cells, position) if words is None else name in words:
+            of_words[name] = tuple(column[row] for row in order)
+        else:
+            of_numbers[name] = _numbers(cells, column, position, order)
+    return of_numbers, of_words
+
+
+def _listed(key: str, value: Column | list[Column]) -> list[Column]:
+    if isinstance(value, list):
+        if not value:
+            raise ConfigError(f"dataset.{key} is an empty list, but must name a column")
+        return value
+    return [value]
+
+
+def _name(cells: Cells, key: str, column: Column) -> str:
+    return cells.names[cells.position(key, column)]
+
+
+def _ordered(
+    cells: Cells, clock: str | None, time_format: str, others: list[str]
+) -> tuple[list[int], str, list[str]]:
+    """The rows in the order of `clock`, how it is written, and those of `others` that look like times without it."""
+    if clock is not None:
+        times = read_times(cells, clock, time_format)
+        order = in_time(cells, clock, times)
+        note_order(cells, clock, times, order)
+        return order, times.form, []
+    if time_format != "auto":
+        raise ConfigError(
+            f"dataset.time_format is {time_format}, but dataset.time is null; name the column of times there"
+        )
+    return list(range(len(cells.rows))), "auto", look_for_times(cells, others)
+
+
+def _inputs(cells: Cells, others: list[str], targets: list[str], dates: list[str]) -> list[str]:
+    """Those of the columns that hold numbers; the rest is said."""
+    left: list[str] = []
+    taken: list[str] = []
+    for name in others:
+        column = {cell for cell in cells.column(cells.names.index(name)) if cell is not None}
+        if name in targets:
+            taken.append(name)
+        elif name in dates or _is_date(column):
+            left.append(f"{name} (times)")
+        elif _holds_words(cells, cells.names.index(name)):
+            left.append(f"{name} (words)")
+        elif len(column) == 1 and None not in cells.column(cells.names.index(name)):
+            left.append(f"{name} (always {column.pop()})")
+        else:
+            taken.append(name)
+    if left:
+        shown = ", ".join(left[:_SHOWN]) + (
+            f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
+        )
+        note(
+            f"{cells.path}: left out of dataset.inputs: {shown}; name columns there to take others"
+        )
+    return taken
+
+
+def _is_date(column: set[str]) -> bool:
+    """Whether a column of words holds dates."""
+    return bool(column) and all(
+        could_be_date(cell) and not looks_like_number(cell) for cell in sorted(column)[:_LOOKED_AT]
+    )
+
+
+def _note_filled(cells: Cells, targets: list[str], numbers: Numbers, fill: FillRule) -> None:
+    for name in targets:
+        if name in numbers and (count := int(np.isnan(numbers[name]).sum())):
+            note(
+                f"{cells.path}, column {name}: {count} of {len(numbers[name])} values of the target are missing: "
+                f"dataset.fill={fill} fills them, also where a forecast is measured"
+            )
+
+
+def _refuse_missing(
+    cells: Cells, column: list[str | None], position: int, order: Sequence[int]
+) -> None:
+    if all(cell is None for cell in column):
+        raise BadFile(
+            f"{cells.path}, column {cells.names[position]}: every value is missing",
+            "leave it out with dataset.drop or dataset.inputs",
+            "fill the column in",
+        )
+    for row in order:
+        if column[row] is None:
+            raise BadFile(
+                f"{cells.place(row, position)}: the value is missing, and dataset.fill is none",
+                "fill it in, or set dataset.fill to forward, linear, mean or zero",
+                "fill it in",
+            )
+
+
+def _holds_words(cells: Cells, position: int) -> bool:
+    """Whether no cell is a number, in whatever notation; a column of both is one of numbers with a mistake in it."""
+    present = {cell for cell in cells.column(position) if cell is not None}
+    return bool(present) and not any(map(looks_like_number, present))
+
+
+def _numbers(
+    cells: Cells, column: list[str | None], position: int, order: Sequence[int]
+) -> np.ndarray:
+    values = np.full(len(order), math.nan)
+    for place, row in enumerate(order):
+        if (cell := column[row]) is None:
+            continue
+        number = cells.notation.number(cell)
+        if number is None:
+            if cell.lstrip("+-").lower() in _INFINITE:
+                _refuse_infinite(cells, row, position)
+            missing = f"set {cells.if_missing([cell])} if it stands for a missing value, "
+            missing = "" if looks_like_number(cell) else missing
+            remedy = f"mend it, {missing}or leave the column out with dataset.drop"
+            raise cells.no_number(row, position, remedy)
+        values[place] = number
+    return values
+
+
+def _refuse_infinite(cells: Cells, row: int, position: int) -> NoReturn:
+    cell = str(cells.rows[row][position])
+    raise BadFile(
+        f"{cells.place(row, position)}: {cell} is not a finite number",
+        f"mend it, or take it for missing with {cells.if_missing([cell])} and set dataset.fill",
+        "mend it",
+    )

@@ -1,0 +1,132 @@
+"""What a series is before it is split: columns in the order of time, with their meaning. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dlrun.data.fingerprint import Fingerprint, Rows, as_words
+from dlrun.data.series.imputation import FillRule
+from dlrun.data.series.windows import Cutting
+from dlrun.errors import ConfigError
+
+_KINDS = 50  # different words in a column: more are no categories
+
+
+@dataclass(frozen=True)
+class Series:
+    """A series as it was published.
+
+    Attributes:
+        numbers: (R,) by the column's name, NaN where missing.
+        words: (R,) by the column's name, None where missing.
+        inputs: names of the columns that forecasts are made from.
+        targets: names of the columns that are forecast, of numbers.
+        season: rows in a period, of the seasonal baseline; None for none.
+        reading: how more of this series is read from a file, plain values.
+        source: what it is called in errors.
+        computed: whether its numbers were worked out, rather than read.
+    """
+
+    numbers: Mapping[str, np.ndarray]
+    words: Mapping[str, tuple[str | None, ...]]
+    inputs: tuple[str, ...]
+    targets: tuple[str, ...]
+    cutting: Cutting
+    fill: FillRule
+    season: int | None
+    reading: Mapping[str, Any]
+    source: str = "the series"
+    computed: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse words of too many kinds.
+
+        Raises:
+            ConfigError: naming the column and what to do with it.
+        """
+        for name in self.words:
+            kinds = len(set(self.words[name]))
+            if kinds > _KINDS:
+                raise ConfigError(
+                    f"dataset.inputs takes the column {name}, which holds {kinds} different words, but at most "
+                    f"{_KINDS} can be encoded; leave it out"
+                )
+
+    def __len__(self) -> int:
+        return len(self.numbers[self.targets[0]])
+
+    @property
+    def traits(self) -> dict[str, tuple[Any, ...]]:
+        """As `Raw.traits`."""
+        words = tuple(name for name in self.inputs if name in self.words)
+        return {"columns": self.inputs, "targets": self.targets, "columns of words": words}
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """As `Raw.own`: the parts of a series are its own past and future."""
+        return ()
+
+    def fingerprint(self, part: str, rows: Rows) -> tuple[int, str]:
+        """As `Raw.fingerprint`, where rows are those that a part is to forecast."""
+        assert rows is not None, "a series is cut where it stands"
+        found = Fingerprint()
+        for name in dict.fromkeys((*self.inputs, *self.targets)):
+            if name in self.words:
+                found.words(as_words(self.words[name], rows))
+            else:
+                found.numbers(self.numbers[name], rows, computed=self.computed)
+        return len(rows), str(found)
+
+    def layout(self, training_rows: int) -> Layout:
+        """Where its columns go, with the kinds of words in the first `training_rows`."""
+        words = {name: self.words[name] for name in self.inputs if name in self.words}
+        kinds = {
+            name: sorted({word for word in column[:training_rows] if word is not None})
+            for name, column in words.items()
+        }
+        return Layout(list(self.inputs), list(self.targets), kinds)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where named columns go in one array (R, C).
+
+    First the F inputs: numbers, then a column of 0 and 1 for each kind of word; then targets that are no inputs.
+
+    Attributes:
+        kinds: the words of each column of words; any other one is 0 in all its columns.
+    """
+
+    inputs: list[str]
+    targets: list[str]
+    kinds: dict[str, list[str]]
+
+    @property
+    def features(self) -> list[str]:
+        """Names of the F inputs; a kind of word is called column=word."""
+        numbers = [name for name in self.inputs if name not in self.kinds]
+        return numbers + [f"{name}={word}" for name, words in self.kinds.items() for word in words]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the C columns."""
+        return self.features + [name for name in self.targets if name not in self.inputs]
+
+    @property
+    def target_places(self) -> list[int]:
+        """Where among the C columns the targets are."""
+        return [self.names.index(name) for name in self.targets]
+
+    def encode(
+        self, numbers: Mapping[str, np.ndarray], words: Mapping[str, Sequence[str | None]]
+    ) -> np.ndarray:
+        """The columns as one array (R, C), NaN where a number is missing."""
+        columns = {**numbers}
+        for name, kinds in self.kinds.items():
+            for kind in kinds:
+                columns[f"{name}={kind}"] = np.array([word == kind for word in words[name]], float)
+        return np.stack([columns[name] for name in self.names], axis=1)

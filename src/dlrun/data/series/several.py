@@ -1,0 +1,194 @@
+"""Several series in one file: told apart by a column, refused together, taken one by one. No torch here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any, NoReturn
+
+import numpy as np
+
+from dlrun.data.series.steps import steps_of
+from dlrun.data.tables.csv import Cells
+from dlrun.data.tables.notation import looks_like_number
+from dlrun.data.times import Times
+from dlrun.errors import BadFile, ConfigError, did_you_mean
+
+_KINDS = 2000  # of words that may be the names of series
+_ROWS = 5  # of each series, at least: fewer may be even by chance
+_PAIRED = 8  # columns, of which pairs may be
+_SHOWN = 5  # names in a line
+_OF_TIMES = {
+    "month",
+    "day",
+    "hour",
+    "minute",
+    "week",
+    "weekday",
+    "quarter",
+    "yday",
+    "doy",
+    "hr",
+    "time",
+    "clock",
+}
+_CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d)?")
+
+
+def only_rows(cells: Cells, only: Mapping[str, Any]) -> Cells:
+    """The rows that have the value given for each column of `only` that is there.
+
+    Raises:
+        ConfigError: no such row.
+    """
+    for column, value in only.items():
+        if column not in cells.names:
+            continue
+        position = cells.names.index(column)
+        words = cells.column(position)
+        kept = [row for row, word in enumerate(words) if _equal(cells, word, value)]
+        if not kept:
+            raise ConfigError(
+                f"dataset.only is {{{column}: {value}}}, but no row of {cells.path} has it"
+                f"{did_you_mean(str(value), list({word for word in words if word})[:_SHOWN])}"
+            )
+        cells = cells.only(kept)
+    return cells
+
+
+def refuse_twice(cells: Cells, time: str, values: np.ndarray) -> None:
+    """Refuse a time that stands in two rows, with the columns that tell them apart.
+
+    Args:
+        values: (N,) of the column `time`.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    if (rows := _same(values)) is None:
+        return
+    what = _what(cells, time, *rows)
+    if telling := _telling(cells, time, values):
+        _refuse_told_apart(cells, what, telling)
+    recurring = len(values) - len(np.unique(values))
+    remedy = "leave one out" if recurring == 1 else "keep one of each, or their mean"
+    raise BadFile(what + (f" ({recurring} rows too many)" if recurring > 1 else ""), remedy, remedy)
+
+
+def refuse_several(cells: Cells, time: str, values: np.ndarray) -> None:
+    """Refuse several series that columns tell apart; a time that recurs for another reason is let be.
+
+    Raises:
+        ConfigError: there are several.
+    """
+    rows = _same(values)
+    if rows is not None and (telling := _telling(cells, time, values)):
+        _refuse_told_apart(cells, _what(cells, time, *rows), telling)
+
+
+def has_clock_beside(cells: Cells, time: str, values: np.ndarray) -> bool:
+    """Whether times recur because a column beside them holds the time of day."""
+    if _same(values) is None:
+        return False
+    telling = _telling(cells, time, values)
+    return bool(telling) and _is_clock(cells, telling)
+
+
+def refuse_interleaved(cells: Cells, time: str, times: Times) -> None:
+    """Refuse rows whose steps are even only among those with the same word in some column.
+
+    Raises:
+        ConfigError: there is such a column.
+    """
+    for name in cells.names:
+        column = np.array([cell or "" for cell in cells.column(cells.names.index(name))])
+        kinds, counts = np.unique(column, return_counts=True)
+        if name == time or not 2 <= len(kinds) <= _KINDS or counts.min() < _ROWS:
+            continue
+        if all(_are_even(times, np.flatnonzero(column == kind)) for kind in kinds):
+            what = f"{cells.path}, column {time}: steps are uneven but for those of each {name}"
+            _refuse_told_apart(cells, what, (name,))
+
+
+def _are_even(times: Times, rows: np.ndarray) -> bool:
+    steps = steps_of(times, rows[np.argsort(times.values[rows], kind="stable")])
+    return steps is not None and steps.even
+
+
+def _same(values: np.ndarray) -> tuple[int, int] | None:
+    """The first two rows of one time."""
+    order = np.argsort(values, kind="stable")
+    same = np.flatnonzero(np.diff(values[order]) == 0)
+    return (int(order[same[0]]), int(order[same[0] + 1])) if len(same) else None
+
+
+def _what(cells: Cells, time: str, earlier: int, later: int) -> str:
+    position = cells.names.index(time)
+    return (
+        f"{cells.place(later, position)}: {cells.rows[later][position]} stands in row {cells.lines[earlier]} as well, "
+        "but a series has one row for each time"
+    )
+
+
+def _refuse_told_apart(cells: Cells, what: str, telling: tuple[str, ...]) -> NoReturn:
+    said = " and ".join(telling)
+    if _is_clock(cells, telling):
+        is_part = f"column {said} is a part" if len(telling) == 1 else f"columns {said} are parts"
+        mend = f"{is_part} of the time: write {'both' if len(telling) == 1 else 'all'} in one"
+        raise BadFile(what, f"{mend}, or set dataset.time=null to take the rows as they come", mend)
+    picked = ", ".join(f"{name}: {cells.rows[0][cells.names.index(name)]}" for name in telling)
+    columns = [cells.column(cells.names.index(name)) for name in telling]
+    kinds = len({*zip(*columns, strict=True)})
+    tells = f"column {said} tells" if len(telling) == 1 else f"columns {said} tell"
+    raise BadFile(
+        f"{what}; {tells} {kinds} series apart",
+        f"keep one, as in 'dataset.only={{{picked}}}', or make a column of each",
+        "keep the rows of one series",
+    )
+
+
+def _telling(cells: Cells, time: str, values: np.ndarray) -> tuple[str, ...]:
+    """The column, or two, with which each time stands once: the names of several series."""
+    _, counts = np.unique(values, return_counts=True)
+    kinds: dict[str, int] = {}
+    for name in cells.names:
+        column = cells.column(cells.names.index(name))
+        count = len(set(column))
+        if name != time and None not in column and 2 <= count <= min(_KINDS, len(column) // 2):
+            kinds[name] = count
+    likely = sorted(kinds, key=lambda name: (_is_numeric(cells, name), kinds[name]))
+    pairs = combinations(likely[:_PAIRED], 2)
+    for names in (*((name,) for name in likely), *pairs):
+        columns = [cells.column(cells.names.index(name)) for name in names]
+        together = {*zip(values.tolist(), *columns, strict=True)}
+        # Measurements differ from row to row as well, but have more kinds than there are rows of one time.
+        few = len(set(zip(*columns, strict=True))) <= max(2, 2 * counts.max())
+        if len(together) == len(values) and few:
+            return tuple(names)
+    return ()
+
+
+def _is_numeric(cells: Cells, name: str) -> bool:
+    return all(looks_like_number(cell or "") for cell in cells.column(cells.names.index(name))[:20])
+
+
+def _is_clock(cells: Cells, names: tuple[str, ...]) -> bool:
+    """Whether a column is a part of the time by its name, or holds times of day: 08:30, or the numbers of 24 hours."""
+    if any(name.lower() in _OF_TIMES for name in names):
+        return True
+    column = {cell for cell in cells.column(cells.names.index(names[0])) if cell is not None}
+    if all(map(_CLOCK.fullmatch, column)):
+        return True
+    hours = [{f"{hour}" for hour in range(first, first + 24)} for first in (0, 1)]
+    return any({cell.lstrip("0") or "0" for cell in column} == day for day in hours)
+
+
+def _equal(cells: Cells, word: str | None, value: Any) -> bool:
+    """Whether a cell holds the value of a setting: 1 is 1.0 and 01, true is True."""
+    if word is None:
+        return False
+    number = cells.notation.number(word)
+    if number is not None and isinstance(value, int | float) and not isinstance(value, bool):
+        return number == value
+    return word == str(value) or (isinstance(value, bool) and word.lower() == str(value).lower())

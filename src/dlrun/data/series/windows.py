@@ -1,0 +1,98 @@
+"""A series cut into windows: what a forecast sees, what it is to tell, and the known values it starts from.
+
+An origin is the last row that a forecast sees. No torch here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dlrun.data.series.imputation import Known
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """How a series is cut.
+
+    Shapes: N origins, W window, H horizon, C columns, D targets among them.
+
+    Attributes:
+        window: rows that a forecast sees.
+        horizon: rows that it tells, each by outputs of its own (direct forecasts).
+        difference: 1 to tell changes from the last known row, 0 for values.
+        seasonal_difference: rows in a period, to tell changes from the same season's last known row.
+        difference_inputs: show the targets' own columns as changes too.
+    """
+
+    window: int
+    horizon: int
+    difference: int
+    seasonal_difference: int | None
+    difference_inputs: bool
+
+    @property
+    def lost(self) -> int:
+        """Rows before the window that its first change needs."""
+        if not self.difference_inputs:
+            return 0
+        return self.difference + (self.seasonal_difference or 0)
+
+    @property
+    def reach(self) -> int:
+        """Rows up to an origin, itself included, that a forecast there needs."""
+        season = self.seasonal_difference
+        if season is None:
+            return max(self.window + self.lost, 1)
+        # Where changes of changes are told, the last known row is compared with its own season, too.
+        base = season * -(-self.horizon // season) + 1 if self.difference else season
+        return max(self.window + self.lost, base)
+
+    def origins(self, first: int, end: int) -> np.ndarray:
+        """Every origin (N,) whose forecast tells rows from `first` up to before `end` alone."""
+        return np.arange(max(first, self.reach) - 1, end - self.horizon)
+
+    def windows(self, known: Known, origins: np.ndarray, targets: Sequence[int]) -> np.ndarray:
+        """What is seen at each origin, as known then: (N, W, C), `targets` as changes where asked for."""
+        rows = origins[:, None] + np.arange(1 - self.window - self.lost, 1)
+        seen = np.broadcast_to(origins[:, None], rows.shape)
+        values = known.at(rows, seen)
+        if not self.lost:
+            return values
+        changes = values[:, :, targets]
+        if self.difference:
+            changes = changes[:, 1:] - changes[:, :-1]
+        if season := self.seasonal_difference:
+            changes = changes[:, season:] - changes[:, :-season]
+        values = values[:, self.lost :]
+        values[:, :, targets] = changes
+        return values
+
+    def bases(self, known: Known, origins: np.ndarray) -> np.ndarray:
+        """The known values that the told changes start from, (N, H, C); zeros where values are told."""
+        seasonal = self.seasonal_difference
+        if seasonal is None:
+            last = known.at(origins, origins)[:, None]
+            return last.repeat(self.horizon, 1) * self.difference
+        same = seasons_before(known, origins, self.horizon, seasonal)
+        if not self.difference:
+            return same
+        # (1 - B)(1 - B^m) y for one step: the same season's value and by how much it is surpassed now.
+        periods = -(-np.arange(1, self.horizon + 1) // seasonal)
+        rows = origins[:, None] - seasonal * periods
+        seen = np.broadcast_to(origins[:, None], rows.shape)
+        return same + known.at(origins, origins)[:, None] - known.at(rows, seen)
+
+    def truths(self, known: Known, origins: np.ndarray, end: int) -> np.ndarray:
+        """What came, (N, H, C), with gaps filled from rows before `end`."""
+        rows = origins[:, None] + np.arange(1, self.horizon + 1)
+        return known.at(rows, np.full(rows.shape, end - 1))
+
+
+def seasons_before(known: Known, origins: np.ndarray, horizon: int, season: int) -> np.ndarray:
+    """The last known value of the same season as each row to come, (N, horizon, C)."""
+    steps = np.arange(1, horizon + 1)
+    rows = origins[:, None] + steps - season * -(-steps // season)
+    return known.at(rows, np.broadcast_to(origins[:, None], rows.shape))

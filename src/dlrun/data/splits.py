@@ -1,0 +1,79 @@
+"""Which rows train, validate and test: drawn from a seed, classes in their shares."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+from dlrun.config.settings import DataSettings
+from dlrun.data.fingerprint import PARTS, Parts
+from dlrun.errors import ConfigError
+
+
+def parted(rows: tuple[np.ndarray, np.ndarray, np.ndarray], own: Collection[str]) -> Parts:
+    """Row numbers as `Parts`, without those of the parts that the data bring themselves."""
+    return {name: None if name in own else part for name, part in zip(PARTS, rows, strict=True)}
+
+
+def split_rows(
+    count: int, strata: np.ndarray | None, settings: DataSettings, *, has_test: bool, rare: str = ""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row numbers of the training, validation and test part, disjoint; test is empty where the data has its own.
+
+    Args:
+        strata: (count,) class numbers, which keep their shares in every part.
+        rare: what else can be done where classes are too small for that.
+
+    Raises:
+        ConfigError: a part would have too few rows, or a test part is asked for twice.
+    """
+    if has_test and settings.test_fraction is not None:
+        raise ConfigError(
+            f"dataset.test_fraction is {settings.test_fraction}, but this data set has a test part of its own; "
+            "leave it at null"
+        )
+    if not has_test and settings.test_fraction is None:
+        raise ConfigError(
+            "dataset.test_fraction is null, but this data set has no test part: set it, as in 0.2"
+        )
+    rng = np.random.default_rng(settings.split_seed)
+    rows = rng.permutation(count)
+    classes = strata
+    strata = np.zeros(count, np.int64) if strata is None else strata
+    test, rest = _take(rows, strata, settings.test_fraction or 0.0)
+    val, train = _take(rest, strata, settings.val_fraction)
+    if (
+        len(train) < 2
+        or (settings.val_fraction and not len(val))
+        or (settings.test_fraction and not len(test))
+    ):
+        raise ConfigError(
+            f"dataset.val_fraction is {settings.val_fraction} and dataset.test_fraction is {settings.test_fraction}: "
+            f"of {len(rows)} rows that leaves {len(train)} to train, {len(val)} to validate and {len(test)} to test; "
+            + _remedy(None if len(train) < 2 else classes, settings, rare)
+        )
+    # Once more: where a class is rare, its share of the first part taken leaves it late in the rest.
+    train, val, test = (rng.permutation(part) for part in (train, val, test))
+    return train, val, test
+
+
+def _remedy(strata: np.ndarray | None, settings: DataSettings, rare: str) -> str:
+    if strata is not None:
+        sizes = np.unique(strata, return_counts=True)[1]
+        asked = [part for part in (settings.val_fraction, settings.test_fraction) if part]
+        if sizes.max() <= len(asked):
+            return (
+                f"classes keep their shares, but none of the {len(sizes)} has a row for each part, the largest "
+                f"{sizes.max()}: give more rows a class{rare}"
+            )
+    return "change the fractions so that at least 2 are left to train and 1 in each other part asked for"
+
+
+def _take(rows: np.ndarray, strata: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """(taken, left): `fraction` of the shuffled `rows` of each stratum, both in shuffled order."""
+    taken = np.zeros(len(rows), bool)
+    for stratum in np.unique(strata[rows]):
+        members = np.flatnonzero(strata[rows] == stratum)
+        taken[members[: round(fraction * len(members))]] = True
+    return rows[taken], rows[~taken]

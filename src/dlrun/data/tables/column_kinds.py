@@ -1,0 +1,147 @@
+"""What the cells of a column are: quantities, categories, dates, identifiers, a count of the rows. No torch here.
+
+Functions of a column's name and its cells alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Literal
+
+import numpy as np
+
+from dlrun.data.tables.notation import Notation, as_number
+from dlrun.data.tables.units import Dressing, dressing_of
+from dlrun.data.times import are_compact_dates, are_dates
+
+Kind = Literal["number", "category", "code", "date", "identifier", "text", "serial"]
+
+_MANY = 20  # different words, from which on a column may be one of names
+_TEXT = 5  # words in a cell, on average, from which on a column is one of texts
+_SCALE = 10  # different numbers, from which on a column is meant as one of quantities, whatever words are in it
+_COUNTED = 50  # rows, from which on a column that counts them is no measurement
+_YEARS = (1000, 2100)
+_GAPS = 1.5  # times as many numbers as rows: some have been taken out since they were counted
+_NAMED_COUNTED = 10  # the same where it is called so
+_UNITS = 5  # different ones in a column of quantities
+_THINGS = (
+    "customer|user|passenger|patient|employee|order|product|student|client|account|item|session|case|row|record"
+    "|person|member|sample|subject|transaction|invoice|house|loan|store|movie"
+)
+_ID = re.compile(
+    rf"(?:.*[\W_])?(?:id|ids|uid|uuid|guid|identifier)|(?:{_THINGS})_?(?:id|no|nr|num|number)",
+    re.IGNORECASE,
+)
+_COUNTER = re.compile(
+    rf"(?:(?:{_THINGS})[\W_]*)?(?:index|idx)|unnamed[\W\d_]*|level_0|(?:s|sr|sl|serial|roll)[\W_]*(?:no|nr|num|number)\.?"
+    rf"|rows?|nr|no\.?|num|number|n|#|serial|key|pk|obs|instance|{_THINGS}",
+    re.IGNORECASE,
+)
+_OUTLYING = {f"{sign}{'9' * digits}" for sign in ("", "-") for digits in (3, 4, 5, 6)} | {"-99"}
+_FAR = 5  # times the largest other number
+_CAMEL = re.compile(r"(?<=[a-z])(?=I[Dd]$)")  # as in PassengerId
+
+
+def kind_of_words(counts: Counter[str]) -> Kind:
+    """What a column is that holds more than numbers; `counts` are its cells, missing ones left out."""
+    if are_dates(counts):
+        return "date"
+    if not _tells_rows_apart(counts):
+        return "category"
+    words = sum(len(cell.split()) for cell in counts) / len(counts)
+    return "text" if words >= _TEXT else "identifier"
+
+
+def kind_of_numbers(
+    name: str, column: Sequence[str | None], counts: Counter[str], notation: Notation
+) -> Kind:
+    """What a column of numbers is; an empty `name` is one that the file does not give."""
+    if are_compact_dates(counts):
+        return "date"
+    if has_leading_zeros(counts):
+        return "identifier" if _tells_rows_apart(counts) else "code"
+    if len(counts) < len(column):  # a missing cell, or one that comes twice
+        return "number"
+    return "serial" if _counts_rows(name, np.array(notation.numbers(counts))) else "number"
+
+
+def has_leading_zeros(cells: Collection[str]) -> bool:
+    """Whether `cells` are digits alone, some of them after a zero, as in 00501."""
+    return any(len(cell) > 1 and cell[0] == "0" and cell.isdecimal() for cell in cells) and all(
+        map(str.isdecimal, cells)
+    )
+
+
+def is_named_identifier(name: str) -> bool:
+    """Whether a column's name says that it tells persons or things apart."""
+    return bool(_ID.fullmatch(_CAMEL.sub("_", name)))
+
+
+def outlying_code(counts: Counter[str]) -> str | None:
+    """The cell of a column of numbers that is likely to stand for a missing one, such as -999 among shares."""
+    for cell in _OUTLYING.intersection(counts):
+        others = [abs(number) for other in counts if (number := as_number(other)) and other != cell]
+        if counts[cell] > 1 and others and _FAR * max(others) <= abs(float(cell)):
+            return cell
+    return None
+
+
+def spelled_alike(cells: Collection[str]) -> list[str]:
+    """The first cells that differ in capitals and blanks alone, [] where none do."""
+    groups: dict[str, list[str]] = {}
+    for cell in sorted(cells):
+        groups.setdefault(" ".join(cell.split()).casefold(), []).append(cell)
+    return next((group for group in groups.values() if len(group) > 1), [])
+
+
+def stray_words(counts: Counter[str], notation: Notation) -> list[str]:
+    """The different cells that keep a column from being one of numbers, where it seems meant as one.
+
+    That is where most rows hold numbers, or more different numbers than words; but many words with
+    digits are codes, some of which are digits alone.
+    """
+    others = [cell for cell in counts if notation.number(cell) is None]
+    numbers = len(counts) - len(others)
+    dressed = {cell: found for cell in others if (found := dressing_of(cell))}
+    bare = [cell for cell in others if cell not in dressed]
+    several = len({*dressed.values()}) > _UNITS
+    codes = [cell for cell in (others if several else bare) if any(map(str.isdigit, cell))]
+    if len(codes) > max(_MANY, len(others) / 2):
+        return []
+    if 2 * sum(counts[cell] for cell in others) < counts.total() or numbers > max(
+        _SCALE, len(others)
+    ):
+        return bare or others
+    if numbers + len(dressed) <= max(_MANY, len(bare)) or several:
+        return []
+    usual = usual_dressing(counts)
+    return bare or [cell for cell in counts if dressed.get(cell) != usual]
+
+
+def usual_dressing(counts: Counter[str]) -> Dressing | None:
+    """What stands around the numbers of most rows; None where that is nothing."""
+    found: Counter[Dressing | None] = Counter()
+    for cell, count in counts.items():
+        found[dressing_of(cell)] += count
+    return found.most_common(1)[0][0] if found else None
+
+
+def _tells_rows_apart(counts: Counter[str]) -> bool:
+    return len(counts) > max(_MANY, counts.total() / 2)
+
+
+def _counts_rows(name: str, values: np.ndarray) -> bool:
+    """Whether numbers in the order of rows, each of which comes once, say which row it is, not what is in it."""
+    if len(values) < _NAMED_COUNTED or not (values == np.round(values)).all():
+        return False
+    if not name or _COUNTER.fullmatch(name) or is_named_identifier(name):
+        return True
+    least, most = values.min(), values.max()
+    if len(values) < _COUNTED:
+        return False
+    if least >= 0 and most <= _GAPS * len(values):
+        return True
+    # Years go up by one as well.
+    return bool((np.diff(values) == 1).all()) and not _YEARS[0] <= least < _YEARS[1]

@@ -1,0 +1,201 @@
+"""The column that is predicted: quantities or classes, which classes, which rows have none. No torch here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from dlrun.data.tables.column_checks import counts_of, refuse_ambiguous, refuse_mixture
+from dlrun.data.tables.column_kinds import has_leading_zeros, outlying_code
+from dlrun.data.tables.columns import undressed
+from dlrun.data.tables.csv import Cells
+from dlrun.data.tables.labels import class_numbers, classes_of, merged, missing_setting
+from dlrun.data.tables.units import Dressing, common_dressing, dressing_of
+from dlrun.data.times import are_compact_dates, are_dates
+from dlrun.errors import ConfigError, note
+
+TableTask = Literal["auto", "classification", "regression"]
+
+_FEW = 10  # different values, up to which they may be classes
+_ROWS = 5  # of each of them on average, from which on whole numbers may be classes
+_SHOWN = 3  # words
+_CLASSES = "set dataset.task=classification"
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """How labels are read.
+
+    Attributes:
+        strip: what is taken away from their end.
+        merge: whether those that are equal as numbers, or but for capitals and blanks, are one class.
+    """
+
+    strip: str
+    merge: bool
+
+    def labels(self, cells: Cells, target: int) -> list[str]:
+        """(N,) the label of each row."""
+        return [str(cell).removesuffix(self.strip).rstrip() for cell in cells.column(target)]
+
+
+def with_targets(cells: Cells, target: int) -> Cells:
+    """Without the rows that nothing can be learned from or tested on, which a line on the screen counts.
+
+    Raises:
+        ConfigError: that is all of them.
+    """
+    column = cells.column(target)
+    known = [row for row, cell in enumerate(column) if cell is not None]
+    words = Counter(cells.blank(row, target) for row, cell in enumerate(column) if cell is None)
+    if not known:
+        raise ConfigError(
+            f"{cells.place(0, target)}: the value to predict is missing, in this row and all others; "
+            "set dataset.target to another column"
+        )
+    if words:
+        note_left_out(cells, target, words)
+    return cells.only(known)
+
+
+def note_left_out(cells: Cells, target: int, words: Counter[str]) -> None:
+    """A line on the rows that have no target; `words` are those that say so, empty for empty cells."""
+    note(
+        f"{cells.path}: {words.total()} of {len(cells.rows)} rows have no {cells.names[target]} "
+        f"and are left out{_which(words, cells.missing)}"
+    )
+
+
+def dressing_of_target(cells: Cells, target: int, task: TableTask) -> Dressing | None:
+    """What stands around the numbers of the target, where it is one of quantities; said in a line.
+
+    Raises:
+        ConfigError: a number in another notation, or of quantities that were asked for a word.
+    """
+    counts = counts_of(cells, target)
+    if task == "regression" and common_dressing(counts) is None:
+        refuse_mixture(cells, target, counts, "mend it")
+    if task == "classification" or cells.notation.numbers(counts) is not None:
+        return None
+    dressing = common_dressing(counts)
+    if dressing is None or (task == "auto" and len(counts) <= _FEW):
+        return None
+    bare = undressed(cells, {target: dressing})
+    refuse_mixture(bare, target, counts_of(bare, target), _CLASSES)
+    note(
+        f"{cells.path}: column {cells.names[target]}, the target, holds numbers with {dressing}, as in "
+        f"{next(filter(dressing_of, counts))}, and is read as the numbers alone; "
+        "dataset.task=classification makes them classes"
+    )
+    return dressing
+
+
+def task_of(cells: Cells, target: int, decimal: str) -> TableTask:
+    """Numbers are to be predicted as such, unless there are only two; words are classes.
+
+    Raises:
+        ConfigError: dates, or numbers with a few words among them or in another notation than the file's.
+    """
+    counts = counts_of(cells, target)
+    values = {cells.notation.number(cell) for cell in counts}
+    if (None in values and are_dates(counts)) or are_compact_dates(counts):
+        raise ConfigError(
+            f"{cells.path}: dataset.target is {cells.names[target]}, which holds dates, as in {next(iter(counts))}; "
+            f"set dataset.target to another column, or {_CLASSES}"
+        )
+    refuse_mixture(cells, target, counts, _CLASSES)
+    if decimal == "auto":
+        refuse_ambiguous(cells, target, counts)
+    if None in values or len(values) <= 2:
+        return "classification"
+    if has_leading_zeros(counts):
+        example = next(cell for cell in counts if has_leading_zeros([cell]))
+        note(
+            f"{cells.path}: column {cells.names[target]}, the target, has leading zeros, as in {example}, and is read "
+            "as classes; dataset.task=regression makes them quantities"
+        )
+        return "classification"
+    if out := outlying_code(counts):
+        note(
+            f"{cells.path}: column {cells.names[target]}, the target, has {out} in {counts[out]} rows, far from all "
+            f"other numbers; if it stands for a missing one, set {cells.if_missing([out])}"
+        )
+    whole = all(value is not None and value.is_integer() for value in values)
+    if whole and len(values) <= _FEW and len(cells.rows) >= _ROWS * len(values):
+        note(
+            f"{cells.path}: column {cells.names[target]}, the target, has {len(values)} whole numbers, read as "
+            "quantities; dataset.task=classification makes them classes"
+        )
+    return "regression"
+
+
+def class_names(cells: Cells, target: int, labelling: Labelling) -> tuple[str, ...]:
+    """The classes in their order; a line on the screen says which labels are one.
+
+    Raises:
+        ConfigError: fewer than two, or one for each row.
+    """
+    labels = labelling.labels(cells, target)
+    classes = classes_of(labels, merge=labelling.merge, notation=cells.notation)
+    names = classes.names
+    if len(names) < 2:
+        blanks = cells.blanks.items()
+        left_out = _which(
+            Counter(word for (_, name), word in blanks if name == cells.names[target]),
+            cells.missing,
+        )
+        raise ConfigError(
+            f"{cells.place(0, target)}: {names[0]} is the value of all rows, so there is nothing to tell apart; "
+            f"set dataset.target to another column{left_out and f'; rows are left out{left_out}'}"
+        )
+    if len(names) == len(cells.rows) > 2:
+        numbers = cells.notation.numbers(names) is not None
+        remedy = "dataset.task=regression" if numbers else "dataset.target to another column"
+        raise ConfigError(
+            f"{cells.path}, column {cells.names[target]}: each of the {len(names)} rows has a class of its own, so "
+            f"none can be learned; set {remedy}"
+        )
+    note_merged(f"{cells.path}: column {cells.names[target]}", merged(classes))
+    return names
+
+
+def note_merged(where: str, labels: str) -> None:
+    """A line that says which `labels` are one class, where any are."""
+    if labels:
+        note(f"{where}: {labels} are one class each; dataset.merge_labels=false keeps them apart")
+
+
+def numbers_of_classes(
+    cells: Cells, target: int, names: Sequence[str], labelling: Labelling
+) -> np.ndarray:
+    """(N,) the number of the class of each row.
+
+    Raises:
+        ConfigError: a label that is none of the `names`, with row and column.
+    """
+    labels = labelling.labels(cells, target)
+    numbers = class_numbers(labels, names, merge=labelling.merge, notation=cells.notation)
+    for row, number in enumerate(numbers):
+        if number is None:
+            raise ConfigError(
+                f"{cells.place(row, target)}: {labels[row]} is no class of the training file, which has "
+                f"{', '.join(names[:10])}; mend it, or set dataset.strip_label to what stands behind it"
+            )
+    return np.array(numbers, np.int64)
+
+
+def _which(words: Counter[str], missing: Sequence[str]) -> str:
+    """The words that stand for a missing target, and what to do where one is a class."""
+    if not any(words):
+        return ""
+    said = ", ".join(f"{word or 'empty'} in {count}" for word, count in words.most_common(_SHOWN))
+    more = f" and {len(words) - _SHOWN} other words" if len(words) > _SHOWN else ""
+    first = next(word for word, _ in words.most_common() if word)
+    return (
+        f": {said}{more}; if such a word is a class, give dataset.missing without it, as in "
+        f"{missing_setting(missing, less=[first])}"
+    )

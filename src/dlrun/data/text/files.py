@@ -1,0 +1,378 @@
+"""Labelled texts from the user's own files: a text a line, or a CSV. No torch here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlrun.data.file_kinds import refuse_markup
+from dlrun.data.files import locate, locate_file, read_text
+from dlrun.data.tables.csv import Cells, read_csv
+from dlrun.data.tables.csv_format import Form, Header, SkipLines
+from dlrun.data.tables.labels import class_numbers, classes_of, merged, missing_among
+from dlrun.data.tables.notation import Notation
+from dlrun.data.tables.target_column import note_left_out, note_merged
+from dlrun.data.text.checks import (
+    could_be_header,
+    is_header,
+    note_labels_apart_by_case,
+    note_no_texts,
+    texts_in,
+)
+from dlrun.data.text.texts import TextLayout, Texts, TokenSettings
+from dlrun.errors import ConfigError, did_you_mean, note
+
+SEPARATORS = {"tab": "\t", "space": " ", "colon": ":"}
+_MARK = "\ufeff"  # the byte order mark, which files put together have inside as well
+
+
+class Labelled(NamedTuple):
+    """A text with its class, and where it stands, for an error."""
+
+    place: str
+    label: str
+    text: str
+
+
+def text_lines(
+    *,
+    path: str | list[str],
+    test_path: str | list[str] | None,
+    separator: str,
+    header: Header,
+    encoding: str,
+    tokens: TokenSettings,
+) -> Texts:
+    """A text a line, after its label and `separator`; or one file a class, each of its lines a text.
+
+    Args:
+        path: a file of labels and texts; a folder or a list of files is taken for one file a class,
+            which the file's name without its ending names, or all of it where two would be alike.
+        test_path: the test part, in the same form; null where it is to be taken from the rest.
+        separator: tab, space, colon or any other text; the first in a line counts.
+        header: whether the first line of a file of labels and texts names the two; auto looks.
+
+    Raises:
+        ConfigError: missing, empty, a line that is not in this form, fewer than two classes, or a
+            label of the test part that training does not have.
+    """
+    parts = [
+        _read_lines(key, given, separator, header, encoding)
+        for key, given in (("dataset.path", path), ("dataset.test_path", test_path))
+        if given is not None
+    ]
+    raw = as_texts(str(path), *parts, tokens=tokens)
+    note_labels_apart_by_case(str(path), [row.label for row in parts[0]])
+    labelled = isinstance(path, str) and locate("dataset.path", path).is_file()
+    layout = TextLayout("lines", separator=separator) if labelled else TextLayout("files")
+    return replace(raw, file_encoding=encoding, layout=layout)
+
+
+def text_csv(
+    *,
+    path: str,
+    test_path: str | None,
+    text: str | int | list[str | int],
+    label: str | int,
+    header: Header,
+    skip_lines: SkipLines,
+    comment: str | None,
+    delimiter: str,
+    encoding: str,
+    missing: list[str | int | float],
+    merge_labels: bool,
+    tokens: TokenSettings,
+) -> Texts:
+    """A table with a column of texts and a column of labels, each by its name or its number from 1.
+
+    Args:
+        missing: words that stand for no label; rows with one are left out, and counted in a line.
+        merge_labels: whether labels equal as numbers, or but for capitals and blanks, are one class.
+        text: several columns are joined to one text, line after line, without the cells that are empty.
+
+    Raises:
+        ConfigError: as `text_lines`, or a column that there is not.
+    """
+    form = Form(header, delimiter, encoding, missing=[""], skip_lines=skip_lines, comment=comment)
+    tables = [
+        _with_labels(read_csv(locate_file(key, given), form), label, missing)
+        for key, given in (("dataset.path", path), ("dataset.test_path", test_path))
+        if given is not None
+    ]
+    parts = [_read_columns(cells, text, label) for cells in tables]
+    _note_missing_texts(path, [row.text for row in parts[0]], missing)
+    if merge_labels:
+        parts = _merged(path, parts)
+    raw = as_texts(path, *parts, tokens=tokens)
+    layout = _table_layout(tables[0], form, text, label)
+    return replace(raw, file_encoding=encoding, column=text, layout=layout)
+
+
+def as_texts(
+    source: str,
+    rows: Sequence[Labelled],
+    test_rows: Sequence[Labelled] | None = None,
+    *,
+    val_rows: Sequence[Labelled] | None = None,
+    tokens: TokenSettings,
+) -> Texts:
+    """The rows with their labels numbered: as numbers where all are whole ones, by spelling otherwise.
+
+    Raises:
+        ConfigError: a text without a word, fewer than two classes, a label for each text, or a label
+            of the test part that training does not have.
+    """
+    others = (*(val_rows or ()), *(test_rows or ()))
+    _refuse_empty((*rows, *others))
+    names = classes_of((row.label for row in rows), merge=False, notation=Notation()).names
+    if len(names) < 2:
+        raise ConfigError(
+            f"{source} has a single class, {names[0]}, but a classifier needs two classes or more"
+        )
+    if len(names) == len(rows):
+        raise ConfigError(
+            f"{source} has a label of its own for each of its {len(rows)} texts, as in {names[0]}: "
+            "check where the labels stand"
+        )
+    for row in others:
+        if row.label not in names:
+            raise ConfigError(
+                f"{row.place}: the label {row.label} is not in the training part{did_you_mean(row.label, names)}"
+            )
+    numbers = {name: number for number, name in enumerate(names)}
+
+    def labels(part: Sequence[Labelled]) -> np.ndarray:
+        return np.array([numbers[row.label] for row in part], np.int64)
+
+    return Texts(
+        texts=[row.text for row in rows],
+        labels=labels(rows),
+        class_names=tuple(names),
+        tokens=tokens,
+        test_texts=None if test_rows is None else [row.text for row in test_rows],
+        test_labels=None if test_rows is None else labels(test_rows),
+        val_texts=None if val_rows is None else [row.text for row in val_rows],
+        val_labels=None if val_rows is None else labels(val_rows),
+    )
+
+
+def lines_of(path: Path, encoding: str) -> Iterable[tuple[str, str]]:
+    """(place, line) of each line that is not blank."""
+    for number, line in enumerate(read_text(path, encoding).split("\n"), 1):
+        if line.strip():
+            yield f"{path}, line {number}", line.lstrip(_MARK)
+
+
+def separator_of(given: str) -> str:
+    """The text that ends a label, of one of the names of separators or of itself."""
+    return SEPARATORS.get(given, given)
+
+
+def _read_lines(
+    key: str, given: str | list[str], separator: str, header: Header, encoding: str
+) -> list[Labelled]:
+    if isinstance(given, str) and not (path := locate(key, given)).is_dir():
+        return _read_labelled(path, separator, header, encoding)
+    if isinstance(given, str):
+        files = texts_in(path)
+        _refuse_class_folders(key, given, path, files)
+        left_out = sorted({one.name for one in path.iterdir()} - {one.name for one in files})
+        note_no_texts(path, left_out, f"{key}=[FILE,FILE] chooses the files of the classes")
+    else:
+        files = [locate(f"{key}[{number}]", file) for number, file in enumerate(given)]
+    if len(files) < 2:
+        raise ConfigError(
+            f"{key} is {given}, which holds {len(files)} files, but there must be one for each of two classes or more"
+        )
+    return [
+        Labelled(place, name, line.strip())
+        for name, file in zip(_class_names(files), files, strict=True)
+        for place, line in lines_of(file, encoding)
+    ]
+
+
+def _refuse_class_folders(key: str, given: str, path: Path, files: Sequence[Path]) -> None:
+    folders = [one for one in path.iterdir() if one.is_dir() and one.name[0] != "."]
+    if len(folders) > 1 and len(files) < 2:
+        raise ConfigError(
+            f"{key} is {given}, a folder of folders, but dataset=text_lines reads one file a class; "
+            "of one folder a class, a file a text, use dataset=text_folder"
+        )
+
+
+def _read_labelled(path: Path, separator: str, header: Header, encoding: str) -> list[Labelled]:
+    between = separator_of(separator)
+    if not between:
+        raise ConfigError("dataset.separator is empty, but must say what ends a label, such as tab")
+    refuse_markup(path, read_text(path, encoding))
+    rows = []
+    for place, line in lines_of(path, encoding):
+        label, found, text = line.partition(between)
+        if not found:
+            raise ConfigError(
+                f"{place}: there is no {separator} between a label and a text; mend the line, or set "
+                "dataset.separator to tab, space, colon or what else it is"
+            )
+        rows.append(Labelled(place, label.strip(), text.strip()))
+    return _without_header(rows, header)
+
+
+def _without_header(rows: list[Labelled], header: Header) -> list[Labelled]:
+    first, *rest = rows
+    if header == "auto" and is_header(first.label, first.text, [row.label for row in rest]):
+        note(
+            f'{first.place}: "{first.label}" and "{first.text}" are taken for a header and left out; '
+            "dataset.header=false reads it as a text"
+        )
+        return rest
+    if header == "auto" and could_be_header(first.label, first.text, [row.label for row in rest]):
+        note(
+            f'{first.place}: "{first.label}" is a class of this one text, "{first.text}"; '
+            "if they name what is below them, dataset.header=true leaves them out"
+        )
+    return rest if header is True else rows
+
+
+def _class_names(files: Sequence[Path]) -> list[str]:
+    stems = [file.stem for file in files]
+    return stems if len({*stems}) == len(stems) else [file.name for file in files]
+
+
+def _read_columns(
+    cells: Cells, text: str | int | list[str | int], label: str | int
+) -> list[Labelled]:
+    texts_at, label_at = _positions(cells, text), _position(cells, "dataset.label", label)
+    if label_at in texts_at:
+        raise ConfigError(
+            f"dataset.label is {label}, a column that dataset.text names too: a text must not hold its label"
+        )
+    rows = []
+    for number, row in enumerate(cells.rows):
+        joined = joined_text(row, texts_at)
+        looked_at = [label_at] if joined else texts_at
+        rows.append(Labelled(place_of(cells, number, looked_at), row[label_at] or "", joined))
+    return rows
+
+
+def joined_text(row: Sequence[str | None], positions: Sequence[int]) -> str:
+    """The texts in these cells of a row, line after line; empty where all of them are."""
+    return "\n".join(filter(None, (row[position] for position in positions)))
+
+
+def place_of(cells: Cells, row: int, positions: Sequence[int]) -> str:
+    """Where these cells of a row are, for an error."""
+    first, *others = positions
+    more = "".join(f" and {cells.names[position]}" for position in others)
+    return cells.place(row, first) + more
+
+
+def _table_layout(
+    cells: Cells, form: Form, text: str | int | list[str | int], label: str | int
+) -> TextLayout:
+    return TextLayout(
+        "table",
+        delimiter=cells.delimiter,
+        columns=cells.names,
+        texts=[cells.names[position] for position in _positions(cells, text)],
+        label=cells.names[_position(cells, "dataset.label", label)],
+        named=cells.named,
+        skip_lines=form.skip_lines,
+        comment=form.comment,
+    )
+
+
+def _positions(cells: Cells, text: str | int | list[str | int]) -> list[int]:
+    if not isinstance(text, list):
+        return [_position(cells, "dataset.text", text)]
+    if not text:
+        raise ConfigError("dataset.text is [], but must name a column of texts or more")
+    return [_position(cells, f"dataset.text[{at}]", name) for at, name in enumerate(text)]
+
+
+def _position(cells: Cells, key: str, column: str | int) -> int:
+    if len(cells.names) == 1 and str(column) not in cells.names:
+        # Texts and labels in one column: what is between them was taken for a part of the text.
+        raise ConfigError(
+            f"{key} is {column}, but {cells.path} was read as a single column; set dataset.delimiter "
+            "to what is between its columns, such as comma, semicolon or tab"
+        )
+    return cells.position(key, column)
+
+
+def _with_labels(cells: Cells, label: str | int, missing: Sequence[object]) -> Cells:
+    """Without the rows whose label is a word that stands for none; an empty one is a mistake."""
+    position = _position(cells, "dataset.label", label)
+    labels = cells.column(position)
+    words = missing_among(filter(None, labels), missing)
+    gone = Counter(label for label in labels if label in words)
+    if not gone:
+        return cells
+    note_left_out(cells, position, gone)
+    return cells.only([row for row, cell in enumerate(labels) if cell not in gone])
+
+
+def _note_missing_texts(source: str, texts: Sequence[str], missing: Sequence[object]) -> None:
+    """A line on texts that are one of the words of `missing`: they may as well be answers, so they stay."""
+    words = missing_among(filter(None, texts), missing)
+    found = Counter(text for text in texts if text in words)
+    if found:
+        note(
+            f"{source}: {found.total()} texts are {', '.join(found)}, a word for a missing value, and are read as they "
+            "stand; take the rows out if they have no text"
+        )
+
+
+def _merged(source: str, parts: list[list[Labelled]]) -> list[list[Labelled]]:
+    """The same rows with one spelling of each class of the first part, which a line on the screen names."""
+    classes = classes_of((row.label for row in parts[0]), merge=True, notation=Notation())
+    note_merged(source, merged(classes))
+    renamed = []
+    for rows in parts:
+        labels = [row.label for row in rows]
+        numbers = class_numbers(labels, classes.names, merge=True, notation=Notation())
+        renamed.append(
+            [
+                row if number is None else row._replace(label=classes.names[number])
+                for row, number in zip(rows, numbers, strict=True)
+            ]
+        )
+    return renamed
+
+
+def labelled_texts(key: str, given: Any, dataset: Mapping[str, Any]) -> list[Labelled] | None:
+    """The labelled texts that `given` names, read as the config `dataset` says; None where it names no files.
+
+    Raises:
+        ConfigError: missing, empty, not in this form, or a row without text or label.
+    """
+    if "separator" in dataset:
+        how = (dataset["separator"], dataset.get("header", False), dataset["encoding"])
+        rows = _read_lines(key, given, *how)
+    elif "text" in dataset and "label" in dataset:
+        form = Form(
+            dataset["header"],
+            dataset["delimiter"],
+            dataset["encoding"],
+            missing=[""],
+            skip_lines=dataset.get("skip_lines", 0),
+            comment=dataset.get("comment"),
+        )
+        cells = read_csv(locate_file(key, given), form)
+        cells = _with_labels(cells, dataset["label"], dataset.get("missing", []))
+        rows = _read_columns(cells, dataset["text"], dataset["label"])
+    else:
+        return None
+    _refuse_empty(rows)
+    return rows
+
+
+def _refuse_empty(rows: Iterable[Labelled]) -> None:
+    for row in rows:
+        if not row.label or not row.text.strip():
+            missing = "label" if row.text.strip() else "text"
+            raise ConfigError(f"{row.place}: there is no {missing}; fill it in or take the row out")

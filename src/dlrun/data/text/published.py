@@ -1,0 +1,58 @@
+"""Published collections of labelled texts, fetched once. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from dlrun.data.files import fetch
+from dlrun.data.text.files import Labelled, as_texts, lines_of
+from dlrun.data.text.texts import Texts, TokenSettings
+
+_REVIEWS = "https://raw.githubusercontent.com/dennybritz/cnn-text-classification-tf/master/data/rt-polaritydata"
+_REVIEWS_MD5 = {
+    "negative": ("neg", "efd38e162b1a4ede8fbf024de182eb4a"),
+    "positive": ("pos", "819e2ab972d5f1314804c62921cf21a8"),
+}
+_TREC = "https://raw.githubusercontent.com/harvardnlp/sent-conv-torch/master/data"
+_TREC_MD5 = {
+    "train": "073462e3fcefaae31e00edb1f18d2d02",
+    "test": "323a3554401d86e650717e2d2f942589",
+}
+# The coarse classes in words; the fine ones are named within theirs.
+_COARSE = {
+    "ABBR": "abbreviation", "DESC": "description", "ENTY": "entity", "HUM": "human",
+    "LOC": "location", "NUM": "number",
+}  # fmt: skip
+
+
+def film_reviews(*, root: str, tokens: TokenSettings) -> Texts:
+    """10,662 sentences from film reviews, half of them in favour and half against (Pang and Lee, 2005)."""
+    rows = [
+        Labelled(place, name, line.strip())
+        for name, (ending, md5) in _REVIEWS_MD5.items()
+        for place, line in lines_of(_fetch_reviews(root, ending, md5), "utf-8")
+    ]
+    return as_texts("film_reviews", rows, tokens=tokens)
+
+
+def trec(*, root: str, labels: Literal["coarse", "fine"], tokens: TokenSettings) -> Texts:
+    """5,952 questions by what they ask for, of 6 classes or of 50; test part of 500 (Li and Roth, 2002)."""
+    train, test = (list(_questions(root, part, labels)) for part in _TREC_MD5)
+    return as_texts("trec", train, test, tokens=tokens)
+
+
+def _fetch_reviews(root: str, ending: str, md5: str) -> Path:
+    file = f"rt-polarity.{ending}"
+    return fetch(root, f"text/rt-polarity/{file}", url=f"{_REVIEWS}/{file}", md5=md5)
+
+
+def _questions(root: str, part: str, labels: str) -> Iterator[Labelled]:
+    """Lines such as `HUM:ind Who was Galileo ?`."""
+    file, url = f"text/trec/TREC.{part}", f"{_TREC}/TREC.{part}.all"
+    for place, line in lines_of(fetch(root, file, url=url, md5=_TREC_MD5[part]), "latin-1"):
+        label, _, question = line.partition(" ")
+        coarse, _, fine = label.partition(":")
+        name = _COARSE.get(coarse, coarse)
+        yield Labelled(place, name if labels == "coarse" else f"{name}: {fine}", question)

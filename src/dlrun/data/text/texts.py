@@ -1,0 +1,157 @@
+"""Texts to classify: as they were read, what a token is, and which tokens are known. No torch here."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from dlrun.config.schema import Count
+from dlrun.data.fingerprint import Fingerprint, Rows, as_words
+from dlrun.errors import ConfigError
+
+UNKNOWN = 1  # the id of a token that training did not have; 0 is padding
+_NO_TOKENS = ["", "<unknown>"]  # what the ids below the first token's stand for
+WORDS = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
+
+Level = Literal["word", "character"]
+
+
+@dataclass(frozen=True)
+class TokenSettings:
+    """How texts become numbers.
+
+    A word is a run of letters, digits and underscores, apostrophes inside it included (don't is one
+    word); any other visible character is a word of its own. At the level of characters each is a
+    token, blanks included.
+    """
+
+    level: Level
+    lower: bool  # whether capitals count as small letters
+    min_count: Count  # times that training must have a token for it to be known
+    max_vocabulary: Count | None  # how many are known at most, the commonest ones
+    max_length: (
+        Count | None
+    )  # tokens that are read of a text; null: those of the longest in training, within reason
+    bucketing: bool  # batches of texts alike in length, cut to the longest
+
+
+@dataclass(frozen=True)
+class TextLayout:
+    """How files of labelled texts are written, by which new ones are read.
+
+    Attributes:
+        form: lines of labels and texts, files of a class with a text a line, a folder of files of a
+            text each, or a table.
+        separator: of lines, what ends the label.
+        delimiter: of a table, the character between its cells.
+        columns: of a table, the names of all; their numbers from 1 where it has no header.
+        texts, label: of a table, which of `columns` hold the texts and the labels.
+        named: of a table, whether it has a header.
+        skip_lines, comment: of a table, as in `Form`.
+    """
+
+    form: Literal["lines", "files", "folder", "table"]
+    separator: str = ""
+    delimiter: str = ","
+    columns: Sequence[str] = ()
+    texts: Sequence[str] = ()
+    label: str = ""
+    named: bool = False
+    skip_lines: Literal["auto"] | int = 0
+    comment: str | None = None
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts with their classes, as they were published.
+
+    Attributes:
+        labels: (N,) class numbers, one for each of `texts`.
+        test_texts, test_labels: the test part, where the data set comes with one.
+        val_texts, val_labels: the same for the validation part.
+        file_encoding, column: of the files of texts, and where in a CSV they stand, by name or number;
+            a list of columns that are joined.
+        layout: of the files, where they are the user's own.
+    """
+
+    texts: Sequence[str]
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    tokens: TokenSettings
+    test_texts: Sequence[str] | None = None
+    test_labels: np.ndarray | None = None
+    file_encoding: str = "utf-8"
+    column: str | int | list[str | int] | None = None
+    layout: TextLayout | None = None
+    val_texts: Sequence[str] | None = None
+    val_labels: np.ndarray | None = None
+
+    @property
+    def traits(self) -> dict[str, tuple[Any, ...]]:
+        """As `Raw.traits`."""
+        return {"classes": self.class_names}
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """As `Raw.own`."""
+        parts = {"val": self.val_texts, "test": self.test_texts}
+        return tuple(name for name, texts in parts.items() if texts is not None)
+
+    def part(self, name: str) -> tuple[Sequence[str], np.ndarray]:
+        """Texts and labels of a part of its own, and of `train` those that parts are drawn from."""
+        parts = {
+            "train": (self.texts, self.labels),
+            "val": (self.val_texts, self.val_labels),
+            "test": (self.test_texts, self.test_labels),
+        }
+        texts, labels = parts[name]
+        assert texts is not None and labels is not None, "a part of its own has texts with labels"
+        return texts, labels
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def fingerprint(self, part: str, rows: Rows) -> tuple[int, str]:
+        """As `Raw.fingerprint`."""
+        texts, labels = self.part(part if rows is None else "train")
+        found = Fingerprint().numbers(labels, rows).words(as_words(texts, rows))
+        return len(texts) if rows is None else len(rows), str(found)
+
+
+def tokenize(text: str, *, level: Level, lower: bool) -> list[str]:
+    """The tokens of a text, in order."""
+    text = text.lower() if lower else text
+    return WORDS.findall(text) if level == "word" else list(text)
+
+
+def vocabulary_of(texts: Iterable[Sequence[str]], settings: TokenSettings) -> list[str]:
+    """The known tokens of tokenized training texts, each at the place that is its id, common ones first.
+
+    Raises:
+        ConfigError: none is common enough.
+    """
+    counts = Counter(token for tokens in texts for token in tokens)
+    common = [token for token, count in counts.items() if count >= settings.min_count]
+    if not common:
+        raise ConfigError(
+            f"dataset.tokens.min_count is {settings.min_count}, but the training part has no token so often: "
+            f"the commonest comes {max(counts.values())} times; lower it"
+        )
+    # Of equal counts by spelling: an order that does not hang on the order of the texts.
+    common.sort(key=lambda token: (-counts[token], token))
+    return [*_NO_TOKENS, *common[: settings.max_vocabulary]]
+
+
+def ids_of(texts: Sequence[Sequence[str]], vocabulary: Sequence[str], length: int) -> np.ndarray:
+    """(N, length) the ids of tokenized texts, cut or filled up with padding at the end."""
+    known = {token: number for number, token in enumerate(vocabulary) if number > UNKNOWN}
+    ids = np.zeros((len(texts), length), np.int64)
+    for row, tokens in zip(ids, texts, strict=True):
+        kept = tokens[:length]
+        row[: len(kept)] = [known.get(token, UNKNOWN) for token in kept]
+    return ids

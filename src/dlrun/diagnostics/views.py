@@ -1,0 +1,275 @@
+"""What TensorBoard shows of a run besides curves, and when: at the start, at evaluations, at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlrun.config.settings import TrackingSettings
+from dlrun.data.arrays.scaling import Scaling
+from dlrun.data.base import Dataset, Split
+from dlrun.data.feeding import a_few
+from dlrun.data.series.scaling import SeriesScaling
+from dlrun.data.tables.encoding import TableEncoding
+from dlrun.diagnostics.gradient_flow import GradientFlow
+from dlrun.errors import first_line
+from dlrun.inference.generate import sample_page
+from dlrun.tracking.figures import boundary_picture, confusion_picture, framed, image_grid
+from dlrun.tracking.line_chart import Curve, line_chart
+from dlrun.tracking.numbers import number_text
+from dlrun.tracking.png import Picture
+from dlrun.tracking.tracker import Tracker
+from dlrun.training.tasks import class_confusion, probabilities
+
+if TYPE_CHECKING:
+    from dlrun.training.loop import Engine
+
+SHOWN = 200  # forecasts in a picture: the last ones of a part
+_TARGETS = 4  # pictures, at most
+_INK, _BLUE, _PALE, _ORANGE = (30, 30, 30), (31, 119, 180), (158, 202, 235), (255, 170, 90)
+
+
+class Rule(NamedTuple):
+    """What tells for each row the value `rows_back` before it."""
+
+    name: str
+    rows_back: int
+
+    def tells(self, truth_R: np.ndarray) -> np.ndarray:
+        """For each of `truth_R` what it tells (R,), NaN where it would have to know earlier rows."""
+        return np.concatenate([np.full(self.rows_back, np.nan), truth_R])[: len(truth_R)]
+
+
+def forecast_pictures(data: Dataset, part: Split, outputs: Tensor) -> Iterator[tuple[str, Picture]]:
+    """(target, picture) of the last forecasts on `part`, from raw scores; nothing where the data are no series."""
+    scaling = data.preprocessing
+    if not isinstance(scaling, SeriesScaling) or part.bases is None or not len(part):
+        return
+    bases = part.bases[-SHOWN:].numpy()
+    truths, told = (
+        _in_own_units(scores[-SHOWN:], scaling, bases) for scores in (part.targets, outputs)
+    )
+    rule = _better_rule(data.baselines, scaling.season)
+    for number, name in enumerate(scaling.targets_told[:_TARGETS]):
+        yield (
+            name,
+            forecast_picture(name, truths[:, :, number], told[:, :, number], rule=rule),
+        )
+
+
+def forecast_picture(
+    target: str, truth_NH: np.ndarray, told_NH: np.ndarray, *, rule: Rule | None
+) -> Picture:
+    """Forecasts at N successive origins one step ahead; of every H-th origin the whole forecast, too.
+
+    Args:
+        rule: drawn beside them; None for none.
+    """
+    count, horizon = truth_NH.shape
+    truth = np.concatenate([truth_NH[:, 0], truth_NH[-1, 1:]])
+    fans = [
+        Curve("" if start else f"{horizon} steps ahead", _PALE, told_NH[start], start + 1)
+        for start in range(0, count, horizon)
+    ]
+    curves = [
+        *(fans if horizon > 1 else []),
+        *([] if rule is None else [Curve(rule.name, _ORANGE, rule.tells(truth))]),
+        Curve("target", _INK, truth),
+        Curve("forecast 1 step ahead", _BLUE, told_NH[:, 0]),
+    ]
+    return line_chart(f"{target}: the last {count} forecasts", curves)
+
+
+def _in_own_units(scores: Tensor, scaling: SeriesScaling, bases: np.ndarray) -> np.ndarray:
+    """Standardised changes (N, H * D) as values (N, H, D)."""
+    changes = scores.detach().double().cpu().numpy() * scaling.target_std + scaling.target_mean
+    return np.asarray(changes + bases).reshape(len(bases), scaling.horizon, -1)
+
+
+def _better_rule(baselines: Mapping[str, Mapping[str, float]], season: int | None) -> Rule | None:
+    """The rule of smaller error; None where nothing is known of them, as in a quick check on a few windows."""
+    rules = [Rule("persistence", 1), *([Rule("seasonal", season)] if season else [])]
+    known = [rule for rule in rules if rule.name in baselines]
+    return min(known, key=lambda rule: baselines[rule.name]["rmse"], default=None)
+
+
+log = logging.getLogger(__name__)
+
+_SHOWN = 32  # images in a picture
+_KEPT = 8  # pictures of samples in memory
+_GRID = 100  # points along each side of the plane
+_SHARE = 0.01  # of the time, at most, goes into what is drawn again and again
+_END = 0.01  # seconds, about what drawing it once more takes
+
+_SAMPLE_PICTURES: dict[bytes, Picture] = {}  # by what they show, the last used one last
+
+
+@contextmanager
+def going_on(what: str) -> Iterator[None]:
+    """What is only looked at never ends a run: where it fails, the log says so in one line."""
+    try:
+        yield
+    except Exception as error:
+        log.warning("%s failed and is left out: %s", what, first_line(error))
+
+
+class Views:
+    """The views that suit a data set. Nothing here draws a random number.
+
+    Args:
+        model: what the config says of it.
+        trials_at_once: how many trials of a sweep share the process's time, where this run is one: the
+            views of a trial are for looking back, so those during training must cost next to nothing.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        settings: TrackingSettings,
+        *,
+        model: object,
+        trials_at_once: int | None = None,
+    ) -> None:
+        self.data, self.spec, self.settings = data, data.spec, settings
+        self._kind = f"{model} for {data.spec}"
+        self._flow = GradientFlow() if settings.gradient_flow and settings.tensorboard else None
+        self._started = time.perf_counter()
+        self._trials_at_once = trials_at_once
+        # Seconds, on what is drawn as long as it costs little; of a trial with what its end will cost.
+        self._spent = _END if trials_at_once else 0.0
+
+    @going_on("a picture of samples")
+    def at_start(self, tracker: Tracker) -> None:
+        """Sample images with their labels."""
+        if self.settings.images and self.spec.kind == "image":
+            part = self.data.train.first(_SHOWN)
+            captions = [self._label(target) for target in part.targets]
+            tracker.image("data/samples", _sample_picture(_array(part.inputs), captions), 0)
+
+    @going_on("a view of this evaluation")
+    def at_evaluation(self, engine: Engine, tracker: Tracker) -> None:
+        """The decision boundary in a plane; histograms and forecasts as long as they cost next to nothing.
+
+        The boundaries of a trial, too, are drawn only so long.
+        """
+        if self._flow:
+            self._flow.at_evaluation(engine, tracker)
+        if not self._trials_at_once:
+            self._draw_boundary(engine, tracker)
+        elapsed = time.perf_counter() - self._started
+        if self._spent > _SHARE * elapsed / (self._trials_at_once or 1):
+            return
+        started = time.perf_counter()
+        if self._trials_at_once:
+            self._draw_boundary(engine, tracker)
+        self._draw_histograms(engine, tracker)
+        self._write_sample(engine, tracker)
+        if self.data.val.bases is not None and self.settings.images:
+            part = self.data.val.last(SHOWN)
+            self._draw_forecasts(engine, tracker, "val", part, engine.outputs(part))
+        self._spent += time.perf_counter() - started
+
+    @going_on("a view of the end")
+    def at_end(self, engine: Engine, tracker: Tracker, part: Split, outputs: Tensor) -> None:
+        """The graph, the last histograms, a trial's boundary; on `part` forecasts, confusion matrix, worst mistakes."""
+        self._draw_histograms(engine, tracker)
+        self._write_sample(engine, tracker)
+        if self._flow:
+            self._flow.draw(engine, tracker)
+        if self._trials_at_once:
+            self._draw_boundary(engine, tracker)
+        if self.settings.graph:
+            tracker.graph(engine.model, a_few(part, 1, self.spec), kind=self._kind)
+        if self.settings.images:
+            self._draw_forecasts(engine, tracker, self.data.tested, part, outputs)
+        if not self.settings.images or not self.spec.num_classes:
+            return
+        sure, predicted = probabilities(outputs.float(), self.spec).max(1)
+        wrong = (predicted != part.targets.long()).nonzero().squeeze(1)
+        if self.spec.num_classes <= 50:  # more would be no picture
+            confusion = class_confusion(outputs, part.targets, self.spec) or []
+            tracker.image(
+                "confusion_matrix", confusion_picture(confusion, self.spec.class_names), engine.step
+            )
+        if self.spec.kind == "image" and len(wrong):
+            worst = wrong[sure[wrong].argsort(descending=True)[:_SHOWN]]
+            facts = (part.targets[worst], predicted[worst], sure[worst].tolist())
+            captions = [
+                f"{self._label(target)} as {self._label(seen)}, {chance:.0%}"
+                for target, seen, chance in zip(*facts, strict=True)
+            ]
+            picture = image_grid(_array(part.inputs[worst]), captions)
+            tracker.image("worst_mistakes", picture, engine.step)
+
+    @going_on("the histograms")
+    def _draw_histograms(self, engine: Engine, tracker: Tracker) -> None:
+        if self.settings.histograms:
+            tracker.histograms(engine.model, engine.step)
+
+    @going_on("the sample of text")
+    def _write_sample(self, engine: Engine, tracker: Tracker) -> None:
+        if self.spec.task == "language" and self.settings.tensorboard:
+            tracker.text("sample", sample_page(engine.evaluated, self.data), engine.step)
+
+    @going_on("a picture of forecasts")
+    def _draw_forecasts(
+        self, engine: Engine, tracker: Tracker, name: str, part: Split, outputs: Tensor
+    ) -> None:
+        for target, picture in forecast_pictures(self.data, part, outputs):
+            tracker.image(f"forecasts/{name}/{target}", picture, engine.step)
+
+    @going_on("the decision boundary")
+    def _draw_boundary(self, engine: Engine, tracker: Tracker) -> None:
+        # Two tokens or two categories are as many numbers, but no place in a plane.
+        plane = self.spec.kind == "features" and self.spec.num_features == 2
+        plane = plane and not self.spec.categories
+        if self.settings.images and plane and self.spec.num_classes:
+            tracker.image("decision_boundary", self._boundary(engine), engine.step)
+
+    def _boundary(self, engine: Engine) -> Picture:
+        part = self.data.val if len(self.data.val) else self.data.train
+        points = part.inputs
+        low, high = points.amin(0) - 0.3, points.amax(0) + 0.3
+        across = torch.linspace(0, 1, _GRID, device=points.device, dtype=points.dtype)
+        xs, ys = low[0] + (high[0] - low[0]) * across, high[1] + (low[1] - high[1]) * across
+        grid = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), 2).reshape(-1, 2)
+        outputs = engine.outputs(Split(grid, grid[:, 0]))
+        field = probabilities(outputs.float(), self.spec).reshape(_GRID, _GRID, -1)
+        extent = (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
+        picture = boundary_picture(_array(field), _array(points), _array(part.targets), extent)
+        names = self.spec.feature_names or ("x1", "x2")
+        return framed(picture, names, self._in_units(extent), self.spec.class_names)
+
+    def _in_units(self, extent: tuple[float, float, float, float]) -> tuple[float, ...]:
+        """Left, right, bottom and top of the plane as the data have them, before they were scaled."""
+        if not isinstance(scaling := self.data.preprocessing, Scaling | TableEncoding):
+            return extent
+        mean, std = (np.broadcast_to(part, 2).repeat(2) for part in (scaling.mean, scaling.std))
+        return tuple((np.array(extent) * std + mean).tolist())
+
+    def _label(self, target: Tensor) -> str:
+        if not self.spec.num_classes:
+            return number_text(float(target.flatten()[0]), digits=3)
+        return self.spec.class_names[int(target)]
+
+
+def _sample_picture(images_NCHW: np.ndarray, captions: list[str]) -> Picture:
+    """The images with their captions, drawn once for all trials on the same data."""
+    key = hashlib.sha256(images_NCHW.tobytes() + repr((images_NCHW.shape, captions)).encode())
+    found = _SAMPLE_PICTURES.pop(key.digest(), None) or image_grid(images_NCHW, captions)
+    _SAMPLE_PICTURES[key.digest()] = found
+    if len(_SAMPLE_PICTURES) > _KEPT:
+        del _SAMPLE_PICTURES[next(iter(_SAMPLE_PICTURES))]
+    return found
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return np.asarray(tensor.detach().cpu().float().contiguous().numpy())

@@ -1,0 +1,124 @@
+"""A run's model applied again: to a part of its data set, or to new inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from dlrun.config import settings as config
+from dlrun.data.base import Split
+from dlrun.data.feeding import in_order
+from dlrun.inference.inputs.labelled import Labelled, read_labelled
+from dlrun.inference.load import Trained, load_trained, reported_weights
+from dlrun.storage.run_directory import RunDirectory
+from dlrun.training.build import prepared
+from dlrun.training.forward import outputs_in_order
+from dlrun.training.tasks import class_confusion, make_task, probabilities
+
+_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a run's weights reach on one part of its data, or on new rows.
+
+    Attributes:
+        which, epoch, step: the weights: best or last, and of when.
+        rows, unit: how many samples, and what they are called.
+        metrics: by name, as a run's own, `test/accuracy`.
+        baselines: as of a `Dataset`; empty where none are known for this part.
+        confusion: rows are true classes, columns predicted ones; None where there are no classes.
+    """
+
+    which: str
+    epoch: int
+    step: int
+    rows: int
+    unit: str
+    metrics: dict[str, float]
+    baselines: Mapping[str, Mapping[str, float]]
+    confusion: list[list[int]] | None
+    class_names: tuple[str, ...]
+
+
+def evaluate(
+    run: RunDirectory,
+    plain: Mapping[str, Any],
+    *,
+    split: str,
+    which: str | None,
+    new: str | list[str] | None = None,
+) -> Evaluation:
+    """Measure a run's weights on one part of its data set, or on the rows that `new` names, on the CPU.
+
+    Args:
+        which: best or last; None for the weights that the run reported.
+
+    Raises:
+        ConfigError: there are no such weights or rows, or the data are not those of the run.
+    """
+    settings = config.parse(plain)
+    trained = load_trained(run, plain, which=which or reported_weights(run, plain))
+    if new is None:
+        data = prepared(settings, trained.kept)
+        part = data.split(split)
+        baselines = data.baselines if split == data.tested else {}
+        found = Labelled(part, _unit(trained), baselines)
+    else:
+        found = read_labelled(new, trained.kept, settings.dataset)
+    spec, targets = trained.spec, found.part.targets
+    task = make_task(spec, settings.loss, trained.preprocessing)
+    with torch.inference_mode():
+        outputs = outputs_in_order(
+            trained.model,
+            found.part,
+            spec=spec,
+            task=task,
+            size=settings.trainer.eval_batch_size,
+            dtype=torch.float32,
+        )
+    metrics = task.final_metrics(outputs, targets, variance=task.variance(found.part))
+    return Evaluation(
+        which=trained.which,
+        epoch=trained.epoch,
+        step=trained.step,
+        rows=len(found.part),
+        unit=found.unit,
+        metrics={f"{split}/{name}": value for name, value in metrics.items()},
+        baselines=found.baselines,
+        confusion=class_confusion(outputs, targets, spec),
+        class_names=spec.class_names,
+    )
+
+
+def _unit(trained: Trained) -> str:
+    """What the samples are called."""
+    kind, encoding = trained.spec.kind, trained.preprocessing.kind
+    if encoding in ("characters", "series"):
+        return {"characters": "characters", "series": "forecasts"}[encoding]
+    return {"features": "rows", "image": "images", "tokens": "texts"}.get(kind, "samples")
+
+
+def forward(trained: Trained, inputs: torch.Tensor) -> torch.Tensor:
+    """Raw scores (N, outputs) of normalised inputs; texts in batches that are cut to their longest."""
+    lengths = (inputs != 0).sum(1) if trained.spec.kind == "tokens" else None
+    batches = in_order(Split(inputs, inputs, lengths), _BATCH, trained.spec)
+    with torch.inference_mode():
+        return torch.cat([trained.model(batch) for batch, _ in batches])
+
+
+def predict(trained: Trained, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Predictions for raw inputs (N, *input_shape), scaled as in training.
+
+    Returns:
+        Class numbers (N,) and probabilities (N, C); or predicted values (N, D) in their own units and None.
+    """
+    outputs = forward(trained, trained.preprocessing.inputs(raw)).double()
+    if trained.spec.num_classes:
+        chances = probabilities(outputs, trained.spec)
+        return chances.argmax(1).numpy(), chances.numpy()
+    return trained.preprocessing.values(outputs, raw).numpy(), None

@@ -1,0 +1,304 @@
+"""A trained model as a file for programs without dlrun, and what they must know to use it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils import _pytree as pytree
+
+from dlrun.data.base import Spec, made_up_inputs
+from dlrun.data.images.form import Form, reading_steps
+from dlrun.data.text.texts import WORDS
+from dlrun.errors import RunFailed, first_line
+from dlrun.inference.load import Trained
+from dlrun.models.unroll import unrolling
+
+Format = Literal["onnx", "torch_export"]
+Function = Callable[[list[Tensor]], list[Tensor]]  # inputs and state to scores and new state
+Axes = dict[int, str]  # those that may vary, by name
+
+SUFFIXES: dict[str, str] = {"onnx": ".onnx", "torch_export": ".pt2"}
+_TRACED_WITH = 3  # samples: torch takes a single one for a constant
+_TOLERANCE = 1e-4  # of the largest score, or of 1
+_STEPS = 4  # of a text, one after the other, to see that the state is handed on
+_READING = {
+    "binary": "a sigmoid of the score is the probability of the second class",
+    "multiclass": "a softmax over the scores gives the probability of each class",
+    "regression": "values are scores * target_std + target_mean",
+    "language": "a softmax over the scores gives the probability of each token to come next",
+}
+_PREPARING_IMAGES = (
+    "inputs are (raw - mean) / std; raw runs from 0 (black) to pixel_max, channels first; of an image file it is the "
+    "pixels that the steps in image_files lead to (mode L, grey, is 0.299 R + 0.587 G + 0.114 B), from 0 to 255, "
+    "times pixel_max / 255"
+)
+_PREPARING = {
+    "scaling": "inputs are (raw - mean) / std",
+    "table": (
+        "columns of numbers: fill where missing, then (raw - mean) / std; after them columns of words: "
+        "the place in levels, from 1, and 0 for a word that is not there"
+    ),
+    "text": (
+        "lower case where `lower`; level word: the matches of `words`, level character: each character; then the place "
+        "in vocabulary, 1 for what is not there; 0 fills up at the end, and what is beyond max_length is cut off"
+    ),
+    "characters": "the place of each character in characters, from 1, and 0 for one that is not there",
+    "series": (
+        "the last `window` rows before the forecast, gaps filled, as changes where difference or "
+        "seasonal_difference says so (of the inputs only with difference_inputs), then (raw - mean) / std; "
+        "the output is a change likewise: add the value that it is a change from"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how well it does.
+
+    Attributes:
+        inputs, outputs: name → shape, in order; an axis that may vary has its name for a size.
+        largest_difference: of its outputs from the model's, as a share of the largest, or of 1.
+        batch_sizes: on which that was measured.
+    """
+
+    inputs: dict[str, list[int | str]]
+    outputs: dict[str, list[int | str]]
+    largest_difference: float
+    batch_sizes: list[int]
+
+
+@dataclass(frozen=True)
+class _Traceable:
+    """A model as a function of tensors side by side: what to trace it with, and what may vary."""
+
+    module: nn.Module
+    inputs: list[Tensor]
+    axes: list[Axes]
+
+    def arguments(self, tensors: list[Any]) -> tuple[Any, ...]:
+        """As the module takes them: the state, where there is one, as a list."""
+        return (tensors[0], tensors[1:]) if len(self.inputs) > 1 else (tensors[0],)
+
+    def __call__(self, tensors: list[Tensor]) -> list[Tensor]:
+        with torch.no_grad():
+            return list(pytree.tree_leaves(self.module(*self.arguments(tensors))))
+
+    @property
+    def names(self) -> list[str]:
+        return ["inputs", *(f"state_{number}" for number in range(len(self.inputs) - 1))]
+
+
+def export(trained: Trained, path: Path, *, how: Format, samples: Sequence[Tensor]) -> Exported:
+    """Write the model to `path`, and apply what was written to `samples`, batches as a model takes them.
+
+    A batch may be of any size. So may the length of texts, but of models that read them step by step:
+    theirs are to be filled up to the longest. A language model takes one token at a time, hands its
+    state on, and begins with zeros.
+
+    Raises:
+        RunFailed: the model cannot be exported, or what was exported gives other outputs; no file is left.
+    """
+    model = _traceable(trained.model.eval(), trained.spec)
+    outputs = model(model.inputs)
+    produced = ["scores", *(f"new_{name}" for name in model.names[1:])]
+    try:
+        _write(model, produced, path, trained.spec, how)
+        difference = max(_difference(model, _loaded(model, path, how), batch) for batch in samples)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    if not difference <= _TOLERANCE:
+        path.unlink(missing_ok=True)
+        raise RunFailed(
+            f"the exported model gives other outputs than the run's, by {difference:.2g} of the largest; "
+            "its file was taken away"
+        )
+    axes = [{0: "batch"}, *model.axes[1:]]
+    return Exported(
+        dict(zip(model.names, map(_shape, model.inputs, model.axes), strict=True)),
+        dict(zip(produced, map(_shape, outputs, axes), strict=True)),
+        difference,
+        sorted({len(batch) for batch in samples}),
+    )
+
+
+def description(trained: Trained, exported: Exported) -> dict[str, Any]:
+    """What a program must know to use the file, as plain values."""
+    spec, preprocessing = trained.spec, trained.preprocessing.to_dict()
+    kind = "int64" if spec.kind == "tokens" else "float32"
+    taken = [
+        {"name": name, "type": kind if name == "inputs" else "float32", "shape": shape}
+        for name, shape in exported.inputs.items()
+    ]
+    given = [
+        {"name": name, "type": "float32", "shape": shape}
+        for name, shape in exported.outputs.items()
+    ]
+    preparing = _PREPARING[preprocessing["kind"]]
+    if preprocessing["kind"] == "text":
+        preprocessing |= {"words": WORDS.pattern}
+    form = Form.of(spec.input_shape, preprocessing["reading"]) if spec.kind == "image" else None
+    if form and form.colours in (1, 3):  # any other is no image file
+        preparing = _PREPARING_IMAGES
+        preprocessing |= {"image_files": reading_steps(form)}
+    return {
+        "inputs": taken,
+        "outputs": given,
+        "preparing": preparing,
+        "reading": _READING[spec.task],
+        "class_names": list(spec.class_names),
+        "preprocessing": preprocessing,
+        "spec": asdict(spec),
+        "checked": {
+            "batch_sizes": exported.batch_sizes,
+            "largest_difference": exported.largest_difference,
+        },
+    }
+
+
+class _OneByOne(nn.Module):
+    """A language model that takes a token (S, 1) and its state as a list of tensors, and gives both again."""
+
+    def __init__(self, model: nn.Module, structure: Any) -> None:
+        super().__init__()
+        self.model, self.structure = model, structure
+
+    def forward(self, tokens: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        scores, after = self.model(tokens, pytree.tree_unflatten(state, self.structure))
+        return scores, pytree.tree_leaves(after)
+
+
+def _traceable(model: nn.Module, spec: Spec) -> _Traceable:
+    example = made_up_inputs(spec, _TRACED_WITH)
+    if spec.task == "language":
+        with torch.no_grad():
+            (_, state), (_, other) = (model(example[:count, :1]) for count in (_TRACED_WITH, 1))
+        leaves, structure = pytree.tree_flatten(state)
+        axes = [
+            {a: "batch" for a in range(one.ndim) if one.shape[a] != two.shape[a]}
+            for one, two in zip(leaves, pytree.tree_leaves(other), strict=True)
+        ]
+        first = [torch.zeros_like(leaf) for leaf in leaves]
+        return _Traceable(
+            _OneByOne(model, structure), [example[:, :1], *first], [{0: "batch"}, *axes]
+        )
+    varying: Axes = {0: "batch"}
+    if spec.kind == "tokens" and not _reads_step_by_step(model):
+        varying[1] = "length"
+    return _Traceable(model, [example], [varying])
+
+
+def _reads_step_by_step(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.RNNBase) for module in model.modules())
+
+
+def _write(model: _Traceable, outputs: list[str], path: Path, spec: Spec, how: Format) -> None:
+    arguments = model.arguments(model.inputs)
+    dynamic = [dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in model.axes]
+    shapes = model.arguments(dynamic)
+    # Texts of several lengths in a batch: torch's own layers sort them by their lengths, which no graph can hold.
+    padded = spec.kind == "tokens" and spec.task != "language" and _reads_step_by_step(model.module)
+    try:
+        with torch.no_grad(), _in_silence(), unrolling() if padded else nullcontext():
+            if how == "torch_export":
+                program = torch.export.export(model.module, arguments, dynamic_shapes=shapes)
+                whole = io.BytesIO()  # torch's own writer ends the process where the disk is full
+                torch.export.save(program, whole)
+                path.write_bytes(whole.getbuffer())
+                return
+            names: Any = {"input_names": model.names, "output_names": outputs}
+            made = torch.onnx.export(
+                model.module, arguments, dynamic_shapes=shapes, dynamo=True, verbose=False, **names
+            )
+            assert made is not None
+            made.save(path)
+    except Exception as error:  # torch.export has many ways to say that it cannot
+        cause = error.__cause__ or error
+        if isinstance(cause, OSError):  # of the disk, and not of the model
+            raise cause from error
+        raise RunFailed(
+            f"torch cannot export this model ({type(cause).__name__}: {first_line(cause)[:300]})"
+        ) from error
+
+
+def _loaded(model: _Traceable, path: Path, how: Format) -> Function:
+    """What was written, read again as another program would, as the function that `model` is."""
+    if how == "torch_export":
+        module = torch.export.load(path).module()
+        return _Traceable(module, model.inputs, model.axes)
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_inputs()]
+
+    def run(tensors: list[Tensor]) -> list[Tensor]:
+        given = {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
+        return [torch.from_numpy(array) for array in session.run(None, given)]
+
+    return run
+
+
+def _difference(model: _Traceable, exported: Function, batch: Tensor) -> float:
+    """The largest, of a batch, or of the first tokens of several texts, each with the state before it."""
+    example, count = model.inputs[0], len(batch)
+    if len(model.inputs) == 1:
+        return _apart(model([_fitting(batch, model)]), exported([_fitting(batch, model)]))
+    states = [
+        _resized(state, axes, count)
+        for state, axes in zip(model.inputs[1:], model.axes[1:], strict=True)
+    ]
+    largest, own = 0.0, states
+    for token in batch[:, :_STEPS].split(example.shape[1], dim=1):
+        expected, found = model([token, *own]), exported([token, *states])
+        largest = max(largest, _apart(expected, found))
+        own, states = expected[1:], found[1:]
+    return largest
+
+
+def _apart(expected: list[Tensor], found: list[Tensor]) -> float:
+    return max(
+        float((a - b).abs().max() / a.abs().max().clamp(min=1))
+        for a, b in zip(expected, found, strict=True)
+    )
+
+
+def _fitting(batch: Tensor, model: _Traceable) -> Tensor:
+    """Texts filled up, where the model takes them at one length only."""
+    axes, length = model.axes[0], model.inputs[0].shape[1]
+    if batch.dtype != torch.int64 or 1 in axes or batch.shape[1] == length:
+        return batch
+    return F.pad(batch, [0, length - batch.shape[1]])
+
+
+def _resized(state: Tensor, axes: Axes, count: int) -> Tensor:
+    return state.new_zeros(
+        [count if axis in axes else size for axis, size in enumerate(state.shape)]
+    )
+
+
+def _shape(tensor: Tensor, axes: Axes) -> list[int | str]:
+    return [axes.get(axis, size) for axis, size in enumerate(tensor.shape)]
+
+
+@contextlib.contextmanager
+def _in_silence() -> Iterator[None]:
+    """Without torch's own progress, and its advice to those who write models."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,201 @@
+"""New texts to classify: one a line, after a label or not; one a file; or columns of a CSV file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from dlrun.data.files import read_text
+from dlrun.data.tables.csv import Cells, read_csv
+from dlrun.data.tables.csv_format import Form
+from dlrun.data.text.checks import is_blank, is_header
+from dlrun.data.text.encoding import TextEncoding
+from dlrun.data.text.files import joined_text, place_of, separator_of
+from dlrun.data.text.texts import TextLayout
+from dlrun.errors import ConfigError, did_you_mean, listed, note
+
+_PLAIN = (".txt", ".text", "")
+
+
+def read_text_table(
+    path: Path, encoding: str, layout: TextLayout, class_names: Sequence[str]
+) -> list[str] | None:
+    """The texts of the rows, columns joined as in training; None for a file of plain lines.
+
+    Columns go by their names; where training's table had none, by their order.
+
+    Raises:
+        ConfigError: a column is not there, or a row has no text.
+    """
+    form = Form(
+        header=False,
+        delimiter=layout.delimiter,
+        encoding=encoding,
+        missing=[""],
+        skip_lines=layout.skip_lines,
+        comment=layout.comment,
+    )
+    plain = Path(path.name.lower().removesuffix(".gz")).suffix in _PLAIN
+    try:
+        cells = read_csv(path, form)
+    except ConfigError:
+        if plain:
+            return None
+        raise
+    if layout.named and (not plain or {*layout.texts} <= {*cells.rows[0]}):
+        cells = read_csv(path, replace(form, header=True))
+        positions = [_named(cells, name) for name in layout.texts]
+        labels = layout.label in cells.names
+    elif not layout.named and not (plain and len(cells.names) != len(layout.columns)):
+        positions = _counted(cells, layout)
+        labels = len(cells.names) == len(layout.columns)
+        cells = _without_header(cells, layout, positions, labels, class_names)
+    else:
+        return None
+    if labels:
+        note(f"{path} has labels in column {layout.label}, which are left away")
+    return [_text(cells, row, positions) for row in range(len(cells.rows))]
+
+
+def _named(cells: Cells, name: str) -> int:
+    if name in cells.names:
+        return cells.names.index(name)
+    raise ConfigError(
+        f"{cells.path} has no column {name}, which this run reads texts from{did_you_mean(name, cells.names)}"
+    )
+
+
+def _counted(cells: Cells, layout: TextLayout) -> list[int]:
+    """Where the texts are in a table of training's columns, of all but the labels, or of the texts alone."""
+    without = [name for name in layout.columns if name != layout.label]
+    for names in (list(layout.columns), without, list(layout.texts)):
+        if len(cells.names) == len(names):
+            return [names.index(name) for name in layout.texts]
+    raise ConfigError(
+        f"{cells.path} has {len(cells.names)} columns, but this run was trained on {len(layout.columns)}, labels in "
+        f"column {layout.label}; give as many, or leave the labels away"
+    )
+
+
+def _without_header(
+    cells: Cells, layout: TextLayout, positions: list[int], labels: bool, class_names: Sequence[str]
+) -> Cells:
+    first = cells.rows[0]
+    label = (first[int(layout.label) - 1] or "") if labels else ""
+    known = label in class_names
+    if known or not is_header(label, first[positions[0]] or "", list(class_names)):
+        return cells
+    return cells.only(range(1, len(cells.rows)))
+
+
+def _text(cells: Cells, row: int, positions: list[int]) -> str:
+    text = joined_text(cells.rows[row], positions)
+    if not text:
+        raise ConfigError(f"{place_of(cells, row, positions)}: there is no text")
+    return text
+
+
+_TABLES = (".csv", ".tsv")
+
+
+class _Line(NamedTuple):
+    """What stands before a separator and after it; all in `label` where there is none."""
+
+    label: str
+    found: str
+    text: str
+
+
+def read_lines(path: Path, encoding: TextEncoding, class_names: Sequence[str]) -> list[str]:
+    """The texts in a file, in its order; empty where a line is blank, so that the n-th belongs to line n.
+
+    A run that was trained on files of a text each takes all of a file for one. One trained on lines with
+    labels finds out whether the file has labels too, and leaves them away. Of a .csv or .tsv without
+    them, and of whatever the table was that training had, columns are read: those that training had its
+    texts in, or else the one called text.
+
+    Raises:
+        ConfigError: missing, empty, not in the encoding of the training files, or without the column.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path} is not a file")
+    layout = TextLayout(**encoding.layout) if encoding.layout else None
+    if layout and layout.form == "folder":
+        return ["" if is_blank(path) else read_text(path, encoding.file_encoding).strip()]
+    if layout and layout.form == "table":
+        texts = read_text_table(path, encoding.file_encoding, layout, class_names)
+        if texts is not None:
+            return texts
+    lines = read_text(path, encoding.file_encoding).removesuffix("\n").split("\n")
+    if layout and layout.form == "lines":
+        texts = _without_labels(path, lines, separator_of(layout.separator), class_names)
+        if texts is not None:
+            return _told(path, texts)
+    if _is_table(path):
+        return _read_column(path, encoding)
+    return _told(path, [line.strip() for line in lines])
+
+
+def _is_table(path: Path) -> bool:
+    return Path(path.name.lower().removesuffix(".gz")).suffix in _TABLES
+
+
+def _without_labels(
+    path: Path, lines: list[str], separator: str, class_names: Sequence[str]
+) -> list[str] | None:
+    """The texts after the labels; None where there are none: most lines begin with a class and `separator`."""
+    parted = [_parted(line, separator) for line in lines]
+    header = _begins_with_header(parted, class_names)
+    body = parted[header:]
+    labels = [label for label, found, _ in body if found]
+    if 2 * sum(label in class_names for label in labels) <= sum(any(line) for line in body):
+        return None
+    for number, line in enumerate(body, header + 1):
+        if any(line) and not line.found:
+            raise ConfigError(
+                f"{path}, line {number}: there is no label before a text, as in the other lines; mend the line, or "
+                "take the labels out of all"
+            )
+    others = sorted({*labels} - {*class_names})
+    strange = f"; training had none called {listed(others)}" if others else ""
+    note(f"{path} has labels, which are left away: the texts after them are predicted{strange}")
+    return [line.text for line in body]
+
+
+def _parted(line: str, separator: str) -> _Line:
+    label, found, text = line.strip("\ufeff").partition(separator)
+    return _Line(label.strip(), found, text.strip())
+
+
+def _begins_with_header(lines: Sequence[_Line], class_names: Sequence[str]) -> bool:
+    first, *rest = lines
+    others = [label for label, found, _ in rest if found]
+    named = first.found and first.label not in class_names
+    return bool(named) and is_header(first.label, first.text, others)
+
+
+def _told(path: Path, texts: list[str]) -> list[str]:
+    if blank := sum(not text for text in texts):
+        note(f"{path}: {blank:,} of {len(texts):,} lines have no text, and no prediction")
+    return texts
+
+
+def _read_column(path: Path, encoding: TextEncoding) -> list[str]:
+    column = encoding.column if isinstance(encoding.column, int | str) else "text"
+    form = Form(
+        header=True if isinstance(column, str) else "auto",
+        delimiter="auto",
+        encoding=encoding.file_encoding,
+        missing=[""],
+        skip_lines="auto",
+    )
+    cells = read_csv(path, form)
+    position = cells.position("the column of texts", column)
+    texts = []
+    for row, text in enumerate(cells.column(position)):
+        if text is None:
+            raise ConfigError(f"{cells.place(row, position)}: there is no text")
+        texts.append(text)
+    return texts

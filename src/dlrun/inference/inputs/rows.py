@@ -1,0 +1,119 @@
+"""New rows of a table, read from a CSV file by the names of their columns or in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from dlrun.data.tables.columns import read_rows, undressed_as
+from dlrun.data.tables.csv import Cells, read_csv
+from dlrun.data.tables.csv_format import Form
+from dlrun.data.tables.csv_rules import as_names, listed
+from dlrun.data.tables.encoding import TableEncoding
+from dlrun.data.tables.headers import judge
+from dlrun.data.tables.notation import as_number
+from dlrun.data.tables.table import Reading, Rows
+from dlrun.errors import ConfigError
+
+_SUFFIXES = (".csv", ".tsv", ".txt", ".data", ".gz")
+
+
+def read_table_rows(path: Path, encoding: TableEncoding) -> Rows:
+    """The rows in a file, raw cells as in the data set, with or without the column that is predicted.
+
+    Raises:
+        ConfigError: unreadable, a column is not there, or a cell of numbers holds none, with row and column.
+    """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise ConfigError(f"{path}: this run was trained on a table; give a .csv of rows")
+    reading = Reading(**encoding.reading)
+    return _rows(_in_order(_read(path, reading), reading), reading)
+
+
+def read_labelled_rows(path: Path, reading: Reading) -> tuple[Cells, Callable[[Cells], Rows]]:
+    """The cells of a file of rows with their targets, its columns as in training, and what makes rows of cells.
+
+    Raises:
+        ConfigError: unreadable, or a column is not there.
+    """
+    cells = _read(path, reading)
+    if cells.named:
+        needed = [*reading.numbers, *reading.words, reading.target]
+        cells = cells.in_order(reading.columns, needed=needed)
+    elif len(cells.names) == len(reading.columns):
+        cells = replace(cells, names=list(reading.columns))
+    else:
+        raise ConfigError(
+            f"{cells.path}, row {cells.lines[0]}: its columns are {len(cells.names)}, but those of the training data "
+            f"{len(reading.columns)}: {', '.join(reading.columns)}; name them in a first row, or give all in this order"
+        )
+    return cells, lambda known: _rows(known, reading)
+
+
+def _rows(cells: Cells, reading: Reading) -> Rows:
+    numbers, words, zero = (
+        [cells.names.index(name) for name in names]
+        for names in (reading.numbers, reading.words, reading.zero_is_missing)
+    )
+    cells = undressed_as(cells, reading.dressings)
+    return read_rows(cells, numbers, words, zero_is_missing=zero)
+
+
+def _read(path: Path, reading: Reading) -> Cells:
+    form = Form(
+        "auto",
+        reading.delimiter,
+        reading.encoding,
+        reading.missing,
+        decimal=reading.decimal,
+        thousands=reading.thousands,
+        skip_lines=reading.skip_lines,
+        comment=reading.comment,
+    )
+    return read_csv(path, form, partial(_is_header, reading))
+
+
+def _is_header(reading: Reading, row: str, first: list[str], below: list[list[str]]) -> bool:
+    """Whether the first row has the names that training read, or half of them: some may be values as well.
+
+    Raises:
+        ConfigError: it has other names.
+    """
+    used = {*reading.numbers, *reading.words}
+    found = used & {*as_names(first)}
+    told = found == used or (
+        len(found) * 2 >= len(used) and any(as_number(name) is None for name in found)
+    )
+    if reading.named and told:
+        return True
+    if reading.named and reading.skip_lines not in ("auto", 0):
+        raise ConfigError(
+            f"{row} does not name the columns that this run reads ({listed(sorted(used))}), and {reading.skip_lines} "
+            "lines above it are left out, as in training; write the file in the same form"
+        )
+    verdict = judge(first, below)
+    if below and verdict.header and verdict.sure:
+        remedy = (
+            f"but names none of the columns that this run reads: {listed(sorted(used))}"
+            if reading.named
+            else "but the file that this run was trained on has none; take it out"
+        )
+        raise ConfigError(f"{row} looks like a header, {remedy}")
+    return False
+
+
+def _in_order(cells: Cells, reading: Reading) -> Cells:
+    """With the columns that the run reads, called by their names."""
+    used = {*reading.numbers, *reading.words}
+    if cells.named:
+        return cells.in_order(reading.columns, needed=[*reading.numbers, *reading.words])
+    inputs = [name for name in reading.columns if name in used]
+    for names in (reading.columns, inputs):
+        if len(cells.names) == len(names):
+            return replace(cells, names=list(names))
+    raise ConfigError(
+        f"{cells.path}, row {cells.lines[0]}: its columns are {len(cells.names)}, but this run reads {len(inputs)}: "
+        f"{', '.join(inputs)}; name them in a first row, or give them in this order"
+    )

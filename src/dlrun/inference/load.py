@@ -1,0 +1,268 @@
+"""A finished run read back: its config, its model and what it knows of its data.
+
+A run directory may come from somebody else, so reading it is reading input: only weights and plain
+values are loaded, and only code that the own configs offer, or the user allows, is called.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dlrun.config import plain_yaml
+from dlrun.config.migrate import as_texts, completed
+from dlrun.config.search_path import COMPONENTS, GROUPS, config_folders
+from dlrun.errors import ConfigError, command, did_you_mean, first_line, new_run, note
+from dlrun.storage.run_directory import RunDirectory
+
+_PRETRAINED = "dlrun.models.torchvision_model.TorchvisionModel"
+_SERIES = "dlrun.data.series.file.series"
+_TARGET = re.compile(r"^\s*_target_:\s*['\"]?([\w.]+)", re.MULTILINE)
+
+
+def read_config(run: RunDirectory, *, allowed: Sequence[str] = ()) -> dict[str, Any]:
+    """The config that a run was made from, every target of it offered by the search path or `allowed`.
+
+    Settings that the run's version of dlrun had not yet are as the configs say today, which is said.
+
+    Raises:
+        ConfigError: unreadable, or it names code that nobody here offers.
+    """
+    if not run.config_file.is_file():  # nor a pipe, which would be waited for
+        raise ConfigError(f"{run.path} is not a run: it has no {run.config_file.name}")
+    try:
+        plain = plain_yaml.load(run.config_file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise ConfigError(
+            f"{run.config_file} is not valid YAML: {' '.join(str(error).split())}"
+        ) from error
+    if not isinstance(plain, dict):
+        raise ConfigError(f"{run.config_file} is not the config of a run: it holds no mapping")
+    plain = _renewed(plain)
+    _refuse_foreign_targets(plain, {*_offered_targets(), *allowed})
+    plain, added = completed(plain)
+    if added:
+        said = ", ".join(f"{key}={_text(value)}" for key, value in added.items())
+        note(
+            f"{run.config_file} is of a version without {said}: these are taken as they are by default today; "
+            f"`{command('resume', run.path)} KEY=VALUE` changes them"
+        )
+    return plain
+
+
+def _renewed(plain: dict[str, Any]) -> dict[str, Any]:
+    """The config as it is written now: of a series, address and checksum were settings once."""
+    node = plain.get("dataset")
+    if not isinstance(node, dict) or node.get("_target_") != _SERIES or "md5" not in node:
+        return plain
+    from dlrun.data.series import published
+    from dlrun.data.series.file import series
+
+    if (target := published.FORMER.get(str(node["md5"]))) is None:
+        kept = {name: value for name, value in node.items() if name not in ("root", "url", "md5")}
+        return {**plain, "dataset": kept}
+    function = getattr(published, target.rpartition(".")[2])
+    fixed = {*signature(series).parameters, "url", "md5"} - {*signature(function).parameters}
+    kept = {name: value for name, value in node.items() if name not in fixed}
+    return {**plain, "dataset": {**kept, "_target_": target}}
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
+
+
+def override(plain: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
+    """`plain` with the values of `key=value` words, in Hydra's own grammar.
+
+    Raises:
+        ConfigError: no such key, a group's name, or more than a plain value.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from dlrun.config.compose import explain, leaf_keys
+    from dlrun.config.overrides import readable_words
+
+    config = OmegaConf.create(as_texts(plain))
+    try:
+        parsed = OverridesParser.create().parse_overrides(readable_words(words))
+    except Exception as error:
+        raise explain(error, list(words)) from error
+    for one in parsed:
+        key = one.key_or_group
+        if key in GROUPS:
+            raise ConfigError(new_run(f"{one.input_line}: a resume can change values, not choices"))
+        if one.is_add() or one.is_delete() or one.is_sweep_override():
+            raise ConfigError(
+                f"{one.input_line}: a resume takes plain values only, as in optimizer.lr=1e-4"
+            )
+        known = list(leaf_keys(plain))
+        try:
+            if key not in known and OmegaConf.select(config, key, default=_MISSING) is _MISSING:
+                near = did_you_mean(key, known)
+                hint = near if near.endswith("?") else did_you_mean(key, plain)
+                raise ConfigError(f"{key} is not a setting of this run{hint}")
+            OmegaConf.update(config, key, one.value())
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{one.input_line}: {first_line(error)}") from error
+    try:
+        return dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{' '.join(words)}: {first_line(error)}") from error
+
+
+_MISSING = object()
+
+
+def _offered_targets(more: Sequence[Path] = ()) -> set[str]:
+    """Every `_target_` in the YAML files of the search path, and of the folders `more`."""
+    folders = [*config_folders(), *more]
+    files = (file for folder in folders for file in folder.rglob("*.yaml"))
+    return {
+        target
+        for file in files
+        for target in _TARGET.findall(file.read_text(encoding="utf-8", errors="replace"))
+    }
+
+
+@contextmanager
+def trusting_only(allowed: Sequence[str], *, folders: Sequence[Path] = ()) -> Iterator[None]:
+    """Within this, a sweep that is read back may use only targets of the search path, `folders` and `allowed`."""
+    before = _TRUSTED.set({*_offered_targets(folders), *allowed})
+    try:
+        yield
+    finally:
+        _TRUSTED.reset(before)
+
+
+_TRUSTED: ContextVar[set[str] | None] = ContextVar("trusted", default=None)
+
+
+def is_reading_back() -> bool:
+    """Whether a sweep is read back, rather than begun by a command of the user's own."""
+    return _TRUSTED.get() is not None
+
+
+def refuse_untrusted(plain: Mapping[str, Any], groups: Sequence[str] = COMPONENTS) -> None:
+    """Refuse a config with a foreign target, where that was asked for by `trusting_only`.
+
+    Raises:
+        ConfigError: naming the target.
+    """
+    if (trusted := _TRUSTED.get()) is not None:
+        _refuse_foreign_targets(plain, trusted, groups)
+
+
+def _refuse_foreign_targets(
+    plain: Mapping[str, Any], allowed: set[str], groups: Sequence[str] = COMPONENTS
+) -> None:
+    for group in groups:
+        node = plain.get(group)
+        target = node.get("_target_") if isinstance(node, Mapping) else None
+        if not isinstance(target, str) or target not in allowed:
+            raise ConfigError(
+                f"{group}._target_ is {target}, which no config on the search path offers: if you trust this run, "
+                f"call it from the folder whose configs/ has it, or add --allow {target}"
+            )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model with its weights, ready for new inputs.
+
+    Attributes:
+        epoch, step: of the weights.
+        which: of the run's weights they are: best or last.
+        kept: what more is known of the run's data, a `dlrun.data.kept.Kept`.
+    """
+
+    model: Any
+    spec: Any
+    preprocessing: Any
+    epoch: int
+    step: int
+    which: str = "best"
+    kept: Any = None
+
+
+def reported_weights(run: RunDirectory, plain: Mapping[str, Any]) -> str:
+    """`best` or `last`: the weights that the run measured its test part with, or would at its end.
+
+    Of a run that has no best weights yet, since it was ended before its first evaluation, the last ones.
+    """
+    summary = run.read_summary() or {}
+    tested = summary.get("tested") if summary.get("status") == "completed" else None
+    if tested not in ("best", "last"):
+        stopping = plain.get("trainer", {}).get("early_stopping", {})
+        tested = "best" if stopping.get("restore_best", True) else "last"
+    best, last = (run.checkpoints / f"{name}.pt" for name in ("best", "last"))
+    return "last" if tested == "best" and last.exists() and not best.exists() else str(tested)
+
+
+def load_trained(
+    run: RunDirectory, plain: Mapping[str, Any], *, which: str | None = None
+) -> Trained:
+    """The model of a run with its `best` or `last` weights, in evaluation mode on the CPU.
+
+    `which`: None for the weights that the run reported.
+
+    Raises:
+        ConfigError: there is no whole checkpoint, or it does not fit the config.
+    """
+    from dlrun.config.instantiate import component
+    from dlrun.data.prepare import kept_from
+    from dlrun.storage import checkpoint
+    from dlrun.training.device import enough_memory
+
+    reported = reported_weights(run, plain)
+    if which is None and reported == "last":
+        note(f"{run.path}: the last weights are used, as for its own test metrics")
+    which = which or reported
+    path = run.checkpoints / f"{which}.pt"
+    if not path.exists():
+        raise ConfigError(
+            f"{run.path} has no {which} checkpoint yet: train it first with `{command('resume', run.path)}`"
+        )
+    try:
+        state = checkpoint.load(path)
+    except ConfigError as error:
+        other = "last" if which == "best" else "best"
+        raise ConfigError(f"{error}; use the {other} checkpoint instead") from error
+    try:
+        kept = kept_from(state, str(run.path))
+        weights = _without_averaging(state["averaged"]) if state.get("averaged") else state["model"]
+        step = state["step"]
+        epoch = state.get("epoch", -(-step // state.get("steps_per_epoch", 1)))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path} lacks what a model needs ({error})") from error
+    node = dict(plain["model"])
+    if node["_target_"] == _PRETRAINED:
+        node["weights"] = None  # the checkpoint has its own: none need be fetched
+    with enough_memory("model", "use a machine with more"):
+        model = component("model", node, given=("spec",))(kept.spec)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{path} does not fit the model in {run.config_file}: {' '.join(str(error).split())}"
+        ) from error
+    return Trained(model.eval(), kept.spec, kept.preprocessing, epoch, step, which, kept)
+
+
+def _without_averaging(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """The averaged model's own weights, out of torch's AveragedModel."""
+    return {
+        name.removeprefix("module."): value
+        for name, value in weights.items()
+        if name != "n_averaged"
+    }

@@ -1,1 +1,0 @@
-"""New inputs for a trained model, one file a kind of data."""

@@ -1,0 +1,275 @@
+"""One run under way: all that is open while it trains, and every way to end it.
+
+Who trains it, alone or with others, calls `start`, then `evaluated` after each evaluation, then one of
+`completed`, `stopped` and `ended_by`, and `close` whatever happened.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from torch import Tensor
+
+from dlrun.diagnostics.model_summary import layer_table
+from dlrun.diagnostics.profiler import profiled
+from dlrun.diagnostics.views import Views, going_on
+from dlrun.errors import command
+from dlrun.runner.endings import error_facts, explain, say_how_to_resume
+from dlrun.runner.metadata import RunLog
+from dlrun.runner.saving import Saver
+from dlrun.runner.summary import Identity, SummaryWriter, Training, closing_table, settings_row
+from dlrun.storage.disk import DiskFull, disk_full
+from dlrun.storage.index import short_name, trial_of_seed
+from dlrun.storage.run_directory import RunDirectory
+from dlrun.system.signals import StopRequest
+from dlrun.tracking.progress import Progress
+from dlrun.tracking.tracker import Tracker
+from dlrun.training.build import Experiment, Loader
+from dlrun.training.loop import Engine
+from dlrun.training.tasks import class_confusion
+
+log = logging.getLogger(__name__)
+
+_TRIAL_FLUSH_SECONDS = 5.0  # for which points of a trial may wait in memory
+
+
+class Pruned(Exception):
+    """Raised by a watch to end a trial that has no hope: an end like any other, and no error."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a sweep adds to a run that is one of its trials, which is then quiet.
+
+    Attributes:
+        swept: what the sweep varies, and the values of this trial.
+        after_evaluation: sees the engine then; may raise Pruned.
+        load: the data, which trials may share.
+        at_once: how many runs this process trains at a time.
+    """
+
+    swept: Mapping[str, str]
+    after_evaluation: Callable[[Engine], None]
+    load: Loader
+    at_once: int = 1
+
+
+class Session:
+    """A run from its first step here to its last word.
+
+    Args:
+        held: the run's lock, given back at the end.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        run: RunDirectory,
+        identity: Identity,
+        watch: Watch | None,
+        *,
+        log: RunLog,
+        held: AbstractContextManager[Any],
+    ) -> None:
+        config, self.engine = experiment.config, experiment.engine
+        self.experiment, self.run, self.identity, self.watch = experiment, run, identity, watch
+        self.log, self._held = log, held
+        self.summary = SummaryWriter(experiment, run, identity)
+        self.tracker = Tracker(
+            run.metrics_file,
+            run.tensorboard,
+            tensorboard=config.tracking.tensorboard,
+            start_step=self.engine.step,
+            flush_seconds=_TRIAL_FLUSH_SECONDS if watch else 0.0,
+        )
+        self.saver = Saver(experiment, run, self.tracker)
+        self.views = Views(
+            experiment.data,
+            config.tracking,
+            model=config.model,
+            trials_at_once=watch.at_once if watch else None,
+        )
+
+    def train(self) -> int:
+        """Train the run by itself, to its end or until a signal; the exit code.
+
+        Raises:
+            RunFailed: training failed; the run's summary says so too.
+        """
+        with self.log, StopRequest() as stop:
+            try:
+                self.start()
+                self._fit(stop)
+                if not self.engine.finished:
+                    return self.stopped(stop)
+                self.completed()
+            except Exception as error:
+                self.ended_by(error)
+            finally:
+                self.close()
+        return 0
+
+    def join_stack(self, size: int) -> None:
+        """Say, before the start, that the run is one of `size` that are trained as one."""
+        self.summary.training = Training("stacked", size)
+
+    def start(self) -> None:
+        """The first words: that it is running, and what on."""
+        self.summary.write("running")
+        engine = self.engine
+        if engine.step == 0:
+            config = self.run.config_file.read_text(encoding="utf-8")
+            self.tracker.text("config", f"```yaml\n{config}```", 0)
+            self.views.at_start(self.tracker)
+            if self.watch is None:
+                self._show_data_and_layers()
+        self.progress = Progress(
+            start_step=engine.step,
+            total_steps=engine.total_steps,
+            steps_per_epoch=engine.steps_per_epoch,
+            quiet=self.watch is not None,
+        )
+        log.info(
+            "training on %s, %s steps of %s, %s",
+            self.experiment.device.torch_device,
+            engine.total_steps,
+            self.experiment.config.name,
+            f"as one of a stack of {size} runs"
+            if (size := self.summary.training.stack_size)
+            else "alone",
+        )
+
+    def evaluated(self) -> None:
+        """After an evaluation.
+
+        Raises:
+            Pruned: the sweep wants no more of this run.
+        """
+        self.summary.write_running()
+        if self.watch is not None:
+            self.watch.after_evaluation(self.engine)
+
+    def completed(self) -> None:
+        """The run has reached its end."""
+        self.progress.close()
+        confusion = self._test()
+        self.tracker.flush()  # a run that says it is complete has all its points
+        self.summary.write("completed", confusion=confusion)
+        self._show_settings()
+        table = closing_table(self.experiment, self.run)
+        log.info("completed\n%s", table)
+        if self.watch is None:
+            print(table)
+
+    def stopped(self, stop: StopRequest) -> int:
+        """A signal came, and all is saved; the exit code that goes with it."""
+        self.progress.close()
+        self.summary.write("stopped")
+        if self.watch is not None:  # the sweep as a whole is what to resume
+            return stop.exit_code
+        return say_how_to_resume(self.experiment, self.run, stop)
+
+    def ended_by(self, error: Exception) -> None:
+        """The run was pruned, or has failed.
+
+        Raises:
+            RunFailed: the same failure in words for the user; any other error is raised as it is.
+        """
+        if isinstance(error, Pruned):
+            log.info("pruned: %s", error)
+            # Before the checkpoint, from which a run that is not over would train on.
+            self.summary.write("pruned")
+            self._show_settings()
+            self.saver.save()
+            return
+        if (full := disk_full(error)) is not None:
+            self.halted_by(full)
+        failure = explain(error, self.experiment, self.run)
+        self.saver.save_best()
+        self.summary.write("failed", error=error_facts(failure or error, self.engine.step))
+        self._show_settings()
+        log.error("%s\n%s", failure or "failed", "".join(traceback.format_exception(error)))
+        if failure is None:
+            raise error
+        raise failure from error
+
+    def halted_by(self, full: DiskFull) -> NoReturn:
+        """There is no room to go on: the run stands where it was last saved, to be carried on.
+
+        Raises:
+            DiskFull: always, with what to do.
+        """
+        self.summary.write("stopped")
+        log.error("%s", full)
+        if self.watch is not None:  # the sweep as a whole is what to resume
+            raise full
+        raise DiskFull(f"{full}; then `{command('resume', self.run.path)}` goes on") from full
+
+    def close(self) -> None:
+        """Write out what is left, and let go of the run."""
+        try:
+            with suppress(OSError, DiskFull):  # all that counts was written before
+                self.tracker.close()
+            self.log.close()
+        finally:
+            self._held.__exit__(None, None, None)
+
+    def _fit(self, stop: StopRequest) -> None:
+        profile = profiled(self.run.path / "profile", enabled=self.engine.settings.profile)
+        try:
+            with profile as after_step:
+                self.engine.fit(
+                    save=self.saver.save,
+                    after_step=after_step,
+                    after_evaluation=self.evaluated,
+                    tracker=self.tracker,
+                    progress=self.progress,
+                    views=self.views,
+                    stop=stop,
+                )
+        finally:
+            self.progress.close()
+
+    def _show_data_and_layers(self) -> None:
+        data = self.experiment.data
+        sizes = (len(part) for part in (data.train, data.val, data.test))
+        where = "in memory" if isinstance(data.train.inputs, Tensor) else "read from their files"
+        log.info("%s samples to train on, %s to validate, %s to test, %s", *sizes, where)
+        with going_on("the table of layers"):
+            table = layer_table(self.engine.model, data.spec)
+            log.info("the model\n%s", table)
+            self.tracker.text("model", f"```\n{table}\n```", 0)
+
+    def _test(self) -> list[list[int]] | None:
+        """Test the chosen weights and show what they do; the confusion matrix of a classifier."""
+        engine, data, task = self.engine, self.experiment.data, self.experiment.task
+        if engine.reported == "best":
+            engine.restore_best()
+        name = data.tested
+        part = data.split(name)
+        outputs = engine.outputs(part)
+        metrics = task.final_metrics(outputs, part.targets, variance=task.variance(part))
+        values = {f"test/{key}": value for key, value in metrics.items()} if name == "test" else {}
+        if values:
+            engine.log(self.tracker, values)
+        self.views.at_end(engine, self.tracker, part, outputs)
+        return class_confusion(outputs, part.targets, data.spec)
+
+    def _show_settings(self) -> None:
+        show_settings(self.tracker, self.identity, self.run, self.summary.status)
+
+
+def show_settings(tracker: Tracker, identity: Identity, run: RunDirectory, status: str) -> None:
+    """The run's row in TensorBoard's HParams tab, also where it failed or was pruned."""
+    row = settings_row(identity.plain, identity.choices, identity.overrides, identity.swept)
+    group = ""
+    if trial_of_seed(run.path):  # one row stands for all seeds of the trial
+        del row["seed"]
+        sweep, trial, _ = short_name(run.path).split("/")
+        group = f"{trial} of {sweep}"
+    tracker.hparams(row, failed=status == "failed", group=group)

@@ -1,0 +1,244 @@
+"""The training loop of a stack: as `Engine.fit`, with every run at each event in turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+
+from dlrun.errors import RunFailed
+from dlrun.runner.saving import save_all
+from dlrun.runner.session import Session
+from dlrun.stacked.stack import Stack, Values
+from dlrun.storage.disk import DiskFull, disk_full
+from dlrun.system.signals import StopRequest
+from dlrun.training.device import out_of_memory
+from dlrun.training.loop import Diverged, Engine
+
+Ended = Callable[[Session, Exception | None], None]
+Action = Callable[[Session], None]
+
+
+class StackedFit:
+    """Trains sessions together until the last of them has ended.
+
+    Args:
+        stack: of the sessions' engines, in the same order.
+        ended: told of each session that is over, with what it failed of, if it did.
+        after_event: called when all runs were evaluated, logged or saved, and some may have ended.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        sessions: Sequence[Session],
+        *,
+        ended: Ended,
+        after_event: Callable[[], None],
+    ) -> None:
+        self.stack, self.ended, self.after_event = stack, ended, after_event
+        self.sessions = dict(zip(stack.engines, sessions, strict=True))
+        self.over: list[Engine] = []  # since the stack was last arranged
+        self.halted = False
+        self.clock = self.saved = time.perf_counter()
+
+    def run(self, stop: StopRequest) -> None:
+        """Train until all are over, or until `stop` notes a signal: then all are saved as they are.
+
+        Raises:
+            DiskFull: there is no room to go on; all that are not over can be carried on.
+            RunFailed: there is not enough memory to train so many at a time.
+        """
+        try:
+            self._start()
+            while self.stack.engines and not self._must_stop(stop):
+                self._train_epoch(stop)
+                self._let_go()
+            if self.stack.engines:
+                self._save()
+                self.after_event()
+                self._let_go()
+            for session in self.sessions.values():
+                with session.log:
+                    session.stopped(stop)
+        except DiskFull as full:
+            for session in self.sessions.values():
+                with session.log, suppress(DiskFull):
+                    if session.engine not in self.over:
+                        session.halted_by(full)
+            raise
+        finally:
+            for session in self.sessions.values():
+                session.close()
+
+    def _start(self) -> None:
+        for session in list(self.sessions.values()):
+            session.join_stack(len(self.sessions))
+            self._guarded(session, Session.start)
+        self.after_event()
+        self._let_go()
+
+    def _train_epoch(self, stop: StopRequest) -> None:
+        """What is left of an epoch, or until a run has ended or a signal comes."""
+        stack = self.stack
+        epoch, position = divmod(stack.lead.step, stack.lead.steps_per_epoch)
+        for inputs, targets in stack.batches.epoch(epoch, skip=position):
+            try:
+                stack.train_step(inputs, targets)
+            except Exception as error:
+                self._fail(error)
+                return
+            if stack.lead.evaluation_due():
+                self._evaluate()
+                self.after_event()
+            elif stack.lead.logging_due():
+                self._log()
+                self.after_event()
+            if self.over or self._must_stop(stop):
+                return
+            if self._saving_due():
+                self._save()
+                self.after_event()
+
+    def halt(self) -> None:
+        """End as at a signal, before the next step."""
+        self.halted = True
+
+    def leave(self, session: Session, error: Exception) -> None:
+        """End a session that another's end makes pointless."""
+        if session.engine in self.sessions and session.engine not in self.over:
+            self._end(session, error)
+
+    def _must_stop(self, stop: StopRequest) -> bool:
+        return self.halted or stop.signal is not None
+
+    def _fail(self, error: Exception) -> None:
+        """A step could not be made: all that were to make it have failed, unless they were too many."""
+        if out_of_memory(error):
+            runs = len(self.stack.engines)
+            raise RunFailed(
+                f"out of memory with {runs} runs trained as one: set sweep.max_stack below {runs}"
+            ) from error
+        for engine in self.stack.engines:
+            self._end(self.sessions[engine], error)
+        self.after_event()
+
+    def _evaluate(self) -> None:
+        training = self.stack.training_values() if self.stack.pending.losses else None
+        metrics = self.stack.validation_metrics()
+        self._count_seconds()
+        for row, engine in enumerate(list(self.stack.engines)):
+            values = training[row] if training else {}
+            judge = partial(_judge, values=values, metrics=metrics[row])
+            self._guarded(self.sessions[engine], judge)
+        done = [e for e in self.stack.engines if e.finished and e not in self.over]
+        self._complete(done)
+
+    def _log(self) -> None:
+        points = self.stack.training_values()
+        for engine, values in zip(list(self.stack.engines), points, strict=True):
+            self._guarded(self.sessions[engine], partial(_log, values=values))
+
+    def _complete(self, engines: Sequence[Engine]) -> None:
+        """The end of those that have nothing left to train."""
+        if engines:
+            self._save()
+        for engine in engines:
+            if engine not in self.over:
+                session = self.sessions[engine]
+                self._guarded(session, Session.completed)
+                if engine not in self.over:
+                    self._end(session, None)
+
+    def _save(self) -> None:
+        """A checkpoint of every run that is sound."""
+        self.stack.share_pending()
+        self._count_seconds()
+        sound = []
+        for engine, failure in zip(list(self.stack.engines), self.stack.not_finite(), strict=True):
+            if engine in self.over:
+                continue
+            if failure is not None:
+                self._end(self.sessions[engine], failure)
+            else:
+                sound.append(self.sessions[engine])
+        try:
+            save_all([session.saver for session in sound])
+        except DiskFull:
+            raise
+        except Exception:  # one by one it shows whose fault it is
+            for session in sound:
+                self._guarded(session, _save)
+        self.saved = time.perf_counter()
+
+    def _saving_due(self) -> bool:
+        saving, step = self.stack.lead.saving, self.stack.lead.step
+        if saving.every_steps is not None and step % saving.every_steps == 0:
+            return True
+        return time.perf_counter() - self.saved >= saving.every_seconds
+
+    def _guarded(self, session: Session, action: Action) -> None:
+        """Do something for one run; what goes wrong ends that run alone."""
+        if session.engine in self.over:
+            return
+        try:
+            with session.log:
+                action(session)
+        except Exception as error:
+            if (full := disk_full(error)) is not None:
+                raise full from error
+            self._end(session, error)
+
+    def _end(self, session: Session, error: Exception | None) -> None:
+        self.over.append(session.engine)
+        with session.log:
+            try:
+                if error is not None:
+                    session.ended_by(error)
+                    error = None
+            except DiskFull:
+                raise
+            except Exception as failure:
+                error = failure
+        session.close()
+        self.ended(session, error)
+
+    def _let_go(self) -> None:
+        """Go on without those that are over."""
+        if self.over:
+            for engine in self.over:
+                del self.sessions[engine]
+            self.stack.keep([e for e in self.stack.engines if e not in self.over])
+            self.over = []
+
+    def _count_seconds(self) -> None:
+        """Give each run its part of the time that has passed."""
+        now = time.perf_counter()
+        part = (now - self.clock) / len(self.stack.engines)
+        for engine in self.stack.engines:
+            engine.seconds += part
+        self.clock = now
+
+
+def _judge(session: Session, values: Values | Diverged, metrics: Values) -> None:
+    if isinstance(values, Diverged):
+        raise values
+    session.engine.judge(
+        values,
+        metrics,
+        tracker=session.tracker,
+        progress=session.progress,
+        views=session.views,
+    )
+    session.evaluated()
+
+
+def _log(session: Session, values: Values | Diverged) -> None:
+    if isinstance(values, Diverged):
+        raise values
+    session.engine.log(session.tracker, values)
+
+
+def _save(session: Session) -> None:
+    session.saver.save()

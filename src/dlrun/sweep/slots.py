@@ -1,0 +1,95 @@
+"""What a trial may use of a machine that several trials share: a GPU, or its part of the cores."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+from dlrun.system.cores import usable_cores
+
+# Launchers that run trials side by side on this machine; on a cluster each job has resources of its own.
+_LOCAL = ("joblib", "LocalLauncher", "RayLauncher")
+_POLL_SECONDS = 0.1
+_GPU = "DLRUN_GPU"  # variable of the environment: the GPU that this process has been given
+
+
+def is_local(launcher: Mapping[str, Any]) -> bool:
+    """Whether the trials of this launcher share this machine."""
+    return any(name in str(launcher.get("_target_")) for name in _LOCAL)
+
+
+def is_joblib(launcher: Mapping[str, Any]) -> bool:
+    """Whether the launcher is joblib's, whose processes wait for trials."""
+    return "joblib" in str(launcher.get("_target_"))
+
+
+def in_this_process(launcher: Mapping[str, Any]) -> bool:
+    """Whether the trials run here: no launcher was chosen, or the one that stacks them."""
+    return str(launcher.get("_target_")).endswith("BasicLauncher") or is_stacked(launcher)
+
+
+def is_stacked(launcher: Mapping[str, Any]) -> bool:
+    """Whether trials are to be trained as one wherever that is possible."""
+    return str(launcher.get("_target_")).endswith("StackedLauncher")
+
+
+def cores() -> int:
+    """Whole CPU cores that this process may use, one at least."""
+    return max(1, int(usable_cores()))
+
+
+def count_places(launcher: Mapping[str, Any], *, gpus: int, trials_per_gpu: int) -> int:
+    """Trials at a time: `n_jobs` of the launcher where it says, else by the GPUs or cores there are."""
+    asked = launcher.get("n_jobs")
+    if isinstance(asked, int) and asked > 0:
+        return asked
+    return gpus * trials_per_gpu or cores()
+
+
+@contextmanager
+def place_among(folder: Path, count: int) -> Iterator[int]:
+    """The number of a free place of `count`, held within this; waits for one. A killed process lets go."""
+    folder.mkdir(exist_ok=True)
+    # CUDA cannot change the GPU that it has begun to use: whoever has one stays with its place.
+    wanted = [_OWN[folder]] if folder in _OWN and _GPU in os.environ else range(count)
+    number, lock = _first_free(folder, wanted)
+    _OWN[folder] = number
+    try:
+        yield number
+    finally:
+        lock.release()
+
+
+_OWN: dict[Path, int] = {}  # this process's last place
+
+
+def _first_free(folder: Path, wanted: Sequence[int]) -> tuple[int, BaseFileLock]:
+    while True:
+        for number in wanted:
+            lock = FileLock(folder / str(number))
+            with suppress(Timeout):
+                lock.acquire(blocking=False)
+                return number, lock
+        time.sleep(_POLL_SECONDS)
+
+
+def use_gpu(place: int, gpus: int) -> None:
+    """Let this process see one GPU of those visible, by turns; before its first use of CUDA."""
+    if not gpus or _GPU in os.environ:
+        return
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    visible = listed.split(",") if listed else [str(index) for index in range(gpus)]
+    os.environ[_GPU] = os.environ["CUDA_VISIBLE_DEVICES"] = visible[place % len(visible)]
+
+
+def thread_words(plain: Mapping[str, Any], count: int) -> list[str]:
+    """The override that gives a trial its share of the cores, unless the config says how many threads."""
+    if plain["trainer"].get("num_threads") is not None:
+        return []
+    return [f"trainer.num_threads={max(1, cores() // count)}"]

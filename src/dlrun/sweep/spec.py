@@ -1,0 +1,227 @@
+"""What a sweep asks: read from the command line and the configs, kept in sweep.yaml, compared on return."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from dlrun import __version__
+from dlrun.config.metrics import direction
+from dlrun.config.schema import check
+from dlrun.config.settings import Seed
+from dlrun.errors import ConfigError, note
+from dlrun.inference.load import is_reading_back, refuse_untrusted
+from dlrun.sweep.comparable import Comparison
+from dlrun.sweep.compose import Composer, TrialConfig, as_composed, recipe_words
+from dlrun.sweep.settings import Strategy, read_strategy
+from dlrun.sweep.space.grammar import parse_word
+from dlrun.sweep.space.parse import Space, parse
+from dlrun.sweep.study import Direction
+
+# What may change from one go at a sweep to the next: how far and how, not what is asked.
+CHANGEABLE = (
+    "trials", "fail_fast", "trials_per_gpu", "stack", "max_stack", "dry_run", "columns", "ranking", "report",
+    "raw_cells",
+)  # fmt: skip
+_SAMPLER_OF_OPTUNA = re.compile(r"optuna\.samplers\.[A-Z]\w*")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A sweep before its first trial."""
+
+    space: Space
+    strategy: Strategy
+    objective: str
+    direction: Direction
+    composer: Composer
+    config: dict[str, Any]  # that the fixed overrides make, interpolations as written
+    comparable: bool = True  # whether one of the trials can be called the best
+
+    @property
+    def part(self) -> str:
+        """The part of the data that the objective is measured on."""
+        part = self.objective.partition("/")[0]
+        return part if part in ("train", "val", "test") else "val"
+
+    def description(self) -> dict[str, Any]:
+        """What sweep.yaml says of it, and what makes two sweeps the same."""
+        return {
+            "version": __version__,
+            "objective": self.objective,
+            "direction": self.direction,
+            "comparable": self.comparable,
+            "overrides": list(self.space.fixed),
+            "space": self.space.texts(),
+            "settings": self.strategy.node,
+            "config": self.config,
+        }
+
+
+def read_question(words: Sequence[str], config: DictConfig, config_loader: Any) -> Question:
+    """The sweep that the overrides `words` ask for, of which Hydra has composed `config`.
+
+    Raises:
+        ConfigError: a word, a range or a setting of the strategy is wrong.
+    """
+    node: Any = OmegaConf.to_container(config.sweep, resolve=True)
+    seed = check("sweep.seed", node.get("seed"), Seed)
+    in_config = check("sweep.space", node.get("space"), dict[str, Any])
+    about_sweep = [word for word in words if _names_sweep(word)]
+    _refuse_swept(about_sweep)
+    task = [word for word in words if word not in about_sweep]
+    space = parse(task, in_config, config_loader=config_loader, seed=seed)
+    if not _SAMPLER_OF_OPTUNA.fullmatch(str(node.get("_target_"))):
+        refuse_untrusted({"sweep": node}, groups=("sweep",))
+    strategy = read_strategy(node, space)
+    space = Space(_alone(space.fixed, as_composed(config), in_config), space.parameters)
+    composer = Composer(space.fixed)
+    base = composer.unresolved().plain
+    objective = strategy.settings.objective or str(base["trainer"]["monitor"])
+    direction = _direction(strategy.settings.direction, objective, base["trainer"])
+    return Question(space, strategy, objective, direction, composer, base)
+
+
+def settled(question: Question, comparison: Comparison, *, by_results: bool) -> Question:
+    """The question with an objective that compares its trials; what that changes is said in a line.
+
+    Args:
+        by_results: whether trials are drawn or pruned by the results of others.
+
+    Raises:
+        ConfigError: they would be, and there is nothing that compares them.
+    """
+    objective, asked = question.objective, question.strategy.settings.objective is not None
+    if comparison.questions:
+        why = f"{_change(comparison.questions)} the question (data set, target or horizon)"
+        if asked:
+            note(f"{why}: a better {objective} may only mean an easier question")
+            return question
+        if by_results:
+            raise ConfigError(
+                f"{why}, so that results cannot be compared, but sweep._target_ or sweep.pruner goes by them: use "
+                "sweep=grid or sweep=random without a pruner, or one sweep for each"
+            )
+        note(f"{why}, so that results cannot be compared: no trial is called the best")
+        return replace(question, comparable=False)
+    if comparison.units and objective.endswith("/loss"):
+        why = f"{_change(comparison.units)} the unit of {objective}"
+        if asked:
+            note(
+                f"sweep.objective is {objective}, but {why}: its values cannot be compared; {comparison.metric} can"
+            )
+            return question
+        note(f"the objective is {comparison.metric} and not {objective}: {why}")
+        direction = _direction("auto", comparison.metric, question.config["trainer"])
+        return replace(question, objective=comparison.metric, direction=direction)
+    return question
+
+
+def as_settled(question: Question, stored: Mapping[str, Any]) -> Question:
+    """The question as it was settled when the sweep was begun, unless the objective is asked for."""
+    before = stored.get("settings")
+    asked = [question.strategy.node.get("objective")]
+    asked += [before.get("objective")] if isinstance(before, Mapping) else []
+    if any(asked) or stored.get("direction") not in ("minimize", "maximize"):
+        return question
+    return replace(
+        question,
+        objective=str(stored.get("objective")),
+        direction=stored["direction"],
+        comparable=stored.get("comparable", True) is not False,
+    )
+
+
+def _change(keys: Sequence[str]) -> str:
+    """`a changes`, `a, b and c change`."""
+    *others, last = keys
+    return f"{', '.join(others)} and {last} change" if others else f"{last} changes"
+
+
+def refuse_another(question: Question, stored: Mapping[str, Any], place: object) -> None:
+    """Refuse to go on with a sweep that asked something else.
+
+    Raises:
+        ConfigError: naming the first key that differs, with both values.
+    """
+    now = question.description()
+    remedy = "choose another place, as in hydra.sweep.dir=DIR"
+    if is_reading_back():  # the configs have changed: nothing else can, on the way to here
+        remedy = "restore the config, or start a new sweep"
+    for part in ("space", "overrides", "objective", "direction", "settings", "config"):
+        before, after = _comparable(part, stored.get(part)), _comparable(part, now[part])
+        if before != after:
+            difference = _first_difference(part, before, after)
+            raise ConfigError(
+                f"{place} holds a sweep that asked something else: {difference}; {remedy}"
+            )
+
+
+def _names_sweep(word: str) -> bool:
+    key = word.lstrip("+~").partition("=")[0]
+    return key == "sweep" or key.startswith("sweep.")
+
+
+def _refuse_swept(about_sweep: Sequence[str]) -> None:
+    for word in about_sweep:
+        if parse_word(word).is_sweep_override():
+            raise ConfigError(
+                f"{word}: a sweep has one strategy with one value a setting: name one"
+            )
+
+
+def _alone(
+    fixed: Sequence[str], whole: TrialConfig, in_config: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """The fixed overrides in a form that a single run can be trained with; `whole` is what Hydra made of them.
+
+    They are spelled out where the option of the group sweep sets more than the sweep, and where an
+    experiment describes one: neither is for a single run.
+    """
+    experiment = bool(in_config) and any(word.startswith("experiment=") for word in fixed)
+    if not experiment and whole.plain == Composer(fixed).unresolved().plain:
+        return tuple(fixed)
+    return tuple(recipe_words(whole))
+
+
+def _direction(asked: str, objective: str, trainer: Mapping[str, Any]) -> Direction:
+    if asked != "auto":
+        return "minimize" if asked == "minimize" else "maximize"
+    if objective == trainer["monitor"] and trainer["mode"] != "auto":
+        return "minimize" if trainer["mode"] == "min" else "maximize"
+    # Of which nobody knows what is better is refused once it is known what trials log.
+    return "minimize" if direction(objective) == "min" else "maximize"
+
+
+def _comparable(part: str, value: Any) -> Any:
+    if part == "settings" and isinstance(value, Mapping):
+        return {key: item for key, item in value.items() if key not in (*CHANGEABLE, "space")}
+    return value
+
+
+def _first_difference(key: str, before: Any, after: Any) -> str:
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        name = next(name for name in {**before, **after} if before.get(name) != after.get(name))
+        return _first_difference(f"{key} {name}", before.get(name), after.get(name))
+    if isinstance(before, list) and isinstance(after, list):
+        # Of two lists of words, those that are in one of them alone.
+        before, after = _without(before, after), _without(after, before)
+    return f"{key} {_told(before)} there, {_told(after)} here"
+
+
+def _without(words: list[Any], others: list[Any]) -> list[Any]:
+    return [word for word in words if word not in others] or words
+
+
+def _told(value: Any) -> str:
+    return (
+        "nothing"
+        if value is None
+        else " ".join(map(str, value))
+        if isinstance(value, list)
+        else str(value)
+    )

@@ -1,0 +1,207 @@
+"""Trials of one shape: opened as far as memory allows, then trained as one or in turn."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from dlrun.runner.session import Pruned, Session
+from dlrun.stacked.loop import StackedFit
+from dlrun.stacked.planning import data_bytes, layout, room, run_bytes, sample_bytes
+from dlrun.stacked.stack import Stack
+from dlrun.storage.disk import DiskFull
+from dlrun.sweep.launch import Watcher
+from dlrun.sweep.state import Sweep
+from dlrun.sweep.trial import Attempt, Interrupted
+from dlrun.system.signals import StopRequest
+from dlrun.training.loop import Engine
+
+_EVALUATION_BYTES = 2**28  # that one forward pass of an evaluation may take
+
+
+@dataclass(eq=False)
+class _Member:
+    """One run of a trial, ready to train."""
+
+    attempt: Attempt
+    session: Session
+
+    @property
+    def engine(self) -> Engine:
+        return self.session.engine
+
+
+class Crew:
+    """Trains the trials of one shape, as many as one as memory allows.
+
+    Args:
+        reason: why they are, for the line that says so.
+    """
+
+    def __init__(self, sweep: Sweep, watcher: Watcher, reason: str) -> None:
+        self.sweep, self.watcher, self.reason = sweep, watcher, reason
+        self.members: list[_Member] = []  # open now
+        self.left: dict[Attempt, int] = {}  # runs that are not over, of each trial
+        self.untold: list[Attempt] = []  # trials that are over
+
+    def train(self, attempts: Sequence[Attempt]) -> None:
+        """Bring all the trials to an end.
+
+        Raises:
+            Interrupted: a signal came; every run under way is saved.
+            DiskFull: there is no room to go on; no trial is told of for that.
+        """
+        seeds = self.sweep.strategy.settings.seeds
+        attempts = [attempt for attempt in attempts if not attempt.gives_up()]
+        self.left = dict.fromkeys(attempts, seeds)
+        waiting = [(attempt, index) for attempt in attempts for index in range(seeds)]
+        at_once = min(len(waiting), self.sweep.strategy.settings.max_stack)
+        while waiting and not self.sweep.stops_at_failures():
+            self._open(waiting, at_once)
+            self._tell()
+            try:
+                self._train_open()
+            finally:
+                for member in self.members:
+                    member.session.close()
+                self.members = []
+
+    def _open(self, waiting: list[tuple[Attempt, int]], at_once: int) -> None:
+        """Open runs, from the first that waits, as long as there is memory for one more."""
+        while waiting and len(self.members) < at_once and self._has_room():
+            attempt, index = waiting.pop(0)
+            if self.left[attempt] == 0:  # over, because of another seed
+                continue
+            attempt.at_once = at_once
+            try:
+                session = attempt.open(index)
+            except DiskFull:
+                raise
+            except Exception as error:
+                self._over(attempt, error)
+                continue
+            if session is None:
+                self._over(attempt, None)
+            else:
+                self.members.append(_Member(attempt, session))
+
+    def _has_room(self) -> bool:
+        if not self.members:
+            return True
+        if len(self.members) == 1:
+            engine = self.members[0].engine
+            self.room = room(engine.device.torch_device)
+            self.per_sample = sample_bytes(engine)
+        share = (len(self.members) + 1) / len(self.members)
+        return _needed(self.members, self.per_sample) * share <= self.room
+
+    def _train_open(self) -> None:
+        """Train the open runs: those that are equally far as one, the others in turn."""
+        alike: dict[Hashable, list[_Member]] = defaultdict(list)
+        for member in self.members:
+            done = member.engine.finished
+            alike[id(member) if done else layout(member.engine)].append(member)
+        for members in alike.values():
+            if len(members) < 2:
+                self._train_in_turn(members)
+            else:
+                self._train_as_one(members)
+
+    def _train_as_one(self, members: Sequence[_Member]) -> None:
+        rows = _EVALUATION_BYTES // (len(members) * self.per_sample)
+        settings = members[0].engine.settings
+        need = _text_of_bytes(_needed(members, self.per_sample))
+        print(f"{len(members)} runs as one, about {need}: {self.reason}", flush=True)
+        engines = [member.engine for member in members]
+        stack = Stack(engines, eval_rows=max(1, min(settings.eval_batch_size, rows)))
+        self._fit(stack, members)
+
+    def _fit(self, stack: Stack, members: Sequence[_Member]) -> None:
+        by_session = {member.session: member for member in members}
+
+        def ended(session: Session, error: Exception | None) -> None:
+            member = by_session[session]
+            self._over(member.attempt, error or _pruned(session))
+            if self.left[member.attempt] == 0:
+                self._leave(fit, members, member)
+
+        def after_event() -> None:
+            self._tell()
+            if self.sweep.stops_at_failures():
+                fit.halt()
+            lead = stack.lead
+            epochs = -(-lead.total_steps // lead.steps_per_epoch)
+            text = f"and {len(stack.engines) - 1} more as one, epoch {lead.epoch}/{epochs}"
+            self.watcher.display.trial_goes_on(members[0].attempt.number, text)
+
+        fit = StackedFit(
+            stack,
+            [member.session for member in members],
+            ended=ended,
+            after_event=after_event,
+        )
+        # One log around all: to change from one run's to another's is cheap then.
+        with members[0].session.log, StopRequest() as stop:
+            for member in members:
+                member.attempt.observe = None  # a line for each of them would be too much
+            fit.run(stop)
+        if stop.signal is not None:
+            raise Interrupted(stop.exit_code)
+
+    def _leave(self, fit: StackedFit, members: Sequence[_Member], gone: _Member) -> None:
+        """Where one seed of a trial was pruned or failed, the others need not go on."""
+        for member in members:
+            if member.attempt is gone.attempt and member is not gone:
+                fit.leave(member.session, Pruned("another seed of the trial has ended it"))
+
+    def _train_in_turn(self, members: Sequence[_Member]) -> None:
+        for member in members:
+            if self.left[member.attempt] == 0 or self.sweep.stops_at_failures():
+                continue
+            error: Exception | None = None
+            code = 0
+            try:
+                code = member.session.train()
+            except DiskFull:
+                raise
+            except Exception as failure:
+                error = failure
+            if code:
+                raise Interrupted(code)
+            self._over(member.attempt, error or _pruned(member.session))
+            self._tell()
+
+    def _over(self, attempt: Attempt, error: Exception | None) -> None:
+        """One run of a trial is over; the trial is, with the last of its runs or the first that did not complete."""
+        if self.left[attempt] == 0:
+            return
+        if error is not None and not isinstance(error, Pruned):
+            attempt.failure = error
+        self.left[attempt] = 0 if error is not None else self.left[attempt] - 1
+        if self.left[attempt] == 0:
+            self.untold.append(attempt)
+
+    def _tell(self) -> None:
+        """Tell of all trials that are over by now."""
+        told, self.untold = self.untold, []
+        with self.sweep.ledger.together():
+            for attempt in told:
+                attempt.tell()
+        for attempt in told:
+            self.watcher.look([self.sweep.ledger.trial(attempt.number)])
+
+
+def _pruned(session: Session) -> Pruned | None:
+    return Pruned() if session.summary.status == "pruned" else None
+
+
+def _needed(members: Sequence[_Member], per_sample: int) -> int:
+    """Bytes that a stack of these takes beside what is taken already."""
+    engine = members[0].engine
+    different = len({id(member.engine.data) for member in members})
+    return len(members) * run_bytes(engine, per_sample) + (different - 1) * data_bytes(engine)
+
+
+def _text_of_bytes(count: int) -> str:
+    return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MB"

@@ -1,0 +1,265 @@
+"""Pictures of data and of what a model makes of it.
+
+Drawn with numpy and with Pillow's letters: a figure library would cost more time to import than a small
+run takes to train, and the trials of a sweep draw thousands of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image
+
+from dlrun.tracking.lettering import lettering, sentence, text_width
+from dlrun.tracking.numbers import number_text
+from dlrun.tracking.png import Picture
+
+# Ten colours told apart by most eyes, also in print (Tableau's).
+PALETTE = np.array(
+    [
+        (31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189),
+        (140, 86, 75), (227, 119, 194), (127, 127, 127), (188, 189, 34), (23, 190, 207),
+    ],
+    dtype=np.float32,
+)  # fmt: skip
+_INK, _PAPER, _RED, _FAINT = (30, 30, 30), (255, 255, 255), (190, 20, 20), (190, 190, 190)
+
+
+def image_grid(images_NCHW: np.ndarray, captions: Sequence[str], *, columns: int = 8) -> Picture:
+    """The images side by side, enlarged to about 72 pixels, each over its caption.
+
+    Each image is stretched to the full range of brightness; three channels are colours, any other number is averaged.
+    """
+    enlarge = max(1, 72 // images_NCHW.shape[-1])
+    tiles = _tiles(images_NCHW).repeat(enlarge, 1).repeat(enlarge, 2)
+    count, tile_height, tile_width = tiles.shape[:3]
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    cell_width, cell_height = max(tile_width, 84) + 6, tile_height + 20
+    canvas = np.full((rows * cell_height, columns * cell_width, *tiles.shape[3:]), 255, np.uint8)
+    for index, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
+        left, top = index % columns * cell_width, index // columns * cell_height
+        inset = left + (cell_width - tile_width) // 2
+        canvas[top + 2 : top + 2 + tile_height, inset : inset + tile_width] = tile
+        middle = left + cell_width // 2
+        _darken(canvas, sentence(caption, 11), middle, top + tile_height + 4)
+    return Picture(canvas)
+
+
+def confusion_picture(confusion: Sequence[Sequence[int]], class_names: Sequence[str]) -> Picture:
+    """The confusion matrix: a row for each true class, shaded by its share, the count in each cell."""
+    counts = np.asarray(confusion)
+    title = lettering("rows: true class, columns: predicted", 16)
+    names = [lettering(name, 16) for name in class_names]
+    cell = max(48, 16 + text_width(str(counts.max()), 16))
+    margin = 20 + max(name.shape[1] for name in names)
+    size, top = len(counts) * cell, 28 + margin
+    width = max(margin + size, title.shape[1]) + 16
+    canvas = np.zeros((top + size + 12, width), np.uint8)
+    squares = canvas[top : top + size, margin : margin + size]
+    squares[:] = _shades(counts).repeat(cell, 0).repeat(cell, 1)
+    for gap in (cell - 2, cell - 1):
+        squares[gap::cell] = squares[:, gap::cell] = 0
+    _write(canvas, title, width // 2, 4 + title.shape[0] // 2)
+    for row, name in enumerate(names):
+        middle = row * cell + cell // 2
+        _write(canvas, name, margin - 8 - name.shape[1] // 2, top + middle)
+        _write(canvas, np.rot90(name), margin + middle, top - 6 - name.shape[1] // 2)
+        for column, count in enumerate(counts[row]):
+            _write(squares, lettering(str(count), 16), column * cell + cell // 2, middle)
+    return Picture(canvas, _confusion_palette())
+
+
+def boundary_picture(
+    field_SSC: np.ndarray,
+    points_N2: np.ndarray,
+    labels_N: np.ndarray,
+    extent: tuple[float, float, float, float],
+) -> Picture:
+    """Where in the plane a classifier decides for which class, paler where it is less sure, with the points.
+
+    Args:
+        field_SSC: class probabilities on a square grid, first row at the top.
+        extent: left, right, bottom and top of the grid, in the points' units.
+    """
+    side = field_SSC.shape[0] * 4
+    decided, surety = _decisions(field_SSC, side)
+    canvas = _tint_numbers(field_SSC.shape[2])[surety] + decided % len(PALETTE) * _TINTS
+    across, down = decided[:, 1:] != decided[:, :-1], decided[1:] != decided[:-1]
+    for edge in (canvas[:, 1:], canvas[:, :-1]):
+        edge[across] = _EDGE
+    for edge in (canvas[1:], canvas[:-1]):
+        edge[down] = _EDGE
+    left, right, bottom, top = extent
+    places = (points_N2 - (left, top)) / (right - left, bottom - top) * (side - 1)
+    _stamp(canvas, np.rint(places).astype(int), labels_N.astype(int) % len(PALETTE))
+    return Picture(canvas, _boundary_palette())
+
+
+def _tiles(images_NCHW: np.ndarray) -> np.ndarray:
+    """Brightness (N, H, W) or colours (N, H, W, 3), uint8, each image stretched to the full range."""
+    if images_NCHW.shape[1] == 3:
+        images = images_NCHW.transpose(0, 2, 3, 1)
+    else:
+        images = images_NCHW.mean(1)
+    within = tuple(range(1, images.ndim))
+    low, high = images.min(within, keepdims=True), images.max(within, keepdims=True)
+    span = np.where(high > low, high - low, 1)
+    return ((images - low) / span * 255).astype(np.uint8)
+
+
+def _darken(canvas: np.ndarray, ink: np.ndarray, middle: int, top: int) -> None:
+    """Write dark letters on white, centred across `middle`; what does not fit on the canvas is cut off."""
+    left = middle - ink.shape[1] // 2
+    ink = ink[:, max(0, -left) : canvas.shape[1] - left]
+    left = max(0, left)
+    shades = (255 - ink * np.float32((255 - _INK[0]) / 255)).astype(np.uint8)
+    place = canvas[top : top + ink.shape[0], left : left + ink.shape[1]]
+    shades = shades[: len(place)]
+    np.minimum(place, shades[..., None] if canvas.ndim == 3 else shades, out=place)
+
+
+# The colours of a confusion picture: paper, shades of blue (for right) and of red (for wrong), and each
+# of these under four amounts of ink, of which none is the first.
+_SHADES = 31
+
+
+def _shades(counts: np.ndarray) -> np.ndarray:
+    """For each cell the number of its colour: of its share of the row, rounded up; red beside the diagonal."""
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    strength = np.ceil(shares * (_SHADES - 1) - 1e-9).astype(np.uint8)
+    right = np.eye(len(counts), dtype=bool) & (counts > 0)
+    return strength + np.where(right, 0, _SHADES).astype(np.uint8)
+
+
+@lru_cache(maxsize=1)
+def _confusion_palette() -> np.ndarray:
+    strength = np.linspace(0, 1, _SHADES)[:, None]
+    ends = (PALETTE[0], np.array(_RED))
+    paper = np.vstack([255 - (255 - end) * strength for end in ends])
+    ink = np.where(np.vstack([strength] * 2) > 0.5, _PAPER, _INK)
+    ink[_SHADES] = _FAINT  # zeros are there for completeness
+    return np.vstack([paper + (ink - paper) * amount / 3 for amount in range(4)]).astype(np.uint8)
+
+
+def _write(canvas: np.ndarray, ink: np.ndarray, across: int, down: int) -> None:
+    """Write letters into a confusion picture, centred on a point."""
+    top, left = down - ink.shape[0] // 2, across - ink.shape[1] // 2
+    canvas[top : top + ink.shape[0], left : left + ink.shape[1]] += ink // 64 * (2 * _SHADES)
+
+
+# The colours of a boundary picture: tints of each class, their full colours, the edge, the rim of a point.
+_TINTS = 24
+CLASS_COLOURS = _TINTS * len(PALETTE)  # the first class's place in the palette
+_EDGE = CLASS_COLOURS + len(PALETTE)
+_RIM = _EDGE + 1
+
+
+def _decisions(field_SSC: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """The winning class at each pixel, and its probability in 255ths; each (side, side), uint8."""
+    # Not rounded before it is enlarged: where a classifier is unsure, its edge would be a staircase.
+    parts = np.ascontiguousarray((field_SSC * 255).astype(np.float32).transpose(2, 0, 1))
+    images = (
+        Image.fromarray(part).resize((side, side), Image.Resampling.BILINEAR) for part in parts
+    )
+    decided, surety = np.zeros((side, side), np.uint8), np.zeros((side, side), np.float32)
+    for number, image in enumerate(images):
+        chance = np.asarray(image)
+        decided[chance > surety] = number
+        np.maximum(surety, chance, out=surety)
+    return decided, surety.astype(np.uint8)
+
+
+@lru_cache(maxsize=32)
+def _tint_numbers(classes: int) -> np.ndarray:
+    """The tint for each winning probability in 255ths, which is at least one over the number of classes."""
+    least = 1 / classes
+    strength = (np.arange(256) / 255 - least) / (1 - least) if classes > 1 else np.ones(256)
+    return np.rint(strength.clip(0, 1) * (_TINTS - 1)).astype(np.uint8)
+
+
+@lru_cache(maxsize=1)
+def _boundary_palette() -> np.ndarray:
+    strength = np.linspace(0.15, 0.45, _TINTS)[:, None]
+    tints = [255 - (255 - colour) * strength for colour in PALETTE]
+    return np.vstack([*tints, PALETTE, _INK, _PAPER]).astype(np.uint8)
+
+
+def _stamp(canvas: np.ndarray, places_N2: np.ndarray, colours_N: np.ndarray) -> None:
+    """A dot in its colour with a rim at each place (x, y); later ones cover earlier ones."""
+    y, x = np.mgrid[-3:4, -3:4].reshape(2, 1, -1)
+    radius = np.hypot(x, y)
+    y, x, radius = (part[:, radius[0] < 3.7] for part in (y, x, radius))
+    colours = np.where(radius < 2.7, (CLASS_COLOURS + colours_N)[:, None], _RIM).astype(np.uint8)
+    xs, ys = places_N2[:, :1] + x, places_N2[:, 1:] + y
+    inside = (xs >= 0) & (ys >= 0) & (xs < canvas.shape[1]) & (ys < canvas.shape[0])
+    canvas[ys[inside], xs[inside]] = colours[inside]
+
+
+_FRAME = 24  # pixels on each side
+_SIZE = 14  # of the letters
+_INK_RGB, _PAPER_RGB = np.array((30, 30, 30)), np.array((255, 255, 255))
+_GREYS = 4  # from paper to ink
+_SQUARE = 10  # pixels, of a class's colour
+
+
+def framed(
+    picture: Picture,
+    names: Sequence[str],
+    extent: Sequence[float],
+    class_names: Sequence[str],
+) -> Picture:
+    """The picture, indexed, with a margin that names both axes, their ends and the classes.
+
+    Args:
+        extent: left, right, bottom and top of the picture, in the axes' units.
+    """
+    assert picture.palette is not None
+    paper = len(picture.palette)
+    shades = _PAPER_RGB + (_INK_RGB - _PAPER_RGB) * np.linspace(0, 1, _GREYS)[:, None]
+    palette = np.vstack([picture.palette, shades])
+    height, width = picture.height + 2 * _FRAME, picture.width + 2 * _FRAME
+    canvas = np.full((height, width), paper, np.uint8)
+    canvas[_FRAME:-_FRAME, _FRAME:-_FRAME] = picture.pixels
+    left, right, bottom, top = extent
+    _name_axis(canvas[-_FRAME:, _FRAME:-_FRAME], names[0], left, right, paper)
+    # Turned, so that upwards is from left to right.
+    upright = np.rot90(canvas[_FRAME:-_FRAME, :_FRAME], -1)
+    _name_axis(upright, names[1], bottom, top, paper)
+    _name_classes(canvas[:_FRAME, _FRAME:-_FRAME], class_names, paper)
+    return Picture(canvas, palette.astype(np.uint8))
+
+
+def _name_axis(strip: np.ndarray, name: str, low: float, high: float, paper: int) -> None:
+    """The two ends and the name between them, along a strip with its axis at the upper edge."""
+    width = strip.shape[1]
+    for text, share in (
+        (number_text(low, digits=3), 0.0),
+        (name, 0.5),
+        (number_text(high, digits=3), 1.0),
+    ):
+        ink = lettering(text, _SIZE)
+        _write_word(strip, ink, round(share * (width - ink.shape[1])), paper)
+
+
+def _name_classes(strip: np.ndarray, class_names: Sequence[str], paper: int) -> None:
+    """A square in its colour and the name of each class, as many as there is room for."""
+    left = 0
+    for number, name in enumerate(class_names):
+        ink = lettering(name, _SIZE)
+        if left + 2 * _SQUARE + ink.shape[1] > strip.shape[1]:
+            return
+        top = (strip.shape[0] - _SQUARE) // 2
+        colour = CLASS_COLOURS + number % len(PALETTE)
+        strip[top : top + _SQUARE, left : left + _SQUARE] = colour
+        _write_word(strip, ink, left + _SQUARE + 4, paper)
+        left += 2 * _SQUARE + ink.shape[1] + 4
+
+
+def _write_word(strip: np.ndarray, ink: np.ndarray, left: int, paper: int) -> None:
+    """Letters in the middle of the strip's height; what does not fit is cut off."""
+    top = max(0, (strip.shape[0] - ink.shape[0]) // 2)
+    place = strip[top : top + ink.shape[0], max(0, left) : max(0, left) + ink.shape[1]]
+    place[:] = paper + ink[: place.shape[0], : place.shape[1]] // (256 // _GREYS)

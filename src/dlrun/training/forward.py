@@ -1,0 +1,47 @@
+"""A model applied to batches that follow one another: what it remembers of a text goes from each to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dlrun.data.base import Spec, Split
+from dlrun.data.feeding import in_order
+from dlrun.training.tasks import Task
+
+State = Any  # a tensor, or tuples of them, however deep; None before the first batch
+
+
+def advance(model: nn.Module, inputs: Tensor, state: State, spec: Spec) -> tuple[Tensor, State]:
+    """The model's outputs, and what it remembers for the batch that follows, cut off from the gradient's way back.
+
+    Only language has batches that follow one another (truncated backpropagation through time:
+    Williams and Peng, 1990).
+    """
+    if spec.task != "language":
+        return model(inputs), None
+    outputs, state = model(inputs, state)
+    return outputs, on_tensors(state, torch.Tensor.detach)
+
+
+def outputs_in_order(
+    model: nn.Module, split: Split, *, spec: Spec, task: Task, size: int, dtype: torch.dtype
+) -> Tensor:
+    """What metrics need of the model's outputs (`Task.kept`) for all samples, in order, `size` at a time."""
+    state, parts = None, []
+    for inputs, targets in in_order(split, size, spec):
+        outputs, state = advance(model, inputs, state, spec)
+        parts.append(task.kept(outputs.to(dtype), targets))
+    return torch.cat(parts)
+
+
+def on_tensors(state: State, change: Callable[[Tensor], Tensor]) -> State:
+    """The same tree with each of its tensors changed."""
+    if isinstance(state, Tensor):
+        return change(state)
+    if isinstance(state, (tuple, list)):
+        return tuple(on_tensors(part, change) for part in state)
+    return state

@@ -1,0 +1,431 @@
+"""The training loop: one visible loop over steps, with everything that happens in it called by name."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from dlrun.config.metrics import direction
+from dlrun.config.settings import CheckpointSettings, TrainerSettings
+from dlrun.data.base import Dataset, Split
+from dlrun.data.loaders import Feed
+from dlrun.diagnostics.views import Views
+from dlrun.errors import RunFailed
+from dlrun.system.signals import StopRequest
+from dlrun.tracking.numbers import number_text
+from dlrun.tracking.progress import Progress
+from dlrun.tracking.tracker import Tracker
+from dlrun.training.device import Device
+from dlrun.training.forward import State, advance, on_tensors, outputs_in_order
+from dlrun.training.optim import Descent, gradient_norm
+from dlrun.training.schedules import plateau_of
+from dlrun.training.tasks import Task
+
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+Step = Callable[[Tensor, Tensor], None]  # from inputs and targets of one batch
+
+
+class Diverged(RunFailed):
+    """The loss became NaN or infinite."""
+
+    def __init__(self, step: int, last_good: dict[str, float]) -> None:
+        self.step = step
+        shown = (
+            ", ".join(f"{name} {number_text(value)}" for name, value in last_good.items()) or "none"
+        )
+        super().__init__(
+            f"the loss is not a finite number at step {step} (last good values: {shown}); most likely the "
+            "learning rate is too high: lower optimizer.lr, or set schedule.warmup_steps or optimizer.clip_norm"
+        )
+
+
+@dataclass
+class Best:
+    """The best evaluation so far by the monitored metric, with its weights."""
+
+    value: float | None = None
+    epoch: int = 0
+    step: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class Pending:
+    """What the steps since the last logged point left behind, looked at only when it is logged.
+
+    Keeping it costs next to nothing; metrics at every step would slow a small model down by a
+    tenth, and reading them would make a GPU wait.
+    """
+
+    losses: list[Tensor] = field(default_factory=list)  # scalars, one a step
+    sizes: list[int] = field(default_factory=list)  # samples, one a step
+    outputs: list[Tensor] = field(default_factory=list)
+    targets: list[Tensor] = field(default_factory=list)
+
+
+class Engine:
+    """Trains one model; its state goes into a checkpoint and comes out of it, bit for bit."""
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        averaged: AveragedModel | None,
+        task: Task,
+        data: Dataset,
+        batches: Feed,
+        descent: Descent,
+        total_steps: int,
+        device: Device,
+        settings: TrainerSettings,
+        saving: CheckpointSettings,
+        augmentation: Augmentation | None,
+        generator: torch.Generator,
+    ) -> None:
+        self.model, self.averaged, self.task, self.data = model, averaged, task, data
+        self.batches, self.descent, self.total_steps = batches, descent, total_steps
+        self.device, self.settings, self.saving = device, settings, saving
+        self.augmentation, self.generator = augmentation, generator
+        self.captured: Step | None = None  # does what train_step does, sooner
+        self.steps_per_epoch = len(batches)
+        mode = direction(settings.monitor) if settings.mode == "auto" else settings.mode
+        self.minimize = mode == "min"
+        self.variance = {"train": task.variance(data.train), "val": task.variance(data.val)}
+        self.step = 0
+        self.waited = 0  # evaluations in a row without improvement
+        self.best = Best()
+        self.carried: State = None  # what the model remembers of the text before the next batch
+        self.pending = Pending()
+        self.latest: dict[str, float] = {}  # the newest value of every metric
+        self.seconds = 0.0  # trained so far, over all processes of this run
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the last step belongs to, counted from 1; 0 before the first step."""
+        return -(-self.step // self.steps_per_epoch)
+
+    @property
+    def reported(self) -> str:
+        """`best` or `last`: the weights that the run is tested with at its end."""
+        wanted = self.settings.early_stopping.restore_best and bool(self.best.weights)
+        return "best" if wanted else "last"
+
+    @property
+    def evaluations(self) -> int:
+        """How many evaluations the steps so far came to."""
+        return -(-self.step // self._evaluation_interval)
+
+    @property
+    def evaluations_in_all(self) -> int:
+        """How many evaluations the whole run comes to, unless it stops early."""
+        return -(-self.total_steps // self._evaluation_interval)
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether patience has run out."""
+        patience = self.settings.early_stopping.patience
+        return patience is not None and self.waited >= patience
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model that is judged and kept: the running average of the weights, where there is one."""
+        return self.model if self.averaged is None else self.averaged.module
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.step >= self.total_steps or self.stopped_early
+
+    def fit(
+        self,
+        *,
+        save: Callable[[], None],
+        after_step: Callable[[], None],
+        after_evaluation: Callable[[], None],
+        tracker: Tracker,
+        progress: Progress,
+        views: Views,
+        stop: StopRequest,
+    ) -> None:
+        """Train until finished, or until `stop` notes a signal.
+
+        `save` is called when a checkpoint is due, and at the end.
+
+        Raises:
+            Diverged: the loss is no longer a finite number.
+        """
+        self.model.train()
+        started = self._rate_started = time.perf_counter()
+        saved = started
+        # A new run saves its first evaluation as well: one that diverges soon has something to go back to.
+        first_best_unsaved = not self.best.step
+        self._rate_skipped = sum(self.pending.sizes)  # samples of an earlier process
+        before = self.seconds
+        train_step = self.captured or self.train_step
+        while not self.finished and stop.signal is None:
+            epoch, position = divmod(self.step, self.steps_per_epoch)
+            for inputs, targets in self.batches.epoch(epoch, skip=position):
+                train_step(inputs, targets)
+                self.step += 1
+                progress.advance()
+                after_step()
+                self.seconds = before + time.perf_counter() - started
+                if self.evaluation_due():
+                    self._evaluate(tracker, progress, views)
+                    after_evaluation()
+                elif self.logging_due():
+                    self.log(tracker, values := self._training_values())
+                    progress.show(self.step, values)
+                if self.finished or stop.signal is not None:
+                    break
+                if self._saving_due(saved) or (first_best_unsaved and self.best.step):
+                    self._check_finite()
+                    save()
+                    saved = time.perf_counter()
+                    first_best_unsaved = first_best_unsaved and not self.best.step
+        self.seconds = before + time.perf_counter() - started
+        self._check_finite()
+        save()
+
+    def train_step(self, inputs: Tensor, targets: Tensor) -> None:
+        """One update of the weights from one batch, taken in `accumulate` parts where that is above 1."""
+        self.descent.schedule(self.step)
+        if self.step % self.steps_per_epoch == 0:
+            self.carried = None
+        self.learn(inputs, targets)
+        self.average()
+
+    def learn(self, inputs: Tensor, targets: Tensor) -> None:
+        """What a step does at its learning rate: all on the device, so that a CUDA graph can hold it."""
+        self.descent.clear()
+        if self.augmentation is not None:
+            inputs = self.augmentation(inputs, self.generator)
+        if self.settings.accumulate == 1:
+            loss = self._forward_backward(inputs, targets)
+        else:
+            loss = self._accumulate(inputs, targets)
+        self.pending.losses.append(loss)
+        self.pending.sizes.append(self.task.size(targets))
+        self.descent.move()
+
+    def average(self) -> None:
+        """Let the running average of the weights, where there is one, follow them."""
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.model)
+
+    def outputs(self, split: Split) -> Tensor:
+        """What metrics need of the model's outputs for every sample of a split, in order, in evaluation mode."""
+        model = self.evaluated.eval()
+        with torch.inference_mode(), self.device.autocast():
+            outputs = outputs_in_order(
+                model,
+                split,
+                spec=self.data.spec,
+                task=self.task,
+                size=self.settings.eval_batch_size,
+                dtype=self.device.dtype,
+            )
+        model.train()
+        return outputs
+
+    def evaluation_due(self) -> bool:
+        """Whether the step just made ends an interval between evaluations, or the run."""
+        if self.step >= self.total_steps:
+            return True
+        return self.step % self._evaluation_interval == 0
+
+    def logging_due(self) -> bool:
+        """Every so many steps, and at the end of an epoch, unless that leaves a point next to no steps to speak for."""
+        every, position = self.settings.log_every_steps, self.step % self.steps_per_epoch
+        left = self.steps_per_epoch - position
+        return position == 0 or (position % every == 0 and 2 * left >= every)
+
+    def good(self) -> dict[str, float]:
+        """The newest losses and metrics, for an error to show."""
+        return {name: value for name, value in self.latest.items() if "/" in name}
+
+    def log(self, tracker: Tracker, values: dict[str, float]) -> None:
+        """Write a point down."""
+        self.latest |= values
+        tracker.log(self.step, self.epoch, values)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resume needs, but for the random states."""
+        return {
+            "step": self.step,
+            "steps_per_epoch": self.steps_per_epoch,
+            "model": self.model.state_dict(),
+            "averaged": None if self.averaged is None else self.averaged.state_dict(),
+            "descent": self.descent.state_dict(),
+            "waited": self.waited,
+            "best": dict(vars(self.best)),
+            "pending": dict(vars(self.pending)),
+            "carried": self.carried,
+            "latest": dict(self.latest),
+            "seconds": self.seconds,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state` was taken."""
+        self.step, self.waited, self.seconds = state["step"], state["waited"], state["seconds"]
+        self.model.load_state_dict(state["model"])
+        if self.averaged is not None and state["averaged"] is not None:
+            self.averaged.load_state_dict(state["averaged"])
+        self.descent.load_state_dict(state["descent"])
+        device = self.device.torch_device
+        moved = {
+            name: [to_device(item, device) for item in items]
+            for name, items in state["pending"].items()
+        }
+        self.pending = Pending(**moved)
+        self.carried = on_tensors(state.get("carried"), lambda tensor: tensor.to(device))
+        self.best, self.latest = Best(**state["best"]), dict(state["latest"])
+
+    def restore_best(self) -> None:
+        """Give the model to evaluate the weights of the best evaluation, where there was one."""
+        if self.best.weights:
+            self.evaluated.load_state_dict(self.best.weights)
+
+    def _forward_backward(
+        self, inputs: Tensor, targets: Tensor, weight: float | None = None
+    ) -> Tensor:
+        with self.device.autocast():
+            outputs, self.carried = advance(self.model, inputs, self.carried, self.data.spec)
+        if outputs.dtype != self.device.dtype:
+            outputs = outputs.to(self.device.dtype)
+        loss = self.task.loss(outputs, targets)
+        if weight is not None:
+            loss = loss * weight
+        self.descent.backward(loss)
+        self.pending.outputs.append(self.task.kept(outputs.detach(), targets))
+        # Of a text in one row: its last window may be shorter than those before it.
+        self.pending.targets.append(
+            targets.flatten() if self.data.spec.task == "language" else targets
+        )
+        return loss.detach()
+
+    def _accumulate(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The same gradient as the whole batch at once, a share of the memory (batch norm sees the parts)."""
+        size = -(-len(targets) // self.settings.accumulate)
+        parts = zip(inputs.split(size), targets.split(size), strict=True)
+        # The last part may be short: weight by size, or the mean leans towards it.
+        mean = self.task.reduction == "mean"
+        losses = [
+            self._forward_backward(x, y, len(y) / len(targets) if mean else None) for x, y in parts
+        ]
+        return torch.stack(losses).sum()
+
+    @property
+    def _evaluation_interval(self) -> int:
+        """Steps from one evaluation to the next."""
+        settings = self.settings
+        return settings.eval_every_steps or settings.eval_every_epochs * self.steps_per_epoch
+
+    def _evaluate(self, tracker: Tracker, progress: Progress, views: Views) -> None:
+        values = self._training_values() if self.pending.losses else {}
+        metrics = {}
+        if len(self.data.val):
+            metrics = self.task.metrics(
+                self.outputs(self.data.val), self.data.val.targets, variance=self.variance["val"]
+            )
+        self.judge(values, metrics, tracker=tracker, progress=progress, views=views)
+        self._rate_started = time.perf_counter()
+
+    def judge(
+        self,
+        values: dict[str, float],
+        metrics: dict[str, float],
+        *,
+        tracker: Tracker,
+        progress: Progress,
+        views: Views,
+    ) -> None:
+        """Take note of an evaluation: training `values` to log, `metrics` of the validation part.
+
+        Raises:
+            Diverged: the validation loss is not a finite number.
+        """
+        if not math.isfinite(metrics.get("loss", 0.0)):
+            raise Diverged(self.step, self.good())
+        values = values | {f"val/{name}": value for name, value in metrics.items()}
+        self.log(tracker, values)
+        self._compare()
+        progress.report(self.step, values)
+        views.at_evaluation(self, tracker)
+
+    def _compare(self) -> None:
+        """Keep the weights where the monitored metric improved, or count one more wait."""
+        value = self.latest[self.settings.monitor]
+        margin = self.settings.early_stopping.min_delta
+        best = self.best.value
+        gain = 0.0 if best is None else (best - value if self.minimize else value - best)
+        improved = not math.isnan(value) and (best is None or gain > margin)
+        if improved:
+            state = self.evaluated.state_dict()
+            weights = {name: tensor.detach().clone() for name, tensor in state.items()}
+            self.best = Best(value, self.epoch, self.step, dict(self.latest), weights)
+        self.waited = 0 if improved else self.waited + 1
+        if plateau := plateau_of(self.descent.multiplier):
+            plateau.observe(improved=improved)
+
+    def _training_values(self) -> dict[str, float]:
+        """Means over the steps since the last logged point, which they end."""
+        self._check_pending()
+        pending, self.pending = self.pending, Pending()
+        samples = sum(pending.sizes)
+        losses = torch.stack(pending.losses).cpu().double()
+        loss = self.task.total(losses, losses.new_tensor(pending.sizes)).sum().item() / samples
+        outputs, targets = torch.cat(pending.outputs), torch.cat(pending.targets)
+        metrics = self.task.metrics(outputs, targets, loss=loss, variance=self.variance["train"])
+        now = time.perf_counter()
+        rate = (samples - self._rate_skipped) / (now - self._rate_started)
+        self._rate_started, self._rate_skipped = now, 0
+        norm = gradient_norm(self.descent.parameters).item()
+        return self.training_point(metrics, gradient_norm=norm, rate=rate)
+
+    def training_point(
+        self, metrics: dict[str, float], *, gradient_norm: float, rate: float
+    ) -> dict[str, float]:
+        """A logged point of training, by the names that it has in the log."""
+        return {
+            **{f"train/{name}": value for name, value in metrics.items()},
+            "lr": self.descent.learning_rate,
+            "gradient_norm": gradient_norm,
+            "samples_per_second": rate,
+        }
+
+    def _check_pending(self) -> None:
+        """Refuse to log or save what a step without a finite loss has touched."""
+        if not self.pending.losses:
+            return
+        finite = torch.isfinite(torch.stack(self.pending.losses))
+        if not finite.all():
+            first = int((~finite).nonzero()[0])
+            before = {"train/loss": self.pending.losses[first - 1].item()} if first else {}
+            raise Diverged(self.step - len(finite) + first + 1, self.good() | before)
+
+    def _check_finite(self) -> None:
+        """Refuse to save weights that are not finite, or come from a loss that was not."""
+        self._check_pending()
+        norms = torch._foreach_norm([p.detach() for p in self.model.parameters()])
+        if not torch.stack(norms).isfinite().all():
+            raise Diverged(self.step, self.good())
+
+    def _saving_due(self, saved: float) -> bool:
+        every = self.saving.every_steps
+        if every is not None and self.step % every == 0:
+            return True
+        return time.perf_counter() - saved >= self.saving.every_seconds
+
+
+def to_device(item: Any, device: torch.device) -> Any:
+    """Tensors moved to `device`, anything else as it is."""
+    return item.to(device) if isinstance(item, Tensor) else item

@@ -1,0 +1,269 @@
+"""Optimizers: the eight of the lectures from torch.optim, and what is done to gradients before a step."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Gt, Lt
+from torch import Tensor, nn
+
+from dlrun.config.schema import NonNegative, Positive, Probability
+from dlrun.config.settings import GradientSettings
+from dlrun.training.schedules import Multiplier, plateau_of
+
+Groups = list[dict[str, Any]]
+LearningRate = Annotated[float, Gt(0)]
+
+
+def sgd(groups: Groups, *, lr: LearningRate) -> torch.optim.Optimizer:
+    """theta <- theta - lr * g."""
+    return torch.optim.SGD(groups, lr=lr, fused=_fused(groups))
+
+
+def momentum(groups: Groups, *, lr: LearningRate, momentum: Probability) -> torch.optim.Optimizer:
+    """v <- momentum * v + g; theta <- theta - lr * v (Polyak, 1964, as torch states it)."""
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=_fused(groups))
+
+
+def nesterov(
+    groups: Groups, *, lr: LearningRate, momentum: Annotated[float, Gt(0), Lt(1)]
+) -> torch.optim.Optimizer:
+    """v <- momentum * v + g; theta <- theta - lr * (g + momentum * v) (Sutskever et al., 2013)."""
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=True, fused=_fused(groups))
+
+
+def rmsprop(
+    groups: Groups,
+    *,
+    lr: LearningRate,
+    alpha: Probability,
+    eps: Positive,
+    momentum: Probability,
+    centered: bool,
+) -> torch.optim.Optimizer:
+    """s <- alpha * s + (1 - alpha) * g^2; theta <- theta - lr * g / (sqrt(s) + eps) (Hinton, 2012)."""
+    return torch.optim.RMSprop(
+        groups, lr=lr, alpha=alpha, eps=eps, momentum=momentum, centered=centered, foreach=True
+    )
+
+
+def adagrad(
+    groups: Groups,
+    *,
+    lr: LearningRate,
+    lr_decay: NonNegative,
+    initial_accumulator: NonNegative,
+    eps: Positive,
+) -> torch.optim.Optimizer:
+    """s <- s + g^2; theta <- theta - lr * g / (sqrt(s) + eps) (Duchi et al., 2011)."""
+    return torch.optim.Adagrad(
+        groups, lr=lr, lr_decay=lr_decay, initial_accumulator_value=initial_accumulator, eps=eps,
+        fused=_fused(groups, "cpu"),
+    )  # fmt: skip
+
+
+def adadelta(
+    groups: Groups, *, lr: LearningRate, rho: Probability, eps: Positive
+) -> torch.optim.Optimizer:
+    """Steps scaled by the ratio of running sizes of past updates and of gradients (Zeiler, 2012)."""
+    return torch.optim.Adadelta(groups, lr=lr, rho=rho, eps=eps, foreach=True)
+
+
+def adam(
+    groups: Groups,
+    *,
+    lr: LearningRate,
+    beta1: Probability,
+    beta2: Probability,
+    eps: Positive,
+    amsgrad: bool,
+) -> torch.optim.Optimizer:
+    """theta <- theta - lr * m_hat / (sqrt(v_hat) + eps), bias-corrected moments (Kingma and Ba, 2015)."""
+    return torch.optim.Adam(
+        groups, lr=lr, betas=(beta1, beta2), eps=eps, amsgrad=amsgrad, fused=_fused(groups)
+    )
+
+
+def adamw(
+    groups: Groups,
+    *,
+    lr: LearningRate,
+    beta1: Probability,
+    beta2: Probability,
+    eps: Positive,
+    amsgrad: bool,
+) -> torch.optim.Optimizer:
+    """Adam with the weight decay taken off the weights directly (Loshchilov and Hutter, 2019)."""
+    return torch.optim.AdamW(
+        groups, lr=lr, betas=(beta1, beta2), eps=eps, amsgrad=amsgrad, fused=_fused(groups)
+    )
+
+
+def parameter_groups(model: nn.Module, rules: GradientSettings) -> Groups:
+    """The trainable parameters as one group, or two where biases and norms are spared the weight decay."""
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    if rules.decay_biases_and_norms or rules.weight_decay == 0:
+        return [{"params": trainable, "weight_decay": rules.weight_decay}]
+    # Vectors are biases and the gains of norms; everything that mixes inputs has two axes or more.
+    matrices = [p for p in trainable if p.ndim > 1]
+    vectors = [p for p in trainable if p.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": rules.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def regularise(parameters: list[Tensor], rules: GradientSettings) -> None:
+    """Add the L1 penalty's subgradient, then clip by value, then by global norm, in place."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if rules.l1:
+        signs = torch._foreach_sign([p.detach() for p in parameters if p.grad is not None])
+        torch._foreach_add_(gradients, signs, alpha=rules.l1)
+    if rules.clip_value is not None:
+        torch._foreach_clamp_min_(gradients, -rules.clip_value)
+        torch._foreach_clamp_max_(gradients, rules.clip_value)
+    if rules.clip_norm is not None:
+        nn.utils.clip_grad_norm_(parameters, rules.clip_norm)
+
+
+def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
+    """Euclidean norm of all gradients together, a scalar tensor (no wait for the device)."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    return torch.stack(torch._foreach_norm(gradients)).norm() if gradients else torch.zeros(())
+
+
+class Descent:
+    """An optimizer with its learning-rate schedule, gradient rules and loss scaling: loss in, new weights out."""
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        multiplier: Multiplier,
+        rules: GradientSettings,
+        scaler: torch.amp.GradScaler,
+    ) -> None:
+        self.optimizer, self.multiplier = optimizer, multiplier
+        self.rules, self.scaler = rules, scaler
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.configured = [_hyperparameters(group) for group in optimizer.param_groups]
+        self.learning_rate = float(self.configured[0]["lr"])  # of the last step
+        self.rates: list[Tensor] = []  # of each group, where a CUDA graph reads them
+        self._scaled = scaler.is_enabled()
+        self._regularised = (
+            bool(rules.l1) or rules.clip_value is not None or rules.clip_norm is not None
+        )
+
+    def clear(self) -> None:
+        """Forget the gradients of the step before."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of `loss`."""
+        (self.scaler.scale(loss) if self._scaled else loss).backward()
+
+    def update(self, step: int) -> None:
+        """Move the weights by the gradients, at the learning rate of `step`."""
+        self.schedule(step)
+        self.move()
+
+    def move(self) -> None:
+        """Move the weights by the gradients, at the learning rate that `schedule` gave."""
+        if self._scaled:
+            self.scaler.unscale_(self.optimizer)
+        if self._regularised:
+            regularise(self.parameters, self.rules)
+        if self._scaled:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            self.optimizer.step()
+
+    def schedule(self, step: int) -> None:
+        """Give the optimizer the learning rate of `step`."""
+        multiplier = self.multiplier(step)
+        for group, configured in zip(self.optimizer.param_groups, self.configured, strict=True):
+            group["lr"] = configured["lr"] * multiplier
+        self.learning_rate = float(self.optimizer.param_groups[0]["lr"])
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=bool(self.rates)):
+            group["lr"] = rate.fill_(group["lr"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resume needs."""
+        plateau = plateau_of(self.multiplier)
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "plateau": plateau.state_dict() if plateau else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state`, with the hyper-parameters as configured now: a resume may have changed them."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        for group, configured in zip(self.optimizer.param_groups, self.configured, strict=True):
+            group.update(configured)
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        plateau = plateau_of(self.multiplier)
+        if plateau and state["plateau"]:
+            plateau.load_state_dict(state["plateau"])
+
+
+def can_be_captured(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether `make_capturable` can do its part: torch's own but Adagrad, whose steps count on the CPU."""
+    kinds = (torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adadelta)
+    return type(optimizer) in kinds or (
+        type(optimizer) is torch.optim.SGD and all(g["fused"] for g in optimizer.param_groups)
+    )
+
+
+def make_capturable(descent: Descent, device: torch.device) -> None:
+    """Let a CUDA graph hold `descent.move`: learning rates and counts of steps become tensors on `device`."""
+    optimizer = descent.optimizer
+    descent.rates = [torch.zeros((), device=device) for _ in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        if "capturable" in group:
+            group["capturable"] = True
+    for state in optimizer.state.values():
+        if "step" in state:
+            state["step"] = state["step"].to(device)
+    # It would warn of steps that are not captured: those before the graph, and those of other sizes.
+    optimizer._warned_capturable_if_run_uncaptured = True
+
+
+def without_dynamo(build: Callable[[], torch.optim.Optimizer]) -> torch.optim.Optimizer:
+    """The optimizer that `build` makes, without the wrappers that torch.compile has around optimizers.
+
+    For one that is never compiled they only cost: they import torch._dynamo at their first call,
+    which takes about as long as `import torch` itself, and open a profiler record at each step.
+    """
+    for name in ("add_param_group", "state_dict", "load_state_dict", "zero_grad"):
+        function = inspect.unwrap(getattr(torch.optim.Optimizer, name))
+        # torch looks here for the wrapped function before it imports dynamo to make one.
+        function.__dict__["__dynamo_disable"] = function
+    optimizer = build()
+    cls = type(optimizer)
+    if cls.__module__.startswith("torch.optim."):  # a user's own step may rely on its decorators
+        bare_step: Callable[..., Any] = inspect.unwrap(cls.step)
+        optimizer.step = types.MethodType(torch.no_grad()(bare_step), optimizer)  # type: ignore[method-assign]
+    return optimizer
+
+
+def _hyperparameters(group: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name != "params"}
+
+
+def _fused(groups: Groups, *devices: str) -> bool | None:
+    """True where torch has a fused kernel for these parameters: floating point on the CPU or a GPU."""
+    parameters = [p for group in groups for p in group["params"]]
+    supported = devices or ("cpu", "cuda", "mps")
+    return (
+        True
+        if all(p.device.type in supported and p.is_floating_point() for p in parameters)
+        else None
+    )

@@ -1,0 +1,378 @@
+"""What is learned: the loss and the metrics of binary, multi-class, regression and language problems.
+
+Shapes: B batch, N samples, C classes, D regression targets; of language S streams, T steps of time, V tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dlrun.config.metrics import BINARY, LANGUAGE, MULTICLASS, REGRESSION, Metrics
+from dlrun.config.settings import LossSettings
+from dlrun.data.base import Preprocessing, Spec, Split
+from dlrun.errors import ConfigError
+from dlrun.training.cross_entropy import row_cross_entropy
+
+_LOSSES = {
+    "binary": ("binary_cross_entropy",),
+    "multiclass": ("cross_entropy",),
+    "regression": ("mse", "mae", "huber"),
+    "language": ("cross_entropy",),
+}
+
+
+_NO_VARIANCE = torch.zeros((), dtype=torch.float64)  # of targets that are no numbers
+
+
+class Task(ABC):
+    """One kind of problem: a loss to descend and metrics to report."""
+
+    declared: Metrics  # what `metrics` and `final_metrics` return, and which way each improves
+
+    def __init__(self, settings: LossSettings, target_std: Sequence[float] = ()) -> None:
+        self.label_smoothing = settings.label_smoothing
+        self.reduction = settings.reduction
+        # On the CPU: not every device has float64.
+        self.target_std = torch.tensor(target_std, dtype=torch.float64)
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The training loss of a batch: a scalar, the mean or the sum over its samples."""
+
+    @abstractmethod
+    def sample_losses(
+        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
+    ) -> Tensor:
+        """What each sample adds to the training loss (N,), at its own label smoothing (N,) if any."""
+
+    @abstractmethod
+    def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss without label smoothing, a scalar: what evaluations compare."""
+
+    @abstractmethod
+    def scores(
+        self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
+    ) -> dict[str, Tensor]:
+        """The metrics beside the loss, scalars; one of whole numbers counts samples. Fit for torch.vmap."""
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """What `metrics` returns."""
+        return tuple(self.declared.always)
+
+    def variance(self, part: Split) -> Tensor:
+        """What r2 sets errors against: the variance of a part's true values in their own units, a scalar."""
+        return _NO_VARIANCE
+
+    def loss_unit(self, part: str) -> tuple[object, ...]:
+        """What losses on a part must have in common to be compared. Of labels, training alone sees smoothed ones."""
+        return (self.label_smoothing,) if part == "train" else ()
+
+    def kept(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """What metrics need of the outputs of a batch, to be kept until they are asked for."""
+        return outputs
+
+    def size(self, targets: Tensor) -> int:
+        """How many samples a batch is."""
+        return len(targets)
+
+    def metrics(
+        self,
+        outputs: Tensor,
+        targets: Tensor,
+        *,
+        loss: float | None = None,
+        variance: Tensor | None = None,
+    ) -> dict[str, float]:
+        """Loss, unless it is known, and the usual metrics over all N samples.
+
+        Args:
+            variance: of the part that the samples are of; None where they are all of it, and no changes.
+        """
+        if loss is None:
+            loss = self.plain_loss(outputs, targets).item()
+        if variance is None:
+            variance = self.variance(Split(targets, targets))
+        scores = self.scores(outputs, targets, self.target_std, variance)
+        return {"loss": loss, **{name: _plain(v, len(targets)) for name, v in scores.items()}}
+
+    def final_metrics(
+        self, outputs: Tensor, targets: Tensor, *, variance: Tensor | None = None
+    ) -> dict[str, float]:
+        """`metrics`, and those worth their cost only once, at the end."""
+        return self.metrics(outputs, targets, variance=variance)
+
+    def total(self, losses: Tensor, sizes: Tensor) -> Tensor:
+        """Sums over samples from the training losses of several batches and their sizes."""
+        return losses * sizes if self.reduction == "mean" else losses
+
+
+class Multiclass(Task):
+    """Softmax over C scores, cross-entropy. Targets are class numbers (B,)."""
+
+    declared = MULTICLASS
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(
+            outputs, targets, label_smoothing=self.label_smoothing, reduction=self.reduction
+        )
+
+    def sample_losses(
+        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
+    ) -> Tensor:
+        return row_cross_entropy(outputs, targets, label_smoothing)
+
+    def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, targets)
+
+    def scores(
+        self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
+    ) -> dict[str, Tensor]:
+        return {"accuracy": (outputs.argmax(1) == targets).sum()}
+
+    def final_metrics(
+        self, outputs: Tensor, targets: Tensor, *, variance: Tensor | None = None
+    ) -> dict[str, float]:
+        confusion = confusion_matrix(outputs.argmax(1), targets, outputs.shape[1])
+        per_class = [precision_recall_f1(confusion, number) for number in range(len(confusion))]
+        macro = [sum(values) / len(per_class) for values in zip(*per_class, strict=True)]
+        names = ("precision", "recall", "f1")
+        return self.metrics(outputs, targets) | dict(zip(names, macro, strict=True))
+
+
+class Binary(Task):
+    """A sigmoid over one score (B, 1), binary cross-entropy. Targets are 0.0 or 1.0 (B,)."""
+
+    declared = BINARY
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if self.label_smoothing:
+            targets = targets * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
+        return F.binary_cross_entropy_with_logits(
+            outputs.squeeze(1), targets, reduction=self.reduction
+        )
+
+    def sample_losses(
+        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
+    ) -> Tensor:
+        if label_smoothing is not None:
+            targets = targets * (1 - label_smoothing) + 0.5 * label_smoothing
+        return F.binary_cross_entropy_with_logits(outputs.squeeze(1), targets, reduction="none")
+
+    def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(outputs.squeeze(1), targets)
+
+    def scores(
+        self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
+    ) -> dict[str, Tensor]:
+        return {"accuracy": ((outputs.squeeze(1) > 0) == (targets > 0.5)).sum()}
+
+    def final_metrics(
+        self, outputs: Tensor, targets: Tensor, *, variance: Tensor | None = None
+    ) -> dict[str, float]:
+        scores = outputs.squeeze(1)
+        confusion = confusion_matrix((scores > 0).long(), targets.long(), 2)
+        precision, recall, f1 = precision_recall_f1(confusion, 1)
+        extra = {
+            "precision": precision,
+            "recall": recall,
+            "f1": f1,
+            "roc_auc": roc_auc(scores, targets),
+        }
+        return self.metrics(outputs, targets) | extra
+
+
+class Regression(Task):
+    """One output a target (B, D), trained on standardised targets, reported in their own units."""
+
+    declared = REGRESSION
+
+    def __init__(self, settings: LossSettings, name: str, preprocessing: Preprocessing) -> None:
+        super().__init__(settings, preprocessing.target_std)
+        functions: dict[str, Callable[..., Tensor]] = {
+            "mse": F.mse_loss,
+            "mae": F.l1_loss,
+            "huber": F.huber_loss,
+        }
+        self.function = functions[name]
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.function(outputs, targets, reduction=self.reduction)
+
+    def sample_losses(
+        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
+    ) -> Tensor:
+        losses = self.function(outputs, targets, reduction="none")
+        return losses.mean(1) if self.reduction == "mean" else losses.sum(1)
+
+    def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.function(outputs, targets)
+
+    def loss_unit(self, part: str) -> tuple[object, ...]:
+        scale = tuple(f"{std:.6g}" for std in self.target_std.tolist())
+        summed = self.reduction if part == "train" else ""
+        return (self.function.__name__, summed, *scale)
+
+    def variance(self, part: Split) -> Tensor:
+        """Of the values themselves, also where the targets are changes of them; over each target's own mean."""
+        values = part.targets.cpu().double() * self.target_std
+        if part.bases is not None:
+            values = values + part.bases
+        return ((values - values.mean(0)) ** 2).mean() if len(values) else _NO_VARIANCE
+
+    def scores(
+        self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
+    ) -> dict[str, Tensor]:
+        error = (outputs - targets).cpu().double() * target_std
+        mse = (error**2).mean()
+        return {
+            "mse": mse,
+            "rmse": mse.sqrt(),
+            "mae": error.abs().mean(),
+            "r2": torch.where(variance > 0, 1 - mse / variance, float("nan")),
+        }
+
+
+class Language(Task):
+    """The next token of a text: softmax over V scores at each step. Targets are token numbers (S, T).
+
+    Of the outputs only two numbers a token are kept, (S * T, 2): the logarithm of the chance that the
+    model gave to the token that came, and whether it was the likeliest. The loss is in nats a token.
+    """
+
+    declared = LANGUAGE
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(
+            outputs.flatten(0, 1),
+            targets.flatten(),
+            label_smoothing=self.label_smoothing,
+            reduction=self.reduction,
+        )
+
+    def kept(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        scores, tokens = outputs.detach().flatten(0, 1), targets.flatten()
+        log_chances = -F.cross_entropy(scores, tokens, reduction="none")
+        return torch.stack((log_chances, scores.argmax(1) == tokens), 1)
+
+    def size(self, targets: Tensor) -> int:
+        return targets.numel()
+
+    def sample_losses(
+        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
+    ) -> Tensor:
+        raise NotImplementedError("texts are not trained in stacks")
+
+    def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return -outputs[:, 0].mean()
+
+    def scores(
+        self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
+    ) -> dict[str, Tensor]:
+        nats = self.plain_loss(outputs, targets)
+        bits = nats / math.log(2)
+        return {"accuracy": outputs[:, 1].mean(), "perplexity": nats.exp(), "bits": bits}
+
+
+def stacked_metrics(
+    tasks: Sequence[Task],
+    outputs: Tensor,
+    targets: Tensor,
+    variances: Sequence[Tensor],
+    *,
+    losses: Sequence[float] | None = None,
+) -> list[dict[str, float]]:
+    """`metrics` of K models of one kind of task, from their outputs and targets (K, N, ...) and variances."""
+    if losses is None:
+        losses = torch.vmap(tasks[0].plain_loss)(outputs, targets).tolist()
+    target_std = torch.stack([task.target_std for task in tasks])
+    variance = torch.stack(list(variances))
+    scores = torch.vmap(tasks[0].scores)(outputs, targets, target_std, variance)
+    columns = [
+        [_plain(value, targets.shape[1]) for value in values.cpu().unbind()]
+        for values in scores.values()
+    ]
+    names = ("loss", *scores)
+    return [dict(zip(names, row, strict=True)) for row in zip(losses, *columns, strict=True)]
+
+
+def make_task(spec: Spec, settings: LossSettings, preprocessing: Preprocessing) -> Task:
+    """The task that `spec` asks for.
+
+    Raises:
+        ConfigError: a loss for another kind of problem.
+    """
+    fitting = _LOSSES[spec.task]
+    name = fitting[0] if settings.name == "auto" else settings.name
+    if name not in fitting:
+        problem = f"{spec.num_classes} classes" if spec.num_classes else "numbers to predict"
+        if spec.task == "language":
+            problem = "text to continue"
+        raise ConfigError(
+            f"loss.name is {name}, but the data set has {problem}: use {' or '.join(fitting)} or auto"
+        )
+    if spec.task == "regression":
+        if settings.label_smoothing:
+            raise ConfigError(
+                f"loss.label_smoothing is {settings.label_smoothing}, but regression has no labels; set it to 0"
+            )
+        return Regression(settings, name, preprocessing)
+    kinds: dict[str, Callable[[LossSettings], Task]]
+    kinds = {"binary": Binary, "multiclass": Multiclass, "language": Language}
+    return kinds[spec.task](settings)
+
+
+def _plain(value: Tensor, samples: int) -> float:
+    """A number; of a count of samples, the share. Counted whole, as not every device has float64."""
+    return value.item() if value.is_floating_point() else int(value) / samples
+
+
+def probabilities(outputs: Tensor, spec: Spec) -> Tensor:
+    """Class probabilities (N, C) from raw scores, two columns for binary."""
+    if spec.task == "binary":
+        positive = torch.sigmoid(outputs)
+        return torch.cat([1 - positive, positive], 1)
+    return torch.softmax(outputs, 1)
+
+
+def confusion_matrix(predicted: Tensor, targets: Tensor, classes: int) -> list[list[int]]:
+    """Counts by true class (row) and predicted class (column), C x C."""
+    cells = torch.bincount(targets * classes + predicted, minlength=classes * classes)
+    return [[int(count) for count in row] for row in cells.reshape(classes, classes)]
+
+
+def class_confusion(outputs: Tensor, targets: Tensor, spec: Spec) -> list[list[int]] | None:
+    """The confusion matrix of a classifier's raw scores; None for regression."""
+    if not spec.num_classes:
+        return None
+    predicted = (outputs > 0).squeeze(1).long() if spec.task == "binary" else outputs.argmax(1)
+    return confusion_matrix(predicted, targets.long(), spec.num_classes)
+
+
+def precision_recall_f1(confusion: list[list[int]], number: int) -> tuple[float, float, float]:
+    """Of one class against the rest; 0 where a ratio has nothing to divide by."""
+    hits = confusion[number][number]
+    predicted = sum(row[number] for row in confusion)
+    actual = sum(confusion[number])
+    precision = hits / predicted if predicted else 0.0
+    recall = hits / actual if actual else 0.0
+    f1 = 2 * hits / (predicted + actual) if predicted + actual else 0.0
+    return precision, recall, f1
+
+
+def roc_auc(scores: Tensor, targets: Tensor) -> float:
+    """Chance that a positive scores above a negative, ties counting half; nan where a class is missing."""
+    positives = scores[targets > 0.5]
+    negatives = scores[targets <= 0.5].sort().values
+    if not len(positives) or not len(negatives):
+        return float("nan")
+    below = torch.searchsorted(negatives, positives, side="left")
+    not_above = torch.searchsorted(negatives, positives, side="right")
+    pairs = int((below + not_above).sum()) / 2
+    return pairs / len(positives) / len(negatives)
