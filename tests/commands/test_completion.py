@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dlrun.cli import COMMANDS
 from dlrun.commands._complete import candidates
+from dlrun.commands._names import COMMANDS
 from dlrun.commands.completion import SCRIPTS, main
 from dlrun.config.search_path import config_folders, options
 

@@ -16,7 +16,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from dlrun.cli import COMMANDS, HELP
+from dlrun.commands._names import COMMANDS, HELP
 from dlrun.config.search_path import config_folders, options, packaged_configs
 from dlrun.config.settings import DataSettings, GradientSettings, RunConfig, WarmUp
 from dlrun.storage.index import LAST, OUTPUTS, full_name, run_paths, scan, short_name

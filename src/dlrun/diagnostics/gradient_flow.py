@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dlrun.errors import ConfigError
 from dlrun.models.unroll import watching
 from dlrun.tracking.line_chart import Curve, line_chart
 from dlrun.tracking.png import Picture
 from dlrun.tracking.tracker import Tracker
-
-if TYPE_CHECKING:
-    from dlrun.training.loop import Engine
+from dlrun.training.loop import Engine
 
 _TAG = "gradient_through_time"
 _ROWS = 32  # sequences looked at: their mean is steady, and it costs little
@@ -58,19 +54,6 @@ class GradientFlow:
         self.curves[engine.step] = norms
         tracker.curve(f"{_TAG}/step {engine.step}", norms)
         tracker.image(f"{_TAG}/all", _picture(self.curves), engine.step)
-
-
-def require_recurrent(model: nn.Module) -> None:
-    """Refuse a model that has no hidden states to look at.
-
-    Raises:
-        ConfigError: there is no recurrent layer.
-    """
-    if not any(isinstance(layer, nn.RNNBase) for layer in model.modules()):
-        raise ConfigError(
-            "tracking.gradient_flow is true, but the model has no recurrent layer; "
-            "set it to false, or choose model=rnn, lstm or gru"
-        )
 
 
 def gradient_flow(engine: Engine) -> list[float]:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,10 +27,8 @@ from dlrun.tracking.line_chart import Curve, line_chart
 from dlrun.tracking.numbers import number_text
 from dlrun.tracking.png import Picture
 from dlrun.tracking.tracker import Tracker
+from dlrun.training.loop import Engine
 from dlrun.training.tasks import class_confusion, probabilities
-
-if TYPE_CHECKING:
-    from dlrun.training.loop import Engine
 
 SHOWN = 200  # forecasts in a picture: the last ones of a part
 _TARGETS = 4  # pictures, at most

@@ -1,7 +1,7 @@
 """One run under way: all that is open while it trains, and every way to end it.
 
-Who trains it, alone or with others, calls `start`, then `evaluated` after each evaluation, then one of
-`completed`, `stopped` and `ended_by`, and `close` whatever happened.
+Who trains it, alone or with others, calls `start`, then `stepped`, `logged` and `evaluated` (it is the
+observer of the loop), then one of `completed`, `stopped` and `ended_by`, and `close` whatever happened.
 """
 
 from __future__ import annotations
@@ -144,12 +144,25 @@ class Session:
             else "alone",
         )
 
-    def evaluated(self) -> None:
-        """After an evaluation.
+    def stepped(self) -> None:
+        """A step was made."""
+        self.progress.advance()
+        self._profile_step()
+
+    def logged(self, values: dict[str, float]) -> None:
+        """Write a point down, and show it."""
+        self._write(values)
+        self.progress.show(self.engine.step, values)
+
+    def evaluated(self, values: dict[str, float]) -> None:
+        """Write an evaluation down, and show what it gave.
 
         Raises:
             Pruned: the sweep wants no more of this run.
         """
+        self._write(values)
+        self.progress.report(self.engine.step, values)
+        self.views.at_evaluation(self.engine, self.tracker)
         self.summary.write_running()
         if self.watch is not None:
             self.watch.after_evaluation(self.engine)
@@ -222,18 +235,13 @@ class Session:
     def _fit(self, stop: StopRequest) -> None:
         profile = profiled(self.run.path / "profile", enabled=self.engine.settings.profile)
         try:
-            with profile as after_step:
-                self.engine.fit(
-                    save=self.saver.save,
-                    after_step=after_step,
-                    after_evaluation=self.evaluated,
-                    tracker=self.tracker,
-                    progress=self.progress,
-                    views=self.views,
-                    stop=stop,
-                )
+            with profile as self._profile_step:
+                self.engine.fit(save=self.saver.save, observer=self, stop=stop)
         finally:
             self.progress.close()
+
+    def _write(self, values: dict[str, float]) -> None:
+        self.tracker.log(self.engine.step, self.engine.epoch, values)
 
     def _show_data_and_layers(self) -> None:
         data = self.experiment.data
@@ -256,7 +264,8 @@ class Session:
         metrics = task.final_metrics(outputs, part.targets, variance=task.variance(part))
         values = {f"test/{key}": value for key, value in metrics.items()} if name == "test" else {}
         if values:
-            engine.log(self.tracker, values)
+            engine.note(values)
+            self._write(values)
         self.views.at_end(engine, self.tracker, part, outputs)
         return class_confusion(outputs, part.targets, data.spec)
 

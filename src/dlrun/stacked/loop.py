@@ -97,7 +97,7 @@ class StackedFit:
                 self.after_event()
             if self.over or self._must_stop(stop):
                 return
-            if self._saving_due():
+            if self.stack.lead.saving_due(self.saved):
                 self._save()
                 self.after_event()
 
@@ -172,12 +172,6 @@ class StackedFit:
                 self._guarded(session, _save)
         self.saved = time.perf_counter()
 
-    def _saving_due(self) -> bool:
-        saving, step = self.stack.lead.saving, self.stack.lead.step
-        if saving.every_steps is not None and step % saving.every_steps == 0:
-            return True
-        return time.perf_counter() - self.saved >= saving.every_seconds
-
     def _guarded(self, session: Session, action: Action) -> None:
         """Do something for one run; what goes wrong ends that run alone."""
         if session.engine in self.over:
@@ -224,20 +218,14 @@ class StackedFit:
 def _judge(session: Session, values: Values | Diverged, metrics: Values) -> None:
     if isinstance(values, Diverged):
         raise values
-    session.engine.judge(
-        values,
-        metrics,
-        tracker=session.tracker,
-        progress=session.progress,
-        views=session.views,
-    )
-    session.evaluated()
+    session.evaluated(session.engine.judge(values, metrics))
 
 
 def _log(session: Session, values: Values | Diverged) -> None:
     if isinstance(values, Diverged):
         raise values
-    session.engine.log(session.tracker, values)
+    session.engine.note(values)
+    session.logged(values)
 
 
 def _save(session: Session) -> None:

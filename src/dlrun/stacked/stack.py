@@ -181,10 +181,8 @@ class Stack:
         failures: dict[int, Diverged] = {}
         finite = losses.isfinite()
         for row in (~finite.all(0)).nonzero().flatten().tolist():
-            engine, first = self.engines[row], int((~finite[:, row]).nonzero()[0])
-            before = {"train/loss": losses[first - 1, row].item()} if first else {}
-            step = engine.step - len(losses) + first + 1
-            failures[row] = Diverged(step, engine.good() | before)
+            if (failure := self.engines[row].diverged(losses[:, row])) is not None:
+                failures[row] = failure
         return failures
 
 

@@ -22,7 +22,6 @@ from dlrun.data.kept import Kept, refusal
 from dlrun.data.loaders import Feed
 from dlrun.data.origin import DataChanged
 from dlrun.data.prepare import prepare
-from dlrun.diagnostics.gradient_flow import require_recurrent
 from dlrun.errors import ConfigError, did_you_mean, first_line
 from dlrun.models.dropout import draw_from
 from dlrun.training import cuda_graph, device, optim, schedules
@@ -132,7 +131,7 @@ def assemble(
         model = place_model(build_model(data.spec), place, channels_last=settings.channels_last)
         check_fit(model, data, place)
     if config.tracking.gradient_flow:
-        require_recurrent(model)
+        _require_recurrent(model)
     generator = torch.Generator(place.torch_device).manual_seed(config.seed)
     draw_from(model, [generator])
 
@@ -344,3 +343,16 @@ def average(model: nn.Module, decay: float | None) -> AveragedModel | None:
     if decay is None:
         return None
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+
+def _require_recurrent(model: nn.Module) -> None:
+    """Refuse a model that has no hidden states for `tracking.gradient_flow` to look at.
+
+    Raises:
+        ConfigError: there is no recurrent layer.
+    """
+    if not any(isinstance(layer, nn.RNNBase) for layer in model.modules()):
+        raise ConfigError(
+            "tracking.gradient_flow is true, but the model has no recurrent layer; "
+            "set it to false, or choose model=rnn, lstm or gru"
+        )

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +16,9 @@ from dlrun.config.metrics import direction
 from dlrun.config.settings import CheckpointSettings, TrainerSettings
 from dlrun.data.base import Dataset, Split
 from dlrun.data.loaders import Feed
-from dlrun.diagnostics.views import Views
 from dlrun.errors import RunFailed
 from dlrun.system.signals import StopRequest
 from dlrun.tracking.numbers import number_text
-from dlrun.tracking.progress import Progress
-from dlrun.tracking.tracker import Tracker
 from dlrun.training.device import Device
 from dlrun.training.forward import State, advance, on_tensors, outputs_in_order
 from dlrun.training.optim import Descent, gradient_norm
@@ -69,6 +66,19 @@ class Pending:
     sizes: list[int] = field(default_factory=list)  # samples, one a step
     outputs: list[Tensor] = field(default_factory=list)
     targets: list[Tensor] = field(default_factory=list)
+
+
+class Observer(Protocol):
+    """Who is told what happens in a run: the loop itself writes and draws nothing."""
+
+    def stepped(self) -> None:
+        """A step was made."""
+
+    def logged(self, values: dict[str, float]) -> None:
+        """A point is due: `values` of the training steps since the one before."""
+
+    def evaluated(self, values: dict[str, float]) -> None:
+        """An evaluation was made, of these `values`. What this raises ends the run."""
 
 
 class Engine:
@@ -148,11 +158,7 @@ class Engine:
         self,
         *,
         save: Callable[[], None],
-        after_step: Callable[[], None],
-        after_evaluation: Callable[[], None],
-        tracker: Tracker,
-        progress: Progress,
-        views: Views,
+        observer: Observer,
         stop: StopRequest,
     ) -> None:
         """Train until finished, or until `stop` notes a signal.
@@ -175,18 +181,16 @@ class Engine:
             for inputs, targets in self.batches.epoch(epoch, skip=position):
                 train_step(inputs, targets)
                 self.step += 1
-                progress.advance()
-                after_step()
+                observer.stepped()
                 self.seconds = before + time.perf_counter() - started
                 if self.evaluation_due():
-                    self._evaluate(tracker, progress, views)
-                    after_evaluation()
+                    observer.evaluated(self._evaluate())
                 elif self.logging_due():
-                    self.log(tracker, values := self._training_values())
-                    progress.show(self.step, values)
+                    self.note(values := self._training_values())
+                    observer.logged(values)
                 if self.finished or stop.signal is not None:
                     break
-                if self._saving_due(saved) or (first_best_unsaved and self.best.step):
+                if self.saving_due(saved) or (first_best_unsaved and self.best.step):
                     self._check_finite()
                     save()
                     saved = time.perf_counter()
@@ -252,10 +256,9 @@ class Engine:
         """The newest losses and metrics, for an error to show."""
         return {name: value for name, value in self.latest.items() if "/" in name}
 
-    def log(self, tracker: Tracker, values: dict[str, float]) -> None:
-        """Write a point down."""
+    def note(self, values: dict[str, float]) -> None:
+        """Keep the values of a point as the newest."""
         self.latest |= values
-        tracker.log(self.step, self.epoch, values)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resume needs, but for the random states."""
@@ -329,26 +332,18 @@ class Engine:
         settings = self.settings
         return settings.eval_every_steps or settings.eval_every_epochs * self.steps_per_epoch
 
-    def _evaluate(self, tracker: Tracker, progress: Progress, views: Views) -> None:
+    def _evaluate(self) -> dict[str, float]:
         values = self._training_values() if self.pending.losses else {}
         metrics = {}
         if len(self.data.val):
             metrics = self.task.metrics(
                 self.outputs(self.data.val), self.data.val.targets, variance=self.variance["val"]
             )
-        self.judge(values, metrics, tracker=tracker, progress=progress, views=views)
         self._rate_started = time.perf_counter()
+        return self.judge(values, metrics)
 
-    def judge(
-        self,
-        values: dict[str, float],
-        metrics: dict[str, float],
-        *,
-        tracker: Tracker,
-        progress: Progress,
-        views: Views,
-    ) -> None:
-        """Take note of an evaluation: training `values` to log, `metrics` of the validation part.
+    def judge(self, values: dict[str, float], metrics: dict[str, float]) -> dict[str, float]:
+        """Take note of an evaluation: training `values` and the `metrics` of the validation part, as one point to log.
 
         Raises:
             Diverged: the validation loss is not a finite number.
@@ -356,10 +351,9 @@ class Engine:
         if not math.isfinite(metrics.get("loss", 0.0)):
             raise Diverged(self.step, self.good())
         values = values | {f"val/{name}": value for name, value in metrics.items()}
-        self.log(tracker, values)
+        self.note(values)
         self._compare()
-        progress.report(self.step, values)
-        views.at_evaluation(self, tracker)
+        return values
 
     def _compare(self) -> None:
         """Keep the weights where the monitored metric improved, or count one more wait."""
@@ -406,11 +400,17 @@ class Engine:
         """Refuse to log or save what a step without a finite loss has touched."""
         if not self.pending.losses:
             return
-        finite = torch.isfinite(torch.stack(self.pending.losses))
-        if not finite.all():
-            first = int((~finite).nonzero()[0])
-            before = {"train/loss": self.pending.losses[first - 1].item()} if first else {}
-            raise Diverged(self.step - len(finite) + first + 1, self.good() | before)
+        if (failure := self.diverged(torch.stack(self.pending.losses))) is not None:
+            raise failure
+
+    def diverged(self, losses_S: Tensor) -> Diverged | None:
+        """The first of the last S steps whose loss is no finite number; None where all are."""
+        finite = losses_S.isfinite()
+        if finite.all():
+            return None
+        first = int((~finite).nonzero()[0])
+        before = {"train/loss": losses_S[first - 1].item()} if first else {}
+        return Diverged(self.step - len(finite) + first + 1, self.good() | before)
 
     def _check_finite(self) -> None:
         """Refuse to save weights that are not finite, or come from a loss that was not."""
@@ -419,7 +419,8 @@ class Engine:
         if not torch.stack(norms).isfinite().all():
             raise Diverged(self.step, self.good())
 
-    def _saving_due(self, saved: float) -> bool:
+    def saving_due(self, saved: float) -> bool:
+        """Whether a checkpoint is due: so many steps, or so many seconds after `saved` on the clock of performance."""
         every = self.saving.every_steps
         if every is not None and self.step % every == 0:
             return True
