@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any, get_type_hints
 
+from dlrun.config.moved import current
 from dlrun.config.schema import check, check_names, check_settings
 from dlrun.errors import ConfigError, command, first_line
 
@@ -113,7 +114,7 @@ def _locate(key: str, path: Any) -> Callable[..., Any]:
     if _WORKING_FOLDER not in sys.meta_path and not _is_installed(str(path)):
         sys.meta_path.append(_WORKING_FOLDER)
     try:
-        target = pkgutil.resolve_name(str(path))
+        target = pkgutil.resolve_name(current(str(path)))
     except Exception as error:  # whatever the user's own module raises as it is imported
         reason = first_line(error)
         raise ConfigError(

@@ -20,6 +20,7 @@ import yaml
 
 from dlrun.config import plain_yaml
 from dlrun.config.migrate import as_texts, completed
+from dlrun.config.moved import current, with_current_targets
 from dlrun.config.search_path import COMPONENTS, GROUPS, config_folders
 from dlrun.errors import ConfigError, command, did_you_mean, first_line, new_run, note
 from dlrun.storage.run_directory import RunDirectory
@@ -47,8 +48,8 @@ def read_config(run: RunDirectory, *, allowed: Sequence[str] = ()) -> dict[str, 
         ) from error
     if not isinstance(plain, dict):
         raise ConfigError(f"{run.config_file} is not the config of a run: it holds no mapping")
-    plain = _renewed(plain)
-    _refuse_foreign_targets(plain, {*_offered_targets(), *allowed})
+    plain = _renewed(with_current_targets(plain))
+    _refuse_foreign_targets(plain, {*_offered_targets(), *map(current, allowed)})
     plain, added = completed(plain)
     if added:
         said = ", ".join(f"{key}={_text(value)}" for key, value in added.items())
@@ -129,7 +130,7 @@ def _offered_targets(more: Sequence[Path] = ()) -> set[str]:
     folders = [*config_folders(), *more]
     files = (file for folder in folders for file in folder.rglob("*.yaml"))
     return {
-        target
+        current(target)
         for file in files
         for target in _TARGET.findall(file.read_text(encoding="utf-8", errors="replace"))
     }
@@ -138,7 +139,7 @@ def _offered_targets(more: Sequence[Path] = ()) -> set[str]:
 @contextmanager
 def trusting_only(allowed: Sequence[str], *, folders: Sequence[Path] = ()) -> Iterator[None]:
     """Within this, a sweep that is read back may use only targets of the search path, `folders` and `allowed`."""
-    before = _TRUSTED.set({*_offered_targets(folders), *allowed})
+    before = _TRUSTED.set({*_offered_targets(folders), *map(current, allowed)})
     try:
         yield
     finally:
@@ -169,7 +170,7 @@ def _refuse_foreign_targets(
     for group in groups:
         node = plain.get(group)
         target = node.get("_target_") if isinstance(node, Mapping) else None
-        if not isinstance(target, str) or target not in allowed:
+        if not isinstance(target, str) or current(target) not in allowed:
             raise ConfigError(
                 f"{group}._target_ is {target}, which no config on the search path offers: if you trust this run, "
                 f"call it from the folder whose configs/ has it, or add --allow {target}"
