@@ -264,12 +264,10 @@ def test_a_refused_first_run_leaves_no_empty_folder(refuse: Refuse, project: Pat
 def test_a_missing_data_folder_is_named_with_the_files_that_belong_there(
     refuse: Refuse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torchvision.datasets
-
     def unreachable(*given: object, **more: object) -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr(torchvision.datasets, "MNIST", unreachable)
+    monkeypatch.setattr("dlrun.data.files._OPENER.open", unreachable)
     text = refuse("train", "dataset=mnist", "dataset.root=nowhere")
     for words in ("dataset.root is nowhere", "no network", "MNIST/raw/train-images", "DLRUN_DATA"):
         assert words in text

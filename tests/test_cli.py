@@ -210,12 +210,12 @@ def test_of_a_message_that_quotes_a_whole_file_the_middle_is_left_out(
     command: Command, capsys: Capture
 ) -> None:
     def refuse(words: list[str]) -> int:
-        raise ConfigError(f"the cell {'x' * 10**6}; mend it")
+        raise ConfigError(f"the cell {'x ' * 10**6}; mend it")
 
     command(refuse)
     assert main(["doctor"]) == 2
     error = capsys.readouterr().err
-    assert len(error) < 5000 and error.endswith("x; mend it\n")
+    assert len(error) < 5000 and error.endswith("x ; mend it\n")
 
 
 def test_python_runs_the_package_as_the_command() -> None:

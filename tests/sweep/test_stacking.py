@@ -805,7 +805,7 @@ def test_with_another_sweeper_the_stacked_launcher_is_refused(dlrun: Dlrun) -> N
     )  # fmt: skip
     assert result.code == 2
     assert result.err.count("\n") == 1
-    assert "hydra/launcher is stacked" in result.err
+    assert "hydra/sweeper=basic: dlrun has its own sweeper" in result.err
 
 
 def test_a_stack_and_a_launcher_are_refused_together(own: tuple[str, ...], dlrun: Dlrun) -> None:

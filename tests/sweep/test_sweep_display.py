@@ -170,7 +170,9 @@ def watcher(trials: list[FrozenTrial], monkeypatch: pytest.MonkeyPatch) -> Watch
     sweep = SimpleNamespace(
         ledger=SimpleNamespace(trials=lambda: trials),
         space=parse(["optimizer.lr=interval(0.1,0.5)"]),
-        strategy=SimpleNamespace(plan=SimpleNamespace(total=3)),
+        strategy=SimpleNamespace(
+            plan=SimpleNamespace(total=3), settings=SimpleNamespace(raw_cells=False)
+        ),
         objective="val/loss",
         directory=None,
         repetitions=Repetitions({}),

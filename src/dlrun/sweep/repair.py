@@ -102,11 +102,9 @@ def _entry(line: bytes, known: Mapping[str, Parameter]) -> Entry | None:
         return None
     if operation > _CREATE_TRIAL and not _is_count(entry.get("trial_id")):
         return None
-    if operation == _CREATE_TRIAL and (entry.get("params") or entry.get("distributions")):
-        return None
     is_sound = {
         _CREATE_STUDY: lambda: entry["directions"] in ([1], [2]),
-        _CREATE_TRIAL: lambda: entry["state"] in range(5) and _are_mappings(entry),
+        _CREATE_TRIAL: lambda: entry["state"] in range(5) and _is_begun(entry, known),
         _SET_PARAM: lambda: _is_drawn(entry, known),
         _SET_STATE: lambda: entry["state"] in range(5) and _are_numbers(entry["values"] or ()),
         _SET_ATTRIBUTE: lambda: _is_fact(entry["user_attr"]),
@@ -133,8 +131,23 @@ def _are_numbers(values: Iterable[Any]) -> bool:
     return all(isinstance(value, int | float) for value in values)
 
 
-def _are_mappings(entry: Entry) -> bool:
-    return all(isinstance(entry.get(name, {}), dict) for name in ("user_attrs", "system_attrs"))
+def _is_begun(entry: Entry, known: Mapping[str, Parameter]) -> bool:
+    """Whether a new trial is one that a sweep may add, with all that it may bring at once."""
+    names = ("params", "distributions", "user_attrs", "system_attrs", "intermediate_values")
+    params, laws, facts, _, reported = (entry.get(name) or {} for name in names)
+    if not all(isinstance(entry.get(name) or {}, dict) for name in names) or set(params) != set(
+        laws
+    ):
+        return False
+    draws = (
+        {"param_name": name, "param_value_internal": value, "distribution": laws[name]}
+        for name, value in params.items()
+    )
+    return (
+        all(_is_drawn(draw, known) for draw in draws)
+        and _is_fact(facts)
+        and _are_numbers(reported.values())
+    )
 
 
 def _is_fact(facts: Mapping[str, Any]) -> bool:
