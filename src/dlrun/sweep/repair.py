@@ -36,7 +36,7 @@ _SEED = re.compile(r"seed\d+")
 # What an entry has, by what it does; of the attributes of a trial, those that dlrun reads.
 _FIELDS: dict[int, dict[str, Any]] = {
     _CREATE_STUDY: {"study_name": str, "directions": list},
-    _CREATE_TRIAL: {"study_id": int, "state": int},
+    _CREATE_TRIAL: {"study_id": int},
     _SET_PARAM: {"param_name": str, "param_value_internal": int | float, "distribution": str},
     _SET_STATE: {"state": int, "values": list | None},
     7: {"step": int, "intermediate_value": int | float},
@@ -104,7 +104,7 @@ def _entry(line: bytes, known: Mapping[str, Parameter]) -> Entry | None:
         return None
     is_sound = {
         _CREATE_STUDY: lambda: entry["directions"] in ([1], [2]),
-        _CREATE_TRIAL: lambda: entry["state"] in range(5) and _is_begun(entry, known),
+        _CREATE_TRIAL: lambda: entry.get("state", _RUNNING) in range(5) and _is_begun(entry, known),
         _SET_PARAM: lambda: _is_drawn(entry, known),
         _SET_STATE: lambda: entry["state"] in range(5) and _are_numbers(entry["values"] or ()),
         _SET_ATTRIBUTE: lambda: _is_fact(entry["user_attr"]),
