@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dlrun.commands._tensorboard_server import NamedTrials
+from dlrun.commands._named_trials import NamedTrials
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.sweep.leaderboard import setting_name, short_keys
 

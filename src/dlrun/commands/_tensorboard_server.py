@@ -8,12 +8,7 @@ they set, and not by their numbers alone.
 
 from __future__ import annotations
 
-import atexit
-import re
-import shutil
 import sys
-import tempfile
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,52 +19,8 @@ from tensorboard.plugins.base_plugin import FlagsError
 from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
 
-from dlrun.storage.index import read_run
+from dlrun.commands._named_trials import NamedTrials
 from dlrun.storage.sweep_directory import is_sweep
-from dlrun.sweep.leaderboard import setting_name
-
-_SECONDS = 2.0  # between two looks for trials that have begun
-_LONGEST = 120  # characters of a name
-
-
-class NamedTrials:
-    """A folder outside of the sweep with a link to the event files of each trial: `3 lr=0.1 momentum=0.9`."""
-
-    def __init__(self, sweep: Path) -> None:
-        self.sweep = sweep.absolute()
-        self.folder = Path(tempfile.mkdtemp(prefix="dlrun-"))
-        self._linked: set[Path] = set()
-        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
-
-    def refresh(self) -> None:
-        """Link the trials that have event files by now."""
-        for events in (*self.sweep.glob("*/tensorboard"), *self.sweep.glob("*/seed*/tensorboard")):
-            if events not in self._linked and (name := self._name(events.parent)):
-                link = self.folder / name
-                link.parent.mkdir(exist_ok=True)
-                link.symlink_to(events, target_is_directory=True)
-                self._linked.add(events)
-
-    def follow(self) -> None:
-        """Go on refreshing, as long as this process lives."""
-        wait = threading.Event()
-
-        def look() -> None:
-            while not wait.wait(_SECONDS):
-                self.refresh()
-
-        threading.Thread(target=look, daemon=True).start()
-
-    def _name(self, run: Path) -> str:
-        """`3 lr=0.1` or `3 lr=0.1/seed0`; empty before the run has said what it is."""
-        swept = read_run(run).swept
-        if not swept:
-            return ""
-        trial, *seed = run.relative_to(self.sweep).parts
-        # No slash, which would be a folder, and nothing that a log folder's list would split at.
-        setting = re.sub(r"[/\\:\0]", "_", setting_name(swept))
-        return "/".join([f"{trial} {setting}"[:_LONGEST], *seed])
-
 
 _PARTS = ("val", "test", "train")
 _PICTURES = 100  # of one tag; TensorBoard's own ten would make a decision boundary jump

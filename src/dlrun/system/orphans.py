@@ -60,6 +60,10 @@ def helped_by_joblib() -> Iterator[None]:
 
 def begin_as_helper(grace: float = _GRACE_SECONDS) -> None:
     """First of all in a process that helps a command: end with it, and write as it does, to its streams."""
+    if os.environ.get(_HELPED) == str(
+        os.getpid()
+    ):  # a launcher that needs no other process has none
+        return
     end_with_parent(grace)
     as_of_the_command()
 
