@@ -22,7 +22,14 @@ from packaging.requirements import Requirement
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STEPS = ["venv", "pip", "packages", "editable", "bytecode"]
-SCRIPTS = ["scripts/dlrun", "scripts/test", "scripts/bench", "scripts/torture", ".ci/run"]
+SCRIPTS = [
+    "scripts/dlrun",
+    "scripts/test",
+    "scripts/bench",
+    "scripts/torture",
+    "scripts/picture",
+    ".ci/run",
+]
 
 # Stands in for python3, .venv/bin/python and .venv/bin/uv. Each step does its work, notes its name
 # in FAKE_LOG, and then fails or kills the whole set-up where FAKE_FAIL_AT or FAKE_KILL_AT says so.
