@@ -90,7 +90,7 @@ _TOKENS = (
 
 
 class Buckets:
-    """As `loader.Batches`, for a split with lengths: every sample once an epoch, by seed and epoch alone.
+    """As `Batches`, for a split with lengths: every sample once an epoch, by seed and epoch alone.
 
     The shuffled samples are sorted by length within pools of many batches, and the batches shuffled.
     Without `shuffle` samples keep their order, and each batch is cut all the same.
