@@ -363,7 +363,9 @@ def test_every_dataset_is_standardised_by_its_training_part(dataset: str) -> Non
     if data.spec.kind == "tokens":
         pytest.skip("words and characters have no scale")
     if inputs.ndim == 3:
-        pytest.skip("the windows of a series overlap: tests/data/series/test_dataset.py looks at its rows")
+        pytest.skip(
+            "the windows of a series overlap: tests/data/series/test_dataset.py looks at its rows"
+        )
     axes = (0, 2, 3) if inputs.ndim == 4 else (0,)
     assert inputs.mean(axes).abs().max() < 1e-4
     assert (inputs.var(axes, correction=0) - 1).abs().max() < 1e-4
