@@ -95,7 +95,7 @@ def test_models_know_the_spec_and_no_data_set() -> None:
     "module",
     ["cli", "config.settings", "config.instantiate", "storage.index", "config.search_path", "config.compose",
      "data.arrays.points", "commands.train", "commands.resume", "commands.runs", "commands.report", "commands.list",
-     "commands.completion", "storage.sweep_directory", "storage.sweep_index", "sweep.space.parse", "tracking.numbers"],
+     "commands.completion", "storage.sweep_directory", "storage.run_summary", "sweep.space.parse", "tracking.numbers"],
 )  # fmt: skip
 def test_what_must_answer_at_once_does_not_import_torch(module: str) -> None:
     code = f"import sys, dlrun.{module}; sys.exit('torch' in sys.modules)"

@@ -19,8 +19,8 @@ import torch
 import yaml
 
 from dlrun.cli import main
-from dlrun.storage.index import read_run
 from dlrun.storage.run_directory import RunDirectory, read_metrics
+from dlrun.storage.run_summary import read_run
 
 # A model of the user's own that draws from torch and NumPy. SIGNALS="12:KILL" sends that signal
 # while the process trains its step number 12; WAIT_AT="12" stands still there until `go` exists.

@@ -11,7 +11,7 @@ import pytest
 
 from dlrun.cli import main
 from dlrun.runner.baseline_check import find_shortfall, shortfall_of
-from dlrun.storage.index import RunSummary
+from dlrun.storage.run_summary import RunSummary
 from dlrun.storage.sweep_directory import SweepDirectory
 from dlrun.sweep.leaderboard import Row
 from dlrun.sweep.repetitions import Repetitions

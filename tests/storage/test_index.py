@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from dlrun.errors import ConfigError
-from dlrun.storage.index import RunSummary, fits, read_run, scan, short_name
-from dlrun.storage.places import find_run
+from dlrun.storage.index import find_run, fits, scan
 from dlrun.storage.run_directory import (
     RunDirectory,
     is_locked,
@@ -24,6 +23,7 @@ from dlrun.storage.run_directory import (
     read_metrics,
     truncate_metrics,
 )
+from dlrun.storage.run_summary import RunSummary, read_run, short_name
 
 
 @pytest.fixture(autouse=True)

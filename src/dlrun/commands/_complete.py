@@ -19,8 +19,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from dlrun.commands._names import COMMANDS, HELP
 from dlrun.config.search_path import config_folders, options, packaged_configs
 from dlrun.config.settings import DataSettings, GradientSettings, RunConfig, WarmUp
-from dlrun.storage.index import LAST, OUTPUTS, full_name, run_paths, scan, short_name
-from dlrun.storage.sweep_index import sweep_paths
+from dlrun.storage.index import LAST, OUTPUTS, run_paths, scan, sweep_paths
+from dlrun.storage.run_summary import full_name, short_name
 from dlrun.sweep.settings import SweepSettings
 
 _MULTIRUN = ("-m", "--multirun")

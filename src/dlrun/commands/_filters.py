@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from dlrun.errors import ConfigError, did_you_mean
-from dlrun.storage.index import RunSummary
+from dlrun.storage.run_summary import RunSummary
 
 _CONDITION = re.compile(r"([^<>=!]+)(!=|<=|>=|==|=|<|>)(.*)", re.DOTALL)
 _ORDER: dict[str, Callable[[float, float], bool]] = {

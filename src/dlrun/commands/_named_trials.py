@@ -9,7 +9,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from dlrun.storage.index import read_run
+from dlrun.storage.run_summary import read_run
 from dlrun.sweep.leaderboard import setting_name
 
 _SECONDS = 2.0  # between two looks for trials that have begun

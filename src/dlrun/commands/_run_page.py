@@ -12,9 +12,9 @@ from dlrun.commands import _text
 from dlrun.commands._text import Column
 from dlrun.errors import command
 from dlrun.runner.baseline_check import shortfall_of
-from dlrun.storage.index import RunSummary, read_run
-from dlrun.storage.places import sweep_of
+from dlrun.storage.index import sweep_of
 from dlrun.storage.run_directory import RunDirectory, read_overrides
+from dlrun.storage.run_summary import RunSummary, read_run
 from dlrun.tracking.numbers import column_texts
 
 _FILES = {

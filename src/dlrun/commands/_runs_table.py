@@ -10,7 +10,7 @@ from dlrun.commands._filters import is_number
 from dlrun.commands._sweep_rows import SPREADS, Objective, Setting
 from dlrun.commands._text import NONE, Column
 from dlrun.config.metrics import COMPARABLE
-from dlrun.storage.index import RunSummary
+from dlrun.storage.run_summary import RunSummary
 from dlrun.sweep.repetitions import Repetitions, counted, means
 from dlrun.tracking.numbers import column_texts, number_text
 

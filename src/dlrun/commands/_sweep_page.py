@@ -11,8 +11,8 @@ from dlrun.commands import _text
 from dlrun.commands._options import read_option
 from dlrun.config.search_path import config_folders, options
 from dlrun.errors import command
-from dlrun.storage.index import short_name
 from dlrun.storage.run_directory import is_locked, is_run
+from dlrun.storage.run_summary import short_name
 from dlrun.storage.sweep_directory import SweepDirectory
 from dlrun.sweep.snapshot import Snapshot, take
 from dlrun.sweep.summary import NO_BEST, answer_of, command_of, warning

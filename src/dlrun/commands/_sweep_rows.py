@@ -14,11 +14,10 @@ from typing import Any
 
 from dlrun.commands import _text
 from dlrun.errors import ConfigError
-from dlrun.storage.index import RunSummary
-from dlrun.storage.places import sweep_of
+from dlrun.storage.index import sweep_of
 from dlrun.storage.run_directory import SWEEP
+from dlrun.storage.run_summary import RunSummary, glance
 from dlrun.storage.sweep_directory import SweepDirectory, read_space
-from dlrun.storage.sweep_index import glance
 from dlrun.sweep.repetitions import Repetitions, mean_and_spread
 
 SPREADS = "spreads"  # a field of the row of a sweep: the standard deviations of its `best` and `final` metrics

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from dlrun.commands._arguments import run_parser
 from dlrun.errors import ConfigError
 from dlrun.runner.baseline_check import find_shortfall
-from dlrun.storage.index import full_name
-from dlrun.storage.places import find_run
+from dlrun.storage.index import find_run
+from dlrun.storage.run_summary import full_name
 from dlrun.tracking.numbers import column_texts, number_text
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from typing import Any
 from dlrun.commands._arguments import add_checkpoint, check_output, path, run_parser
 from dlrun.errors import ConfigError
 from dlrun.storage.disk import writing
-from dlrun.storage.index import full_name
+from dlrun.storage.index import find_run
 from dlrun.storage.links import refuse_links
-from dlrun.storage.places import find_run
+from dlrun.storage.run_summary import full_name
 
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _BATCHES = (1, 2, 5, 16)

@@ -13,8 +13,8 @@ from pathlib import Path
 from dlrun.commands._arguments import add_checkpoint, check_output, number, path, run_parser, whole
 from dlrun.errors import ConfigError
 from dlrun.storage.disk import writing
-from dlrun.storage.index import full_name
-from dlrun.storage.places import find_run
+from dlrun.storage.index import find_run
+from dlrun.storage.run_summary import full_name
 
 _EPILOG = """\
 examples

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from dlrun.commands._arguments import add_checkpoint, check_output, path, run_parser, whole
 from dlrun.errors import ConfigError
 from dlrun.storage.disk import writing
-from dlrun.storage.places import find_run
+from dlrun.storage.index import find_run
 from dlrun.storage.spreadsheets import cells
 from dlrun.tracking.numbers import number_text
 

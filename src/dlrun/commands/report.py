@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from dlrun.commands._arguments import CommandParser, filled
-from dlrun.storage.places import find_sweep
+from dlrun.storage.index import find_sweep
 
 _EPILOG = """\
 The page, report.html, needs no network and can be passed on as it is: the winner with the command

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dlrun.commands._arguments import run_parser
-from dlrun.storage.places import find_place
+from dlrun.storage.index import find_run_or_sweep
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.storage.sweep_directory import SweepDirectory
 
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
 
     refuse_unreadable(arguments.overrides)
     words = readable_words(arguments.overrides)
-    place = find_place(arguments.run)
+    place = find_run_or_sweep(arguments.run)
     with settings_read_back():
         if isinstance(place, SweepDirectory):
             return _resume_sweep(place, words, arguments.allow)

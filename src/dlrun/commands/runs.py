@@ -24,8 +24,8 @@ from dlrun.commands._sweep_rows import (
 )
 from dlrun.config.metrics import Direction
 from dlrun.errors import ConfigError
-from dlrun.storage.index import LAST, OUTPUTS, RunSummary, scan
-from dlrun.storage.places import find_place
+from dlrun.storage.index import LAST, OUTPUTS, find_run_or_sweep, scan
+from dlrun.storage.run_summary import RunSummary
 from dlrun.storage.spreadsheets import cells
 from dlrun.storage.sweep_directory import SweepDirectory, is_sweep, read_space
 
@@ -112,7 +112,7 @@ def _folder(text: str | None) -> Path:
         return OUTPUTS
     if text != LAST and Path(text).is_dir():
         return Path(text)
-    return find_place(text).path
+    return find_run_or_sweep(text).path
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,18 +7,15 @@ experiment, GROUP/OPTION, part of the name of a run or sweep. Several words, or 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from dlrun.commands._arguments import CommandParser, filled
 from dlrun.config.search_path import GROUPS, config_folders, option_file, options
 from dlrun.errors import ConfigError, command, did_you_mean
-from dlrun.storage.index import LAST, OUTPUTS, fits, full_name, run_paths
-from dlrun.storage.places import find_place
+from dlrun.storage.index import LAST, find_run_or_sweep, fits, names
 from dlrun.storage.run_directory import RunDirectory, is_run
 from dlrun.storage.sweep_directory import SweepDirectory, is_sweep
-from dlrun.storage.sweep_index import sweep_paths
 
 _EPILOG = """\
 One word may mean several things; the first that fits is taken:
@@ -78,15 +75,10 @@ def _place(word: str, folders: list[Path]) -> RunDirectory | SweepDirectory | No
         ConfigError: it is part of several names.
     """
     if word.partition("/")[0] == LAST or is_run(Path(word)) or is_sweep(Path(word)):
-        return find_place(word)
+        return find_run_or_sweep(word)
     if "=" in word or word[:1] in "+~" or known_option(word, folders):
         return None
-    return find_place(word) if any(fits(word, name) for name in _names()) else None
-
-
-def _names() -> Iterator[str]:
-    yield from (path.name for path in sweep_paths())
-    yield from (full_name(path) for path in run_paths(OUTPUTS))
+    return find_run_or_sweep(word) if any(fits(word, name) for name in names()) else None
 
 
 def known_option(word: str, folders: list[Path]) -> str | None:
@@ -106,7 +98,7 @@ def _override(word: str, folders: list[Path]) -> str:
             f"{word} is a directory, but not a run or a sweep: it has no config.yaml and no sweep.yaml; "
             f"`{command('runs', word)}` lists the runs in it"
         )
-    if any(fits(word, name) for name in _names()):
+    if any(fits(word, name) for name in names()):
         raise ConfigError(
             f"{word} is part of the name of a run or sweep, which is shown alone: leave the other words out"
         )
@@ -119,8 +111,8 @@ def _override(word: str, folders: list[Path]) -> str:
     )
 
 
-def _nearest(word: str, names: list[str]) -> str:
-    hint = did_you_mean(word, [*names, *_names()])
+def _nearest(word: str, options: list[str]) -> str:
+    hint = did_you_mean(word, [*options, *names()])
     return hint if hint.endswith("?") else "; `dlrun list` and `dlrun runs` say what there is"
 
 

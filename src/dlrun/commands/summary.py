@@ -51,7 +51,7 @@ def _of_config(words: list[str]) -> str:
 
 def _of_run(name: str) -> str:
     from dlrun.inference.load import load_trained, read_config
-    from dlrun.storage.places import find_run
+    from dlrun.storage.index import find_run
 
     run = find_run(name)
     trained = load_trained(run, read_config(run), which="best")

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from dlrun.commands._arguments import CommandParser, filled, whole
 from dlrun.errors import ConfigError
-from dlrun.storage.index import LAST, OUTPUTS
-from dlrun.storage.places import find_place
+from dlrun.storage.index import LAST, OUTPUTS, find_run_or_sweep
 from dlrun.storage.run_directory import is_run
 from dlrun.storage.sweep_directory import SweepDirectory, is_sweep
 
@@ -76,7 +75,7 @@ def _log_folder(target: str | None) -> Path:
         return OUTPUTS
     if target != LAST and Path(target).is_dir() and not is_run(Path(target)):
         return Path(target)
-    run = find_place(target)
+    run = find_run_or_sweep(target)
     if isinstance(run, SweepDirectory):
         return run.path
     if not run.tensorboard.is_dir():

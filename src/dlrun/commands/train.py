@@ -148,7 +148,7 @@ def _job(cfg: Any) -> None:
         _refuse_lone_sweep(plain.pop("sweep"), chosen)
         settings.parse(plain)  # what is wrong here is said before torch is loaded
         from dlrun.runner import start
-        from dlrun.storage.sweep_index import next_order
+        from dlrun.storage.index import next_order
 
         if _TERMINATED:  # which an import may have kept to itself
             raise SystemExit(128 + _TERMINATED[0])

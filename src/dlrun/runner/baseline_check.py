@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlrun.config.metrics import COMPARABLE, direction
-from dlrun.storage.index import RunSummary
+from dlrun.storage.run_summary import RunSummary
 from dlrun.tracking.numbers import number_text
 
 Baselines = Mapping[str, Mapping[str, float]]

@@ -24,8 +24,8 @@ from dlrun.runner.metadata import RunLog
 from dlrun.runner.saving import Saver
 from dlrun.runner.summary import Identity, SummaryWriter, Training, closing_table, settings_row
 from dlrun.storage.disk import DiskFull, disk_full
-from dlrun.storage.index import short_name, trial_of_seed
 from dlrun.storage.run_directory import RunDirectory
+from dlrun.storage.run_summary import short_name, trial_of_seed
 from dlrun.system.signals import StopRequest
 from dlrun.tracking.progress import Progress
 from dlrun.tracking.tracker import Tracker

@@ -1,123 +1,33 @@
-"""Runs looked back at: every one below a folder with its summary, and the one that a name means.
+"""The index of runs and sweeps: which there are, which is the newest, and which one a word means.
 
+One rule holds in every command. A word means, in this order:
+
+1. `last`: the run or sweep that was begun last; `last/3` is a trial of it.
+2. The directory of a run or a sweep.
+3. A run or a sweep by its whole name, else by the end of its name, else by any part of it.
+4. A trial, or a seed of a trial, likewise: `SWEEP/3`, `SWEEP/3/seed0`, with any part of the sweep's name.
+
+A command that takes only a run, or only a sweep, finds by the same rule and then refuses the other.
 Standard library only, so that this starts at once.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from dlrun.config.metrics import Direction, direction
 from dlrun.errors import ConfigError, command, listed
-from dlrun.storage.run_directory import CONFIG, SUMMARY, RunDirectory, is_locked, is_run
+from dlrun.storage.run_directory import CONFIG, SUMMARY, SWEEP, RunDirectory, is_run
+from dlrun.storage.run_summary import RunSummary, full_name, glance, read_run
+from dlrun.storage.sweep_directory import SweepDirectory, is_sweep
 
-OUTPUTS = Path("outputs")
+OUTPUTS, SWEEPS = Path("outputs"), Path("outputs/sweeps")
 LAST = "last"
 
-_LATEST = 1e12  # seconds since 1970: beyond any time that a clock may show
+_TICK = 0.001  # seconds
 _DEPTH = 4  # of outputs/sweeps/SWEEP/TRIAL/SEED below outputs/
-_SEED = re.compile(r"seed\d+")
-_DATE_AND_TIME = re.compile(r"\d[\d-]*_\d[\d-]*_")
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """A run as its summary tells it. Fields that are missing or of the wrong kind read as empty."""
-
-    path: Path
-    status: str  # running, completed, stopped, failed, pruned; killed or unreadable, found out on reading
-    data: Mapping[str, Any]
-
-    @property
-    def short_name(self) -> str:
-        """The directory's name without date and time, and for a trial with that of its sweep."""
-        return short_name(self.path)
-
-    @property
-    def name(self) -> str:
-        """What the config calls the run."""
-        return self.text("name")
-
-    @property
-    def created(self) -> float:
-        """Seconds since 1970."""
-        try:
-            return datetime.fromisoformat(self.text("created")).timestamp()
-        except (ValueError, OverflowError):
-            return _modified(self.path)
-
-    @property
-    def begun(self) -> float:
-        """What orders runs: `created`, but after all runs that it was begun after, whatever the clock said."""
-        order = self.number("order")
-        return order if order is not None and 0 <= order <= _LATEST else self.created
-
-    @property
-    def choices(self) -> dict[str, str]:
-        """The option chosen for each group."""
-        return {str(group): str(option) for group, option in self.mapping("choices").items()}
-
-    @property
-    def swept(self) -> dict[str, str]:
-        """Of a trial: the keys that its sweep varies, and the values here as typed."""
-        return {str(key): str(value) for key, value in self.mapping("swept").items()}
-
-    @property
-    def monitor(self) -> str:
-        """The metric that chose the best epoch."""
-        return self.text("monitor")
-
-    @property
-    def best(self) -> Mapping[str, Any]:
-        """`epoch`, `step` and `metrics` of the best evaluation."""
-        return self.mapping("best")
-
-    @property
-    def best_metrics(self) -> dict[str, float]:
-        """The metrics at the best epoch."""
-        return _numbers(self.best.get("metrics"))
-
-    @property
-    def final_metrics(self) -> dict[str, float]:
-        """The metrics at the end."""
-        return _numbers(self.mapping("final"))
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """One value a metric: of the best epoch where it was measured, else the final one.
-
-        Of a run that was to keep its last weights, the final ones.
-        """
-        if self.text("tested") == "last":
-            return {**self.best_metrics, **self.final_metrics}
-        return {**self.final_metrics, **self.best_metrics}
-
-    def direction(self, metric: str) -> Direction | None:
-        """Which way the metric improves, as the run's task declared it or its `trainer.mode`; None if nobody says."""
-        declared = self.mapping("directions").get(metric.rpartition("/")[2]) or direction(metric)
-        asked = self.text("mode") if metric == self.monitor else None
-        way = declared or asked
-        return "min" if way == "min" else "max" if way == "max" else None
-
-    def text(self, field: str) -> str:
-        """The field as text; empty where it is none."""
-        value = self.data.get(field)
-        return value if isinstance(value, str) else ""
-
-    def number(self, field: str) -> float | None:
-        """The field as a number; None where it is none."""
-        return _number(self.data.get(field))
-
-    def mapping(self, field: str) -> Mapping[str, Any]:
-        """The field as a mapping; empty where it is none."""
-        value = self.data.get(field)
-        return value if isinstance(value, Mapping) else {}
 
 
 def scan(root: Path = OUTPUTS) -> list[RunSummary]:
@@ -126,62 +36,80 @@ def scan(root: Path = OUTPUTS) -> list[RunSummary]:
     return sorted(summaries, key=lambda run: (run.begun, run.path), reverse=True)
 
 
-def read_run(path: Path) -> RunSummary:
-    """The summary of the run at `path`; that it is running is believed only if the lock is held."""
-    data = RunDirectory(path).read_summary()
-    status = data.get("status") if data else None
-    if not isinstance(status, str):
-        return RunSummary(path, "running" if is_locked(path) else "unreadable", data or {})
-    if status == "running" and not is_locked(path):
-        status = "killed"  # it had no chance to write its end
-    return RunSummary(path, status, data or {})
+def run_paths(root: Path = OUTPUTS) -> Iterator[Path]:
+    """The directories of the runs at or below `root`, also of trials, in no order."""
+    return _marked(root, (CONFIG, SUMMARY))
 
 
-def run_paths(root: Path, marks: Collection[str] = (CONFIG, SUMMARY)) -> Iterator[Path]:
-    """The directories of the runs at or below `root`, in no order.
+def sweep_paths() -> list[Path]:
+    """The directories of the sweeps below outputs/, by name: the newest last."""
+    return sorted(filter(is_sweep, _runs_and_sweeps()), key=lambda path: path.name)
 
-    Args:
-        marks: the files of which a directory that is looked for has one; none is looked for within it.
+
+def names() -> dict[str, Path]:
+    """Every run, sweep and trial below outputs/ by its full name."""
+    return {**_names(run_paths()), **_names(sweep_paths())}
+
+
+def next_order() -> float:
+    """The `order` of what begins now: the time, or just after the newest of outputs/ where the clock was set back.
+
+    So `last` is what was begun last, though no clock is to be relied on; of what is begun at the same time, either.
     """
-    return map(Path, _descend(os.fspath(root), _DEPTH, marks)) if root.is_dir() else iter(())
+    newest = _newest(_runs_and_sweeps())
+    return max(time.time(), (glance(newest).begun if newest else 0.0) + _TICK)
 
 
-def find_run(text: str, root: Path = OUTPUTS) -> RunDirectory:
-    """The run meant by `text`: its directory or a unique part of its name, of a trial `SWEEP/TRIAL`.
+def find_run_or_sweep(text: str) -> RunDirectory | SweepDirectory:
+    """The run or sweep that `text` means.
 
     Raises:
-        ConfigError: there is none, there are several, or `text` is a directory that is not a run.
+        ConfigError: there is none, or there are several.
     """
-    path = Path(text)
-    if is_run(path):
-        return RunDirectory(path)
-    if path.exists() and path.name != text:
-        raise ConfigError(_not_a_run(text))
-    if not (paths := list(run_paths(root))):
-        raise ConfigError(f"there are no runs in {root}/ yet: start one with `{command('train')}`")
-    return RunDirectory(_only_match(text, {full_name(path): path for path in paths}, root))
+    return _find(text, _no_run)
 
 
-def full_name(path: Path) -> str:
-    """The directory's name, for a trial `SWEEP/TRIAL`, and for one of its seeds `SWEEP/TRIAL/SEED`."""
-    path = path if path.name else path.resolve()
-    if trial := trial_of_seed(path):
-        return f"{trial}/{path.name}"
-    # The trials of a sweep are numbered: only with the sweep does the number say anything.
-    return f"{path.absolute().parent.name}/{path.name}" if path.name.isdigit() else path.name
+def find_run(text: str) -> RunDirectory:
+    """The run that `text` means, for a command that takes no sweep.
+
+    Raises:
+        ConfigError: it means none, several, or a sweep.
+    """
+    found = find_run_or_sweep(text)
+    if isinstance(found, RunDirectory):
+        return found
+    trials = sorted(run_paths(found.path), key=lambda path: (len(str(path)), path))
+    remedy = "it has no trials yet"
+    if trials:
+        remedy = f"give one of its trials, as in {full_name(trials[0])}"
+    lone = (path for path in _runs_and_sweeps() if not is_sweep(path))
+    newest = _newest(lone) if text == LAST else None
+    remedy += f"; the newest run of its own is {newest}" if newest else ""
+    raise ConfigError(f"{text} is the sweep {found.path}, but this command takes a run: {remedy}")
 
 
-def short_name(path: Path) -> str:
-    """The full name without date and time."""
-    return _DATE_AND_TIME.sub("", full_name(path), count=1)
+def find_sweep(text: str) -> SweepDirectory:
+    """The sweep that `text` means, for a command that takes no run.
+
+    Raises:
+        ConfigError: it means none, several, or a run.
+    """
+    sweep = None if is_sweep(Path(text)) else _sweep_of_trial(text)
+    found = _find(text, _no_sweep) if sweep is None else None
+    if isinstance(found, SweepDirectory):
+        return found
+    if found is not None and (sweep := sweep_of(found.path)) is None:
+        newest = _newest(sweep_paths())
+        remedy = f"the newest sweep is {newest}" if newest else "there are no sweeps yet"
+        raise ConfigError(
+            f"{text} is the run {found.path}, but this command takes a sweep: {remedy}"
+        )
+    raise ConfigError(f"{text} is a trial of a sweep, not a sweep: give {sweep}")
 
 
-def trial_of_seed(path: Path) -> str:
-    """`SWEEP/TRIAL` where the run is one seed of a trial, else empty."""
-    if not _SEED.fullmatch(path.name):
-        return ""
-    trial = path.absolute().parent
-    return f"{trial.parent.name}/{trial.name}" if trial.name.isdigit() else ""
+def sweep_of(path: Path) -> Path | None:
+    """The sweep that the run at `path` is a trial of, or a seed of a trial."""
+    return next((folder for folder in path.parents[:2] if is_sweep(folder)), None)
 
 
 def fits(text: str, full_name: str) -> bool:
@@ -189,6 +117,66 @@ def fits(text: str, full_name: str) -> bool:
     part, slash, trial = text.rstrip("/").partition("/")
     sweep, _, rest = full_name.partition("/")
     return part in full_name if not slash else part in sweep and f"{rest}/".startswith(f"{trial}/")
+
+
+def _find(text: str, none: Callable[[str], str]) -> RunDirectory | SweepDirectory:
+    """The rule; `none` says what is wrong with a text that means nothing."""
+    path, name = Path(text), text.rstrip("/")
+    first, _, rest = text.partition("/")
+    if first == LAST:
+        newest = _newest(_runs_and_sweeps())
+        if newest is None:
+            raise ConfigError(none(text))
+        return _find(str(newest / rest), none) if rest else _directory(newest)
+    if is_run(path) or is_sweep(path):
+        return _directory(path)
+    if not name:  # which is part of every name
+        raise ConfigError(f"{text} is not a run or a sweep; `{command('runs')}` lists them")
+    if path.exists() and path.name != text:
+        raise ConfigError(none(text))
+    alone = {name: path for name, path in _names(_runs_and_sweeps()).items() if "/" not in name}
+    for named in (alone, names()):
+        if len(matches := _matches(name, named)) == 1:
+            return _directory(named[matches[0]])
+        if matches:
+            raise ConfigError(_too_many(text, matches, named))
+    raise ConfigError(none(text))
+
+
+def _directory(path: Path) -> RunDirectory | SweepDirectory:
+    if is_run(path):
+        return RunDirectory(path)
+    return SweepDirectory(path if path.name not in ("", "..") else path.resolve())
+
+
+def _matches(text: str, names: Iterable[str]) -> list[str]:
+    """The names that fit best, those of later dates first."""
+    rules: tuple[Callable[[str], bool], ...] = (
+        lambda name: name == text,
+        lambda name: name.endswith(text),  # SWEEP/1 is not SWEEP/10
+        lambda name: fits(text, name),
+    )
+    found = (sorted(filter(rule, names), reverse=True) for rule in rules)
+    return next(filter(None, found), [])
+
+
+def _names(paths: Iterable[Path]) -> dict[str, Path]:
+    return {path.name if is_sweep(path) else full_name(path): path for path in paths}
+
+
+def _runs_and_sweeps() -> list[Path]:
+    """The runs and sweeps below outputs/, without the trials of sweeps."""
+    return list(_marked(OUTPUTS, (SWEEP, CONFIG, SUMMARY)))
+
+
+def _newest(paths: Iterable[Path]) -> Path | None:
+    """What was begun last; of a sweep its own beginning counts, and not that of a trial."""
+    return max(paths, key=lambda path: (glance(path).begun, is_sweep(path), path), default=None)
+
+
+def _marked(root: Path, marks: Collection[str]) -> Iterator[Path]:
+    """The directories at or below `root` that hold one of the files `marks`; none is looked for within such a one."""
+    return map(Path, _descend(os.fspath(root), _DEPTH, marks)) if root.is_dir() else iter(())
 
 
 def _descend(folder: str, depth: int, marks: Collection[str]) -> Iterator[str]:
@@ -210,61 +198,68 @@ def _descend(folder: str, depth: int, marks: Collection[str]) -> Iterator[str]:
         yield from _descend(subfolder, depth - 1, marks)
 
 
-def _only_match(text: str, paths: Mapping[str, Path], root: Path) -> Path:
-    text = text.rstrip("/")
-    rules: tuple[Callable[[str], bool], ...] = (
-        lambda name: name == text,
-        lambda name: name.endswith(text),  # SWEEP/1 is not SWEEP/10
-        lambda name: text in name and "/" not in name,  # a sweep's name alone means no trial
-        lambda name: fits(text, name),
-    )
-    for rule in rules:
-        if matches := sorted(filter(rule, paths), reverse=True):
-            break
-    if len(matches) == 1:
-        return paths[matches[0]]
-    raise ConfigError(_too_many(text, matches) if matches else _none(text, list(paths), root))
+def _sweep_of_trial(text: str) -> Path | None:
+    """The sweep of the trial or seed that `text` names or is the directory of, whether it has begun or not."""
+    path = Path(text)
+    if path.exists() and (sweep := sweep_of(path.absolute())):
+        return sweep
+    # A number says which trial was meant only with the name before it.
+    name, _, trial = text.partition("/")
+    if not name or not trial.partition("/")[0].isdigit():
+        return None
+    return next((sweep for sweep in sweep_paths() if name in sweep.name), None)
 
 
-def _too_many(text: str, matches: list[str]) -> str:
+def _too_many(text: str, matches: list[str], named: Mapping[str, Path]) -> str:
     sweeps = {name.partition("/")[0] if "/" in name else "" for name in matches}
     if len(sweeps) == 1 and all(sweeps) and "/" not in text:
         return f"{text} is a sweep of {len(matches):,} runs: give one of them, as in {matches[-1]}"
-    shown = listed(matches, most=5)
-    return f"{text} fits {len(matches):,} runs: {shown}; give more of the name, or `{LAST}`"
+    kinds = {"sweeps" if is_sweep(named[name]) else "runs" for name in matches}
+    fitting = f"{len(matches):,} {' and '.join(sorted(kinds))}"
+    return f"{text} fits {fitting}: {listed(matches, most=5)}; give more of the name, or `{LAST}`"
 
 
-def _not_a_run(text: str) -> str:
-    lists = command("runs", text) if any(run_paths(Path(text))) else command("runs")
-    return f"{text} is not a run: it has no {CONFIG}; `{lists}` lists the runs"
+def _no_run(text: str) -> str:
+    """Why `text` means no run, and what to type."""
+    path, lists = Path(text), f"`{command('runs')}` lists"
+    if path.exists() and path.name != text:
+        lists = f"`{command('runs', text)}` lists" if any(run_paths(path)) else lists
+        return f"{text} is not a run: it has no {CONFIG}; {lists} the runs"
+    if not (known := _names(run_paths())):
+        return f"there are no runs in {OUTPUTS}/ yet: start one with `{command('train')}`"
+    if not path.exists() and len(path.parts) > 2:
+        return f"{text} does not exist; {lists} the runs"
+    near = _nearest(text, known)
+    hint = f"; did you mean {near}? " if near else "; "
+    return f"{_no_part(text, known, 'run', OUTPUTS)}{hint}{lists} them"
 
 
-def _none(text: str, names: list[str], root: Path) -> str:
+def _no_sweep(text: str) -> str:
+    """Why `text` means no sweep, and which there are."""
+    path = Path(text)
+    known = [sweep.name for sweep in reversed(sweep_paths())]
+    there_are = f"; there are: {listed(known, most=5)}" if known else ""
+    if path.exists() and path.name != text:
+        return f"{text} is not a sweep: it has no {SWEEP}{there_are}"
+    if not path.exists() and len(path.parts) > 2:
+        return f"{text} does not exist{there_are}"
+    if not known:
+        first = command("train", "sweep=random", "optimizer.lr=interval(0.0001,0.1)")
+        return f"there are no sweeps in {SWEEPS}/ yet: start one, as in `{first}`"
+    near = _nearest(text, known)
+    hint = f"; did you mean {near}?" if near else there_are
+    return f"{_no_part(text, known, 'sweep', SWEEPS)}{hint}"
+
+
+def _no_part(text: str, names: Collection[str], noun: str, root: Path) -> str:
+    count = f"the only {noun}" if len(names) == 1 else f"any of the {len(names)} {noun}s"
+    return f"{text} is not a directory or part of the name of {count} in {root}/"
+
+
+def _nearest(text: str, names: Iterable[str]) -> str:
+    """The name with a part that is written most like `text`; empty where none is."""
     from difflib import get_close_matches
 
-    if len(Path(text).parts) > 2 and not Path(text).exists():
-        return f"{text} does not exist; `{command('runs')}` lists the runs"
     parts = {part: name for name in sorted(names) for part in (*name.split("_"), name)}
     close = get_close_matches(Path(text).name, parts, n=1)
-    hint = f"did you mean {parts[close[0]]}? " if close else ""
-    count = "the only run" if len(names) == 1 else f"any of the {len(names)} runs"
-    where = f"part of the name of {count} in {root}/"
-    return f"{text} is not a directory or {where}; {hint}`{command('runs')}` lists them"
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
-def _numbers(values: Any) -> dict[str, float]:
-    if not isinstance(values, Mapping):
-        return {}
-    numbers = {str(name): _number(value) for name, value in values.items()}
-    return {name: value for name, value in numbers.items() if value is not None}
-
-
-def _modified(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
+    return parts[close[0]] if close else ""

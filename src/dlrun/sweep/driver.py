@@ -18,9 +18,9 @@ from dlrun.config.metrics import contradiction
 from dlrun.errors import ConfigError, command, note
 from dlrun.runner.metadata import now
 from dlrun.storage.disk import DiskFull
+from dlrun.storage.index import next_order
 from dlrun.storage.run_directory import RunDirectory, from_here, lock
 from dlrun.storage.sweep_directory import SweepDirectory, config_words, is_sweep
-from dlrun.storage.sweep_index import next_order
 from dlrun.sweep import slots
 from dlrun.sweep.comparable import Comparison
 from dlrun.sweep.conclude import conclude

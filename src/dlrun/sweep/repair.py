@@ -20,8 +20,8 @@ from optuna.distributions import (
 )
 
 from dlrun.errors import ConfigError
-from dlrun.storage.index import RunSummary
 from dlrun.storage.run_directory import RunDirectory
+from dlrun.storage.run_summary import RunSummary
 from dlrun.storage.sweep_directory import SweepDirectory, read_space
 from dlrun.sweep.space.parameters import Parameter
 from dlrun.sweep.space.parse import parse

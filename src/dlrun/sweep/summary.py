@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from dlrun.runner.baseline_check import shortfall_of
-from dlrun.storage.index import read_run, run_paths
+from dlrun.storage.index import run_paths
+from dlrun.storage.run_summary import read_run
 from dlrun.storage.sweep_directory import SweepDirectory, config_words
 from dlrun.sweep.leaderboard import Row, by_setting, make_row
 from dlrun.sweep.leaderboard import best_command as _command

@@ -17,9 +17,9 @@ from dlrun.runner import metadata, start
 from dlrun.runner.session import Pruned, Session, Watch
 from dlrun.runner.summary import Identity
 from dlrun.storage.disk import DiskFull, disk_full
-from dlrun.storage.index import RunSummary
 from dlrun.storage.links import open_here
 from dlrun.storage.run_directory import RunDirectory
+from dlrun.storage.run_summary import RunSummary
 from dlrun.sweep import slots
 from dlrun.sweep.compose import TrialConfig
 from dlrun.sweep.shared_data import data_loader

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from dlrun import __version__
 from dlrun.errors import command
-from dlrun.storage.index import short_name
+from dlrun.storage.run_summary import short_name
 from dlrun.sweep.report.answer_html import answer_card, best_trials
 from dlrun.sweep.report.sections import Section
 from dlrun.sweep.snapshot import Snapshot

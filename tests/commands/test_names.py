@@ -11,9 +11,7 @@ import pytest
 from dlrun.commands import evaluate, export, generate, predict, report, runs
 from dlrun.commands._sweep_rows import collapsed
 from dlrun.errors import ConfigError
-from dlrun.storage.index import scan
-from dlrun.storage.places import find_place, find_run, find_sweep
-from dlrun.storage.sweep_index import next_order
+from dlrun.storage.index import find_run, find_run_or_sweep, find_sweep, next_order, scan
 
 Main = Callable[[list[str]], int]
 MakeRun = Callable[..., Path]
@@ -49,7 +47,7 @@ def refused(find: Callable[[str], object], text: str) -> str:
 @pytest.mark.parametrize(("text", "found"), FORMS)
 def test_a_word_means_one_thing(text: str, found: str, places: None) -> None:
     path = Path("outputs", found)
-    assert find_place(text).path == path
+    assert find_run_or_sweep(text).path == path
     is_sweep = path.name == SWEEP
     fitting, other = (find_sweep, find_run) if is_sweep else (find_run, find_sweep)
     assert fitting(text).path == path
@@ -61,11 +59,11 @@ def test_a_word_means_one_thing(text: str, found: str, places: None) -> None:
 def test_last_is_the_newest_run_or_sweep_by_its_own_beginning(
     places: None, make_run: MakeRun
 ) -> None:
-    assert find_place("last").path.name == SWEEP
+    assert find_run_or_sweep("last").path.name == SWEEP
     make_run("late", created="2026-01-31T15:00:00+00:00")
-    assert find_place("last").path.name == "late"
+    assert find_run_or_sweep("last").path.name == "late"
     make_run("2", f"outputs/sweeps/{SWEEP}", created="2026-01-31T16:00:00+00:00")
-    assert find_place("last").path.name == "late"  # a new trial makes no new sweep
+    assert find_run_or_sweep("last").path.name == "late"  # a new trial makes no new sweep
 
 
 def test_last_is_what_was_begun_last_though_the_clock_was_set_back(
@@ -76,17 +74,17 @@ def test_last_is_what_was_begun_last_though_the_clock_was_set_back(
     assert before <= next_order() <= time.time()
     make_run("zz_ahead", created="2099-01-31T15:00:00+00:00")
     make_run("first", created="2026-01-31T12:00:00+00:00", order=next_order())
-    assert find_place("last").path.name == "first"
+    assert find_run_or_sweep("last").path.name == "first"
     sweep = make_sweep(SWEEP, 2, created="2026-01-31T11:00:00+00:00", order=next_order())
-    assert find_place("last").path == sweep
+    assert find_run_or_sweep("last").path == sweep
     make_run("a_second", created="2026-01-31T10:00:00+00:00", order=next_order())
-    assert find_place("last").path.name == "a_second"
+    assert find_run_or_sweep("last").path.name == "a_second"
     assert "the newest sweep is" in refused(find_sweep, "last")
     listed = [run.path.name for run in collapsed(scan(), Path("outputs"))]
     assert listed == ["a_second", SWEEP, "first", "zz_ahead"]
     make_run("copied", created="2100-01-01T00:00:00+00:00", order=1e300)
     make_run("third", order=next_order())
-    assert find_place("last").path.name == "third"
+    assert find_run_or_sweep("last").path.name == "third"
 
 
 def test_last_that_does_not_fit_the_command_names_what_would(
@@ -103,7 +101,7 @@ def test_last_that_does_not_fit_the_command_names_what_would(
     )
 
 
-@pytest.mark.parametrize("find", [find_place, find_run, find_sweep])
+@pytest.mark.parametrize("find", [find_run_or_sweep, find_run, find_sweep])
 def test_a_name_that_fits_a_run_and_a_sweep_is_asked_about(
     find: Callable[[str], object], make_run: MakeRun, make_sweep: MakeSweep
 ) -> None:
@@ -115,7 +113,19 @@ def test_a_name_that_fits_a_run_and_a_sweep_is_asked_about(
 def test_a_sweep_outside_its_usual_folder_is_last_as_well(places: None, make_run: MakeRun) -> None:
     trial = make_run("0", "outputs/mine")
     (trial.parent / "sweep.yaml").write_text("created: 2027-01-01T00:00:00+00:00\n")
-    assert find_place("last").path == Path("outputs/mine")
+    for text in ("last", "mine", "min"):
+        assert find_run_or_sweep(text).path == Path("outputs/mine")
+        assert find_sweep(text).path == Path("outputs/mine")
+
+
+def test_a_trial_of_a_sweep_needs_its_name_only_where_nothing_else_fits(
+    places: None, make_run: MakeRun
+) -> None:
+    make_run("2", f"outputs/sweeps/{SWEEP}")
+    assert find_run("es_34cd/2").path.name == "2"
+    assert find_run_or_sweep("es_34cd").path.name == SWEEP
+    make_run("plain_2")
+    assert find_run("2").path.name == "plain_2"  # and not SWEEP/2
 
 
 @pytest.mark.parametrize(
