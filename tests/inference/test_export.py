@@ -20,7 +20,6 @@ from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Spec
 from dlrun.data.text.encoding import TextEncoding
 from dlrun.errors import RunFailed
-from dlrun.inference import export as exporting
 from dlrun.inference.export import Exported, Format, description, export
 from dlrun.inference.inputs.arrays import read_arrays
 from dlrun.inference.load import Trained
@@ -125,7 +124,7 @@ def test_another_answer_is_a_failure_that_leaves_no_file(
     def loaded_wrongly(model: Any, *_: Any) -> Any:
         return lambda tensors: [tensor + 0.01 for tensor in model(tensors)]
 
-    monkeypatch.setattr(exporting, "_loaded", loaded_wrongly)
+    monkeypatch.setattr("dlrun.inference.export._loaded", loaded_wrongly)
     path = tmp_path / "m.pt2"
     with pytest.raises(RunFailed, match=r"other outputs than the run's, by 0\.01"):
         export(

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dlrun.cli import main
-from dlrun.config import settings as config
 from dlrun.config.compose import compose
+from dlrun.config.settings import parse
 from dlrun.data.base import Spec
 from dlrun.data.loaders import epoch_order
 from dlrun.errors import ConfigError, RunFailed
@@ -95,7 +95,7 @@ def composed(*words: str) -> dict[str, Any]:
 
 
 def assembled(*words: str) -> Experiment:
-    return assemble(config.parse(composed(*words)))
+    return assemble(parse(composed(*words)))
 
 
 def last_run(folder: Path) -> Run:

@@ -47,11 +47,11 @@ def main(argv: list[str]) -> int:
     check_output_folder(arguments.output)
     plain = composed_run(arguments.overrides)
 
-    from dlrun.config import settings as config
+    from dlrun.config.settings import parse
     from dlrun.training.build import assemble
     from dlrun.training.lr_range_test import draw_curve, range_test, write_curve
 
-    settings = config.parse(plain)
+    settings = parse(plain)
     experiment = assemble(settings)
     started = time.perf_counter()
     test = range_test(experiment.engine, low=low, high=high, steps=steps)

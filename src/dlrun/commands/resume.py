@@ -59,9 +59,9 @@ def _resume_sweep(sweep: SweepDirectory, words: list[str], allowed: list[str]) -
     """Type the sweep's own command again, with its directory and the changed `words`."""
     from dlrun.commands import train
     from dlrun.inference.load import trusting_only
-    from dlrun.sweep.resume_command import command_words, config_folders
+    from dlrun.sweep.resume_command import allowed_folders, command_words
     from dlrun.sweep.space.grammar import text_of
 
     again = command_words(sweep, words, allowed=allowed)
-    with trusting_only(allowed, folders=config_folders(allowed)):
+    with trusting_only(allowed, folders=allowed_folders(allowed)):
         return train.main([*again, f"hydra.sweep.dir={text_of(str(sweep.path))}"])

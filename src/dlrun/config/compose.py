@@ -19,9 +19,9 @@ from dlrun.config.search_path import (
     GROUPS,
     config_folders,
     option_file,
+    options,
     packaged_configs,
 )
-from dlrun.config.search_path import options as options_of
 from dlrun.errors import ConfigError, RunFailed, command, did_you_mean, first_line
 
 _UNKNOWN_FUNCTION = re.compile(r"Unknown function '(.*)'")
@@ -116,14 +116,13 @@ def compose(overrides: list[str], *, with_hydra: bool = False) -> Any:
 
     `with_hydra` adds Hydra's own node, which the name of a run is resolved by.
     """
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
+    import hydra
 
     register_resolvers()
     refuse_unreadable(overrides)
     check_options(overrides)
-    with initialize_config_dir(str(packaged_configs()), version_base="1.3"):
-        return hydra_compose(
+    with hydra.initialize_config_dir(str(packaged_configs()), version_base="1.3"):
+        return hydra.compose(
             "train", overrides=readable_words(overrides), return_hydra_config=with_hydra
         )
 
@@ -148,17 +147,17 @@ def _left_out(overrides: list[str]) -> str | None:
 def _missing_option(error: MissingConfigException, overrides: list[str]) -> str:
     missing = str(error.missing_cfg_file)
     group, _, option = missing.rpartition("/")
-    options = error.options or []
+    known = error.options or []
     typed = (word.lstrip("+").partition("=")[0] for word in overrides)
     asked = next((key for key in typed if key in GROUPS and missing.startswith(f"{key}/")), group)
     if asked != group:  # the option has a slash, the group as typed has none
         group, option = asked, missing.removeprefix(f"{asked}/")
-        options = options_of(asked, config_folders())
+        known = options(asked, config_folders())
     if not group:
         return _one_line(error)
     if group == "hydra/launcher" and (extra := _LAUNCHERS.get(option)):
         return f"{group}={option}: that launcher is not installed: pip install 'dlrun[{extra}]'"
-    return f"{group}={option}: the group {group} has no such option{did_you_mean(option, options)}"
+    return f"{group}={option}: the group {group} has no such option{did_you_mean(option, known)}"
 
 
 def _no_override(word: str, cause: BaseException | None) -> str:
@@ -212,7 +211,7 @@ def _options_with(group: str, name: str) -> list[str]:
     if group not in COMPONENTS and group != "sweep":
         return []
     line, folders = re.compile(rf"^{re.escape(name)}:", re.MULTILINE), config_folders()
-    files = {option: option_file(group, option, folders) for option in options_of(group, folders)}
+    files = {option: option_file(group, option, folders) for option in options(group, folders)}
     return [
         option
         for option, file in files.items()

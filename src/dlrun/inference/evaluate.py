@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dlrun.config import settings as config
+from dlrun.config.settings import parse
 from dlrun.data.base import Split
 from dlrun.data.feeding import in_order
 from dlrun.inference.inputs.labelled import Labelled, read_labelled
@@ -61,7 +61,7 @@ def evaluate(
     Raises:
         ConfigError: there are no such weights or rows, or the data are not those of the run.
     """
-    settings = config.parse(plain)
+    settings = parse(plain)
     trained = load_trained(run, plain, which=which or reported_weights(run, plain))
     if new is None:
         data = prepared(settings, trained.kept)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dlrun.config.search_path import config_folders as own_configs
+from dlrun.config.search_path import config_folders
 from dlrun.errors import ConfigError
 from dlrun.storage.sweep_directory import SweepDirectory
 from dlrun.sweep.spec import CHANGEABLE
@@ -68,7 +68,7 @@ def _composed_of(description: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"{key}={values}" for key, values in space.items())
 
 
-def config_folders(allowed: Sequence[str]) -> list[Path]:
+def allowed_folders(allowed: Sequence[str]) -> list[Path]:
     """The folders among what is `allowed`, whose options are to be trusted as well."""
     return [Path(word) for word in allowed if Path(word).is_dir()]
 
@@ -112,7 +112,7 @@ def _is_harmless(word: str) -> bool:
     if (found := _WORD.fullmatch(word)) is None:
         return False
     key, value = found["key"].removeprefix("sweep.space."), found["value"] or ""
-    chooses = key == "sweep.space" or any((home / key).is_dir() for home in own_configs())
+    chooses = key == "sweep.space" or any((home / key).is_dir() for home in config_folders())
     return not chooses or _names_only(value)
 
 

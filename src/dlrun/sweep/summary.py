@@ -14,8 +14,7 @@ from dlrun.runner.baseline_check import shortfall_of
 from dlrun.storage.index import run_paths
 from dlrun.storage.run_summary import read_run
 from dlrun.storage.sweep_directory import SweepDirectory, config_words
-from dlrun.sweep.leaderboard import Row, by_setting, make_row
-from dlrun.sweep.leaderboard import best_command as _command
+from dlrun.sweep.leaderboard import Row, best_command, by_setting, make_row
 from dlrun.sweep.repetitions import Repetitions, counted, means
 from dlrun.sweep.settings import Plan
 from dlrun.sweep.snapshot import Snapshot
@@ -188,7 +187,7 @@ def command_of(snapshot: Snapshot, row: Row) -> str:
     epochs = settings.get("epochs_per_round")
     plan = Plan(len(snapshot.trials), settings.get("trials_per_round"), epochs)
     folder = config_words(list(map(str, snapshot.description.get("command") or [])))
-    return _command([*folder, *snapshot.fixed], row, plan.words(row.number))
+    return best_command([*folder, *snapshot.fixed], row, plan.words(row.number))
 
 
 def lead_among(

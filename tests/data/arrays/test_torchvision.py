@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 import torchvision.datasets
 
-from dlrun.data import files
-from dlrun.data.arrays import torchvision as torchvision_sets
+from dlrun.data import arrays, files
 from dlrun.data.arrays.torchvision import cifar10, fashion_mnist, mnist
 from dlrun.errors import ConfigError
 
@@ -61,7 +60,7 @@ def write(tmp_path, monkeypatch):
             content = gzip.compress(idx(array)) if packed else idx(array)
             (folder / (f"{file}.gz" if packed else file)).write_bytes(content)
             checksums.append(hashlib.md5(content).hexdigest())
-        monkeypatch.setattr(torchvision_sets, SETS[name][1], tuple(checksums))
+        monkeypatch.setattr(arrays.torchvision, SETS[name][1], tuple(checksums))
         return folder
 
     return make
@@ -111,7 +110,7 @@ def test_what_is_read_is_what_torchvision_reads(write, tmp_path):
 def test_files_and_checksums_are_those_that_torchvision_knows(name):
     resources = getattr(torchvision.datasets, name).resources
     assert [file for file, _ in resources] == [f"{file}.gz" for file in FILES]
-    assert [md5 for _, md5 in resources] == list(getattr(torchvision_sets, SETS[name][1]))
+    assert [md5 for _, md5 in resources] == list(getattr(arrays.torchvision, SETS[name][1]))
 
 
 def test_class_names_are_those_that_torchvision_knows(write, tmp_path):
@@ -160,11 +159,11 @@ def test_a_file_that_is_no_idx_file_is_refused(content, write, tmp_path):
 
 def test_a_packed_file_whose_inside_is_torn_is_refused(write, tmp_path, monkeypatch):
     folder = write()
-    checksums = list(torchvision_sets._MNIST_MD5)
+    checksums = list(arrays.torchvision._MNIST_MD5)
     file = folder / f"{FILES[3]}.gz"
     file.write_bytes(file.read_bytes()[:-9])
     checksums[3] = hashlib.md5(file.read_bytes()).hexdigest()
-    monkeypatch.setattr(torchvision_sets, "_MNIST_MD5", tuple(checksums))
+    monkeypatch.setattr(arrays.torchvision, "_MNIST_MD5", tuple(checksums))
     assert refusal(mnist, tmp_path).endswith("; delete it to have it downloaded again")
 
 

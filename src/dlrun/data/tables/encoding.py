@@ -93,14 +93,14 @@ def prepare_table(
     def part(name: str) -> Split:
         rows = parts[name]
         if rows is None and table.test is not None and table.test_targets is not None:
-            return encoded(encoding, table.test, table.test_targets, len(table.class_names))
+            return encode_rows(encoding, table.test, table.test_targets, len(table.class_names))
         taken = table.rows.take(np.asarray(rows))
-        return encoded(encoding, taken, table.targets[rows], len(table.class_names))
+        return encode_rows(encoding, taken, table.targets[rows], len(table.class_names))
 
     return Dataset(_spec(table, encoding), encoding, part("train"), part("val"), part("test"))
 
 
-def encoded(encoding: TableEncoding, rows: Rows, targets: np.ndarray, classes: int) -> Split:
+def encode_rows(encoding: TableEncoding, rows: Rows, targets: np.ndarray, classes: int) -> Split:
     """Rows with their targets, class numbers where there are `classes`, as a model takes them."""
     inputs = encoding.inputs(rows)
     return Split(inputs, class_targets(targets, classes) if classes else encoding.targets(targets))

@@ -76,12 +76,14 @@ def prepare_characters(
     spec = Spec("language", "tokens", (raw.window,), vocabulary, vocabulary=vocabulary)
 
     tell_unseen(raw.source, encoding, {"validation": val, "test": test})
-    train_part, val_part, test_part = (encoded(encoding, text) for text in (train, val, test))
+    train_part, val_part, test_part = (
+        encode_characters(encoding, text) for text in (train, val, test)
+    )
     data = Dataset(spec, encoding, train_part, val_part, test_part)
     return replace(data, baselines=_baselines(data))
 
 
-def encoded(encoding: CharacterEncoding, text: str) -> Split:
+def encode_characters(encoding: CharacterEncoding, text: str) -> Split:
     """A text as a model takes it: each character, and the one that comes next."""
     numbers = encoding.inputs(text)
     return Split(numbers[:-1], numbers[1:])

@@ -129,12 +129,14 @@ def prepare_texts(
     def part(name: str) -> Split:
         rows = parts[name]
         labels = raw.part(name)[1] if rows is None else raw.labels[rows]
-        return encoded(encoding, texts[name], labels, len(raw.class_names), raw.tokens.bucketing)
+        return encode_texts(
+            encoding, texts[name], labels, len(raw.class_names), raw.tokens.bucketing
+        )
 
     return Dataset(_spec(raw, encoding), encoding, part("train"), part("val"), part("test"))
 
 
-def encoded(
+def encode_texts(
     encoding: TextEncoding,
     tokenized: Sequence[Sequence[str]],
     labels: np.ndarray,

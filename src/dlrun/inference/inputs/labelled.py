@@ -21,16 +21,13 @@ from dlrun.data.images.streaming import StoredImages
 from dlrun.data.kept import Kept
 from dlrun.data.series.dataset import forecasts_of
 from dlrun.data.series.scaling import SeriesScaling
-from dlrun.data.tables import encoding as table_encoding
-from dlrun.data.tables.encoding import TableEncoding
+from dlrun.data.tables.encoding import TableEncoding, encode_rows
 from dlrun.data.tables.labels import class_numbers
 from dlrun.data.tables.notation import Notation
 from dlrun.data.tables.read import read_targets
 from dlrun.data.tables.table import Reading
-from dlrun.data.text import character_encoding
-from dlrun.data.text import encoding as text_encoding
-from dlrun.data.text.character_encoding import CharacterEncoding
-from dlrun.data.text.encoding import TextEncoding
+from dlrun.data.text.character_encoding import CharacterEncoding, encode_characters, tell_unseen
+from dlrun.data.text.encoding import TextEncoding, encode_texts
 from dlrun.data.text.files import Labelled as LabelledText
 from dlrun.data.text.files import labelled_texts
 from dlrun.data.text.folder import labelled_files
@@ -104,7 +101,7 @@ def _table(path: Path, encoding: TableEncoding, kept: Kept, dataset: Dataset) ->
     cells, rows_of = read_labelled_rows(path, reading)
     names = kept.spec.class_names
     cells, targets = read_targets(cells, reading, names)
-    part = table_encoding.encoded(encoding, rows_of(cells), targets, len(names))
+    part = encode_rows(encoding, rows_of(cells), targets, len(names))
     return Labelled(part, "rows")
 
 
@@ -134,7 +131,7 @@ def _texts(given: Any, encoding: TextEncoding, kept: Kept, dataset: Dataset) -> 
             )
     labels = np.array(numbers, np.int64)
     tokens = [tokenize(row.text, level=encoding.level, lower=encoding.lower) for row in rows]
-    return Labelled(text_encoding.encoded(encoding, tokens, labels, len(names), True), "texts")
+    return Labelled(encode_texts(encoding, tokens, labels, len(names), True), "texts")
 
 
 def _series(path: Path, scaling: SeriesScaling) -> Labelled:
@@ -148,8 +145,8 @@ def _characters(path: Path, encoding: CharacterEncoding, dataset: Dataset) -> La
         raise ConfigError(
             f"{path} holds one character, after which nothing comes; give a longer text"
         )
-    character_encoding.tell_unseen(str(path), encoding, {"new": text})
-    return Labelled(character_encoding.encoded(encoding, text), "characters")
+    tell_unseen(str(path), encoding, {"new": text})
+    return Labelled(encode_characters(encoding, text), "characters")
 
 
 def _images(folder: Path, scaling: Scaling, kept: Kept, dataset: Dataset) -> Labelled:
