@@ -1,4 +1,4 @@
-"""The errors that dlrun shows to its user as one line, and the search for what was probably meant."""
+"""The errors and notes that dlrun shows to its user as one line, and what they offer to type next."""
 
 from __future__ import annotations
 
@@ -13,55 +13,13 @@ from contextlib import suppress
 # scripts/dlrun says how it was called: where `dlrun` is not on the PATH, a hint should work too.
 PROGRAM = os.environ.get("DLRUN_PROGRAM", "dlrun")
 
-_noted: list[str] = []
-_keys: set[str] = set()
-
-
-def command(*words: object) -> str:
-    """The command line for `words`, quoted for a shell."""
-    return f"{PROGRAM} {shlex.join(map(str, words))}"
-
-
-def new_run(reason: str) -> str:
-    """`reason` for which a resume is refused, and the way out."""
-    return f"{reason}; start a new run with `{command('train')}`"
-
-
-def listed(names: Iterable[object], *, most: int = 3) -> str:
-    """The first of the names, `most` of them, and how many more there are."""
-    texts = [str(name) for name in names]
-    left = len(texts) - most
-    return ", ".join(texts[:most]) + (f" and {left:,} more" if left > 0 else "")
-
-
-def note(message: str) -> None:
-    """Say in a line what the user should know of; on the error stream, so that a command's own output stays itself.
-
-    Once a process, however often it comes up: data are read again for each trial of a sweep.
-    """
-    key = message.replace(f"{os.getcwd()}{os.sep}", "")  # a path may be absolute the second time
-    if key not in _keys:
-        _keys.add(key)
-        _noted.append(message)
-        with suppress(OSError):  # nobody reads it
-            print(f"dlrun: {message}", file=sys.stderr, flush=True)
-
-
-def noted() -> Sequence[str]:
-    """What `note` has said, in order; a run's log has it too."""
-    return _noted
-
-
-def forget_notes() -> None:
-    """Begin anew: what comes up now is said."""
-    _noted.clear()
-    _keys.clear()
-
-
+_LONGEST = 4000  # characters of a message
 _LONGEST_NUMBER, _LONGEST_WORD = 40, 400  # that a message writes out
 _EXCESSIVE = re.compile(rf"\d{{{_LONGEST_NUMBER + 1},}}|[^\s,]{{{_LONGEST_WORD},}}[^\s,;:]")
-_KEPT = 20  # of its beginning, half as many of its end
-_LONGEST = 4000  # characters of a message
+_KEPT = 20  # characters of the beginning of a number or word that is cut, half as many of its end
+
+_notes: list[str] = []
+_note_keys: set[str] = set()
 
 
 class ConfigError(ValueError):
@@ -89,6 +47,23 @@ class RunFailed(RuntimeError):
     """A run that began and could not go on: shown as one line, recorded as failed, exit code 1."""
 
 
+def command(*words: object) -> str:
+    """The command line for `words`, quoted for a shell."""
+    return f"{PROGRAM} {shlex.join(map(str, words))}"
+
+
+def new_run(reason: str) -> str:
+    """`reason` for which a resume is refused, and the way out."""
+    return f"{reason}; start a new run with `{command('train')}`"
+
+
+def listed(names: Iterable[object], *, most: int = 3) -> str:
+    """The first of the names, `most` of them, and how many more there are."""
+    texts = [str(name) for name in names]
+    left = len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {left:,} more" if left > 0 else "")
+
+
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """`; did you mean X?` for the closest of `options`, or all of them where none is close."""
     names = sorted(str(option) for option in options)
@@ -96,6 +71,30 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]}?"
     return f"; choose from: {', '.join(names)}" if names else ""
+
+
+def note(message: str) -> None:
+    """Say in a line what the user should know of; on the error stream, so that a command's own output stays itself.
+
+    Once a process, however often it comes up: data are read again for each trial of a sweep.
+    """
+    key = message.replace(f"{os.getcwd()}{os.sep}", "")  # a path may be absolute the second time
+    if key not in _note_keys:
+        _note_keys.add(key)
+        _notes.append(message)
+        with suppress(OSError):  # nobody reads it
+            print(f"dlrun: {message}", file=sys.stderr, flush=True)
+
+
+def noted() -> Sequence[str]:
+    """What `note` has said, in order; a run's log has it too."""
+    return _notes
+
+
+def forget_notes() -> None:
+    """Begin anew: what comes up now is said."""
+    _notes.clear()
+    _note_keys.clear()
 
 
 def first_line(error: BaseException) -> str:
@@ -108,12 +107,6 @@ def shortened(message: str) -> str:
     return _EXCESSIVE.sub(_cut, message)
 
 
-def _cut(found: re.Match[str]) -> str:
-    text = found[0]
-    unit = "digits" if text.isdecimal() else "characters"
-    return f"{text[:_KEPT]}…{text[-_KEPT // 2 :]} ({len(text):,} {unit})"
-
-
 def visible(message: str) -> str:
     """The message with what no terminal shows, such as NUL bytes of a file, written out as in `\\x00`.
 
@@ -122,3 +115,9 @@ def visible(message: str) -> str:
     if len(message) > _LONGEST:
         message = f"{message[: _LONGEST // 2]} … {message[-_LONGEST // 2 :]}"
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in message)
+
+
+def _cut(found: re.Match[str]) -> str:
+    text = found[0]
+    unit = "digits" if text.isdecimal() else "characters"
+    return f"{text[:_KEPT]}…{text[-_KEPT // 2 :]} ({len(text):,} {unit})"

@@ -1,4 +1,4 @@
-"""Command lines: parsers whose faults are one line, and the kinds of values that options take."""
+"""The arguments of commands: a parser whose errors are one line, types of values, and what commands share."""
 
 from __future__ import annotations
 
@@ -42,9 +42,31 @@ class CommandParser(argparse.ArgumentParser):
         raise ConfigError(f"{message}{hint}")
 
 
-def _described(name: str, description: str | None) -> str | None:
-    text = (description or "").removeprefix(f"`dlrun {name}`: ")
-    return f"{text[:1].upper()}{text[1:]}" or None
+def run_parser(command: str, description: str | None, epilog: str) -> argparse.ArgumentParser:
+    """A parser for RUN and `--allow`, to be completed; parse with `parse_intermixed_args`."""
+    parser = CommandParser(command, description, epilog)
+    parser.add_argument(
+        "run", metavar="RUN", type=filled, help="a directory, a unique part of its name, or `last`"
+    )
+    parser.add_argument(
+        "--allow",
+        metavar="TARGET",
+        action="append",
+        type=filled,
+        default=[],
+        help="call this _target_ of the run's config, although no config here offers it (repeatable)",
+    )
+    return parser
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """The option `--checkpoint`: which of a run's weights a command applies; None for those that it reported."""
+    parser.add_argument(
+        "--checkpoint",
+        choices=("best", "last"),
+        help="which weights (default: those of the run's own test metrics, the best ones "
+        "unless trainer.early_stopping.restore_best is false)",
+    )
 
 
 def filled(text: str) -> str:
@@ -133,6 +155,11 @@ def check_output_folder(folder: Path | None) -> None:
         raise _unwritable(folder, error.strerror) from error
 
 
+def _described(name: str, description: str | None) -> str | None:
+    text = (description or "").removeprefix(f"`dlrun {name}`: ")
+    return f"{text[:1].upper()}{text[1:]}" or None
+
+
 def _try_to_write(file: Path) -> None:
     """Rights alone do not tell: nobody can make a file in /proc."""
     is_new = not file.exists()
@@ -145,31 +172,4 @@ def _try_to_write(file: Path) -> None:
 def _unwritable(place: Path, reason: str | None) -> ConfigError:
     return ConfigError(
         f"--output is {place}, which cannot be written to ({reason}); choose another place"
-    )
-
-
-def run_parser(command: str, description: str | None, epilog: str) -> argparse.ArgumentParser:
-    """A parser for RUN and `--allow`, to be completed; parse with `parse_intermixed_args`."""
-    parser = CommandParser(command, description, epilog)
-    parser.add_argument(
-        "run", metavar="RUN", type=filled, help="a directory, a unique part of its name, or `last`"
-    )
-    parser.add_argument(
-        "--allow",
-        metavar="TARGET",
-        action="append",
-        type=filled,
-        default=[],
-        help="call this _target_ of the run's config, although no config here offers it (repeatable)",
-    )
-    return parser
-
-
-def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """The option `--checkpoint`: which of a run's weights a command applies; None for those that it reported."""
-    parser.add_argument(
-        "--checkpoint",
-        choices=("best", "last"),
-        help="which weights (default: those of the run's own test metrics, the best ones "
-        "unless trainer.early_stopping.restore_best is false)",
     )

@@ -1,4 +1,4 @@
-"""The trials of a sweep under names that say what they set, for TensorBoard, whose runs are named by folder."""
+"""The trials of a sweep under names that say what each sets, for TensorBoard's list of runs."""
 
 from __future__ import annotations
 

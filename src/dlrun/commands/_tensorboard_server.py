@@ -1,9 +1,8 @@
-"""TensorBoard as `dlrun tensorboard` starts it: its own main with other columns in the HParams tab.
+"""TensorBoard as `dlrun tensorboard` starts it: its own main, with names and columns that show what a sweep varies.
 
-Of the metrics, TensorBoard would list every scalar, and show the first five by name unasked, which are
-gradient norm, learning rate and speed. Here are only those that say how well a run did, those to choose by
-first; and before all other settings come those that a sweep varies. The runs of a sweep are named by what
-they set, and not by their numbers alone.
+The trials of a sweep are named by what they set, and not by their numbers alone. TensorBoard's HParams tab would list
+every scalar as a metric and show the first five by name: gradient norm, learning rate and speed. Here it lists only
+the metrics that say how well a run did, with the sweep's objective first, and the settings that the sweep varies first.
 """
 
 from __future__ import annotations
@@ -24,6 +23,25 @@ from dlrun.storage.sweep_directory import is_sweep
 
 _PARTS = ("val", "test", "train")
 _PICTURES = 100  # of one tag; TensorBoard's own ten would make a decision boundary jump
+
+
+def main(first: Sequence[str]) -> None:
+    """Serve as the arguments in sys.argv say, until interrupted."""
+
+    class Plugin(HParamsPlugin):
+        def __init__(self, context: Any) -> None:
+            super().__init__(context)
+            self._context = _Context(context, first)
+
+    main_lib.global_init()
+    _name_trials()
+    _show_motion()
+    plugins = [Plugin if plugin is HParamsPlugin else plugin for plugin in default.get_plugins()]
+    tensorboard = program.TensorBoard(plugins=plugins)
+    try:
+        app.run(tensorboard.main, flags_parser=tensorboard.configure)
+    except FlagsError as error:
+        sys.exit(f"Error: {error}")
 
 
 class _Context(Context):
@@ -71,25 +89,6 @@ def _name_trials() -> None:
         trials.refresh()
         trials.follow()
         sys.argv[place] = str(trials.folder)
-
-
-def main(first: Sequence[str]) -> None:
-    """Serve as the arguments in sys.argv say, until interrupted."""
-
-    class Plugin(HParamsPlugin):
-        def __init__(self, context: Any) -> None:
-            super().__init__(context)
-            self._context = _Context(context, first)
-
-    main_lib.global_init()
-    _name_trials()
-    _show_motion()
-    plugins = [Plugin if plugin is HParamsPlugin else plugin for plugin in default.get_plugins()]
-    tensorboard = program.TensorBoard(plugins=plugins)
-    try:
-        app.run(tensorboard.main, flags_parser=tensorboard.configure)
-    except FlagsError as error:
-        sys.exit(f"Error: {error}")
 
 
 if __name__ == "__main__":

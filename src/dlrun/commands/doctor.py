@@ -5,17 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import re
 import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from importlib import import_module, metadata
 from pathlib import Path
-from subprocess import DEVNULL, SubprocessError, check_output
 from types import ModuleType
-from typing import Any
 
 from dlrun import __version__
 from dlrun.commands import _text
@@ -25,112 +22,17 @@ from dlrun.config.search_path import packaged_configs, user_configs
 from dlrun.errors import first_line
 from dlrun.storage.index import OUTPUTS
 from dlrun.system.cores import usable_cores
-
-NATIVE, SLOW, NEVER = "native", "slow", "no"
-PRECISIONS = ("fp32", "fp64", "bf16", "fp16")
-# Compute capabilities of the data-centre chips, whose fp64 runs at half the speed of fp32; on all
-# others it is 1/32 of that or less.
-_FAST_FP64 = {(6, 0), (7, 0), (8, 0), (9, 0), (10, 0)}
-# Extensions that decide how fast deep learning runs on a CPU, x86 first.
-_RELEVANT = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16", "sve", "bf16")
-
-
-def cpu_model() -> str:
-    """The processor's name, as far as the system tells it."""
-    if platform.system() == "Darwin":
-        return _sysctl("machdep.cpu.brand_string") or platform.processor()
-    return _cpu_info("model name") or platform.processor() or platform.machine()
-
-
-def cpu_features() -> frozenset[str]:
-    """The names of the instruction set's extensions; empty where the system does not tell."""
-    return frozenset((_cpu_info("flags") or _cpu_info("Features")).split())
-
-
-def relevant_features(features: Collection[str]) -> list[str]:
-    """Those of `features` that matter for speed here."""
-    return [name for name in _RELEVANT if name in features]
-
-
-def cpu_precisions(features: Collection[str]) -> dict[str, str]:
-    """How well a CPU with these extensions computes in each precision."""
-    bf16 = {"avx512_bf16", "amx_bf16", "bf16"} & set(features)
-    fp16 = {"avx512_fp16", "amx_fp16", "asimdhp"} & set(features)
-    return {
-        "fp32": NATIVE,
-        "fp64": NATIVE,
-        "bf16": NATIVE if bf16 else SLOW,
-        "fp16": NATIVE if fp16 else SLOW,
-    }
-
-
-def cuda_precisions(capability: tuple[int, int]) -> dict[str, str]:
-    """How well a CUDA device of this compute capability computes in each precision."""
-    return {
-        "fp32": NATIVE,
-        "fp64": NATIVE if capability in _FAST_FP64 else SLOW,
-        "bf16": NATIVE if capability >= (8, 0) else SLOW,
-        "fp16": NATIVE if capability >= (7, 0) or capability in {(5, 3), (6, 0), (6, 2)} else SLOW,
-    }
-
-
-def mps_precisions() -> dict[str, str]:
-    """How well Apple's GPUs compute in each precision."""
-    return {"fp32": NATIVE, "fp64": NEVER, "bf16": NATIVE, "fp16": NATIVE}
-
-
-def cuda_devices(torch: Any) -> list[tuple[str, tuple[int, int]]]:
-    """A line on each CUDA device, and its compute capability."""
-    return [_cuda_device(torch, index) for index in range(torch.cuda.device_count())]
-
-
-def why_no_cuda(torch: Any) -> str:
-    """The likeliest reason why torch has no CUDA device."""
-    if torch.version.cuda is None and getattr(torch.version, "hip", None) is None:
-        return "this build of torch has no CUDA in it"
-    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
-        return "CUDA_VISIBLE_DEVICES hides them all"
-    try:
-        torch.cuda.init()
-    except Exception as error:
-        return str(error).splitlines()[0].split(". ")[0]
-    return "torch finds none"
-
-
-def driver_version() -> str:
-    """Of NVIDIA's kernel driver; empty where there is none, or it does not tell."""
-    try:
-        text = Path("/proc/driver/nvidia/version").read_text()
-    except OSError:
-        return ""
-    match = re.search(r"\b\d+\.\d+(\.\d+)?\b", text)
-    return match.group() if match else ""
-
-
-def _cuda_device(torch: Any, index: int) -> tuple[str, tuple[int, int]]:
-    properties = torch.cuda.get_device_properties(index)
-    capability = (properties.major, properties.minor)
-    memory = f"{properties.total_memory / 2**30:.1f} GiB"
-    driver = f", driver {driver_version()}" if driver_version() else ""
-    compute = f"compute capability {capability[0]}.{capability[1]}"
-    return f"{properties.name}, {memory}, {compute}{driver}", capability
-
-
-def _cpu_info(key: str) -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    values = (line.partition(":")[2].strip() for line in lines if line.startswith(key))
-    return next(values, "")
-
-
-def _sysctl(key: str) -> str:
-    try:
-        return check_output(["sysctl", "-n", key], text=True, stderr=DEVNULL, timeout=5).strip()
-    except (OSError, SubprocessError):
-        return ""
-
+from dlrun.system.hardware import (
+    PRECISIONS,
+    cpu_features,
+    cpu_model,
+    cpu_precisions,
+    cuda_devices,
+    cuda_precisions,
+    mps_precisions,
+    relevant_features,
+    why_no_cuda,
+)
 
 # The distribution's name, and the module to import.
 _PACKAGES = {

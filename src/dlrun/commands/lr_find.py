@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlrun.commands._arguments import CommandParser, check_output_folder, number, path, whole
-from dlrun.commands._composed import composed_run
 from dlrun.commands._text import pairs
+from dlrun.commands._train_words import composed_run
 from dlrun.errors import ConfigError, command
 from dlrun.storage.disk import writing
 from dlrun.storage.index import OUTPUTS

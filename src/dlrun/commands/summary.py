@@ -8,7 +8,7 @@ of the input W, the side of the kernel F, the padding P and the stride S.
 from __future__ import annotations
 
 from dlrun.commands._arguments import CommandParser, filled
-from dlrun.commands._composed import composed_run
+from dlrun.commands._train_words import composed_run
 
 _EPILOG = """\
 One word without `=` means a run; anything else the model that `dlrun train` would train with these words.

@@ -6,65 +6,32 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
 
-from dlrun.commands._hydra_line import check_line
-from dlrun.config.search_path import RUN_GROUPS, config_folders, option_file, packaged_configs
+from dlrun.commands._train_words import as_multirun, check_hydra_options, check_place, is_multirun
+from dlrun.config.search_path import RUN_GROUPS, packaged_configs
 from dlrun.errors import ConfigError
 from dlrun.storage.disk import disk_full
 from dlrun.storage.sweep_directory import config_words
 from dlrun.system.signals import ending_signals
-
-_GROUP = "sweep"
-
-
-def is_study(argv: Sequence[str]) -> bool:
-    """Whether an experiment named there has an option of the group sweep among its defaults.
-
-    What cannot be read is none: Hydra will say what is wrong with it.
-    """
-    return any(_chooses_sweep(file) for file in _experiments(argv))
-
-
-def _experiments(argv: Sequence[str]) -> Iterator[Path]:
-    folders = [Path(word.partition("=")[2]) for word in config_words(argv)]
-    for word in argv:
-        key, _, name = word.partition("=")
-        if key == "experiment":
-            file = option_file("experiment", name, config_folders(folders[-1] if folders else None))
-            yield from [file] if file else []
-
-
-def _chooses_sweep(file: Path) -> bool:
-    import yaml
-
-    from dlrun.config import plain_yaml
-
-    try:
-        content = plain_yaml.load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return False
-    defaults = content.get("defaults") if isinstance(content, dict) else None
-    entries = [entry for entry in defaults or () if isinstance(entry, dict)]
-    return any(str(key).split()[-1].lstrip("/") == _GROUP for entry in entries for key in entry)
 
 
 def main(argv: list[str]) -> int:
     """Run Hydra on `argv`; 0, or the exit code that a job ended with."""
     import hydra
 
-    from dlrun.config.compose import explain, register_resolvers
+    from dlrun.config.compose import register_resolvers
+    from dlrun.config.explain import explain
     from dlrun.config.option_files import check_options, not_utf8
     from dlrun.config.overrides import readable_words, refuse_unreadable
-    from dlrun.storage.sweep_directory import config_words
 
     refuse_unreadable([os.getcwd(), *filter(None, argv)])
-    argv = _as_multirun(readable_words(argv))
-    check_line(argv)
-    _check_place(argv)
+    argv = as_multirun(readable_words(argv))
+    check_hydra_options(argv)
+    check_place(argv)
     folders = [Path(word.partition("=")[2]) for word in config_words(argv)]
     check_options(argv, folders)
     register_resolvers()
@@ -125,8 +92,8 @@ def _job(cfg: Any) -> None:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from dlrun.config import settings
     from dlrun.config.hydra_settings import refuse_unused
+    from dlrun.config.settings import parse
     from dlrun.storage.run_directory import RunDirectory, from_here
 
     hydra_config = HydraConfig.get()
@@ -146,7 +113,7 @@ def _job(cfg: Any) -> None:
             _remove_if_empty(made)
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
         _refuse_lone_sweep(plain.pop("sweep"), chosen)
-        settings.parse(plain)  # what is wrong here is said before torch is loaded
+        parse(plain)  # what is wrong here is said before torch is loaded
         from dlrun.runner import start
         from dlrun.storage.index import next_order
 
@@ -189,39 +156,11 @@ def _refuse_lone_sweep(sweep: Any, chosen: Any) -> None:
 
 
 def _unwritable(error: OSError, argv: list[str]) -> ConfigError:
-    key = "hydra.sweep.dir" if _is_multirun(argv) else "hydra.run.dir"
+    key = "hydra.sweep.dir" if is_multirun(argv) else "hydra.run.dir"
     return ConfigError(
         f"{error.filename or key} cannot be written to ({error.strerror}): choose another place for "
         f"what a run leaves, as in {key}=DIR"
     )
-
-
-def _is_multirun(argv: list[str]) -> bool:
-    return bool({"-m", "--multirun"} & set(argv))
-
-
-def _as_multirun(argv: list[str]) -> list[str]:
-    """The arguments with `-m` where an option of the group sweep asks for one, and no --dry-run."""
-    chosen = any(word.startswith("sweep=") for word in argv)
-    sweeps = _is_multirun(argv) or chosen or is_study(argv)
-    if "--dry-run" in argv:
-        if not sweeps:
-            raise ConfigError("--dry-run shows the trials of a sweep: add sweep=random, say, or -m")
-        argv = [*(word for word in argv if word != "--dry-run"), "sweep.dry_run=true"]
-    # In front: among the overrides, Hydra would not know the words after it.
-    rest = [word for word in argv if word not in ("-m", "--multirun")]
-    return ["--multirun", *rest] if sweeps else argv
-
-
-def _check_place(argv: list[str]) -> None:
-    """Refuse the key for one run's directory in a multirun, and the other way round: Hydra would ignore it."""
-    many = _is_multirun(argv) or "hydra.mode=MULTIRUN" in argv
-    wrong = "hydra.run.dir=" if many else "hydra.sweep.dir="
-    given = next((word for word in argv if word.startswith(wrong)), None)
-    if given and many:
-        raise ConfigError(f"{given} names one directory for many runs; use hydra.sweep.dir=DIR")
-    if given:
-        raise ConfigError(f"{given} is for a sweep; a single run takes hydra.run.dir=DIR")
 
 
 _TERMINATED: list[int] = []  # the signal, once it has come

@@ -91,7 +91,8 @@ def override(plain: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from dlrun.config.compose import explain, leaf_keys
+    from dlrun.config.compose import leaf_keys
+    from dlrun.config.explain import explain
     from dlrun.config.overrides import readable_words
 
     config = OmegaConf.create(as_texts(plain))
