@@ -78,8 +78,8 @@ def itself(stream: Any) -> Any:
     return getattr(stream, "itself", stream)
 
 
-def make_console(**settings: Any) -> Console:
-    """Rich's console on the standard output: its own colours and movements, but none of a text's."""
+def make_console(stream: Any = None, **settings: Any) -> Console:
+    """Rich's console on a stream, the standard output if none: its own colours and movements, but none of a text's."""
     from rich.console import Console
     from rich.segment import Segment
 
@@ -88,4 +88,4 @@ def make_console(**settings: Any) -> Console:
             for text, style, control in super().render(*arguments, **named):
                 yield Segment(text if control else shown(text), style, control)
 
-    return Shown(file=itself(sys.stdout), highlight=False, **settings)
+    return Shown(file=itself(stream or sys.stdout), highlight=False, **settings)
