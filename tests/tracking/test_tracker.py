@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from torch import nn
 
-from dlrun.tracking.png import Picture
+from dlrun.tracking.picture import Picture
 from dlrun.tracking.tracker import Tracker
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dlrun.models.unroll import watching
 from dlrun.tracking.line_chart import Curve, line_chart
-from dlrun.tracking.png import Picture
+from dlrun.tracking.picture import Picture
 from dlrun.tracking.tracker import Tracker
 from dlrun.training.loop import Engine
 

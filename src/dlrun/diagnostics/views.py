@@ -25,7 +25,7 @@ from dlrun.inference.generate import sample_page
 from dlrun.tracking.figures import boundary_picture, confusion_picture, framed, image_grid
 from dlrun.tracking.line_chart import Curve, line_chart
 from dlrun.tracking.numbers import number_text
-from dlrun.tracking.png import Picture
+from dlrun.tracking.picture import Picture
 from dlrun.tracking.tracker import Tracker
 from dlrun.training.loop import Engine
 from dlrun.training.tasks import class_confusion, probabilities

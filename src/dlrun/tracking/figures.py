@@ -1,7 +1,7 @@
-"""Pictures of data and of what a model makes of it.
+"""Figures that a run draws of its data and its model: grids of images, confusion matrices, decision boundaries.
 
 Drawn with numpy and with Pillow's letters: a figure library would cost more time to import than a small
-run takes to train, and the trials of a sweep draw thousands of them.
+run takes to train, and the trials of a sweep draw thousands of figures.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from dlrun.tracking.lettering import lettering, sentence, text_width
 from dlrun.tracking.numbers import number_text
-from dlrun.tracking.png import Picture
+from dlrun.tracking.picture import Picture, lettering, sentence, text_width
 
 # Ten colours told apart by most eyes, also in print (Tableau's).
 PALETTE = np.array(
@@ -24,7 +23,8 @@ PALETTE = np.array(
     ],
     dtype=np.float32,
 )  # fmt: skip
-_INK, _PAPER, _RED, _FAINT = (30, 30, 30), (255, 255, 255), (190, 20, 20), (190, 190, 190)
+_INK, _PAPER = np.array((30, 30, 30)), np.array((255, 255, 255))
+_RED, _FAINT = np.array((190, 20, 20)), np.array((190, 190, 190))
 
 
 def image_grid(images_NCHW: np.ndarray, captions: Sequence[str], *, columns: int = 8) -> Picture:
@@ -98,6 +98,33 @@ def boundary_picture(
     return Picture(canvas, _boundary_palette())
 
 
+def framed(
+    picture: Picture,
+    names: Sequence[str],
+    extent: Sequence[float],
+    class_names: Sequence[str],
+) -> Picture:
+    """The picture, indexed, with a margin that names both axes, their ends and the classes.
+
+    Args:
+        extent: left, right, bottom and top of the picture, in the axes' units.
+    """
+    assert picture.palette is not None
+    paper = len(picture.palette)
+    shades = _PAPER + (_INK - _PAPER) * np.linspace(0, 1, _FRAME_GREYS)[:, None]
+    palette = np.vstack([picture.palette, shades])
+    height, width = picture.height + 2 * _FRAME, picture.width + 2 * _FRAME
+    canvas = np.full((height, width), paper, np.uint8)
+    canvas[_FRAME:-_FRAME, _FRAME:-_FRAME] = picture.pixels
+    left, right, bottom, top = extent
+    _name_axis(canvas[-_FRAME:, _FRAME:-_FRAME], names[0], left, right, paper)
+    # Turned, so that upwards is from left to right.
+    upright = np.rot90(canvas[_FRAME:-_FRAME, :_FRAME], -1)
+    _name_axis(upright, names[1], bottom, top, paper)
+    _name_classes(canvas[:_FRAME, _FRAME:-_FRAME], class_names, paper)
+    return Picture(canvas, palette.astype(np.uint8))
+
+
 def _tiles(images_NCHW: np.ndarray) -> np.ndarray:
     """Brightness (N, H, W) or colours (N, H, W, 3), uint8, each image stretched to the full range."""
     if images_NCHW.shape[1] == 3:
@@ -137,7 +164,7 @@ def _shades(counts: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=1)
 def _confusion_palette() -> np.ndarray:
     strength = np.linspace(0, 1, _SHADES)[:, None]
-    ends = (PALETTE[0], np.array(_RED))
+    ends = (PALETTE[0], _RED)
     paper = np.vstack([255 - (255 - end) * strength for end in ends])
     ink = np.where(np.vstack([strength] * 2) > 0.5, _PAPER, _INK)
     ink[_SHADES] = _FAINT  # zeros are there for completeness
@@ -152,8 +179,8 @@ def _write(canvas: np.ndarray, ink: np.ndarray, across: int, down: int) -> None:
 
 # The colours of a boundary picture: tints of each class, their full colours, the edge, the rim of a point.
 _TINTS = 24
-CLASS_COLOURS = _TINTS * len(PALETTE)  # the first class's place in the palette
-_EDGE = CLASS_COLOURS + len(PALETTE)
+_CLASS_COLOURS = _TINTS * len(PALETTE)  # the first class's place in the palette
+_EDGE = _CLASS_COLOURS + len(PALETTE)
 _RIM = _EDGE + 1
 
 
@@ -192,44 +219,15 @@ def _stamp(canvas: np.ndarray, places_N2: np.ndarray, colours_N: np.ndarray) -> 
     y, x = np.mgrid[-3:4, -3:4].reshape(2, 1, -1)
     radius = np.hypot(x, y)
     y, x, radius = (part[:, radius[0] < 3.7] for part in (y, x, radius))
-    colours = np.where(radius < 2.7, (CLASS_COLOURS + colours_N)[:, None], _RIM).astype(np.uint8)
+    colours = np.where(radius < 2.7, (_CLASS_COLOURS + colours_N)[:, None], _RIM).astype(np.uint8)
     xs, ys = places_N2[:, :1] + x, places_N2[:, 1:] + y
     inside = (xs >= 0) & (ys >= 0) & (xs < canvas.shape[1]) & (ys < canvas.shape[0])
     canvas[ys[inside], xs[inside]] = colours[inside]
 
 
-_FRAME = 24  # pixels on each side
-_SIZE = 14  # of the letters
-_INK_RGB, _PAPER_RGB = np.array((30, 30, 30)), np.array((255, 255, 255))
-_GREYS = 4  # from paper to ink
-_SQUARE = 10  # pixels, of a class's colour
-
-
-def framed(
-    picture: Picture,
-    names: Sequence[str],
-    extent: Sequence[float],
-    class_names: Sequence[str],
-) -> Picture:
-    """The picture, indexed, with a margin that names both axes, their ends and the classes.
-
-    Args:
-        extent: left, right, bottom and top of the picture, in the axes' units.
-    """
-    assert picture.palette is not None
-    paper = len(picture.palette)
-    shades = _PAPER_RGB + (_INK_RGB - _PAPER_RGB) * np.linspace(0, 1, _GREYS)[:, None]
-    palette = np.vstack([picture.palette, shades])
-    height, width = picture.height + 2 * _FRAME, picture.width + 2 * _FRAME
-    canvas = np.full((height, width), paper, np.uint8)
-    canvas[_FRAME:-_FRAME, _FRAME:-_FRAME] = picture.pixels
-    left, right, bottom, top = extent
-    _name_axis(canvas[-_FRAME:, _FRAME:-_FRAME], names[0], left, right, paper)
-    # Turned, so that upwards is from left to right.
-    upright = np.rot90(canvas[_FRAME:-_FRAME, :_FRAME], -1)
-    _name_axis(upright, names[1], bottom, top, paper)
-    _name_classes(canvas[:_FRAME, _FRAME:-_FRAME], class_names, paper)
-    return Picture(canvas, palette.astype(np.uint8))
+# The frame of a boundary picture: pixels on each side, of a letter and of a class's square; shades from paper to ink.
+_FRAME, _FRAME_LETTERS, _SQUARE = 24, 14, 10
+_FRAME_GREYS = 4
 
 
 def _name_axis(strip: np.ndarray, name: str, low: float, high: float, paper: int) -> None:
@@ -240,7 +238,7 @@ def _name_axis(strip: np.ndarray, name: str, low: float, high: float, paper: int
         (name, 0.5),
         (number_text(high, digits=3), 1.0),
     ):
-        ink = lettering(text, _SIZE)
+        ink = lettering(text, _FRAME_LETTERS)
         _write_word(strip, ink, round(share * (width - ink.shape[1])), paper)
 
 
@@ -248,11 +246,11 @@ def _name_classes(strip: np.ndarray, class_names: Sequence[str], paper: int) -> 
     """A square in its colour and the name of each class, as many as there is room for."""
     left = 0
     for number, name in enumerate(class_names):
-        ink = lettering(name, _SIZE)
+        ink = lettering(name, _FRAME_LETTERS)
         if left + 2 * _SQUARE + ink.shape[1] > strip.shape[1]:
             return
         top = (strip.shape[0] - _SQUARE) // 2
-        colour = CLASS_COLOURS + number % len(PALETTE)
+        colour = _CLASS_COLOURS + number % len(PALETTE)
         strip[top : top + _SQUARE, left : left + _SQUARE] = colour
         _write_word(strip, ink, left + _SQUARE + 4, paper)
         left += 2 * _SQUARE + ink.shape[1] + 4
@@ -262,4 +260,4 @@ def _write_word(strip: np.ndarray, ink: np.ndarray, left: int, paper: int) -> No
     """Letters in the middle of the strip's height; what does not fit is cut off."""
     top = max(0, (strip.shape[0] - ink.shape[0]) // 2)
     place = strip[top : top + ink.shape[0], max(0, left) : max(0, left) + ink.shape[1]]
-    place[:] = paper + ink[: place.shape[0], : place.shape[1]] // (256 // _GREYS)
+    place[:] = paper + ink[: place.shape[0], : place.shape[1]] // (256 // _FRAME_GREYS)

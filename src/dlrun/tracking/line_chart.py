@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dlrun.tracking.lettering import lettering, text_width
-from dlrun.tracking.png import Picture
+from dlrun.tracking.picture import Picture, lettering, text_width
 
 Colour = tuple[int, int, int]
 

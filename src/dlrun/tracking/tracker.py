@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from dlrun.errors import first_line
 from dlrun.storage.append_file import Appender
-from dlrun.tracking.png import Picture
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     from dlrun.tracking.event_file import EventFile
+    from dlrun.tracking.picture import Picture
 
 _PROTOBUF_FIELDS = {bool: "bool_value", str: "string_value"}
 

@@ -1,4 +1,4 @@
-"""PNG files: Pillow, which knows nothing of how they were made, reads what was to be written."""
+"""Pictures as PNG files: Pillow, which knows nothing of how they were made, reads what was to be written."""
 
 import io
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlrun.tracking.png import Picture
+from dlrun.tracking.picture import Picture
 
 DRAW = np.random.default_rng(0)
 

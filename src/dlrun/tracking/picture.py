@@ -1,16 +1,19 @@
-"""Pictures as PNG files, packed for speed: no filters, the least compression, one byte a pixel where it will do.
+"""What figures are made of: pixels, the words in them, and the PNG file that they become.
 
-A library's encoder tries five filters on every row, which takes several times as long as all the rest.
+PNG is packed for speed: no filters, the least compression, one byte a pixel where it will do. A library's
+encoder tries five filters on every row, which takes several times as long as all the rest.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 _GREY, _RGB, _INDEXED = 0, 2, 3  # colour types of the PNG specification, section 11.2.2
 
@@ -66,5 +69,35 @@ class Picture:
         return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*chunk) for chunk in chunks)
 
 
+@lru_cache(maxsize=4096)
+def lettering(text: str, size: int) -> np.ndarray:
+    """Ink (H, W) from 0 to 255 of a line of text; every text of a size is equally high. Not to be changed."""
+    font = _font(size)
+    ascent, descent = font.getmetrics()
+    width = max(1, math.ceil(font.getlength(text)))
+    canvas = Image.new("L", (width, ascent + descent))
+    ImageDraw.Draw(canvas).text((0, 0), text, 255, font)
+    return np.asarray(canvas)
+
+
+def sentence(text: str, size: int) -> np.ndarray:
+    """As `lettering`, put together from words: for texts that are new each time and made of old words."""
+    first, *more = (lettering(word, size) for word in text.split(" "))
+    space = lettering(" ", size)
+    return np.concatenate([first, *(part for word in more for part in (space, word))], axis=1)
+
+
+def text_width(text: str, size: int) -> int:
+    """In pixels."""
+    return int(_font(size).getlength(text))
+
+
 def _chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+@lru_cache(maxsize=8)
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # so it is where a size is asked for
+    return font
