@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dlrun.errors import RunFailed
+from dlrun.tracking.matplotlib_settings import library_settings
 from dlrun.tracking.numbers import number_text
 from dlrun.training.loop import Engine, Pending
 
@@ -132,6 +133,7 @@ def write_curve(test: RangeTest, path: Path) -> None:
         writer.writerows(zip(test.rates, test.losses, test.smoothed, strict=True))
 
 
+@library_settings()
 def draw_curve(test: RangeTest, path: Path, *, title: str) -> None:
     """The test as PNG: the loss over the logarithm of the rate, with what follows from it, if anything does."""
     from matplotlib.figure import Figure

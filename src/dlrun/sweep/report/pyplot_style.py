@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 
 from dlrun.sweep.report.look import BLUES, FAINT, GRID, INK, WINNER, log_ticks
 from dlrun.sweep.snapshot import Snapshot, is_log, label
+from dlrun.tracking.matplotlib_settings import library_settings
 from dlrun.tracking.numbers import number_text
 
 COLOURS = LinearSegmentedColormap.from_list("worst to best", BLUES)
@@ -25,7 +26,8 @@ COLOURS = LinearSegmentedColormap.from_list("worst to best", BLUES)
 def drawing() -> Iterator[None]:
     """No window, no lasting change of matplotlib's settings, no warning that nobody could act on."""
     matplotlib.use("agg")
-    with matplotlib.rc_context({"figure.max_open_warning": 0}), warnings.catch_warnings():
+    many = matplotlib.rc_context({"figure.max_open_warning": 0})
+    with library_settings(), many, warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # all of Optuna's matplotlib figures
         # A choice may be in a script that matplotlib's own font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
