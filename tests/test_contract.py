@@ -22,7 +22,7 @@ from dlrun.config import settings
 from dlrun.config.compose import compose
 from dlrun.config.search_path import GROUPS, packaged_configs
 from dlrun.errors import ConfigError
-from dlrun.runner import start
+from dlrun.runner import resume, start
 from dlrun.storage.run_directory import RunDirectory, read_metrics
 from dlrun.training.build import Experiment, assemble
 from dlrun.training.forward import advance
@@ -209,7 +209,7 @@ def assert_resumes_identically(
     summary = parted.read_summary()
     assert summary is not None
     assert (summary["status"], summary["step"]) == ("stopped", stop_at)
-    assert start.resume(plain, parted, overrides=[]) == 0
+    assert resume.resume(plain, parted, overrides=[]) == 0
 
     expected, found = weights(whole), weights(parted)
     assert expected.keys() == found.keys()

@@ -9,7 +9,7 @@ import torch
 
 from dlrun.cli import main
 from dlrun.errors import ConfigError
-from dlrun.runner.start import _kept
+from dlrun.runner.resume import _kept
 from dlrun.storage.checkpoint import load, save
 from dlrun.storage.run_directory import RunDirectory, is_locked, read_metrics, truncate_metrics
 

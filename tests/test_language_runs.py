@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from dlrun.cli import main
 from dlrun.commands.generate import _report_tunes
 from dlrun.config.compose import compose
-from dlrun.runner import start
+from dlrun.runner import resume, start
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.training.loop import Engine
 
@@ -87,7 +87,7 @@ def test_a_resumed_run_remembers_what_it_had_read(
         assert start.train(plain, parted, overrides=[], choices={}) == 143
     carried = state_of(parted)["carried"]
     assert [state.shape for state in carried[0]] == [(1, 3, 16), (1, 3, 16)]
-    assert start.resume(plain, parted, overrides=[]) == 0
+    assert resume.resume(plain, parted, overrides=[]) == 0
     expected, found = state_of(run), state_of(parted)
     for name, weight in expected["model"].items():
         assert torch.equal(found["model"][name], weight), name

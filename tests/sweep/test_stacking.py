@@ -18,7 +18,8 @@ from dlrun.diagnostics.views import Views
 from dlrun.runner.saving import Saver
 from dlrun.runner.session import Session
 from dlrun.stacked.stack import Stack
-from dlrun.sweep import launch, stack_runner, stacking
+from dlrun.storage.disk import DiskFull
+from dlrun.sweep import launch, stack_runner, stacking, trial
 from dlrun.sweep.stacking import Stacking
 from dlrun.sweep.trial import Interrupted, run_trial
 from dlrun.training.loop import Engine
@@ -822,3 +823,26 @@ def test_a_resume_may_change_how_trials_are_stacked(
     assert dlrun("train", "-m", *words).code == 0
     result = dlrun("resume", "sweep", "sweep.stack=on", "sweep.max_stack=2")
     assert (result.code, look().states) == (0, ["complete", "complete"])
+
+
+def test_where_no_more_trials_can_be_opened_those_that_are_open_are_closed(
+    stacked: Stacked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, closed = [], set()
+    open_run, close = trial.Attempt.open, Session.close
+
+    def opening(attempt: trial.Attempt, index: int) -> Session | None:
+        if len(opened) == 2:
+            raise DiskFull("no room on the disk")
+        opened.append(open_run(attempt, index))
+        return opened[-1]
+
+    def closing(session: Session) -> None:
+        closed.add(session)
+        close(session)
+
+    monkeypatch.setattr(trial.Attempt, "open", opening)
+    monkeypatch.setattr(Session, "close", closing)
+    assert stacked(RATES).code == 1
+    assert len(opened) == 2
+    assert closed == set(opened)

@@ -25,7 +25,7 @@ from dlrun.data.base import Spec
 from dlrun.data.loaders import epoch_order
 from dlrun.errors import ConfigError, RunFailed
 from dlrun.models.dropout import Dropout
-from dlrun.runner import start
+from dlrun.runner import resume, start
 from dlrun.storage.run_directory import RunDirectory, read_metrics
 from dlrun.training.build import Experiment, assemble
 from dlrun.training.loop import Diverged, Engine
@@ -409,10 +409,10 @@ def test_a_run_that_diverged_goes_on_from_its_last_good_checkpoint(train: Train)
     run = train(*IRIS, *SGD, "trainer.max_epochs=1")
     high = composed(*IRIS, "optimizer=sgd", "optimizer.lr=1e30", "trainer.max_epochs=3")
     with pytest.raises(Diverged):
-        start.resume(high, run.directory, overrides=[])
+        resume.resume(high, run.directory, overrides=[])
     assert (run.summary["status"], run.checkpoint()["step"]) == ("failed", 6)
     low = composed(*IRIS, *SGD, "trainer.max_epochs=3")
-    assert start.resume(low, run.directory, overrides=[]) == 0
+    assert resume.resume(low, run.directory, overrides=[]) == 0
     assert (run.summary["status"], run.summary["error"]) == ("completed", None)
     assert same(run.weights, train(*IRIS, *SGD, "trainer.max_epochs=3").weights)
 
@@ -511,7 +511,7 @@ def test_a_model_that_draws_from_every_random_state_resumes_exactly(
     with pytest.MonkeyPatch.context() as patch, pytest.raises(ZeroDivisionError):
         patch.setattr(Engine, "train_step", failing_at(9))
         start.train(plain, run, overrides=[], choices={})
-    resumed = Run(run, start.resume(plain, run, overrides=[]))
+    resumed = Run(run, resume.resume(plain, run, overrides=[]))
     assert resumed.summary["status"] == "completed"
     assert same(resumed.weights, whole.weights)
     assert without_times(resumed.points) == without_times(whole.points)

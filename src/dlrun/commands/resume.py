@@ -50,9 +50,9 @@ def _resume_run(run: RunDirectory, words: list[str], allowed: list[str]) -> int:
     plain = read_config(run, allowed=allowed)
     if words:
         plain = override(plain, words)
-    from dlrun.runner import start
+    from dlrun.runner import resume
 
-    return start.resume(plain, run, overrides=words)
+    return resume.resume(plain, run, overrides=words)
 
 
 def _resume_sweep(sweep: SweepDirectory, words: list[str], allowed: list[str]) -> int:

@@ -1,17 +1,18 @@
 """One run under way: all that is open while it trains, and every way to end it.
 
-Who trains it, alone or with others, calls `start`, then `stepped`, `logged` and `evaluated` (it is the
-observer of the loop), then one of `completed`, `stopped` and `ended_by`, and `close` whatever happened.
+Who trains it, alone or with others, enters it, calls `start`, then `stepped`, `logged` and `evaluated` (it
+is the observer of the loop), then one of `completed`, `stopped` and `ended_by`. Leaving it closes it.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn, Self
 
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from dlrun.diagnostics.model_summary import layer_table
 from dlrun.diagnostics.profiler import profiled
 from dlrun.diagnostics.views import Views, going_on
 from dlrun.errors import command
-from dlrun.runner.endings import error_facts, explain, say_how_to_resume
+from dlrun.runner.failures import error_facts, explain
 from dlrun.runner.metadata import RunLog
 from dlrun.runner.saving import Saver
 from dlrun.runner.summary import Identity, SummaryWriter, Training, closing_table, settings_row
@@ -60,10 +61,11 @@ class Watch:
 
 
 class Session:
-    """A run from its first step here to its last word.
+    """A run from its first step here to its last word, closed on leaving it.
 
     Args:
-        held: the run's lock, given back at the end.
+        opened: what is open already, the lock and the log. It is taken over last: where this fails, the
+            caller still has it to close.
     """
 
     def __init__(
@@ -74,11 +76,11 @@ class Session:
         watch: Watch | None,
         *,
         log: RunLog,
-        held: AbstractContextManager[Any],
+        opened: ExitStack,
     ) -> None:
         config, self.engine = experiment.config, experiment.engine
         self.experiment, self.run, self.identity, self.watch = experiment, run, identity, watch
-        self.log, self._held = log, held
+        self.log = log
         self.summary = SummaryWriter(experiment, run, identity)
         self.tracker = Tracker(
             run.metrics_file,
@@ -94,6 +96,14 @@ class Session:
             model=config.model,
             trials_at_once=watch.at_once if watch else None,
         )
+        self._open = opened.pop_all()
+        self._open.callback(self._close_tracker)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def train(self) -> int:
         """Train the run by itself, to its end or until a signal; the exit code.
@@ -101,7 +111,7 @@ class Session:
         Raises:
             RunFailed: training failed; the run's summary says so too.
         """
-        with self.log, StopRequest() as stop:
+        with self.log, StopRequest() as stop, self:
             try:
                 self.start()
                 self._fit(stop)
@@ -110,8 +120,6 @@ class Session:
                 self.completed()
             except Exception as error:
                 self.ended_by(error)
-            finally:
-                self.close()
         return 0
 
     def join_stack(self, size: int) -> None:
@@ -134,6 +142,7 @@ class Session:
             steps_per_epoch=engine.steps_per_epoch,
             quiet=self.watch is not None,
         )
+        self._open.callback(self.progress.close)
         log.info(
             "training on %s, %s steps of %s, %s",
             self.experiment.device.torch_device,
@@ -183,9 +192,17 @@ class Session:
         """A signal came, and all is saved; the exit code that goes with it."""
         self.progress.close()
         self.summary.write("stopped")
-        if self.watch is not None:  # the sweep as a whole is what to resume
-            return stop.exit_code
-        return say_how_to_resume(self.experiment, self.run, stop)
+        if self.watch is None:  # of a trial, the sweep as a whole is what to resume
+            assert stop.signal is not None
+            engine = self.engine
+            message = (
+                f"stopped by {stop.signal.name} at step {engine.step:,} of {engine.total_steps:,}, saved; "
+                f"continue with `{command('resume', self.run.path)}`"
+            )
+            log.info(message)
+            with suppress(OSError):  # of a terminal that is gone
+                print(f"dlrun: {message}", file=sys.stderr)
+        return stop.exit_code
 
     def ended_by(self, error: Exception) -> None:
         """The run was pruned, or has failed.
@@ -224,20 +241,19 @@ class Session:
         raise DiskFull(f"{full}; then `{command('resume', self.run.path)}` goes on") from full
 
     def close(self) -> None:
-        """Write out what is left, and let go of the run."""
-        try:
-            with suppress(OSError, DiskFull):  # all that counts was written before
-                self.tracker.close()
-            self.log.close()
-        finally:
-            self._held.__exit__(None, None, None)
+        """Close progress, tracker and log, then give the lock back: each, whatever becomes of the others."""
+        self._open.close()
+
+    def _close_tracker(self) -> None:
+        with suppress(OSError, DiskFull):  # all that counts was written before
+            self.tracker.close()
 
     def _fit(self, stop: StopRequest) -> None:
         profile = profiled(self.run.path / "profile", enabled=self.engine.settings.profile)
         try:
             with profile as self._profile_step:
                 self.engine.fit(save=self.saver.save, observer=self, stop=stop)
-        finally:
+        finally:  # a bar that is left open would share its line with what is said next
             self.progress.close()
 
     def _write(self, values: dict[str, float]) -> None:

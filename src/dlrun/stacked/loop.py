@@ -21,7 +21,9 @@ Action = Callable[[Session], None]
 
 
 class StackedFit:
-    """Trains sessions together until the last of them has ended.
+    """Trains sessions together until the last of them has ended; each is closed as it ends.
+
+    Those that a signal or a full disk stops are left to whoever opened them to close.
 
     Args:
         stack: of the sessions' engines, in the same order.
@@ -68,9 +70,6 @@ class StackedFit:
                     if session.engine not in self.over:
                         session.halted_by(full)
             raise
-        finally:
-            for session in self.sessions.values():
-                session.close()
 
     def _start(self) -> None:
         for session in list(self.sessions.values()):

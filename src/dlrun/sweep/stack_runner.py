@@ -1,9 +1,10 @@
-"""Trials of one shape: opened as far as memory allows, then trained as one or in turn."""
+"""The stack runner: opens trials of one shape as far as memory allows, and trains them as one or in turn."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from dlrun.runner.session import Pruned, Session
@@ -32,25 +33,25 @@ class _Member:
         return self.session.engine
 
 
-class Crew:
+class StackRunner:
     """Trains the trials of one shape, as many as one as memory allows.
 
     Args:
-        reason: why they are, for the line that says so.
+        reason: why they are stacked, for the line that says so.
     """
 
     def __init__(self, sweep: Sweep, watcher: Watcher, reason: str) -> None:
         self.sweep, self.watcher, self.reason = sweep, watcher, reason
         self.members: list[_Member] = []  # open now
         self.left: dict[Attempt, int] = {}  # runs that are not over, of each trial
-        self.untold: list[Attempt] = []  # trials that are over
+        self.ended: list[Attempt] = []  # trials that are over, and not yet reported to the study
 
     def train(self, attempts: Sequence[Attempt]) -> None:
         """Bring all the trials to an end.
 
         Raises:
             Interrupted: a signal came; every run under way is saved.
-            DiskFull: there is no room to go on; no trial is told of for that.
+            DiskFull: there is no room to go on; no trial has failed of that.
         """
         seeds = self.sweep.strategy.settings.seeds
         attempts = [attempt for attempt in attempts if not attempt.gives_up()]
@@ -58,16 +59,13 @@ class Crew:
         waiting = [(attempt, index) for attempt in attempts for index in range(seeds)]
         at_once = min(len(waiting), self.sweep.strategy.settings.max_stack)
         while waiting and not self.sweep.stops_at_failures():
-            self._open(waiting, at_once)
-            self._tell()
-            try:
+            self.members = []
+            with ExitStack() as opened:
+                self._open(waiting, at_once, opened)
+                self._report()
                 self._train_open()
-            finally:
-                for member in self.members:
-                    member.session.close()
-                self.members = []
 
-    def _open(self, waiting: list[tuple[Attempt, int]], at_once: int) -> None:
+    def _open(self, waiting: list[tuple[Attempt, int]], at_once: int, opened: ExitStack) -> None:
         """Open runs, from the first that waits, as long as there is memory for one more."""
         while waiting and len(self.members) < at_once and self._has_room():
             attempt, index = waiting.pop(0)
@@ -84,7 +82,7 @@ class Crew:
             if session is None:
                 self._over(attempt, None)
             else:
-                self.members.append(_Member(attempt, session))
+                self.members.append(_Member(attempt, opened.enter_context(session)))
 
     def _has_room(self) -> bool:
         if not self.members:
@@ -127,7 +125,7 @@ class Crew:
                 self._leave(fit, members, member)
 
         def after_event() -> None:
-            self._tell()
+            self._report()
             if self.sweep.stops_at_failures():
                 fit.halt()
             lead = stack.lead
@@ -170,7 +168,7 @@ class Crew:
             if code:
                 raise Interrupted(code)
             self._over(member.attempt, error or _pruned(member.session))
-            self._tell()
+            self._report()
 
     def _over(self, attempt: Attempt, error: Exception | None) -> None:
         """One run of a trial is over; the trial is, with the last of its runs or the first that did not complete."""
@@ -180,15 +178,15 @@ class Crew:
             attempt.failure = error
         self.left[attempt] = 0 if error is not None else self.left[attempt] - 1
         if self.left[attempt] == 0:
-            self.untold.append(attempt)
+            self.ended.append(attempt)
 
-    def _tell(self) -> None:
-        """Tell of all trials that are over by now."""
-        told, self.untold = self.untold, []
+    def _report(self) -> None:
+        """Report to the study and on the screen all trials that are over by now."""
+        reported, self.ended = self.ended, []
         with self.sweep.ledger.together():
-            for attempt in told:
+            for attempt in reported:
                 attempt.tell()
-        for attempt in told:
+        for attempt in reported:
             self.watcher.look([self.sweep.ledger.trial(attempt.number)])
 
 

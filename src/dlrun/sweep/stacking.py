@@ -25,7 +25,7 @@ from dlrun.stacked.stack import Stack
 from dlrun.sweep.launch import Watcher
 from dlrun.sweep.shared_data import data_loader
 from dlrun.sweep.space.parameters import Interval, Parameter
-from dlrun.sweep.stack_runner import Crew
+from dlrun.sweep.stack_runner import StackRunner
 from dlrun.sweep.state import Sweep, is_over
 from dlrun.sweep.trial import Attempt
 from dlrun.tracking.numbers import number_text
@@ -133,7 +133,7 @@ class Stacking:
                     self._tell_alone()
                 for shape, attempts in groups.items():
                     reason = self.judgement.verdicts[shape].reason
-                    Crew(self.sweep, self.watcher, reason).train(attempts)
+                    StackRunner(self.sweep, self.watcher, reason).train(attempts)
         if self.sweep.stops_at_failures():
             return []
         trials = self.sweep.ledger.trials()

@@ -13,7 +13,7 @@ from optuna.trial import Trial, TrialState
 
 from dlrun import __version__
 from dlrun.errors import ConfigError, RunFailed, first_line
-from dlrun.runner import metadata, start
+from dlrun.runner import metadata, resume, start
 from dlrun.runner.session import Pruned, Session, Watch
 from dlrun.runner.summary import Identity
 from dlrun.storage.disk import DiskFull, disk_full
@@ -140,7 +140,7 @@ class Attempt:
         watch = Watch(self._swept(), self._after_evaluation(index), data_loader, self.at_once)
         try:
             config, words = self._config(index)
-            return self._begin_or_carry_on(run, config, words, watch)
+            return self._begin_or_reopen(run, config, words, watch)
         except Exception as error:
             if (full := disk_full(error)) is not None:
                 raise full from error
@@ -179,14 +179,14 @@ class Attempt:
         progress = max((file.stat().st_mtime_ns for file in last if file.exists()), default=0)
         return self.sweep.ledger.stands_still(self.number, progress)
 
-    def _begin_or_carry_on(
+    def _begin_or_reopen(
         self, run: RunDirectory, config: TrialConfig, words: list[str], watch: Watch
     ) -> Session:
         overrides = [*self.sweep.space.fixed, *words]
         if run.read_summary() is None:  # killed before its first step: nothing to carry on
             run.config_file.unlink(missing_ok=True)
         if run.config_file.exists():
-            return start.carry_on(config.plain, run, overrides=overrides, watch=watch)
+            return resume.reopen(config.plain, run, overrides=overrides, watch=watch)
         return start.begin(
             config.plain, run, overrides=overrides, choices=config.choices, watch=watch
         )

@@ -191,9 +191,11 @@ class Tracker:
 
     def close(self) -> None:
         """Write out what is left."""
-        self._lines.close()
-        if self._made is not None:
-            self._made.close()
+        try:
+            self._lines.close()
+        finally:
+            if self._made is not None:
+                self._made.close()
 
     def _new(self, step: int, *values: Summary.Value) -> list[Summary.Value]:
         """The values without those that an earlier process wrote as well, killed between its last step and its end."""

@@ -1,0 +1,193 @@
+"""An earlier run, resumed: from its directory to a session that trains on from its last checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from contextlib import ExitStack
+from operator import itemgetter
+from typing import Any
+
+from dlrun.data.kept import Kept
+from dlrun.data.prepare import kept_from
+from dlrun.errors import ConfigError, command, new_run
+from dlrun.runner import metadata
+from dlrun.runner.metadata import RunLog
+from dlrun.runner.session import Session, Watch
+from dlrun.runner.start import assemble_run, with_absolute_paths
+from dlrun.runner.summary import Identity, Training
+from dlrun.storage import checkpoint
+from dlrun.storage.run_directory import (
+    RunDirectory,
+    latest_overrides,
+    lock,
+    read_overrides,
+    truncate_metrics,
+)
+from dlrun.training.build import Experiment
+
+log = logging.getLogger(__name__)
+
+_NEEDED = ("step", "steps_per_epoch", "metrics_size", "random", "unchangeable")  # of a checkpoint
+
+
+def resume(
+    plain: Mapping[str, Any],
+    run: RunDirectory,
+    *,
+    overrides: list[str],
+    watch: Watch | None = None,
+) -> int:
+    """Continue the run in `run` from its last whole checkpoint, with `plain` as its config from now on.
+
+    Returns and raises as `start.train` does.
+    """
+    return reopen(plain, run, overrides=overrides, watch=watch).train()
+
+
+def reopen(
+    plain: Mapping[str, Any],
+    run: RunDirectory,
+    *,
+    overrides: list[str],
+    watch: Watch | None = None,
+) -> Session:
+    """The run in `run` at its last whole checkpoint, ready to train on with `plain` as its config.
+
+    Raises:
+        ConfigError: it cannot be, or nothing is left to train.
+    """
+    with ExitStack() as opened:
+        opened.enter_context(lock(run))
+        run_log = RunLog(run, quiet=watch is not None, keep_open=watch is None)
+        opened.callback(run_log.close)
+        run_log.takes_notes = False  # not before the data are known to be the same
+        with run_log:
+            state = checkpoint.load_latest(run.checkpoints)
+        plain = with_absolute_paths(plain)
+        kept = None if state is None else _kept(state, run)
+        # Not within the log: where data have changed, nothing at all is written.
+        experiment = assemble_run(plain, watch, kept)
+        run_log.takes_notes = True
+        with run_log:
+            if state is not None:
+                _restore(experiment, state)
+            engine = experiment.engine
+            if engine.finished and (run.read_summary() or {}).get("status") == "completed":
+                raise ConfigError(_nothing_left(experiment, run))
+            _cut_back(run, state)
+            overrides = latest_overrides([*read_overrides(run), *overrides])
+            metadata.write_config(run, plain, overrides)
+            identity = _identity(run, plain, overrides, watch, first_step=engine.step == 0)
+            where = f"resuming {run.path} at step {engine.step:,} of {engine.total_steps:,}"
+            log.info(where)
+            if watch is None:
+                print(where)
+        return Session(experiment, run, identity, watch, log=run_log, opened=opened)
+
+
+def _kept(state: Mapping[str, Any], run: RunDirectory) -> Kept:
+    try:
+        itemgetter(*_NEEDED)(state)  # which best.pt in the place of last.pt lacks
+        return kept_from(state, str(run.path))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            new_run(
+                f"the checkpoint in {run.checkpoints} lacks what a run needs to go on ({error})"
+            )
+        ) from error
+
+
+def _cut_back(run: RunDirectory, state: Mapping[str, Any] | None) -> None:
+    """Leave of the run's files what its checkpoint knows."""
+    run.checkpoints.mkdir(exist_ok=True)
+    if lost := truncate_metrics(run, state["metrics_size"] if state else 0):
+        warnings.warn(f"{lost}; the run goes on without them", stacklevel=2)
+    checkpoint.remove_unfinished(run.checkpoints)
+
+
+def _identity(
+    run: RunDirectory,
+    plain: Mapping[str, Any],
+    overrides: list[str],
+    watch: Watch | None,
+    *,
+    first_step: bool,
+) -> Identity:
+    """What the run's files say of it, with the config and `overrides` that hold from now on."""
+    summary = run.read_summary() or {}
+    # Of a run that was killed before its first summary: what it was begun with.
+    begun = (
+        {"created": metadata.now(), "order": None, "choices": {}}
+        | (run.read_environment() or {})
+        | summary
+    )
+    created, order, choices = begun["created"], begun["order"], begun["choices"]
+    swept = watch.swept if watch else summary.get("swept", {})
+    # Of a run that begins again from its first step, what went before does not count.
+    earlier = None if first_step else _training(summary)
+    return Identity(plain, choices, overrides, created, swept, earlier, order)
+
+
+def _training(summary: Mapping[str, Any]) -> Training | None:
+    """How the run of a summary was trained; None where it does not say."""
+    if (trained := summary.get("trained")) not in ("alone", "stacked", "both"):
+        return None
+    return Training(trained, summary.get("stack_size"))
+
+
+def _restore(experiment: Experiment, state: Mapping[str, Any]) -> None:
+    """Put the engine and every random state where the checkpoint took them.
+
+    Raises:
+        ConfigError: the config now describes a model or batches that the checkpoint does not fit.
+    """
+    engine = experiment.engine
+    if state["steps_per_epoch"] != engine.steps_per_epoch:
+        raise ConfigError(
+            new_run(
+                f"this run has {state['steps_per_epoch']} steps an epoch, but its config now makes "
+                f"{engine.steps_per_epoch}: a resume cannot change the data or trainer.batch_size"
+            )
+        )
+    for key, value in experiment.unchangeable.items():
+        if (before := state["unchangeable"].get(key)) != value:
+            raise ConfigError(
+                new_run(
+                    f"{key} is {value}, but was {before} when this run began: a resume cannot "
+                    "change what its steps see"
+                )
+            )
+    try:
+        engine.load_state_dict(dict(state))
+        checkpoint.restore_random_states(state["random"], engine.generator)
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        shown = reason if len(reason) <= 200 else f"{reason[:200]}…"
+        raise ConfigError(
+            new_run(
+                f"the checkpoint does not fit the model or optimizer as configured now ({shown}): "
+                "a resume cannot change their structure"
+            )
+        ) from error
+
+
+def _nothing_left(experiment: Experiment, run: RunDirectory) -> str:
+    """Why a completed run cannot be resumed as it is, and what to change."""
+    engine, settings = experiment.engine, experiment.config.trainer
+    if settings.fast_dev_run:
+        return new_run(f"{run.path} was only tried out, with trainer.fast_dev_run=true")
+    if engine.stopped_early:
+        patience = f"trainer.early_stopping.patience={2 * engine.waited}"
+        return (
+            f"{run.path} is complete: it stopped early after {engine.waited} evaluations without improvement; "
+            f"to train on, raise the patience, as in `{command('resume', run.path, patience)}`"
+        )
+    by_steps = settings.max_steps == engine.total_steps
+    name, done = ("max_steps", engine.step) if by_steps else ("max_epochs", engine.epoch)
+    longer = f"trainer.{name}={2 * done}"
+    return (
+        f"{run.path} is complete: {done} of trainer.{name}={getattr(settings, name)} are done; "
+        f"to train on, raise it, as in `{command('resume', run.path, longer)}`"
+    )
