@@ -31,7 +31,7 @@ from dlrun.config import settings
 from dlrun.config.compose import compose
 from dlrun.data.loaders import Batches
 from dlrun.data.loaders import take as rows_of
-from dlrun.stacked.planning import why_not
+from dlrun.stacked.planning import probe_stack
 from dlrun.stacked.stack import Stack
 from dlrun.sweep.shared_data import data_loader
 from dlrun.training.build import assemble
@@ -428,7 +428,7 @@ def stack() -> None:
             rates = [f"optimizer.lr={rate}" for rate in (0.003, 0.002, 0.001, 0.0005)]
             alone = [built(words, rate, "trainer.cuda_graph=false") for rate in rates]
             together = Stack([built(words, rate) for rate in rates], eval_rows=256)
-            reason = why_not(Stack([built(words, rate) for rate in rates], eval_rows=256))
+            reason = probe_stack(Stack([built(words, rate) for rate in rates], eval_rows=256))
             feed = together.batches.epoch(0)
             for _ in range(8):
                 together.train_step(*next(feed))

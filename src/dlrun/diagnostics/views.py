@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,87 +16,17 @@ from dlrun.config.settings import TrackingSettings
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Dataset, Split
 from dlrun.data.feeding import a_few
-from dlrun.data.series.scaling import SeriesScaling
 from dlrun.data.tables.encoding import TableEncoding
+from dlrun.diagnostics.forecast_figure import MAX_FORECASTS, forecast_pictures
 from dlrun.diagnostics.gradient_flow import GradientFlow
 from dlrun.errors import first_line
 from dlrun.inference.generate import sample_page
 from dlrun.tracking.figures import boundary_picture, confusion_picture, framed, image_grid
-from dlrun.tracking.line_chart import Curve, line_chart
 from dlrun.tracking.numbers import number_text
 from dlrun.tracking.picture import Picture
 from dlrun.tracking.tracker import Tracker
 from dlrun.training.loop import Engine
 from dlrun.training.tasks import class_confusion, probabilities
-
-SHOWN = 200  # forecasts in a picture: the last ones of a part
-_TARGETS = 4  # pictures, at most
-_INK, _BLUE, _PALE, _ORANGE = (30, 30, 30), (31, 119, 180), (158, 202, 235), (255, 170, 90)
-
-
-class Rule(NamedTuple):
-    """What tells for each row the value `rows_back` before it."""
-
-    name: str
-    rows_back: int
-
-    def tells(self, truth_R: np.ndarray) -> np.ndarray:
-        """For each of `truth_R` what it tells (R,), NaN where it would have to know earlier rows."""
-        return np.concatenate([np.full(self.rows_back, np.nan), truth_R])[: len(truth_R)]
-
-
-def forecast_pictures(data: Dataset, part: Split, outputs: Tensor) -> Iterator[tuple[str, Picture]]:
-    """(target, picture) of the last forecasts on `part`, from raw scores; nothing where the data are no series."""
-    scaling = data.preprocessing
-    if not isinstance(scaling, SeriesScaling) or part.bases is None or not len(part):
-        return
-    bases = part.bases[-SHOWN:].numpy()
-    truths, told = (
-        _in_own_units(scores[-SHOWN:], scaling, bases) for scores in (part.targets, outputs)
-    )
-    rule = _better_rule(data.baselines, scaling.season)
-    for number, name in enumerate(scaling.targets_told[:_TARGETS]):
-        yield (
-            name,
-            forecast_picture(name, truths[:, :, number], told[:, :, number], rule=rule),
-        )
-
-
-def forecast_picture(
-    target: str, truth_NH: np.ndarray, told_NH: np.ndarray, *, rule: Rule | None
-) -> Picture:
-    """Forecasts at N successive origins one step ahead; of every H-th origin the whole forecast, too.
-
-    Args:
-        rule: drawn beside them; None for none.
-    """
-    count, horizon = truth_NH.shape
-    truth = np.concatenate([truth_NH[:, 0], truth_NH[-1, 1:]])
-    fans = [
-        Curve("" if start else f"{horizon} steps ahead", _PALE, told_NH[start], start + 1)
-        for start in range(0, count, horizon)
-    ]
-    curves = [
-        *(fans if horizon > 1 else []),
-        *([] if rule is None else [Curve(rule.name, _ORANGE, rule.tells(truth))]),
-        Curve("target", _INK, truth),
-        Curve("forecast 1 step ahead", _BLUE, told_NH[:, 0]),
-    ]
-    return line_chart(f"{target}: the last {count} forecasts", curves)
-
-
-def _in_own_units(scores: Tensor, scaling: SeriesScaling, bases: np.ndarray) -> np.ndarray:
-    """Standardised changes (N, H * D) as values (N, H, D)."""
-    changes = scores.detach().double().cpu().numpy() * scaling.target_std + scaling.target_mean
-    return np.asarray(changes + bases).reshape(len(bases), scaling.horizon, -1)
-
-
-def _better_rule(baselines: Mapping[str, Mapping[str, float]], season: int | None) -> Rule | None:
-    """The rule of smaller error; None where nothing is known of them, as in a quick check on a few windows."""
-    rules = [Rule("persistence", 1), *([Rule("seasonal", season)] if season else [])]
-    known = [rule for rule in rules if rule.name in baselines]
-    return min(known, key=lambda rule: baselines[rule.name]["rmse"], default=None)
-
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +100,7 @@ class Views:
         self._draw_histograms(engine, tracker)
         self._write_sample(engine, tracker)
         if self.data.val.bases is not None and self.settings.images:
-            part = self.data.val.last(SHOWN)
+            part = self.data.val.last(MAX_FORECASTS)
             self._draw_forecasts(engine, tracker, "val", part, engine.outputs(part))
         self._spent += time.perf_counter() - started
 

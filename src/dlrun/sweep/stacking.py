@@ -14,12 +14,12 @@ from dlrun.errors import ConfigError, first_line
 from dlrun.stacked.cost import gain
 from dlrun.stacked.planning import (
     no_rule,
+    probe_stack,
     room,
     run_bytes,
     sample_bytes,
     shape_of,
     why_alone,
-    why_not,
 )
 from dlrun.stacked.stack import Stack
 from dlrun.sweep.launch import Watcher
@@ -32,6 +32,10 @@ from dlrun.tracking.numbers import number_text
 from dlrun.training.build import assemble
 from dlrun.training.loop import Engine
 
+# What may be swept without giving trials another shape.
+_NUMBERS = ("optimizer.", "schedule", "loss.label_smoothing", "seed")
+_SUSPECT = 2  # times in a row that a trial was begun without getting further: it may kill others
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -42,7 +46,7 @@ class Verdict:
 
 
 class Judgement:
-    """Finds out on runs that nobody keeps, and remembers by shape.
+    """Probes, on runs that nobody keeps, whether trials can be stacked and gain by it; remembers it by shape.
 
     Args:
         forced: stack whatever can be stacked.
@@ -58,18 +62,18 @@ class Judgement:
         return bool(self.verdicts) and all(v.stack for v in self.verdicts.values())
 
     def of(self, shape: str, plain: Mapping[str, Any], runs: int) -> Verdict:
-        """On trials of the `shape`, one with the config `plain`; `runs` of them are to be trained at a time."""
+        """The verdict on trials of the `shape`, one of which has the config `plain`; `runs` are to be trained at a time."""
         if shape not in self.verdicts:
             if reason := why_alone(plain):
                 verdict = Verdict(False, reason)
             else:
-                verdict = self._find_out(plain, runs)
+                verdict = self._probe(plain, runs)
             if not verdict.stack:
                 print(f"trials are trained in turn: {verdict.reason}", flush=True)
             self.verdicts[shape] = verdict
         return self.verdicts[shape]
 
-    def _find_out(self, plain: Mapping[str, Any], runs: int) -> Verdict:
+    def _probe(self, plain: Mapping[str, Any], runs: int) -> Verdict:
         try:
             engine = _engine(plain)
             if reason := no_rule(engine):
@@ -80,7 +84,7 @@ class Judgement:
             stack = Stack([_engine(plain) for _ in range(2)], eval_rows=2)
         except Exception as error:  # to be met, and recorded, by the trial itself
             return Verdict(False, first_line(error))
-        if reason := why_not(stack):
+        if reason := probe_stack(stack):
             return Verdict(False, reason)
         if self.forced:
             return Verdict(True, "as sweep.stack=on asks")
@@ -94,11 +98,6 @@ class Judgement:
 
 def _engine(plain: Mapping[str, Any]) -> Engine:
     return assemble(settings.parse(plain), load=data_loader).engine
-
-
-# What may be swept without giving trials another shape.
-_NUMBERS = ("optimizer.", "schedule", "loss.label_smoothing", "seed")
-_SUSPECT = 2  # times in a row that a trial was begun without getting further: it may kill others
 
 
 class Stacking:
@@ -118,19 +117,19 @@ class Stacking:
         self.runs: Counter[str] = Counter()  # to be stacked, by shape
 
     def run(self, numbers: Sequence[int]) -> list[int]:
-        """Train what can be drawn now; the numbers of the trials that are left.
+        """Train the trials that can be sampled now; the numbers of those that are left.
 
         Raises:
             Interrupted: a signal came.
         """
-        waiting = deque(self._drawable(numbers))
+        waiting = deque(self._sampled_alike(numbers))
         if len(waiting) * self.seeds < 2 or self.max_stack < 2:
             return list(numbers)
         while waiting and not self.sweep.stops_at_failures():
             with ExitStack() as claims:
                 groups = self._gather(waiting, claims)
                 if not waiting:
-                    self._tell_alone()
+                    self._report_alone()
                 for shape, attempts in groups.items():
                     reason = self.judgement.verdicts[shape].reason
                     StackRunner(self.sweep, self.watcher, reason).train(attempts)
@@ -139,8 +138,8 @@ class Stacking:
         trials = self.sweep.ledger.trials()
         return [n for n in numbers if n >= len(trials) or not is_over(trials[n])]
 
-    def _drawable(self, numbers: Sequence[int]) -> list[int]:
-        """Those that draw the same whatever comes out of the others."""
+    def _sampled_alike(self, numbers: Sequence[int]) -> list[int]:
+        """The trials whose values are sampled the same whatever the results of the others."""
         if self.sweep.strategy.plan.round_size:  # the rounds before are over
             return list(numbers)
         return [n for n in numbers if n < self.sweep.draws.without_results]
@@ -156,7 +155,7 @@ class Stacking:
         return max(2, min(self.max_stack, trials * self.seeds // shapes))
 
     def _gather(self, waiting: deque[int], claims: ExitStack) -> dict[str, list[Attempt]]:
-        """Trials to train together, by shape; what is better trained alone is, on the way."""
+        """Trials to train together, by shape; a trial that is better trained alone is trained here."""
         groups: dict[str, list[Attempt]] = defaultdict(list)
         room = self.max_stack
         while waiting and room > 0 and not self.sweep.stops_at_failures():
@@ -173,7 +172,7 @@ class Stacking:
                     room -= 1
         return groups
 
-    def _tell_alone(self) -> None:
+    def _report_alone(self) -> None:
         """How many runs are to be stacked, but have nothing to be stacked with."""
         alone = sum(count == 1 for count in self.runs.values())
         if alone:
@@ -185,7 +184,7 @@ class Stacking:
         self.runs.clear()
 
     def _begin(self, numbers: Sequence[int], claims: ExitStack) -> list[Attempt]:
-        """A go at each trial, unless another process is at it or it is over."""
+        """An attempt at each trial, unless another process is at it or it is over."""
         ledger, attempts = self.sweep.ledger, []
         with ledger.together():
             ledger.plan(max(numbers) + 1)
@@ -211,7 +210,7 @@ class Stacking:
         return shape if self.judgement.of(shape, plain, self.at_a_time).stack else None
 
     def _comes_again(self, shape: str) -> bool:
-        """Whether more than one run has this shape: else there is nothing to find out about it."""
+        """Whether more than one run has this shape: else there is nothing to probe."""
         alike = all(map(_is_number, self.sweep.space.parameters))
         return alike or self.seeds > 1 or self.judgement.forced or shape in self.seen
 

@@ -13,7 +13,8 @@ from dlrun.config.settings import DataSettings, TrackingSettings
 from dlrun.data.prepare import prepare as prepare_series
 from dlrun.data.series.series import Series
 from dlrun.data.series.windows import Cutting
-from dlrun.diagnostics.views import Rule, Views, forecast_picture, forecast_pictures
+from dlrun.diagnostics.forecast_figure import Rule, forecast_picture, forecast_pictures
+from dlrun.diagnostics.views import Views
 from dlrun.tracking.line_chart import Curve, line_chart, round_numbers
 
 RED, BLUE = (200, 0, 0), (0, 0, 200)
@@ -57,11 +58,11 @@ def test_the_numbers_at_the_side_are_round_and_reach_over_the_range(low, high, e
     assert round_numbers(low, high, about=5) == expected
 
 
-def test_a_forecast_shows_truth_forecast_and_rule_and_far_forecasts_where_there_are_any():
-    truth = np.arange(30.0).reshape(10, 3) % 7
+def test_a_forecast_shows_targets_forecast_and_rule_and_far_forecasts_where_there_are_any():
+    targets = np.arange(30.0).reshape(10, 3) % 7
     fan, rule, forecast = (158, 202, 235), (255, 170, 90), (31, 119, 180)
-    far = forecast_picture("y", truth, truth + 3, rule=Rule("seasonal", 2))
-    near = forecast_picture("y", truth[:, :1], truth[:, :1] + 3, rule=Rule("seasonal", 2))
+    far = forecast_picture("y", targets, targets + 3, rule=Rule("seasonal", 2))
+    near = forecast_picture("y", targets[:, :1], targets[:, :1] + 3, rule=Rule("seasonal", 2))
     assert [has(far, colour, below=0) for colour in (fan, rule, forecast)] == [True, True, True]
     assert [has(near, colour, below=0) for colour in (fan, rule, forecast)] == [False, True, True]
 
@@ -69,21 +70,23 @@ def test_a_forecast_shows_truth_forecast_and_rule_and_far_forecasts_where_there_
 def test_what_is_drawn_is_in_the_own_units_of_the_series(monkeypatch):
     drawn = {}
     monkeypatch.setattr(
-        "dlrun.diagnostics.views.forecast_picture",
-        lambda name, truth, told, **rule: drawn.update({name: (truth, told, rule)}),
+        "dlrun.diagnostics.forecast_figure.forecast_picture",
+        lambda name, targets, forecasts, **rule: drawn.update({name: (targets, forecasts, rule)}),
     )
     values = np.arange(60.0) ** 2
     data = of_values(values, val_fraction=0.2, season=3)
-    told = data.test.targets + torch.tensor([0.0, 1.0])
-    assert [name for name, _ in forecast_pictures(data, data.test, told)] == ["y"]
-    truth, told, rule = drawn["y"]
+    forecasts = data.test.targets + torch.tensor([0.0, 1.0])
+    assert [name for name, _ in forecast_pictures(data, data.test, forecasts)] == ["y"]
+    targets, forecasts, rule = drawn["y"]
     wanted = [values[row : row + 2] for row in range(48, 59)]
-    np.testing.assert_allclose(truth, wanted, atol=1e-2)
-    np.testing.assert_allclose((told - truth)[:, 1], data.preprocessing.target_std[1], rtol=1e-5)
+    np.testing.assert_allclose(targets, wanted, atol=1e-2)
+    np.testing.assert_allclose(
+        (forecasts - targets)[:, 1], data.preprocessing.target_std[1], rtol=1e-5
+    )
     assert rule == {"rule": Rule("persistence", 1)}
 
 
-def test_without_a_measured_rule_truth_and_forecast_are_drawn_alone():
+def test_without_a_measured_rule_targets_and_forecast_are_drawn_alone():
     data = of_values(np.arange(60.0) ** 2, val_fraction=0.2).limited(train=4, evaluation=1)
     ((name, picture),) = forecast_pictures(data, data.test, data.test.targets)
     assert (name, has(picture, (255, 170, 90), below=0)) == ("y", False)
@@ -120,7 +123,7 @@ def tracking(*on):
 
 
 class Judge:
-    """An engine whose model tells nothing but the mean change."""
+    """An engine whose model forecasts nothing but the mean change."""
 
     step, model = 7, nn.Identity()
 

@@ -12,7 +12,7 @@ import torch
 from stacks import DIGITS, engine
 from torch import Tensor, nn
 
-from dlrun.stacked.planning import layout, no_rule, why_not
+from dlrun.stacked.planning import layout, no_rule, probe_stack
 from dlrun.stacked.stack import Stack
 from dlrun.training.loop import Engine
 
@@ -45,7 +45,7 @@ def runs_of(change: Callable[[Any, Tensor], Tensor]) -> list[Engine]:
 
 
 def reason(change: Callable[[Any, Tensor], Tensor]) -> str | None:
-    return why_not(Stack(runs_of(change), eval_rows=100))
+    return probe_stack(Stack(runs_of(change), eval_rows=100))
 
 
 def follow_mean(model: Any, scores: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ def test_a_buffer_that_is_assigned_in_training_is_kept_for_each_run() -> None:
     runs, singles = runs_of(follow_mean), runs_of(follow_mean)
     for run, single in zip(runs, singles, strict=True):
         run.model.load_state_dict(single.model.state_dict())
-    assert why_not(Stack(runs_of(follow_mean), eval_rows=100)) is None
+    assert probe_stack(Stack(runs_of(follow_mean), eval_rows=100)) is None
     stack = Stack(runs, eval_rows=100)
     for inputs, targets in stack.batches.epoch(0):
         stack.train_step(inputs, targets)
@@ -107,7 +107,7 @@ def test_a_forward_pass_that_goes_by_another_way_than_its_layers_is_noticed() ->
     for run in runs:
         layer = next(m for m in run.model.modules() if isinstance(m, nn.Linear))
         layer.register_forward_hook(lambda module, inputs, output: output * 2)
-    assert "other outputs" in str(why_not(Stack(runs, eval_rows=100)))
+    assert "other outputs" in str(probe_stack(Stack(runs, eval_rows=100)))
 
 
 def test_an_optimizer_of_the_users_own_is_named() -> None:
@@ -125,7 +125,7 @@ def test_a_try_draws_from_no_random_state_that_others_use() -> None:
     runs = [engine(*MLP, "optimizer=adam", f"seed={seed}") for seed in (0, 1)]
     stack = Stack(runs, eval_rows=100)
     shared = torch.get_rng_state()
-    assert why_not(stack) is None
+    assert probe_stack(stack) is None
     assert torch.equal(torch.get_rng_state(), shared)
 
 
