@@ -62,7 +62,7 @@ class Judgement:
         return bool(self.verdicts) and all(v.stack for v in self.verdicts.values())
 
     def of(self, shape: str, plain: Mapping[str, Any], runs: int) -> Verdict:
-        """The verdict on trials of the `shape`, one of which has the config `plain`; `runs` are to be trained at a time."""
+        """The verdict on trials of the `shape`, one of which has the config `plain`; `runs` are trained at a time."""
         if shape not in self.verdicts:
             if reason := why_alone(plain):
                 verdict = Verdict(False, reason)
