@@ -36,8 +36,8 @@ from dlrun.stacked.stack import Stack
 from dlrun.sweep.shared_data import data_loader
 from dlrun.training.build import assemble
 from dlrun.training.cuda_graph import CapturedStep
-from dlrun.training.loop import Pending
 from dlrun.training.optim import make_capturable
+from dlrun.training.points import Pending
 
 PARTS = (
     "judgement",

@@ -67,7 +67,6 @@ def alone(words: Sequence[str], *, epochs: int = EPOCHS) -> Outcome:
             run.train_step(inputs, targets)
             run.step += 1
     losses = torch.stack(run.pending.losses)
-    run._rate_started, run._rate_skipped = 0.0, 0
     training = run._training_values()
     val = run.data.val
     return outcome(run, losses, run.task.metrics(run.outputs(val), val.targets), training)

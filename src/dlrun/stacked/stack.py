@@ -6,7 +6,6 @@ Shapes: K runs, B batch, N samples, C outputs, P weights a run, S steps.
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Sequence
 
 import torch
@@ -18,7 +17,8 @@ from dlrun.stacked.batches import StackedBatches, together
 from dlrun.stacked.forward import lift
 from dlrun.stacked.update import StackedDescent
 from dlrun.stacked.weights import StackedWeights
-from dlrun.training.loop import Diverged, Engine, Pending
+from dlrun.training.loop import Diverged, Engine
+from dlrun.training.points import Pending, Rate, mean_losses, training_point
 from dlrun.training.tasks import stacked_metrics
 
 Values = dict[str, float]
@@ -42,7 +42,7 @@ class Stack:
         self.template = copy.deepcopy(lead.model).train()
         self._forward = lift(self.template)
         self._arrange()
-        self._rate_started, self._rate_skipped = time.perf_counter(), sum(self.pending.sizes)
+        self.rate = Rate(uncounted=sum(self.pending.sizes))
 
     @property
     def lead(self) -> Engine:
@@ -70,20 +70,19 @@ class Stack:
         losses = torch.stack(self.pending.losses).cpu().double()
         failures = self._diverged(losses)
         pending, self.pending = self.pending, Pending()
-        samples = sum(pending.sizes)
-        totals = self.task.total(losses, losses.new_tensor(pending.sizes).unsqueeze(1))
-        means = (totals.sum(0) / samples).tolist()
+        means = mean_losses(self.task, losses, pending.sizes).tolist()
         outputs, targets = torch.cat(pending.outputs, 1), torch.cat(pending.targets, 1)
         variances = [engine.variance["train"] for engine in self.engines]
         metrics = stacked_metrics(self._tasks, outputs, targets, variances, losses=means)
         norms = self.weights.gradients.norm(dim=1).tolist()
-        now = time.perf_counter()
-        rate = (samples - self._rate_skipped) / (now - self._rate_started)
-        self._rate_started, self._rate_skipped = now, 0
+        rate = self.rate.ended(sum(pending.sizes))
         points: list[Values | Diverged] = []
         for row, engine in enumerate(self.engines):
             engine.descent.schedule(engine.step - 1)
-            point = engine.training_point(metrics[row], gradient_norm=norms[row], rate=rate)
+            learning_rate = engine.descent.learning_rate
+            point = training_point(
+                metrics[row], learning_rate=learning_rate, gradient_norm=norms[row], rate=rate
+            )
             points.append(failures.get(row, point))
         return points
 
@@ -95,7 +94,7 @@ class Stack:
         targets = table.targets[rows].expand(len(self.engines), *[-1] * table.targets.ndim)
         variances = [engine.variance["val"] for engine in self.engines]
         metrics = stacked_metrics(self._tasks, self.outputs(table, rows), targets, variances)
-        self._rate_started = time.perf_counter()
+        self.rate.restart()
         return metrics
 
     def outputs(self, table: Split, rows: Tensor) -> Tensor:

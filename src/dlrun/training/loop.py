@@ -22,6 +22,7 @@ from dlrun.tracking.numbers import number_text
 from dlrun.training.device import Device
 from dlrun.training.forward import State, advance, on_tensors, outputs_in_order
 from dlrun.training.optim import Descent, gradient_norm
+from dlrun.training.points import Pending, Rate, mean_losses, training_point
 from dlrun.training.schedules import plateau_of
 from dlrun.training.tasks import Task
 
@@ -52,20 +53,6 @@ class Best:
     step: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     weights: dict[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass
-class Pending:
-    """What the steps since the last logged point left behind, looked at only when it is logged.
-
-    Keeping it costs next to nothing; metrics at every step would slow a small model down by a
-    tenth, and reading them would make a GPU wait.
-    """
-
-    losses: list[Tensor] = field(default_factory=list)  # scalars, one a step
-    sizes: list[int] = field(default_factory=list)  # samples, one a step
-    outputs: list[Tensor] = field(default_factory=list)
-    targets: list[Tensor] = field(default_factory=list)
 
 
 class Observer(Protocol):
@@ -113,7 +100,7 @@ class Engine:
         self.waited = 0  # evaluations in a row without improvement
         self.best = Best()
         self.carried: State = None  # what the model remembers of the text before the next batch
-        self.pending = Pending()
+        self.pending, self.rate = Pending(), Rate()
         self.latest: dict[str, float] = {}  # the newest value of every metric
         self.seconds = 0.0  # trained so far, over all processes of this run
 
@@ -169,11 +156,11 @@ class Engine:
             Diverged: the loss is no longer a finite number.
         """
         self.model.train()
-        started = self._rate_started = time.perf_counter()
+        started = time.perf_counter()
         saved = started
         # A new run saves its first evaluation as well: one that diverges soon has something to go back to.
         first_best_unsaved = not self.best.step
-        self._rate_skipped = sum(self.pending.sizes)  # samples of an earlier process
+        self.rate = Rate(uncounted=sum(self.pending.sizes))
         before = self.seconds
         train_step = self.captured or self.train_step
         while not self.finished and stop.signal is None:
@@ -339,7 +326,7 @@ class Engine:
             metrics = self.task.metrics(
                 self.outputs(self.data.val), self.data.val.targets, variance=self.variance["val"]
             )
-        self._rate_started = time.perf_counter()
+        self.rate.restart()
         return self.judge(values, metrics)
 
     def judge(self, values: dict[str, float], metrics: dict[str, float]) -> dict[str, float]:
@@ -374,27 +361,16 @@ class Engine:
         """Means over the steps since the last logged point, which they end."""
         self._check_pending()
         pending, self.pending = self.pending, Pending()
-        samples = sum(pending.sizes)
         losses = torch.stack(pending.losses).cpu().double()
-        loss = self.task.total(losses, losses.new_tensor(pending.sizes)).sum().item() / samples
+        loss = mean_losses(self.task, losses, pending.sizes).item()
         outputs, targets = torch.cat(pending.outputs), torch.cat(pending.targets)
         metrics = self.task.metrics(outputs, targets, loss=loss, variance=self.variance["train"])
-        now = time.perf_counter()
-        rate = (samples - self._rate_skipped) / (now - self._rate_started)
-        self._rate_started, self._rate_skipped = now, 0
-        norm = gradient_norm(self.descent.parameters).item()
-        return self.training_point(metrics, gradient_norm=norm, rate=rate)
-
-    def training_point(
-        self, metrics: dict[str, float], *, gradient_norm: float, rate: float
-    ) -> dict[str, float]:
-        """A logged point of training, by the names that it has in the log."""
-        return {
-            **{f"train/{name}": value for name, value in metrics.items()},
-            "lr": self.descent.learning_rate,
-            "gradient_norm": gradient_norm,
-            "samples_per_second": rate,
-        }
+        return training_point(
+            metrics,
+            learning_rate=self.descent.learning_rate,
+            rate=self.rate.ended(sum(pending.sizes)),
+            gradient_norm=gradient_norm(self.descent.parameters).item(),
+        )
 
     def _check_pending(self) -> None:
         """Refuse to log or save what a step without a finite loss has touched."""
