@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from dlrun.config.moved import current
 from dlrun.config.option_files import fault_of
 from dlrun.config.search_path import option_file, packaged_configs
 
@@ -96,7 +97,7 @@ def _option(name: str, file: Path, lines: list[str], root: yaml.Node | None) -> 
         file,
         tuple(text.strip() for text in comments),
         next((text for text in told if not _HOW.match(text)), ""),
-        target=str(target[1].value) if target else "",
+        target=current(str(target[1].value)) if target else "",
         builds_on=tuple(_bases(chosen)),
         choices=tuple(_choices(chosen)),
         parameters=tuple(_parameters("", entries, lines)),

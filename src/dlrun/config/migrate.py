@@ -1,4 +1,11 @@
-"""A stored config, completed: what its version had not yet is as the configs say today. No torch here."""
+"""A stored config, completed: what its version had not yet is as the configs say today. No torch here.
+
+What each version needs stands in one place, so that a later version adds to it:
+
+- A target that moved: its module in the table of `moved`.
+- A setting that a run has gained: nothing, `completed` takes it from today's option.
+- A setting that all sweeps have gained: its default in `_SWEEP_SETTINGS`.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +15,14 @@ from typing import Any
 
 import yaml
 
+from dlrun.config.moved import current, with_current_targets
 from dlrun.config.search_path import COMPONENTS, config_folders
 
 _TRAINER = "trainer"
 _PRIMARY, _SECTIONS = "train", ("loss", "checkpoint", "tracking")
+_SWEEP_SETTINGS = {  # of the group sweep: what came after the version, as it was before
+    "0.1": {"raw_cells": False},
+}
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
@@ -35,6 +46,24 @@ def completed(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
             whole[key] = _filled(node, defaults, f"{key}.", added)
     whole = _resolved(whole, added)
     return whole, {key: _at(whole, key) for key in added}
+
+
+def sweep_settings(node: Mapping[str, Any]) -> dict[str, Any]:
+    """The node `sweep` as it is written today, of a stored sweep or of a user's own option."""
+    whole = {**node}
+    for later in _SWEEP_SETTINGS.values():
+        whole = {**later, **whole}
+    return with_current_targets({"sweep": whole})["sweep"]
+
+
+def sweep_description(description: Mapping[str, Any]) -> dict[str, Any]:
+    """What sweep.yaml says, as it is written today."""
+    whole = dict(description)
+    if isinstance(settings := whole.get("settings"), Mapping):
+        whole["settings"] = sweep_settings(settings)
+    if isinstance(config := whole.get("config"), Mapping):
+        whole["config"] = with_current_targets(config)
+    return whole
 
 
 def as_texts(value: Any) -> Any:
@@ -63,7 +92,8 @@ def _filled(
 
 def _nearest(group: str, node: Mapping[str, Any]) -> Mapping[str, Any]:
     """The option of `group` with the target of `node` and most of its values."""
-    alike = [one for one in _options(group) if one.get("_target_") == node.get("_target_")]
+    target = current(str(node.get("_target_")))
+    alike = [one for one in _options(group) if current(str(one.get("_target_"))) == target]
     return max(alike, key=lambda one: sum(node.get(name) == one[name] for name in one), default={})
 
 

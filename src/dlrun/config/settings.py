@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from dlrun.config.moved import with_current_targets
 from dlrun.config.schema import (
     Count,
     Fraction,
@@ -153,6 +154,7 @@ def parse(plain: Mapping[str, Any]) -> RunConfig:
     """
     names = [field.name for field in fields(RunConfig)]
     check_names("", plain, required=names, allowed=names)
+    plain = with_current_targets(plain)
     config = RunConfig(
         name=check("name", plain["name"], str),
         seed=check("seed", plain["seed"], Seed),

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from operator import itemgetter
 from typing import Any
 
+from dlrun.config.moved import current
 from dlrun.data.kept import Kept
 from dlrun.data.prepare import kept_from
 from dlrun.errors import ConfigError, command, new_run
@@ -151,8 +152,10 @@ def _restore(experiment: Experiment, state: Mapping[str, Any]) -> None:
                 f"{engine.steps_per_epoch}: a resume cannot change the data or trainer.batch_size"
             )
         )
+    began = state["unchangeable"]
+    began = {**began, "dataset._target_": current(str(began.get("dataset._target_")))}
     for key, value in experiment.unchangeable.items():
-        if (before := state["unchangeable"].get(key)) != value:
+        if (before := began.get(key)) != value:
             raise ConfigError(
                 new_run(
                     f"{key} is {value}, but was {before} when this run began: a resume cannot "

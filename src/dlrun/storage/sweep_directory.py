@@ -75,14 +75,14 @@ class SweepDirectory:
         write_whole(self.sweep_file, text)
 
     def read(self) -> dict[str, Any]:
-        """The contents of sweep.yaml.
+        """The contents of sweep.yaml, of an older version as they are written today.
 
         Raises:
             ConfigError: it is missing or damaged.
         """
         import yaml
 
-        from dlrun.config import plain_yaml
+        from dlrun.config import migrate, plain_yaml
 
         try:
             description = plain_yaml.load(self.sweep_file.read_text(encoding="utf-8"))
@@ -100,7 +100,7 @@ class SweepDirectory:
                 raise ConfigError(
                     f"{self.sweep_file} has a {name} that no sweep writes: mend it, or begin a new sweep"
                 )
-        return description
+        return migrate.sweep_description(description)
 
 
 def read_space(sweep: Path) -> Mapping[str, Any]:

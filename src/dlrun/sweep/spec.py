@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlrun import __version__
 from dlrun.config.metrics import direction
+from dlrun.config.migrate import sweep_settings
+from dlrun.config.moved import with_current_targets
 from dlrun.config.schema import check
 from dlrun.config.settings import Seed
 from dlrun.errors import ConfigError, note
@@ -68,7 +70,8 @@ def read_question(words: Sequence[str], config: DictConfig, config_loader: Any) 
     Raises:
         ConfigError: a word, a range or a setting of the strategy is wrong.
     """
-    node: Any = OmegaConf.to_container(config.sweep, resolve=True)
+    written: Any = OmegaConf.to_container(config.sweep, resolve=True)
+    node = sweep_settings(written)
     seed = check("sweep.seed", node.get("seed"), Seed)
     in_config = check("sweep.space", node.get("space"), dict[str, Any])
     about_sweep = [word for word in words if _names_sweep(word)]
@@ -80,7 +83,7 @@ def read_question(words: Sequence[str], config: DictConfig, config_loader: Any) 
     strategy = read_strategy(node, space)
     space = Space(_alone(space.fixed, as_composed(config), in_config), space.parameters)
     composer = Composer(space.fixed)
-    base = composer.unresolved().plain
+    base = with_current_targets(composer.unresolved().plain)
     objective = strategy.settings.objective or str(base["trainer"]["monitor"])
     direction = _direction(strategy.settings.direction, objective, base["trainer"])
     return Question(space, strategy, objective, direction, composer, base)

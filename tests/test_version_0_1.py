@@ -1,0 +1,57 @@
+"""A stored run and a stored sweep of version 0.1, made before its modules moved, are read and resumed today."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dlrun.cli import main
+
+STORED = Path(__file__).parent / "data" / "version_0_1"
+# What version 0.1 itself ended with, on the CPU.
+RUN = {"val/loss": 0.9401378631591797, "test/loss": 0.9630529880523682, "test/accuracy": 0.6}
+TRIALS = {"2": 0.6671013832092285, "3": 0.2815757989883423}
+
+Dlrun = Callable[..., str]
+
+
+@pytest.fixture
+def dlrun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Dlrun:
+    monkeypatch.chdir(tmp_path)
+    for name in ("run", "sweep"):
+        shutil.copytree(STORED / name, tmp_path / "outputs" / name)
+
+    def run(*words: str) -> str:
+        code = main(list(words))
+        said = capsys.readouterr()
+        assert code == 0, said.err
+        return said.out
+
+    return run
+
+
+def final(path: str) -> dict[str, float]:
+    summary = json.loads(Path("outputs", path, "summary.json").read_text())
+    assert summary["status"] == "completed"
+    return dict(summary["final"])
+
+
+def test_a_run_is_shown_measured_used_and_resumed_with_the_numbers_of_then(dlrun: Dlrun) -> None:
+    assert "stopped" in dlrun("show", "outputs/run")
+    assert "1 run and 1 sweep" in dlrun("runs", "outputs")
+    assert "accuracy" in dlrun("eval", "outputs/run")
+    assert "setosa" in dlrun("predict", "outputs/run", str(STORED / "flowers.csv"))
+    dlrun("resume", "outputs/run")
+    assert {name: final("run")[name] for name in RUN} == pytest.approx(RUN, rel=1e-6)
+
+
+def test_a_sweep_is_shown_reported_and_resumed_with_the_numbers_of_then(dlrun: Dlrun) -> None:
+    assert "4" in dlrun("show", "outputs/sweep")
+    dlrun("resume", "outputs/sweep")
+    found = {trial: final(f"sweep/{trial}")["val/loss"] for trial in TRIALS}
+    assert found == pytest.approx(TRIALS, rel=1e-6)
+    assert "report.html" in dlrun("report", "outputs/sweep")
