@@ -377,3 +377,20 @@ def test_a_checkpoint_that_lacks_what_a_model_needs_is_refused(damage, run):
     damage(state)
     checkpoint.save_best(run.checkpoints, state)
     assert "best.pt" in refusal(load_trained, run, PLAIN, which="best")
+
+
+@pytest.mark.parametrize(
+    "made_up",
+    [
+        {"input_shape": "x"}, {"input_shape": []}, {"input_shape": [0]}, {"input_shape": [-3]},
+        {"input_shape": [1, 2, 3, 4]}, {"num_outputs": "two"}, {"num_outputs": True}, {"task": "sums"},
+        {"kind": 3}, {"class_names": [1]}, {"categories": [0]}, {"vocabulary": "many"},
+        {"task": "regression"}, {"task": "language"}, {"class_names": ["a"]},
+    ],
+)  # fmt: skip
+def test_a_checkpoint_with_a_spec_that_no_run_writes_is_refused_in_one_line(made_up, run):
+    _, state = trained_model()
+    state["spec"] |= made_up
+    checkpoint.save_best(run.checkpoints, state)
+    message = refusal(load_trained, run, PLAIN, which="best")
+    assert "best.pt" in message and "\n" not in message

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
+from dlrun.config.schema import check
 from dlrun.config.settings import DataSettings
 from dlrun.data.arrays.scaling import Scaling, prepare_source, split_source
 from dlrun.data.arrays.source import Source
-from dlrun.data.base import Dataset, Preprocessing, Spec
+from dlrun.data.base import Dataset, Preprocessing, Spec, class_task
 from dlrun.data.baselines import majority_of, with_baselines
 from dlrun.data.fingerprint import Parts
 from dlrun.data.images.dataset import prepare_images, split_images
@@ -95,13 +96,50 @@ def kept_from(state: Mapping[str, Any], run: str) -> Kept:
     """What a checkpoint keeps of its run's data.
 
     Raises:
-        KeyError, TypeError: it lacks values.
+        KeyError, TypeError: it lacks values, or has some of another kind.
     """
-    spec: dict[str, Any] = {
-        name: tuple(x) if isinstance(x, list) else x for name, x in state["spec"].items()
-    }
     origin = origin_from(state["origin"]) if "origin" in state else None
-    return Kept(Spec(**spec), preprocessing_from(state["preprocessing"]), origin, run)
+    spec, preprocessing = _spec_from(state["spec"]), preprocessing_from(state["preprocessing"])
+    if len(preprocessing.target_mean) != (spec.num_outputs if spec.task == "regression" else 0):
+        raise TypeError(
+            f"preprocessing scales {len(preprocessing.target_mean)} targets, which is no {spec.task} problem"
+        )
+    if (spec.task == "language") != isinstance(preprocessing, CharacterEncoding):
+        raise TypeError(f"preprocessing of kind {preprocessing.kind} is not that of {spec.task}")
+    return Kept(spec, preprocessing, origin, run)
+
+
+# A checkpoint has lists for the tuples of a spec.
+_SPEC_RULES = {
+    name: list[get_args(rule)[0]] if get_origin(rule) is tuple else rule  # type: ignore[misc]
+    for name, rule in get_type_hints(Spec).items()
+}
+
+
+def _spec_from(plain: Mapping[str, Any]) -> Spec:
+    values: dict[str, Any] = {}
+    for name, value in plain.items():
+        given = list(value) if isinstance(value, tuple) else value
+        try:
+            checked = check(f"spec.{name}", given, _SPEC_RULES[name])
+        except ConfigError as error:
+            raise TypeError(str(error)) from error
+        values[name] = tuple(checked) if isinstance(checked, list) else checked
+    spec = Spec(**values)
+    if not spec.input_shape or min(spec.num_outputs, *spec.input_shape, *spec.categories) < 1:
+        raise TypeError("spec has a size below 1")
+    if (spec.task, spec.num_outputs) != _task_of(spec):
+        raise TypeError(f"spec has {spec.num_outputs} outputs, which is no {spec.task} problem")
+    return spec
+
+
+def _task_of(spec: Spec) -> tuple[str, int]:
+    """The task and the number of outputs that follow from classes and vocabulary."""
+    if spec.class_names:
+        return class_task(spec.num_classes)
+    if spec.task == "language":
+        return "language", spec.vocabulary
+    return "regression", spec.num_outputs
 
 
 _PREPROCESSINGS = {kind.preprocessing.kind: kind.preprocessing for kind in _KINDS.values()}

@@ -250,11 +250,13 @@ def load_trained(
     node = dict(plain["model"])
     if node["_target_"] == _PRETRAINED:
         node["weights"] = None  # the checkpoint has its own: none need be fetched
-    with enough_memory("model", "use a machine with more"):
-        model = component("model", node, given=("spec",))(kept.spec)
     try:
+        with enough_memory("model", "use a machine with more"):
+            model = component("model", node, given=("spec",))(kept.spec)
         model.load_state_dict(weights)
-    except RuntimeError as error:
+    except ConfigError:
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:  # a spec of other data
         raise ConfigError(
             f"{path} does not fit the model in {run.config_file}: {' '.join(str(error).split())}"
         ) from error
