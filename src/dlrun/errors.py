@@ -103,17 +103,18 @@ def first_line(error: BaseException) -> str:
 
 
 def shortened(message: str) -> str:
-    """The message with numbers and words of thousands of characters cut to their beginning and end."""
-    return _EXCESSIVE.sub(_cut, message)
-
-
-def visible(message: str) -> str:
-    """The message with what no terminal shows, such as NUL bytes of a file, written out as in `\\x00`.
+    """The message with numbers and words of thousands of characters cut to their beginning and end.
 
     Of one that quotes a whole file, as a cell may hold it, the middle is left out: the remedy is at the end.
     """
-    if len(message) > _LONGEST:
-        message = f"{message[: _LONGEST // 2]} … {message[-_LONGEST // 2 :]}"
+    message = _EXCESSIVE.sub(_cut, message)
+    if len(message) <= _LONGEST:
+        return message
+    return f"{message[: _LONGEST // 2]} … {message[-_LONGEST // 2 :]}"
+
+
+def visible(message: str) -> str:
+    """The message with what no terminal shows, such as NUL bytes of a file, written out as in `\\x00`."""
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in message)
 
 

@@ -270,16 +270,13 @@ def _difference(config: TrialConfig) -> dict[str, Any]:
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     changed: dict[str, Any] = {}
     for key, value in after.items():
-        old = before.get(key, _ABSENT)
+        old = before.get(key, _MISSING)
         if isinstance(value, Mapping) and isinstance(old, Mapping):
             if inner := _changed(old, value):
                 changed[key] = inner
         elif value != old or type(value) is not type(old):
             changed[key] = value
     return changed
-
-
-_ABSENT = object()
 
 
 def _settings(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

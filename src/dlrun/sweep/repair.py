@@ -135,9 +135,9 @@ def _is_begun(entry: Entry, known: Mapping[str, Parameter]) -> bool:
     """Whether a new trial is one that a sweep may add, with all that it may bring at once."""
     names = ("params", "distributions", "user_attrs", "system_attrs", "intermediate_values")
     params, laws, facts, _, reported = (entry.get(name) or {} for name in names)
-    if not all(isinstance(entry.get(name) or {}, dict) for name in names) or set(params) != set(
-        laws
-    ):
+    if not all(isinstance(entry.get(name) or {}, dict) for name in names):
+        return False
+    if params.keys() != laws.keys():
         return False
     draws = (
         {"param_name": name, "param_value_internal": value, "distribution": laws[name]}

@@ -60,9 +60,7 @@ def helped_by_joblib() -> Iterator[None]:
 
 def begin_as_helper(grace: float = _GRACE_SECONDS) -> None:
     """First of all in a process that helps a command: end with it, and write as it does, to its streams."""
-    if os.environ.get(_HELPED) == str(
-        os.getpid()
-    ):  # a launcher that needs no other process has none
+    if _is_the_helped():
         return
     end_with_parent(grace)
     as_of_the_command()
@@ -83,7 +81,7 @@ def end_with_parent(grace: float = _GRACE_SECONDS) -> None:
     _WATCHING[:] = [os.getpid()]
     made_by, parent = multiprocessing.parent_process(), os.getppid()
     helped = os.environ.get(_HELPED, "")
-    if helped == str(os.getpid()):  # a launcher that needs no other process has none
+    if _is_the_helped():
         return
     # A fork server's children are the system's children of the server, which lives as long as they do.
     by_server = made_by is not None and made_by.pid not in (parent, None)
@@ -103,6 +101,11 @@ def end_with_parent(grace: float = _GRACE_SECONDS) -> None:
         os._exit(128 + signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _is_the_helped() -> bool:
+    """Whether this is the command itself: a launcher that needs no other process has none."""
+    return os.environ.get(_HELPED) == str(os.getpid())
 
 
 def _lives(process: str) -> bool:
