@@ -9,7 +9,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 
-from dlrun.config.explain import explain
+from dlrun.config.hydra_errors import explain
 from dlrun.config.overrides import as_text, is_read, readable, readable_words
 
 

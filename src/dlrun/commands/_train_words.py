@@ -106,7 +106,7 @@ def composed_run(words: Sequence[str]) -> dict[str, Any]:
         ConfigError: no such option or key, a value that the run would refuse, or a word that is about a sweep.
     """
     from dlrun.config.compose import compose
-    from dlrun.config.explain import explain
+    from dlrun.config.hydra_errors import explain
     from dlrun.config.settings import parse
 
     if swept := next(

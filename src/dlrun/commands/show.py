@@ -117,7 +117,7 @@ def _nearest(word: str, options: list[str]) -> str:
 
 
 def _config_yaml(overrides: list[str]) -> str:
-    from dlrun.config.explain import explain
+    from dlrun.config.hydra_errors import explain
 
     try:
         return _yaml(_composed(overrides))

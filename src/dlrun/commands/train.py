@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
@@ -16,7 +14,7 @@ from dlrun.config.search_path import RUN_GROUPS, packaged_configs
 from dlrun.errors import ConfigError
 from dlrun.storage.disk import disk_full
 from dlrun.storage.sweep_directory import config_words
-from dlrun.system.signals import ending_signals
+from dlrun.system.signals import end_if_signalled, ended_by_signals
 
 
 def main(argv: list[str]) -> int:
@@ -24,7 +22,7 @@ def main(argv: list[str]) -> int:
     import hydra
 
     from dlrun.config.compose import register_resolvers
-    from dlrun.config.explain import explain
+    from dlrun.config.hydra_errors import explain
     from dlrun.config.option_files import check_options, not_utf8
     from dlrun.config.overrides import readable_words, refuse_unreadable
 
@@ -38,7 +36,7 @@ def main(argv: list[str]) -> int:
     entry = hydra.main(
         config_path=str(packaged_configs()), config_name="train", version_base="1.3"
     )(_job)
-    with _arguments(argv), _hydra_errors_raised(), _terminated_cleanly():
+    with _arguments(argv), _hydra_errors_raised(), ended_by_signals():
         try:
             if "--cfg" in argv:
                 _show_config(entry)
@@ -72,7 +70,8 @@ def _show_config(entry: Callable[[], None]) -> None:
         try:
             entry()
         except SystemExit as end:
-            if end.code in (None, 0) or _TERMINATED:
+            end_if_signalled()
+            if end.code in (None, 0):
                 raise
             raise ConfigError(
                 f"--package: {said.getvalue().strip()}; name one of its keys, as in model"
@@ -117,8 +116,7 @@ def _job(cfg: Any) -> None:
         from dlrun.runner import start
         from dlrun.storage.index import next_order
 
-        if _TERMINATED:  # which an import may have kept to itself
-            raise SystemExit(128 + _TERMINATED[0])
+        end_if_signalled()
         order = next_order()
         code = start.train(plain, run, overrides=overrides, choices=groups, order=order)
     except Exception as error:
@@ -161,38 +159,6 @@ def _unwritable(error: OSError, argv: list[str]) -> ConfigError:
         f"{error.filename or key} cannot be written to ({error.strerror}): choose another place for "
         f"what a run leaves, as in {key}=DIR"
     )
-
-
-_TERMINATED: list[int] = []  # the signal, once it has come
-
-
-@contextmanager
-def _terminated_cleanly() -> Iterator[None]:
-    """SIGTERM or SIGHUP before training has begun ends dlrun by an exception, so that nothing is left behind."""
-
-    _TERMINATED.clear()
-
-    def end(number: int, frame: Any) -> None:
-        _TERMINATED.append(number)
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python sets handlers nowhere else
-        return
-    before = {
-        number: signal.signal(number, end)
-        for number in ending_signals()
-        if number != signal.SIGINT  # which is an exception already
-    }
-    try:
-        yield
-    except BaseException:
-        if _TERMINATED:  # in the middle of an import it may have become another error
-            raise SystemExit(128 + _TERMINATED[0]) from None
-        raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from dlrun.config.unknown_key import unknown_key
 from dlrun.errors import ConfigError, did_you_mean
 
 
@@ -101,9 +102,7 @@ def check_names(key: str, given: Any, *, required: Any, allowed: Any) -> None:
     prefix = f"{key}." if key else ""
     for name in given:
         if name not in allowed:
-            raise ConfigError(
-                f"{prefix}{name} is not a setting of {key or 'a run'}{did_you_mean(name, allowed)}"
-            )
+            raise ConfigError(unknown_key(key, name, allowed))
     for name in required:
         if name not in given:
             raise ConfigError(f"{prefix}{name} is missing: give it a value, as in {prefix}{name}=…")

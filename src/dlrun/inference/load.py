@@ -92,7 +92,7 @@ def override(plain: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
     from omegaconf.errors import OmegaConfBaseException
 
     from dlrun.config.compose import leaf_keys
-    from dlrun.config.explain import explain
+    from dlrun.config.hydra_errors import explain
     from dlrun.config.overrides import readable_words
 
     config = OmegaConf.create(as_texts(plain))

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.config.compose import leaf_keys
-from dlrun.config.explain import explain
+from dlrun.config.hydra_errors import explain
 from dlrun.config.search_path import COMPONENTS, RUN_GROUPS
 from dlrun.errors import ConfigError, did_you_mean, first_line
 from dlrun.sweep.space.grammar import text_of

@@ -1,11 +1,20 @@
-"""Turns SIGINT, SIGTERM and a hang-up into a request that the training loop answers between two steps."""
+"""What SIGINT, SIGTERM and a hang-up do: before training they end dlrun, during training they ask it to save and stop.
+
+Before training, and outside of it, `ended_by_signals` turns SIGTERM and a hang-up into an exception, as Python
+does with SIGINT, so that nothing half made is left behind. During training, `StopRequest` only notes the first
+signal, which the training loop answers between two steps: it saves a checkpoint and ends the run as stopped.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
+
+_received: list[int] = []  # the signal that is ending dlrun
 
 
 def ending_signals() -> list[signal.Signals]:
@@ -17,6 +26,33 @@ def ending_signals() -> list[signal.Signals]:
     return numbers
 
 
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """While entered, SIGTERM and SIGHUP raise SystemExit with 128 + the signal's number."""
+    _received.clear()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        _received.append(number)
+        raise SystemExit(128 + number)
+
+    before: dict[signal.Signals, Any] = {}
+    # SIGINT is an exception already.
+    _handle([one for one in ending_signals() if one != signal.SIGINT], end, before)
+    try:
+        yield
+    except BaseException:
+        end_if_signalled()  # in the middle of an import the exception may have become another one
+        raise
+    finally:
+        _restore(before)
+
+
+def end_if_signalled() -> None:
+    """Raise SystemExit if a signal has come that asks for an end: an import may have swallowed the first exception."""
+    if _received:
+        raise SystemExit(128 + _received[0]) from None
+
+
 class StopRequest:
     """While entered, the first of the ending signals is only noted in `signal`; a second one ends at once."""
 
@@ -25,11 +61,7 @@ class StopRequest:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        if (
-            threading.current_thread() is threading.main_thread()
-        ):  # Python sets handlers nowhere else
-            for number in ending_signals():
-                self._before[number] = signal.signal(number, self._note)
+        _handle(ending_signals(), self._note, self._before)
         return self
 
     def __exit__(
@@ -38,7 +70,7 @@ class StopRequest:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._restore()
+        _restore(self._before)
 
     @property
     def exit_code(self) -> int:
@@ -47,8 +79,16 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number)
-        self._restore()
+        _restore(self._before)
 
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+
+def _handle(numbers: list[signal.Signals], handler: Any, before: dict[signal.Signals, Any]) -> None:
+    """Have `handler` answer the signals; each one's handler until now goes into `before`."""
+    if threading.current_thread() is threading.main_thread():  # Python sets handlers nowhere else
+        for number in numbers:
+            before[number] = signal.signal(number, handler)
+
+
+def _restore(handlers: dict[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -15,7 +15,7 @@ from hydra.grammar.gen.OverrideLexer import (  # type: ignore[attr-defined]
     OverrideLexer,
 )
 
-from dlrun.config.explain import explain
+from dlrun.config.hydra_errors import explain
 from dlrun.config.overrides import readable
 from dlrun.errors import ConfigError
 

@@ -14,13 +14,8 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from dlrun.config.compose import compose, leaf_keys
 from dlrun.config.option_files import not_utf8
 from dlrun.config.overrides import as_text
-from dlrun.config.search_path import (
-    COMPONENTS,
-    GROUPS,
-    config_folders,
-    option_file,
-    options,
-)
+from dlrun.config.search_path import COMPONENTS, GROUPS, config_folders, options
+from dlrun.config.unknown_key import refused_by_hydra, unknown_key
 from dlrun.errors import ConfigError, RunFailed, command, did_you_mean, first_line
 
 _UNKNOWN_FUNCTION = re.compile(r"Unknown function '(.*)'")
@@ -36,7 +31,6 @@ _CHOICE_OF_NULL = re.compile(r"[^=]+=\s*choice\((.*\bnull\b.*)\)\s*")
 _PLACES = ("hydra.run.dir", "hydra.sweep.dir")
 _MISSING_KEY = re.compile(r"Interpolation key '(.*)' not found")
 _RAISED = re.compile(r"\w+ raised while resolving interpolation: (.*)")
-_NOT_THERE = re.compile(r"Could not delete from config\. '(.*)' does not exist")
 _AMBIGUOUS = re.compile(r"^Ambiguous value for argument '(.*)'$", re.MULTILINE)
 
 
@@ -79,7 +73,7 @@ def explain(error: Exception, overrides: list[str]) -> Exception:
     if isinstance(error, InterpolationResolutionError):
         return ConfigError(_broken_interpolation(error, overrides))
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return ConfigError(_refused_key(error, overrides) or _one_line(error))
+        return ConfigError(refused_by_hydra(error, overrides) or _one_line(error))
     return error
 
 
@@ -113,7 +107,7 @@ def _no_override(word: str, cause: BaseException | None) -> str:
         text = as_text(word)
         key, equals, _ = word.partition("=")
         if text is None and equals and all(part.isidentifier() for part in key.split(".")):
-            return f"{key} is not a setting of a run"
+            return unknown_key("", key)
         if text is None:
             return f"{word}: not an override; write key=value, and quote lists and spaces for the shell"
         return f"{word}: not an override; write key=value with brackets and quotes closed, or for that very text {text}"
@@ -128,52 +122,6 @@ def _no_override(word: str, cause: BaseException | None) -> str:
     reason = first_line(cause) if str(cause) else "a function cannot take its values"
     examples = f"{key}=choice(a,b), {key}=range(1,5) or {key}=interval(0,1)"
     return f"{word}: {reason}; write it as in {examples}"
-
-
-def _refused_key(error: Exception, overrides: list[str]) -> str | None:
-    """For an override of a key that does not exist: the nearest of its neighbours that do."""
-    cause = error.__cause__
-    key = str(getattr(cause, "full_key", "") or "")
-    if found := _NOT_THERE.search(str(error)):
-        key = found[1]
-    elif not key or " not in " not in str(cause):
-        return None
-    parent, _, name = key.rpartition(".")
-    config, is_hydra = _composed(overrides), key.partition(".")[0] == "hydra"
-    refusal = f"{key} is not a setting of {parent or 'a run'}"
-    if config and parent == "hydra.launcher":
-        launcher = config["hydra"]["runtime"]["choices"]["hydra/launcher"]
-        return f"{key} is not a setting of hydra/launcher={launcher}; choose another, as in hydra/launcher=joblib"
-    known = [found for found in leaf_keys(config) if is_hydra == found.startswith("hydra.")]
-    below = [found for found in known if found.endswith(f".{name}")]
-    if not parent and below:
-        return f"{refusal}; did you mean {' or '.join(below)}?"
-    if owners := _options_with(parent, name):
-        return f"{refusal} as chosen here; it is one of {parent}={' or '.join(owners)}"
-    siblings = [found for found in known if found.rpartition(".")[0] == parent]
-    return f"{refusal}{did_you_mean(name, [found.rpartition('.')[2] for found in siblings])}"
-
-
-def _options_with(group: str, name: str) -> list[str]:
-    """The options of a group whose own file has the setting `name`."""
-    if group not in COMPONENTS and group != "sweep":
-        return []
-    line, folders = re.compile(rf"^{re.escape(name)}:", re.MULTILINE), config_folders()
-    files = {option: option_file(group, option, folders) for option in options(group, folders)}
-    return [
-        option
-        for option, file in files.items()
-        if file and not option.startswith("_") and line.search(file.read_text("utf-8", "replace"))
-    ]
-
-
-def _composed(overrides: list[str]) -> Any:
-    """The config that the group choices among `overrides` make."""
-    choices = [word for word in overrides if word.partition("=")[0] in (*GROUPS, "hydra/launcher")]
-    try:
-        return OmegaConf.to_container(compose(choices, with_hydra=True), resolve=False)
-    except Exception:  # the choices are at fault as well: the refusal stands without a suggestion
-        return {}
 
 
 def _broken_interpolation(error: InterpolationResolutionError, overrides: list[str]) -> str:
