@@ -7,7 +7,7 @@ import pytest
 
 from dlrun.cli import main
 from dlrun.commands import list as list_command
-from dlrun.commands._options import Parameter, read_option
+from dlrun.config.option_files import Parameter, read_option
 from dlrun.config.search_path import GROUPS, config_folders, options
 from dlrun.errors import ConfigError
 

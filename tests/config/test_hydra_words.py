@@ -11,7 +11,7 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 
 from dlrun.cli import main
-from dlrun.commands._options import read_option
+from dlrun.config.option_files import read_option
 from dlrun.config.search_path import config_folders
 
 Capture = pytest.CaptureFixture[str]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.commands import _text
-from dlrun.commands._options import read_option
+from dlrun.config.option_files import read_option
 from dlrun.config.search_path import config_folders, options
 from dlrun.errors import command
 from dlrun.storage.run_directory import is_locked, is_run

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dlrun.commands import _text
 from dlrun.commands._arguments import CommandParser, filled
-from dlrun.commands._options import Option, Parameter, read_option, read_yaml
+from dlrun.config.option_files import Option, Parameter, read_option, read_yaml
 from dlrun.config.search_path import GROUPS, config_folders, option_file, options, packaged_configs
 from dlrun.errors import ConfigError, did_you_mean
 
