@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 from dlrun.errors import ConfigError, command, did_you_mean
+from dlrun.storage.disk import writing
 
 _IS = "\0"  # marks where argparse's colon after the name of an option becomes `is`
 
@@ -153,6 +155,21 @@ def check_output_folder(folder: Path | None) -> None:
             pass
     except OSError as error:
         raise _unwritable(folder, error.strerror) from error
+
+
+@contextmanager
+def writing_output(place: Path) -> Iterator[None]:
+    """While the file or folder of `--output` is written.
+
+    Raises:
+        ConfigError: it cannot be written to.
+        DiskFull: there is no room for it.
+    """
+    try:
+        with writing(place):
+            yield
+    except OSError as error:
+        raise _unwritable(place, error.strerror) from error
 
 
 def _described(name: str, description: str | None) -> str | None:

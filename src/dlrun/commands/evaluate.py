@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
 from dlrun.commands._arguments import run_parser
+from dlrun.commands._text import pairs
 from dlrun.errors import ConfigError
 from dlrun.runner.baseline_check import find_shortfall
 from dlrun.storage.index import find_run
@@ -36,26 +38,13 @@ _PLACES = ("dataset.test_path", "dataset.path", "dataset.root")
 
 def main(argv: list[str]) -> int:
     """Print the metrics of RUN on one split, or on new rows."""
-    parser = run_parser("eval", __doc__, _EPILOG)
-    parser.add_argument(
-        "choices",
-        nargs="*",
-        default=[],
-        metavar="KEY=VALUE",
-        help="split=test, val or train (default: test); checkpoint=best or last; dataset.test_path=FILE for new "
-        "rows; dataset.path or dataset.root where the data have moved",
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="print a JSON object instead of a table"
-    )
-    arguments = parser.parse_intermixed_args(argv)
+    arguments = _parser().parse_intermixed_args(argv)
     choices, places = _choices(arguments.choices)
 
     from dlrun.config.overrides import refuse_unreadable
     from dlrun.inference.load import read_config
 
     refuse_unreadable(arguments.choices)
-
     run = find_run(arguments.run)
     plain, new = _placed(read_config(run, allowed=arguments.allow), places)
     split = choices.get("split", "test")
@@ -77,17 +66,37 @@ def main(argv: list[str]) -> int:
         f"{full_name(run.path)}: {found.which} weights (epoch {found.epoch}) on {measured}, "
         f"{found.rows:,} {found.unit}"
     )
+    _print_metrics(found)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = run_parser("eval", __doc__, _EPILOG)
+    parser.add_argument(
+        "choices",
+        nargs="*",
+        default=[],
+        metavar="KEY=VALUE",
+        help="split=test, val or train (default: test); checkpoint=best or last; dataset.test_path=FILE for new "
+        "rows; dataset.path or dataset.root where the data have moved",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print a JSON object instead of a table"
+    )
+    return parser
+
+
+def _print_metrics(found: Evaluation) -> None:
+    """What was measured, what the baselines reach, and the confusion matrix of few classes."""
     rows = dict(zip(found.metrics, column_texts([*found.metrics.values()]), strict=True))
     for name, values in found.baselines.items():
         reached = ", ".join(f"{metric} {number_text(value)}" for metric, value in values.items())
         rows[f"{name}"] = f"{reached} (baseline)"
-    width = max(map(len, rows))
-    print("\n".join(f"  {name:<{width}}  {value}" for name, value in rows.items()))
+    print(pairs(rows.items()))
     if shortfall := find_shortfall(found.metrics, found.baselines):
         print(f"  warning: {shortfall}")
     if found.confusion and len(found.class_names) <= 20:
         print(_confusion_table(found.confusion, found.class_names))
-    return 0
 
 
 def _choices(words: list[str]) -> tuple[dict[str, str], list[str]]:

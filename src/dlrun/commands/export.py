@@ -10,16 +10,23 @@ Many programs read onnx; to write it needs `pip install 'dlrun[export]'`. Only t
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from dlrun.commands._arguments import add_checkpoint, check_output, path, run_parser
+from dlrun.commands._arguments import add_checkpoint, check_output, path, run_parser, writing_output
 from dlrun.errors import ConfigError
 from dlrun.storage.disk import writing
 from dlrun.storage.index import find_run
 from dlrun.storage.links import refuse_links
+from dlrun.storage.run_directory import RunDirectory
 from dlrun.storage.run_summary import full_name
+
+if TYPE_CHECKING:
+    from dlrun.inference.export import Exported, Format
+    from dlrun.inference.load import Trained
 
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _BATCHES = (1, 2, 5, 16)
@@ -34,6 +41,31 @@ examples
 
 def main(argv: list[str]) -> int:
     """Write RUN's model and its description, and check it."""
+    arguments = _parser().parse_intermixed_args(argv)
+    _refuse_missing(arguments.format)
+    run = find_run(arguments.run)
+    output = _output(arguments, run)
+
+    from dlrun.data.files import settings_read_back
+    from dlrun.inference.load import load_trained, read_config
+
+    plain = read_config(run, allowed=arguments.allow)
+    trained = load_trained(run, plain, which=arguments.checkpoint)
+    with settings_read_back():
+        samples = _samples(plain, trained)
+    about = output.with_name(f"{output.name}.json")
+    exported = _write(trained, run, samples, output, about, how=arguments.format)
+    shapes = ", ".join(f"{name} {_shown(shape)}" for name, shape in exported.inputs.items())
+    sizes = ", ".join(map(str, exported.batch_sizes))
+    print(f"model    {output} ({output.stat().st_size / 1e6:.2g} MB), takes {shapes}")
+    print(f"about    {about}")
+    print(
+        f"checked  on batches of {sizes}: outputs differ by {exported.largest_difference:.1e} at most"
+    )
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = run_parser("export", __doc__, _EPILOG)
     parser.add_argument(
         "--format",
@@ -48,37 +80,48 @@ def main(argv: list[str]) -> int:
         help="where it goes, .onnx or .pt2 (default: RUN/export/model.onnx or model.pt2)",
     )
     add_checkpoint(parser)
-    arguments = parser.parse_intermixed_args(argv)
-    _refuse_missing(arguments.format)
-    run = find_run(arguments.run)
+    return parser
 
-    from dlrun.data.files import settings_read_back
-    from dlrun.inference.export import SUFFIXES, description, export
-    from dlrun.inference.load import load_trained, read_config
+
+def _output(arguments: argparse.Namespace, run: RunDirectory) -> Path:
+    """The file to write.
+
+    Raises:
+        ConfigError: its name or its place will not do.
+    """
+    from dlrun.inference.export import SUFFIXES
 
     suffix = SUFFIXES[arguments.format]
-    output = arguments.output or run.path / "export" / f"model{suffix}"
+    output: Path = arguments.output or run.path / "export" / f"model{suffix}"
     if output.suffix != suffix:
         raise ConfigError(f"--output is {output}, but must end in {suffix} for {arguments.format}")
-    if arguments.output is not None:
-        check_output(output)
+    check_output(arguments.output)
     if any("\ud800" <= sign <= "\udfff" for sign in str(output)):
         raise ConfigError(
             f"{output} is not UTF-8, which torch and ONNX Runtime cannot write to; give another place with --output"
         )
-    plain = read_config(run, allowed=arguments.allow)
-    trained = load_trained(run, plain, which=arguments.checkpoint)
-    with settings_read_back():
-        samples = _samples(plain, trained)
-    about = output.with_name(f"{output.name}.json")
-    try:
+    return output
+
+
+def _write(
+    trained: Trained,
+    run: RunDirectory,
+    samples: list[Any],
+    output: Path,
+    about: Path,
+    *,
+    how: Format,
+) -> Exported:
+    """Write the model, check it, and write its description."""
+    from dlrun.inference.export import description, export
+
+    with writing_output(output):
         if output.parent.is_relative_to(run.path):
             refuse_links(run.path)
         output.parent.mkdir(parents=True, exist_ok=True)
-        with writing(output):
-            exported = export(trained, output, how=arguments.format, samples=samples)
+        exported = export(trained, output, how=how, samples=samples)
         facts = {
-            "format": arguments.format,
+            "format": how,
             "run": full_name(run.path),
             "checkpoint": trained.which,
             "epoch": trained.epoch,
@@ -87,18 +130,7 @@ def main(argv: list[str]) -> int:
         text = json.dumps(facts | description(trained, exported), indent=1, ensure_ascii=False)
         with writing(about):
             about.write_text(f"{text}\n", encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"--output is {output}, which cannot be written to ({error.strerror}); choose another place"
-        ) from error
-    shapes = ", ".join(f"{name} {_shown(shape)}" for name, shape in exported.inputs.items())
-    sizes = ", ".join(map(str, exported.batch_sizes))
-    print(f"model    {output} ({output.stat().st_size / 1e6:.2g} MB), takes {shapes}")
-    print(f"about    {about}")
-    print(
-        f"checked  on batches of {sizes}: outputs differ by {exported.largest_difference:.1e} at most"
-    )
-    return 0
+    return exported
 
 
 def _refuse_missing(how: str) -> None:
@@ -109,7 +141,7 @@ def _refuse_missing(how: str) -> None:
         )
 
 
-def _samples(plain: dict[str, Any], trained: Any) -> list[Any]:
+def _samples(plain: dict[str, Any], trained: Trained) -> list[Any]:
     """Batches of several sizes of the part of the data that the run was tested on.
 
     Raises:

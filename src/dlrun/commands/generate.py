@@ -10,9 +10,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from dlrun.commands._arguments import add_checkpoint, check_output, number, path, run_parser, whole
+from dlrun.commands._arguments import (
+    add_checkpoint,
+    check_output,
+    number,
+    path,
+    run_parser,
+    whole,
+    writing_output,
+)
 from dlrun.errors import ConfigError
-from dlrun.storage.disk import writing
 from dlrun.storage.index import find_run
 from dlrun.storage.run_summary import full_name
 
@@ -138,14 +145,9 @@ def _deliver(texts: list[str], output: Path | None) -> None:
     if output is None:
         print(_BETWEEN.join(text.rstrip("\n") for text in texts))
         return
-    try:
-        with writing(output):
-            text = "\n\n".join(text.rstrip("\n") for text in texts) + "\n"
-            output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"--output is {output}, which cannot be written to ({error.strerror}); choose another place"
-        ) from error
+    with writing_output(output):
+        text = "\n\n".join(text.rstrip("\n") for text in texts) + "\n"
+        output.write_text(text, encoding="utf-8")
     print(f"{len(texts)} texts in {output}" if len(texts) > 1 else f"1 text in {output}")
 
 

@@ -14,11 +14,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlrun.commands._arguments import CommandParser, check_output_folder, number, path, whole
+from dlrun.commands._arguments import (
+    CommandParser,
+    check_output_folder,
+    number,
+    path,
+    whole,
+    writing_output,
+)
 from dlrun.commands._text import pairs
 from dlrun.commands._train_words import composed_run
 from dlrun.errors import ConfigError, command
-from dlrun.storage.disk import writing
 from dlrun.storage.index import OUTPUTS
 from dlrun.tracking.numbers import number_text
 
@@ -57,15 +63,10 @@ def main(argv: list[str]) -> int:
     test = range_test(experiment.engine, low=low, high=high, steps=steps)
     seconds = time.perf_counter() - started
     folder = arguments.output or _folder(settings.name)
-    try:
+    with writing_output(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with writing(folder):
-            write_curve(test, folder / "lr_find.csv")
-            draw_curve(test, folder / "lr_find.png", title=settings.name)
-    except OSError as error:
-        raise ConfigError(
-            f"--output is {folder}, which cannot be written to ({error.strerror}); choose another place"
-        ) from error
+        write_curve(test, folder / "lr_find.csv")
+        draw_curve(test, folder / "lr_find.png", title=settings.name)
     rows = [
         *_rates(test),
         ("tested", f"{low:g} to {_rate(test.rates[-1])}, {_end(test)}"),

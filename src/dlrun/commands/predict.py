@@ -13,9 +13,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from dlrun.commands._arguments import add_checkpoint, check_output, path, run_parser, whole
+from dlrun.commands._arguments import (
+    add_checkpoint,
+    check_output,
+    path,
+    run_parser,
+    whole,
+    writing_output,
+)
 from dlrun.errors import ConfigError
-from dlrun.storage.disk import writing
 from dlrun.storage.index import find_run
 from dlrun.storage.spreadsheets import cells
 from dlrun.tracking.numbers import number_text
@@ -124,19 +130,15 @@ def _deliver(records: list[dict[str, Any]], output: Path | None, *, raw: bool) -
     if output is None:
         _print(records)
         return
-    try:
-        with (
-            writing(output),
-            output.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
-        ):
-            if output.suffix == ".csv":
-                _write_csv(records, file, raw=raw)
-            else:
-                _write_json(records, file)
-    except OSError as error:
-        raise ConfigError(
-            f"--output is {output}, which cannot be written to ({error.strerror}); choose another place"
-        ) from error
+    with (
+        writing_output(output),
+        output.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
+        if output.suffix == ".csv":
+            _write_csv(records, file, raw=raw)
+        else:
+            json.dump(records, file, indent=1)
+            file.write("\n")
     print(f"{len(records)} predictions in {output}")
 
 
@@ -228,8 +230,3 @@ def _flat(record: dict[str, Any]) -> dict[str, Any]:
         | {"prediction": prediction}
         | {f"p({k})": v for k, v in record["probabilities"].items()}
     )
-
-
-def _write_json(records: list[dict[str, Any]], file: TextIO) -> None:
-    json.dump(records, file, indent=1)
-    file.write("\n")
