@@ -8,10 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from dlrun.commands import evaluate, export, generate, predict, report, runs
+from dlrun.commands import evaluate, export, generate, predict, report, runs, show
 from dlrun.commands._sweep_rows import collapsed
 from dlrun.errors import ConfigError
-from dlrun.storage.index import find_run, find_run_or_sweep, find_sweep, next_order, scan
+from dlrun.storage.index import (
+    find_folder,
+    find_run,
+    find_run_or_sweep,
+    find_sweep,
+    next_order,
+    scan,
+)
 
 Main = Callable[[list[str]], int]
 MakeRun = Callable[..., Path]
@@ -154,3 +161,28 @@ def test_the_newest_is_listed_whatever_it_is(
     assert capsys.readouterr().out.endswith("\n1 run\n")
     with pytest.raises(ConfigError, match="last is the run outputs/runs/late"):
         report.main(["last"])
+
+
+def test_a_folder_of_runs_is_taken_where_nothing_is_called_so(
+    places: None, make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert find_folder("outputs/runs") == Path("outputs/runs")
+    Path("digits").mkdir()
+    assert find_folder("digits") == Path("outputs/runs", RUN)  # as every other command has it
+    assert find_folder("./digits") == Path("digits")
+    Path("empty").mkdir()
+    assert find_folder("empty") == Path("empty")
+    Path("outputs/runs", RUN).rename("digits/first")
+    assert find_folder("digits") == Path("digits")
+    assert "no such thing" in refused(find_folder, "no such thing")
+
+
+def test_show_says_that_an_experiment_hides_a_run(
+    make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run("2026-01-31_12-00-00_mnist_cnn_12ab")
+    assert show.main(["mnist_cnn"]) == 0
+    said = capsys.readouterr()
+    assert "model:" in said.out
+    assert "shown as experiment=mnist_cnn" in said.err
+    assert "12ab" in said.err

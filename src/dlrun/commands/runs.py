@@ -24,7 +24,7 @@ from dlrun.commands._sweep_rows import (
 )
 from dlrun.config.metrics import Direction
 from dlrun.errors import ConfigError
-from dlrun.storage.index import LAST, OUTPUTS, find_run_or_sweep, scan
+from dlrun.storage.index import OUTPUTS, find_folder, scan
 from dlrun.storage.run_summary import RunSummary
 from dlrun.storage.spreadsheets import cells
 from dlrun.storage.sweep_directory import SweepDirectory, is_sweep, read_space
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     if arguments.raw_cells and not arguments.csv:
         parser.error("--raw-cells says how --csv writes text: add --csv, or leave it out")
-    folder = _folder(arguments.dir)
+    folder = find_folder(arguments.dir) if arguments.dir else OUTPUTS
     every_run = scan(folder)
     objective = read_objective(SweepDirectory(folder)) if is_sweep(folder) else None
     conditions = [_filters.parse_condition(text) for text in arguments.filter]
@@ -100,19 +100,6 @@ def _of_sweep(
     if not repetitions.are_any or not any(setting.counted for setting in settings):
         return ordered, ""
     return ordered, means_below(settings, repetitions, objective)
-
-
-def _folder(text: str | None) -> Path:
-    """The folder of the runs to list.
-
-    Raises:
-        ConfigError: there is no such folder, sweep or run.
-    """
-    if text is None:
-        return OUTPUTS
-    if text != LAST and Path(text).is_dir():
-        return Path(text)
-    return find_run_or_sweep(text).path
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ from typing import Any
 
 from dlrun.commands._arguments import CommandParser, filled
 from dlrun.config.search_path import GROUPS, config_folders, option_file, options
-from dlrun.errors import ConfigError, command, did_you_mean
+from dlrun.errors import ConfigError, command, did_you_mean, listed, note
 from dlrun.storage.index import LAST, find_run_or_sweep, fits, names
 from dlrun.storage.run_directory import RunDirectory, is_run
 from dlrun.storage.sweep_directory import SweepDirectory, is_sweep
@@ -76,9 +76,14 @@ def _place(word: str, folders: list[Path]) -> RunDirectory | SweepDirectory | No
     """
     if word.partition("/")[0] == LAST or is_run(Path(word)) or is_sweep(Path(word)):
         return find_run_or_sweep(word)
-    if "=" in word or word[:1] in "+~" or known_option(word, folders):
+    if "=" in word or word[:1] in "+~":
         return None
-    return find_run_or_sweep(word) if any(fits(word, name) for name in names()) else None
+    fitting = [name for name in names() if fits(word, name)]
+    if (option := known_option(word, folders)) is None:
+        return find_run_or_sweep(word) if fitting else None
+    if fitting:
+        note(f"{word} is shown as {option}; for {listed(fitting, most=1)} give more of the name")
+    return None
 
 
 def known_option(word: str, folders: list[Path]) -> str | None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from dlrun.commands._arguments import CommandParser, filled, whole
 from dlrun.errors import ConfigError
-from dlrun.storage.index import LAST, OUTPUTS, find_run_or_sweep
-from dlrun.storage.run_directory import is_run
+from dlrun.storage.index import OUTPUTS, find_folder
+from dlrun.storage.run_directory import RunDirectory, is_run
 from dlrun.storage.sweep_directory import SweepDirectory, is_sweep
 
 _MAIN = "dlrun.commands._tensorboard_server"
@@ -73,14 +73,13 @@ def _log_folder(target: str | None) -> Path:
         if not OUTPUTS.is_dir():
             raise ConfigError(f"there is no {OUTPUTS}/ here: start a run with `dlrun train` first")
         return OUTPUTS
-    if target != LAST and Path(target).is_dir() and not is_run(Path(target)):
-        return Path(target)
-    run = find_run_or_sweep(target)
-    if isinstance(run, SweepDirectory):
-        return run.path
-    if not run.tensorboard.is_dir():
-        raise ConfigError(f"{run.path} has no tensorboard/: it ran with tracking.tensorboard=false")
-    return run.tensorboard
+    folder = find_folder(target)
+    if not is_run(folder):
+        return folder
+    events = RunDirectory(folder).tensorboard
+    if not events.is_dir():
+        raise ConfigError(f"{folder} has no tensorboard/: it ran with tracking.tensorboard=false")
+    return events
 
 
 def _first_columns(folder: Path) -> list[str]:

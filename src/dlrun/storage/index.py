@@ -7,7 +7,8 @@ One rule holds in every command. A word means, in this order:
 3. A run or a sweep by its whole name, else by the end of its name, else by any part of it.
 4. A trial, or a seed of a trial, likewise: `SWEEP/3`, `SWEEP/3/seed0`, with any part of the sweep's name.
 
-A command that takes only a run, or only a sweep, finds by the same rule and then refuses the other.
+A command that takes only a run, or only a sweep, finds by the same rule and then refuses the other. One that takes any
+folder of runs looks for that after 2, and once more where nothing else fits.
 Standard library only, so that this starts at once.
 """
 
@@ -19,7 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from dlrun.errors import ConfigError, command, listed
-from dlrun.storage.run_directory import CONFIG, SUMMARY, SWEEP, RunDirectory, is_run
+from dlrun.storage.run_directory import CONFIG, SUMMARY, SWEEP, RunDirectory, from_here, is_run
 from dlrun.storage.run_summary import RunSummary, full_name, glance, read_run
 from dlrun.storage.sweep_directory import SweepDirectory, is_sweep
 
@@ -85,7 +86,9 @@ def find_run(text: str) -> RunDirectory:
     lone = (path for path in _runs_and_sweeps() if not is_sweep(path))
     newest = _newest(lone) if text == LAST else None
     remedy += f"; the newest run of its own is {newest}" if newest else ""
-    raise ConfigError(f"{text} is the sweep {found.path}, but this command takes a run: {remedy}")
+    raise ConfigError(
+        f"{text} is {_the('sweep', found.path, text)}, but this command takes a run: {remedy}"
+    )
 
 
 def find_sweep(text: str) -> SweepDirectory:
@@ -102,9 +105,28 @@ def find_sweep(text: str) -> SweepDirectory:
         newest = _newest(sweep_paths())
         remedy = f"the newest sweep is {newest}" if newest else "there are no sweeps yet"
         raise ConfigError(
-            f"{text} is the run {found.path}, but this command takes a sweep: {remedy}"
+            f"{text} is {_the('run', found.path, text)}, but this command takes a sweep: {remedy}"
         )
-    raise ConfigError(f"{text} is a trial of a sweep, not a sweep: give {sweep}")
+    assert sweep is not None
+    raise ConfigError(f"{text} is a trial of a sweep, not a sweep: give {from_here(sweep)}")
+
+
+def find_folder(text: str) -> Path:
+    """The folder that `text` means, for a command that takes any folder of runs beside a run or a sweep.
+
+    Raises:
+        ConfigError: there is no such folder, and it means no run or sweep, or several.
+    """
+    path = Path(text)
+    is_folder = path.parts[:1] != (LAST,) and path.is_dir()
+    if is_folder and (path.name != text or any(run_paths(path))):
+        return path
+    try:
+        return find_run_or_sweep(text).path
+    except ConfigError:
+        if is_folder:
+            return path
+        raise
 
 
 def sweep_of(path: Path) -> Path | None:
@@ -207,7 +229,13 @@ def _sweep_of_trial(text: str) -> Path | None:
     name, _, trial = text.partition("/")
     if not name or not trial.partition("/")[0].isdigit():
         return None
-    return next((sweep for sweep in sweep_paths() if name in sweep.name), None)
+    named = _names(sweep_paths())
+    return next((named[found] for found in _matches(name, named)), None)
+
+
+def _the(noun: str, path: Path, text: str) -> str:
+    """`the run PATH`, or `a run` where that is what was typed."""
+    return f"a {noun}" if Path(text) == path else f"the {noun} {path}"
 
 
 def _too_many(text: str, matches: list[str], named: Mapping[str, Path]) -> str:
@@ -260,6 +288,7 @@ def _nearest(text: str, names: Iterable[str]) -> str:
     """The name with a part that is written most like `text`; empty where none is."""
     from difflib import get_close_matches
 
-    parts = {part: name for name in sorted(names) for part in (*name.split("_"), name)}
+    alone_last = sorted(names, key=lambda name: ("/" not in name, name))  # rather than a trial
+    parts = {part: name for name in alone_last for part in (*name.split("_"), name)}
     close = get_close_matches(Path(text).name, parts, n=1)
     return parts[close[0]] if close else ""
