@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dlrun.commands import report
+from dlrun.errors import ConfigError
 from dlrun.storage.sweep_directory import SweepDirectory
 from dlrun.sweep.study import create_study
 
@@ -89,3 +90,15 @@ def test_a_report_needs_no_torch(two_trials: SweepDirectory) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_folder_in_which_no_report_can_be_written_is_refused_before_the_work(
+    two_trials: SweepDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(report, "TemporaryDirectory", refuse)
+    with pytest.raises(ConfigError, match=r"rates_ab12 cannot be written to \(Permission denied\)"):
+        report.main(["rates"])
+    assert not two_trials.report_file.exists()

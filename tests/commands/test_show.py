@@ -43,6 +43,15 @@ def test_an_option_and_changes_are_composed(word: str, project: Path, capsys: Ca
     assert composed["seed"] == composed["dataset"]["split_seed"] == 7  # type: ignore[index]
 
 
+def test_of_a_key_given_twice_the_last_word_holds_and_that_is_said(
+    project: Path, capsys: Capture
+) -> None:
+    assert show.main(["seed=1", "seed=2"]) == 0
+    said = capsys.readouterr()
+    assert "seed: 2" in said.out
+    assert said.err == "dlrun: seed is given twice, as 1 and as 2: the last one holds\n"
+
+
 def test_what_only_a_run_can_resolve_stays_as_written(project: Path, capsys: Capture) -> None:
     for key in ("runtime.output_dir", "runtime.nothing", "job.num"):
         composed = config(f"name='in ${{hydra:{key}}}'", capsys=capsys)
@@ -57,6 +66,7 @@ def test_composing_twice_in_one_process_is_possible(project: Path, capsys: Captu
     ("words", "said"),
     [
         (["model=cnnn"], "cnnn.*did you mean cnn"),
+        (["trainer.max_epochs=x"], "trainer.max_epochs is x, but must be a whole number"),
         (["trainer.max_epoch=3"], "trainer.max_epoch .*did you mean .*max_epochs"),
         (["mlp"], "mlp is no experiment, .*; did you mean model/mlp"),
         (["model/cnnn", "seed=1"], "did you mean model/cnn"),

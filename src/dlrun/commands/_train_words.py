@@ -58,9 +58,9 @@ def check_hydra_options(argv: list[str]) -> None:
     Raises:
         ConfigError: naming the option or the word.
     """
-    from hydra._internal.utils import get_args_parser
+    from dlrun.config.hydra_private import arguments_parser
 
-    parser = get_args_parser()
+    parser = arguments_parser()
     parser.allow_abbrev = True  # as Hydra reads it
 
     def refuse(message: str) -> NoReturn:
@@ -107,8 +107,10 @@ def composed_run(words: Sequence[str]) -> dict[str, Any]:
     """
     from dlrun.config.compose import compose
     from dlrun.config.hydra_errors import explain
+    from dlrun.config.overrides import note_repeated
     from dlrun.config.settings import parse
 
+    note_repeated(words)
     if swept := next(
         (word for word in words if word.startswith(("sweep=", "sweep.", "hydra."))), None
     ):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from dlrun.commands._arguments import CommandParser, filled
+from dlrun.errors import ConfigError
 from dlrun.storage.index import find_sweep
 
 _EPILOG = """\
@@ -25,6 +28,7 @@ def main(argv: list[str]) -> int:
     """Write the report of the sweep that the arguments name."""
     arguments = _parser().parse_args(argv)
     sweep = find_sweep(arguments.sweep)
+    _check_writable(sweep.path)
     from dlrun.sweep.report.writing import write_report
 
     written = write_report(sweep)
@@ -48,3 +52,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("sweep", metavar="SWEEP", type=filled, help=help_sweep)
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     return parser
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a sweep's folder in which no report can be written, before the work.
+
+    Raises:
+        ConfigError: there is no right to write in it, or its disk takes nothing.
+    """
+    try:
+        with TemporaryDirectory(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"{folder} cannot be written to ({error.strerror}), and a report is written in the sweep's folder: copy "
+            "the sweep to a place of your own, and report the copy"
+        ) from error

@@ -32,10 +32,11 @@ def main(argv: list[str]) -> int:
         help="values to change from here on",
     )
     arguments = parser.parse_intermixed_args(argv)
-    from dlrun.config.overrides import readable_words, refuse_unreadable
+    from dlrun.config.overrides import note_repeated, readable_words, refuse_unreadable
     from dlrun.data.files import settings_read_back
 
     refuse_unreadable(arguments.overrides)
+    note_repeated(arguments.overrides)
     words = readable_words(arguments.overrides)
     place = find_run_or_sweep(arguments.run)
     with settings_read_back():
@@ -64,4 +65,4 @@ def _resume_sweep(sweep: SweepDirectory, words: list[str], allowed: list[str]) -
 
     again = command_words(sweep, words, allowed=allowed)
     with trusting_only(allowed, folders=allowed_folders(allowed)):
-        return train.main([*again, f"hydra.sweep.dir={text_of(str(sweep.path))}"])
+        return train.run_hydra([*again, f"hydra.sweep.dir={text_of(str(sweep.path))}"])

@@ -123,11 +123,18 @@ def _nearest(word: str, options: list[str]) -> str:
 
 def _config_yaml(overrides: list[str]) -> str:
     from dlrun.config.hydra_errors import explain
+    from dlrun.config.overrides import note_repeated
+    from dlrun.config.settings import parse
 
+    note_repeated(overrides)
     try:
-        return _yaml(_composed(overrides))
+        plain = _composed(overrides)
+        text = _yaml(plain)
+        if "${" not in text and "???" not in text:  # which only a run resolves, and then checks
+            parse({key: plain[key] for key in plain if key != "sweep"})
     except Exception as error:
         raise explain(error, overrides) from error
+    return text
 
 
 def _composed(overrides: list[str]) -> dict[str, Any]:

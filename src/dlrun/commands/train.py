@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.commands._train_words import as_multirun, check_hydra_options, check_place, is_multirun
-from dlrun.config.search_path import RUN_GROUPS, packaged_configs
+from dlrun.config.search_path import RUN_GROUPS, packaged_configs, user_configs
 from dlrun.errors import ConfigError
 from dlrun.storage.disk import disk_full
 from dlrun.storage.sweep_directory import config_words
@@ -18,11 +18,20 @@ from dlrun.system.signals import end_if_signalled, ended_by_signals
 
 
 def main(argv: list[str]) -> int:
+    """Train what the command line `argv` asks for; the exit code."""
+    from dlrun.config.overrides import note_repeated
+
+    note_repeated(argv)
+    return run_hydra(argv)
+
+
+def run_hydra(argv: list[str]) -> int:
     """Run Hydra on `argv`; 0, or the exit code that a job ended with."""
     import hydra
 
     from dlrun.config.compose import register_resolvers
     from dlrun.config.hydra_errors import explain
+    from dlrun.config.hydra_private import composing_once
     from dlrun.config.option_files import check_options, not_utf8
     from dlrun.config.overrides import readable_words, refuse_unreadable
 
@@ -36,7 +45,13 @@ def main(argv: list[str]) -> int:
     entry = hydra.main(
         config_path=str(packaged_configs()), config_name="train", version_base="1.3"
     )(_job)
-    with _arguments(argv), _hydra_errors_raised(), ended_by_signals():
+    own = [folder for folder in (user_configs(), *folders) if folder is not None]
+    with (
+        _arguments(argv),
+        _hydra_errors_raised(),
+        composing_once(argv, own),
+        ended_by_signals(),
+    ):
         try:
             if "--cfg" in argv:
                 _show_config(entry)

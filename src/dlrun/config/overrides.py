@@ -14,7 +14,7 @@ import re
 import shlex
 from collections.abc import Iterable
 
-from dlrun.errors import ConfigError, did_you_mean
+from dlrun.errors import ConfigError, did_you_mean, note
 
 _MOST_DIGITS = 300
 _ENDLESS = re.compile(rf"\d{{{_MOST_DIGITS + 1},}}")
@@ -47,6 +47,18 @@ def refuse_unreadable(words: Iterable[str]) -> None:
             )
         if _ENDLESS.search(word):
             raise ConfigError(f"{word[:40]}…: a number may have {_MOST_DIGITS} digits at most")
+
+
+def note_repeated(words: Iterable[str]) -> None:
+    """Say of a key that is given twice that the last word for it holds, as Hydra has it."""
+    values: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.lstrip("+").partition("=")
+        if not equals or word.startswith("-"):
+            continue
+        if key in values and values[key] != value:
+            note(f"{key} is given twice, as {values[key]} and as {value}: the last one holds")
+        values[key] = value
 
 
 def readable(word: str) -> str:
