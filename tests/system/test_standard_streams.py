@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dlrun.diagnostics.views import going_on
-from dlrun.system.cores import container_quota
+from dlrun.system.hardware import container_quota
 from dlrun.system.standard_streams import Unbroken
 
 

@@ -178,7 +178,7 @@ def _described(name: str, description: str | None) -> str | None:
 
 
 def _try_to_write(file: Path) -> None:
-    """Rights alone do not tell: nobody can make a file in /proc."""
+    """Try it: permissions do not say enough, nobody can make a file in /proc."""
     is_new = not file.exists()
     if is_new or file.is_file():  # a pipe would wait for its reader
         file.open("ab").close()

@@ -72,8 +72,8 @@ def check_hydra_options(argv: list[str]) -> None:
     given = parser.parse_args(argv)
     for name, words in _INSTEAD.items():
         if getattr(given, name):
-            told = words.format(completion=command("completion"), resume=command("resume"))
-            raise ConfigError(f"--{name.replace('_', '-')} is Hydra's and not used here: {told}")
+            instead = words.format(completion=command("completion"), resume=command("resume"))
+            raise ConfigError(f"--{name.replace('_', '-')} is Hydra's and not used here: {instead}")
     modes = [f"--{name}" for name in _MODES if getattr(given, name)]
     if len(modes) > 1:
         raise ConfigError(f"{' and '.join(modes)} exclude each other: leave all but one out")

@@ -21,7 +21,6 @@ from dlrun.commands._text import Column
 from dlrun.config.search_path import packaged_configs, user_configs
 from dlrun.errors import first_line
 from dlrun.storage.index import OUTPUTS
-from dlrun.system.cores import usable_cores
 from dlrun.system.hardware import (
     PRECISIONS,
     cpu_features,
@@ -31,6 +30,7 @@ from dlrun.system.hardware import (
     cuda_precisions,
     mps_precisions,
     relevant_features,
+    usable_cores,
     why_no_cuda,
 )
 

@@ -1,4 +1,4 @@
-"""`dlrun eval`: measure a run's model on a part of its data set again."""
+"""`dlrun eval`: evaluate a run's model on a part of its data set, or on new data."""
 
 from __future__ import annotations
 

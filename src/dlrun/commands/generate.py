@@ -90,20 +90,20 @@ def _parser() -> argparse.ArgumentParser:
         metavar="T",
         type=number(0, 1000),
         default=0.8,
-        help="0 takes the likeliest character, 1 draws by the model's own chances, more is wilder (default: 0.8)",
+        help="0 takes the likeliest character, 1 samples by the model's probabilities, more is wilder (default: 0.8)",
     )
     parser.add_argument(
         "--top-k",
         metavar="K",
         type=whole(1, 10**9),
-        help="draw from the K likeliest characters only",
+        help="sample from the K likeliest characters only",
     )
     parser.add_argument(
         "--seed",
         metavar="S",
         type=whole(0, 2**32 - 1),
         default=0,
-        help="seed of the draws (default: 0)",
+        help="seed of the sampling (default: 0)",
     )
     parser.add_argument(
         "--number", metavar="M", type=whole(1, 10**6), default=1, help="how many texts (default: 1)"

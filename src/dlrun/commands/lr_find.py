@@ -80,13 +80,13 @@ def main(argv: list[str]) -> int:
 
 def _rates(test: RangeTest) -> list[tuple[str, str]]:
     if test.still_falls:
-        return [("suggested", "none yet: higher rates are to be tested")]
+        return [("suggested", "none yet: test higher rates first")]
     return [
         ("suggested", f"{_rate(test.suggested_rate):<9} a tenth of the rate with the lowest loss"),
         ("steepest", f"{_rate(test.steepest_rate):<9} where the loss falls fastest"),
         (
             "lowest",
-            f"{_rate(test.lowest_rate):<9} where the loss is lowest, on the edge of leaving",
+            f"{_rate(test.lowest_rate):<9} where the loss is lowest, just before it diverges",
         ),
     ]
 
@@ -97,8 +97,8 @@ def _rate(rate: float) -> str:
 
 def _end(test: RangeTest) -> str:
     if test.diverged:
-        return "where the loss left"
-    return "where the loss still falls" if test.still_falls else "without the loss leaving"
+        return "where the loss diverged"
+    return "where the loss still falls" if test.still_falls else "and the loss did not diverge"
 
 
 def _next(test: RangeTest, arguments: argparse.Namespace) -> str:

@@ -107,10 +107,10 @@ def _predictions(trained: Trained, inputs: list[Path], steps: int | None) -> lis
         raise ConfigError(
             f"--steps continues a series, but this run was trained on {trained.spec.kind}; leave it out"
         )
-    return [record for path, raw in raws for record in _answers(path, raw, trained)]
+    return [record for path, raw in raws for record in _labels_or_values(path, raw, trained)]
 
 
-def _answers(path: Path, raw: Any, trained: Trained) -> Iterable[dict[str, Any]]:
+def _labels_or_values(path: Path, raw: Any, trained: Trained) -> Iterable[dict[str, Any]]:
     """A record for each input of a file, in its order; an empty one where a line has no text."""
     from dlrun.inference.evaluate import predict
 
@@ -119,8 +119,8 @@ def _answers(path: Path, raw: Any, trained: Trained) -> Iterable[dict[str, Any]]
         return _records(path, range(len(raw)), *predict(trained, raw), names)
     asked = [row for row, text in enumerate(raw) if text]
     texts: Any = [raw[row] for row in asked]
-    told: tuple[Any, Any] = predict(trained, texts) if asked else ([], [])
-    found = {record["row"]: record for record in _records(path, asked, *told, names)}
+    predicted: tuple[Any, Any] = predict(trained, texts) if asked else ([], [])
+    found = {record["row"]: record for record in _records(path, asked, *predicted, names)}
     blank = {"prediction": None, "probabilities": dict.fromkeys(names)}
     return [found.get(row, {"input": str(path), "row": row, **blank}) for row in range(len(raw))]
 
@@ -149,28 +149,33 @@ def _forecasts(
     from dlrun.inference.evaluate import predict
     from dlrun.inference.inputs.history import continued, last_time
 
-    told = continued(
+    forecast = continued(
         rows_RC, trained.preprocessing, steps=steps, predict=lambda rows: predict(trained, rows)[0]
     )
     names = trained.preprocessing.targets_told
     last = last_time(path, trained.preprocessing)
-    for ahead, values in enumerate(told.tolist(), 1):
+    for ahead, values in enumerate(forecast.tolist(), 1):
         after = {} if last is None else {"after": f"{last} +{ahead}"}
         row = len(rows_RC) + ahead - 1
         yield {"input": str(path), "row": row, **after, "targets": names, "prediction": values}
 
 
 def _records(
-    path: Path, rows: Iterable[int], predicted: Any, chances: Any, class_names: tuple[str, ...]
+    path: Path,
+    rows: Iterable[int],
+    predicted: Any,
+    probabilities: Any,
+    class_names: tuple[str, ...],
 ) -> Iterable[dict[str, Any]]:
     for at, row in enumerate(rows):
         record: dict[str, Any] = {"input": str(path), "row": row}
-        if chances is None:
+        if probabilities is None:
             record["prediction"] = [float(value) for value in predicted[at]]
         else:
             record["prediction"] = class_names[int(predicted[at])]
             record["probabilities"] = {
-                name: float(chance) for name, chance in zip(class_names, chances[at], strict=True)
+                name: float(value)
+                for name, value in zip(class_names, probabilities[at], strict=True)
             }
         yield record
 
@@ -186,9 +191,9 @@ def _print(records: list[dict[str, Any]]) -> None:
     for name, record in zip(names, records, strict=True):
         if "targets" in record:
             values = zip(record["targets"], record["prediction"], strict=True)
-            told = [f"{of} {number_text(value, digits=6)}" for of, value in values]
+            forecasts = [f"{of} {number_text(value, digits=6)}" for of, value in values]
             when = [record["after"]] if "after" in record else []
-            print(f"{name:<{width}}  " + "  ".join([*when, *told]))
+            print(f"{name:<{width}}  " + "  ".join([*when, *forecasts]))
             continue
         if "probabilities" not in record:
             print(

@@ -57,12 +57,12 @@ def _resume_run(run: RunDirectory, words: list[str], allowed: list[str]) -> int:
 
 
 def _resume_sweep(sweep: SweepDirectory, words: list[str], allowed: list[str]) -> int:
-    """Type the sweep's own command again, with its directory and the changed `words`."""
+    """Run the sweep's own command once more, with its directory and the changed `words`."""
     from dlrun.commands import train
     from dlrun.inference.load import trusting_only
     from dlrun.sweep.resume_command import allowed_folders, command_words
     from dlrun.sweep.space.grammar import text_of
 
-    again = command_words(sweep, words, allowed=allowed)
+    first = command_words(sweep, words, allowed=allowed)
     with trusting_only(allowed, folders=allowed_folders(allowed)):
-        return train.run_hydra([*again, f"hydra.sweep.dir={text_of(str(sweep.path))}"])
+        return train.run_hydra([*first, f"hydra.sweep.dir={text_of(str(sweep.path))}"])

@@ -32,7 +32,7 @@ def run_hydra(argv: list[str]) -> int:
     from dlrun.config.compose import register_resolvers
     from dlrun.config.hydra_errors import explain
     from dlrun.config.hydra_private import composing_once
-    from dlrun.config.option_files import check_options, not_utf8
+    from dlrun.config.option_files import check_options
     from dlrun.config.overrides import readable_words, refuse_unreadable
 
     refuse_unreadable([os.getcwd(), *filter(None, argv)])
@@ -64,24 +64,30 @@ def run_hydra(argv: list[str]) -> int:
                 return end.code
             raise explain(end.error, argv) from end.error.__cause__
         except Exception as error:
-            explained = explain(error, argv)
-            if full := disk_full(explained):
-                explained = full
-            elif isinstance(explained, OSError):  # Hydra could not make the directory of a run
-                explained = _unwritable(explained, argv)
-            if isinstance(
-                explained, UnicodeDecodeError
-            ):  # in a folder that only --config-dir names
-                explained = not_utf8(explained, folders) or explained
-            raise explained from error
+            raise _explained(error, argv, folders) from error
     return 0
+
+
+def _explained(error: Exception, argv: list[str], folders: list[Path]) -> Exception:
+    """The error as one line, where it is not the user's own code that raised it."""
+    from dlrun.config.hydra_errors import explain
+    from dlrun.config.option_files import not_utf8
+
+    explained = explain(error, argv)
+    if isinstance(explained, UnicodeDecodeError):  # in a folder that only --config-dir names
+        return not_utf8(explained, folders) or explained
+    if full := disk_full(explained):
+        return full
+    if isinstance(explained, OSError):  # Hydra could not make the directory of a run
+        return _unwritable(explained, argv)
+    return explained
 
 
 def _show_config(entry: Callable[[], None]) -> None:
     """Have Hydra print a config; what it says against that is one line as all else."""
     from io import StringIO
 
-    with redirect_stderr(StringIO()) as said:
+    with redirect_stderr(StringIO()) as printed:
         try:
             entry()
         except SystemExit as end:
@@ -89,7 +95,7 @@ def _show_config(entry: Callable[[], None]) -> None:
             if end.code in (None, 0):
                 raise
             raise ConfigError(
-                f"--package: {said.getvalue().strip()}; name one of its keys, as in model"
+                f"--package: {printed.getvalue().strip()}; name one of its keys, as in model"
             ) from end
 
 
@@ -127,7 +133,7 @@ def _job(cfg: Any) -> None:
             _remove_if_empty(made)
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
         _refuse_lone_sweep(plain.pop("sweep"), chosen)
-        parse(plain)  # what is wrong here is said before torch is loaded
+        parse(plain)  # refuses what it can before torch is loaded
         from dlrun.runner import start
         from dlrun.storage.index import next_order
 

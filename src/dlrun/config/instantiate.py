@@ -77,7 +77,7 @@ def component(
     arguments = {name: value for name, value in node.items() if name != "_target_"}
     try:
         parameters, accepts_any = _configurable(target, given)
-    except ValueError:  # some functions written in C do not tell
+    except ValueError:  # some functions written in C have no signature
         raise ConfigError(
             f"{key}._target_ is {node['_target_']}, whose arguments cannot be known: write a function around it"
         ) from None

@@ -103,17 +103,17 @@ def _options(group: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _option(group: str, name: str) -> Mapping[str, Any]:
-    """What a YAML says itself; empty where it is none, which whoever chooses it is told."""
+    """The content of an option's file without its defaults; empty where it is no YAML."""
     for folder in config_folders():
         if not (file := folder / group / f"{name}.yaml").is_file():
             continue
         try:
-            said = yaml.safe_load(file.read_text(encoding="utf-8"))
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError):
             return {}
         return (
-            {key: said[key] for key in said if key != "defaults"}
-            if isinstance(said, Mapping)
+            {key: content[key] for key in content if key != "defaults"}
+            if isinstance(content, Mapping)
             else {}
         )
     return {}

@@ -100,7 +100,7 @@ def read_yaml(name: str, file: Path) -> Option:
 
 
 def check_options(words: Sequence[str], extra: Iterable[Path] = ()) -> None:
-    """Look through the files of the options that `words` choose; `extra` are the folders of --config-dir.
+    """Check the files of the options that `words` choose; `extra` are the folders of --config-dir.
 
     Raises:
         ConfigError: one cannot be read as it is meant, naming it, and what to do.
@@ -189,12 +189,12 @@ def _option(name: str, file: Path, lines: list[str], root: yaml.Node | None) -> 
     defaults = entries.pop("defaults", None)
     chosen = _plain_value(defaults[1]) if defaults else []
     comments = list(_head(lines, file))
-    told = (text.strip() for text in comments if not text.startswith("  "))
+    prose = (text.strip() for text in comments if not text.startswith("  "))
     return Option(
         name,
         file,
         tuple(text.strip() for text in comments),
-        next((text for text in told if not _HOW.match(text)), ""),
+        next((text for text in prose if not _HOW.match(text)), ""),
         target=current(str(target[1].value)) if target else "",
         builds_on=tuple(_bases(chosen)),
         choices=tuple(_chosen_options(chosen)),

@@ -1,4 +1,4 @@
-"""YAML that may come from somebody else: plain values, within bounds no config comes near. No torch, no hydra here."""
+"""YAML from a source that is not trusted: plain values only, within bounds that no config reaches."""
 
 from __future__ import annotations
 

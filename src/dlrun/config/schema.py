@@ -2,7 +2,7 @@
 
 The annotations are the schema: `int`, `float`, `bool`, `str`, `None`, `Literal`, unions, `list[T]`,
 `dict[str, T]`, settings dataclasses, and `Annotated[T, Gt(0)]` with the bounds of annotated_types.
-Imports nothing heavy: bad input must be answered before torch is loaded.
+Imports nothing heavy: bad input must be refused before torch is loaded.
 """
 
 from __future__ import annotations

@@ -38,14 +38,14 @@ _MUTEX = threading.RLock()
 
 
 @contextmanager
-def claim(file: Path, number: int, *, again: bool = False) -> Iterator[bool]:
+def claim(file: Path, number: int, *, reentrant: bool = False) -> Iterator[bool]:
     """Try to hold the number for this process; whether that worked.
 
     Args:
-        again: it works as well where this process holds the number already.
+        reentrant: it works as well where this process holds the number already.
     """
     until = time.monotonic() + _SECONDS
-    while (claims := _take(file, number, again)) is None and time.monotonic() < until:
+    while (claims := _take(file, number, reentrant)) is None and time.monotonic() < until:
         time.sleep(_POLL_SECONDS)
     try:
         yield claims is not None
@@ -55,7 +55,7 @@ def claim(file: Path, number: int, *, again: bool = False) -> Iterator[bool]:
 
 
 def is_claimed(file: Path, number: int) -> bool:
-    """Whether a process holds the number, this one or another; yes where there is no telling."""
+    """Whether a process holds the number, this one or another; yes where that cannot be found out."""
     with _MUTEX:
         try:
             if not stat.S_ISREG(file.lstat().st_mode):  # a pipe would be waited for
@@ -70,10 +70,10 @@ def is_claimed(file: Path, number: int) -> bool:
             return True
 
 
-def _take(file: Path, number: int, again: bool) -> _Claims | None:
+def _take(file: Path, number: int, reentrant: bool) -> _Claims | None:
     with _MUTEX:
         claims = _opened(file)
-        if (again or not claims.held[number]) and (
+        if (reentrant or not claims.held[number]) and (
             claims.held[number] or _lock(claims.file, number)
         ):
             claims.held[number] += 1

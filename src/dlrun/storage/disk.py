@@ -1,4 +1,4 @@
-"""A disk without room: told from other trouble, said on one line, and not kept full by half a file.
+"""A full disk: distinguished from other errors, reported on one line, and freed of files that are half written.
 
 Standard library only.
 """
@@ -18,7 +18,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class DiskFull(RunFailed):
-    """There is no room to write on. What was saved before is whole: with room, work can be carried on."""
+    """The disk is full. What was saved before is whole: with room, the run can be resumed."""
 
 
 def disk_full(error: BaseException, path: Path | None = None) -> DiskFull | None:

@@ -55,7 +55,7 @@ def names() -> dict[str, Path]:
 def next_order() -> float:
     """The `order` of what begins now: the time, or just after the newest of outputs/ where the clock was set back.
 
-    So `last` is what was begun last, though no clock is to be relied on; of what is begun at the same time, either.
+    So `last` is what was begun last, also where the clock was set back; of two that begin at one moment, either.
     """
     newest = _newest(_runs_and_sweeps())
     return max(time.time(), (glance(newest).begun if newest else 0.0) + _TICK)

@@ -1,4 +1,4 @@
-"""Files written in directories that may come from somebody else: never through a symbolic link in them."""
+"""Writing files in directories that are not trusted: never through a symbolic link in them."""
 
 from __future__ import annotations
 

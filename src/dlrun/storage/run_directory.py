@@ -75,7 +75,7 @@ class RunDirectory:
 
     @property
     def log(self) -> Path:
-        """What the run said."""
+        """The messages of the run."""
         return self.path / "train.log"
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
@@ -138,7 +138,7 @@ def lock(run: RunDirectory) -> Iterator[None]:
         f"{run.path} is being trained by another process: wait for it, or stop it first"
     )
     if trial := _trial_of(run.path):
-        with claims.claim(*trial, again=True) as held:
+        with claims.claim(*trial, reentrant=True) as held:
             if not held:
                 raise busy
             yield
@@ -184,7 +184,7 @@ def _trial_of(path: Path) -> tuple[Path, int] | None:
 
 
 def _is_locked_to_readers(file: Path) -> bool:
-    """As `is_locked`, where the file may be read and not written; yes where there is no telling."""
+    """As `is_locked`, where the file may be read and not written; yes where that cannot be found out."""
     try:
         import fcntl
 

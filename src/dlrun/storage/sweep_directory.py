@@ -29,7 +29,7 @@ class SweepDirectory:
 
     @property
     def sweep_file(self) -> Path:
-        """The whole question: fixed overrides, space, strategy, objective, base config."""
+        """The sweep's spec: fixed overrides, space, strategy, objective, base config."""
         return self.path / SWEEP
 
     @property

@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from dlrun.system.cores import usable_cores
+from dlrun.system.hardware import usable_cores
 
 # Launchers that run trials side by side on this machine; on a cluster each job has resources of its own.
 _LOCAL = ("joblib", "LocalLauncher", "RayLauncher")

@@ -1,4 +1,4 @@
-"""The processor and the GPUs of this machine, and how well each computes in each precision.
+"""The processor and the GPUs of this machine: usable cores, and how well each computes in each precision.
 
 The precisions follow from the processor's instructions and the GPU's compute capability: nothing is measured. torch is
 passed in where it is asked, so that this module loads without it.
@@ -6,6 +6,7 @@ passed in where it is asked, so that this module loads without it.
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 from subprocess import DEVNULL, SubprocessError, check_output
 from typing import Any
 
+_CGROUPS = Path("/sys/fs/cgroup")
 NATIVE, SLOW, NEVER = "native", "slow", "no"
 PRECISIONS = ("fp32", "fp64", "bf16", "fp16")
 # Compute capabilities of the data-centre chips, whose fp64 runs at half the speed of fp32; on all
@@ -24,14 +26,40 @@ _RELEVANT = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_f
 
 
 def cpu_model() -> str:
-    """The processor's name, as far as the system tells it."""
+    """The processor's name, as far as the system knows it."""
     if platform.system() == "Darwin":
         return _sysctl("machdep.cpu.brand_string") or platform.processor()
     return _cpu_info("model name") or platform.processor() or platform.machine()
 
 
+def usable_cores() -> float:
+    """How many CPU cores this process may use: by its affinity, or less where a container has a quota."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = float(len(affinity(0))) if affinity else float(os.cpu_count() or 1)
+    return min(cores, container_quota())
+
+
+def container_quota(cgroups: Path = _CGROUPS) -> float:
+    """The cores whose time the control group of this process gets; infinite without a limit."""
+    try:
+        quota, period = (cgroups / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        quota, period = "max", "0"
+        for folder in (cgroups / "cpu", cgroups / "cpu,cpuacct"):  # version 1 of control groups
+            try:
+                quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+                period = (folder / "cpu.cfs_period_us").read_text().strip()
+                break
+            except OSError:
+                continue
+    try:
+        return float(quota) / float(period) if float(quota) > 0 else math.inf
+    except (ValueError, ZeroDivisionError):  # "max": no limit
+        return math.inf
+
+
 def cpu_features() -> frozenset[str]:
-    """The names of the instruction set's extensions; empty where the system does not tell."""
+    """The names of the instruction set's extensions; empty where the system does not list them."""
     return frozenset((_cpu_info("flags") or _cpu_info("Features")).split())
 
 
@@ -86,7 +114,7 @@ def why_no_cuda(torch: Any) -> str:
 
 
 def driver_version() -> str:
-    """Of NVIDIA's kernel driver; empty where there is none, or it does not tell."""
+    """Of NVIDIA's kernel driver; empty where there is none, or its version is not known."""
     try:
         text = Path("/proc/driver/nvidia/version").read_text()
     except OSError:

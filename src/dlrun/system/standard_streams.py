@@ -1,4 +1,4 @@
-"""Standard streams of a command that works for long: it outlives whoever reads them."""
+"""Standard streams of a command that runs for long: it goes on when their reader is gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes to a terminal: text of files and folders cannot steer it, what dlrun draws itself can.
+"""Output to a terminal: control characters in texts of files and folders are written out, those of dlrun work.
 
 No imports here that take time: every command begins with it.
 """
