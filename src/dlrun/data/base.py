@@ -57,10 +57,12 @@ class Preprocessing(ABC):
 
     Attributes:
         kind: its name in a checkpoint.
+        tasks: what can be learned from data that went through it.
         target_mean, target_std: of regression targets; empty otherwise.
     """
 
     kind: ClassVar[str]
+    tasks: ClassVar[tuple[TaskKind, ...]] = ("binary", "multiclass", "regression")
     target_mean: list[float]
     target_std: list[float]
 

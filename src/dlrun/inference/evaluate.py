@@ -12,7 +12,8 @@ import torch
 from dlrun.config.settings import parse
 from dlrun.data.base import Split
 from dlrun.data.feeding import in_order
-from dlrun.inference.inputs.labelled import Labelled, read_labelled
+from dlrun.data.kind import Labelled
+from dlrun.data.kinds import kind_of, read_labelled
 from dlrun.inference.load import Trained, load_trained, reported_weights
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.training.build import prepared
@@ -67,7 +68,7 @@ def evaluate(
         data = prepared(settings, trained.kept)
         part = data.split(split)
         baselines = data.baselines if split == data.tested else {}
-        found = Labelled(part, _unit(trained), baselines)
+        found = Labelled(part, baselines)
     else:
         found = read_labelled(new, trained.kept, settings.dataset)
     spec, targets = trained.spec, found.part.targets
@@ -87,20 +88,12 @@ def evaluate(
         epoch=trained.epoch,
         step=trained.step,
         rows=len(found.part),
-        unit=found.unit,
+        unit=kind_of(trained.preprocessing, spec).units[spec.kind],
         metrics={f"{split}/{name}": value for name, value in metrics.items()},
         baselines=found.baselines,
         confusion=class_confusion(outputs, targets, spec),
         class_names=spec.class_names,
     )
-
-
-def _unit(trained: Trained) -> str:
-    """What the samples are called."""
-    kind, encoding = trained.spec.kind, trained.preprocessing.kind
-    if encoding in ("characters", "series"):
-        return {"characters": "characters", "series": "forecasts"}[encoding]
-    return {"features": "rows", "image": "images", "tokens": "texts"}.get(kind, "samples")
 
 
 def forward(trained: Trained, inputs: torch.Tensor) -> torch.Tensor:

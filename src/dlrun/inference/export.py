@@ -18,8 +18,7 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from dlrun.data.base import Spec, made_up_inputs
-from dlrun.data.images.form import Form, reading_steps
-from dlrun.data.text.texts import WORDS
+from dlrun.data.kinds import kind_of
 from dlrun.errors import RunFailed, first_line
 from dlrun.inference.load import Trained
 from dlrun.models.unroll import unrolling
@@ -37,28 +36,6 @@ _READING = {
     "multiclass": "a softmax over the scores gives the probability of each class",
     "regression": "values are scores * target_std + target_mean",
     "language": "a softmax over the scores gives the probability of each token to come next",
-}
-_PREPARING_IMAGES = (
-    "inputs are (raw - mean) / std; raw runs from 0 (black) to pixel_max, channels first; of an image file it is the "
-    "pixels that the steps in image_files lead to (mode L, grey, is 0.299 R + 0.587 G + 0.114 B), from 0 to 255, "
-    "times pixel_max / 255"
-)
-_PREPARING = {
-    "scaling": "inputs are (raw - mean) / std",
-    "table": (
-        "columns of numbers: fill where missing, then (raw - mean) / std; after them columns of words: "
-        "the place in levels, from 1, and 0 for a word that is not there"
-    ),
-    "text": (
-        "lower case where `lower`; level word: the matches of `words`, level character: each character; then the place "
-        "in vocabulary, 1 for what is not there; 0 fills up at the end, and what is beyond max_length is cut off"
-    ),
-    "characters": "the place of each character in characters, from 1, and 0 for one that is not there",
-    "series": (
-        "the last `window` rows before the forecast, gaps filled, as changes where difference or "
-        "seasonal_difference says so (of the inputs only with difference_inputs), then (raw - mean) / std; "
-        "the output is a change likewise: add the value that it is a change from"
-    ),
 }
 
 
@@ -135,7 +112,7 @@ def export(trained: Trained, path: Path, *, how: Format, samples: Sequence[Tenso
 
 def description(trained: Trained, exported: Exported) -> dict[str, Any]:
     """What a program must know to use the file, as plain values."""
-    spec, preprocessing = trained.spec, trained.preprocessing.to_dict()
+    spec = trained.spec
     kind = "int64" if spec.kind == "tokens" else "float32"
     taken = [
         {"name": name, "type": kind if name == "inputs" else "float32", "shape": shape}
@@ -145,13 +122,8 @@ def description(trained: Trained, exported: Exported) -> dict[str, Any]:
         {"name": name, "type": "float32", "shape": shape}
         for name, shape in exported.outputs.items()
     ]
-    preparing = _PREPARING[preprocessing["kind"]]
-    if preprocessing["kind"] == "text":
-        preprocessing |= {"words": WORDS.pattern}
-    form = Form.of(spec.input_shape, preprocessing["reading"]) if spec.kind == "image" else None
-    if form and form.colours in (1, 3):  # any other is no image file
-        preparing = _PREPARING_IMAGES
-        preprocessing |= {"image_files": reading_steps(form)}
+    reader = kind_of(trained.preprocessing, spec).new_inputs
+    preparing, preprocessing = reader.describe(trained.preprocessing, spec)
     return {
         "inputs": taken,
         "outputs": given,

@@ -17,10 +17,9 @@ from dlrun.data.base import Dataset
 from dlrun.data.images.folder import ImageFiles, image_folder
 from dlrun.data.images.form import Form
 from dlrun.data.images.read import is_image, read_image
+from dlrun.data.kinds import files_of, read_inputs
 from dlrun.data.prepare import prepare
 from dlrun.errors import ConfigError
-from dlrun.inference.inputs.arrays import read_arrays
-from dlrun.inference.inputs.read import files_of
 
 KEYS: dict[str, Any] = {
     "size": None, "color": "auto", "depth": "auto", "alpha": "auto", "in_memory": "auto", "memory_limit": 1.0,
@@ -274,7 +273,7 @@ def test_training_streaming_and_prediction_see_the_same(
         np.testing.assert_array_equal(kept.split(part).inputs, stored[:])
     files, _ = read(images, size=4)
     scaling: Any = kept.preprocessing
-    raw = [read_arrays(Path(path), kept.spec, scaling) for path in files.train.paths]
+    raw = [read_inputs(Path(path), kept.spec, scaling) for path in files.train.paths]
     predicted = {scaling.inputs(one).numpy().tobytes() for one in raw}
     trained = {one.numpy().tobytes() for one in kept.train.inputs}
     assert trained < predicted

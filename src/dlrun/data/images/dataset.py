@@ -15,6 +15,7 @@ from dlrun.data.fingerprint import PARTS, Parts, Rows
 from dlrun.data.images.folder import Files, ImageFiles
 from dlrun.data.images.form import Form
 from dlrun.data.images.streaming import StoredImages, read_batches
+from dlrun.data.kind import Kind
 from dlrun.data.splits import parted, split_rows
 from dlrun.errors import note
 
@@ -111,3 +112,14 @@ def _spec(raw: ImageFiles) -> Spec:
         num_outputs=outputs,
         class_names=raw.class_names,
     )
+
+
+# Also of images that came as an array: new ones may be files.
+IMAGES = Kind(
+    raw=ImageFiles,
+    split=split_images,
+    encode=prepare_images,
+    preprocessing=Scaling,
+    units={"image": "images"},
+    reader="dlrun.data.images.new_images.NewImages",
+)

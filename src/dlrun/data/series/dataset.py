@@ -16,6 +16,7 @@ from dlrun.config.settings import DataSettings
 from dlrun.data.base import Dataset, Spec, Split, without_constants
 from dlrun.data.baselines import forecast_errors
 from dlrun.data.fingerprint import Parts, Rows
+from dlrun.data.kind import Kind
 from dlrun.data.series.imputation import Known, fill
 from dlrun.data.series.scaling import SeriesScaling
 from dlrun.data.series.series import Layout, Series
@@ -206,3 +207,13 @@ def _baselines(
     if cutting.difference and cutting.seasonal_difference:
         rules["differencing alone"] = cutting.bases(known, origins)[:, :, places]
     return {name: forecast_errors(truths, forecasts) for name, forecasts in rules.items()}
+
+
+SERIES = Kind(
+    raw=Series,
+    split=split_series,
+    encode=prepare_series,
+    preprocessing=SeriesScaling,
+    units={"sequence": "forecasts"},
+    reader="dlrun.data.series.history.NewSeries",
+)

@@ -14,6 +14,7 @@ from torch import Tensor
 from dlrun.config.settings import DataSettings
 from dlrun.data.base import Dataset, Preprocessing, Spec, Split
 from dlrun.data.fingerprint import PARTS, Parts, Rows
+from dlrun.data.kind import Kind
 from dlrun.data.text.characters import Characters
 from dlrun.errors import ConfigError, note
 
@@ -27,6 +28,7 @@ class CharacterEncoding(Preprocessing):
     """Characters by number, from 1 in the order of their code points; 0 is a character not in the training part."""
 
     kind: ClassVar[str] = "characters"
+    tasks = ("language",)
     characters: list[str]
     target_mean: list[float] = field(default_factory=list)
     target_std: list[float] = field(default_factory=list)
@@ -167,3 +169,13 @@ def _counts(numbers: Tensor, size: int) -> Tensor:
 
 def _code_points(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+CHARACTERS = Kind(
+    raw=Characters,
+    split=split_characters,
+    encode=prepare_characters,
+    preprocessing=CharacterEncoding,
+    units={"tokens": "characters"},
+    reader="dlrun.data.text.new_characters.NewCharacters",
+)

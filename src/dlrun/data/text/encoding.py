@@ -13,6 +13,7 @@ from torch import Tensor
 from dlrun.config.settings import DataSettings
 from dlrun.data.base import Dataset, Preprocessing, Spec, Split, class_targets, class_task
 from dlrun.data.fingerprint import Parts
+from dlrun.data.kind import Kind
 from dlrun.data.splits import parted, split_rows
 from dlrun.data.text.checks import note_copies
 from dlrun.data.text.texts import Level, Texts, ids_of, tokenize, vocabulary_of
@@ -178,3 +179,13 @@ def _spec(raw: Texts, encoding: TextEncoding) -> Spec:
         class_names=raw.class_names,
         vocabulary=len(encoding.vocabulary),
     )
+
+
+TEXTS = Kind(
+    raw=Texts,
+    split=split_texts,
+    encode=prepare_texts,
+    preprocessing=TextEncoding,
+    units={"tokens": "texts"},
+    reader="dlrun.data.text.new_texts.NewTexts",
+)

@@ -2,54 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
+from dlrun.data.base import Spec
+from dlrun.data.files import locate_file
+from dlrun.data.kept import Kept
+from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, one_path
 from dlrun.data.tables.columns import read_rows, undressed_as
 from dlrun.data.tables.csv import Cells, read_csv
 from dlrun.data.tables.csv_format import Form
 from dlrun.data.tables.csv_rules import as_names, listed
-from dlrun.data.tables.encoding import TableEncoding
+from dlrun.data.tables.encoding import TableEncoding, encode_rows
 from dlrun.data.tables.headers import judge
 from dlrun.data.tables.notation import as_number
+from dlrun.data.tables.read import read_targets
 from dlrun.data.tables.table import Reading, Rows
 from dlrun.errors import ConfigError
 
 _SUFFIXES = (".csv", ".tsv", ".txt", ".data", ".gz")
 
 
-def read_table_rows(path: Path, encoding: TableEncoding) -> Rows:
-    """The rows in a file, raw cells as in the data set, with or without the column that is predicted.
+class NewRows(NewInputs):
+    """The rows in a file, raw cells as in the data set; a target column is not read, or alone."""
 
-    Raises:
-        ConfigError: unreadable, a column is not there, or a cell of numbers holds none, with row and column.
-    """
-    if path.suffix.lower() not in _SUFFIXES:
-        raise ConfigError(f"{path}: this run was trained on a table; give a .csv of rows")
-    reading = Reading(**encoding.reading)
-    return _rows(_in_order(_read(path, reading), reading), reading)
+    preparing = (
+        "columns of numbers: fill where missing, then (raw - mean) / std; after them columns of words: "
+        "the place in levels, from 1, and 0 for a word that is not there"
+    )
+
+    def read(self, path: Path, spec: Spec, preprocessing: TableEncoding) -> Rows:
+        if path.suffix.lower() not in _SUFFIXES:
+            raise ConfigError(f"{path}: this run was trained on a table; give a .csv of rows")
+        reading = Reading(**preprocessing.reading)
+        return _rows(_in_order(_read(path, reading), reading), reading)
+
+    def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:
+        encoding, names = cast(TableEncoding, kept.preprocessing), kept.spec.class_names
+        reading = Reading(**encoding.reading)
+        if not reading.target:  # an earlier version wrote none
+            reading = replace(reading, target=_name(reading, dataset.get("target", "")))
+        cells = _as_in_training(_read(locate_file(TEST_PATH, one_path(given)), reading), reading)
+        cells, targets = read_targets(cells, reading, names)
+        return Labelled(encode_rows(encoding, _rows(cells, reading), targets, len(names)))
 
 
-def read_labelled_rows(path: Path, reading: Reading) -> tuple[Cells, Callable[[Cells], Rows]]:
-    """The cells of a file of rows with their targets, its columns as in training, and what makes rows of cells.
+def _name(reading: Reading, column: Any) -> str:
+    """The name of the column that a config calls by name, or by number from 1 or from -1."""
+    if isinstance(column, int) and str(column) not in reading.columns:
+        return reading.columns[column - 1 if column > 0 else column]
+    return str(column)
 
-    Raises:
-        ConfigError: unreadable, or a column is not there.
-    """
-    cells = _read(path, reading)
+
+def _as_in_training(cells: Cells, reading: Reading) -> Cells:
+    """With the columns that the training data had, the target among them."""
     if cells.named:
         needed = [*reading.numbers, *reading.words, reading.target]
-        cells = cells.in_order(reading.columns, needed=needed)
-    elif len(cells.names) == len(reading.columns):
-        cells = replace(cells, names=list(reading.columns))
-    else:
-        raise ConfigError(
-            f"{cells.path}, row {cells.lines[0]}: its columns are {len(cells.names)}, but those of the training data "
-            f"{len(reading.columns)}: {', '.join(reading.columns)}; name them in a first row, or give all in this order"
-        )
-    return cells, lambda known: _rows(known, reading)
+        return cells.in_order(reading.columns, needed=needed)
+    if len(cells.names) == len(reading.columns):
+        return replace(cells, names=list(reading.columns))
+    raise ConfigError(
+        f"{cells.path}, row {cells.lines[0]}: its columns are {len(cells.names)}, but those of the training data "
+        f"{len(reading.columns)}: {', '.join(reading.columns)}; name them in a first row, or give all in this order"
+    )
 
 
 def _rows(cells: Cells, reading: Reading) -> Rows:

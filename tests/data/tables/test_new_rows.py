@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from dlrun.cli import main
+from dlrun.data.base import Spec
+from dlrun.data.kinds import read_inputs
 from dlrun.data.tables.encoding import TableEncoding
 from dlrun.data.tables.table import Reading, Rows
 from dlrun.errors import ConfigError
-from dlrun.inference.inputs.read import read_inputs
 
+SPEC = Spec("regression", "features", (3,), 1)
 READING = Reading(
     columns=["size", "heat", "price", "age"],
     named=True,
@@ -36,7 +38,7 @@ def read(tmp_path):
 
     def make(content, *, name="new.csv", **changes) -> Rows:
         (tmp_path / name).write_text(content)
-        return read_inputs(tmp_path / name, None, encoding(**changes))
+        return read_inputs(tmp_path / name, SPEC, encoding(**changes))
 
     return make
 
@@ -132,7 +134,7 @@ def test_numbers_are_read_in_the_notation_of_the_data_set(read):
 def test_what_a_run_has_settled_is_not_offered_to_be_set(tmp_path, content, mend):
     (tmp_path / "new.csv").write_bytes(content)
     with pytest.raises(ConfigError) as caught:
-        read_inputs(tmp_path / "new.csv", None, encoding())
+        read_inputs(tmp_path / "new.csv", SPEC, encoding())
     assert mend in str(caught.value)
     assert "dataset." not in str(caught.value)
 

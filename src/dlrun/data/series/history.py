@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
+from dlrun.data.base import Spec
+from dlrun.data.files import locate_file
+from dlrun.data.kept import Kept
+from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, one_path
+from dlrun.data.series.dataset import forecasts_of
 from dlrun.data.series.file import read_columns
 from dlrun.data.series.order import in_time, look_for_times, note_order
 from dlrun.data.series.scaling import SeriesScaling
@@ -18,6 +24,24 @@ from dlrun.data.tables.csv_format import Form
 from dlrun.errors import ConfigError, did_you_mean
 
 _FORM = ("header", "skip_lines", "comment", "delimiter", "encoding", "missing", "decimal", "thousands")  # fmt: skip
+
+
+class NewSeries(NewInputs):
+    """The rows of a series so far, to be continued; with what came after each window, to be evaluated on."""
+
+    preparing = (
+        "the last `window` rows before the forecast, gaps filled, as changes where difference or "
+        "seasonal_difference says so (of the inputs only with difference_inputs), then (raw - mean) / std; "
+        "the output is a change likewise: add the value that it is a change from"
+    )
+
+    def read(self, path: Path, spec: Spec, preprocessing: SeriesScaling) -> np.ndarray:
+        return read_history(path, preprocessing)
+
+    def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:
+        scaling = cast(SeriesScaling, kept.preprocessing)
+        path = locate_file(TEST_PATH, one_path(given))
+        return Labelled(*forecasts_of(scaling, read_history(path, scaling, told=True)))
 
 
 def read_history(path: Path, scaling: SeriesScaling, *, told: bool = False) -> np.ndarray:

@@ -9,14 +9,16 @@ from omegaconf import OmegaConf
 
 from dlrun.commands import predict
 from dlrun.config.compose import compose
+from dlrun.data.base import Spec
 from dlrun.data.files import SAMPLES
+from dlrun.data.kinds import read_inputs
+from dlrun.data.series.history import continued, read_history
 from dlrun.data.series.scaling import SeriesScaling
 from dlrun.errors import ConfigError
-from dlrun.inference.inputs.history import continued, read_history
-from dlrun.inference.inputs.read import read_inputs
 from dlrun.runner import start
 from dlrun.storage.run_directory import RunDirectory
 
+SPEC = Spec("regression", "sequence", (2, 1), 1)
 READING = {
     "header": "auto",
     "delimiter": "auto",
@@ -108,7 +110,7 @@ def test_numbers_are_read_as_the_run_read_them(write):
 def test_what_predict_cannot_set_is_not_advised(write):
     for text in ("y\n1\nNA\n", "y\n1\n2,3\n", "y\n1\n1,5\n", "y\n1\nx\n"):
         with pytest.raises(ConfigError) as caught:
-            read_inputs(write(text), None, scaling())
+            read_inputs(write(text), SPEC, scaling())
         assert "set dataset" not in str(caught.value)
         assert str(caught.value).endswith(
             ("; fill it in", "; mend it", "; mend the row", "with a decimal point")
@@ -129,7 +131,7 @@ def test_one_of_several_series_is_continued_in_the_form_of_times_of_the_run(writ
     )
     assert rows.flatten().tolist() == [1, 2, 3]
     with pytest.raises(ConfigError, match="2020-01-01 is no time written as %d/%m/%Y; mend it"):
-        read_inputs(write("t,y\n2020-01-01,1\n2020-01-02,1\n"), None, of)
+        read_inputs(write("t,y\n2020-01-01,1\n2020-01-02,1\n"), SPEC, of)
 
 
 def next_two(rows):

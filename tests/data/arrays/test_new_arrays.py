@@ -8,8 +8,8 @@ from PIL import Image
 
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Spec
+from dlrun.data.kinds import read_inputs
 from dlrun.errors import ConfigError
-from dlrun.inference.inputs.read import read_inputs
 
 FEATURES = Spec("regression", "features", (3,), 1, (), ("a", "b", "c"))
 GRAY = Spec("multiclass", "image", (1, 4, 6), 10)

@@ -5,10 +5,10 @@ from dataclasses import asdict, replace
 import pytest
 
 from dlrun.data.base import Spec
+from dlrun.data.kinds import files_of, read_inputs
 from dlrun.data.text.encoding import TextEncoding
 from dlrun.data.text.texts import TextLayout
 from dlrun.errors import ConfigError
-from dlrun.inference.inputs.read import files_of, read_inputs
 
 SPEC = Spec("binary", "tokens", (5,), 1, ("a", "b"), vocabulary=4)
 

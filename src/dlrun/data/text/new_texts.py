@@ -2,21 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
+import numpy as np
+
+from dlrun.data.base import Preprocessing, Spec
 from dlrun.data.files import read_text
+from dlrun.data.kept import Kept
+from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, from_code
 from dlrun.data.tables.csv import Cells, read_csv
 from dlrun.data.tables.csv_format import Form
-from dlrun.data.text.checks import is_blank, is_header
-from dlrun.data.text.encoding import TextEncoding
-from dlrun.data.text.files import joined_text, place_of, separator_of
-from dlrun.data.text.texts import TextLayout
+from dlrun.data.tables.labels import class_numbers
+from dlrun.data.tables.notation import Notation
+from dlrun.data.text.checks import is_blank, is_header, texts_in
+from dlrun.data.text.encoding import TextEncoding, encode_texts
+from dlrun.data.text.files import Labelled as LabelledText
+from dlrun.data.text.files import joined_text, labelled_texts, place_of, separator_of
+from dlrun.data.text.folder import labelled_files
+from dlrun.data.text.texts import WORDS, TextLayout, tokenize
 from dlrun.errors import ConfigError, did_you_mean, listed, note
 
 _PLAIN = (".txt", ".text", "")
+
+
+class NewTexts(NewInputs):
+    """Texts to classify; evaluated on in the form of the training data, with their labels."""
+
+    preparing = (
+        "lower case where `lower`; level word: the matches of `words`, level character: each character; then the place "
+        "in vocabulary, 1 for what is not there; 0 fills up at the end, and what is beyond max_length is cut off"
+    )
+
+    def read(self, path: Path, spec: Spec, preprocessing: TextEncoding) -> list[str]:
+        return read_lines(path, preprocessing, spec.class_names)
+
+    def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:
+        encoding, names = cast(TextEncoding, kept.preprocessing), kept.spec.class_names
+        rows: list[LabelledText] | None
+        if encoding.reads_whole_files:
+            rows = labelled_files(TEST_PATH, str(given), encoding.file_encoding)
+        else:
+            if encoding.layout and encoding.layout["form"] == "table":
+                dataset = {**dataset, "header": encoding.layout["named"]}
+            rows = labelled_texts(TEST_PATH, given, dataset)
+        if rows is None:
+            raise from_code(given, dataset)
+        merge = bool(dataset.get("merge_labels", False))
+        labels = [row.label for row in rows]
+        numbers = class_numbers(labels, names, merge=merge, notation=Notation())
+        for row, number in zip(rows, numbers, strict=True):
+            if number is None:
+                raise ConfigError(
+                    f"{row.place}: the label {row.label} is none of this run's{did_you_mean(row.label, names)}"
+                )
+        tokens = [tokenize(row.text, level=encoding.level, lower=encoding.lower) for row in rows]
+        return Labelled(
+            encode_texts(encoding, tokens, np.array(numbers, np.int64), len(names), True)
+        )
+
+    def files_in(self, folder: Path, spec: Spec, preprocessing: TextEncoding) -> list[Path]:
+        if not preprocessing.reads_whole_files:
+            return super().files_in(folder, spec, preprocessing)
+        inside = [
+            folder,
+            *(one for one in folder.rglob("*") if one.is_dir() and one.name[0] != "."),
+        ]
+        found = sorted(file for one in inside for file in texts_in(one))
+        if not found:
+            raise ConfigError(f"{folder} is a folder without texts")
+        return found
+
+    def describe(self, preprocessing: Preprocessing, spec: Spec) -> tuple[str, dict[str, Any]]:
+        return self.preparing, preprocessing.to_dict() | {"words": WORDS.pattern}
 
 
 def read_text_table(

@@ -1,54 +1,55 @@
-"""New images and rows of numbers, from image, .npy, .npz and .csv files: raw values in the run's own shape."""
+"""New rows of numbers from .npy, .npz and .csv files: raw values in the run's own shape."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Spec
 from dlrun.data.file_kinds import refuse_other_kinds
-from dlrun.data.images.form import Form
-from dlrun.data.images.read import is_image, read_image
+from dlrun.data.images.read import is_image
+from dlrun.data.kept import Kept
+from dlrun.data.kind import Labelled, NewInputs, from_code, one_path
 from dlrun.data.tables.headers import judge
 from dlrun.errors import ConfigError, first_line, note
 
 
-def read_arrays(path: Path, spec: Spec, scaling: Scaling) -> np.ndarray:
+class NewArrays(NewInputs):
+    """Rows of numbers."""
+
+    preparing = "inputs are (raw - mean) / std"
+
+    def read(self, path: Path, spec: Spec, preprocessing: Scaling) -> np.ndarray:
+        if is_image(path):
+            raise ConfigError(
+                f"{path} is an image, but this run was trained on {spec.kind}; give a .npy, .npz or .csv of rows"
+            )
+        return read_arrays(path, spec)
+
+    def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:
+        raise from_code(one_path(given), dataset)
+
+
+def read_arrays(path: Path, spec: Spec) -> np.ndarray:
     """The inputs in one file, (N, *spec.input_shape), raw values as in the data set.
 
     Raises:
-        ConfigError: missing, unreadable, of a kind not known, or of another shape.
+        ConfigError: unreadable, of a kind not known, or of another shape.
     """
     suffix = path.suffix.lower()
-    if not path.is_file():
-        raise ConfigError(f"{path} is not a file")
     if suffix in (".npy", ".npz"):
         return _shaped(path, _read_numpy(path), spec)
     if suffix == ".csv":
         return _shaped(path, _read_table(path, spec), spec)
-    if is_image(path):
-        return _read_image(path, spec, scaling)
     raise ConfigError(
         f"{path}: files ending in {suffix or 'nothing'} are not known; give an image, .npy, .npz or .csv"
     )
-
-
-def _read_image(path: Path, spec: Spec, scaling: Scaling) -> np.ndarray:
-    if spec.kind != "image" or not scaling.pixel_max:
-        raise ConfigError(
-            f"{path} is an image, but this run was trained on {spec.kind}; give a .npy, .npz or .csv of rows"
-        )
-    form = Form.of(spec.input_shape, scaling.reading)
-    if form.colours not in (1, 3):
-        raise ConfigError(
-            f"{path} is an image of 1 or 3 channels, but this run takes {form.channels}; give a .npy or .npz"
-        )
-    pixels = read_image(path, form).astype(np.float32)
-    return pixels[None] * np.float32(scaling.pixel_max / 255)
 
 
 def _read_numpy(path: Path) -> np.ndarray:
