@@ -9,7 +9,8 @@ from torch import nn
 
 from dlrun.config.settings import TrackingSettings
 from dlrun.data.arrays.scaling import Scaling
-from dlrun.data.base import Dataset, Spec, Split
+from dlrun.data.base import Dataset, Spec
+from dlrun.data.loaders import Split
 from dlrun.data.tables.encoding import TableEncoding
 from dlrun.diagnostics import views
 from dlrun.diagnostics.views import Views

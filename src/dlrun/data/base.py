@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlrun.data.loaders import Split
 from dlrun.data.origin import Origin
 from dlrun.errors import ConfigError
 
@@ -70,6 +71,10 @@ class Preprocessing(ABC):
     def inputs(self, raw: Any) -> Tensor:
         """Raw inputs as a model takes them, (N, *input_shape)."""
 
+    def part(self, inputs: Tensor, targets: Tensor) -> Split:
+        """Inputs as a model takes them, with their targets, in the batches of this kind of data."""
+        return Split(inputs, targets)
+
     def targets(self, raw: np.ndarray) -> Tensor:
         """Standardised float32 regression targets, (N, D)."""
         mean, std = np.asarray(self.target_mean), np.asarray(self.target_std)
@@ -87,52 +92,6 @@ class Preprocessing(ABC):
     def traits(self) -> Mapping[str, Sequence[Any]]:
         """What data must have to be encoded by it, as far as the spec does not say; as `Raw.traits`."""
         return {}
-
-
-@dataclass(frozen=True)
-class Split:
-    """One part of the data: `inputs` (N, *input_shape), `targets` (N,) or (N, D).
-
-    Of language, one flat text: `inputs` (N,) and `targets` (N,), each the token that comes next.
-
-    Attributes:
-        lengths: of the rows of tokens (N,), where batches are to be of rows alike in length, and cut
-            to the longest.
-        bases: (N, D) of a series, what `targets` are changes from, in their own units.
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    lengths: Tensor | None = None
-    bases: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def first(self, count: int) -> Split:
-        """The first `count` samples."""
-        lengths = None if self.lengths is None else self.lengths[:count]
-        bases = None if self.bases is None else self.bases[:count]
-        return Split(self.inputs[:count], self.targets[:count], lengths, bases)
-
-    def last(self, count: int) -> Split:
-        """The last `count` samples."""
-        lengths = None if self.lengths is None else self.lengths[-count:]
-        bases = None if self.bases is None else self.bases[-count:]
-        return Split(self.inputs[-count:], self.targets[-count:], lengths, bases)
-
-    def to(self, device: torch.device, dtype: torch.dtype, *, channels_last: bool) -> Split:
-        """The same samples on `device`, floating point as `dtype`."""
-        memory = (
-            torch.channels_last
-            if channels_last and self.inputs.ndim == 4
-            else torch.preserve_format
-        )
-        inputs, targets = (
-            tensor.to(device, dtype if tensor.is_floating_point() else None)
-            for tensor in (self.inputs, self.targets)
-        )
-        return Split(inputs.to(memory_format=memory), targets, self.lengths, self.bases)
 
 
 @dataclass(frozen=True)

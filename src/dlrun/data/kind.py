@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dlrun.config.settings import DataSettings
-from dlrun.data.base import Dataset, InputKind, Preprocessing, Spec, Split
+from dlrun.data.base import Dataset, InputKind, Preprocessing, Spec
 from dlrun.data.fingerprint import Parts
 from dlrun.data.kept import Kept
+from dlrun.data.loaders import Split
 from dlrun.errors import ConfigError
 
 TEST_PATH = "dataset.test_path"

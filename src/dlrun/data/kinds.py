@@ -10,12 +10,13 @@ from typing import Any
 import torch
 
 from dlrun.data.arrays.scaling import ARRAYS
-from dlrun.data.base import Preprocessing, Spec, Split
+from dlrun.data.base import Preprocessing, Spec
 from dlrun.data.baselines import majority_class, training_mean
 from dlrun.data.files import other_kind
 from dlrun.data.images.dataset import IMAGES
 from dlrun.data.kept import Kept
 from dlrun.data.kind import Kind, Labelled
+from dlrun.data.loaders import Split
 from dlrun.data.series.dataset import SERIES
 from dlrun.data.tables.encoding import TABLES
 from dlrun.data.text.character_encoding import CHARACTERS

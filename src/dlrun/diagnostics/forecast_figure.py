@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from dlrun.data.base import Dataset, Split
+from dlrun.data.base import Dataset
+from dlrun.data.loaders import Split
 from dlrun.data.series.scaling import SeriesScaling
 from dlrun.tracking.line_chart import Curve, line_chart
 from dlrun.tracking.picture import Picture

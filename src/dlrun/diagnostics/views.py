@@ -14,8 +14,8 @@ from torch import Tensor
 
 from dlrun.config.settings import TrackingSettings
 from dlrun.data.arrays.scaling import Scaling
-from dlrun.data.base import Dataset, Split
-from dlrun.data.feeding import a_few
+from dlrun.data.base import Dataset
+from dlrun.data.loaders import Split
 from dlrun.data.tables.encoding import TableEncoding
 from dlrun.diagnostics.forecast_figure import MAX_FORECASTS, forecast_pictures
 from dlrun.diagnostics.gradient_flow import GradientFlow
@@ -114,7 +114,7 @@ class Views:
         if self._trials_at_once:
             self._draw_boundary(engine, tracker)
         if self.settings.graph:
-            tracker.graph(engine.model, a_few(part, 1, self.spec), kind=self._kind)
+            tracker.graph(engine.model, part.sample(1), kind=self._kind)
         if self.settings.images:
             self._draw_forecasts(engine, tracker, self.data.tested, part, outputs)
         if not self.settings.images or not self.spec.num_classes:

@@ -10,8 +10,6 @@ import numpy as np
 import torch
 
 from dlrun.config.settings import parse
-from dlrun.data.base import Split
-from dlrun.data.feeding import in_order
 from dlrun.data.kind import Labelled
 from dlrun.data.kinds import kind_of, read_labelled
 from dlrun.inference.load import Trained, load_trained, reported_weights
@@ -98,8 +96,7 @@ def evaluate(
 
 def forward(trained: Trained, inputs: torch.Tensor) -> torch.Tensor:
     """Raw scores (N, outputs) of normalised inputs; texts in batches that are cut to their longest."""
-    lengths = (inputs != 0).sum(1) if trained.spec.kind == "tokens" else None
-    batches = in_order(Split(inputs, inputs, lengths), _BATCH, trained.spec)
+    batches = trained.preprocessing.part(inputs, inputs).in_order(_BATCH)
     with torch.inference_mode():
         return torch.cat([trained.model(batch) for batch, _ in batches])
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from dlrun.data.base import Split
-from dlrun.data.loaders import Batches, Feed, epoch_order
+from dlrun.data.loaders import Batches, Feed, Split, epoch_order
 
 
 class StackedBatches:

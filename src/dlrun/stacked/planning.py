@@ -21,8 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlrun.data.images.streaming import StreamedBatches
-from dlrun.data.loaders import Batches, Buckets, Streams
+from dlrun.data.loaders import Batches
 from dlrun.errors import first_line
 from dlrun.models.dropout import draw_from
 from dlrun.stacked.optim import has_rule
@@ -33,13 +32,6 @@ from dlrun.training.loop import Engine
 _LIMITS = ("clip_norm", "clip_value")  # of an optimizer: their absence is itself a number, infinity
 _SEEDS = ("seed", "split_seed")  # of a data set
 _OWN_MODELS = "dlrun.models."
-
-# What a stack does not read: its batches are rows of tensors, the same number for every run.
-_NOT_READ: dict[type, str] = {
-    Streams: "what a model of a text remembers goes on from batch to batch, which a stack does not hand on",
-    Buckets: "each run has texts of other lengths in its batches (dataset.tokens.bucketing=false makes them alike)",
-    StreamedBatches: "images are read from their files as each run comes to them (see dataset.memory_limit)",
-}
 
 # Of memory. Weights, gradients as they come and side by side, the best weights, an update's own intermediates.
 _COPIES = 6
@@ -81,7 +73,7 @@ def shape_of(plain: Mapping[str, Any]) -> str:
 def no_rule(engine: Engine) -> str | None:
     """What keeps runs with this one's batches or optimizer from being trained as one, or None."""
     if not isinstance(engine.batches, Batches):
-        return _NOT_READ[type(engine.batches)]
+        return engine.batches.not_stacked
     if has_rule(engine.descent.optimizer):
         return None
     name = type(engine.descent.optimizer).__name__

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dlrun.data.base import Split
+from dlrun.data.loaders import Split
 from dlrun.models.dropout import draw_from
 from dlrun.stacked.batches import StackedBatches, together
 from dlrun.stacked.forward import lift

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dlrun.config.settings import DataSettings
-from dlrun.data.base import Split
+from dlrun.data.loaders import Split
 from dlrun.data.text.character_encoding import CharacterEncoding
 from dlrun.training.build import Experiment
 

@@ -16,7 +16,6 @@ from dlrun.config.instantiate import component, split_component
 from dlrun.config.metrics import direction
 from dlrun.config.settings import DataSettings, GradientSettings, RunConfig, TrainerSettings, WarmUp
 from dlrun.data.base import Dataset, Spec
-from dlrun.data.feeding import a_few, training_batches
 from dlrun.data.images.augment import augment
 from dlrun.data.kept import Kept, refusal
 from dlrun.data.loaders import Feed
@@ -200,10 +199,7 @@ def configure_torch(settings: TrainerSettings) -> None:
 
 def limit(data: Dataset, settings: TrainerSettings) -> Dataset:
     """Cut the data down for the debug modes: one batch of everything, or a few batches to overfit."""
-    step = settings.samples_per_step(len(data.train))
-    if data.spec.task == "language":
-        # A training batch is so many streams, and samples are characters.
-        step *= data.spec.input_shape[0]
+    step = settings.samples_per_step(len(data.train)) * data.train.samples_a_row
     if settings.overfit_batches:
         data = data.overfit(settings.overfit_batches * step)
     if settings.fast_dev_run:
@@ -228,7 +224,7 @@ def make_batches(settings: TrainerSettings, data: Dataset, seed: int) -> Feed:
             "set it to that or less, or trainer.batch_size higher"
         )
     shuffle = settings.shuffle and not settings.overfit_batches
-    return training_batches(data, size, seed=seed, shuffle=shuffle, drop_last=settings.drop_last)
+    return data.train.batches(size, seed=seed, shuffle=shuffle, drop_last=settings.drop_last)
 
 
 def check_streams(settings: TrainerSettings) -> None:
@@ -262,7 +258,7 @@ def check_fit(model: nn.Module, data: Dataset, place: device.Device) -> None:
         ConfigError: the model refuses the data or the precision, or its output is not (B, num_outputs).
     """
     spec, state = data.spec, torch.get_rng_state()
-    sample = a_few(data.train, 2, spec)
+    sample = data.train.sample(2)
     model.eval()
     try:
         with torch.no_grad():

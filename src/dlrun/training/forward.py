@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dlrun.data.base import Spec, Split
-from dlrun.data.feeding import in_order
+from dlrun.data.base import Spec
+from dlrun.data.loaders import Split
 from dlrun.training.tasks import Task
 
 State = Any  # a tensor, or tuples of them, however deep; None before the first batch
@@ -32,7 +32,7 @@ def outputs_in_order(
 ) -> Tensor:
     """What metrics need of the model's outputs (`Task.kept`) for all samples, in order, `size` at a time."""
     state, parts = None, []
-    for inputs, targets in in_order(split, size, spec):
+    for inputs, targets in split.in_order(size):
         outputs, state = advance(model, inputs, state, spec)
         parts.append(task.kept(outputs.to(dtype), targets))
     return torch.cat(parts)

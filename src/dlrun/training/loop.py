@@ -14,8 +14,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from dlrun.config.metrics import direction
 from dlrun.config.settings import CheckpointSettings, TrainerSettings
-from dlrun.data.base import Dataset, Split
-from dlrun.data.loaders import Feed
+from dlrun.data.base import Dataset
+from dlrun.data.loaders import Feed, Split
 from dlrun.errors import RunFailed
 from dlrun.system.signals import StopRequest
 from dlrun.tracking.numbers import number_text

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from dlrun.config.metrics import BINARY, LANGUAGE, MULTICLASS, REGRESSION, Metrics
 from dlrun.config.settings import LossSettings
-from dlrun.data.base import Preprocessing, Spec, Split
+from dlrun.data.base import Preprocessing, Spec
+from dlrun.data.loaders import Split
 from dlrun.errors import ConfigError
 from dlrun.training.cross_entropy import row_cross_entropy
 

@@ -16,13 +16,13 @@ from dlrun.data.base import (
     Dataset,
     Preprocessing,
     Spec,
-    Split,
     class_targets,
     class_task,
     without_constants,
 )
 from dlrun.data.fingerprint import Parts
 from dlrun.data.kind import Kind
+from dlrun.data.loaders import Split
 from dlrun.data.splits import parted, split_rows
 
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, cast
 
 import numpy as np
-from torch import Tensor
 
 from dlrun.config.settings import DataSettings
 from dlrun.data.arrays.scaling import Scaling, fit_images
-from dlrun.data.base import Dataset, Spec, Split, class_targets, class_task
+from dlrun.data.base import Dataset, Spec, class_targets, class_task
 from dlrun.data.fingerprint import PARTS, Parts, Rows
 from dlrun.data.images.folder import Files, ImageFiles
 from dlrun.data.images.form import Form
-from dlrun.data.images.streaming import StoredImages, read_batches
+from dlrun.data.images.streaming import StoredImages, StoredSplit, read_batches
 from dlrun.data.kind import Kind
+from dlrun.data.loaders import Split
 from dlrun.data.splits import parted, split_rows
 from dlrun.errors import note
 
@@ -84,8 +83,7 @@ def _split(files: Files, pixels: np.ndarray | None, raw: ImageFiles, scaling: Sc
     targets = class_targets(files.targets, len(raw.class_names))
     if pixels is not None:
         return Split(scaling.inputs(pixels), targets)
-    stored: Any = StoredImages(files.paths, raw.form, scaling, raw.workers)
-    return Split(cast(Tensor, stored), targets)
+    return StoredSplit.of(StoredImages(files.paths, raw.form, scaling, raw.workers), targets)
 
 
 def _pixels(files: Files, raw: ImageFiles) -> np.ndarray:

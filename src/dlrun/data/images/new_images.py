@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from torch import Tensor
 
 from dlrun.data.arrays.new_arrays import read_arrays
 from dlrun.data.arrays.scaling import Scaling
-from dlrun.data.base import Preprocessing, Spec, Split, class_targets
+from dlrun.data.base import Preprocessing, Spec, class_targets
 from dlrun.data.files import locate
 from dlrun.data.images.folder import labelled_images
 from dlrun.data.images.form import Form, reading_steps
 from dlrun.data.images.read import SUFFIXES, is_hidden, is_image, read_image
-from dlrun.data.images.streaming import StoredImages
+from dlrun.data.images.streaming import StoredImages, StoredSplit
 from dlrun.data.kept import Kept
 from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, from_code, one_path
 from dlrun.errors import ConfigError, note
@@ -65,9 +64,9 @@ class NewImages(NewInputs):
         )
         scaling = replace(scaling, mean=mean, std=std, pixel_max=_BRIGHTEST)
         form = Form.of(spec.input_shape, scaling.reading)
-        stored: Any = StoredImages(files.paths, form, scaling, int(dataset.get("workers", 0)))
+        images = StoredImages(files.paths, form, scaling, int(dataset.get("workers", 0)))
         targets = class_targets(files.targets, len(spec.class_names))
-        return Labelled(Split(cast(Tensor, stored), targets))
+        return Labelled(StoredSplit.of(images, targets))
 
     def files_in(self, folder: Path, spec: Spec, preprocessing: Scaling) -> list[Path]:
         inside = sorted(file for file in folder.rglob("*") if file.is_file())

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -15,10 +15,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dlrun.data.arrays.scaling import Scaling
-from dlrun.data.base import Split
 from dlrun.data.images.form import Form
 from dlrun.data.images.read import read_image
-from dlrun.data.loaders import cut, epoch_order
+from dlrun.data.loaders import Batch, Feed, Split, cut, epoch_order
 from dlrun.errors import ConfigError, RunFailed
 from dlrun.system.orphans import begin_as_helper
 from dlrun.system.signals import ending_signals
@@ -98,14 +97,43 @@ class StoredImages:
         return normalised.to(self.device, self.dtype).to(memory_format=self.memory_format)
 
 
+@dataclass(frozen=True)
+class StoredSplit(Split):
+    """A part of the data whose inputs are StoredImages."""
+
+    @classmethod
+    def of(cls, images: StoredImages, targets: Tensor) -> StoredSplit:
+        """These images with their targets."""
+        return cls(cast(Tensor, images), targets)
+
+    def batches(self, size: int, *, seed: int, shuffle: bool, drop_last: bool) -> Feed:
+        return StreamedBatches(self, size, seed=seed, shuffle=shuffle, drop_last=drop_last)
+
+    def in_order(self, size: int) -> Iterator[Batch]:
+        yield from self.read(torch.arange(len(self)).split(size))
+
+    def _rows(self, rows: slice) -> Split:
+        return Split(self.inputs[rows], self.targets[rows])  # from now on in memory
+
+    def read(self, rows: Sequence[Tensor]) -> Iterator[Batch]:
+        """A batch for each list of rows, read ahead."""
+        images: Any = self.inputs
+        targets = (self.targets[part.to(self.targets.device)] for part in rows)
+        yield from zip(images.batches([part.tolist() for part in rows]), targets, strict=True)
+
+
 class StreamedBatches:
     """The batches that `Batches` would make of the same images in memory, in the same order.
 
-    `split.inputs` are StoredImages. Any epoch can be started anywhere; the workers of an epoch end with it.
+    Any epoch can be started anywhere; the workers of an epoch end with it.
     """
 
+    not_stacked: ClassVar[str] = (
+        "images are read from their files as each run comes to them (see dataset.memory_limit)"
+    )
+
     def __init__(
-        self, split: Split, size: int, *, seed: int, shuffle: bool, drop_last: bool
+        self, split: StoredSplit, size: int, *, seed: int, shuffle: bool, drop_last: bool
     ) -> None:
         self.split, self.seed, self.shuffle = split, seed, shuffle
         self.bounds = cut(len(split), size, drop_last=drop_last)
@@ -114,23 +142,12 @@ class StreamedBatches:
         """Batches an epoch."""
         return len(self.bounds)
 
-    def epoch(self, number: int, *, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """(inputs, targets) of each batch of epoch `number`, without the first `skip`."""
         order = torch.arange(len(self.split))
         if self.shuffle:
             order = epoch_order(len(self.split), seed=self.seed, epoch=number)
-        yield from _together(self.split, [order[start:stop] for start, stop in self.bounds[skip:]])
-
-
-def streamed_in_order(split: Split, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """(inputs, targets) of all samples of a split of StoredImages from first to last, `size` at a time."""
-    yield from _together(split, torch.arange(len(split)).split(size))
-
-
-def _together(split: Split, rows: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    images: Any = split.inputs
-    targets = (split.targets[part.to(split.targets.device)] for part in rows)
-    yield from zip(images.batches([part.tolist() for part in rows]), targets, strict=True)
+        yield from self.split.read([order[start:stop] for start, stop in self.bounds[skip:]])
 
 
 def read_batches(

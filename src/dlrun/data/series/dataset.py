@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from dlrun.config.settings import DataSettings
-from dlrun.data.base import Dataset, Spec, Split, without_constants
+from dlrun.data.base import Dataset, Spec, without_constants
 from dlrun.data.baselines import forecast_errors
 from dlrun.data.fingerprint import Parts, Rows
 from dlrun.data.kind import Kind
+from dlrun.data.loaders import Split
 from dlrun.data.series.imputation import Known, fill
 from dlrun.data.series.scaling import SeriesScaling
 from dlrun.data.series.series import Layout, Series

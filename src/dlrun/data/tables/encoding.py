@@ -15,13 +15,13 @@ from dlrun.data.base import (
     Dataset,
     Preprocessing,
     Spec,
-    Split,
     class_targets,
     class_task,
     without_constants,
 )
 from dlrun.data.fingerprint import Parts
 from dlrun.data.kind import Kind
+from dlrun.data.loaders import Split
 from dlrun.data.splits import parted, split_rows
 from dlrun.data.tables.table import Fill, Reading, Rows, Table, take_fold
 from dlrun.errors import ConfigError

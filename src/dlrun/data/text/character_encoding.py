@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from dlrun.config.settings import DataSettings
-from dlrun.data.base import Dataset, Preprocessing, Spec, Split
+from dlrun.data.base import Dataset, Preprocessing, Spec
 from dlrun.data.fingerprint import PARTS, Parts, Rows
 from dlrun.data.kind import Kind
+from dlrun.data.loaders import Split
 from dlrun.data.text.characters import Characters
+from dlrun.data.text.streams import StreamedText
 from dlrun.errors import ConfigError, note
 
 UNKNOWN = 0  # the number of every character that the training part does not have
@@ -79,16 +81,16 @@ def prepare_characters(
 
     tell_unseen(raw.source, encoding, {"validation": val, "test": test})
     train_part, val_part, test_part = (
-        encode_characters(encoding, text) for text in (train, val, test)
+        encode_characters(encoding, text, raw.window) for text in (train, val, test)
     )
     data = Dataset(spec, encoding, train_part, val_part, test_part)
     return replace(data, baselines=_baselines(data))
 
 
-def encode_characters(encoding: CharacterEncoding, text: str) -> Split:
+def encode_characters(encoding: CharacterEncoding, text: str, window: int) -> Split:
     """A text as a model takes it: each character, and the one that comes next."""
     numbers = encoding.inputs(text)
-    return Split(numbers[:-1], numbers[1:])
+    return StreamedText(numbers[:-1], numbers[1:], window=window)
 
 
 def _text(raw: Characters, rows: Rows) -> str:

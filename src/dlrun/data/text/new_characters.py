@@ -34,4 +34,4 @@ class NewCharacters(NewInputs):
             )
         encoding = cast(CharacterEncoding, kept.preprocessing)
         tell_unseen(str(path), encoding, {"new": text})
-        return Labelled(encode_characters(encoding, text))
+        return Labelled(encode_characters(encoding, text, kept.spec.input_shape[0]))

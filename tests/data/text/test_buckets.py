@@ -5,15 +5,14 @@ from itertools import chain
 import pytest
 import torch
 
-from dlrun.data.base import Split
-from dlrun.data.loaders import Buckets, cut_in_order
+from dlrun.data.text.buckets import Buckets, PaddedTexts
 
 
 def split(lengths):
     """Row i has the target i, and as many ones as its length, padded to the longest."""
     lengths = torch.tensor(lengths)
     inputs = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
-    return Split(inputs, torch.arange(len(lengths)), lengths)
+    return PaddedTexts(inputs, torch.arange(len(lengths)), lengths=lengths)
 
 
 @pytest.fixture
@@ -72,7 +71,7 @@ def test_a_last_batch_of_one_joins_the_one_before_and_drop_last_leaves_out_what_
 
 
 def test_evaluation_sees_all_samples_in_order_and_cut(part):
-    batches = list(cut_in_order(part, 50))
+    batches = list(part.in_order(50))
     assert [*chain(*targets(batches))] == list(range(203))
     for inputs, rows in batches:
         assert torch.equal(inputs, part.inputs[rows, : int(part.lengths[rows].max())])
