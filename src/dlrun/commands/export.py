@@ -120,7 +120,7 @@ def _samples(plain: dict[str, Any], trained: Any) -> list[Any]:
 
     data = prepared(settings.parse(plain), trained.kept)
     part = data.split(data.tested)
-    if trained.spec.task == "language":
+    if trained.spec.carries_state:
         sizes = [size for size in _BATCHES if size * _TOKENS <= len(part)]
         return [part.inputs[: size * _TOKENS].view(size, _TOKENS) for size in sizes]
     return [next(part.in_order(size))[0] for size in _BATCHES]

@@ -48,6 +48,16 @@ class Spec:
         return int(np.prod(self.input_shape))
 
     @property
+    def carries_state(self) -> bool:
+        """Whether batches follow one another: a model takes and returns a state, and each step has a target."""
+        return self.task == "language"
+
+    @property
+    def padded(self) -> bool:
+        """Whether inputs are tokens of several lengths, filled up at the end with 0."""
+        return self.kind == "tokens" and not self.carries_state
+
+    @property
     def num_classes(self) -> int:
         """Classes to tell apart; 0 for regression and language."""
         return len(self.class_names)
@@ -87,6 +97,11 @@ class Preprocessing(ABC):
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as a checkpoint may hold them."""
         return {"kind": self.kind, **vars(self)}
+
+    @property
+    def token_names(self) -> Sequence[str]:
+        """What targets that are tokens stand for, by number; empty where targets are no tokens."""
+        return ()
 
     @property
     def traits(self) -> Mapping[str, Sequence[Any]]:
@@ -178,5 +193,5 @@ def made_up_inputs(spec: Spec, count: int) -> Tensor:
     shape = (count, *spec.input_shape)
     if spec.kind != "tokens":
         return torch.zeros(shape)
-    token = 0 if spec.task == "language" else _UNKNOWN
+    token = _UNKNOWN if spec.padded else 0
     return torch.full(shape, token, dtype=torch.int64)

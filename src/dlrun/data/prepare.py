@@ -102,8 +102,8 @@ def _task_of(spec: Spec) -> tuple[str, int]:
     """The task and the number of outputs that follow from classes and vocabulary."""
     if spec.class_names:
         return class_task(spec.num_classes)
-    if spec.task == "language":
-        return "language", spec.vocabulary
+    if spec.carries_state:
+        return spec.task, spec.vocabulary
     return "regression", spec.num_outputs
 
 

@@ -68,15 +68,14 @@ def gradient_flow(engine: Engine) -> list[float]:
     with watching() as states, engine.device.autocast():
         outputs = model.forward(inputs)  # not the model itself, which may be compiled
     model.train()
-    if spec.task == "language":
+    if spec.carries_state:
         outputs, _ = outputs
     loss = engine.task.loss(outputs.to(engine.device.dtype), targets)
     if engine.task.reduction == "mean":
         loss = loss * len(inputs)
     if not states:
         return []
-    padded = spec.kind == "tokens" and spec.task != "language"
-    return norms_through_time(loss, states[0], real_BT=inputs != 0 if padded else None)
+    return norms_through_time(loss, states[0], real_BT=inputs != 0 if spec.padded else None)
 
 
 def norms_through_time(

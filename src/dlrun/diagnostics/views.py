@@ -143,7 +143,7 @@ class Views:
 
     @going_on("the sample of text")
     def _write_sample(self, engine: Engine, tracker: Tracker) -> None:
-        if self.spec.task == "language" and self.settings.tensorboard:
+        if self.spec.carries_state and self.settings.tensorboard:
             tracker.text("sample", sample_page(engine.evaluated, self.data), engine.step)
 
     @going_on("a picture of forecasts")

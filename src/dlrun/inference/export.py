@@ -22,6 +22,7 @@ from dlrun.data.kinds import kind_of
 from dlrun.errors import RunFailed, first_line
 from dlrun.inference.load import Trained
 from dlrun.models.unroll import unrolling
+from dlrun.training.tasks import TASKS
 
 Format = Literal["onnx", "torch_export"]
 Function = Callable[[list[Tensor]], list[Tensor]]  # inputs and state to scores and new state
@@ -31,12 +32,6 @@ SUFFIXES: dict[str, str] = {"onnx": ".onnx", "torch_export": ".pt2"}
 _TRACED_WITH = 3  # samples: torch takes a single one for a constant
 _TOLERANCE = 1e-4  # of the largest score, or of 1
 _STEPS = 4  # of a text, one after the other, to see that the state is handed on
-_READING = {
-    "binary": "a sigmoid of the score is the probability of the second class",
-    "multiclass": "a softmax over the scores gives the probability of each class",
-    "regression": "values are scores * target_std + target_mean",
-    "language": "a softmax over the scores gives the probability of each token to come next",
-}
 
 
 @dataclass(frozen=True)
@@ -128,7 +123,7 @@ def description(trained: Trained, exported: Exported) -> dict[str, Any]:
         "inputs": taken,
         "outputs": given,
         "preparing": preparing,
-        "reading": _READING[spec.task],
+        "reading": TASKS[spec.task].meaning,
         "class_names": list(spec.class_names),
         "preprocessing": preprocessing,
         "spec": asdict(spec),
@@ -153,7 +148,7 @@ class _OneByOne(nn.Module):
 
 def _traceable(model: nn.Module, spec: Spec) -> _Traceable:
     example = made_up_inputs(spec, _TRACED_WITH)
-    if spec.task == "language":
+    if spec.carries_state:
         with torch.no_grad():
             (_, state), (_, other) = (model(example[:count, :1]) for count in (_TRACED_WITH, 1))
         leaves, structure = pytree.tree_flatten(state)
@@ -166,7 +161,7 @@ def _traceable(model: nn.Module, spec: Spec) -> _Traceable:
             _OneByOne(model, structure), [example[:, :1], *first], [{0: "batch"}, *axes]
         )
     varying: Axes = {0: "batch"}
-    if spec.kind == "tokens" and not _reads_step_by_step(model):
+    if spec.padded and not _reads_step_by_step(model):
         varying[1] = "length"
     return _Traceable(model, [example], [varying])
 
@@ -180,7 +175,7 @@ def _write(model: _Traceable, outputs: list[str], path: Path, spec: Spec, how: F
     dynamic = [dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in model.axes]
     shapes = model.arguments(dynamic)
     # Texts of several lengths in a batch: torch's own layers sort them by their lengths, which no graph can hold.
-    padded = spec.kind == "tokens" and spec.task != "language" and _reads_step_by_step(model.module)
+    padded = spec.padded and _reads_step_by_step(model.module)
     try:
         with torch.no_grad(), _in_silence(), unrolling() if padded else nullcontext():
             if how == "torch_export":

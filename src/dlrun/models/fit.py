@@ -41,7 +41,7 @@ def require_texts(spec: Spec, *, model: str) -> int:
     Raises:
         ConfigError: the data has no texts to classify.
     """
-    if spec.kind != "tokens" or spec.task == "language":
+    if not spec.padded:
         _refuse(spec, f"model={model} reads texts", "texts")
     return spec.vocabulary
 
@@ -52,7 +52,7 @@ def require_language(spec: Spec, *, model: str) -> int:
     Raises:
         ConfigError: the data is no text to continue.
     """
-    if spec.task != "language":
+    if not spec.carries_state:
         _refuse(spec, f"model={model} reads a text to continue", "characters, such as irish_tunes")
     return spec.vocabulary
 
@@ -75,9 +75,9 @@ def require_sequence(spec: Spec, *, model: str) -> int:
     Raises:
         ConfigError: the data has no axis to read along, or asks to continue it.
     """
-    if spec.kind == "features" or spec.task == "language":
+    if spec.kind == "features" or spec.carries_state:
         _refuse(spec, f"model={model} reads sequences", "images or sequences")
-    if spec.kind == "tokens":
+    if spec.padded:
         return 1
     if spec.kind == "image":
         channels, _, width = spec.input_shape
@@ -86,7 +86,7 @@ def require_sequence(spec: Spec, *, model: str) -> int:
 
 
 def _refuse(spec: Spec, reads: str, wanted: str, *, has: str = "") -> NoReturn:
-    fitting = "char_lstm" if spec.task == "language" else _MODEL_FOR[spec.kind]
+    fitting = "char_lstm" if spec.carries_state else _MODEL_FOR[spec.kind]
     raise ConfigError(
         f"{reads}, but the data has {describe_input(spec)}{has}; "
         f"choose model={fitting} or a dataset of {wanted}"
@@ -100,8 +100,8 @@ def describe_input(spec: Spec) -> str:
     if spec.kind == "sequence":
         steps, features = spec.input_shape
         return f"sequences of {steps} steps with {features} features"
-    if spec.task == "language":
+    if spec.carries_state:
         return f"a text to continue, of {spec.vocabulary} different characters"
-    if spec.kind == "tokens":
+    if spec.padded:
         return f"texts of at most {spec.input_shape[0]} tokens"
     return f"{spec.num_features} plain features"

@@ -89,7 +89,7 @@ class RecurrentClassifier(nn.Module):
         super().__init__()
         self.reads_images, self.pooling, self.residual = spec.kind == "image", pooling, residual
         self.embedding: TokenEmbedding | None = None
-        if spec.kind == "tokens":
+        if spec.padded:
             features = embedding_size
             self.embedding = TokenEmbedding(
                 spec.vocabulary, embedding_size, dropout=embedding_dropout

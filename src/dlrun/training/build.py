@@ -216,7 +216,7 @@ def make_batches(settings: TrainerSettings, data: Dataset, seed: int) -> Feed:
             f"trainer.batch_size is {size}, but there are only {samples} training samples, and trainer.drop_last "
             "leaves out what does not fill a batch; lower the batch size or set trainer.drop_last=false"
         )
-    if data.spec.task == "language":
+    if data.spec.carries_state:
         check_streams(settings)
     if settings.accumulate > (at_most := min(size, len(data.train))):
         raise ConfigError(
@@ -274,7 +274,7 @@ def check_fit(model: nn.Module, data: Dataset, place: device.Device) -> None:
     finally:
         torch.set_rng_state(state)
         model.train()
-    steps = sample.shape[1:] if spec.task == "language" else ()  # each of them has its scores
+    steps = sample.shape[1:] if spec.carries_state else ()  # each of them has its scores
     expected = (len(sample), *steps, spec.num_outputs)
     if not isinstance(outputs, Tensor) or outputs.shape != expected:
         shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__

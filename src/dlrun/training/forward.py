@@ -18,10 +18,10 @@ State = Any  # a tensor, or tuples of them, however deep; None before the first 
 def advance(model: nn.Module, inputs: Tensor, state: State, spec: Spec) -> tuple[Tensor, State]:
     """The model's outputs, and what it remembers for the batch that follows, cut off from the gradient's way back.
 
-    Only language has batches that follow one another (truncated backpropagation through time:
+    Only where the spec says so do batches follow one another (truncated backpropagation through time:
     Williams and Peng, 1990).
     """
-    if spec.task != "language":
+    if not spec.carries_state:
         return model(inputs), None
     outputs, state = model(inputs, state)
     return outputs, on_tensors(state, torch.Tensor.detach)

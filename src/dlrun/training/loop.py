@@ -296,10 +296,7 @@ class Engine:
             loss = loss * weight
         self.descent.backward(loss)
         self.pending.outputs.append(self.task.kept(outputs.detach(), targets))
-        # Of a text in one row: its last window may be shorter than those before it.
-        self.pending.targets.append(
-            targets.flatten() if self.data.spec.task == "language" else targets
-        )
+        self.pending.targets.append(self.task.kept_targets(targets))
         return loss.detach()
 
     def _accumulate(self, inputs: Tensor, targets: Tensor) -> Tensor:

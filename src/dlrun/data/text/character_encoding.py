@@ -35,6 +35,10 @@ class CharacterEncoding(Preprocessing):
     target_mean: list[float] = field(default_factory=list)
     target_std: list[float] = field(default_factory=list)
 
+    @property
+    def token_names(self) -> list[str]:
+        return self.characters
+
     def inputs(self, raw: str) -> Tensor:
         """The numbers of the characters of a text, (N,) int64."""
         known, points = _code_points("".join(self.characters)), _code_points(raw)
