@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dlrun.data.files import SAMPLES
+from dlrun.data.images import archive
 from dlrun.data.images.folder import ImageFiles, image_folder
 from dlrun.data.images.form import Form
 from dlrun.data.images.read import is_image, read_image
@@ -255,3 +258,41 @@ def test_a_file_is_an_image_by_the_less_usual_suffixes_too(suffix, tmp_path):
     file = tmp_path / f"a{suffix}"
     file.write_bytes(b"")
     assert is_image(file)
+
+
+def test_the_sample_digits_are_read_from_their_archive_as_from_a_folder(tmp_path: Path) -> None:
+    with zipfile.ZipFile(SAMPLES / "digits.zip") as packed:
+        packed.extractall(tmp_path)
+    samples, folder = read(Path("packaged:digits")), read(tmp_path)
+    assert len(samples) == 200
+    assert samples.class_names == folder.class_names == tuple("0123456789")
+    assert samples.form == folder.form
+    assert samples.train.targets.tolist() == folder.train.targets.tolist()
+    for one, other in zip(samples.train.paths, folder.train.paths, strict=True):
+        assert np.array_equal(
+            read_image(Path(one), samples.form), read_image(Path(other), folder.form)
+        )
+    assert read(Path("packaged:digits.zip")).train.paths == samples.train.paths
+    assert samples.fingerprint("train", None) == folder.fingerprint("train", None)
+    assert "## digits.zip" in (SAMPLES / "README.md").read_text()
+
+
+def test_a_folder_that_the_archive_of_samples_has_not_is_named() -> None:
+    message = refusal(Path("packaged:digits/10"))
+    assert message.startswith("dataset.path is packaged:digits/10, which is not in digits.zip")
+    assert "did you mean 1?" in message or "did you mean 0?" in message
+
+
+def test_a_damaged_archive_of_samples_is_named_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytearray((SAMPLES / "digits.zip").read_bytes())
+    content[60] ^= 0xFF
+    for damaged in (b"", content[:2000], content):
+        (tmp_path / "digits.zip").write_bytes(damaged)
+        monkeypatch.setattr(archive, "_ARCHIVE", tmp_path / "digits.zip")
+        archive._members.cache_clear()
+        message = refusal(Path("packaged:digits"))
+        assert "is damaged" in message
+        assert "install dlrun again" in message
+    archive._members.cache_clear()

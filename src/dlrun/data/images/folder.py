@@ -10,8 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from dlrun.config.schema import Positive, Side, Workers
-from dlrun.data.files import locate, other_kind
+from dlrun.data.files import other_kind
 from dlrun.data.fingerprint import PART_NAMES, Fingerprint, Rows
+from dlrun.data.images.archive import file_or_bytes, locate_images
 from dlrun.data.images.form import Alpha, Form
 from dlrun.data.images.read import SUFFIXES, is_hidden, is_image
 from dlrun.data.images.survey import Depth, common_form
@@ -77,10 +78,11 @@ class ImageFiles:
         files: Files = getattr(self, part) if rows is None else self.train.take(np.asarray(rows))
         heads, whole = Fingerprint(), Fingerprint()
         for path, target in zip(files.paths, files.targets.tolist(), strict=True):
-            with open(path, "rb") as file:
+            source = file_or_bytes(Path(path))
+            with source.open("rb") if isinstance(source, Path) else source as file:
                 head = file.read(_HEAD)
                 rest = file.read() if self.in_memory else b""
-                size = os.fstat(file.fileno()).st_size
+                size = file.seek(0, os.SEEK_END)
             heads.words([self.class_names[target], Path(path).name, str(size)]).content(head)
             whole.content(rest)
         return len(files), f"{heads}+{whole}" if self.in_memory else str(heads)
@@ -131,7 +133,7 @@ def image_folder(
 
 
 def _folder(path: str) -> Path:
-    folder = locate("dataset.path", path)
+    folder = locate_images("dataset.path", path)
     if folder.is_dir():
         return folder
     if folder.suffix.lower() in _ARCHIVES:
@@ -194,7 +196,9 @@ def _folders(folder: Path) -> list[Path]:
 
 def _inside(folder: Path) -> list[Path]:
     """What is in a folder, in the order of names, without what is hidden or left by a system."""
-    return sorted(one for one in folder.iterdir() if not is_hidden(one))
+    # By the name alone: paths in an archive have no order.
+    inside = (one for one in folder.iterdir() if not is_hidden(one))
+    return sorted(inside, key=lambda one: Path(one.name))
 
 
 def left_out(part: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dlrun.data.images.archive import file_or_bytes
 from dlrun.data.images.form import FILTER, Form
 from dlrun.errors import ConfigError, first_line
 
@@ -131,7 +132,7 @@ def opened(path: Path) -> Iterator[Any]:
         with warnings.catch_warnings():
             # A picture of 90 million pixels is no attack when it is one's own; the error for twice that stays.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(file_or_bytes(path)) as image:
                 yield image
     except ConfigError:
         raise

@@ -14,7 +14,8 @@ from torch import Tensor
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Split, class_targets
 from dlrun.data.baselines import majority_class, training_mean
-from dlrun.data.files import locate, locate_file, read_text
+from dlrun.data.files import locate_file, read_text
+from dlrun.data.images.archive import locate_images
 from dlrun.data.images.folder import labelled_images
 from dlrun.data.images.form import Form
 from dlrun.data.images.streaming import StoredImages
@@ -83,7 +84,7 @@ def _read(given: str | list[str], kept: Kept, dataset: Dataset) -> Labelled:
         case CharacterEncoding():
             return _characters(locate_file(KEY, given), encoding, dataset)
         case Scaling() if kept.spec.kind == "image" and encoding.pixel_max:
-            return _images(locate(KEY, given), encoding, kept, dataset)
+            return _images(locate_images(KEY, given), encoding, kept, dataset)
     raise _from_code(given, dataset)
 
 
