@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from dlrun.data.base import Spec, made_up_inputs
-from dlrun.data.images.form import Form, reading_steps
+from dlrun.data.images.image_format import ImageFormat, reading_steps
 from dlrun.data.text.texts import WORDS
 from dlrun.errors import RunFailed, first_line
 from dlrun.inference.load import Trained
@@ -148,10 +148,12 @@ def description(trained: Trained, exported: Exported) -> dict[str, Any]:
     preparing = _PREPARING[preprocessing["kind"]]
     if preprocessing["kind"] == "text":
         preprocessing |= {"words": WORDS.pattern}
-    form = Form.of(spec.input_shape, preprocessing["reading"]) if spec.kind == "image" else None
-    if form and form.colours in (1, 3):  # any other is no image file
+    format = (
+        ImageFormat.of(spec.input_shape, preprocessing["reading"]) if spec.kind == "image" else None
+    )
+    if format and format.colours in (1, 3):  # any other is no image file
         preparing = _PREPARING_IMAGES
-        preprocessing |= {"image_files": reading_steps(form)}
+        preprocessing |= {"image_files": reading_steps(format)}
     return {
         "inputs": taken,
         "outputs": given,

@@ -13,9 +13,9 @@ from dlrun.config.schema import Positive, Side, Workers
 from dlrun.data.files import other_kind
 from dlrun.data.fingerprint import PART_NAMES, Fingerprint, Rows
 from dlrun.data.images.archive import file_or_bytes, locate_images
-from dlrun.data.images.form import Alpha, Form
+from dlrun.data.images.image_format import Alpha, ImageFormat
 from dlrun.data.images.read import SUFFIXES, is_hidden, is_image
-from dlrun.data.images.survey import Depth, common_form
+from dlrun.data.images.survey import Depth, common_format
 from dlrun.errors import ConfigError, did_you_mean, listed, note
 
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
@@ -46,7 +46,7 @@ class ImageFiles:
     Attributes:
         train: all of them, where the folder has no parts.
         val, test: None where the folder has no such part, which is then taken from `train`.
-        form: what each image is made into.
+        format: what each image is made into.
         in_memory: whether they are to be read once and kept; read whenever looked at otherwise.
         workers: processes that read them then.
     """
@@ -55,14 +55,14 @@ class ImageFiles:
     val: Files | None
     test: Files | None
     class_names: tuple[str, ...]
-    form: Form
+    format: ImageFormat
     in_memory: bool
     workers: int
 
     @property
     def traits(self) -> dict[str, tuple[Any, ...]]:
         """As `Raw.traits`."""
-        shape = (self.form.channels, self.form.height, self.form.width)
+        shape = (self.format.channels, self.format.height, self.format.width)
         return {"classes": self.class_names, "shape": shape}
 
     @property
@@ -102,7 +102,7 @@ def image_folder(
     """The images under the folder `path`; classes are its folders in the order of their names.
 
     Raises:
-        ConfigError: no such folder, an archive, or a folder of another form; a file that is no image.
+        ConfigError: no such folder, an archive, or a folder of another kind; a file that is no image.
     """
     if isinstance(size, list) and len(size) != 2:
         raise ConfigError(
@@ -117,16 +117,16 @@ def image_folder(
     _refuse_unknown(classes, parts)
     found = {part: _files(images, names) for part, images in classes.items()}
     paths = [path for files in found.values() for path in files.paths]
-    form = common_form(paths, size=size, color=color, depth=depth, alpha=alpha)
+    format = common_format(paths, size=size, color=color, depth=depth, alpha=alpha)
     note_left_out(folder, [one for part in parts.values() for one in left_out(part)])
-    numbers = sum(map(len, found.values())) * form.channels * form.height * form.width
+    numbers = sum(map(len, found.values())) * format.channels * format.height * format.width
     fits = numbers * _FLOAT_BYTES <= memory_limit * 2**30
     return ImageFiles(
         train=found["train"],
         val=found.get("val"),
         test=found.get("test"),
         class_names=names,
-        form=form,
+        format=format,
         in_memory=fits if in_memory == "auto" else in_memory,
         workers=workers,
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dlrun.data.images.archive import file_or_bytes
-from dlrun.data.images.form import FILTER, Form
+from dlrun.data.images.image_format import FILTER, ImageFormat
 from dlrun.errors import ConfigError, first_line
 
 if TYPE_CHECKING:
@@ -200,8 +200,8 @@ def read_head(path: Path) -> Head:
         )
 
 
-def read_image(path: Path, form: Form) -> np.ndarray:
-    """The pixels of an image file from 0 to 255, (channels, height, width) of `form.dtype`.
+def read_image(path: Path, format: ImageFormat) -> np.ndarray:
+    """The pixels of an image file from 0 to 255, (channels, height, width) of `format.dtype`.
 
     Another size is resized (Lanczos), not cropped.
 
@@ -210,7 +210,9 @@ def read_image(path: Path, form: Form) -> np.ndarray:
     """
     with opened(path) as image:
         refuse_cut(path, image)
-        pixels = _deep_pixels(path, image, form) if is_deep(image) else _plain_pixels(image, form)
+        pixels = (
+            _deep_pixels(path, image, format) if is_deep(image) else _plain_pixels(image, format)
+        )
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
@@ -228,50 +230,50 @@ def read_values(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         return values[..., :-1], values[..., -1] / 255
 
 
-def _plain_pixels(image: Image.Image, form: Form) -> np.ndarray:
+def _plain_pixels(image: Image.Image, format: ImageFormat) -> np.ndarray:
     """Of 8 bits or fewer: (height, width, channels)."""
     from PIL import Image
 
     pixels = upright(image)
     if _has_alpha(image):  # by way of which a palette with transparent colours gives no warning
         pixels = pixels.convert("RGBA")
-        if form.alpha in ("white", "black"):
-            pixels = Image.alpha_composite(Image.new("RGBA", pixels.size, form.alpha), pixels)
-    pixels = pixels.convert(form.mode)
-    if pixels.size != (form.width, form.height):
-        pixels = pixels.resize((form.width, form.height), Image.Resampling[FILTER])
-    return np.asarray(pixels, form.dtype).reshape(form.height, form.width, form.channels)
+        if format.alpha in ("white", "black"):
+            pixels = Image.alpha_composite(Image.new("RGBA", pixels.size, format.alpha), pixels)
+    pixels = pixels.convert(format.mode)
+    if pixels.size != (format.width, format.height):
+        pixels = pixels.resize((format.width, format.height), Image.Resampling[FILTER])
+    return np.asarray(pixels, format.dtype).reshape(format.height, format.width, format.channels)
 
 
-def _deep_pixels(path: Path, image: Image.Image, form: Form) -> np.ndarray:
+def _deep_pixels(path: Path, image: Image.Image, format: ImageFormat) -> np.ndarray:
     """Of more than 8 bits: (height, width, channels)."""
-    if form.white is None and image.mode in ("I", "F") and not is_of_16_bits(image):
+    if format.white is None and image.mode in ("I", "F") and not is_of_16_bits(image):
         raise ConfigError(
             f"{path} has {image.mode} pixels, whose range is not known; "
             "save it with 8 bits a channel, or give a .npy"
         )
     values, alpha = deep_values(path, image)
-    white = 65535.0 if form.white is None else form.white
-    pixels = (values - form.black) * np.float32(255 / (white - form.black))
-    if pixels.shape[2] != form.colours:
-        pixels = pixels @ _LUMA[:, None] if form.colours == 1 else pixels.repeat(3, axis=2)
-    if form.alpha == "channel":
+    white = 65535.0 if format.white is None else format.white
+    pixels = (values - format.black) * np.float32(255 / (white - format.black))
+    if pixels.shape[2] != format.colours:
+        pixels = pixels @ _LUMA[:, None] if format.colours == 1 else pixels.repeat(3, axis=2)
+    if format.alpha == "channel":
         opaque = np.ones(pixels.shape[:2], np.float32) if alpha is None else alpha
         pixels = np.concatenate([pixels, opaque[..., None] * 255], axis=2)
-    elif alpha is not None and form.alpha != "ignore":
-        behind = 255.0 if form.alpha == "white" else 0.0
+    elif alpha is not None and format.alpha != "ignore":
+        behind = 255.0 if format.alpha == "white" else 0.0
         pixels = behind + (pixels - behind) * alpha[..., None]
-    pixels = np.stack([_resized(band, form) for band in np.moveaxis(pixels, 2, 0)], axis=2)
-    return pixels.round().clip(0, 255).astype(np.uint8) if form.dtype is np.uint8 else pixels
+    pixels = np.stack([_resized(band, format) for band in np.moveaxis(pixels, 2, 0)], axis=2)
+    return pixels.round().clip(0, 255).astype(np.uint8) if format.dtype is np.uint8 else pixels
 
 
-def _resized(band: np.ndarray, form: Form) -> np.ndarray:
+def _resized(band: np.ndarray, format: ImageFormat) -> np.ndarray:
     from PIL import Image
 
-    if band.shape == (form.height, form.width):
+    if band.shape == (format.height, format.width):
         return band
     whole = Image.fromarray(np.ascontiguousarray(band, np.float32))
-    return np.asarray(whole.resize((form.width, form.height), Image.Resampling[FILTER]))
+    return np.asarray(whole.resize((format.width, format.height), Image.Resampling[FILTER]))
 
 
 def _has_alpha(image: Image.Image) -> bool:

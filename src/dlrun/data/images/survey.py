@@ -1,4 +1,4 @@
-"""One form for all images of a data set, found in their heads and, of some kinds, in their pixels. No torch here."""
+"""One format for all images of a data set, found in their heads and, of some kinds, in their pixels. No torch here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import numpy as np
 from annotated_types import Ge, Le
 
-from dlrun.data.images.form import Alpha, Form
+from dlrun.data.images.image_format import Alpha, ImageFormat
 from dlrun.data.images.read import Head, read_head, read_values
 from dlrun.errors import ConfigError, note
 
@@ -19,14 +19,14 @@ _LOOKED_AT = 1000  # images, evenly from all, whose pixels are looked at
 _BITS = (8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32)
 
 
-def common_form(
+def common_format(
     paths: Sequence[str],
     *,
     size: int | list[int] | None,
     color: Literal["auto", "grey", "rgb"],
     depth: Depth,
     alpha: Literal["auto"] | Alpha,
-) -> Form:
+) -> ImageFormat:
     """What all images are to be made into; what is not told is found, and said where it changes what is seen.
 
     Every file is opened, though only as far as its head: one that is broken should not end an epoch.
@@ -43,7 +43,7 @@ def common_form(
     behind = _behind(clear, alpha, white=white or 255.0)
     _note_many([path for path, head in zip(paths, heads, strict=True) if head.is_first_of_many])
     channels = (1 if grey else 3) + (behind == "channel")
-    return Form(channels, sides[0], sides[1], black, white, behind)
+    return ImageFormat(channels, sides[0], sides[1], black, white, behind)
 
 
 def _common_size(paths: Sequence[str], heads: list[Head]) -> list[int]:

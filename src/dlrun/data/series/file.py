@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal, NamedTuple, NoReturn
 
 import numpy as np
 from annotated_types import Ge
@@ -20,13 +20,13 @@ from dlrun.data.series.series import Series
 from dlrun.data.series.several import only_rows
 from dlrun.data.series.time_column import read_times
 from dlrun.data.series.windows import Cutting
+from dlrun.data.tables.column_roles import Column, ColumnRoles
 from dlrun.data.tables.csv import Cells, read_csv
-from dlrun.data.tables.csv_format import Form, Header, SkipLines
+from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines
 from dlrun.data.tables.notation import Decimal, Thousands, looks_like_number
 from dlrun.data.times import could_be_date
 from dlrun.errors import BadFile, ConfigError, note
 
-Column = str | int
 Period = Annotated[int, Ge(2)]
 Numbers = dict[str, np.ndarray]
 Words = dict[str, tuple[str | None, ...]]
@@ -67,62 +67,67 @@ def series(
     Raises:
         ConfigError: no such file or column, a cell that is no number, a value missing though `fill` is none.
     """
+    settings = locals()
     file = locate_file("dataset.path", path)
-    form = Form(
-        header,
-        delimiter,
-        encoding,
-        missing,
-        decimal=decimal,
-        thousands=thousands,
-        skip_lines=skip_lines,
-        comment=comment,
+    format, roles = CsvFormat.of(settings), ColumnRoles.of(settings)
+    cells = read_csv(file, format)
+    only_where = {
+        _name(cells, "dataset.only", column): value for column, value in (only or {}).items()
+    }
+    cells = only_rows(cells, only_where)
+    chosen = _chosen(cells, roles, time_format)
+    numbers, words = read_columns(
+        cells,
+        list(dict.fromkeys([*chosen.inputs, *chosen.targets])),
+        words=None,
+        order=chosen.order,
+        skip=skip,
+        fill=fill,
     )
-    cells = read_csv(file, form)
-    kept = {_name(cells, "dataset.only", column): value for column, value in (only or {}).items()}
-    cells = only_rows(cells, kept)
-    targets = [_name(cells, "dataset.target", name) for name in _listed("target", target)]
-    dropped = [_name(cells, "dataset.drop", name) for name in drop]
-    clock = None if time is None else _name(cells, "dataset.time", time)
-    others = [name for name in cells.names if name not in dropped and name != clock]
-    order, written, dates = _ordered(
-        cells, clock, time_format, [name for name in others if name not in targets]
-    )
-    if inputs is None:
-        taken = _inputs(cells, others, targets, dates)
-    else:
-        taken = [_name(cells, "dataset.inputs", name) for name in _listed("inputs", inputs)]
-    used = list(dict.fromkeys([*taken, *targets]))
-    numbers, words = read_columns(cells, used, words=None, order=order, skip=skip, fill=fill)
-    for name in targets:
-        if name in words:
-            raise ConfigError(
-                f"dataset.target is {name}, which holds words; a forecast needs numbers"
-            )
-    _note_filled(cells, targets, numbers, fill)
+    _check_targets(cells, chosen.targets, numbers, fill)
     return Series(
         numbers=numbers,
         words=words,
-        inputs=tuple(dict.fromkeys(taken)),
-        targets=tuple(dict.fromkeys(targets)),
-        cutting=Cutting(window, horizon, difference, seasonal_difference, difference_inputs),
+        inputs=tuple(dict.fromkeys(chosen.inputs)),
+        targets=tuple(dict.fromkeys(chosen.targets)),
+        cutting=Cutting.of(settings),
         fill=fill,
         season=season,
         reading={
             "header": cells.named,
-            "skip_lines": skip_lines,
-            "comment": comment,
-            "delimiter": delimiter,
-            "decimal": cells.notation.decimal,
-            "thousands": cells.notation.thousands,
-            "encoding": encoding,
-            "missing": list(missing),
-            "only": kept,
-            "time": clock,
-            "time_format": written,
+            **format.kept(cells.notation),
+            "only": only_where,
+            "time": chosen.time,
+            "time_format": chosen.time_format,
         },
         source=str(file),
     )
+
+
+class _Chosen(NamedTuple):
+    """Columns by name, the column of time and how it is written, and the rows in its order."""
+
+    targets: list[str]
+    inputs: list[str]
+    time: str | None
+    time_format: str
+    order: list[int]
+
+
+def _chosen(cells: Cells, roles: ColumnRoles, time_format: str) -> _Chosen:
+    targets = [_name(cells, "dataset.target", name) for name in _listed("target", roles.target)]
+    dropped = [_name(cells, "dataset.drop", name) for name in roles.drop]
+    clock = None if roles.time is None else _name(cells, "dataset.time", roles.time)
+    others = [name for name in cells.names if name not in dropped and name != clock]
+    order, written, dates = _ordered(
+        cells, clock, time_format, [name for name in others if name not in targets]
+    )
+    if roles.inputs is None:
+        inputs = _inputs(cells, others, targets, dates)
+    else:
+        listed = _listed("inputs", roles.inputs)
+        inputs = [_name(cells, "dataset.inputs", name) for name in listed]
+    return _Chosen(targets, inputs, clock, written, order)
 
 
 def read_columns(
@@ -182,7 +187,7 @@ def _ordered(
         times = read_times(cells, clock, time_format)
         order = in_time(cells, clock, times)
         note_order(cells, clock, times, order)
-        return order, times.form, []
+        return order, times.format, []
     if time_format != "auto":
         raise ConfigError(
             f"dataset.time_format is {time_format}, but dataset.time is null; name the column of times there"
@@ -223,9 +228,15 @@ def _is_date(column: set[str]) -> bool:
     )
 
 
-def _note_filled(cells: Cells, targets: list[str], numbers: Numbers, fill: FillRule) -> None:
+def _check_targets(cells: Cells, targets: Sequence[str], numbers: Numbers, fill: FillRule) -> None:
+    """Refuse targets of words, and say which have filled values."""
     for name in targets:
-        if name in numbers and (count := int(np.isnan(numbers[name]).sum())):
+        if name not in numbers:
+            raise ConfigError(
+                f"dataset.target is {name}, which holds words; a forecast needs numbers"
+            )
+    for name in targets:
+        if count := int(np.isnan(numbers[name]).sum()):
             note(
                 f"{cells.path}, column {name}: {count} of {len(numbers[name])} values of the target are missing: "
                 f"dataset.fill={fill} fills them, also where a forecast is measured"

@@ -60,7 +60,7 @@ def look_for_times(cells: Cells, names: Sequence[str], *, set_: str = "set") -> 
         with _unless_dropped(name):
             if (times := times_unasked(cells, name)) is not None:
                 found.append((name, times))
-    dates = [one for one in found if one[1].form not in NUMERIC]
+    dates = [one for one in found if one[1].format not in NUMERIC]
     for name, times in (dates or found)[:1]:
         _note_as_they_come(cells, name, times, f"{set_} dataset.time={name}")
     return [name for name, _ in dates]

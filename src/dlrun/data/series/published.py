@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from dlrun.config.schema import Count, NonNegativeInt
 from dlrun.data.files import fetch
-from dlrun.data.series.file import Column, Period, series
+from dlrun.data.series.file import Period, series
 from dlrun.data.series.imputation import FillRule
 from dlrun.data.series.series import Series
+from dlrun.data.tables.column_roles import Column
 
 _REPOSITORY = (
     "https://raw.githubusercontent.com/jbrownlee/Datasets/d20fcb6402ae34e653d4513b00f39257bb37ed7f"

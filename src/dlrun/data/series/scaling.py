@@ -66,13 +66,7 @@ class SeriesScaling(Preprocessing):
     @property
     def cutting(self) -> Cutting:
         """How rows are cut."""
-        return Cutting(
-            self.window,
-            self.horizon,
-            self.difference,
-            self.seasonal_difference,
-            self.difference_inputs,
-        )
+        return Cutting.of(vars(self))
 
     def inputs(self, raw: np.ndarray) -> Tensor:
         """The window at the end of the rows `raw` (R, C), NaN where missing, as a model takes it: (1, W, F)."""

@@ -37,6 +37,7 @@ def synthetic_series(
     Raises:
         ConfigError: not one amplitude a period.
     """
+    settings = locals()
     if len(periods) != len(amplitudes):
         raise ConfigError(
             f"dataset.periods has {len(periods)} numbers, but dataset.amplitudes {len(amplitudes)}; "
@@ -52,7 +53,7 @@ def synthetic_series(
         words={},
         inputs=("y",),
         targets=("y",),
-        cutting=Cutting(window, horizon, difference, seasonal_difference, difference_inputs),
+        cutting=Cutting.of(settings),
         fill="none",
         season=season,
         reading={

@@ -5,8 +5,9 @@ An origin is the last row that a forecast sees. No torch here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
@@ -32,6 +33,11 @@ class Cutting:
     difference: int
     seasonal_difference: int | None
     difference_inputs: bool
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """As by those of a dataset's `settings` that are fields of it."""
+        return cls(**{name: settings[name] for name in cls.__dataclass_fields__})
 
     @property
     def lost(self) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dlrun.data.file_kinds import refuse_markup
 from dlrun.data.files import read_text
-from dlrun.data.tables.csv_format import Form
+from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.data.tables.csv_records import Record, read_records
 from dlrun.data.tables.csv_rules import (
     listed,
@@ -139,24 +139,24 @@ class Cells:
         return f"{self.path}, row {self.lines[row]}, column {self.names[position]}"
 
 
-def read_csv(path: Path, form: Form, is_header: IsHeader | None = None) -> Cells:
+def read_csv(path: Path, format: CsvFormat, is_header: IsHeader | None = None) -> Cells:
     """The cells of a file, packed by gzip or not, without its empty lines and what stands above the table.
 
     Args:
-        is_header: decides it of the first row and those below, where the form leaves it open.
+        is_header: decides it of the first row and those below, where the format leaves it open.
 
     Raises:
         ConfigError: empty, no table, a header alone or twice, rows of different lengths, names twice, damaged quoting.
     """
-    text = read_text(path, form.encoding)
+    text = read_text(path, format.encoding)
     refuse_markup(path, text)
-    records, delimiter = read_records(path, text, form)
+    records, delimiter = read_records(path, text, format)
     line, first = records[0]
-    header = form.header
-    if form.names:
+    header = format.header
+    if format.names:
         header = False
     elif header == "auto":
-        header = _look_for_header(path, records, {*form.missing}, is_header)
+        header = _look_for_header(path, records, {*format.missing}, is_header)
     names = names_of(path, line, first) if header else []
     body = records[1:] if header else records
     if not body:
@@ -164,11 +164,11 @@ def read_csv(path: Path, form: Form, is_header: IsHeader | None = None) -> Cells
     if header:
         names, body = without_empty_end(path, names, body, named=bool(first[-1]))
         refuse_again(path, first, body)
-    width = len(form.names or names or first)
+    width = len(format.names or names or first)
     refuse_ragged(path, body, width, "header" if header else "table")
-    missing = missing_among((cell for _, cells in body for cell in cells), form.missing)
-    named = bool(names or form.names)
-    names = names or list(form.names) or [str(number) for number in range(1, width + 1)]
+    missing = missing_among((cell for _, cells in body for cell in cells), format.missing)
+    named = bool(names or format.names)
+    names = names or list(format.names) or [str(number) for number in range(1, width + 1)]
     rows = [[None if cell in missing else cell for cell in cells] for _, cells in body]
     note_total(path, rows, body[-1][0])
     columns = zip(*rows, strict=True)
@@ -178,11 +178,11 @@ def read_csv(path: Path, form: Form, is_header: IsHeader | None = None) -> Cells
         named,
         rows,
         [line for line, _ in body],
-        notation_of(form.decimal, form.thousands, columns, look=delimiter != ","),
+        notation_of(format.decimal, format.thousands, columns, look=delimiter != ","),
         first=f"row {line} ({listed(first)})",
         blanks=_blanks(names, body, missing - {""}),
         delimiter=delimiter,
-        missing=form.missing,
+        missing=format.missing,
     )
 
 

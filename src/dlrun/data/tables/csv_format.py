@@ -1,15 +1,16 @@
-"""How a CSV file is written: what is said of it, and what is found out by looking. No torch here."""
+"""How a CSV file is written: as its settings say, or as its lines show. No torch here."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal, Self
 
 from dlrun.config.schema import NonNegativeInt
+from dlrun.data.tables.notation import Notation
 from dlrun.errors import ConfigError
 
 COMMENTS = {"hash": "#", "percent": "%", "slashes": "//"}  # what a command line cannot say well
@@ -24,8 +25,8 @@ SkipLines = Literal["auto"] | NonNegativeInt
 
 
 @dataclass(frozen=True)
-class Form:
-    """How a file is written.
+class CsvFormat:
+    """How a file is written; each field is a setting of the datasets that read CSV files.
 
     Attributes:
         header: whether its first row names the columns; auto looks.
@@ -47,6 +48,24 @@ class Form:
     skip_lines: SkipLines = 0
     comment: str | None = None
 
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], **others: Any) -> Self:
+        """The format by those of a dataset's `settings`, or of those that a run kept, that are fields of it."""
+        given = {**settings, **others}
+        return cls(**{name: given[name] for name in cls.__dataclass_fields__ if name in given})
+
+    def kept(self, notation: Notation) -> dict[str, Any]:
+        """Plain values by which more files are read, with the notation that was found; without the header."""
+        return {
+            "skip_lines": self.skip_lines,
+            "comment": self.comment,
+            "delimiter": self.delimiter,
+            "decimal": notation.decimal,
+            "thousands": notation.thousands,
+            "encoding": self.encoding,
+            "missing": list(self.missing),
+        }
+
 
 @contextmanager
 def cells_of_any_length() -> Iterator[None]:
@@ -59,7 +78,7 @@ def cells_of_any_length() -> Iterator[None]:
 
 
 def delimiter_of(given: str, lines: Sequence[str]) -> str:
-    """The character between the cells of `lines`; `given` is a form's delimiter.
+    """The character between the cells of `lines`; `given` is that of a format.
 
     Raises:
         ConfigError: `given` is none.
@@ -86,7 +105,7 @@ def delimiter_of(given: str, lines: Sequence[str]) -> str:
 
 
 def comment_of(given: str | None) -> str | None:
-    """What a comment begins with; `given` is a form's comment.
+    """What a comment begins with; `given` is that of a format.
 
     Raises:
         ConfigError: an empty one.

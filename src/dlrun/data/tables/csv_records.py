@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from dlrun.data.tables.csv_format import Form, cells_of_any_length, comment_of, delimiter_of
+from dlrun.data.tables.csv_format import CsvFormat, cells_of_any_length, comment_of, delimiter_of
 from dlrun.data.tables.headers import LOOKED_AT, judge
 from dlrun.errors import ConfigError, note
 
@@ -97,15 +97,15 @@ Record = tuple[int, list[str]]
 _READ = "dataset.skip_lines=0 reads from line 1 on"
 
 
-def read_records(path: Path, text: str, form: Form) -> tuple[list[Record], str]:
+def read_records(path: Path, text: str, format: CsvFormat) -> tuple[list[Record], str]:
     """((line, cells) of each row that is not empty, the delimiter): without what stands above the table.
 
     Raises:
         ConfigError: damaged quoting, no row left.
     """
     lines, told, comments = text.split("\n"), None, []
-    mark = comment_of(form.comment)
-    if form.skip_lines == "auto":
+    mark = comment_of(format.comment)
+    if format.skip_lines == "auto":
         skipped, told = told_delimiter(lines)
         lines = without_lines(lines, skipped)
         found = [] if mark else comment_lines(lines)
@@ -113,9 +113,11 @@ def read_records(path: Path, text: str, form: Form) -> tuple[list[Record], str]:
             comments = [(number + 1, lines[number]) for number in found]
             lines = without_lines(lines, found[-1] + 1)
     else:
-        lines = without_lines(lines, form.skip_lines)
+        lines = without_lines(lines, format.skip_lines)
     shown = [line for line in lines if not mark or not line.lstrip().startswith(mark)]
-    delimiter = told if told and form.delimiter == "auto" else delimiter_of(form.delimiter, shown)
+    delimiter = (
+        told if told and format.delimiter == "auto" else delimiter_of(format.delimiter, shown)
+    )
     records = _records(path, lines, delimiter, mark)
     if comments:
         records = _without_comments(path, comments, records, delimiter)
@@ -123,7 +125,7 @@ def read_records(path: Path, text: str, form: Form) -> tuple[list[Record], str]:
         raise ConfigError(
             f"{path} has no row that dataset.skip_lines and dataset.comment leave: change one of them"
         )
-    if form.skip_lines == "auto":
+    if format.skip_lines == "auto":
         records = _without_titles(path, records)
     return records, delimiter
 

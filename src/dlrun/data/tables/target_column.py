@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -28,19 +28,32 @@ _CLASSES = "set dataset.task=classification"
 
 @dataclass(frozen=True)
 class Labelling:
-    """How labels are read.
+    """How the target is read; each field is a setting of the datasets that read tables.
 
     Attributes:
-        strip: what is taken away from their end.
-        merge: whether those that are equal as numbers, or but for capitals and blanks, are one class.
+        task: whether it holds classes or quantities.
+        strip_label: what is taken away from the end of labels.
+        merge_labels: whether those that are equal as numbers, or but for capitals and blanks, are one class.
     """
 
-    strip: str
-    merge: bool
+    task: TableTask = "auto"
+    strip_label: str = ""
+    merge_labels: bool = False
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """As by those of a dataset's `settings`, or of those that a run kept, that are fields of it."""
+        return cls(
+            **{name: settings[name] for name in cls.__dataclass_fields__ if name in settings}
+        )
+
+    def settled(self, cells: Cells, target: int, decimal: str) -> Labelling:
+        """With the task that the target asks for, where it is auto."""
+        return self if self.task != "auto" else replace(self, task=task_of(cells, target, decimal))
 
     def labels(self, cells: Cells, target: int) -> list[str]:
         """(N,) the label of each row."""
-        return [str(cell).removesuffix(self.strip).rstrip() for cell in cells.column(target)]
+        return [str(cell).removesuffix(self.strip_label).rstrip() for cell in cells.column(target)]
 
 
 def with_targets(cells: Cells, target: int) -> Cells:
@@ -140,7 +153,7 @@ def class_names(cells: Cells, target: int, labelling: Labelling) -> tuple[str, .
         ConfigError: fewer than two, or one for each row.
     """
     labels = labelling.labels(cells, target)
-    classes = classes_of(labels, merge=labelling.merge, notation=cells.notation)
+    classes = classes_of(labels, merge=labelling.merge_labels, notation=cells.notation)
     names = classes.names
     if len(names) < 2:
         blanks = cells.blanks.items()
@@ -178,7 +191,7 @@ def numbers_of_classes(
         ConfigError: a label that is none of the `names`, with row and column.
     """
     labels = labelling.labels(cells, target)
-    numbers = class_numbers(labels, names, merge=labelling.merge, notation=cells.notation)
+    numbers = class_numbers(labels, names, merge=labelling.merge_labels, notation=cells.notation)
     for row, number in enumerate(numbers):
         if number is None:
             raise ConfigError(

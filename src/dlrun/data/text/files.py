@@ -12,8 +12,9 @@ import numpy as np
 
 from dlrun.data.file_kinds import refuse_markup
 from dlrun.data.files import locate, locate_file, read_text
+from dlrun.data.tables.column_roles import Column, ColumnRoles
 from dlrun.data.tables.csv import Cells, read_csv
-from dlrun.data.tables.csv_format import Form, Header, SkipLines
+from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines
 from dlrun.data.tables.labels import class_numbers, classes_of, merged, missing_among
 from dlrun.data.tables.notation import Notation
 from dlrun.data.tables.target_column import note_left_out, note_merged
@@ -77,8 +78,8 @@ def text_csv(
     *,
     path: str,
     test_path: str | None,
-    text: str | int | list[str | int],
-    label: str | int,
+    text: Column | list[Column],
+    label: Column,
     header: Header,
     skip_lines: SkipLines,
     comment: str | None,
@@ -98,18 +99,18 @@ def text_csv(
     Raises:
         ConfigError: as `text_lines`, or a column that there is not.
     """
-    form = Form(header, delimiter, encoding, missing=[""], skip_lines=skip_lines, comment=comment)
+    format, roles = CsvFormat.of(locals(), missing=[""]), ColumnRoles(label, text)
     tables = [
-        _with_labels(read_csv(locate_file(key, given), form), label, missing)
+        _with_labels(read_csv(locate_file(key, given), format), roles, missing)
         for key, given in (("dataset.path", path), ("dataset.test_path", test_path))
         if given is not None
     ]
-    parts = [_read_columns(cells, text, label) for cells in tables]
+    parts = [_read_columns(cells, roles) for cells in tables]
     _note_missing_texts(path, [row.text for row in parts[0]], missing)
     if merge_labels:
         parts = _merged(path, parts)
     raw = as_texts(path, *parts, tokens=tokens)
-    layout = _table_layout(tables[0], form, text, label)
+    layout = _table_layout(tables[0], format, roles)
     return replace(raw, file_encoding=encoding, column=text, layout=layout)
 
 
@@ -243,13 +244,11 @@ def _class_names(files: Sequence[Path]) -> list[str]:
     return stems if len({*stems}) == len(stems) else [file.name for file in files]
 
 
-def _read_columns(
-    cells: Cells, text: str | int | list[str | int], label: str | int
-) -> list[Labelled]:
-    texts_at, label_at = _positions(cells, text), _position(cells, "dataset.label", label)
+def _read_columns(cells: Cells, roles: ColumnRoles) -> list[Labelled]:
+    texts_at, label_at = _texts_at(cells, roles), _label_at(cells, roles)
     if label_at in texts_at:
         raise ConfigError(
-            f"dataset.label is {label}, a column that dataset.text names too: a text must not hold its label"
+            f"dataset.label is {roles.target}, a column that dataset.text names too: a text must not hold its label"
         )
     rows = []
     for number, row in enumerate(cells.rows):
@@ -271,30 +270,33 @@ def place_of(cells: Cells, row: int, positions: Sequence[int]) -> str:
     return cells.place(row, first) + more
 
 
-def _table_layout(
-    cells: Cells, form: Form, text: str | int | list[str | int], label: str | int
-) -> TextLayout:
+def _table_layout(cells: Cells, format: CsvFormat, roles: ColumnRoles) -> TextLayout:
     return TextLayout(
         "table",
         delimiter=cells.delimiter,
         columns=cells.names,
-        texts=[cells.names[position] for position in _positions(cells, text)],
-        label=cells.names[_position(cells, "dataset.label", label)],
+        texts=[cells.names[position] for position in _texts_at(cells, roles)],
+        label=cells.names[_label_at(cells, roles)],
         named=cells.named,
-        skip_lines=form.skip_lines,
-        comment=form.comment,
+        skip_lines=format.skip_lines,
+        comment=format.comment,
     )
 
 
-def _positions(cells: Cells, text: str | int | list[str | int]) -> list[int]:
-    if not isinstance(text, list):
-        return [_position(cells, "dataset.text", text)]
-    if not text:
+def _texts_at(cells: Cells, roles: ColumnRoles) -> list[int]:
+    if not isinstance(roles.text, list):
+        return [_position(cells, "dataset.text", roles.text)]
+    if not roles.text:
         raise ConfigError("dataset.text is [], but must name a column of texts or more")
-    return [_position(cells, f"dataset.text[{at}]", name) for at, name in enumerate(text)]
+    return [_position(cells, f"dataset.text[{at}]", name) for at, name in enumerate(roles.text)]
 
 
-def _position(cells: Cells, key: str, column: str | int) -> int:
+def _label_at(cells: Cells, roles: ColumnRoles) -> int:
+    assert not isinstance(roles.target, list), "a text has one label"
+    return _position(cells, "dataset.label", roles.target)
+
+
+def _position(cells: Cells, key: str, column: Column) -> int:
     if len(cells.names) == 1 and str(column) not in cells.names:
         # Texts and labels in one column: what is between them was taken for a part of the text.
         raise ConfigError(
@@ -304,9 +306,9 @@ def _position(cells: Cells, key: str, column: str | int) -> int:
     return cells.position(key, column)
 
 
-def _with_labels(cells: Cells, label: str | int, missing: Sequence[object]) -> Cells:
+def _with_labels(cells: Cells, roles: ColumnRoles, missing: Sequence[object]) -> Cells:
     """Without the rows whose label is a word that stands for none; an empty one is a mistake."""
-    position = _position(cells, "dataset.label", label)
+    position = _label_at(cells, roles)
     labels = cells.column(position)
     words = missing_among(filter(None, labels), missing)
     gone = Counter(label for label in labels if label in words)
@@ -354,17 +356,9 @@ def labelled_texts(key: str, given: Any, dataset: Mapping[str, Any]) -> list[Lab
         how = (dataset["separator"], dataset.get("header", False), dataset["encoding"])
         rows = _read_lines(key, given, *how)
     elif "text" in dataset and "label" in dataset:
-        form = Form(
-            dataset["header"],
-            dataset["delimiter"],
-            dataset["encoding"],
-            missing=[""],
-            skip_lines=dataset.get("skip_lines", 0),
-            comment=dataset.get("comment"),
-        )
-        cells = read_csv(locate_file(key, given), form)
-        cells = _with_labels(cells, dataset["label"], dataset.get("missing", []))
-        rows = _read_columns(cells, dataset["text"], dataset["label"])
+        roles = ColumnRoles(dataset["label"], dataset["text"])
+        cells = read_csv(locate_file(key, given), CsvFormat.of(dataset, missing=[""]))
+        rows = _read_columns(_with_labels(cells, roles, dataset.get("missing", [])), roles)
     else:
         return None
     _refuse_empty(rows)

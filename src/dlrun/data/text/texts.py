@@ -52,7 +52,7 @@ class TextLayout:
         columns: of a table, the names of all; their numbers from 1 where it has no header.
         texts, label: of a table, which of `columns` hold the texts and the labels.
         named: of a table, whether it has a header.
-        skip_lines, comment: of a table, as in `Form`.
+        skip_lines, comment: of a table, as in `CsvFormat`.
     """
 
     form: Literal["lines", "files", "folder", "table"]

@@ -11,7 +11,7 @@ import numpy as np
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Spec
 from dlrun.data.file_kinds import refuse_other_kinds
-from dlrun.data.images.form import Form
+from dlrun.data.images.image_format import ImageFormat
 from dlrun.data.images.read import is_image, read_image
 from dlrun.data.tables.headers import judge
 from dlrun.errors import ConfigError, first_line, note
@@ -42,12 +42,12 @@ def _read_image(path: Path, spec: Spec, scaling: Scaling) -> np.ndarray:
         raise ConfigError(
             f"{path} is an image, but this run was trained on {spec.kind}; give a .npy, .npz or .csv of rows"
         )
-    form = Form.of(spec.input_shape, scaling.reading)
-    if form.colours not in (1, 3):
+    format = ImageFormat.of(spec.input_shape, scaling.reading)
+    if format.colours not in (1, 3):
         raise ConfigError(
-            f"{path} is an image of 1 or 3 channels, but this run takes {form.channels}; give a .npy or .npz"
+            f"{path} is an image of 1 or 3 channels, but this run takes {format.channels}; give a .npy or .npz"
         )
-    pixels = read_image(path, form).astype(np.float32)
+    pixels = read_image(path, format).astype(np.float32)
     return pixels[None] * np.float32(scaling.pixel_max / 255)
 
 

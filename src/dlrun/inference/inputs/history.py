@@ -14,10 +14,8 @@ from dlrun.data.series.series import Layout
 from dlrun.data.series.several import only_rows
 from dlrun.data.series.time_column import read_times
 from dlrun.data.tables.csv import Cells, read_csv
-from dlrun.data.tables.csv_format import Form
+from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.errors import ConfigError, did_you_mean
-
-_FORM = ("header", "skip_lines", "comment", "delimiter", "encoding", "missing", "decimal", "thousands")  # fmt: skip
 
 
 def read_history(path: Path, scaling: SeriesScaling, *, told: bool = False) -> np.ndarray:
@@ -81,7 +79,7 @@ def _order(cells: Cells, scaling: SeriesScaling, *, say: bool) -> list[int]:
 
 def _read(path: Path, scaling: SeriesScaling) -> Cells:
     reading = scaling.reading
-    cells = read_csv(path, Form(**{key: reading[key] for key in _FORM if key in reading}))
+    cells = read_csv(path, CsvFormat.of(reading))
     return only_rows(cells, reading.get("only", {}))
 
 

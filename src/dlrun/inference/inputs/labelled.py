@@ -17,7 +17,7 @@ from dlrun.data.baselines import majority_class, training_mean
 from dlrun.data.files import locate_file, read_text
 from dlrun.data.images.archive import locate_images
 from dlrun.data.images.folder import labelled_images
-from dlrun.data.images.form import Form
+from dlrun.data.images.image_format import ImageFormat
 from dlrun.data.images.streaming import StoredImages
 from dlrun.data.kept import Kept
 from dlrun.data.series.dataset import forecasts_of
@@ -159,9 +159,9 @@ def _images(folder: Path, scaling: Scaling, kept: Kept, dataset: Dataset) -> Lab
     share = _BRIGHTEST / scaling.pixel_max
     mean, std = ((np.asarray(values) * share).tolist() for values in (scaling.mean, scaling.std))
     scaling = replace(scaling, mean=mean, std=std, pixel_max=_BRIGHTEST)
-    form = Form.of(spec.input_shape, scaling.reading)
+    format = ImageFormat.of(spec.input_shape, scaling.reading)
     workers = int(dataset.get("workers", 0))
-    stored: Any = StoredImages(files.paths, form, scaling, workers)
+    stored: Any = StoredImages(files.paths, format, scaling, workers)
     return Labelled(
         Split(cast(Tensor, stored), class_targets(files.targets, len(spec.class_names))), "images"
     )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from dlrun.data.files import read_text
 from dlrun.data.tables.csv import Cells, read_csv
-from dlrun.data.tables.csv_format import Form
+from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.data.text.checks import is_blank, is_header
 from dlrun.data.text.encoding import TextEncoding
 from dlrun.data.text.files import joined_text, place_of, separator_of
@@ -29,23 +29,16 @@ def read_text_table(
     Raises:
         ConfigError: a column is not there, or a row has no text.
     """
-    form = Form(
-        header=False,
-        delimiter=layout.delimiter,
-        encoding=encoding,
-        missing=[""],
-        skip_lines=layout.skip_lines,
-        comment=layout.comment,
-    )
+    format = CsvFormat.of(vars(layout), header=False, encoding=encoding, missing=[""])
     plain = Path(path.name.lower().removesuffix(".gz")).suffix in _PLAIN
     try:
-        cells = read_csv(path, form)
+        cells = read_csv(path, format)
     except ConfigError:
         if plain:
             return None
         raise
     if layout.named and (not plain or {*layout.texts} <= {*cells.rows[0]}):
-        cells = read_csv(path, replace(form, header=True))
+        cells = read_csv(path, replace(format, header=True))
         positions = [_named(cells, name) for name in layout.texts]
         labels = layout.label in cells.names
     elif not layout.named and not (plain and len(cells.names) != len(layout.columns)):
@@ -184,14 +177,14 @@ def _told(path: Path, texts: list[str]) -> list[str]:
 
 def _read_column(path: Path, encoding: TextEncoding) -> list[str]:
     column = encoding.column if isinstance(encoding.column, int | str) else "text"
-    form = Form(
+    format = CsvFormat(
         header=True if isinstance(column, str) else "auto",
         delimiter="auto",
         encoding=encoding.file_encoding,
         missing=[""],
         skip_lines="auto",
     )
-    cells = read_csv(path, form)
+    cells = read_csv(path, format)
     position = cells.position("the column of texts", column)
     texts = []
     for row, text in enumerate(cells.column(position)):

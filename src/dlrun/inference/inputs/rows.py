@@ -9,7 +9,6 @@ from pathlib import Path
 
 from dlrun.data.tables.columns import read_rows, undressed_as
 from dlrun.data.tables.csv import Cells, read_csv
-from dlrun.data.tables.csv_format import Form
 from dlrun.data.tables.csv_rules import as_names, listed
 from dlrun.data.tables.encoding import TableEncoding
 from dlrun.data.tables.headers import judge
@@ -62,17 +61,7 @@ def _rows(cells: Cells, reading: Reading) -> Rows:
 
 
 def _read(path: Path, reading: Reading) -> Cells:
-    form = Form(
-        "auto",
-        reading.delimiter,
-        reading.encoding,
-        reading.missing,
-        decimal=reading.decimal,
-        thousands=reading.thousands,
-        skip_lines=reading.skip_lines,
-        comment=reading.comment,
-    )
-    return read_csv(path, form, partial(_is_header, reading))
+    return read_csv(path, reading.format, partial(_is_header, reading))
 
 
 def _is_header(reading: Reading, row: str, first: list[str], below: list[list[str]]) -> bool:

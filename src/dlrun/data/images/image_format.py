@@ -1,4 +1,4 @@
-"""What every image of a data set is made into: channels, size, which values are black and white. No torch here."""
+"""The format that every image of a data set is brought to: channels, size, black and white. No torch here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILTER = "LANCZOS"
 
 
 @dataclass(frozen=True)
-class Form:
+class ImageFormat:
     """What every image is made into.
 
     Attributes:
@@ -33,8 +33,8 @@ class Form:
     alpha: Alpha = "white"
 
     @classmethod
-    def of(cls, shape: Sequence[int], reading: Mapping[str, Any]) -> Form:
-        """The form of inputs of this shape (C, H, W), with what `reading` says; of images in no files it is empty."""
+    def of(cls, shape: Sequence[int], reading: Mapping[str, Any]) -> ImageFormat:
+        """The format of inputs of this shape (C, H, W), with what `reading` says; of images in no files it is empty."""
         channels, height, width = shape
         return cls(channels, height, width, **reading)
 
@@ -59,21 +59,21 @@ class Form:
         return np.uint8 if self.white is None else np.float32
 
 
-def reading_steps(form: Form) -> dict[str, Any]:
+def reading_steps(format: ImageFormat) -> dict[str, Any]:
     """What is done to a file, in this order, as plain values for a program that has to do the same."""
-    laid = f"laid on {form.alpha}"
+    laid = f"laid on {format.alpha}"
     transparency = {
         "ignore": "left out: the colours as they are stored",
         "channel": "kept as the last channel, 255 where opaque",
     }
-    white = 65535 if form.white is None else form.white
+    white = 65535 if format.white is None else format.white
     return {
         "orientation": "turned upright as Exif says",
-        "16_bits": f"of more than 8 bits a channel: (value - {form.black:g}) * 255 / ({white:g} - {form.black:g})"
-        + (", rounded" if form.white is None else ""),
-        "transparency": transparency.get(form.alpha, laid),
-        "mode": form.mode,
-        "size": {"height": form.height, "width": form.width},
+        "16_bits": f"of more than 8 bits a channel: (value - {format.black:g}) * 255 / ({white:g} - {format.black:g})"
+        + (", rounded" if format.white is None else ""),
+        "transparency": transparency.get(format.alpha, laid),
+        "mode": format.mode,
+        "size": {"height": format.height, "width": format.width},
         "resize": f"{FILTER.lower()} on 8 bits, or on floats of more than 8, the whole image, proportions not kept; "
         "none where it has the size",
     }
