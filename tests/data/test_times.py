@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dlrun.data.series.steps import by_one_clock, steps_of
-from dlrun.data.tables.notation import Notation
+from dlrun.data.tables.number_format import Notation
 from dlrun.data.times import NotATime, Times, ZonesMixed, is_format, likeliest, read_as, readings
 
 NUMBER = Notation().number

@@ -12,11 +12,10 @@ from dlrun.data.arrays.scaling import Scaling, prepare_source, split_source
 from dlrun.data.arrays.source import Source
 from dlrun.data.base import Dataset, Preprocessing, Spec, class_task
 from dlrun.data.baselines import majority_of, with_baselines
-from dlrun.data.fingerprint import Parts
+from dlrun.data.changed_data import Kept
+from dlrun.data.fingerprint import Parts, origin_from, origin_of
 from dlrun.data.images.dataset import prepare_images, split_images
 from dlrun.data.images.folder import ImageFiles
-from dlrun.data.kept import Kept
-from dlrun.data.origin import origin_from, origin_of
 from dlrun.data.series.dataset import prepare_series, split_series
 from dlrun.data.series.scaling import SeriesScaling
 from dlrun.data.series.series import Series

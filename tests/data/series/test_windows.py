@@ -5,8 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from dlrun.data.series.imputation import fill
-from dlrun.data.series.windows import Cutting, seasons_before
+from dlrun.data.series.windows import Cutting, fill, seasons_before
 
 SERIES = np.random.default_rng(0).random((60, 2)) * 100
 KNOWN = fill(SERIES, "none", np.zeros(2))

@@ -16,10 +16,9 @@ from dlrun.config.settings import DataSettings
 from dlrun.data.base import Dataset, Spec, Split, without_constants
 from dlrun.data.baselines import forecast_errors
 from dlrun.data.fingerprint import Parts, Rows
-from dlrun.data.series.imputation import Known, fill
 from dlrun.data.series.scaling import SeriesScaling
 from dlrun.data.series.series import Layout, Series
-from dlrun.data.series.windows import Cutting, seasons_before
+from dlrun.data.series.windows import Cutting, Known, fill, seasons_before
 from dlrun.errors import ConfigError
 
 Bounds = tuple[int, int]  # the first row of a part, and the row after its last

@@ -14,16 +14,15 @@ from annotated_types import Ge
 
 from dlrun.config.schema import Count, NonNegativeInt
 from dlrun.data.files import locate_file
-from dlrun.data.series.imputation import FillRule
 from dlrun.data.series.order import in_time, look_for_times, note_order
 from dlrun.data.series.series import Series
 from dlrun.data.series.several import only_rows
 from dlrun.data.series.time_column import read_times
-from dlrun.data.series.windows import Cutting
+from dlrun.data.series.windows import Cutting, FillRule
 from dlrun.data.tables.column_roles import Column, ColumnRoles
 from dlrun.data.tables.csv import Cells, read_csv
 from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines
-from dlrun.data.tables.notation import Decimal, Thousands, looks_like_number
+from dlrun.data.tables.number_format import Decimal, Thousands, looks_like_number
 from dlrun.data.times import could_be_date
 from dlrun.errors import BadFile, ConfigError, note
 
@@ -71,44 +70,30 @@ def series(
     file = locate_file("dataset.path", path)
     format, roles = CsvFormat.of(settings), ColumnRoles.of(settings)
     cells = read_csv(file, format)
-    only_where = {
-        _name(cells, "dataset.only", column): value for column, value in (only or {}).items()
-    }
+    only_where = {_name(cells, "dataset.only", name): value for name, value in (only or {}).items()}
     cells = only_rows(cells, only_where)
     chosen = _chosen(cells, roles, time_format)
-    numbers, words = read_columns(
-        cells,
-        list(dict.fromkeys([*chosen.inputs, *chosen.targets])),
-        words=None,
-        order=chosen.order,
-        skip=skip,
-        fill=fill,
-    )
+    used = _once([*chosen.inputs, *chosen.targets])
+    numbers, words = read_columns(cells, used, words=None, order=chosen.order, skip=skip, fill=fill)
     _check_targets(cells, chosen.targets, numbers, fill)
+    reading = {
+        "header": cells.named,
+        **format.kept(cells.notation),
+        "only": only_where,
+        "time": chosen.time,
+        "time_format": chosen.time_format,
+    }
+    cutting = Cutting.of(settings)
     return Series(
-        numbers=numbers,
-        words=words,
-        inputs=tuple(dict.fromkeys(chosen.inputs)),
-        targets=tuple(dict.fromkeys(chosen.targets)),
-        cutting=Cutting.of(settings),
-        fill=fill,
-        season=season,
-        reading={
-            "header": cells.named,
-            **format.kept(cells.notation),
-            "only": only_where,
-            "time": chosen.time,
-            "time_format": chosen.time_format,
-        },
-        source=str(file),
+        numbers, words, chosen.inputs, chosen.targets, cutting, fill, season, reading, str(file)
     )
 
 
 class _Chosen(NamedTuple):
     """Columns by name, the column of time and how it is written, and the rows in its order."""
 
-    targets: list[str]
-    inputs: list[str]
+    targets: tuple[str, ...]
+    inputs: tuple[str, ...]
     time: str | None
     time_format: str
     order: list[int]
@@ -127,7 +112,11 @@ def _chosen(cells: Cells, roles: ColumnRoles, time_format: str) -> _Chosen:
     else:
         listed = _listed("inputs", roles.inputs)
         inputs = [_name(cells, "dataset.inputs", name) for name in listed]
-    return _Chosen(targets, inputs, clock, written, order)
+    return _Chosen(_once(targets), _once(inputs), clock, written, order)
+
+
+def _once(names: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
 
 
 def read_columns(

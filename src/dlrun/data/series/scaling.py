@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from dlrun.data.base import Preprocessing
-from dlrun.data.series.imputation import FillRule, Known, fill
 from dlrun.data.series.series import Layout
-from dlrun.data.series.windows import Cutting
+from dlrun.data.series.windows import Cutting, FillRule, Known, fill
 
 _CHUNK = 4096  # windows made at once: the memory that float64 takes stays small
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from dlrun.data.series.steps import by_one_clock, steps_of
 from dlrun.data.tables.csv import Cells
-from dlrun.data.tables.notation import looks_like_number
+from dlrun.data.tables.number_format import looks_like_number
 from dlrun.data.times import (
     CLOCKS,
     NUMBER,

@@ -11,16 +11,16 @@ from typing import NamedTuple
 
 from dlrun.data.tables.column_kinds import stray_words, usual_dressing
 from dlrun.data.tables.csv import Cells
-from dlrun.data.tables.labels import missing_setting, quoted
-from dlrun.data.tables.notation import (
+from dlrun.data.tables.csv_format import missing_setting, quoted
+from dlrun.data.tables.number_format import (
     Notation,
+    dressing_of,
     is_infinite,
     looks_like_number,
     may_be_grouped,
     reads_with_other_decimal,
     says,
 )
-from dlrun.data.tables.units import dressing_of
 from dlrun.errors import BadFile, ConfigError, note
 
 _SHOWN = 3  # columns, in words

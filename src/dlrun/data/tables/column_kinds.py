@@ -12,8 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from dlrun.data.tables.notation import Notation, as_number
-from dlrun.data.tables.units import Dressing, dressing_of
+from dlrun.data.tables.number_format import Dressing, Notation, as_number, dressing_of
 from dlrun.data.times import are_compact_dates, are_dates
 
 Kind = Literal["number", "category", "code", "date", "identifier", "text", "serial"]

@@ -31,9 +31,14 @@ from dlrun.data.tables.column_kinds import (
     spelled_alike,
 )
 from dlrun.data.tables.csv import Cells
-from dlrun.data.tables.notation import is_infinite, looks_like_number
+from dlrun.data.tables.number_format import (
+    Dressing,
+    common_dressing,
+    dressing_of,
+    is_infinite,
+    looks_like_number,
+)
 from dlrun.data.tables.table import Rows
-from dlrun.data.tables.units import Dressing, common_dressing, dressing_of
 from dlrun.data.times import is_date
 from dlrun.errors import ConfigError
 

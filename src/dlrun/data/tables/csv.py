@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dlrun.data.file_kinds import refuse_markup
 from dlrun.data.files import read_text
-from dlrun.data.tables.csv_format import CsvFormat
+from dlrun.data.tables.csv_format import CsvFormat, missing_among, missing_setting
 from dlrun.data.tables.csv_records import Record, read_records
 from dlrun.data.tables.csv_rules import (
     listed,
@@ -20,8 +20,7 @@ from dlrun.data.tables.csv_rules import (
     without_empty_end,
 )
 from dlrun.data.tables.headers import LOOKED_AT, judge
-from dlrun.data.tables.labels import missing_among, missing_setting
-from dlrun.data.tables.notation import Notation, notation_of
+from dlrun.data.tables.number_format import Notation, notation_of
 from dlrun.errors import BadFile, ConfigError, did_you_mean, note
 
 # (where and what the first row is, in words; its cells; the rows below) -> whether it names the columns

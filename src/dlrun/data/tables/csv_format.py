@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal, Self
 
 from dlrun.config.schema import NonNegativeInt
-from dlrun.data.tables.notation import Notation
+from dlrun.data.tables.number_format import Notation
 from dlrun.errors import ConfigError
 
 COMMENTS = {"hash": "#", "percent": "%", "slashes": "//"}  # what a command line cannot say well
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "space": " ", "pipe": "|"}
 # Decimal commas are commoner than tables cut at commas that have a tab or semicolon in every row.
 _GUESSES = ("\t", ";", "|", ",", " ")
+_HYDRAS = {"null", "true", "false", "nan", "inf"}  # what Hydra takes for no words
 _GUESSED_BY = 20  # rows
 _LONGEST = 2**31 - 1  # characters: what any system's C can hold
 
@@ -128,3 +131,26 @@ def _widths(lines: list[str], delimiter: str) -> list[int]:
     with cells_of_any_length(), suppress(csv.Error):  # to be met, and told, as the file is read
         widths += (len(row) for row in reader)
     return widths
+
+
+def missing_among(cells: Iterable[str], words: Iterable[object]) -> set[str]:
+    """Those of `cells` that are one of the `words` of `dataset.missing`: NA, na and Na are the same of them."""
+    known = {str(word).casefold() for word in words}
+    longest = max(map(len, known), default=0)
+    return {cell for cell in {*cells} if len(cell) <= longest and cell.casefold() in known}
+
+
+def missing_setting(
+    words: Iterable[object], *, more: Iterable[str] = (), less: Iterable[str] = ()
+) -> str:
+    """`dataset.missing=[…]` as it can be typed into a shell: `words` with some `more`, or without some."""
+    without = {word.casefold() for word in less}
+    kept = [word for word in map(str, words) if word.casefold() not in without]
+    return shlex.quote(f"dataset.missing=[{','.join(map(quoted, [*kept, *more]))}]")
+
+
+def quoted(word: str) -> str:
+    """A word as Hydra reads it in a list, as that word."""
+    if re.fullmatch(r"\d+|[^\W\d][\w.-]*", word) and word.lower() not in _HYDRAS:
+        return word
+    return '"{}"'.format(word.replace('"', '\\"'))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dlrun.data.tables.csv_records import Record
-from dlrun.data.tables.notation import as_number
+from dlrun.data.tables.number_format import as_number
 from dlrun.errors import BadFile, note
 
 _TOTALS = {"total", "totals", "grand total", "sum", "average", "mean", "summe", "gesamt"}

@@ -16,7 +16,7 @@ from functools import cached_property
 from itertools import pairwise
 from math import isclose
 
-from dlrun.data.tables.notation import as_number, looks_like_number
+from dlrun.data.tables.number_format import as_number, looks_like_number
 
 _NO_WORDS = {"na", "n/a", "nan", "null", "none", "unknown", "missing"}
 _YEARS = range(1700, 2151)

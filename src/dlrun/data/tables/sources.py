@@ -12,7 +12,7 @@ from dlrun.config.schema import NonNegativeInt
 from dlrun.data.files import fetch, locate_file
 from dlrun.data.tables.column_roles import Column, ColumnRoles
 from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines
-from dlrun.data.tables.notation import Decimal, Thousands
+from dlrun.data.tables.number_format import Decimal, Thousands
 from dlrun.data.tables.read import read_table
 from dlrun.data.tables.table import Fill, Table
 from dlrun.data.tables.target_column import Labelling, TableTask

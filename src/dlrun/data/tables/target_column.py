@@ -1,11 +1,15 @@
-"""The column that is predicted: quantities or classes, which classes, which rows have none. No torch here."""
+"""The column that is predicted: quantities or classes, which labels are one class, which rows have none.
+
+No torch here.
+"""
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -13,8 +17,8 @@ from dlrun.data.tables.column_checks import counts_of, refuse_ambiguous, refuse_
 from dlrun.data.tables.column_kinds import has_leading_zeros, outlying_code
 from dlrun.data.tables.columns import undressed
 from dlrun.data.tables.csv import Cells
-from dlrun.data.tables.labels import class_numbers, classes_of, merged, missing_setting
-from dlrun.data.tables.units import Dressing, common_dressing, dressing_of
+from dlrun.data.tables.csv_format import missing_setting
+from dlrun.data.tables.number_format import Dressing, Notation, common_dressing, dressing_of
 from dlrun.data.times import are_compact_dates, are_dates
 from dlrun.errors import ConfigError, note
 
@@ -22,7 +26,7 @@ TableTask = Literal["auto", "classification", "regression"]
 
 _FEW = 10  # different values, up to which they may be classes
 _ROWS = 5  # of each of them on average, from which on whole numbers may be classes
-_SHOWN = 3  # words
+_SHOWN = 3  # words, or classes of several spellings
 _CLASSES = "set dataset.task=classification"
 
 
@@ -199,6 +203,64 @@ def numbers_of_classes(
                 f"{', '.join(names[:10])}; mend it, or set dataset.strip_label to what stands behind it"
             )
     return np.array(numbers, np.int64)
+
+
+class Classes(NamedTuple):
+    """Classes in order: as numbers where all labels are, by spelling otherwise.
+
+    Attributes:
+        names: of each class, the one of its spellings that stands for all: of numbers the shortest, of
+            words the commonest.
+        spellings: the labels of each class, its name first.
+    """
+
+    names: tuple[str, ...]
+    spellings: list[list[str]]
+
+
+def classes_of(labels: Iterable[str], *, merge: bool, notation: Notation) -> Classes:
+    """The classes of `labels`; where `merge` is false each spelling is one."""
+    counts = Counter(labels)
+    groups: dict[str | float, list[str]] = {}
+    for label in sorted(counts, key=lambda label: (-counts[label], label)):
+        groups.setdefault(_key(label, notation) if merge else label, []).append(label)
+    numbers = {label: notation.number(label) for label in counts}
+    if None not in numbers.values():
+        ordered = [sorted(group, key=len) for group in groups.values()]
+        ordered.sort(key=lambda group: (numbers[group[0]], group[0]))
+    else:
+        ordered = sorted(groups.values())
+    return Classes(tuple(group[0] for group in ordered), ordered)
+
+
+def class_numbers(
+    labels: Sequence[str], names: Sequence[str], *, merge: bool, notation: Notation
+) -> list[int | None]:
+    """(N,) the number of the class of each label, None where it is in none of those that `names` names."""
+    exact = {name: number for number, name in enumerate(names)}
+    alike = {_key(name, notation): number for number, name in enumerate(names)} if merge else {}
+
+    def number(label: str) -> int | None:
+        found = exact.get(label)
+        return alike.get(_key(label, notation)) if found is None and merge else found
+
+    known = {label: number(label) for label in {*labels}}
+    return [known[label] for label in labels]
+
+
+def merged(classes: Classes) -> str:
+    """What became one class, as in `0 and 0.0, 1 and 1.0`; empty where nothing did."""
+    several = [group for group in classes.spellings if len(group) > 1]
+    said = ", ".join(" and ".join(group) for group in several[:_SHOWN])
+    return f"{said} and others" if len(several) > _SHOWN else said
+
+
+def _key(label: str, notation: Notation) -> str | float:
+    """What labels of one class have in common."""
+    number = notation.number(label)
+    if number is not None:
+        return number
+    return " ".join(unicodedata.normalize("NFC", label).split()).casefold()
 
 
 def _which(words: Counter[str], missing: Sequence[str]) -> str:

@@ -14,10 +14,15 @@ from dlrun.data.file_kinds import refuse_markup
 from dlrun.data.files import locate, locate_file, read_text
 from dlrun.data.tables.column_roles import Column, ColumnRoles
 from dlrun.data.tables.csv import Cells, read_csv
-from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines
-from dlrun.data.tables.labels import class_numbers, classes_of, merged, missing_among
-from dlrun.data.tables.notation import Notation
-from dlrun.data.tables.target_column import note_left_out, note_merged
+from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines, missing_among
+from dlrun.data.tables.number_format import Notation
+from dlrun.data.tables.target_column import (
+    class_numbers,
+    classes_of,
+    merged,
+    note_left_out,
+    note_merged,
+)
 from dlrun.data.text.checks import (
     could_be_header,
     is_header,

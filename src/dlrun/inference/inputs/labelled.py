@@ -14,19 +14,19 @@ from torch import Tensor
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Split, class_targets
 from dlrun.data.baselines import majority_class, training_mean
+from dlrun.data.changed_data import Kept
 from dlrun.data.files import locate_file, read_text
 from dlrun.data.images.archive import locate_images
 from dlrun.data.images.folder import labelled_images
 from dlrun.data.images.image_format import ImageFormat
 from dlrun.data.images.streaming import StoredImages
-from dlrun.data.kept import Kept
 from dlrun.data.series.dataset import forecasts_of
 from dlrun.data.series.scaling import SeriesScaling
 from dlrun.data.tables.encoding import TableEncoding, encode_rows
-from dlrun.data.tables.labels import class_numbers
-from dlrun.data.tables.notation import Notation
+from dlrun.data.tables.number_format import Notation
 from dlrun.data.tables.read import read_targets
 from dlrun.data.tables.table import Reading
+from dlrun.data.tables.target_column import class_numbers
 from dlrun.data.text.character_encoding import CharacterEncoding, encode_characters, tell_unseen
 from dlrun.data.text.encoding import TextEncoding, encode_texts
 from dlrun.data.text.files import Labelled as LabelledText

@@ -12,7 +12,7 @@ from dlrun.data.tables.csv import Cells, read_csv
 from dlrun.data.tables.csv_rules import as_names, listed
 from dlrun.data.tables.encoding import TableEncoding
 from dlrun.data.tables.headers import judge
-from dlrun.data.tables.notation import as_number
+from dlrun.data.tables.number_format import as_number
 from dlrun.data.tables.table import Reading, Rows
 from dlrun.errors import ConfigError
 

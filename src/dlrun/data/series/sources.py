@@ -1,15 +1,20 @@
-"""Published series, fetched once into the folder of the data. No torch here."""
+"""Series by name: published ones, fetched once into the folder of the data, and one made from a seed. No torch here."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from dlrun.config.schema import Count, NonNegativeInt
+import numpy as np
+from annotated_types import Ge
+
+from dlrun.config.schema import Count, Most, NonNegative, NonNegativeInt
+from dlrun.config.settings import Seed
 from dlrun.data.files import fetch
 from dlrun.data.series.file import Period, series
-from dlrun.data.series.imputation import FillRule
 from dlrun.data.series.series import Series
+from dlrun.data.series.windows import Cutting, FillRule
 from dlrun.data.tables.column_roles import Column
+from dlrun.errors import ConfigError
 
 _REPOSITORY = (
     "https://raw.githubusercontent.com/jbrownlee/Datasets/d20fcb6402ae34e653d4513b00f39257bb37ed7f"
@@ -84,3 +89,54 @@ def _form(*, time: str, missing: list[str]) -> dict[str, Any]:
 
 def _fetch(root: str, name: str, md5: str) -> str:
     return str(fetch(root, f"timeseries/{name}", url=f"{_REPOSITORY}/{name}", md5=md5))
+
+
+def synthetic_series(
+    *,
+    length: Annotated[int, Ge(10), Most(10**8)],
+    level: float,
+    trend: float,
+    periods: list[Period],
+    amplitudes: list[float],
+    noise: NonNegative,
+    seed: Seed,
+    window: Count,
+    horizon: Count,
+    difference: Literal[0, 1],
+    seasonal_difference: Period | None,
+    difference_inputs: bool,
+    season: Count | None,
+) -> Series:
+    """y[t] = level + trend t + sum of amplitude sin(2 pi t / period) + noise e[t], e standard normal, t = 0, 1, …
+
+    Raises:
+        ConfigError: not one amplitude a period.
+    """
+    settings = locals()
+    if len(periods) != len(amplitudes):
+        raise ConfigError(
+            f"dataset.periods has {len(periods)} numbers, but dataset.amplitudes {len(amplitudes)}; "
+            "give one amplitude a period"
+        )
+    t_R = np.arange(length)
+    values = level + trend * t_R
+    for period, amplitude in zip(periods, amplitudes, strict=True):
+        values = values + amplitude * np.sin(2 * np.pi * t_R / period)
+    values = values + noise * np.random.default_rng(seed).standard_normal(length)
+    return Series(
+        numbers={"y": values},
+        words={},
+        inputs=("y",),
+        targets=("y",),
+        cutting=Cutting.of(settings),
+        fill="none",
+        season=season,
+        reading={
+            "header": "auto",
+            "delimiter": "auto",
+            "encoding": "utf-8",
+            "missing": [],
+            "time": None,
+        },
+        computed=True,
+    )

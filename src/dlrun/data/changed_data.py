@@ -1,17 +1,20 @@
-"""What a run has learned from its data and kept: the encoding, which rows are in which part, what was in them."""
+"""Whether data are still those that a run was trained on, by what its checkpoint keeps of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dlrun.data.base import Dataset, Preprocessing, Spec
-from dlrun.data.fingerprint import PARTS, Rows
-from dlrun.data.origin import DataChanged, Origin, Raw, refuse_changed
-from dlrun.errors import command, listed, note
+from dlrun.data.fingerprint import PARTS, Content, Origin, Raw, Rows
+from dlrun.errors import ConfigError, command, listed, note
+
+
+class DataChanged(ConfigError):
+    """Data that are no longer those of a run; the message goes on after their name, as in `data.csv, `."""
 
 
 @dataclass(frozen=True)
@@ -95,3 +98,47 @@ def _difference(then: tuple[Any, ...], now: tuple[Any, ...]) -> str:
         return f"come in another order than when this run began: {listed(now)} instead of {listed(then)}"
     said = [f"no longer have {listed(gone)}"] * bool(gone) + [f"now have {listed(new)}"] * bool(new)
     return f"have changed since this run began: they {' and '.join(said)}"
+
+
+def refuse_changed(raw: Raw, origin: Origin) -> None:
+    """Refuse data that are not those of `origin`.
+
+    Raises:
+        DataChanged: naming the parts, and how they differ.
+    """
+    brought = tuple(name for name in PARTS if origin.parts[name] is None)
+    if raw.own != brought:
+        then, now = (f"the {_listed_parts(x)}" if x else "no part" for x in (brought, raw.own))
+        raise DataChanged(f"which brought {then} along when this run began, and now {now}")
+    if len(raw) != origin.count:
+        raise DataChanged(
+            f"which has {len(raw):,} rows, but had {origin.count:,} when this run began"
+        )
+    found = {name: raw.fingerprint(name, rows) for name, rows in origin.parts.items()}
+    if changed := difference(origin.content, found):
+        raise DataChanged(changed)
+
+
+def difference(then: Content, now: Content, *, whose: str = "run") -> str:
+    """How the parts of data differ from those that a run, or what else, began with, after their name; empty if not."""
+    changed = [name for name, found in then.items() if not _same(now[name], found)]
+    if not changed:
+        return ""
+    are = "are not those" if len(changed) > 1 else "is not the one"
+    before, after = (sum(content[name][0] for name in changed) for content in (then, now))
+    other = ", other content" * (before == after)
+    return (
+        f"whose {_listed_parts(changed)} {are} that this {whose} began with "
+        f"({before:,} rows then, {after:,} now{other})"
+    )
+
+
+def _listed_parts(names: Any) -> str:
+    *most, last = [PARTS[name] for name in names] or [""]
+    parts = "parts" if most else "part"
+    return f"{', '.join(most)}{' and ' if most else ''}{last} {parts}" if last else ""
+
+
+def _same(found: Sequence[Any], expected: Sequence[Any]) -> bool:
+    hashes = zip(found[1].split("+"), expected[1].split("+"), strict=False)
+    return found[0] == expected[0] and all(a == b for a, b in hashes)

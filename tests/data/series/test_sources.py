@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dlrun.data.series.synthetic import synthetic_series
+from dlrun.data.series.sources import synthetic_series
 from dlrun.errors import ConfigError
 
 SETTINGS = {

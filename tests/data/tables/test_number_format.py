@@ -2,7 +2,7 @@
 
 import pytest
 
-from dlrun.data.tables.notation import Notation, may_be_grouped, notation_of
+from dlrun.data.tables.number_format import Notation, may_be_grouped, notation_of
 from dlrun.errors import ConfigError
 
 READ = [
