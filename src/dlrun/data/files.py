@@ -10,7 +10,7 @@ import os
 import tempfile
 import urllib.request
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path, PurePath
@@ -39,6 +39,11 @@ _OWN_FOLDER = (
 _READING_BACK = (
     "DLRUN_READING_BACK"  # in the environment, which the processes of a sweep have as well
 )
+# What folders of parts are called, in any case.
+_PART_NAMES = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
 
 
 def _https_only() -> urllib.request.OpenerDirector:
@@ -105,6 +110,23 @@ def locate_file(key: str, path: str) -> Path:
     if found.is_dir():
         raise ConfigError(f"{key} is {path}, a folder; give one file")
     return found
+
+
+def part_folders(folder: Path, inside: Sequence[Path]) -> dict[str, Path]:
+    """Those of the folders `inside` a folder that are called like parts, by train, val and test.
+
+    Raises:
+        ConfigError: two of one part.
+    """
+    parts: dict[str, Path] = {}
+    for one in inside:
+        if part := _PART_NAMES.get(one.name.lower()):
+            if part in parts:
+                raise ConfigError(
+                    f"{folder} has {parts[part].name}/ and {one.name}/; keep one of them"
+                )
+            parts[part] = one
+    return parts
 
 
 def absolute(path: Any) -> Any:

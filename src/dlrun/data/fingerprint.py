@@ -19,11 +19,6 @@ Rows = np.ndarray | range | None
 Parts = Mapping[str, Rows]  # of train, val and test
 
 PARTS = {"train": "training", "val": "validation", "test": "test"}  # with what to call them
-# What folders of parts are called, in any case.
-PART_NAMES = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 
 _AT_ONCE = (
     2**21
@@ -96,7 +91,7 @@ Content = Mapping[str, Sequence[Any]]  # of each part, how many rows it has, and
 
 
 class Raw(Protocol):
-    """What every kind of raw data tells of itself."""
+    """What every kind of raw data says of itself."""
 
     @property
     def traits(self) -> Mapping[str, tuple[Any, ...]]:

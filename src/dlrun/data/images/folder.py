@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from dlrun.config.schema import Positive, Side, Workers
-from dlrun.data.files import other_kind
-from dlrun.data.fingerprint import PART_NAMES, Fingerprint, Rows
+from dlrun.data.files import other_kind, part_folders
+from dlrun.data.fingerprint import Fingerprint, Rows
 from dlrun.data.images.archive import file_or_bytes, locate_images
 from dlrun.data.images.image_format import Alpha, ImageFormat
 from dlrun.data.images.read import SUFFIXES, is_hidden, is_image
@@ -146,24 +146,19 @@ def _folder(path: str) -> Path:
 def _parts(folder: Path) -> dict[str, Path]:
     """train, val and test, as far as they are there; a folder without parts is all train."""
     inside = _folders(folder)
-    named = [one for one in inside if one.name.lower() in PART_NAMES]
-    if not named:
+    parts = part_folders(folder, inside)
+    if not parts:
         return {"train": folder}
-    others = [one.name for one in inside if one not in named]
+    named = [one.name for one in parts.values()]
+    others = [one.name for one in inside if one.name not in named]
     if others:
         raise ConfigError(
-            f"{folder} has the part {named[0].name}/ and beside it {listed(others)}, which is none: "
+            f"{folder} has the part {named[0]}/ and beside it {listed(others)}, which is none: "
             "parts are train, val and test; move what is no part elsewhere"
         )
-    parts: dict[str, Path] = {}
-    for one in named:
-        part = PART_NAMES[one.name.lower()]
-        if part in parts:
-            raise ConfigError(f"{folder} has {parts[part].name}/ and {one.name}/; keep one of them")
-        parts[part] = one
     if "train" not in parts:
         raise ConfigError(
-            f"{folder} has {listed(one.name for one in named)}, but no train/; name the part to train on so"
+            f"{folder} has {listed(named)}, but no train/; name the part to train on so"
         )
     return parts
 

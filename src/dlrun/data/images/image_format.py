@@ -55,7 +55,7 @@ class ImageFormat:
 
     @property
     def dtype(self) -> type[np.generic]:
-        """Of pixels from 0 to 255: whole numbers would lose what more than 8 bits tell apart."""
+        """Of pixels from 0 to 255: whole numbers would lose what is in more than 8 bits."""
         return np.uint8 if self.white is None else np.float32
 
 

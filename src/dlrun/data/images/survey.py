@@ -27,12 +27,12 @@ def common_format(
     depth: Depth,
     alpha: Literal["auto"] | Alpha,
 ) -> ImageFormat:
-    """What all images are to be made into; what is not told is found, and said where it changes what is seen.
+    """What all images are to be made into; what no setting gives is found, and noted where it changes what is seen.
 
     Every file is opened, though only as far as its head: one that is broken should not end an epoch.
 
     Raises:
-        ConfigError: sizes that differ where none is told, a depth that no image has, a file that is no image.
+        ConfigError: sizes that differ where no setting gives one, a depth that no image has, a file that is no image.
     """
     heads = [read_head(Path(path)) for path in paths]
     sides = [size, size] if isinstance(size, int) else size or _common_size(paths, heads)
@@ -92,7 +92,7 @@ def _rounded(least: float, most: float, *, whole: bool) -> tuple[float, float]:
 
 
 def _behind(clear: Mapping[str, Head], alpha: Literal["auto"] | Alpha, *, white: float) -> Alpha:
-    """What to lay behind transparent pixels: where it is not told, what they stand out from."""
+    """What to lay behind transparent pixels: where no setting says it, what they stand out from."""
     whites = {path: white if head.is_deep else 255.0 for path, head in clear.items()}
     looked_at = _some(list(clear))
     found = [one for path in looked_at if (one := _visible(path, whites[path])) is not None]

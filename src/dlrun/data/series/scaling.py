@@ -24,7 +24,7 @@ class SeriesScaling(Preprocessing):
 
     Attributes:
         mean, std: of the inputs (F,).
-        target_mean, target_std: of what is told (H * D,), all targets of the first step first.
+        target_mean, target_std: of the targets (H * D,), all targets of the first step first.
         fallback: means of the columns (C,) in training, for gaps with nothing before them.
         inputs_taken, targets_told, kinds: the layout.
         season, reading: as in `Series`.
@@ -92,6 +92,6 @@ class SeriesScaling(Preprocessing):
         return windows
 
     def bases(self, known: Known, origins: np.ndarray) -> np.ndarray:
-        """The values (N, H * D) that what is told is added to."""
+        """The values (N, H * D) that predicted changes are added to."""
         bases = self.cutting.bases(known, origins)[:, :, self.layout.target_places]
         return bases.reshape(len(origins), len(self.target_mean))

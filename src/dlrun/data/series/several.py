@@ -1,4 +1,4 @@
-"""Several series in one file: told apart by a column, refused together, taken one by one. No torch here."""
+"""Several series in one file: refused together, taken one by one by the value of a column. No torch here."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def only_rows(cells: Cells, only: Mapping[str, Any]) -> Cells:
 
 
 def refuse_twice(cells: Cells, time: str, values: np.ndarray) -> None:
-    """Refuse a time that stands in two rows, with the columns that tell them apart.
+    """Refuse a time that stands in two rows, with the columns in which they differ.
 
     Args:
         values: (N,) of the column `time`.
@@ -70,21 +70,21 @@ def refuse_twice(cells: Cells, time: str, values: np.ndarray) -> None:
         return
     what = _what(cells, time, *rows)
     if telling := _telling(cells, time, values):
-        _refuse_told_apart(cells, what, telling)
+        _refuse_each(cells, what, telling)
     recurring = len(values) - len(np.unique(values))
     remedy = "leave one out" if recurring == 1 else "keep one of each, or their mean"
     raise BadFile(what + (f" ({recurring} rows too many)" if recurring > 1 else ""), remedy, remedy)
 
 
 def refuse_several(cells: Cells, time: str, values: np.ndarray) -> None:
-    """Refuse several series that columns tell apart; a time that recurs for another reason is let be.
+    """Refuse several series, named by columns; a time that recurs for another reason is let be.
 
     Raises:
         ConfigError: there are several.
     """
     rows = _same(values)
     if rows is not None and (telling := _telling(cells, time, values)):
-        _refuse_told_apart(cells, _what(cells, time, *rows), telling)
+        _refuse_each(cells, _what(cells, time, *rows), telling)
 
 
 def has_clock_beside(cells: Cells, time: str, values: np.ndarray) -> bool:
@@ -108,7 +108,7 @@ def refuse_interleaved(cells: Cells, time: str, times: Times) -> None:
             continue
         if all(_are_even(times, np.flatnonzero(column == kind)) for kind in kinds):
             what = f"{cells.path}, column {time}: steps are uneven but for those of each {name}"
-            _refuse_told_apart(cells, what, (name,))
+            _refuse_each(cells, what, (name,))
 
 
 def _are_even(times: Times, rows: np.ndarray) -> bool:
@@ -131,7 +131,7 @@ def _what(cells: Cells, time: str, earlier: int, later: int) -> str:
     )
 
 
-def _refuse_told_apart(cells: Cells, what: str, telling: tuple[str, ...]) -> NoReturn:
+def _refuse_each(cells: Cells, what: str, telling: tuple[str, ...]) -> NoReturn:
     said = " and ".join(telling)
     if _is_clock(cells, telling):
         is_part = f"column {said} is a part" if len(telling) == 1 else f"columns {said} are parts"

@@ -104,7 +104,7 @@ def _calendars(values: np.ndarray, walls: np.ndarray) -> list[Steps]:
 
 
 def _steps(values: np.ndarray, unit: str, length: float) -> Steps:
-    """The steps of `values`, told in units of `length`."""
+    """The steps of `values`, in units of `length`."""
     apart = np.diff(values) / length
     size = _commonest(apart)
     counts = np.round(apart / size)

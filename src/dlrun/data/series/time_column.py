@@ -98,7 +98,7 @@ def times_unasked(cells: Cells, name: str) -> Times | None:
 
 
 def _refuse_another_day(cells: Cells, name: str, times: Times) -> None:
-    """Refuse times of a day that do not rise: they are of several days, whose order they do not tell."""
+    """Refuse times of a day that do not rise: they are of several days, whose order is not known."""
     falls = np.flatnonzero(np.diff(times.values) <= 0)
     if not len(falls):
         return

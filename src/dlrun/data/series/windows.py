@@ -76,9 +76,9 @@ class Cutting:
 
     Attributes:
         window: rows that a forecast sees.
-        horizon: rows that it tells, each by outputs of its own (direct forecasts).
-        difference: 1 to tell changes from the last known row, 0 for values.
-        seasonal_difference: rows in a period, to tell changes from the same season's last known row.
+        horizon: rows that it predicts, each by outputs of its own (direct forecasts).
+        difference: 1 to predict changes from the last known row, 0 for values.
+        seasonal_difference: rows in a period, to predict changes from the same season's last known row.
         difference_inputs: show the targets' own columns as changes too.
     """
 
@@ -106,12 +106,12 @@ class Cutting:
         season = self.seasonal_difference
         if season is None:
             return max(self.window + self.lost, 1)
-        # Where changes of changes are told, the last known row is compared with its own season, too.
+        # Where changes of changes are predicted, the last known row is compared with its own season, too.
         base = season * -(-self.horizon // season) + 1 if self.difference else season
         return max(self.window + self.lost, base)
 
     def origins(self, first: int, end: int) -> np.ndarray:
-        """Every origin (N,) whose forecast tells rows from `first` up to before `end` alone."""
+        """Every origin (N,) whose forecast is of rows from `first` up to before `end` alone."""
         return np.arange(max(first, self.reach) - 1, end - self.horizon)
 
     def windows(self, known: Known, origins: np.ndarray, targets: Sequence[int]) -> np.ndarray:
@@ -131,7 +131,7 @@ class Cutting:
         return values
 
     def bases(self, known: Known, origins: np.ndarray) -> np.ndarray:
-        """The known values that the told changes start from, (N, H, C); zeros where values are told."""
+        """The known values that the predicted changes start from, (N, H, C); zeros where values are predicted."""
         seasonal = self.seasonal_difference
         if seasonal is None:
             last = known.at(origins, origins)[:, None]
@@ -145,8 +145,8 @@ class Cutting:
         seen = np.broadcast_to(origins[:, None], rows.shape)
         return same + known.at(origins, origins)[:, None] - known.at(rows, seen)
 
-    def truths(self, known: Known, origins: np.ndarray, end: int) -> np.ndarray:
-        """What came, (N, H, C), with gaps filled from rows before `end`."""
+    def values_after(self, known: Known, origins: np.ndarray, end: int) -> np.ndarray:
+        """The values of the horizon after each origin, (N, H, C), with gaps filled from rows before `end`."""
         rows = origins[:, None] + np.arange(1, self.horizon + 1)
         return known.at(rows, np.full(rows.shape, end - 1))
 

@@ -74,7 +74,7 @@ def has_leading_zeros(cells: Collection[str]) -> bool:
 
 
 def is_named_identifier(name: str) -> bool:
-    """Whether a column's name says that it tells persons or things apart."""
+    """Whether a column's name says that it identifies persons or things."""
     return bool(_ID.fullmatch(_CAMEL.sub("_", name)))
 
 

@@ -48,7 +48,7 @@ _LEFT_OUT = ("date", "identifier", "text", "serial")
 
 
 @dataclass
-class Sorted:
+class SortedColumns:
     """The columns of a table that a model reads, and what is to be said of them.
 
     Attributes:
@@ -72,25 +72,25 @@ def sort_columns(
     categorical: Sequence[int],
     dropped: Sequence[int],
     decimal: str,
-) -> Sorted:
-    """`features` told apart by what they hold, where `numeric` and `categorical` do not say.
+) -> SortedColumns:
+    """`features` as numbers or words by what they hold, where `numeric` and `categorical` do not say.
 
     Args:
-        dropped: what is left out, as told.
+        dropped: what the settings leave out.
         decimal: what was said of the sign before decimals; auto where nothing was.
 
     Raises:
         ConfigError: a column named twice or without any value, one of numbers with a few words among them or in another
             notation than the file's, or none left to read.
     """
-    told = {"numeric": numeric, "categorical": categorical, "drop": dropped}
-    for one, other in combinations(told, 2):
-        if both := {*told[one]} & {*told[other]}:
+    named = {"numeric": numeric, "categorical": categorical, "drop": dropped}
+    for one, other in combinations(named, 2):
+        if both := {*named[one]} & {*named[other]}:
             raise ConfigError(
                 f"dataset.{one} and dataset.{other} both name {cells.names[min(both)]}; leave it out of one"
             )
-    given = {key: [cells.names[position] for position in told[key]] for key in told}
-    found = Sorted(given)
+    given = {key: [cells.names[position] for position in named[key]] for key in named}
+    found = SortedColumns(given)
     refuse_empty(cells, features, given["drop"])
     for position in features:
         counts = counts_of(cells, position)
@@ -103,7 +103,7 @@ def sort_columns(
     only = features[0] if len(features) == 1 else None
     if only is not None and found.remarks and found.remarks[0].fact == "serial":
         # What counts the rows may be all that there is to predict from: time, or an x.
-        return Sorted(given, numbers=[only])
+        return SortedColumns(given, numbers=[only])
     if not found.numbers and not found.words:
         raise ConfigError(
             f"{cells.path} has no column left to predict from: {left_out(found.remarks, given)}"
@@ -174,7 +174,7 @@ def read_numbers(cells: Cells, position: int) -> np.ndarray:
 
 
 def _sort(
-    cells: Cells, position: int, counts: Counter[str], found: Sorted, *, decided: bool
+    cells: Cells, position: int, counts: Counter[str], found: SortedColumns, *, decided: bool
 ) -> None:
     """Put a column where it belongs; `decided` is one that must be of numbers."""
     name, column = cells.names[position], cells.column(position)

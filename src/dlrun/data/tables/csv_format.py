@@ -128,7 +128,7 @@ def _widths(lines: list[str], delimiter: str) -> list[int]:
         [line.strip(" ") for line in lines], delimiter=delimiter, skipinitialspace=True, strict=True
     )
     widths: list[int] = []
-    with cells_of_any_length(), suppress(csv.Error):  # to be met, and told, as the file is read
+    with cells_of_any_length(), suppress(csv.Error):  # the error comes as the file is read
         widths += (len(row) for row in reader)
     return widths
 

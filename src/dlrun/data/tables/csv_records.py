@@ -13,7 +13,7 @@ from dlrun.data.tables.csv_format import CsvFormat, cells_of_any_length, comment
 from dlrun.data.tables.headers import LOOKED_AT, judge
 from dlrun.errors import ConfigError, note
 
-MARKS = ("#", "%", "//")  # of comments, where none is told
+MARKS = ("#", "%", "//")  # of comments, where no setting gives one
 _SEP = re.compile(r'\s*"?sep=(\\t|.)"?\s*', re.IGNORECASE)
 _BEGIN = 50  # rows
 _TITLES = 10  # rows above a table at most
@@ -24,8 +24,8 @@ def without_lines(lines: Sequence[str], count: int) -> list[str]:
     return [""] * min(count, len(lines)) + list(lines[count:])
 
 
-def told_delimiter(lines: Sequence[str]) -> tuple[int, str | None]:
-    """(lines up to Excel's `sep=;` and with it, the delimiter that it tells); (0, None) where there is none."""
+def declared_delimiter(lines: Sequence[str]) -> tuple[int, str | None]:
+    """(lines up to Excel's `sep=;` and with it, the delimiter that it declares); (0, None) where there is none."""
     for count, line in enumerate(lines, 1):
         if found := _SEP.fullmatch(line):
             return count, found[1].replace("\\t", "\t")
@@ -103,10 +103,10 @@ def read_records(path: Path, text: str, format: CsvFormat) -> tuple[list[Record]
     Raises:
         ConfigError: damaged quoting, no row left.
     """
-    lines, told, comments = text.split("\n"), None, []
+    lines, declared, comments = text.split("\n"), None, []
     mark = comment_of(format.comment)
     if format.skip_lines == "auto":
-        skipped, told = told_delimiter(lines)
+        skipped, declared = declared_delimiter(lines)
         lines = without_lines(lines, skipped)
         found = [] if mark else comment_lines(lines)
         if found:
@@ -116,7 +116,9 @@ def read_records(path: Path, text: str, format: CsvFormat) -> tuple[list[Record]
         lines = without_lines(lines, format.skip_lines)
     shown = [line for line in lines if not mark or not line.lstrip().startswith(mark)]
     delimiter = (
-        told if told and format.delimiter == "auto" else delimiter_of(format.delimiter, shown)
+        declared
+        if declared and format.delimiter == "auto"
+        else delimiter_of(format.delimiter, shown)
     )
     records = _records(path, lines, delimiter, mark)
     if comments:

@@ -22,7 +22,7 @@ _NO_WORDS = {"na", "n/a", "nan", "null", "none", "unknown", "missing"}
 _YEARS = range(1700, 2151)
 _LONGEST_NUMBER = 50  # characters
 _DIGIT = re.compile(r"\d")
-_ENOUGH_STEPS = 4  # numbers in even steps, from which on a few rows are enough to tell
+_ENOUGH_STEPS = 4  # numbers in even steps, from which on a few rows are enough
 
 
 @dataclass(frozen=True)

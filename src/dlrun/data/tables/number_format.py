@@ -155,7 +155,7 @@ def is_infinite(cell: str) -> bool:
 
 def looks_like_number(cell: str) -> bool:
     """Whether a cell holds a number in any notation."""
-    if not _NUMBERLIKE.fullmatch(cell):  # most words are told so sooner
+    if not _NUMBERLIKE.fullmatch(cell):  # sooner for most words
         return False
     return any(notation.number(cell) is not None for notation in _ALL)
 

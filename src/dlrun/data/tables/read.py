@@ -12,7 +12,7 @@ import numpy as np
 from dlrun.data.tables.column_checks import note_columns
 from dlrun.data.tables.column_roles import Column, ColumnRoles
 from dlrun.data.tables.columns import (
-    Sorted,
+    SortedColumns,
     read_numbers,
     read_rows,
     sort_columns,
@@ -90,7 +90,7 @@ def read_table(
 
 def _sorted_columns(
     cells: Cells, target: int, format: CsvFormat, roles: ColumnRoles
-) -> tuple[Sorted, list[int]]:
+) -> tuple[SortedColumns, list[int]]:
     """The columns that are read, remarks said, and those in which 0 stands for a missing value."""
     zero = _inputs(cells, "zero_is_missing", roles.zero_is_missing, target)
     dropped = _inputs(cells, "drop", roles.drop, target)
