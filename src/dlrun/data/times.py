@@ -16,7 +16,7 @@ from itertools import islice
 
 import numpy as np
 
-Cells = Sequence[str | None]
+Column = Sequence[str | None]
 Number = Callable[[str], float | None]
 
 NUMBER = "number"
@@ -25,7 +25,7 @@ NUMERIC = (NUMBER, *_EPOCHS)
 # In the order in which one is preferred where several read a column equally well.
 _COMPACT = ("%Y%m%d", "%Y%m", "%Y%m%d%H", "%Y%m%d%H%M", "%Y%m%d%H%M%S")
 _COMPACT_T = ("%Y%m%dT%H%M", "%Y%m%dT%H%M%S")
-_FORMS = (
+_FORMATS = (
     *_COMPACT_T, "%d.%b.%Y", "%d%b%Y", "%d%b%y",
     "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%y",
     "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y", "%y/%m/%d", "%y-%m-%d", "%d %b %Y", "%d-%b-%Y", "%d/%b/%Y",
@@ -110,7 +110,7 @@ class Times:
         return self.format == NUMBER
 
 
-def readings(cells: Cells, number: Number) -> list[Times]:
+def readings(cells: Column, number: Number) -> list[Times]:
     """Every way to read all of `cells`, the likelier ones first.
 
     Raises:
@@ -118,7 +118,7 @@ def readings(cells: Cells, number: Number) -> list[Times]:
     """
     sample = [cell for cell in (*cells[:_LOOKED_AT], *cells[-_LOOKED_AT:]) if cell is not None]
     found: list[Times] = []
-    for format in (*_COMPACT, NUMBER, *_EPOCHS, *_FORMS, *CLOCKS):
+    for format in (*_COMPACT, NUMBER, *_EPOCHS, *_FORMATS, *CLOCKS):
         if sample and all(one is not None for one in _moments(sample, format, number)):
             try:
                 found.append(read_as(cells, format, number))
@@ -127,7 +127,7 @@ def readings(cells: Cells, number: Number) -> list[Times]:
     return found
 
 
-def read_as(cells: Cells, format: str, number: Number) -> Times:
+def read_as(cells: Column, format: str, number: Number) -> Times:
     """`cells` read by one format.
 
     Raises:
@@ -156,11 +156,11 @@ def read_as(cells: Cells, format: str, number: Number) -> Times:
     return Times(format, walls - shift, walls, zoned=bool(zoned.any()))
 
 
-def likeliest(cells: Cells, number: Number, *, share: float = 0.9) -> str | None:
+def likeliest(cells: Column, number: Number, *, share: float = 0.9) -> str | None:
     """The format that reads most of `cells`, if it reads this share of them; None otherwise."""
     counts: dict[str, int] = {}
     present = [cell for cell in cells if cell is not None]
-    for format in (*_COMPACT, NUMBER, *_FORMS, *CLOCKS):
+    for format in (*_COMPACT, NUMBER, *_FORMATS, *CLOCKS):
         if any(one is not None for one in _moments(present[:_LOOKED_AT], format, number)):
             counts[format] = sum(one is not None for one in _moments(present, format, number))
     best = max(counts, key=counts.__getitem__, default=None)
@@ -184,13 +184,13 @@ def is_format(format: str) -> bool:
 
 def could_be_date(cell: str) -> bool:
     """Whether a cell alone is written like a date rather than a number: a quick look at a column of other things."""
-    return any(reads(cell, format) for format in (*_COMPACT, *_FORMS))
+    return any(reads(cell, format) for format in (*_COMPACT, *_FORMATS))
 
 
 @cache
 def dated() -> re.Pattern[str]:
     """What any format of a date matches that names its year, or its month by name, and hardly anything else does."""
-    formats = [format for format in ("%Y%m%d", *_FORMS) if re.search("%[YyGb]", format)]
+    formats = [format for format in ("%Y%m%d", *_FORMATS) if re.search("%[YyGb]", format)]
     date = _either(formats).replace(_PARTS["b"].replace("?P<b>", "?:"), _NAMES)
     zone = r"(?:(?<=:\d\d) [a-z]{3,4})?"
     return re.compile(f"{_WEEKDAY}(?:{date}){zone}", re.IGNORECASE)
@@ -212,7 +212,7 @@ class _Moment:
     zone: float | None  # seconds by which that is ahead of UTC
 
 
-def _numbers(cells: Cells, number: Number) -> Times:
+def _numbers(cells: Column, number: Number) -> Times:
     values = np.empty(len(cells))
     for row, cell in enumerate(cells):
         found = None if cell is None else number(cell)
@@ -223,7 +223,7 @@ def _numbers(cells: Cells, number: Number) -> Times:
 
 
 def _moments(
-    cells: Cells, format: str, number: Number, *, year: int = 2000
+    cells: Column, format: str, number: Number, *, year: int = 2000
 ) -> Iterator[_Moment | None]:
     """Each cell read by `format`, None where it cannot be; `year` is that of days without one."""
     if format == NUMBER:
@@ -245,7 +245,7 @@ def _moments(
         yield None if match is None else _moment(match, year, first)
 
 
-def _first_year(cells: Cells, pattern: re.Pattern[str]) -> int:
+def _first_year(cells: Column, pattern: re.Pattern[str]) -> int:
     """From which year on two digits count: 1969 as of `strptime`, or 1900 where they lie closer together then."""
     matches = (pattern.fullmatch(cell) for cell in cells if cell is not None)
     digits = {int(match["y"]) for match in matches if match is not None}

@@ -19,7 +19,7 @@ from dlrun.data.series.series import Series
 from dlrun.data.series.several import only_rows
 from dlrun.data.series.time_column import read_times
 from dlrun.data.series.windows import Cutting, FillRule
-from dlrun.data.tables.column_roles import Column, ColumnRoles
+from dlrun.data.tables.column_roles import ColumnName, ColumnRoles
 from dlrun.data.tables.csv import Cells, read_csv
 from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines
 from dlrun.data.tables.number_format import Decimal, Thousands, looks_like_number
@@ -48,11 +48,11 @@ def series(
     missing: list[str],
     skip: NonNegativeInt,
     only: dict[str, str | int | float | bool] | None,
-    time: Column | None,
+    time: ColumnName | None,
     time_format: str,
-    target: Column | list[Column],
-    inputs: list[Column] | None,
-    drop: list[Column],
+    target: ColumnName | list[ColumnName],
+    inputs: list[ColumnName] | None,
+    drop: list[ColumnName],
     fill: FillRule,
     window: Count,
     horizon: Count,
@@ -145,18 +145,17 @@ def read_columns(
     order = order[skip:]
     of_numbers, of_words = Numbers(), Words()
     for name in names:
-        position = cells.names.index(name)
-        column = cells.column(position)
+        column = cells.column(name)
         if fill == "none":
-            _refuse_missing(cells, column, position, order[-(needed or len(order)) :])
-        if _holds_words(cells, position) if words is None else name in words:
+            _refuse_missing(cells, name, order[-(needed or len(order)) :])
+        if _holds_words(cells, name) if words is None else name in words:
             of_words[name] = tuple(column[row] for row in order)
         else:
-            of_numbers[name] = _numbers(cells, column, position, order)
+            of_numbers[name] = _numbers(cells, name, order)
     return of_numbers, of_words
 
 
-def _listed(key: str, value: Column | list[Column]) -> list[Column]:
+def _listed(key: str, value: ColumnName | list[ColumnName]) -> list[ColumnName]:
     if isinstance(value, list):
         if not value:
             raise ConfigError(f"dataset.{key} is an empty list, but must name a column")
@@ -164,7 +163,7 @@ def _listed(key: str, value: Column | list[Column]) -> list[Column]:
     return [value]
 
 
-def _name(cells: Cells, key: str, column: Column) -> str:
+def _name(cells: Cells, key: str, column: ColumnName) -> str:
     return cells.names[cells.position(key, column)]
 
 
@@ -189,14 +188,14 @@ def _inputs(cells: Cells, others: list[str], targets: list[str], dates: list[str
     left: list[str] = []
     taken: list[str] = []
     for name in others:
-        column = {cell for cell in cells.column(cells.names.index(name)) if cell is not None}
+        column = {cell for cell in cells.column(name) if cell is not None}
         if name in targets:
             taken.append(name)
         elif name in dates or _is_date(column):
             left.append(f"{name} (times)")
-        elif _holds_words(cells, cells.names.index(name)):
+        elif _holds_words(cells, name):
             left.append(f"{name} (words)")
-        elif len(column) == 1 and None not in cells.column(cells.names.index(name)):
+        elif len(column) == 1 and None not in cells.column(name):
             left.append(f"{name} (always {column.pop()})")
         else:
             taken.append(name)
@@ -232,33 +231,31 @@ def _check_targets(cells: Cells, targets: Sequence[str], numbers: Numbers, fill:
             )
 
 
-def _refuse_missing(
-    cells: Cells, column: list[str | None], position: int, order: Sequence[int]
-) -> None:
+def _refuse_missing(cells: Cells, name: str, order: Sequence[int]) -> None:
+    column = cells.column(name)
     if all(cell is None for cell in column):
         raise BadFile(
-            f"{cells.path}, column {cells.names[position]}: every value is missing",
+            f"{cells.path}, column {name}: every value is missing",
             "leave it out with dataset.drop or dataset.inputs",
             "fill the column in",
         )
     for row in order:
         if column[row] is None:
             raise BadFile(
-                f"{cells.place(row, position)}: the value is missing, and dataset.fill is none",
+                f"{cells.place(row, name)}: the value is missing, and dataset.fill is none",
                 "fill it in, or set dataset.fill to forward, linear, mean or zero",
                 "fill it in",
             )
 
 
-def _holds_words(cells: Cells, position: int) -> bool:
+def _holds_words(cells: Cells, name: str) -> bool:
     """Whether no cell is a number, in whatever notation; a column of both is one of numbers with a mistake in it."""
-    present = {cell for cell in cells.column(position) if cell is not None}
+    present = {cell for cell in cells.column(name) if cell is not None}
     return bool(present) and not any(map(looks_like_number, present))
 
 
-def _numbers(
-    cells: Cells, column: list[str | None], position: int, order: Sequence[int]
-) -> np.ndarray:
+def _numbers(cells: Cells, name: str, order: Sequence[int]) -> np.ndarray:
+    column = cells.column(name)
     values = np.full(len(order), math.nan)
     for place, row in enumerate(order):
         if (cell := column[row]) is None:
@@ -266,19 +263,19 @@ def _numbers(
         number = cells.notation.number(cell)
         if number is None:
             if cell.lstrip("+-").lower() in _INFINITE:
-                _refuse_infinite(cells, row, position)
+                _refuse_infinite(cells, row, name)
             missing = f"set {cells.if_missing([cell])} if it stands for a missing value, "
             missing = "" if looks_like_number(cell) else missing
             remedy = f"mend it, {missing}or leave the column out with dataset.drop"
-            raise cells.no_number(row, position, remedy)
+            raise cells.no_number(row, name, remedy)
         values[place] = number
     return values
 
 
-def _refuse_infinite(cells: Cells, row: int, position: int) -> NoReturn:
-    cell = str(cells.rows[row][position])
+def _refuse_infinite(cells: Cells, row: int, name: str) -> NoReturn:
+    cell = str(cells.cell(row, name))
     raise BadFile(
-        f"{cells.place(row, position)}: {cell} is not a finite number",
+        f"{cells.place(row, name)}: {cell} is not a finite number",
         f"mend it, or take it for missing with {cells.if_missing([cell])} and set dataset.fill",
         "mend it",
     )

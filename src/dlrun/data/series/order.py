@@ -88,10 +88,10 @@ def _note_as_they_come(cells: Cells, name: str, times: Times, remedy: str) -> No
             wrong = "run from newest to oldest: the model would forecast the past"
         note(f"{cells.path}: by column {name} its rows {wrong}; {remedy}")
     elif (apart == 0).any():
-        row, position = int(np.flatnonzero(apart == 0)[0]) + 1, cells.names.index(name)
+        row = int(np.flatnonzero(apart == 0)[0]) + 1
         count = int((apart == 0).sum())
         note(
-            f"{cells.place(row, position)}: {cells.rows[row][position]} stands in row {cells.lines[row - 1]} as well"
+            f"{cells.place(row, name)}: {cells.cell(row, name)} stands in row {cells.lines[row - 1]} as well"
             f"{f', and {count - 1} more do so' if count > 1 else ''}; {remedy} to have each time once"
         )
     else:
@@ -117,7 +117,7 @@ def _note_steps(cells: Cells, name: str, times: Times, order: np.ndarray) -> Non
         )
         return
     first = min(steps.missing)
-    cell = cells.rows[int(order[first])][cells.names.index(name)]
+    cell = cells.cell(int(order[first]), name)
     count = sum(steps.missing.values())
     places = len(steps.missing)
     more = f" ({count} in {places} places)" if places > 1 else ""

@@ -45,8 +45,7 @@ def only_rows(cells: Cells, only: Mapping[str, Any]) -> Cells:
     for column, value in only.items():
         if column not in cells.names:
             continue
-        position = cells.names.index(column)
-        words = cells.column(position)
+        words = cells.column(column)
         kept = [row for row, word in enumerate(words) if _equal(cells, word, value)]
         if not kept:
             raise ConfigError(
@@ -102,7 +101,7 @@ def refuse_interleaved(cells: Cells, time: str, times: Times) -> None:
         ConfigError: there is such a column.
     """
     for name in cells.names:
-        column = np.array([cell or "" for cell in cells.column(cells.names.index(name))])
+        column = np.array([cell or "" for cell in cells.column(name)])
         kinds, counts = np.unique(column, return_counts=True)
         if name == time or not 2 <= len(kinds) <= _KINDS or counts.min() < _ROWS:
             continue
@@ -124,9 +123,8 @@ def _same(values: np.ndarray) -> tuple[int, int] | None:
 
 
 def _what(cells: Cells, time: str, earlier: int, later: int) -> str:
-    position = cells.names.index(time)
     return (
-        f"{cells.place(later, position)}: {cells.rows[later][position]} stands in row {cells.lines[earlier]} as well, "
+        f"{cells.place(later, time)}: {cells.cell(later, time)} stands in row {cells.lines[earlier]} as well, "
         "but a series has one row for each time"
     )
 
@@ -137,8 +135,8 @@ def _refuse_each(cells: Cells, what: str, telling: tuple[str, ...]) -> NoReturn:
         is_part = f"column {said} is a part" if len(telling) == 1 else f"columns {said} are parts"
         mend = f"{is_part} of the time: write {'both' if len(telling) == 1 else 'all'} in one"
         raise BadFile(what, f"{mend}, or set dataset.time=null to take the rows as they come", mend)
-    picked = ", ".join(f"{name}: {cells.rows[0][cells.names.index(name)]}" for name in telling)
-    columns = [cells.column(cells.names.index(name)) for name in telling]
+    picked = ", ".join(f"{name}: {cells.cell(0, name)}" for name in telling)
+    columns = [cells.column(name) for name in telling]
     kinds = len({*zip(*columns, strict=True)})
     tells = f"column {said} tells" if len(telling) == 1 else f"columns {said} tell"
     raise BadFile(
@@ -153,14 +151,14 @@ def _telling(cells: Cells, time: str, values: np.ndarray) -> tuple[str, ...]:
     _, counts = np.unique(values, return_counts=True)
     kinds: dict[str, int] = {}
     for name in cells.names:
-        column = cells.column(cells.names.index(name))
+        column = cells.column(name)
         count = len(set(column))
         if name != time and None not in column and 2 <= count <= min(_KINDS, len(column) // 2):
             kinds[name] = count
     likely = sorted(kinds, key=lambda name: (_is_numeric(cells, name), kinds[name]))
     pairs = combinations(likely[:_PAIRED], 2)
     for names in (*((name,) for name in likely), *pairs):
-        columns = [cells.column(cells.names.index(name)) for name in names]
+        columns = [cells.column(name) for name in names]
         together = {*zip(values.tolist(), *columns, strict=True)}
         # Measurements differ from row to row as well, but have more kinds than there are rows of one time.
         few = len(set(zip(*columns, strict=True))) <= max(2, 2 * counts.max())
@@ -170,14 +168,14 @@ def _telling(cells: Cells, time: str, values: np.ndarray) -> tuple[str, ...]:
 
 
 def _is_numeric(cells: Cells, name: str) -> bool:
-    return all(looks_like_number(cell or "") for cell in cells.column(cells.names.index(name))[:20])
+    return all(looks_like_number(cell or "") for cell in cells.column(name)[:20])
 
 
 def _is_clock(cells: Cells, names: tuple[str, ...]) -> bool:
     """Whether a column is a part of the time by its name, or holds times of day: 08:30, or the numbers of 24 hours."""
     if any(name.lower() in _OF_TIMES for name in names):
         return True
-    column = {cell for cell in cells.column(cells.names.index(names[0])) if cell is not None}
+    column = {cell for cell in cells.column(names[0]) if cell is not None}
     if all(map(_CLOCK.fullmatch, column)):
         return True
     hours = [{f"{hour}" for hour in range(first, first + 24)} for first in (0, 1)]

@@ -13,7 +13,7 @@ from dlrun.data.files import fetch
 from dlrun.data.series.file import Period, series
 from dlrun.data.series.series import Series
 from dlrun.data.series.windows import Cutting, FillRule
-from dlrun.data.tables.column_roles import Column
+from dlrun.data.tables.column_roles import ColumnName
 from dlrun.errors import ConfigError
 
 _REPOSITORY = (
@@ -32,9 +32,9 @@ def pollution(
     *,
     root: str,
     skip: NonNegativeInt,
-    target: Column | list[Column],
-    inputs: list[Column] | None,
-    drop: list[Column],
+    target: ColumnName | list[ColumnName],
+    inputs: list[ColumnName] | None,
+    drop: list[ColumnName],
     fill: FillRule,
     window: Count,
     horizon: Count,
@@ -53,9 +53,9 @@ def sunspots(
     *,
     root: str,
     skip: NonNegativeInt,
-    target: Column | list[Column],
-    inputs: list[Column] | None,
-    drop: list[Column],
+    target: ColumnName | list[ColumnName],
+    inputs: list[ColumnName] | None,
+    drop: list[ColumnName],
     fill: FillRule,
     window: Count,
     horizon: Count,

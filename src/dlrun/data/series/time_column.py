@@ -39,7 +39,7 @@ def read_times(cells: Cells, name: str, format: str) -> Times:
     Raises:
         ConfigError: no format, a cell that is no time, zones here and there, or formats that fit equally well.
     """
-    column = cells.column(cells.names.index(name))
+    column = cells.column(name)
     if format != "auto" and not is_format(format):
         raise ConfigError(
             f"dataset.time_format is {format}, but must be auto, number, epoch, epoch_ms, or as strptime writes it: "
@@ -73,7 +73,7 @@ def read_times(cells: Cells, name: str, format: str) -> Times:
 
 def times_unasked(cells: Cells, name: str) -> Times | None:
     """A column as times, if it can hardly be anything else: dates, or numbers that run backwards by the same step."""
-    column = cells.column(cells.names.index(name))
+    column = cells.column(name)
     first = next((cell for cell in column if cell is not None), "")
     number = cells.notation.number
     if could_be_date(first):
@@ -102,10 +102,10 @@ def _refuse_another_day(cells: Cells, name: str, times: Times) -> None:
     falls = np.flatnonzero(np.diff(times.values) <= 0)
     if not len(falls):
         return
-    row, position = int(falls[0]) + 1, cells.names.index(name)
+    row = int(falls[0]) + 1
     mend = "write dates with the times"
     raise BadFile(
-        f"{cells.place(row, position)}: {cells.rows[row][position]} comes after {cells.rows[row - 1][position]}, and "
+        f"{cells.place(row, name)}: {cells.cell(row, name)} comes after {cells.cell(row - 1, name)}, and "
         "no dates say which day is meant",
         f"{mend}, or set dataset.time=null to take the rows as they come",
         mend,
@@ -163,10 +163,8 @@ def _rank(times: Times) -> tuple[int, int]:
 
 
 def _refuse_cell(cells: Cells, name: str, row: int, format: str) -> NoReturn:
-    position = cells.names.index(name)
-    cell = cells.rows[row][position]
     raise BadFile(
-        f"{cells.place(row, position)}: {cell or 'an empty cell'} is no time written as {format}",
+        f"{cells.place(row, name)}: {cells.cell(row, name) or 'an empty cell'} is no time written as {format}",
         "mend it, or set dataset.time_format",
         "mend it",
     )
@@ -176,7 +174,6 @@ def _refuse_column(
     cells: Cells, name: str, column: Sequence[str | None], format: str | None = None
 ) -> NoReturn:
     """Name the first cell that is no time as most of its column are, or the first of all."""
-    position = cells.names.index(name)
     format = format or likeliest(column, cells.notation.number, share=0.0)
     row = 0
     if format:
@@ -193,7 +190,7 @@ def _refuse_column(
         row = next(alone, 0)
     cell = column[row]
     again = ", the column's own name," if cell == name else ""
-    what = f"{cells.place(row, position)}: {cell or 'an empty cell'}{again} is"
+    what = f"{cells.place(row, name)}: {cell or 'an empty cell'}{again} is"
     if format:
         written = "no number" if format == NUMBER else f"no time as the others, written as {format}"
         mend = "leave the row out or mend it"
@@ -207,10 +204,9 @@ def _refuse_column(
 
 
 def _refuse_zones(cells: Cells, name: str, zoned: int, plain: int) -> NoReturn:
-    position = cells.names.index(name)
     raise BadFile(
-        f"{cells.place(zoned, position)}: {cells.rows[zoned][position]} has a zone, but "
-        f"{cells.rows[plain][position]} in row {cells.lines[plain]} has none",
+        f"{cells.place(zoned, name)}: {cells.cell(zoned, name)} has a zone, but "
+        f"{cells.cell(plain, name)} in row {cells.lines[plain]} has none",
         "write all with one, or none",
         "write all with one, or none",
     )

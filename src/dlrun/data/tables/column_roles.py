@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-Column = str | int  # by name, or by number: from 1, or from -1 at the end
+ColumnName = str | int  # by name, or by number: from 1, or from -1 at the end
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,15 @@ class ColumnRoles:
         zero_is_missing: columns of numbers in which 0 stands for a missing value.
     """
 
-    target: Column | list[Column]
-    text: Column | list[Column] = ""
-    inputs: list[Column] | None = None
-    time: Column | None = None
+    target: ColumnName | list[ColumnName]
+    text: ColumnName | list[ColumnName] = ""
+    inputs: list[ColumnName] | None = None
+    time: ColumnName | None = None
     only: Mapping[str, Any] | None = None
-    drop: Sequence[Column] = ()
-    categorical: Sequence[Column] = ()
-    numeric: Sequence[Column] = ()
-    zero_is_missing: Sequence[Column] = ()
+    drop: Sequence[ColumnName] = ()
+    categorical: Sequence[ColumnName] = ()
+    numeric: Sequence[ColumnName] = ()
+    zero_is_missing: Sequence[ColumnName] = ()
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:

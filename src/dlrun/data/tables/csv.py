@@ -85,9 +85,16 @@ class Cells:
             return ""
         return f"; no header was found in {self.first}: set dataset.header=true if that is one"
 
-    def column(self, position: int) -> list[str | None]:
-        """(N,) its cells."""
-        return self._columns[position]
+    def _position(self, column: int | str) -> int:
+        return self.names.index(column) if isinstance(column, str) else column
+
+    def column(self, column: int | str) -> list[str | None]:
+        """(N,) the cells of a column, by its position or its name."""
+        return self._columns[self._position(column)]
+
+    def cell(self, row: int, column: int | str) -> str | None:
+        """One of them."""
+        return self.rows[row][self._position(column)]
 
     @cached_property
     def _columns(self) -> list[list[str | None]]:
@@ -125,17 +132,18 @@ class Cells:
         """What to set where `words` stand for missing cells, as it can be typed."""
         return missing_setting(self.missing, more=words)
 
-    def no_number(self, row: int, position: int, remedy: str) -> BadFile:
+    def no_number(self, row: int, column: int | str, remedy: str) -> BadFile:
         """The error of a cell that should hold a number, with what would make it one, or else `remedy`."""
-        cell = str(self.rows[row][position])
+        cell = str(self.cell(row, column))
         hint = self.notation.hint(cell)
         remedy = f"set {hint}, or {remedy}" if hint else remedy
         mend = f"write it with a decimal {self.notation.decimal}" if hint else "mend it"
-        return BadFile(f"{self.place(row, position)}: {cell} is not a number", remedy, mend)
+        return BadFile(f"{self.place(row, column)}: {cell} is not a number", remedy, mend)
 
-    def place(self, row: int, position: int) -> str:
+    def place(self, row: int, column: int | str) -> str:
         """Where a cell is, for an error."""
-        return f"{self.path}, row {self.lines[row]}, column {self.names[position]}"
+        name = self.names[self._position(column)]
+        return f"{self.path}, row {self.lines[row]}, column {name}"
 
 
 def read_csv(path: Path, format: CsvFormat, is_header: IsHeader | None = None) -> Cells:

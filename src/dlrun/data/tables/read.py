@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dlrun.data.tables.column_checks import note_columns
-from dlrun.data.tables.column_roles import Column, ColumnRoles
+from dlrun.data.tables.column_roles import ColumnName, ColumnRoles
 from dlrun.data.tables.columns import (
     SortedColumns,
     read_numbers,
@@ -106,7 +106,7 @@ def _sorted_columns(
     return columns, zero
 
 
-def _inputs(cells: Cells, key: str, columns: Sequence[Column], target: int) -> list[int]:
+def _inputs(cells: Cells, key: str, columns: Sequence[ColumnName], target: int) -> list[int]:
     """Where the columns are that `key` names, none of which may be the target."""
     positions = [cells.position(f"dataset.{key}", column) for column in columns]
     if target in positions:

@@ -10,7 +10,7 @@ from annotated_types import Ge
 
 from dlrun.config.schema import NonNegativeInt
 from dlrun.data.files import fetch, locate_file
-from dlrun.data.tables.column_roles import Column, ColumnRoles
+from dlrun.data.tables.column_roles import ColumnName, ColumnRoles
 from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines
 from dlrun.data.tables.number_format import Decimal, Thousands
 from dlrun.data.tables.read import read_table
@@ -30,7 +30,7 @@ def csv(
     *,
     path: str,
     test_path: str | None,
-    target: Column,
+    target: ColumnName,
     task: TableTask,
     strip_label: str,
     merge_labels: bool,
@@ -42,10 +42,10 @@ def csv(
     thousands: Thousands,
     encoding: str,
     missing: list[str | int | float],
-    drop: list[Column],
-    categorical: list[Column],
-    numeric: list[Column],
-    zero_is_missing: list[Column],
+    drop: list[ColumnName],
+    categorical: list[ColumnName],
+    numeric: list[ColumnName],
+    zero_is_missing: list[ColumnName],
     fill: Fill,
     folds: Folds | None,
     fold: NonNegativeInt,
@@ -65,7 +65,7 @@ def csv(
     )
 
 
-def census(*, root: str, drop: list[Column], fill: Fill) -> Table:
+def census(*, root: str, drop: list[ColumnName], fill: Fill) -> Table:
     """48,842 adults, 8 words and 6 numbers, income above $50,000 or not; test file of 16,281 (Kohavi, 1996)."""
     format = _format(
         "age", "workclass", "fnlwgt", "education", "education_num", "marital_status", "occupation",
@@ -87,8 +87,8 @@ def census(*, root: str, drop: list[Column], fill: Fill) -> Table:
 def pima(
     *,
     root: str,
-    drop: list[Column],
-    zero_is_missing: list[Column],
+    drop: list[ColumnName],
+    zero_is_missing: list[ColumnName],
     fill: Fill,
     folds: Folds | None,
     fold: NonNegativeInt,
@@ -105,7 +105,7 @@ def pima(
 
 
 def boston(
-    *, root: str, drop: list[Column], fill: Fill, folds: Folds | None, fold: NonNegativeInt
+    *, root: str, drop: list[ColumnName], fill: Fill, folds: Folds | None, fold: NonNegativeInt
 ) -> Table:
     """506 districts of Boston, 13 measurements, median price of a house in $1000 (Harrison and Rubinfeld, 1978)."""
     format = _format(
@@ -121,7 +121,7 @@ def wine_quality(
     *,
     root: str,
     task: TableTask,
-    drop: list[Column],
+    drop: list[ColumnName],
     fill: Fill,
     folds: Folds | None,
     fold: NonNegativeInt,

@@ -6,13 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from dlrun.data.file_kinds import refuse_markup
 from dlrun.data.files import locate, locate_file, read_text
-from dlrun.data.tables.column_roles import Column, ColumnRoles
+from dlrun.data.tables.column_roles import ColumnName, ColumnRoles
 from dlrun.data.tables.csv import Cells, read_csv
 from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines, missing_among
 from dlrun.data.tables.number_format import Notation
@@ -30,19 +28,11 @@ from dlrun.data.text.checks import (
     note_no_texts,
     texts_in,
 )
-from dlrun.data.text.texts import TextLayout, Texts, TokenSettings
-from dlrun.errors import ConfigError, did_you_mean, note
+from dlrun.data.text.texts import Labelled, TextLayout, Texts, TokenSettings, as_texts, refuse_empty
+from dlrun.errors import ConfigError, note
 
 SEPARATORS = {"tab": "\t", "space": " ", "colon": ":"}
 _MARK = "\ufeff"  # the byte order mark, which files put together have inside as well
-
-
-class Labelled(NamedTuple):
-    """A text with its class, and where it stands, for an error."""
-
-    place: str
-    label: str
-    text: str
 
 
 def text_lines(
@@ -83,8 +73,8 @@ def text_csv(
     *,
     path: str,
     test_path: str | None,
-    text: Column | list[Column],
-    label: Column,
+    text: ColumnName | list[ColumnName],
+    label: ColumnName,
     header: Header,
     skip_lines: SkipLines,
     comment: str | None,
@@ -117,54 +107,6 @@ def text_csv(
     raw = as_texts(path, *parts, tokens=tokens)
     layout = _table_layout(tables[0], format, roles)
     return replace(raw, file_encoding=encoding, column=text, layout=layout)
-
-
-def as_texts(
-    source: str,
-    rows: Sequence[Labelled],
-    test_rows: Sequence[Labelled] | None = None,
-    *,
-    val_rows: Sequence[Labelled] | None = None,
-    tokens: TokenSettings,
-) -> Texts:
-    """The rows with their labels numbered: as numbers where all are whole ones, by spelling otherwise.
-
-    Raises:
-        ConfigError: a text without a word, fewer than two classes, a label for each text, or a label
-            of the test part that training does not have.
-    """
-    others = (*(val_rows or ()), *(test_rows or ()))
-    _refuse_empty((*rows, *others))
-    names = classes_of((row.label for row in rows), merge=False, notation=Notation()).names
-    if len(names) < 2:
-        raise ConfigError(
-            f"{source} has a single class, {names[0]}, but a classifier needs two classes or more"
-        )
-    if len(names) == len(rows):
-        raise ConfigError(
-            f"{source} has a label of its own for each of its {len(rows)} texts, as in {names[0]}: "
-            "check where the labels stand"
-        )
-    for row in others:
-        if row.label not in names:
-            raise ConfigError(
-                f"{row.place}: the label {row.label} is not in the training part{did_you_mean(row.label, names)}"
-            )
-    numbers = {name: number for number, name in enumerate(names)}
-
-    def labels(part: Sequence[Labelled]) -> np.ndarray:
-        return np.array([numbers[row.label] for row in part], np.int64)
-
-    return Texts(
-        texts=[row.text for row in rows],
-        labels=labels(rows),
-        class_names=tuple(names),
-        tokens=tokens,
-        test_texts=None if test_rows is None else [row.text for row in test_rows],
-        test_labels=None if test_rows is None else labels(test_rows),
-        val_texts=None if val_rows is None else [row.text for row in val_rows],
-        val_labels=None if val_rows is None else labels(val_rows),
-    )
 
 
 def lines_of(path: Path, encoding: str) -> Iterable[tuple[str, str]]:
@@ -301,7 +243,7 @@ def _label_at(cells: Cells, roles: ColumnRoles) -> int:
     return _position(cells, "dataset.label", roles.target)
 
 
-def _position(cells: Cells, key: str, column: Column) -> int:
+def _position(cells: Cells, key: str, column: ColumnName) -> int:
     if len(cells.names) == 1 and str(column) not in cells.names:
         # Texts and labels in one column: what is between them was taken for a part of the text.
         raise ConfigError(
@@ -366,12 +308,5 @@ def labelled_texts(key: str, given: Any, dataset: Mapping[str, Any]) -> list[Lab
         rows = _read_columns(_with_labels(cells, roles, dataset.get("missing", [])), roles)
     else:
         return None
-    _refuse_empty(rows)
+    refuse_empty(rows)
     return rows
-
-
-def _refuse_empty(rows: Iterable[Labelled]) -> None:
-    for row in rows:
-        if not row.label or not row.text.strip():
-            missing = "label" if row.text.strip() else "text"
-            raise ConfigError(f"{row.place}: there is no {missing}; fill it in or take the row out")

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from dlrun.data.files import locate, part_folders, read_text
 from dlrun.data.text.checks import is_blank, note_no_texts, texts_in
-from dlrun.data.text.files import Labelled, as_texts
-from dlrun.data.text.texts import TextLayout, Texts, TokenSettings
+from dlrun.data.text.texts import Labelled, TextLayout, Texts, TokenSettings, as_texts
 from dlrun.errors import ConfigError, listed, note
 
 _UNLABELLED = ("unsup", "unlabeled", "unlabelled")  # folders of texts without a class

@@ -29,9 +29,9 @@ from dlrun.data.tables.table import Reading
 from dlrun.data.tables.target_column import class_numbers
 from dlrun.data.text.character_encoding import CharacterEncoding, encode_characters, tell_unseen
 from dlrun.data.text.encoding import TextEncoding, encode_texts
-from dlrun.data.text.files import Labelled as LabelledText
 from dlrun.data.text.files import labelled_texts
 from dlrun.data.text.folder import labelled_files
+from dlrun.data.text.texts import Labelled as LabelledText
 from dlrun.data.text.texts import tokenize
 from dlrun.errors import BadFile, ConfigError, did_you_mean
 from dlrun.inference.inputs.history import read_history
