@@ -76,7 +76,7 @@ def _equal(a: Rows, b: Rows) -> bool:
 
 
 def refusal(error: DataChanged, dataset: Mapping[str, Any], run: str = "") -> str:
-    """The line for a user whose data, set up by the config `dataset`, are not those of the run; or of a sweep."""
+    """The message where the data of the config `dataset` are not those of `run`, or of a sweep."""
     key = next(name for name in ("path", "root", "_target_") if dataset.get(name))
     place = f"dataset.{key} is {dataset[key]}, "
     if dataset.get("test_path") and "test part" in str(error):
@@ -120,7 +120,7 @@ def refuse_changed(raw: Raw, origin: Origin) -> None:
 
 
 def difference(then: Content, now: Content, *, whose: str = "run") -> str:
-    """How the parts of data differ from those that a run, or what else, began with, after their name; empty if not."""
+    """How the parts differ from those that a run or sweep began with, to follow the name of the data; or empty."""
     changed = [name for name, found in then.items() if not _same(now[name], found)]
     if not changed:
         return ""

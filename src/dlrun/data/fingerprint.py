@@ -95,14 +95,14 @@ class Raw(Protocol):
 
     @property
     def traits(self) -> Mapping[str, tuple[Any, ...]]:
-        """What must not change at all, by what to call it: names of columns, of classes, the shape of an input."""
+        """What must not change, by its name for a message: columns, classes, the shape of an input."""
 
     @property
     def own(self) -> tuple[str, ...]:
-        """The parts that the data bring themselves, beside the rows that parts are drawn from."""
+        """The parts that the data set has of its own, beside the rows that the others are split from."""
 
     def __len__(self) -> int:
-        """Rows that parts are drawn from."""
+        """The number of rows that parts are split from."""
 
     def fingerprint(self, part: str, rows: Rows) -> tuple[int, str]:
         """How many rows a part has and the hash of their content, `rows` being its row numbers.
@@ -116,7 +116,7 @@ class Origin:
     """Where the parts of a data set come from.
 
     Attributes:
-        count: rows that the parts are drawn from.
+        count: rows that the parts are split from.
         parts: the row numbers of each part.
         content: how many rows each part has, and their fingerprint.
         majority: the number of the class that the training part has most of; None where there are no classes.
@@ -171,7 +171,7 @@ def _compact(rows: Rows) -> Rows:
 
 
 def _plain(rows: Rows) -> Any:
-    """First and last row number of those that follow each other, how many of those that were drawn."""
+    """The bounds of consecutive row numbers; of shuffled ones, how many there are."""
     if isinstance(rows, range):
         return [rows.start, rows.stop]
     return None if rows is None else len(rows)

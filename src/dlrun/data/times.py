@@ -73,7 +73,7 @@ _LOOKED_AT = 20  # cells, before all are read by what has read these
 
 
 class NotATime(ValueError):
-    """A cell that is no time as the others of its column; `row` is where, `format` how most are written, if at all."""
+    """A cell is no time in the format of its column; `row` is where, `format` that of most cells, or None."""
 
     def __init__(self, row: int, format: str | None) -> None:
         super().__init__(row, format)
@@ -111,7 +111,7 @@ class Times:
 
 
 def readings(cells: Column, number: Number) -> list[Times]:
-    """Every way to read all of `cells`, the likelier ones first.
+    """`cells` read by every format that fits all of them, the likelier ones first.
 
     Raises:
         ZonesMixed: a date is the only way, but for zones.
@@ -189,7 +189,7 @@ def could_be_date(cell: str) -> bool:
 
 @cache
 def dated() -> re.Pattern[str]:
-    """What any format of a date matches that names its year, or its month by name, and hardly anything else does."""
+    """A pattern of all formats with a year or the name of a month, which hardly anything else matches."""
     formats = [format for format in ("%Y%m%d", *_FORMATS) if re.search("%[YyGb]", format)]
     date = _either(formats).replace(_PARTS["b"].replace("?P<b>", "?:"), _NAMES)
     zone = r"(?:(?<=:\d\d) [a-z]{3,4})?"
@@ -198,7 +198,7 @@ def dated() -> re.Pattern[str]:
 
 @cache
 def compact() -> re.Pattern[str]:
-    """What any format of dates as numbers matches, in this century and the last."""
+    """A pattern of dates as numbers, in this century and the last."""
     return re.compile(f"(?=19|20)(?:{_either(_COMPACT)})")
 
 
@@ -246,7 +246,7 @@ def _moments(
 
 
 def _first_year(cells: Column, pattern: re.Pattern[str]) -> int:
-    """From which year on two digits count: 1969 as of `strptime`, or 1900 where they lie closer together then."""
+    """The first year of two digits: 1969 as in `strptime`, or 1900 where the years lie closer together then."""
     matches = (pattern.fullmatch(cell) for cell in cells if cell is not None)
     digits = {int(match["y"]) for match in matches if match is not None}
     if not digits:
@@ -280,7 +280,7 @@ def _expression(format: str) -> str:
 
 
 def _moment(match: re.Match[str], year: int, first: int = 1969) -> _Moment | None:
-    """What a match says; None for the 31st of a month that has none, and the like."""
+    """The moment of a match; None for days that do not exist, such as the 31st of June."""
     said = {key: value for key, value in match.groupdict().items() if value is not None}
     try:
         day = _day(said, year, first)

@@ -144,7 +144,7 @@ def _folder(path: str) -> Path:
 
 
 def _parts(folder: Path) -> dict[str, Path]:
-    """train, val and test, as far as they are there; a folder without parts is all train."""
+    """The folders of train, val and test; a folder without parts is all train."""
     inside = _folders(folder)
     parts = part_folders(folder, inside)
     if not parts:
@@ -190,21 +190,21 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _inside(folder: Path) -> list[Path]:
-    """What is in a folder, in the order of names, without what is hidden or left by a system."""
+    """What is in a folder, by name, without hidden files and those that an operating system leaves."""
     # By the name alone: paths in an archive have no order.
     inside = (one for one in folder.iterdir() if not is_hidden(one))
     return sorted(inside, key=lambda one: Path(one.name))
 
 
 def left_out(part: Path) -> list[Path]:
-    """What is in a part of class folders and is no image of a class: other files, folders, images beside classes."""
+    """What is in a part and is no image of a class: other files, deeper folders, images beside class folders."""
     beside = [one for one in _inside(part) if not one.is_dir() and is_image(one)]
     inside = [one for folder in _folders(part) for one in _inside(folder)]
     return beside + [one for one in inside if one.is_dir() or not is_image(one)]
 
 
 def note_left_out(folder: Path, left: list[Path]) -> None:
-    """Say in a line what is not taken, by kind."""
+    """Note what is left out, by kind."""
     if not left:
         return
     kinds: dict[str, list[Path]] = {}
@@ -227,7 +227,7 @@ def note_left_out(folder: Path, left: list[Path]) -> None:
 
 
 def _too_few(folder: Path, train: Path, names: tuple[str, ...]) -> str:
-    """Why this is no folder of class folders, and what it may be instead."""
+    """The error of a folder with fewer than two class folders, and what may be meant."""
     inside = [one.name for one in _inside(train)]
     if not names:
         archives = [name for name in inside if Path(name).suffix.lower() in _ARCHIVES]

@@ -36,8 +36,8 @@ def is_of_16_bits(image: Any) -> bool:
     return "16" in _stored_as(image) or (image.mode == "I" and image.format == "PPM")
 
 
-def refuse_cut(path: Path, image: Any) -> None:
-    """Refuse a PPM of more than 8 bits in colour, of which Pillow gives the upper 8 alone.
+def refuse_deep_ppm(path: Path, image: Any) -> None:
+    """Refuse a colour PPM of more than 8 bits, of which Pillow reads only the upper 8.
 
     Raises:
         ConfigError: it is one.
@@ -101,7 +101,7 @@ _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"R
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file is an image by its suffix, or else, whatever that is, by how it begins."""
+    """Whether a file is an image by its suffix or by its first bytes."""
     if path.suffix.lower() in SUFFIXES:
         return True
     try:
@@ -115,7 +115,7 @@ def is_image(path: Path) -> bool:
 
 
 def is_hidden(path: Path) -> bool:
-    """Whether a file or folder is hidden, or was left by a system rather than put there."""
+    """Whether a file or folder is hidden, or written by an operating system for itself."""
     return path.name.startswith(".") or path.name.lower() in _BY_SYSTEMS
 
 
@@ -184,7 +184,7 @@ def read_head(path: Path) -> Head:
         ConfigError: it cannot be opened as an image.
     """
     with opened(path) as image:
-        refuse_cut(path, image)
+        refuse_deep_ppm(path, image)
         width, height = image.size
         # 5 to 8: the camera was held upright, and the file says so rather than turning the pixels.
         if image.getexif().get(_ORIENTATION, 1) >= 5:
@@ -209,7 +209,7 @@ def read_image(path: Path, format: ImageFormat) -> np.ndarray:
         ConfigError: it cannot be opened as an image, or has no known range of brightness.
     """
     with opened(path) as image:
-        refuse_cut(path, image)
+        refuse_deep_ppm(path, image)
         pixels = (
             _deep_pixels(path, image, format) if is_deep(image) else _plain_pixels(image, format)
         )

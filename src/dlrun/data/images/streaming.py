@@ -30,7 +30,7 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class StoredImages:
-    """Normalised images (N, C, H, W) that are read from their files when they are looked at.
+    """Normalised images (N, C, H, W) that are read from their files when they are indexed.
 
     Stands where a tensor would: it has a length, gives a tensor for a slice or for numbers of rows,
     and remembers the device and kind of number that it is to give.
@@ -204,9 +204,9 @@ def _context() -> Any:
 
 
 def _begin_worker(worker: int) -> None:
-    """Deaf to signals, and gone with its run.
+    """Ignore signals, and end with the run.
 
-    Ctrl-C reaches every process of a terminal; the run itself sees to its end, and needs its batches until then.
+    Ctrl-C reaches every process of a terminal; the run ends itself, and needs its batches until then.
     """
     for number in ending_signals():
         signal.signal(number, signal.SIG_IGN)

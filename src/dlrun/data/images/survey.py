@@ -27,7 +27,7 @@ def common_format(
     depth: Depth,
     alpha: Literal["auto"] | Alpha,
 ) -> ImageFormat:
-    """What all images are to be made into; what no setting gives is found, and noted where it changes what is seen.
+    """The format that all images are brought to; what no setting gives is found, and noted where it changes the pixels.
 
     Every file is opened, though only as far as its head: one that is broken should not end an epoch.
 
@@ -40,7 +40,7 @@ def common_format(
     deep = [path for path, head in zip(paths, heads, strict=True) if head.is_deep]
     black, white = _range(deep, depth)
     clear = {path: head for path, head in zip(paths, heads, strict=True) if head.has_alpha}
-    behind = _behind(clear, alpha, white=white or 255.0)
+    behind = _background(clear, alpha, white=white or 255.0)
     _note_many([path for path, head in zip(paths, heads, strict=True) if head.is_first_of_many])
     channels = (1 if grey else 3) + (behind == "channel")
     return ImageFormat(channels, sides[0], sides[1], black, white, behind)
@@ -91,8 +91,10 @@ def _rounded(least: float, most: float, *, whole: bool) -> tuple[float, float]:
     return min(least, 0.0), max(most, 0.0)
 
 
-def _behind(clear: Mapping[str, Head], alpha: Literal["auto"] | Alpha, *, white: float) -> Alpha:
-    """What to lay behind transparent pixels: where no setting says it, what they stand out from."""
+def _background(
+    clear: Mapping[str, Head], alpha: Literal["auto"] | Alpha, *, white: float
+) -> Alpha:
+    """What lies behind transparent pixels: as set, or else what the images stand out from."""
     whites = {path: white if head.is_deep else 255.0 for path, head in clear.items()}
     looked_at = _some(list(clear))
     found = [one for path in looked_at if (one := _visible(path, whites[path])) is not None]

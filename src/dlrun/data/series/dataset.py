@@ -65,7 +65,7 @@ def prepare_series(
 def forecasts_of(
     scaling: SeriesScaling, values_RC: np.ndarray
 ) -> tuple[Split, Mapping[str, Mapping[str, float]]]:
-    """Every whole window in the rows of a series, and what simple rules reach on them."""
+    """Every whole window in the rows of a series, and the baselines on them."""
     known, bounds = scaling.known(values_RC), (0, len(values_RC))
     first = int(scaling.cutting.origins(*bounds)[0])
     if scaling.season is not None and scaling.season > first + 1:
@@ -184,7 +184,7 @@ def _split(scaling: SeriesScaling, known: Known, bounds: Bounds) -> Split:
 def _baselines(
     scaling: SeriesScaling, known: Known, tested: Bounds
 ) -> Mapping[str, Mapping[str, float]]:
-    """What simple rules reach on exactly the windows of the tested part, in the series' own units."""
+    """The errors of simple rules on exactly the windows of the tested part, in the series' own units."""
     cutting, places = scaling.cutting, scaling.layout.target_places
     origins = cutting.origins(*tested)
     values = cutting.values_after(known, origins, tested[1])[:, :, places]

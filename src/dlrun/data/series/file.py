@@ -170,7 +170,7 @@ def _name(cells: Cells, key: str, column: ColumnName) -> str:
 def _ordered(
     cells: Cells, clock: str | None, time_format: str, others: list[str]
 ) -> tuple[list[int], str, list[str]]:
-    """The rows in the order of `clock`, how it is written, and those of `others` that look like times without it."""
+    """The rows in the order of `clock`, its format, and, without a clock, those of `others` that look like times."""
     if clock is not None:
         times = read_times(cells, clock, time_format)
         order = in_time(cells, clock, times)
@@ -184,7 +184,7 @@ def _ordered(
 
 
 def _inputs(cells: Cells, others: list[str], targets: list[str], dates: list[str]) -> list[str]:
-    """Those of the columns that hold numbers; the rest is said."""
+    """Those of the columns that hold numbers; a note names the others."""
     left: list[str] = []
     taken: list[str] = []
     for name in others:
@@ -217,7 +217,7 @@ def _is_date(column: set[str]) -> bool:
 
 
 def _check_targets(cells: Cells, targets: Sequence[str], numbers: Numbers, fill: FillRule) -> None:
-    """Refuse targets of words, and say which have filled values."""
+    """Refuse targets of words, and note those with filled values."""
     for name in targets:
         if name not in numbers:
             raise ConfigError(

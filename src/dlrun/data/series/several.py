@@ -65,33 +65,33 @@ def refuse_twice(cells: Cells, time: str, values: np.ndarray) -> None:
     Raises:
         ConfigError: there is one.
     """
-    if (rows := _same(values)) is None:
+    if (rows := _repeated(values)) is None:
         return
-    what = _what(cells, time, *rows)
-    if telling := _telling(cells, time, values):
-        _refuse_each(cells, what, telling)
+    what = _repeat_message(cells, time, *rows)
+    if keys := _key_columns(cells, time, values):
+        _refuse_each(cells, what, keys)
     recurring = len(values) - len(np.unique(values))
     remedy = "leave one out" if recurring == 1 else "keep one of each, or their mean"
     raise BadFile(what + (f" ({recurring} rows too many)" if recurring > 1 else ""), remedy, remedy)
 
 
 def refuse_several(cells: Cells, time: str, values: np.ndarray) -> None:
-    """Refuse several series, named by columns; a time that recurs for another reason is let be.
+    """Refuse several series, named by columns; a time that recurs for another reason is allowed.
 
     Raises:
         ConfigError: there are several.
     """
-    rows = _same(values)
-    if rows is not None and (telling := _telling(cells, time, values)):
-        _refuse_each(cells, _what(cells, time, *rows), telling)
+    rows = _repeated(values)
+    if rows is not None and (keys := _key_columns(cells, time, values)):
+        _refuse_each(cells, _repeat_message(cells, time, *rows), keys)
 
 
 def has_clock_beside(cells: Cells, time: str, values: np.ndarray) -> bool:
     """Whether times recur because a column beside them holds the time of day."""
-    if _same(values) is None:
+    if _repeated(values) is None:
         return False
-    telling = _telling(cells, time, values)
-    return bool(telling) and _is_clock(cells, telling)
+    keys = _key_columns(cells, time, values)
+    return bool(keys) and _is_clock(cells, keys)
 
 
 def refuse_interleaved(cells: Cells, time: str, times: Times) -> None:
@@ -115,30 +115,30 @@ def _are_even(times: Times, rows: np.ndarray) -> bool:
     return steps is not None and steps.even
 
 
-def _same(values: np.ndarray) -> tuple[int, int] | None:
+def _repeated(values: np.ndarray) -> tuple[int, int] | None:
     """The first two rows of one time."""
     order = np.argsort(values, kind="stable")
     same = np.flatnonzero(np.diff(values[order]) == 0)
     return (int(order[same[0]]), int(order[same[0] + 1])) if len(same) else None
 
 
-def _what(cells: Cells, time: str, earlier: int, later: int) -> str:
+def _repeat_message(cells: Cells, time: str, earlier: int, later: int) -> str:
     return (
         f"{cells.place(later, time)}: {cells.cell(later, time)} stands in row {cells.lines[earlier]} as well, "
         "but a series has one row for each time"
     )
 
 
-def _refuse_each(cells: Cells, what: str, telling: tuple[str, ...]) -> NoReturn:
-    said = " and ".join(telling)
-    if _is_clock(cells, telling):
-        is_part = f"column {said} is a part" if len(telling) == 1 else f"columns {said} are parts"
-        mend = f"{is_part} of the time: write {'both' if len(telling) == 1 else 'all'} in one"
+def _refuse_each(cells: Cells, what: str, keys: tuple[str, ...]) -> NoReturn:
+    said = " and ".join(keys)
+    if _is_clock(cells, keys):
+        is_part = f"column {said} is a part" if len(keys) == 1 else f"columns {said} are parts"
+        mend = f"{is_part} of the time: write {'both' if len(keys) == 1 else 'all'} in one"
         raise BadFile(what, f"{mend}, or set dataset.time=null to take the rows as they come", mend)
-    picked = ", ".join(f"{name}: {cells.cell(0, name)}" for name in telling)
-    columns = [cells.column(name) for name in telling]
+    picked = ", ".join(f"{name}: {cells.cell(0, name)}" for name in keys)
+    columns = [cells.column(name) for name in keys]
     kinds = len({*zip(*columns, strict=True)})
-    tells = f"column {said} tells" if len(telling) == 1 else f"columns {said} tell"
+    tells = f"column {said} tells" if len(keys) == 1 else f"columns {said} tell"
     raise BadFile(
         f"{what}; {tells} {kinds} series apart",
         f"keep one, as in 'dataset.only={{{picked}}}', or make a column of each",
@@ -146,8 +146,8 @@ def _refuse_each(cells: Cells, what: str, telling: tuple[str, ...]) -> NoReturn:
     )
 
 
-def _telling(cells: Cells, time: str, values: np.ndarray) -> tuple[str, ...]:
-    """The column, or two, with which each time stands once: the names of several series."""
+def _key_columns(cells: Cells, time: str, values: np.ndarray) -> tuple[str, ...]:
+    """The column, or two, within whose values each time stands once: they name the series."""
     _, counts = np.unique(values, return_counts=True)
     kinds: dict[str, int] = {}
     for name in cells.names:

@@ -71,8 +71,8 @@ def read_times(cells: Cells, name: str, format: str) -> Times:
     return best[0]
 
 
-def times_unasked(cells: Cells, name: str) -> Times | None:
-    """A column as times, if it can hardly be anything else: dates, or numbers that run backwards by the same step."""
+def detected_times(cells: Cells, name: str) -> Times | None:
+    """A column as times, if it can hardly be anything else: dates, or numbers that fall by the same step."""
     column = cells.column(name)
     first = next((cell for cell in column if cell is not None), "")
     number = cells.notation.number
@@ -98,7 +98,7 @@ def times_unasked(cells: Cells, name: str) -> Times | None:
 
 
 def _refuse_another_day(cells: Cells, name: str, times: Times) -> None:
-    """Refuse times of a day that do not rise: they are of several days, whose order is not known."""
+    """Refuse times of day that do not rise: they are of several days, whose order is not known."""
     falls = np.flatnonzero(np.diff(times.values) <= 0)
     if not len(falls):
         return
@@ -113,7 +113,7 @@ def _refuse_another_day(cells: Cells, name: str, times: Times) -> None:
 
 
 def _refuse_odd_rows(cells: Cells, name: str, column: list[str | None], format: str) -> None:
-    """Refuse a row or two that are none of a series, and its header again; a column of more is not its time."""
+    """Refuse one or two rows that are no times, or a repeated header; with more of them the column holds no times."""
     odd = [cell for cell in column if not reads(cell, format)]
     if len(odd) <= _ODD or set(odd) == {name}:
         _refuse_column(cells, name, column, format)
@@ -131,7 +131,7 @@ def _by_one_clock(times: Times) -> Times:
 
 
 def _note_chosen(cells: Cells, name: str, chosen: Times, found: list[Times]) -> None:
-    """Say it where days and months might as well change places."""
+    """Note the format where days and months could also change places."""
     others = [times.format for times in found if times.format not in (*NUMERIC, chosen.format)]
     if others and chosen.format not in NUMERIC:
         note(
@@ -154,7 +154,7 @@ def _best(found: list[Times]) -> list[Times]:
 
 
 def _rank(times: Times) -> tuple[int, int]:
-    """How irregular rows are by these times, and how far from order."""
+    """How irregular the rows are by these times, and how far from sorted."""
     order = np.argsort(times.values, kind="stable")
     steps = steps_of(times, order)
     irregular = 0 if steps is None or steps.are_regular else 1 if steps.even else 2
@@ -173,7 +173,7 @@ def _refuse_cell(cells: Cells, name: str, row: int, format: str) -> NoReturn:
 def _refuse_column(
     cells: Cells, name: str, column: Sequence[str | None], format: str | None = None
 ) -> NoReturn:
-    """Name the first cell that is no time as most of its column are, or the first of all."""
+    """Refuse the column by its first cell that is not in the format of most others, or by its first cell."""
     format = format or likeliest(column, cells.notation.number, share=0.0)
     row = 0
     if format:

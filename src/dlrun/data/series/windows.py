@@ -17,7 +17,7 @@ FillRule = Literal["none", "forward", "linear", "mean", "zero"]
 
 @dataclass(frozen=True)
 class Known:
-    """A series without gaps, as it looked at each time: a line through a gap needs the gap's end.
+    """A series without gaps, as known at each time: a line through a gap needs the end of the gap.
 
     Attributes:
         closed: (R, C) values where every gap is filled up to its end.
@@ -90,7 +90,7 @@ class Cutting:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
-        """As by those of a dataset's `settings` that are fields of it."""
+        """The cutting by those of a dataset's `settings` that are fields of it."""
         return cls(**{name: settings[name] for name in cls.__dataclass_fields__})
 
     @property
@@ -115,7 +115,7 @@ class Cutting:
         return np.arange(max(first, self.reach) - 1, end - self.horizon)
 
     def windows(self, known: Known, origins: np.ndarray, targets: Sequence[int]) -> np.ndarray:
-        """What is seen at each origin, as known then: (N, W, C), `targets` as changes where asked for."""
+        """The window at each origin, as known then: (N, W, C), `targets` as changes where asked for."""
         rows = origins[:, None] + np.arange(1 - self.window - self.lost, 1)
         seen = np.broadcast_to(origins[:, None], rows.shape)
         values = known.at(rows, seen)

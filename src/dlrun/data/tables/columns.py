@@ -49,7 +49,7 @@ _LEFT_OUT = ("date", "identifier", "text", "serial")
 
 @dataclass
 class SortedColumns:
-    """The columns of a table that a model reads, and what is to be said of them.
+    """The columns of a table that a model reads, and remarks on them.
 
     Attributes:
         numbers, words: read as the one and as the other.
@@ -112,7 +112,7 @@ def sort_columns(
 
 
 def undressed(cells: Cells, dressings: Mapping[int, Dressing]) -> Cells:
-    """The same cells, those of the columns of `dressings` with the number alone where it is dressed like that."""
+    """The same cells, without the units (`dressings`) around the numbers of columns."""
     if not dressings:
         return cells
     rows = [list(row) for row in cells.rows]
@@ -124,7 +124,7 @@ def undressed(cells: Cells, dressings: Mapping[int, Dressing]) -> Cells:
 
 
 def undressed_as(cells: Cells, dressings: Mapping[str, Sequence[str]]) -> Cells:
-    """The same, by the names of columns as a `Reading` has them; one that is not there is left alone."""
+    """As `undressed`, by the names of columns as a `Reading` has them; a missing column is skipped."""
     found = {name: Dressing(*around) for name, around in dressings.items() if name in cells.names}
     return undressed(cells, {cells.names.index(name): dressing for name, dressing in found.items()})
 
@@ -215,7 +215,7 @@ def _sort(
 def _remarks(
     name: str, column: Sequence[str | None], counts: Counter[str], kind: Kind
 ) -> list[Remark]:
-    """What is to be said of a column that is read."""
+    """The remarks on a column that is read."""
     first, rows = next(iter(counts)), len(column)
     if len(counts) == 1 and counts.total() == rows > 1:
         return [Remark("constant", name, first)]

@@ -15,8 +15,8 @@ from dlrun.data.tables.csv_rules import (
     listed,
     names_of,
     note_total,
-    refuse_again,
     refuse_ragged,
+    refuse_repeated_header,
     without_empty_end,
 )
 from dlrun.data.tables.headers import LOOKED_AT, judge
@@ -170,7 +170,7 @@ def read_csv(path: Path, format: CsvFormat, is_header: IsHeader | None = None) -
         raise ConfigError(f"{path}, row {line}: a header and no rows: give it data")
     if header:
         names, body = without_empty_end(path, names, body, named=bool(first[-1]))
-        refuse_again(path, first, body)
+        refuse_repeated_header(path, first, body)
     width = len(format.names or names or first)
     refuse_ragged(path, body, width, "header" if header else "table")
     missing = missing_among((cell for _, cells in body for cell in cells), format.missing)

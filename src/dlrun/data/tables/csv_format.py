@@ -72,7 +72,7 @@ class CsvFormat:
 
 @contextmanager
 def cells_of_any_length() -> Iterator[None]:
-    """Within it, the reader of csv takes cells of any length; its bound is one for the whole program."""
+    """Within it, the reader of csv takes cells of any length; its bound holds for the whole process."""
     usual = csv.field_size_limit(_LONGEST)
     try:
         yield
@@ -134,7 +134,7 @@ def _widths(lines: list[str], delimiter: str) -> list[int]:
 
 
 def missing_among(cells: Iterable[str], words: Iterable[object]) -> set[str]:
-    """Those of `cells` that are one of the `words` of `dataset.missing`: NA, na and Na are the same of them."""
+    """Those of `cells` that are among the `words` of `dataset.missing`, capitals or not."""
     known = {str(word).casefold() for word in words}
     longest = max(map(len, known), default=0)
     return {cell for cell in {*cells} if len(cell) <= longest and cell.casefold() in known}
@@ -150,7 +150,7 @@ def missing_setting(
 
 
 def quoted(word: str) -> str:
-    """A word as Hydra reads it in a list, as that word."""
+    """A word as it is typed in a list of Hydra's."""
     if re.fullmatch(r"\d+|[^\W\d][\w.-]*", word) and word.lower() not in _HYDRAS:
         return word
     return '"{}"'.format(word.replace('"', '\\"'))

@@ -112,7 +112,7 @@ class Candidate:
 
 
 def are_labels(numbers: list[Candidate], rows: Sequence[Sequence[str]]) -> bool:
-    """Whether numbers count or are years, which rows of data below do not do as well."""
+    """Whether numbers are a count or years, as names of columns are, while rows of data below are not."""
     values = [column.number for column in numbers]
     if any(column.over_numbers is False for column in numbers):
         return False
@@ -217,7 +217,7 @@ def judge(first: Sequence[str], below: Sequence[Sequence[str]]) -> Verdict:
 
 
 def _without(first: Sequence[str], rows: Sequence[Sequence[str]]) -> Sequence[Sequence[str]]:
-    """The rows that are not as the first, as a header is that comes again; rows of numbers may well be alike."""
+    """The rows without repeats of the first, as of a header; rows of numbers may well be alike."""
     others = [row for row in rows if row != first]
     again = len(rows) - len(others)
     return rows if again * 20 > len(rows) and "number" in map(kind_of, first) else others

@@ -121,7 +121,7 @@ def notation_of(decimal: str, thousands: str, columns: Iterable[Column], *, look
 
 
 def says(column: Column, notation: Notation) -> bool:
-    """Whether a column holds numbers with the decimal sign of `notation`, not all of which it might group."""
+    """Whether a column holds numbers with the decimal sign of `notation` that cannot all group thousands."""
     cells = {cell for cell in column if cell is not None}
     marked = [cell for cell in cells if _SIGNS[notation.decimal] in cell]
     grouped = re.compile(_grouped(notation.decimal))
@@ -129,7 +129,7 @@ def says(column: Column, notation: Notation) -> bool:
 
 
 def may_be_grouped(column: Iterable[str]) -> str | None:
-    """A cell with a point that may as well group thousands: all others have such a one or less than four digits."""
+    """A cell whose point may also group thousands, as may those of all other cells; None otherwise."""
     cells = {*column}
     pointed = [cell for cell in cells if "." in cell]
     grouped = re.compile(_grouped("point"))
@@ -146,7 +146,7 @@ def reads_with_other_decimal(cell: str, notation: Notation) -> bool:
 
 
 def is_infinite(cell: str) -> bool:
-    """Whether a cell holds a number in Python's notation, though one beyond all bounds."""
+    """Whether a cell holds an infinite number in Python's notation."""
     try:
         return math.isinf(float(cell))
     except ValueError:
@@ -171,7 +171,7 @@ def as_number(cell: str) -> float | None:
 
 
 def as_numbers(cells: Iterable[str]) -> list[float] | None:
-    """The finite numbers that all of `cells` hold, or None: as `as_number` of each, sooner."""
+    """The finite numbers that all of `cells` hold, or None: `as_number` of each, but faster."""
     cells = list(cells)
     try:
         numbers = list(map(float, cells))

@@ -17,7 +17,7 @@ Fill = Literal["mean", "median", "zero"]
 
 @dataclass(frozen=True)
 class Rows:
-    """What is known of each of N rows.
+    """The values of N rows.
 
     Attributes:
         numbers: (N, A) float64, nan where missing.
@@ -37,7 +37,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Reading:
-    """How rows are read from a file of the same form again, to predict; plain values.
+    """How new rows are read from a file as the training rows were; plain values.
 
     Attributes:
         columns: all that the file has, in its order; numbers from 1 where it does not name them.

@@ -46,7 +46,7 @@ class Labelling:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
-        """As by those of a dataset's `settings`, or of those that a run kept, that are fields of it."""
+        """The labelling by those of a dataset's `settings`, or of those that a run kept, that are fields of it."""
         return cls(
             **{name: settings[name] for name in cls.__dataclass_fields__ if name in settings}
         )
@@ -61,7 +61,7 @@ class Labelling:
 
 
 def with_targets(cells: Cells, target: int) -> Cells:
-    """Without the rows that nothing can be learned from or tested on, which a line on the screen counts.
+    """Without the rows that have no target, which a note counts.
 
     Raises:
         ConfigError: that is all of them.
@@ -80,7 +80,7 @@ def with_targets(cells: Cells, target: int) -> Cells:
 
 
 def note_left_out(cells: Cells, target: int, words: Counter[str]) -> None:
-    """A line on the rows that have no target; `words` are those that say so, empty for empty cells."""
+    """Note how many rows have no target; `words` are their cells, empty where nothing stands in them."""
     note(
         f"{cells.path}: {words.total()} of {len(cells.rows)} rows have no {cells.names[target]} "
         f"and are left out{_which(words, cells.missing)}"
@@ -88,7 +88,7 @@ def note_left_out(cells: Cells, target: int, words: Counter[str]) -> None:
 
 
 def dressing_of_target(cells: Cells, target: int, task: TableTask) -> Dressing | None:
-    """What stands around the numbers of the target, where it is one of quantities; said in a line.
+    """What stands around the numbers of a target of quantities, which a note shows.
 
     Raises:
         ConfigError: a number in another notation, or of quantities that were asked for a word.
@@ -151,7 +151,7 @@ def task_of(cells: Cells, target: int, decimal: str) -> TableTask:
 
 
 def class_names(cells: Cells, target: int, labelling: Labelling) -> tuple[str, ...]:
-    """The classes in their order; a line on the screen says which labels are one.
+    """The classes in their order; a note says which labels are one class.
 
     Raises:
         ConfigError: fewer than two, or one for each row.
@@ -181,7 +181,7 @@ def class_names(cells: Cells, target: int, labelling: Labelling) -> tuple[str, .
 
 
 def note_merged(where: str, labels: str) -> None:
-    """A line that says which `labels` are one class, where any are."""
+    """Note which `labels` are one class, where any are."""
     if labels:
         note(f"{where}: {labels} are one class each; dataset.merge_labels=false keeps them apart")
 
@@ -249,7 +249,7 @@ def class_numbers(
 
 
 def merged(classes: Classes) -> str:
-    """What became one class, as in `0 and 0.0, 1 and 1.0`; empty where nothing did."""
+    """Which labels are one class, as in `0 and 0.0, 1 and 1.0`; empty where none are."""
     several = [group for group in classes.spellings if len(group) > 1]
     said = ", ".join(" and ".join(group) for group in several[:_SHOWN])
     return f"{said} and others" if len(several) > _SHOWN else said

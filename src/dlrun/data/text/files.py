@@ -254,7 +254,7 @@ def _position(cells: Cells, key: str, column: ColumnName) -> int:
 
 
 def _with_labels(cells: Cells, roles: ColumnRoles, missing: Sequence[object]) -> Cells:
-    """Without the rows whose label is a word that stands for none; an empty one is a mistake."""
+    """Without the rows whose label is a word for a missing one; an empty label is a mistake."""
     position = _label_at(cells, roles)
     labels = cells.column(position)
     words = missing_among(filter(None, labels), missing)
@@ -266,7 +266,7 @@ def _with_labels(cells: Cells, roles: ColumnRoles, missing: Sequence[object]) ->
 
 
 def _note_missing_texts(source: str, texts: Sequence[str], missing: Sequence[object]) -> None:
-    """A line on texts that are one of the words of `missing`: they may as well be answers, so they stay."""
+    """Note texts that are one of the words of `missing`; they may be real texts, so they stay."""
     words = missing_among(filter(None, texts), missing)
     found = Counter(text for text in texts if text in words)
     if found:
@@ -277,7 +277,7 @@ def _note_missing_texts(source: str, texts: Sequence[str], missing: Sequence[obj
 
 
 def _merged(source: str, parts: list[list[Labelled]]) -> list[list[Labelled]]:
-    """The same rows with one spelling of each class of the first part, which a line on the screen names."""
+    """The same rows with one spelling of each class of the first part, which a note names."""
     classes = classes_of((row.label for row in parts[0]), merge=True, notation=Notation())
     note_merged(source, merged(classes))
     renamed = []

@@ -77,7 +77,7 @@ def _tested(folder: Path) -> Path:
 
 
 def _labelled(part: Path, encoding: str) -> Iterator[Labelled]:
-    """Each text with its folder's name; what is none is counted."""
+    """Each text with the name of its folder; a note counts what is no text."""
     folders = _folders(part)
     classes = [one for one in folders if one.name.lower() not in _UNLABELLED]
     if len(classes) < 2:
