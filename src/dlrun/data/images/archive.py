@@ -60,6 +60,6 @@ def _members() -> dict[str, bytes]:
             return {name: archive.read(name) for name in archive.namelist()}
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ConfigError(
-            f"dataset.path is {_NAME}, but {_ARCHIVE} is damaged ({error}): install dlrun again, or set dataset.path "
-            "to a folder of your own images"
+            f"{_ARCHIVE}, which ships with dlrun, is damaged ({error}): install dlrun again, or give a folder of your "
+            "own images"
         ) from error
