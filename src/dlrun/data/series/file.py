@@ -83,9 +83,16 @@ def series(
         "time": chosen.time,
         "time_format": chosen.time_format,
     }
-    cutting = Cutting.of(settings)
     return Series(
-        numbers, words, chosen.inputs, chosen.targets, cutting, fill, season, reading, str(file)
+        numbers=numbers,
+        words=words,
+        inputs=chosen.inputs,
+        targets=chosen.targets,
+        cutting=Cutting.of(settings),
+        fill=fill,
+        season=season,
+        reading=reading,
+        source=str(file),
     )
 
 
