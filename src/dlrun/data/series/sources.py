@@ -46,7 +46,7 @@ def pollution(
     """43,824 hours of fine dust and weather in Beijing, 2010 to 2014 (Liang et al., 2015)."""
     asked = {name: value for name, value in locals().items() if name != "root"}
     file = _fetch(root, "pollution.csv", _POLLUTION_MD5)
-    return series(path=file, **_form(time="No", missing=["NA"]), **asked)
+    return series(path=file, **_file_settings(time="No", missing=["NA"]), **asked)
 
 
 def sunspots(
@@ -67,10 +67,10 @@ def sunspots(
     """2,820 monthly means of the number of sunspots, 1749 to 1983 (Andrews and Herzberg, 1985)."""
     asked = {name: value for name, value in locals().items() if name != "root"}
     file = _fetch(root, "monthly-sunspots.csv", _SUNSPOTS_MD5)
-    return series(path=file, **_form(time="Month", missing=[]), **asked)
+    return series(path=file, **_file_settings(time="Month", missing=[]), **asked)
 
 
-def _form(*, time: str, missing: list[str]) -> dict[str, Any]:
+def _file_settings(*, time: str, missing: list[str]) -> dict[str, Any]:
     """How the files of this collection are written."""
     return {
         "header": True,
