@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlrun.data.fingerprint import Origin
 from dlrun.data.loaders import Split
-from dlrun.data.origin import Origin
 from dlrun.errors import ConfigError
 
 TaskKind = Literal["binary", "multiclass", "regression", "language"]

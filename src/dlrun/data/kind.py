@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 from dlrun.config.settings import DataSettings
 from dlrun.data.base import Dataset, InputKind, Preprocessing, Spec
+from dlrun.data.changed_data import Kept
 from dlrun.data.fingerprint import Parts
-from dlrun.data.kept import Kept
 from dlrun.data.loaders import Split
 from dlrun.errors import ConfigError
 

@@ -12,9 +12,9 @@ import torch
 from dlrun.data.arrays.scaling import ARRAYS
 from dlrun.data.base import Preprocessing, Spec
 from dlrun.data.baselines import majority_class, training_mean
+from dlrun.data.changed_data import Kept
 from dlrun.data.files import other_kind
 from dlrun.data.images.dataset import IMAGES
-from dlrun.data.kept import Kept
 from dlrun.data.kind import Kind, Labelled
 from dlrun.data.loaders import Split
 from dlrun.data.series.dataset import SERIES

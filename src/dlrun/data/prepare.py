@@ -10,9 +10,9 @@ from dlrun.config.schema import check
 from dlrun.config.settings import DataSettings
 from dlrun.data.base import Dataset, Preprocessing, Spec, class_task
 from dlrun.data.baselines import majority_of, with_baselines
-from dlrun.data.kept import Kept
+from dlrun.data.changed_data import Kept
+from dlrun.data.fingerprint import origin_from, origin_of
 from dlrun.data.kinds import KINDS
-from dlrun.data.origin import origin_from, origin_of
 from dlrun.errors import ConfigError, listed, note
 
 _USES = {"train": "train on", "val": "validate on", "test": "test on"}

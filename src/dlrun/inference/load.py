@@ -65,13 +65,13 @@ def _renewed(plain: dict[str, Any]) -> dict[str, Any]:
     node = plain.get("dataset")
     if not isinstance(node, dict) or node.get("_target_") != _SERIES or "md5" not in node:
         return plain
-    from dlrun.data.series import published
+    from dlrun.data.series import sources
     from dlrun.data.series.file import series
 
-    if (target := published.FORMER.get(str(node["md5"]))) is None:
+    if (target := sources.FORMER.get(str(node["md5"]))) is None:
         kept = {name: value for name, value in node.items() if name not in ("root", "url", "md5")}
         return {**plain, "dataset": kept}
-    function = getattr(published, target.rpartition(".")[2])
+    function = getattr(sources, target.rpartition(".")[2])
     fixed = {*signature(series).parameters, "url", "md5"} - {*signature(function).parameters}
     kept = {name: value for name, value in node.items() if name not in fixed}
     return {**plain, "dataset": {**kept, "_target_": target}}
@@ -185,7 +185,7 @@ class Trained:
     Attributes:
         epoch, step: of the weights.
         which: of the run's weights they are: best or last.
-        kept: what more is known of the run's data, a `dlrun.data.kept.Kept`.
+        kept: what more is known of the run's data, a `dlrun.data.changed_data.Kept`.
     """
 
     model: Any

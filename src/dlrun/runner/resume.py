@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any
 
 from dlrun.config.moved import current
-from dlrun.data.kept import Kept
+from dlrun.data.changed_data import Kept
 from dlrun.data.prepare import kept_from
 from dlrun.errors import ConfigError, command, new_run
 from dlrun.runner import metadata

@@ -10,8 +10,8 @@ import torch
 
 from dlrun.config import settings
 from dlrun.config.metrics import contradiction
+from dlrun.data.changed_data import Kept
 from dlrun.data.files import absolute
-from dlrun.data.kept import Kept
 from dlrun.errors import note
 from dlrun.runner import metadata
 from dlrun.runner.metadata import RunLog

@@ -16,10 +16,9 @@ from dlrun.config.instantiate import component, split_component
 from dlrun.config.metrics import direction
 from dlrun.config.settings import DataSettings, GradientSettings, RunConfig, TrainerSettings, WarmUp
 from dlrun.data.base import Dataset, Spec
+from dlrun.data.changed_data import DataChanged, Kept, refusal
 from dlrun.data.images.augment import augment
-from dlrun.data.kept import Kept, refusal
 from dlrun.data.loaders import Feed
-from dlrun.data.origin import DataChanged
 from dlrun.data.prepare import prepare
 from dlrun.errors import ConfigError, did_you_mean, first_line
 from dlrun.models.dropout import draw_from

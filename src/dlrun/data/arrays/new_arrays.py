@@ -12,9 +12,9 @@ import numpy as np
 
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Spec
+from dlrun.data.changed_data import Kept
 from dlrun.data.file_kinds import refuse_other_kinds
 from dlrun.data.images.read import is_image
-from dlrun.data.kept import Kept
 from dlrun.data.kind import Labelled, NewInputs, from_code, one_path
 from dlrun.data.tables.headers import judge
 from dlrun.errors import ConfigError, first_line, note

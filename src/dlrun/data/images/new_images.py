@@ -12,12 +12,12 @@ import numpy as np
 from dlrun.data.arrays.new_arrays import read_arrays
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Preprocessing, Spec, class_targets
-from dlrun.data.files import locate
+from dlrun.data.changed_data import Kept
+from dlrun.data.images.archive import locate_images
 from dlrun.data.images.folder import labelled_images
-from dlrun.data.images.form import Form, reading_steps
+from dlrun.data.images.image_format import ImageFormat, reading_steps
 from dlrun.data.images.read import SUFFIXES, is_hidden, is_image, read_image
 from dlrun.data.images.streaming import StoredImages, StoredSplit
-from dlrun.data.kept import Kept
 from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, from_code, one_path
 from dlrun.errors import ConfigError, note
 
@@ -41,19 +41,19 @@ class NewImages(NewInputs):
             raise ConfigError(
                 f"{path} is an image, but this run was trained on {spec.kind}; give a .npy, .npz or .csv of rows"
             )
-        form = Form.of(spec.input_shape, preprocessing.reading)
-        if form.colours not in (1, 3):
+        format = ImageFormat.of(spec.input_shape, preprocessing.reading)
+        if format.colours not in (1, 3):
             raise ConfigError(
-                f"{path} is an image of 1 or 3 channels, but this run takes {form.channels}; give a .npy or .npz"
+                f"{path} is an image of 1 or 3 channels, but this run takes {format.channels}; give a .npy or .npz"
             )
-        pixels = read_image(path, form).astype(np.float32)
+        pixels = read_image(path, format).astype(np.float32)
         return pixels[None] * np.float32(preprocessing.pixel_max / 255)
 
     def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:
         spec, scaling = kept.spec, cast(Scaling, kept.preprocessing)
         if not scaling.pixel_max:
             raise from_code(one_path(given), dataset)
-        folder = locate(TEST_PATH, one_path(given))
+        folder = locate_images(TEST_PATH, one_path(given))
         if not scaling.reading and spec.input_shape[0] not in (1, 3):
             raise from_code(folder, dataset)
         files = labelled_images(TEST_PATH, folder, spec.class_names)
@@ -63,8 +63,8 @@ class NewImages(NewInputs):
             (np.asarray(values) * share).tolist() for values in (scaling.mean, scaling.std)
         )
         scaling = replace(scaling, mean=mean, std=std, pixel_max=_BRIGHTEST)
-        form = Form.of(spec.input_shape, scaling.reading)
-        images = StoredImages(files.paths, form, scaling, int(dataset.get("workers", 0)))
+        format = ImageFormat.of(spec.input_shape, scaling.reading)
+        images = StoredImages(files.paths, format, scaling, int(dataset.get("workers", 0)))
         targets = class_targets(files.targets, len(spec.class_names))
         return Labelled(StoredSplit.of(images, targets))
 
@@ -84,10 +84,10 @@ class NewImages(NewInputs):
 
     def describe(self, preprocessing: Preprocessing, spec: Spec) -> tuple[str, dict[str, Any]]:
         plain = preprocessing.to_dict()
-        form = Form.of(spec.input_shape, plain["reading"])
-        if form.colours not in (1, 3):  # any other is no image file
+        format = ImageFormat.of(spec.input_shape, plain["reading"])
+        if format.colours not in (1, 3):  # any other is no image file
             return "inputs are (raw - mean) / std", plain
-        return self.preparing, plain | {"image_files": reading_steps(form)}
+        return self.preparing, plain | {"image_files": reading_steps(format)}
 
 
 def _below(file: Path, folder: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dlrun.data.arrays.scaling import Scaling
-from dlrun.data.images.form import Form
+from dlrun.data.images.image_format import ImageFormat
 from dlrun.data.images.read import read_image
 from dlrun.data.loaders import Batch, Feed, Split, cut, epoch_order
 from dlrun.errors import ConfigError, RunFailed
@@ -29,7 +29,7 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class StoredImages:
-    """Normalised images (N, C, H, W) that are read from their files when they are looked at.
+    """Normalised images (N, C, H, W) that are read from their files when they are indexed.
 
     Stands where a tensor would: it has a length, gives a tensor for a slice or for numbers of rows,
     and remembers the device and kind of number that it is to give.
@@ -39,7 +39,7 @@ class StoredImages:
     """
 
     paths: tuple[str, ...]
-    form: Form
+    format: ImageFormat
     scaling: Scaling
     workers: int
     device: torch.device = _CPU
@@ -51,7 +51,7 @@ class StoredImages:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(N, C, H, W)."""
-        return len(self.paths), self.form.channels, self.form.height, self.form.width
+        return len(self.paths), self.format.channels, self.format.height, self.format.width
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -59,7 +59,7 @@ class StoredImages:
     def __getitem__(self, rows: slice | Tensor) -> Tensor:
         """The images in these rows, read here and now."""
         numbers = range(len(self))[rows] if isinstance(rows, slice) else rows.tolist()
-        return self._finished(_Pixels(self.paths, self.form).read(numbers))
+        return self._finished(_Pixels(self.paths, self.format).read(numbers))
 
     def is_floating_point(self) -> bool:
         """As the tensors that it gives."""
@@ -87,7 +87,7 @@ class StoredImages:
             RunFailed: a file is no longer an image.
         """
         try:
-            for raw in read_batches(self.paths, self.form, rows, workers=self.workers):
+            for raw in read_batches(self.paths, self.format, rows, workers=self.workers):
                 yield self._finished(raw)
         except ConfigError as error:
             raise RunFailed(f"{error}; put the image back, and carry the run on") from error
@@ -151,7 +151,7 @@ class StreamedBatches:
 
 
 def read_batches(
-    paths: Sequence[str], form: Form, rows: Sequence[Rows], *, workers: int
+    paths: Sequence[str], format: ImageFormat, rows: Sequence[Rows], *, workers: int
 ) -> Iterator[np.ndarray]:
     """The pixels of each list of rows, (N, channels, height, width) from 0 to 255, read ahead by `workers` processes.
 
@@ -163,7 +163,7 @@ def read_batches(
     alone = multiprocessing.current_process().daemon or len(rows) < 2
     processes = 0 if alone else min(workers, len(rows))
     loader: DataLoader[Any] = DataLoader(
-        _Pixels(tuple(paths), form),
+        _Pixels(tuple(paths), format),
         batch_sampler=rows,
         num_workers=processes,
         collate_fn=_as_it_is,
@@ -180,14 +180,14 @@ def read_batches(
 class _Pixels(Dataset[Any]):
     """Image files by number, in a form that goes to a worker: torch hands it the rows of a whole batch."""
 
-    def __init__(self, paths: tuple[str, ...], form: Form) -> None:
-        self.paths, self.form = paths, form
+    def __init__(self, paths: tuple[str, ...], format: ImageFormat) -> None:
+        self.paths, self.format = paths, format
 
     def read(self, rows: Sequence[int]) -> np.ndarray:
-        shape = (len(rows), self.form.channels, self.form.height, self.form.width)
-        pixels = np.empty(shape, self.form.dtype)
+        shape = (len(rows), self.format.channels, self.format.height, self.format.width)
+        pixels = np.empty(shape, self.format.dtype)
         for place, row in enumerate(rows):
-            pixels[place] = read_image(Path(self.paths[row]), self.form)
+            pixels[place] = read_image(Path(self.paths[row]), self.format)
         return pixels
 
     def __getitems__(self, rows: list[int]) -> np.ndarray | str:
@@ -221,9 +221,9 @@ def _context() -> Any:
 
 
 def _begin_worker(worker: int) -> None:
-    """Deaf to signals, and gone with its run.
+    """Ignore signals, and end with the run.
 
-    Ctrl-C reaches every process of a terminal; the run itself sees to its end, and needs its batches until then.
+    Ctrl-C reaches every process of a terminal; the run ends itself, and needs its batches until then.
     """
     for number in ending_signals():
         signal.signal(number, signal.SIG_IGN)

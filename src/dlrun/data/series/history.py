@@ -9,8 +9,8 @@ from typing import Any, cast
 import numpy as np
 
 from dlrun.data.base import Spec
+from dlrun.data.changed_data import Kept
 from dlrun.data.files import locate_file
-from dlrun.data.kept import Kept
 from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, one_path
 from dlrun.data.series.dataset import forecasts_of
 from dlrun.data.series.file import read_columns
@@ -20,10 +20,8 @@ from dlrun.data.series.series import Layout
 from dlrun.data.series.several import only_rows
 from dlrun.data.series.time_column import read_times
 from dlrun.data.tables.csv import Cells, read_csv
-from dlrun.data.tables.csv_format import Form
+from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.errors import ConfigError, did_you_mean
-
-_FORM = ("header", "skip_lines", "comment", "delimiter", "encoding", "missing", "decimal", "thousands")  # fmt: skip
 
 
 class NewSeries(NewInputs):
@@ -105,7 +103,7 @@ def _order(cells: Cells, scaling: SeriesScaling, *, say: bool) -> list[int]:
 
 def _read(path: Path, scaling: SeriesScaling) -> Cells:
     reading = scaling.reading
-    cells = read_csv(path, Form(**{key: reading[key] for key in _FORM if key in reading}))
+    cells = read_csv(path, CsvFormat.of(reading))
     return only_rows(cells, reading.get("only", {}))
 
 

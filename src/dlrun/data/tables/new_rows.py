@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from dlrun.data.base import Spec
+from dlrun.data.changed_data import Kept
 from dlrun.data.files import locate_file
-from dlrun.data.kept import Kept
 from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, one_path
 from dlrun.data.tables.columns import read_rows, undressed_as
 from dlrun.data.tables.csv import Cells, read_csv
-from dlrun.data.tables.csv_format import Form
 from dlrun.data.tables.csv_rules import as_names, listed
 from dlrun.data.tables.encoding import TableEncoding, encode_rows
 from dlrun.data.tables.headers import judge
-from dlrun.data.tables.notation import as_number
+from dlrun.data.tables.number_format import as_number
 from dlrun.data.tables.read import read_targets
 from dlrun.data.tables.table import Reading, Rows
 from dlrun.errors import ConfigError
@@ -80,17 +79,7 @@ def _rows(cells: Cells, reading: Reading) -> Rows:
 
 
 def _read(path: Path, reading: Reading) -> Cells:
-    form = Form(
-        "auto",
-        reading.delimiter,
-        reading.encoding,
-        reading.missing,
-        decimal=reading.decimal,
-        thousands=reading.thousands,
-        skip_lines=reading.skip_lines,
-        comment=reading.comment,
-    )
-    return read_csv(path, form, partial(_is_header, reading))
+    return read_csv(path, reading.format, partial(_is_header, reading))
 
 
 def _is_header(reading: Reading, row: str, first: list[str], below: list[list[str]]) -> bool:

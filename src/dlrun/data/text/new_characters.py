@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from dlrun.data.base import Spec
+from dlrun.data.changed_data import Kept
 from dlrun.data.files import locate_file, read_text
-from dlrun.data.kept import Kept
 from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, one_path
 from dlrun.data.text.character_encoding import CharacterEncoding, encode_characters, tell_unseen
 from dlrun.errors import ConfigError, command

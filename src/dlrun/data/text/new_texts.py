@@ -10,19 +10,19 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from dlrun.data.base import Preprocessing, Spec
+from dlrun.data.changed_data import Kept
 from dlrun.data.files import read_text
-from dlrun.data.kept import Kept
 from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, from_code
 from dlrun.data.tables.csv import Cells, read_csv
-from dlrun.data.tables.csv_format import Form
-from dlrun.data.tables.labels import class_numbers
-from dlrun.data.tables.notation import Notation
+from dlrun.data.tables.csv_format import CsvFormat
+from dlrun.data.tables.number_format import Notation
+from dlrun.data.tables.target_column import class_numbers
 from dlrun.data.text.checks import is_blank, is_header, texts_in
 from dlrun.data.text.encoding import TextEncoding, encode_texts
-from dlrun.data.text.files import Labelled as LabelledText
 from dlrun.data.text.files import joined_text, labelled_texts, place_of, separator_of
 from dlrun.data.text.folder import labelled_files
 from dlrun.data.text.texts import WORDS, TextLayout, tokenize
+from dlrun.data.text.texts import Labelled as LabelledText
 from dlrun.errors import ConfigError, did_you_mean, listed, note
 
 _PLAIN = (".txt", ".text", "")
@@ -89,23 +89,16 @@ def read_text_table(
     Raises:
         ConfigError: a column is not there, or a row has no text.
     """
-    form = Form(
-        header=False,
-        delimiter=layout.delimiter,
-        encoding=encoding,
-        missing=[""],
-        skip_lines=layout.skip_lines,
-        comment=layout.comment,
-    )
+    format = CsvFormat.of(vars(layout), header=False, encoding=encoding, missing=[""])
     plain = Path(path.name.lower().removesuffix(".gz")).suffix in _PLAIN
     try:
-        cells = read_csv(path, form)
+        cells = read_csv(path, format)
     except ConfigError:
         if plain:
             return None
         raise
     if layout.named and (not plain or {*layout.texts} <= {*cells.rows[0]}):
-        cells = read_csv(path, replace(form, header=True))
+        cells = read_csv(path, replace(format, header=True))
         positions = [_named(cells, name) for name in layout.texts]
         labels = layout.label in cells.names
     elif not layout.named and not (plain and len(cells.names) != len(layout.columns)):
@@ -244,14 +237,14 @@ def _told(path: Path, texts: list[str]) -> list[str]:
 
 def _read_column(path: Path, encoding: TextEncoding) -> list[str]:
     column = encoding.column if isinstance(encoding.column, int | str) else "text"
-    form = Form(
+    format = CsvFormat(
         header=True if isinstance(column, str) else "auto",
         delimiter="auto",
         encoding=encoding.file_encoding,
         missing=[""],
         skip_lines="auto",
     )
-    cells = read_csv(path, form)
+    cells = read_csv(path, format)
     position = cells.position("the column of texts", column)
     texts = []
     for row, text in enumerate(cells.column(position)):
