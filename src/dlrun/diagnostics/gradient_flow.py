@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlrun.diagnostics.line_chart import Curve, line_chart
 from dlrun.models.unroll import watching
-from dlrun.tracking.line_chart import Curve, line_chart
 from dlrun.tracking.picture import Picture
 from dlrun.tracking.tracker import Tracker
 from dlrun.training.loop import Engine

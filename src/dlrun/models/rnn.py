@@ -13,9 +13,9 @@ from dlrun.config.schema import Depth, Probability, Width
 from dlrun.data.base import Spec
 from dlrun.models.cells import CELLS, CellName, CellNorm, initialize_cell
 from dlrun.models.dropout import Dropout
-from dlrun.models.fit import require_sequence
 from dlrun.models.layers import InitName, dropping, initialized
 from dlrun.models.pooling import AttentionPooling, ends, max_over_time, mean_over_time
+from dlrun.models.requirements import require_sequence
 from dlrun.models.tokens import TokenEmbedding, real_tokens
 from dlrun.models.unroll import must_unroll, unrolled
 

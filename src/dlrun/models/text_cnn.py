@@ -10,9 +10,9 @@ from dlrun.config.schema import Depth, Positive, Probability, Width
 from dlrun.data.base import Spec
 from dlrun.errors import ConfigError
 from dlrun.models.dropout import Dropout
-from dlrun.models.fit import require_texts
 from dlrun.models.layers import ActivationName, InitName, activation_layer, gain_of, initialized
 from dlrun.models.pooling import max_over_time
+from dlrun.models.requirements import require_texts
 from dlrun.models.tokens import TokenEmbedding, real_tokens
 
 

@@ -20,9 +20,9 @@ from dlrun.diagnostics.model_summary import layer_table
 from dlrun.diagnostics.profiler import profiled
 from dlrun.diagnostics.views import Views, going_on
 from dlrun.errors import command
+from dlrun.runner.checkpoint_writer import CheckpointWriter
 from dlrun.runner.failures import error_facts, explain
 from dlrun.runner.metadata import RunLog
-from dlrun.runner.saving import Saver
 from dlrun.runner.summary import Identity, SummaryWriter, Training, closing_table, settings_row
 from dlrun.storage.disk import DiskFull, disk_full
 from dlrun.storage.run_directory import RunDirectory
@@ -89,7 +89,7 @@ class Session:
             start_step=self.engine.step,
             flush_seconds=_TRIAL_FLUSH_SECONDS if watch else 0.0,
         )
-        self.saver = Saver(experiment, run, self.tracker)
+        self.checkpoints = CheckpointWriter(experiment, run, self.tracker)
         self.views = Views(
             experiment.data,
             config.tracking,
@@ -215,12 +215,12 @@ class Session:
             # Before the checkpoint, from which a run that is not over would train on.
             self.summary.write("pruned")
             self._show_settings()
-            self.saver.save()
+            self.checkpoints.save()
             return
         if (full := disk_full(error)) is not None:
             self.halted_by(full)
         failure = explain(error, self.experiment, self.run)
-        self.saver.save_best()
+        self.checkpoints.save_best()
         self.summary.write("failed", error=error_facts(failure or error, self.engine.step))
         self._show_settings()
         log.error("%s\n%s", failure or "failed", "".join(traceback.format_exception(error)))
@@ -252,7 +252,7 @@ class Session:
         profile = profiled(self.run.path / "profile", enabled=self.engine.settings.profile)
         try:
             with profile as self._profile_step:
-                self.engine.fit(save=self.saver.save, observer=self, stop=stop)
+                self.engine.fit(save=self.checkpoints.save, observer=self, stop=stop)
         finally:  # a bar that is left open would share its line with what is said next
             self.progress.close()
 

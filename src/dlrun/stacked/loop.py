@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 
 from dlrun.errors import RunFailed
-from dlrun.runner.saving import save_all
+from dlrun.runner.checkpoint_writer import save_all
 from dlrun.runner.session import Session
 from dlrun.stacked.stack import Stack, Values
 from dlrun.storage.disk import DiskFull, disk_full
@@ -163,7 +163,7 @@ class StackedFit:
             else:
                 sound.append(self.sessions[engine])
         try:
-            save_all([session.saver for session in sound])
+            save_all([session.checkpoints for session in sound])
         except DiskFull:
             raise
         except Exception:  # one by one it shows whose fault it is
@@ -228,4 +228,4 @@ def _log(session: Session, values: Values | Diverged) -> None:
 
 
 def _save(session: Session) -> None:
-    session.saver.save()
+    session.checkpoints.save()

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from dlrun.data.base import Split
 from dlrun.models.dropout import draw_from
-from dlrun.stacked.batches import StackedBatches, together
 from dlrun.stacked.forward import lift
+from dlrun.stacked.loaders import StackedBatches, together
 from dlrun.stacked.update import StackedDescent
 from dlrun.stacked.weights import StackedWeights
+from dlrun.training.logged_points import Pending, Rate, mean_losses, training_point
 from dlrun.training.loop import Diverged, Engine
-from dlrun.training.points import Pending, Rate, mean_losses, training_point
 from dlrun.training.tasks import stacked_metrics
 
 Values = dict[str, float]

@@ -21,8 +21,8 @@ from dlrun.system.signals import StopRequest
 from dlrun.tracking.numbers import number_text
 from dlrun.training.device import Device
 from dlrun.training.forward import State, advance, on_tensors, outputs_in_order
+from dlrun.training.logged_points import Pending, Rate, mean_losses, training_point
 from dlrun.training.optim import Descent, gradient_norm
-from dlrun.training.points import Pending, Rate, mean_losses, training_point
 from dlrun.training.schedules import plateau_of
 from dlrun.training.tasks import Task
 

@@ -13,8 +13,8 @@ import numpy as np
 from dlrun.errors import RunFailed
 from dlrun.tracking.matplotlib_settings import library_settings
 from dlrun.tracking.numbers import number_text
+from dlrun.training.logged_points import Pending
 from dlrun.training.loop import Engine
-from dlrun.training.points import Pending
 
 _DIVERGED = 4.0  # times the lowest loss so far, at which there is nothing more to learn
 _MEMORY = 0.9  # of the running mean that tells so
