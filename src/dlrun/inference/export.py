@@ -15,7 +15,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils import _pytree as pytree
 
 from dlrun.data.base import Spec, made_up_inputs
 from dlrun.data.images.form import Form, reading_steps
@@ -23,6 +22,7 @@ from dlrun.data.text.texts import WORDS
 from dlrun.errors import RunFailed, first_line
 from dlrun.inference.load import Trained
 from dlrun.models.unroll import unrolling
+from dlrun.system.torch_internals import tree_flatten, tree_leaves, tree_unflatten
 
 Format = Literal["onnx", "torch_export"]
 Function = Callable[[list[Tensor]], list[Tensor]]  # inputs and state to scores and new state
@@ -92,7 +92,7 @@ class _Traceable:
 
     def __call__(self, tensors: list[Tensor]) -> list[Tensor]:
         with torch.no_grad():
-            return list(pytree.tree_leaves(self.module(*self.arguments(tensors))))
+            return list(tree_leaves(self.module(*self.arguments(tensors))))
 
     @property
     def names(self) -> list[str]:
@@ -175,8 +175,8 @@ class _OneByOne(nn.Module):
         self.model, self.structure = model, structure
 
     def forward(self, tokens: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        scores, after = self.model(tokens, pytree.tree_unflatten(state, self.structure))
-        return scores, pytree.tree_leaves(after)
+        scores, after = self.model(tokens, tree_unflatten(state, self.structure))
+        return scores, tree_leaves(after)
 
 
 def _traceable(model: nn.Module, spec: Spec) -> _Traceable:
@@ -184,10 +184,10 @@ def _traceable(model: nn.Module, spec: Spec) -> _Traceable:
     if spec.task == "language":
         with torch.no_grad():
             (_, state), (_, other) = (model(example[:count, :1]) for count in (_TRACED_WITH, 1))
-        leaves, structure = pytree.tree_flatten(state)
+        leaves, structure = tree_flatten(state)
         axes = [
             {a: "batch" for a in range(one.ndim) if one.shape[a] != two.shape[a]}
-            for one, two in zip(leaves, pytree.tree_leaves(other), strict=True)
+            for one, two in zip(leaves, tree_leaves(other), strict=True)
         ]
         first = [torch.zeros_like(leaf) for leaf in leaves]
         return _Traceable(

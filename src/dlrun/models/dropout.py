@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dlrun.system.torch_internals import in_torch_func
+
 # A value is kept or dropped by 16 random bits, and 64 are drawn at once: this is most of the cost.
 _LEVELS = 2**16
 _LANES = 4
@@ -46,7 +48,7 @@ class Dropout(nn.Module):
         """
         if not self.training:
             return x
-        if _in_torch_func():
+        if in_torch_func():
             mask: Tensor = _Mask.apply(x.detach(), self.kept, self.generators)
         else:
             # Python's number spares the device a question.
@@ -134,8 +136,3 @@ def _compared(
 def _scale(kept: Tensor, like: Tensor) -> Tensor:
     """As Python's, rounded to float32 at the coarsest; where nothing is kept any number will do."""
     return _LEVELS / kept.clamp(min=1).to(torch.promote_types(like.dtype, torch.float32))
-
-
-def _in_torch_func() -> bool:
-    """Whether vmap, grad, ... are at work. torch.compile cannot look, and leaves them when it draws."""
-    return not torch.compiler.is_compiling() and bool(torch._C._functorch.peek_interpreter_stack())

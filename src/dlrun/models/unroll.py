@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dlrun.models.cells import CellNorm
+from dlrun.system.torch_internals import is_wrapped
 
 # Hidden state first; an LSTM adds its memory.
 State = tuple[Tensor, ...]
@@ -52,9 +53,8 @@ def unrolling() -> Iterator[None]:
 
 def must_unroll(rnn: nn.RNNBase, x: Tensor) -> bool:
     """Whether torch.func (vmap, grad, ...) is at work on the layer's weights or input, or somebody asked for it."""
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
     asked = _ASKED.get() or _SEEN.get() is not None
-    return asked or wrapped(x) or wrapped(next(rnn.parameters()))
+    return asked or is_wrapped(x) or is_wrapped(next(rnn.parameters()))
 
 
 def read_on(

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dlrun.system.torch_internals import fused_adam
+
 State = dict[str, Tensor]
 Hyper = dict[str, Tensor]
 
@@ -167,7 +169,7 @@ def _fused_adam(rule: Rule, shared: dict[str, float], g: Tensor) -> None:
     It takes one learning rate for all weights, but goes through them once and not eight times.
     """
     amsgrad = "max_exp_avg_sq" in rule.state
-    torch._fused_adam_(
+    fused_adam(
         [rule.move.zero_()],
         [g],
         [rule.state["exp_avg"]],

@@ -122,7 +122,7 @@ def _set(model: nn.Module, name: str, value: Tensor) -> None:
     """Put a view in the place of a buffer or a frozen parameter."""
     path, _, last = name.rpartition(".")
     owner = model.get_submodule(path)
-    if last in owner._buffers:
-        owner._buffers[last] = value
+    if isinstance(before := getattr(owner, last), nn.Parameter):
+        before.data = value
     else:
-        getattr(owner, last).data = value
+        setattr(owner, last, value)

@@ -24,6 +24,7 @@ from dlrun.data.origin import DataChanged
 from dlrun.data.prepare import prepare
 from dlrun.errors import ConfigError, did_you_mean, first_line
 from dlrun.models.dropout import draw_from
+from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import cuda_graph, device, optim, schedules
 from dlrun.training.forward import advance
 from dlrun.training.loop import Augmentation, Engine
@@ -32,6 +33,7 @@ from dlrun.training.tasks import Task, make_task
 _SMALLER_DATA = (
     "take fewer or smaller samples (of images, lower dataset.size or dataset.in_memory=false)"
 )
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _SMALLER_MODEL = "make it smaller: fewer units or layers, or smaller inputs"
 
 
@@ -138,7 +140,7 @@ def assemble(
     batches = make_batches(settings, data, config.seed)
     total_steps = count_steps(settings, len(batches))
     build = partial(build_optimizer, optim.parameter_groups(model, rules))
-    optimizer = build() if settings.compile else optim.without_dynamo(build)
+    optimizer = build() if settings.compile else without_dynamo(build)
     if settings.compile:
         model.compile()
     multiplier = schedules.bind(
@@ -286,7 +288,7 @@ def check_fit(model: nn.Module, data: Dataset, place: device.Device) -> None:
             f"model gives {shape} for {len(sample)} samples, but must give raw scores of shape {expected} "
             f"for this {spec.task} problem"
         )
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = [m for m in model.modules() if isinstance(m, _BATCH_NORMS)]
     if norms and len(data.train) < 2:
         raise ConfigError("model has batch norm, which needs at least 2 training samples")
 

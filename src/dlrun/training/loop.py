@@ -18,6 +18,7 @@ from dlrun.data.base import Dataset, Split
 from dlrun.data.loaders import Feed
 from dlrun.errors import RunFailed
 from dlrun.system.signals import StopRequest
+from dlrun.system.torch_internals import norms
 from dlrun.tracking.numbers import number_text
 from dlrun.training.device import Device
 from dlrun.training.forward import State, advance, on_tensors, outputs_in_order
@@ -391,8 +392,8 @@ class Engine:
     def _check_finite(self) -> None:
         """Refuse to save weights that are not finite, or come from a loss that was not."""
         self._check_pending()
-        norms = torch._foreach_norm([p.detach() for p in self.model.parameters()])
-        if not torch.stack(norms).isfinite().all():
+        sizes = norms([p.detach() for p in self.model.parameters()])
+        if not torch.stack(sizes).isfinite().all():
             raise Diverged(self.step, self.good())
 
     def saving_due(self, saved: float) -> bool:
