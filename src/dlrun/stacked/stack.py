@@ -15,7 +15,7 @@ from dlrun.data.base import Split
 from dlrun.models.dropout import draw_from
 from dlrun.stacked.forward import lift
 from dlrun.stacked.loaders import StackedBatches, together
-from dlrun.stacked.update import StackedDescent
+from dlrun.stacked.optim import StackedDescent
 from dlrun.stacked.weights import StackedWeights
 from dlrun.training.logged_points import Pending, Rate, mean_losses, training_point
 from dlrun.training.loop import Diverged, Engine
@@ -53,7 +53,7 @@ class Stack:
         """One update of every run's weights, from batches (K, B, ...)."""
         if self.lead.augmentation is not None:
             inputs = self._augmented(inputs)
-        size = targets.shape[1]
+        size, weights = targets.shape[1], self.weights
         part = -(-size // self.settings.accumulate)
         losses: list[Tensor] = []
         for x, y in zip(inputs.split(part, 1), targets.split(part, 1), strict=True):
@@ -61,7 +61,7 @@ class Stack:
             losses.append(self._forward_backward(x, y, share, first=not losses))
         self.pending.losses.append(sum(losses[1:], losses[0]))
         self.pending.sizes.append(size)
-        self.descent.update(self.weights, self.lead.step)
+        self.descent.update(weights.rule, weights.values, weights.gradients, self.lead.step)
         for engine in self.engines:
             engine.step += 1
 
@@ -144,7 +144,7 @@ class Stack:
         draw_from(self.template, [engine.generator for engine in self.engines])
         # Once: runs with data of their own have it laid side by side here.
         self._validation = _rows([engine.data.val for engine in self.engines])
-        self.descent = StackedDescent(self.engines, self.weights)
+        self.descent = StackedDescent(self.engines, self.weights.values, self.weights.is_matrix())
         self._tasks = [engine.task for engine in self.engines]
         smoothing = [task.label_smoothing for task in self._tasks]
         column = self.weights.values.new_tensor(smoothing).unsqueeze(1)
