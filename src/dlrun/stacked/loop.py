@@ -14,7 +14,8 @@ from dlrun.stacked.stack import Stack, Values
 from dlrun.storage.disk import DiskFull, disk_full
 from dlrun.system.signals import StopRequest
 from dlrun.training.device import out_of_memory
-from dlrun.training.loop import Diverged, Engine
+from dlrun.training.divergence import Diverged
+from dlrun.training.loop import Engine
 
 Ended = Callable[[Session, Exception | None], None]
 Action = Callable[[Session], None]
@@ -88,15 +89,15 @@ class StackedFit:
             except Exception as error:
                 self._fail(error)
                 return
-            if stack.lead.evaluation_due():
+            if stack.lead.intervals.evaluation_due(stack.lead.step):
                 self._evaluate()
                 self.after_event()
-            elif stack.lead.logging_due():
+            elif stack.lead.intervals.logging_due(stack.lead.step):
                 self._log()
                 self.after_event()
             if self.over or self._must_stop(stop):
                 return
-            if self.stack.lead.saving_due(self.saved):
+            if stack.lead.intervals.saving_due(stack.lead.step, self.saved):
                 self._save()
                 self.after_event()
 

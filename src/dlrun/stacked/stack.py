@@ -17,8 +17,9 @@ from dlrun.stacked.forward import lift
 from dlrun.stacked.loaders import StackedBatches, together
 from dlrun.stacked.optim import StackedDescent
 from dlrun.stacked.weights import StackedWeights
+from dlrun.training.divergence import Diverged, find_divergence
 from dlrun.training.logged_points import Pending, Rate, mean_losses, training_point
-from dlrun.training.loop import Diverged, Engine
+from dlrun.training.loop import Engine
 from dlrun.training.tasks import stacked_metrics
 
 Values = dict[str, float]
@@ -135,7 +136,7 @@ class Stack:
         for row, finite in enumerate(self.weights.values.isfinite().all(1).tolist()):
             if not finite:
                 engine = self.engines[row]
-                failures.setdefault(row, Diverged(engine.step, engine.good()))
+                failures.setdefault(row, Diverged(engine.step, engine.latest))
         return [failures.get(row) for row in range(len(self.engines))]
 
     def _arrange(self) -> None:
@@ -180,7 +181,9 @@ class Stack:
         failures: dict[int, Diverged] = {}
         finite = losses.isfinite()
         for row in (~finite.all(0)).nonzero().flatten().tolist():
-            if (failure := self.engines[row].diverged(losses[:, row])) is not None:
+            engine = self.engines[row]
+            failure = find_divergence(losses[:, row], step=engine.step, latest=engine.latest)
+            if failure is not None:
                 failures[row] = failure
         return failures
 

@@ -27,7 +27,8 @@ from dlrun.sweep.space.parse import by_key
 from dlrun.sweep.state import Sweep, is_over
 from dlrun.sweep.study import is_finite, make_pruner
 from dlrun.tracking.numbers import number_text
-from dlrun.training.loop import Diverged, Engine
+from dlrun.training.divergence import Diverged
+from dlrun.training.loop import Engine
 
 Observer = Callable[[int, Engine], None]  # number of the trial, its engine after an evaluation
 
