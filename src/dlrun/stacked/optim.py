@@ -135,7 +135,7 @@ def has_rule(optimizer: torch.optim.Optimizer) -> bool:
         type(optimizer) in _RULES
         and all(group == groups[0] for group in groups)
         and not any(groups[0].get(name) for name in _UNKNOWN)
-        and groups[0].get("decoupled_weight_decay", False) == decoupled
+        and groups[0].get("decoupled_weight_decay", decoupled) == decoupled
     )
 
 
