@@ -22,11 +22,11 @@ from dlrun.diagnostics.views import Views, going_on
 from dlrun.errors import command
 from dlrun.runner.checkpoint_writer import CheckpointWriter
 from dlrun.runner.failures import error_facts, explain
+from dlrun.runner.hparams import show_hparams
 from dlrun.runner.metadata import RunLog
-from dlrun.runner.summary import Identity, SummaryWriter, Training, closing_table, settings_row
+from dlrun.runner.summary import Identity, SummaryWriter, Training, closing_table
 from dlrun.storage.disk import DiskFull, disk_full
 from dlrun.storage.run_directory import RunDirectory
-from dlrun.storage.run_summary import short_name, trial_of_seed
 from dlrun.system.signals import StopRequest
 from dlrun.tracking.progress import Progress
 from dlrun.tracking.tracker import Tracker
@@ -182,7 +182,7 @@ class Session:
         confusion = self._test()
         self.tracker.flush()  # a run that says it is complete has all its points
         self.summary.write("completed", confusion=confusion)
-        self._show_settings()
+        self._show_hparams()
         table = closing_table(self.experiment, self.run)
         log.info("completed\n%s", table)
         if self.watch is None:
@@ -214,7 +214,7 @@ class Session:
             log.info("pruned: %s", error)
             # Before the checkpoint, from which a run that is not over would train on.
             self.summary.write("pruned")
-            self._show_settings()
+            self._show_hparams()
             self.checkpoints.save()
             return
         if (full := disk_full(error)) is not None:
@@ -222,7 +222,7 @@ class Session:
         failure = explain(error, self.experiment, self.run)
         self.checkpoints.save_best()
         self.summary.write("failed", error=error_facts(failure or error, self.engine.step))
-        self._show_settings()
+        self._show_hparams()
         log.error("%s\n%s", failure or "failed", "".join(traceback.format_exception(error)))
         if failure is None:
             raise error
@@ -285,16 +285,5 @@ class Session:
         self.views.at_end(engine, self.tracker, part, outputs)
         return class_confusion(outputs, part.targets, data.spec)
 
-    def _show_settings(self) -> None:
-        show_settings(self.tracker, self.identity, self.run, self.summary.status)
-
-
-def show_settings(tracker: Tracker, identity: Identity, run: RunDirectory, status: str) -> None:
-    """The run's row in TensorBoard's HParams tab, also where it failed or was pruned."""
-    row = settings_row(identity.plain, identity.choices, identity.overrides, identity.swept)
-    group = ""
-    if trial_of_seed(run.path):  # one row stands for all seeds of the trial
-        del row["seed"]
-        sweep, trial, _ = short_name(run.path).split("/")
-        group = f"{trial} of {sweep}"
-    tracker.hparams(row, failed=status == "failed", group=group)
+    def _show_hparams(self) -> None:
+        show_hparams(self.tracker, self.identity, self.run, self.summary.status)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -15,10 +15,9 @@ from dlrun.data.kept import Kept
 from dlrun.errors import note
 from dlrun.runner import metadata
 from dlrun.runner.metadata import RunLog
-from dlrun.runner.session import Session, Watch, show_settings
+from dlrun.runner.session import Session, Watch
 from dlrun.runner.summary import Identity
 from dlrun.storage.run_directory import RunDirectory, lock
-from dlrun.tracking.tracker import Tracker
 from dlrun.training.build import Experiment, assemble, load_data
 
 _PATHS = ("root", "path", "test_path")  # settings of data sets that say where files are
@@ -73,14 +72,6 @@ def begin(
         run_log = RunLog(run, quiet=watch is not None, keep_open=watch is None)
         opened.callback(run_log.close)
         return Session(experiment, run, identity, watch, log=run_log, opened=opened)
-
-
-def show_failed(run: RunDirectory, identity: Identity) -> None:
-    """The row in TensorBoard's HParams tab of a run that failed before it could be trained."""
-    enabled = identity.plain["tracking"]["tensorboard"]
-    tracker = Tracker(run.metrics_file, run.tensorboard, tensorboard=enabled, start_step=0)
-    with closing(tracker):
-        show_settings(tracker, identity, run, "failed")
 
 
 def assemble_run(
