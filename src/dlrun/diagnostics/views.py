@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 _SHOWN = 32  # images in a picture
 _KEPT = 8  # pictures of samples in memory
-_SHARE = 0.01  # of the time, at most, goes into what is drawn again and again
-_END = 0.01  # seconds, about what drawing it once more takes
+_SHARE = 0.01  # of the time, at most, goes into plots during training
+_END = 0.01  # seconds, about what one more plot of it takes
 
 _SAMPLE_PICTURES: dict[bytes, Picture] = {}  # by what they show, the last used one last
 
@@ -47,7 +47,7 @@ def going_on(what: str) -> Iterator[None]:
 
 
 class Views:
-    """The views that suit a data set. Nothing here draws a random number.
+    """The views that suit a data set. Nothing here samples a random number.
 
     Args:
         model: what the config says of it.

@@ -233,7 +233,7 @@ def _write(model: _Traceable, outputs: list[str], path: Path, spec: Spec, how: F
 
 
 def _loaded(model: _Traceable, path: Path, how: Format) -> Function:
-    """What was written, read again as another program would, as the function that `model` is."""
+    """What was written, as another program would load it, as the function that `model` is."""
     if how == "torch_export":
         module = torch.export.load(path).module()
         return _Traceable(module, model.inputs, model.axes)

@@ -1,4 +1,4 @@
-"""A run's row in TensorBoard's HParams tab: the settings that tell it from others, and how it ended."""
+"""A run's row in TensorBoard's HParams tab: the settings that distinguish it, and how it ended."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def settings_row(
     overrides: Sequence[str],
     swept: Mapping[str, str],
 ) -> dict[str, Any]:
-    """What tells this run from others, as TensorBoard's HParams tab can show it.
+    """What distinguishes this run from others, as TensorBoard's HParams tab can show it.
 
     The choices, every setting of model, optimizer and schedule, and what the command line or a sweep changed.
     """
@@ -49,7 +49,7 @@ def settings_row(
         for key, value in every.items()
         if key in shown or key.startswith(("model.", "optimizer.", "schedule."))
     }
-    # A swept key may hold null or a whole mapping: then what was typed tells the trials apart.
+    # A swept key may hold null or a whole mapping: then the words of the command line distinguish the trials.
     return {**swept, **choices, **row}
 
 

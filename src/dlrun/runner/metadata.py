@@ -58,7 +58,7 @@ def write_start(
             f"`{command('resume', run.path)}`, or name another directory"
         )
     run.checkpoints.mkdir(parents=True, exist_ok=True)
-    # First, since the config is what makes it a run, which is carried on with what this says.
+    # First, since the config is what makes it a run, which a resume reads together with this.
     write_whole(run.environment_file, json.dumps(environment() | dict(about), indent=2) + "\n")
     write_config(run, config, overrides)
 
@@ -88,8 +88,8 @@ def _installed() -> dict[str, Any]:
 class RunLog:
     """Where dlrun's log and all warnings go while it is entered: to the train.log of one run alone.
 
-    It may be entered again and again, also inside another's, which then costs microseconds; the last
-    one entered has the word. `close` it at the end. What was noted for the user before, or meanwhile, is in it too.
+    It may be entered many times, also inside another's; that costs microseconds, and the log entered last gets
+    the lines. `close` it at the end. What was noted for the user before, or meanwhile, is in it too.
 
     Args:
         quiet: warnings are not shown on the screen as well.

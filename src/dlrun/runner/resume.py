@@ -126,7 +126,7 @@ def _identity(
     )
     created, order, choices = begun["created"], begun["order"], begun["choices"]
     swept = watch.swept if watch else summary.get("swept", {})
-    # Of a run that begins again from its first step, what went before does not count.
+    # Of a run that starts anew from its first step, what went before does not count.
     earlier = None if first_step else _training(summary)
     return Identity(plain, choices, overrides, created, swept, earlier, order)
 

@@ -61,7 +61,7 @@ class Watch:
 
 
 class Session:
-    """A run from its first step here to its last word, closed on leaving it.
+    """A run from its first step in this process to its end, closed on leaving it.
 
     Args:
         opened: what is open already, the lock and the log. It is taken over last: where this fails, the
@@ -127,7 +127,7 @@ class Session:
         self.summary.training = Training("stacked", size)
 
     def start(self) -> None:
-        """The first words: that it is running, and what on."""
+        """Write that the run has started, and on what device."""
         self.summary.write("running")
         engine = self.engine
         if engine.step == 0:
@@ -229,7 +229,7 @@ class Session:
         raise failure from error
 
     def halted_by(self, full: DiskFull) -> NoReturn:
-        """There is no room to go on: the run stands where it was last saved, to be carried on.
+        """There is no room to go on: the run stands where it was last saved, and can be resumed.
 
         Raises:
             DiskFull: always, with what to do.

@@ -34,7 +34,7 @@ def train(
 ) -> int:
     """Train a new run in the directory `run`; the exit code: 0, or 130 and 143 after SIGINT and SIGTERM.
 
-    Its `order` is its place among runs and sweeps, where that is not said by the time.
+    Its `order` ranks it among runs and sweeps, where the time does not.
 
     Raises:
         ConfigError: nothing was done yet.
@@ -91,6 +91,6 @@ def with_absolute_paths(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _device_facts(experiment: Experiment) -> dict[str, Any]:
-    place = experiment.device.torch_device
-    name = torch.cuda.get_device_name(place) if place.type == "cuda" else place.type
-    return {"device": str(place), "device_name": name, "threads": torch.get_num_threads()}
+    device = experiment.device.torch_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {"device": str(device), "device_name": name, "threads": torch.get_num_threads()}

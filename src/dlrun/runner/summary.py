@@ -50,7 +50,7 @@ class Identity:
     created: str
     swept: Mapping[str, str]  # of a trial: what its sweep varies, and the values here
     earlier: Training | None = None  # how earlier processes trained it, where they did
-    order: float | None = None  # of a run of its own: its place among runs and sweeps
+    order: float | None = None  # of a run that is no trial: its rank among runs and sweeps
 
 
 class SummaryWriter:

@@ -76,7 +76,7 @@ def gain(engine: Engine, two: Stack, runs: int) -> float:
     """How many times as fast `runs` runs like `engine` are as one as in turn.
 
     Args:
-        engine: is a few steps further afterwards.
+        engine: has made a few more steps afterwards.
         two: a stack of two such runs that has made a step; is one further afterwards.
     """
     inputs, targets = next(engine.batches.epoch(0))

@@ -28,7 +28,7 @@ class StackedFit:
 
     Args:
         stack: of the sessions' engines, in the same order.
-        ended: told of each session that is over, with what it failed of, if it did.
+        ended: called with each session that is over, and with its error if it failed.
         after_event: called when all runs were evaluated, logged or saved, and some may have ended.
     """
 
@@ -50,7 +50,7 @@ class StackedFit:
         """Train until all are over, or until `stop` notes a signal: then all are saved as they are.
 
         Raises:
-            DiskFull: there is no room to go on; all that are not over can be carried on.
+            DiskFull: there is no room to go on; all that are not over can be resumed.
             RunFailed: there is not enough memory to train so many at a time.
         """
         try:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dlrun.data.base import Split
-from dlrun.models.dropout import draw_from
+from dlrun.models.dropout import use_generators
 from dlrun.stacked.forward import lift
 from dlrun.stacked.loaders import StackedBatches, together
 from dlrun.stacked.optim import StackedDescent
@@ -142,7 +142,7 @@ class Stack:
     def _arrange(self) -> None:
         """Set up what depends on which runs there are."""
         self.batches = StackedBatches([engine.batches for engine in self.engines])
-        draw_from(self.template, [engine.generator for engine in self.engines])
+        use_generators(self.template, [engine.generator for engine in self.engines])
         # Once: runs with data of their own have it laid side by side here.
         self._validation = _rows([engine.data.val for engine in self.engines])
         self.descent = StackedDescent(self.engines, self.weights.values, self.weights.is_matrix())
@@ -152,7 +152,7 @@ class Stack:
         self._smoothing = column if any(smoothing) else None
 
     def _augmented(self, inputs: Tensor) -> Tensor:
-        """Each run's batch changed by draws from its own generator, as alone."""
+        """Each run's batch, augmented with random numbers from its own generator, as alone."""
         augmentation = self.lead.augmentation
         assert augmentation is not None
         pairs = zip(inputs, self.engines, strict=True)

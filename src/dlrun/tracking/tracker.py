@@ -218,9 +218,9 @@ class Tracker:
                     self._curves.setdefault(value.tag, []).append(value.simple_value)
                 elif event.step == start:
                     self._before.add(value.tag)
-        # One that begins again from its first step forgets all that it wrote before.
-        again = folder.is_dir() and any(folder.iterdir())
-        purge = start + 1 if start else 0 if again else None
+        # A run that starts anew from its first step forgets all that it wrote before.
+        anew = folder.is_dir() and any(folder.iterdir())
+        purge = start + 1 if start else 0 if anew else None
         if self._curves:  # whose own axes such a step would cut: all is written anew
             purge = 0
         return EventFile(

@@ -22,10 +22,12 @@ from dlrun.data.loaders import Feed
 from dlrun.data.origin import DataChanged
 from dlrun.data.prepare import prepare
 from dlrun.errors import ConfigError
-from dlrun.models.dropout import draw_from
+from dlrun.models.dropout import use_generators
 from dlrun.system.torch_internals import without_dynamo
-from dlrun.training import cuda_graph, device, optim, schedules
+from dlrun.training import cuda_graph, optim, schedules
 from dlrun.training.checks import check_fit, check_monitor, check_streams, require_recurrent
+from dlrun.training.device import Device, enough_memory
+from dlrun.training.device import choose as choose_device
 from dlrun.training.loop import Augmentation, Engine
 from dlrun.training.tasks import Task, make_task
 
@@ -38,9 +40,7 @@ _SMALLER_MODEL = "make it smaller: fewer units or layers, or smaller inputs"
 class Loader(Protocol):
     """As `load_data`."""
 
-    def __call__(
-        self, config: RunConfig, place: device.Device, kept: Kept | None = None
-    ) -> Dataset:
+    def __call__(self, config: RunConfig, device: Device, kept: Kept | None = None, /) -> Dataset:
         """The data of a run."""
 
 
@@ -49,7 +49,7 @@ class Experiment:
     """Everything that a config describes, built and checked, before the first step."""
 
     config: RunConfig
-    device: device.Device
+    device: Device
     data: Dataset
     task: Task
     engine: Engine
@@ -77,7 +77,7 @@ class Experiment:
         return settings | trainer | {"seed": self.config.seed, "rows of the data": rows}
 
 
-def load_data(config: RunConfig, place: device.Device, kept: Kept | None = None) -> Dataset:
+def load_data(config: RunConfig, device: Device, kept: Kept | None = None) -> Dataset:
     """The data that the config describes, split, normalised and on the device.
 
     Of a run with something `kept`, they are split and normalised as they were.
@@ -86,14 +86,14 @@ def load_data(config: RunConfig, place: device.Device, kept: Kept | None = None)
         ConfigError: they cannot be read, or are not those that the run was trained on.
     """
     data = prepared(config, kept)
-    return data.to(place.torch_device, place.dtype, channels_last=config.trainer.channels_last)
+    return data.to(device.torch_device, device.dtype, channels_last=config.trainer.channels_last)
 
 
 def prepared(config: RunConfig, kept: Kept | None = None) -> Dataset:
     """As `load_data`, wherever they are."""
     source, settings = split_component("dataset", config.dataset, DataSettings)
     try:
-        with device.enough_memory("dataset", _SMALLER_DATA):
+        with enough_memory("dataset", _SMALLER_DATA):
             data = prepare(source(), settings, kept)
     except DataChanged as error:
         assert kept is not None
@@ -136,22 +136,22 @@ def assemble(
         ConfigError: any of it does not exist, is out of range or does not fit the rest.
     """
     settings, parts = config.trainer, _Components.of(config)
-    place = device.choose(settings.accelerator, settings.precision)
-    with device.enough_memory("dataset", _SMALLER_DATA):
-        data = load(config, place, kept)
+    device = choose_device(settings.accelerator, settings.precision)
+    with enough_memory("dataset", _SMALLER_DATA):
+        data = load(config, device, kept)
     task = make_task(data.spec, config.loss, data.preprocessing)
     check_monitor(settings.monitor, settings.mode, task, data)
 
     configure_torch(settings)
     seed_everything(config.seed)
-    with device.enough_memory("model", _SMALLER_MODEL):
+    with enough_memory("model", _SMALLER_MODEL):
         built = parts.model(data.spec)
-        model = place_model(built, place, channels_last=settings.channels_last)
-        check_fit(model, data, place)
+        model = place_model(built, device, channels_last=settings.channels_last)
+        check_fit(model, data, device)
     if config.tracking.gradient_flow:
         require_recurrent(model)
-    generator = torch.Generator(place.torch_device).manual_seed(config.seed)
-    draw_from(model, [generator])
+    generator = torch.Generator(device.torch_device).manual_seed(config.seed)
+    use_generators(model, [generator])
 
     batches = make_batches(settings, data, config.seed)
     total_steps = count_steps(settings, len(batches))
@@ -161,23 +161,23 @@ def assemble(
         task=task,
         data=data,
         batches=batches,
-        descent=_descent(parts, model, settings, place, len(batches), total_steps),
+        descent=_descent(parts, model, settings, device, len(batches), total_steps),
         total_steps=total_steps,
-        device=place,
+        device=device,
         settings=settings,
         saving=config.checkpoint,
         augmentation=make_augmentation(parts.data, data.spec),
         generator=generator,
     )
     engine.captured = cuda_graph.choose(engine)
-    return Experiment(config, place, data, task, engine)
+    return Experiment(config, device, data, task, engine)
 
 
 def _descent(
     parts: _Components,
     model: nn.Module,
     settings: TrainerSettings,
-    place: device.Device,
+    device: Device,
     steps_per_epoch: int,
     total_steps: int,
 ) -> optim.Descent:
@@ -192,17 +192,17 @@ def _descent(
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
     )
-    scaler = torch.amp.GradScaler(place.torch_device.type, enabled=settings.precision == "fp16")
+    scaler = torch.amp.GradScaler(device.torch_device.type, enabled=settings.precision == "fp16")
     return optim.Descent(optimizer, multiplier, parts.rules, scaler)
 
 
-def place_model(model: Any, place: device.Device, *, channels_last: bool) -> nn.Module:
+def place_model(model: Any, device: Device, *, channels_last: bool) -> nn.Module:
     """`model` on the device, in the precision and memory layout of the run."""
     if not isinstance(model, nn.Module):
         raise ConfigError(
             f"model._target_ made a {type(model).__name__}, but must make a torch.nn.Module"
         )
-    model = model.to(place.torch_device, place.dtype)
+    model = model.to(device.torch_device, device.dtype)
     return model.to(memory_format=torch.channels_last) if channels_last else model
 
 

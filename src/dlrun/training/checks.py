@@ -10,14 +10,14 @@ from dlrun.config.settings import TrainerSettings
 from dlrun.data.base import Dataset, Spec
 from dlrun.data.feeding import a_few
 from dlrun.errors import ConfigError, did_you_mean, first_line
-from dlrun.training import device
+from dlrun.training.device import Device, out_of_memory
 from dlrun.training.forward import advance
 from dlrun.training.tasks import Task
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
-def check_fit(model: nn.Module, data: Dataset, place: device.Device) -> None:
+def check_fit(model: nn.Module, data: Dataset, device: Device) -> None:
     """Try the model on two samples: shapes in, shapes out; no random state is touched.
 
     Raises:
@@ -29,9 +29,9 @@ def check_fit(model: nn.Module, data: Dataset, place: device.Device) -> None:
     try:
         with torch.no_grad():
             outputs, _ = advance(model, sample, None, spec)
-            _check_precision(model, sample, spec, place)
+            _check_precision(model, sample, spec, device)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        if isinstance(error, ConfigError) or device.out_of_memory(error):
+        if isinstance(error, ConfigError) or out_of_memory(error):
             raise
         reason = first_line(error)
         raise ConfigError(
@@ -53,16 +53,19 @@ def check_fit(model: nn.Module, data: Dataset, place: device.Device) -> None:
         raise ConfigError("model has batch norm, which needs at least 2 training samples")
 
 
-def _check_precision(model: nn.Module, sample: Tensor, spec: Spec, place: device.Device) -> None:
+def _check_precision(model: nn.Module, sample: Tensor, spec: Spec, device: Device) -> None:
     """Whether the device has the model's operations in a mixed precision; processors differ in that."""
     try:
-        with torch.enable_grad(), place.autocast():  # some operations lack only what learning needs
+        with (
+            torch.enable_grad(),
+            device.autocast(),
+        ):  # some operations lack only what learning needs
             advance(model, sample, None, spec)
     except (RuntimeError, NotImplementedError) as error:
-        if device.out_of_memory(error):
+        if out_of_memory(error):
             raise
         raise ConfigError(
-            f"trainer.precision is {place.precision}, in which {place.torch_device.type} cannot compute this model "
+            f"trainer.precision is {device.precision}, in which {device.torch_device.type} cannot compute this model "
             f"here ({first_line(error).partition('. ')[0]}); use fp32, or another accelerator"
         ) from error
 

@@ -44,7 +44,7 @@ class Best:
 
 
 class Observer(Protocol):
-    """Who is told what happens in a run: the loop itself writes and draws nothing."""
+    """Follows a run and shows it: the loop itself writes and plots nothing."""
 
     def stepped(self) -> None:
         """A step was made."""
