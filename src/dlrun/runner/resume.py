@@ -14,7 +14,7 @@ from dlrun.data.kept import Kept
 from dlrun.data.prepare import kept_from
 from dlrun.errors import ConfigError, command, new_run
 from dlrun.runner import metadata
-from dlrun.runner.metadata import RunLog
+from dlrun.runner.run_log import RunLog
 from dlrun.runner.session import Session, Watch
 from dlrun.runner.start import assemble_run, with_absolute_paths
 from dlrun.runner.summary import Identity, Training

@@ -23,7 +23,7 @@ from dlrun.errors import command
 from dlrun.runner.checkpoint_writer import CheckpointWriter
 from dlrun.runner.failures import error_facts, explain
 from dlrun.runner.hparams import show_hparams
-from dlrun.runner.metadata import RunLog
+from dlrun.runner.run_log import RunLog
 from dlrun.runner.summary import Identity, SummaryWriter, Training, closing_table
 from dlrun.storage.disk import DiskFull, disk_full
 from dlrun.storage.run_directory import RunDirectory

@@ -14,7 +14,7 @@ from dlrun.data.files import absolute
 from dlrun.data.kept import Kept
 from dlrun.errors import note
 from dlrun.runner import metadata
-from dlrun.runner.metadata import RunLog
+from dlrun.runner.run_log import RunLog
 from dlrun.runner.session import Session, Watch
 from dlrun.runner.summary import Identity
 from dlrun.storage.run_directory import RunDirectory, lock
