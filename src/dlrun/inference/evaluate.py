@@ -1,4 +1,4 @@
-"""A run's model applied again: to a part of its data set, or to new inputs."""
+"""A run's model applied to a part of its data set, or to new inputs."""
 
 from __future__ import annotations
 

@@ -15,13 +15,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils import _pytree as pytree
 
 from dlrun.data.base import Spec, made_up_inputs
 from dlrun.data.kinds import kind_of
 from dlrun.errors import RunFailed, first_line
 from dlrun.inference.load import Trained
 from dlrun.models.unroll import unrolling
+from dlrun.system.torch_internals import tree_flatten, tree_leaves, tree_unflatten
 from dlrun.training.tasks import TASKS
 
 Format = Literal["onnx", "torch_export"]
@@ -64,7 +64,7 @@ class _Traceable:
 
     def __call__(self, tensors: list[Tensor]) -> list[Tensor]:
         with torch.no_grad():
-            return list(pytree.tree_leaves(self.module(*self.arguments(tensors))))
+            return list(tree_leaves(self.module(*self.arguments(tensors))))
 
     @property
     def names(self) -> list[str]:
@@ -142,8 +142,8 @@ class _OneByOne(nn.Module):
         self.model, self.structure = model, structure
 
     def forward(self, tokens: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        scores, after = self.model(tokens, pytree.tree_unflatten(state, self.structure))
-        return scores, pytree.tree_leaves(after)
+        scores, after = self.model(tokens, tree_unflatten(state, self.structure))
+        return scores, tree_leaves(after)
 
 
 def _traceable(model: nn.Module, spec: Spec) -> _Traceable:
@@ -151,10 +151,10 @@ def _traceable(model: nn.Module, spec: Spec) -> _Traceable:
     if spec.carries_state:
         with torch.no_grad():
             (_, state), (_, other) = (model(example[:count, :1]) for count in (_TRACED_WITH, 1))
-        leaves, structure = pytree.tree_flatten(state)
+        leaves, structure = tree_flatten(state)
         axes = [
             {a: "batch" for a in range(one.ndim) if one.shape[a] != two.shape[a]}
-            for one, two in zip(leaves, pytree.tree_leaves(other), strict=True)
+            for one, two in zip(leaves, tree_leaves(other), strict=True)
         ]
         first = [torch.zeros_like(leaf) for leaf in leaves]
         return _Traceable(
@@ -200,7 +200,7 @@ def _write(model: _Traceable, outputs: list[str], path: Path, spec: Spec, how: F
 
 
 def _loaded(model: _Traceable, path: Path, how: Format) -> Function:
-    """What was written, read again as another program would, as the function that `model` is."""
+    """What was written, as another program would load it, as the function that `model` is."""
     if how == "torch_export":
         module = torch.export.load(path).module()
         return _Traceable(module, model.inputs, model.axes)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from dlrun.data.loaders import Batches
 from dlrun.errors import ConfigError, RunFailed, first_line
+from dlrun.training.logged_points import Pending
 from dlrun.training.loop import Engine, Step
 from dlrun.training.optim import can_be_captured, make_capturable
-from dlrun.training.points import Pending
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Figures that a run draws of its data and its model: grids of images, confusion matrices, decision boundaries.
+"""The decision boundary of a classifier of two features, drawn over the plane of both.
 
 Drawn with numpy and with Pillow's letters: a figure library would cost more time to import than a small
 run takes to train, and the trials of a sweep draw thousands of figures.
@@ -10,10 +10,17 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import torch
 from PIL import Image
 
+from dlrun.data.arrays.scaling import Scaling
+from dlrun.data.base import Dataset
+from dlrun.data.loaders import Split
+from dlrun.data.tables.encoding import TableEncoding
 from dlrun.tracking.numbers import number_text
-from dlrun.tracking.picture import Picture, lettering, sentence, text_width
+from dlrun.tracking.picture import Picture, lettering
+from dlrun.training.loop import Engine
+from dlrun.training.tasks import probabilities
 
 # Ten colours told apart by most eyes, also in print (Tableau's).
 PALETTE = np.array(
@@ -24,52 +31,24 @@ PALETTE = np.array(
     dtype=np.float32,
 )  # fmt: skip
 _INK, _PAPER = np.array((30, 30, 30)), np.array((255, 255, 255))
-_RED, _FAINT = np.array((190, 20, 20)), np.array((190, 190, 190))
+_GRID = 100  # points along each side of the plane
 
 
-def image_grid(images_NCHW: np.ndarray, captions: Sequence[str], *, columns: int = 8) -> Picture:
-    """The images side by side, enlarged to about 72 pixels, each over its caption.
-
-    Each image is stretched to the full range of brightness; three channels are colours, any other number is averaged.
-    """
-    enlarge = max(1, 72 // images_NCHW.shape[-1])
-    tiles = _tiles(images_NCHW).repeat(enlarge, 1).repeat(enlarge, 2)
-    count, tile_height, tile_width = tiles.shape[:3]
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    cell_width, cell_height = max(tile_width, 84) + 6, tile_height + 20
-    canvas = np.full((rows * cell_height, columns * cell_width, *tiles.shape[3:]), 255, np.uint8)
-    for index, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
-        left, top = index % columns * cell_width, index // columns * cell_height
-        inset = left + (cell_width - tile_width) // 2
-        canvas[top + 2 : top + 2 + tile_height, inset : inset + tile_width] = tile
-        middle = left + cell_width // 2
-        _darken(canvas, sentence(caption, 11), middle, top + tile_height + 4)
-    return Picture(canvas)
-
-
-def confusion_picture(confusion: Sequence[Sequence[int]], class_names: Sequence[str]) -> Picture:
-    """The confusion matrix: a row for each true class, shaded by its share, the count in each cell."""
-    counts = np.asarray(confusion)
-    title = lettering("rows: true class, columns: predicted", 16)
-    names = [lettering(name, 16) for name in class_names]
-    cell = max(48, 16 + text_width(str(counts.max()), 16))
-    margin = 20 + max(name.shape[1] for name in names)
-    size, top = len(counts) * cell, 28 + margin
-    width = max(margin + size, title.shape[1]) + 16
-    canvas = np.zeros((top + size + 12, width), np.uint8)
-    squares = canvas[top : top + size, margin : margin + size]
-    squares[:] = _shades(counts).repeat(cell, 0).repeat(cell, 1)
-    for gap in (cell - 2, cell - 1):
-        squares[gap::cell] = squares[:, gap::cell] = 0
-    _write(canvas, title, width // 2, 4 + title.shape[0] // 2)
-    for row, name in enumerate(names):
-        middle = row * cell + cell // 2
-        _write(canvas, name, margin - 8 - name.shape[1] // 2, top + middle)
-        _write(canvas, np.rot90(name), margin + middle, top - 6 - name.shape[1] // 2)
-        for column, count in enumerate(counts[row]):
-            _write(squares, lettering(str(count), 16), column * cell + cell // 2, middle)
-    return Picture(canvas, _confusion_palette())
+def decision_boundary(engine: Engine, data: Dataset) -> Picture:
+    """The plane of both features, with the points of the validation part; without one, of the training part."""
+    part = data.val if len(data.val) else data.train
+    points, spec = part.inputs, data.spec
+    low, high = points.amin(0) - 0.3, points.amax(0) + 0.3
+    across = torch.linspace(0, 1, _GRID, device=points.device, dtype=points.dtype)
+    xs, ys = low[0] + (high[0] - low[0]) * across, high[1] + (low[1] - high[1]) * across
+    grid = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), 2).reshape(-1, 2)
+    outputs = engine.outputs(Split(grid, grid[:, 0]))
+    field = probabilities(outputs.float(), spec).reshape(_GRID, _GRID, -1)
+    extent = (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
+    chances, places, labels = (x.float().cpu().numpy() for x in (field, points, part.targets))
+    picture = boundary_picture(chances, places, labels, extent)
+    names = spec.feature_names or ("x1", "x2")
+    return framed(picture, names, _in_units(extent, data), spec.class_names)
 
 
 def boundary_picture(
@@ -125,56 +104,12 @@ def framed(
     return Picture(canvas, palette.astype(np.uint8))
 
 
-def _tiles(images_NCHW: np.ndarray) -> np.ndarray:
-    """Brightness (N, H, W) or colours (N, H, W, 3), uint8, each image stretched to the full range."""
-    if images_NCHW.shape[1] == 3:
-        images = images_NCHW.transpose(0, 2, 3, 1)
-    else:
-        images = images_NCHW.mean(1)
-    within = tuple(range(1, images.ndim))
-    low, high = images.min(within, keepdims=True), images.max(within, keepdims=True)
-    span = np.where(high > low, high - low, 1)
-    return ((images - low) / span * 255).astype(np.uint8)
-
-
-def _darken(canvas: np.ndarray, ink: np.ndarray, middle: int, top: int) -> None:
-    """Write dark letters on white, centred across `middle`; what does not fit on the canvas is cut off."""
-    left = middle - ink.shape[1] // 2
-    ink = ink[:, max(0, -left) : canvas.shape[1] - left]
-    left = max(0, left)
-    shades = (255 - ink * np.float32((255 - _INK[0]) / 255)).astype(np.uint8)
-    place = canvas[top : top + ink.shape[0], left : left + ink.shape[1]]
-    shades = shades[: len(place)]
-    np.minimum(place, shades[..., None] if canvas.ndim == 3 else shades, out=place)
-
-
-# The colours of a confusion picture: paper, shades of blue (for right) and of red (for wrong), and each
-# of these under four amounts of ink, of which none is the first.
-_SHADES = 31
-
-
-def _shades(counts: np.ndarray) -> np.ndarray:
-    """For each cell the number of its colour: of its share of the row, rounded up; red beside the diagonal."""
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    strength = np.ceil(shares * (_SHADES - 1) - 1e-9).astype(np.uint8)
-    right = np.eye(len(counts), dtype=bool) & (counts > 0)
-    return strength + np.where(right, 0, _SHADES).astype(np.uint8)
-
-
-@lru_cache(maxsize=1)
-def _confusion_palette() -> np.ndarray:
-    strength = np.linspace(0, 1, _SHADES)[:, None]
-    ends = (PALETTE[0], _RED)
-    paper = np.vstack([255 - (255 - end) * strength for end in ends])
-    ink = np.where(np.vstack([strength] * 2) > 0.5, _PAPER, _INK)
-    ink[_SHADES] = _FAINT  # zeros are there for completeness
-    return np.vstack([paper + (ink - paper) * amount / 3 for amount in range(4)]).astype(np.uint8)
-
-
-def _write(canvas: np.ndarray, ink: np.ndarray, across: int, down: int) -> None:
-    """Write letters into a confusion picture, centred on a point."""
-    top, left = down - ink.shape[0] // 2, across - ink.shape[1] // 2
-    canvas[top : top + ink.shape[0], left : left + ink.shape[1]] += ink // 64 * (2 * _SHADES)
+def _in_units(extent: tuple[float, float, float, float], data: Dataset) -> tuple[float, ...]:
+    """Left, right, bottom and top of the plane as the data have them, before they were scaled."""
+    if not isinstance(scaling := data.preprocessing, Scaling | TableEncoding):
+        return extent
+    mean, std = (np.broadcast_to(part, 2).repeat(2) for part in (scaling.mean, scaling.std))
+    return tuple((np.array(extent) * std + mean).tolist())
 
 
 # The colours of a boundary picture: tints of each class, their full colours, the edge, the rim of a point.

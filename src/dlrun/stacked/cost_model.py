@@ -16,10 +16,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from dlrun.stacked.stack import Stack
+from dlrun.system.torch_internals import TorchDispatchMode, is_view, tree_leaves
 from dlrun.training.loop import Engine
 
 
@@ -77,7 +76,7 @@ def gain(engine: Engine, two: Stack, runs: int) -> float:
     """How many times as fast `runs` runs like `engine` are as one as in turn.
 
     Args:
-        engine: is a few steps further afterwards.
+        engine: has made a few more steps afterwards.
         two: a stack of two such runs that has made a step; is one further afterwards.
     """
     inputs, targets = next(engine.batches.epoch(0))
@@ -112,7 +111,7 @@ class _Counting(TorchDispatchMode):
         inputs = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
         outputs = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
         more = _work(func.overloadpacket.__name__, inputs, outputs)
-        if not _is_view(func):
+        if not is_view(func):
             more["bytes"] = sum(t.numel() * t.element_size() for t in (*inputs, *outputs))
         for name, amount in more.items():
             self.work = replace(self.work, **{name: getattr(self.work, name) + amount})
@@ -135,9 +134,3 @@ def _work(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> dic
     if name in ("mm", "addmm", "bmm", "baddbmm"):
         return {"calls": 1, "flops": 2 * outputs[0].numel() * inputs[-1].shape[-2]}
     return {"calls": 1}
-
-
-def _is_view(func: Any) -> bool:
-    """Whether an operation looks at its input in another way, and moves no bytes."""
-    aliases = [a.alias_info for a in func._schema.arguments if a.alias_info is not None]
-    return bool(aliases) and not any(alias.is_write for alias in aliases)

@@ -7,7 +7,7 @@ import torch
 from stacks import engine
 from torch import nn
 
-from dlrun.stacked.cost import CPU, Work, gain, work_of
+from dlrun.stacked.cost_model import CPU, Work, gain, work_of
 from dlrun.stacked.stack import Stack
 
 CPU_WORDS = ("dataset=digits", "trainer.accelerator=cpu", "trainer.num_threads=1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dlrun.tracking.figures import PALETTE, boundary_picture, framed
+from dlrun.diagnostics.decision_boundary import PALETTE, boundary_picture, framed
 from dlrun.tracking.picture import Picture, lettering
 
 _WHITE = (255, 255, 255)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from stacks import plain
 
-from dlrun.stacked.planning import shape_of, why_alone
+from dlrun.stacked.grouping import shape_of, why_alone
 
 BASE = (
     "dataset=digits",

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from dlrun.data.loaders import Batches
 from dlrun.errors import first_line
-from dlrun.models.dropout import draw_from
+from dlrun.models.dropout import use_generators
 from dlrun.stacked.optim import has_rule
 from dlrun.stacked.stack import Stack
 from dlrun.training.loop import Engine
@@ -112,7 +112,7 @@ def sample_bytes(engine: Engine) -> int:
     """What one sample's forward pass leaves in memory for the backward pass, roughly."""
     samples = engine.data.train.first(2)
     model = copy.deepcopy(engine.model).train()
-    draw_from(model, [torch.Generator(samples.inputs.device)])
+    use_generators(model, [torch.Generator(samples.inputs.device)])
     weights = {tensor.data_ptr() for tensor in model.state_dict().values()}
     seen: dict[int, int] = {}
 

@@ -3,22 +3,23 @@
 import numpy as np
 import pytest
 
-from dlrun.tracking import figures
-from dlrun.tracking.figures import PALETTE
+from dlrun.diagnostics import confusion_matrix, decision_boundary
+from dlrun.diagnostics import image_grid as grid
+from dlrun.diagnostics.decision_boundary import PALETTE
 
 WHITE = (255, 255, 255)
 
 
 def image_grid(*args, **more):
-    return figures.image_grid(*args, **more).rgb_HW3
+    return grid.image_grid(*args, **more).rgb_HW3
 
 
 def confusion_picture(*args):
-    return figures.confusion_picture(*args).rgb_HW3
+    return confusion_matrix.confusion_picture(*args).rgb_HW3
 
 
 def boundary_picture(*args):
-    return figures.boundary_picture(*args).rgb_HW3
+    return decision_boundary.boundary_picture(*args).rgb_HW3
 
 
 def has(picture, colour):

@@ -1,4 +1,4 @@
-"""Does the model read this kind of data? If not, one line that says what to choose instead."""
+"""What a model requires of the data; where they do not have it, one line that says what to choose instead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a checkpoint is due: what goes into it, from whom."""
+"""Checkpoints of a run: what goes into last.pt and best.pt, written for one run or for many at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dlrun.tracking.tracker import Tracker
 from dlrun.training.build import Experiment
 
 
-class Saver:
+class CheckpointWriter:
     """Writes checkpoints of one run; best.pt only when there is a better model than the one on disk."""
 
     def __init__(self, experiment: Experiment, run: RunDirectory, tracker: Tracker) -> None:
@@ -53,13 +53,13 @@ class Saver:
         self.best_step = self.experiment.engine.best.step
 
 
-def save_all(savers: Sequence[Saver]) -> None:
-    """Write what each saver's `save` would, waiting for the disk but twice in all."""
+def save_all(writers: Sequence[CheckpointWriter]) -> None:
+    """Write what each writer's `save` would, waiting for the disk but twice in all."""
     states: dict[Path, dict[str, Any]] = {}
     shared = checkpoint.process_random_states()
-    for saver in savers:
-        saver.tracker.flush()  # a checkpoint must never know more points than the file has
-        states |= saver.last(shared) | saver.best()
-    checkpoint.save_all(states, counted=[saver.run.metrics_file for saver in savers])
-    for saver in savers:
-        saver.best_is_written()
+    for writer in writers:
+        writer.tracker.flush()  # a checkpoint must never know more points than the file has
+        states |= writer.last(shared) | writer.best()
+    checkpoint.save_all(states, counted=[writer.run.metrics_file for writer in writers])
+    for writer in writers:
+        writer.best_is_written()
