@@ -11,7 +11,7 @@ its first trial costs more than others, is in T(2), and counts once. The stacked
 lies between it and `on` is what files and pictures cost. `rule` is what sweep.stack=auto works out for it.
 
 With --rule only steps are timed, of a grid of shapes, and printed beside what the rule says of them: that
-is what the prices in dlrun/stacked/cost.py are fitted to.
+is what the prices in dlrun/stacked/cost_model.py are fitted to.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from omegaconf import OmegaConf
 from _pace import stack_step_seconds, step_seconds
 from dlrun import cli
 from dlrun.config import compose, settings
-from dlrun.stacked.cost import gain
+from dlrun.stacked.cost_model import gain
 from dlrun.stacked.stack import Stack
 from dlrun.training.build import assemble
 from dlrun.training.loop import Engine

@@ -31,13 +31,13 @@ from dlrun.config import settings
 from dlrun.config.compose import compose
 from dlrun.data.loaders import Batches
 from dlrun.data.loaders import take as rows_of
-from dlrun.stacked.planning import probe_stack
+from dlrun.stacked.grouping import probe_stack
 from dlrun.stacked.stack import Stack
 from dlrun.sweep.shared_data import data_loader
 from dlrun.training.build import assemble
 from dlrun.training.cuda_graph import CapturedStep
+from dlrun.training.logged_points import Pending
 from dlrun.training.optim import make_capturable
-from dlrun.training.points import Pending
 
 PARTS = (
     "judgement",
@@ -470,7 +470,7 @@ def judgement() -> None:
 
 def memory() -> None:
     """What stays behind of captured runs in turn, without and with a garbage collection; what a stack may take."""
-    from dlrun.stacked.planning import room
+    from dlrun.stacked.grouping import room
 
     gc.collect()
     torch.cuda.empty_cache()

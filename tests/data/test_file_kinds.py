@@ -13,7 +13,7 @@ import pytest
 
 from dlrun.data.files import read_text
 from dlrun.data.tables.csv import read_csv
-from dlrun.data.tables.csv_format import Form
+from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.errors import ConfigError
 
 TABLE = b"a,b,y\n" + b"1,2,p\n3,4,q\n" * 9
@@ -85,7 +85,7 @@ def file(tmp_path):
 
 
 def read(path):
-    return read_csv(path, Form("auto", "auto", "utf-8", [""], skip_lines="auto"))
+    return read_csv(path, CsvFormat("auto", "auto", "utf-8", [""], skip_lines="auto"))
 
 
 @pytest.mark.parametrize("kind", NO_TEXTS)

@@ -16,8 +16,8 @@ from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Spec
 from dlrun.data.files import SAMPLES, fetch, locate, locate_file, read_text, settings_read_back
 from dlrun.data.images.folder import labelled_images
+from dlrun.data.kinds import read_inputs
 from dlrun.errors import ConfigError
-from dlrun.inference.inputs.read import read_inputs
 
 CONTENT = b"sepal,petal\n5.1,1.4\n"
 MD5 = hashlib.md5(CONTENT).hexdigest()

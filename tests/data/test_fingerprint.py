@@ -10,10 +10,9 @@ from PIL import Image
 
 from dlrun.config.settings import DataSettings
 from dlrun.data.arrays.source import Source
-from dlrun.data.fingerprint import Fingerprint
+from dlrun.data.changed_data import DataChanged, Kept
+from dlrun.data.fingerprint import Fingerprint, origin_from
 from dlrun.data.images.folder import ImageFiles, image_folder
-from dlrun.data.kept import Kept
-from dlrun.data.origin import DataChanged, origin_from
 from dlrun.data.prepare import kept_from, prepare
 
 SPLIT = DataSettings(0.2, 0.2, 0, "standard", None)

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from dlrun.data.base import Split
-from dlrun.data.loaders import Batches, epoch_order, take
+from dlrun.data.loaders import Batches, Split, epoch_order, take
 
 
 def make(samples=10, size=3, *, seed=0, shuffle=True, drop_last=False):

@@ -7,22 +7,22 @@ import numpy as np
 import pytest
 
 from dlrun.data.series.steps import by_one_clock, steps_of
-from dlrun.data.tables.notation import Notation
-from dlrun.data.times import NotATime, Times, ZonesMixed, is_form, likeliest, read_as, readings
+from dlrun.data.tables.number_format import Notation
+from dlrun.data.times import NotATime, Times, ZonesMixed, is_format, likeliest, read_as, readings
 
 NUMBER = Notation().number
 
 
-def forms(cells):
-    return [times.form for times in readings([str(cell) for cell in cells], NUMBER)]
+def formats(cells):
+    return [times.format for times in readings([str(cell) for cell in cells], NUMBER)]
 
 
-def read(cells, form):
-    return read_as([str(cell) for cell in cells], form, NUMBER)
+def read(cells, format):
+    return read_as([str(cell) for cell in cells], format, NUMBER)
 
 
-def steps(cells, form="%Y-%m-%d"):
-    times = read(cells, form)
+def steps(cells, format="%Y-%m-%d"):
+    times = read(cells, format)
     return steps_of(times, np.argsort(times.values, kind="stable"))
 
 
@@ -30,7 +30,7 @@ DAY = datetime(2021, 2, 3, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("cell", "form", "moment"),
+    ("cell", "format", "moment"),
     [
         ("2021-02-03", "%Y-%m-%d", DAY),
         ("2021-2-3", "%Y-%m-%d", DAY),
@@ -56,27 +56,27 @@ DAY = datetime(2021, 2, 3, tzinfo=UTC)
         ("1612310400000", "epoch_ms", DAY),
     ],
 )  # fmt: skip
-def test_a_cell_is_a_moment_by_its_form(cell, form, moment):
-    assert is_form(form)
-    assert read([cell], form).values.tolist() == [moment.timestamp()]
+def test_a_cell_is_a_moment_by_its_form(cell, format, moment):
+    assert is_format(format)
+    assert read([cell], format).values.tolist() == [moment.timestamp()]
 
 
 @pytest.mark.parametrize(
     "cell", ["2021-02-29", "2021-13-01", "31/4/2021", "Total", "", "2021-02-03x", "Foo 21"]
 )
 def test_what_is_no_day_is_none(cell):
-    assert forms([cell]) == []
+    assert formats([cell]) == []
 
 
-@pytest.mark.parametrize("form", ["dd.mm", "%Q", "", "Y", "%-d"])
-def test_a_form_is_one_of_strptime(form):
-    assert not is_form(form)
+@pytest.mark.parametrize("format", ["dd.mm", "%Q", "", "Y", "%-d"])
+def test_a_form_is_one_of_strptime(format):
+    assert not is_format(format)
 
 
 def test_days_and_months_are_told_apart_by_a_day_above_twelve():
-    assert forms(["1/2/2021", "13/2/2021"]) == ["%d/%m/%Y"]
-    assert forms(["1/2/2021", "2/13/2021"]) == ["%m/%d/%Y"]
-    assert forms(["1/2/2021", "2/1/2021"]) == ["%d/%m/%Y", "%m/%d/%Y"]
+    assert formats(["1/2/2021", "13/2/2021"]) == ["%d/%m/%Y"]
+    assert formats(["1/2/2021", "2/13/2021"]) == ["%m/%d/%Y"]
+    assert formats(["1/2/2021", "2/1/2021"]) == ["%d/%m/%Y", "%m/%d/%Y"]
 
 
 def test_the_first_cell_that_is_no_time_is_named_with_the_form_of_the_others():
@@ -100,7 +100,7 @@ DAYS = [date(2020, 1, 1) + timedelta(day) for day in range(400)]
 
 
 @pytest.mark.parametrize(
-    ("cells", "form", "unit", "size"),
+    ("cells", "format", "unit", "size"),
     [
         (DAYS, "%Y-%m-%d", "days", 1),
         ([day for day in DAYS if day.weekday() < 5], "%Y-%m-%d", "business days", 1),
@@ -117,8 +117,8 @@ DAYS = [date(2020, 1, 1) + timedelta(day) for day in range(400)]
     ids=["days", "business", "month-ends", "weeks", "quarters", "years", "minutes", "zoned", "zoned-days",
          "rounded", "numbers"],
 )  # fmt: skip
-def test_a_calendar_is_regular(cells, form, unit, size):
-    found = steps(cells, form)
+def test_a_calendar_is_regular(cells, format, unit, size):
+    found = steps(cells, format)
     assert found.are_regular
     assert (found.unit, found.size) == (unit, size)
 

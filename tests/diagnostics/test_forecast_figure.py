@@ -14,8 +14,8 @@ from dlrun.data.prepare import prepare as prepare_series
 from dlrun.data.series.series import Series
 from dlrun.data.series.windows import Cutting
 from dlrun.diagnostics.forecast_figure import Rule, forecast_picture, forecast_pictures
+from dlrun.diagnostics.line_chart import Curve, line_chart, round_numbers
 from dlrun.diagnostics.views import Views
-from dlrun.tracking.line_chart import Curve, line_chart, round_numbers
 
 RED, BLUE = (200, 0, 0), (0, 0, 200)
 

@@ -9,9 +9,10 @@ from torch import nn
 
 from dlrun.config.settings import TrackingSettings
 from dlrun.data.arrays.scaling import Scaling
-from dlrun.data.base import Dataset, Spec, Split
+from dlrun.data.base import Dataset, Spec
+from dlrun.data.loaders import Split
 from dlrun.data.tables.encoding import TableEncoding
-from dlrun.diagnostics import views
+from dlrun.diagnostics import decision_boundary, views
 from dlrun.diagnostics.views import Views
 
 
@@ -97,7 +98,7 @@ def test_the_axes_of_a_table_are_in_its_own_units(monkeypatch):
     table = TableEncoding({}, [0.0] * 2, [170.0, 60.0], [10.0, 5.0], [], [], [])
     data, ends = replace(plane(), preprocessing=table), []
     monkeypatch.setattr(
-        views, "framed", lambda picture, names, extent, classes: ends.append(extent)
+        decision_boundary, "framed", lambda picture, names, extent, classes: ends.append(extent)
     )
     evaluate(Views(data, ALL, model="m"))
     low, high = data.val.inputs.amin(0) - 0.3, data.val.inputs.amax(0) + 0.3

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from dlrun.cli import main
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Spec
+from dlrun.data.kinds import read_inputs
 from dlrun.data.text.encoding import TextEncoding
 from dlrun.errors import RunFailed
 from dlrun.inference.export import Exported, Format, description, export
-from dlrun.inference.inputs.arrays import read_arrays
 from dlrun.inference.load import Trained
 from dlrun.models.cnn import CNN
 from dlrun.models.language import RecurrentLanguageModel
@@ -191,7 +191,7 @@ def test_an_image_file_becomes_what_the_description_says(
     expected = np.asarray(upright.resize((6, 5), Image.Resampling.LANCZOS), np.float32)
     scaling = model.preprocessing
     assert isinstance(scaling, Scaling)
-    found = read_arrays(path, spec, replace(scaling, pixel_max=16.0))
+    found = read_inputs(path, spec, replace(scaling, pixel_max=16.0))
     rows = expected.reshape(5, 6, channels).transpose(2, 0, 1)
     np.testing.assert_allclose(found[0], rows * (16 / 255), rtol=1e-6)
 

@@ -137,7 +137,7 @@ def test_a_published_series_of_an_older_run_is_the_set_that_it_is_called_now(run
         "md5": "dee19278d812667c0933bfcccbe4d0b2",
     }
     run.config_file.write_text(yaml.safe_dump(PLAIN | {"dataset": fetched}))
-    now = {"_target_": "dlrun.data.series.published.sunspots", "root": "data", "window": 3}
+    now = {"_target_": "dlrun.data.series.sources.sunspots", "root": "data", "window": 3}
     found = read_config(run)["dataset"]
     assert found.items() >= now.items()
     assert not {"url", "md5", "path", "header"} & {*found}

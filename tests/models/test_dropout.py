@@ -8,7 +8,7 @@ from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.optim.swa_utils import AveragedModel
 
-from dlrun.models.dropout import Dropout, draw_from
+from dlrun.models.dropout import Dropout, use_generators
 
 RATES = [0.1, 0.45, 0.8]
 
@@ -20,7 +20,7 @@ def generator(seed=0):
 def drawing(p, seed=0):
     """A Dropout with a generator of its own."""
     layer = Dropout(p)
-    draw_from(layer, [generator(seed)])
+    use_generators(layer, [generator(seed)])
     return layer
 
 
@@ -55,7 +55,7 @@ def test_the_gradient_is_the_mask():
 
 def test_evaluation_gives_the_input_back_and_draws_nothing():
     draws, layer = generator(), Dropout(0.5).eval()
-    draw_from(layer, [draws])
+    use_generators(layer, [draws])
     x, before = torch.randn(5), draws.get_state()
     assert layer(x) is x
     assert torch.equal(draws.get_state(), before)
@@ -78,7 +78,7 @@ def test_what_is_no_probability_is_refused(p):
 def test_the_mask_is_that_of_float32_whatever_the_dtype(dtype):
     x = torch.ones(9, 5)
     layer = Dropout(0.3).to(dtype)  # which leaves the rate as it is
-    draw_from(layer, [generator()])
+    use_generators(layer, [generator()])
     y = layer(x.to(dtype))
     assert y.dtype == dtype
     torch.testing.assert_close(y, drawing(0.3)(x).to(dtype))
@@ -113,7 +113,7 @@ def test_without_a_generator_masks_come_from_the_global_state():
 def test_copies_draw_from_the_same_generator():
     model = nn.Sequential(Dropout(0.5))
     shared = generator()
-    draw_from(model, [shared])
+    use_generators(model, [shared])
     for other in (copy.deepcopy(model)[0], AveragedModel(model).module[0]):
         assert other.generators[0] is shared
 
@@ -163,12 +163,12 @@ def trials(request, build, make_spec):
 def stack(models):
     """The first of `models` with all their generators, and the state of all."""
     base = copy.deepcopy(models[0])
-    draw_from(base, [generator(seed) for seed in range(len(models))])
+    use_generators(base, [generator(seed) for seed in range(len(models))])
     return base, *stack_module_state(models)
 
 
 def alone(model, seed, inputs, steps):
-    draw_from(model, [generator(seed)])
+    use_generators(model, [generator(seed)])
     return [model(inputs) for _ in range(steps)]
 
 
@@ -220,7 +220,7 @@ def test_masks_of_a_stack_are_bit_for_bit_those_alone_with_all_rates(dtype):
 
 def test_the_trials_may_stand_along_any_axis_of_the_input():
     layer, x = Dropout(0.5), torch.randn(4, 3, 2)
-    draw_from(layer, [generator(k) for k in range(3)])
+    use_generators(layer, [generator(k) for k in range(3)])
     stacked = vmap(layer, in_dims=1)(x)
     for k in range(3):
         assert torch.equal(stacked[k], drawing(0.5, seed=k)(x[:, k]))
@@ -228,7 +228,7 @@ def test_the_trials_may_stand_along_any_axis_of_the_input():
 
 def test_as_many_generators_as_trials_are_asked_for():
     layer = Dropout(0.5)
-    draw_from(layer, [generator(), generator()])
+    use_generators(layer, [generator(), generator()])
     with pytest.raises(RuntimeError, match="dropout has 2 generators for 3 trained"):
         vmap(layer)(torch.ones(3, 4))
     with pytest.raises(RuntimeError, match="dropout has 2 generators for 1 trained"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dlrun.errors import note
-from dlrun.runner.metadata import RunLog
+from dlrun.runner.run_log import RunLog
 from dlrun.storage.run_directory import RunDirectory
 
 log = logging.getLogger("dlrun.something")

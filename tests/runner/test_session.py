@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from dlrun.config.compose import compose
 from dlrun.runner import resume, session, start
-from dlrun.runner.metadata import RunLog
+from dlrun.runner.run_log import RunLog
 from dlrun.runner.session import Session
 from dlrun.storage.run_directory import RunDirectory, is_locked
 from dlrun.tracking.progress import Progress

@@ -12,7 +12,7 @@ import torch
 from stacks import DIGITS, engine
 from torch import Tensor, nn
 
-from dlrun.stacked.planning import layout, no_rule, probe_stack
+from dlrun.stacked.grouping import layout, no_rule, probe_stack
 from dlrun.stacked.stack import Stack
 from dlrun.training.loop import Engine
 

@@ -15,7 +15,7 @@ import torch
 from scratch import Look, Result
 
 from dlrun.diagnostics.views import Views
-from dlrun.runner.saving import Saver
+from dlrun.runner.checkpoint_writer import CheckpointWriter
 from dlrun.runner.session import Session
 from dlrun.stacked.stack import Stack
 from dlrun.storage.disk import DiskFull
@@ -398,7 +398,7 @@ def test_a_trial_whose_pictures_raise_fails_alone(
     ("cls", "name"),
     [
         pytest.param(Session, "start", marks=pytest.mark.slow),
-        (Saver, "last"),
+        (CheckpointWriter, "last"),
         pytest.param(Session, "completed", marks=pytest.mark.slow),
     ],
 )

@@ -22,8 +22,8 @@ from dlrun.training import cuda_graph
 from dlrun.training.build import assemble
 from dlrun.training.cuda_graph import CapturedStep
 from dlrun.training.device import Device
+from dlrun.training.logged_points import Pending
 from dlrun.training.loop import Engine
-from dlrun.training.points import Pending
 
 # 96 training rows: six batches of 16 an epoch, or three of 26 and one of 18.
 IRIS = (

@@ -6,7 +6,8 @@ from torch import nn
 
 from dlrun.config.settings import LossSettings
 from dlrun.data.arrays.scaling import Scaling
-from dlrun.data.base import Spec, Split
+from dlrun.data.base import Spec
+from dlrun.data.loaders import Split
 from dlrun.training.forward import advance, on_tensors, outputs_in_order
 from dlrun.training.tasks import make_task
 

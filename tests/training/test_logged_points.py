@@ -5,12 +5,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dlrun.training import points
-from dlrun.training.points import Rate, mean_losses
+from dlrun.training import logged_points
+from dlrun.training.logged_points import Rate, mean_losses
 
 
-def task(reduction: str) -> points.Task:
-    total = points.Task.total
+def task(reduction: str) -> logged_points.Task:
+    total = logged_points.Task.total
     made = SimpleNamespace(reduction=reduction)
     made.total = lambda losses, sizes: total(made, losses, sizes)
     return made
@@ -33,7 +33,7 @@ def test_a_rate_leaves_out_evaluations_and_samples_of_an_earlier_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(points.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(logged_points.time, "perf_counter", lambda: clock.now)
     rate = Rate(uncounted=10)
     clock.now = 2.0
     assert rate.ended(30) == (30 - 10) / 2

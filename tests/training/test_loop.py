@@ -28,7 +28,8 @@ from dlrun.models.dropout import Dropout
 from dlrun.runner import resume, start
 from dlrun.storage.run_directory import RunDirectory, read_metrics
 from dlrun.training.build import Experiment, assemble
-from dlrun.training.loop import Diverged, Engine
+from dlrun.training.divergence import Diverged
+from dlrun.training.loop import Engine
 
 # 96 training rows in batches of 16: six steps an epoch.
 IRIS = (

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from dlrun.config.settings import GradientSettings
+from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import optim
 from dlrun.training.optim import (
     Descent,
     gradient_norm,
     parameter_groups,
     regularise,
-    without_dynamo,
 )
 from dlrun.training.schedules import Plateau
 
@@ -437,6 +437,7 @@ def test_descending_and_resuming_import_no_compiler():
     code = f"""
 import sys, torch
 from torch import nn
+from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import optim
 from dlrun.config.settings import GradientSettings
 
@@ -444,7 +445,7 @@ rules = GradientSettings(0.1, False, 0.1, 1.0, 1.0)
 for name, settings in {SETTINGS!r}.items():
     model = nn.Linear(2, 3)
     groups = optim.parameter_groups(model, rules)
-    optimizer = optim.without_dynamo(lambda: getattr(optim, name)(groups, **settings))
+    optimizer = without_dynamo(lambda: getattr(optim, name)(groups, **settings))
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     descent = optim.Descent(optimizer, lambda step: 1.0, rules, scaler)
     for step in range(2):

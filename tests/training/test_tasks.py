@@ -10,7 +10,8 @@ from sklearn import metrics as reference
 from dlrun.config.metrics import direction
 from dlrun.config.settings import LossSettings
 from dlrun.data.arrays.scaling import Scaling
-from dlrun.data.base import Spec, Split
+from dlrun.data.base import Spec
+from dlrun.data.loaders import Split
 from dlrun.errors import ConfigError
 from dlrun.training.tasks import (
     class_confusion,

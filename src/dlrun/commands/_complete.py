@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from dlrun.commands._names import COMMANDS, HELP
+from dlrun.config.hydra_internals import completions
 from dlrun.config.search_path import config_folders, options, packaged_configs
 from dlrun.config.settings import DataSettings, GradientSettings, RunConfig, WarmUp
 from dlrun.storage.index import LAST, OUTPUTS, run_paths, scan, sweep_paths
@@ -223,7 +224,7 @@ def _whole_list(word: str, config: Any) -> str:
 
 def _query(plugin: Any, words: list[str]) -> list[str]:
     try:
-        return list(plugin._query("train", " ".join(words)))
+        return completions(plugin, words)
     except Exception:  # a wrong word before, or a value that only a run can resolve
         return []
 

@@ -58,9 +58,9 @@ def check_hydra_options(argv: list[str]) -> None:
     Raises:
         ConfigError: naming the option or the word.
     """
-    from dlrun.config.hydra_private import arguments_parser
+    from dlrun.config.hydra_internals import command_line_parser
 
-    parser = arguments_parser()
+    parser = command_line_parser()
     parser.allow_abbrev = True  # as Hydra reads it
 
     def refuse(message: str) -> NoReturn:

@@ -148,15 +148,14 @@ def _samples(plain: dict[str, Any], trained: Trained) -> list[Any]:
         ConfigError: the data set is not here, or no longer what the run was trained on.
     """
     from dlrun.config import settings
-    from dlrun.data.feeding import in_order
     from dlrun.training.build import prepared
 
     data = prepared(settings.parse(plain), trained.kept)
     part = data.split(data.tested)
-    if trained.spec.task == "language":
+    if trained.spec.carries_state:
         sizes = [size for size in _BATCHES if size * _TOKENS <= len(part)]
         return [part.inputs[: size * _TOKENS].view(size, _TOKENS) for size in sizes]
-    return [next(in_order(part, size, trained.spec))[0] for size in _BATCHES]
+    return [next(part.in_order(size))[0] for size in _BATCHES]
 
 
 def _shown(shape: list[Any]) -> str:

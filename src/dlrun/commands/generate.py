@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
     run = find_run(arguments.run)
 
     from dlrun.data.text.character_encoding import CharacterEncoding
-    from dlrun.inference.generate import Drawing, generate
+    from dlrun.inference.generate import Sampling, generate
     from dlrun.inference.load import load_trained, read_config
 
     trained = load_trained(
@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
     until = _unescaped(arguments.until)
     if until is None and arguments.check == "abc":
         until = "\n\n"  # where a tune ends
-    drawing = Drawing(
+    sampling = Sampling(
         length=arguments.length,
         temperature=arguments.temperature,
         top_k=arguments.top_k,
@@ -63,7 +63,9 @@ def main(argv: list[str]) -> int:
         until=until,
     )
     prompt = _unescaped(arguments.prompt) or ""
-    texts = generate(trained.model, trained.preprocessing, prompt, drawing, number=arguments.number)
+    texts = generate(
+        trained.model, trained.preprocessing, prompt, sampling, number=arguments.number
+    )
     _deliver(texts, arguments.output)
     if arguments.check == "abc":
         _report_tunes(texts, until or "")

@@ -94,8 +94,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _predictions(trained: Trained, inputs: list[Path], steps: int | None) -> list[dict[str, Any]]:
     """A record for each input in the files, or for each row that a series is continued by."""
+    from dlrun.data.kinds import files_of, read_inputs
     from dlrun.data.series.scaling import SeriesScaling
-    from dlrun.inference.inputs.read import files_of, read_inputs
 
     paths = [
         file for path in inputs for file in files_of(path, trained.spec, trained.preprocessing)
@@ -146,8 +146,8 @@ def _forecasts(
     path: Path, rows_RC: Any, trained: Trained, steps: int | None
 ) -> Iterable[dict[str, Any]]:
     """The rows that come after those of a file, numbered on from its own."""
+    from dlrun.data.series.history import continued, last_time
     from dlrun.inference.evaluate import predict
-    from dlrun.inference.inputs.history import continued, last_time
 
     forecast = continued(
         rows_RC, trained.preprocessing, steps=steps, predict=lambda rows: predict(trained, rows)[0]

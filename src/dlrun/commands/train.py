@@ -31,7 +31,7 @@ def run_hydra(argv: list[str]) -> int:
 
     from dlrun.config.compose import register_resolvers
     from dlrun.config.hydra_errors import explain
-    from dlrun.config.hydra_private import composing_once
+    from dlrun.config.hydra_internals import composing_once
     from dlrun.config.option_files import check_options
     from dlrun.config.overrides import readable_words, refuse_unreadable
 

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlrun.data.origin import Origin
+from dlrun.data.fingerprint import Origin
+from dlrun.data.loaders import Split
 from dlrun.errors import ConfigError
 
 TaskKind = Literal["binary", "multiclass", "regression", "language"]
@@ -47,6 +48,16 @@ class Spec:
         return int(np.prod(self.input_shape))
 
     @property
+    def carries_state(self) -> bool:
+        """Whether batches follow one another: a model takes and returns a state, and each step has a target."""
+        return self.task == "language"
+
+    @property
+    def padded(self) -> bool:
+        """Whether inputs are tokens of several lengths, filled up at the end with 0."""
+        return self.kind == "tokens" and not self.carries_state
+
+    @property
     def num_classes(self) -> int:
         """Classes to tell apart; 0 for regression and language."""
         return len(self.class_names)
@@ -57,16 +68,22 @@ class Preprocessing(ABC):
 
     Attributes:
         kind: its name in a checkpoint.
+        tasks: what can be learned from data that went through it.
         target_mean, target_std: of regression targets; empty otherwise.
     """
 
     kind: ClassVar[str]
+    tasks: ClassVar[tuple[TaskKind, ...]] = ("binary", "multiclass", "regression")
     target_mean: list[float]
     target_std: list[float]
 
     @abstractmethod
     def inputs(self, raw: Any) -> Tensor:
         """Raw inputs as a model takes them, (N, *input_shape)."""
+
+    def part(self, inputs: Tensor, targets: Tensor) -> Split:
+        """Inputs as a model takes them, with their targets, in the batches of this kind of data."""
+        return Split(inputs, targets)
 
     def targets(self, raw: np.ndarray) -> Tensor:
         """Standardised float32 regression targets, (N, D)."""
@@ -82,55 +99,14 @@ class Preprocessing(ABC):
         return {"kind": self.kind, **vars(self)}
 
     @property
+    def token_names(self) -> Sequence[str]:
+        """What targets that are tokens stand for, by number; empty where targets are no tokens."""
+        return ()
+
+    @property
     def traits(self) -> Mapping[str, Sequence[Any]]:
         """What data must have to be encoded by it, as far as the spec does not say; as `Raw.traits`."""
         return {}
-
-
-@dataclass(frozen=True)
-class Split:
-    """One part of the data: `inputs` (N, *input_shape), `targets` (N,) or (N, D).
-
-    Of language, one flat text: `inputs` (N,) and `targets` (N,), each the token that comes next.
-
-    Attributes:
-        lengths: of the rows of tokens (N,), where batches are to be of rows alike in length, and cut
-            to the longest.
-        bases: (N, D) of a series, what `targets` are changes from, in their own units.
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    lengths: Tensor | None = None
-    bases: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def first(self, count: int) -> Split:
-        """The first `count` samples."""
-        lengths = None if self.lengths is None else self.lengths[:count]
-        bases = None if self.bases is None else self.bases[:count]
-        return Split(self.inputs[:count], self.targets[:count], lengths, bases)
-
-    def last(self, count: int) -> Split:
-        """The last `count` samples."""
-        lengths = None if self.lengths is None else self.lengths[-count:]
-        bases = None if self.bases is None else self.bases[-count:]
-        return Split(self.inputs[-count:], self.targets[-count:], lengths, bases)
-
-    def to(self, device: torch.device, dtype: torch.dtype, *, channels_last: bool) -> Split:
-        """The same samples on `device`, floating point as `dtype`."""
-        memory = (
-            torch.channels_last
-            if channels_last and self.inputs.ndim == 4
-            else torch.preserve_format
-        )
-        inputs, targets = (
-            tensor.to(device, dtype if tensor.is_floating_point() else None)
-            for tensor in (self.inputs, self.targets)
-        )
-        return Split(inputs.to(memory_format=memory), targets, self.lengths, self.bases)
 
 
 @dataclass(frozen=True)
@@ -217,5 +193,5 @@ def made_up_inputs(spec: Spec, count: int) -> Tensor:
     shape = (count, *spec.input_shape)
     if spec.kind != "tokens":
         return torch.zeros(shape)
-    token = 0 if spec.task == "language" else _UNKNOWN
+    token = _UNKNOWN if spec.padded else 0
     return torch.full(shape, token, dtype=torch.int64)

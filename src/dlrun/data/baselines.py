@@ -41,13 +41,13 @@ def training_mean(
 ) -> Mapping[str, Mapping[str, float]]:
     """The errors of the mean of `train`, both (N, D) as `Preprocessing.targets` gives them."""
     scale = np.array(target_std)
-    truths, mean = tested.double().numpy() * scale, train.double().mean(0).numpy() * scale
-    return {"training mean": forecast_errors(truths, mean)}
+    targets, mean = tested.double().numpy() * scale, train.double().mean(0).numpy() * scale
+    return {"training mean": forecast_errors(targets, mean)}
 
 
-def forecast_errors(truths: np.ndarray, told: np.ndarray) -> Mapping[str, float]:
-    """Metrics of what was told of the true values (N, ...), both in their own units, as a task names them."""
-    errors = truths - told
-    mse, variance = (errors**2).mean(), ((truths - truths.mean(0)) ** 2).mean()
+def forecast_errors(targets: np.ndarray, predictions: np.ndarray) -> Mapping[str, float]:
+    """Metrics of predictions of the targets (N, ...), both in their own units, as a task names them."""
+    errors = targets - predictions
+    mse, variance = (errors**2).mean(), ((targets - targets.mean(0)) ** 2).mean()
     r2 = {"r2": float(1 - mse / variance)} if variance > 0 else {}
     return {"rmse": float(np.sqrt(mse)), "mae": float(np.abs(errors).mean()), **r2}

@@ -10,7 +10,7 @@ import os
 import tempfile
 import urllib.request
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path, PurePath
@@ -39,10 +39,15 @@ _OWN_FOLDER = (
 _READING_BACK = (
     "DLRUN_READING_BACK"  # in the environment, which the processes of a sweep have as well
 )
+# What folders of parts are called, in any case.
+_PART_NAMES = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
 
 
 def _https_only() -> urllib.request.OpenerDirector:
-    """What opens addresses of https, also those that one leads to, and of nothing else."""
+    """An opener of https addresses and of those they redirect to, but of no other scheme."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
@@ -82,14 +87,14 @@ def locate(key: str, path: str) -> Path:
 
 
 def other_kind(path: Path) -> str | None:
-    """What `path` is if neither a file nor a folder: reading might wait, or go on, without end. Else None."""
+    """What `path` is if neither a file nor a folder, which reading could wait for without end. Else None."""
     if path.is_file() or path.is_dir() or not path.exists():
         return None
     return "a pipe" if path.is_fifo() else "a socket" if path.is_socket() else "a device"
 
 
 def _names_in(folder: Path) -> list[str]:
-    """What a user may have meant: all that is not hidden."""
+    """The names of all that is not hidden."""
     if not folder.is_dir():
         return []
     return [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
@@ -107,8 +112,25 @@ def locate_file(key: str, path: str) -> Path:
     return found
 
 
+def part_folders(folder: Path, inside: Sequence[Path]) -> dict[str, Path]:
+    """The folders among `inside` that are named like parts of a data set, by train, val and test.
+
+    Raises:
+        ConfigError: two of one part.
+    """
+    parts: dict[str, Path] = {}
+    for one in inside:
+        if part := _PART_NAMES.get(one.name.lower()):
+            if part in parts:
+                raise ConfigError(
+                    f"{folder} has {parts[part].name}/ and {one.name}/; keep one of them"
+                )
+            parts[part] = one
+    return parts
+
+
 def absolute(path: Any) -> Any:
-    """The whole path, or paths, of what exists as seen from the working folder; anything else as it is."""
+    """The absolute form of a path, or of a list of paths, to what exists; anything else unchanged."""
     if isinstance(path, list):
         return [absolute(one) for one in path]
     if isinstance(path, str) and path.strip() and (found := Path(path).expanduser()).exists():
@@ -129,7 +151,7 @@ def settings_read_back() -> Iterator[None]:
 
 
 def refuse_foreign_folder(root: Path, missing: str) -> None:
-    """Refuse to fetch into a folder that settings name which were read back, and not the user.
+    """Refuse to fetch into a folder that only a stored run names, not the user.
 
     Raises:
         ConfigError: with what to do.
@@ -231,7 +253,7 @@ def read_text(path: Path, encoding: str) -> str:
 
 
 def _unpacked(path: Path) -> bytes:
-    """The bytes of a file; what gzip has packed is known by its first bytes, whatever its name."""
+    """The bytes of a file, unpacked where its first bytes are those of gzip, whatever its name."""
     try:
         content = path.read_bytes()
         packed = content.startswith(_GZIP)
@@ -276,7 +298,7 @@ def _nul_bytes(path: Path, content: bytes, encoding: str) -> BadFile:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all: another run may look for it at the same time."""
+    """Write the file whole or not at all: another run may look for it at the same time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent)
     try:

@@ -1,4 +1,4 @@
-"""What tells that data are still what they were: a hash of the content of some of their rows. No torch here.
+"""What was in the data of a run: which rows each part has, and a hash of their content.
 
 Hashed is what was read, before anything is fitted or scaled: the same file gives the same fingerprint on
 any machine, however it is packed, and whatever its line ends.
@@ -7,8 +7,9 @@ any machine, however it is packed, and whatever its line ends.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Self
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -18,11 +19,6 @@ Rows = np.ndarray | range | None
 Parts = Mapping[str, Rows]  # of train, val and test
 
 PARTS = {"train": "training", "val": "validation", "test": "test"}  # with what to call them
-# What folders of parts are called, in any case.
-PART_NAMES = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 
 _AT_ONCE = (
     2**21
@@ -89,3 +85,93 @@ def as_words(words: np.ndarray | Iterable[str | None], rows: Rows) -> list[str |
     """These rows of a column of words."""
     column = np.asarray(words, object)
     return (column if rows is None else column[taken(rows, slice(None))]).tolist()
+
+
+Content = Mapping[str, Sequence[Any]]  # of each part, how many rows it has, and their fingerprint
+
+
+class Raw(Protocol):
+    """What every kind of raw data says of itself."""
+
+    @property
+    def traits(self) -> Mapping[str, tuple[Any, ...]]:
+        """What must not change, by its name for a message: columns, classes, the shape of an input."""
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The parts that the data set has of its own, beside the rows that the others are split from."""
+
+    def __len__(self) -> int:
+        """The number of rows that parts are split from."""
+
+    def fingerprint(self, part: str, rows: Rows) -> tuple[int, str]:
+        """How many rows a part has and the hash of their content, `rows` being its row numbers.
+
+        Where there are several hashes with + between them, the first ones are of less, and enough.
+        """
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the parts of a data set come from.
+
+    Attributes:
+        count: rows that the parts are split from.
+        parts: the row numbers of each part.
+        content: how many rows each part has, and their fingerprint.
+        majority: the number of the class that the training part has most of; None where there are no classes.
+    """
+
+    count: int
+    parts: Parts
+    content: Mapping[str, tuple[int, str]]
+    majority: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values and a tensor, as a checkpoint may hold them."""
+        import torch  # what reads data does without it
+
+        drawn = [rows for rows in self.parts.values() if isinstance(rows, np.ndarray)]
+        return {
+            "count": self.count,
+            "parts": {name: _plain(rows) for name, rows in self.parts.items()},
+            # One tensor for all parts: each takes as long to write as a layer of a small model.
+            "drawn": torch.from_numpy(np.concatenate(drawn)) if drawn else None,
+            "content": {name: list(found) for name, found in self.content.items()},
+            "majority": self.majority,
+        }
+
+
+def origin_of(raw: Raw, parts: Parts) -> Origin:
+    """The origin of these parts of `raw`."""
+    compact = {name: _compact(rows) for name, rows in parts.items()}
+    content = {name: raw.fingerprint(name, rows) for name, rows in compact.items()}
+    return Origin(len(raw), compact, content)
+
+
+def origin_from(plain: Mapping[str, Any]) -> Origin:
+    """What `Origin.to_dict` gave, as an object again.
+
+    Raises:
+        KeyError, TypeError: it lacks values.
+    """
+    drawn, parts = plain["drawn"], dict[str, Rows]()
+    for name in PARTS:
+        rows = plain["parts"][name]
+        if isinstance(rows, int):
+            parts[name], drawn = np.asarray(drawn[:rows].numpy()), drawn[rows:]
+        else:
+            parts[name] = None if rows is None else range(*map(int, rows))
+    content = {name: (int(rows), str(found)) for name, (rows, found) in plain["content"].items()}
+    return Origin(int(plain["count"]), parts, content, plain["majority"])
+
+
+def _compact(rows: Rows) -> Rows:
+    return rows.astype(np.int32) if isinstance(rows, np.ndarray) else rows
+
+
+def _plain(rows: Rows) -> Any:
+    """The bounds of consecutive row numbers; of shuffled ones, how many there are."""
+    if isinstance(rows, range):
+        return [rows.start, rows.stop]
+    return None if rows is None else len(rows)

@@ -1,27 +1,94 @@
-"""Batches from tensors in memory: one indexed read each, in an order that only seed and epoch decide."""
+"""One part of the data, and its batches from tensors in memory: in an order that only seed and epoch decide."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
 
-from dlrun.data.base import Split
-from dlrun.errors import ConfigError
+Batch = tuple[Tensor, Tensor]  # inputs and targets
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of the data: `inputs` (N, *input_shape), `targets` (N,) or (N, D).
+
+    A kind of data whose batches are other than rows of tensors has a subclass of this.
+
+    Attributes:
+        bases: (N, D) of a series, what `targets` are changes from, in their own units.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    bases: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def samples_a_row(self) -> int:
+        """How many samples a row of a training batch has."""
+        return 1
+
+    def batches(self, size: int, *, seed: int, shuffle: bool, drop_last: bool) -> Feed:
+        """Training batches of `size` rows each."""
+        return Batches(self, size, seed=seed, shuffle=shuffle, drop_last=drop_last)
+
+    def in_order(self, size: int) -> Iterator[Batch]:
+        """All samples from first to last, `size` at a time or fewer."""
+        yield from zip(self.inputs.split(size), self.targets.split(size), strict=True)
+
+    def sample(self, count: int) -> Tensor:
+        """The first `count` inputs as a batch that a model takes."""
+        return self.inputs[:count]
+
+    def first(self, count: int) -> Split:
+        """The first `count` samples."""
+        return self._rows(slice(count))
+
+    def last(self, count: int) -> Split:
+        """The last `count` samples."""
+        return self._rows(slice(-count, None))
+
+    def _rows(self, rows: slice) -> Split:
+        each_sample = {
+            name: value[rows] for name, value in vars(self).items() if hasattr(value, "__getitem__")
+        }
+        return replace(self, **each_sample)
+
+    def to(self, device: torch.device, dtype: torch.dtype, *, channels_last: bool) -> Self:
+        """The same samples on `device`, floating point as `dtype`."""
+        memory = (
+            torch.channels_last
+            if channels_last and self.inputs.ndim == 4
+            else torch.preserve_format
+        )
+        inputs, targets = (
+            tensor.to(device, dtype if tensor.is_floating_point() else None)
+            for tensor in (self.inputs, self.targets)
+        )
+        return replace(self, inputs=inputs.to(memory_format=memory), targets=targets)
 
 
 class Feed(Protocol):
-    """The batches of a split, epoch by epoch, in an order that only seed and epoch decide."""
+    """The batches of a split, epoch by epoch, in an order that only seed and epoch decide.
 
-    split: Split
+    Attributes:
+        not_stacked: why runs with such batches cannot be trained as one; empty where they can.
+    """
+
+    split: Any  # of its own type
+    not_stacked: ClassVar[str]
 
     def __len__(self) -> int:
         """Batches an epoch."""
 
-    def epoch(self, number: int, *, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """(inputs, targets) of each batch of epoch `number`, without the first `skip`."""
+    def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
+        """Each batch of epoch `number`, without the first `skip`."""
 
 
 class Batches:
@@ -33,6 +100,8 @@ class Batches:
         drop_last: leave out what does not fill a batch.
     """
 
+    not_stacked: ClassVar[str] = ""
+
     def __init__(
         self, split: Split, size: int, *, seed: int, shuffle: bool, drop_last: bool
     ) -> None:
@@ -43,7 +112,7 @@ class Batches:
         """Batches an epoch."""
         return len(self.bounds)
 
-    def epoch(self, number: int, *, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """(inputs, targets) of each batch of epoch `number`, without the first `skip`."""
         inputs, targets = self.split.inputs, self.split.targets
         if not self.shuffle:
@@ -81,155 +150,3 @@ def cut(samples: int, size: int, *, drop_last: bool) -> list[tuple[int, int]]:
         bounds.pop()
         bounds[-1] = (bounds[-1][0], samples)
     return bounds
-
-
-_POOL = 50  # batches within which texts are sorted by length: alike within a batch, and yet new ones each epoch
-_TOKENS = (
-    2**18
-)  # of a batch that is only looked at, padding included: the memory that one takes has a bound
-
-
-class Buckets:
-    """As `Batches`, for a split with lengths: every sample once an epoch, by seed and epoch alone.
-
-    The shuffled samples are sorted by length within pools of many batches, and the batches shuffled.
-    Without `shuffle` samples keep their order, and each batch is cut all the same.
-    """
-
-    def __init__(
-        self, split: Split, size: int, *, seed: int, shuffle: bool, drop_last: bool
-    ) -> None:
-        assert split.lengths is not None
-        self.split, self.seed, self.shuffle, self.size = split, seed, shuffle, size
-        self.lengths = split.lengths.cpu()
-        self.bounds = cut(len(split), size, drop_last=drop_last)
-
-    def __len__(self) -> int:
-        """Batches an epoch."""
-        return len(self.bounds)
-
-    def epoch(self, number: int, *, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """(inputs, targets) of each batch of epoch `number`, without the first `skip`."""
-        order, batches = torch.arange(len(self.split)), torch.arange(len(self))
-        if self.shuffle:
-            # What is left out for this epoch, if any, before sorting: it would be the longest.
-            order = epoch_order(len(order), seed=self.seed, epoch=number)[: self.bounds[-1][1]]
-            order = self._sorted(order)
-            # Of another seed than the samples': with as many batches as samples the two would be one.
-            batches = epoch_order(len(self), seed=self.seed + 1, epoch=number)
-        for start, stop in (self.bounds[batch] for batch in batches[skip:].tolist()):
-            yield self._batch(order[start:stop])
-
-    def _sorted(self, order: Tensor) -> Tensor:
-        """The same samples, sorted by length within each pool."""
-        pools = [
-            pool[self.lengths[pool].argsort(stable=True)] for pool in order.split(_POOL * self.size)
-        ]
-        return torch.cat(pools)
-
-    def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        width, place = _width(self.lengths[rows]), self.split.inputs.device
-        rows = rows.to(place)
-        return take(self.split.inputs, rows)[:, :width], take(self.split.targets, rows)
-
-
-def at_once(size: int, width: int) -> int:
-    """Samples of `width` tokens in a batch that is only looked at: `size`, or as many as memory is meant for."""
-    return max(1, min(size, _TOKENS // width))
-
-
-def cut_in_order(split: Split, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """(inputs, targets) of all samples from first to last, `size` at a time or fewer where they are long.
-
-    Each batch is cut to its longest.
-    """
-    assert split.lengths is not None
-    lengths = split.lengths.cpu()
-    for start in range(0, len(lengths), size):
-        stop = min(start + size, len(lengths))
-        fewer = at_once(size, _width(lengths[start:stop]))
-        for first in range(start, stop, fewer):
-            rows = slice(first, min(first + fewer, stop))
-            yield split.inputs[rows, : _width(lengths[rows])], split.targets[rows]
-
-
-def _width(lengths: Tensor) -> int:
-    return max(1, int(lengths.max()))
-
-
-Window = tuple[Tensor, Tensor]  # inputs (S, T), targets (S, T)
-
-_LEAST = 4096  # tokens of a stream in an evaluation: each stream begins knowing nothing
-
-
-class Streams:
-    """The windows of a split, epoch by epoch; any epoch can be started anywhere.
-
-    The text is cut into S streams of equal length, side by side; batch k holds the k-th window of
-    each. With `shuffle` an epoch begins at an offset that seed and epoch decide, so that the cuts
-    fall elsewhere each time, and has whole windows only; what is left over at either end is less
-    than S * T + T tokens. Without, the last window may be shorter, unless `drop_last`.
-
-    Args:
-        size: how many streams.
-
-    Raises:
-        ConfigError: fewer tokens than streams, or than a window of each where it must be whole.
-    """
-
-    def __init__(
-        self, split: Split, size: int, *, window: int, seed: int, shuffle: bool, drop_last: bool
-    ) -> None:
-        self.split, self.size, self.window = split, size, window
-        self.seed, self.shuffle = seed, shuffle
-        whole = shuffle or drop_last
-        if len(split) < size * (window if whole else 1):
-            raise ConfigError(
-                f"trainer.batch_size is {size}, the streams that are read side by side, and dataset.window {window}, "
-                f"but the training part has only {len(split)} characters; lower one of them"
-            )
-        self.length = self._windows() * window if whole else len(split) // size
-
-    def __len__(self) -> int:
-        """Windows an epoch."""
-        return -(-self.length // self.window)
-
-    def epoch(self, number: int, *, skip: int = 0) -> Iterator[Window]:
-        """(inputs, targets) of each window of epoch `number`, (S, T), without the first `skip`."""
-        yield from _windows(
-            self.split, self.size, self.length, self.window, start=self._offset(number), skip=skip
-        )
-
-    def _windows(self) -> int:
-        """Whole windows; where there are several, one may go, so that the offset has room to vary."""
-        room = self.window - 1 if self.shuffle else 0
-        return max(1, (len(self.split) - room) // (self.size * self.window))
-
-    def _offset(self, epoch: int) -> int:
-        if not self.shuffle:
-            return 0
-        room = len(self.split) - self.size * self.length
-        return int(epoch_order(room + 1, seed=self.seed, epoch=epoch)[0])
-
-
-def text_in_order(split: Split, size: int, *, window: int) -> Iterator[Window]:
-    """A split from its beginning to its end in windows (S, T) of `size` tokens at most, for an evaluation.
-
-    There are as many streams as have room for `window` in `size`, but few enough to be long; windows
-    are then as long as `size` allows. All tokens are there but the last S - 1 at most.
-    """
-    streams = max(1, min(size // window, len(split) // _LEAST))
-    length = len(split) // streams
-    yield from _windows(split, streams, length, max(1, size // streams), start=0, skip=0)
-
-
-def _windows(
-    split: Split, streams: int, length: int, window: int, *, start: int, skip: int
-) -> Iterator[Window]:
-    stop = start + streams * length
-    inputs, targets = (
-        tokens[start:stop].view(streams, length) for tokens in (split.inputs, split.targets)
-    )
-    for left in range(skip * window, length, window):
-        here = slice(left, min(left + window, length))
-        yield inputs[:, here].contiguous(), targets[:, here].contiguous()

@@ -1,35 +1,18 @@
-"""Every kind of raw data and what becomes of it: the one place that knows them all."""
+"""From raw data of any kind to a data set, and back from what a checkpoint keeps of one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from dlrun.config.schema import check
 from dlrun.config.settings import DataSettings
-from dlrun.data.arrays.scaling import Scaling, prepare_source, split_source
-from dlrun.data.arrays.source import Source
 from dlrun.data.base import Dataset, Preprocessing, Spec, class_task
 from dlrun.data.baselines import majority_of, with_baselines
-from dlrun.data.fingerprint import Parts
-from dlrun.data.images.dataset import prepare_images, split_images
-from dlrun.data.images.folder import ImageFiles
-from dlrun.data.kept import Kept
-from dlrun.data.origin import origin_from, origin_of
-from dlrun.data.series.dataset import prepare_series, split_series
-from dlrun.data.series.scaling import SeriesScaling
-from dlrun.data.series.series import Series
-from dlrun.data.tables.encoding import TableEncoding, prepare_table, split_table
-from dlrun.data.tables.table import Table
-from dlrun.data.text.character_encoding import (
-    CharacterEncoding,
-    prepare_characters,
-    split_characters,
-)
-from dlrun.data.text.characters import Characters
-from dlrun.data.text.encoding import TextEncoding, prepare_texts, split_texts
-from dlrun.data.text.texts import Texts
+from dlrun.data.changed_data import Kept
+from dlrun.data.fingerprint import origin_from, origin_of
+from dlrun.data.kinds import KINDS
 from dlrun.errors import ConfigError, listed, note
 
 _USES = {"train": "train on", "val": "validate on", "test": "test on"}
@@ -50,24 +33,6 @@ def note_missing_classes(data: Dataset) -> None:
         note(f"a class has too few rows for every part: {said}{alone}")
 
 
-class _Kind(NamedTuple):
-    """How raw data are split, how what is split becomes a data set, and what is learned from it."""
-
-    split: Callable[..., Parts]
-    encode: Callable[..., Dataset]
-    preprocessing: type[Preprocessing]
-
-
-_KINDS: dict[type, _Kind] = {
-    Source: _Kind(split_source, prepare_source, Scaling),
-    Characters: _Kind(split_characters, prepare_characters, CharacterEncoding),
-    ImageFiles: _Kind(split_images, prepare_images, Scaling),
-    Series: _Kind(split_series, prepare_series, SeriesScaling),
-    Table: _Kind(split_table, prepare_table, TableEncoding),
-    Texts: _Kind(split_texts, prepare_texts, TextEncoding),
-}
-
-
 def prepare(raw: Any, settings: DataSettings, kept: Kept | None = None) -> Dataset:
     """Split what a dataset's target returned, fit on the training part what has to be, apply it to all parts.
 
@@ -77,7 +42,7 @@ def prepare(raw: Any, settings: DataSettings, kept: Kept | None = None) -> Datas
         ConfigError: it cannot be split as asked, or is nothing that dlrun knows.
         DataChanged: it is not what the run was trained on.
     """
-    kind = next((how for cls, how in _KINDS.items() if isinstance(raw, cls)), None)
+    kind = next((kind for kind in KINDS if isinstance(raw, kind.raw)), None)
     if kind is None:
         raise ConfigError(
             f"dataset._target_ returned a {type(raw).__name__}, but must return a dlrun.data.arrays.source.Source"
@@ -104,7 +69,7 @@ def kept_from(state: Mapping[str, Any], run: str) -> Kept:
         raise TypeError(
             f"preprocessing scales {len(preprocessing.target_mean)} targets, which is no {spec.task} problem"
         )
-    if (spec.task == "language") != isinstance(preprocessing, CharacterEncoding):
+    if spec.task not in preprocessing.tasks:
         raise TypeError(f"preprocessing of kind {preprocessing.kind} is not that of {spec.task}")
     return Kept(spec, preprocessing, origin, run)
 
@@ -137,12 +102,12 @@ def _task_of(spec: Spec) -> tuple[str, int]:
     """The task and the number of outputs that follow from classes and vocabulary."""
     if spec.class_names:
         return class_task(spec.num_classes)
-    if spec.task == "language":
-        return "language", spec.vocabulary
+    if spec.carries_state:
+        return spec.task, spec.vocabulary
     return "regression", spec.num_outputs
 
 
-_PREPROCESSINGS = {kind.preprocessing.kind: kind.preprocessing for kind in _KINDS.values()}
+_PREPROCESSINGS = {kind.preprocessing.kind: kind.preprocessing for kind in KINDS}
 
 
 def preprocessing_from(plain: Mapping[str, Any]) -> Preprocessing:
@@ -152,4 +117,4 @@ def preprocessing_from(plain: Mapping[str, Any]) -> Preprocessing:
         KeyError, TypeError: it is of no kind that is known, or lacks values.
     """
     values = dict(plain)
-    return _PREPROCESSINGS[values.pop("kind", Scaling.kind)](**values)
+    return _PREPROCESSINGS[values.pop("kind", "scaling")](**values)

@@ -53,7 +53,7 @@ def split_rows(
             f"of {len(rows)} rows that leaves {len(train)} to train, {len(val)} to validate and {len(test)} to test; "
             + _remedy(None if len(train) < 2 else classes, settings, rare)
         )
-    # Once more: where a class is rare, its share of the first part taken leaves it late in the rest.
+    # Shuffle again: after a part is taken, the rows of a rare class stand late in the rest.
     train, val, test = (rng.permutation(part) for part in (train, val, test))
     return train, val, test
 

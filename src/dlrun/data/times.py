@@ -1,7 +1,7 @@
 """Times as files write them: a column of cells → numbers that put its rows in order. No torch here.
 
-A form is what `datetime.strptime` takes, and besides `%q` for a quarter, `number` for plain numbers, `epoch`
-and `epoch_ms` for seconds and milliseconds since 1970. `%b` is the name of a month, short or long. A form that
+A format is what `datetime.strptime` takes, and besides `%q` for a quarter, `number` for plain numbers, `epoch`
+and `epoch_ms` for seconds and milliseconds since 1970. `%b` is the name of a month, short or long. A format that
 ends with the day takes a time of day behind it as well, with a zone or without.
 """
 
@@ -16,7 +16,7 @@ from itertools import islice
 
 import numpy as np
 
-Cells = Sequence[str | None]
+Column = Sequence[str | None]
 Number = Callable[[str], float | None]
 
 NUMBER = "number"
@@ -25,7 +25,7 @@ NUMERIC = (NUMBER, *_EPOCHS)
 # In the order in which one is preferred where several read a column equally well.
 _COMPACT = ("%Y%m%d", "%Y%m", "%Y%m%d%H", "%Y%m%d%H%M", "%Y%m%d%H%M%S")
 _COMPACT_T = ("%Y%m%dT%H%M", "%Y%m%dT%H%M%S")
-_FORMS = (
+_FORMATS = (
     *_COMPACT_T, "%d.%b.%Y", "%d%b%Y", "%d%b%y",
     "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%y",
     "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y", "%y/%m/%d", "%y-%m-%d", "%d %b %Y", "%d-%b-%Y", "%d/%b/%Y",
@@ -73,11 +73,11 @@ _LOOKED_AT = 20  # cells, before all are read by what has read these
 
 
 class NotATime(ValueError):
-    """A cell that is no time as the others of its column; `row` is where, `form` how most are written, if at all."""
+    """A cell is no time in the format of its column; `row` is where, `format` that of most cells, or None."""
 
-    def __init__(self, row: int, form: str | None) -> None:
-        super().__init__(row, form)
-        self.row, self.form = row, form
+    def __init__(self, row: int, format: str | None) -> None:
+        super().__init__(row, format)
+        self.row, self.format = row, format
 
 
 class ZonesMixed(ValueError):
@@ -93,13 +93,13 @@ class Times:
     """A column read as times.
 
     Attributes:
-        form: how its cells are written.
+        format: how its cells are written.
         values: (N,) what orders them: the number itself, or seconds since 1970, of a month or week from its first day.
         walls: (N,) the same as clocks on the wall show it, where cells have zones.
         zoned: whether cells have zones.
     """
 
-    form: str
+    format: str
     values: np.ndarray
     walls: np.ndarray
     zoned: bool
@@ -107,103 +107,103 @@ class Times:
     @property
     def is_number(self) -> bool:
         """Whether these are plain numbers rather than dates."""
-        return self.form == NUMBER
+        return self.format == NUMBER
 
 
-def readings(cells: Cells, number: Number) -> list[Times]:
-    """Every way to read all of `cells`, the likelier ones first.
+def readings(cells: Column, number: Number) -> list[Times]:
+    """`cells` read by every format that fits all of them, the likelier ones first.
 
     Raises:
         ZonesMixed: a date is the only way, but for zones.
     """
     sample = [cell for cell in (*cells[:_LOOKED_AT], *cells[-_LOOKED_AT:]) if cell is not None]
     found: list[Times] = []
-    for form in (*_COMPACT, NUMBER, *_EPOCHS, *_FORMS, *CLOCKS):
-        if sample and all(one is not None for one in _moments(sample, form, number)):
+    for format in (*_COMPACT, NUMBER, *_EPOCHS, *_FORMATS, *CLOCKS):
+        if sample and all(one is not None for one in _moments(sample, format, number)):
             try:
-                found.append(read_as(cells, form, number))
+                found.append(read_as(cells, format, number))
             except NotATime:
                 continue
     return found
 
 
-def read_as(cells: Cells, form: str, number: Number) -> Times:
-    """`cells` read by one form.
+def read_as(cells: Column, format: str, number: Number) -> Times:
+    """`cells` read by one format.
 
     Raises:
         NotATime: the first that is none.
         ZonesMixed: some have a zone, some none.
-        ValueError: no form.
+        ValueError: no format.
     """
-    if form == NUMBER:
+    if format == NUMBER:
         return _numbers(cells, number)
-    moments = list(_moments(cells, form, number))
-    if not re.search("%[YyG]", form) and None not in (
-        common := list(_moments(cells, form, number, year=2001))
+    moments = list(_moments(cells, format, number))
+    if not re.search("%[YyG]", format) and None not in (
+        common := list(_moments(cells, format, number, year=2001))
     ):
         moments = (
             common  # no 29th of February: the day after the 28th of a common year is none too late
         )
     for row, moment in enumerate(moments):
         if moment is None:
-            raise NotATime(row, form)
+            raise NotATime(row, format)
     whole = [moment for moment in moments if moment is not None]
     walls = np.array([moment.wall for moment in whole])
     zoned = np.array([moment.zone is not None for moment in whole])
     if zoned.any() and not zoned.all():
         raise ZonesMixed(int(zoned.argmax()), int((~zoned).argmax()))
     shift = np.array([moment.zone or 0.0 for moment in whole])
-    return Times(form, walls - shift, walls, zoned=bool(zoned.any()))
+    return Times(format, walls - shift, walls, zoned=bool(zoned.any()))
 
 
-def likeliest(cells: Cells, number: Number, *, share: float = 0.9) -> str | None:
-    """The form that reads most of `cells`, if it reads this share of them; None otherwise."""
+def likeliest(cells: Column, number: Number, *, share: float = 0.9) -> str | None:
+    """The format that reads most of `cells`, if it reads this share of them; None otherwise."""
     counts: dict[str, int] = {}
     present = [cell for cell in cells if cell is not None]
-    for form in (*_COMPACT, NUMBER, *_FORMS, *CLOCKS):
-        if any(one is not None for one in _moments(present[:_LOOKED_AT], form, number)):
-            counts[form] = sum(one is not None for one in _moments(present, form, number))
+    for format in (*_COMPACT, NUMBER, *_FORMATS, *CLOCKS):
+        if any(one is not None for one in _moments(present[:_LOOKED_AT], format, number)):
+            counts[format] = sum(one is not None for one in _moments(present, format, number))
     best = max(counts, key=counts.__getitem__, default=None)
     return best if best is not None and counts[best] >= share * len(cells) else None
 
 
-def reads(cell: str | None, form: str) -> bool:
-    """Whether a form of dates reads a cell."""
-    return next(_moments([cell], form, lambda _: None)) is not None
+def reads(cell: str | None, format: str) -> bool:
+    """Whether a format of dates reads a cell."""
+    return next(_moments([cell], format, lambda _: None)) is not None
 
 
-def is_form(form: str) -> bool:
-    """Whether `form` is one."""
-    if form in NUMERIC:
+def is_format(format: str) -> bool:
+    """Whether `format` is one."""
+    if format in NUMERIC:
         return True
     try:
-        return "%" in form and _pattern(form) is not None
+        return "%" in format and _pattern(format) is not None
     except (KeyError, re.error):
         return False
 
 
 def could_be_date(cell: str) -> bool:
     """Whether a cell alone is written like a date rather than a number: a quick look at a column of other things."""
-    return any(reads(cell, form) for form in (*_COMPACT, *_FORMS))
+    return any(reads(cell, format) for format in (*_COMPACT, *_FORMATS))
 
 
 @cache
 def dated() -> re.Pattern[str]:
-    """What any form of a date matches that names its year, or its month by name, and hardly anything else does."""
-    forms = [form for form in ("%Y%m%d", *_FORMS) if re.search("%[YyGb]", form)]
-    date = _either(forms).replace(_PARTS["b"].replace("?P<b>", "?:"), _NAMES)
+    """A pattern of all formats with a year or the name of a month, which hardly anything else matches."""
+    formats = [format for format in ("%Y%m%d", *_FORMATS) if re.search("%[YyGb]", format)]
+    date = _either(formats).replace(_PARTS["b"].replace("?P<b>", "?:"), _NAMES)
     zone = r"(?:(?<=:\d\d) [a-z]{3,4})?"
     return re.compile(f"{_WEEKDAY}(?:{date}){zone}", re.IGNORECASE)
 
 
 @cache
 def compact() -> re.Pattern[str]:
-    """What any form of dates as numbers matches, in this century and the last."""
+    """A pattern of dates as numbers, in this century and the last."""
     return re.compile(f"(?=19|20)(?:{_either(_COMPACT)})")
 
 
-def _either(forms: Sequence[str]) -> str:
-    return "|".join(re.sub(r"\?P<\w>", "?:", _expression(form)) for form in forms)
+def _either(formats: Sequence[str]) -> str:
+    return "|".join(re.sub(r"\?P<\w>", "?:", _expression(format)) for format in formats)
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class _Moment:
     zone: float | None  # seconds by which that is ahead of UTC
 
 
-def _numbers(cells: Cells, number: Number) -> Times:
+def _numbers(cells: Column, number: Number) -> Times:
     values = np.empty(len(cells))
     for row, cell in enumerate(cells):
         found = None if cell is None else number(cell)
@@ -223,30 +223,30 @@ def _numbers(cells: Cells, number: Number) -> Times:
 
 
 def _moments(
-    cells: Cells, form: str, number: Number, *, year: int = 2000
+    cells: Column, format: str, number: Number, *, year: int = 2000
 ) -> Iterator[_Moment | None]:
-    """Each cell read by `form`, None where it cannot be; `year` is that of days without one."""
-    if form == NUMBER:
+    """Each cell read by `format`, None where it cannot be; `year` is that of days without one."""
+    if format == NUMBER:
         for cell in cells:
             found = None if cell is None else number(cell)
             yield None if found is None else _Moment(found, None)
         return
-    if form in _EPOCHS:
-        per_second, least, most = _EPOCHS[form]
+    if format in _EPOCHS:
+        per_second, least, most = _EPOCHS[format]
         for cell in cells:
             found = None if cell is None else number(cell)
             fits = found is not None and least <= found < most
             yield _Moment(found / per_second, None) if fits and found is not None else None
         return
-    pattern = _pattern(form)
-    first = _first_year(cells, pattern) if "%y" in form else 0
+    pattern = _pattern(format)
+    first = _first_year(cells, pattern) if "%y" in format else 0
     for cell in cells:
         match = None if cell is None else pattern.fullmatch(cell)
         yield None if match is None else _moment(match, year, first)
 
 
-def _first_year(cells: Cells, pattern: re.Pattern[str]) -> int:
-    """From which year on two digits count: 1969 as of `strptime`, or 1900 where they lie closer together then."""
+def _first_year(cells: Column, pattern: re.Pattern[str]) -> int:
+    """The first year of two digits: 1969 as in `strptime`, or 1900 where the years lie closer together then."""
     matches = (pattern.fullmatch(cell) for cell in cells if cell is not None)
     digits = {int(match["y"]) for match in matches if match is not None}
     if not digits:
@@ -256,13 +256,13 @@ def _first_year(cells: Cells, pattern: re.Pattern[str]) -> int:
 
 
 @cache
-def _pattern(form: str) -> re.Pattern[str]:
-    """What `form` matches; names of groups are its directives."""
-    return re.compile(_WEEKDAY + _expression(form), re.IGNORECASE)
+def _pattern(format: str) -> re.Pattern[str]:
+    """What `format` matches; names of groups are its directives."""
+    return re.compile(_WEEKDAY + _expression(format), re.IGNORECASE)
 
 
-def _expression(form: str) -> str:
-    pieces = re.split(r"%(.)", form)
+def _expression(format: str) -> str:
+    pieces = re.split(r"%(.)", format)
     parts = _PARTS if "b" not in pieces[1::2] else _PARTS | {"d": rf"{_PARTS['d']}(?:st|nd|rd|th)?"}
     pattern = "".join(
         parts[piece] if odd else re.escape(piece).replace(r"\ ", "[ ,]+")
@@ -270,7 +270,7 @@ def _expression(form: str) -> str:
     )
     for full, digits in (("m", "(?P<m>1[0-2]|0[1-9])"), ("d", r"(?P<d>3[01]|[12]\d|0[1-9])"),
                          ("H", r"(?P<H>[01]\d|2[0-4])")):  # fmt: skip
-        if form in (
+        if format in (
             *_COMPACT,
             *_COMPACT_T,
         ):  # without signs between them, all parts have their full width
@@ -280,7 +280,7 @@ def _expression(form: str) -> str:
 
 
 def _moment(match: re.Match[str], year: int, first: int = 1969) -> _Moment | None:
-    """What a match says; None for the 31st of a month that has none, and the like."""
+    """The moment of a match; None for days that do not exist, such as the 31st of June."""
     said = {key: value for key, value in match.groupdict().items() if value is not None}
     try:
         day = _day(said, year, first)

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from dlrun.data.base import Dataset, Split
+from dlrun.data.base import Dataset
+from dlrun.data.loaders import Split
 from dlrun.data.series.scaling import SeriesScaling
-from dlrun.tracking.line_chart import Curve, line_chart
+from dlrun.diagnostics.line_chart import Curve, line_chart
 from dlrun.tracking.picture import Picture
 
 MAX_FORECASTS = 200  # forecasts in a picture: the last ones of a part

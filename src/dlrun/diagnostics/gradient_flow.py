@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlrun.diagnostics.line_chart import Curve, line_chart
 from dlrun.models.unroll import watching
-from dlrun.tracking.line_chart import Curve, line_chart
 from dlrun.tracking.picture import Picture
 from dlrun.tracking.tracker import Tracker
 from dlrun.training.loop import Engine
@@ -21,12 +21,12 @@ _EARLY, _LATE = np.array((198, 219, 239)), np.array((8, 48, 107))  # pale to dar
 
 
 class GradientFlow:
-    """Draws, for one batch of training, the norm of d loss / d h_t over time steps t.
+    """Plots, for one batch of training, the norm of d loss / d h_t over time steps t.
 
     h_t is the hidden state of the first layer, read forwards; the loss is that of one sequence,
     the norm a mean over sequences. It shrinks towards early steps where gradients vanish and grows
     where they explode (Bengio et al., 1994; Pascanu et al., 2013). The batch is the same all along,
-    without dropout; no random number is drawn.
+    without dropout; no random number is sampled.
 
     Looked at after evaluations 1, 2, 4, 8, ..., and at the end: in all as often as is cheap.
     """
@@ -42,7 +42,7 @@ class GradientFlow:
 
     def draw(self, engine: Engine, tracker: Tracker) -> None:
         """The curve at this step, as scalars over time steps, and a picture of all so far."""
-        self.curves = tracker.earlier_curves(_TAG) | self.curves  # of a run that is carried on
+        self.curves = tracker.earlier_curves(_TAG) | self.curves  # of a run that is resumed
         if engine.step in self.curves:
             return
         norms = gradient_flow(engine)
@@ -68,15 +68,14 @@ def gradient_flow(engine: Engine) -> list[float]:
     with watching() as states, engine.device.autocast():
         outputs = model.forward(inputs)  # not the model itself, which may be compiled
     model.train()
-    if spec.task == "language":
+    if spec.carries_state:
         outputs, _ = outputs
     loss = engine.task.loss(outputs.to(engine.device.dtype), targets)
     if engine.task.reduction == "mean":
         loss = loss * len(inputs)
     if not states:
         return []
-    padded = spec.kind == "tokens" and spec.task != "language"
-    return norms_through_time(loss, states[0], real_BT=inputs != 0 if padded else None)
+    return norms_through_time(loss, states[0], real_BT=inputs != 0 if spec.padded else None)
 
 
 def norms_through_time(

@@ -9,19 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from dlrun.config.settings import TrackingSettings
-from dlrun.data.arrays.scaling import Scaling
-from dlrun.data.base import Dataset, Split
-from dlrun.data.feeding import a_few
-from dlrun.data.tables.encoding import TableEncoding
+from dlrun.data.base import Dataset
+from dlrun.data.loaders import Split
+from dlrun.diagnostics.confusion_matrix import confusion_picture
+from dlrun.diagnostics.decision_boundary import decision_boundary
 from dlrun.diagnostics.forecast_figure import MAX_FORECASTS, forecast_pictures
 from dlrun.diagnostics.gradient_flow import GradientFlow
+from dlrun.diagnostics.image_grid import image_grid
 from dlrun.errors import first_line
 from dlrun.inference.generate import sample_page
-from dlrun.tracking.figures import boundary_picture, confusion_picture, framed, image_grid
 from dlrun.tracking.numbers import number_text
 from dlrun.tracking.picture import Picture
 from dlrun.tracking.tracker import Tracker
@@ -32,9 +31,8 @@ log = logging.getLogger(__name__)
 
 _SHOWN = 32  # images in a picture
 _KEPT = 8  # pictures of samples in memory
-_GRID = 100  # points along each side of the plane
-_SHARE = 0.01  # of the time, at most, goes into what is drawn again and again
-_END = 0.01  # seconds, about what drawing it once more takes
+_SHARE = 0.01  # of the time, at most, goes into plots during training
+_END = 0.01  # seconds, about what one more plot of it takes
 
 _SAMPLE_PICTURES: dict[bytes, Picture] = {}  # by what they show, the last used one last
 
@@ -49,7 +47,7 @@ def going_on(what: str) -> Iterator[None]:
 
 
 class Views:
-    """The views that suit a data set. Nothing here draws a random number.
+    """The views that suit a data set. Nothing here samples a random number.
 
     Args:
         model: what the config says of it.
@@ -114,7 +112,7 @@ class Views:
         if self._trials_at_once:
             self._draw_boundary(engine, tracker)
         if self.settings.graph:
-            tracker.graph(engine.model, a_few(part, 1, self.spec), kind=self._kind)
+            tracker.graph(engine.model, part.sample(1), kind=self._kind)
         if self.settings.images:
             self._draw_forecasts(engine, tracker, self.data.tested, part, outputs)
         if not self.settings.images or not self.spec.num_classes:
@@ -143,7 +141,7 @@ class Views:
 
     @going_on("the sample of text")
     def _write_sample(self, engine: Engine, tracker: Tracker) -> None:
-        if self.spec.task == "language" and self.settings.tensorboard:
+        if self.spec.carries_state and self.settings.tensorboard:
             tracker.text("sample", sample_page(engine.evaluated, self.data), engine.step)
 
     @going_on("a picture of forecasts")
@@ -159,28 +157,7 @@ class Views:
         plane = self.spec.kind == "features" and self.spec.num_features == 2
         plane = plane and not self.spec.categories
         if self.settings.images and plane and self.spec.num_classes:
-            tracker.image("decision_boundary", self._boundary(engine), engine.step)
-
-    def _boundary(self, engine: Engine) -> Picture:
-        part = self.data.val if len(self.data.val) else self.data.train
-        points = part.inputs
-        low, high = points.amin(0) - 0.3, points.amax(0) + 0.3
-        across = torch.linspace(0, 1, _GRID, device=points.device, dtype=points.dtype)
-        xs, ys = low[0] + (high[0] - low[0]) * across, high[1] + (low[1] - high[1]) * across
-        grid = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), 2).reshape(-1, 2)
-        outputs = engine.outputs(Split(grid, grid[:, 0]))
-        field = probabilities(outputs.float(), self.spec).reshape(_GRID, _GRID, -1)
-        extent = (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
-        picture = boundary_picture(_array(field), _array(points), _array(part.targets), extent)
-        names = self.spec.feature_names or ("x1", "x2")
-        return framed(picture, names, self._in_units(extent), self.spec.class_names)
-
-    def _in_units(self, extent: tuple[float, float, float, float]) -> tuple[float, ...]:
-        """Left, right, bottom and top of the plane as the data have them, before they were scaled."""
-        if not isinstance(scaling := self.data.preprocessing, Scaling | TableEncoding):
-            return extent
-        mean, std = (np.broadcast_to(part, 2).repeat(2) for part in (scaling.mean, scaling.std))
-        return tuple((np.array(extent) * std + mean).tolist())
+            tracker.image("decision_boundary", decision_boundary(engine, self.data), engine.step)
 
     def _label(self, target: Tensor) -> str:
         if not self.spec.num_classes:

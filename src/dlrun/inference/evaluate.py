@@ -1,4 +1,4 @@
-"""A run's model applied again: to a part of its data set, or to new inputs."""
+"""A run's model applied to a part of its data set, or to new inputs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import numpy as np
 import torch
 
 from dlrun.config.settings import parse
-from dlrun.data.base import Split
-from dlrun.data.feeding import in_order
-from dlrun.inference.inputs.labelled import Labelled, read_labelled
+from dlrun.data.kind import Labelled
+from dlrun.data.kinds import kind_of, read_labelled
 from dlrun.inference.load import Trained, load_trained, reported_weights
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.training.build import prepared
@@ -67,7 +66,7 @@ def evaluate(
         data = prepared(settings, trained.kept)
         part = data.split(split)
         baselines = data.baselines if split == data.tested else {}
-        found = Labelled(part, _unit(trained), baselines)
+        found = Labelled(part, baselines)
     else:
         found = read_labelled(new, trained.kept, settings.dataset)
     spec, targets = trained.spec, found.part.targets
@@ -87,7 +86,7 @@ def evaluate(
         epoch=trained.epoch,
         step=trained.step,
         rows=len(found.part),
-        unit=found.unit,
+        unit=kind_of(trained.preprocessing, spec).units[spec.kind],
         metrics={f"{split}/{name}": value for name, value in metrics.items()},
         baselines=found.baselines,
         confusion=class_confusion(outputs, targets, spec),
@@ -95,18 +94,9 @@ def evaluate(
     )
 
 
-def _unit(trained: Trained) -> str:
-    """What the samples are called."""
-    kind, encoding = trained.spec.kind, trained.preprocessing.kind
-    if encoding in ("characters", "series"):
-        return {"characters": "characters", "series": "forecasts"}[encoding]
-    return {"features": "rows", "image": "images", "tokens": "texts"}.get(kind, "samples")
-
-
 def forward(trained: Trained, inputs: torch.Tensor) -> torch.Tensor:
     """Raw scores (N, outputs) of normalised inputs; texts in batches that are cut to their longest."""
-    lengths = (inputs != 0).sum(1) if trained.spec.kind == "tokens" else None
-    batches = in_order(Split(inputs, inputs, lengths), _BATCH, trained.spec)
+    batches = trained.preprocessing.part(inputs, inputs).in_order(_BATCH)
     with torch.inference_mode():
         return torch.cat([trained.model(batch) for batch, _ in batches])
 

@@ -15,14 +15,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils import _pytree as pytree
 
 from dlrun.data.base import Spec, made_up_inputs
-from dlrun.data.images.form import Form, reading_steps
-from dlrun.data.text.texts import WORDS
+from dlrun.data.kinds import kind_of
 from dlrun.errors import RunFailed, first_line
 from dlrun.inference.load import Trained
 from dlrun.models.unroll import unrolling
+from dlrun.system.torch_internals import tree_flatten, tree_leaves, tree_unflatten
+from dlrun.training.tasks import TASKS
 
 Format = Literal["onnx", "torch_export"]
 Function = Callable[[list[Tensor]], list[Tensor]]  # inputs and state to scores and new state
@@ -32,34 +32,6 @@ SUFFIXES: dict[str, str] = {"onnx": ".onnx", "torch_export": ".pt2"}
 _TRACED_WITH = 3  # samples: torch takes a single one for a constant
 _TOLERANCE = 1e-4  # of the largest score, or of 1
 _STEPS = 4  # of a text, one after the other, to see that the state is handed on
-_READING = {
-    "binary": "a sigmoid of the score is the probability of the second class",
-    "multiclass": "a softmax over the scores gives the probability of each class",
-    "regression": "values are scores * target_std + target_mean",
-    "language": "a softmax over the scores gives the probability of each token to come next",
-}
-_PREPARING_IMAGES = (
-    "inputs are (raw - mean) / std; raw runs from 0 (black) to pixel_max, channels first; of an image file it is the "
-    "pixels that the steps in image_files lead to (mode L, grey, is 0.299 R + 0.587 G + 0.114 B), from 0 to 255, "
-    "times pixel_max / 255"
-)
-_PREPARING = {
-    "scaling": "inputs are (raw - mean) / std",
-    "table": (
-        "columns of numbers: fill where missing, then (raw - mean) / std; after them columns of words: "
-        "the place in levels, from 1, and 0 for a word that is not there"
-    ),
-    "text": (
-        "lower case where `lower`; level word: the matches of `words`, level character: each character; then the place "
-        "in vocabulary, 1 for what is not there; 0 fills up at the end, and what is beyond max_length is cut off"
-    ),
-    "characters": "the place of each character in characters, from 1, and 0 for one that is not there",
-    "series": (
-        "the last `window` rows before the forecast, gaps filled, as changes where difference or "
-        "seasonal_difference says so (of the inputs only with difference_inputs), then (raw - mean) / std; "
-        "the output is a change likewise: add the value that it is a change from"
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -92,7 +64,7 @@ class _Traceable:
 
     def __call__(self, tensors: list[Tensor]) -> list[Tensor]:
         with torch.no_grad():
-            return list(pytree.tree_leaves(self.module(*self.arguments(tensors))))
+            return list(tree_leaves(self.module(*self.arguments(tensors))))
 
     @property
     def names(self) -> list[str]:
@@ -135,7 +107,7 @@ def export(trained: Trained, path: Path, *, how: Format, samples: Sequence[Tenso
 
 def description(trained: Trained, exported: Exported) -> dict[str, Any]:
     """What a program must know to use the file, as plain values."""
-    spec, preprocessing = trained.spec, trained.preprocessing.to_dict()
+    spec = trained.spec
     kind = "int64" if spec.kind == "tokens" else "float32"
     taken = [
         {"name": name, "type": kind if name == "inputs" else "float32", "shape": shape}
@@ -145,18 +117,13 @@ def description(trained: Trained, exported: Exported) -> dict[str, Any]:
         {"name": name, "type": "float32", "shape": shape}
         for name, shape in exported.outputs.items()
     ]
-    preparing = _PREPARING[preprocessing["kind"]]
-    if preprocessing["kind"] == "text":
-        preprocessing |= {"words": WORDS.pattern}
-    form = Form.of(spec.input_shape, preprocessing["reading"]) if spec.kind == "image" else None
-    if form and form.colours in (1, 3):  # any other is no image file
-        preparing = _PREPARING_IMAGES
-        preprocessing |= {"image_files": reading_steps(form)}
+    reader = kind_of(trained.preprocessing, spec).new_inputs
+    preparing, preprocessing = reader.describe(trained.preprocessing, spec)
     return {
         "inputs": taken,
         "outputs": given,
         "preparing": preparing,
-        "reading": _READING[spec.task],
+        "reading": TASKS[spec.task].meaning,
         "class_names": list(spec.class_names),
         "preprocessing": preprocessing,
         "spec": asdict(spec),
@@ -175,26 +142,26 @@ class _OneByOne(nn.Module):
         self.model, self.structure = model, structure
 
     def forward(self, tokens: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        scores, after = self.model(tokens, pytree.tree_unflatten(state, self.structure))
-        return scores, pytree.tree_leaves(after)
+        scores, after = self.model(tokens, tree_unflatten(state, self.structure))
+        return scores, tree_leaves(after)
 
 
 def _traceable(model: nn.Module, spec: Spec) -> _Traceable:
     example = made_up_inputs(spec, _TRACED_WITH)
-    if spec.task == "language":
+    if spec.carries_state:
         with torch.no_grad():
             (_, state), (_, other) = (model(example[:count, :1]) for count in (_TRACED_WITH, 1))
-        leaves, structure = pytree.tree_flatten(state)
+        leaves, structure = tree_flatten(state)
         axes = [
             {a: "batch" for a in range(one.ndim) if one.shape[a] != two.shape[a]}
-            for one, two in zip(leaves, pytree.tree_leaves(other), strict=True)
+            for one, two in zip(leaves, tree_leaves(other), strict=True)
         ]
         first = [torch.zeros_like(leaf) for leaf in leaves]
         return _Traceable(
             _OneByOne(model, structure), [example[:, :1], *first], [{0: "batch"}, *axes]
         )
     varying: Axes = {0: "batch"}
-    if spec.kind == "tokens" and not _reads_step_by_step(model):
+    if spec.padded and not _reads_step_by_step(model):
         varying[1] = "length"
     return _Traceable(model, [example], [varying])
 
@@ -208,7 +175,7 @@ def _write(model: _Traceable, outputs: list[str], path: Path, spec: Spec, how: F
     dynamic = [dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in model.axes]
     shapes = model.arguments(dynamic)
     # Texts of several lengths in a batch: torch's own layers sort them by their lengths, which no graph can hold.
-    padded = spec.kind == "tokens" and spec.task != "language" and _reads_step_by_step(model.module)
+    padded = spec.padded and _reads_step_by_step(model.module)
     try:
         with torch.no_grad(), _in_silence(), unrolling() if padded else nullcontext():
             if how == "torch_export":
@@ -233,7 +200,7 @@ def _write(model: _Traceable, outputs: list[str], path: Path, spec: Spec, how: F
 
 
 def _loaded(model: _Traceable, path: Path, how: Format) -> Function:
-    """What was written, read again as another program would, as the function that `model` is."""
+    """What was written, as another program would load it, as the function that `model` is."""
     if how == "torch_export":
         module = torch.export.load(path).module()
         return _Traceable(module, model.inputs, model.axes)

@@ -1,33 +1,29 @@
 """A finished run read back: its config, its model and what it knows of its data.
 
 A run directory may come from somebody else, so reading it is reading input: only weights and plain
-values are loaded, and only code that the own configs offer, or the user allows, is called.
+values are loaded, and only code that may be named (`config/trust.py`) is called.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from dlrun.config import plain_yaml
 from dlrun.config.migrate import as_texts, completed
-from dlrun.config.moved import current, with_current_targets
-from dlrun.config.search_path import COMPONENTS, GROUPS, config_folders
+from dlrun.config.moved import with_current_targets
+from dlrun.config.search_path import GROUPS
+from dlrun.config.trust import refuse_foreign, trusted_targets
 from dlrun.errors import ConfigError, command, did_you_mean, first_line, new_run, note
 from dlrun.storage.run_directory import RunDirectory
 
 _PRETRAINED = "dlrun.models.torchvision_model.TorchvisionModel"
 _SERIES = "dlrun.data.series.file.series"
-_TARGET = re.compile(r"^\s*_target_:\s*['\"]?([\w.]+)", re.MULTILINE)
 
 
 def read_config(run: RunDirectory, *, allowed: Sequence[str] = ()) -> dict[str, Any]:
@@ -49,7 +45,7 @@ def read_config(run: RunDirectory, *, allowed: Sequence[str] = ()) -> dict[str, 
     if not isinstance(plain, dict):
         raise ConfigError(f"{run.config_file} is not the config of a run: it holds no mapping")
     plain = _renewed(with_current_targets(plain))
-    _refuse_foreign_targets(plain, {*_offered_targets(), *map(current, allowed)})
+    refuse_foreign(plain, trusted_targets(allowed))
     plain, added = completed(plain)
     if added:
         said = ", ".join(f"{key}={_text(value)}" for key, value in added.items())
@@ -65,13 +61,13 @@ def _renewed(plain: dict[str, Any]) -> dict[str, Any]:
     node = plain.get("dataset")
     if not isinstance(node, dict) or node.get("_target_") != _SERIES or "md5" not in node:
         return plain
-    from dlrun.data.series import published
+    from dlrun.data.series import sources
     from dlrun.data.series.file import series
 
-    if (target := published.FORMER.get(str(node["md5"]))) is None:
+    if (target := sources.FORMER.get(str(node["md5"]))) is None:
         kept = {name: value for name, value in node.items() if name not in ("root", "url", "md5")}
         return {**plain, "dataset": kept}
-    function = getattr(published, target.rpartition(".")[2])
+    function = getattr(sources, target.rpartition(".")[2])
     fixed = {*signature(series).parameters, "url", "md5"} - {*signature(function).parameters}
     kept = {name: value for name, value in node.items() if name not in fixed}
     return {**plain, "dataset": {**kept, "_target_": target}}
@@ -126,58 +122,6 @@ def override(plain: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
 _MISSING = object()
 
 
-def _offered_targets(more: Sequence[Path] = ()) -> set[str]:
-    """Every `_target_` in the YAML files of the search path, and of the folders `more`."""
-    folders = [*config_folders(), *more]
-    files = (file for folder in folders for file in folder.rglob("*.yaml"))
-    return {
-        current(target)
-        for file in files
-        for target in _TARGET.findall(file.read_text(encoding="utf-8", errors="replace"))
-    }
-
-
-@contextmanager
-def trusting_only(allowed: Sequence[str], *, folders: Sequence[Path] = ()) -> Iterator[None]:
-    """Within this, a sweep that is read back may use only targets of the search path, `folders` and `allowed`."""
-    before = _TRUSTED.set({*_offered_targets(folders), *map(current, allowed)})
-    try:
-        yield
-    finally:
-        _TRUSTED.reset(before)
-
-
-_TRUSTED: ContextVar[set[str] | None] = ContextVar("trusted", default=None)
-
-
-def is_reading_back() -> bool:
-    """Whether a sweep is read back, rather than begun by a command of the user's own."""
-    return _TRUSTED.get() is not None
-
-
-def refuse_untrusted(plain: Mapping[str, Any], groups: Sequence[str] = COMPONENTS) -> None:
-    """Refuse a config with a foreign target, where that was asked for by `trusting_only`.
-
-    Raises:
-        ConfigError: naming the target.
-    """
-    if (trusted := _TRUSTED.get()) is not None:
-        _refuse_foreign_targets(plain, trusted, groups)
-
-
-def _refuse_foreign_targets(
-    plain: Mapping[str, Any], allowed: set[str], groups: Sequence[str] = COMPONENTS
-) -> None:
-    for group in groups:
-        node = plain.get(group)
-        target = node.get("_target_") if isinstance(node, Mapping) else None
-        if not isinstance(target, str) or current(target) not in allowed:
-            raise ConfigError(
-                f"{group}._target_ is {target}, which no config on the search path offers: if you trust this run, "
-                f"call it from the folder whose configs/ has it, or add --allow {target}"
-            )
-
-
 @dataclass(frozen=True)
 class Trained:
     """A model with its weights, ready for new inputs.
@@ -185,7 +129,7 @@ class Trained:
     Attributes:
         epoch, step: of the weights.
         which: of the run's weights they are: best or last.
-        kept: what more is known of the run's data, a `dlrun.data.kept.Kept`.
+        kept: what more is known of the run's data, a `dlrun.data.changed_data.Kept`.
     """
 
     model: Any

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from dlrun.config.schema import Probability, Width
 from dlrun.data.base import Spec
-from dlrun.models.fit import require_texts
 from dlrun.models.layers import InitName, dropping, initialized
 from dlrun.models.pooling import mean_over_time
+from dlrun.models.requirements import require_texts
 from dlrun.models.tokens import TokenEmbedding, real_tokens
 
 

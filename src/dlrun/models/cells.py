@@ -1,4 +1,7 @@
-"""Single recurrent layers by name, their weights drawn gate by gate."""
+"""The recurrent cells: each by its name, with its gates, their initial weights, its norms and one step of it.
+
+A new cell has a layer in `CELLS`, a number of gates in `_GATES`, widths in `_GROUPS` and a step in `STEPS`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,9 @@ from torch.nn import functional as F
 
 from dlrun.errors import ConfigError
 from dlrun.models.layers import InitName, fill_weight
+
+# Hidden state first; an LSTM adds its memory.
+State = tuple[Tensor, ...]
 
 # By torch's name of the cell, the widths normalised together, in units of the hidden size.
 _GROUPS = {"RNN_TANH": (1,), "LSTM": (4,), "GRU": (2, 1)}
@@ -54,7 +60,7 @@ _GATES: dict[CellName, int] = {"rnn": 1, "lstm": 4, "gru": 3}
 def recurrent_layer(
     cell: CellName, inputs: int, hidden: int, *, init: InitName, forget_bias: float
 ) -> nn.RNNBase:
-    """A layer that reads (B, T, inputs) forwards and puts out (B, T, hidden), as `initialize_cell` draws it.
+    """A layer that reads (B, T, inputs) forwards and puts out (B, T, hidden), with the weights of `initialize_cell`.
 
     Raises:
         ConfigError: a forget bias for a cell without a forget gate.
@@ -65,7 +71,7 @@ def recurrent_layer(
 
 
 def initialize_cell(rnn: nn.RNNBase, cell: CellName, *, init: InitName, forget_bias: float) -> None:
-    """Draw each gate's own (H, inputs) matrix, which torch keeps stacked in one, and make biases zero.
+    """Initialise each gate's own (H, inputs) matrix, which torch keeps stacked in one; make biases zero.
 
     `default` leaves all as torch made it. `forget_bias` is added to an LSTM's forget gates.
 
@@ -85,3 +91,34 @@ def initialize_cell(rnn: nn.RNNBase, cell: CellName, *, init: InitName, forget_b
         # torch stacks the gates as input, forget, cell, output, and adds two biases: one is enough.
         if forget_bias and name.startswith("bias_ih"):
             parameter.detach().chunk(4)[1].add_(forget_bias)
+
+
+def _rnn_step(
+    from_input: Tensor, from_hidden: Tensor, state: State, norm: CellNorm | None
+) -> State:
+    return (torch.tanh(from_input + from_hidden),)
+
+
+def _lstm_step(
+    from_input: Tensor, from_hidden: Tensor, state: State, norm: CellNorm | None
+) -> State:
+    i, f, g, o = (from_input + from_hidden).chunk(4, dim=-1)
+    memory = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
+    shown = memory if norm is None else norm.of_memory(memory)
+    return torch.sigmoid(o) * torch.tanh(shown), memory
+
+
+def _gru_step(
+    from_input: Tensor, from_hidden: Tensor, state: State, norm: CellNorm | None
+) -> State:
+    (r_x, z_x, n_x), (r_h, z_h, n_h) = from_input.chunk(3, dim=-1), from_hidden.chunk(3, dim=-1)
+    update = torch.sigmoid(z_x + z_h)
+    candidate = torch.tanh(n_x + torch.sigmoid(r_x + r_h) * n_h)
+    return ((1 - update) * candidate + update * state[0],)
+
+
+STEPS: dict[str, Callable[[Tensor, Tensor, State, CellNorm | None], State]] = {
+    "RNN_TANH": _rnn_step,
+    "LSTM": _lstm_step,
+    "GRU": _gru_step,
+}

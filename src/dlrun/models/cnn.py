@@ -13,7 +13,6 @@ from torch import nn
 from dlrun.config.schema import Most, Probability, Side, Width
 from dlrun.data.base import Spec
 from dlrun.errors import ConfigError
-from dlrun.models.fit import require_image
 from dlrun.models.layers import (
     ActivationName,
     InitName,
@@ -23,6 +22,7 @@ from dlrun.models.layers import (
     initialized,
     is_nondecreasing,
 )
+from dlrun.models.requirements import require_image
 
 Padding = Literal["same", "valid"] | Annotated[int, Ge(0), Most(10_000)]
 Pool = Literal["max", "average", "none"]

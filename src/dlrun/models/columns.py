@@ -109,7 +109,7 @@ class Cross(nn.Module):
         self.columns = _columns(spec, names, key=key)
         first = spec.num_features - len(spec.categories)
         counts = [spec.categories[column - first] for column in self.columns]
-        self.places = [prod(counts[place + 1 :]) for place in range(len(counts))]
+        self.strides = [prod(counts[number + 1 :]) for number in range(len(counts))]
         self.combinations = prod(counts)
         self.table = nn.Embedding(min(self.combinations, buckets), spec.num_outputs)
         nn.init.zeros_(self.table.weight)
@@ -122,8 +122,8 @@ class Cross(nn.Module):
     def rows(self, x_BF: Tensor) -> Tensor:
         """(B,) the row in the table of each combination."""
         parts = [
-            x_BF[:, column].long() * place
-            for column, place in zip(self.columns, self.places, strict=True)
+            x_BF[:, column].long() * stride
+            for column, stride in zip(self.columns, self.strides, strict=True)
         ]
         combination = list(accumulate(parts, torch.add))[-1]
         buckets = self.table.num_embeddings

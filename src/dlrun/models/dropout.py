@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dlrun.system.torch_internals import in_torch_func
+
 # A value is kept or dropped by 16 random bits, and 64 are drawn at once: this is most of the cost.
 _LEVELS = 2**16
 _LANES = 4
@@ -20,7 +22,7 @@ class Dropout(nn.Module):
     Srivastava et al. (2014). `p` is rounded to a multiple of 1/65536, in the scale as well, so that
     the mean is exact. The masks depend on the generator, the shape and `p` alone, not on the dtype.
 
-    Until `draw_from` gives it generators, it draws from torch's global random state.
+    Until `use_generators` gives it generators, it uses torch's global random state.
 
     `kept` is `p` in a form that torch.func can stack: the number of levels of 65536 that are kept.
     Trials trained as one under vmap may so differ in it; an integer survives a change of dtype.
@@ -46,10 +48,10 @@ class Dropout(nn.Module):
         """
         if not self.training:
             return x
-        if _in_torch_func():
+        if in_torch_func():
             mask: Tensor = _Mask.apply(x.detach(), self.kept, self.generators)
         else:
-            # Python's number spares the device a question.
+            # Python's number does not make the device wait.
             mask = _mask(x, self._kept, self._scale, self.generators)
         return x * mask
 
@@ -59,7 +61,7 @@ class Dropout(nn.Module):
 
 
 class Generators(tuple[torch.Generator, ...]):
-    """One a trial. A copy of a model draws from the same ones."""
+    """One a trial. A copy of a model uses the same ones."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Generators:
         return self
@@ -69,13 +71,13 @@ class Generators(tuple[torch.Generator, ...]):
         if self and len(self) != trials:
             raise RuntimeError(
                 f"dropout has {len(self)} generators for {trials} trained as one; "
-                "give draw_from one for each"
+                "give use_generators one for each"
             )
         return self or [None] * trials
 
 
-def draw_from(model: nn.Module, generators: Sequence[torch.Generator]) -> None:
-    """Let every Dropout in `model` draw from `generators`: one for a run alone, one for each trial of a stack."""
+def use_generators(model: nn.Module, generators: Sequence[torch.Generator]) -> None:
+    """Give every Dropout in `model` its `generators`: one for a run alone, one for each trial of a stack."""
     for layer in model.modules():
         if isinstance(layer, Dropout):
             layer.generators = Generators(generators)
@@ -134,8 +136,3 @@ def _compared(
 def _scale(kept: Tensor, like: Tensor) -> Tensor:
     """As Python's, rounded to float32 at the coarsest; where nothing is kept any number will do."""
     return _LEVELS / kept.clamp(min=1).to(torch.promote_types(like.dtype, torch.float32))
-
-
-def _in_torch_func() -> bool:
-    """Whether vmap, grad, ... are at work. torch.compile cannot look, and leaves them when it draws."""
-    return not torch.compiler.is_compiling() and bool(torch._C._functorch.peek_interpreter_stack())

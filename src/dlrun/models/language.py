@@ -12,8 +12,8 @@ from dlrun.data.base import Spec
 from dlrun.errors import ConfigError
 from dlrun.models.cells import CellName, recurrent_layer
 from dlrun.models.dropout import Dropout
-from dlrun.models.fit import require_language
 from dlrun.models.layers import InitName, initialized
+from dlrun.models.requirements import require_language
 from dlrun.models.unroll import read_on
 
 # Of each layer: (1, S, H), or hidden state and memory of an LSTM.

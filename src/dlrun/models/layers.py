@@ -73,7 +73,7 @@ def gain_of(name: ActivationName, *, negative_slope: float) -> float:
 
 
 def fill_weight(weight: Tensor, init: InitName, *, gain: float = 1.0) -> None:
-    """Draw `weight` (fan out, fan in, *kernel) anew; `default` leaves it as torch made it.
+    """Initialise `weight` (fan out, fan in, *kernel); `default` leaves it as torch made it.
 
     Variance: xavier (Glorot and Bengio, 2010) gain^2 * 2 / (fan in + fan out); kaiming (He et al.,
     2015) gain^2 / fan in; normal 0.01^2 whatever the gain. Orthogonal (Saxe et al., 2014): gain
@@ -90,7 +90,7 @@ def fill_weight(weight: Tensor, init: InitName, *, gain: float = 1.0) -> None:
 
 
 def initialized(layer: LayerT, init: InitName, *, gain: float = 1.0) -> LayerT:
-    """The same `layer`, its weight drawn by `init` and its bias zero; `default` changes neither."""
+    """The same `layer`, its weight initialised by `init` and its bias zero; `default` changes neither."""
     fill_weight(layer.weight, init, gain=gain)
     if init != "default" and layer.bias is not None:
         nn.init.zeros_(layer.bias)

@@ -8,7 +8,7 @@ from torch import nn
 
 from dlrun.data.base import Spec
 from dlrun.errors import ConfigError
-from dlrun.models.fit import describe_input, require_image
+from dlrun.models.requirements import describe_input, require_image
 
 _SMALLEST, _ORIGINAL = 28, 32
 

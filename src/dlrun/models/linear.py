@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from dlrun.config.schema import Buckets
 from dlrun.data.base import Spec
 from dlrun.models.columns import Cross, vectors
-from dlrun.models.fit import require_numbers
+from dlrun.models.requirements import require_numbers
 
 
 class Linear(nn.Module):

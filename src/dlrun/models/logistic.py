@@ -6,8 +6,8 @@ from torch import nn
 
 from dlrun.data.base import Spec
 from dlrun.models.columns import vectors
-from dlrun.models.fit import require_numbers
 from dlrun.models.layers import InitName, initialized
+from dlrun.models.requirements import require_numbers
 
 
 class LogisticRegression(nn.Sequential):

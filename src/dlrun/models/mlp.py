@@ -11,7 +11,6 @@ from dlrun.config.schema import Probability, Width
 from dlrun.data.base import Spec
 from dlrun.errors import ConfigError
 from dlrun.models.columns import Embedding, vectors
-from dlrun.models.fit import require_numbers
 from dlrun.models.layers import (
     ActivationName,
     InitName,
@@ -20,6 +19,7 @@ from dlrun.models.layers import (
     gain_of,
     initialized,
 )
+from dlrun.models.requirements import require_numbers
 
 BatchNormPlace = Literal["none", "before", "after"]
 

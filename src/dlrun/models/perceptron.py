@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.data.base import Spec
-from dlrun.models.fit import require_features
+from dlrun.models.requirements import require_features
 
 
 class Perceptron(nn.Module):

@@ -13,9 +13,9 @@ from dlrun.config.schema import Depth, Probability, Width
 from dlrun.data.base import Spec
 from dlrun.models.cells import CELLS, CellName, CellNorm, initialize_cell
 from dlrun.models.dropout import Dropout
-from dlrun.models.fit import require_sequence
 from dlrun.models.layers import InitName, dropping, initialized
 from dlrun.models.pooling import AttentionPooling, ends, max_over_time, mean_over_time
+from dlrun.models.requirements import require_sequence
 from dlrun.models.tokens import TokenEmbedding, real_tokens
 from dlrun.models.unroll import must_unroll, unrolled
 
@@ -59,7 +59,7 @@ class RecurrentClassifier(nn.Module):
     above the first adds what it makes of the one below to it.
 
     `forget_bias` is added to the LSTM's forget gates at the start, so that early on they stay open
-    (Jozefowicz et al., 2015). `init` draws each gate's matrices by themselves, with gain 1.
+    (Jozefowicz et al., 2015). `init` initialises each gate's matrices by themselves, with gain 1.
 
     Shapes: B batch, T time, F features, H hidden, D directions, C outputs; tokens (B, T), sequences
     (B, T, F) or images (B, channels, T, W) to scores (B, C).
@@ -89,7 +89,7 @@ class RecurrentClassifier(nn.Module):
         super().__init__()
         self.reads_images, self.pooling, self.residual = spec.kind == "image", pooling, residual
         self.embedding: TokenEmbedding | None = None
-        if spec.kind == "tokens":
+        if spec.padded:
             features = embedding_size
             self.embedding = TokenEmbedding(
                 spec.vocabulary, embedding_size, dropout=embedding_dropout

@@ -10,9 +10,9 @@ from dlrun.config.schema import Depth, Positive, Probability, Width
 from dlrun.data.base import Spec
 from dlrun.errors import ConfigError
 from dlrun.models.dropout import Dropout
-from dlrun.models.fit import require_texts
 from dlrun.models.layers import ActivationName, InitName, activation_layer, gain_of, initialized
 from dlrun.models.pooling import max_over_time
+from dlrun.models.requirements import require_texts
 from dlrun.models.tokens import TokenEmbedding, real_tokens
 
 
@@ -36,7 +36,7 @@ class BoundedLinear(nn.Linear):
 
 
 class TextCNN(nn.Module):
-    """Filters over several widths of neighbouring words, the strongest answer of each, dropout, scores.
+    """Filters over several widths of neighbouring words, the strongest response of each, dropout, scores.
 
     Kim (2014), with vectors learned from nothing (his CNN-rand). A filter looks at every place where
     it meets a word, also over the ends, so padding and the shortness of a text change nothing.
@@ -83,14 +83,14 @@ class TextCNN(nn.Module):
         """Scores (B, C) of tokens (B, T)."""
         real_BT = real_tokens(ids_BT)
         x_BET = self.embedding(ids_BT).transpose(1, 2)
-        answers = [self._strongest(filters, x_BET, real_BT) for filters in self.filters]
-        scores: Tensor = self.head(self.dropout(torch.cat(answers, dim=1)))
+        responses = [self._strongest(filters, x_BET, real_BT) for filters in self.filters]
+        scores: Tensor = self.head(self.dropout(torch.cat(responses, dim=1)))
         return scores
 
     def _strongest(self, filters: nn.Module, x_BET: Tensor, real_BT: Tensor) -> Tensor:
-        """(B, K): the largest answers at places that meet a word."""
-        answers_BKP = self.activation(filters(x_BET))
-        beyond = answers_BKP.shape[2] - real_BT.shape[1]
+        """(B, K): the largest responses at places that meet a word."""
+        responses_BKP = self.activation(filters(x_BET))
+        beyond = responses_BKP.shape[2] - real_BT.shape[1]
         # The last place to meet a word comes `beyond` later than the word itself.
         meets_BP = F.pad(real_BT, (beyond, 0), value=True)
-        return max_over_time(answers_BKP.transpose(1, 2), meets_BP)
+        return max_over_time(responses_BKP.transpose(1, 2), meets_BP)

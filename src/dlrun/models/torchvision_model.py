@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from dlrun.data.base import Spec
 from dlrun.errors import ConfigError, did_you_mean
-from dlrun.models.fit import describe_input, require_image
+from dlrun.models.requirements import describe_input, require_image
 
 
 class TorchvisionModel(nn.Module):

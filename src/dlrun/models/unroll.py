@@ -6,7 +6,7 @@ layer norm inside; what is written out here does all three.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -15,11 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dlrun.models.cells import CellNorm
-
-# Hidden state first; an LSTM adds its memory.
-State = tuple[Tensor, ...]
-
+from dlrun.models.cells import STEPS, CellNorm, State
+from dlrun.system.torch_internals import is_wrapped
 
 _SEEN: ContextVar[list[list[Tensor]] | None] = ContextVar("seen", default=None)
 _ASKED: ContextVar[bool] = ContextVar("asked", default=False)
@@ -52,9 +49,8 @@ def unrolling() -> Iterator[None]:
 
 def must_unroll(rnn: nn.RNNBase, x: Tensor) -> bool:
     """Whether torch.func (vmap, grad, ...) is at work on the layer's weights or input, or somebody asked for it."""
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
     asked = _ASKED.get() or _SEEN.get() is not None
-    return asked or wrapped(x) or wrapped(next(rnn.parameters()))
+    return asked or is_wrapped(x) or is_wrapped(next(rnn.parameters()))
 
 
 def read_on(
@@ -121,7 +117,7 @@ def _run(
         getattr(rnn, f"{name}_{suffix}")
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     )
-    step = _STEPS[rnn.mode]
+    step = STEPS[rnn.mode]
     # The input's share of every step at once: only the hidden state's has to wait for its turn.
     inputs = _share(x_BTF, weight_ih, bias_ih, norm and norm.of_input).unbind(1)
     hidden: list[Tensor] = [state[0]] * len(inputs)
@@ -141,34 +137,3 @@ def _run(
 def _share(x: Tensor, weight: Tensor, bias: Tensor, norm: nn.Module | None) -> Tensor:
     """What `x` adds to the gates; the bias after the norm, which would take it out again."""
     return F.linear(x, weight, bias) if norm is None else norm(F.linear(x, weight)) + bias
-
-
-def _rnn_step(
-    from_input: Tensor, from_hidden: Tensor, state: State, norm: CellNorm | None
-) -> State:
-    return (torch.tanh(from_input + from_hidden),)
-
-
-def _lstm_step(
-    from_input: Tensor, from_hidden: Tensor, state: State, norm: CellNorm | None
-) -> State:
-    i, f, g, o = (from_input + from_hidden).chunk(4, dim=-1)
-    memory = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
-    shown = memory if norm is None else norm.of_memory(memory)
-    return torch.sigmoid(o) * torch.tanh(shown), memory
-
-
-def _gru_step(
-    from_input: Tensor, from_hidden: Tensor, state: State, norm: CellNorm | None
-) -> State:
-    (r_x, z_x, n_x), (r_h, z_h, n_h) = from_input.chunk(3, dim=-1), from_hidden.chunk(3, dim=-1)
-    update = torch.sigmoid(z_x + z_h)
-    candidate = torch.tanh(n_x + torch.sigmoid(r_x + r_h) * n_h)
-    return ((1 - update) * candidate + update * state[0],)
-
-
-_STEPS: dict[str, Callable[[Tensor, Tensor, State, CellNorm | None], State]] = {
-    "RNN_TANH": _rnn_step,
-    "LSTM": _lstm_step,
-    "GRU": _gru_step,
-}

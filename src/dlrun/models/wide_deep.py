@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from dlrun.config.schema import Buckets, Probability, Width
 from dlrun.data.base import Spec
 from dlrun.models.columns import Embedding
-from dlrun.models.fit import require_numbers
 from dlrun.models.layers import ActivationName, InitName
 from dlrun.models.linear import Linear
 from dlrun.models.mlp import MLP, BatchNormPlace
+from dlrun.models.requirements import require_numbers
 
 
 class WideDeep(nn.Module):

@@ -9,7 +9,7 @@ from dlrun.storage import checkpoint
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.training.build import Experiment
 from dlrun.training.device import out_of_memory
-from dlrun.training.loop import Diverged
+from dlrun.training.divergence import Diverged
 
 
 def explain(error: Exception, experiment: Experiment, run: RunDirectory) -> RunFailed | None:

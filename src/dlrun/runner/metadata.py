@@ -1,17 +1,15 @@
-"""What a run writes about itself besides metrics: config, overrides, environment, log and summary."""
+"""What a run writes about itself at its start: config.yaml, overrides.yaml and environment.json."""
 
 from __future__ import annotations
 
 import functools
 import json
-import logging
 import os
 import platform
 import shlex
 import subprocess
 import sys
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -19,8 +17,7 @@ from typing import Any
 import yaml
 
 from dlrun import __version__
-from dlrun.errors import ConfigError, command, noted
-from dlrun.storage.append_file import Appender
+from dlrun.errors import ConfigError, command
 from dlrun.storage.run_directory import RunDirectory, write_whole
 
 _PACKAGES = (
@@ -36,7 +33,6 @@ _PACKAGES = (
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _YAML_PARTS: dict[str, str] = {}
 _PARTS_KEPT = 1000
-_LOGGER = logging.getLogger("dlrun")
 
 
 def now() -> str:
@@ -58,7 +54,7 @@ def write_start(
             f"`{command('resume', run.path)}`, or name another directory"
         )
     run.checkpoints.mkdir(parents=True, exist_ok=True)
-    # First, since the config is what makes it a run, which is carried on with what this says.
+    # First, since the config is what makes it a run, which a resume reads together with this.
     write_whole(run.environment_file, json.dumps(environment() | dict(about), indent=2) + "\n")
     write_config(run, config, overrides)
 
@@ -83,92 +79,6 @@ def _installed() -> dict[str, Any]:
         **{name: _version(name) for name in _PACKAGES},
         "platform": platform.platform(),
     }
-
-
-class RunLog:
-    """Where dlrun's log and all warnings go while it is entered: to the train.log of one run alone.
-
-    It may be entered again and again, also inside another's, which then costs microseconds; the last
-    one entered has the word. `close` it at the end. What was noted for the user before, or meanwhile, is in it too.
-
-    Args:
-        quiet: warnings are not shown on the screen as well.
-        flush_seconds, keep_open: as of an `Appender`.
-    """
-
-    def __init__(
-        self,
-        run: RunDirectory,
-        *,
-        quiet: bool = False,
-        flush_seconds: float = 0.0,
-        keep_open: bool = True,
-    ) -> None:
-        self._quiet = quiet
-        self._handler = _Lines(
-            Appender(run.log, flush_seconds=flush_seconds, keep_open=keep_open, needed=False)
-        )
-        self.takes_notes = True
-        self._noted = 0
-        self._before: list[tuple[list[logging.Handler], int, bool, Callable[..., Any]]] = []
-
-    def __enter__(self) -> None:
-        logger, show = _LOGGER, warnings.showwarning
-        self._before.append((logger.handlers, logger.level, logger.propagate, show))
-        logger.handlers, logger.propagate = [self._handler], False
-        _set_level(logging.INFO)
-        warnings.showwarning = self._show_warning
-        self._copy_notes()
-
-    def __exit__(self, *_: object) -> None:
-        self._copy_notes()
-        handlers, level, propagate, show = self._before.pop()
-        _LOGGER.handlers, _LOGGER.propagate = handlers, propagate
-        _set_level(level)
-        warnings.showwarning = show
-
-    def close(self) -> None:
-        """Write out what is left."""
-        self._handler.close()
-
-    def _copy_notes(self) -> None:
-        if not self.takes_notes:
-            return
-        for message in noted()[self._noted :]:
-            _LOGGER.info("%s", message)
-        self._noted = len(noted())
-
-    def _show_warning(self, message: Warning | str, *where: Any, **more: Any) -> None:
-        _LOGGER.warning("%s", message)
-        if not self._quiet:
-            print(f"dlrun: warning: {message}", file=sys.stderr)
-
-
-class _Lines(logging.Handler):
-    """A line with time and level for each record."""
-
-    def __init__(self, file: Appender) -> None:
-        super().__init__()
-        self._file = file
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            self._file.write(f"{self.format(record)}\n".encode(errors="backslashreplace"))
-        except Exception:  # as every handler: a full disk is no reason to end a run here
-            self.handleError(record)
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-
-def _set_level(level: int) -> None:
-    if _LOGGER.level != level:  # each change makes every logger forget what it worked out
-        _LOGGER.setLevel(level)
 
 
 def _yaml_part(key: str, value: Any) -> str:

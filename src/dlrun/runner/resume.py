@@ -10,11 +10,11 @@ from operator import itemgetter
 from typing import Any
 
 from dlrun.config.moved import current
-from dlrun.data.kept import Kept
+from dlrun.data.changed_data import Kept
 from dlrun.data.prepare import kept_from
 from dlrun.errors import ConfigError, command, new_run
 from dlrun.runner import metadata
-from dlrun.runner.metadata import RunLog
+from dlrun.runner.run_log import RunLog
 from dlrun.runner.session import Session, Watch
 from dlrun.runner.start import assemble_run, with_absolute_paths
 from dlrun.runner.summary import Identity, Training
@@ -126,7 +126,7 @@ def _identity(
     )
     created, order, choices = begun["created"], begun["order"], begun["choices"]
     swept = watch.swept if watch else summary.get("swept", {})
-    # Of a run that begins again from its first step, what went before does not count.
+    # Of a run that starts anew from its first step, what went before does not count.
     earlier = None if first_step else _training(summary)
     return Identity(plain, choices, overrides, created, swept, earlier, order)
 

@@ -20,13 +20,13 @@ from dlrun.diagnostics.model_summary import layer_table
 from dlrun.diagnostics.profiler import profiled
 from dlrun.diagnostics.views import Views, going_on
 from dlrun.errors import command
+from dlrun.runner.checkpoint_writer import CheckpointWriter
 from dlrun.runner.failures import error_facts, explain
-from dlrun.runner.metadata import RunLog
-from dlrun.runner.saving import Saver
-from dlrun.runner.summary import Identity, SummaryWriter, Training, closing_table, settings_row
+from dlrun.runner.hparams import show_hparams
+from dlrun.runner.run_log import RunLog
+from dlrun.runner.summary import Identity, SummaryWriter, Training, closing_table
 from dlrun.storage.disk import DiskFull, disk_full
 from dlrun.storage.run_directory import RunDirectory
-from dlrun.storage.run_summary import short_name, trial_of_seed
 from dlrun.system.signals import StopRequest
 from dlrun.tracking.progress import Progress
 from dlrun.tracking.tracker import Tracker
@@ -61,7 +61,7 @@ class Watch:
 
 
 class Session:
-    """A run from its first step here to its last word, closed on leaving it.
+    """A run from its first step in this process to its end, closed on leaving it.
 
     Args:
         opened: what is open already, the lock and the log. It is taken over last: where this fails, the
@@ -89,7 +89,7 @@ class Session:
             start_step=self.engine.step,
             flush_seconds=_TRIAL_FLUSH_SECONDS if watch else 0.0,
         )
-        self.saver = Saver(experiment, run, self.tracker)
+        self.checkpoints = CheckpointWriter(experiment, run, self.tracker)
         self.views = Views(
             experiment.data,
             config.tracking,
@@ -127,7 +127,7 @@ class Session:
         self.summary.training = Training("stacked", size)
 
     def start(self) -> None:
-        """The first words: that it is running, and what on."""
+        """Write that the run has started, and on what device."""
         self.summary.write("running")
         engine = self.engine
         if engine.step == 0:
@@ -182,7 +182,7 @@ class Session:
         confusion = self._test()
         self.tracker.flush()  # a run that says it is complete has all its points
         self.summary.write("completed", confusion=confusion)
-        self._show_settings()
+        self._show_hparams()
         table = closing_table(self.experiment, self.run)
         log.info("completed\n%s", table)
         if self.watch is None:
@@ -214,22 +214,22 @@ class Session:
             log.info("pruned: %s", error)
             # Before the checkpoint, from which a run that is not over would train on.
             self.summary.write("pruned")
-            self._show_settings()
-            self.saver.save()
+            self._show_hparams()
+            self.checkpoints.save()
             return
         if (full := disk_full(error)) is not None:
             self.halted_by(full)
         failure = explain(error, self.experiment, self.run)
-        self.saver.save_best()
+        self.checkpoints.save_best()
         self.summary.write("failed", error=error_facts(failure or error, self.engine.step))
-        self._show_settings()
+        self._show_hparams()
         log.error("%s\n%s", failure or "failed", "".join(traceback.format_exception(error)))
         if failure is None:
             raise error
         raise failure from error
 
     def halted_by(self, full: DiskFull) -> NoReturn:
-        """There is no room to go on: the run stands where it was last saved, to be carried on.
+        """There is no room to go on: the run stands where it was last saved, and can be resumed.
 
         Raises:
             DiskFull: always, with what to do.
@@ -252,7 +252,7 @@ class Session:
         profile = profiled(self.run.path / "profile", enabled=self.engine.settings.profile)
         try:
             with profile as self._profile_step:
-                self.engine.fit(save=self.saver.save, observer=self, stop=stop)
+                self.engine.fit(save=self.checkpoints.save, observer=self, stop=stop)
         finally:  # a bar that is left open would share its line with what is said next
             self.progress.close()
 
@@ -285,16 +285,5 @@ class Session:
         self.views.at_end(engine, self.tracker, part, outputs)
         return class_confusion(outputs, part.targets, data.spec)
 
-    def _show_settings(self) -> None:
-        show_settings(self.tracker, self.identity, self.run, self.summary.status)
-
-
-def show_settings(tracker: Tracker, identity: Identity, run: RunDirectory, status: str) -> None:
-    """The run's row in TensorBoard's HParams tab, also where it failed or was pruned."""
-    row = settings_row(identity.plain, identity.choices, identity.overrides, identity.swept)
-    group = ""
-    if trial_of_seed(run.path):  # one row stands for all seeds of the trial
-        del row["seed"]
-        sweep, trial, _ = short_name(run.path).split("/")
-        group = f"{trial} of {sweep}"
-    tracker.hparams(row, failed=status == "failed", group=group)
+    def _show_hparams(self) -> None:
+        show_hparams(self.tracker, self.identity, self.run, self.summary.status)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 
 from dlrun.config import settings
 from dlrun.config.metrics import contradiction
+from dlrun.data.changed_data import Kept
 from dlrun.data.files import absolute
-from dlrun.data.kept import Kept
 from dlrun.errors import note
 from dlrun.runner import metadata
-from dlrun.runner.metadata import RunLog
-from dlrun.runner.session import Session, Watch, show_settings
+from dlrun.runner.run_log import RunLog
+from dlrun.runner.session import Session, Watch
 from dlrun.runner.summary import Identity
 from dlrun.storage.run_directory import RunDirectory, lock
-from dlrun.tracking.tracker import Tracker
 from dlrun.training.build import Experiment, assemble, load_data
 
 _PATHS = ("root", "path", "test_path")  # settings of data sets that say where files are
@@ -35,7 +34,7 @@ def train(
 ) -> int:
     """Train a new run in the directory `run`; the exit code: 0, or 130 and 143 after SIGINT and SIGTERM.
 
-    Its `order` is its place among runs and sweeps, where that is not said by the time.
+    Its `order` ranks it among runs and sweeps, where the time does not.
 
     Raises:
         ConfigError: nothing was done yet.
@@ -75,14 +74,6 @@ def begin(
         return Session(experiment, run, identity, watch, log=run_log, opened=opened)
 
 
-def show_failed(run: RunDirectory, identity: Identity) -> None:
-    """The row in TensorBoard's HParams tab of a run that failed before it could be trained."""
-    enabled = identity.plain["tracking"]["tensorboard"]
-    tracker = Tracker(run.metrics_file, run.tensorboard, tensorboard=enabled, start_step=0)
-    with closing(tracker):
-        show_settings(tracker, identity, run, "failed")
-
-
 def assemble_run(
     plain: Mapping[str, Any], watch: Watch | None, kept: Kept | None = None
 ) -> Experiment:
@@ -100,6 +91,6 @@ def with_absolute_paths(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _device_facts(experiment: Experiment) -> dict[str, Any]:
-    place = experiment.device.torch_device
-    name = torch.cuda.get_device_name(place) if place.type == "cuda" else place.type
-    return {"device": str(place), "device_name": name, "threads": torch.get_num_threads()}
+    device = experiment.device.torch_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {"device": str(device), "device_name": name, "threads": torch.get_num_threads()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
@@ -50,7 +50,7 @@ class Identity:
     created: str
     swept: Mapping[str, str]  # of a trial: what its sweep varies, and the values here
     earlier: Training | None = None  # how earlier processes trained it, where they did
-    order: float | None = None  # of a run of its own: its place among runs and sweeps
+    order: float | None = None  # of a run that is no trial: its rank among runs and sweeps
 
 
 class SummaryWriter:
@@ -203,37 +203,3 @@ def metrics_only(values: Mapping[str, float]) -> dict[str, float]:
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
-
-
-def settings_row(
-    config: Mapping[str, Any],
-    choices: Mapping[str, str],
-    overrides: Sequence[str],
-    swept: Mapping[str, str],
-) -> dict[str, Any]:
-    """What tells this run from others, as TensorBoard's HParams tab can show it.
-
-    The choices, every setting of model, optimizer and schedule, and what the command line or a sweep changed.
-    """
-    every = _flatten("", config)
-    changed = {word.lstrip("+").partition("=")[0] for word in overrides}
-    shown = {"seed", "trainer.batch_size", "trainer.max_epochs", *changed}
-    row = {
-        key: value
-        for key, value in every.items()
-        if key in shown or key.startswith(("model.", "optimizer.", "schedule."))
-    }
-    # A swept key may hold null or a whole mapping: then what was typed tells the trials apart.
-    return {**swept, **choices, **row}
-
-
-def _flatten(key: str, value: Any) -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        prefix = f"{key}." if key else ""
-        items = [
-            _flatten(f"{prefix}{name}", item) for name, item in value.items() if name != "_target_"
-        ]
-        return {name: item for part in items for name, item in part.items()}
-    if isinstance(value, (bool, int, float, str)):
-        return {key: value}
-    return {} if value is None else {key: str(value)}

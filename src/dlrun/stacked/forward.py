@@ -132,7 +132,7 @@ def _is_plain(module: Any) -> bool:
     """Whether a layer is used as the functions here expect it."""
     if isinstance(module, nn.Conv2d):
         return module.padding_mode == "zeros"
-    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
         return module.affine and module.track_running_stats and module.momentum is not None
     return True
 

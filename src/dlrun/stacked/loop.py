@@ -8,13 +8,14 @@ from contextlib import suppress
 from functools import partial
 
 from dlrun.errors import RunFailed
-from dlrun.runner.saving import save_all
+from dlrun.runner.checkpoint_writer import save_all
 from dlrun.runner.session import Session
 from dlrun.stacked.stack import Stack, Values
 from dlrun.storage.disk import DiskFull, disk_full
 from dlrun.system.signals import StopRequest
 from dlrun.training.device import out_of_memory
-from dlrun.training.loop import Diverged, Engine
+from dlrun.training.divergence import Diverged
+from dlrun.training.loop import Engine
 
 Ended = Callable[[Session, Exception | None], None]
 Action = Callable[[Session], None]
@@ -27,7 +28,7 @@ class StackedFit:
 
     Args:
         stack: of the sessions' engines, in the same order.
-        ended: told of each session that is over, with what it failed of, if it did.
+        ended: called with each session that is over, and with its error if it failed.
         after_event: called when all runs were evaluated, logged or saved, and some may have ended.
     """
 
@@ -49,7 +50,7 @@ class StackedFit:
         """Train until all are over, or until `stop` notes a signal: then all are saved as they are.
 
         Raises:
-            DiskFull: there is no room to go on; all that are not over can be carried on.
+            DiskFull: there is no room to go on; all that are not over can be resumed.
             RunFailed: there is not enough memory to train so many at a time.
         """
         try:
@@ -88,15 +89,15 @@ class StackedFit:
             except Exception as error:
                 self._fail(error)
                 return
-            if stack.lead.evaluation_due():
+            if stack.lead.intervals.evaluation_due(stack.lead.step):
                 self._evaluate()
                 self.after_event()
-            elif stack.lead.logging_due():
+            elif stack.lead.intervals.logging_due(stack.lead.step):
                 self._log()
                 self.after_event()
             if self.over or self._must_stop(stop):
                 return
-            if self.stack.lead.saving_due(self.saved):
+            if stack.lead.intervals.saving_due(stack.lead.step, self.saved):
                 self._save()
                 self.after_event()
 
@@ -163,7 +164,7 @@ class StackedFit:
             else:
                 sound.append(self.sessions[engine])
         try:
-            save_all([session.saver for session in sound])
+            save_all([session.checkpoints for session in sound])
         except DiskFull:
             raise
         except Exception:  # one by one it shows whose fault it is
@@ -228,4 +229,4 @@ def _log(session: Session, values: Values | Diverged) -> None:
 
 
 def _save(session: Session) -> None:
-    session.saver.save()
+    session.checkpoints.save()

@@ -1,6 +1,6 @@
-"""torch.optim's update rules for K runs at once, each with hyper-parameters of its own.
+"""From the gradients of K runs to new weights: torch.optim's update rules, each run with settings of its own.
 
-Shapes: K runs, P weights a run; weights, gradients and states are (K, P), hyper-parameters (K, 1).
+Shapes: K runs, P weights a run; weights, gradients and states are (K, P), settings (K, 1).
 Each rule follows the formula of its namesake in torch.optim, whose states it keeps under the same
 names, so that a run may go from here to there and back.
 """
@@ -8,12 +8,16 @@ names, so that a run may go from here to there and back.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-State = dict[str, Tensor]
+from dlrun.system.torch_internals import fused_adam
+from dlrun.training.loop import Engine
+from dlrun.training.schedules import Multiplier, WarmedUp
+
 Hyper = dict[str, Tensor]
 
 # Of a parameter group: what may differ from run to run, and so becomes a tensor.
@@ -23,6 +27,55 @@ _NUMBERS = (
 _FLAGS = ("amsgrad", "centered", "nesterov")
 # What torch's optimizers can do beside: only an optimizer of the user's own may ask for it.
 _UNKNOWN = ("dampening", "maximize")
+
+
+class StackedDescent:
+    """What `Descent` does for one run: penalties, clipping, the schedule and the optimizer's rule.
+
+    Args:
+        weights: (K, P), of the runs of `engines`.
+        is_matrix: (P,), 1 for weights that mix inputs, 0 for biases and the gains of norms.
+    """
+
+    def __init__(self, engines: Sequence[Engine], weights: Tensor, is_matrix: Tensor) -> None:
+        descents = [engine.descent for engine in engines]
+        rules = [descent.rules for descent in descents]
+
+        def column(numbers: Sequence[float]) -> Tensor:
+            return weights.new_tensor(numbers).unsqueeze(1)
+
+        self.rates = column([descent.configured[0]["lr"] for descent in descents])
+        self.l1 = column([rule.l1 for rule in rules])
+        self.clip_value = column([_or_infinity(rule.clip_value) for rule in rules])
+        self.clip_norm = column([_or_infinity(rule.clip_norm) for rule in rules])
+        self.decay = column([rule.weight_decay for rule in rules])
+        if not rules[0].decay_biases_and_norms:
+            self.decay = self.decay * is_matrix
+        self._schedules, self._which = _distinct([descent.multiplier for descent in descents])
+        # Asked here and not at each step, where a device would have to be waited for.
+        self._has_l1, self._has_decay = bool(self.l1.any()), bool(self.decay.any())
+        self._clips_values = bool(self.clip_value.isfinite().any())
+        self._clips_norms = bool(self.clip_norm.isfinite().any())
+
+    @torch.no_grad()
+    def update(self, rule: Rule, weights: Tensor, gradients: Tensor, step: int) -> None:
+        """Move all weights by their gradients, at the learning rates of `step`."""
+        if self._has_l1:
+            gradients.addcmul_(self.l1, weights.sign())
+        if self._clips_values:
+            gradients.clamp_(-self.clip_value, self.clip_value)
+        if self._clips_norms:
+            norms = gradients.norm(dim=1, keepdim=True)
+            # The 1e-6 as in torch.nn.utils.clip_grad_norm_.
+            gradients.mul_((self.clip_norm / (norms + 1e-6)).clamp_(max=1.0))
+        decay = self.decay if self._has_decay else None
+        rule.update(weights, gradients, self._learning_rates(step), decay)
+
+    def _learning_rates(self, step: int) -> Tensor:
+        multipliers = [schedule(step) for schedule in self._schedules]
+        if len(multipliers) == 1:
+            return self.rates * multipliers[0]
+        return self.rates * self.rates.new_tensor(multipliers)[self._which].unsqueeze(1)
 
 
 class Rule:
@@ -82,8 +135,29 @@ def has_rule(optimizer: torch.optim.Optimizer) -> bool:
         type(optimizer) in _RULES
         and all(group == groups[0] for group in groups)
         and not any(groups[0].get(name) for name in _UNKNOWN)
-        and groups[0].get("decoupled_weight_decay", False) == decoupled
+        and groups[0].get("decoupled_weight_decay", decoupled) == decoupled
     )
+
+
+def _or_infinity(limit: float | None) -> float:
+    return float("inf") if limit is None else limit
+
+
+def _distinct(multipliers: Sequence[Multiplier]) -> tuple[list[Multiplier], Tensor]:
+    """The different schedules, and for each run which of them is its own."""
+    keys = [_key(multiplier) for multiplier in multipliers]
+    different = dict(zip(keys, multipliers, strict=True))
+    order = list(different)
+    return list(different.values()), torch.tensor([order.index(key) for key in keys])
+
+
+def _key(multiplier: Multiplier) -> Any:
+    """Equal for schedules that give the same at every step; one with a state is only like itself."""
+    if isinstance(multiplier, WarmedUp):
+        return multiplier.warmup_steps, _key(multiplier.main)
+    if isinstance(multiplier, partial):
+        return multiplier.func, tuple(sorted(multiplier.keywords.items()))
+    return id(multiplier)
 
 
 def _shared_settings(group: dict[str, Any]) -> dict[str, Any]:
@@ -167,7 +241,7 @@ def _fused_adam(rule: Rule, shared: dict[str, float], g: Tensor) -> None:
     It takes one learning rate for all weights, but goes through them once and not eight times.
     """
     amsgrad = "max_exp_avg_sq" in rule.state
-    torch._fused_adam_(
+    fused_adam(
         [rule.move.zero_()],
         [g],
         [rule.state["exp_avg"]],

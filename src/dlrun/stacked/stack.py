@@ -11,14 +11,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dlrun.data.base import Split
-from dlrun.models.dropout import draw_from
-from dlrun.stacked.batches import StackedBatches, together
+from dlrun.data.loaders import Split
+from dlrun.models.dropout import use_generators
 from dlrun.stacked.forward import lift
-from dlrun.stacked.update import StackedDescent
+from dlrun.stacked.loaders import StackedBatches, together
+from dlrun.stacked.optim import StackedDescent
 from dlrun.stacked.weights import StackedWeights
-from dlrun.training.loop import Diverged, Engine
-from dlrun.training.points import Pending, Rate, mean_losses, training_point
+from dlrun.training.divergence import Diverged, find_divergence
+from dlrun.training.logged_points import Pending, Rate, mean_losses, training_point
+from dlrun.training.loop import Engine
 from dlrun.training.tasks import stacked_metrics
 
 Values = dict[str, float]
@@ -53,7 +54,7 @@ class Stack:
         """One update of every run's weights, from batches (K, B, ...)."""
         if self.lead.augmentation is not None:
             inputs = self._augmented(inputs)
-        size = targets.shape[1]
+        size, weights = targets.shape[1], self.weights
         part = -(-size // self.settings.accumulate)
         losses: list[Tensor] = []
         for x, y in zip(inputs.split(part, 1), targets.split(part, 1), strict=True):
@@ -61,7 +62,7 @@ class Stack:
             losses.append(self._forward_backward(x, y, share, first=not losses))
         self.pending.losses.append(sum(losses[1:], losses[0]))
         self.pending.sizes.append(size)
-        self.descent.update(self.weights, self.lead.step)
+        self.descent.update(weights.rule, weights.values, weights.gradients, self.lead.step)
         for engine in self.engines:
             engine.step += 1
 
@@ -135,23 +136,23 @@ class Stack:
         for row, finite in enumerate(self.weights.values.isfinite().all(1).tolist()):
             if not finite:
                 engine = self.engines[row]
-                failures.setdefault(row, Diverged(engine.step, engine.good()))
+                failures.setdefault(row, Diverged(engine.step, engine.latest))
         return [failures.get(row) for row in range(len(self.engines))]
 
     def _arrange(self) -> None:
         """Set up what depends on which runs there are."""
         self.batches = StackedBatches([engine.batches for engine in self.engines])
-        draw_from(self.template, [engine.generator for engine in self.engines])
+        use_generators(self.template, [engine.generator for engine in self.engines])
         # Once: runs with data of their own have it laid side by side here.
         self._validation = _rows([engine.data.val for engine in self.engines])
-        self.descent = StackedDescent(self.engines, self.weights)
+        self.descent = StackedDescent(self.engines, self.weights.values, self.weights.is_matrix())
         self._tasks = [engine.task for engine in self.engines]
         smoothing = [task.label_smoothing for task in self._tasks]
         column = self.weights.values.new_tensor(smoothing).unsqueeze(1)
         self._smoothing = column if any(smoothing) else None
 
     def _augmented(self, inputs: Tensor) -> Tensor:
-        """Each run's batch changed by draws from its own generator, as alone."""
+        """Each run's batch, augmented with random numbers from its own generator, as alone."""
         augmentation = self.lead.augmentation
         assert augmentation is not None
         pairs = zip(inputs, self.engines, strict=True)
@@ -180,7 +181,9 @@ class Stack:
         failures: dict[int, Diverged] = {}
         finite = losses.isfinite()
         for row in (~finite.all(0)).nonzero().flatten().tolist():
-            if (failure := self.engines[row].diverged(losses[:, row])) is not None:
+            engine = self.engines[row]
+            failure = find_divergence(losses[:, row], step=engine.step, latest=engine.latest)
+            if failure is not None:
                 failures[row] = failure
         return failures
 

@@ -30,7 +30,7 @@ class Part:
 class StackedWeights:
     """Parameters, gradients, buffers and optimizer memory of K runs.
 
-    The runs' models and optimizers are made to look into it: whoever evaluates, saves or draws one run
+    The runs' models and optimizers are made to look into it: whoever evaluates, saves or plots one run
     finds it up to date, without a copy.
 
     Attributes:
@@ -119,10 +119,10 @@ def _others(model: nn.Module, trained: set[str]) -> dict[str, Tensor]:
 
 
 def _set(model: nn.Module, name: str, value: Tensor) -> None:
-    """Put a view in the place of a buffer or a frozen parameter."""
+    """Replace a buffer or a frozen parameter by a view."""
     path, _, last = name.rpartition(".")
     owner = model.get_submodule(path)
-    if last in owner._buffers:
-        owner._buffers[last] = value
+    if isinstance(before := getattr(owner, last), nn.Parameter):
+        before.data = value
     else:
-        getattr(owner, last).data = value
+        setattr(owner, last, value)

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from dlrun.config.settings import DataSettings
-from dlrun.data.base import Split
-from dlrun.data.text.character_encoding import CharacterEncoding
+from dlrun.data.loaders import Split
 from dlrun.training.build import Experiment
 
 # Groups whose settings decide how something is learned, and never what.
@@ -73,14 +72,12 @@ class _Meaning:
 def _meaning(experiment: Experiment, name: str) -> _Meaning:
     data, task = experiment.data, experiment.task
     spec, preprocessing = data.spec, data.preprocessing
-    kind: list[object] = [spec.task]
+    kind: list[object] = [spec.task, *preprocessing.token_names]
     if spec.task == "regression":
         kind += [spec.num_outputs]
     if spec.num_classes:
         # Labels alone do not tell the data: two clouds of points may have the same.
         kind += [spec.class_names, _source(experiment.config.dataset)]
-    if isinstance(preprocessing, CharacterEncoding):
-        kind += preprocessing.characters
     part: Split = getattr(data, name)
     truths = part.targets.cpu()
     if spec.task == "regression":

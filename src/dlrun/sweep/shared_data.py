@@ -9,9 +9,8 @@ from weakref import WeakValueDictionary
 
 from dlrun.config.settings import RunConfig
 from dlrun.data.base import Dataset
-from dlrun.data.fingerprint import Fingerprint
-from dlrun.data.kept import Kept, refusal
-from dlrun.data.origin import Content, DataChanged, difference
+from dlrun.data.changed_data import DataChanged, Kept, difference, refusal
+from dlrun.data.fingerprint import Content, Fingerprint
 from dlrun.errors import ConfigError
 from dlrun.training.build import load_data
 from dlrun.training.device import Device

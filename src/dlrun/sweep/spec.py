@@ -15,8 +15,8 @@ from dlrun.config.migrate import sweep_settings
 from dlrun.config.moved import with_current_targets
 from dlrun.config.schema import check
 from dlrun.config.settings import Seed
+from dlrun.config.trust import is_reading_back, refuse_untrusted
 from dlrun.errors import ConfigError, note
-from dlrun.inference.load import is_reading_back, refuse_untrusted
 from dlrun.sweep.comparable import Comparison
 from dlrun.sweep.compose import Composer, TrialConfig, as_composed, recipe_words
 from dlrun.sweep.settings import Strategy, read_strategy

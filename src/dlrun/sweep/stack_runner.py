@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from dlrun.runner.session import Pruned, Session
+from dlrun.stacked.grouping import data_bytes, layout, room, run_bytes, sample_bytes
 from dlrun.stacked.loop import StackedFit
-from dlrun.stacked.planning import data_bytes, layout, room, run_bytes, sample_bytes
 from dlrun.stacked.stack import Stack
 from dlrun.storage.disk import DiskFull
 from dlrun.sweep.launch import Watcher

@@ -11,8 +11,8 @@ from typing import Any
 
 from dlrun.config import settings
 from dlrun.errors import ConfigError, first_line
-from dlrun.stacked.cost import gain
-from dlrun.stacked.planning import (
+from dlrun.stacked.cost_model import gain
+from dlrun.stacked.grouping import (
     no_rule,
     probe_stack,
     room,

@@ -14,6 +14,7 @@ from optuna.trial import Trial, TrialState
 from dlrun import __version__
 from dlrun.errors import ConfigError, RunFailed, first_line
 from dlrun.runner import metadata, resume, start
+from dlrun.runner.hparams import show_failed
 from dlrun.runner.session import Pruned, Session, Watch
 from dlrun.runner.summary import Identity
 from dlrun.storage.disk import DiskFull, disk_full
@@ -27,7 +28,8 @@ from dlrun.sweep.space.parse import by_key
 from dlrun.sweep.state import Sweep, is_over
 from dlrun.sweep.study import is_finite, make_pruner
 from dlrun.tracking.numbers import number_text
-from dlrun.training.loop import Diverged, Engine
+from dlrun.training.divergence import Diverged
+from dlrun.training.loop import Engine
 
 Observer = Callable[[int, Engine], None]  # number of the trial, its engine after an evaluation
 
@@ -270,7 +272,7 @@ class Attempt:
         )
         if config is not None:
             identity = Identity(config.plain, config.choices, overrides, "", self._swept())
-            start.show_failed(run, identity)
+            show_failed(run, identity)
 
 
 def record_death(run: RunDirectory, reason: str) -> None:

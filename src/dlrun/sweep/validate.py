@@ -9,8 +9,8 @@ from typing import Any
 
 from dlrun.config import settings
 from dlrun.config.metrics import direction
+from dlrun.config.trust import refuse_untrusted
 from dlrun.errors import ConfigError, did_you_mean
-from dlrun.inference.load import refuse_untrusted
 from dlrun.sweep.comparable import Comparison
 from dlrun.sweep.compose import Composer
 from dlrun.sweep.space.parse import Interval, Parameter, Space

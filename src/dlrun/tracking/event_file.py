@@ -67,7 +67,7 @@ class EventFile:
         """An event for each value, at steps 1, 2, …; all or none."""
         points = (Summary.Value(tag=tag, simple_value=value) for value in values)
         self._write(
-            *(_event(place, summary=Summary(value=[one])) for place, one in enumerate(points, 1))
+            *(_event(step, summary=Summary(value=[one])) for step, one in enumerate(points, 1))
         )
 
     def add_graph(self, graph: bytes, statistics: bytes) -> None:

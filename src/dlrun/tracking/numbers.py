@@ -54,7 +54,7 @@ def _shared_decimals(sizes: Sequence[float]) -> int | None:
     largest, smallest = max(sizes), min(sizes)
     if largest < _POWERS_FROM and all(size.is_integer() for size in map(float, sizes)):
         return 0
-    places = math.floor(math.log10(largest)) + 1  # before the point
+    whole = math.floor(math.log10(largest)) + 1  # digits before the point
     power = math.floor(math.log10(smallest))
     decimals = max(0, (3 if power >= -1 else 2) - power)
-    return decimals if max(places, 1) + decimals <= _WIDEST else None
+    return decimals if max(whole, 1) + decimals <= _WIDEST else None

@@ -26,7 +26,7 @@ class Progress:
 
     Args:
         start_step, total_steps: where this process begins, and the end.
-        quiet: only the log is told.
+        quiet: values go to the log alone.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Bar:
         console.show_cursor(True)  # as it is to be after a kill as well
 
     def advance(self) -> None:
-        """One more step, which is seen at the next drawing."""
+        """One more step, which shows when the bar is drawn next."""
         self._step += 1
         now = time.monotonic()
         if now - self._drawn >= _REDRAW_SECONDS:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import json
 import math
-import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,6 +15,7 @@ from torch import Tensor, nn
 
 from dlrun.errors import first_line
 from dlrun.storage.append_file import Appender
+from dlrun.system.torch_internals import graph_for_tensorboard
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
@@ -149,7 +147,7 @@ class Tracker:
             return
         if kind not in _GRAPHS:
             try:
-                _GRAPHS[kind] = _trace(model, example)
+                _GRAPHS[kind] = graph_for_tensorboard(model, example)
             except Exception as error:
                 failure = f"TensorBoard has no graph of this model: {first_line(error)}"
                 warnings.warn(failure, stacklevel=2)
@@ -220,9 +218,9 @@ class Tracker:
                     self._curves.setdefault(value.tag, []).append(value.simple_value)
                 elif event.step == start:
                     self._before.add(value.tag)
-        # One that begins again from its first step forgets all that it wrote before.
-        again = folder.is_dir() and any(folder.iterdir())
-        purge = start + 1 if start else 0 if again else None
+        # A run that starts anew from its first step forgets all that it wrote before.
+        anew = folder.is_dir() and any(folder.iterdir())
+        purge = start + 1 if start else 0 if anew else None
         if self._curves:  # whose own axes such a step would cut: all is written anew
             purge = 0
         return EventFile(
@@ -264,16 +262,3 @@ def histogram(tag: str, values: Tensor) -> Summary.Value | None:
         bucket=counts.tolist(),
     )
     return Summary.Value(tag=tag, histo=found)
-
-
-def _trace(model: nn.Module, example: Tensor) -> tuple[bytes, bytes]:
-    """The graph of `model` in TensorBoard's form, and the devices and times of its nodes, serialised."""
-    from torch.utils.tensorboard._pytorch_graph import graph
-
-    with warnings.catch_warnings(), open(os.devnull, "w") as void:
-        # Tracing is deprecated in torch, and TensorBoard has nothing newer.
-        warnings.simplefilter("ignore")
-        with contextlib.redirect_stdout(void):
-            # A copy leaves torch.compile behind, which cannot be traced.
-            definition, statistics = graph(copy.deepcopy(model).eval(), example)
-    return definition.SerializeToString(), statistics.SerializeToString()

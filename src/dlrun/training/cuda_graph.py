@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from dlrun.data.loaders import Batches
 from dlrun.errors import ConfigError, RunFailed, first_line
+from dlrun.training.logged_points import Pending
 from dlrun.training.loop import Engine, Step
 from dlrun.training.optim import can_be_captured, make_capturable
-from dlrun.training.points import Pending
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def why_not(engine: Engine) -> str | None:
             settings.precision not in ("fp32", "bf16")
         ),
         "cells that read texts in both directions ask the GPU for the lengths at each step": (
-            engine.data.spec.kind == "tokens" and _reads_backwards(engine.model)
+            engine.data.spec.padded and _reads_backwards(engine.model)
         ),
         f"the optimizer {type(engine.descent.optimizer).__name__} keeps part of its state outside the GPU": (
             not can_be_captured(engine.descent.optimizer)

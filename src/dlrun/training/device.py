@@ -63,7 +63,7 @@ def choose(accelerator: str, precision: str) -> Device:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether `error` is a device's or the machine's word for no memory left."""
+    """Whether `error` says that the device or the machine has no memory left."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and any(word in str(error) for word in _NO_MEMORY)
     )

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dlrun.data.base import Spec, Split
-from dlrun.data.feeding import in_order
+from dlrun.data.base import Spec
+from dlrun.data.loaders import Split
 from dlrun.training.tasks import Task
 
 State = Any  # a tensor, or tuples of them, however deep; None before the first batch
@@ -18,10 +18,10 @@ State = Any  # a tensor, or tuples of them, however deep; None before the first 
 def advance(model: nn.Module, inputs: Tensor, state: State, spec: Spec) -> tuple[Tensor, State]:
     """The model's outputs, and what it remembers for the batch that follows, cut off from the gradient's way back.
 
-    Only language has batches that follow one another (truncated backpropagation through time:
+    Only where the spec says so do batches follow one another (truncated backpropagation through time:
     Williams and Peng, 1990).
     """
-    if spec.task != "language":
+    if not spec.carries_state:
         return model(inputs), None
     outputs, state = model(inputs, state)
     return outputs, on_tensors(state, torch.Tensor.detach)
@@ -32,7 +32,7 @@ def outputs_in_order(
 ) -> Tensor:
     """What metrics need of the model's outputs (`Task.kept`) for all samples, in order, `size` at a time."""
     state, parts = None, []
-    for inputs, targets in in_order(split, size, spec):
+    for inputs, targets in split.in_order(size):
         outputs, state = advance(model, inputs, state, spec)
         parts.append(task.kept(outputs.to(dtype), targets))
     return torch.cat(parts)

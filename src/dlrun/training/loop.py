@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -14,34 +15,21 @@ from torch.optim.swa_utils import AveragedModel
 
 from dlrun.config.metrics import direction
 from dlrun.config.settings import CheckpointSettings, TrainerSettings
-from dlrun.data.base import Dataset, Split
-from dlrun.data.loaders import Feed
-from dlrun.errors import RunFailed
+from dlrun.data.base import Dataset
+from dlrun.data.loaders import Feed, Split
 from dlrun.system.signals import StopRequest
-from dlrun.tracking.numbers import number_text
+from dlrun.system.torch_internals import norms
 from dlrun.training.device import Device
+from dlrun.training.divergence import Diverged, find_divergence
 from dlrun.training.forward import State, advance, on_tensors, outputs_in_order
+from dlrun.training.intervals import Intervals
+from dlrun.training.logged_points import Pending, Rate, mean_losses, training_point
 from dlrun.training.optim import Descent, gradient_norm
-from dlrun.training.points import Pending, Rate, mean_losses, training_point
 from dlrun.training.schedules import plateau_of
 from dlrun.training.tasks import Task
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 Step = Callable[[Tensor, Tensor], None]  # from inputs and targets of one batch
-
-
-class Diverged(RunFailed):
-    """The loss became NaN or infinite."""
-
-    def __init__(self, step: int, last_good: dict[str, float]) -> None:
-        self.step = step
-        shown = (
-            ", ".join(f"{name} {number_text(value)}" for name, value in last_good.items()) or "none"
-        )
-        super().__init__(
-            f"the loss is not a finite number at step {step} (last good values: {shown}); most likely the "
-            "learning rate is too high: lower optimizer.lr, or set schedule.warmup_steps or optimizer.clip_norm"
-        )
 
 
 @dataclass
@@ -56,7 +44,7 @@ class Best:
 
 
 class Observer(Protocol):
-    """Who is told what happens in a run: the loop itself writes and draws nothing."""
+    """Follows a run and shows it: the loop itself writes and plots nothing."""
 
     def stepped(self) -> None:
         """A step was made."""
@@ -89,10 +77,11 @@ class Engine:
     ) -> None:
         self.model, self.averaged, self.task, self.data = model, averaged, task, data
         self.batches, self.descent, self.total_steps = batches, descent, total_steps
-        self.device, self.settings, self.saving = device, settings, saving
+        self.device, self.settings = device, settings
         self.augmentation, self.generator = augmentation, generator
         self.captured: Step | None = None  # does what train_step does, sooner
         self.steps_per_epoch = len(batches)
+        self.intervals = Intervals(settings, saving, self.steps_per_epoch, total_steps)
         mode = direction(settings.monitor) if settings.mode == "auto" else settings.mode
         self.minimize = mode == "min"
         self.variance = {"train": task.variance(data.train), "val": task.variance(data.val)}
@@ -118,12 +107,12 @@ class Engine:
     @property
     def evaluations(self) -> int:
         """How many evaluations the steps so far came to."""
-        return -(-self.step // self._evaluation_interval)
+        return self.intervals.evaluations(self.step)
 
     @property
     def evaluations_in_all(self) -> int:
         """How many evaluations the whole run comes to, unless it stops early."""
-        return -(-self.total_steps // self._evaluation_interval)
+        return self.intervals.evaluations(self.total_steps)
 
     @property
     def stopped_early(self) -> bool:
@@ -170,14 +159,16 @@ class Engine:
                 self.step += 1
                 observer.stepped()
                 self.seconds = before + time.perf_counter() - started
-                if self.evaluation_due():
+                if self.intervals.evaluation_due(self.step):
                     observer.evaluated(self._evaluate())
-                elif self.logging_due():
+                elif self.intervals.logging_due(self.step):
                     self.note(values := self._training_values())
                     observer.logged(values)
                 if self.finished or stop.signal is not None:
                     break
-                if self.saving_due(saved) or (first_best_unsaved and self.best.step):
+                if self.intervals.saving_due(self.step, saved) or (
+                    first_best_unsaved and self.best.step
+                ):
                     self._check_finite()
                     save()
                     saved = time.perf_counter()
@@ -227,22 +218,6 @@ class Engine:
         model.train()
         return outputs
 
-    def evaluation_due(self) -> bool:
-        """Whether the step just made ends an interval between evaluations, or the run."""
-        if self.step >= self.total_steps:
-            return True
-        return self.step % self._evaluation_interval == 0
-
-    def logging_due(self) -> bool:
-        """Every so many steps, and at the end of an epoch, unless that leaves a point next to no steps to speak for."""
-        every, position = self.settings.log_every_steps, self.step % self.steps_per_epoch
-        left = self.steps_per_epoch - position
-        return position == 0 or (position % every == 0 and 2 * left >= every)
-
-    def good(self) -> dict[str, float]:
-        """The newest losses and metrics, for an error to show."""
-        return {name: value for name, value in self.latest.items() if "/" in name}
-
     def note(self, values: dict[str, float]) -> None:
         """Keep the values of a point as the newest."""
         self.latest |= values
@@ -270,13 +245,11 @@ class Engine:
         if self.averaged is not None and state["averaged"] is not None:
             self.averaged.load_state_dict(state["averaged"])
         self.descent.load_state_dict(state["descent"])
-        device = self.device.torch_device
-        moved = {
-            name: [to_device(item, device) for item in items]
-            for name, items in state["pending"].items()
-        }
-        self.pending = Pending(**moved)
-        self.carried = on_tensors(state.get("carried"), lambda tensor: tensor.to(device))
+        move = partial(on_tensors, change=lambda tensor: tensor.to(self.device.torch_device))
+        self.pending = Pending(
+            **{name: [*map(move, kept)] for name, kept in state["pending"].items()}
+        )
+        self.carried = move(state.get("carried"))
         self.best, self.latest = Best(**state["best"]), dict(state["latest"])
 
     def restore_best(self) -> None:
@@ -296,10 +269,7 @@ class Engine:
             loss = loss * weight
         self.descent.backward(loss)
         self.pending.outputs.append(self.task.kept(outputs.detach(), targets))
-        # Of a text in one row: its last window may be shorter than those before it.
-        self.pending.targets.append(
-            targets.flatten() if self.data.spec.task == "language" else targets
-        )
+        self.pending.targets.append(self.task.kept_targets(targets))
         return loss.detach()
 
     def _accumulate(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -312,12 +282,6 @@ class Engine:
             self._forward_backward(x, y, len(y) / len(targets) if mean else None) for x, y in parts
         ]
         return torch.stack(losses).sum()
-
-    @property
-    def _evaluation_interval(self) -> int:
-        """Steps from one evaluation to the next."""
-        settings = self.settings
-        return settings.eval_every_steps or settings.eval_every_epochs * self.steps_per_epoch
 
     def _evaluate(self) -> dict[str, float]:
         values = self._training_values() if self.pending.losses else {}
@@ -336,7 +300,7 @@ class Engine:
             Diverged: the validation loss is not a finite number.
         """
         if not math.isfinite(metrics.get("loss", 0.0)):
-            raise Diverged(self.step, self.good())
+            raise Diverged(self.step, self.latest)
         values = values | {f"val/{name}": value for name, value in metrics.items()}
         self.note(values)
         self._compare()
@@ -376,33 +340,13 @@ class Engine:
         """Refuse to log or save what a step without a finite loss has touched."""
         if not self.pending.losses:
             return
-        if (failure := self.diverged(torch.stack(self.pending.losses))) is not None:
+        losses = torch.stack(self.pending.losses)
+        if failure := find_divergence(losses, step=self.step, latest=self.latest):
             raise failure
-
-    def diverged(self, losses_S: Tensor) -> Diverged | None:
-        """The first of the last S steps whose loss is no finite number; None where all are."""
-        finite = losses_S.isfinite()
-        if finite.all():
-            return None
-        first = int((~finite).nonzero()[0])
-        before = {"train/loss": losses_S[first - 1].item()} if first else {}
-        return Diverged(self.step - len(finite) + first + 1, self.good() | before)
 
     def _check_finite(self) -> None:
         """Refuse to save weights that are not finite, or come from a loss that was not."""
         self._check_pending()
-        norms = torch._foreach_norm([p.detach() for p in self.model.parameters()])
-        if not torch.stack(norms).isfinite().all():
-            raise Diverged(self.step, self.good())
-
-    def saving_due(self, saved: float) -> bool:
-        """Whether a checkpoint is due: so many steps, or so many seconds after `saved` on the clock of performance."""
-        every = self.saving.every_steps
-        if every is not None and self.step % every == 0:
-            return True
-        return time.perf_counter() - saved >= self.saving.every_seconds
-
-
-def to_device(item: Any, device: torch.device) -> Any:
-    """Tensors moved to `device`, anything else as it is."""
-    return item.to(device) if isinstance(item, Tensor) else item
+        sizes = norms([p.detach() for p in self.model.parameters()])
+        if not torch.stack(sizes).isfinite().all():
+            raise Diverged(self.step, self.latest)

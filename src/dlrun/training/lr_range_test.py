@@ -13,11 +13,11 @@ import numpy as np
 from dlrun.errors import RunFailed
 from dlrun.tracking.matplotlib_settings import library_settings
 from dlrun.tracking.numbers import number_text
+from dlrun.training.logged_points import Pending
 from dlrun.training.loop import Engine
-from dlrun.training.points import Pending
 
 _DIVERGED = 4.0  # times the lowest loss so far, at which there is nothing more to learn
-_MEMORY = 0.9  # of the running mean that tells so
+_MEMORY = 0.9  # of the running mean by which that is decided
 _PATIENCE = 0.1  # share of the steps before which the loss may still jump
 _SMOOTHING = (
     0.03  # standard deviation of the kernel that smooths the curve, as a share of the steps
@@ -121,8 +121,8 @@ def _mean_loss(engine: Engine) -> float:
 
 def smooth(values: np.ndarray, deviation: float) -> np.ndarray:
     """Each value as the mean of its neighbours, weighted by a Gaussian; a running mean would lag behind."""
-    places = np.arange(len(values))
-    weights = np.exp(-0.5 * ((places[:, None] - places) / max(deviation, 1e-9)) ** 2)
+    steps = np.arange(len(values))
+    weights = np.exp(-0.5 * ((steps[:, None] - steps) / max(deviation, 1e-9)) ** 2)
     return np.asarray(weights @ values / weights.sum(1))
 
 

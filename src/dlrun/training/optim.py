@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-import types
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import torch
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 
 from dlrun.config.schema import NonNegative, Positive, Probability
 from dlrun.config.settings import GradientSettings
+from dlrun.system.torch_internals import add_signs, norms, without_capturable_warning
 from dlrun.training.schedules import Multiplier, plateau_of
 
 Groups = list[dict[str, Any]]
@@ -122,11 +121,10 @@ def regularise(parameters: list[Tensor], rules: GradientSettings) -> None:
     """Add the L1 penalty's subgradient, then clip by value, then by global norm, in place."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     if rules.l1:
-        signs = torch._foreach_sign([p.detach() for p in parameters if p.grad is not None])
-        torch._foreach_add_(gradients, signs, alpha=rules.l1)
+        weights = [p.detach() for p in parameters if p.grad is not None]
+        add_signs(gradients, weights, factor=rules.l1)
     if rules.clip_value is not None:
-        torch._foreach_clamp_min_(gradients, -rules.clip_value)
-        torch._foreach_clamp_max_(gradients, rules.clip_value)
+        nn.utils.clip_grad_value_(parameters, rules.clip_value)
     if rules.clip_norm is not None:
         nn.utils.clip_grad_norm_(parameters, rules.clip_norm)
 
@@ -134,7 +132,7 @@ def regularise(parameters: list[Tensor], rules: GradientSettings) -> None:
 def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
     """Euclidean norm of all gradients together, a scalar tensor (no wait for the device)."""
     gradients = [p.grad for p in parameters if p.grad is not None]
-    return torch.stack(torch._foreach_norm(gradients)).norm() if gradients else torch.zeros(())
+    return torch.stack(norms(gradients)).norm() if gradients else torch.zeros(())
 
 
 class Descent:
@@ -232,26 +230,8 @@ def make_capturable(descent: Descent, device: torch.device) -> None:
     for state in optimizer.state.values():
         if "step" in state:
             state["step"] = state["step"].to(device)
-    # It would warn of steps that are not captured: those before the graph, and those of other sizes.
-    optimizer._warned_capturable_if_run_uncaptured = True
-
-
-def without_dynamo(build: Callable[[], torch.optim.Optimizer]) -> torch.optim.Optimizer:
-    """The optimizer that `build` makes, without the wrappers that torch.compile has around optimizers.
-
-    For one that is never compiled they only cost: they import torch._dynamo at their first call,
-    which takes about as long as `import torch` itself, and open a profiler record at each step.
-    """
-    for name in ("add_param_group", "state_dict", "load_state_dict", "zero_grad"):
-        function = inspect.unwrap(getattr(torch.optim.Optimizer, name))
-        # torch looks here for the wrapped function before it imports dynamo to make one.
-        function.__dict__["__dynamo_disable"] = function
-    optimizer = build()
-    cls = type(optimizer)
-    if cls.__module__.startswith("torch.optim."):  # a user's own step may rely on its decorators
-        bare_step: Callable[..., Any] = inspect.unwrap(cls.step)
-        optimizer.step = types.MethodType(torch.no_grad()(bare_step), optimizer)  # type: ignore[method-assign]
-    return optimizer
+    # Not captured are the steps before the graph, and those of other sizes.
+    without_capturable_warning(optimizer)
 
 
 def _hyperparameters(group: dict[str, Any]) -> dict[str, Any]:

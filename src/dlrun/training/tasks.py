@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,31 +16,39 @@ from torch.nn import functional as F
 
 from dlrun.config.metrics import BINARY, LANGUAGE, MULTICLASS, REGRESSION, Metrics
 from dlrun.config.settings import LossSettings
-from dlrun.data.base import Preprocessing, Spec, Split
+from dlrun.data.base import Preprocessing, Spec, TaskKind
+from dlrun.data.loaders import Split
 from dlrun.errors import ConfigError
 from dlrun.training.cross_entropy import row_cross_entropy
-
-_LOSSES = {
-    "binary": ("binary_cross_entropy",),
-    "multiclass": ("cross_entropy",),
-    "regression": ("mse", "mae", "huber"),
-    "language": ("cross_entropy",),
-}
-
 
 _NO_VARIANCE = torch.zeros((), dtype=torch.float64)  # of targets that are no numbers
 
 
 class Task(ABC):
-    """One kind of problem: a loss to descend and metrics to report."""
+    """One kind of problem: a loss to descend and metrics to report.
 
-    declared: Metrics  # what `metrics` and `final_metrics` return, and which way each improves
+    Attributes:
+        name: as in a spec.
+        losses: what `loss.name` may be; the first is meant by auto.
+        declared: what `metrics` and `final_metrics` return, and which way each improves.
+        meaning: of the outputs, in words for a program without dlrun.
+    """
 
-    def __init__(self, settings: LossSettings, target_std: Sequence[float] = ()) -> None:
+    name: ClassVar[TaskKind]
+    losses: ClassVar[tuple[str, ...]]
+    declared: ClassVar[Metrics]
+    meaning: ClassVar[str]
+
+    def __init__(self, settings: LossSettings, loss: str, preprocessing: Preprocessing) -> None:
         self.label_smoothing = settings.label_smoothing
         self.reduction = settings.reduction
         # On the CPU: not every device has float64.
-        self.target_std = torch.tensor(target_std, dtype=torch.float64)
+        self.target_std = torch.tensor(preprocessing.target_std, dtype=torch.float64)
+
+    @staticmethod
+    def asked(spec: Spec) -> str:
+        """What is to be found of the data, for an error."""
+        return f"{spec.num_classes} classes"
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -77,6 +86,10 @@ class Task(ABC):
     def kept(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """What metrics need of the outputs of a batch, to be kept until they are asked for."""
         return outputs
+
+    def kept_targets(self, targets: Tensor) -> Tensor:
+        """The targets of a batch, a row for each row of `kept`."""
+        return targets
 
     def size(self, targets: Tensor) -> int:
         """How many samples a batch is."""
@@ -116,7 +129,10 @@ class Task(ABC):
 class Multiclass(Task):
     """Softmax over C scores, cross-entropy. Targets are class numbers (B,)."""
 
+    name = "multiclass"
+    losses = ("cross_entropy",)
     declared = MULTICLASS
+    meaning = "a softmax over the scores gives the probability of each class"
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(
@@ -149,7 +165,10 @@ class Multiclass(Task):
 class Binary(Task):
     """A sigmoid over one score (B, 1), binary cross-entropy. Targets are 0.0 or 1.0 (B,)."""
 
+    name = "binary"
+    losses = ("binary_cross_entropy",)
     declared = BINARY
+    meaning = "a sigmoid of the score is the probability of the second class"
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if self.label_smoothing:
@@ -191,16 +210,27 @@ class Binary(Task):
 class Regression(Task):
     """One output a target (B, D), trained on standardised targets, reported in their own units."""
 
+    functions: ClassVar[dict[str, Callable[..., Tensor]]] = {
+        "mse": F.mse_loss,
+        "mae": F.l1_loss,
+        "huber": F.huber_loss,
+    }
+    name = "regression"
+    losses = tuple(functions)
     declared = REGRESSION
+    meaning = "values are scores * target_std + target_mean"
 
-    def __init__(self, settings: LossSettings, name: str, preprocessing: Preprocessing) -> None:
-        super().__init__(settings, preprocessing.target_std)
-        functions: dict[str, Callable[..., Tensor]] = {
-            "mse": F.mse_loss,
-            "mae": F.l1_loss,
-            "huber": F.huber_loss,
-        }
-        self.function = functions[name]
+    def __init__(self, settings: LossSettings, loss: str, preprocessing: Preprocessing) -> None:
+        super().__init__(settings, loss, preprocessing)
+        self.function = self.functions[loss]
+        if settings.label_smoothing:
+            raise ConfigError(
+                f"loss.label_smoothing is {settings.label_smoothing}, but regression has no labels; set it to 0"
+            )
+
+    @staticmethod
+    def asked(spec: Spec) -> str:
+        return "numbers to predict"
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self.function(outputs, targets, reduction=self.reduction)
@@ -246,7 +276,14 @@ class Language(Task):
     model gave to the token that came, and whether it was the likeliest. The loss is in nats a token.
     """
 
+    name = "language"
+    losses = ("cross_entropy",)
     declared = LANGUAGE
+    meaning = "a softmax over the scores gives the probability of each token to come next"
+
+    @staticmethod
+    def asked(spec: Spec) -> str:
+        return "text to continue"
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(
@@ -260,6 +297,9 @@ class Language(Task):
         scores, tokens = outputs.detach().flatten(0, 1), targets.flatten()
         log_chances = -F.cross_entropy(scores, tokens, reduction="none")
         return torch.stack((log_chances, scores.argmax(1) == tokens), 1)
+
+    def kept_targets(self, targets: Tensor) -> Tensor:
+        return targets.flatten()  # the last window of a text may be shorter than those before it
 
     def size(self, targets: Tensor) -> int:
         return targets.numel()
@@ -302,30 +342,24 @@ def stacked_metrics(
     return [dict(zip(names, row, strict=True)) for row in zip(losses, *columns, strict=True)]
 
 
+TASKS: dict[str, type[Task]] = {
+    task.name: task for task in (Binary, Multiclass, Regression, Language)
+}
+
+
 def make_task(spec: Spec, settings: LossSettings, preprocessing: Preprocessing) -> Task:
     """The task that `spec` asks for.
 
     Raises:
         ConfigError: a loss for another kind of problem.
     """
-    fitting = _LOSSES[spec.task]
-    name = fitting[0] if settings.name == "auto" else settings.name
-    if name not in fitting:
-        problem = f"{spec.num_classes} classes" if spec.num_classes else "numbers to predict"
-        if spec.task == "language":
-            problem = "text to continue"
+    task = TASKS[spec.task]
+    loss = task.losses[0] if settings.name == "auto" else settings.name
+    if loss not in task.losses:
         raise ConfigError(
-            f"loss.name is {name}, but the data set has {problem}: use {' or '.join(fitting)} or auto"
+            f"loss.name is {loss}, but the data set has {task.asked(spec)}: use {' or '.join(task.losses)} or auto"
         )
-    if spec.task == "regression":
-        if settings.label_smoothing:
-            raise ConfigError(
-                f"loss.label_smoothing is {settings.label_smoothing}, but regression has no labels; set it to 0"
-            )
-        return Regression(settings, name, preprocessing)
-    kinds: dict[str, Callable[[LossSettings], Task]]
-    kinds = {"binary": Binary, "multiclass": Multiclass, "language": Language}
-    return kinds[spec.task](settings)
+    return task(settings, loss, preprocessing)
 
 
 def _plain(value: Tensor, samples: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dlrun.data.files import SAMPLES
+from dlrun.data.images import archive
 from dlrun.data.images.folder import ImageFiles, image_folder
-from dlrun.data.images.form import Form
+from dlrun.data.images.image_format import ImageFormat
 from dlrun.data.images.read import is_image, read_image
 from dlrun.errors import ConfigError
 
@@ -61,7 +64,7 @@ def test_classes_and_files_come_in_the_order_of_their_names(folder: Path) -> Non
     assert found.class_names == ("cat", "dog")
     assert [Path(path).name for path in found.train.paths] == ["a.jpg", "b.png", "1.png", "2.png"]
     assert found.train.targets.tolist() == [0, 0, 1, 1]
-    assert found.form == Form(1, 4, 5)
+    assert found.format == ImageFormat(1, 4, 5)
     assert (found.val, found.test) == (None, None)
 
 
@@ -99,16 +102,16 @@ def test_hidden_files_and_what_archives_of_a_mac_leave_are_no_classes(
 def test_one_image_in_colour_makes_all_colour_unless_grey_is_asked_for(
     folder: Path, put: Callable[..., Path]
 ) -> None:
-    assert read(folder, color="rgb").form.channels == 3
+    assert read(folder, color="rgb").format.channels == 3
     put("dog/3.png", mode="RGB")
-    assert read(folder).form.channels == 3
-    assert read(folder, color="grey").form.channels == 1
+    assert read(folder).format.channels == 3
+    assert read(folder, color="grey").format.channels == 1
 
 
 def test_a_size_is_for_images_of_any_size(folder: Path, put: Callable[..., Path]) -> None:
     put("dog/3.png", size=(9, 9))
-    assert read(folder, size=6).form == Form(1, 6, 6)
-    assert read(folder, size=[3, 7]).form == Form(1, 3, 7)
+    assert read(folder, size=6).format == ImageFormat(1, 6, 6)
+    assert read(folder, size=[3, 7]).format == ImageFormat(1, 3, 7)
 
 
 def test_what_the_limit_allows_is_kept_in_memory(folder: Path) -> None:
@@ -205,13 +208,13 @@ class TestReading:
     def test_pixels_come_channels_first(self, tmp_path: Path) -> None:
         pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / "a.png")
-        found = read_image(tmp_path / "a.png", Form(3, 4, 5))
+        found = read_image(tmp_path / "a.png", ImageFormat(3, 4, 5))
         np.testing.assert_array_equal(found, pixels.transpose(2, 0, 1))
 
     def test_another_size_is_stretched(self, tmp_path: Path) -> None:
         half = np.repeat(np.uint8([[0, 200]]), 4, 0).repeat(4, 1)
         Image.fromarray(half).save(tmp_path / "a.png")
-        found = read_image(tmp_path / "a.png", Form(1, 2, 16))
+        found = read_image(tmp_path / "a.png", ImageFormat(1, 2, 16))
         assert found.shape == (1, 2, 16)
         assert (found[..., :4].max(), found[..., -4:].min()) == (
             2,
@@ -223,31 +226,31 @@ class TestReading:
         exif = Image.Exif()
         exif[0x0112] = 6  # to be turned clockwise
         picture.save(tmp_path / "a.png", exif=exif)
-        found = read_image(tmp_path / "a.png", Form(1, 3, 2))
+        found = read_image(tmp_path / "a.png", ImageFormat(1, 3, 2))
         np.testing.assert_array_equal(found[0], [[40, 10], [50, 20], [60, 30]])
         (tmp_path / "x").mkdir()
         (tmp_path / "y").mkdir()
         for name in ("x", "y"):
             shutil.copy(tmp_path / "a.png", tmp_path / name)
         (tmp_path / "a.png").unlink()
-        assert read(tmp_path).form == Form(1, 3, 2)
+        assert read(tmp_path).format == ImageFormat(1, 3, 2)
 
     def test_sixteen_bits_keep_their_brightness(self, tmp_path: Path) -> None:
         Image.fromarray(np.full((2, 2), 0x8040, np.uint16)).save(tmp_path / "a.png")
-        assert read_image(tmp_path / "a.png", Form(1, 2, 2)).max() == 0x80
+        assert read_image(tmp_path / "a.png", ImageFormat(1, 2, 2)).max() == 0x80
 
     def test_a_palette_with_transparency_gives_no_warning(self, tmp_path: Path) -> None:
         picture = Image.new("P", (2, 2), 1)
         picture.putpalette([0, 0, 0, 9, 8, 7])
         picture.save(tmp_path / "a.png", transparency=b"\x00\xff")
-        assert read_image(tmp_path / "a.png", Form(3, 2, 2))[:, 0, 0].tolist() == [9, 8, 7]
+        assert read_image(tmp_path / "a.png", ImageFormat(3, 2, 2))[:, 0, 0].tolist() == [9, 8, 7]
 
     def test_a_file_cut_short_is_named(self, tmp_path: Path) -> None:
         path = tmp_path / "a.png"
         Image.effect_noise((40, 40), 50).save(path)
         path.write_bytes(path.read_bytes()[:200])
         with pytest.raises(ConfigError, match=r"a\.png cannot be opened as an image"):
-            read_image(path, Form(1, 40, 40))
+            read_image(path, ImageFormat(1, 40, 40))
 
 
 @pytest.mark.parametrize("suffix", [".pbm", ".pnm", ".tga", ".PPM"])
@@ -255,3 +258,41 @@ def test_a_file_is_an_image_by_the_less_usual_suffixes_too(suffix, tmp_path):
     file = tmp_path / f"a{suffix}"
     file.write_bytes(b"")
     assert is_image(file)
+
+
+def test_the_sample_digits_are_read_from_their_archive_as_from_a_folder(tmp_path: Path) -> None:
+    with zipfile.ZipFile(SAMPLES / "digits.zip") as packed:
+        packed.extractall(tmp_path)
+    samples, folder = read(Path("packaged:digits")), read(tmp_path)
+    assert len(samples) == 200
+    assert samples.class_names == folder.class_names == tuple("0123456789")
+    assert samples.format == folder.format
+    assert samples.train.targets.tolist() == folder.train.targets.tolist()
+    for one, other in zip(samples.train.paths, folder.train.paths, strict=True):
+        assert np.array_equal(
+            read_image(Path(one), samples.format), read_image(Path(other), folder.format)
+        )
+    assert read(Path("packaged:digits.zip")).train.paths == samples.train.paths
+    assert samples.fingerprint("train", None) == folder.fingerprint("train", None)
+    assert "## digits.zip" in (SAMPLES / "README.md").read_text()
+
+
+def test_a_folder_that_the_archive_of_samples_has_not_is_named() -> None:
+    message = refusal(Path("packaged:digits/10"))
+    assert message.startswith("dataset.path is packaged:digits/10, which is not in digits.zip")
+    assert "did you mean 1?" in message or "did you mean 0?" in message
+
+
+def test_a_damaged_archive_of_samples_is_named_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytearray((SAMPLES / "digits.zip").read_bytes())
+    content[60] ^= 0xFF
+    for damaged in (b"", content[:2000], content):
+        (tmp_path / "digits.zip").write_bytes(damaged)
+        monkeypatch.setattr(archive, "_ARCHIVE", tmp_path / "digits.zip")
+        archive._members.cache_clear()
+        message = refusal(Path("packaged:digits"))
+        assert "is damaged" in message
+        assert "install dlrun again" in message
+    archive._members.cache_clear()

@@ -15,12 +15,11 @@ from PIL import Image
 from dlrun.config.settings import DataSettings
 from dlrun.data.base import Dataset
 from dlrun.data.images.folder import ImageFiles, image_folder
-from dlrun.data.images.form import Form
+from dlrun.data.images.image_format import ImageFormat
 from dlrun.data.images.read import is_image, read_image
+from dlrun.data.kinds import files_of, read_inputs
 from dlrun.data.prepare import prepare
 from dlrun.errors import ConfigError
-from dlrun.inference.inputs.arrays import read_arrays
-from dlrun.inference.inputs.read import files_of
 
 KEYS: dict[str, Any] = {
     "size": None, "color": "auto", "depth": "auto", "alpha": "auto", "in_memory": "auto", "memory_limit": 1.0,
@@ -97,20 +96,22 @@ class TestDepth:
             Image.fromarray(pixels.astype(np.uint16)).save(path)
 
         found, said = read(folder(write))
-        assert found.form == Form(1, 4, 5, 0.0, white)
+        assert found.format == ImageFormat(1, 4, 5, 0.0, white)
         assert said == [
             f"dlrun: 8 images have more than 8 bits a channel, and values from 0 to {high - 1}: 0 is taken as black "
             f"and {white} as white; dataset.depth sets the bits that they use"
         ]
         pixels = np.asarray(Image.open(found.train.paths[0]), np.float32)
         np.testing.assert_allclose(
-            read_image(Path(found.train.paths[0]), found.form)[0], pixels * (255 / white), rtol=1e-6
+            read_image(Path(found.train.paths[0]), found.format)[0],
+            pixels * (255 / white),
+            rtol=1e-6,
         )
 
     def test_a_depth_that_is_told_is_taken(self, folder: Any, read: Read) -> None:
         images = folder(lambda path, number: Image.new("I;16", (3, 3), number).save(path))
         found, said = read(images, depth=12)
-        assert (found.form.white, said) == (4095, [])
+        assert (found.format.white, said) == (4095, [])
         plain = folder(lambda path, number: Image.new("L", (3, 3), number).save(path))
         with pytest.raises(
             ConfigError, match=r"dataset\.depth is 12, but no image has more than 8 bits"
@@ -126,8 +127,8 @@ class TestDepth:
     ) -> None:
         pixels = np.linspace(low, high, 12, dtype=np.float32).reshape(3, 4)
         found, _ = read(folder(lambda path, _: Image.fromarray(pixels).save(path), ".tif"))
-        assert (found.form.black, found.form.white) == pytest.approx(scale)
-        image = read_image(Path(found.train.paths[0]), found.form)[0]
+        assert (found.format.black, found.format.white) == pytest.approx(scale)
+        image = read_image(Path(found.train.paths[0]), found.format)[0]
         expected = 255 * (pixels - scale[0]) / (scale[1] - scale[0])
         np.testing.assert_allclose(image, expected, atol=1e-3)
 
@@ -147,7 +148,7 @@ class TestDepth:
             pixels[..., -1] = 65535
         write_png(tmp_path / "a.png", pixels)
         colours = 1 if channels < 3 else 3
-        found = read_image(tmp_path / "a.png", Form(colours, 5, 4, 0.0, 255.0))
+        found = read_image(tmp_path / "a.png", ImageFormat(colours, 5, 4, 0.0, 255.0))
         np.testing.assert_allclose(found, pixels[..., :colours].transpose(2, 0, 1), rtol=1e-5)
 
     def test_sixteen_bits_for_all_channels_together_are_not_deep(self, tmp_path: Path) -> None:
@@ -157,14 +158,14 @@ class TestDepth:
         start = 14 + len(head) + len(masks)
         body = struct.pack("<2sIHHI", b"BM", start + 8, 0, 0, start) + head + masks + pixels
         (tmp_path / "a.bmp").write_bytes(body)
-        assert read_image(tmp_path / "a.bmp", Form(3, 2, 2))[:, 1, 0].tolist() == [255, 0, 0]
+        assert read_image(tmp_path / "a.bmp", ImageFormat(3, 2, 2))[:, 1, 0].tolist() == [255, 0, 0]
 
     def test_a_ppm_whose_lower_bits_would_be_lost_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "a.ppm").write_bytes(b"P6 2 2 4095\n" + bytes(24))
         with pytest.raises(ConfigError, match=r"a\.ppm has more than 8 bits a channel, which of"):
-            read_image(tmp_path / "a.ppm", Form(3, 2, 2))
+            read_image(tmp_path / "a.ppm", ImageFormat(3, 2, 2))
         (tmp_path / "a.pgm").write_bytes(b"P5 2 2 4095\n" + bytes([15, 255] * 4))
-        assert read_image(tmp_path / "a.pgm", Form(1, 2, 2)).min() == 255
+        assert read_image(tmp_path / "a.pgm", ImageFormat(1, 2, 2)).min() == 255
 
     def test_a_file_of_eight_bits_beside_deeper_ones_keeps_its_own_white(
         self, folder: Any, read: Read
@@ -175,12 +176,12 @@ class TestDepth:
             )
 
         found, _ = read(folder(write))
-        values = {read_image(Path(path), found.form).max() for path in found.train.paths}
+        values = {read_image(Path(path), found.format).max() for path in found.train.paths}
         assert values == {100.0, np.float32(4000 * 255 / 4095)}
 
     def test_another_size_is_resized_in_full_depth(self, tmp_path: Path) -> None:
         Image.new("I;16", (9, 7), 3).save(tmp_path / "a.png")
-        found = read_image(tmp_path / "a.png", Form(3, 4, 4, 0.0, 255.0))
+        found = read_image(tmp_path / "a.png", ImageFormat(3, 4, 4, 0.0, 255.0))
         np.testing.assert_allclose(found, np.full((3, 4, 4), 3.0), rtol=1e-5)
 
 
@@ -199,7 +200,7 @@ class TestTransparency:
             f"dlrun: 8 images are transparent in places, and laid on {behind}; dataset.alpha takes "
             f"{'black' if behind == 'white' else 'white'}, channel, ignore as well"
         ]
-        image = read_image(Path(found.train.paths[0]), found.form)
+        image = read_image(Path(found.train.paths[0]), found.format)
         np.testing.assert_array_equal(image[0] == colour, np.eye(4, dtype=bool))
         assert set(np.unique(image)) == {0, 255}
 
@@ -219,7 +220,9 @@ class TestTransparency:
             write_png(path, np.full((3, 3, 4), [25700, 25700, 25700, 13107]))
         else:
             Image.new(mode, (3, 3), (100,) * (len(mode) - 1) + (51,)).save(path)
-        assert read_image(path, Form(1, 3, 3, alpha=alpha))[0, 0, 0] == pytest.approx(seen, abs=1)
+        assert read_image(path, ImageFormat(1, 3, 3, alpha=alpha))[0, 0, 0] == pytest.approx(
+            seen, abs=1
+        )
 
     @pytest.mark.parametrize(("color", "channels"), [("grey", 2), ("rgb", 4)])
     def test_transparency_may_be_a_channel(
@@ -230,13 +233,13 @@ class TestTransparency:
             Image.new(mode, (3, 3), value).save(path)
 
         found, said = read(folder(write), color=color, alpha="channel")
-        assert found.form.channels == channels
+        assert found.format.channels == channels
         assert (
             "7 images are transparent in places, and have their transparency as a channel"
             in said[0]
         )
         pixels = {
-            tuple(read_image(Path(path), found.form)[[0, -1], 0, 0]) for path in found.train.paths
+            tuple(read_image(Path(path), found.format)[[0, -1], 0, 0]) for path in found.train.paths
         }
         assert pixels == {(9, 77), (9, 255)}
         assert prepared(found).spec.input_shape == (channels, 3, 3)
@@ -274,7 +277,7 @@ def test_training_streaming_and_prediction_see_the_same(
         np.testing.assert_array_equal(kept.split(part).inputs, stored[:])
     files, _ = read(images, size=4)
     scaling: Any = kept.preprocessing
-    raw = [read_arrays(Path(path), kept.spec, scaling) for path in files.train.paths]
+    raw = [read_inputs(Path(path), kept.spec, scaling) for path in files.train.paths]
     predicted = {scaling.inputs(one).numpy().tobytes() for one in raw}
     trained = {one.numpy().tobytes() for one in kept.train.inputs}
     assert trained < predicted
@@ -288,7 +291,7 @@ def test_grey_and_colour_are_found_in_every_mode(
     mode: str, suffix: str, channels: int, folder: Any, read: Read
 ) -> None:
     found, _ = read(folder(lambda path, _: Image.new(mode, (4, 4)).save(path), suffix))
-    assert found.form.channels == channels
+    assert found.format.channels == channels
     assert len(prepared(found).train) > 0
 
 
@@ -299,7 +302,7 @@ def test_of_several_pictures_in_a_file_the_first_is_taken(folder: Any, read: Rea
 
     found, said = read(folder(write, ".tif"))
     assert "8 files hold several pictures, of which the first is taken, such as" in said[0]
-    assert read_image(Path(found.train.paths[0]), found.form).max() == 10
+    assert read_image(Path(found.train.paths[0]), found.format).max() == 10
 
 
 class TestFilesLeftOut:

@@ -16,7 +16,6 @@ from PIL import Image
 from dlrun.cli import main
 from dlrun.config.settings import DataSettings
 from dlrun.data.base import Dataset
-from dlrun.data.feeding import in_order, training_batches
 from dlrun.data.images.folder import image_folder
 from dlrun.data.images.streaming import StoredImages, StreamedBatches
 from dlrun.data.loaders import Batches
@@ -55,7 +54,7 @@ def feeds(folder: Path, *, size: int = 4, **more: Any) -> tuple[Any, Any]:
     options = {"seed": 5, "shuffle": True, "drop_last": False} | more
     workers = options.pop("workers", 0)
     made = (data(folder, in_memory=True), data(folder, in_memory=False, workers=workers))
-    kept, streamed = (training_batches(one, size, **options) for one in made)
+    kept, streamed = (one.train.batches(size, **options) for one in made)
     assert type(kept) is Batches
     assert type(streamed) is StreamedBatches
     return kept, streamed
@@ -104,7 +103,7 @@ def test_parts_spec_and_scaling_are_those_in_memory(folder: Path) -> None:
     for name in ("train", "val", "test"):
         one, other = kept.split(name), streamed.split(name)
         assert len(one) == len(other)
-        assert_equal(in_order(one, 4, kept.spec), in_order(other, 4, kept.spec))
+        assert_equal(one.in_order(4), other.in_order(4))
 
 
 def test_stored_images_are_looked_at_like_a_tensor(folder: Path) -> None:
@@ -156,7 +155,7 @@ def test_a_file_that_breaks_during_training_is_named_in_one_line(
     stored: Any = images.train.inputs
     broken = Path(stored.paths[0])
     broken.write_bytes(b"no picture")
-    feed = training_batches(images, 2, seed=0, shuffle=True, drop_last=False)
+    feed = images.train.batches(2, seed=0, shuffle=True, drop_last=False)
     with pytest.raises(RunFailed) as failure:
         list(feed.epoch(0))
     assert str(failure.value).startswith(f"{broken} cannot be opened as an image")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dlrun.data.series.imputation import fill
+from dlrun.data.series.windows import fill
 
 NAN = np.nan
 VALUES = np.array([NAN, 2.0, NAN, NAN, 8.0, NAN])[:, None]

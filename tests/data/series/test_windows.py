@@ -5,8 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from dlrun.data.series.imputation import fill
-from dlrun.data.series.windows import Cutting, seasons_before
+from dlrun.data.series.windows import Cutting, fill, seasons_before
 
 SERIES = np.random.default_rng(0).random((60, 2)) * 100
 KNOWN = fill(SERIES, "none", np.zeros(2))
@@ -67,7 +66,7 @@ def test_a_base_is_made_of_known_rows_and_needs_all_that_reach_says(difference, 
 def test_what_is_told_one_step_ahead_is_what_windows_show(difference, seasonal, expected):
     cutting = cut(3, 1, difference, seasonal)
     origins = cutting.origins(0, 60)
-    told = cutting.truths(KNOWN, origins, 60) - cutting.bases(KNOWN, origins)
+    told = cutting.values_after(KNOWN, origins, 60) - cutting.bases(KNOWN, origins)
     wanted = [expected(SERIES, t + 1) for t in origins]
     np.testing.assert_allclose(told[:, 0], wanted, atol=1e-9)
     windows = cutting.windows(KNOWN, origins, [0, 1])

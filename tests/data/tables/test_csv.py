@@ -6,7 +6,7 @@ import gzip
 import pytest
 
 from dlrun.data.tables.csv import read_csv
-from dlrun.data.tables.csv_format import Form
+from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.errors import ConfigError
 
 
@@ -22,7 +22,7 @@ def read(tmp_path):
             "header": "auto", "delimiter": "auto", "encoding": "utf-8", "missing": ["", "?"],
             "skip_lines": "auto",
         }  # fmt: skip
-        return read_csv(path, Form(**{**given, **form}))
+        return read_csv(path, CsvFormat(**{**given, **form}))
 
     return make
 

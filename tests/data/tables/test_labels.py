@@ -2,8 +2,8 @@
 
 import pytest
 
-from dlrun.data.tables.labels import class_numbers, classes_of, merged
-from dlrun.data.tables.notation import Notation
+from dlrun.data.tables.number_format import Notation
+from dlrun.data.tables.target_column import class_numbers, classes_of, merged
 
 PLAIN = Notation()
 

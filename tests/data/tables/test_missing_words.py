@@ -5,7 +5,7 @@ import shlex
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from dlrun.data.tables.labels import missing_setting
+from dlrun.data.tables.csv_format import missing_setting
 
 
 @pytest.mark.parametrize(

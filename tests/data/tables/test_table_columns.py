@@ -10,7 +10,7 @@ import yaml
 from dlrun.config.search_path import packaged_configs
 from dlrun.data.tables import sources
 from dlrun.data.tables.column_kinds import is_named_identifier, kind_of_numbers
-from dlrun.data.tables.notation import Notation
+from dlrun.data.tables.number_format import Notation
 from dlrun.errors import ConfigError
 
 CSV = yaml.safe_load((packaged_configs() / "dataset" / "csv.yaml").read_text(encoding="utf-8"))

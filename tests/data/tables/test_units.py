@@ -2,7 +2,7 @@
 
 import pytest
 
-from dlrun.data.tables.units import Dressing, common_dressing, dressing_of
+from dlrun.data.tables.number_format import Dressing, common_dressing, dressing_of
 
 
 @pytest.mark.parametrize(

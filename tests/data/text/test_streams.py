@@ -3,20 +3,17 @@
 import pytest
 import torch
 
-from dlrun.data.base import Split
-from dlrun.data.loaders import Streams, text_in_order
+from dlrun.data.text.streams import StreamedText, Streams
 from dlrun.errors import ConfigError
 
 
-def text(size):
+def text(size, window=64):
     numbers = torch.arange(size + 1)
-    return Split(numbers[:-1], numbers[1:])
+    return StreamedText(numbers[:-1], numbers[1:], window=window)
 
 
 def make(size=100, streams=3, window=5, *, seed=0, shuffle=True, drop_last=False):
-    return Streams(
-        text(size), streams, window=window, seed=seed, shuffle=shuffle, drop_last=drop_last
-    )
+    return Streams(text(size, window), streams, seed=seed, shuffle=shuffle, drop_last=drop_last)
 
 
 def joined(windows):
@@ -72,7 +69,7 @@ def test_without_shuffling_the_last_window_may_be_shorter_unless_it_is_dropped()
 
 def test_an_evaluation_reads_all_but_fewer_characters_than_there_are_streams():
     split = text(3 * 4096 + 2)
-    windows = list(text_in_order(split, 1024, window=64))
+    windows = list(split.in_order(1024))
     read = joined(windows)
     assert read.shape == (
         3,
@@ -86,7 +83,7 @@ def test_an_evaluation_reads_all_but_fewer_characters_than_there_are_streams():
     [(5000, (1, 1024)), (20_000, (4, 256)), (10**6, (16, 64)), (10, (1, 10))],
 )
 def test_an_evaluation_has_as_many_streams_as_make_up_a_batch_and_are_long(size, shape):
-    assert next(text_in_order(text(size), 1024, window=64))[0].shape == shape
+    assert next(text(size).in_order(1024))[0].shape == shape
 
 
 @pytest.mark.parametrize(("size", "shuffle"), [(14, True), (2, False)])

@@ -16,12 +16,13 @@ from dlrun.data.base import (
     Dataset,
     Preprocessing,
     Spec,
-    Split,
     class_targets,
     class_task,
     without_constants,
 )
 from dlrun.data.fingerprint import Parts
+from dlrun.data.kind import Kind
+from dlrun.data.loaders import Split
 from dlrun.data.splits import parted, split_rows
 
 
@@ -138,3 +139,13 @@ def _spec(source: Source) -> Spec:
         class_names=source.class_names,
         feature_names=source.feature_names,
     )
+
+
+ARRAYS = Kind(
+    raw=Source,
+    split=split_source,
+    encode=prepare_source,
+    preprocessing=Scaling,
+    units={"features": "rows", "sequence": "samples"},
+    reader="dlrun.data.arrays.new_arrays.NewArrays",
+)

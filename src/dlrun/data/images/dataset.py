@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, cast
 
 import numpy as np
-from torch import Tensor
 
 from dlrun.config.settings import DataSettings
 from dlrun.data.arrays.scaling import Scaling, fit_images
-from dlrun.data.base import Dataset, Spec, Split, class_targets, class_task
+from dlrun.data.base import Dataset, Spec, class_targets, class_task
 from dlrun.data.fingerprint import PARTS, Parts, Rows
 from dlrun.data.images.folder import Files, ImageFiles
-from dlrun.data.images.form import Form
-from dlrun.data.images.streaming import StoredImages, read_batches
+from dlrun.data.images.image_format import ImageFormat
+from dlrun.data.images.streaming import StoredImages, StoredSplit, read_batches
+from dlrun.data.kind import Kind
+from dlrun.data.loaders import Split
 from dlrun.data.splits import parted, split_rows
 from dlrun.errors import note
 
@@ -50,7 +50,7 @@ def prepare_images(
         ConfigError: a file that is no image.
     """
     if scaling is not None:  # files are read as they were
-        raw = replace(raw, form=Form.of(raw.traits["shape"], scaling.reading))
+        raw = replace(raw, format=ImageFormat.of(raw.traits["shape"], scaling.reading))
     files = [_files(raw, name, parts[name]) for name in PARTS]
     pixels = [_pixels(part, raw) if raw.in_memory else None for part in files]
     scaling = scaling or _fit(files[0], pixels[0], raw, settings)
@@ -76,27 +76,26 @@ def _fit(
             "all training images are of one colour, so that nothing can be learned from them; look at "
             "dataset.alpha and dataset.depth, and at the files"
         )
-    return fit_images(images, normalize=normalize, pixel_max=_BRIGHTEST, reading=raw.form.reading)
+    return fit_images(images, normalize=normalize, pixel_max=_BRIGHTEST, reading=raw.format.reading)
 
 
 def _split(files: Files, pixels: np.ndarray | None, raw: ImageFiles, scaling: Scaling) -> Split:
     targets = class_targets(files.targets, len(raw.class_names))
     if pixels is not None:
         return Split(scaling.inputs(pixels), targets)
-    stored: Any = StoredImages(files.paths, raw.form, scaling, raw.workers)
-    return Split(cast(Tensor, stored), targets)
+    return StoredSplit.of(StoredImages(files.paths, raw.format, scaling, raw.workers), targets)
 
 
 def _pixels(files: Files, raw: ImageFiles) -> np.ndarray:
     """All pixels of the files, (N, channels, height, width) from 0 to 255."""
-    form = raw.form
-    pixels = np.empty((len(files), form.channels, form.height, form.width), form.dtype)
+    format = raw.format
+    pixels = np.empty((len(files), format.channels, format.height, format.width), format.dtype)
     rows = [
         list(range(len(files)))[start : start + _AT_ONCE]
         for start in range(0, len(files), _AT_ONCE)
     ]
     start = 0
-    for batch in read_batches(files.paths, form, rows, workers=raw.workers):
+    for batch in read_batches(files.paths, format, rows, workers=raw.workers):
         pixels[start : start + len(batch)] = batch
         start += len(batch)
     return pixels
@@ -107,7 +106,18 @@ def _spec(raw: ImageFiles) -> Spec:
     return Spec(
         task=task,
         kind="image",
-        input_shape=(raw.form.channels, raw.form.height, raw.form.width),
+        input_shape=(raw.format.channels, raw.format.height, raw.format.width),
         num_outputs=outputs,
         class_names=raw.class_names,
     )
+
+
+# Also of images that came as an array: new ones may be files.
+IMAGES = Kind(
+    raw=ImageFiles,
+    split=split_images,
+    encode=prepare_images,
+    preprocessing=Scaling,
+    units={"image": "images"},
+    reader="dlrun.data.images.new_images.NewImages",
+)

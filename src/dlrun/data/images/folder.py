@@ -10,11 +10,12 @@ from typing import Any, Literal
 import numpy as np
 
 from dlrun.config.schema import Positive, Side, Workers
-from dlrun.data.files import locate, other_kind
-from dlrun.data.fingerprint import PART_NAMES, Fingerprint, Rows
-from dlrun.data.images.form import Alpha, Form
+from dlrun.data.files import other_kind, part_folders
+from dlrun.data.fingerprint import Fingerprint, Rows
+from dlrun.data.images.archive import file_or_bytes, locate_images
+from dlrun.data.images.image_format import Alpha, ImageFormat
 from dlrun.data.images.read import SUFFIXES, is_hidden, is_image
-from dlrun.data.images.survey import Depth, common_form
+from dlrun.data.images.survey import Depth, common_format
 from dlrun.errors import ConfigError, did_you_mean, listed, note
 
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
@@ -45,7 +46,7 @@ class ImageFiles:
     Attributes:
         train: all of them, where the folder has no parts.
         val, test: None where the folder has no such part, which is then taken from `train`.
-        form: what each image is made into.
+        format: what each image is made into.
         in_memory: whether they are to be read once and kept; read whenever looked at otherwise.
         workers: processes that read them then.
     """
@@ -54,14 +55,14 @@ class ImageFiles:
     val: Files | None
     test: Files | None
     class_names: tuple[str, ...]
-    form: Form
+    format: ImageFormat
     in_memory: bool
     workers: int
 
     @property
     def traits(self) -> dict[str, tuple[Any, ...]]:
         """As `Raw.traits`."""
-        shape = (self.form.channels, self.form.height, self.form.width)
+        shape = (self.format.channels, self.format.height, self.format.width)
         return {"classes": self.class_names, "shape": shape}
 
     @property
@@ -77,10 +78,11 @@ class ImageFiles:
         files: Files = getattr(self, part) if rows is None else self.train.take(np.asarray(rows))
         heads, whole = Fingerprint(), Fingerprint()
         for path, target in zip(files.paths, files.targets.tolist(), strict=True):
-            with open(path, "rb") as file:
+            source = file_or_bytes(Path(path))
+            with source.open("rb") if isinstance(source, Path) else source as file:
                 head = file.read(_HEAD)
                 rest = file.read() if self.in_memory else b""
-                size = os.fstat(file.fileno()).st_size
+                size = file.seek(0, os.SEEK_END)
             heads.words([self.class_names[target], Path(path).name, str(size)]).content(head)
             whole.content(rest)
         return len(files), f"{heads}+{whole}" if self.in_memory else str(heads)
@@ -100,7 +102,7 @@ def image_folder(
     """The images under the folder `path`; classes are its folders in the order of their names.
 
     Raises:
-        ConfigError: no such folder, an archive, or a folder of another form; a file that is no image.
+        ConfigError: no such folder, an archive, or a folder of another kind; a file that is no image.
     """
     if isinstance(size, list) and len(size) != 2:
         raise ConfigError(
@@ -115,23 +117,23 @@ def image_folder(
     _refuse_unknown(classes, parts)
     found = {part: _files(images, names) for part, images in classes.items()}
     paths = [path for files in found.values() for path in files.paths]
-    form = common_form(paths, size=size, color=color, depth=depth, alpha=alpha)
+    format = common_format(paths, size=size, color=color, depth=depth, alpha=alpha)
     note_left_out(folder, [one for part in parts.values() for one in left_out(part)])
-    numbers = sum(map(len, found.values())) * form.channels * form.height * form.width
+    numbers = sum(map(len, found.values())) * format.channels * format.height * format.width
     fits = numbers * _FLOAT_BYTES <= memory_limit * 2**30
     return ImageFiles(
         train=found["train"],
         val=found.get("val"),
         test=found.get("test"),
         class_names=names,
-        form=form,
+        format=format,
         in_memory=fits if in_memory == "auto" else in_memory,
         workers=workers,
     )
 
 
 def _folder(path: str) -> Path:
-    folder = locate("dataset.path", path)
+    folder = locate_images("dataset.path", path)
     if folder.is_dir():
         return folder
     if folder.suffix.lower() in _ARCHIVES:
@@ -142,26 +144,21 @@ def _folder(path: str) -> Path:
 
 
 def _parts(folder: Path) -> dict[str, Path]:
-    """train, val and test, as far as they are there; a folder without parts is all train."""
+    """The folders of train, val and test; a folder without parts is all train."""
     inside = _folders(folder)
-    named = [one for one in inside if one.name.lower() in PART_NAMES]
-    if not named:
+    parts = part_folders(folder, inside)
+    if not parts:
         return {"train": folder}
-    others = [one.name for one in inside if one not in named]
+    named = [one.name for one in parts.values()]
+    others = [one.name for one in inside if one.name not in named]
     if others:
         raise ConfigError(
-            f"{folder} has the part {named[0].name}/ and beside it {listed(others)}, which is none: "
+            f"{folder} has the part {named[0]}/ and beside it {listed(others)}, which is none: "
             "parts are train, val and test; move what is no part elsewhere"
         )
-    parts: dict[str, Path] = {}
-    for one in named:
-        part = PART_NAMES[one.name.lower()]
-        if part in parts:
-            raise ConfigError(f"{folder} has {parts[part].name}/ and {one.name}/; keep one of them")
-        parts[part] = one
     if "train" not in parts:
         raise ConfigError(
-            f"{folder} has {listed(one.name for one in named)}, but no train/; name the part to train on so"
+            f"{folder} has {listed(named)}, but no train/; name the part to train on so"
         )
     return parts
 
@@ -193,19 +190,21 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _inside(folder: Path) -> list[Path]:
-    """What is in a folder, in the order of names, without what is hidden or left by a system."""
-    return sorted(one for one in folder.iterdir() if not is_hidden(one))
+    """What is in a folder, by name, without hidden files and those that an operating system leaves."""
+    # By the name alone: paths in an archive have no order.
+    inside = (one for one in folder.iterdir() if not is_hidden(one))
+    return sorted(inside, key=lambda one: Path(one.name))
 
 
 def left_out(part: Path) -> list[Path]:
-    """What is in a part of class folders and is no image of a class: other files, folders, images beside classes."""
+    """What is in a part and is no image of a class: other files, deeper folders, images beside class folders."""
     beside = [one for one in _inside(part) if not one.is_dir() and is_image(one)]
     inside = [one for folder in _folders(part) for one in _inside(folder)]
     return beside + [one for one in inside if one.is_dir() or not is_image(one)]
 
 
 def note_left_out(folder: Path, left: list[Path]) -> None:
-    """Say in a line what is not taken, by kind."""
+    """Note what is left out, by kind."""
     if not left:
         return
     kinds: dict[str, list[Path]] = {}
@@ -228,7 +227,7 @@ def note_left_out(folder: Path, left: list[Path]) -> None:
 
 
 def _too_few(folder: Path, train: Path, names: tuple[str, ...]) -> str:
-    """Why this is no folder of class folders, and what it may be instead."""
+    """The error of a folder with fewer than two class folders, and what may be meant."""
     inside = [one.name for one in _inside(train)]
     if not names:
         archives = [name for name in inside if Path(name).suffix.lower() in _ARCHIVES]

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dlrun.data.images.form import FILTER, Form
+from dlrun.data.images.archive import file_or_bytes
+from dlrun.data.images.image_format import FILTER, ImageFormat
 from dlrun.errors import ConfigError, first_line
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def is_of_16_bits(image: Any) -> bool:
     return "16" in _stored_as(image) or (image.mode == "I" and image.format == "PPM")
 
 
-def refuse_cut(path: Path, image: Any) -> None:
-    """Refuse a PPM of more than 8 bits in colour, of which Pillow gives the upper 8 alone.
+def refuse_deep_ppm(path: Path, image: Any) -> None:
+    """Refuse a colour PPM of more than 8 bits, of which Pillow reads only the upper 8.
 
     Raises:
         ConfigError: it is one.
@@ -100,7 +101,7 @@ _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"R
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file is an image by its suffix, or else, whatever that is, by how it begins."""
+    """Whether a file is an image by its suffix or by its first bytes."""
     if path.suffix.lower() in SUFFIXES:
         return True
     try:
@@ -114,7 +115,7 @@ def is_image(path: Path) -> bool:
 
 
 def is_hidden(path: Path) -> bool:
-    """Whether a file or folder is hidden, or was left by a system rather than put there."""
+    """Whether a file or folder is hidden, or written by an operating system for itself."""
     return path.name.startswith(".") or path.name.lower() in _BY_SYSTEMS
 
 
@@ -131,7 +132,7 @@ def opened(path: Path) -> Iterator[Any]:
         with warnings.catch_warnings():
             # A picture of 90 million pixels is no attack when it is one's own; the error for twice that stays.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(file_or_bytes(path)) as image:
                 yield image
     except ConfigError:
         raise
@@ -183,7 +184,7 @@ def read_head(path: Path) -> Head:
         ConfigError: it cannot be opened as an image.
     """
     with opened(path) as image:
-        refuse_cut(path, image)
+        refuse_deep_ppm(path, image)
         width, height = image.size
         # 5 to 8: the camera was held upright, and the file says so rather than turning the pixels.
         if image.getexif().get(_ORIENTATION, 1) >= 5:
@@ -199,8 +200,8 @@ def read_head(path: Path) -> Head:
         )
 
 
-def read_image(path: Path, form: Form) -> np.ndarray:
-    """The pixels of an image file from 0 to 255, (channels, height, width) of `form.dtype`.
+def read_image(path: Path, format: ImageFormat) -> np.ndarray:
+    """The pixels of an image file from 0 to 255, (channels, height, width) of `format.dtype`.
 
     Another size is resized (Lanczos), not cropped.
 
@@ -208,8 +209,10 @@ def read_image(path: Path, form: Form) -> np.ndarray:
         ConfigError: it cannot be opened as an image, or has no known range of brightness.
     """
     with opened(path) as image:
-        refuse_cut(path, image)
-        pixels = _deep_pixels(path, image, form) if is_deep(image) else _plain_pixels(image, form)
+        refuse_deep_ppm(path, image)
+        pixels = (
+            _deep_pixels(path, image, format) if is_deep(image) else _plain_pixels(image, format)
+        )
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
@@ -227,50 +230,50 @@ def read_values(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         return values[..., :-1], values[..., -1] / 255
 
 
-def _plain_pixels(image: Image.Image, form: Form) -> np.ndarray:
+def _plain_pixels(image: Image.Image, format: ImageFormat) -> np.ndarray:
     """Of 8 bits or fewer: (height, width, channels)."""
     from PIL import Image
 
     pixels = upright(image)
     if _has_alpha(image):  # by way of which a palette with transparent colours gives no warning
         pixels = pixels.convert("RGBA")
-        if form.alpha in ("white", "black"):
-            pixels = Image.alpha_composite(Image.new("RGBA", pixels.size, form.alpha), pixels)
-    pixels = pixels.convert(form.mode)
-    if pixels.size != (form.width, form.height):
-        pixels = pixels.resize((form.width, form.height), Image.Resampling[FILTER])
-    return np.asarray(pixels, form.dtype).reshape(form.height, form.width, form.channels)
+        if format.alpha in ("white", "black"):
+            pixels = Image.alpha_composite(Image.new("RGBA", pixels.size, format.alpha), pixels)
+    pixels = pixels.convert(format.mode)
+    if pixels.size != (format.width, format.height):
+        pixels = pixels.resize((format.width, format.height), Image.Resampling[FILTER])
+    return np.asarray(pixels, format.dtype).reshape(format.height, format.width, format.channels)
 
 
-def _deep_pixels(path: Path, image: Image.Image, form: Form) -> np.ndarray:
+def _deep_pixels(path: Path, image: Image.Image, format: ImageFormat) -> np.ndarray:
     """Of more than 8 bits: (height, width, channels)."""
-    if form.white is None and image.mode in ("I", "F") and not is_of_16_bits(image):
+    if format.white is None and image.mode in ("I", "F") and not is_of_16_bits(image):
         raise ConfigError(
             f"{path} has {image.mode} pixels, whose range is not known; "
             "save it with 8 bits a channel, or give a .npy"
         )
     values, alpha = deep_values(path, image)
-    white = 65535.0 if form.white is None else form.white
-    pixels = (values - form.black) * np.float32(255 / (white - form.black))
-    if pixels.shape[2] != form.colours:
-        pixels = pixels @ _LUMA[:, None] if form.colours == 1 else pixels.repeat(3, axis=2)
-    if form.alpha == "channel":
+    white = 65535.0 if format.white is None else format.white
+    pixels = (values - format.black) * np.float32(255 / (white - format.black))
+    if pixels.shape[2] != format.colours:
+        pixels = pixels @ _LUMA[:, None] if format.colours == 1 else pixels.repeat(3, axis=2)
+    if format.alpha == "channel":
         opaque = np.ones(pixels.shape[:2], np.float32) if alpha is None else alpha
         pixels = np.concatenate([pixels, opaque[..., None] * 255], axis=2)
-    elif alpha is not None and form.alpha != "ignore":
-        behind = 255.0 if form.alpha == "white" else 0.0
+    elif alpha is not None and format.alpha != "ignore":
+        behind = 255.0 if format.alpha == "white" else 0.0
         pixels = behind + (pixels - behind) * alpha[..., None]
-    pixels = np.stack([_resized(band, form) for band in np.moveaxis(pixels, 2, 0)], axis=2)
-    return pixels.round().clip(0, 255).astype(np.uint8) if form.dtype is np.uint8 else pixels
+    pixels = np.stack([_resized(band, format) for band in np.moveaxis(pixels, 2, 0)], axis=2)
+    return pixels.round().clip(0, 255).astype(np.uint8) if format.dtype is np.uint8 else pixels
 
 
-def _resized(band: np.ndarray, form: Form) -> np.ndarray:
+def _resized(band: np.ndarray, format: ImageFormat) -> np.ndarray:
     from PIL import Image
 
-    if band.shape == (form.height, form.width):
+    if band.shape == (format.height, format.width):
         return band
     whole = Image.fromarray(np.ascontiguousarray(band, np.float32))
-    return np.asarray(whole.resize((form.width, form.height), Image.Resampling[FILTER]))
+    return np.asarray(whole.resize((format.width, format.height), Image.Resampling[FILTER]))
 
 
 def _has_alpha(image: Image.Image) -> bool:

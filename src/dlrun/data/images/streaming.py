@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -15,10 +15,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dlrun.data.arrays.scaling import Scaling
-from dlrun.data.base import Split
-from dlrun.data.images.form import Form
+from dlrun.data.images.image_format import ImageFormat
 from dlrun.data.images.read import read_image
-from dlrun.data.loaders import cut, epoch_order
+from dlrun.data.loaders import Batch, Feed, Split, cut, epoch_order
 from dlrun.errors import ConfigError, RunFailed
 from dlrun.system.orphans import begin_as_helper
 from dlrun.system.signals import ending_signals
@@ -30,7 +29,7 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class StoredImages:
-    """Normalised images (N, C, H, W) that are read from their files when they are looked at.
+    """Normalised images (N, C, H, W) that are read from their files when they are indexed.
 
     Stands where a tensor would: it has a length, gives a tensor for a slice or for numbers of rows,
     and remembers the device and kind of number that it is to give.
@@ -40,7 +39,7 @@ class StoredImages:
     """
 
     paths: tuple[str, ...]
-    form: Form
+    format: ImageFormat
     scaling: Scaling
     workers: int
     device: torch.device = _CPU
@@ -52,7 +51,7 @@ class StoredImages:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(N, C, H, W)."""
-        return len(self.paths), self.form.channels, self.form.height, self.form.width
+        return len(self.paths), self.format.channels, self.format.height, self.format.width
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -60,7 +59,7 @@ class StoredImages:
     def __getitem__(self, rows: slice | Tensor) -> Tensor:
         """The images in these rows, read here and now."""
         numbers = range(len(self))[rows] if isinstance(rows, slice) else rows.tolist()
-        return self._finished(_Pixels(self.paths, self.form).read(numbers))
+        return self._finished(_Pixels(self.paths, self.format).read(numbers))
 
     def is_floating_point(self) -> bool:
         """As the tensors that it gives."""
@@ -88,7 +87,7 @@ class StoredImages:
             RunFailed: a file is no longer an image.
         """
         try:
-            for raw in read_batches(self.paths, self.form, rows, workers=self.workers):
+            for raw in read_batches(self.paths, self.format, rows, workers=self.workers):
                 yield self._finished(raw)
         except ConfigError as error:
             raise RunFailed(f"{error}; put the image back, and carry the run on") from error
@@ -98,14 +97,43 @@ class StoredImages:
         return normalised.to(self.device, self.dtype).to(memory_format=self.memory_format)
 
 
+@dataclass(frozen=True)
+class StoredSplit(Split):
+    """A part of the data whose inputs are StoredImages."""
+
+    @classmethod
+    def of(cls, images: StoredImages, targets: Tensor) -> StoredSplit:
+        """These images with their targets."""
+        return cls(cast(Tensor, images), targets)
+
+    def batches(self, size: int, *, seed: int, shuffle: bool, drop_last: bool) -> Feed:
+        return StreamedBatches(self, size, seed=seed, shuffle=shuffle, drop_last=drop_last)
+
+    def in_order(self, size: int) -> Iterator[Batch]:
+        yield from self.read(torch.arange(len(self)).split(size))
+
+    def _rows(self, rows: slice) -> Split:
+        return Split(self.inputs[rows], self.targets[rows])  # from now on in memory
+
+    def read(self, rows: Sequence[Tensor]) -> Iterator[Batch]:
+        """A batch for each list of rows, read ahead."""
+        images: Any = self.inputs
+        targets = (self.targets[part.to(self.targets.device)] for part in rows)
+        yield from zip(images.batches([part.tolist() for part in rows]), targets, strict=True)
+
+
 class StreamedBatches:
     """The batches that `Batches` would make of the same images in memory, in the same order.
 
-    `split.inputs` are StoredImages. Any epoch can be started anywhere; the workers of an epoch end with it.
+    Any epoch can be started anywhere; the workers of an epoch end with it.
     """
 
+    not_stacked: ClassVar[str] = (
+        "images are read from their files as each run comes to them (see dataset.memory_limit)"
+    )
+
     def __init__(
-        self, split: Split, size: int, *, seed: int, shuffle: bool, drop_last: bool
+        self, split: StoredSplit, size: int, *, seed: int, shuffle: bool, drop_last: bool
     ) -> None:
         self.split, self.seed, self.shuffle = split, seed, shuffle
         self.bounds = cut(len(split), size, drop_last=drop_last)
@@ -114,27 +142,16 @@ class StreamedBatches:
         """Batches an epoch."""
         return len(self.bounds)
 
-    def epoch(self, number: int, *, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """(inputs, targets) of each batch of epoch `number`, without the first `skip`."""
         order = torch.arange(len(self.split))
         if self.shuffle:
             order = epoch_order(len(self.split), seed=self.seed, epoch=number)
-        yield from _together(self.split, [order[start:stop] for start, stop in self.bounds[skip:]])
-
-
-def streamed_in_order(split: Split, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """(inputs, targets) of all samples of a split of StoredImages from first to last, `size` at a time."""
-    yield from _together(split, torch.arange(len(split)).split(size))
-
-
-def _together(split: Split, rows: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    images: Any = split.inputs
-    targets = (split.targets[part.to(split.targets.device)] for part in rows)
-    yield from zip(images.batches([part.tolist() for part in rows]), targets, strict=True)
+        yield from self.split.read([order[start:stop] for start, stop in self.bounds[skip:]])
 
 
 def read_batches(
-    paths: Sequence[str], form: Form, rows: Sequence[Rows], *, workers: int
+    paths: Sequence[str], format: ImageFormat, rows: Sequence[Rows], *, workers: int
 ) -> Iterator[np.ndarray]:
     """The pixels of each list of rows, (N, channels, height, width) from 0 to 255, read ahead by `workers` processes.
 
@@ -146,7 +163,7 @@ def read_batches(
     alone = multiprocessing.current_process().daemon or len(rows) < 2
     processes = 0 if alone else min(workers, len(rows))
     loader: DataLoader[Any] = DataLoader(
-        _Pixels(tuple(paths), form),
+        _Pixels(tuple(paths), format),
         batch_sampler=rows,
         num_workers=processes,
         collate_fn=_as_it_is,
@@ -163,14 +180,14 @@ def read_batches(
 class _Pixels(Dataset[Any]):
     """Image files by number, in a form that goes to a worker: torch hands it the rows of a whole batch."""
 
-    def __init__(self, paths: tuple[str, ...], form: Form) -> None:
-        self.paths, self.form = paths, form
+    def __init__(self, paths: tuple[str, ...], format: ImageFormat) -> None:
+        self.paths, self.format = paths, format
 
     def read(self, rows: Sequence[int]) -> np.ndarray:
-        shape = (len(rows), self.form.channels, self.form.height, self.form.width)
-        pixels = np.empty(shape, self.form.dtype)
+        shape = (len(rows), self.format.channels, self.format.height, self.format.width)
+        pixels = np.empty(shape, self.format.dtype)
         for place, row in enumerate(rows):
-            pixels[place] = read_image(Path(self.paths[row]), self.form)
+            pixels[place] = read_image(Path(self.paths[row]), self.format)
         return pixels
 
     def __getitems__(self, rows: list[int]) -> np.ndarray | str:
@@ -204,9 +221,9 @@ def _context() -> Any:
 
 
 def _begin_worker(worker: int) -> None:
-    """Deaf to signals, and gone with its run.
+    """Ignore signals, and end with the run.
 
-    Ctrl-C reaches every process of a terminal; the run itself sees to its end, and needs its batches until then.
+    Ctrl-C reaches every process of a terminal; the run ends itself, and needs its batches until then.
     """
     for number in ending_signals():
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""One form for all images of a data set, found in their heads and, of some kinds, in their pixels. No torch here."""
+"""One format for all images of a data set, found in their heads and, of some kinds, in their pixels. No torch here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import numpy as np
 from annotated_types import Ge, Le
 
-from dlrun.data.images.form import Alpha, Form
+from dlrun.data.images.image_format import Alpha, ImageFormat
 from dlrun.data.images.read import Head, read_head, read_values
 from dlrun.errors import ConfigError, note
 
@@ -19,20 +19,20 @@ _LOOKED_AT = 1000  # images, evenly from all, whose pixels are looked at
 _BITS = (8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32)
 
 
-def common_form(
+def common_format(
     paths: Sequence[str],
     *,
     size: int | list[int] | None,
     color: Literal["auto", "grey", "rgb"],
     depth: Depth,
     alpha: Literal["auto"] | Alpha,
-) -> Form:
-    """What all images are to be made into; what is not told is found, and said where it changes what is seen.
+) -> ImageFormat:
+    """The format that all images are brought to; what no setting gives is found, and noted where it changes the pixels.
 
     Every file is opened, though only as far as its head: one that is broken should not end an epoch.
 
     Raises:
-        ConfigError: sizes that differ where none is told, a depth that no image has, a file that is no image.
+        ConfigError: sizes that differ where no setting gives one, a depth that no image has, a file that is no image.
     """
     heads = [read_head(Path(path)) for path in paths]
     sides = [size, size] if isinstance(size, int) else size or _common_size(paths, heads)
@@ -40,10 +40,10 @@ def common_form(
     deep = [path for path, head in zip(paths, heads, strict=True) if head.is_deep]
     black, white = _range(deep, depth)
     clear = {path: head for path, head in zip(paths, heads, strict=True) if head.has_alpha}
-    behind = _behind(clear, alpha, white=white or 255.0)
+    behind = _background(clear, alpha, white=white or 255.0)
     _note_many([path for path, head in zip(paths, heads, strict=True) if head.is_first_of_many])
     channels = (1 if grey else 3) + (behind == "channel")
-    return Form(channels, sides[0], sides[1], black, white, behind)
+    return ImageFormat(channels, sides[0], sides[1], black, white, behind)
 
 
 def _common_size(paths: Sequence[str], heads: list[Head]) -> list[int]:
@@ -91,8 +91,10 @@ def _rounded(least: float, most: float, *, whole: bool) -> tuple[float, float]:
     return min(least, 0.0), max(most, 0.0)
 
 
-def _behind(clear: Mapping[str, Head], alpha: Literal["auto"] | Alpha, *, white: float) -> Alpha:
-    """What to lay behind transparent pixels: where it is not told, what they stand out from."""
+def _background(
+    clear: Mapping[str, Head], alpha: Literal["auto"] | Alpha, *, white: float
+) -> Alpha:
+    """What lies behind transparent pixels: as set, or else what the images stand out from."""
     whites = {path: white if head.is_deep else 255.0 for path, head in clear.items()}
     looked_at = _some(list(clear))
     found = [one for path in looked_at if (one := _visible(path, whites[path])) is not None]

@@ -13,13 +13,14 @@ import numpy as np
 import torch
 
 from dlrun.config.settings import DataSettings
-from dlrun.data.base import Dataset, Spec, Split, without_constants
+from dlrun.data.base import Dataset, Spec, without_constants
 from dlrun.data.baselines import forecast_errors
 from dlrun.data.fingerprint import Parts, Rows
-from dlrun.data.series.imputation import Known, fill
+from dlrun.data.kind import Kind
+from dlrun.data.loaders import Split
 from dlrun.data.series.scaling import SeriesScaling
 from dlrun.data.series.series import Layout, Series
-from dlrun.data.series.windows import Cutting, seasons_before
+from dlrun.data.series.windows import Cutting, Known, fill, seasons_before
 from dlrun.errors import ConfigError
 
 Bounds = tuple[int, int]  # the first row of a part, and the row after its last
@@ -66,7 +67,7 @@ def prepare_series(
 def forecasts_of(
     scaling: SeriesScaling, values_RC: np.ndarray
 ) -> tuple[Split, Mapping[str, Mapping[str, float]]]:
-    """Every whole window in the rows of a series, and what simple rules reach on them."""
+    """Every whole window in the rows of a series, and the baselines on them."""
     known, bounds = scaling.known(values_RC), (0, len(values_RC))
     first = int(scaling.cutting.origins(*bounds)[0])
     if scaling.season is not None and scaling.season > first + 1:
@@ -89,7 +90,7 @@ def _bounds(series: Series, settings: DataSettings) -> dict[str, Bounds]:
     validated = rows - round(settings.test_fraction * rows)
     trained = validated - round(settings.val_fraction * validated)
     bounds = {"train": (0, trained), "val": (trained, validated), "test": (validated, rows)}
-    # Two forecasts to train on: of one, no spread can be told.
+    # Two forecasts to train on: one has no spread.
     needed = {"train": cutting.reach + cutting.horizon + 1, "test": cutting.horizon}
     if settings.val_fraction:
         needed["val"] = cutting.horizon
@@ -113,7 +114,7 @@ def _fit(series: Series, layout: Layout, rows_RC: np.ndarray, *, normalize: bool
     cutting, count = series.cutting, len(rows_RC)
     fallback = _means(series.source, layout, rows_RC)
     known = fill(rows_RC, series.fill, fallback)
-    target_mean, target_std = _moments_told(series, layout, known, count)
+    target_mean, target_std = _target_moments(series, layout, known, count)
     features = len(layout.features)
     mean, std = np.zeros(features), np.ones(features)
     if normalize:
@@ -149,16 +150,16 @@ def _means(source: str, layout: Layout, rows_RC: np.ndarray) -> np.ndarray:
     return np.asarray(np.nanmean(rows_RC, axis=0))
 
 
-def _moments_told(
+def _target_moments(
     series: Series, layout: Layout, known: Known, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (H * D,) of what is told in the first `count` rows."""
+    """Mean and standard deviation (H * D,) of the targets in the first `count` rows."""
     cutting = series.cutting
     origins, places = cutting.origins(0, count), layout.target_places
-    truths = cutting.truths(known, origins, count)[:, :, places]
-    told = truths - cutting.bases(known, origins)[:, :, places]
-    mean, std = told.mean(0), told.std(0)
-    constant = (std <= 1e-9 * np.abs(truths).max((0, 1))).any(0)
+    values = cutting.values_after(known, origins, count)[:, :, places]
+    targets = values - cutting.bases(known, origins)[:, :, places]
+    mean, std = targets.mean(0), targets.std(0)
+    constant = (std <= 1e-9 * np.abs(values).max((0, 1))).any(0)
     if constant.any():
         name = layout.targets[int(constant.argmax())]
         does = "changes by" if cutting.difference or cutting.seasonal_difference else "is"
@@ -172,25 +173,23 @@ def _moments_told(
 def _split(scaling: SeriesScaling, known: Known, bounds: Bounds) -> Split:
     """The windows of a part, from the row `bounds[0]` up to before `bounds[1]`."""
     origins = scaling.cutting.origins(*bounds)
-    truths, bases = _truths(scaling, known, origins, bounds[1]), scaling.bases(known, origins)
-    told = (truths - bases - scaling.target_mean) / scaling.target_std
-    targets = torch.from_numpy(told.astype(np.float32))
+    values = scaling.cutting.values_after(known, origins, bounds[1])
+    values = values[:, :, scaling.layout.target_places].reshape(
+        len(origins), len(scaling.target_mean)
+    )
+    bases = scaling.bases(known, origins)
+    scaled = (values - bases - scaling.target_mean) / scaling.target_std
+    targets = torch.from_numpy(scaled.astype(np.float32))
     return Split(scaling.windows(known, origins), targets, bases=torch.from_numpy(bases))
-
-
-def _truths(scaling: SeriesScaling, known: Known, origins: np.ndarray, end: int) -> np.ndarray:
-    """What came after each origin in a part that ends before the row `end`, (N, H * D)."""
-    truths = scaling.cutting.truths(known, origins, end)[:, :, scaling.layout.target_places]
-    return truths.reshape(len(origins), len(scaling.target_mean))
 
 
 def _baselines(
     scaling: SeriesScaling, known: Known, tested: Bounds
 ) -> Mapping[str, Mapping[str, float]]:
-    """What simple rules reach on exactly the windows of the tested part, in the series' own units."""
+    """The errors of simple rules on exactly the windows of the tested part, in the series' own units."""
     cutting, places = scaling.cutting, scaling.layout.target_places
     origins = cutting.origins(*tested)
-    truths = cutting.truths(known, origins, tested[1])[:, :, places]
+    values = cutting.values_after(known, origins, tested[1])[:, :, places]
     rules = {
         "training mean": np.asarray(scaling.fallback)[places],
         "persistence": known.at(origins, origins)[:, None, places],
@@ -205,4 +204,14 @@ def _baselines(
         rules["seasonal"] = before[:, :, places]
     if cutting.difference and cutting.seasonal_difference:
         rules["differencing alone"] = cutting.bases(known, origins)[:, :, places]
-    return {name: forecast_errors(truths, forecasts) for name, forecasts in rules.items()}
+    return {name: forecast_errors(values, forecasts) for name, forecasts in rules.items()}
+
+
+SERIES = Kind(
+    raw=Series,
+    split=split_series,
+    encode=prepare_series,
+    preprocessing=SeriesScaling,
+    units={"sequence": "forecasts"},
+    reader="dlrun.data.series.history.NewSeries",
+)

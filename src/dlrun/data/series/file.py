@@ -7,26 +7,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal, NamedTuple, NoReturn
 
 import numpy as np
 from annotated_types import Ge
 
 from dlrun.config.schema import Count, NonNegativeInt
 from dlrun.data.files import locate_file
-from dlrun.data.series.imputation import FillRule
 from dlrun.data.series.order import in_time, look_for_times, note_order
 from dlrun.data.series.series import Series
 from dlrun.data.series.several import only_rows
 from dlrun.data.series.time_column import read_times
-from dlrun.data.series.windows import Cutting
+from dlrun.data.series.windows import Cutting, FillRule
+from dlrun.data.tables.column_roles import ColumnName, ColumnRoles
 from dlrun.data.tables.csv import Cells, read_csv
-from dlrun.data.tables.csv_format import Form, Header, SkipLines
-from dlrun.data.tables.notation import Decimal, Thousands, looks_like_number
+from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines
+from dlrun.data.tables.number_format import Decimal, Thousands, looks_like_number
 from dlrun.data.times import could_be_date
 from dlrun.errors import BadFile, ConfigError, note
 
-Column = str | int
 Period = Annotated[int, Ge(2)]
 Numbers = dict[str, np.ndarray]
 Words = dict[str, tuple[str | None, ...]]
@@ -49,11 +48,11 @@ def series(
     missing: list[str],
     skip: NonNegativeInt,
     only: dict[str, str | int | float | bool] | None,
-    time: Column | None,
+    time: ColumnName | None,
     time_format: str,
-    target: Column | list[Column],
-    inputs: list[Column] | None,
-    drop: list[Column],
+    target: ColumnName | list[ColumnName],
+    inputs: list[ColumnName] | None,
+    drop: list[ColumnName],
     fill: FillRule,
     window: Count,
     horizon: Count,
@@ -67,62 +66,64 @@ def series(
     Raises:
         ConfigError: no such file or column, a cell that is no number, a value missing though `fill` is none.
     """
+    settings = locals()
     file = locate_file("dataset.path", path)
-    form = Form(
-        header,
-        delimiter,
-        encoding,
-        missing,
-        decimal=decimal,
-        thousands=thousands,
-        skip_lines=skip_lines,
-        comment=comment,
+    format, roles = CsvFormat.of(settings), ColumnRoles.of(settings)
+    cells = read_csv(file, format)
+    only_where = {_name(cells, "dataset.only", name): value for name, value in (only or {}).items()}
+    cells = only_rows(cells, only_where)
+    chosen = _chosen(cells, roles, time_format)
+    used = _once([*chosen.inputs, *chosen.targets])
+    numbers, words = read_columns(cells, used, words=None, order=chosen.order, skip=skip, fill=fill)
+    _check_targets(cells, chosen.targets, numbers, fill)
+    reading = {
+        "header": cells.named,
+        **format.kept(cells.notation),
+        "only": only_where,
+        "time": chosen.time,
+        "time_format": chosen.time_format,
+    }
+    return Series(
+        numbers=numbers,
+        words=words,
+        inputs=chosen.inputs,
+        targets=chosen.targets,
+        cutting=Cutting.of(settings),
+        fill=fill,
+        season=season,
+        reading=reading,
+        source=str(file),
     )
-    cells = read_csv(file, form)
-    kept = {_name(cells, "dataset.only", column): value for column, value in (only or {}).items()}
-    cells = only_rows(cells, kept)
-    targets = [_name(cells, "dataset.target", name) for name in _listed("target", target)]
-    dropped = [_name(cells, "dataset.drop", name) for name in drop]
-    clock = None if time is None else _name(cells, "dataset.time", time)
+
+
+class _Chosen(NamedTuple):
+    """Columns by name, the column of time and how it is written, and the rows in its order."""
+
+    targets: tuple[str, ...]
+    inputs: tuple[str, ...]
+    time: str | None
+    time_format: str
+    order: list[int]
+
+
+def _chosen(cells: Cells, roles: ColumnRoles, time_format: str) -> _Chosen:
+    targets = [_name(cells, "dataset.target", name) for name in _listed("target", roles.target)]
+    dropped = [_name(cells, "dataset.drop", name) for name in roles.drop]
+    clock = None if roles.time is None else _name(cells, "dataset.time", roles.time)
     others = [name for name in cells.names if name not in dropped and name != clock]
     order, written, dates = _ordered(
         cells, clock, time_format, [name for name in others if name not in targets]
     )
-    if inputs is None:
-        taken = _inputs(cells, others, targets, dates)
+    if roles.inputs is None:
+        inputs = _inputs(cells, others, targets, dates)
     else:
-        taken = [_name(cells, "dataset.inputs", name) for name in _listed("inputs", inputs)]
-    used = list(dict.fromkeys([*taken, *targets]))
-    numbers, words = read_columns(cells, used, words=None, order=order, skip=skip, fill=fill)
-    for name in targets:
-        if name in words:
-            raise ConfigError(
-                f"dataset.target is {name}, which holds words; a forecast needs numbers"
-            )
-    _note_filled(cells, targets, numbers, fill)
-    return Series(
-        numbers=numbers,
-        words=words,
-        inputs=tuple(dict.fromkeys(taken)),
-        targets=tuple(dict.fromkeys(targets)),
-        cutting=Cutting(window, horizon, difference, seasonal_difference, difference_inputs),
-        fill=fill,
-        season=season,
-        reading={
-            "header": cells.named,
-            "skip_lines": skip_lines,
-            "comment": comment,
-            "delimiter": delimiter,
-            "decimal": cells.notation.decimal,
-            "thousands": cells.notation.thousands,
-            "encoding": encoding,
-            "missing": list(missing),
-            "only": kept,
-            "time": clock,
-            "time_format": written,
-        },
-        source=str(file),
-    )
+        listed = _listed("inputs", roles.inputs)
+        inputs = [_name(cells, "dataset.inputs", name) for name in listed]
+    return _Chosen(_once(targets), _once(inputs), clock, written, order)
+
+
+def _once(names: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
 
 
 def read_columns(
@@ -151,18 +152,17 @@ def read_columns(
     order = order[skip:]
     of_numbers, of_words = Numbers(), Words()
     for name in names:
-        position = cells.names.index(name)
-        column = cells.column(position)
+        column = cells.column(name)
         if fill == "none":
-            _refuse_missing(cells, column, position, order[-(needed or len(order)) :])
-        if _holds_words(cells, position) if words is None else name in words:
+            _refuse_missing(cells, name, order[-(needed or len(order)) :])
+        if _holds_words(cells, name) if words is None else name in words:
             of_words[name] = tuple(column[row] for row in order)
         else:
-            of_numbers[name] = _numbers(cells, column, position, order)
+            of_numbers[name] = _numbers(cells, name, order)
     return of_numbers, of_words
 
 
-def _listed(key: str, value: Column | list[Column]) -> list[Column]:
+def _listed(key: str, value: ColumnName | list[ColumnName]) -> list[ColumnName]:
     if isinstance(value, list):
         if not value:
             raise ConfigError(f"dataset.{key} is an empty list, but must name a column")
@@ -170,19 +170,19 @@ def _listed(key: str, value: Column | list[Column]) -> list[Column]:
     return [value]
 
 
-def _name(cells: Cells, key: str, column: Column) -> str:
+def _name(cells: Cells, key: str, column: ColumnName) -> str:
     return cells.names[cells.position(key, column)]
 
 
 def _ordered(
     cells: Cells, clock: str | None, time_format: str, others: list[str]
 ) -> tuple[list[int], str, list[str]]:
-    """The rows in the order of `clock`, how it is written, and those of `others` that look like times without it."""
+    """The rows in the order of `clock`, its format, and, without a clock, those of `others` that look like times."""
     if clock is not None:
         times = read_times(cells, clock, time_format)
         order = in_time(cells, clock, times)
         note_order(cells, clock, times, order)
-        return order, times.form, []
+        return order, times.format, []
     if time_format != "auto":
         raise ConfigError(
             f"dataset.time_format is {time_format}, but dataset.time is null; name the column of times there"
@@ -191,18 +191,18 @@ def _ordered(
 
 
 def _inputs(cells: Cells, others: list[str], targets: list[str], dates: list[str]) -> list[str]:
-    """Those of the columns that hold numbers; the rest is said."""
+    """Those of the columns that hold numbers; a note names the others."""
     left: list[str] = []
     taken: list[str] = []
     for name in others:
-        column = {cell for cell in cells.column(cells.names.index(name)) if cell is not None}
+        column = {cell for cell in cells.column(name) if cell is not None}
         if name in targets:
             taken.append(name)
         elif name in dates or _is_date(column):
             left.append(f"{name} (times)")
-        elif _holds_words(cells, cells.names.index(name)):
+        elif _holds_words(cells, name):
             left.append(f"{name} (words)")
-        elif len(column) == 1 and None not in cells.column(cells.names.index(name)):
+        elif len(column) == 1 and None not in cells.column(name):
             left.append(f"{name} (always {column.pop()})")
         else:
             taken.append(name)
@@ -223,42 +223,46 @@ def _is_date(column: set[str]) -> bool:
     )
 
 
-def _note_filled(cells: Cells, targets: list[str], numbers: Numbers, fill: FillRule) -> None:
+def _check_targets(cells: Cells, targets: Sequence[str], numbers: Numbers, fill: FillRule) -> None:
+    """Refuse targets of words, and note those with filled values."""
     for name in targets:
-        if name in numbers and (count := int(np.isnan(numbers[name]).sum())):
+        if name not in numbers:
+            raise ConfigError(
+                f"dataset.target is {name}, which holds words; a forecast needs numbers"
+            )
+    for name in targets:
+        if count := int(np.isnan(numbers[name]).sum()):
             note(
                 f"{cells.path}, column {name}: {count} of {len(numbers[name])} values of the target are missing: "
                 f"dataset.fill={fill} fills them, also where a forecast is measured"
             )
 
 
-def _refuse_missing(
-    cells: Cells, column: list[str | None], position: int, order: Sequence[int]
-) -> None:
+def _refuse_missing(cells: Cells, name: str, order: Sequence[int]) -> None:
+    column = cells.column(name)
     if all(cell is None for cell in column):
         raise BadFile(
-            f"{cells.path}, column {cells.names[position]}: every value is missing",
+            f"{cells.path}, column {name}: every value is missing",
             "leave it out with dataset.drop or dataset.inputs",
             "fill the column in",
         )
     for row in order:
         if column[row] is None:
             raise BadFile(
-                f"{cells.place(row, position)}: the value is missing, and dataset.fill is none",
+                f"{cells.place(row, name)}: the value is missing, and dataset.fill is none",
                 "fill it in, or set dataset.fill to forward, linear, mean or zero",
                 "fill it in",
             )
 
 
-def _holds_words(cells: Cells, position: int) -> bool:
+def _holds_words(cells: Cells, name: str) -> bool:
     """Whether no cell is a number, in whatever notation; a column of both is one of numbers with a mistake in it."""
-    present = {cell for cell in cells.column(position) if cell is not None}
+    present = {cell for cell in cells.column(name) if cell is not None}
     return bool(present) and not any(map(looks_like_number, present))
 
 
-def _numbers(
-    cells: Cells, column: list[str | None], position: int, order: Sequence[int]
-) -> np.ndarray:
+def _numbers(cells: Cells, name: str, order: Sequence[int]) -> np.ndarray:
+    column = cells.column(name)
     values = np.full(len(order), math.nan)
     for place, row in enumerate(order):
         if (cell := column[row]) is None:
@@ -266,19 +270,19 @@ def _numbers(
         number = cells.notation.number(cell)
         if number is None:
             if cell.lstrip("+-").lower() in _INFINITE:
-                _refuse_infinite(cells, row, position)
+                _refuse_infinite(cells, row, name)
             missing = f"set {cells.if_missing([cell])} if it stands for a missing value, "
             missing = "" if looks_like_number(cell) else missing
             remedy = f"mend it, {missing}or leave the column out with dataset.drop"
-            raise cells.no_number(row, position, remedy)
+            raise cells.no_number(row, name, remedy)
         values[place] = number
     return values
 
 
-def _refuse_infinite(cells: Cells, row: int, position: int) -> NoReturn:
-    cell = str(cells.rows[row][position])
+def _refuse_infinite(cells: Cells, row: int, name: str) -> NoReturn:
+    cell = str(cells.cell(row, name))
     raise BadFile(
-        f"{cells.place(row, position)}: {cell} is not a finite number",
+        f"{cells.place(row, name)}: {cell} is not a finite number",
         f"mend it, or take it for missing with {cells.if_missing([cell])} and set dataset.fill",
         "mend it",
     )

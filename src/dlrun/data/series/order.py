@@ -14,7 +14,7 @@ from dlrun.data.series.several import (
     refuse_twice,
 )
 from dlrun.data.series.steps import Steps, steps_of
-from dlrun.data.series.time_column import times_unasked
+from dlrun.data.series.time_column import detected_times
 from dlrun.data.tables.csv import Cells
 from dlrun.data.times import NUMERIC, Times
 from dlrun.errors import BadFile, note
@@ -31,7 +31,7 @@ def in_time(cells: Cells, name: str, times: Times) -> list[int]:
 
 
 def note_order(cells: Cells, name: str, times: Times, order: Sequence[int]) -> None:
-    """Say which rows move, and where the steps between them are not even."""
+    """Note how many rows move, and where the steps between them are not even."""
     moved = sum(row != place for place, row in enumerate(order))
     if moved:
         falls = (
@@ -47,7 +47,7 @@ def note_order(cells: Cells, name: str, times: Times, order: Sequence[int]) -> N
 
 
 def look_for_times(cells: Cells, names: Sequence[str], *, set_: str = "set") -> list[str]:
-    """Those of the columns `names` that look like times though no setting says so; what is wrong by the first is said.
+    """Those of the columns `names` that look like times though no setting names one; notes what is wrong by the first.
 
     Args:
         set_: what the user may do with dataset.time.
@@ -58,9 +58,9 @@ def look_for_times(cells: Cells, names: Sequence[str], *, set_: str = "set") -> 
     found: list[tuple[str, Times]] = []
     for name in names:
         with _unless_dropped(name):
-            if (times := times_unasked(cells, name)) is not None:
+            if (times := detected_times(cells, name)) is not None:
                 found.append((name, times))
-    dates = [one for one in found if one[1].form not in NUMERIC]
+    dates = [one for one in found if one[1].format not in NUMERIC]
     for name, times in (dates or found)[:1]:
         _note_as_they_come(cells, name, times, f"{set_} dataset.time={name}")
     return [name for name, _ in dates]
@@ -68,7 +68,7 @@ def look_for_times(cells: Cells, names: Sequence[str], *, set_: str = "set") -> 
 
 @contextmanager
 def _unless_dropped(name: str) -> Iterator[None]:
-    """A mistake in a column that nobody called the time is none if it is not."""
+    """Offer to drop the column in an error about a time column that no setting names."""
     try:
         yield
     except BadFile as error:
@@ -77,7 +77,7 @@ def _unless_dropped(name: str) -> Iterator[None]:
 
 
 def _note_as_they_come(cells: Cells, name: str, times: Times, remedy: str) -> None:
-    """What is wrong with the order of rows, by a column that does not order them."""
+    """Note what is wrong with the order of the rows, by a column that no setting names."""
     apart = np.diff(times.values)
     if (apart >= 0).all() and has_clock_beside(cells, name, times.values):
         return
@@ -88,10 +88,10 @@ def _note_as_they_come(cells: Cells, name: str, times: Times, remedy: str) -> No
             wrong = "run from newest to oldest: the model would forecast the past"
         note(f"{cells.path}: by column {name} its rows {wrong}; {remedy}")
     elif (apart == 0).any():
-        row, position = int(np.flatnonzero(apart == 0)[0]) + 1, cells.names.index(name)
+        row = int(np.flatnonzero(apart == 0)[0]) + 1
         count = int((apart == 0).sum())
         note(
-            f"{cells.place(row, position)}: {cells.rows[row][position]} stands in row {cells.lines[row - 1]} as well"
+            f"{cells.place(row, name)}: {cells.cell(row, name)} stands in row {cells.lines[row - 1]} as well"
             f"{f', and {count - 1} more do so' if count > 1 else ''}; {remedy} to have each time once"
         )
     else:
@@ -99,7 +99,7 @@ def _note_as_they_come(cells: Cells, name: str, times: Times, remedy: str) -> No
 
 
 def _note_steps(cells: Cells, name: str, times: Times, order: np.ndarray) -> None:
-    """Say where rows are missing, or that steps have no length in common.
+    """Note where rows are missing, or that steps have no length in common.
 
     Raises:
         ConfigError: they have one among the rows of each of several series.
@@ -117,7 +117,7 @@ def _note_steps(cells: Cells, name: str, times: Times, order: np.ndarray) -> Non
         )
         return
     first = min(steps.missing)
-    cell = cells.rows[int(order[first])][cells.names.index(name)]
+    cell = cells.cell(int(order[first]), name)
     count = sum(steps.missing.values())
     places = len(steps.missing)
     more = f" ({count} in {places} places)" if places > 1 else ""

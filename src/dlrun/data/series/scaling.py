@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from dlrun.data.base import Preprocessing
-from dlrun.data.series.imputation import FillRule, Known, fill
 from dlrun.data.series.series import Layout
-from dlrun.data.series.windows import Cutting
+from dlrun.data.series.windows import Cutting, FillRule, Known, fill
 
 _CHUNK = 4096  # windows made at once: the memory that float64 takes stays small
 
@@ -25,7 +24,7 @@ class SeriesScaling(Preprocessing):
 
     Attributes:
         mean, std: of the inputs (F,).
-        target_mean, target_std: of what is told (H * D,), all targets of the first step first.
+        target_mean, target_std: of the targets (H * D,), all targets of the first step first.
         fallback: means of the columns (C,) in training, for gaps with nothing before them.
         inputs_taken, targets_told, kinds: the layout.
         season, reading: as in `Series`.
@@ -66,13 +65,7 @@ class SeriesScaling(Preprocessing):
     @property
     def cutting(self) -> Cutting:
         """How rows are cut."""
-        return Cutting(
-            self.window,
-            self.horizon,
-            self.difference,
-            self.seasonal_difference,
-            self.difference_inputs,
-        )
+        return Cutting.of(vars(self))
 
     def inputs(self, raw: np.ndarray) -> Tensor:
         """The window at the end of the rows `raw` (R, C), NaN where missing, as a model takes it: (1, W, F)."""
@@ -99,6 +92,6 @@ class SeriesScaling(Preprocessing):
         return windows
 
     def bases(self, known: Known, origins: np.ndarray) -> np.ndarray:
-        """The values (N, H * D) that what is told is added to."""
+        """The values (N, H * D) that predicted changes are added to."""
         bases = self.cutting.bases(known, origins)[:, :, self.layout.target_places]
         return bases.reshape(len(origins), len(self.target_mean))

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from dlrun.data.fingerprint import Fingerprint, Rows, as_words
-from dlrun.data.series.imputation import FillRule
-from dlrun.data.series.windows import Cutting
+from dlrun.data.series.windows import Cutting, FillRule
 from dlrun.errors import ConfigError
 
 _KINDS = 50  # different words in a column: more are no categories

@@ -1,4 +1,4 @@
-"""Several series in one file: told apart by a column, refused together, taken one by one. No torch here."""
+"""Several series in one file: refused together, taken one by one by the value of a column. No torch here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from dlrun.data.series.steps import steps_of
 from dlrun.data.tables.csv import Cells
-from dlrun.data.tables.notation import looks_like_number
+from dlrun.data.tables.number_format import looks_like_number
 from dlrun.data.times import Times
 from dlrun.errors import BadFile, ConfigError, did_you_mean
 
@@ -45,8 +45,7 @@ def only_rows(cells: Cells, only: Mapping[str, Any]) -> Cells:
     for column, value in only.items():
         if column not in cells.names:
             continue
-        position = cells.names.index(column)
-        words = cells.column(position)
+        words = cells.column(column)
         kept = [row for row, word in enumerate(words) if _equal(cells, word, value)]
         if not kept:
             raise ConfigError(
@@ -58,7 +57,7 @@ def only_rows(cells: Cells, only: Mapping[str, Any]) -> Cells:
 
 
 def refuse_twice(cells: Cells, time: str, values: np.ndarray) -> None:
-    """Refuse a time that stands in two rows, with the columns that tell them apart.
+    """Refuse a time that stands in two rows, with the columns in which they differ.
 
     Args:
         values: (N,) of the column `time`.
@@ -66,33 +65,33 @@ def refuse_twice(cells: Cells, time: str, values: np.ndarray) -> None:
     Raises:
         ConfigError: there is one.
     """
-    if (rows := _same(values)) is None:
+    if (rows := _repeated(values)) is None:
         return
-    what = _what(cells, time, *rows)
-    if telling := _telling(cells, time, values):
-        _refuse_told_apart(cells, what, telling)
+    what = _repeat_message(cells, time, *rows)
+    if keys := _key_columns(cells, time, values):
+        _refuse_each(cells, what, keys)
     recurring = len(values) - len(np.unique(values))
     remedy = "leave one out" if recurring == 1 else "keep one of each, or their mean"
     raise BadFile(what + (f" ({recurring} rows too many)" if recurring > 1 else ""), remedy, remedy)
 
 
 def refuse_several(cells: Cells, time: str, values: np.ndarray) -> None:
-    """Refuse several series that columns tell apart; a time that recurs for another reason is let be.
+    """Refuse several series, named by columns; a time that recurs for another reason is allowed.
 
     Raises:
         ConfigError: there are several.
     """
-    rows = _same(values)
-    if rows is not None and (telling := _telling(cells, time, values)):
-        _refuse_told_apart(cells, _what(cells, time, *rows), telling)
+    rows = _repeated(values)
+    if rows is not None and (keys := _key_columns(cells, time, values)):
+        _refuse_each(cells, _repeat_message(cells, time, *rows), keys)
 
 
 def has_clock_beside(cells: Cells, time: str, values: np.ndarray) -> bool:
     """Whether times recur because a column beside them holds the time of day."""
-    if _same(values) is None:
+    if _repeated(values) is None:
         return False
-    telling = _telling(cells, time, values)
-    return bool(telling) and _is_clock(cells, telling)
+    keys = _key_columns(cells, time, values)
+    return bool(keys) and _is_clock(cells, keys)
 
 
 def refuse_interleaved(cells: Cells, time: str, times: Times) -> None:
@@ -102,13 +101,13 @@ def refuse_interleaved(cells: Cells, time: str, times: Times) -> None:
         ConfigError: there is such a column.
     """
     for name in cells.names:
-        column = np.array([cell or "" for cell in cells.column(cells.names.index(name))])
+        column = np.array([cell or "" for cell in cells.column(name)])
         kinds, counts = np.unique(column, return_counts=True)
         if name == time or not 2 <= len(kinds) <= _KINDS or counts.min() < _ROWS:
             continue
         if all(_are_even(times, np.flatnonzero(column == kind)) for kind in kinds):
             what = f"{cells.path}, column {time}: steps are uneven but for those of each {name}"
-            _refuse_told_apart(cells, what, (name,))
+            _refuse_each(cells, what, (name,))
 
 
 def _are_even(times: Times, rows: np.ndarray) -> bool:
@@ -116,31 +115,30 @@ def _are_even(times: Times, rows: np.ndarray) -> bool:
     return steps is not None and steps.even
 
 
-def _same(values: np.ndarray) -> tuple[int, int] | None:
+def _repeated(values: np.ndarray) -> tuple[int, int] | None:
     """The first two rows of one time."""
     order = np.argsort(values, kind="stable")
     same = np.flatnonzero(np.diff(values[order]) == 0)
     return (int(order[same[0]]), int(order[same[0] + 1])) if len(same) else None
 
 
-def _what(cells: Cells, time: str, earlier: int, later: int) -> str:
-    position = cells.names.index(time)
+def _repeat_message(cells: Cells, time: str, earlier: int, later: int) -> str:
     return (
-        f"{cells.place(later, position)}: {cells.rows[later][position]} stands in row {cells.lines[earlier]} as well, "
+        f"{cells.place(later, time)}: {cells.cell(later, time)} stands in row {cells.lines[earlier]} as well, "
         "but a series has one row for each time"
     )
 
 
-def _refuse_told_apart(cells: Cells, what: str, telling: tuple[str, ...]) -> NoReturn:
-    said = " and ".join(telling)
-    if _is_clock(cells, telling):
-        is_part = f"column {said} is a part" if len(telling) == 1 else f"columns {said} are parts"
-        mend = f"{is_part} of the time: write {'both' if len(telling) == 1 else 'all'} in one"
+def _refuse_each(cells: Cells, what: str, keys: tuple[str, ...]) -> NoReturn:
+    said = " and ".join(keys)
+    if _is_clock(cells, keys):
+        is_part = f"column {said} is a part" if len(keys) == 1 else f"columns {said} are parts"
+        mend = f"{is_part} of the time: write {'both' if len(keys) == 1 else 'all'} in one"
         raise BadFile(what, f"{mend}, or set dataset.time=null to take the rows as they come", mend)
-    picked = ", ".join(f"{name}: {cells.rows[0][cells.names.index(name)]}" for name in telling)
-    columns = [cells.column(cells.names.index(name)) for name in telling]
+    picked = ", ".join(f"{name}: {cells.cell(0, name)}" for name in keys)
+    columns = [cells.column(name) for name in keys]
     kinds = len({*zip(*columns, strict=True)})
-    tells = f"column {said} tells" if len(telling) == 1 else f"columns {said} tell"
+    tells = f"column {said} tells" if len(keys) == 1 else f"columns {said} tell"
     raise BadFile(
         f"{what}; {tells} {kinds} series apart",
         f"keep one, as in 'dataset.only={{{picked}}}', or make a column of each",
@@ -148,19 +146,19 @@ def _refuse_told_apart(cells: Cells, what: str, telling: tuple[str, ...]) -> NoR
     )
 
 
-def _telling(cells: Cells, time: str, values: np.ndarray) -> tuple[str, ...]:
-    """The column, or two, with which each time stands once: the names of several series."""
+def _key_columns(cells: Cells, time: str, values: np.ndarray) -> tuple[str, ...]:
+    """The column, or two, within whose values each time stands once: they name the series."""
     _, counts = np.unique(values, return_counts=True)
     kinds: dict[str, int] = {}
     for name in cells.names:
-        column = cells.column(cells.names.index(name))
+        column = cells.column(name)
         count = len(set(column))
         if name != time and None not in column and 2 <= count <= min(_KINDS, len(column) // 2):
             kinds[name] = count
     likely = sorted(kinds, key=lambda name: (_is_numeric(cells, name), kinds[name]))
     pairs = combinations(likely[:_PAIRED], 2)
     for names in (*((name,) for name in likely), *pairs):
-        columns = [cells.column(cells.names.index(name)) for name in names]
+        columns = [cells.column(name) for name in names]
         together = {*zip(values.tolist(), *columns, strict=True)}
         # Measurements differ from row to row as well, but have more kinds than there are rows of one time.
         few = len(set(zip(*columns, strict=True))) <= max(2, 2 * counts.max())
@@ -170,14 +168,14 @@ def _telling(cells: Cells, time: str, values: np.ndarray) -> tuple[str, ...]:
 
 
 def _is_numeric(cells: Cells, name: str) -> bool:
-    return all(looks_like_number(cell or "") for cell in cells.column(cells.names.index(name))[:20])
+    return all(looks_like_number(cell or "") for cell in cells.column(name)[:20])
 
 
 def _is_clock(cells: Cells, names: tuple[str, ...]) -> bool:
     """Whether a column is a part of the time by its name, or holds times of day: 08:30, or the numbers of 24 hours."""
     if any(name.lower() in _OF_TIMES for name in names):
         return True
-    column = {cell for cell in cells.column(cells.names.index(names[0])) if cell is not None}
+    column = {cell for cell in cells.column(names[0]) if cell is not None}
     if all(map(_CLOCK.fullmatch, column)):
         return True
     hours = [{f"{hour}" for hour in range(first, first + 24)} for first in (0, 1)]

@@ -66,7 +66,7 @@ def steps_of(times: Times, order: np.ndarray) -> Steps | None:
 
 
 def by_one_clock(walls: np.ndarray) -> np.ndarray:
-    """Times on the wall in the order of a file, as if clocks had never been put forward or back.
+    """Local times in the order of a file, as if clocks had never been put forward or back.
 
     They are, by an hour, on a Sunday before 4 o'clock in spring or autumn.
     """
@@ -84,7 +84,7 @@ def by_one_clock(walls: np.ndarray) -> np.ndarray:
 
 
 def _calendars(values: np.ndarray, walls: np.ndarray) -> list[Steps]:
-    """Each calendar by which the times may be regular, the plainest first."""
+    """The steps by each calendar by which the times may be regular, the simplest first."""
     seconds = _unit_of(float(np.median(np.diff(values))))
     found = [_steps(values, *seconds), _steps(by_one_clock(walls), *seconds)]
     days = np.floor(walls / _DAY).astype("datetime64[D]")
@@ -104,7 +104,7 @@ def _calendars(values: np.ndarray, walls: np.ndarray) -> list[Steps]:
 
 
 def _steps(values: np.ndarray, unit: str, length: float) -> Steps:
-    """The steps of `values`, told in units of `length`."""
+    """The steps of `values`, in units of `length`."""
     apart = np.diff(values) / length
     size = _commonest(apart)
     counts = np.round(apart / size)
@@ -126,7 +126,7 @@ def _numbers(values: np.ndarray) -> Steps:
 
 
 def _commonest(apart: np.ndarray) -> float:
-    """The step that most are, to a thousandth of the middle one; of times that rise at all."""
+    """The most frequent step, to a thousandth of the median; some times must rise."""
     middle = float(np.median(apart[apart > 0]))
     rounded = np.round(apart / middle, 3)
     kinds, counts = np.unique(rounded[rounded > 0], return_counts=True)

@@ -1,4 +1,4 @@
-"""A column of a file as times: as the one form that fits all of it, every mistake named by row. No torch here."""
+"""A column of a file as times: as the one format that fits all of it, every mistake named by row. No torch here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from dlrun.data.series.steps import by_one_clock, steps_of
 from dlrun.data.tables.csv import Cells
-from dlrun.data.tables.notation import looks_like_number
+from dlrun.data.tables.number_format import looks_like_number
 from dlrun.data.times import (
     CLOCKS,
     NUMBER,
@@ -21,7 +21,7 @@ from dlrun.data.times import (
     Times,
     ZonesMixed,
     could_be_date,
-    is_form,
+    is_format,
     likeliest,
     read_as,
     readings,
@@ -33,25 +33,25 @@ _LOOKED_AT = 20  # cells, before all are
 _ODD = 2  # rows under a table, or between its parts
 
 
-def read_times(cells: Cells, name: str, form: str) -> Times:
-    """The column `name` as times; where `form` is auto, as the one form that fits all of it.
+def read_times(cells: Cells, name: str, format: str) -> Times:
+    """The column `name` as times; where `format` is auto, as the one format that fits all of it.
 
     Raises:
-        ConfigError: no form, a cell that is no time, zones here and there, or forms that fit equally well.
+        ConfigError: no format, a cell that is no time, zones here and there, or formats that fit equally well.
     """
-    column = cells.column(cells.names.index(name))
-    if form != "auto" and not is_form(form):
+    column = cells.column(name)
+    if format != "auto" and not is_format(format):
         raise ConfigError(
-            f"dataset.time_format is {form}, but must be auto, number, epoch, epoch_ms, or as strptime writes it: "
+            f"dataset.time_format is {format}, but must be auto, number, epoch, epoch_ms, or as strptime writes it: "
             "%Y-%m-%d, %d.%m.%Y, %b %Y, %YQ%q (a quarter), %G-W%V (a week); "
             "words that come in every cell stand as they are"
         )
     try:
-        if form != "auto":
-            return _by_one_clock(read_as(column, form, cells.notation.number))
+        if format != "auto":
+            return _by_one_clock(read_as(column, format, cells.notation.number))
         found = [_by_one_clock(times) for times in readings(column, cells.notation.number)]
     except NotATime as error:
-        _refuse_cell(cells, name, error.row, form)
+        _refuse_cell(cells, name, error.row, format)
     except ZonesMixed as error:
         _refuse_zones(cells, name, *error.rows)
     if not found:
@@ -59,21 +59,21 @@ def read_times(cells: Cells, name: str, form: str) -> Times:
     best = _best(found)
     if len(best) > 1:
         shown = next(cell for cell in column if cell is not None)
-        forms = [times.form for times in best]
+        formats = [times.format for times in best]
         raise BadFile(
-            f"{cells.path}, column {name}: {shown} and all below it may be written as {' or as '.join(forms)}",
-            f"say which with dataset.time_format='{forms[0]}'",
+            f"{cells.path}, column {name}: {shown} and all below it may be written as {' or as '.join(formats)}",
+            f"say which with dataset.time_format='{formats[0]}'",
             "write years first",
         )
     _note_chosen(cells, name, best[0], found)
-    if best[0].form in CLOCKS:
+    if best[0].format in CLOCKS:
         _refuse_another_day(cells, name, best[0])
     return best[0]
 
 
-def times_unasked(cells: Cells, name: str) -> Times | None:
-    """A column as times, if it can hardly be anything else: dates, or numbers that run backwards by the same step."""
-    column = cells.column(cells.names.index(name))
+def detected_times(cells: Cells, name: str) -> Times | None:
+    """A column as times, if it can hardly be anything else: dates, or numbers that fall by the same step."""
+    column = cells.column(name)
     first = next((cell for cell in column if cell is not None), "")
     number = cells.notation.number
     if could_be_date(first):
@@ -81,10 +81,10 @@ def times_unasked(cells: Cells, name: str) -> Times | None:
             found = _best([_by_one_clock(times) for times in readings(column, number)])
         except ZonesMixed as error:
             _refuse_zones(cells, name, *error.rows)
-        if found and found[0].form not in NUMERIC:
+        if found and found[0].format not in NUMERIC:
             return found[0]
-        if not found and (form := likeliest(column, number)) not in (None, NUMBER):
-            _refuse_odd_rows(cells, name, column, form)
+        if not found and (format := likeliest(column, number)) not in (None, NUMBER):
+            _refuse_odd_rows(cells, name, column, format)
     beginning = [number(cell or "") for cell in column[:_LOOKED_AT]]
     if None in beginning or not all(a > b for a, b in pairwise(beginning) if a and b):
         return None
@@ -98,25 +98,25 @@ def times_unasked(cells: Cells, name: str) -> Times | None:
 
 
 def _refuse_another_day(cells: Cells, name: str, times: Times) -> None:
-    """Refuse times of a day that do not rise: they are of several days, whose order they do not tell."""
+    """Refuse times of day that do not rise: they are of several days, whose order is not known."""
     falls = np.flatnonzero(np.diff(times.values) <= 0)
     if not len(falls):
         return
-    row, position = int(falls[0]) + 1, cells.names.index(name)
+    row = int(falls[0]) + 1
     mend = "write dates with the times"
     raise BadFile(
-        f"{cells.place(row, position)}: {cells.rows[row][position]} comes after {cells.rows[row - 1][position]}, and "
+        f"{cells.place(row, name)}: {cells.cell(row, name)} comes after {cells.cell(row - 1, name)}, and "
         "no dates say which day is meant",
         f"{mend}, or set dataset.time=null to take the rows as they come",
         mend,
     )
 
 
-def _refuse_odd_rows(cells: Cells, name: str, column: list[str | None], form: str) -> None:
-    """Refuse a row or two that are none of a series, and its header again; a column of more is not its time."""
-    odd = [cell for cell in column if not reads(cell, form)]
+def _refuse_odd_rows(cells: Cells, name: str, column: list[str | None], format: str) -> None:
+    """Refuse one or two rows that are no times, or a repeated header; with more of them the column holds no times."""
+    odd = [cell for cell in column if not reads(cell, format)]
     if len(odd) <= _ODD or set(odd) == {name}:
-        _refuse_column(cells, name, column, form)
+        _refuse_column(cells, name, column, format)
 
 
 def _by_one_clock(times: Times) -> Times:
@@ -131,11 +131,11 @@ def _by_one_clock(times: Times) -> Times:
 
 
 def _note_chosen(cells: Cells, name: str, chosen: Times, found: list[Times]) -> None:
-    """Say it where days and months might as well change places."""
-    others = [times.form for times in found if times.form not in (*NUMERIC, chosen.form)]
-    if others and chosen.form not in NUMERIC:
+    """Note the format where days and months could also change places."""
+    others = [times.format for times in found if times.format not in (*NUMERIC, chosen.format)]
+    if others and chosen.format not in NUMERIC:
         note(
-            f"{cells.path}, column {name} is read as {chosen.form}, by which its rows are regular, and not as "
+            f"{cells.path}, column {name} is read as {chosen.format}, by which its rows are regular, and not as "
             f"{' or '.join(others)}; dataset.time_format={others[0]!r} says otherwise"
         )
 
@@ -147,14 +147,14 @@ def _best(found: list[Times]) -> list[Times]:
     ranks = [_rank(times) for times in found]
     best = [times for times, rank in zip(found, ranks, strict=True) if rank == min(ranks)]
     first = best[0]
-    if first.form in NUMERIC or re.fullmatch(r"(%[YmdHMS])+", first.form):
+    if first.format in NUMERIC or re.fullmatch(r"(%[YmdHMS])+", first.format):
         return best[:1]
     others = [times for times in best[1:] if not np.array_equal(times.values, first.values)]
     return [first, *others]
 
 
 def _rank(times: Times) -> tuple[int, int]:
-    """How irregular rows are by these times, and how far from order."""
+    """How irregular the rows are by these times, and how far from sorted."""
     order = np.argsort(times.values, kind="stable")
     steps = steps_of(times, order)
     irregular = 0 if steps is None or steps.are_regular else 1 if steps.even else 2
@@ -162,26 +162,23 @@ def _rank(times: Times) -> tuple[int, int]:
     return irregular, 0 if (apart >= 0).all() else 1 if (apart <= 0).all() else 2
 
 
-def _refuse_cell(cells: Cells, name: str, row: int, form: str) -> NoReturn:
-    position = cells.names.index(name)
-    cell = cells.rows[row][position]
+def _refuse_cell(cells: Cells, name: str, row: int, format: str) -> NoReturn:
     raise BadFile(
-        f"{cells.place(row, position)}: {cell or 'an empty cell'} is no time written as {form}",
+        f"{cells.place(row, name)}: {cells.cell(row, name) or 'an empty cell'} is no time written as {format}",
         "mend it, or set dataset.time_format",
         "mend it",
     )
 
 
 def _refuse_column(
-    cells: Cells, name: str, column: Sequence[str | None], form: str | None = None
+    cells: Cells, name: str, column: Sequence[str | None], format: str | None = None
 ) -> NoReturn:
-    """Name the first cell that is no time as most of its column are, or the first of all."""
-    position = cells.names.index(name)
-    form = form or likeliest(column, cells.notation.number, share=0.0)
+    """Refuse the column by its first cell that is not in the format of most others, or by its first cell."""
+    format = format or likeliest(column, cells.notation.number, share=0.0)
     row = 0
-    if form:
+    if format:
         try:
-            read_as(column, form, cells.notation.number)
+            read_as(column, format, cells.notation.number)
         except NotATime as error:
             row = error.row
     else:
@@ -193,9 +190,9 @@ def _refuse_column(
         row = next(alone, 0)
     cell = column[row]
     again = ", the column's own name," if cell == name else ""
-    what = f"{cells.place(row, position)}: {cell or 'an empty cell'}{again} is"
-    if form:
-        written = "no number" if form == NUMBER else f"no time as the others, written as {form}"
+    what = f"{cells.place(row, name)}: {cell or 'an empty cell'}{again} is"
+    if format:
+        written = "no number" if format == NUMBER else f"no time as the others, written as {format}"
         mend = "leave the row out or mend it"
         raise BadFile(f"{what} {written}", mend, mend)
     raise BadFile(
@@ -207,10 +204,9 @@ def _refuse_column(
 
 
 def _refuse_zones(cells: Cells, name: str, zoned: int, plain: int) -> NoReturn:
-    position = cells.names.index(name)
     raise BadFile(
-        f"{cells.place(zoned, position)}: {cells.rows[zoned][position]} has a zone, but "
-        f"{cells.rows[plain][position]} in row {cells.lines[plain]} has none",
+        f"{cells.place(zoned, name)}: {cells.cell(zoned, name)} has a zone, but "
+        f"{cells.cell(plain, name)} in row {cells.lines[plain]} has none",
         "write all with one, or none",
         "write all with one, or none",
     )

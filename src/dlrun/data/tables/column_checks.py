@@ -11,16 +11,16 @@ from typing import NamedTuple
 
 from dlrun.data.tables.column_kinds import stray_words, usual_dressing
 from dlrun.data.tables.csv import Cells
-from dlrun.data.tables.labels import missing_setting, quoted
-from dlrun.data.tables.notation import (
+from dlrun.data.tables.csv_format import missing_setting, quoted
+from dlrun.data.tables.number_format import (
     Notation,
+    dressing_of,
     is_infinite,
     looks_like_number,
     may_be_grouped,
     reads_with_other_decimal,
     says,
 )
-from dlrun.data.tables.units import dressing_of
 from dlrun.errors import BadFile, ConfigError, note
 
 _SHOWN = 3  # columns, in words
@@ -102,7 +102,7 @@ class Remark(NamedTuple):
 def note_columns(
     path: Path, rows: int, remarks: list[Remark], given: Given, missing: Sequence[str]
 ) -> None:
-    """A line on the error stream for each fact of the `remarks`; `given` and `missing` are set already."""
+    """Note each fact of the `remarks` in a line; `given` and `missing` are what the settings have already."""
     for of in _by_fact(remarks):
         what, remedy = _FACTS[of[0].fact]
         words = _words(of, given)
@@ -112,7 +112,7 @@ def note_columns(
 
 
 def left_out(remarks: list[Remark], given: Given) -> str:
-    """Why columns are left out, and what reads them all the same; for where none is left."""
+    """Why columns are left out, and which settings read them, for an error where none is left."""
     said = []
     for of in _by_fact(remarks):
         remedy = {"serial": "{numeric}", "text": "dataset=text_csv dataset.text={first}"}
@@ -219,7 +219,7 @@ def refuse_mixture(cells: Cells, position: int, counts: Counter[str], otherwise:
 
 
 def refuse_ambiguous(cells: Cells, position: int, counts: Counter[str]) -> None:
-    """Refuse a column whose points may stand before decimals or between thousands alike.
+    """Refuse a column whose points may be decimal points or separators of thousands.
 
     Raises:
         BadFile: naming what to set for either.
@@ -238,7 +238,7 @@ def refuse_ambiguous(cells: Cells, position: int, counts: Counter[str]) -> None:
 
 
 def infinite(cells: Cells, row: int, position: int) -> BadFile:
-    """The error of a cell that holds a number beyond all bounds."""
+    """The error of a cell that holds an infinite number."""
     said = f"{cells.place(row, position)}: {cells.rows[row][position]} is not a finite number"
     word = str(cells.rows[row][position])
     remedy = f"mend it, or set {cells.if_missing([word])} if it stands for a missing value"
@@ -246,7 +246,7 @@ def infinite(cells: Cells, row: int, position: int) -> BadFile:
 
 
 def refuse_notation(cells: Cells, position: int, counts: Counter[str], otherwise: str) -> None:
-    """Refuse a column most rows of which hold numbers, in whatever notation, some in another than the file's."""
+    """Refuse a column of numbers of which some are in another notation than the file's."""
     numbers = [cell for cell in counts if looks_like_number(cell)]
     if 2 * sum(counts[cell] for cell in numbers) <= counts.total():
         return
@@ -258,7 +258,7 @@ def refuse_notation(cells: Cells, position: int, counts: Counter[str], otherwise
 
 
 def refuse_two_notations(cells: Cells, row: int, position: int, otherwise: str) -> None:
-    """Refuse a cell with the other sign before decimals than that of some other column.
+    """Refuse a cell whose decimal sign is not that of another column.
 
     Raises:
         BadFile: naming both columns; no setting reads them.

@@ -12,8 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from dlrun.data.tables.notation import Notation, as_number
-from dlrun.data.tables.units import Dressing, dressing_of
+from dlrun.data.tables.number_format import Dressing, Notation, as_number, dressing_of
 from dlrun.data.times import are_compact_dates, are_dates
 
 Kind = Literal["number", "category", "code", "date", "identifier", "text", "serial"]
@@ -57,7 +56,7 @@ def kind_of_words(counts: Counter[str]) -> Kind:
 def kind_of_numbers(
     name: str, column: Sequence[str | None], counts: Counter[str], notation: Notation
 ) -> Kind:
-    """What a column of numbers is; an empty `name` is one that the file does not give."""
+    """What a column of numbers is; `name` is empty where the file gives none."""
     if are_compact_dates(counts):
         return "date"
     if has_leading_zeros(counts):
@@ -75,7 +74,7 @@ def has_leading_zeros(cells: Collection[str]) -> bool:
 
 
 def is_named_identifier(name: str) -> bool:
-    """Whether a column's name says that it tells persons or things apart."""
+    """Whether a column's name says that it identifies persons or things."""
     return bool(_ID.fullmatch(_CAMEL.sub("_", name)))
 
 
@@ -97,7 +96,7 @@ def spelled_alike(cells: Collection[str]) -> list[str]:
 
 
 def stray_words(counts: Counter[str], notation: Notation) -> list[str]:
-    """The different cells that keep a column from being one of numbers, where it seems meant as one.
+    """The different cells that are no numbers in a column that seems meant as one of numbers.
 
     That is where most rows hold numbers, or more different numbers than words; but many words with
     digits are codes, some of which are digits alone.

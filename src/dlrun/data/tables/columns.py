@@ -31,9 +31,14 @@ from dlrun.data.tables.column_kinds import (
     spelled_alike,
 )
 from dlrun.data.tables.csv import Cells
-from dlrun.data.tables.notation import is_infinite, looks_like_number
+from dlrun.data.tables.number_format import (
+    Dressing,
+    common_dressing,
+    dressing_of,
+    is_infinite,
+    looks_like_number,
+)
 from dlrun.data.tables.table import Rows
-from dlrun.data.tables.units import Dressing, common_dressing, dressing_of
 from dlrun.data.times import is_date
 from dlrun.errors import ConfigError
 
@@ -43,8 +48,8 @@ _LEFT_OUT = ("date", "identifier", "text", "serial")
 
 
 @dataclass
-class Sorted:
-    """The columns of a table that a model reads, and what is to be said of them.
+class SortedColumns:
+    """The columns of a table that a model reads, and remarks on them.
 
     Attributes:
         numbers, words: read as the one and as the other.
@@ -67,25 +72,25 @@ def sort_columns(
     categorical: Sequence[int],
     dropped: Sequence[int],
     decimal: str,
-) -> Sorted:
-    """`features` told apart by what they hold, where `numeric` and `categorical` do not say.
+) -> SortedColumns:
+    """`features` as numbers or words by what they hold, where `numeric` and `categorical` do not say.
 
     Args:
-        dropped: what is left out, as told.
+        dropped: what the settings leave out.
         decimal: what was said of the sign before decimals; auto where nothing was.
 
     Raises:
         ConfigError: a column named twice or without any value, one of numbers with a few words among them or in another
             notation than the file's, or none left to read.
     """
-    told = {"numeric": numeric, "categorical": categorical, "drop": dropped}
-    for one, other in combinations(told, 2):
-        if both := {*told[one]} & {*told[other]}:
+    named = {"numeric": numeric, "categorical": categorical, "drop": dropped}
+    for one, other in combinations(named, 2):
+        if both := {*named[one]} & {*named[other]}:
             raise ConfigError(
                 f"dataset.{one} and dataset.{other} both name {cells.names[min(both)]}; leave it out of one"
             )
-    given = {key: [cells.names[position] for position in told[key]] for key in told}
-    found = Sorted(given)
+    given = {key: [cells.names[position] for position in named[key]] for key in named}
+    found = SortedColumns(given)
     refuse_empty(cells, features, given["drop"])
     for position in features:
         counts = counts_of(cells, position)
@@ -98,7 +103,7 @@ def sort_columns(
     only = features[0] if len(features) == 1 else None
     if only is not None and found.remarks and found.remarks[0].fact == "serial":
         # What counts the rows may be all that there is to predict from: time, or an x.
-        return Sorted(given, numbers=[only])
+        return SortedColumns(given, numbers=[only])
     if not found.numbers and not found.words:
         raise ConfigError(
             f"{cells.path} has no column left to predict from: {left_out(found.remarks, given)}"
@@ -107,7 +112,7 @@ def sort_columns(
 
 
 def undressed(cells: Cells, dressings: Mapping[int, Dressing]) -> Cells:
-    """The same cells, those of the columns of `dressings` with the number alone where it is dressed like that."""
+    """The same cells, without the units (`dressings`) around the numbers of columns."""
     if not dressings:
         return cells
     rows = [list(row) for row in cells.rows]
@@ -119,7 +124,7 @@ def undressed(cells: Cells, dressings: Mapping[int, Dressing]) -> Cells:
 
 
 def undressed_as(cells: Cells, dressings: Mapping[str, Sequence[str]]) -> Cells:
-    """The same, by the names of columns as a `Reading` has them; one that is not there is left alone."""
+    """As `undressed`, by the names of columns as a `Reading` has them; a missing column is skipped."""
     found = {name: Dressing(*around) for name, around in dressings.items() if name in cells.names}
     return undressed(cells, {cells.names.index(name): dressing for name, dressing in found.items()})
 
@@ -169,7 +174,7 @@ def read_numbers(cells: Cells, position: int) -> np.ndarray:
 
 
 def _sort(
-    cells: Cells, position: int, counts: Counter[str], found: Sorted, *, decided: bool
+    cells: Cells, position: int, counts: Counter[str], found: SortedColumns, *, decided: bool
 ) -> None:
     """Put a column where it belongs; `decided` is one that must be of numbers."""
     name, column = cells.names[position], cells.column(position)
@@ -210,7 +215,7 @@ def _sort(
 def _remarks(
     name: str, column: Sequence[str | None], counts: Counter[str], kind: Kind
 ) -> list[Remark]:
-    """What is to be said of a column that is read."""
+    """The remarks on a column that is read."""
     first, rows = next(iter(counts)), len(column)
     if len(counts) == 1 and counts.total() == rows > 1:
         return [Remark("constant", name, first)]

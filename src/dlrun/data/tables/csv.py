@@ -9,19 +9,18 @@ from pathlib import Path
 
 from dlrun.data.file_kinds import refuse_markup
 from dlrun.data.files import read_text
-from dlrun.data.tables.csv_format import Form
+from dlrun.data.tables.csv_format import CsvFormat, missing_among, missing_setting
 from dlrun.data.tables.csv_records import Record, read_records
 from dlrun.data.tables.csv_rules import (
     listed,
     names_of,
     note_total,
-    refuse_again,
     refuse_ragged,
+    refuse_repeated_header,
     without_empty_end,
 )
 from dlrun.data.tables.headers import LOOKED_AT, judge
-from dlrun.data.tables.labels import missing_among, missing_setting
-from dlrun.data.tables.notation import Notation, notation_of
+from dlrun.data.tables.number_format import Notation, notation_of
 from dlrun.errors import BadFile, ConfigError, did_you_mean, note
 
 # (where and what the first row is, in words; its cells; the rows below) -> whether it names the columns
@@ -86,9 +85,16 @@ class Cells:
             return ""
         return f"; no header was found in {self.first}: set dataset.header=true if that is one"
 
-    def column(self, position: int) -> list[str | None]:
-        """(N,) its cells."""
-        return self._columns[position]
+    def _position(self, column: int | str) -> int:
+        return self.names.index(column) if isinstance(column, str) else column
+
+    def column(self, column: int | str) -> list[str | None]:
+        """(N,) the cells of a column, by its position or its name."""
+        return self._columns[self._position(column)]
+
+    def cell(self, row: int, column: int | str) -> str | None:
+        """One of them."""
+        return self.rows[row][self._position(column)]
 
     @cached_property
     def _columns(self) -> list[list[str | None]]:
@@ -126,49 +132,50 @@ class Cells:
         """What to set where `words` stand for missing cells, as it can be typed."""
         return missing_setting(self.missing, more=words)
 
-    def no_number(self, row: int, position: int, remedy: str) -> BadFile:
+    def no_number(self, row: int, column: int | str, remedy: str) -> BadFile:
         """The error of a cell that should hold a number, with what would make it one, or else `remedy`."""
-        cell = str(self.rows[row][position])
+        cell = str(self.cell(row, column))
         hint = self.notation.hint(cell)
         remedy = f"set {hint}, or {remedy}" if hint else remedy
         mend = f"write it with a decimal {self.notation.decimal}" if hint else "mend it"
-        return BadFile(f"{self.place(row, position)}: {cell} is not a number", remedy, mend)
+        return BadFile(f"{self.place(row, column)}: {cell} is not a number", remedy, mend)
 
-    def place(self, row: int, position: int) -> str:
+    def place(self, row: int, column: int | str) -> str:
         """Where a cell is, for an error."""
-        return f"{self.path}, row {self.lines[row]}, column {self.names[position]}"
+        name = self.names[self._position(column)]
+        return f"{self.path}, row {self.lines[row]}, column {name}"
 
 
-def read_csv(path: Path, form: Form, is_header: IsHeader | None = None) -> Cells:
+def read_csv(path: Path, format: CsvFormat, is_header: IsHeader | None = None) -> Cells:
     """The cells of a file, packed by gzip or not, without its empty lines and what stands above the table.
 
     Args:
-        is_header: decides it of the first row and those below, where the form leaves it open.
+        is_header: decides it of the first row and those below, where the format leaves it open.
 
     Raises:
         ConfigError: empty, no table, a header alone or twice, rows of different lengths, names twice, damaged quoting.
     """
-    text = read_text(path, form.encoding)
+    text = read_text(path, format.encoding)
     refuse_markup(path, text)
-    records, delimiter = read_records(path, text, form)
+    records, delimiter = read_records(path, text, format)
     line, first = records[0]
-    header = form.header
-    if form.names:
+    header = format.header
+    if format.names:
         header = False
     elif header == "auto":
-        header = _look_for_header(path, records, {*form.missing}, is_header)
+        header = _look_for_header(path, records, {*format.missing}, is_header)
     names = names_of(path, line, first) if header else []
     body = records[1:] if header else records
     if not body:
         raise ConfigError(f"{path}, row {line}: a header and no rows: give it data")
     if header:
         names, body = without_empty_end(path, names, body, named=bool(first[-1]))
-        refuse_again(path, first, body)
-    width = len(form.names or names or first)
+        refuse_repeated_header(path, first, body)
+    width = len(format.names or names or first)
     refuse_ragged(path, body, width, "header" if header else "table")
-    missing = missing_among((cell for _, cells in body for cell in cells), form.missing)
-    named = bool(names or form.names)
-    names = names or list(form.names) or [str(number) for number in range(1, width + 1)]
+    missing = missing_among((cell for _, cells in body for cell in cells), format.missing)
+    named = bool(names or format.names)
+    names = names or list(format.names) or [str(number) for number in range(1, width + 1)]
     rows = [[None if cell in missing else cell for cell in cells] for _, cells in body]
     note_total(path, rows, body[-1][0])
     columns = zip(*rows, strict=True)
@@ -178,11 +185,11 @@ def read_csv(path: Path, form: Form, is_header: IsHeader | None = None) -> Cells
         named,
         rows,
         [line for line, _ in body],
-        notation_of(form.decimal, form.thousands, columns, look=delimiter != ","),
+        notation_of(format.decimal, format.thousands, columns, look=delimiter != ","),
         first=f"row {line} ({listed(first)})",
         blanks=_blanks(names, body, missing - {""}),
         delimiter=delimiter,
-        missing=form.missing,
+        missing=format.missing,
     )
 
 

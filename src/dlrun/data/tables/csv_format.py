@@ -1,21 +1,25 @@
-"""How a CSV file is written: what is said of it, and what is found out by looking. No torch here."""
+"""How a CSV file is written: as its settings say, or as its lines show. No torch here."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal, Self
 
 from dlrun.config.schema import NonNegativeInt
+from dlrun.data.tables.number_format import Notation
 from dlrun.errors import ConfigError
 
 COMMENTS = {"hash": "#", "percent": "%", "slashes": "//"}  # what a command line cannot say well
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "space": " ", "pipe": "|"}
 # Decimal commas are commoner than tables cut at commas that have a tab or semicolon in every row.
 _GUESSES = ("\t", ";", "|", ",", " ")
+_HYDRAS = {"null", "true", "false", "nan", "inf"}  # what Hydra takes for no words
 _GUESSED_BY = 20  # rows
 _LONGEST = 2**31 - 1  # characters: what any system's C can hold
 
@@ -24,8 +28,8 @@ SkipLines = Literal["auto"] | NonNegativeInt
 
 
 @dataclass(frozen=True)
-class Form:
-    """How a file is written.
+class CsvFormat:
+    """How a file is written; each field is a setting of the datasets that read CSV files.
 
     Attributes:
         header: whether its first row names the columns; auto looks.
@@ -47,10 +51,28 @@ class Form:
     skip_lines: SkipLines = 0
     comment: str | None = None
 
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], **others: Any) -> Self:
+        """The format by those of a dataset's `settings`, or of those that a run kept, that are fields of it."""
+        given = {**settings, **others}
+        return cls(**{name: given[name] for name in cls.__dataclass_fields__ if name in given})
+
+    def kept(self, notation: Notation) -> dict[str, Any]:
+        """Plain values by which more files are read, with the notation that was found; without the header."""
+        return {
+            "skip_lines": self.skip_lines,
+            "comment": self.comment,
+            "delimiter": self.delimiter,
+            "decimal": notation.decimal,
+            "thousands": notation.thousands,
+            "encoding": self.encoding,
+            "missing": list(self.missing),
+        }
+
 
 @contextmanager
 def cells_of_any_length() -> Iterator[None]:
-    """Within it, the reader of csv takes cells of any length; its bound is one for the whole program."""
+    """Within it, the reader of csv takes cells of any length; its bound holds for the whole process."""
     usual = csv.field_size_limit(_LONGEST)
     try:
         yield
@@ -59,7 +81,7 @@ def cells_of_any_length() -> Iterator[None]:
 
 
 def delimiter_of(given: str, lines: Sequence[str]) -> str:
-    """The character between the cells of `lines`; `given` is a form's delimiter.
+    """The character between the cells of `lines`; `given` is that of a format.
 
     Raises:
         ConfigError: `given` is none.
@@ -86,7 +108,7 @@ def delimiter_of(given: str, lines: Sequence[str]) -> str:
 
 
 def comment_of(given: str | None) -> str | None:
-    """What a comment begins with; `given` is a form's comment.
+    """What a comment begins with; `given` is that of a format.
 
     Raises:
         ConfigError: an empty one.
@@ -106,6 +128,29 @@ def _widths(lines: list[str], delimiter: str) -> list[int]:
         [line.strip(" ") for line in lines], delimiter=delimiter, skipinitialspace=True, strict=True
     )
     widths: list[int] = []
-    with cells_of_any_length(), suppress(csv.Error):  # to be met, and told, as the file is read
+    with cells_of_any_length(), suppress(csv.Error):  # the error comes as the file is read
         widths += (len(row) for row in reader)
     return widths
+
+
+def missing_among(cells: Iterable[str], words: Iterable[object]) -> set[str]:
+    """Those of `cells` that are among the `words` of `dataset.missing`, capitals or not."""
+    known = {str(word).casefold() for word in words}
+    longest = max(map(len, known), default=0)
+    return {cell for cell in {*cells} if len(cell) <= longest and cell.casefold() in known}
+
+
+def missing_setting(
+    words: Iterable[object], *, more: Iterable[str] = (), less: Iterable[str] = ()
+) -> str:
+    """`dataset.missing=[…]` as it can be typed into a shell: `words` with some `more`, or without some."""
+    without = {word.casefold() for word in less}
+    kept = [word for word in map(str, words) if word.casefold() not in without]
+    return shlex.quote(f"dataset.missing=[{','.join(map(quoted, [*kept, *more]))}]")
+
+
+def quoted(word: str) -> str:
+    """A word as it is typed in a list of Hydra's."""
+    if re.fullmatch(r"\d+|[^\W\d][\w.-]*", word) and word.lower() not in _HYDRAS:
+        return word
+    return '"{}"'.format(word.replace('"', '\\"'))

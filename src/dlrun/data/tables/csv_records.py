@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from dlrun.data.tables.csv_format import Form, cells_of_any_length, comment_of, delimiter_of
+from dlrun.data.tables.csv_format import CsvFormat, cells_of_any_length, comment_of, delimiter_of
 from dlrun.data.tables.headers import LOOKED_AT, judge
 from dlrun.errors import ConfigError, note
 
-MARKS = ("#", "%", "//")  # of comments, where none is told
+MARKS = ("#", "%", "//")  # of comments, where no setting gives one
 _SEP = re.compile(r'\s*"?sep=(\\t|.)"?\s*', re.IGNORECASE)
 _BEGIN = 50  # rows
 _TITLES = 10  # rows above a table at most
@@ -24,8 +24,8 @@ def without_lines(lines: Sequence[str], count: int) -> list[str]:
     return [""] * min(count, len(lines)) + list(lines[count:])
 
 
-def told_delimiter(lines: Sequence[str]) -> tuple[int, str | None]:
-    """(lines up to Excel's `sep=;` and with it, the delimiter that it tells); (0, None) where there is none."""
+def declared_delimiter(lines: Sequence[str]) -> tuple[int, str | None]:
+    """(lines up to Excel's `sep=;` and with it, the delimiter that it declares); (0, None) where there is none."""
     for count, line in enumerate(lines, 1):
         if found := _SEP.fullmatch(line):
             return count, found[1].replace("\\t", "\t")
@@ -97,25 +97,29 @@ Record = tuple[int, list[str]]
 _READ = "dataset.skip_lines=0 reads from line 1 on"
 
 
-def read_records(path: Path, text: str, form: Form) -> tuple[list[Record], str]:
+def read_records(path: Path, text: str, format: CsvFormat) -> tuple[list[Record], str]:
     """((line, cells) of each row that is not empty, the delimiter): without what stands above the table.
 
     Raises:
         ConfigError: damaged quoting, no row left.
     """
-    lines, told, comments = text.split("\n"), None, []
-    mark = comment_of(form.comment)
-    if form.skip_lines == "auto":
-        skipped, told = told_delimiter(lines)
+    lines, declared, comments = text.split("\n"), None, []
+    mark = comment_of(format.comment)
+    if format.skip_lines == "auto":
+        skipped, declared = declared_delimiter(lines)
         lines = without_lines(lines, skipped)
         found = [] if mark else comment_lines(lines)
         if found:
             comments = [(number + 1, lines[number]) for number in found]
             lines = without_lines(lines, found[-1] + 1)
     else:
-        lines = without_lines(lines, form.skip_lines)
+        lines = without_lines(lines, format.skip_lines)
     shown = [line for line in lines if not mark or not line.lstrip().startswith(mark)]
-    delimiter = told if told and form.delimiter == "auto" else delimiter_of(form.delimiter, shown)
+    delimiter = (
+        declared
+        if declared and format.delimiter == "auto"
+        else delimiter_of(format.delimiter, shown)
+    )
     records = _records(path, lines, delimiter, mark)
     if comments:
         records = _without_comments(path, comments, records, delimiter)
@@ -123,7 +127,7 @@ def read_records(path: Path, text: str, form: Form) -> tuple[list[Record], str]:
         raise ConfigError(
             f"{path} has no row that dataset.skip_lines and dataset.comment leave: change one of them"
         )
-    if form.skip_lines == "auto":
+    if format.skip_lines == "auto":
         records = _without_titles(path, records)
     return records, delimiter
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dlrun.data.tables.csv_records import Record
-from dlrun.data.tables.notation import as_number
+from dlrun.data.tables.number_format import as_number
 from dlrun.errors import BadFile, note
 
 _TOTALS = {"total", "totals", "grand total", "sum", "average", "mean", "summe", "gesamt"}
@@ -48,7 +48,7 @@ def names_of(path: Path, line: int, cells: list[str]) -> list[str]:
 def without_empty_end(
     path: Path, names: list[str], body: list[Record], *, named: bool
 ) -> tuple[list[str], list[Record]]:
-    """Without a last column that has neither name nor cells: what a delimiter at the end of each row makes."""
+    """Without an empty last column, which a delimiter at the end of each row makes."""
     width = len(names) + 1 if named else len(names)
     if width < 2 or any(len(cells) != width or cells[-1] for _, cells in body):
         return names, body
@@ -56,8 +56,8 @@ def without_empty_end(
     return names[: width - 1], [(line, cells[:-1]) for line, cells in body]
 
 
-def refuse_again(path: Path, header: list[str], body: list[Record]) -> None:
-    """Refuse a header that comes again among the rows; one of numbers alone may well be a row.
+def refuse_repeated_header(path: Path, header: list[str], body: list[Record]) -> None:
+    """Refuse a header that is repeated among the rows, unless it is all numbers and may be a row.
 
     Raises:
         BadFile: with its line.
@@ -100,7 +100,7 @@ def refuse_ragged(path: Path, body: list[Record], width: int, what: str) -> None
 
 
 def note_total(path: Path, rows: list[list[str | None]], line: int) -> None:
-    """Say that the last row, which begins in `line`, looks like a sum of those above."""
+    """Note that the last row, which begins in `line`, looks like a sum of those above."""
     *others, last = rows
     word = next(filter(None, last), "")
     if word.lower().rstrip(":") in _TOTALS and not any(word in row for row in others):

@@ -15,12 +15,13 @@ from dlrun.data.base import (
     Dataset,
     Preprocessing,
     Spec,
-    Split,
     class_targets,
     class_task,
     without_constants,
 )
 from dlrun.data.fingerprint import Parts
+from dlrun.data.kind import Kind
+from dlrun.data.loaders import Split
 from dlrun.data.splits import parted, split_rows
 from dlrun.data.tables.table import Fill, Reading, Rows, Table, take_fold
 from dlrun.errors import ConfigError
@@ -183,3 +184,13 @@ def _spec(table: Table, encoding: TableEncoding) -> Spec:
         feature_names=names,
         categories=encoding.categories,
     )
+
+
+TABLES = Kind(
+    raw=Table,
+    split=split_table,
+    encode=prepare_table,
+    preprocessing=TableEncoding,
+    units={"features": "rows"},
+    reader="dlrun.data.tables.new_rows.NewRows",
+)

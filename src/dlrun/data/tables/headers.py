@@ -16,17 +16,17 @@ from functools import cached_property
 from itertools import pairwise
 from math import isclose
 
-from dlrun.data.tables.notation import as_number, looks_like_number
+from dlrun.data.tables.number_format import as_number, looks_like_number
 
 _NO_WORDS = {"na", "n/a", "nan", "null", "none", "unknown", "missing"}
 _YEARS = range(1700, 2151)
 _LONGEST_NUMBER = 50  # characters
 _DIGIT = re.compile(r"\d")
-_ENOUGH_STEPS = 4  # numbers in even steps, from which on a few rows are enough to tell
+_ENOUGH_STEPS = 4  # numbers in even steps, from which on a few rows are enough
 
 
 @dataclass(frozen=True)
-class Column:
+class Candidate:
     """The cell of a first row, with what stands below it, missing cells left out."""
 
     at: int
@@ -35,7 +35,7 @@ class Column:
     complete: bool
 
     @classmethod
-    def of(cls, at: int, name: str, rows: Sequence[Sequence[str]]) -> Column:
+    def of(cls, at: int, name: str, rows: Sequence[Sequence[str]]) -> Candidate:
         below = [row[at] for row in rows if at < len(row) and row[at]]
         return cls(at, name, below, len(below) == len(rows))
 
@@ -111,8 +111,8 @@ class Column:
         return _step(self.values)
 
 
-def are_labels(numbers: list[Column], rows: Sequence[Sequence[str]]) -> bool:
-    """Whether numbers count or are years, which rows of data below do not do as well."""
+def are_labels(numbers: list[Candidate], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether numbers are a count or years, as names of columns are, while rows of data below are not."""
     values = [column.number for column in numbers]
     if any(column.over_numbers is False for column in numbers):
         return False
@@ -136,7 +136,7 @@ def are_labels(numbers: list[Column], rows: Sequence[Sequence[str]]) -> bool:
     return alike * 20 <= len(rows) if len(values) > 2 else not alike
 
 
-def _numbers_at(row: Sequence[str], columns: list[Column]) -> list[float]:
+def _numbers_at(row: Sequence[str], columns: list[Candidate]) -> list[float]:
     cells = [row[column.at] if column.at < len(row) else "" for column in columns]
     numbers = [number for cell in cells if (number := as_number(cell)) is not None]
     return numbers if len(numbers) == len(cells) else []
@@ -202,7 +202,7 @@ class Verdict:
 def judge(first: Sequence[str], below: Sequence[Sequence[str]]) -> Verdict:
     """Whether the stripped cells of the row `first` name the columns of the rows `below`; empty cells are missing."""
     rows = _without(first, below[:LOOKED_AT])
-    columns = [Column.of(at, name, rows) for at, name in enumerate(first)]
+    columns = [Candidate.of(at, name, rows) for at, name in enumerate(first)]
     numbers = [column for column in columns if column.kind == "number"]
     words = [column for column in columns if column.kind in ("word", "coded")]
     if not rows:
@@ -217,14 +217,14 @@ def judge(first: Sequence[str], below: Sequence[Sequence[str]]) -> Verdict:
 
 
 def _without(first: Sequence[str], rows: Sequence[Sequence[str]]) -> Sequence[Sequence[str]]:
-    """The rows that are not as the first, as a header is that comes again; rows of numbers may well be alike."""
+    """The rows without repeats of the first, as of a header; rows of numbers may well be alike."""
     others = [row for row in rows if row != first]
     again = len(rows) - len(others)
     return rows if again * 20 > len(rows) and "number" in map(kind_of, first) else others
 
 
 def _beside_another_kind(
-    columns: list[Column], numbers: list[Column], words: list[Column], rows: Sequence
+    columns: list[Candidate], numbers: list[Candidate], words: list[Candidate], rows: Sequence
 ) -> Verdict:
     """Where at least one cell stands over another kind, as a word over numbers."""
     likely = [column for column in numbers if not column.over_another_kind]
@@ -240,7 +240,7 @@ def _beside_another_kind(
 
 
 def _among_numbers(
-    columns: list[Column], numbers: list[Column], words: list[Column], rows: Sequence
+    columns: list[Candidate], numbers: list[Candidate], words: list[Candidate], rows: Sequence
 ) -> Verdict:
     """Where numbers stand over numbers, and no word over any."""
     recurring = sum(column.recurs for column in words)
@@ -262,7 +262,7 @@ def _among_numbers(
     return Verdict(header=False, sure=True)
 
 
-def _of_words(words: list[Column]) -> Verdict:
+def _of_words(words: list[Candidate]) -> Verdict:
     """Where there are words alone, over words."""
     recurring = sum(column.recurs for column in words)
     novel = sum(column.novel for column in words)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +10,10 @@ from annotated_types import Ge
 
 from dlrun.config.schema import NonNegativeInt
 from dlrun.data.files import fetch, locate_file
-from dlrun.data.tables.csv_format import Form, Header, SkipLines
-from dlrun.data.tables.notation import Decimal, Thousands
-from dlrun.data.tables.read import Choice, Column, read_table
+from dlrun.data.tables.column_roles import ColumnName, ColumnRoles
+from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines
+from dlrun.data.tables.number_format import Decimal, Thousands
+from dlrun.data.tables.read import read_table
 from dlrun.data.tables.table import Fill, Table
 from dlrun.data.tables.target_column import Labelling, TableTask
 from dlrun.errors import ConfigError
@@ -30,7 +30,7 @@ def csv(
     *,
     path: str,
     test_path: str | None,
-    target: Column,
+    target: ColumnName,
     task: TableTask,
     strip_label: str,
     merge_labels: bool,
@@ -42,43 +42,38 @@ def csv(
     thousands: Thousands,
     encoding: str,
     missing: list[str | int | float],
-    drop: list[Column],
-    categorical: list[Column],
-    numeric: list[Column],
-    zero_is_missing: list[Column],
+    drop: list[ColumnName],
+    categorical: list[ColumnName],
+    numeric: list[ColumnName],
+    zero_is_missing: list[ColumnName],
     fill: Fill,
     folds: Folds | None,
     fold: NonNegativeInt,
 ) -> Table:
     """The table in the CSV file `path`: absolute, from the working folder, `packaged:NAME` or `plotly:NAME`."""
-    words = [str(word) for word in missing]
-    form = Form(
-        header,
-        delimiter,
-        encoding,
-        words,
-        decimal=decimal,
-        thousands=thousands,
-        skip_lines=skip_lines,
-        comment=comment,
-    )
-    labelling = Labelling(strip_label, merge_labels)
-    choice = Choice(
-        target, task, labelling, drop, categorical, numeric, zero_is_missing, fill, folds, fold
-    )
+    settings = locals()
     test = None if test_path is None else _find("dataset.test_path", test_path)
-    return read_table(_find("dataset.path", path), test, form, choice)
+    return read_table(
+        _find("dataset.path", path),
+        test,
+        CsvFormat.of(settings, missing=[str(word) for word in missing]),
+        ColumnRoles.of(settings),
+        Labelling.of(settings),
+        fill=fill,
+        folds=folds,
+        fold=fold,
+    )
 
 
-def census(*, root: str, drop: list[Column], fill: Fill) -> Table:
+def census(*, root: str, drop: list[ColumnName], fill: Fill) -> Table:
     """48,842 adults, 8 words and 6 numbers, income above $50,000 or not; test file of 16,281 (Kohavi, 1996)."""
-    form = _form(
+    format = _format(
         "age", "workclass", "fnlwgt", "education", "education_num", "marital_status", "occupation",
         "relationship", "race", "sex", "capital_gain", "capital_loss", "hours_per_week", "native_country",
         "income",
     )  # fmt: skip
     # The labels of the test file, and only those, end in a full stop.
-    choice = _choice("income", task="classification", drop=drop, fill=fill, strip_label=".")
+    labelling = Labelling("classification", strip_label=".")
     train, test = (
         _fetch(root, f"adult-{part}.csv", md5)
         for part, md5 in (
@@ -86,85 +81,63 @@ def census(*, root: str, drop: list[Column], fill: Fill) -> Table:
             ("test", "366c746021dc50ad9d933d2817612fc9"),
         )
     )
-    return read_table(train, test, form, choice)
+    return read_table(train, test, format, ColumnRoles("income", drop=drop), labelling, fill=fill)
 
 
 def pima(
     *,
     root: str,
-    drop: list[Column],
-    zero_is_missing: list[Column],
+    drop: list[ColumnName],
+    zero_is_missing: list[ColumnName],
     fill: Fill,
     folds: Folds | None,
     fold: NonNegativeInt,
 ) -> Table:
     """768 women of Pima ancestry, 8 measurements, diabetes within five years or not (Smith et al., 1988)."""
-    form = _form(
+    format = _format(
         "pregnancies", "glucose", "blood_pressure", "skin_thickness", "insulin", "bmi", "pedigree", "age",
         "diabetes",
     )  # fmt: skip
-    choice = _choice(
-        "diabetes",
-        task="classification",
-        drop=drop,
-        zero_is_missing=zero_is_missing,
-        fill=fill,
-        folds=folds,
-        fold=fold,
-    )
+    roles = ColumnRoles("diabetes", drop=drop, zero_is_missing=zero_is_missing)
+    labelling = Labelling("classification")
     file = _fetch(root, "pima-indians-diabetes.csv", "56a8d8ae619fcc223941e54f361b8406")
-    return read_table(file, None, form, choice)
+    return read_table(file, None, format, roles, labelling, fill=fill, folds=folds, fold=fold)
 
 
 def boston(
-    *, root: str, drop: list[Column], fill: Fill, folds: Folds | None, fold: NonNegativeInt
+    *, root: str, drop: list[ColumnName], fill: Fill, folds: Folds | None, fold: NonNegativeInt
 ) -> Table:
     """506 districts of Boston, 13 measurements, median price of a house in $1000 (Harrison and Rubinfeld, 1978)."""
-    form = _form(
+    format = _format(
         "CRIM", "ZN", "INDUS", "CHAS", "NOX", "RM", "AGE", "DIS", "RAD", "TAX", "PTRATIO", "B", "LSTAT",
         "MEDV",
     )  # fmt: skip
-    choice = _choice("MEDV", task="regression", drop=drop, fill=fill, folds=folds, fold=fold)
+    roles, labelling = ColumnRoles("MEDV", drop=drop), Labelling("regression")
     file = _fetch(root, "housing.csv", "5978b0ed7d7b7178eeff97cc6a7aada7")
-    return read_table(file, None, form, choice)
+    return read_table(file, None, format, roles, labelling, fill=fill, folds=folds, fold=fold)
 
 
 def wine_quality(
     *,
     root: str,
     task: TableTask,
-    drop: list[Column],
+    drop: list[ColumnName],
     fill: Fill,
     folds: Folds | None,
     fold: NonNegativeInt,
 ) -> Table:
     """1,599 red wines, 11 chemical measurements, the tasters' mark from 3 to 8 (Cortez et al., 2009)."""
-    form = _form(
+    format = _format(
         "fixed_acidity", "volatile_acidity", "citric_acid", "residual_sugar", "chlorides",
         "free_sulfur_dioxide", "total_sulfur_dioxide", "density", "pH", "sulphates", "alcohol", "quality",
     )  # fmt: skip
-    choice = _choice("quality", task=task, drop=drop, fill=fill, folds=folds, fold=fold)
+    roles, labelling = ColumnRoles("quality", drop=drop), Labelling(task)
     file = _fetch(root, "winequality-red.csv", "18625f38d0ab8a40b7d642ae69679a80")
-    return read_table(file, None, form, choice)
+    return read_table(file, None, format, roles, labelling, fill=fill, folds=folds, fold=fold)
 
 
-def _form(*names: str) -> Form:
-    return Form(header=False, delimiter=",", encoding="utf-8", missing=["", "?"], names=names)
-
-
-def _choice(
-    target: str,
-    *,
-    task: TableTask,
-    drop: list[Column],
-    fill: Fill,
-    strip_label: str = "",
-    zero_is_missing: Sequence[Column] = (),
-    folds: int | None = None,
-    fold: int = 0,
-) -> Choice:
-    labelling = Labelling(strip_label, merge=False)
-    return Choice(target, task, labelling, drop, [], [], zero_is_missing, fill, folds, fold)
+def _format(*names: str) -> CsvFormat:
+    return CsvFormat(header=False, delimiter=",", encoding="utf-8", missing=["", "?"], names=names)
 
 
 def _fetch(root: str, name: str, md5: str) -> Path:

@@ -9,6 +9,7 @@ import numpy as np
 
 from dlrun.data.fingerprint import Fingerprint, as_words
 from dlrun.data.fingerprint import Rows as Numbers
+from dlrun.data.tables.csv_format import CsvFormat, SkipLines
 from dlrun.errors import ConfigError
 
 Fill = Literal["mean", "median", "zero"]
@@ -16,7 +17,7 @@ Fill = Literal["mean", "median", "zero"]
 
 @dataclass(frozen=True)
 class Rows:
-    """What is known of each of N rows.
+    """The values of N rows.
 
     Attributes:
         numbers: (N, A) float64, nan where missing.
@@ -36,7 +37,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Reading:
-    """How rows are read from a file of the same form again, to predict; plain values.
+    """How new rows are read from a file as the training rows were; plain values.
 
     Attributes:
         columns: all that the file has, in its order; numbers from 1 where it does not name them.
@@ -45,7 +46,7 @@ class Reading:
         zero_is_missing: columns of numbers in which 0 stands for a value that is not known.
         missing: words that stand for it anywhere.
         decimal, thousands: the notation of numbers.
-        skip_lines, comment: as in `Form`.
+        skip_lines, comment: as in `CsvFormat`.
         dressings: what stands before and after the numbers of a column, as in (12 kg) or ($5).
         target: the column that is predicted; empty where an earlier version of dlrun did not write it.
         strip_label, merge_labels: how its labels are read, as `Labelling`.
@@ -61,12 +62,17 @@ class Reading:
     encoding: str
     decimal: str = "point"
     thousands: str = "none"
-    skip_lines: Literal["auto"] | int = 0
+    skip_lines: SkipLines = 0
     comment: str | None = None
     dressings: dict[str, list[str]] = field(default_factory=dict)
     target: str = ""
     strip_label: str = ""
     merge_labels: bool = False
+
+    @property
+    def format(self) -> CsvFormat:
+        """How a file of new rows is written, with a header or without."""
+        return CsvFormat.of(vars(self), header="auto")
 
 
 @dataclass(frozen=True)

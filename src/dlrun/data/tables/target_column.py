@@ -1,11 +1,15 @@
-"""The column that is predicted: quantities or classes, which classes, which rows have none. No torch here."""
+"""The column that is predicted: quantities or classes, which labels are one class, which rows have none.
+
+No torch here.
+"""
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -13,8 +17,8 @@ from dlrun.data.tables.column_checks import counts_of, refuse_ambiguous, refuse_
 from dlrun.data.tables.column_kinds import has_leading_zeros, outlying_code
 from dlrun.data.tables.columns import undressed
 from dlrun.data.tables.csv import Cells
-from dlrun.data.tables.labels import class_numbers, classes_of, merged, missing_setting
-from dlrun.data.tables.units import Dressing, common_dressing, dressing_of
+from dlrun.data.tables.csv_format import missing_setting
+from dlrun.data.tables.number_format import Dressing, Notation, common_dressing, dressing_of
 from dlrun.data.times import are_compact_dates, are_dates
 from dlrun.errors import ConfigError, note
 
@@ -22,29 +26,42 @@ TableTask = Literal["auto", "classification", "regression"]
 
 _FEW = 10  # different values, up to which they may be classes
 _ROWS = 5  # of each of them on average, from which on whole numbers may be classes
-_SHOWN = 3  # words
+_SHOWN = 3  # words, or classes of several spellings
 _CLASSES = "set dataset.task=classification"
 
 
 @dataclass(frozen=True)
 class Labelling:
-    """How labels are read.
+    """How the target is read; each field is a setting of the datasets that read tables.
 
     Attributes:
-        strip: what is taken away from their end.
-        merge: whether those that are equal as numbers, or but for capitals and blanks, are one class.
+        task: whether it holds classes or quantities.
+        strip_label: what is taken away from the end of labels.
+        merge_labels: whether those that are equal as numbers, or but for capitals and blanks, are one class.
     """
 
-    strip: str
-    merge: bool
+    task: TableTask = "auto"
+    strip_label: str = ""
+    merge_labels: bool = False
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """The labelling by those of a dataset's `settings`, or of those that a run kept, that are fields of it."""
+        return cls(
+            **{name: settings[name] for name in cls.__dataclass_fields__ if name in settings}
+        )
+
+    def settled(self, cells: Cells, target: int, decimal: str) -> Labelling:
+        """With the task that the target asks for, where it is auto."""
+        return self if self.task != "auto" else replace(self, task=task_of(cells, target, decimal))
 
     def labels(self, cells: Cells, target: int) -> list[str]:
         """(N,) the label of each row."""
-        return [str(cell).removesuffix(self.strip).rstrip() for cell in cells.column(target)]
+        return [str(cell).removesuffix(self.strip_label).rstrip() for cell in cells.column(target)]
 
 
 def with_targets(cells: Cells, target: int) -> Cells:
-    """Without the rows that nothing can be learned from or tested on, which a line on the screen counts.
+    """Without the rows that have no target, which a note counts.
 
     Raises:
         ConfigError: that is all of them.
@@ -63,7 +80,7 @@ def with_targets(cells: Cells, target: int) -> Cells:
 
 
 def note_left_out(cells: Cells, target: int, words: Counter[str]) -> None:
-    """A line on the rows that have no target; `words` are those that say so, empty for empty cells."""
+    """Note how many rows have no target; `words` are their cells, empty where nothing stands in them."""
     note(
         f"{cells.path}: {words.total()} of {len(cells.rows)} rows have no {cells.names[target]} "
         f"and are left out{_which(words, cells.missing)}"
@@ -71,7 +88,7 @@ def note_left_out(cells: Cells, target: int, words: Counter[str]) -> None:
 
 
 def dressing_of_target(cells: Cells, target: int, task: TableTask) -> Dressing | None:
-    """What stands around the numbers of the target, where it is one of quantities; said in a line.
+    """What stands around the numbers of a target of quantities, which a note shows.
 
     Raises:
         ConfigError: a number in another notation, or of quantities that were asked for a word.
@@ -134,13 +151,13 @@ def task_of(cells: Cells, target: int, decimal: str) -> TableTask:
 
 
 def class_names(cells: Cells, target: int, labelling: Labelling) -> tuple[str, ...]:
-    """The classes in their order; a line on the screen says which labels are one.
+    """The classes in their order; a note says which labels are one class.
 
     Raises:
         ConfigError: fewer than two, or one for each row.
     """
     labels = labelling.labels(cells, target)
-    classes = classes_of(labels, merge=labelling.merge, notation=cells.notation)
+    classes = classes_of(labels, merge=labelling.merge_labels, notation=cells.notation)
     names = classes.names
     if len(names) < 2:
         blanks = cells.blanks.items()
@@ -164,7 +181,7 @@ def class_names(cells: Cells, target: int, labelling: Labelling) -> tuple[str, .
 
 
 def note_merged(where: str, labels: str) -> None:
-    """A line that says which `labels` are one class, where any are."""
+    """Note which `labels` are one class, where any are."""
     if labels:
         note(f"{where}: {labels} are one class each; dataset.merge_labels=false keeps them apart")
 
@@ -178,7 +195,7 @@ def numbers_of_classes(
         ConfigError: a label that is none of the `names`, with row and column.
     """
     labels = labelling.labels(cells, target)
-    numbers = class_numbers(labels, names, merge=labelling.merge, notation=cells.notation)
+    numbers = class_numbers(labels, names, merge=labelling.merge_labels, notation=cells.notation)
     for row, number in enumerate(numbers):
         if number is None:
             raise ConfigError(
@@ -186,6 +203,64 @@ def numbers_of_classes(
                 f"{', '.join(names[:10])}; mend it, or set dataset.strip_label to what stands behind it"
             )
     return np.array(numbers, np.int64)
+
+
+class Classes(NamedTuple):
+    """Classes in order: as numbers where all labels are, by spelling otherwise.
+
+    Attributes:
+        names: of each class, the one of its spellings that stands for all: of numbers the shortest, of
+            words the commonest.
+        spellings: the labels of each class, its name first.
+    """
+
+    names: tuple[str, ...]
+    spellings: list[list[str]]
+
+
+def classes_of(labels: Iterable[str], *, merge: bool, notation: Notation) -> Classes:
+    """The classes of `labels`; where `merge` is false each spelling is one."""
+    counts = Counter(labels)
+    groups: dict[str | float, list[str]] = {}
+    for label in sorted(counts, key=lambda label: (-counts[label], label)):
+        groups.setdefault(_key(label, notation) if merge else label, []).append(label)
+    numbers = {label: notation.number(label) for label in counts}
+    if None not in numbers.values():
+        ordered = [sorted(group, key=len) for group in groups.values()]
+        ordered.sort(key=lambda group: (numbers[group[0]], group[0]))
+    else:
+        ordered = sorted(groups.values())
+    return Classes(tuple(group[0] for group in ordered), ordered)
+
+
+def class_numbers(
+    labels: Sequence[str], names: Sequence[str], *, merge: bool, notation: Notation
+) -> list[int | None]:
+    """(N,) the number of the class of each label, None where it is in none of those that `names` names."""
+    exact = {name: number for number, name in enumerate(names)}
+    alike = {_key(name, notation): number for number, name in enumerate(names)} if merge else {}
+
+    def number(label: str) -> int | None:
+        found = exact.get(label)
+        return alike.get(_key(label, notation)) if found is None and merge else found
+
+    known = {label: number(label) for label in {*labels}}
+    return [known[label] for label in labels]
+
+
+def merged(classes: Classes) -> str:
+    """Which labels are one class, as in `0 and 0.0, 1 and 1.0`; empty where none are."""
+    several = [group for group in classes.spellings if len(group) > 1]
+    said = ", ".join(" and ".join(group) for group in several[:_SHOWN])
+    return f"{said} and others" if len(several) > _SHOWN else said
+
+
+def _key(label: str, notation: Notation) -> str | float:
+    """What labels of one class have in common."""
+    number = notation.number(label)
+    if number is not None:
+        return number
+    return " ".join(unicodedata.normalize("NFC", label).split()).casefold()
 
 
 def _which(words: Counter[str], missing: Sequence[str]) -> str:

@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 
 from dlrun.config.settings import DataSettings
-from dlrun.data.base import Dataset, Preprocessing, Spec, Split
+from dlrun.data.base import Dataset, Preprocessing, Spec
 from dlrun.data.fingerprint import PARTS, Parts, Rows
+from dlrun.data.kind import Kind
+from dlrun.data.loaders import Split
 from dlrun.data.text.characters import Characters
+from dlrun.data.text.streams import StreamedText
 from dlrun.errors import ConfigError, note
 
 UNKNOWN = 0  # the number of every character that the training part does not have
@@ -27,9 +30,14 @@ class CharacterEncoding(Preprocessing):
     """Characters by number, from 1 in the order of their code points; 0 is a character not in the training part."""
 
     kind: ClassVar[str] = "characters"
+    tasks = ("language",)
     characters: list[str]
     target_mean: list[float] = field(default_factory=list)
     target_std: list[float] = field(default_factory=list)
+
+    @property
+    def token_names(self) -> list[str]:
+        return self.characters
 
     def inputs(self, raw: str) -> Tensor:
         """The numbers of the characters of a text, (N,) int64."""
@@ -77,16 +85,16 @@ def prepare_characters(
 
     tell_unseen(raw.source, encoding, {"validation": val, "test": test})
     train_part, val_part, test_part = (
-        encode_characters(encoding, text) for text in (train, val, test)
+        encode_characters(encoding, text, raw.window) for text in (train, val, test)
     )
     data = Dataset(spec, encoding, train_part, val_part, test_part)
     return replace(data, baselines=_baselines(data))
 
 
-def encode_characters(encoding: CharacterEncoding, text: str) -> Split:
+def encode_characters(encoding: CharacterEncoding, text: str, window: int) -> Split:
     """A text as a model takes it: each character, and the one that comes next."""
     numbers = encoding.inputs(text)
-    return Split(numbers[:-1], numbers[1:])
+    return StreamedText(numbers[:-1], numbers[1:], window=window)
 
 
 def _text(raw: Characters, rows: Rows) -> str:
@@ -167,3 +175,13 @@ def _counts(numbers: Tensor, size: int) -> Tensor:
 
 def _code_points(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+CHARACTERS = Kind(
+    raw=Characters,
+    split=split_characters,
+    encode=prepare_characters,
+    preprocessing=CharacterEncoding,
+    units={"tokens": "characters"},
+    reader="dlrun.data.text.new_characters.NewCharacters",
+)

@@ -35,7 +35,7 @@ def is_blank(file: Path) -> bool:
 
 
 def note_no_texts(folder: Path, left_out: Sequence[str], remedy: str) -> None:
-    """A line on what lies in a folder of texts and is not read, where there is any."""
+    """Note what lies in a folder of texts and is not read, where there is any."""
     if left_out:
         note(
             f"{folder}: {len(left_out):,} left out, for not being texts: {listed(left_out)}; {remedy}"
@@ -77,7 +77,7 @@ def could_be_header(label: str, text: str, others: Sequence[str]) -> bool:
 
 
 def note_labels_apart_by_case(source: str, labels: Sequence[str]) -> None:
-    """A line where two labels differ in nothing but capitals."""
+    """Note labels that differ only in capitals."""
     counts, alike = Counter(labels), defaultdict(list)
     for label in counts:
         alike[label.casefold()].append(label)
@@ -96,7 +96,7 @@ def note_labels_apart_by_case(source: str, labels: Sequence[str]) -> None:
 def note_copies(
     train: Sequence[Sequence[str]], parts: Mapping[str, Sequence[Sequence[str]]]
 ) -> None:
-    """A line where texts of other parts are, token by token, texts of the training part as well.
+    """Note texts of other parts that are, token by token, in the training part too.
 
     Args:
         parts: tokenized texts by the name of the part.

@@ -11,9 +11,12 @@ import torch
 from torch import Tensor
 
 from dlrun.config.settings import DataSettings
-from dlrun.data.base import Dataset, Preprocessing, Spec, Split, class_targets, class_task
+from dlrun.data.base import Dataset, Preprocessing, Spec, class_targets, class_task
 from dlrun.data.fingerprint import Parts
+from dlrun.data.kind import Kind
+from dlrun.data.loaders import Split
 from dlrun.data.splits import parted, split_rows
+from dlrun.data.text.buckets import PaddedTexts
 from dlrun.data.text.checks import note_copies
 from dlrun.data.text.texts import Level, Texts, ids_of, tokenize, vocabulary_of
 from dlrun.errors import ConfigError, note
@@ -86,6 +89,10 @@ class TextEncoding(Preprocessing):
         """Token ids (N, max_length) of N texts, padded at the end."""
         return self.ids([tokenize(text, level=self.level, lower=self.lower) for text in raw])
 
+    def part(self, inputs: Tensor, targets: Tensor) -> Split:
+        """Batches are cut to their longest."""
+        return PaddedTexts(inputs, targets, lengths=(inputs != 0).sum(1))
+
     def ids(self, tokenized: Sequence[Sequence[str]]) -> Tensor:
         """As `inputs`, of texts that are taken apart already."""
         return torch.from_numpy(ids_of(tokenized, self.vocabulary, self.max_length))
@@ -146,7 +153,7 @@ def encode_texts(
     """Texts with their class numbers as a model takes them."""
     inputs = encoding.ids(tokenized)
     lengths = (inputs != 0).sum(1) if bucketing else None
-    return Split(inputs, class_targets(labels, classes), lengths)
+    return PaddedTexts(inputs, class_targets(labels, classes), lengths=lengths)
 
 
 def _tokenized(raw: Texts, texts: Sequence[str]) -> list[list[str]]:
@@ -178,3 +185,13 @@ def _spec(raw: Texts, encoding: TextEncoding) -> Spec:
         class_names=raw.class_names,
         vocabulary=len(encoding.vocabulary),
     )
+
+
+TEXTS = Kind(
+    raw=Texts,
+    split=split_texts,
+    encode=prepare_texts,
+    preprocessing=TextEncoding,
+    units={"tokens": "texts"},
+    reader="dlrun.data.text.new_texts.NewTexts",
+)

@@ -6,17 +6,21 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from dlrun.data.file_kinds import refuse_markup
 from dlrun.data.files import locate, locate_file, read_text
+from dlrun.data.tables.column_roles import ColumnName, ColumnRoles
 from dlrun.data.tables.csv import Cells, read_csv
-from dlrun.data.tables.csv_format import Form, Header, SkipLines
-from dlrun.data.tables.labels import class_numbers, classes_of, merged, missing_among
-from dlrun.data.tables.notation import Notation
-from dlrun.data.tables.target_column import note_left_out, note_merged
+from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines, missing_among
+from dlrun.data.tables.number_format import Notation
+from dlrun.data.tables.target_column import (
+    class_numbers,
+    classes_of,
+    merged,
+    note_left_out,
+    note_merged,
+)
 from dlrun.data.text.checks import (
     could_be_header,
     is_header,
@@ -24,19 +28,11 @@ from dlrun.data.text.checks import (
     note_no_texts,
     texts_in,
 )
-from dlrun.data.text.texts import TextLayout, Texts, TokenSettings
-from dlrun.errors import ConfigError, did_you_mean, note
+from dlrun.data.text.texts import Labelled, TextLayout, Texts, TokenSettings, as_texts, refuse_empty
+from dlrun.errors import ConfigError, note
 
 SEPARATORS = {"tab": "\t", "space": " ", "colon": ":"}
 _MARK = "\ufeff"  # the byte order mark, which files put together have inside as well
-
-
-class Labelled(NamedTuple):
-    """A text with its class, and where it stands, for an error."""
-
-    place: str
-    label: str
-    text: str
 
 
 def text_lines(
@@ -77,8 +73,8 @@ def text_csv(
     *,
     path: str,
     test_path: str | None,
-    text: str | int | list[str | int],
-    label: str | int,
+    text: ColumnName | list[ColumnName],
+    label: ColumnName,
     header: Header,
     skip_lines: SkipLines,
     comment: str | None,
@@ -98,67 +94,19 @@ def text_csv(
     Raises:
         ConfigError: as `text_lines`, or a column that there is not.
     """
-    form = Form(header, delimiter, encoding, missing=[""], skip_lines=skip_lines, comment=comment)
+    format, roles = CsvFormat.of(locals(), missing=[""]), ColumnRoles(label, text)
     tables = [
-        _with_labels(read_csv(locate_file(key, given), form), label, missing)
+        _with_labels(read_csv(locate_file(key, given), format), roles, missing)
         for key, given in (("dataset.path", path), ("dataset.test_path", test_path))
         if given is not None
     ]
-    parts = [_read_columns(cells, text, label) for cells in tables]
+    parts = [_read_columns(cells, roles) for cells in tables]
     _note_missing_texts(path, [row.text for row in parts[0]], missing)
     if merge_labels:
         parts = _merged(path, parts)
     raw = as_texts(path, *parts, tokens=tokens)
-    layout = _table_layout(tables[0], form, text, label)
+    layout = _table_layout(tables[0], format, roles)
     return replace(raw, file_encoding=encoding, column=text, layout=layout)
-
-
-def as_texts(
-    source: str,
-    rows: Sequence[Labelled],
-    test_rows: Sequence[Labelled] | None = None,
-    *,
-    val_rows: Sequence[Labelled] | None = None,
-    tokens: TokenSettings,
-) -> Texts:
-    """The rows with their labels numbered: as numbers where all are whole ones, by spelling otherwise.
-
-    Raises:
-        ConfigError: a text without a word, fewer than two classes, a label for each text, or a label
-            of the test part that training does not have.
-    """
-    others = (*(val_rows or ()), *(test_rows or ()))
-    _refuse_empty((*rows, *others))
-    names = classes_of((row.label for row in rows), merge=False, notation=Notation()).names
-    if len(names) < 2:
-        raise ConfigError(
-            f"{source} has a single class, {names[0]}, but a classifier needs two classes or more"
-        )
-    if len(names) == len(rows):
-        raise ConfigError(
-            f"{source} has a label of its own for each of its {len(rows)} texts, as in {names[0]}: "
-            "check where the labels stand"
-        )
-    for row in others:
-        if row.label not in names:
-            raise ConfigError(
-                f"{row.place}: the label {row.label} is not in the training part{did_you_mean(row.label, names)}"
-            )
-    numbers = {name: number for number, name in enumerate(names)}
-
-    def labels(part: Sequence[Labelled]) -> np.ndarray:
-        return np.array([numbers[row.label] for row in part], np.int64)
-
-    return Texts(
-        texts=[row.text for row in rows],
-        labels=labels(rows),
-        class_names=tuple(names),
-        tokens=tokens,
-        test_texts=None if test_rows is None else [row.text for row in test_rows],
-        test_labels=None if test_rows is None else labels(test_rows),
-        val_texts=None if val_rows is None else [row.text for row in val_rows],
-        val_labels=None if val_rows is None else labels(val_rows),
-    )
 
 
 def lines_of(path: Path, encoding: str) -> Iterable[tuple[str, str]]:
@@ -243,13 +191,11 @@ def _class_names(files: Sequence[Path]) -> list[str]:
     return stems if len({*stems}) == len(stems) else [file.name for file in files]
 
 
-def _read_columns(
-    cells: Cells, text: str | int | list[str | int], label: str | int
-) -> list[Labelled]:
-    texts_at, label_at = _positions(cells, text), _position(cells, "dataset.label", label)
+def _read_columns(cells: Cells, roles: ColumnRoles) -> list[Labelled]:
+    texts_at, label_at = _texts_at(cells, roles), _label_at(cells, roles)
     if label_at in texts_at:
         raise ConfigError(
-            f"dataset.label is {label}, a column that dataset.text names too: a text must not hold its label"
+            f"dataset.label is {roles.target}, a column that dataset.text names too: a text must not hold its label"
         )
     rows = []
     for number, row in enumerate(cells.rows):
@@ -271,30 +217,33 @@ def place_of(cells: Cells, row: int, positions: Sequence[int]) -> str:
     return cells.place(row, first) + more
 
 
-def _table_layout(
-    cells: Cells, form: Form, text: str | int | list[str | int], label: str | int
-) -> TextLayout:
+def _table_layout(cells: Cells, format: CsvFormat, roles: ColumnRoles) -> TextLayout:
     return TextLayout(
         "table",
         delimiter=cells.delimiter,
         columns=cells.names,
-        texts=[cells.names[position] for position in _positions(cells, text)],
-        label=cells.names[_position(cells, "dataset.label", label)],
+        texts=[cells.names[position] for position in _texts_at(cells, roles)],
+        label=cells.names[_label_at(cells, roles)],
         named=cells.named,
-        skip_lines=form.skip_lines,
-        comment=form.comment,
+        skip_lines=format.skip_lines,
+        comment=format.comment,
     )
 
 
-def _positions(cells: Cells, text: str | int | list[str | int]) -> list[int]:
-    if not isinstance(text, list):
-        return [_position(cells, "dataset.text", text)]
-    if not text:
+def _texts_at(cells: Cells, roles: ColumnRoles) -> list[int]:
+    if not isinstance(roles.text, list):
+        return [_position(cells, "dataset.text", roles.text)]
+    if not roles.text:
         raise ConfigError("dataset.text is [], but must name a column of texts or more")
-    return [_position(cells, f"dataset.text[{at}]", name) for at, name in enumerate(text)]
+    return [_position(cells, f"dataset.text[{at}]", name) for at, name in enumerate(roles.text)]
 
 
-def _position(cells: Cells, key: str, column: str | int) -> int:
+def _label_at(cells: Cells, roles: ColumnRoles) -> int:
+    assert not isinstance(roles.target, list), "a text has one label"
+    return _position(cells, "dataset.label", roles.target)
+
+
+def _position(cells: Cells, key: str, column: ColumnName) -> int:
     if len(cells.names) == 1 and str(column) not in cells.names:
         # Texts and labels in one column: what is between them was taken for a part of the text.
         raise ConfigError(
@@ -304,9 +253,9 @@ def _position(cells: Cells, key: str, column: str | int) -> int:
     return cells.position(key, column)
 
 
-def _with_labels(cells: Cells, label: str | int, missing: Sequence[object]) -> Cells:
-    """Without the rows whose label is a word that stands for none; an empty one is a mistake."""
-    position = _position(cells, "dataset.label", label)
+def _with_labels(cells: Cells, roles: ColumnRoles, missing: Sequence[object]) -> Cells:
+    """Without the rows whose label is a word for a missing one; an empty label is a mistake."""
+    position = _label_at(cells, roles)
     labels = cells.column(position)
     words = missing_among(filter(None, labels), missing)
     gone = Counter(label for label in labels if label in words)
@@ -317,7 +266,7 @@ def _with_labels(cells: Cells, label: str | int, missing: Sequence[object]) -> C
 
 
 def _note_missing_texts(source: str, texts: Sequence[str], missing: Sequence[object]) -> None:
-    """A line on texts that are one of the words of `missing`: they may as well be answers, so they stay."""
+    """Note texts that are one of the words of `missing`; they may be real texts, so they stay."""
     words = missing_among(filter(None, texts), missing)
     found = Counter(text for text in texts if text in words)
     if found:
@@ -328,7 +277,7 @@ def _note_missing_texts(source: str, texts: Sequence[str], missing: Sequence[obj
 
 
 def _merged(source: str, parts: list[list[Labelled]]) -> list[list[Labelled]]:
-    """The same rows with one spelling of each class of the first part, which a line on the screen names."""
+    """The same rows with one spelling of each class of the first part, which a note names."""
     classes = classes_of((row.label for row in parts[0]), merge=True, notation=Notation())
     note_merged(source, merged(classes))
     renamed = []
@@ -354,25 +303,10 @@ def labelled_texts(key: str, given: Any, dataset: Mapping[str, Any]) -> list[Lab
         how = (dataset["separator"], dataset.get("header", False), dataset["encoding"])
         rows = _read_lines(key, given, *how)
     elif "text" in dataset and "label" in dataset:
-        form = Form(
-            dataset["header"],
-            dataset["delimiter"],
-            dataset["encoding"],
-            missing=[""],
-            skip_lines=dataset.get("skip_lines", 0),
-            comment=dataset.get("comment"),
-        )
-        cells = read_csv(locate_file(key, given), form)
-        cells = _with_labels(cells, dataset["label"], dataset.get("missing", []))
-        rows = _read_columns(cells, dataset["text"], dataset["label"])
+        roles = ColumnRoles(dataset["label"], dataset["text"])
+        cells = read_csv(locate_file(key, given), CsvFormat.of(dataset, missing=[""]))
+        rows = _read_columns(_with_labels(cells, roles, dataset.get("missing", [])), roles)
     else:
         return None
-    _refuse_empty(rows)
+    refuse_empty(rows)
     return rows
-
-
-def _refuse_empty(rows: Iterable[Labelled]) -> None:
-    for row in rows:
-        if not row.label or not row.text.strip():
-            missing = "label" if row.text.strip() else "text"
-            raise ConfigError(f"{row.place}: there is no {missing}; fill it in or take the row out")

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from dlrun.data.files import locate, read_text
-from dlrun.data.fingerprint import PART_NAMES
+from dlrun.data.files import locate, part_folders, read_text
 from dlrun.data.text.checks import is_blank, note_no_texts, texts_in
-from dlrun.data.text.files import Labelled, as_texts
-from dlrun.data.text.texts import TextLayout, Texts, TokenSettings
+from dlrun.data.text.texts import Labelled, TextLayout, Texts, TokenSettings, as_texts
 from dlrun.errors import ConfigError, listed, note
 
 _UNLABELLED = ("unsup", "unlabeled", "unlabelled")  # folders of texts without a class
@@ -65,14 +63,7 @@ def _folder(key: str, path: str) -> Path:
 def _parts(folder: Path) -> dict[str, Path]:
     """The folders of class folders by the name of their part; a folder without train/ is all train."""
     inside = _folders(folder)
-    parts: dict[str, Path] = {}
-    for one in inside:
-        if part := PART_NAMES.get(one.name.lower()):
-            if part in parts:
-                raise ConfigError(
-                    f"{folder} has {parts[part].name}/ and {one.name}/; keep one of them"
-                )
-            parts[part] = one
+    parts = part_folders(folder, inside)
     if "train" not in parts:
         return {"train": folder}
     others = [one.name for one in inside if one not in parts.values()]
@@ -86,7 +77,7 @@ def _tested(folder: Path) -> Path:
 
 
 def _labelled(part: Path, encoding: str) -> Iterator[Labelled]:
-    """Each text with its folder's name; what is none is counted."""
+    """Each text with the name of its folder; a note counts what is no text."""
     folders = _folders(part)
     classes = [one for one in folders if one.name.lower() not in _UNLABELLED]
     if len(classes) < 2:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from dlrun.data.files import fetch
-from dlrun.data.text.files import Labelled, as_texts, lines_of
-from dlrun.data.text.texts import Texts, TokenSettings
+from dlrun.data.text.files import lines_of
+from dlrun.data.text.texts import Labelled, Texts, TokenSettings, as_texts
 
 _REVIEWS = "https://raw.githubusercontent.com/dennybritz/cnn-text-classification-tf/master/data/rt-polaritydata"
 _REVIEWS_MD5 = {

@@ -6,13 +6,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from dlrun.config.schema import Count
 from dlrun.data.fingerprint import Fingerprint, Rows, as_words
-from dlrun.errors import ConfigError
+from dlrun.data.tables.number_format import Notation
+from dlrun.data.tables.target_column import classes_of
+from dlrun.errors import ConfigError, did_you_mean
 
 UNKNOWN = 1  # the id of a token that training did not have; 0 is padding
 _NO_TOKENS = ["", "<unknown>"]  # what the ids below the first token's stand for
@@ -52,7 +54,7 @@ class TextLayout:
         columns: of a table, the names of all; their numbers from 1 where it has no header.
         texts, label: of a table, which of `columns` hold the texts and the labels.
         named: of a table, whether it has a header.
-        skip_lines, comment: of a table, as in `Form`.
+        skip_lines, comment: of a table, as in `CsvFormat`.
     """
 
     form: Literal["lines", "files", "folder", "table"]
@@ -121,6 +123,74 @@ class Texts:
         texts, labels = self.part(part if rows is None else "train")
         found = Fingerprint().numbers(labels, rows).words(as_words(texts, rows))
         return len(texts) if rows is None else len(rows), str(found)
+
+
+class Labelled(NamedTuple):
+    """A text with its class, and where it stands, for an error."""
+
+    place: str
+    label: str
+    text: str
+
+
+def as_texts(
+    source: str,
+    rows: Sequence[Labelled],
+    test_rows: Sequence[Labelled] | None = None,
+    *,
+    val_rows: Sequence[Labelled] | None = None,
+    tokens: TokenSettings,
+) -> Texts:
+    """The rows with their labels numbered: as numbers where all are whole ones, by spelling otherwise.
+
+    Raises:
+        ConfigError: a text without a word, fewer than two classes, a label for each text, or a label
+            of the test part that training does not have.
+    """
+    others = (*(val_rows or ()), *(test_rows or ()))
+    refuse_empty((*rows, *others))
+    names = classes_of((row.label for row in rows), merge=False, notation=Notation()).names
+    if len(names) < 2:
+        raise ConfigError(
+            f"{source} has a single class, {names[0]}, but a classifier needs two classes or more"
+        )
+    if len(names) == len(rows):
+        raise ConfigError(
+            f"{source} has a label of its own for each of its {len(rows)} texts, as in {names[0]}: "
+            "check where the labels stand"
+        )
+    for row in others:
+        if row.label not in names:
+            raise ConfigError(
+                f"{row.place}: the label {row.label} is not in the training part{did_you_mean(row.label, names)}"
+            )
+    numbers = {name: number for number, name in enumerate(names)}
+
+    def labels(part: Sequence[Labelled]) -> np.ndarray:
+        return np.array([numbers[row.label] for row in part], np.int64)
+
+    return Texts(
+        texts=[row.text for row in rows],
+        labels=labels(rows),
+        class_names=tuple(names),
+        tokens=tokens,
+        test_texts=None if test_rows is None else [row.text for row in test_rows],
+        test_labels=None if test_rows is None else labels(test_rows),
+        val_texts=None if val_rows is None else [row.text for row in val_rows],
+        val_labels=None if val_rows is None else labels(val_rows),
+    )
+
+
+def refuse_empty(rows: Iterable[Labelled]) -> None:
+    """Refuse a row that lacks its text or its label.
+
+    Raises:
+        ConfigError: naming where it is.
+    """
+    for row in rows:
+        if not row.label or not row.text.strip():
+            missing = "label" if row.text.strip() else "text"
+            raise ConfigError(f"{row.place}: there is no {missing}; fill it in or take the row out")
 
 
 def tokenize(text: str, *, level: Level, lower: bool) -> list[str]:

@@ -1,0 +1,165 @@
+"""New rows of numbers from .npy, .npz and .csv files: raw values in the run's own shape."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlrun.data.arrays.scaling import Scaling
+from dlrun.data.base import Spec
+from dlrun.data.changed_data import Kept
+from dlrun.data.file_kinds import refuse_other_kinds
+from dlrun.data.images.read import is_image
+from dlrun.data.kind import Labelled, NewInputs, from_code, one_path
+from dlrun.data.tables.headers import judge
+from dlrun.errors import ConfigError, first_line, note
+
+
+class NewArrays(NewInputs):
+    """Rows of numbers."""
+
+    preparing = "inputs are (raw - mean) / std"
+
+    def read(self, path: Path, spec: Spec, preprocessing: Scaling) -> np.ndarray:
+        if is_image(path):
+            raise ConfigError(
+                f"{path} is an image, but this run was trained on {spec.kind}; give a .npy, .npz or .csv of rows"
+            )
+        return read_arrays(path, spec)
+
+    def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:
+        raise from_code(one_path(given), dataset)
+
+
+def read_arrays(path: Path, spec: Spec) -> np.ndarray:
+    """The inputs in one file, (N, *spec.input_shape), raw values as in the data set.
+
+    Raises:
+        ConfigError: unreadable, of a kind not known, or of another shape.
+    """
+    suffix = path.suffix.lower()
+    if suffix in (".npy", ".npz"):
+        return _shaped(path, _read_numpy(path), spec)
+    if suffix == ".csv":
+        return _shaped(path, _read_table(path, spec), spec)
+    raise ConfigError(
+        f"{path}: files ending in {suffix or 'nothing'} are not known; give an image, .npy, .npz or .csv"
+    )
+
+
+def _read_numpy(path: Path) -> np.ndarray:
+    try:
+        with path.open("rb") as file:  # numpy leaves a damaged .npz open
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded
+            names = loaded.files
+            if not names:
+                raise ConfigError(f"{path} holds no arrays")
+            if len(names) != 1 and "inputs" not in names:
+                raise ConfigError(
+                    f"{path} holds the arrays {', '.join(names)}: name the one to use `inputs`"
+                )
+            array: np.ndarray = loaded["inputs" if "inputs" in names else names[0]]
+            return array
+    except ConfigError:
+        raise
+    except Exception as error:  # numpy raises half a dozen kinds for damaged files
+        reason = first_line(error)
+        if "pickle" in reason:  # numpy would advise to allow code from the file
+            reason = "it is no .npy or .npz file of plain numbers"
+        raise ConfigError(f"{path} cannot be read as a NumPy array: {reason}") from error
+
+
+def _read_table(path: Path, spec: Spec) -> np.ndarray:
+    """Rows of numbers; below a header, by which columns are found if it names them all."""
+    try:
+        content = path.read_bytes()
+        refuse_other_kinds(path, content)
+        file = io.StringIO(content.decode("utf-8-sig"), newline="")
+        rows = [
+            (number, row)
+            for number, row in enumerate(csv.reader(file), 1)
+            if any(cell.strip() for cell in row)
+        ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{path} cannot be read as CSV: {error}") from error
+    columns: list[int] | None = None
+    if rows and _is_header(path, [[cell.strip() for cell in row] for _, row in rows]):
+        header = [cell.strip() for cell in rows.pop(0)[1]]
+        if spec.feature_names and set(spec.feature_names) <= set(header):
+            columns = [header.index(name) for name in spec.feature_names]
+            _refuse_longer(path, rows, len(header))
+    if not rows:
+        raise ConfigError(f"{path} holds no rows")
+    return np.array([_numbers(path, number, row, columns, spec) for number, row in rows])
+
+
+def _is_header(path: Path, rows: list[list[str]]) -> bool:
+    """Whether the first row holds no number, or numbers that count columns as pandas does: 0, 1, 2, …"""
+    first, *below = rows
+    if not any(map(_is_number, first)):
+        return True
+    verdict = judge(first, below)
+    if verdict.header and verdict.sure:
+        note(f"{path}: the first row ({', '.join(first[:4])}, …) is read as a header and left out")
+    return verdict.header and verdict.sure
+
+
+def _refuse_longer(path: Path, rows: list[tuple[int, list[str]]], width: int) -> None:
+    """More cells than the header names: a comma too many, perhaps a decimal one, moved the values along."""
+    for number, row in rows:
+        if any(cell.strip() for cell in row[width:]):
+            raise ConfigError(
+                f"{path}, row {number}, has {len(row)} columns, but the header names {width}"
+            )
+
+
+def _numbers(
+    path: Path, number: int, row: list[str], columns: list[int] | None, spec: Spec
+) -> list[float]:
+    cells = (
+        row if columns is None else [row[column] if column < len(row) else "" for column in columns]
+    )
+    if len(cells) != spec.num_features:
+        raise ConfigError(
+            f"{path}, row {number}, has {len(cells)} columns, but this run takes {spec.num_features}"
+        )
+    for column, cell in enumerate(cells, 1):
+        if not _is_number(cell):
+            raise ConfigError(
+                f"{path}, row {number}, column {column}: {cell or 'an empty cell'} is not a number"
+            )
+    return [float(cell) for cell in cells]
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return bool(np.isfinite(float(cell)))
+    except ValueError:
+        return False
+
+
+def _shaped(path: Path, array: np.ndarray, spec: Spec) -> np.ndarray:
+    """One input or a stack of them, flat or in shape, as (N, *input_shape)."""
+    if array.dtype.kind not in "fiub":
+        raise ConfigError(f"{path} holds {array.dtype}, but must hold numbers")
+    shape = spec.input_shape
+    # Images of one channel are commonly stored without the channel axis.
+    plain = shape[1:] if spec.kind == "image" and shape[0] == 1 else shape
+    for one in (shape, plain, (spec.num_features,)):
+        if array.shape in (one, (len(array) if array.ndim else 0, *one)):
+            if not array.size:
+                raise ConfigError(f"{path} holds no rows")
+            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+                values = array.reshape(-1, *shape).astype(np.float32)
+            if not np.isfinite(values).all():
+                raise ConfigError(f"{path} holds values that are not finite numbers")
+            return values
+    wanted = f"(N, {', '.join(map(str, shape))}) or (N, {spec.num_features})"
+    raise ConfigError(f"{path} has the shape {array.shape}, but this run takes {wanted}")

@@ -1,0 +1,122 @@
+"""What a kind of data is: all that the rest of dlrun asks of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar
+
+from dlrun.config.settings import DataSettings
+from dlrun.data.base import Dataset, InputKind, Preprocessing, Spec
+from dlrun.data.changed_data import Kept
+from dlrun.data.fingerprint import Parts
+from dlrun.data.loaders import Split
+from dlrun.errors import ConfigError
+
+TEST_PATH = "dataset.test_path"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of data.
+
+    Attributes:
+        raw: the type that a dataset's target returns.
+        split: the rows of each part, from raw data and settings.
+        encode: a data set from raw data, settings, the rows of each part, and the preprocessing. Where that
+            is None, it is fitted on the training part.
+        preprocessing: the type of what is fitted.
+        units: what samples are called, for each `Spec.kind` that this kind of data has.
+        reader: where the class that reads new inputs is. Its module is imported when it is needed: training
+            does without.
+    """
+
+    raw: type
+    split: Callable[[Any, DataSettings], Parts]
+    encode: Callable[[Any, DataSettings, Parts, Any], Dataset]
+    preprocessing: type[Preprocessing]
+    units: Mapping[InputKind, str]
+    reader: str
+
+    @property
+    def new_inputs(self) -> NewInputs:
+        """What reads new inputs."""
+        module, _, name = self.reader.rpartition(".")
+        made: NewInputs = getattr(import_module(module), name)()
+        return made
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """New rows with what is to be predicted of them, as a model takes them.
+
+    Attributes:
+        baselines: as of a `Dataset`.
+    """
+
+    part: Split
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+class NewInputs(ABC):
+    """New inputs of one kind of data, read from files in the form of those that a run was trained on.
+
+    Attributes:
+        preparing: how raw inputs become those of a model, in words for a program without dlrun.
+    """
+
+    preparing: ClassVar[str]
+
+    @abstractmethod
+    def read(self, path: Path, spec: Spec, preprocessing: Any) -> Any:
+        """The inputs in a file, raw as `Preprocessing.inputs` takes them; as many as its length, but of a series.
+
+        Raises:
+            BadFile, ConfigError: unreadable, or not what the run was trained on.
+        """
+
+    @abstractmethod
+    def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:
+        """The rows, with their targets, that `dataset.test_path` names; `dataset` is the config of the run's data.
+
+        Raises:
+            BadFile, ConfigError: unreadable, not in the form of the training data, or a class that those did not have.
+        """
+
+    def files_in(self, folder: Path, spec: Spec, preprocessing: Any) -> list[Path]:
+        """The files of inputs in a folder and the folders in it, by name.
+
+        Raises:
+            ConfigError: there are none, or folders mean nothing for this run.
+        """
+        trained_on = "texts, each a line" if spec.kind == "tokens" else spec.kind
+        raise ConfigError(
+            f"{folder} is a folder, of which only images are taken, or texts where each is a file, and this run was "
+            f"trained on {trained_on}; give its files one by one"
+        )
+
+    def describe(self, preprocessing: Preprocessing, spec: Spec) -> tuple[str, dict[str, Any]]:
+        """`preparing`, and the values that it speaks of."""
+        return self.preparing, preprocessing.to_dict()
+
+
+def from_code(given: Any, dataset: Mapping[str, Any]) -> ConfigError:
+    """For data whose form no file has."""
+    return ConfigError(
+        f"{TEST_PATH} is {given}, but the data of this run come from code, {dataset['_target_']}, and no file has "
+        "their form; `dlrun predict` takes new inputs without what is to be predicted"
+    )
+
+
+def one_path(given: Any) -> str:
+    """`dataset.test_path` where it must be one.
+
+    Raises:
+        ConfigError: it is a list.
+    """
+    if isinstance(given, str):
+        return given
+    raise ConfigError(f"{TEST_PATH} is {given}, but must name one file")

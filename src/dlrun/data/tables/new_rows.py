@@ -1,0 +1,126 @@
+"""New rows of a table, read from a CSV file by the names of their columns or in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+from dlrun.data.base import Spec
+from dlrun.data.changed_data import Kept
+from dlrun.data.files import locate_file
+from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, one_path
+from dlrun.data.tables.columns import read_rows, undressed_as
+from dlrun.data.tables.csv import Cells, read_csv
+from dlrun.data.tables.csv_rules import as_names, listed
+from dlrun.data.tables.encoding import TableEncoding, encode_rows
+from dlrun.data.tables.headers import judge
+from dlrun.data.tables.number_format import as_number
+from dlrun.data.tables.read import read_targets
+from dlrun.data.tables.table import Reading, Rows
+from dlrun.errors import ConfigError
+
+_SUFFIXES = (".csv", ".tsv", ".txt", ".data", ".gz")
+
+
+class NewRows(NewInputs):
+    """The rows in a file, raw cells as in the data set; a target column is not read, or alone."""
+
+    preparing = (
+        "columns of numbers: fill where missing, then (raw - mean) / std; after them columns of words: "
+        "the place in levels, from 1, and 0 for a word that is not there"
+    )
+
+    def read(self, path: Path, spec: Spec, preprocessing: TableEncoding) -> Rows:
+        if path.suffix.lower() not in _SUFFIXES:
+            raise ConfigError(f"{path}: this run was trained on a table; give a .csv of rows")
+        reading = Reading(**preprocessing.reading)
+        return _rows(_in_order(_read(path, reading), reading), reading)
+
+    def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:
+        encoding, names = cast(TableEncoding, kept.preprocessing), kept.spec.class_names
+        reading = Reading(**encoding.reading)
+        if not reading.target:  # an earlier version wrote none
+            reading = replace(reading, target=_name(reading, dataset.get("target", "")))
+        cells = _as_in_training(_read(locate_file(TEST_PATH, one_path(given)), reading), reading)
+        cells, targets = read_targets(cells, reading, names)
+        return Labelled(encode_rows(encoding, _rows(cells, reading), targets, len(names)))
+
+
+def _name(reading: Reading, column: Any) -> str:
+    """The name of the column that a config calls by name, or by number from 1 or from -1."""
+    if isinstance(column, int) and str(column) not in reading.columns:
+        return reading.columns[column - 1 if column > 0 else column]
+    return str(column)
+
+
+def _as_in_training(cells: Cells, reading: Reading) -> Cells:
+    """With the columns that the training data had, the target among them."""
+    if cells.named:
+        needed = [*reading.numbers, *reading.words, reading.target]
+        return cells.in_order(reading.columns, needed=needed)
+    if len(cells.names) == len(reading.columns):
+        return replace(cells, names=list(reading.columns))
+    raise ConfigError(
+        f"{cells.path}, row {cells.lines[0]}: its columns are {len(cells.names)}, but those of the training data "
+        f"{len(reading.columns)}: {', '.join(reading.columns)}; name them in a first row, or give all in this order"
+    )
+
+
+def _rows(cells: Cells, reading: Reading) -> Rows:
+    numbers, words, zero = (
+        [cells.names.index(name) for name in names]
+        for names in (reading.numbers, reading.words, reading.zero_is_missing)
+    )
+    cells = undressed_as(cells, reading.dressings)
+    return read_rows(cells, numbers, words, zero_is_missing=zero)
+
+
+def _read(path: Path, reading: Reading) -> Cells:
+    return read_csv(path, reading.format, partial(_is_header, reading))
+
+
+def _is_header(reading: Reading, row: str, first: list[str], below: list[list[str]]) -> bool:
+    """Whether the first row has the names that training read, or half of them: some may be values as well.
+
+    Raises:
+        ConfigError: it has other names.
+    """
+    used = {*reading.numbers, *reading.words}
+    found = used & {*as_names(first)}
+    told = found == used or (
+        len(found) * 2 >= len(used) and any(as_number(name) is None for name in found)
+    )
+    if reading.named and told:
+        return True
+    if reading.named and reading.skip_lines not in ("auto", 0):
+        raise ConfigError(
+            f"{row} does not name the columns that this run reads ({listed(sorted(used))}), and {reading.skip_lines} "
+            "lines above it are left out, as in training; write the file in the same form"
+        )
+    verdict = judge(first, below)
+    if below and verdict.header and verdict.sure:
+        remedy = (
+            f"but names none of the columns that this run reads: {listed(sorted(used))}"
+            if reading.named
+            else "but the file that this run was trained on has none; take it out"
+        )
+        raise ConfigError(f"{row} looks like a header, {remedy}")
+    return False
+
+
+def _in_order(cells: Cells, reading: Reading) -> Cells:
+    """With the columns that the run reads, called by their names."""
+    used = {*reading.numbers, *reading.words}
+    if cells.named:
+        return cells.in_order(reading.columns, needed=[*reading.numbers, *reading.words])
+    inputs = [name for name in reading.columns if name in used]
+    for names in (reading.columns, inputs):
+        if len(cells.names) == len(names):
+            return replace(cells, names=list(names))
+    raise ConfigError(
+        f"{cells.path}, row {cells.lines[0]}: its columns are {len(cells.names)}, but this run reads {len(inputs)}: "
+        f"{', '.join(inputs)}; name them in a first row, or give them in this order"
+    )

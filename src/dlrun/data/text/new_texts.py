@@ -1,0 +1,254 @@
+"""New texts to classify: one a line, after a label or not; one a file; or columns of a CSV file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+
+from dlrun.data.base import Preprocessing, Spec
+from dlrun.data.changed_data import Kept
+from dlrun.data.files import read_text
+from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, from_code
+from dlrun.data.tables.csv import Cells, read_csv
+from dlrun.data.tables.csv_format import CsvFormat
+from dlrun.data.tables.number_format import Notation
+from dlrun.data.tables.target_column import class_numbers
+from dlrun.data.text.checks import is_blank, is_header, texts_in
+from dlrun.data.text.encoding import TextEncoding, encode_texts
+from dlrun.data.text.files import joined_text, labelled_texts, place_of, separator_of
+from dlrun.data.text.folder import labelled_files
+from dlrun.data.text.texts import WORDS, TextLayout, tokenize
+from dlrun.data.text.texts import Labelled as LabelledText
+from dlrun.errors import ConfigError, did_you_mean, listed, note
+
+_PLAIN = (".txt", ".text", "")
+
+
+class NewTexts(NewInputs):
+    """Texts to classify; evaluated on in the form of the training data, with their labels."""
+
+    preparing = (
+        "lower case where `lower`; level word: the matches of `words`, level character: each character; then the place "
+        "in vocabulary, 1 for what is not there; 0 fills up at the end, and what is beyond max_length is cut off"
+    )
+
+    def read(self, path: Path, spec: Spec, preprocessing: TextEncoding) -> list[str]:
+        return read_lines(path, preprocessing, spec.class_names)
+
+    def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:
+        encoding, names = cast(TextEncoding, kept.preprocessing), kept.spec.class_names
+        rows: list[LabelledText] | None
+        if encoding.reads_whole_files:
+            rows = labelled_files(TEST_PATH, str(given), encoding.file_encoding)
+        else:
+            if encoding.layout and encoding.layout["form"] == "table":
+                dataset = {**dataset, "header": encoding.layout["named"]}
+            rows = labelled_texts(TEST_PATH, given, dataset)
+        if rows is None:
+            raise from_code(given, dataset)
+        merge = bool(dataset.get("merge_labels", False))
+        labels = [row.label for row in rows]
+        numbers = class_numbers(labels, names, merge=merge, notation=Notation())
+        for row, number in zip(rows, numbers, strict=True):
+            if number is None:
+                raise ConfigError(
+                    f"{row.place}: the label {row.label} is none of this run's{did_you_mean(row.label, names)}"
+                )
+        tokens = [tokenize(row.text, level=encoding.level, lower=encoding.lower) for row in rows]
+        return Labelled(
+            encode_texts(encoding, tokens, np.array(numbers, np.int64), len(names), True)
+        )
+
+    def files_in(self, folder: Path, spec: Spec, preprocessing: TextEncoding) -> list[Path]:
+        if not preprocessing.reads_whole_files:
+            return super().files_in(folder, spec, preprocessing)
+        inside = [
+            folder,
+            *(one for one in folder.rglob("*") if one.is_dir() and one.name[0] != "."),
+        ]
+        found = sorted(file for one in inside for file in texts_in(one))
+        if not found:
+            raise ConfigError(f"{folder} is a folder without texts")
+        return found
+
+    def describe(self, preprocessing: Preprocessing, spec: Spec) -> tuple[str, dict[str, Any]]:
+        return self.preparing, preprocessing.to_dict() | {"words": WORDS.pattern}
+
+
+def read_text_table(
+    path: Path, encoding: str, layout: TextLayout, class_names: Sequence[str]
+) -> list[str] | None:
+    """The texts of the rows, columns joined as in training; None for a file of plain lines.
+
+    Columns go by their names; where training's table had none, by their order.
+
+    Raises:
+        ConfigError: a column is not there, or a row has no text.
+    """
+    format = CsvFormat.of(vars(layout), header=False, encoding=encoding, missing=[""])
+    plain = Path(path.name.lower().removesuffix(".gz")).suffix in _PLAIN
+    try:
+        cells = read_csv(path, format)
+    except ConfigError:
+        if plain:
+            return None
+        raise
+    if layout.named and (not plain or {*layout.texts} <= {*cells.rows[0]}):
+        cells = read_csv(path, replace(format, header=True))
+        positions = [_named(cells, name) for name in layout.texts]
+        labels = layout.label in cells.names
+    elif not layout.named and not (plain and len(cells.names) != len(layout.columns)):
+        positions = _counted(cells, layout)
+        labels = len(cells.names) == len(layout.columns)
+        cells = _without_header(cells, layout, positions, labels, class_names)
+    else:
+        return None
+    if labels:
+        note(f"{path} has labels in column {layout.label}, which are left away")
+    return [_text(cells, row, positions) for row in range(len(cells.rows))]
+
+
+def _named(cells: Cells, name: str) -> int:
+    if name in cells.names:
+        return cells.names.index(name)
+    raise ConfigError(
+        f"{cells.path} has no column {name}, which this run reads texts from{did_you_mean(name, cells.names)}"
+    )
+
+
+def _counted(cells: Cells, layout: TextLayout) -> list[int]:
+    """Where the texts are in a table of training's columns, of all but the labels, or of the texts alone."""
+    without = [name for name in layout.columns if name != layout.label]
+    for names in (list(layout.columns), without, list(layout.texts)):
+        if len(cells.names) == len(names):
+            return [names.index(name) for name in layout.texts]
+    raise ConfigError(
+        f"{cells.path} has {len(cells.names)} columns, but this run was trained on {len(layout.columns)}, labels in "
+        f"column {layout.label}; give as many, or leave the labels away"
+    )
+
+
+def _without_header(
+    cells: Cells, layout: TextLayout, positions: list[int], labels: bool, class_names: Sequence[str]
+) -> Cells:
+    first = cells.rows[0]
+    label = (first[int(layout.label) - 1] or "") if labels else ""
+    known = label in class_names
+    if known or not is_header(label, first[positions[0]] or "", list(class_names)):
+        return cells
+    return cells.only(range(1, len(cells.rows)))
+
+
+def _text(cells: Cells, row: int, positions: list[int]) -> str:
+    text = joined_text(cells.rows[row], positions)
+    if not text:
+        raise ConfigError(f"{place_of(cells, row, positions)}: there is no text")
+    return text
+
+
+_TABLES = (".csv", ".tsv")
+
+
+class _Line(NamedTuple):
+    """What stands before a separator and after it; all in `label` where there is none."""
+
+    label: str
+    found: str
+    text: str
+
+
+def read_lines(path: Path, encoding: TextEncoding, class_names: Sequence[str]) -> list[str]:
+    """The texts in a file, in its order; empty where a line is blank, so that the n-th belongs to line n.
+
+    A run that was trained on files of a text each takes all of a file for one. One trained on lines with
+    labels finds out whether the file has labels too, and leaves them away. Of a .csv or .tsv without
+    them, and of whatever the table was that training had, columns are read: those that training had its
+    texts in, or else the one called text.
+
+    Raises:
+        ConfigError: missing, empty, not in the encoding of the training files, or without the column.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path} is not a file")
+    layout = TextLayout(**encoding.layout) if encoding.layout else None
+    if layout and layout.form == "folder":
+        return ["" if is_blank(path) else read_text(path, encoding.file_encoding).strip()]
+    if layout and layout.form == "table":
+        texts = read_text_table(path, encoding.file_encoding, layout, class_names)
+        if texts is not None:
+            return texts
+    lines = read_text(path, encoding.file_encoding).removesuffix("\n").split("\n")
+    if layout and layout.form == "lines":
+        texts = _without_labels(path, lines, separator_of(layout.separator), class_names)
+        if texts is not None:
+            return _told(path, texts)
+    if _is_table(path):
+        return _read_column(path, encoding)
+    return _told(path, [line.strip() for line in lines])
+
+
+def _is_table(path: Path) -> bool:
+    return Path(path.name.lower().removesuffix(".gz")).suffix in _TABLES
+
+
+def _without_labels(
+    path: Path, lines: list[str], separator: str, class_names: Sequence[str]
+) -> list[str] | None:
+    """The texts after the labels; None where there are none: most lines begin with a class and `separator`."""
+    parted = [_parted(line, separator) for line in lines]
+    header = _begins_with_header(parted, class_names)
+    body = parted[header:]
+    labels = [label for label, found, _ in body if found]
+    if 2 * sum(label in class_names for label in labels) <= sum(any(line) for line in body):
+        return None
+    for number, line in enumerate(body, header + 1):
+        if any(line) and not line.found:
+            raise ConfigError(
+                f"{path}, line {number}: there is no label before a text, as in the other lines; mend the line, or "
+                "take the labels out of all"
+            )
+    others = sorted({*labels} - {*class_names})
+    strange = f"; training had none called {listed(others)}" if others else ""
+    note(f"{path} has labels, which are left away: the texts after them are predicted{strange}")
+    return [line.text for line in body]
+
+
+def _parted(line: str, separator: str) -> _Line:
+    label, found, text = line.strip("\ufeff").partition(separator)
+    return _Line(label.strip(), found, text.strip())
+
+
+def _begins_with_header(lines: Sequence[_Line], class_names: Sequence[str]) -> bool:
+    first, *rest = lines
+    others = [label for label, found, _ in rest if found]
+    named = first.found and first.label not in class_names
+    return bool(named) and is_header(first.label, first.text, others)
+
+
+def _told(path: Path, texts: list[str]) -> list[str]:
+    if blank := sum(not text for text in texts):
+        note(f"{path}: {blank:,} of {len(texts):,} lines have no text, and no prediction")
+    return texts
+
+
+def _read_column(path: Path, encoding: TextEncoding) -> list[str]:
+    column = encoding.column if isinstance(encoding.column, int | str) else "text"
+    format = CsvFormat(
+        header=True if isinstance(column, str) else "auto",
+        delimiter="auto",
+        encoding=encoding.file_encoding,
+        missing=[""],
+        skip_lines="auto",
+    )
+    cells = read_csv(path, format)
+    position = cells.position("the column of texts", column)
+    texts = []
+    for row, text in enumerate(cells.column(position)):
+        if text is None:
+            raise ConfigError(f"{cells.place(row, position)}: there is no text")
+        texts.append(text)
+    return texts

@@ -1,0 +1,113 @@
+"""One text to be read from its beginning to its end, in streams side by side: batches follow one another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor
+
+from dlrun.data.loaders import Batch, Feed, Split, epoch_order
+from dlrun.errors import ConfigError
+
+_LEAST = 4096  # tokens of a stream in an evaluation: each stream begins knowing nothing
+
+
+@dataclass(frozen=True)
+class StreamedText(Split):
+    """One flat text: `inputs` (N,) and `targets` (N,), each the token that comes next.
+
+    A batch is a window of several streams: inputs (S, T) and targets (S, T).
+
+    Attributes:
+        window: tokens of a stream in a training batch.
+    """
+
+    window: int = field(kw_only=True)
+
+    @property
+    def samples_a_row(self) -> int:
+        return self.window
+
+    def batches(self, size: int, *, seed: int, shuffle: bool, drop_last: bool) -> Feed:
+        return Streams(self, size, seed=seed, shuffle=shuffle, drop_last=drop_last)
+
+    def in_order(self, size: int) -> Iterator[Batch]:
+        """In windows of `size` tokens at most.
+
+        There are as many streams as have room for `window` in `size`, but few enough to be long; windows
+        are then as long as `size` allows. All tokens are there but the last S - 1 at most.
+        """
+        streams = max(1, min(size // self.window, len(self) // _LEAST))
+        length = len(self) // streams
+        yield from _windows(self, streams, length, max(1, size // streams), start=0, skip=0)
+
+    def sample(self, count: int) -> Tensor:
+        return self.inputs[:count].unsqueeze(1)
+
+
+class Streams:
+    """The windows of a split, epoch by epoch; any epoch can be started anywhere.
+
+    The text is cut into S streams of equal length, side by side; batch k holds the k-th window of
+    each. With `shuffle` an epoch begins at an offset that seed and epoch decide, so that the cuts
+    fall elsewhere each time, and has whole windows only; what is left over at either end is less
+    than S * T + T tokens. Without, the last window may be shorter, unless `drop_last`.
+
+    Args:
+        size: how many streams.
+
+    Raises:
+        ConfigError: fewer tokens than streams, or than a window of each where it must be whole.
+    """
+
+    not_stacked: ClassVar[str] = (
+        "what a model of a text remembers goes on from batch to batch, which a stack does not hand on"
+    )
+
+    def __init__(
+        self, split: StreamedText, size: int, *, seed: int, shuffle: bool, drop_last: bool
+    ) -> None:
+        self.split, self.size, self.window = split, size, split.window
+        self.seed, self.shuffle = seed, shuffle
+        whole = shuffle or drop_last
+        if len(split) < size * (self.window if whole else 1):
+            raise ConfigError(
+                f"trainer.batch_size is {size}, the streams that are read side by side, and dataset.window "
+                f"{self.window}, but the training part has only {len(split)} characters; lower one of them"
+            )
+        self.length = self._windows() * self.window if whole else len(split) // size
+
+    def __len__(self) -> int:
+        """Windows an epoch."""
+        return -(-self.length // self.window)
+
+    def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
+        """(inputs, targets) of each window of epoch `number`, (S, T), without the first `skip`."""
+        yield from _windows(
+            self.split, self.size, self.length, self.window, start=self._offset(number), skip=skip
+        )
+
+    def _windows(self) -> int:
+        """Whole windows; where there are several, one may go, so that the offset has room to vary."""
+        room = self.window - 1 if self.shuffle else 0
+        return max(1, (len(self.split) - room) // (self.size * self.window))
+
+    def _offset(self, epoch: int) -> int:
+        if not self.shuffle:
+            return 0
+        room = len(self.split) - self.size * self.length
+        return int(epoch_order(room + 1, seed=self.seed, epoch=epoch)[0])
+
+
+def _windows(
+    split: Split, streams: int, length: int, window: int, *, start: int, skip: int
+) -> Iterator[Batch]:
+    stop = start + streams * length
+    inputs, targets = (
+        tokens[start:stop].view(streams, length) for tokens in (split.inputs, split.targets)
+    )
+    for left in range(skip * window, length, window):
+        here = slice(left, min(left + window, length))
+        yield inputs[:, here].contiguous(), targets[:, here].contiguous()

@@ -1,0 +1,98 @@
+"""What dlrun uses of torch that torch does not document: nothing else here names a private part of it.
+
+Where a new version of torch moves or drops one of them, tests/system/test_library_internals.py says which.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+import io
+import types
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+__all__ = [
+    "TorchDispatchMode",
+    "add_signs",
+    "fused_adam",
+    "graph_for_tensorboard",
+    "in_torch_func",
+    "is_view",
+    "is_wrapped",
+    "norms",
+    "tree_flatten",
+    "tree_leaves",
+    "tree_unflatten",
+    "without_capturable_warning",
+    "without_dynamo",
+]
+
+fused_adam: Callable[..., None] = torch._fused_adam_
+norms = torch._foreach_norm
+is_wrapped: Callable[[Tensor], bool] = (
+    torch._C._functorch.is_functorch_wrapped_tensor
+)  # by vmap, grad, ...
+tree_flatten, tree_leaves, tree_unflatten = (
+    _pytree.tree_flatten,
+    _pytree.tree_leaves,
+    _pytree.tree_unflatten,
+)
+
+
+def add_signs(to: list[Tensor], of: list[Tensor], *, factor: float) -> None:
+    """Add `factor` times the sign of each tensor to its partner, in place: two calls for all of them."""
+    torch._foreach_add_(to, torch._foreach_sign(of), alpha=factor)
+
+
+def in_torch_func() -> bool:
+    """Whether vmap, grad, ... are at work. torch.compile cannot look, and leaves them when it draws."""
+    return not torch.compiler.is_compiling() and bool(torch._C._functorch.peek_interpreter_stack())
+
+
+def is_view(operation: Any) -> bool:
+    """Whether an operation looks at its input in another way, and moves no bytes."""
+    aliases = [a.alias_info for a in operation._schema.arguments if a.alias_info is not None]
+    return bool(aliases) and not any(alias.is_write for alias in aliases)
+
+
+def without_dynamo(build: Callable[[], torch.optim.Optimizer]) -> torch.optim.Optimizer:
+    """The optimizer that `build` makes, without the wrappers that torch.compile has around optimizers.
+
+    For one that is never compiled they only cost: they import torch._dynamo at their first call,
+    which takes about as long as `import torch` itself, and open a profiler record at each step.
+    """
+    for name in ("add_param_group", "state_dict", "load_state_dict", "zero_grad"):
+        function = inspect.unwrap(getattr(torch.optim.Optimizer, name))
+        # torch looks here for the wrapped function before it imports dynamo to make one.
+        function.__dict__["__dynamo_disable"] = function
+    optimizer = build()
+    cls = type(optimizer)
+    if cls.__module__.startswith("torch.optim."):  # a user's own step may rely on its decorators
+        bare_step: Callable[..., Any] = inspect.unwrap(cls.step)
+        optimizer.step = types.MethodType(torch.no_grad()(bare_step), optimizer)  # type: ignore[method-assign]
+    return optimizer
+
+
+def without_capturable_warning(optimizer: torch.optim.Optimizer) -> None:
+    """Let a capturable optimizer make steps that are not captured as well, and not warn of them."""
+    optimizer._warned_capturable_if_run_uncaptured = True
+
+
+def graph_for_tensorboard(model: torch.nn.Module, example: Tensor) -> tuple[bytes, bytes]:
+    """The graph of `model` in TensorBoard's form, and the devices and times of its nodes, serialised."""
+    from torch.utils.tensorboard._pytorch_graph import graph
+
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        # Tracing is deprecated in torch, and TensorBoard has nothing newer.
+        warnings.simplefilter("ignore")
+        # A copy leaves torch.compile behind, which cannot be traced.
+        definition, statistics = graph(copy.deepcopy(model).eval(), example)
+    return definition.SerializeToString(), statistics.SerializeToString()

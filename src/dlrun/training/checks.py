@@ -1,0 +1,111 @@
+"""Whether the parts of a run fit together: what does not is refused in one line, before the first step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dlrun.config.metrics import direction
+from dlrun.config.settings import TrainerSettings
+from dlrun.data.base import Dataset, Spec
+from dlrun.errors import ConfigError, did_you_mean, first_line
+from dlrun.training.device import Device, out_of_memory
+from dlrun.training.forward import advance
+from dlrun.training.tasks import Task
+
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+def check_fit(model: nn.Module, data: Dataset, device: Device) -> None:
+    """Try the model on two samples: shapes in, shapes out; no random state is touched.
+
+    Raises:
+        ConfigError: the model refuses the data or the precision, or its output is not (B, num_outputs).
+    """
+    spec, state = data.spec, torch.get_rng_state()
+    sample = data.train.sample(2)
+    model.eval()
+    try:
+        with torch.no_grad():
+            outputs, _ = advance(model, sample, None, spec)
+            _check_precision(model, sample, spec, device)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        if isinstance(error, ConfigError) or out_of_memory(error):
+            raise
+        reason = first_line(error)
+        raise ConfigError(
+            f"model does not fit the data, whose inputs are {spec.kind} of shape {spec.input_shape}: {reason}"
+        ) from error
+    finally:
+        torch.set_rng_state(state)
+        model.train()
+    steps = sample.shape[1:] if spec.carries_state else ()  # each of them has its scores
+    expected = (len(sample), *steps, spec.num_outputs)
+    if not isinstance(outputs, Tensor) or outputs.shape != expected:
+        shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise ConfigError(
+            f"model gives {shape} for {len(sample)} samples, but must give raw scores of shape {expected} "
+            f"for this {spec.task} problem"
+        )
+    norms = [m for m in model.modules() if isinstance(m, _BATCH_NORMS)]
+    if norms and len(data.train) < 2:
+        raise ConfigError("model has batch norm, which needs at least 2 training samples")
+
+
+def _check_precision(model: nn.Module, sample: Tensor, spec: Spec, device: Device) -> None:
+    """Whether the device has the model's operations in a mixed precision; processors differ in that."""
+    try:
+        with (
+            torch.enable_grad(),
+            device.autocast(),
+        ):  # some operations lack only what learning needs
+            advance(model, sample, None, spec)
+    except (RuntimeError, NotImplementedError) as error:
+        if out_of_memory(error):
+            raise
+        raise ConfigError(
+            f"trainer.precision is {device.precision}, in which {device.torch_device.type} cannot compute this model "
+            f"here ({first_line(error).partition('. ')[0]}); use fp32, or another accelerator"
+        ) from error
+
+
+def check_monitor(monitor: str, mode: str, task: Task, data: Dataset) -> None:
+    """Refuse a monitored metric that no evaluation will log, or of which nobody knows what is better."""
+    parts = ("train", "val") if len(data.val) else ("train",)
+    logged = [f"{part}/{name}" for part in parts for name in task.metric_names]
+    if monitor not in logged:
+        raise ConfigError(
+            f"trainer.monitor is {monitor}, which this run does not log{did_you_mean(monitor, logged)}"
+        )
+    if mode == "auto" and direction(monitor) is None:
+        raise ConfigError(
+            f"trainer.monitor is {monitor}, of which no task says whether lower or higher is better: "
+            "set trainer.mode=min or trainer.mode=max"
+        )
+
+
+def check_streams(settings: TrainerSettings) -> None:
+    """Refuse batches that a text, read in streams side by side, cannot be cut into."""
+    if settings.batch_size == "full":
+        raise ConfigError(
+            "trainer.batch_size is full, but of a text it is the number of streams read side by side; "
+            "set a number, as in 32"
+        )
+    if settings.accumulate > 1:
+        raise ConfigError(
+            f"trainer.accumulate is {settings.accumulate}, but the streams of a text remember what came before and "
+            "cannot be taken in parts; set it to 1"
+        )
+
+
+def require_recurrent(model: nn.Module) -> None:
+    """Refuse a model that has no hidden states for `tracking.gradient_flow` to look at.
+
+    Raises:
+        ConfigError: there is no recurrent layer.
+    """
+    if not any(isinstance(layer, nn.RNNBase) for layer in model.modules()):
+        raise ConfigError(
+            "tracking.gradient_flow is true, but the model has no recurrent layer; "
+            "set it to false, or choose model=rnn, lstm or gru"
+        )

@@ -1,0 +1,128 @@
+"""Private parts of torch and Hydra: named in one module each, and there in the versions that are installed."""
+
+import ast
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import dlrun
+from dlrun.config import hydra_internals
+from dlrun.system import torch_internals
+
+HOUSE = Path(dlrun.__file__).parent
+BEHIND = {HOUSE / "config/hydra_internals.py", HOUSE / "system/torch_internals.py"}
+
+
+def changed(library: str, module: str) -> str:
+    return f"{library} {version(library)} has changed a private part that dlrun uses: mend {module}"
+
+
+def private_names(file: Path) -> list[str]:
+    """Dotted names of torch and Hydra in a module of which a part is private."""
+    found = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.Attribute):
+            found.append(ast.unparse(node))
+    return [
+        name
+        for name in found
+        if name.partition(".")[0] in ("torch", "nn", "hydra", "torchvision", "tensorboard")
+        and any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
+    ]
+
+
+def test_private_parts_of_torch_and_hydra_are_named_in_one_module_each():
+    assert all(private_names(file) for file in BEHIND)
+    elsewhere = {str(f): private_names(f) for f in HOUSE.rglob("*.py") if f not in BEHIND}
+    assert not {file: names for file, names in elsewhere.items() if names}
+
+
+@pytest.fixture
+def torch_changed():
+    return changed("torch", "dlrun/system/torch_internals.py")
+
+
+def test_torch_moves_many_tensors_in_one_call(torch_changed):
+    gradients = [torch.ones(2), torch.zeros(3)]
+    weights = [torch.tensor([2.0, -2.0]), torch.zeros(3)]
+    torch_internals.add_signs(gradients, weights, factor=0.5)
+    assert gradients[0].tolist() == [1.5, 0.5], torch_changed
+    assert [float(n) for n in torch_internals.norms(weights)] == [pytest.approx(8**0.5), 0.0]
+
+
+def test_torch_has_the_fused_step_of_adam(torch_changed):
+    moved, one = torch.zeros(3), torch.ones(3)
+    torch_internals.fused_adam(
+        [moved], [one], [torch.zeros(3)], [torch.zeros(3)], [], [torch.tensor(1.0)], lr=1.0,
+        beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False,
+    )  # fmt: skip
+    assert torch.allclose(moved, -one), torch_changed
+
+
+def test_torch_says_whether_vmap_is_at_work(torch_changed):
+    seen = []
+
+    def look(x):
+        seen.append((torch_internals.in_torch_func(), torch_internals.is_wrapped(x)))
+        return x
+
+    look(torch.ones(2))
+    torch.vmap(look)(torch.ones(2))
+    assert seen == [(False, False), (True, True)], torch_changed
+
+
+def test_torch_shows_its_operations_and_which_of_them_are_views(torch_changed):
+    class Seeing(torch_internals.TorchDispatchMode):
+        views: list[bool] = []
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.views.append(torch_internals.is_view(func))
+            return func(*args, **(kwargs or {}))
+
+    with Seeing():
+        torch.ones(4).view(2, 2).add_(1)
+    assert Seeing.views == [False, True, False], torch_changed
+
+
+def test_torch_takes_trees_of_tensors_apart(torch_changed):
+    leaves, structure = torch_internals.tree_flatten((1, [2, (3,)]))
+    assert torch_internals.tree_leaves((1, [2, (3,)])) == leaves == [1, 2, 3], torch_changed
+    assert torch_internals.tree_unflatten([4, 5, 6], structure) == (4, [5, (6,)]), torch_changed
+
+
+def test_torch_warns_of_no_step_outside_a_graph_by_the_name_that_is_set(torch_changed):
+    optimizer = torch.optim.Adam([nn.Parameter(torch.ones(1))])
+    assert optimizer._warned_capturable_if_run_uncaptured is True, torch_changed
+    optimizer._warned_capturable_if_run_uncaptured = False
+    torch_internals.without_capturable_warning(optimizer)
+    assert optimizer._warned_capturable_if_run_uncaptured is True
+
+
+def test_torch_makes_the_graph_that_tensorboard_shows(torch_changed):
+    graph, _ = torch_internals.graph_for_tensorboard(nn.Linear(2, 1), torch.ones(1, 2))
+    assert b"aten::linear" in graph, torch_changed
+
+
+def test_hydra_has_a_parser_of_its_command_line():
+    given = hydra_internals.command_line_parser().parse_args(["--cfg", "job", "a=1"])
+    reason = changed("hydra-core", "dlrun/config/hydra_internals.py")
+    assert (given.cfg, given.overrides) == ("job", ["a=1"]), reason
+
+
+def test_hydra_completes_words():
+    class Plugin:
+        def _query(self, config_name, line):
+            return [config_name, line]
+
+    from hydra.plugins.completion_plugin import CompletionPlugin
+
+    reason = changed("hydra-core", "dlrun/config/hydra_internals.py")
+    assert hasattr(CompletionPlugin, "_query"), reason
+    assert hydra_internals.completions(Plugin(), ["a=1", "b"]) == ["train", "a=1 b"]
