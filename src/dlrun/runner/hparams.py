@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
@@ -14,7 +14,7 @@ from dlrun.tracking.tracker import Tracker
 
 def show_hparams(tracker: Tracker, identity: Identity, run: RunDirectory, status: str) -> None:
     """Write the row, also where the run failed or was pruned."""
-    row = settings_row(identity.plain, identity.choices, identity.overrides, identity.swept)
+    row = settings_row(identity)
     group = ""
     if trial_of_seed(run.path):  # one row stands for all seeds of the trial
         del row["seed"]
@@ -31,18 +31,13 @@ def show_failed(run: RunDirectory, identity: Identity) -> None:
         show_hparams(tracker, identity, run, "failed")
 
 
-def settings_row(
-    config: Mapping[str, Any],
-    choices: Mapping[str, str],
-    overrides: Sequence[str],
-    swept: Mapping[str, str],
-) -> dict[str, Any]:
+def settings_row(identity: Identity) -> dict[str, Any]:
     """What distinguishes this run from others, as TensorBoard's HParams tab can show it.
 
     The choices, every setting of model, optimizer and schedule, and what the command line or a sweep changed.
     """
-    every = _flatten("", config)
-    changed = {word.lstrip("+").partition("=")[0] for word in overrides}
+    every = _flatten("", identity.plain)
+    changed = {word.lstrip("+").partition("=")[0] for word in identity.overrides}
     shown = {"seed", "trainer.batch_size", "trainer.max_epochs", *changed}
     row = {
         key: value
@@ -50,7 +45,7 @@ def settings_row(
         if key in shown or key.startswith(("model.", "optimizer.", "schedule."))
     }
     # A swept key may hold null or a whole mapping: then the words of the command line distinguish the trials.
-    return {**swept, **choices, **row}
+    return {**identity.swept, **identity.choices, **row}
 
 
 def _flatten(key: str, value: Any) -> dict[str, Any]:

@@ -62,16 +62,8 @@ class SummaryWriter:
         self.training = Training()  # in this process
 
     def write(self, status: str, **more: Any) -> None:
-        summary = summarise(
-            self.experiment,
-            status=status,
-            created=self.identity.created,
-            order=self.identity.order,
-            choices=self.identity.choices,
-            swept=self.identity.swept,
-            training=self.training.after(self.identity.earlier),
-            **more,
-        )
+        training = self.training.after(self.identity.earlier)
+        summary = summarise(self.experiment, self.identity, training, status=status, **more)
         self.run.write_summary(summary)
         self.status = status
         self.written = time.monotonic()
@@ -84,13 +76,10 @@ class SummaryWriter:
 
 def summarise(
     experiment: Experiment,
+    identity: Identity,
+    training: Training,
     *,
     status: str,
-    created: str,
-    order: float | None,
-    choices: Mapping[str, str],
-    swept: Mapping[str, str],
-    training: Training,
     error: Mapping[str, Any] | None = None,
     confusion: list[list[int]] | None = None,
 ) -> dict[str, Any]:
@@ -104,11 +93,11 @@ def summarise(
     return {
         "name": config.name,
         "status": status,
-        "created": created,
-        "order": order,
+        "created": identity.created,
+        "order": identity.order,
         "updated": now(),
-        "choices": dict(choices),
-        "swept": dict(swept),
+        "choices": dict(identity.choices),
+        "swept": dict(identity.swept),
         "seed": config.seed,
         "parameters": sum(p.numel() for p in engine.model.parameters()),
         "step": engine.step,
