@@ -3,7 +3,8 @@
 import copy
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import omegaconf._utils
@@ -15,6 +16,7 @@ from hydra.core.object_type import ObjectType
 from omegaconf.grammar_parser import parse
 
 from dlrun.errors import forget_notes
+from dlrun.storage.sweep_directory import SweepDirectory
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,6 +32,22 @@ def one_thread() -> Iterator[None]:
 def nothing_noted() -> None:
     """What is said once a command is said in each test."""
     forget_notes()
+
+
+@pytest.fixture
+def describe_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., SweepDirectory]:
+    """(name, created) -> a sweep in outputs/sweeps of an empty working directory that has its description alone."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(name: str, created: str = "2026-01-31T12:00:00+00:00") -> SweepDirectory:
+        sweep = SweepDirectory(Path("outputs/sweeps", name))
+        space = {"optimizer.lr": "interval(0.0,1.0)"}
+        sweep.write({"name": name, "created": created, "space": space, "objective": "val/loss"})
+        return sweep
+
+    return make
 
 
 @pytest.fixture(scope="session", autouse=True)
