@@ -10,6 +10,7 @@ import copy
 import functools
 import os
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from hydra._internal.config_repository import CachingConfigRepository, ConfigRep
 from hydra._internal.defaults_list import Overrides
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 from omegaconf.grammar_parser import parse
 
 from dlrun.config.search_path import packaged_configs
@@ -91,19 +93,26 @@ def _merging() -> Callable[..., Any]:
             return merge(self, defaults, repo)
         key = (tuple(map(repr, defaults)), contents)
         if key not in kept:
-            kept[key] = pickle.dumps(merge(self, defaults, repo))
+            config = merge(self, defaults, repo)
+            OmegaConf.clear_cache(config)  # the time, which merging has asked for
+            kept[key] = pickle.dumps(config)
         return pickle.loads(kept[key])
 
     return merged
 
 
 def _reading() -> Callable[..., Any]:
-    """A word parsed."""
-    read = OverridesParser.parse_rule
-    once = functools.lru_cache(maxsize=None)(
-        lambda text, rule: read(OverridesParser.create(), text, rule)
-    )
-    return lambda self, text, rule: copy.copy(once(text, rule))
+    """A plain word parsed: functions and what they are applied to are read each time."""
+    read, kept = OverridesParser.parse_rule, dict[Any, Any]()
+
+    def parse_rule(self: Any, text: str, rule: str) -> Any:
+        if not re.fullmatch(r"[^(){}\[\],]*", text):
+            return read(self, text, rule)
+        if (text, rule) not in kept:
+            kept[text, rule] = read(self, text, rule)
+        return copy.copy(kept[text, rule])
+
+    return parse_rule
 
 
 def _share_sources(self: Any, delegate: Any) -> None:

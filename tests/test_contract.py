@@ -39,7 +39,9 @@ LABELLED_TEXTS = ("text_lines", "text_csv", "text_folder", "film_reviews", "trec
 TEXTS = ("char_lm", "irish_tunes", "shakespeare")
 # The end of a text is enough to be judged by.
 SHORT = ("dataset.val_fraction=0.01", "dataset.test_fraction=0.01", "dataset.window=8")
-SMALLER = {"torchvision": ("model.name=shufflenet_v2_x0_5",)}  # its own choice has 11 million weights
+SMALLER = {
+    "torchvision": ("model.name=shufflenet_v2_x0_5",)
+}  # its own choice has 11 million weights
 TIMES = "samples_per_second"
 FAKE_SIZES = {"train": 60, "test": 30}
 MADE = (  # of those with a folder of data
