@@ -1,8 +1,11 @@
 """What every test module shares."""
 
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,6 +52,17 @@ def composed_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         keep_steps(patch)
         yield
+
+
+@pytest.fixture(scope="session")
+def processes() -> Any:
+    """Starts processes that have torch already: each is a fork of one that only imported and composed."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["warm"])
+    with pytest.MonkeyPatch.context() as patch:  # the server knows nothing of sys.path
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        forkserver.ensure_running()
+    return context
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,7 +1,7 @@
 """The steps of Hydra's composition, much of the time of a test that trains, kept for the next test that needs them.
 
 What depends on the values of words, on the environment or on the working directory is worked out each
-time; so is every error. Processes that tests start compose as everywhere else.
+time; so is every error. Programs that tests start compose as everywhere else.
 """
 
 from __future__ import annotations
