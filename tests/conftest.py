@@ -14,6 +14,14 @@ from dlrun.errors import forget_notes
 from dlrun.storage.sweep_directory import SweepDirectory
 from hydra_once import keep_steps
 
+# Modules with a test of many seconds, which no worker shall begin when the others have nothing left.
+LONG = ("test_readme.py", "test_working_folder.py", "test_contributing.py", "test_launchers.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
