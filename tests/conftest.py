@@ -1,20 +1,26 @@
 """What every test module shares."""
 
-import copy
-import functools
+import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
+from pathlib import Path
 from typing import Any
 
-import omegaconf._utils
-import omegaconf.base
 import pytest
 import torch
-from hydra._internal.config_repository import ConfigRepository
-from hydra.core.object_type import ObjectType
-from omegaconf.grammar_parser import parse
 
 from dlrun.errors import forget_notes
+from dlrun.storage.sweep_directory import SweepDirectory
+from hydra_once import keep_steps
+
+# Modules with a test of many seconds, which no worker shall begin when the others have nothing left.
+LONG = ("test_readme.py", "test_working_folder.py", "test_contributing.py", "test_launchers.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first."""
+    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,19 +38,39 @@ def nothing_noted() -> None:
     forget_notes()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def read_once() -> Iterator[None]:
-    """Hydra's reading of the same files is much of the time of a test: here it reads each once.
+@pytest.fixture
+def describe_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., SweepDirectory]:
+    """(name, created) -> a sweep in outputs/sweeps of an empty working directory that has its description alone."""
+    monkeypatch.chdir(tmp_path)
 
-    A file counts as the same while its time, its size and its place on disk are. Processes that
-    tests start read as everywhere else.
-    """
+    def make(name: str, created: str = "2026-01-31T12:00:00+00:00") -> SweepDirectory:
+        sweep = SweepDirectory(Path("outputs/sweeps", name))
+        space = {"optimizer.lr": "interval(0.0,1.0)"}
+        sweep.write({"name": name, "created": created, "space": space, "objective": "val/loss"})
+        return sweep
+
+    return make
+
+
+@pytest.fixture(scope="session", autouse=True)
+def composed_once() -> Iterator[None]:
+    """Hydra composes the same config from the same files once for all tests of this process."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ConfigRepository, "load_config", _loading_once())
-        parse_once = functools.lru_cache(maxsize=None)(parse)
-        for module in (omegaconf.base, omegaconf._utils):
-            patch.setattr(module, "parse", parse_once)
+        keep_steps(patch)
         yield
+
+
+@pytest.fixture(scope="session")
+def processes() -> Any:
+    """Starts processes that have torch already: each is a fork of one that only imported and composed."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["warm"])
+    with pytest.MonkeyPatch.context() as patch:  # the server knows nothing of sys.path
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        forkserver.ensure_running()
+    return context
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,25 +79,3 @@ def not_for_power_cuts() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
-
-
-def _loading_once() -> Any:
-    load, loaded = ConfigRepository.load_config, {}
-
-    def load_config(self: Any, config_path: str) -> Any:
-        source = self._find_object_source(config_path, ObjectType.CONFIG)
-        if source is None or source.scheme() not in ("file", "pkg"):
-            return load(self, config_path)
-        key = (source.path, source.provider, config_path, _stamp(source, config_path))
-        if key not in loaded:
-            loaded[key] = load(self, config_path)
-        return copy.deepcopy(loaded[key])
-
-    return load_config
-
-
-def _stamp(source: Any, config_path: str) -> object:
-    if source.scheme() == "pkg":  # a package does not change
-        return None
-    found = os.stat(os.path.join(source.path, source._normalize_file_name(config_path)))
-    return found.st_mtime_ns, found.st_size, found.st_ino

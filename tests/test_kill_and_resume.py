@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -89,14 +88,6 @@ def make_project(folder: Path) -> None:
     option = folder / "configs" / "model" / "restless.yaml"
     option.parent.mkdir(parents=True)
     option.write_text("_target_: restless.Net\nhidden: 16\ndropout: 0.3\n")
-
-
-@pytest.fixture(scope="module")
-def processes() -> Any:
-    """Starts processes that have torch already: each is a fork of one that only imported."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dlrun.runner.start", "dlrun.config.compose", "hydra.main"])
-    return context
 
 
 class Ended:

@@ -4,7 +4,6 @@ import subprocess
 import sys
 import webbrowser
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -13,26 +12,13 @@ from dlrun.errors import ConfigError
 from dlrun.storage.sweep_directory import SweepDirectory
 from dlrun.sweep.study import create_study
 
-MakeSweep = Callable[..., SweepDirectory]
+Describe = Callable[..., SweepDirectory]
 Capture = pytest.CaptureFixture[str]
-SWEEPS = Path("outputs/sweeps")
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-def make_sweep(name: str, created: str = "2026-01-31T12:00:00+00:00") -> SweepDirectory:
-    sweep = SweepDirectory(SWEEPS / name)
-    space = {"optimizer.lr": "interval(0.0,1.0)"}
-    sweep.write({"name": name, "created": created, "space": space, "objective": "val/loss"})
-    return sweep
 
 
 @pytest.fixture
-def two_trials() -> SweepDirectory:
-    sweep = make_sweep("2026-01-31_12-00-00_rates_ab12")
+def two_trials(describe_sweep: Describe) -> SweepDirectory:
+    sweep = describe_sweep("2026-01-31_12-00-00_rates_ab12")
     study = create_study(sweep, "minimize")
     for value in (0.5, 0.25):
         trial = study.ask()

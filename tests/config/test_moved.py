@@ -73,14 +73,15 @@ dlrun.sweep.grid.GridSampler
 """
 
 
-@pytest.mark.parametrize("target", TARGETS_OF_0_1.split())
-def test_every_target_of_version_0_1_is_offered_and_found_today(target: str) -> None:
+def test_every_target_of_version_0_1_is_offered_and_found_today() -> None:
     files = packaged_configs().rglob("*.yaml")
     offered = {line.strip() for file in files for line in file.read_text().splitlines()}
-    assert f"_target_: {current(target)}" in offered
-    with pytest.raises(ConfigError) as refused:
-        component("group", {"_target_": target, "no_such_setting": 1})
-    assert "no_such_setting" in str(refused.value)
+    targets = TARGETS_OF_0_1.split()
+    assert not [target for target in targets if f"_target_: {current(target)}" not in offered]
+    for target in targets:
+        with pytest.raises(ConfigError) as refused:
+            component("group", {"_target_": target, "no_such_setting": 1})
+        assert "no_such_setting" in str(refused.value), target
 
 
 def test_a_target_of_today_and_one_of_the_users_own_stay_as_they_are() -> None:

@@ -1,25 +1,37 @@
 """When views are drawn: of a run of its own at every evaluation, of trials at the end."""
 
+from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from omegaconf import OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dlrun.config.settings import TrackingSettings
-from dlrun.data.arrays.scaling import Scaling
-from dlrun.data.base import Dataset, Spec
-from dlrun.data.loaders import Split
-from dlrun.data.tables.encoding import TableEncoding
+from dlrun.config.compose import compose
+from dlrun.config.settings import parse
 from dlrun.diagnostics import decision_boundary, views
 from dlrun.diagnostics.views import Views
+from dlrun.runner import start
+from dlrun.storage.run_directory import RunDirectory
+from dlrun.tracking.tracker import Tracker
+from dlrun.training.build import assemble
+
+WORDS = (
+    "name=x", "trainer.accelerator=cpu", "trainer.max_epochs=3", "tracking.graph=true", "tracking.images=true",
+    "tracking.histograms=true", "tracking.gradient_flow=false",
+)  # fmt: skip
+PLANE = ("dataset=moons", "dataset.size=60", "model=mlp", "model.hidden=[4]")
+DIGITS = ("dataset=digits", "dataset.val_fraction=0.02", "model=linear")
 
 
-class Shown:
+class Shown(Tracker):
     """A tracker that remembers what it was shown."""
 
-    def __init__(self):
+    def __init__(self, folder):
+        super().__init__(folder / "m.jsonl", folder, tensorboard=False, start_step=0)
         self.tags, self.pictures = [], []
 
     def image(self, tag, picture, step):
@@ -33,40 +45,44 @@ class Shown:
         self.tags.append("graph")
 
 
-class Judge:
-    """An engine that only judges."""
-
-    def __init__(self, inputs=2):
-        self.step, self.model = 7, nn.Sequential(nn.Flatten(), nn.Linear(inputs, 2))
-
-    def outputs(self, split):
-        with torch.no_grad():
-            return self.model(split.inputs)
+def composed(*words):
+    plain = OmegaConf.to_container(compose([*WORDS, *words]), resolve=True)
+    del plain["sweep"]  # no part of a run
+    return plain
 
 
-ALL = TrackingSettings(
-    tensorboard=True, graph=True, images=True, histograms=True, gradient_flow=False
-)
-AS_IT_IS = Scaling([0.0], [1.0], [], [], 0.0)
+def made(*words):
+    """An experiment, with the engine that trains it."""
+    return assemble(parse(composed(*words)))
 
 
-def of(kind, inputs):
-    targets = torch.arange(len(inputs)) % 2
-    split = Split(inputs, targets)
-    spec = Spec("multiclass", kind, tuple(inputs.shape[1:]), 2, ("a", "b"))
-    return Dataset(spec, AS_IT_IS, split, split, split)
+def views_of(experiment, **more):
+    return Views(experiment.data, experiment.config.tracking, model="m", **more)
 
 
+@pytest.fixture(scope="module")
 def plane():
-    return of("features", torch.randn(20, 2))
+    """Points of two classes, and a small model; none of the tests trains it."""
+    return made(*PLANE)
 
 
-def evaluate(view, times=1):
-    """The tags of what some evaluations show."""
-    shown = Shown()
-    for _ in range(times):
-        view.at_evaluation(Judge(), shown)
-    return shown.tags
+@pytest.fixture
+def shown(tmp_path):
+    with closing(Shown(tmp_path)) as tracker:
+        yield tracker
+
+
+@pytest.fixture
+def evaluate(shown):
+    """(view, engine, times) -> the tags of what some evaluations show."""
+
+    def judge(view, engine, times=1):
+        before = len(shown.tags)
+        for _ in range(times):
+            view.at_evaluation(engine, shown)
+        return shown.tags[before:]
+
+    return judge
 
 
 @pytest.fixture
@@ -77,47 +93,88 @@ def clock(monkeypatch):
     return now
 
 
-def test_a_run_of_its_own_shows_its_boundary_at_every_evaluation(clock):
-    assert evaluate(Views(plane(), ALL, model="m"), 3).count("decision_boundary") == 3
+@pytest.fixture
+def table(tmp_path):
+    """(kinds) -> a table of two columns, numbers (n) or words (w), and a target of two classes."""
+
+    def write(kinds):
+        rng = np.random.default_rng(0)
+        numbers = rng.normal([170, 60], [10, 5], (60, 2)).round(1)
+        rows = ["first,second,target"]
+        for i, row in enumerate(numbers):
+            cells = (
+                str(x) if kind == "n" else "abc"[int(x) % 3]
+                for x, kind in zip(row, kinds, strict=True)
+            )
+            rows.append(",".join([*cells, "yn"[i % 2]]))
+        (tmp_path / "table.csv").write_text("\n".join(rows))
+        return (
+            "dataset=csv",
+            f"dataset.path={tmp_path}/table.csv",
+            "dataset.target=target",
+            "model=linear",
+        )
+
+    return write
 
 
-def test_codes_of_categories_span_no_plane_to_draw_a_boundary_in(clock):
-    data = plane()
-    data = replace(data, spec=replace(data.spec, categories=(3,)))
-    assert "decision_boundary" not in evaluate(Views(data, ALL, model="m"))
+def test_a_run_of_its_own_shows_its_boundary_at_every_evaluation_and_the_rest_at_its_end(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    assert start.train(composed(*PLANE), run, overrides=[], choices={}) == 0
+    sizes = {"images": 0, "histograms": 0}
+    events = EventAccumulator(str(run.tensorboard), sizes).Reload()
+    boundaries = [event.step for event in events.Images("decision_boundary")]
+    assert boundaries == sorted(set(boundaries))
+    assert boundaries == [event.step for event in events.Scalars("val/loss")]
+    assert len(boundaries) == 3
+    assert set(events.Tags()["images"]) == {"decision_boundary", "confusion_matrix"}
+    assert events.Histograms(events.Tags()["histograms"][0])[-1].step == boundaries[-1]
+    assert events.Tags()["graph"]
+
+
+def test_codes_of_categories_span_no_plane_to_draw_a_boundary_in(table, clock, evaluate):
+    numbers, words = (made(*table(kinds)) for kinds in ("nn", "nw"))
+    assert words.data.spec.num_features == 2
+    assert "decision_boundary" in evaluate(views_of(numbers), numbers.engine)
+    assert "decision_boundary" not in evaluate(views_of(words), words.engine)
 
 
 @pytest.mark.parametrize("kind", ["tokens", "sequence"])
-def test_two_tokens_are_no_point_of_a_plane(kind, clock):
-    data = plane()
-    data = replace(data, spec=replace(data.spec, kind=kind))
-    assert "decision_boundary" not in evaluate(Views(data, ALL, model="m"))
+def test_two_tokens_are_no_point_of_a_plane(kind, clock, plane, evaluate):
+    data = replace(plane.data, spec=replace(plane.data.spec, kind=kind))
+    view = views_of(replace(plane, data=data))
+    assert "decision_boundary" not in evaluate(view, plane.engine)
 
 
-def test_the_axes_of_a_table_are_in_its_own_units(monkeypatch):
-    table = TableEncoding({}, [0.0] * 2, [170.0, 60.0], [10.0, 5.0], [], [], [])
-    data, ends = replace(plane(), preprocessing=table), []
+def test_the_axes_of_a_table_are_in_its_own_units(table, evaluate, monkeypatch):
+    experiment, ends = made(*table("nn")), []
     monkeypatch.setattr(
-        decision_boundary, "framed", lambda picture, names, extent, classes: ends.append(extent)
+        decision_boundary,
+        "framed",
+        lambda picture, names, extent, classes: ends.append((names, extent)),
     )
-    evaluate(Views(data, ALL, model="m"))
-    low, high = data.val.inputs.amin(0) - 0.3, data.val.inputs.amax(0) + 0.3
-    left, right = (170 + 10 * float(end[0]) for end in (low, high))
-    bottom, top = (60 + 5 * float(end[1]) for end in (low, high))
-    assert ends[0] == pytest.approx((left, right, bottom, top))
+    evaluate(views_of(experiment), experiment.engine)
+    scale = experiment.data.preprocessing
+    assert scale.mean == pytest.approx([170, 60], abs=4)
+    rows = experiment.data.val.inputs.numpy() * scale.std + scale.mean
+    left, bottom = rows.min(0) - 0.3 * np.array(scale.std)
+    right, top = rows.max(0) + 0.3 * np.array(scale.std)
+    ((names, extent),) = ends
+    assert names == ("first", "second")
+    assert extent == pytest.approx((left, right, bottom, top))
 
 
 @pytest.mark.parametrize("trials", [1, 64])
-def test_a_trial_draws_only_once_the_time_it_shares_has_grown_long(trials, clock):
-    view = Views(plane(), ALL, model="m", trials_at_once=trials)
+def test_a_trial_draws_only_once_the_time_it_shares_has_grown_long(trials, clock, plane, evaluate):
+    view = views_of(plane, trials_at_once=trials)
     clock[0] += 0.9 * trials
-    assert evaluate(view, 3) == []
+    assert evaluate(view, plane.engine, 3) == []
     clock[0] += 0.2 * trials
-    assert evaluate(view) == ["decision_boundary", "histograms"]
+    assert evaluate(view, plane.engine) == ["decision_boundary", "histograms"]
 
 
-def test_what_drawing_costs_a_trial_is_counted(clock, monkeypatch):
-    view = Views(plane(), ALL, model="m", trials_at_once=1)
+def test_what_drawing_costs_a_trial_is_counted(clock, plane, evaluate, monkeypatch):
+    view = views_of(plane, trials_at_once=1)
     clock[0] += 1
     draw = Shown.histograms
 
@@ -126,49 +183,51 @@ def test_what_drawing_costs_a_trial_is_counted(clock, monkeypatch):
         draw(self, *args)
 
     monkeypatch.setattr(Shown, "histograms", slow)
-    assert "histograms" in evaluate(view)
+    assert "histograms" in evaluate(view, plane.engine)
     clock[0] += 95
-    assert evaluate(view) == []
+    assert evaluate(view, plane.engine) == []
     clock[0] += 5
-    assert "histograms" in evaluate(view)
+    assert "histograms" in evaluate(view, plane.engine)
 
 
 @pytest.mark.parametrize("trials", [None, 8])
-def test_the_end_shows_everything_that_training_may_have_left_out(trials):
-    data, shown, engine = plane(), Shown(), Judge()
-    view = Views(data, ALL, model="m", trials_at_once=trials)
-    view.at_end(engine, shown, data.val, engine.outputs(data.val))
-    expected = {"histograms", "graph", "confusion_matrix"}
-    assert set(shown.tags) == expected | ({"decision_boundary"} if trials else set())
+def test_the_end_shows_everything_that_training_may_have_left_out(trials, plane, shown):
+    part = plane.data.val
+    view = views_of(plane, trials_at_once=trials)
+    view.at_end(plane.engine, shown, part, plane.engine.outputs(part))
+    expected = Counter(["histograms", "graph", "confusion_matrix"])
+    assert Counter(shown.tags) == expected + Counter(["decision_boundary"] if trials else [])
 
 
-def test_what_is_switched_off_is_not_drawn():
-    data, shown, engine = plane(), Shown(), Judge()
-    nothing = replace(ALL, graph=False, images=False, histograms=False)
-    view = Views(data, nothing, model="m")
+def test_what_is_switched_off_is_not_drawn(shown):
+    off = [f"tracking.{name}=false" for name in ("graph", "images", "histograms")]
+    experiment = made(*PLANE, *off)
+    view, engine, part = views_of(experiment), experiment.engine, experiment.data.val
     view.at_start(shown)
     view.at_evaluation(engine, shown)
-    view.at_end(engine, shown, data.val, engine.outputs(data.val))
+    view.at_end(engine, shown, part, engine.outputs(part))
     assert shown.tags == []
 
 
-def test_samples_are_drawn_once_for_all_runs_on_the_same_data():
-    images = torch.randn(40, 1, 8, 8)
-    shown = Shown()
-    for inputs in (images, images.clone(), images + torch.randn(40, 1, 8, 8)):
-        Views(of("image", inputs), ALL, model="m").at_start(shown)
+def test_samples_are_drawn_once_for_all_runs_on_the_same_data(shown):
+    for seed in (0, 0, 1):
+        views_of(made(*DIGITS, f"seed={seed}")).at_start(shown)
     first, same, other = shown.pictures
     assert first is same
     assert not np.array_equal(first.pixels, other.pixels)
 
 
-def test_the_surest_mistakes_come_first():
-    images = torch.zeros(4, 1, 2, 2)
-    data, shown, engine = of("image", images), Shown(), Judge(4)
-    outputs = torch.tensor([[0.0, 1], [3, 0], [5, 0], [1, 0]])  # wrong: the first two, and the last
-    captions = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(views, "image_grid", lambda images, words: captions.extend(words))
-        Views(data, ALL, model="m").at_end(engine, shown, data.val, outputs)
-    assert captions == ["b as a, 95%", "a as b, 73%", "b as a, 73%"]
+def test_the_surest_mistakes_come_first(shown, monkeypatch):
+    experiment, captions = made(*DIGITS), []
+    part = experiment.data.val.first(4)
+    right = part.targets.tolist()
+    wrong = [(label + 1) % 10 for label in right]
+    outputs = torch.zeros(4, 10)
+    outputs[torch.arange(4), torch.tensor([wrong[0], wrong[1], right[2], wrong[3]])] = torch.tensor(
+        [1.0, 4, 5, 3]
+    )
+    monkeypatch.setattr(views, "image_grid", lambda images, words: captions.extend(words))
+    views_of(experiment).at_end(experiment.engine, shown, part, outputs)
+    chances = {1: "86%", 3: "69%", 0: "23%"}  # e^4 / (e^4 + 9), and so on
+    assert captions == [f"{right[i]} as {wrong[i]}, {chances[i]}" for i in chances]
     assert "worst_mistakes" in shown.tags

@@ -36,15 +36,16 @@ def test_nearly_all_real_tunes_are_read():
 
 
 @pytest.mark.parametrize(
-    "music",
+    ("music", "notes"),
     [
-        "A,,2 c''/ B3/2 | d4 |", "{g}A {/fg}B | c |", '"Am"ABc "^slowly"d|', "!trill!A2 vB uc Td .e|",
-        "|: A :: B :|", "[1 A :|[2 B ||", "|:A B:|]", "A B|!\nc d|!", "A B|\\\nc d|", "A2 % a comment|\nB|",
-        "K:D\nABc|\nM:C|\nd|", "[K:D Minor]ABc|", "((AB)c)|", "(3:2:2 A2 B|", "A- A|z4|x2|",
+        ("A,,2 c''/ B3/2 | d4 |", 4), ("{g}A {/fg}B | c |", 3), ('"Am"ABc "^slowly"d|', 4),
+        ("!trill!A2 vB uc Td .e|", 5), ("|: A :: B :|", 2), ("[1 A :|[2 B ||", 2), ("|:A B:|]", 2),
+        ("A B|!\nc d|!", 4), ("A B|\\\nc d|", 4), ("A2 % a comment|\nB|", 2), ("K:D\nABc|\nM:C|\nd|", 4),
+        ("[K:D Minor]ABc|", 3), ("((AB)c)|", 3), ("(3:2:2 A2 B|", 2), ("A- A|z4|x2|", 2),
     ],
 )  # fmt: skip
-def test_what_the_notation_offers_is_music(music):
-    parse_tune(HEADER + music)
+def test_what_the_notation_offers_is_music(music, notes):
+    assert parse_tune(HEADER + music).notes == notes
 
 
 @pytest.mark.parametrize(

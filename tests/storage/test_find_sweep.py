@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -12,25 +13,14 @@ from dlrun.storage.index import find_sweep
 from dlrun.storage.sweep_directory import SweepDirectory
 
 SWEEPS = Path("outputs/sweeps")
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-def make_sweep(name: str, created: str = "2026-01-31T12:00:00+00:00") -> SweepDirectory:
-    sweep = SweepDirectory(SWEEPS / name)
-    space = {"optimizer.lr": "interval(0.0,1.0)"}
-    sweep.write({"name": name, "created": created, "space": space, "objective": "val/loss"})
-    return sweep
+Describe = Callable[..., SweepDirectory]
 
 
 @pytest.fixture
-def three_sweeps() -> None:
-    make_sweep("2026-01-31_10-00-00_digits_rates_aa11", "2026-01-31T10:00:00+00:00")
-    make_sweep("2026-01-31_11-00-00_digits_depth_bb22", "2026-01-31T11:00:00+00:00")
-    make_sweep("2026-01-31_09-00-00_iris_rates_cc33", "2026-01-31T13:00:00+02:00")
+def three_sweeps(describe_sweep: Describe) -> None:
+    describe_sweep("2026-01-31_10-00-00_digits_rates_aa11", "2026-01-31T10:00:00+00:00")
+    describe_sweep("2026-01-31_11-00-00_digits_depth_bb22", "2026-01-31T11:00:00+00:00")
+    describe_sweep("2026-01-31_09-00-00_iris_rates_cc33", "2026-01-31T13:00:00+02:00")
     (SWEEPS / "2026-01-31_11-00-00_digits_depth_bb22" / "7" / "seed0").mkdir(parents=True)
 
 
@@ -50,17 +40,17 @@ def test_a_sweep_is_found_by(text: str, found: str, three_sweeps: None) -> None:
     assert find_sweep(text).path == SWEEPS / found
 
 
-def test_the_newest_counts_by_its_start_not_by_its_name() -> None:
-    make_sweep("zzz", "2026-01-01T00:00:00+00:00")
-    make_sweep("aaa", "2026-01-01T01:00:00+02:00")
-    make_sweep("mmm", "2026-01-01T03:00:00+02:00")
+def test_the_newest_counts_by_its_start_not_by_its_name(describe_sweep: Describe) -> None:
+    describe_sweep("zzz", "2026-01-01T00:00:00+00:00")
+    describe_sweep("aaa", "2026-01-01T01:00:00+02:00")
+    describe_sweep("mmm", "2026-01-01T03:00:00+02:00")
     assert find_sweep("last").path.name == "mmm"
 
 
-def test_one_that_does_not_say_when_it_began_counts_by_its_file() -> None:
-    make_sweep("old", "2026-01-01T00:00:00+00:00")
+def test_one_that_does_not_say_when_it_began_counts_by_its_file(describe_sweep: Describe) -> None:
+    describe_sweep("old", "2026-01-01T00:00:00+00:00")
     assert datetime.now().year >= 2026
-    make_sweep("odd", "yesterday")
+    describe_sweep("odd", "yesterday")
     assert find_sweep("last").path.name == "odd"
 
 
@@ -93,7 +83,10 @@ def test_no_sweep_is_guessed_at(text: str, said: str, three_sweeps: None) -> Non
 
 
 @pytest.mark.parametrize("text", ["last", "rates"])
-def test_without_any_sweep_the_way_to_the_first_is_told(text: str) -> None:
+def test_without_any_sweep_the_way_to_the_first_is_told(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(
         ConfigError, match=r"no sweeps in outputs/sweeps/ yet: start one, as in `dl"
     ):

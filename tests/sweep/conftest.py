@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
@@ -50,14 +49,6 @@ def sweep(dlrun: Callable[..., Result]) -> Callable[..., Result]:
 def look(project: Path) -> Callable[..., Look]:
     """A new look at a sweep."""
     return lambda name="sweep": Look(project / name)
-
-
-@pytest.fixture(scope="session")
-def processes() -> Any:
-    """Starts processes that have torch already: each is a fork of one that only imported."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dlrun.sweep.driver", "dlrun.config.compose", "hydra.main"])
-    return context
 
 
 @pytest.fixture

@@ -256,10 +256,13 @@ def test_a_gradient_of_any_values_stops_no_run(values, track, events):
 
 
 @pytest.mark.parametrize("values", [[1.0, 1.0000000000000002], [1e308, -1e308]])
-def test_a_gradient_of_any_values_in_fp64_stops_no_run(values, track):
+def test_a_gradient_of_any_values_in_fp64_stops_no_run(values, track, events):
     model = nn.Linear(2, 1).double()
     model.weight.grad = torch.tensor([values], dtype=torch.float64)
-    track().histograms(model, 1)
+    tracker = track()
+    tracker.histograms(model, 1)
+    tracker.close()
+    assert "weights/weight" in events().Tags()["histograms"]
 
 
 def test_the_graph_of_a_model_is_read_back(track, events):
