@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
     """Write the report of the sweep that the arguments name."""
     arguments = _parser().parse_args(argv)
     sweep = find_sweep(arguments.sweep)
-    from dlrun.sweep.report.writing import write_report
+    from dlrun.sweep.report.page import write_report
 
     written = write_report(sweep)
     print(f"report    {written.page}")
