@@ -331,6 +331,14 @@ def test_the_winner_is_marked_in_every_figure_that_shows_it(usual: Sweeping) -> 
             assert len(marked) == (section.kind != "importance"), section.kind
 
 
+def test_ticks_between_two_epochs_or_trials_are_left_out(make: Make) -> None:
+    sweeping = make(LR)
+    sweeping.complete(3)
+    contents = Contents(take(sweeping.directory))
+    history, curves = (draw(section, contents)[0] for section in contents.sections()[:2])
+    assert (history.layout.xaxis.dtick, curves.layout.xaxis.dtick) == (1, 1)
+
+
 def test_the_winners_line_is_told_from_those_that_equal_it(make: Make) -> None:
     sweeping = make({"model.width": "int(interval(1,1000))", **LR})
     sweeping.complete(8, loss=lambda params: 0.5)

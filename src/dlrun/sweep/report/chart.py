@@ -31,7 +31,7 @@ class Axis:
     Attributes:
         ticks: the texts at their positions; None leaves them to the library.
         limits: the ends; None leaves them to the library.
-        whole: ticks at whole numbers alone.
+        step: from tick to tick; None leaves it to the library.
         at_top: the ticks of a horizontal axis stand above the figure.
     """
 
@@ -39,7 +39,7 @@ class Axis:
     log: bool = False
     ticks: Mapping[float, str] | None = None
     limits: tuple[float, float] | None = None
-    whole: bool = False
+    step: float | None = None
     grid: bool = True
     line: bool = True
     at_top: bool = False

@@ -37,6 +37,7 @@ from dlrun.tracking.numbers import number_text
 _MANY_DOTS = 300  # from which on they are drawn smaller
 _LONGEST_CHOICE = 20  # characters on an axis
 _CELLS = 30  # of a contour along each parameter: fine enough for the eye
+_MOST_WHOLE_TICKS = 8
 _LEAST_GAP = 0.045  # between two ticks of a parallel axis, as a share of it
 _ROOM_FOR_NONE = 0.1  # below a parallel axis, where some trials lack the parameter
 
@@ -126,8 +127,8 @@ def _history(contents: Contents, _: Sequence[str]) -> Chart:
         ),
         _star(winner.number, snapshot.shown(winner), winner),
     ]
-    y_axis = _objective_axis(snapshot)
-    return Chart(layers, Axis("trial", whole=True), y_axis, 380, wide=True, legend="above")
+    axis = Axis("trial", step=_whole_step(x))
+    return Chart(layers, axis, _objective_axis(snapshot), 380, wide=True, legend="above")
 
 
 def _curves(contents: Contents, _: Sequence[str]) -> Chart:
@@ -141,7 +142,7 @@ def _curves(contents: Contents, _: Sequence[str]) -> Chart:
         limits = (low - 0.04 * (high - low), high + 0.04 * (high - low))
     return Chart(
         list(_curve_lines(contents, winner.number if winner else None)),
-        Axis(curves.axis, whole=True),
+        Axis(curves.axis, step=_whole_step([x for curve in curves.shown for x in curve.x])),
         Axis(curves.metric, curves.log_axis, ticks, limits if low < high else None),
         420,
         wide=True,
@@ -353,6 +354,11 @@ def _rounds(contents: Contents, names: Sequence[str]) -> Chart:
 
 def _whole(numbers: Iterable[int]) -> dict[float, str]:
     return {float(number): str(number) for number in numbers}
+
+
+def _whole_step(counted: Sequence[float]) -> float | None:
+    """1 where the axis is so short that ticks would fall between whole numbers."""
+    return 1 if max(counted) - min(counted) <= _MOST_WHOLE_TICKS else None
 
 
 def _objective_axis(snapshot: Snapshot) -> Axis:

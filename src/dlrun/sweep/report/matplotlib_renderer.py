@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MultipleLocator, NullLocator
 
 from dlrun.sweep.report.chart import (
     BLUES,
@@ -110,8 +110,8 @@ def _set_axis(axes: Axes, which: str, axis: Axis) -> None:
     if axis.log:
         axes.set(**{f"{which}scale": "log"})
         shown.set_minor_locator(NullLocator())
-    if axis.whole:
-        shown.set_major_locator(MaxNLocator(integer=True))
+    if axis.step:
+        shown.set_major_locator(MultipleLocator(axis.step))
     if axis.ticks is not None:
         shown.set_major_locator(FixedLocator(list(axis.ticks)))
         shown.set_ticklabels(list(map(_text, axis.ticks.values())))

@@ -78,8 +78,8 @@ def _axis(axis: Axis) -> dict[str, Any]:
         found["range"] = [math.log10(end) if axis.log else end for end in axis.limits]
     if axis.ticks is not None:
         found |= {"tickvals": list(axis.ticks), "ticktext": list(map(_text, axis.ticks.values()))}
-    if axis.whole:
-        found["tickformat"] = "d"
+    if axis.step:
+        found |= {"tick0": 0, "dtick": axis.step}
     if axis.at_top:
         found |= {"side": "top", "fixedrange": True}
     return found
