@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from dlrun.commands._arguments import run_parser
+from dlrun.commands._text import pairs
 from dlrun.errors import ConfigError
 from dlrun.runner.baseline_check import find_shortfall
 from dlrun.storage.index import find_run
@@ -80,9 +81,8 @@ def main(argv: list[str]) -> int:
     rows = dict(zip(found.metrics, column_texts([*found.metrics.values()]), strict=True))
     for name, values in found.baselines.items():
         reached = ", ".join(f"{metric} {number_text(value)}" for metric, value in values.items())
-        rows[f"{name}"] = f"{reached} (baseline)"
-    width = max(map(len, rows))
-    print("\n".join(f"  {name:<{width}}  {value}" for name, value in rows.items()))
+        rows[name] = f"{reached} (baseline)"
+    print(pairs(rows.items()))
     if shortfall := find_shortfall(found.metrics, found.baselines):
         print(f"  warning: {shortfall}")
     if found.confusion and len(found.class_names) <= 20:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -348,12 +348,8 @@ def _rounds(contents: Contents, names: Sequence[str]) -> Chart:
     ticks = choice_ticks(choices) if choices is not None else None
     if log:
         ticks = log_axis_ticks([edge for box in boxes for edge in box[2:]])
-    x = Axis("round", ticks=_whole(range(1, len(rounds.ranges) + 1)), grid=False)
+    x = Axis("round", step=_whole_step([1, len(rounds.ranges)]), grid=False)
     return Chart(layers, x, Axis(label(name), log, ticks), 300)
-
-
-def _whole(numbers: Iterable[int]) -> dict[float, str]:
-    return {float(number): str(number) for number in numbers}
 
 
 def _whole_step(counted: Sequence[float]) -> float | None:

@@ -27,7 +27,7 @@ from dlrun.sweep.report.plotly_renderer import plotly_figure
 from dlrun.sweep.report.sections import Contents
 from dlrun.sweep.snapshot import Snapshot, take
 from dlrun.sweep.summary import NO_BEST, Answer, answer_of, command_of, warning
-from dlrun.tracking.numbers import column_texts, number_text, spread_text
+from dlrun.tracking.numbers import column_texts, is_number, number_text, spread_text
 
 _MOST_FAILED = 20
 _TABLE_ROWS = 10
@@ -243,17 +243,9 @@ def _columns(answer: Answer, rows: Sequence[Row]) -> Iterator[_Column]:
         yield _Column(f"over {answer.repetitions.noun}", [f"± {spread}" for spread in spreads])
     for key in dict.fromkeys(key for row in rows for key in row.swept):
         cells = [row.swept.get(key, "–") for row in rows]
-        yield _Column(key, cells, all(map(_is_number, cells)), are_settings=True)
+        yield _Column(key, cells, all(map(is_number, cells)), are_settings=True)
     if any(row.seconds for row in rows):
         yield _Column("time", [_duration(row.seconds) for row in rows])
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _duration(seconds: float | None) -> str:
