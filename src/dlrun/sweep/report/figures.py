@@ -77,8 +77,10 @@ class _Scale:
         return Axis(label(self.name), self.log, self._ticks, limits)
 
     def filled_axis(self, cells: Sequence[float]) -> Axis:
-        """From the first to the last of the cells."""
-        return Axis(label(self.name), self.log, self._ticks, (cells[0], cells[-1]), grid=False)
+        """From the first to the last of the cells; dots at the outer choices are on them, and need some room."""
+        room = 0.0 if self.choices is None else 0.12
+        limits = (cells[0] - room, cells[-1] + room)
+        return Axis(label(self.name), self.log, self._ticks, limits, grid=False)
 
     @property
     def _ticks(self) -> dict[float, str] | None:
