@@ -10,10 +10,9 @@ import yaml
 from scratch import Look, Result
 
 from dlrun.storage.sweep_directory import SweepDirectory
-from dlrun.sweep.report.answer_html import answer_card, best_trials
+from dlrun.sweep.report.page import page
 from dlrun.sweep.report.sections import Contents
 from dlrun.sweep.snapshot import take
-from dlrun.sweep.summary import answer_of
 
 Dlrun = Callable[..., Result]
 Looks = Callable[..., Look]
@@ -142,12 +141,11 @@ def test_a_sweep_without_a_best_says_so_wherever_it_is_looked_at(
     assert [line.split(",")[:2] for line in board[1:]] == [["", "0"], ["", "1"]]
     rows = dlrun("runs", "sweep").out.splitlines()
     assert [row.split()[0] for row in rows if row[:1].isdigit()][:2] == ["0", "1"]
-    page = dlrun("show", "sweep").out
-    assert "none is the best" in page and "minimize" not in page and "best first" not in page
+    shown = dlrun("show", "sweep").out
+    assert "none is the best" in shown and "minimize" not in shown and "best first" not in shown
     snapshot = take(SweepDirectory(project / "sweep"))
-    answer = answer_of(snapshot)
-    page = "".join([*answer_card(snapshot, answer), *best_trials(snapshot, answer)])
-    assert "No best trial" in page and 'class="winner"' not in page
+    report = page(snapshot, [])
+    assert "No best trial" in report and 'class="winner"' not in report
     sections = {section.kind: section for section in Contents(snapshot).sections()}
     assert sections["curves"].panels and not sections["history"].panels
     assert "different questions" in sections["importance"].caption

@@ -18,7 +18,7 @@ from dlrun.storage.sweep_directory import SweepDirectory, read_space
 from dlrun.sweep.display import Standing
 from dlrun.sweep.leaderboard import Row, by_setting, write_leaderboard
 from dlrun.sweep.repetitions import Repetitions, counted, mean_and_spread, means
-from dlrun.sweep.report.answer_html import answer_card, best_trials
+from dlrun.sweep.report.page import page
 from dlrun.sweep.snapshot import settled, take
 from dlrun.sweep.summary import Answer, answer_of
 
@@ -199,7 +199,7 @@ def test_a_sweep_of_repetitions_alone_answers_with_the_mean_of_every_metric_and_
         assert f"(n = 3)\n  val/loss        {shown['val/loss']}" in said
         assert "best: " not in said
     snapshot = take(SweepDirectory(look().path))
-    card = "".join(answer_card(snapshot, answer_of(snapshot)))
+    card = page(snapshot, [])
     assert f'<div class="value">{shown["val/loss"]} ' in card
     assert "★" not in card
 
@@ -227,8 +227,9 @@ def test_swept_seeds_and_seeds_of_each_trial_give_one_answer(
     assert ranks == [("1", "0.1", "2")] * 2 + [("2", "0.001", "2")] * 2
     snapshot = take(SweepDirectory(project / "swept"))
     answer = answer_of(snapshot)
-    assert "optimizer.lr=0.1 is the best" in "".join(answer_card(snapshot, answer))
-    assert "All 2 completed settings" in "".join(best_trials(snapshot, answer))
+    report = page(snapshot, [])
+    assert "optimizer.lr=0.1 is the best" in report
+    assert "All 2 completed settings" in report
     as_trials = settled(snapshot)  # for figures: two dots and not four
     assert [trial.value for trial in as_trials.trials] == [row.value for row in answer.settings][
         ::-1

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import plotly.graph_objects as go
 import pytest
 from optuna.trial import TrialState, create_trial
 from PIL import Image
@@ -19,13 +20,13 @@ from PIL import Image
 from dlrun.errors import ConfigError
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.storage.sweep_directory import SweepDirectory
+from dlrun.sweep.report.chart import blue, linear_ticks, log_ticks
 from dlrun.sweep.report.curves import MOST_CURVES, learning_curves
-from dlrun.sweep.report.figures import draw
+from dlrun.sweep.report.figures import describe
 from dlrun.sweep.report.importance import importance
-from dlrun.sweep.report.look import blue, log_ticks
-from dlrun.sweep.report.page import page
+from dlrun.sweep.report.page import page, write_report
+from dlrun.sweep.report.plotly_renderer import plotly_figure
 from dlrun.sweep.report.sections import Contents, Section
-from dlrun.sweep.report.writing import write_report
 from dlrun.sweep.sampling import Draws
 from dlrun.sweep.settings import read_strategy
 from dlrun.sweep.snapshot import take
@@ -220,6 +221,11 @@ def usual_page(usual: Sweeping) -> Page:
     return Page(usual.directory.report_file.read_text(encoding="utf-8"))
 
 
+def draw(section: Section, contents: Contents) -> list[go.Figure]:
+    """The section's figures as plotly has them, which refuses what it does not know."""
+    return [go.Figure(plotly_figure(chart)) for chart in describe(section, contents)]
+
+
 def sections_of(sweeping: Sweeping) -> dict[str, Section]:
     """Every section, each of its figures drawn for the page."""
     contents = Contents(take(sweeping.directory))
@@ -232,8 +238,8 @@ def sections_of(sweeping: Sweeping) -> dict[str, Section]:
 def page_of(sweeping: Sweeping) -> Page:
     """The report without its pictures."""
     contents = Contents(take(sweeping.directory))
-    figures = [(section, draw(section, contents)) for section in contents.sections()]
-    return Page(page(contents.snapshot, figures))
+    described = [(section, describe(section, contents)) for section in contents.sections()]
+    return Page(page(contents.snapshot, described))
 
 
 def drawn(sections: Mapping[str, Section]) -> list[str]:
@@ -323,6 +329,14 @@ def test_the_winner_is_marked_in_every_figure_that_shows_it(usual: Sweeping) -> 
         for figure in draw(section, contents):
             marked = [trace for trace in figure.data if "#e8590c" in str(trace)]
             assert len(marked) == (section.kind != "importance"), section.kind
+
+
+def test_ticks_between_two_epochs_or_trials_are_left_out(make: Make) -> None:
+    sweeping = make(LR)
+    sweeping.complete(3)
+    contents = Contents(take(sweeping.directory))
+    history, curves = (draw(section, contents)[0] for section in contents.sections()[:2])
+    assert (history.layout.xaxis.dtick, curves.layout.xaxis.dtick) == (1, 1)
 
 
 def test_the_winners_line_is_told_from_those_that_equal_it(make: Make) -> None:
@@ -570,7 +584,7 @@ def test_many_trials_are_limited_and_that_is_said(make: Make) -> None:
     best = {trial.number for trial in contents.snapshot.ranked[:MOST_CURVES]}
     assert {curve.trial for curve in contents.curves.shown} == best
     (contour,) = draw(sections["contour"], contents)
-    assert len(contour.data[0].z) <= 33  # 30 steps make 31 values, and Optuna adds a margin
+    assert len(contour.data[0].z) <= 33  # 30 steps make 31 values, and there is a margin
     assert len(contour.data[1].x) == 210
 
 
@@ -633,6 +647,20 @@ def test_ticks_of_a_logarithmic_axis_are_few_and_round(
     low: float, high: float, ticks: list[float]
 ) -> None:
     assert log_ticks(low, high) == pytest.approx(ticks)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0.9, 5.5, [1, 2, 3, 4, 5]),
+        (0.129, 0.893, [0.2, 0.4, 0.6, 0.8]),
+        (-30, 1000, [0, 200, 400, 600, 800, 1000]),
+    ],
+)
+def test_ticks_of_a_linear_axis_are_few_and_round(
+    low: float, high: float, ticks: list[float]
+) -> None:
+    assert linear_ticks(low, high) == pytest.approx(ticks)
 
 
 @pytest.mark.slow

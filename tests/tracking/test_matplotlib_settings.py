@@ -10,12 +10,11 @@ from dlrun.training.lr_range_test import RangeTest, draw_curve
 
 WITHIN = """
 import matplotlib
-from dlrun.sweep.report.pyplot_style import drawing
+from dlrun.sweep.report.matplotlib_renderer import drawing
 
 assert matplotlib.rcParams["text.usetex"]
 with drawing():
     assert not matplotlib.rcParams["text.usetex"]
-    assert matplotlib.rcParams["figure.max_open_warning"] == 0
 assert matplotlib.rcParams["text.usetex"]
 """
 

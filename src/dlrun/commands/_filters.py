@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 
 from dlrun.errors import ConfigError, did_you_mean
 from dlrun.storage.run_summary import RunSummary
+from dlrun.tracking.numbers import is_number
 
 _CONDITION = re.compile(r"([^<>=!]+)(!=|<=|>=|==|=|<|>)(.*)", re.DOTALL)
 _ORDER: dict[str, Callable[[float, float], bool]] = {
@@ -112,15 +113,6 @@ def fields(run: RunSummary) -> dict[str, str | float]:
     swept = {key: float(text) if is_number(text) else text for key, text in run.swept.items()}
     present = {name: value for name, value in numbers.items() if value is not None}
     return {**swept, **texts, "device": run.text("device"), **present, **run.metrics}
-
-
-def is_number(text: str) -> bool:
-    """Whether the text is a number."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _equal(found: str | float, value: str) -> bool:

@@ -6,13 +6,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from dlrun.commands import _text
-from dlrun.commands._filters import is_number
 from dlrun.commands._sweep_rows import SPREADS, Objective, Setting
 from dlrun.commands._text import NONE, Column
 from dlrun.config.metrics import COMPARABLE
 from dlrun.storage.run_summary import RunSummary
 from dlrun.sweep.repetitions import Repetitions, counted, means
-from dlrun.tracking.numbers import column_texts, number_text
+from dlrun.tracking.numbers import column_texts, is_number, number_text
 
 Columns = dict[str, Column]
 

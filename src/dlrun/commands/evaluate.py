@@ -91,7 +91,7 @@ def _print_metrics(found: Evaluation) -> None:
     rows = dict(zip(found.metrics, column_texts([*found.metrics.values()]), strict=True))
     for name, values in found.baselines.items():
         reached = ", ".join(f"{metric} {number_text(value)}" for metric, value in values.items())
-        rows[f"{name}"] = f"{reached} (baseline)"
+        rows[name] = f"{reached} (baseline)"
     print(pairs(rows.items()))
     if shortfall := find_shortfall(found.metrics, found.baselines):
         print(f"  warning: {shortfall}")

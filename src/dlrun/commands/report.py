@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     sweep = find_sweep(arguments.sweep)
     _check_writable(sweep.path)
-    from dlrun.sweep.report.writing import write_report
+    from dlrun.sweep.report.page import write_report
 
     written = write_report(sweep)
     print(f"report    {written.page}")

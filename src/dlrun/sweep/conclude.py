@@ -158,7 +158,7 @@ def _report(sweep: Sweep) -> None:
     if not sweep.strategy.settings.report:
         print(f"report    {command('report', sweep.directory.path)}")
         return
-    from dlrun.sweep.report.writing import write_report
+    from dlrun.sweep.report.page import write_report
 
     written = write_report(sweep.directory)
     print(f"report    {written.page}")

@@ -58,3 +58,12 @@ def _shared_decimals(sizes: Sequence[float]) -> int | None:
     power = math.floor(math.log10(smallest))
     decimals = max(0, (3 if power >= -1 else 2) - power)
     return decimals if max(whole, 1) + decimals <= _WIDEST else None
+
+
+def is_number(text: str) -> bool:
+    """Whether the text is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

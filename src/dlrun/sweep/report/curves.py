@@ -15,7 +15,7 @@ from dlrun.config.metrics import direction
 from dlrun.errors import ConfigError
 from dlrun.storage.run_directory import RunDirectory, is_run, read_metrics
 from dlrun.sweep.leaderboard import setting_name
-from dlrun.sweep.report.look import NAMED, PLAIN, UNFINISHED, WINNER
+from dlrun.sweep.report.chart import NAMED, PLAIN, UNFINISHED, WINNER
 from dlrun.sweep.snapshot import TRIALS, Snapshot
 
 MOST_CURVES = 50  # more than that is a tangle
@@ -35,7 +35,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Layer:
+class Look:
     """Curves that look alike and have one line in the legend."""
 
     name: str
@@ -72,21 +72,21 @@ class Curves:
         """Whether they are few enough for each to have a colour, solid or dashed, and its setting in the legend."""
         return 1 < len(self.shown) <= 2 * len(NAMED)
 
-    def layers(self, winner: int | None) -> Iterator[Layer]:
+    def looks(self, winner: int | None) -> Iterator[Look]:
         """The curves as they are drawn, the lowest first."""
         if self.are_named:
             for place, curve in enumerate(self.shown):
                 dashed, colour = divmod(place, len(NAMED))
                 width = 2.6 if curve.trial == winner else 1.5
-                yield Layer(curve.name, (curve,), NAMED[colour], width, 0.95, bool(dashed))
+                yield Look(curve.name, (curve,), NAMED[colour], width, 0.95, bool(dashed))
             return
         others = [curve for curve in self.shown if curve.trial != winner]
         completed = tuple(curve for curve in others if curve.state is TrialState.COMPLETE)
         rest = tuple(curve for curve in others if curve not in completed)
-        yield Layer("not completed", rest, UNFINISHED, 1.2, 0.8)
-        yield Layer("completed", completed, PLAIN, 1.2, 0.6)
+        yield Look("not completed", rest, UNFINISHED, 1.2, 0.8)
+        yield Look("completed", completed, PLAIN, 1.2, 0.6)
         first = tuple(curve for curve in self.shown if curve.trial == winner)
-        yield Layer(f"winner, trial {winner}", first, WINNER, 2.8, 1)
+        yield Look(f"winner, trial {winner}", first, WINNER, 2.8, 1)
 
 
 def learning_curves(snapshot: Snapshot) -> Curves:

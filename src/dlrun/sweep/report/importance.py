@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator
+from optuna.study import StudyDirection
+from optuna.trial import create_trial
 
-from dlrun.sweep.report.studies import make_study
-from dlrun.sweep.snapshot import Snapshot, label, value_of
+from dlrun.sweep.snapshot import Snapshot, value_of
 
 LEAST_TRIALS = 5
 # What counts as the best: a tenth; at least five, as PED-ANOVA wants, while that is at most half.
@@ -35,15 +36,12 @@ def importance(snapshot: Snapshot) -> Importance:
     names = measurable(snapshot)
     if reason := _reason(snapshot, names):
         return Importance({}, reason)
-    study = make_study(snapshot, snapshot.ranked, names, read_as=str)
-    labels = {label(name): name for name in names}
+    study = _study(snapshot, names)
     # Half a trial less than meant, lest rounding counts one more among the best.
     best = (count_best(snapshot) - 0.5) / len(snapshot.ranked)
     evaluator = PedAnovaImportanceEvaluator(target_quantile=best)
-    shares = optuna.importance.get_param_importances(
-        study, evaluator=evaluator, params=list(labels)
-    )
-    return Importance({labels[text]: share for text, share in shares.items()})
+    shares = optuna.importance.get_param_importances(study, evaluator=evaluator, params=names)
+    return Importance(shares)
 
 
 def count_best(snapshot: Snapshot) -> int:
@@ -60,6 +58,19 @@ def measurable(snapshot: Snapshot) -> list[str]:
         if having >= 2 and len(trials) - having != 1:
             found.append(name)
     return found
+
+
+def _study(snapshot: Snapshot, names: list[str]) -> optuna.Study:
+    """The completed trials with these parameters, at the values that figures show."""
+    direction = StudyDirection.MINIMIZE if snapshot.minimize else StudyDirection.MAXIMIZE
+    study = optuna.create_study(direction=direction)
+    for trial in sorted(snapshot.ranked, key=lambda trial: trial.number):
+        params = {name: trial.params[name] for name in names if name in trial.params}
+        kinds = {name: trial.distributions[name] for name in params}
+        study.add_trial(
+            create_trial(params=params, distributions=kinds, value=snapshot.shown(trial))
+        )
+    return study
 
 
 def _reason(snapshot: Snapshot, names: list[str]) -> str:

@@ -12,10 +12,11 @@ from optuna.trial import TrialState
 from dlrun.sweep.report.curves import Curves, learning_curves
 from dlrun.sweep.report.importance import Importance, count_best, importance
 from dlrun.sweep.report.rounds import Rounds, read_rounds
-from dlrun.sweep.report.studies import MOST_LINES, ReadAs, Studies
 from dlrun.sweep.snapshot import Snapshot, label, settled
 from dlrun.tracking.numbers import number_text
 
+KINDS = ("history", "curves", "parallel", "importance", "slice", "contour", "rounds")
+MOST_LINES = 200  # trials in parallel coordinates, where each is a line across the whole figure
 MOST_SLICES = 12
 _CONTOURED = 3  # parameters of which every pair gets a contour
 
@@ -25,7 +26,7 @@ class Section:
     """One kind of figure.
 
     Attributes:
-        kind: `history`, `curves`, `parallel`, `importance`, `slice`, `contour` or `rounds`.
+        kind: one of `KINDS`.
         caption: how to read it; or, without panels, why there is nothing to see.
         panels: what each figure shows: the names of the parameters that it is about.
     """
@@ -35,13 +36,17 @@ class Section:
     caption: str
     panels: tuple[tuple[str, ...], ...] = ()
 
+    @property
+    def has_several(self) -> bool:
+        """Whether there may be a figure for each parameter or pair of them."""
+        return self.kind in ("slice", "contour", "rounds")
+
 
 class Contents:
     """What there is to draw of a snapshot, each thing worked out once for the page and the pictures."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._as_it_is, self.snapshot = snapshot, settled(snapshot)
-        self._studies: dict[ReadAs, Studies] = {}
 
     @property
     def _curved(self) -> Snapshot:
@@ -68,13 +73,6 @@ class Contents:
         """The parameters that varied, the most important first."""
         shares = self.importance.shares
         return sorted(self.snapshot.varied, key=lambda name: -shares.get(name, 0.0))
-
-    def studies(self, read_as: ReadAs) -> Studies:
-        """The trials for Optuna's figures in one library, which reads texts in its own way."""
-        if read_as not in self._studies:
-            shares, contoured = self.importance.shares, self.by_importance[:_CONTOURED]
-            self._studies[read_as] = Studies(self.snapshot, read_as, shares, contoured)
-        return self._studies[read_as]
 
     def sections(self) -> list[Section]:
         """The report's figures in their order."""
