@@ -18,20 +18,33 @@ from optuna.distributions import (
     distribution_to_json,
     json_to_distribution,
 )
+from optuna.trial import TrialState
 
 from dlrun.errors import ConfigError
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.storage.run_summary import RunSummary
 from dlrun.storage.sweep_directory import SweepDirectory, read_space
+from dlrun.sweep.optuna_internals import JournalOperation
 from dlrun.sweep.space.parameters import Parameter
 from dlrun.sweep.space.parse import parse
 
 Entry = dict[str, Any]
 
 # Optuna's numbers of what an entry does, and of a trial's states.
-_CREATE_STUDY, _CREATE_TRIAL, _SET_PARAM, _SET_STATE, _SET_ATTRIBUTE = 0, 4, 5, 6, 8
-_RUNNING, _COMPLETE, _PRUNED, _FAILED, _WAITING = range(5)
-_ENDS = {"completed": _COMPLETE, "pruned": _PRUNED, "failed": _FAILED}
+_CREATE_STUDY = JournalOperation.CREATE_STUDY.value
+_CREATE_TRIAL = JournalOperation.CREATE_TRIAL.value
+_SET_PARAM = JournalOperation.SET_TRIAL_PARAM.value
+_SET_STATE = JournalOperation.SET_TRIAL_STATE_VALUES.value
+_SET_REPORTED = JournalOperation.SET_TRIAL_INTERMEDIATE_VALUE.value
+_SET_ATTRIBUTE = JournalOperation.SET_TRIAL_USER_ATTR.value
+_SET_SYSTEM_ATTRIBUTE = JournalOperation.SET_TRIAL_SYSTEM_ATTR.value
+_RUNNING, _WAITING = TrialState.RUNNING.value, TrialState.WAITING.value
+_STATES = {state.value for state in TrialState}
+_ENDS = {
+    "completed": TrialState.COMPLETE.value,
+    "pruned": TrialState.PRUNED.value,
+    "failed": TrialState.FAIL.value,
+}
 _SEED = re.compile(r"seed\d+")
 # What an entry has, by what it does; of the attributes of a trial, those that dlrun reads.
 _FIELDS: dict[int, dict[str, Any]] = {
@@ -39,9 +52,9 @@ _FIELDS: dict[int, dict[str, Any]] = {
     _CREATE_TRIAL: {"study_id": int},
     _SET_PARAM: {"param_name": str, "param_value_internal": int | float, "distribution": str},
     _SET_STATE: {"state": int, "values": list | None},
-    7: {"step": int, "intermediate_value": int | float},
+    _SET_REPORTED: {"step": int, "intermediate_value": int | float},
     _SET_ATTRIBUTE: {"user_attr": dict},
-    9: {"system_attr": dict},
+    _SET_SYSTEM_ATTRIBUTE: {"system_attr": dict},
 }
 _ATTRIBUTES: dict[str, Any] = {
     "seconds": int | float, "metrics": dict, "error": str, "attempts": int, "progress": list, "diverged": bool,
@@ -104,9 +117,9 @@ def _entry(line: bytes, known: Mapping[str, Parameter]) -> Entry | None:
         return None
     is_sound = {
         _CREATE_STUDY: lambda: entry["directions"] in ([1], [2]),
-        _CREATE_TRIAL: lambda: entry.get("state", _RUNNING) in range(5) and _is_begun(entry, known),
+        _CREATE_TRIAL: lambda: entry.get("state", _RUNNING) in _STATES and _is_begun(entry, known),
         _SET_PARAM: lambda: _is_drawn(entry, known),
-        _SET_STATE: lambda: entry["state"] in range(5) and _are_numbers(entry["values"] or ()),
+        _SET_STATE: lambda: entry["state"] in _STATES and _are_numbers(entry["values"] or ()),
         _SET_ATTRIBUTE: lambda: _is_fact(entry["user_attr"]),
     }.get(operation, lambda: True)
     dates = (entry[name] for name in entry if name.startswith("datetime"))

@@ -13,12 +13,12 @@ from typing import Annotated, Any, Literal
 from annotated_types import Gt, Lt
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.config.schema import Count
 from dlrun.config.settings import Seed
+from dlrun.sweep.optuna_internals import trials_of
 from dlrun.sweep.samplers.grid import combination, generator
 from dlrun.sweep.samplers.ranges import Options, Span, whole
 
@@ -60,7 +60,7 @@ class CoarseToFineSampler(BaseSampler):
         self._whole: Windows = {name: whole(d) for name, d in self._space.items()}
         self._grid = _even_grid(self._whole, trials_per_round) if first_round == "grid" else {}
         self._known: list[Windows] = []
-        self._known_of: tuple[BaseStorage, int] | None = None
+        self._known_of: Study | None = None
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -76,12 +76,11 @@ class CoarseToFineSampler(BaseSampler):
         Raises:
             RuntimeError: a trial of an earlier round has not ended.
         """
-        # study.get_trials() would leave some out where a Hyperband pruner sorts trials into brackets.
-        trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
+        trials = trials_of(study)
         round_, place = divmod(trial.number, self._size)
         minimize = study.direction == StudyDirection.MINIMIZE
-        if self._known_of != (study._storage, study._study_id):
-            self._known, self._known_of = [self._whole], (study._storage, study._study_id)
+        if self._known_of is not study:
+            self._known, self._known_of = [self._whole], study
         # Ended trials do not change, and so neither do the windows of a round once it has begun.
         if len(self._known) <= round_:
             self._require_ended(trials, round_)
