@@ -11,6 +11,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from dlrun.config.metrics import rank
 from dlrun.errors import command
 from dlrun.storage.run_directory import latest_overrides, write_whole
 from dlrun.storage.spreadsheets import cells
@@ -76,11 +77,10 @@ class Row:
         return mean_and_spread(values)[1] if len(values) > 1 else None
 
 
-def merit(row: Row, *, minimize: bool) -> tuple[int, bool, float, int]:
+def merit(row: Row, *, minimize: bool) -> tuple[int, bool, bool, float, int]:
     """A key to sort rows by, the best first; a mean of those that survived stands behind whole ones."""
-    value = row.value or 0.0
     place = _ORDER.index(row.status)
-    return place, bool(row.missing), value if minimize else -value, row.number
+    return place, bool(row.missing), *rank(row.value, minimize=minimize), row.number
 
 
 def make_row(trial: FrozenTrial, space: Space, objective: str = "") -> Row:

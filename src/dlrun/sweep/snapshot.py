@@ -18,6 +18,7 @@ from optuna.distributions import (
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from dlrun.config.metrics import rank
 from dlrun.errors import ConfigError
 from dlrun.storage.sweep_directory import SweepDirectory
 from dlrun.sweep.leaderboard import Row, by_setting, make_row
@@ -68,7 +69,7 @@ class Snapshot:
         completed = [trial for trial in self.of(TrialState.COMPLETE) if is_finite(trial.value)]
         if not self.comparable:
             return completed
-        return sorted(completed, key=lambda trial: (self.loss(trial.value or 0.0), trial.number))
+        return sorted(completed, key=lambda t: (rank(t.value, minimize=self.minimize), t.number))
 
     @property
     def winner(self) -> FrozenTrial | None:

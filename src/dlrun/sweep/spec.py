@@ -10,8 +10,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import __version__
-from dlrun.config.metrics import direction
-from dlrun.config.migrate import sweep_settings
+from dlrun.config.metrics import direction_in_run
+from dlrun.config.migrate import completed_sweep, sweep_settings
 from dlrun.config.moved import with_current_targets
 from dlrun.config.schema import check
 from dlrun.config.settings import Seed
@@ -155,8 +155,12 @@ def refuse_another(question: Question, stored: Mapping[str, Any], place: object)
     remedy = "choose another place, as in hydra.sweep.dir=DIR"
     if is_reading_back():  # the configs have changed: nothing else can, on the way to here
         remedy = "restore the config, or start a new sweep"
+    whole: Mapping[str, Any] = {}
     for part in ("space", "overrides", "objective", "direction", "settings", "config"):
         before, after = _comparable(part, stored.get(part)), _comparable(part, now[part])
+        if before != after:  # it may lack what came with a later version; to look takes a while
+            whole = whole or completed_sweep(stored)
+            before = _comparable(part, whole.get(part))
         if before != after:
             difference = _first_difference(part, before, after)
             raise ConfigError(
@@ -194,10 +198,9 @@ def _alone(
 def _direction(asked: str, objective: str, trainer: Mapping[str, Any]) -> Direction:
     if asked != "auto":
         return "minimize" if asked == "minimize" else "maximize"
-    if objective == trainer["monitor"] and trainer["mode"] != "auto":
-        return "minimize" if trainer["mode"] == "min" else "maximize"
-    # Of which nobody knows what is better is refused once it is known what trials log.
-    return "minimize" if direction(objective) == "min" else "maximize"
+    way = direction_in_run(objective, monitor=trainer["monitor"], mode=trainer["mode"])
+    # An objective of which nobody knows what is better is refused once it is known what trials log.
+    return "minimize" if way == "min" else "maximize"
 
 
 def _comparable(part: str, value: Any) -> Any:

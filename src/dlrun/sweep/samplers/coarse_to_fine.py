@@ -16,6 +16,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from dlrun.config.metrics import rank
 from dlrun.config.schema import Count
 from dlrun.config.settings import Seed
 from dlrun.sweep.optuna_internals import trials_of
@@ -176,15 +177,9 @@ class CoarseToFineSampler(BaseSampler):
 
 def _best(trials: Sequence[FrozenTrial], *, minimize: bool) -> list[FrozenTrial]:
     """The completed trials, best first, the earlier of equals first; without those of no finite value."""
-    sign = 1 if minimize else -1
-    ranked = [
-        (sign * trial.value, trial.number, trial)
-        for trial in trials
-        if trial.state is TrialState.COMPLETE
-        and trial.value is not None
-        and math.isfinite(trial.value)
-    ]
-    return [trial for _, _, trial in sorted(ranked, key=lambda entry: entry[:2])]
+    complete = (trial for trial in trials if trial.state is TrialState.COMPLETE)
+    ranked = [t for t in complete if t.value is not None and math.isfinite(t.value)]
+    return sorted(ranked, key=lambda t: (rank(t.value, minimize=minimize), t.number))
 
 
 def _values(trials: Sequence[FrozenTrial], name: str) -> list[Any]:
