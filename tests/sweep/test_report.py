@@ -26,7 +26,7 @@ from dlrun.sweep.report.look import blue, log_ticks
 from dlrun.sweep.report.page import page
 from dlrun.sweep.report.sections import Contents, Section
 from dlrun.sweep.report.writing import write_report
-from dlrun.sweep.sampling import Draws
+from dlrun.sweep.samplers.per_trial import TrialSamplers
 from dlrun.sweep.settings import read_strategy
 from dlrun.sweep.snapshot import take
 from dlrun.sweep.space.parse import Space, parse
@@ -102,7 +102,7 @@ class Sweeping:
     def _sampler(self, settings: Mapping[str, Any]) -> optuna.samplers.BaseSampler:
         if settings["_target_"] != ROUNDS["_target_"]:
             return optuna.samplers.RandomSampler(seed=1)
-        sampler: Any = Draws(read_strategy(settings, self.space), self.space).sampler(0)
+        sampler: Any = TrialSamplers(read_strategy(settings, self.space), self.space).sampler(0)
         return sampler
 
     def complete(

@@ -59,7 +59,7 @@ def _resume_sweep(sweep: SweepDirectory, words: list[str], allowed: list[str]) -
     """Type the sweep's own command again, with its directory and the changed `words`."""
     from dlrun.commands import train
     from dlrun.inference.load import trusting_only
-    from dlrun.sweep.resume_command import allowed_folders, command_words
+    from dlrun.sweep.resume import allowed_folders, command_words
     from dlrun.sweep.space.grammar import text_of
 
     again = command_words(sweep, words, allowed=allowed)

@@ -142,7 +142,7 @@ def _settings(rows: Sequence[Row], repetitions: Repetitions) -> list[list[Row]]:
 
 
 def _merged(trials: Sequence[Row], repetitions: Repetitions, objective: str) -> Row:
-    """The trials of one setting as one row; a sampler may have drawn the same one twice, which counts once."""
+    """The trials of one setting as one row; a sampler may have sampled the same one twice, which counts once."""
     distinct: dict[tuple[tuple[str, str], ...], Row] = {}
     for row in trials:
         kept = distinct.setdefault(tuple(row.swept.items()), row)

@@ -28,6 +28,7 @@ from dlrun.errors import RunFailed, first_line, note
 from dlrun.storage.disk import DiskFull
 from dlrun.storage.run_directory import write_whole
 from dlrun.storage.sweep_directory import SweepDirectory
+from dlrun.sweep.journal import read_journal
 from dlrun.sweep.optuna_internals import (
     EndlessStudy,
     JournalFile,
@@ -35,13 +36,12 @@ from dlrun.sweep.optuna_internals import (
     TransactionalStorage,
     forget_cached_trials,
 )
-from dlrun.sweep.repair import read_journal
 
 NAME = "sweep"
 _ATTEMPTS, _PROGRESS = "attempts", "progress"  # user attributes of a trial
 Direction = Literal["minimize", "maximize"]
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)  # dlrun tells of trials itself
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # dlrun reports trials itself
 
 
 class Ledger:
@@ -76,7 +76,7 @@ class Ledger:
         return self._storage.get_trial(self._id(number))
 
     def begin(self, number: int, distributions: Mapping[str, BaseDistribution]) -> Trial:
-        """The trial, running and with all its parameters drawn; those of an interrupted one stay.
+        """The trial, running and with all its parameters sampled; those of an interrupted one stay.
 
         Raises:
             RunFailed: the sampler raised something; the trial is as it was.
@@ -85,7 +85,7 @@ class Ledger:
         # Samplers look at all trials, whatever a pruner thinks of them, and as they are now.
         self.study.pruner = optuna.pruners.NopPruner()
         forget_cached_trials(self.study)
-        # A kill leaves all parameters or none: no draw is half made.
+        # A kill leaves all parameters or none: no sample is half made.
         with self._blaming_the_sampler(f"draw trial {number}"), self._storage.together():
             before = self._storage.get_trial(trial_id)
             if before.state is TrialState.WAITING:
@@ -98,7 +98,7 @@ class Ledger:
         return trial
 
     def attempts(self, number: int) -> int:
-        """How often the trial was begun or gone on with."""
+        """How often the trial was begun or resumed."""
         return int(self.trial(number).user_attrs.get(_ATTEMPTS, 0))
 
     def stands_still(self, number: int, progress: int) -> int:
@@ -177,7 +177,7 @@ def rehearsal(direction: Direction, sweep: SweepDirectory | None = None) -> Ledg
 def make_pruner(name: str, evaluations: int) -> optuna.pruners.BasePruner:
     """The pruner called `name` (median, hyperband, none) for runs of so many evaluations."""
     if name == "median":
-        # Five trials tell what is usual; the first fifth of a run tells little.
+        # Five trials show what is usual; the first fifth of a run shows little.
         return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=evaluations // 5)
     if name == "hyperband":
         return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=max(1, evaluations))

@@ -151,14 +151,14 @@ class Interval(Parameter):
         return FloatDistribution(low, high, log=log, step=self.step and abs(self.step))
 
     def text(self, external: External) -> str:
-        """Within the bounds; between them rounded to 6 significant digits, of 1 - value where that is drawn."""
-        drawn = float(external)
+        """Within the bounds; between them rounded to 6 significant digits, of 1 - value where that is sampled."""
+        sampled = float(external)
         if self.step is not None:
-            return repr(self._value(round((drawn - self.low) / abs(self.step))))
+            return repr(self._value(round((sampled - self.low) / abs(self.step))))
         if self.integer:
-            return str(min(max(round(drawn), int(self.low)), int(self.high)))
+            return str(min(max(round(sampled), int(self.low)), int(self.high)))
         low, high = self._external_bounds()
-        value = _rounded(drawn, low, high)
+        value = _rounded(sampled, low, high)
         if self.scale == "one_minus_log":
             complement = {low: self.high, high: self.low}.get(value, float(1 - exact(value)))
             value = min(max(complement, self.low), self.high)

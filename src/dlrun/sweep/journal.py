@@ -118,7 +118,7 @@ def _entry(line: bytes, known: Mapping[str, Parameter]) -> Entry | None:
     is_sound = {
         _CREATE_STUDY: lambda: entry["directions"] in ([1], [2]),
         _CREATE_TRIAL: lambda: entry.get("state", _RUNNING) in _STATES and _is_begun(entry, known),
-        _SET_PARAM: lambda: _is_drawn(entry, known),
+        _SET_PARAM: lambda: _is_sampled(entry, known),
         _SET_STATE: lambda: entry["state"] in _STATES and _are_numbers(entry["values"] or ()),
         _SET_ATTRIBUTE: lambda: _is_fact(entry["user_attr"]),
     }.get(operation, lambda: True)
@@ -152,12 +152,12 @@ def _is_begun(entry: Entry, known: Mapping[str, Parameter]) -> bool:
         return False
     if params.keys() != laws.keys():
         return False
-    draws = (
+    samples = (
         {"param_name": name, "param_value_internal": value, "distribution": laws[name]}
         for name, value in params.items()
     )
     return (
-        all(_is_drawn(draw, known) for draw in draws)
+        all(_is_sampled(one, known) for one in samples)
         and _is_fact(facts)
         and _are_numbers(reported.values())
     )
@@ -172,8 +172,8 @@ def _is_fact(facts: Mapping[str, Any]) -> bool:
     return are_metrics and _are_numbers(facts.get("values", ()))
 
 
-def _is_drawn(entry: Entry, known: Mapping[str, Parameter]) -> bool:
-    """Whether the value is one that a sweep may draw for that parameter."""
+def _is_sampled(entry: Entry, known: Mapping[str, Parameter]) -> bool:
+    """Whether the value is one that a sweep may sample for that parameter."""
     if (parameter := known.get(entry["param_name"])) is None:
         return not known
     try:

@@ -1,4 +1,4 @@
-"""The answer of a sweep: its table, its best setting to type and to keep, and what failed."""
+"""The end of a sweep: its table, its best setting to type and to keep, and what failed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dlrun.storage.sweep_directory import config_words
 from dlrun.sweep.compose import recipe_file
 from dlrun.sweep.display import Standing, draw_text, make_table, settings_text
 from dlrun.sweep.leaderboard import Row, best_command, write_leaderboard
-from dlrun.sweep.ranking import agreement, ranking_table
-from dlrun.sweep.state import Sweep
+from dlrun.sweep.published_ranks import agreement, ranking_table
 from dlrun.sweep.summary import NO_BEST, Answer, warning
+from dlrun.sweep.sweep import Sweep
 from dlrun.system.terminal import make_console
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ _FAR_ABOVE = 2  # times the first loss that was logged
 _FAILED_SHOWN = 5
 
 
-def conclude(sweep: Sweep, standing: Standing) -> int:
-    """Write leaderboard and best.yaml, print the answer; the exit code, 1 where a trial failed."""
+def finish(sweep: Sweep, standing: Standing) -> int:
+    """Write leaderboard and best.yaml, print what it found; the exit code, 1 where a trial failed."""
     place = sweep.directory
     answer = Answer(
         standing.rows,
