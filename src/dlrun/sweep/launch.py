@@ -20,6 +20,7 @@ from dlrun.sweep import resources
 from dlrun.sweep.display import Standing, make_display, settings_text
 from dlrun.sweep.leaderboard import Row, make_row, merit, write_leaderboard
 from dlrun.sweep.space.grammar import text_of
+from dlrun.sweep.summary import Answer
 from dlrun.sweep.sweep import Sweep, is_over
 from dlrun.sweep.trial import record_death, run_trial
 from dlrun.system.orphans import helped_by_children, helped_by_joblib
@@ -54,15 +55,12 @@ class Watcher:
     @property
     def standing(self) -> Standing:
         """How far the sweep has come."""
-        total = self.sweep.strategy.plan.total
-        return Standing(
-            self.ended,
-            self.tally,
-            total,
-            self.sweep.objective,
-            self.minimize,
-            self.sweep.repetitions,
-            comparable=self.sweep.comparable,
+        return Standing(self._answer(), self.tally, self.sweep.strategy.plan.total)
+
+    def _answer(self) -> Answer:
+        sweep = self.sweep
+        return Answer(
+            self.ended, sweep.objective, self.minimize, sweep.repetitions, sweep.comparable
         )
 
     def look(self, trials: Sequence[FrozenTrial] | None = None) -> None:
@@ -77,15 +75,8 @@ class Watcher:
         if started >= self.next_board:
             # A disk that is full now may have room when the sweep ends and it is written again.
             with suppress(OSError):
-                write_leaderboard(
-                    self.sweep.directory,
-                    self.ended,
-                    self.sweep.objective,
-                    self.sweep.repetitions,
-                    minimize=self.minimize,
-                    comparable=self.sweep.comparable,
-                    raw=self.sweep.strategy.settings.raw_cells,
-                )
+                raw = self.sweep.strategy.settings.raw_cells
+                write_leaderboard(self.sweep.directory, self._answer(), raw=raw)
             taken = time.monotonic() - started
             self.next_board = time.monotonic() + taken / _BOARD_SHARE
 

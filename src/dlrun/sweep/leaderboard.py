@@ -7,6 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -109,6 +110,48 @@ def make_row(trial: FrozenTrial, space: Space, objective: str = "") -> Row:
     )
 
 
+@dataclass(frozen=True)
+class Results:
+    """The trials of a sweep that are over, and what they are compared by.
+
+    Attributes:
+        trials: best first.
+        comparable: whether one of them can be called the best.
+    """
+
+    trials: Sequence[Row]
+    objective: str
+    minimize: bool
+    repetitions: Repetitions
+    comparable: bool = True
+
+    def by_setting(self) -> list[tuple[Row, Sequence[Row]]]:
+        """Each setting as one row with its trials, as `by_setting` has them."""
+        return by_setting(
+            self.trials,
+            self.repetitions,
+            self.objective,
+            minimize=self.minimize,
+            comparable=self.comparable,
+        )
+
+    @cached_property
+    def settings(self) -> list[Row]:
+        """A row for each setting, which is a trial where nothing is repeated; the best first, if there is one."""
+        return [setting for setting, _ in self.by_setting()]
+
+    @cached_property
+    def completed(self) -> list[Row]:
+        """The settings that have a result."""
+        return [row for row in self.settings if row.status == "completed" and row.value is not None]
+
+    @property
+    def winner(self) -> Row | None:
+        """The best setting; None before there is a result, and where there is nothing to choose by or from."""
+        is_choice = self.comparable and not self.repetitions.are_all
+        return self.completed[0] if self.completed and is_choice else None
+
+
 def by_setting(
     rows: Sequence[Row],
     repetitions: Repetitions,
@@ -175,30 +218,21 @@ def _ending(row: Row) -> str:
     return "diverged" if row.status == "failed" and row.diverged else row.status
 
 
-def write_leaderboard(
-    sweep: SweepDirectory,
-    rows: Sequence[Row],
-    objective: str,
-    repetitions: Repetitions,
-    *,
-    minimize: bool,
-    comparable: bool,
-    raw: bool,
-) -> None:
+def write_leaderboard(sweep: SweepDirectory, results: Results, *, raw: bool) -> None:
     """Replace leaderboard.csv: a line a trial; repetitions of one setting together, with its rank, mean and n.
 
     Where the trials are not `comparable`, they stand in the order of their numbers and have no rank.
     Cells that a spreadsheet would compute are quoted, unless they are to be left `raw`.
     """
+    rows, objective, comparable = results.trials, results.objective, results.comparable
     keys = list(dict.fromkeys(key for row in rows for key in row.swept))
     names = sorted({name for row in rows for name in row.metrics} - {objective})
-    of_setting = ["mean", "spread", "n"] if repetitions.across_trials else ["spread"]
+    of_setting = ["mean", "spread", "n"] if results.repetitions.across_trials else ["spread"]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     head = ["rank", "trial", "status", objective, *of_setting, *keys, *names, "seconds", "error"]
     writer.writerow(cells(head, raw=raw))
-    settings = by_setting(rows, repetitions, objective, minimize=minimize, comparable=comparable)
-    for place, (setting, trials) in enumerate(settings, 1):
+    for place, (setting, trials) in enumerate(results.by_setting(), 1):
         facts = {"mean": setting.value, "spread": setting.spread, "n": len(setting.each)}
         for row in trials:
             writer.writerow(
