@@ -6,7 +6,7 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -271,7 +271,9 @@ def _lost(
     statuses = {summary.status for summary in summaries}
     seeds = int((description.get("settings") or {}).get("seeds", 1))
     ended = [s for s in summaries if s.status in ("completed", "pruned")]
-    for name, fact in _facts(ended, summaries).items():
+    failed = [summary for summary in summaries if summary.status == "failed"]
+    errors = [str(summary.mapping("error").get("message", "failed")) for summary in failed]
+    for name, fact in (facts_of(ended) | ({"error": errors[-1]} if errors else {})).items():
         if name not in trial.attributes:
             yield _made(_SET_ATTRIBUTE, trial_id=number, user_attr={name: fact})
     if trial.state not in (_WAITING, _RUNNING):
@@ -291,18 +293,18 @@ def _lost(
     yield _made(_SET_STATE, trial_id=number, state=_ENDS[worst], values=mean, datetime_complete=end)
 
 
-def _facts(ended: list[RunSummary], summaries: list[RunSummary]) -> dict[str, Any]:
-    facts: dict[str, Any] = {}
-    if ended:
-        shared = set.intersection(*(set(summary.metrics) for summary in ended))
-        facts["seconds"] = round(sum(s.number("seconds") or 0.0 for s in ended), 3)
-        facts["metrics"] = {
-            name: statistics.fmean(s.metrics[name] for s in ended) for name in sorted(shared)
-        }
-    for summary in summaries:
-        if summary.status == "failed":
-            facts["error"] = str(summary.mapping("error").get("message", "failed"))
-    return facts
+def facts_of(ended: Sequence[RunSummary]) -> dict[str, Any]:
+    """What a study keeps of the runs of a trial that have ended: their time and the means of their metrics."""
+    if not ended:
+        return {}
+    shared = set.intersection(*(set(summary.metrics) for summary in ended))
+    return {
+        "seconds": round(sum(summary.number("seconds") or 0.0 for summary in ended), 3),
+        "metrics": {
+            name: statistics.fmean(summary.metrics[name] for summary in ended)
+            for name in sorted(shared)
+        },
+    }
 
 
 def _summaries(folder: Path) -> list[RunSummary]:

@@ -126,14 +126,20 @@ class Results:
     comparable: bool = True
 
     def by_setting(self) -> list[tuple[Row, Sequence[Row]]]:
-        """Each setting as one row with its trials, as `by_setting` has them."""
-        return by_setting(
-            self.trials,
-            self.repetitions,
-            self.objective,
-            minimize=self.minimize,
-            comparable=self.comparable,
-        )
+        """Each setting as one row with its trials; where nothing is repeated, each of the trials alone.
+
+        The best mean comes first; where results are not comparable, the first trial.
+        """
+        found: list[tuple[Row, Sequence[Row]]] = [(row, [row]) for row in self.trials]
+        if self.repetitions.across_trials:
+            found = [
+                (_merged(trials, self.repetitions, self.objective), trials)
+                for trials in _settings(self.trials, self.repetitions)
+            ]
+            found.sort(key=lambda pair: merit(pair[0], minimize=self.minimize))
+        if not self.comparable:
+            found.sort(key=lambda pair: pair[0].number)
+        return found
 
     @cached_property
     def settings(self) -> list[Row]:
@@ -150,30 +156,6 @@ class Results:
         """The best setting; None before there is a result, and where there is nothing to choose by or from."""
         is_choice = self.comparable and not self.repetitions.are_all
         return self.completed[0] if self.completed and is_choice else None
-
-
-def by_setting(
-    rows: Sequence[Row],
-    repetitions: Repetitions,
-    objective: str,
-    *,
-    minimize: bool,
-    comparable: bool = True,
-) -> list[tuple[Row, Sequence[Row]]]:
-    """Each setting as one row with its trials; where nothing is repeated, each of the `rows`, best first, alone.
-
-    The best mean comes first; where results are not `comparable`, the first trial.
-    """
-    found: list[tuple[Row, Sequence[Row]]] = [(row, [row]) for row in rows]
-    if repetitions.across_trials:
-        found = [
-            (_merged(trials, repetitions, objective), trials)
-            for trials in _settings(rows, repetitions)
-        ]
-        found.sort(key=lambda pair: merit(pair[0], minimize=minimize))
-    if not comparable:
-        found.sort(key=lambda pair: pair[0].number)
-    return found
 
 
 def _settings(rows: Sequence[Row], repetitions: Repetitions) -> list[list[Row]]:

@@ -23,6 +23,7 @@ from dlrun.storage.run_summary import RunSummary
 from dlrun.sweep import resources
 from dlrun.sweep.compose import TrialConfig
 from dlrun.sweep.data_cache import data_loader
+from dlrun.sweep.journal import facts_of
 from dlrun.sweep.space.parse import by_key
 from dlrun.sweep.study import is_finite, make_pruner
 from dlrun.sweep.sweep import Sweep, is_over
@@ -155,7 +156,9 @@ class Attempt:
         pruned = any(summary.status == "pruned" for summary in ended)
         if self.failure is None and not pruned and not all(map(is_finite, values)):
             self.failure = RunFailed(f"{self.sweep.objective} is not a finite number")
-        facts = _facts(ended, several=self.sweep.strategy.settings.seeds > 1)
+        facts = facts_of(ended)
+        if ended and self.sweep.strategy.settings.seeds > 1:
+            facts["each"] = [run.metrics for run in ended if run.status == "completed"]
         if self.failure is not None:
             error: dict[str, Any] = {"error": _failure(self.failure)}
             if isinstance(self.failure, Diverged):
@@ -293,19 +296,3 @@ def _failure(error: Exception) -> str:
 def _summary(run: RunDirectory) -> RunSummary:
     data = run.read_summary() or {}
     return RunSummary(run.path, str(data.get("status")), data)
-
-
-def _facts(summaries: list[RunSummary], *, several: bool) -> dict[str, Any]:
-    """What the study keeps of the runs of a trial, of which it may have `several`."""
-    if not summaries:
-        return {}
-    shared = set.intersection(*(set(summary.metrics) for summary in summaries))
-    completed = [summary.metrics for summary in summaries if summary.status == "completed"]
-    return {
-        "seconds": round(sum(summary.number("seconds") or 0.0 for summary in summaries), 3),
-        "metrics": {
-            name: statistics.fmean(summary.metrics[name] for summary in summaries)
-            for name in sorted(shared)
-        },
-        **({"each": completed} if several else {}),
-    }

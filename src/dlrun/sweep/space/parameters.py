@@ -50,13 +50,15 @@ class Parameter(ABC):
         """All values as one would type them after `key=`."""
 
     @property
-    @abstractmethod
     def lists_its_values(self) -> bool:
         """Whether a grid of them needs no number of points."""
+        return True
 
-    @abstractmethod
     def distribution(self) -> BaseDistribution:
         """Optuna's distribution of the external values."""
+        from optuna.distributions import CategoricalDistribution
+
+        return CategoricalDistribution(self.grid())
 
     @abstractmethod
     def text(self, external: External) -> str:
@@ -91,15 +93,6 @@ class Choices(Parameter):
     @property
     def expression(self) -> str:
         return ",".join(self.texts) if len(self.texts) > 1 else f"choice({self.texts[0]})"
-
-    @property
-    def lists_its_values(self) -> bool:
-        return True
-
-    def distribution(self) -> BaseDistribution:
-        from optuna.distributions import CategoricalDistribution
-
-        return CategoricalDistribution(self.grid())
 
     def text(self, external: External) -> str:
         return self.texts[self.grid().index(external)]
@@ -232,15 +225,6 @@ class Cases(Parameter):
     @property
     def expression(self) -> str:
         return ",".join(self.overrides)
-
-    @property
-    def lists_its_values(self) -> bool:
-        return True
-
-    def distribution(self) -> BaseDistribution:
-        from optuna.distributions import CategoricalDistribution
-
-        return CategoricalDistribution(self.grid())
 
     def text(self, external: External) -> str:
         return str(external)
