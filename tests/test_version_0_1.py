@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dlrun.cli import main
 
@@ -55,3 +56,37 @@ def test_a_sweep_is_shown_reported_and_resumed_with_the_numbers_of_then(dlrun: D
     found = {trial: final(f"sweep/{trial}")["val/loss"] for trial in TRIALS}
     assert found == pytest.approx(TRIALS, rel=1e-6)
     assert "report.html" in dlrun("report", "outputs/sweep")
+
+
+def test_a_sweep_stored_before_settings_were_added_is_resumed_with_what_they_do_by_themselves(
+    dlrun: Dlrun,
+) -> None:
+    file = Path("outputs/sweep/sweep.yaml")
+    stored = yaml.safe_load(file.read_text())
+    config, settings = stored["config"], stored["settings"]
+    # Of a component, of the trainer, of a section, one that refers to another, and of the strategy itself.
+    for node, name in [
+        (config["optimizer"], "clip_value"),
+        (config["trainer"], "ema_decay"),
+        (config["loss"], "label_smoothing"),
+        (config["dataset"], "split_seed"),
+        (settings, "top_k"),
+        (settings, "columns"),
+    ]:
+        del node[name]
+    file.write_text(yaml.safe_dump(stored, sort_keys=False))
+    dlrun("resume", "outputs/sweep")
+    found = {trial: final(f"sweep/{trial}")["val/loss"] for trial in TRIALS}
+    assert found == pytest.approx(TRIALS, rel=1e-6)
+
+
+def test_a_sweep_that_lacks_a_setting_with_another_value_now_is_refused(
+    dlrun: Dlrun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = Path("outputs/sweep/sweep.yaml")
+    stored = yaml.safe_load(file.read_text())
+    del stored["settings"]["shrink"]
+    stored["command"].append("sweep.shrink=0.25")
+    file.write_text(yaml.safe_dump(stored, sort_keys=False))
+    assert main(["resume", "outputs/sweep"]) == 2
+    assert "asked something else: settings shrink 0.5 there, 0.25 here" in capsys.readouterr().err

@@ -80,13 +80,13 @@ def sweep(trials: int, strategy: str) -> tuple[list[float], list[float]]:
 def stacked(trials: int, strategy: str) -> list[float]:
     """Seconds of each trial that the same sweep trains stacked, those of a stack on average."""
     from dlrun.sweep.stack_runner import StackRunner
-    from dlrun.sweep.stacking import Stacking
+    from dlrun.sweep.stack_scheduler import StackScheduler
 
     calls: list[tuple[float, float]] = []
     rounds: list[tuple[float, float]] = []
     sizes: list[int] = []
     count = timed(StackRunner, "train", calls, note=lambda _, attempts: sizes.append(len(attempts)))
-    with count, timed(Stacking, "run", rounds):
+    with count, timed(StackScheduler, "run", rounds):
         search(trials, strategy, "on")
     ends = [rounds[0][0], *(end for _, end in calls)]
     periods = [after - before for before, after in itertools.pairwise(ends)]

@@ -33,7 +33,7 @@ from dlrun.data.loaders import Batches
 from dlrun.data.loaders import take as rows_of
 from dlrun.stacked.grouping import probe_stack
 from dlrun.stacked.stack import Stack
-from dlrun.sweep.shared_data import data_loader
+from dlrun.sweep.data_cache import data_loader
 from dlrun.training.build import assemble
 from dlrun.training.cuda_graph import CapturedStep
 from dlrun.training.logged_points import Pending
@@ -449,7 +449,7 @@ def stack() -> None:
 
 def judgement() -> None:
     """What a sweep's first look says in a fresh process, where CUDA's own start falls into the first step."""
-    from dlrun.sweep.stacking import Judgement
+    from dlrun.sweep.stack_scheduler import Judgement
 
     if "judgement!" not in sys.argv:
         again("judgement")

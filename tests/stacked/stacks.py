@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dlrun.config import compose, settings
 from dlrun.stacked.stack import Stack
-from dlrun.sweep.shared_data import data_loader
+from dlrun.sweep.data_cache import data_loader
 from dlrun.training.build import assemble
 from dlrun.training.loop import Engine
 

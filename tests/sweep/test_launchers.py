@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 from scratch import JOBLIB, QUICK, Look, Result
 
-from dlrun.sweep import slots
+from dlrun.sweep import resources
 
 Dlrun = Callable[..., Result]
 Looks = Callable[..., Look]
@@ -37,7 +37,7 @@ def test_launchers_are_known_by_where_their_trials_run(
     launcher: str, here: bool, local: bool
 ) -> None:
     node = {"_target_": launcher}
-    assert (slots.in_this_process(node), slots.is_local(node)) == (here, local)
+    assert (resources.in_this_process(node), resources.is_local(node)) == (here, local)
 
 
 @pytest.mark.parametrize(
@@ -54,23 +54,23 @@ def test_launchers_are_known_by_where_their_trials_run(
 def test_as_many_trials_run_at_a_time_as_there_are_gpus_or_else_cores(
     n_jobs: int | None, gpus: int, per_gpu: int, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slots, "cores", lambda: 6)
+    monkeypatch.setattr(resources, "cores", lambda: 6)
     launcher = {"_target_": JOBLIB_TARGET} | ({} if n_jobs is None else {"n_jobs": n_jobs})
-    assert slots.count_places(launcher, gpus=gpus, trials_per_gpu=per_gpu) == count
+    assert resources.count_slots(launcher, gpus=gpus, trials_per_gpu=per_gpu) == count
 
 
 @pytest.mark.parametrize(("cores", "count", "threads"), [(8, 2, 4), (8, 3, 2), (2, 4, 1)])
 def test_trials_share_the_cores(
     cores: int, count: int, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slots, "cores", lambda: cores)
+    monkeypatch.setattr(resources, "cores", lambda: cores)
     plain = {"trainer": {"num_threads": None}}
-    assert slots.thread_words(plain, count) == [f"trainer.num_threads={threads}"]
-    assert slots.thread_words({"trainer": {"num_threads": 3}}, count) == []
+    assert resources.thread_words(plain, count) == [f"trainer.num_threads={threads}"]
+    assert resources.thread_words({"trainer": {"num_threads": 3}}, count) == []
 
 
 def test_cores_are_those_that_the_process_may_use() -> None:
-    ask = "from dlrun.sweep.slots import cores; print(cores())"
+    ask = "from dlrun.sweep.resources import cores; print(cores())"
     pinned = f"import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); {ask}"
     if not hasattr(sys.modules["os"], "sched_setaffinity"):
         pytest.skip("this system has no affinity")
@@ -82,8 +82,8 @@ def test_cores_are_those_that_the_process_may_use() -> None:
 
 TAKE = """
 import sys, pathlib
-from dlrun.sweep.slots import place_among
-with place_among(pathlib.Path("places"), int(sys.argv[1])) as place:
+from dlrun.sweep.resources import slot_among
+with slot_among(pathlib.Path("places"), int(sys.argv[1])) as place:
     print(place, flush=True)
     sys.stdin.read()
 """
@@ -125,11 +125,11 @@ def test_no_two_processes_have_the_same_place_and_a_killed_one_gives_its_place_b
 def test_a_process_has_a_place_for_a_trial_but_stays_with_its_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slots, "_OWN", {})
+    monkeypatch.setattr(resources, "_OWN", {})
     monkeypatch.delenv("DLRUN_GPU", raising=False)
 
     def place() -> int:
-        with slots.place_among(tmp_path / "places", 2) as number:
+        with resources.slot_among(tmp_path / "places", 2) as number:
             return number
 
     assert place() == 0
@@ -156,18 +156,18 @@ def test_places_get_the_visible_gpus_by_turns(
     found = []
     for place in range(4):
         environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-        monkeypatch.setattr(slots, "os", SimpleNamespace(environ=environment))
-        slots.use_gpu(place, gpus)
+        monkeypatch.setattr(resources, "os", SimpleNamespace(environ=environment))
+        resources.use_gpu(place, gpus)
         # A second trial of the same process stays where the first has begun to use CUDA.
-        slots.use_gpu(place, 1)
+        resources.use_gpu(place, 1)
         found.append(environment.get("CUDA_VISIBLE_DEVICES"))
     assert found == expected
 
 
 def test_without_gpus_nothing_is_said_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     environment: dict[str, str] = {}
-    monkeypatch.setattr(slots, "os", SimpleNamespace(environ=environment))
-    slots.use_gpu(0, 0)
+    monkeypatch.setattr(resources, "os", SimpleNamespace(environ=environment))
+    resources.use_gpu(0, 0)
     assert environment == {}
 
 
@@ -184,7 +184,7 @@ def test_workers_of_joblib_share_the_cores_and_find_what_one_process_would(
     assert look().states == ["complete"] * 4
     assert look().swept == look("row").swept
     assert look().values == pytest.approx(look("row").values)
-    threads = max(1, slots.cores() // 2)
+    threads = max(1, resources.cores() // 2)
     for number in range(4):
         assert look().environment(number)["threads"] == threads
         assert look().config(number)["trainer"]["num_threads"] == threads
@@ -201,7 +201,7 @@ def test_the_number_of_threads_may_be_said(sweep: Dlrun, look: Looks) -> None:
 def test_joblib_left_to_itself_runs_a_trial_a_core(
     dlrun: Dlrun, look: Looks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slots, "cores", lambda: 2)
+    monkeypatch.setattr(resources, "cores", lambda: 2)
     words = ("model.width=4,8", "hydra/launcher=joblib", "hydra.sweep.dir=sweep")
     assert dlrun("train", "-m", *QUICK, *words).code == 0
     assert look().description["places"] == 2
@@ -214,7 +214,7 @@ def test_jobs_of_submitit_on_this_machine(away: Dlrun, look: Looks) -> None:
     assert (result.code, result.err) == (0, "")
     assert look().states == ["complete"]
     assert look().starts(0) == [0]
-    assert look().description["places"] == slots.cores()
+    assert look().description["places"] == resources.cores()
     assert look().environment(0)["threads"] == 1
 
 

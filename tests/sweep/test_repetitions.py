@@ -16,7 +16,7 @@ from scratch import Look, Result
 
 from dlrun.storage.sweep_directory import SweepDirectory, read_space
 from dlrun.sweep.display import Standing
-from dlrun.sweep.leaderboard import Row, by_setting, write_leaderboard
+from dlrun.sweep.leaderboard import Results, Row, write_leaderboard
 from dlrun.sweep.repetitions import Repetitions, counted, mean_and_spread, means
 from dlrun.sweep.report.page import page
 from dlrun.sweep.snapshot import settled, take
@@ -67,7 +67,7 @@ def test_trials_that_differ_in_seeds_are_one_setting_and_settings_rank_by_their_
     values = [(0.1, "a"), (0.4, "b"), (0.9, "a"), (0.5, "b")]
     rows = [trial(n, value, seed=str(n), lr=lr) for n, (value, lr) in enumerate(values)]
     repetitions = Repetitions({"seed": "0,1,2,3", "lr": "a,b"})
-    (best, trials), (other, _) = by_setting(rows, repetitions, "val/loss", minimize=True)
+    (best, trials), (other, _) = Results(rows, "val/loss", True, repetitions).by_setting()
     assert (best.swept, best.words) == ({"lr": "b"}, ["lr=b"])
     assert [row.number for row in trials] == [1, 3]
     assert best.value == pytest.approx(0.45)
@@ -78,7 +78,7 @@ def test_trials_that_differ_in_seeds_are_one_setting_and_settings_rank_by_their_
 
 def test_cases_that_differ_in_seeds_alone_are_one_setting_under_both_names() -> None:
     rows = [trial(0, 0.2, case="low"), trial(1, 0.4, case="low again")]
-    ((setting, _),) = by_setting(rows, Repetitions({"case": RATES}), "val/loss", minimize=True)
+    ((setting, _),) = Results(rows, "val/loss", True, Repetitions({"case": RATES})).by_setting()
     assert setting.swept == {"case": "low, low again"}
     assert setting.value == pytest.approx(0.3)
 
@@ -106,16 +106,12 @@ def test_repeated_settings_that_cannot_be_compared_have_means_and_no_best(tmp_pa
         ("a", pytest.approx(0.8)),
         ("=b", pytest.approx(0.2)),
     ]
-    standing = Standing(
-        judged, Counter(completed=4), 4, "val/loss", True, repetitions, comparable=False
-    )
-    assert (standing.best, standing.leader) == (None, "")
+    standing = Standing(answer, Counter(completed=4), 4)
+    assert standing.leader == ""
     assert [row.swept["dataset"] for row in standing.shown] == ["a", "=b"]
     place = SweepDirectory(tmp_path)
     for raw, mark in ((True, ""), (False, "'")):
-        write_leaderboard(
-            place, judged, "val/loss", repetitions, minimize=True, comparable=False, raw=raw
-        )
+        write_leaderboard(place, answer, raw=raw)
         assert f",{mark}=b," in place.leaderboard_file.read_text()
     board = [line.split(",") for line in place.leaderboard_file.read_text().splitlines()[1:]]
     assert [(line[0], line[1], line[6]) for line in board] == [("", str(n), "2") for n in range(4)]
@@ -130,7 +126,7 @@ def test_a_winner_that_was_trained_once_says_so() -> None:
 
 def test_a_repetition_that_a_sampler_drew_twice_counts_once() -> None:
     rows = [trial(0, 0.1, seed="0"), trial(1, 0.1, seed="0"), trial(2, 0.3, seed="1")]
-    ((setting, _),) = by_setting(rows, Repetitions({"seed": "0,1"}), "val/loss", minimize=True)
+    ((setting, _),) = Results(rows, "val/loss", True, Repetitions({"seed": "0,1"})).by_setting()
     assert (len(setting.each), setting.value) == (2, pytest.approx(0.2))
 
 

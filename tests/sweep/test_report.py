@@ -27,7 +27,7 @@ from dlrun.sweep.report.importance import importance
 from dlrun.sweep.report.page import page, write_report
 from dlrun.sweep.report.plotly_renderer import plotly_figure
 from dlrun.sweep.report.sections import Contents, Section
-from dlrun.sweep.sampling import Draws
+from dlrun.sweep.samplers.per_trial import TrialSamplers
 from dlrun.sweep.settings import read_strategy
 from dlrun.sweep.snapshot import take
 from dlrun.sweep.space.parse import Space, parse
@@ -103,7 +103,7 @@ class Sweeping:
     def _sampler(self, settings: Mapping[str, Any]) -> optuna.samplers.BaseSampler:
         if settings["_target_"] != ROUNDS["_target_"]:
             return optuna.samplers.RandomSampler(seed=1)
-        sampler: Any = Draws(read_strategy(settings, self.space), self.space).sampler(0)
+        sampler: Any = TrialSamplers(read_strategy(settings, self.space), self.space).sampler(0)
         return sampler
 
     def complete(

@@ -19,8 +19,8 @@ from dlrun.runner.checkpoint_writer import CheckpointWriter
 from dlrun.runner.session import Session
 from dlrun.stacked.stack import Stack
 from dlrun.storage.disk import DiskFull
-from dlrun.sweep import launch, stack_runner, stacking, trial
-from dlrun.sweep.stacking import Stacking
+from dlrun.sweep import launch, stack_runner, stack_scheduler, trial
+from dlrun.sweep.stack_scheduler import StackScheduler
 from dlrun.sweep.trial import Interrupted, run_trial
 from dlrun.training.loop import Engine
 
@@ -703,7 +703,7 @@ def gain(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[int]]:
             asked.append(runs)
             return times
 
-        monkeypatch.setattr(stacking, "gain", found)
+        monkeypatch.setattr(stack_scheduler, "gain", found)
         return asked
 
     return set_to
@@ -765,11 +765,11 @@ def test_what_is_worked_out_goes_by_what_the_sweep_asks_and_not_by_what_is_left(
 ) -> None:
     sizes: list[int] = []
 
-    def note(self: Stacking, numbers: Sequence[int]) -> list[int]:
+    def note(self: StackScheduler, numbers: Sequence[int]) -> list[int]:
         sizes.append(self.at_a_time)
         raise Interrupted(3)
 
-    monkeypatch.setattr(Stacking, "run", note)
+    monkeypatch.setattr(StackScheduler, "run", note)
     assert dlrun("train", "-m", *changed(WORDS, words), "hydra.sweep.dir=sweep").code == 3
     assert sizes == [runs]
 

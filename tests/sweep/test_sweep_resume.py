@@ -29,7 +29,7 @@ from scratch import (
 )
 
 from dlrun.cli import main
-from dlrun.sweep.resume_command import _is_harmless
+from dlrun.sweep.resume import _is_harmless
 
 Dlrun = Callable[..., Result]
 Looks = Callable[..., Look]

@@ -112,8 +112,8 @@ def _sweep_columns(runs: Sequence[RunSummary], objective: str) -> Columns:
             columns[group] = _choice(group, runs)
     columns["epoch"] = _epochs(runs)
     columns["objective"] = _metric(objective, runs, title="objective")
-    others = {"best": _best(runs), "test": _test(runs)}
-    columns |= {name: column for name, column in others.items() if not _tells(column, objective)}
+    if not _tells(test := _test(runs), objective):
+        columns["test"] = test
     return columns | _times(runs)
 
 

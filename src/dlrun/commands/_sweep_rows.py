@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.commands import _text
+from dlrun.config.metrics import rank
 from dlrun.errors import ConfigError
 from dlrun.storage.index import sweep_of
 from dlrun.storage.run_directory import SWEEP
@@ -70,10 +70,8 @@ class Setting:
     ) -> tuple[int, int, bool, float]:
         """A key to sort settings by, the best first: whole ones before those with runs missing."""
         values = [nan if (v := metric(run)) is None else v for run in self.counted or self.runs]
-        mean = mean_and_spread(values)[0]
-        value = mean if minimize else -mean
         places = [_place(run) for run in self.runs]
-        return min(places), max(places), math.isnan(value), 0.0 if math.isnan(value) else value
+        return min(places), max(places), *rank(mean_and_spread(values)[0], minimize=minimize)
 
 
 def settings_of(

@@ -60,7 +60,7 @@ def _resume_sweep(sweep: SweepDirectory, words: list[str], allowed: list[str]) -
     """Run the sweep's own command once more, with its directory and the changed `words`."""
     from dlrun.commands import train
     from dlrun.config.trust import trusting_only
-    from dlrun.sweep.resume_command import allowed_folders, command_words
+    from dlrun.sweep.resume import allowed_folders, command_words
     from dlrun.sweep.space.grammar import text_of
 
     first = command_words(sweep, words, allowed=allowed)

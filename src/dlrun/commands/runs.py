@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import math
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -22,7 +21,7 @@ from dlrun.commands._sweep_rows import (
     read_objective,
     settings_of,
 )
-from dlrun.config.metrics import Direction
+from dlrun.config.metrics import Direction, rank
 from dlrun.errors import ConfigError
 from dlrun.storage.index import OUTPUTS, find_folder, scan
 from dlrun.storage.run_summary import RunSummary
@@ -141,13 +140,8 @@ def _best_first(
     if every_run and metric not in known:
         names = ", ".join(sorted(known)) or "none so far"
         raise ConfigError(f"--sort {metric}: no run has this metric; there are: {names}")
-    sign = 1 if _direction(metric, every_run) == "min" else -1
-
-    def rank(run: RunSummary) -> tuple[bool, float]:
-        value = run.metrics.get(metric, math.nan)
-        return math.isnan(value), 0.0 if math.isnan(value) else sign * value
-
-    return sorted(runs, key=rank)
+    minimize = _direction(metric, every_run) == "min"
+    return sorted(runs, key=lambda run: rank(run.metrics.get(metric), minimize=minimize))
 
 
 def _direction(metric: str, runs: Sequence[RunSummary]) -> Direction:

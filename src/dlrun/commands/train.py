@@ -156,7 +156,7 @@ def _is_trial(hydra_config: Any) -> bool:
 
 def _trial(folder: Path) -> None:
     """One trial of a sweep, whose folder is named by its number."""
-    from dlrun.sweep.state import open_sweep
+    from dlrun.sweep.sweep import open_sweep
     from dlrun.sweep.trial import Interrupted, run_trial
     from dlrun.system.orphans import begin_as_helper
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -54,6 +55,20 @@ def direction(metric: str) -> Direction | None:
     None where no task declares it, as of a metric of the user's own.
     """
     return _KNOWN.get(metric.rpartition("/")[2])
+
+
+def direction_in_run(metric: str, *, monitor: str, mode: str) -> Direction | None:
+    """The same in a run that monitors `monitor`, whose trainer.mode holds for a metric of the user's own as well."""
+    if metric == monitor and mode in ("min", "max"):
+        return "min" if mode == "min" else "max"
+    return direction(metric)
+
+
+def rank(value: float | None, *, minimize: bool) -> tuple[bool, float]:
+    """A key that sorts values of one metric, the best first; what is not a number comes last."""
+    if value is None or math.isnan(value):
+        return True, 0.0
+    return False, value if minimize else -value
 
 
 def contradiction(key: str, metric: str, asked: Direction | Literal["auto"]) -> str | None:

@@ -3,7 +3,8 @@
 What each version needs stands in one place, so that a later version adds to it:
 
 - A target that moved: its module in the table of `moved`.
-- A setting that a run has gained: nothing, `completed` takes it from today's option.
+- A setting that a run, or one strategy of a sweep, has gained: nothing, `completed` and `completed_sweep` take it
+  from today's option.
 - A setting that all sweeps have gained: its default in `_SWEEP_SETTINGS`.
 """
 
@@ -32,6 +33,13 @@ def completed(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
     A component takes those of the option with its `_target_`, of several the one that has most values in common with
     it. Values that are there stay as they are, null as well.
     """
+    whole, added = _completed_as_written(plain)
+    whole = _resolved(whole, added)
+    return whole, {key: _at(whole, key) for key in added}
+
+
+def _completed_as_written(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The same, with interpolations as the options have them."""
     whole = dict(plain)
     added: dict[str, Any] = {}
     for key in COMPONENTS:
@@ -44,8 +52,7 @@ def completed(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
         node, defaults = plain.get(key, {}), sections.get(key)
         if isinstance(node, Mapping) and isinstance(defaults, Mapping):
             whole[key] = _filled(node, defaults, f"{key}.", added)
-    whole = _resolved(whole, added)
-    return whole, {key: _at(whole, key) for key in added}
+    return whole, added
 
 
 def sweep_settings(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,6 +70,19 @@ def sweep_description(description: Mapping[str, Any]) -> dict[str, Any]:
         whole["settings"] = sweep_settings(settings)
     if isinstance(config := whole.get("config"), Mapping):
         whole["config"] = with_current_targets(config)
+    return whole
+
+
+def completed_sweep(description: Mapping[str, Any]) -> dict[str, Any]:
+    """What sweep.yaml says, with the settings that its config and its strategy lack as today's options have them.
+
+    Interpolations stay as they are written, those that are added as well: so the config of a sweep is stored.
+    """
+    whole = dict(description)
+    if isinstance(settings := whole.get("settings"), Mapping):
+        whole["settings"] = _filled(settings, _nearest("sweep", settings), "", {})
+    if isinstance(config := whole.get("config"), Mapping):
+        whole["config"], _ = _completed_as_written(config)
     return whole
 
 

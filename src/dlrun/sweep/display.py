@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from dlrun.sweep.leaderboard import Row, by_setting, short_keys
-from dlrun.sweep.repetitions import Repetitions
+from dlrun.sweep.leaderboard import Row, short_keys
+from dlrun.sweep.summary import Answer
 from dlrun.system.terminal import make_console
 from dlrun.tracking.numbers import spread_text
 
@@ -151,75 +150,48 @@ class Standing:
     """How far a sweep has come.
 
     Attributes:
-        rows: the trials that are over, best first.
+        answer: the trials that are over, compared.
         tally: how many of them ended in which way.
         total: trials in all.
-        minimize: whether less of the objective is better.
-        comparable: whether one of them can be called the best.
     """
 
-    rows: Sequence[Row]
+    answer: Answer
     tally: Mapping[str, int]
     total: int
-    objective: str
-    minimize: bool
-    repetitions: Repetitions
-    comparable: bool = True
-
-    @cached_property
-    def settings(self) -> list[Row]:
-        """What is compared, best first: the trials, or where some repeat a setting a row for each setting.
-
-        By number where they cannot be compared.
-        """
-        found = by_setting(
-            self.rows,
-            self.repetitions,
-            self.objective,
-            minimize=self.minimize,
-            comparable=self.comparable,
-        )
-        return [setting for setting, _ in found]
 
     def count(self, status: str) -> int:
         """Trials that ended so."""
         return self.tally.get(status, 0)
 
     @property
-    def best(self) -> Row | None:
-        """The leader; None before any trial is completed, and where there is nothing to choose by or from."""
-        if not self.comparable or self.repetitions.are_all or not self.settings:
-            return None
-        return self.settings[0] if self.settings[0].status == "completed" else None
-
-    @property
     def shown(self) -> list[Row]:
         """The rows of a table: the settings, or the trials in their order where all repeat one setting."""
-        if self.repetitions.are_all:
-            return sorted(self.rows, key=lambda row: row.number)
-        return self.settings
+        if self.answer.repetitions.are_all:
+            return sorted(self.answer.trials, key=lambda row: row.number)
+        return self.answer.settings
 
     @property
     def leader(self) -> str:
         """The best so far in words: `best val/loss 0.1123 by trial 3`, or the mean of all trials that repeat it."""
-        if self.comparable and self.repetitions.are_all:
-            only = next((row for row in self.settings if row.value is not None), None)
-            return f"mean {self.objective} {self._value(only)}" if only else ""
-        best = self.best
+        answer = self.answer
+        if answer.comparable and answer.repetitions.are_all:
+            only = next((row for row in answer.settings if row.value is not None), None)
+            return f"mean {answer.objective} {self._value(only)}" if only else ""
+        best = answer.winner
         if best is None:
             return ""
-        by = settings_text(best) if self.repetitions.across_trials else f"trial {best.number}"
-        return f"best {self.objective} {self._value(best)} by {by}"
+        by = settings_text(best) if answer.repetitions.across_trials else f"trial {best.number}"
+        return f"best {answer.objective} {self._value(best)} by {by}"
 
     def _value(self, row: Row) -> str:
         assert row.value is not None
-        count = f" (n = {len(row.each)})" if self.repetitions.are_any else ""
+        count = f" (n = {len(row.each)})" if self.answer.repetitions.are_any else ""
         return f"{spread_text(row.value, row.spread)}{count}"
 
     @property
     def ended(self) -> int:
         """Trials that are over, however they ended."""
-        return len(self.rows)
+        return len(self.answer.trials)
 
     def counts(self) -> str:
         """`12 of 40 done, 1 failed, 3 pruned`."""
@@ -269,10 +241,11 @@ class _Lines:
         left = standing.left(seconds, standing.ended - self.before)
         result = row.error or (row.status if row.value is None else "")
         if row.value is not None:
-            best, leader = standing.best, standing.leader
-            if best and best.number == row.number and not standing.repetitions.across_trials:
+            answer, leader = standing.answer, standing.leader
+            is_best = answer.winner is not None and answer.winner.number == row.number
+            if is_best and not answer.repetitions.across_trials:
                 leader = "best so far"
-            result = f"{standing.objective} {spread_text(row.value, row.spread)}"
+            result = f"{answer.objective} {spread_text(row.value, row.spread)}"
             result += f" ({leader})" if leader else ""
         if row.status == "failed":
             result = f"failed: {result}"
@@ -329,6 +302,6 @@ class _Table:
         head = Text(f"{standing.counts()}{value}{left}", style="bold")
         rows = [row for row in standing.shown[:_BEST_ROWS] if row.status == "completed"]
         width = self.console.width
-        table = [make_table(rows, standing.objective, width)] if rows else []
+        table = [make_table(rows, standing.answer.objective, width)] if rows else []
         news = [Text(f"trial {n}: {text}") for n, text in sorted(self.under_way.items())]
         return Group(head, *table, *news)

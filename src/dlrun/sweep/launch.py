@@ -16,11 +16,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.errors import RunFailed, first_line
 from dlrun.storage.disk import disk_full
-from dlrun.sweep import slots
+from dlrun.sweep import resources
 from dlrun.sweep.display import Standing, make_display, settings_text
 from dlrun.sweep.leaderboard import Row, make_row, merit, write_leaderboard
 from dlrun.sweep.space.grammar import text_of
-from dlrun.sweep.state import Sweep, is_over
+from dlrun.sweep.summary import Answer
+from dlrun.sweep.sweep import Sweep, is_over
 from dlrun.sweep.trial import record_death, run_trial
 from dlrun.system.orphans import helped_by_children, helped_by_joblib
 from dlrun.tracking.progress import format_values
@@ -31,7 +32,7 @@ _BOARD_SHARE = 0.02  # of the time that writing leaderboard.csv may take
 
 
 class Watcher:
-    """Follows the trials as they end: tells the display, keeps leaderboard.csv.
+    """Follows the trials as they end: updates the display and leaderboard.csv.
 
     Attributes:
         ended: the trials that are over, best first.
@@ -41,67 +42,57 @@ class Watcher:
         self.sweep, self.minimize = sweep, minimize
         self.ended: list[Row] = []
         self.tally: Counter[str] = Counter()
-        self.told: set[int] = set()
-        self.heard: dict[int, int] = {}  # of a trial under way, the latest evaluation
+        self.shown: set[int] = set()
+        self.evaluations: dict[int, int] = {}  # of each trial under way, the latest
         self.next_board = 0.0
         for trial in sweep.ledger.trials():
             if is_over(trial):
                 self._add(trial)
-            elif trial.state is TrialState.RUNNING:  # or was, when an earlier go was ended
-                self.heard[trial.number] = max(trial.intermediate_values, default=0)
+            elif trial.state is TrialState.RUNNING:  # or was, when an earlier process was ended
+                self.evaluations[trial.number] = max(trial.intermediate_values, default=0)
         self.display = make_display(self.standing)
 
     @property
     def standing(self) -> Standing:
         """How far the sweep has come."""
-        total = self.sweep.strategy.plan.total
-        return Standing(
-            self.ended,
-            self.tally,
-            total,
-            self.sweep.objective,
-            self.minimize,
-            self.sweep.repetitions,
-            comparable=self.sweep.comparable,
+        return Standing(self._answer(), self.tally, self.sweep.strategy.plan.total)
+
+    def _answer(self) -> Answer:
+        sweep = self.sweep
+        return Answer(
+            self.ended, sweep.objective, self.minimize, sweep.repetitions, sweep.comparable
         )
 
     def look(self, trials: Sequence[FrozenTrial] | None = None) -> None:
-        """Tell of what has ended or gone on since the last look, among `trials` or all."""
+        """Show what has changed since the last look, among `trials` or all."""
         started = time.monotonic()
         for trial in self.sweep.ledger.trials() if trials is None else trials:
-            if is_over(trial) and trial.number not in self.told:
+            if is_over(trial) and trial.number not in self.shown:
                 row = self._add(trial)
                 self.display.trial_ended(row, self.standing)
             elif trial.state is TrialState.RUNNING:
-                self._hear(trial)
+                self._show_evaluation(trial)
         if started >= self.next_board:
             # A disk that is full now may have room when the sweep ends and it is written again.
             with suppress(OSError):
-                write_leaderboard(
-                    self.sweep.directory,
-                    self.ended,
-                    self.sweep.objective,
-                    self.sweep.repetitions,
-                    minimize=self.minimize,
-                    comparable=self.sweep.comparable,
-                    raw=self.sweep.strategy.settings.raw_cells,
-                )
+                raw = self.sweep.strategy.settings.raw_cells
+                write_leaderboard(self.sweep.directory, self._answer(), raw=raw)
             taken = time.monotonic() - started
             self.next_board = time.monotonic() + taken / _BOARD_SHARE
 
     def evaluated(self, number: int, engine: Engine) -> None:
-        """A trial of this process has news."""
+        """Show a trial of this process after an evaluation."""
         epochs = -(-engine.total_steps // engine.steps_per_epoch)
         values = format_values({k: v for k, v in engine.latest.items() if "/" in k})
         settings = settings_text(make_row(self.sweep.ledger.trial(number), self.sweep.space))
         self.display.trial_goes_on(number, f"{settings}  epoch {engine.epoch}/{epochs}  {values}")
 
-    def _hear(self, trial: FrozenTrial) -> None:
-        """Pass on what a trial in another process has told of itself."""
+    def _show_evaluation(self, trial: FrozenTrial) -> None:
+        """Show the latest evaluation of a trial in another process."""
         evaluation = max(trial.intermediate_values, default=0)
-        if self.heard.get(trial.number) == evaluation:
+        if self.evaluations.get(trial.number) == evaluation:
             return
-        self.heard[trial.number] = evaluation
+        self.evaluations[trial.number] = evaluation
         text = settings_text(make_row(trial, self.sweep.space))
         if evaluation:
             value = format_values({self.sweep.objective: trial.intermediate_values[evaluation]})
@@ -109,7 +100,7 @@ class Watcher:
         self.display.trial_goes_on(trial.number, text)
 
     def _add(self, trial: FrozenTrial) -> Row:
-        self.told.add(trial.number)
+        self.shown.add(trial.number)
         row = make_row(trial, self.sweep.space, self.sweep.objective)
         self.tally[row.status] += 1
         insort(self.ended, row, key=lambda other: merit(other, minimize=self.minimize))
@@ -124,7 +115,7 @@ def run_here(sweep: Sweep, numbers: Sequence[int], watcher: Watcher) -> None:
     """
     for number in numbers:
         sweep.ledger.plan(number + 1)
-        while sweep.is_claimed(number):  # by a worker that outlived an earlier go
+        while sweep.is_claimed(number):  # by a worker that outlived an earlier process
             time.sleep(_LOOK_SECONDS)
         run_trial(sweep, number, watcher.evaluated)
         watcher.look([sweep.ledger.trial(number)])
@@ -162,7 +153,7 @@ class Launched:
         self.before = {number: ledger.attempts(number) for number in numbers}
         with self._looking():
             while (left := self._left(numbers)) and not self.sweep.stops_at_failures():
-                # One that an earlier go left unfinished is not suspect: that was ended as a whole.
+                # One that an earlier process left unfinished is not suspect: that process was ended as a whole.
                 suspects = [number for number in left if self._attempts(number)]
                 if fresh := [number for number in left if number not in suspects]:
                     self._launch(fresh)
@@ -195,9 +186,9 @@ class Launched:
         kind = self.config.hydra.launcher
         try:
             with ExitStack() as meanwhile:
-                if slots.is_local(kind):
+                if resources.is_local(kind):
                     meanwhile.enter_context(helped_by_children())
-                if slots.is_joblib(kind):
+                if resources.is_joblib(kind):
                     meanwhile.enter_context(helped_by_joblib())
                 results = launcher.launch(jobs, initial_job_idx=numbers[0])
             for result in results:
@@ -221,7 +212,7 @@ class Launched:
         return [number for number in numbers if not is_over(trials[number])]
 
     def _attempts(self, number: int) -> int:
-        """How often the trial was begun in this go."""
+        """How often this process has begun the trial."""
         return self.sweep.ledger.attempts(number) - self.before[number]
 
     @contextmanager

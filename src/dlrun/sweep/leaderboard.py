@@ -7,10 +7,12 @@ import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from dlrun.config.metrics import rank
 from dlrun.errors import command
 from dlrun.storage.run_directory import latest_overrides, write_whole
 from dlrun.storage.spreadsheets import cells
@@ -76,11 +78,10 @@ class Row:
         return mean_and_spread(values)[1] if len(values) > 1 else None
 
 
-def merit(row: Row, *, minimize: bool) -> tuple[int, bool, float, int]:
+def merit(row: Row, *, minimize: bool) -> tuple[int, bool, bool, float, int]:
     """A key to sort rows by, the best first; a mean of those that survived stands behind whole ones."""
-    value = row.value or 0.0
     place = _ORDER.index(row.status)
-    return place, bool(row.missing), value if minimize else -value, row.number
+    return place, bool(row.missing), *rank(row.value, minimize=minimize), row.number
 
 
 def make_row(trial: FrozenTrial, space: Space, objective: str = "") -> Row:
@@ -109,28 +110,52 @@ def make_row(trial: FrozenTrial, space: Space, objective: str = "") -> Row:
     )
 
 
-def by_setting(
-    rows: Sequence[Row],
-    repetitions: Repetitions,
-    objective: str,
-    *,
-    minimize: bool,
-    comparable: bool = True,
-) -> list[tuple[Row, Sequence[Row]]]:
-    """Each setting as one row with its trials; where nothing is repeated, each of the `rows`, best first, alone.
+@dataclass(frozen=True)
+class Results:
+    """The trials of a sweep that are over, and what they are compared by.
 
-    The best mean comes first; where results are not `comparable`, the first trial.
+    Attributes:
+        trials: best first.
+        comparable: whether one of them can be called the best.
     """
-    found: list[tuple[Row, Sequence[Row]]] = [(row, [row]) for row in rows]
-    if repetitions.across_trials:
-        found = [
-            (_merged(trials, repetitions, objective), trials)
-            for trials in _settings(rows, repetitions)
-        ]
-        found.sort(key=lambda pair: merit(pair[0], minimize=minimize))
-    if not comparable:
-        found.sort(key=lambda pair: pair[0].number)
-    return found
+
+    trials: Sequence[Row]
+    objective: str
+    minimize: bool
+    repetitions: Repetitions
+    comparable: bool = True
+
+    def by_setting(self) -> list[tuple[Row, Sequence[Row]]]:
+        """Each setting as one row with its trials; where nothing is repeated, each of the trials alone.
+
+        The best mean comes first; where results are not comparable, the first trial.
+        """
+        found: list[tuple[Row, Sequence[Row]]] = [(row, [row]) for row in self.trials]
+        if self.repetitions.across_trials:
+            found = [
+                (_merged(trials, self.repetitions, self.objective), trials)
+                for trials in _settings(self.trials, self.repetitions)
+            ]
+            found.sort(key=lambda pair: merit(pair[0], minimize=self.minimize))
+        if not self.comparable:
+            found.sort(key=lambda pair: pair[0].number)
+        return found
+
+    @cached_property
+    def settings(self) -> list[Row]:
+        """A row for each setting, which is a trial where nothing is repeated; the best first, if there is one."""
+        return [setting for setting, _ in self.by_setting()]
+
+    @cached_property
+    def completed(self) -> list[Row]:
+        """The settings that have a result."""
+        return [row for row in self.settings if row.status == "completed" and row.value is not None]
+
+    @property
+    def winner(self) -> Row | None:
+        """The best setting; None before there is a result, and where there is nothing to choose by or from."""
+        is_choice = self.comparable and not self.repetitions.are_all
+        return self.completed[0] if self.completed and is_choice else None
 
 
 def _settings(rows: Sequence[Row], repetitions: Repetitions) -> list[list[Row]]:
@@ -142,7 +167,7 @@ def _settings(rows: Sequence[Row], repetitions: Repetitions) -> list[list[Row]]:
 
 
 def _merged(trials: Sequence[Row], repetitions: Repetitions, objective: str) -> Row:
-    """The trials of one setting as one row; a sampler may have drawn the same one twice, which counts once."""
+    """The trials of one setting as one row; a sampler may have sampled the same one twice, which counts once."""
     distinct: dict[tuple[tuple[str, str], ...], Row] = {}
     for row in trials:
         kept = distinct.setdefault(tuple(row.swept.items()), row)
@@ -175,30 +200,21 @@ def _ending(row: Row) -> str:
     return "diverged" if row.status == "failed" and row.diverged else row.status
 
 
-def write_leaderboard(
-    sweep: SweepDirectory,
-    rows: Sequence[Row],
-    objective: str,
-    repetitions: Repetitions,
-    *,
-    minimize: bool,
-    comparable: bool,
-    raw: bool,
-) -> None:
+def write_leaderboard(sweep: SweepDirectory, results: Results, *, raw: bool) -> None:
     """Replace leaderboard.csv: a line a trial; repetitions of one setting together, with its rank, mean and n.
 
     Where the trials are not `comparable`, they stand in the order of their numbers and have no rank.
     Cells that a spreadsheet would compute are quoted, unless they are to be left `raw`.
     """
+    rows, objective, comparable = results.trials, results.objective, results.comparable
     keys = list(dict.fromkeys(key for row in rows for key in row.swept))
     names = sorted({name for row in rows for name in row.metrics} - {objective})
-    of_setting = ["mean", "spread", "n"] if repetitions.across_trials else ["spread"]
+    of_setting = ["mean", "spread", "n"] if results.repetitions.across_trials else ["spread"]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     head = ["rank", "trial", "status", objective, *of_setting, *keys, *names, "seconds", "error"]
     writer.writerow(cells(head, raw=raw))
-    settings = by_setting(rows, repetitions, objective, minimize=minimize, comparable=comparable)
-    for place, (setting, trials) in enumerate(settings, 1):
+    for place, (setting, trials) in enumerate(results.by_setting(), 1):
         facts = {"mean": setting.value, "spread": setting.spread, "n": len(setting.each)}
         for row in trials:
             writer.writerow(

@@ -14,7 +14,7 @@ from dlrun.config.instantiate import Component, split_component
 from dlrun.config.schema import Count, Most, check_settings
 from dlrun.config.settings import Seed
 from dlrun.errors import ConfigError
-from dlrun.sweep.ranking import RankingSettings, check_ranking
+from dlrun.sweep.published_ranks import RankingSettings, check_ranking
 from dlrun.sweep.space.parse import Space
 
 # What the driver itself gives a sampler that asks for it by name.
@@ -31,7 +31,7 @@ class SweepSettings:
 
     trials: Trials | None  # in all; null takes every point of a grid
     space: dict[str, Any]  # what to vary: key: values, in the grammar of the command line
-    seed: Seed  # of the draws, not of the training
+    seed: Seed  # of the sampling, not of the training
     seeds: Annotated[int, Ge(1), Most(1000)]  # runs of each setting, with seed, seed + 1, …
     objective: str | None  # null: the trainer's monitor
     direction: Literal["auto", "minimize", "maximize"]

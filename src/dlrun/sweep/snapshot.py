@@ -18,9 +18,10 @@ from optuna.distributions import (
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from dlrun.config.metrics import rank
 from dlrun.errors import ConfigError
 from dlrun.storage.sweep_directory import SweepDirectory
-from dlrun.sweep.leaderboard import Row, by_setting, make_row
+from dlrun.sweep.leaderboard import Results, Row, make_row
 from dlrun.sweep.repetitions import Repetitions
 from dlrun.sweep.space.parse import Parameter, Space, parse
 from dlrun.sweep.study import is_finite, open_study
@@ -68,7 +69,7 @@ class Snapshot:
         completed = [trial for trial in self.of(TrialState.COMPLETE) if is_finite(trial.value)]
         if not self.comparable:
             return completed
-        return sorted(completed, key=lambda trial: (self.loss(trial.value or 0.0), trial.number))
+        return sorted(completed, key=lambda t: (rank(t.value, minimize=self.minimize), t.number))
 
     @property
     def winner(self) -> FrozenTrial | None:
@@ -82,6 +83,10 @@ class Snapshot:
         seeds = self.settings.get("seeds")
         space = self.description.get("space") or {}
         return Repetitions(space, seeds if isinstance(seeds, int) else 1)
+
+    def results(self, rows: Sequence[Row]) -> Results:
+        """The rows with what they are compared by."""
+        return Results(rows, self.objective, self.minimize, self.repetitions, self.comparable)
 
     @cached_property
     def judged(self) -> list[FrozenTrial]:
@@ -204,13 +209,7 @@ def settled(snapshot: Snapshot) -> Snapshot:
         return snapshot
     by_number = {trial.number: trial for trial in snapshot.judged}
     rows = [make_row(t, snapshot.space, snapshot.objective) for t in by_number.values()]
-    found = by_setting(
-        rows,
-        repetitions,
-        snapshot.objective,
-        minimize=snapshot.minimize,
-        comparable=snapshot.comparable,
-    )
+    found = snapshot.results(rows).by_setting()
     kept = [p for p in snapshot.space.parameters if p.bare_key not in repetitions.keys]
     names = {parameter.name for parameter in kept}
     # As in the answer, a mean of those that survived does not lead where another setting is whole.

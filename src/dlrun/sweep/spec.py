@@ -1,4 +1,4 @@
-"""What a sweep asks: read from the command line and the configs, kept in sweep.yaml, compared on return."""
+"""The spec of a sweep: what it searches, how, and by which objective, read from command line and configs."""
 
 from __future__ import annotations
 
@@ -10,30 +10,25 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import __version__
-from dlrun.config.metrics import direction
+from dlrun.config.metrics import direction_in_run
 from dlrun.config.migrate import sweep_settings
 from dlrun.config.moved import with_current_targets
 from dlrun.config.schema import check
 from dlrun.config.settings import Seed
-from dlrun.config.trust import is_reading_back, refuse_untrusted
+from dlrun.config.trust import refuse_untrusted
 from dlrun.errors import ConfigError, note
-from dlrun.sweep.comparable import Comparison
+from dlrun.sweep.comparability import Comparison
 from dlrun.sweep.compose import Composer, TrialConfig, as_composed, recipe_words
 from dlrun.sweep.settings import Strategy, read_strategy
 from dlrun.sweep.space.grammar import parse_word
 from dlrun.sweep.space.parse import Space, parse
 from dlrun.sweep.study import Direction
 
-# What may change from one go at a sweep to the next: how far and how, not what is asked.
-CHANGEABLE = (
-    "trials", "fail_fast", "trials_per_gpu", "stack", "max_stack", "dry_run", "columns", "ranking", "report",
-    "raw_cells",
-)  # fmt: skip
 _SAMPLER_OF_OPTUNA = re.compile(r"optuna\.samplers\.[A-Z]\w*")
 
 
 @dataclass(frozen=True)
-class Question:
+class SweepSpec:
     """A sweep before its first trial."""
 
     space: Space
@@ -64,7 +59,7 @@ class Question:
         }
 
 
-def read_question(words: Sequence[str], config: DictConfig, config_loader: Any) -> Question:
+def read_spec(words: Sequence[str], config: DictConfig, config_loader: Any) -> SweepSpec:
     """The sweep that the overrides `words` ask for, of which Hydra has composed `config`.
 
     Raises:
@@ -86,82 +81,50 @@ def read_question(words: Sequence[str], config: DictConfig, config_loader: Any) 
     base = with_current_targets(composer.unresolved().plain)
     objective = strategy.settings.objective or str(base["trainer"]["monitor"])
     direction = _direction(strategy.settings.direction, objective, base["trainer"])
-    return Question(space, strategy, objective, direction, composer, base)
+    return SweepSpec(space, strategy, objective, direction, composer, base)
 
 
-def settled(question: Question, comparison: Comparison, *, by_results: bool) -> Question:
-    """The question with an objective that compares its trials; what that changes is said in a line.
+def with_comparable_objective(
+    spec: SweepSpec, comparison: Comparison, *, by_results: bool
+) -> SweepSpec:
+    """The spec with an objective that compares its trials; what that changes is said in a line.
 
     Args:
-        by_results: whether trials are drawn or pruned by the results of others.
+        by_results: whether trials are sampled or pruned by the results of others.
 
     Raises:
         ConfigError: they would be, and there is nothing that compares them.
     """
-    objective, asked = question.objective, question.strategy.settings.objective is not None
+    objective, asked = spec.objective, spec.strategy.settings.objective is not None
     if comparison.questions:
         why = f"{_change(comparison.questions)} the question (data set, target or horizon)"
         if asked:
             note(f"{why}: a better {objective} may only mean an easier question")
-            return question
+            return spec
         if by_results:
             raise ConfigError(
                 f"{why}, so that results cannot be compared, but sweep._target_ or sweep.pruner goes by them: use "
                 "sweep=grid or sweep=random without a pruner, or one sweep for each"
             )
         note(f"{why}, so that results cannot be compared: no trial is called the best")
-        return replace(question, comparable=False)
+        return replace(spec, comparable=False)
     if comparison.units and objective.endswith("/loss"):
         why = f"{_change(comparison.units)} the unit of {objective}"
         if asked:
             note(
                 f"sweep.objective is {objective}, but {why}: its values cannot be compared; {comparison.metric} can"
             )
-            return question
+            return spec
         note(f"the objective is {comparison.metric} and not {objective}: {why}")
-        direction = _direction("auto", comparison.metric, question.config["trainer"])
-        return replace(question, objective=comparison.metric, direction=direction)
-    return question
-
-
-def as_settled(question: Question, stored: Mapping[str, Any]) -> Question:
-    """The question as it was settled when the sweep was begun, unless the objective is asked for."""
-    before = stored.get("settings")
-    asked = [question.strategy.node.get("objective")]
-    asked += [before.get("objective")] if isinstance(before, Mapping) else []
-    if any(asked) or stored.get("direction") not in ("minimize", "maximize"):
-        return question
-    return replace(
-        question,
-        objective=str(stored.get("objective")),
-        direction=stored["direction"],
-        comparable=stored.get("comparable", True) is not False,
-    )
+        direction = _direction("auto", comparison.metric, spec.config["trainer"])
+        return replace(spec, objective=comparison.metric, direction=direction)
+    return spec
 
 
 def _change(keys: Sequence[str]) -> str:
     """`a changes`, `a, b and c change`."""
     *others, last = keys
     return f"{', '.join(others)} and {last} change" if others else f"{last} changes"
-
-
-def refuse_another(question: Question, stored: Mapping[str, Any], place: object) -> None:
-    """Refuse to go on with a sweep that asked something else.
-
-    Raises:
-        ConfigError: naming the first key that differs, with both values.
-    """
-    now = question.description()
-    remedy = "choose another place, as in hydra.sweep.dir=DIR"
-    if is_reading_back():  # the configs have changed: nothing else can, on the way to here
-        remedy = "restore the config, or start a new sweep"
-    for part in ("space", "overrides", "objective", "direction", "settings", "config"):
-        before, after = _comparable(part, stored.get(part)), _comparable(part, now[part])
-        if before != after:
-            difference = _first_difference(part, before, after)
-            raise ConfigError(
-                f"{place} holds a sweep that asked something else: {difference}; {remedy}"
-            )
 
 
 def _names_sweep(word: str) -> bool:
@@ -194,37 +157,6 @@ def _alone(
 def _direction(asked: str, objective: str, trainer: Mapping[str, Any]) -> Direction:
     if asked != "auto":
         return "minimize" if asked == "minimize" else "maximize"
-    if objective == trainer["monitor"] and trainer["mode"] != "auto":
-        return "minimize" if trainer["mode"] == "min" else "maximize"
-    # Of which nobody knows what is better is refused once it is known what trials log.
-    return "minimize" if direction(objective) == "min" else "maximize"
-
-
-def _comparable(part: str, value: Any) -> Any:
-    if part == "settings" and isinstance(value, Mapping):
-        return {key: item for key, item in value.items() if key not in (*CHANGEABLE, "space")}
-    return value
-
-
-def _first_difference(key: str, before: Any, after: Any) -> str:
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        name = next(name for name in {**before, **after} if before.get(name) != after.get(name))
-        return _first_difference(f"{key} {name}", before.get(name), after.get(name))
-    if isinstance(before, list) and isinstance(after, list):
-        # Of two lists of words, those that are in one of them alone.
-        before, after = _without(before, after), _without(after, before)
-    return f"{key} {_told(before)} there, {_told(after)} here"
-
-
-def _without(words: list[Any], others: list[Any]) -> list[Any]:
-    return [word for word in words if word not in others] or words
-
-
-def _told(value: Any) -> str:
-    return (
-        "nothing"
-        if value is None
-        else " ".join(map(str, value))
-        if isinstance(value, list)
-        else str(value)
-    )
+    way = direction_in_run(objective, monitor=trainer["monitor"], mode=trainer["mode"])
+    # An objective of which nobody knows what is better is refused once it is known what trials log.
+    return "minimize" if way == "min" else "maximize"

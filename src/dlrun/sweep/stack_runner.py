@@ -13,7 +13,7 @@ from dlrun.stacked.loop import StackedFit
 from dlrun.stacked.stack import Stack
 from dlrun.storage.disk import DiskFull
 from dlrun.sweep.launch import Watcher
-from dlrun.sweep.state import Sweep
+from dlrun.sweep.sweep import Sweep
 from dlrun.sweep.trial import Attempt, Interrupted
 from dlrun.system.signals import StopRequest
 from dlrun.training.loop import Engine
@@ -185,7 +185,7 @@ class StackRunner:
         reported, self.ended = self.ended, []
         with self.sweep.ledger.together():
             for attempt in reported:
-                attempt.tell()
+                attempt.report()
         for attempt in reported:
             self.watcher.look([self.sweep.ledger.trial(attempt.number)])
 

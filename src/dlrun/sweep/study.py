@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
 import optuna
-from filelock import FileLock
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -24,24 +21,27 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.storages import JournalStorage
-from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
-from optuna.storages.journal._file import BaseJournalFileLock
-from optuna.storages.journal._storage import JournalStorageReplayResult
+from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from dlrun.errors import RunFailed, first_line, note
-from dlrun.storage.append_file import Appender
 from dlrun.storage.disk import DiskFull
 from dlrun.storage.run_directory import write_whole
 from dlrun.storage.sweep_directory import SweepDirectory
-from dlrun.sweep.repair import read_journal
+from dlrun.sweep.journal import read_journal
+from dlrun.sweep.optuna_internals import (
+    EndlessStudy,
+    JournalFile,
+    MemoryJournal,
+    TransactionalStorage,
+    forget_cached_trials,
+)
 
-_NEVER = float("inf")
 NAME = "sweep"
 _ATTEMPTS, _PROGRESS = "attempts", "progress"  # user attributes of a trial
 Direction = Literal["minimize", "maximize"]
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)  # dlrun tells of trials itself
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # dlrun reports trials itself
 
 
 class Ledger:
@@ -51,9 +51,9 @@ class Ledger:
     """
 
     def __init__(self, where: SweepDirectory | BaseJournalBackend) -> None:
-        journal = _Journal(where) if isinstance(where, SweepDirectory) else where
-        self._storage = _Storage(journal)
-        self.study = _Study(study_name=NAME, storage=self._storage)
+        journal = JournalFile(where) if isinstance(where, SweepDirectory) else where
+        self._storage = TransactionalStorage(journal)
+        self.study = EndlessStudy(study_name=NAME, storage=self._storage)
         self._study_id = self._storage.get_study_id_from_name(NAME)
         self._planned = self._storage.get_n_trials(self._study_id)
 
@@ -76,7 +76,7 @@ class Ledger:
         return self._storage.get_trial(self._id(number))
 
     def begin(self, number: int, distributions: Mapping[str, BaseDistribution]) -> Trial:
-        """The trial, running and with all its parameters drawn; those of an interrupted one stay.
+        """The trial, running and with all its parameters sampled; those of an interrupted one stay.
 
         Raises:
             RunFailed: the sampler raised something; the trial is as it was.
@@ -84,8 +84,8 @@ class Ledger:
         trial_id = self._id(number)
         # Samplers look at all trials, whatever a pruner thinks of them, and as they are now.
         self.study.pruner = optuna.pruners.NopPruner()
-        self.study._thread_local.cached_all_trials = None
-        # A kill leaves all parameters or none: no draw is half made.
+        forget_cached_trials(self.study)
+        # A kill leaves all parameters or none: no sample is half made.
         with self._blaming_the_sampler(f"draw trial {number}"), self._storage.together():
             before = self._storage.get_trial(trial_id)
             if before.state is TrialState.WAITING:
@@ -98,7 +98,7 @@ class Ledger:
         return trial
 
     def attempts(self, number: int) -> int:
-        """How often the trial was begun or gone on with."""
+        """How often the trial was begun or resumed."""
         return int(self.trial(number).user_attrs.get(_ATTEMPTS, 0))
 
     def stands_still(self, number: int, progress: int) -> int:
@@ -145,7 +145,7 @@ def create_study(sweep: SweepDirectory, direction: Direction) -> optuna.Study:
     """
     _mend(sweep)
     return optuna.create_study(
-        storage=JournalStorage(_Journal(sweep)),
+        storage=JournalStorage(JournalFile(sweep)),
         study_name=NAME,
         direction=direction,
         load_if_exists=True,
@@ -161,13 +161,13 @@ def open_study(sweep: SweepDirectory) -> optuna.Study:
     journal = read_journal(sweep)
     if journal.damaged:
         note(journal.words(sweep.journal))
-    storage = JournalStorage(_Memory(journal.entries))
+    storage = JournalStorage(MemoryJournal(journal.entries))
     return optuna.load_study(storage=storage, study_name=NAME)
 
 
 def rehearsal(direction: Direction, sweep: SweepDirectory | None = None) -> Ledger:
     """A ledger in memory to try things with, of the trials that `sweep` has now or of none."""
-    journal = _Memory(read_journal(sweep).entries if sweep else ())
+    journal = MemoryJournal(read_journal(sweep).entries if sweep else ())
     optuna.create_study(
         storage=JournalStorage(journal), study_name=NAME, direction=direction, load_if_exists=True
     )
@@ -177,7 +177,7 @@ def rehearsal(direction: Direction, sweep: SweepDirectory | None = None) -> Ledg
 def make_pruner(name: str, evaluations: int) -> optuna.pruners.BasePruner:
     """The pruner called `name` (median, hyperband, none) for runs of so many evaluations."""
     if name == "median":
-        # Five trials tell what is usual; the first fifth of a run tells little.
+        # Five trials show what is usual; the first fifth of a run shows little.
         return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=evaluations // 5)
     if name == "hyperband":
         return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=max(1, evaluations))
@@ -199,130 +199,6 @@ def _suggest(trial: Trial, name: str, distribution: BaseDistribution) -> None:
             trial.suggest_categorical(name, choices)
 
 
-class _KernelLock(BaseJournalFileLock):
-    """A lock that a killed process gives up; Optuna's own makes the others wait for half a minute."""
-
-    def __init__(self, path: str) -> None:
-        self._lock = FileLock(path)
-
-    def acquire(self) -> bool:
-        self._lock.acquire(poll_interval=0.002)
-        return True
-
-    def release(self) -> None:
-        self._lock.release()
-
-
-class _Journal(JournalFileBackend):
-    """Optuna's journal file."""
-
-    def __init__(self, sweep: SweepDirectory) -> None:
-        lock = _KernelLock(str(sweep.path / ".journal.lock"))
-        _cut_torn_entry(sweep, lock)
-        super().__init__(str(sweep.journal), lock)
-        self._path, self._kernel_lock = sweep.journal, lock
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Add the entries, all of them or none.
-
-        Raises:
-            DiskFull: there is no room for them.
-        """
-        data = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
-        self._kernel_lock.acquire()
-        try:
-            file = Appender(self._path, flush_seconds=_NEVER)
-            file.write(data)
-            file.sync()
-        finally:
-            self._kernel_lock.release()
-
-
-class _Memory(BaseJournalBackend):
-    """A journal that nobody else sees."""
-
-    def __init__(self, entries: Iterable[dict[str, Any]]) -> None:
-        self._entries = [*entries]
-
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        yield from self._entries[log_number_from:]
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        self._entries += map(_as_read, logs)
-
-
-class _Storage(JournalStorage):
-    """Optuna's storage in a journal, with changes that are made as a whole."""
-
-    def __init__(self, journal: BaseJournalBackend) -> None:
-        self._held: list[dict[str, Any]] | None = None
-        self._made: deque[dict[str, Any]] = deque()  # before they were in the journal
-        super().__init__(journal)
-
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """Changes made within this are seen here at once, elsewhere at its end; an exception undoes them.
-
-        Within another, it is a part of that one.
-        """
-        if self._held is not None:
-            yield
-            return
-        with self._thread_lock:
-            self._sync_with_backend()
-        self._held = []
-        try:
-            yield
-            if self._held:
-                self._backend.append_logs(self._held)
-                self._made.extend(map(_as_read, self._held))
-        except BaseException:
-            self._held = None
-            with self._thread_lock:
-                self._replay_result = JournalStorageReplayResult(self._worker_id_prefix)
-                self._made.clear()
-                self._sync_with_backend()
-            raise
-        finally:
-            self._held = None
-
-    def _sync_with_backend(self) -> None:
-        if self._held is not None:  # the state of the beginning holds until the end
-            return
-        known = self._replay_result
-        for entry in self._backend.read_logs(known.log_number_read):
-            if self._made and entry == self._made[0]:
-                self._made.popleft()
-                known.log_number_read += 1
-            else:
-                known.apply_logs([entry])
-
-    def _write_log(self, op_code: int, extra_fields: dict[str, Any]) -> None:
-        if self._held is None:
-            super()._write_log(op_code, extra_fields)
-            return
-        known = self._replay_result
-        entry = {"op_code": op_code, "worker_id": known.worker_id, **extra_fields}
-        read = known.log_number_read
-        try:
-            known.apply_logs([_as_read(entry)])
-        finally:
-            known.log_number_read = read  # it is not in the journal yet
-        self._held.append(entry)
-
-
-class _Study(optuna.Study):
-    """A study whose number of trials is not for its sampler to decide."""
-
-    def stop(self) -> None:
-        """Nothing: a sampler that has tried all there is goes on with what it tried before."""
-
-
-def _as_read(entry: dict[str, Any]) -> dict[str, Any]:
-    """An entry as it will be once it was in a file."""
-    return dict(json.loads(json.dumps(entry)))
-
-
 def _mend(sweep: SweepDirectory) -> None:
     """Replace a journal with damaged lines by a whole one, and keep the other beside it."""
     journal = read_journal(sweep)
@@ -332,19 +208,3 @@ def _mend(sweep: SweepDirectory) -> None:
     note(f"{journal.words(sweep.journal)}; as it was it is kept as {kept.name}")
     shutil.copyfile(sweep.journal, kept)
     write_whole(sweep.journal, "".join(json.dumps(entry) + "\n" for entry in journal.entries))
-
-
-def _cut_torn_entry(sweep: SweepDirectory, lock: _KernelLock) -> None:
-    """What a full disk or a power cut left of a last entry would spoil the next one."""
-    if not sweep.journal.exists():
-        return
-    lock.acquire()
-    try:
-        with sweep.journal.open("rb+") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
-            if file.read(1) in (b"\n", b""):
-                return
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
-    finally:
-        lock.release()

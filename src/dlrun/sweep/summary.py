@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 
 from dlrun.runner.baseline_check import shortfall_of
 from dlrun.storage.index import run_paths
 from dlrun.storage.run_summary import read_run
 from dlrun.storage.sweep_directory import SweepDirectory, config_words
-from dlrun.sweep.leaderboard import Row, best_command, by_setting, make_row
-from dlrun.sweep.repetitions import Repetitions, counted, means
+from dlrun.sweep.leaderboard import Results, Row, best_command, make_row
+from dlrun.sweep.repetitions import counted, means
 from dlrun.sweep.settings import Plan
 from dlrun.sweep.snapshot import Snapshot
 from dlrun.tracking.numbers import number_text, spread_text
@@ -26,43 +25,8 @@ NO_BEST = (
 )
 
 
-@dataclass(frozen=True)
-class Answer:
-    """The trials of a sweep that are over, judged.
-
-    Attributes:
-        trials: best first.
-        comparable: whether one of them can be called the best.
-    """
-
-    trials: Sequence[Row]
-    objective: str
-    minimize: bool
-    repetitions: Repetitions
-    comparable: bool = True
-
-    @cached_property
-    def settings(self) -> list[Row]:
-        """A row for each setting, which is a trial where nothing is repeated; the best first, if there is one."""
-        found = by_setting(
-            self.trials,
-            self.repetitions,
-            self.objective,
-            minimize=self.minimize,
-            comparable=self.comparable,
-        )
-        return [setting for setting, _ in found]
-
-    @cached_property
-    def completed(self) -> list[Row]:
-        """The settings that have a result."""
-        return [row for row in self.settings if row.status == "completed" and row.value is not None]
-
-    @property
-    def winner(self) -> Row | None:
-        """The best setting; None before there is a result, and where there is nothing to choose by or from."""
-        is_choice = self.comparable and not self.repetitions.are_all
-        return self.completed[0] if self.completed and is_choice else None
+class Answer(Results):
+    """The results of a sweep in words."""
 
     @property
     def repeated(self) -> Row | None:

@@ -1,4 +1,4 @@
-"""One trial, in whatever process a launcher puts it: drawn, trained or carried on, judged, told."""
+"""One trial, in whatever process a launcher puts it: sampled, trained or resumed, pruned, reported."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from dlrun.storage.disk import DiskFull, disk_full
 from dlrun.storage.links import open_here
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.storage.run_summary import RunSummary
-from dlrun.sweep import slots
+from dlrun.sweep import resources
 from dlrun.sweep.compose import TrialConfig
-from dlrun.sweep.shared_data import data_loader
+from dlrun.sweep.data_cache import data_loader
+from dlrun.sweep.journal import facts_of
 from dlrun.sweep.space.parse import by_key
-from dlrun.sweep.state import Sweep, is_over
 from dlrun.sweep.study import is_finite, make_pruner
+from dlrun.sweep.sweep import Sweep, is_over
 from dlrun.tracking.numbers import number_text
 from dlrun.training.divergence import Diverged
 from dlrun.training.loop import Engine
@@ -50,25 +51,25 @@ def run_trial(sweep: Sweep, number: int, observe: Observer | None = None) -> Non
     """Bring the trial to its end, from wherever it stands, unless another process is at it.
 
     Raises:
-        Interrupted: a signal came; what was done is saved, and the trial can be carried on.
+        Interrupted: a signal came; what was done is saved, and the trial can be resumed.
         DiskFull: there is no room to go on, and the same holds.
     """
     with sweep.claim(number) as mine:
         if not mine or is_over(sweep.ledger.trial(number)):
             return
-        with _place(sweep) as place:
-            if not sweep.stops_at_failures():  # asked last: it may have waited long for its place
-                Attempt(sweep, number, place=place, observe=observe).run()
+        with _slot(sweep) as slot:
+            if not sweep.stops_at_failures():  # asked last: it may have waited long for its slot
+                Attempt(sweep, number, slot=slot, observe=observe).run()
 
 
-def _place(sweep: Sweep) -> AbstractContextManager[int | None]:
-    if sweep.places is None:
+def _slot(sweep: Sweep) -> AbstractContextManager[int | None]:
+    if sweep.slots is None:
         return nullcontext()
-    return slots.place_among(sweep.directory.path / ".places", sweep.places)
+    return resources.slot_among(sweep.directory.path / ".places", sweep.slots)
 
 
 class Attempt:
-    """One go at a trial that this process has claimed: begun in the study, and drawn.
+    """One attempt at a trial that this process has claimed: begun in the study, and sampled.
 
     Args:
         at_once: how many runs this process trains at a time.
@@ -79,19 +80,19 @@ class Attempt:
         sweep: Sweep,
         number: int,
         *,
-        place: int | None = None,
+        slot: int | None = None,
         observe: Observer | None = None,
         at_once: int = 1,
     ) -> None:
-        self.sweep, self.number, self.place, self.observe = sweep, number, place, observe
+        self.sweep, self.number, self.slot, self.observe = sweep, number, slot, observe
         self.at_once = at_once
         self.failure: Exception | None = None
-        sweep.ledger.study.sampler = sweep.draws.sampler(number)
+        sweep.ledger.study.sampler = sweep.samplers.sampler(number)
         self.trial: Trial = sweep.ledger.begin(number, sweep.space.distributions())
         self._configs: dict[int, tuple[TrialConfig, list[str]]] = {}
 
     def run(self) -> None:
-        """Train one seed after the other, then tell."""
+        """Train one seed after the other, then report."""
         if self.gives_up():
             return
         for index, run in enumerate(self.sweep.runs(self.number)):
@@ -107,7 +108,7 @@ class Attempt:
                 raise Interrupted(code)
             if _summary(run).status == "pruned":
                 break
-        self.tell()
+        self.report()
 
     def gives_up(self) -> bool:
         """Whether this process would most likely be the next to die of the trial, which then has failed."""
@@ -127,7 +128,7 @@ class Attempt:
         return self._config(index)[0]
 
     def open(self, index: int) -> Session | None:
-        """One seed's run, begun or carried on, ready to train; None where it is over.
+        """One seed's run, begun or resumed, ready to train; None where it is over.
 
         Raises:
             Exception: whatever keeps it from being trained; its directory says so.
@@ -149,15 +150,17 @@ class Attempt:
             self._record_failure(run, config, words, error)
             raise
 
-    def tell(self) -> None:
-        """Tell the study how the trial ended."""
+    def report(self) -> None:
+        """Report to the study how the trial ended."""
         summaries = [_summary(run) for run in self.sweep.runs(self.number)]
         ended = [summary for summary in summaries if summary.status in ("completed", "pruned")]
         values = [summary.metrics.get(self.sweep.objective) for summary in ended]
         pruned = any(summary.status == "pruned" for summary in ended)
         if self.failure is None and not pruned and not all(map(is_finite, values)):
             self.failure = RunFailed(f"{self.sweep.objective} is not a finite number")
-        facts = _facts(ended, several=self.sweep.strategy.settings.seeds > 1)
+        facts = facts_of(ended)
+        if ended and self.sweep.strategy.settings.seeds > 1:
+            facts["each"] = [run.metrics for run in ended if run.status == "completed"]
         if self.failure is not None:
             error: dict[str, Any] = {"error": _failure(self.failure)}
             if isinstance(self.failure, Diverged):
@@ -185,7 +188,7 @@ class Attempt:
         self, run: RunDirectory, config: TrialConfig, words: list[str], watch: Watch
     ) -> Session:
         overrides = [*self.sweep.space.fixed, *words]
-        if run.read_summary() is None:  # killed before its first step: nothing to carry on
+        if run.read_summary() is None:  # killed before its first step: nothing to resume
             run.config_file.unlink(missing_ok=True)
         if run.config_file.exists():
             return resume.reopen(config.plain, run, overrides=overrides, watch=watch)
@@ -211,22 +214,22 @@ class Attempt:
         words = self._words()
         config = self.sweep.composer.trial(words)
         more = [f"seed={config.plain['seed'] + index}"] if index else []
-        if self.place is not None:
+        if self.slot is not None:
             import torch
 
-            count = self.sweep.places or 1
+            count = self.sweep.slots or 1
             if config.plain["trainer"]["accelerator"] != "cpu":
-                slots.use_gpu(self.place, torch.cuda.device_count())
-            more += slots.thread_words(config.plain, count)
+                resources.use_gpu(self.slot, torch.cuda.device_count())
+            more += resources.thread_words(config.plain, count)
         words = [*words, *more]
         return (self.sweep.composer.trial(words) if more else config), words
 
     def _after_evaluation(self, index: int) -> Callable[[Engine], None]:
-        """Tells whoever looks on; the first seed's values decide whether the trial is pruned."""
+        """Report each evaluation; the first seed's values decide whether the trial is pruned."""
         trial, objective = self.trial, self.sweep.objective
         pruner, reported = self.sweep.strategy.settings.pruner, 0
-        telling = index == 0 and (pruner != "none" or self.sweep.places is not None)
-        if telling:
+        reports = index == 0 and (pruner != "none" or self.sweep.slots is not None)
+        if reports:
             known = self.sweep.ledger.trial(self.number).intermediate_values
             reported = max(known, default=0)
 
@@ -234,8 +237,8 @@ class Attempt:
             if self.observe is not None:
                 self.observe(self.number, engine)
             value, step = engine.latest.get(objective), engine.evaluations
-            # A resumed run repeats what came after its checkpoint: that was told, and judged, before.
-            if not telling or not is_finite(value) or step < reported:
+            # A resumed run repeats what came after its checkpoint: that was reported, and judged, before.
+            if not reports or not is_finite(value) or step < reported:
                 return
             assert value is not None
             if step > reported:
@@ -295,19 +298,3 @@ def _failure(error: Exception) -> str:
 def _summary(run: RunDirectory) -> RunSummary:
     data = run.read_summary() or {}
     return RunSummary(run.path, str(data.get("status")), data)
-
-
-def _facts(summaries: list[RunSummary], *, several: bool) -> dict[str, Any]:
-    """What the study keeps of the runs of a trial, of which it may have `several`."""
-    if not summaries:
-        return {}
-    shared = set.intersection(*(set(summary.metrics) for summary in summaries))
-    completed = [summary.metrics for summary in summaries if summary.status == "completed"]
-    return {
-        "seconds": round(sum(summary.number("seconds") or 0.0 for summary in summaries), 3),
-        "metrics": {
-            name: statistics.fmean(summary.metrics[name] for summary in summaries)
-            for name in sorted(shared)
-        },
-        **({"each": completed} if several else {}),
-    }

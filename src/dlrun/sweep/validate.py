@@ -8,10 +8,9 @@ from itertools import pairwise
 from typing import Any
 
 from dlrun.config import settings
-from dlrun.config.metrics import direction
 from dlrun.config.trust import refuse_untrusted
 from dlrun.errors import ConfigError, did_you_mean
-from dlrun.sweep.comparable import Comparison
+from dlrun.sweep.comparability import Comparison
 from dlrun.sweep.compose import Composer
 from dlrun.sweep.space.parse import Interval, Parameter, Space
 from dlrun.training.build import Experiment, Loader, assemble
@@ -61,7 +60,7 @@ def check_settings_one_by_one(
 def check_objective(
     objective: str, experiment: Experiment, *, pruning: bool, directed: bool
 ) -> None:
-    """Refuse an objective that no trial will log, or that is neither `directed` nor known to fall or rise.
+    """Refuse an objective that no trial will log, or one of which it is not known how it improves.
 
     Raises:
         ConfigError: naming those that are.
@@ -71,7 +70,7 @@ def check_objective(
         hint = did_you_mean(objective, logged)
         known = f"{hint} (logged are {', '.join(logged)})" if hint.endswith("?") else hint
         raise ConfigError(f"sweep.objective is {objective}, which no trial logs{known}")
-    if not directed and direction(objective) is None:
+    if not directed:
         raise ConfigError(
             f"sweep.objective is {objective}, of which no task says whether lower or higher is better: "
             "set sweep.direction=minimize or sweep.direction=maximize"
@@ -139,7 +138,7 @@ def _settings(
 
 
 def _whole_numbers(error: ConfigError, space: Space) -> str:
-    """The remedy where an interval draws fractions for a key that takes whole numbers."""
+    """The remedy where an interval samples fractions for a key that takes whole numbers."""
     fractions = [p for p in space.parameters if isinstance(p, Interval) and not p.integer]
     wanted = "whole number" in str(error)
     if wanted and any(str(error).startswith(f"{p.bare_key} is ") for p in fractions):

@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.sweep.samplers.coarse_to_fine import CoarseToFineSampler
-from dlrun.sweep.sampling import Draws
+from dlrun.sweep.samplers.per_trial import TrialSamplers
 from dlrun.sweep.settings import read_strategy
 from dlrun.sweep.snapshot import Snapshot, is_log
 
@@ -104,7 +104,7 @@ def read_rounds(snapshot: Snapshot) -> Rounds | None:
     strategy = read_strategy(snapshot.settings, snapshot.space)
     size = strategy.plan.round_size
     assert size is not None, "a search from coarse to fine has rounds"
-    sampler = Draws(strategy, snapshot.space).sampler(0)
+    sampler = TrialSamplers(strategy, snapshot.space).sampler(0)
     begun = [trial for trial in snapshot.trials if trial.state is not TrialState.WAITING]
     ranges = sampler.ranges(snapshot.trials, minimize=snapshot.minimize) if begun else []
     return Rounds(snapshot, size, ranges)

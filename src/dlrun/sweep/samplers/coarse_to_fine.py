@@ -1,7 +1,7 @@
 """Search from coarse to fine: round one covers the whole space, each further round the best part of it.
 
-What a trial draws follows from its number, the seed and the results of earlier rounds, all read from
-the study: trials of a round may end in any order, in any process, and a resumed sweep goes on alike.
+What a trial samples follows from its number, the seed and the results of earlier rounds, all read from
+the study: trials of a round may end in any order, in any process, and a resumed sweep samples the same.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Annotated, Any, Literal
 from annotated_types import Gt, Lt
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from dlrun.config.metrics import rank
 from dlrun.config.schema import Count
 from dlrun.config.settings import Seed
+from dlrun.sweep.optuna_internals import trials_of
 from dlrun.sweep.samplers.grid import combination, generator
 from dlrun.sweep.samplers.ranges import Options, Span, whole
 
@@ -26,9 +27,9 @@ Windows = dict[str, Span | Options]
 
 
 class CoarseToFineSampler(BaseSampler):
-    """Draws in rounds of `trials_per_round`; see `Span.around` and `Options.among` for what narrows how.
+    """Samples in rounds of `trials_per_round`; see `Span.around` and `Options.among` for what narrows how.
 
-    Within a round the draws of each parameter are spread evenly: one in each of as many equal parts of
+    Within a round the values of each parameter are spread evenly: one in each of as many equal parts of
     its range as the round has trials, which part is whose being shuffled (Latin hypercube sampling).
     Trials that failed or were pruned count as tried and are never among the best. A round without a
     single result changes no range.
@@ -40,7 +41,7 @@ class CoarseToFineSampler(BaseSampler):
         top_k: how many of the best settings the next round is laid around.
         compare: whether these are the best of all earlier rounds or of the last one only, for when
             rounds train for different times.
-        distributions: the space; no parameter outside it can be drawn.
+        distributions: the space; no parameter outside it can be sampled.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class CoarseToFineSampler(BaseSampler):
         self._whole: Windows = {name: whole(d) for name, d in self._space.items()}
         self._grid = _even_grid(self._whole, trials_per_round) if first_round == "grid" else {}
         self._known: list[Windows] = []
-        self._known_of: tuple[BaseStorage, int] | None = None
+        self._known_of: Study | None = None
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -76,19 +77,18 @@ class CoarseToFineSampler(BaseSampler):
         Raises:
             RuntimeError: a trial of an earlier round has not ended.
         """
-        # study.get_trials() would leave some out where a Hyperband pruner sorts trials into brackets.
-        trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
+        trials = trials_of(study)
         round_, place = divmod(trial.number, self._size)
         minimize = study.direction == StudyDirection.MINIMIZE
-        if self._known_of != (study._storage, study._study_id):
-            self._known, self._known_of = [self._whole], (study._storage, study._study_id)
+        if self._known_of is not study:
+            self._known, self._known_of = [self._whole], study
         # Ended trials do not change, and so neither do the windows of a round once it has begun.
         if len(self._known) <= round_:
             self._require_ended(trials, round_)
             self._known = self._windows(trials, round_ + 1, minimize=minimize, known=self._known)
         windows = self._known[round_]
-        drawn = {name: w.value(self._share(name, round_, place)) for name, w in windows.items()}
-        return drawn | (self._grid_point(place) if round_ == 0 else {})
+        values = {name: w.value(self._share(name, round_, place)) for name, w in windows.items()}
+        return values | (self._grid_point(place) if round_ == 0 else {})
 
     def sample_independent(
         self,
@@ -110,7 +110,7 @@ class CoarseToFineSampler(BaseSampler):
     def ranges(
         self, trials: Sequence[FrozenTrial], *, minimize: bool
     ) -> list[dict[str, tuple[Any, ...]]]:
-        """What each round so far drew from: (lowest, highest) of a number, the options left of a choice.
+        """What each round so far sampled from: (lowest, highest) of a number, the options left of a choice.
 
         A round counts from the moment that it has trials and all before it have ended.
         """
@@ -127,7 +127,7 @@ class CoarseToFineSampler(BaseSampler):
         minimize: bool,
         known: Sequence[Windows] = (),
     ) -> list[Windows]:
-        """What the parameters are drawn from in each of the first `rounds` rounds, of which some may be known."""
+        """What the parameters are sampled from in each of the first `rounds` rounds, of which some may be known."""
         found = [*known] or [self._whole]
         for end in range(len(found) * self._size, rounds * self._size, self._size):
             tried, last = trials[:end], trials[end - self._size : end]
@@ -142,7 +142,7 @@ class CoarseToFineSampler(BaseSampler):
         *,
         minimize: bool,
     ) -> Windows:
-        """The windows of a round after that of `last`, which drew from `windows`."""
+        """The windows of a round after that of `last`, which sampled from `windows`."""
         if not _best(last, minimize=minimize):
             return windows
         best = _best(tried if self._compare == "all" else last, minimize=minimize)[: self._top_k]
@@ -158,8 +158,8 @@ class CoarseToFineSampler(BaseSampler):
         return following
 
     def _share(self, name: str, round_: int, place: int) -> float:
-        draws = generator(self._seed, round_, name)
-        parts, within = draws.permutation(self._size), draws.random(self._size)
+        shuffled = generator(self._seed, round_, name)
+        parts, within = shuffled.permutation(self._size), shuffled.random(self._size)
         return float((parts[place] + within[place]) / self._size)
 
     def _grid_point(self, place: int) -> dict[str, Any]:
@@ -177,15 +177,9 @@ class CoarseToFineSampler(BaseSampler):
 
 def _best(trials: Sequence[FrozenTrial], *, minimize: bool) -> list[FrozenTrial]:
     """The completed trials, best first, the earlier of equals first; without those of no finite value."""
-    sign = 1 if minimize else -1
-    ranked = [
-        (sign * trial.value, trial.number, trial)
-        for trial in trials
-        if trial.state is TrialState.COMPLETE
-        and trial.value is not None
-        and math.isfinite(trial.value)
-    ]
-    return [trial for _, _, trial in sorted(ranked, key=lambda entry: entry[:2])]
+    complete = (trial for trial in trials if trial.state is TrialState.COMPLETE)
+    ranked = [t for t in complete if t.value is not None and math.isfinite(t.value)]
+    return sorted(ranked, key=lambda t: (rank(t.value, minimize=minimize), t.number))
 
 
 def _values(trials: Sequence[FrozenTrial], name: str) -> list[Any]:

@@ -14,6 +14,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from dlrun.errors import ConfigError
+from dlrun.sweep.optuna_internals import is_within
 
 
 def trial_seed(seed: int, number: int) -> int:
@@ -86,7 +87,7 @@ class GridSampler(BaseSampler):
             raise ConfigError(f"{param_name} has no values in the grid; list them")
         value = combination(self._grid, trial.number)[param_name]
         internal = param_distribution.to_internal_repr(value)
-        if not param_distribution._contains(internal):
+        if not is_within(param_distribution, internal):
             raise ConfigError(
                 f"{param_name} is {value} in the grid, which is not within {param_distribution}"
             )

@@ -1,4 +1,4 @@
-"""What one round draws a parameter from: a span of a number's own scale, or options of a choice."""
+"""What one round samples a parameter from: a span of a number's own scale, or options of a choice."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of a number's scale: of its logarithm where that is how it is drawn.
+    """A stretch of a number's scale: of its logarithm where that is how it is sampled.
 
     A step, or a whole number, is a cell that reaches halfway to its neighbours. So a span narrows by
-    any factor, and a step at its end, only partly inside, is drawn more rarely.
+    any factor, and a step at its end, only partly inside, is sampled more rarely.
     """
 
     distribution: FloatDistribution | IntDistribution
@@ -46,7 +46,7 @@ class Span:
         return list(dict.fromkeys(self.value((i + 0.5) / count) for i in range(count)))
 
     def shown(self) -> tuple[float, float]:
-        """The lowest and the highest value that may be drawn."""
+        """The lowest and the highest value that may be sampled."""
         limits = whole_span(self.distribution)  # there, without what log and exp round
         low = self.distribution.low if self.low == limits.low else self.value(0)
         high = self.distribution.high if self.high == limits.high else self.value(1)
@@ -101,7 +101,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Options:
-    """Those options of a choice that are still drawn, by their places in the distribution."""
+    """Those options of a choice that are still sampled, by their places in the distribution."""
 
     distribution: CategoricalDistribution
     left: tuple[int, ...]

@@ -50,13 +50,15 @@ class Parameter(ABC):
         """All values as one would type them after `key=`."""
 
     @property
-    @abstractmethod
     def lists_its_values(self) -> bool:
         """Whether a grid of them needs no number of points."""
+        return True
 
-    @abstractmethod
     def distribution(self) -> BaseDistribution:
         """Optuna's distribution of the external values."""
+        from optuna.distributions import CategoricalDistribution
+
+        return CategoricalDistribution(self.grid())
 
     @abstractmethod
     def text(self, external: External) -> str:
@@ -91,15 +93,6 @@ class Choices(Parameter):
     @property
     def expression(self) -> str:
         return ",".join(self.texts) if len(self.texts) > 1 else f"choice({self.texts[0]})"
-
-    @property
-    def lists_its_values(self) -> bool:
-        return True
-
-    def distribution(self) -> BaseDistribution:
-        from optuna.distributions import CategoricalDistribution
-
-        return CategoricalDistribution(self.grid())
 
     def text(self, external: External) -> str:
         return self.texts[self.grid().index(external)]
@@ -151,14 +144,14 @@ class Interval(Parameter):
         return FloatDistribution(low, high, log=log, step=self.step and abs(self.step))
 
     def text(self, external: External) -> str:
-        """Within the bounds; between them rounded to 6 significant digits, of 1 - value where that is drawn."""
-        drawn = float(external)
+        """Within the bounds; between them rounded to 6 significant digits, of 1 - value where that is sampled."""
+        sampled = float(external)
         if self.step is not None:
-            return repr(self._value(round((drawn - self.low) / abs(self.step))))
+            return repr(self._value(round((sampled - self.low) / abs(self.step))))
         if self.integer:
-            return str(min(max(round(drawn), int(self.low)), int(self.high)))
+            return str(min(max(round(sampled), int(self.low)), int(self.high)))
         low, high = self._external_bounds()
-        value = _rounded(drawn, low, high)
+        value = _rounded(sampled, low, high)
         if self.scale == "one_minus_log":
             complement = {low: self.high, high: self.low}.get(value, float(1 - exact(value)))
             value = min(max(complement, self.low), self.high)
@@ -232,15 +225,6 @@ class Cases(Parameter):
     @property
     def expression(self) -> str:
         return ",".join(self.overrides)
-
-    @property
-    def lists_its_values(self) -> bool:
-        return True
-
-    def distribution(self) -> BaseDistribution:
-        from optuna.distributions import CategoricalDistribution
-
-        return CategoricalDistribution(self.grid())
 
     def text(self, external: External) -> str:
         return str(external)

@@ -1,4 +1,4 @@
-"""What a trial tries: its parameters, drawn by a sampler that knows only the trial's number and the study."""
+"""What a trial tries: its parameters, sampled from the trial's number and the study alone."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from dlrun.sweep.space.parse import Space
 from dlrun.sweep.study import Ledger
 
 
-class Draws:
-    """The samplers of a sweep: what a trial draws follows from its number, in whatever process.
+class TrialSamplers:
+    """The samplers of a sweep: what a trial samples follows from its number, in whatever process.
 
-    Ours draw by number themselves, and one serves all trials. Optuna's draw from a generator, which in a
+    Ours sample by number themselves, and one serves all trials. Optuna's sample from a generator, which in a
     resumed sweep would begin anew: each trial has one with a seed of its own. Only a scrambled sequence
     (quasi Monte Carlo) needs the same seed throughout.
     """
@@ -30,7 +30,7 @@ class Draws:
 
     @property
     def without_results(self) -> int:
-        """How many trials, from the first, draw the same whatever comes out of those before them."""
+        """How many trials, from the first, sample the same whatever the results of those before them."""
         by_number = (
             optuna.samplers.RandomSampler,
             optuna.samplers.QMCSampler,
@@ -60,7 +60,7 @@ class Draws:
         return self._lasting
 
     def rehearse(self, ledger: Ledger, number: int) -> dict[str, Any]:
-        """What the trial draws, or has drawn, in a `ledger` that is only for looking; it ends there.
+        """What the trial samples, or has sampled, in a `ledger` that is only for looking; it ends there.
 
         Raises:
             ConfigError: the sampler cannot be made, or raised something.

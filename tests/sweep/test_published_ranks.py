@@ -11,7 +11,7 @@ from scratch import Result
 
 from dlrun.errors import ConfigError
 from dlrun.sweep.leaderboard import Row
-from dlrun.sweep.ranking import (
+from dlrun.sweep.published_ranks import (
     RankingSettings,
     agreement,
     check_ranking,

@@ -1,4 +1,4 @@
-"""What a trial may use of a machine that several trials share: a GPU, or its part of the cores."""
+"""What a trial may use of a machine that several trials share: a slot on a GPU, or its part of the cores."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def cores() -> int:
     return max(1, int(usable_cores()))
 
 
-def count_places(launcher: Mapping[str, Any], *, gpus: int, trials_per_gpu: int) -> int:
+def count_slots(launcher: Mapping[str, Any], *, gpus: int, trials_per_gpu: int) -> int:
     """Trials at a time: `n_jobs` of the launcher where it says, else by the GPUs or cores there are."""
     asked = launcher.get("n_jobs")
     if isinstance(asked, int) and asked > 0:
@@ -53,10 +53,10 @@ def count_places(launcher: Mapping[str, Any], *, gpus: int, trials_per_gpu: int)
 
 
 @contextmanager
-def place_among(folder: Path, count: int) -> Iterator[int]:
-    """The number of a free place of `count`, held within this; waits for one. A killed process lets go."""
+def slot_among(folder: Path, count: int) -> Iterator[int]:
+    """The number of a free slot of `count`, held within this; waits for one. A killed process releases it."""
     folder.mkdir(exist_ok=True)
-    # CUDA cannot change the GPU that it has begun to use: whoever has one stays with its place.
+    # CUDA cannot change the GPU that it has begun to use: a process that has one keeps its slot.
     wanted = [_OWN[folder]] if folder in _OWN and _GPU in os.environ else range(count)
     number, lock = _first_free(folder, wanted)
     _OWN[folder] = number
@@ -66,7 +66,7 @@ def place_among(folder: Path, count: int) -> Iterator[int]:
         lock.release()
 
 
-_OWN: dict[Path, int] = {}  # this process's last place
+_OWN: dict[Path, int] = {}  # this process's last slot
 
 
 def _first_free(folder: Path, wanted: Sequence[int]) -> tuple[int, BaseFileLock]:
@@ -79,13 +79,13 @@ def _first_free(folder: Path, wanted: Sequence[int]) -> tuple[int, BaseFileLock]
         time.sleep(_POLL_SECONDS)
 
 
-def use_gpu(place: int, gpus: int) -> None:
+def use_gpu(slot: int, gpus: int) -> None:
     """Let this process see one GPU of those visible, by turns; before its first use of CUDA."""
     if not gpus or _GPU in os.environ:
         return
     listed = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     visible = listed.split(",") if listed else [str(index) for index in range(gpus)]
-    os.environ[_GPU] = os.environ["CUDA_VISIBLE_DEVICES"] = visible[place % len(visible)]
+    os.environ[_GPU] = os.environ["CUDA_VISIBLE_DEVICES"] = visible[slot % len(visible)]
 
 
 def thread_words(plain: Mapping[str, Any], count: int) -> list[str]:

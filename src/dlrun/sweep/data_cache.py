@@ -19,11 +19,11 @@ from dlrun.training.device import Device
 _TRAINER = ("batch_size", "eval_batch_size", "channels_last", "fast_dev_run", "overfit_batches")
 
 _alive: WeakValueDictionary[str, Dataset] = WeakValueDictionary()
-_latest: list[Dataset] = []  # kept for the next trial, whoever else has let go of it
+_latest: list[Dataset] = []  # kept for the next trial, although no other trial uses it any more
 
 
 def data_loader(config: RunConfig, place: Device, kept: Kept | None = None) -> Dataset:
-    """The data, prepared once for as long as any trial has it; those of a trial carried on are checked."""
+    """The data, prepared once for as long as any trial has it; those of a resumed trial are checked."""
     trainer = [getattr(config.trainer, name) for name in _TRAINER]
     key = json.dumps([config.dataset, trainer, str(place)])
     data = _alive.get(key)
@@ -34,8 +34,8 @@ def data_loader(config: RunConfig, place: Device, kept: Kept | None = None) -> D
     return data
 
 
-class NotedData:
-    """Loads as `data_loader` does, and takes note of what is in the data of each setting.
+class RecordingLoader:
+    """Loads as `data_loader` does, and records what is in the data of each setting.
 
     Attributes:
         found: the content of the parts by a name for how the data are set up, plain values.

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,20 +18,33 @@ from optuna.distributions import (
     distribution_to_json,
     json_to_distribution,
 )
+from optuna.trial import TrialState
 
 from dlrun.errors import ConfigError
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.storage.run_summary import RunSummary
 from dlrun.storage.sweep_directory import SweepDirectory, read_space
+from dlrun.sweep.optuna_internals import JournalOperation
 from dlrun.sweep.space.parameters import Parameter
 from dlrun.sweep.space.parse import parse
 
 Entry = dict[str, Any]
 
 # Optuna's numbers of what an entry does, and of a trial's states.
-_CREATE_STUDY, _CREATE_TRIAL, _SET_PARAM, _SET_STATE, _SET_ATTRIBUTE = 0, 4, 5, 6, 8
-_RUNNING, _COMPLETE, _PRUNED, _FAILED, _WAITING = range(5)
-_ENDS = {"completed": _COMPLETE, "pruned": _PRUNED, "failed": _FAILED}
+_CREATE_STUDY = JournalOperation.CREATE_STUDY.value
+_CREATE_TRIAL = JournalOperation.CREATE_TRIAL.value
+_SET_PARAM = JournalOperation.SET_TRIAL_PARAM.value
+_SET_STATE = JournalOperation.SET_TRIAL_STATE_VALUES.value
+_SET_REPORTED = JournalOperation.SET_TRIAL_INTERMEDIATE_VALUE.value
+_SET_ATTRIBUTE = JournalOperation.SET_TRIAL_USER_ATTR.value
+_SET_SYSTEM_ATTRIBUTE = JournalOperation.SET_TRIAL_SYSTEM_ATTR.value
+_RUNNING, _WAITING = TrialState.RUNNING.value, TrialState.WAITING.value
+_STATES = {state.value for state in TrialState}
+_ENDS = {
+    "completed": TrialState.COMPLETE.value,
+    "pruned": TrialState.PRUNED.value,
+    "failed": TrialState.FAIL.value,
+}
 _SEED = re.compile(r"seed\d+")
 # What an entry has, by what it does; of the attributes of a trial, those that dlrun reads.
 _FIELDS: dict[int, dict[str, Any]] = {
@@ -39,9 +52,9 @@ _FIELDS: dict[int, dict[str, Any]] = {
     _CREATE_TRIAL: {"study_id": int},
     _SET_PARAM: {"param_name": str, "param_value_internal": int | float, "distribution": str},
     _SET_STATE: {"state": int, "values": list | None},
-    7: {"step": int, "intermediate_value": int | float},
+    _SET_REPORTED: {"step": int, "intermediate_value": int | float},
     _SET_ATTRIBUTE: {"user_attr": dict},
-    9: {"system_attr": dict},
+    _SET_SYSTEM_ATTRIBUTE: {"system_attr": dict},
 }
 _ATTRIBUTES: dict[str, Any] = {
     "seconds": int | float, "metrics": dict, "error": str, "attempts": int, "progress": list, "diverged": bool,
@@ -104,9 +117,9 @@ def _entry(line: bytes, known: Mapping[str, Parameter]) -> Entry | None:
         return None
     is_sound = {
         _CREATE_STUDY: lambda: entry["directions"] in ([1], [2]),
-        _CREATE_TRIAL: lambda: entry.get("state", _RUNNING) in range(5) and _is_begun(entry, known),
-        _SET_PARAM: lambda: _is_drawn(entry, known),
-        _SET_STATE: lambda: entry["state"] in range(5) and _are_numbers(entry["values"] or ()),
+        _CREATE_TRIAL: lambda: entry.get("state", _RUNNING) in _STATES and _is_begun(entry, known),
+        _SET_PARAM: lambda: _is_sampled(entry, known),
+        _SET_STATE: lambda: entry["state"] in _STATES and _are_numbers(entry["values"] or ()),
         _SET_ATTRIBUTE: lambda: _is_fact(entry["user_attr"]),
     }.get(operation, lambda: True)
     dates = (entry[name] for name in entry if name.startswith("datetime"))
@@ -139,12 +152,12 @@ def _is_begun(entry: Entry, known: Mapping[str, Parameter]) -> bool:
         return False
     if params.keys() != laws.keys():
         return False
-    draws = (
+    samples = (
         {"param_name": name, "param_value_internal": value, "distribution": laws[name]}
         for name, value in params.items()
     )
     return (
-        all(_is_drawn(draw, known) for draw in draws)
+        all(_is_sampled(one, known) for one in samples)
         and _is_fact(facts)
         and _are_numbers(reported.values())
     )
@@ -159,8 +172,8 @@ def _is_fact(facts: Mapping[str, Any]) -> bool:
     return are_metrics and _are_numbers(facts.get("values", ()))
 
 
-def _is_drawn(entry: Entry, known: Mapping[str, Parameter]) -> bool:
-    """Whether the value is one that a sweep may draw for that parameter."""
+def _is_sampled(entry: Entry, known: Mapping[str, Parameter]) -> bool:
+    """Whether the value is one that a sweep may sample for that parameter."""
     if (parameter := known.get(entry["param_name"])) is None:
         return not known
     try:
@@ -258,7 +271,9 @@ def _lost(
     statuses = {summary.status for summary in summaries}
     seeds = int((description.get("settings") or {}).get("seeds", 1))
     ended = [s for s in summaries if s.status in ("completed", "pruned")]
-    for name, fact in _facts(ended, summaries).items():
+    failed = [summary for summary in summaries if summary.status == "failed"]
+    errors = [str(summary.mapping("error").get("message", "failed")) for summary in failed]
+    for name, fact in (facts_of(ended) | ({"error": errors[-1]} if errors else {})).items():
         if name not in trial.attributes:
             yield _made(_SET_ATTRIBUTE, trial_id=number, user_attr={name: fact})
     if trial.state not in (_WAITING, _RUNNING):
@@ -278,18 +293,18 @@ def _lost(
     yield _made(_SET_STATE, trial_id=number, state=_ENDS[worst], values=mean, datetime_complete=end)
 
 
-def _facts(ended: list[RunSummary], summaries: list[RunSummary]) -> dict[str, Any]:
-    facts: dict[str, Any] = {}
-    if ended:
-        shared = set.intersection(*(set(summary.metrics) for summary in ended))
-        facts["seconds"] = round(sum(s.number("seconds") or 0.0 for s in ended), 3)
-        facts["metrics"] = {
-            name: statistics.fmean(s.metrics[name] for s in ended) for name in sorted(shared)
-        }
-    for summary in summaries:
-        if summary.status == "failed":
-            facts["error"] = str(summary.mapping("error").get("message", "failed"))
-    return facts
+def facts_of(ended: Sequence[RunSummary]) -> dict[str, Any]:
+    """What a study keeps of the runs of a trial that have ended: their time and the means of their metrics."""
+    if not ended:
+        return {}
+    shared = set.intersection(*(set(summary.metrics) for summary in ended))
+    return {
+        "seconds": round(sum(summary.number("seconds") or 0.0 for summary in ended), 3),
+        "metrics": {
+            name: statistics.fmean(summary.metrics[name] for summary in ended)
+            for name in sorted(shared)
+        },
+    }
 
 
 def _summaries(folder: Path) -> list[RunSummary]:

@@ -1,17 +1,26 @@
-"""A sweep's own command, to go on with it."""
+"""How a sweep is resumed: with the command that began it, and only with the spec that it began with."""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dlrun.config.migrate import completed_sweep
 from dlrun.config.search_path import config_folders
+from dlrun.config.trust import is_reading_back
 from dlrun.errors import ConfigError
-from dlrun.storage.sweep_directory import SweepDirectory
-from dlrun.sweep.spec import CHANGEABLE
+from dlrun.storage.sweep_directory import SweepDirectory, config_words
+from dlrun.sweep.spec import SweepSpec
 
+# What a resume may change: how far and how, not what is asked.
+CHANGEABLE = (
+    "trials", "fail_fast", "trials_per_gpu", "stack", "max_stack", "dry_run", "columns", "ranking", "report",
+    "raw_cells",
+)  # fmt: skip
 _CHANGEABLE = tuple(f"sweep.{name}=" for name in CHANGEABLE)
 _LAUNCHER = ("hydra/launcher=", "hydra.launcher.")
 _CONFIG_FOLDER = re.compile(r"(--config-dir|-cd)=(.+)")
@@ -80,6 +89,65 @@ def joined(typed: Sequence[str]) -> Iterator[str]:
         yield f"{word}={next(words, '')}" if word in ("--config-dir", "-cd") else word
 
 
+def typed_command() -> list[str]:
+    """The arguments of this command, with which the sweep is resumed, from whatever folder."""
+    typed = [word for word in joined(sys.argv[1:]) if not word.startswith("hydra.sweep.dir=")]
+    return [(config_words([word]) or [word])[0] for word in typed]
+
+
+def allow_words(sweep: SweepDirectory) -> list[str]:
+    """What a resume must be told to trust: a folder of configs that the sweep was begun with."""
+    folders = config_words(sweep.read()["command"])
+    return [word.replace("--config-dir=", "--allow=", 1) for word in folders]
+
+
+def with_stored_objective(spec: SweepSpec, stored: Mapping[str, Any]) -> SweepSpec:
+    """The spec with the objective that was chosen when the sweep was begun, unless one is asked for."""
+    before = stored.get("settings")
+    asked = [spec.strategy.node.get("objective")]
+    asked += [before.get("objective")] if isinstance(before, Mapping) else []
+    if any(asked) or stored.get("direction") not in ("minimize", "maximize"):
+        return spec
+    return replace(
+        spec,
+        objective=str(stored.get("objective")),
+        direction=stored["direction"],
+        comparable=stored.get("comparable", True) is not False,
+    )
+
+
+def refuse_another(spec: SweepSpec, stored: Mapping[str, Any], place: object) -> None:
+    """Refuse to resume a sweep that asked something else.
+
+    Raises:
+        ConfigError: naming the first key that differs, with both values.
+    """
+    now = spec.description()
+    remedy = "choose another place, as in hydra.sweep.dir=DIR"
+    if is_reading_back():  # the configs have changed: nothing else can, on the way to here
+        remedy = "restore the config, or start a new sweep"
+    whole: Mapping[str, Any] = {}
+    for part in ("space", "overrides", "objective", "direction", "settings", "config"):
+        before, after = _comparable(part, stored.get(part)), _comparable(part, now[part])
+        if before != after:  # it may lack what came with a later version; to look takes a while
+            whole = whole or completed_sweep(stored)
+            before = _comparable(part, whole.get(part))
+        if before != after:
+            difference = _first_difference(part, before, after)
+            raise ConfigError(
+                f"{place} holds a sweep that asked something else: {difference}; {remedy}"
+            )
+
+
+def refuse_fewer(total: int, sweep: SweepDirectory) -> None:
+    """A sweep can grow; trials that were begun cannot be taken back."""
+    begun = 1 + max((int(f.name) for f in sweep.path.iterdir() if f.name.isdigit()), default=-1)
+    if total < begun:
+        raise ConfigError(
+            f"sweep.trials is {total}, but {begun} trials of {sweep.path} were begun: give at least {begun}"
+        )
+
+
 def _refuse_foreign(word: str, sweep: SweepDirectory, allowed: Sequence[str]) -> None:
     """Refuse a word of a sweep that may come from somebody else, where it could call their code."""
     folder = _CONFIG_FOLDER.fullmatch(word)
@@ -120,4 +188,34 @@ def _names_only(value: str) -> bool:
     names = _NAME.findall(value.replace('"', "").replace("'", ""))
     return _NAMES.fullmatch(value) is not None and not any(
         name.startswith("/") or ".." in name.split("/") for name in names
+    )
+
+
+def _comparable(part: str, value: Any) -> Any:
+    if part == "settings" and isinstance(value, Mapping):
+        return {key: item for key, item in value.items() if key not in (*CHANGEABLE, "space")}
+    return value
+
+
+def _first_difference(key: str, before: Any, after: Any) -> str:
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        name = next(name for name in {**before, **after} if before.get(name) != after.get(name))
+        return _first_difference(f"{key} {name}", before.get(name), after.get(name))
+    if isinstance(before, list) and isinstance(after, list):
+        # Of two lists of words, those that are in one of them alone.
+        before, after = _without(before, after), _without(after, before)
+    return f"{key} {_told(before)} there, {_told(after)} here"
+
+
+def _without(words: list[Any], others: list[Any]) -> list[Any]:
+    return [word for word in words if word not in others] or words
+
+
+def _told(value: Any) -> str:
+    return (
+        "nothing"
+        if value is None
+        else " ".join(map(str, value))
+        if isinstance(value, list)
+        else str(value)
     )

@@ -15,7 +15,7 @@ from dlrun.storage.run_directory import RunDirectory
 from dlrun.storage.sweep_directory import SweepDirectory
 from dlrun.sweep.compose import Composer
 from dlrun.sweep.repetitions import Repetitions
-from dlrun.sweep.sampling import Draws
+from dlrun.sweep.samplers.per_trial import TrialSamplers
 from dlrun.sweep.settings import Strategy, read_strategy
 from dlrun.sweep.space.parse import Space, parse
 from dlrun.sweep.study import Ledger
@@ -27,19 +27,19 @@ class Sweep:
 
     Attributes:
         comparable: whether one of its trials can be called the best.
-        places: trials that share this machine; None where each has resources of its own.
-        forgiven: failed trials of earlier goes at the sweep.
+        slots: trials at a time that share this machine; None where each has resources of its own.
+        forgiven: trials that had failed before this sweep was resumed.
     """
 
     directory: SweepDirectory
     space: Space
     strategy: Strategy
-    draws: Draws
+    samplers: TrialSamplers
     objective: str
     comparable: bool
     composer: Composer
     ledger: Ledger
-    places: int | None
+    slots: int | None
     forgiven: int
 
     @cached_property
@@ -48,7 +48,7 @@ class Sweep:
         return Repetitions(self.space.texts(), self.strategy.settings.seeds)
 
     def stops_at_failures(self) -> bool:
-        """Whether a trial has failed since this go began, and that is to end the sweep."""
+        """Whether a trial has failed since the sweep was begun or resumed, and that is to end it."""
         if not self.strategy.settings.fail_fast:
             return False
         failed = [t for t in self.ledger.trials() if t.state is TrialState.FAIL]
@@ -92,7 +92,7 @@ def _opened(path: Path, changed: int) -> Sweep:
         directory,
         space,
         strategy,
-        Draws(strategy, space),
+        TrialSamplers(strategy, space),
         description["objective"],
         description.get("comparable", True) is not False,
         composer,

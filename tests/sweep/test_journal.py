@@ -8,7 +8,7 @@ import pytest
 from dlrun.cli import main
 from dlrun.errors import forget_notes
 from dlrun.storage.sweep_directory import SweepDirectory
-from dlrun.sweep.repair import read_journal
+from dlrun.sweep.journal import read_journal
 from dlrun.sweep.study import open_study
 
 WORDS = (

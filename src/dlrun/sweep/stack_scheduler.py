@@ -1,4 +1,7 @@
-"""Trials of a sweep trained together in this process, where that is possible and pays."""
+"""Which trials of a sweep are stacked: those that wait are collected into groups, and each group is trained as one.
+
+What makes a group, one shape, is decided by the package `stacked`; whether stacking it pays is probed once, here.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,11 @@ from dlrun.stacked.grouping import (
     why_alone,
 )
 from dlrun.stacked.stack import Stack
+from dlrun.sweep.data_cache import data_loader
 from dlrun.sweep.launch import Watcher
-from dlrun.sweep.shared_data import data_loader
 from dlrun.sweep.space.parameters import Interval, Parameter
 from dlrun.sweep.stack_runner import StackRunner
-from dlrun.sweep.state import Sweep, is_over
+from dlrun.sweep.sweep import Sweep, is_over
 from dlrun.sweep.trial import Attempt
 from dlrun.tracking.numbers import number_text
 from dlrun.training.build import assemble
@@ -100,7 +103,7 @@ def _engine(plain: Mapping[str, Any]) -> Engine:
     return assemble(settings.parse(plain), load=data_loader).engine
 
 
-class Stacking:
+class StackScheduler:
     """Trains trials in stacks of one shape each, and in turn what does not fit into any.
 
     Args:
@@ -142,7 +145,7 @@ class Stacking:
         """The trials whose values are sampled the same whatever the results of the others."""
         if self.sweep.strategy.plan.round_size:  # the rounds before are over
             return list(numbers)
-        return [n for n in numbers if n < self.sweep.draws.without_results]
+        return [n for n in numbers if n < self.sweep.samplers.without_results]
 
     def _expected(self) -> int:
         """How many runs of one shape are to be trained at a time, by what the sweep asks alone.
@@ -150,7 +153,7 @@ class Stacking:
         Not by what is left of it, or by the memory that is free: its trials are to be trained in one way.
         """
         plan = self.sweep.strategy.plan
-        trials = plan.round_size or min(plan.total, max(2, self.sweep.draws.without_results))
+        trials = plan.round_size or min(plan.total, max(2, self.sweep.samplers.without_results))
         shapes = math.prod(map(_shapes, self.sweep.space.parameters))
         return max(2, min(self.max_stack, trials * self.seeds // shapes))
 

@@ -1,4 +1,4 @@
-"""The answer of a sweep: its table, its best setting to type and to keep, and what failed."""
+"""The end of a sweep: its table, its best setting to type and to keep, and what failed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dlrun.storage.sweep_directory import config_words
 from dlrun.sweep.compose import recipe_file
 from dlrun.sweep.display import Standing, draw_text, make_table, settings_text
 from dlrun.sweep.leaderboard import Row, best_command, write_leaderboard
-from dlrun.sweep.ranking import agreement, ranking_table
-from dlrun.sweep.state import Sweep
+from dlrun.sweep.published_ranks import agreement, ranking_table
 from dlrun.sweep.summary import NO_BEST, Answer, warning
+from dlrun.sweep.sweep import Sweep
 from dlrun.system.terminal import make_console
 
 if TYPE_CHECKING:
@@ -26,25 +26,11 @@ _FAR_ABOVE = 2  # times the first loss that was logged
 _FAILED_SHOWN = 5
 
 
-def conclude(sweep: Sweep, standing: Standing) -> int:
-    """Write leaderboard and best.yaml, print the answer; the exit code, 1 where a trial failed."""
+def finish(sweep: Sweep, standing: Standing) -> int:
+    """Write leaderboard and best.yaml, print what it found; the exit code, 1 where a trial failed."""
     place = sweep.directory
-    answer = Answer(
-        standing.rows,
-        sweep.objective,
-        standing.minimize,
-        sweep.repetitions,
-        comparable=sweep.comparable,
-    )
-    write_leaderboard(
-        place,
-        standing.rows,
-        sweep.objective,
-        sweep.repetitions,
-        minimize=standing.minimize,
-        comparable=sweep.comparable,
-        raw=sweep.strategy.settings.raw_cells,
-    )
+    answer = standing.answer
+    write_leaderboard(place, answer, raw=sweep.strategy.settings.raw_cells)
     print(f"\n{standing.counts()}")
     if answer.completed or answer.repeated:
         _print_table(sweep, standing, sweep.strategy.settings.columns)
@@ -57,7 +43,7 @@ def conclude(sweep: Sweep, standing: Standing) -> int:
     else:  # one of an earlier version may have taken the best seed for an answer
         place.best_file.unlink(missing_ok=True)
     _print_ranking(sweep, standing)
-    for row in [row for row in standing.rows if row.status == "failed"][:_FAILED_SHOWN]:
+    for row in [row for row in standing.answer.trials if row.status == "failed"][:_FAILED_SHOWN]:
         setting = f" ({settings_text(row)})" if row.swept else ""
         print(f"failed: trial {row.number}{setting}: {row.error}{_log(sweep, row)}")
     if (failed := standing.count("failed")) > _FAILED_SHOWN:
@@ -120,7 +106,7 @@ def _print_table(sweep: Sweep, standing: Standing, metrics: Sequence[str]) -> No
     width = console.width if sys.stdout.isatty() else None
     shown = [row for row in standing.shown if row.status != "pruned"][:_TABLE_ROWS]
     shown = [replace(row, diverged=row.diverged or _has_risen(sweep, row)) for row in shown]
-    console.print(make_table(shown, standing.objective, width, metrics))
+    console.print(make_table(shown, standing.answer.objective, width, metrics))
 
 
 def _has_risen(sweep: Sweep, row: Row) -> bool:
@@ -146,7 +132,7 @@ def _print_ranking(sweep: Sweep, standing: Standing) -> None:
     values = sweep.space.listed()
     # Of settings that trials repeat the mean is ranked, unless it is the seeds that are asked for.
     of_repetitions = {settings.of, settings.within} & {*sweep.repetitions.keys}
-    rows = standing.rows if of_repetitions else standing.settings
+    rows = standing.answer.trials if of_repetitions else standing.answer.settings
     _console().print(draw_text(list(ranking_table(settings, rows, values))))
     for sentence in agreement(settings, rows, values):
         print(sentence)
