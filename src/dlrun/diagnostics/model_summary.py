@@ -56,7 +56,7 @@ def columns_line(spec: Spec) -> str:
     counted = zip(spec.feature_names[first:], spec.categories, strict=True)
     # Without the code of a category never seen.
     categories = [f"{name} {codes - 1}" for name, codes in counted]
-    told = [
+    parts = [
         f"{len(names)} {one if len(names) == 1 else many} ({_some(names)})"
         for names, one, many in (
             (numbers, "number", "numbers"),
@@ -64,7 +64,7 @@ def columns_line(spec: Spec) -> str:
         )
         if names
     ]
-    return f"inputs: {', '.join(told)}"
+    return f"inputs: {', '.join(parts)}"
 
 
 def summarize(model: nn.Module, example: Tensor) -> list[Layer]:

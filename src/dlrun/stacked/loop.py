@@ -49,7 +49,7 @@ class StackedFit:
         """Train until all are over, or until `stop` notes a signal: then all are saved as they are.
 
         Raises:
-            DiskFull: there is no room to go on; all that are not over can be carried on.
+            DiskFull: there is no room to go on; all that are not over can be resumed.
             RunFailed: there is not enough memory to train so many at a time.
         """
         try:

@@ -36,9 +36,9 @@ _OWN_MODELS = "dlrun.models."
 
 # What a stack does not read: its batches are rows of tensors, the same number for every run.
 _NOT_READ: dict[type, str] = {
-    Streams: "what a model of a text remembers goes on from batch to batch, which a stack does not hand on",
-    Buckets: "each run has texts of other lengths in its batches (dataset.tokens.bucketing=false makes them alike)",
-    StreamedBatches: "images are read from their files as each run comes to them (see dataset.memory_limit)",
+    Streams: "a language model carries its hidden state from batch to batch, which a stack does not do",
+    Buckets: "the runs have texts of different lengths in a batch (dataset.tokens.bucketing=false makes them alike)",
+    StreamedBatches: "images are read from their files during the training (see dataset.memory_limit)",
 }
 
 # Of memory. Weights, gradients as they come and side by side, the best weights, an update's own intermediates.

@@ -168,7 +168,7 @@ def _say_how_to_go_on(sweep: Sweep, standing: Standing, had: int) -> None:
     place, total = sweep.directory.path, sweep.strategy.plan.total
     if standing.ended < total:
         again = command("resume", place, *_allowing(sweep))
-        print(f"stopped at a failed trial, as sweep.fail_fast asks; `{again}` goes on")
+        print(f"stopped at a failed trial (sweep.fail_fast=true); continue with `{again}`")
     elif had == total:
         more = command("resume", place, f"sweep.trials={2 * total}")
         whole = sweep.strategy.is_complete_grid

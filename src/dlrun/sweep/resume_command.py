@@ -39,7 +39,7 @@ def command_words(
         if not word.lstrip("+").startswith((*_CHANGEABLE, *_LAUNCHER)):
             changeable = ", ".join(f"sweep.{name}" for name in CHANGEABLE)
             raise ConfigError(
-                f"{word}: a sweep goes on with what it asked, so that its trials compare; what may change is "
+                f"{word}: a resumed sweep keeps its search, so that its trials can be compared; what may change is "
                 f"{changeable} and the launcher"
             )
     description = sweep.read()

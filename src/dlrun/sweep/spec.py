@@ -159,9 +159,7 @@ def refuse_another(question: Question, stored: Mapping[str, Any], place: object)
         before, after = _comparable(part, stored.get(part)), _comparable(part, now[part])
         if before != after:
             difference = _first_difference(part, before, after)
-            raise ConfigError(
-                f"{place} holds a sweep that asked something else: {difference}; {remedy}"
-            )
+            raise ConfigError(f"{place} holds a sweep with another search: {difference}; {remedy}")
 
 
 def _names_sweep(word: str) -> bool:

@@ -91,7 +91,7 @@ def _read(path: Path, spec: Spec, preprocessing: Preprocessing) -> Any:
             return read_table_rows(path, preprocessing)
         case CharacterEncoding():
             raise ConfigError(
-                "this run's model goes on writing a text rather than judging one; "
+                "this run's model continues a text and predicts no class; "
                 f"use `{command('generate', 'RUN', '--prompt', 'TEXT')}`"
             )
     raise AssertionError(f"nothing reads inputs for {preprocessing.kind}")

@@ -104,7 +104,7 @@ def _winner(snapshot: Snapshot, answer: Answer, winner: Row) -> Iterator[str]:
         yield f"<dt>also</dt><dd>{escape(', '.join(others))}</dd>"
     folders = [str(snapshot.sweep.trial(number)) for number in winner.trials or [winner.number]]
     yield f"<dt>directory</dt><dd>{''.join(f'<code>{escape(f)}</code>' for f in folders)}</dd>"
-    yield '</dl>\n<div class="command"><span class="faint">To train it again:</span>'
+    yield '</dl>\n<div class="command"><span class="faint">Command that trains it:</span>'
     yield f'<pre class="mono" id="command">{escape(command_of(snapshot, winner))}</pre>'
     yield '<button type="button" data-copies="command">copy</button></div>'
 
