@@ -150,7 +150,7 @@ def test_a_sweep_without_a_best_says_so_wherever_it_is_looked_at(
     assert "No best trial" in page and 'class="winner"' not in page
     sections = {section.kind: section for section in Contents(snapshot).sections()}
     assert sections["curves"].panels and not sections["history"].panels
-    assert "different questions" in sections["importance"].caption
+    assert "different data or targets" in sections["importance"].caption
     again = dlrun("resume", "sweep")  # settled once: nothing more is said of it
     assert (again.code, again.err) == (0, "")
 

@@ -184,7 +184,7 @@ def _next(run: RunSummary) -> Iterator[tuple[str, str]]:
 def _resume(run: RunSummary) -> Iterator[tuple[str, str]]:
     has_checkpoint = (run.path / "checkpoints" / "last.pt").exists()
     if run.status in ("stopped", "killed") or (run.status == "failed" and has_checkpoint):
-        yield "carry it on", command("resume", run.path)
+        yield "resume it", command("resume", run.path)
     if run.status == "completed" and (epochs := run.number("max_epochs")):
         yield "train longer", command("resume", run.path, f"trainer.max_epochs={2 * epochs:g}")
 
@@ -192,5 +192,5 @@ def _resume(run: RunSummary) -> Iterator[tuple[str, str]]:
 def _in_sweep(run: RunSummary, sweep: Path) -> Iterator[tuple[str, str]]:
     """Trained on alone, a trial would no longer compare with the others."""
     if run.status in ("stopped", "killed"):
-        yield "carry it on", command("resume", sweep)
+        yield "resume it", command("resume", sweep)
     yield "see its sweep", command("show", sweep)
