@@ -164,7 +164,7 @@ def test_a_worker_that_dies_costs_its_own_trial_alone(away: Dlrun, look: Looks) 
     assert result.code == 1, result.err
     assert look().states == ["complete", "fail"]
     assert "its process ended twice without an error message" in look().rows[1]["error"]
-    assert "failed: trial 1 (model.width=13): its process died" in result.out
+    assert "failed: trial 1 (model.width=13): its process ended" in result.out
     assert "2 of 2 done, 1 failed" in result.out
     assert look().starts(1) == [0, 2]  # its second chance went on from the checkpoint
     assert_trained_once(look(), 0)
