@@ -1,6 +1,6 @@
-"""Every command in the README is typed, in its order, in a folder with the README's own files.
+"""Every command of the README and of docs/sweeps.md is typed, in order, in a folder with the files that they show.
 
-What a later part needs of an earlier one is nothing, so that each part has a folder of its own.
+No part needs anything of an earlier one, so each part has a folder of its own.
 """
 
 import re
@@ -13,10 +13,12 @@ import pytest
 
 from dlrun import cli
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-CUTS = ("## Sweeps", "### Many trials at once", "## A run directory")  # where a new part begins
-PARTS = re.split(f"^(?:{'|'.join(CUTS)})$", README, flags=re.MULTILINE)
-FILES = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", README, re.DOTALL)
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = README + (ROOT / "docs/sweeps.md").read_text(encoding="utf-8")
+CUTS = ("## Your own data", "## Sweeps", "## Predict and export", "# Sweeps")  # a new part begins
+PARTS = re.split(f"^(?:{'|'.join(CUTS)})$", GUIDE, flags=re.MULTILINE)
+FILES = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", GUIDE, re.DOTALL)
 
 
 @pytest.fixture
@@ -36,10 +38,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("part", "runs", "sweeps"),
     [
         pytest.param(PARTS[0], 3, [], id="runs"),
-        # the grid of -m, random, the grid of two seeds, tpe, tuning with its three more
-        pytest.param(PARTS[1], 0, [4, 6, 6, 12, 30], id="sweeps"),
-        pytest.param(PARTS[2], 0, [4, 32], id="stacks and studies"),  # my_study, stacked
-        pytest.param(PARTS[3], 7, [], id="own models and data"),
+        pytest.param(PARTS[1], 7, [], id="own data and models"),
+        # the grid of -m, random, tuning with its three more
+        pytest.param(PARTS[2], 0, [4, 6, 30], id="sweeps"),
+        pytest.param(PARTS[3], 1, [], id="predictions"),
+        # my_study, the grid of two seeds, tpe, stacked
+        pytest.param(PARTS[4], 0, [4, 6, 12, 32], id="the guide to sweeps"),
     ],
 )
 def test_every_command_does_what_the_readme_says(

@@ -89,4 +89,4 @@ def test_a_sweep_that_lacks_a_setting_with_another_value_now_is_refused(
     stored["command"].append("sweep.shrink=0.25")
     file.write_text(yaml.safe_dump(stored, sort_keys=False))
     assert main(["resume", "outputs/sweep"]) == 2
-    assert "asked something else: settings shrink 0.5 there, 0.25 here" in capsys.readouterr().err
+    assert "another search: settings shrink 0.5 there, 0.25 here" in capsys.readouterr().err

@@ -151,7 +151,7 @@ def test_a_killed_run_says_how_to_carry_it_on(make_run: MakeRun, capsys: Capture
     path = make_run("2026-01-31_12-00-00_digits_cnn_12ab", status="running")
     show.main(["last"])
     text = capsys.readouterr().out
-    assert text.startswith("digits_cnn_12ab  killed: its process is gone")
+    assert text.startswith("digits_cnn_12ab  killed: its process ended without")
     assert f"dlrun resume {path}\n" in text
 
 

@@ -98,7 +98,7 @@ def test_with_settings_read_back_only_the_users_own_folder_is_filled(server, tmp
     monkeypatch.setenv("DLRUN_DATA", str(tmp_path / "own"))
     with settings_read_back():
         with pytest.raises(
-            ConfigError, match=r"which does not hold data\.csv, and nothing is fetched"
+            ConfigError, match=r"which does not hold data\.csv, and nothing is downloaded"
         ):
             fetch(str(tmp_path / "theirs"), "data.csv", url=address(server), md5=MD5)
         assert not server.asked
@@ -200,5 +200,5 @@ def test_a_packed_file_that_unfolds_without_end_is_refused(tmp_path, monkeypatch
     file.write_bytes(gzip.compress(gzip.compress(b"1\n" * 5000)))
     assert len(read_text(file, "utf-8")) == 10_000
     file.write_bytes(gzip.compress(b"1\n" * 5001))
-    with pytest.raises(ConfigError, match=r"a\.csv\.gz unfolds to more than .*gunzip"):
+    with pytest.raises(ConfigError, match=r"a\.csv\.gz unpacks to more than .*gunzip"):
         read_text(file, "utf-8")

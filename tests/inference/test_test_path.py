@@ -240,7 +240,7 @@ def test_a_folder_of_new_images_whose_classes_go_by_name(
     assert measured(capsys, "new")["confusion"][0] == [0, 0]
     Path("new/dog").rename("new/dogs")
     said = refused(capsys, "dataset.test_path=new")
-    assert "new has the class dogs, of which this run knows nothing; did you mean dog?" in said
+    assert "new has the class dogs, which this run does not know; did you mean dog?" in said
 
 
 def test_data_from_code_have_no_file_to_be_measured_on(capsys: pytest.CaptureFixture[str]) -> None:

@@ -132,8 +132,8 @@ def test_a_try_draws_from_no_random_state_that_others_use() -> None:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (("dataset=char_lm", "model=char_rnn"), "remembers goes on from batch to batch"),
-        (("dataset=text_lines", "model=text_cnn"), "texts of other lengths"),
+        (("dataset=char_lm", "model=char_rnn"), "its hidden state from batch to batch"),
+        (("dataset=text_lines", "model=text_cnn"), "texts of different lengths"),
         (("dataset=image_folder", "model=logistic", "dataset.in_memory=false"), "read from their files"),
         (("dataset=text_lines", "model=text_cnn", "dataset.tokens.bucketing=false"), None),
     ],

@@ -49,7 +49,7 @@ def test_a_run_stops_with_one_line_and_goes_on_once_there_is_room(capfd):
         assert main(["train", *WORDS, LARGE, "hydra.run.dir=outputs/run"]) == 1
     assert capfd.readouterr().err.splitlines()[-1] == (
         "dlrun: error: outputs/run/checkpoints/last.pt could not be written (File too large): raise the limit on "
-        "the size of files (ulimit -f); then `dlrun resume outputs/run` goes on"
+        "the size of files (ulimit -f); then continue with `dlrun resume outputs/run`"
     )
     run = RunDirectory(Path("outputs/run"))
     assert run.read_summary()["status"] == "stopped"

@@ -134,7 +134,7 @@ def test_a_sweep_without_a_best_says_so_wherever_it_is_looked_at(
     words = ("train", "-m", "dataset=wine,iris", "model=logistic", *QUICK, where)
     result = dlrun(*words)
     assert result.code == 0
-    assert "none is the best: the trials answer different questions" in result.out
+    assert "none is the best: the trials have different data or targets" in result.out
     assert "\nbest:" not in result.out and "best so far" not in result.out
     assert not (project / "sweep/best.yaml").exists()
     board = (project / "sweep/leaderboard.csv").read_text().splitlines()
@@ -148,7 +148,7 @@ def test_a_sweep_without_a_best_says_so_wherever_it_is_looked_at(
     assert "No best trial" in report and 'class="winner"' not in report
     sections = {section.kind: section for section in Contents(snapshot).sections()}
     assert sections["curves"].panels and not sections["history"].panels
-    assert "different questions" in sections["importance"].caption
+    assert "different data or targets" in sections["importance"].caption
     again = dlrun("resume", "sweep")  # settled once: nothing more is said of it
     assert (again.code, again.err) == (0, "")
 

@@ -520,7 +520,7 @@ def test_equals_are_called_equals(make: Make) -> None:
         "The same as the median of the 6 completed trials (0.5).",
     ]
     sections = sections_of(sweeping)
-    assert "Too many trials share one value" in sections["importance"].caption
+    assert "Too many trials have the same objective value" in sections["importance"].caption
     assert sections["contour"].caption == "val/loss is the same in all completed trials."
 
 

@@ -519,7 +519,7 @@ def test_a_failed_trial_ends_the_stack_where_fail_fast_asks_for_it(
     words = ("schedule=exponential", "schedule.rate=0.9,1e38,1")
     result = stacked(*words, "sweep.fail_fast=true")
     assert result.code == 1
-    assert "`dlrun resume stacked` goes on" in result.out
+    assert "continue with `dlrun resume stacked`" in result.out
     assert look("stacked").states == ["running", "fail", "running"]
     assert look("stacked").summary("0")["step"] < 12
     dlrun("resume", "stacked")
@@ -715,7 +715,7 @@ def test_auto_stacks_what_is_faster_so_and_says_how_much(
     asked = gain(2.04)
     result = stacked(RATES, "sweep.stack=auto")
     assert asked == [3]
-    assert "by its shapes, a step is 2 times as fast as in turn" in result.out
+    assert "a step is expected to be 2 times as fast as in turn" in result.out
     assert said_stacks(result.out) == [3]
     in_turn(RATES)
     assert_same_sweeps(look("stacked"), look("turned"))
@@ -728,7 +728,9 @@ def test_auto_leaves_alone_what_is_not_and_says_so_once(
     words = ("seed=0,1,2,3,4", "sweep.max_stack=2", "model.dropout=0.1")
     result = stacked(*words, "sweep.stack=auto")
     assert asked == [2]
-    said = "trained in turn: by its shapes, a step of 2 as one is 0.50 times as fast as in turn"
+    said = (
+        "trained in turn: a step of 2 as one stack is expected to be 0.50 times as fast as in turn"
+    )
     assert result.out.count(said) == 1
     assert said_stacks(result.out) == []
     in_turn(*words)

@@ -99,7 +99,7 @@ def test_values_that_look_like_markup_are_shown_as_they_are() -> None:
 def test_the_end_says_how_sure_the_lead_is() -> None:
     doubted = list(lead_among([(3, 0.5), (1, 0.504)], 0.01, minimize=True))
     assert doubted[0] == "0.004 lower than the runner-up, trial 1 (0.504)."
-    assert "cannot tell the two apart" in doubted[1]
+    assert "cannot distinguish the two" in doubted[1]
     assert list(lead_among([(0, 0.5), (1, 0.5)], None, minimize=True)) == [
         "The same as the runner-up, trial 1; the earlier of equals is named."
     ]

@@ -125,7 +125,7 @@ def test_fail_fast_stops_at_the_first_failure_and_a_resume_goes_on_from_there(
     assert look().states == ["complete", "fail"]
     assert "2 of 5 done, 1 failed" in result.out
     assert "stopped at a failed trial" in result.out
-    assert "`dlrun resume sweep` goes on" in result.out
+    assert "continue with `dlrun resume sweep`" in result.out
 
     result = dlrun("resume", "sweep")
     assert result.code == 1
@@ -154,7 +154,7 @@ def test_fail_fast_stops_several_processes_too(
     assert look().states == ["fail"] + ["complete"] * 5
 
 
-# Workers that die without a word.
+# Workers that end without an error message.
 
 
 def test_a_worker_that_dies_costs_its_own_trial_alone(away: Dlrun, look: Looks) -> None:
@@ -163,8 +163,8 @@ def test_a_worker_that_dies_costs_its_own_trial_alone(away: Dlrun, look: Looks) 
     )
     assert result.code == 1, result.err
     assert look().states == ["complete", "fail"]
-    assert "its process died without a word, twice" in look().rows[1]["error"]
-    assert "failed: trial 1 (model.width=13): its process died" in result.out
+    assert "its process ended twice without an error message" in look().rows[1]["error"]
+    assert "failed: trial 1 (model.width=13): its process ended" in result.out
     assert "2 of 2 done, 1 failed" in result.out
     assert look().starts(1) == [0, 2]  # its second chance went on from the checkpoint
     assert_trained_once(look(), 0)

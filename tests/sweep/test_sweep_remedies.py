@@ -29,9 +29,9 @@ def test_a_trial_that_kills_the_process_is_put_last_and_in_the_end_recorded(
     waiting = ["running", "complete", "complete"]
     assert states[1] == (-signal.SIGKILL, waiting)  # in the second go the others had their turn
     assert states[-1] == (1, ["fail", "complete", "complete"])
-    assert "died without a word" in look().trials[0].user_attrs["error"]
+    assert "without an error message" in look().trials[0].user_attrs["error"]
     assert look().summary("0")["status"] == "failed"
-    assert "died without a word" in (look().path / "0/train.log").read_text()
+    assert "without an error message" in (look().path / "0/train.log").read_text()
 
 
 @pytest.mark.slow

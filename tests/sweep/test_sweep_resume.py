@@ -333,10 +333,10 @@ def test_a_complete_sweep_has_nothing_left(dlrun: Dlrun, whole: Look) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("optimizer.lr=0.1",), "optimizer.lr=0.1: a sweep goes on with what it asked"),
+        (("optimizer.lr=0.1",), "optimizer.lr=0.1: a resumed sweep keeps its search"),
         (("sweep=tpe",), "what may change is sweep.trials"),
-        (("sweep.seed=1",), "sweep.seed=1: a sweep goes on"),
-        (("hydra.sweep.dir=other",), "hydra.sweep.dir=other: a sweep goes on"),
+        (("sweep.seed=1",), "sweep.seed=1: a resumed sweep keeps"),
+        (("hydra.sweep.dir=other",), "hydra.sweep.dir=other: a resumed sweep keeps"),
         (("sweep.trials=0",), "sweep.trials is 0, but must be a whole number of at least 1"),
         (("sweep.trials=2",), "sweep.trials is 2, but 3 trials of whole were begun"),
         (("hydra/launcher=jobli",), "did you mean joblib?"),

@@ -27,24 +27,24 @@ dlrun - config-driven experiments in deep learning
 usage: dlrun COMMAND [ARGUMENTS ...]
 
 run
-  train         train a model on a dataset, or many as a sweep to find the best
-  resume        carry an interrupted or finished run on, or a sweep
-  eval          measure a run's model on its dataset again
+  train         train one model, or many models as a sweep
+  resume        continue an interrupted run or sweep, or train longer
+  eval          measure a run's model on a part of its dataset
   predict       apply a run's model to new inputs
   generate      write text with a language model
   export        write a run's model as a file for other programs (ONNX)
 
-look back
+results
   runs          a table of the runs, or of a sweep's trials: sort, filter, CSV
   show          a run or a sweep, or the config that a command would use
-  report        what a sweep found, as one page with its figures
+  report        the results of a sweep, as one page with figures
   tensorboard   open TensorBoard on the runs
 
-find out
+information
   summary       the layers of a model, their outputs and parameters
-  lr-find       find a learning rate to begin with, in about a minute
-  list          what there is to choose from, every parameter with its default
-  doctor        what is installed, what hardware there is, and what will be used
+  lr-find       suggest a learning rate, in about a minute
+  list          the options to choose from, their parameters and defaults
+  doctor        check the installation and the hardware
   completion    print the script for tab completion in bash, zsh or fish
 
 options
@@ -58,8 +58,8 @@ examples
   dlrun train model=cnn model.width=64      change any value as key=value
   dlrun train -m model=mlp,cnn              a sweep: try several and compare
   dlrun runs --sort val/accuracy            which run was best?
-  dlrun resume last                         carry the newest run on
+  dlrun resume last                         continue the newest run
 
-A RUN is its directory, any unique part of its name, or `last`; so is a SWEEP.
-SWEEP/12 is one of its trials, a run like any other.
+A RUN or SWEEP is named by its directory, a unique part of its name, or `last`.
+SWEEP/12 is trial 12 of a sweep, and is used like any other run.
 """

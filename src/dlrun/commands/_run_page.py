@@ -22,8 +22,8 @@ _FILES = {
     "overrides.yaml": "what the command line changed",
     "environment.json": "versions, device, git commit, command line",
     "metrics.jsonl": "every logged point",
-    "summary.json": "what this page is made from",
-    "train.log": "what it said",
+    "summary.json": "the results that this page shows",
+    "train.log": "the messages of the run",
     "checkpoints": "",
     "tensorboard": "event files",
     "profile": "where the time of the first steps went: table.txt, trace.json",
@@ -53,7 +53,7 @@ def _status_note(run: RunSummary) -> str:
         text = f"{error.get('kind', 'error')}: {error.get('message', '')}"
         return "\n\n".join([where, *(_text.wrapped(line, "  ") for line in text.splitlines())])
     return {
-        "killed": ": its process is gone without a word",
+        "killed": ": its process ended without an error message",
         "pruned": ": its sweep ended it early, since other trials did better",
         "unreadable": ": its summary.json is missing or damaged",
     }.get(run.status, "")
@@ -176,7 +176,7 @@ def _next(run: RunSummary) -> Iterator[tuple[str, str]]:
     sweep = sweep_of(run.path)
     yield from _resume(run) if sweep is None else _in_sweep(run, sweep)
     if (run.path / "checkpoints" / "best.pt").exists():
-        yield "measure it again", command("eval", run.path)
+        yield "evaluate it", command("eval", run.path)
     if (run.path / "tensorboard").is_dir():
         yield "see its curves", command("tensorboard", run.path)
 
@@ -184,13 +184,13 @@ def _next(run: RunSummary) -> Iterator[tuple[str, str]]:
 def _resume(run: RunSummary) -> Iterator[tuple[str, str]]:
     has_checkpoint = (run.path / "checkpoints" / "last.pt").exists()
     if run.status in ("stopped", "killed") or (run.status == "failed" and has_checkpoint):
-        yield "carry it on", command("resume", run.path)
+        yield "resume it", command("resume", run.path)
     if run.status == "completed" and (epochs := run.number("max_epochs")):
-        yield "train on", command("resume", run.path, f"trainer.max_epochs={2 * epochs:g}")
+        yield "train longer", command("resume", run.path, f"trainer.max_epochs={2 * epochs:g}")
 
 
 def _in_sweep(run: RunSummary, sweep: Path) -> Iterator[tuple[str, str]]:
     """Trained on alone, a trial would no longer compare with the others."""
     if run.status in ("stopped", "killed"):
-        yield "carry it on", command("resume", sweep)
+        yield "resume it", command("resume", sweep)
     yield "see its sweep", command("show", sweep)

@@ -21,7 +21,7 @@ _MOST_FAILED = 3
 _SHARED_SETTINGS = ("seeds", "pruner")  # of the strategy, where they are not as usual
 _USUAL = (None, "none", 1)
 _FILES = {
-    "sweep.yaml": "the question, complete",
+    "sweep.yaml": "what is searched, complete",
     "study.journal": "Optuna's study",
     "leaderboard.csv": "every trial with its settings and metrics",
     "best.yaml": "the best setting, to copy into configs/experiment/",
@@ -134,7 +134,7 @@ def _files(sweep: SweepDirectory) -> Iterator[tuple[str, str]]:
 def _next(snapshot: Snapshot, *, resumable: bool) -> Iterator[tuple[str, str]]:
     path = snapshot.sweep.path
     if resumable:
-        yield "go on with it", command("resume", path)
+        yield "resume it", command("resume", path)
     yield "see its trials", command("runs", path)
     if (winner := snapshot.winner) is not None and not snapshot.repetitions.across_trials:
         folder = snapshot.sweep.trial(winner.number)

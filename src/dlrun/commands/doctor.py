@@ -48,7 +48,7 @@ _EPILOG = """\
 Exit code 0 if all is well, 1 if something is missing or broken.
 
 native  the hardware computes in this precision
-slow    it works, but is emulated or crippled: fp32 is faster
+slow    it works, but fp32 is faster
 no      it does not work
 """
 _DEFAULT_DATA = "~/.cache/dlrun"
@@ -79,7 +79,7 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     return CommandParser(
         "doctor",
-        "What is installed, what hardware there is, what will be used, what is wrong.",
+        "Check the installation and the hardware, and say which device a run will use.",
         _EPILOG,
     )
 

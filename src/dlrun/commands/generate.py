@@ -92,13 +92,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="T",
         type=number(0, 1000),
         default=0.8,
-        help="0 takes the likeliest character, 1 samples by the model's probabilities, more is wilder (default: 0.8)",
+        help="0 takes the most probable character, 1 samples with the model's probabilities (default: 0.8)",
     )
     parser.add_argument(
         "--top-k",
         metavar="K",
         type=whole(1, 10**9),
-        help="sample from the K likeliest characters only",
+        help="sample only from the K most probable characters",
     )
     parser.add_argument(
         "--seed",
@@ -108,7 +108,11 @@ def _parser() -> argparse.ArgumentParser:
         help="seed of the sampling (default: 0)",
     )
     parser.add_argument(
-        "--number", metavar="M", type=whole(1, 10**6), default=1, help="how many texts (default: 1)"
+        "--number",
+        metavar="M",
+        type=whole(1, 10**6),
+        default=1,
+        help="the number of texts (default: 1)",
     )
     parser.add_argument("--until", metavar="STRING", help="end a text once it has STRING")
     parser.add_argument(

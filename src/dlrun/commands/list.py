@@ -16,13 +16,13 @@ from dlrun.config.search_path import GROUPS, config_folders, option_file, option
 from dlrun.errors import ConfigError, did_you_mean
 
 _PURPOSES = {
-    "dataset": "what to learn from",
-    "model": "what learns",
-    "optimizer": "how the weights follow the gradient",
+    "dataset": "the data to train on",
+    "model": "the model to train",
+    "optimizer": "how the gradient changes the weights",
     "schedule": "how the learning rate changes over the run",
     "trainer": "how long, in what batches, on which device",
-    "sweep": "many runs at once: which settings to try",
-    "experiment": "all of it chosen together, as a recipe",
+    "sweep": "many runs: which settings to train",
+    "experiment": "recipes: all of these choices in one file",
 }
 _HIDDEN = ("hydra",)  # Hydra's own settings are no choice of an experiment
 _PLAIN = re.compile(r"[\w.+-]+")  # needs no quotes in a shell
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
-        "list", "What there is to choose from, with every parameter and its default.", _EPILOG
+        "list", "The options to choose from, with their parameters and defaults.", _EPILOG
     )
     parser.add_argument(
         "group",
@@ -134,7 +134,7 @@ def _overview(folders: list[Path], settings: list[Parameter]) -> str:
         any_own |= any(name.endswith("*") for name in names)
         lines += [_text.wrapped(_text.GAP.join(names), " " * width), ""]
     if settings:
-        lines.append(f"of every run, whatever is chosen: {_text.GAP.join(_of_every_run(settings))}")
+        lines.append(f"settings of every run: {_text.GAP.join(_of_every_run(settings))}")
         lines.append("")
     if any_own:
         lines += ["* your own", ""]

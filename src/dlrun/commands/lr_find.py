@@ -1,4 +1,4 @@
-"""`dlrun lr-find`: find a learning rate to begin with, by the learning-rate range test.
+"""`dlrun lr-find`: suggest a learning rate, by the learning-rate range test.
 
 The model is trained on a few hundred batches while the rate rises from step to step. The rate with the lowest
 loss is almost too high: a tenth of it is suggested. If the loss still falls at the highest rate, higher rates
@@ -86,7 +86,7 @@ def _rates(test: RangeTest) -> list[tuple[str, str]]:
         ("steepest", f"{_rate(test.steepest_rate):<9} where the loss falls fastest"),
         (
             "lowest",
-            f"{_rate(test.lowest_rate):<9} where the loss is lowest, just before it diverges",
+            f"{_rate(test.lowest_rate):<9} where the loss is lowest, close to divergence",
         ),
     ]
 
@@ -98,7 +98,7 @@ def _rate(rate: float) -> str:
 def _end(test: RangeTest) -> str:
     if test.diverged:
         return "where the loss diverged"
-    return "where the loss still falls" if test.still_falls else "and the loss did not diverge"
+    return "where the loss still falls" if test.still_falls else "without divergence of the loss"
 
 
 def _next(test: RangeTest, arguments: argparse.Namespace) -> str:

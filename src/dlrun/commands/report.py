@@ -11,11 +11,11 @@ from dlrun.errors import ConfigError
 from dlrun.storage.index import find_sweep
 
 _EPILOG = """\
-The page, report.html, needs no network and can be passed on as it is: the winner with the command
+The page, report.html, works offline and can be passed on as one file: the best setting with the command
 that trains it again, the ten best trials, learning curves, and what each parameter did. The same
 figures lie beside it as PNG, in report/.
 
-A sweep under way is reported as far as it has come; run it again for more.
+The report of a running sweep has the trials up to now; call it again later for more.
 
 examples
   dlrun report last                         the sweep that was just trained
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
-        "report", "Write what a sweep found as one web page, and its figures as PNG.", _EPILOG
+        "report", "Write the results of a sweep as one web page, and its figures as PNG.", _EPILOG
     )
     help_sweep = "its directory, a unique part of its name, or `last`"
     parser.add_argument("sweep", metavar="SWEEP", type=filled, help=help_sweep)

@@ -8,9 +8,9 @@ from dlrun.storage.run_directory import RunDirectory
 from dlrun.storage.sweep_directory import SweepDirectory
 
 _EPILOG = """\
-A SWEEP is named as a run is: its directory, any unique part of its name, or `last` if it is the newest. It
-goes on with the trials that are missing, and with those that were interrupted; none runs twice. What it
-searches stays as it was. Only these can be changed: sweep.trials, sweep.fail_fast, hydra/launcher and the
+A SWEEP is named like a run: by its directory, a unique part of its name, or `last` if it is the newest. The
+missing trials are trained, and the interrupted ones are resumed; no trial runs twice. What is searched does
+not change. Only these can be changed: sweep.trials, sweep.fail_fast, hydra/launcher and the
 launcher's settings.
 
 examples

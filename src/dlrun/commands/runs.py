@@ -44,9 +44,9 @@ Columns that do not fit the terminal are left out; --csv has everything.
 status is one of
   running     a process is training it now
   completed   it reached its end, or stopped early as configured
-  stopped     it was interrupted, and saved: `dlrun resume RUN` carries it on
+  stopped     it was interrupted, and saved: `dlrun resume RUN` continues it
   killed      its process ended without saving: `dlrun resume RUN` as well
-  pruned      a trial that its sweep ended early, since others did better
+  pruned      a trial that its sweep ended early, because others were better
   failed      it ended with an error: `dlrun show RUN` tells which
   unreadable  its summary.json is missing or damaged
 

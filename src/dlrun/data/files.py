@@ -159,8 +159,8 @@ def refuse_foreign_folder(root: Path, missing: str) -> None:
     own = Path(os.environ.get(*_OWN_FOLDER)).expanduser()
     if os.environ.get(_READING_BACK) and root.absolute() != own.absolute():
         raise ConfigError(
-            f"dataset.root is {root}, which does not hold {missing}, and nothing is fetched into a folder that a run "
-            "read back names: put it there yourself, or give dataset.root=FOLDER for one that has it"
+            f"dataset.root is {root}, which does not hold {missing}, and nothing is downloaded into a folder that a "
+            "stored config names: put it there yourself, or give dataset.root=FOLDER for one that has it"
         )
 
 
@@ -278,7 +278,7 @@ def _unfolded(path: Path, content: bytes) -> bytes:
         unfolded = stream.read(_LARGEST + 1)
     if len(unfolded) > _LARGEST:
         remedy = "if it is meant, unpack it with gunzip and give the file that comes out"
-        raise BadFile(f"{path} unfolds to more than {_LARGEST / 2**30:g} GiB", remedy, remedy)
+        raise BadFile(f"{path} unpacks to more than {_LARGEST / 2**30:g} GiB", remedy, remedy)
     return unfolded
 
 

@@ -42,7 +42,7 @@ class GradientFlow:
 
     def draw(self, engine: Engine, tracker: Tracker) -> None:
         """The curve at this step, as scalars over time steps, and a picture of all so far."""
-        self.curves = tracker.earlier_curves(_TAG) | self.curves  # of a run that is resumed
+        self.curves = tracker.earlier_curves(_TAG) | self.curves  # of a resumed run
         if engine.step in self.curves:
             return
         norms = gradient_flow(engine)

@@ -54,7 +54,7 @@ def write_start(
             f"`{command('resume', run.path)}`, or name another directory"
         )
     run.checkpoints.mkdir(parents=True, exist_ok=True)
-    # First, since the config is what makes it a run, which a resume reads together with this.
+    # First, since the config is what makes it a run, which is resumed with what this says.
     write_whole(run.environment_file, json.dumps(environment() | dict(about), indent=2) + "\n")
     write_config(run, config, overrides)
 

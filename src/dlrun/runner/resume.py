@@ -95,7 +95,7 @@ def _kept(state: Mapping[str, Any], run: RunDirectory) -> Kept:
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             new_run(
-                f"the checkpoint in {run.checkpoints} lacks what a run needs to go on ({error})"
+                f"the checkpoint in {run.checkpoints} lacks what a run needs to continue ({error})"
             )
         ) from error
 

@@ -229,7 +229,7 @@ class Session:
         raise failure from error
 
     def halted_by(self, full: DiskFull) -> NoReturn:
-        """There is no room to go on: the run stands where it was last saved, and can be resumed.
+        """There is no room to go on: the run stands where it was last saved, to be resumed.
 
         Raises:
             DiskFull: always, with what to do.
@@ -238,7 +238,7 @@ class Session:
         log.error("%s", full)
         if self.watch is not None:  # the sweep as a whole is what to resume
             raise full
-        raise DiskFull(f"{full}; then `{command('resume', self.run.path)}` goes on") from full
+        raise DiskFull(f"{full}; then continue with `{command('resume', self.run.path)}`") from full
 
     def close(self) -> None:
         """Close progress, tracker and log, then give the lock back: each, whatever becomes of the others."""

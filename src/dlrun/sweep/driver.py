@@ -174,7 +174,7 @@ def _say_how_to_resume(sweep: Sweep, standing: Standing, had: int) -> None:
     directory, total = sweep.directory.path, sweep.strategy.plan.total
     if standing.ended < total:
         again = command("resume", directory, *allow_words(sweep.directory))
-        print(f"stopped at a failed trial, as sweep.fail_fast asks; `{again}` goes on")
+        print(f"stopped at a failed trial (sweep.fail_fast=true); continue with `{again}`")
     elif had == total:
         more = command("resume", directory, f"sweep.trials={2 * total}")
         whole = sweep.strategy.is_complete_grid

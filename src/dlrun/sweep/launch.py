@@ -163,7 +163,7 @@ class Launched:
     def _launch_alone(self, number: int) -> None:
         self._launch([number])
         if self._left([number]):
-            error = "its process died without a word, twice (killed? out of memory?); its checkpoint is kept"
+            error = "its process ended twice without an error message (killed? out of memory?); its checkpoint is kept"
             self.sweep.ledger.ended(number, TrialState.FAIL, {"error": error})
             for run in self.sweep.runs(number):
                 record_death(run, error)

@@ -48,7 +48,7 @@ def command_words(
         if not word.lstrip("+").startswith((*_CHANGEABLE, *_LAUNCHER)):
             changeable = ", ".join(f"sweep.{name}" for name in CHANGEABLE)
             raise ConfigError(
-                f"{word}: a sweep goes on with what it asked, so that its trials compare; what may change is "
+                f"{word}: a resumed sweep keeps its search, so that its trials can be compared; what may change is "
                 f"{changeable} and the launcher"
             )
     description = sweep.read()
@@ -117,7 +117,7 @@ def with_stored_objective(spec: SweepSpec, stored: Mapping[str, Any]) -> SweepSp
 
 
 def refuse_another(spec: SweepSpec, stored: Mapping[str, Any], place: object) -> None:
-    """Refuse to resume a sweep that asked something else.
+    """Refuse to resume a sweep with another search.
 
     Raises:
         ConfigError: naming the first key that differs, with both values.
@@ -134,9 +134,7 @@ def refuse_another(spec: SweepSpec, stored: Mapping[str, Any], place: object) ->
             before = _comparable(part, whole.get(part))
         if before != after:
             difference = _first_difference(part, before, after)
-            raise ConfigError(
-                f"{place} holds a sweep that asked something else: {difference}; {remedy}"
-            )
+            raise ConfigError(f"{place} holds a sweep with another search: {difference}; {remedy}")
 
 
 def refuse_fewer(total: int, sweep: SweepDirectory) -> None:

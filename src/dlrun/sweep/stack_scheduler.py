@@ -94,8 +94,10 @@ class Judgement:
         times = gain(engine, stack, runs)
         if times > 1:
             shown = number_text(times, digits=2 if times >= 1.1 else 3)
-            return Verdict(True, f"by its shapes, a step is {shown} times as fast as in turn")
-        reason = f"by its shapes, a step of {runs} as one is {times:.2f} times as fast as in turn"
+            return Verdict(True, f"a step is expected to be {shown} times as fast as in turn")
+        reason = (
+            f"a step of {runs} as one stack is expected to be {times:.2f} times as fast as in turn"
+        )
         return Verdict(False, reason)
 
 

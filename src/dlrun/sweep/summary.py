@@ -20,9 +20,7 @@ from dlrun.sweep.snapshot import Snapshot
 from dlrun.tracking.numbers import number_text, spread_text
 
 _MOST_METRICS = 8
-NO_BEST = (
-    "none is the best: the trials answer different questions, and their results cannot be compared"
-)
+NO_BEST = "none is the best: the trials have different data or targets, and their results cannot be compared"
 
 
 class Answer(Results):
@@ -191,5 +189,5 @@ def _doubt(deviation: float | None, ahead: float, repeated: str) -> Iterator[str
     if deviation is not None and ahead < deviation:
         yield (
             f"That is less than the {repeated} differ (standard deviation"
-            f" {number_text(deviation, digits=2)}): this sweep cannot tell the two apart."
+            f" {number_text(deviation, digits=2)}): this sweep cannot distinguish the two."
         )

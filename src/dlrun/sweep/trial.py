@@ -36,7 +36,7 @@ Observer = Callable[[int, Engine], None]  # number of the trial, its engine afte
 
 
 _DEATHS = 3  # in a row without a new checkpoint, before the trial itself is to blame
-_DIED = "each process that trained it died without a word (killed? out of memory?)"
+_DIED = "each of its processes ended without an error message (killed? out of memory?)"
 
 
 class Interrupted(Exception):

@@ -128,7 +128,7 @@ def assemble(
 ) -> Experiment:
     """Build what `config` describes; `load` may remember the data of an earlier run.
 
-    Of a run that is resumed, `kept` is what it has learned from its data.
+    Of a run to be resumed, `kept` is what it has learned from its data.
 
     Raises:
         ConfigError: any of it does not exist, is out of range or does not fit the rest.

@@ -255,7 +255,7 @@ class TestTransparency:
     ) -> None:
         images = folder(lambda path, n: Image.new("RGBA", (3, 3), (0, 0, 0, n)).save(path))
         prepared(read(images, alpha="ignore")[0])
-        assert "all training images are of one colour" in capsys.readouterr().err
+        assert "all training images have the same colour" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["deep", "transparent"])

@@ -216,7 +216,7 @@ def test_a_cell_that_is_missing_or_comes_twice_is_none_of_a_count():
 
 def test_what_is_to_be_typed_names_what_is_set_already(read):
     made, err = read(lambda row: f"{row % 7};;C{row}", name="a;e;c", drop=["z", "e"])
-    assert made.reading.numbers == ["a"] and "dataset.drop=[z,e,c] is silent" in err
+    assert made.reading.numbers == ["a"] and "dataset.drop=[z,e,c] turns this message off" in err
     with pytest.raises(ConfigError, match=r"every value is missing.*set dataset\.drop=\[z,e,f\]"):
         read(lambda row: f"{row};;", name="a;e;f", drop=["z"])
 

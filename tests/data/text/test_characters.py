@@ -93,7 +93,7 @@ def test_a_baseline_is_what_counting_characters_reaches_on_the_test_part():
     [
         ("abcdefghij", {"window": 8}, "^the text holds 10 characters, which leaves 8 to train"),
         ("a" * 200, {}, "^the text has no character but 'a' in its training part"),
-        ("a" * 180 + "b" * 20, {}, "nothing to tell apart"),
+        ("a" * 180 + "b" * 20, {}, "nothing to predict"),
         ("abcdefghij" * 2, {"val": 0.05}, "2 in each other part"),
         (TEXT, {"test": None}, "dataset.test_fraction is null"),
         (TEXT, {"normalize": "standard"}, "dataset.normalize is standard"),

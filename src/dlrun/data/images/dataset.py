@@ -73,7 +73,7 @@ def _fit(
     images = _pixels(train.take(drawn), raw) if pixels is None else pixels[drawn]
     if images.size and images.min() == images.max():
         note(
-            "all training images are of one colour, so that nothing can be learned from them; look at "
+            "all training images have the same colour, so nothing can be learned from them; look at "
             "dataset.alpha and dataset.depth, and at the files"
         )
     return fit_images(images, normalize=normalize, pixel_max=_BRIGHTEST, reading=raw.format.reading)

@@ -274,7 +274,7 @@ def labelled_images(key: str, folder: Path, class_names: tuple[str, ...]) -> Fil
         raise ConfigError(f"{key} is {folder}, which has no class folders; give one folder a class")
     if unknown := [name for name in classes if name not in class_names]:
         raise ConfigError(
-            f"{folder} has the class {listed(unknown)}, of which this run knows nothing"
+            f"{folder} has the class {listed(unknown)}, which this run does not know"
             f"{did_you_mean(unknown[0], class_names)}"
         )
     return _files(classes, class_names)

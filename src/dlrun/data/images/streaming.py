@@ -90,7 +90,7 @@ class StoredImages:
             for raw in read_batches(self.paths, self.format, rows, workers=self.workers):
                 yield self._finished(raw)
         except ConfigError as error:
-            raise RunFailed(f"{error}; put the image back, and carry the run on") from error
+            raise RunFailed(f"{error}; put the image back, and resume the run") from error
 
     def _finished(self, raw: np.ndarray) -> Tensor:
         normalised = self.scaling.inputs(raw)
@@ -207,7 +207,7 @@ def _watched(loader: DataLoader[Any]) -> Iterator[Any]:
             raise
         raise RunFailed(
             "a process that reads images has ended, most likely for want of memory: set dataset.workers lower, "
-            "or to 0, and carry the run on"
+            "or to 0, and resume the run"
         ) from error
 
 

@@ -148,6 +148,7 @@ def _require_all_told(layout: Layout, wanted: int, horizon: int) -> None:
     for name in layout.inputs:
         if name not in layout.targets:
             raise ConfigError(
-                f"--steps is {wanted}, but this run forecasts {horizon} at a time, and to go on it would have to know "
-                f"{name}, which it does not forecast; ask for at most {horizon}, or train with dataset.horizon={wanted}"
+                f"--steps is {wanted}, but this run forecasts {horizon} at a time, and a longer forecast needs "
+                f"future values of {name}, which it does not forecast; ask for at most {horizon}, or train with "
+                f"dataset.horizon={wanted}"
             )

@@ -41,15 +41,15 @@ _FACTS = {
     ),
     "identifier": (
         "{columns} {has} {levels} different words in {rows} rows, too many to learn from, and {is} left out",
-        "{categorical} reads {them} all the same, {drop} is silent",
+        "{categorical} reads {them} all the same, {drop} turns this message off",
     ),
     "text": (
         "{columns} {holds} texts, and {is} left out",
-        "dataset=text_csv dataset.text={first} learns from texts, {drop} is silent",
+        "dataset=text_csv dataset.text={first} learns from texts, {drop} turns this message off",
     ),
     "serial": (
         "{columns} {has} a whole number of its own for each row, as an index or an identifier does, and {is} left out",
-        "{numeric} reads {them} as quantities, {drop} is silent",
+        "{numeric} reads {them} as quantities, {drop} turns this message off",
     ),
     "code": (
         "{columns} {has} leading zeros, as in {example}, and {is} read as categories",
@@ -65,7 +65,7 @@ _FACTS = {
     ),
     "numbered": (
         "{columns} {holds} whole numbers and {is} named as identifiers are, but read as quantities",
-        "{categorical} reads {them} as categories, {drop} leaves {them} out, {numeric} is silent",
+        "{categorical} reads {them} as categories, {drop} leaves {them} out, {numeric} turns this message off",
     ),
     "outlying": (
         "{columns} {has} {example}, far from all other numbers",

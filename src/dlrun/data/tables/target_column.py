@@ -166,7 +166,7 @@ def class_names(cells: Cells, target: int, labelling: Labelling) -> tuple[str, .
             cells.missing,
         )
         raise ConfigError(
-            f"{cells.place(0, target)}: {names[0]} is the value of all rows, so there is nothing to tell apart; "
+            f"{cells.place(0, target)}: {names[0]} is the value of all rows, so there is nothing to predict; "
             f"set dataset.target to another column{left_out and f'; rows are left out{left_out}'}"
         )
     if len(names) == len(cells.rows) > 2:

@@ -77,8 +77,8 @@ def prepare_characters(
     encoding = encoding or CharacterEncoding(sorted(set(train)))
     if len(encoding.characters) < 2:
         raise ConfigError(
-            f"{raw.source} has no character but {train[0]!r} in its training part, so that there is nothing to "
-            "tell apart; give another text"
+            f"{raw.source} has no character but {train[0]!r} in its training part, so there is nothing to "
+            "predict; give another text"
         )
     vocabulary = len(encoding.characters) + 1
     spec = Spec("language", "tokens", (raw.window,), vocabulary, vocabulary=vocabulary)

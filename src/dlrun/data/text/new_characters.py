@@ -21,7 +21,7 @@ class NewCharacters(NewInputs):
 
     def read(self, path: Path, spec: Spec, preprocessing: CharacterEncoding) -> NoReturn:
         raise ConfigError(
-            "this run's model goes on writing a text rather than judging one; "
+            "this run's model continues a text and predicts no class; "
             f"use `{command('generate', 'RUN', '--prompt', 'TEXT')}`"
         )
 

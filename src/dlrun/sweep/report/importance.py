@@ -83,5 +83,5 @@ def _reason(snapshot: Snapshot, names: list[str]) -> str:
     if len(names) < 2:
         return "It takes two parameters of different values to compare them."
     if value_of(trials[count_best(snapshot) - 1]) == value_of(trials[-1]):
-        return "Too many trials share one value of the objective to tell good settings from bad."
+        return "Too many trials have the same objective value: good and bad settings cannot be distinguished."
     return ""

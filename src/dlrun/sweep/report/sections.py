@@ -101,7 +101,7 @@ class Contents:
         metric = curves.metric
         if not curves.shown:
             gone = "No trial has logged it yet, or their directories have been deleted."
-            return Section("curves", title, f"There is no {metric} over time to draw. {gone}")
+            return Section("curves", title, f"There is no curve of {metric} to draw. {gone}")
         if max(len(curve.x) for curve in curves.shown) < 2:
             once = f"{metric} was measured only once in each trial, so there is no curve to draw."
             return Section("curves", title, once)
@@ -190,7 +190,7 @@ class Contents:
             return Section("rounds", title, "No round has begun yet.")
         caption = (
             "The bands are what each round drew from, the dots its trials, the stronger in colour the better: the"
-            " search closes in on the values that did well."
+            " search narrows to the values with good results."
         )
         if len(self.snapshot.ranked) < sum(t.state.is_finished() for t in self.snapshot.trials):
             caption += " Grey ones gave no result."
@@ -219,9 +219,7 @@ class Contents:
     def _no_choice(self) -> str:
         """Why there is nothing to choose by or from; empty where there is."""
         if not self.snapshot.comparable:
-            return (
-                "The trials answer different questions: a figure of all results would compare them."
-            )
+            return "The trials have different data or targets: a figure of all results would compare them."
         if not self.snapshot.repetitions.are_all:
             return ""
         return "All runs repeat one setting: there is nothing to compare it with."
