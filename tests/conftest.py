@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
 
 from dlrun.errors import forget_notes
 from dlrun.storage.sweep_directory import SweepDirectory
@@ -33,9 +34,10 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_noted() -> None:
-    """What is said once a command is said in each test."""
+def as_in_a_new_process() -> None:
+    """What is said once a command is said in each test, and no test sees the run of the one before."""
     forget_notes()
+    HydraConfig.instance().cfg = None
 
 
 @pytest.fixture

@@ -63,7 +63,9 @@ def test_a_checkpoint_with_a_wrong_value_is_damaged(field, value, tmp_path):
 
 
 def test_the_best_model_in_the_place_of_the_last_checkpoint_is_refused_in_one_line(run):
-    with pytest.raises(ConfigError, match=r"lacks what a run needs to go on \('steps_per_epoch'"):
+    with pytest.raises(
+        ConfigError, match=r"lacks what a run needs to continue \('steps_per_epoch'"
+    ):
         _kept({"step": 1, "model": {}, "metrics": {}}, run)
 
 

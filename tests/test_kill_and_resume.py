@@ -318,7 +318,8 @@ def test_a_second_signal_ends_at_once(dlrun: Run, whole: RunDirectory) -> None:
 def test_ctrl_c_stops_the_installed_program_and_the_command_it_names_finishes(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["train", *IRIS, "trainer.max_epochs=100000", "hydra.run.dir=run"]
+    words = [word.replace("max_epochs=2", "max_epochs=100000") for word in IRIS]
+    words = ["train", *words, "hydra.run.dir=run"]
     process = subprocess.Popen(
         [sys.executable, "-m", "dlrun.cli", *words],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,

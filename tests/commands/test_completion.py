@@ -62,7 +62,7 @@ class TestCandidates:
 
     def test_commands_come_with_what_they_are_for(self, project: Path) -> None:
         (train,) = candidates([], "trai")
-        assert train.startswith("train\ttrain a model")
+        assert train.startswith("train\ttrain one model")
 
     def test_options_of_a_group(self, project: Path) -> None:
         assert complete("train", "model=") == [f"model={name}" for name in MODELS]
@@ -243,7 +243,7 @@ def test_fish_completes(executable: str, project: Path) -> None:
     )  # fmt: skip
     first, second = result.stdout.splitlines()
     assert first == "model=cnn"
-    assert second.startswith("train\ttrain a model")
+    assert second.startswith("train\ttrain one model")
 
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")

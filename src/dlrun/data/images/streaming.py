@@ -129,7 +129,7 @@ class StreamedBatches:
     """
 
     not_stacked: ClassVar[str] = (
-        "images are read from their files as each run comes to them (see dataset.memory_limit)"
+        "images are read from their files during the training (see dataset.memory_limit)"
     )
 
     def __init__(

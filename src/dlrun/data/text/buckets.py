@@ -53,7 +53,7 @@ class Buckets:
     """
 
     not_stacked: ClassVar[str] = (
-        "each run has texts of other lengths in its batches (dataset.tokens.bucketing=false makes them alike)"
+        "the runs have texts of different lengths in a batch (dataset.tokens.bucketing=false makes them alike)"
     )
 
     def __init__(

@@ -63,7 +63,7 @@ class Streams:
     """
 
     not_stacked: ClassVar[str] = (
-        "what a model of a text remembers goes on from batch to batch, which a stack does not hand on"
+        "a language model carries its hidden state from batch to batch, which a stack does not do"
     )
 
     def __init__(
