@@ -48,6 +48,18 @@ class Fingerprint:
             self._hash.update(np.ascontiguousarray(chunk).data)
         return self
 
+    def columns(self, columns: Sequence[np.ndarray], rows: Rows = None) -> Self:
+        """Add these rows of columns of 64 bits (N,), as `numbers` adds a matrix of them."""
+        self._hash.update(f"{(len(columns),)}".encode())
+        count = len(rows) if rows is not None else len(columns[0]) if columns else 0
+        size = max(1, _AT_ONCE // (8 * max(1, len(columns))))
+        for start in range(0, count if columns else 0, size):
+            part = slice(start, min(start + size, count))
+            at = part if rows is None else taken(rows, part)
+            chunk = np.stack([column[at] for column in columns], 1).astype("<f8") + 0
+            self._hash.update(chunk.data)
+        return self
+
     def words(self, words: Iterable[str | None]) -> Self:
         """Add texts, None where one is missing."""
         joined = _BETWEEN.join([_MISSING if word is None else word for word in words])

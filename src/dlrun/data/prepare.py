@@ -22,10 +22,12 @@ def note_missing_classes(data: Dataset) -> None:
     """A line on the error stream, where an evaluation's JSON is not, if a part has no row of a class."""
     names = data.spec.class_names
     lacking: dict[str, list[str]] = {}
-    for part, use in _USES.items():
+    for part, use in _USES.items() if names else ():
         targets = data.split(part).targets if len(getattr(data, part)) else None
-        present = range(len(names)) if targets is None else {*targets.long().unique().tolist()}
-        if missing := [name for number, name in enumerate(names) if number not in present]:
+        if targets is None:
+            continue
+        present = targets.long().flatten().bincount(minlength=len(names)).tolist()
+        if missing := [name for name, rows in zip(names, present, strict=True) if not rows]:
             lacking.setdefault(listed(missing), []).append(use)
     if lacking:
         said = "; ".join(f"{of} has none to {' or '.join(uses)}" for of, uses in lacking.items())

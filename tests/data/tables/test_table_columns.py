@@ -1,7 +1,6 @@
 """What the columns of a table are found to be, what is said of it, and what overrules it."""
 
 import random
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ import yaml
 
 from dlrun.config.search_path import packaged_configs
 from dlrun.data.tables import sources
+from dlrun.data.tables.column import Column
 from dlrun.data.tables.column_kinds import is_named_identifier, kind_of_numbers
 from dlrun.data.tables.number_format import Notation
 from dlrun.errors import ConfigError
@@ -116,13 +116,13 @@ def test_what_is_said_of_a_column_overrules_what_is_found(read, cell, keys, numb
 )  # fmt: skip
 def test_numbers_are_read_however_they_are_written(read, cell, first, said):
     made, err = read(lambda row: cell(row % 30))
-    assert made.rows.numbers[0, 0] == first
+    assert made.rows.numbers[0][0] == first
     assert said in err if said else not err
 
 
 def test_codes_with_leading_zeros_are_categories(read):
     made, err = read(lambda row: ["00501", "90210", "01201"][row % 3], name="zip")
-    assert made.reading.words == ["zip"] and made.rows.words[0, 0] == "00501"
+    assert made.reading.words == ["zip"] and made.rows.words[0].as_list()[0] == "00501"
     assert (
         "column zip has leading zeros, as in 00501, and is read as categories; dataset.numeric=[zip]"
         in err
@@ -187,10 +187,10 @@ def test_points_that_may_group_thousands_are_decided_by_a_key(read):
 
     with pytest.raises(ConfigError, match=r"take the points out of the column for 1201, or set"):
         read(cell)
-    assert read(cell, decimal="point")[0].rows.numbers[1, 0] == 1.201
+    assert read(cell, decimal="point")[0].rows.numbers[0][1] == 1.201
     with pytest.raises(ConfigError, match=r"set dataset.thousands=point for 1201, or set dataset"):
         read(cell, z=whole)
-    assert read(cell, z=whole, thousands="point")[0].rows.numbers[1, 0] == 1201
+    assert read(cell, z=whole, thousands="point")[0].rows.numbers[0][1] == 1201
 
 
 def test_a_table_of_nothing_but_identifiers_is_refused(read):
@@ -208,10 +208,13 @@ def test_names_of_identifiers(name):
 
 
 def test_a_cell_that_is_missing_or_comes_twice_is_none_of_a_count():
-    column = [str(row) for row in range(60)]
-    counts = Counter(column)
-    assert kind_of_numbers("a", column, counts, Notation()) == "serial"
-    assert kind_of_numbers("a", [*column, None], counts, Notation()) == "number"
+    def kind(*cells):
+        column = Column.of(cells, missing={""})
+        return kind_of_numbers("a", column, column.numbers(Notation()))
+
+    numbers = [str(row) for row in range(60)]
+    assert kind(*numbers) == "serial"
+    assert kind(*numbers, "") == kind(*numbers, "7") == "number"
 
 
 def test_what_is_to_be_typed_names_what_is_set_already(read):

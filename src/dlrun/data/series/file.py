@@ -145,9 +145,9 @@ def read_columns(
     Raises:
         ConfigError: numbers and words in one column, or a value missing though `fill` is none.
     """
-    if skip >= len(cells.rows):
+    if skip >= len(cells):
         raise ConfigError(
-            f"dataset.skip is {skip}, but {cells.path} has {len(cells.rows)} rows; lower it"
+            f"dataset.skip is {skip}, but {cells.path} has {len(cells)} rows; lower it"
         )
     order = order[skip:]
     of_numbers, of_words = Numbers(), Words()
@@ -187,7 +187,7 @@ def _ordered(
         raise ConfigError(
             f"dataset.time_format is {time_format}, but dataset.time is null; name the column of times there"
         )
-    return list(range(len(cells.rows))), "auto", look_for_times(cells, others)
+    return list(range(len(cells))), "auto", look_for_times(cells, others)
 
 
 def _inputs(cells: Cells, others: list[str], targets: list[str], dates: list[str]) -> list[str]:

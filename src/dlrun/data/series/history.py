@@ -67,13 +67,13 @@ def read_history(path: Path, scaling: SeriesScaling, *, told: bool = False) -> n
         fill=scaling.fill,
         needed=None if told else cutting.reach,
     )
-    if len(cells.rows) < cutting.reach + told * cutting.horizon:
+    if len(cells) < cutting.reach + told * cutting.horizon:
         more = f", and {cutting.horizon} to forecast" * told
         raise ConfigError(
-            f"{path} has {len(cells.rows)} rows, but this run needs {cutting.reach} to forecast from{more}: "
+            f"{path} has {len(cells)} rows, but this run needs {cutting.reach} to forecast from{more}: "
             f"a window of {cutting.window} and what its differences look back on"
         )
-    unknown = {name: np.full(len(cells.rows), np.nan) for name in layout.targets}
+    unknown = {name: np.full(len(cells), np.nan) for name in layout.targets}
     return layout.encode({**unknown, **numbers}, words)
 
 
@@ -83,7 +83,7 @@ def last_time(path: Path, scaling: SeriesScaling) -> str | None:
     if time is None:
         return None
     cells = _read(path, scaling)
-    return cells.rows[_order(cells, scaling, say=False)[-1]][cells.names.index(time)]
+    return cells.column(cells.names.index(time))[_order(cells, scaling, say=False)[-1]]
 
 
 def _order(cells: Cells, scaling: SeriesScaling, *, say: bool) -> list[int]:
@@ -93,7 +93,7 @@ def _order(cells: Cells, scaling: SeriesScaling, *, say: bool) -> list[int]:
         if say:
             others = [one for one in cells.names if one not in scaling.layout.names]
             look_for_times(cells, others, set_="a run may be trained with")
-        return list(range(len(cells.rows)))
+        return list(range(len(cells)))
     times = read_times(cells, name, scaling.reading.get("time_format", "auto"))
     order = in_time(cells, name, times)
     if say:

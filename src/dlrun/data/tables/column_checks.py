@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from dlrun.data.tables.column import Decimals
 from dlrun.data.tables.column_kinds import stray_words, usual_dressing
 from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import missing_setting, quoted
@@ -158,18 +158,13 @@ def _words(remarks: list[Remark], given: Given) -> dict[str, str]:
 _STRAYS = 3  # different words at most that may all stand for a missing number
 
 
-def counts_of(cells: Cells, position: int) -> Counter[str]:
-    """How often each cell of a column comes, missing ones left out."""
-    return Counter(cell for cell in cells.column(position) if cell is not None)
-
-
 def refuse_empty(cells: Cells, features: Sequence[int], dropped: Sequence[str]) -> None:
     """Refuse columns without any value; `dropped` is left out already.
 
     Raises:
         ConfigError: naming all of them.
     """
-    empty = [at for at in features if not any(cell is not None for cell in cells.column(at))]
+    empty = [at for at in features if not cells.columns[at].known.any()]
     if empty:
         names = [cells.names[at] for at in empty]
         raise ConfigError(
@@ -178,24 +173,25 @@ def refuse_empty(cells: Cells, features: Sequence[int], dropped: Sequence[str]) 
         )
 
 
-def refuse_mixture(cells: Cells, position: int, counts: Counter[str], otherwise: str) -> None:
+def refuse_mixture(cells: Cells, position: int, otherwise: str) -> None:
     """Refuse a column of numbers with words among them, or in another notation than the file's.
 
     Args:
-        counts: its cells.
         otherwise: what to set where its words are meant.
 
     Raises:
         ConfigError: naming the first of these cells.
     """
-    if cells.notation.numbers(counts) is not None:
+    column = cells.columns[position]
+    if column.numbers(cells.notation) is not None:
         return
-    refuse_notation(cells, position, counts, otherwise)
+    refuse_notation(cells, position, otherwise)
+    counts = column.counts
     strays = stray_words(counts, cells.notation)
     if not strays:
         return
-    row = min(cells.column(position).index(word) for word in strays)
-    word, place = str(cells.rows[row][position]), cells.place(row, position)
+    row = int(column.where(strays)[0])
+    word, place = str(cells.cell(row, position)), cells.place(row, position)
     if is_infinite(word):
         raise infinite(cells, row, position)
     usual = usual_dressing(counts)
@@ -218,17 +214,20 @@ def refuse_mixture(cells: Cells, position: int, counts: Counter[str], otherwise:
     )
 
 
-def refuse_ambiguous(cells: Cells, position: int, counts: Counter[str]) -> None:
-    """Refuse a column whose points may be decimal points or separators of thousands.
+def refuse_ambiguous(cells: Cells, position: int) -> None:
+    """Refuse a column whose points may stand before decimals or between thousands alike.
 
     Raises:
         BadFile: naming what to set for either.
     """
-    if cells.notation == Notation() and (cell := may_be_grouped(counts)):
-        row = cells.column(position).index(cell)
+    column = cells.columns[position]
+    if cells.notation != Notation() or isinstance(column, Decimals):
+        return
+    if cell := may_be_grouped(column.distinct):
+        row = column.row_of(cell)
         grouped = Notation("comma", "point").number(cell)
-        others = [cells.column(at) for at in range(len(cells.names)) if at != position]
-        pointed = any(says(column, Notation()) for column in others)
+        others = [other for other in cells.columns if other is not column]
+        pointed = any(says(other.distinct, Notation()) for other in others)
         groups = "take the points out of the column" if pointed else "set dataset.thousands=point"
         raise BadFile(
             f"{cells.place(row, position)}: {cell} may be {grouped:.15g} as well, for all decimals of the column are "
@@ -238,21 +237,23 @@ def refuse_ambiguous(cells: Cells, position: int, counts: Counter[str]) -> None:
 
 
 def infinite(cells: Cells, row: int, position: int) -> BadFile:
-    """The error of a cell that holds an infinite number."""
-    said = f"{cells.place(row, position)}: {cells.rows[row][position]} is not a finite number"
-    word = str(cells.rows[row][position])
+    """The error of a cell that holds a number beyond all bounds."""
+    word = str(cells.cell(row, position))
+    said = f"{cells.place(row, position)}: {word} is not a finite number"
     remedy = f"mend it, or set {cells.if_missing([word])} if it stands for a missing value"
     return BadFile(said, remedy, "mend it")
 
 
-def refuse_notation(cells: Cells, position: int, counts: Counter[str], otherwise: str) -> None:
-    """Refuse a column of numbers of which some are in another notation than the file's."""
+def refuse_notation(cells: Cells, position: int, otherwise: str) -> None:
+    """Refuse a column most rows of which hold numbers, in whatever notation, some in another than the file's."""
+    column = cells.columns[position]
+    counts = column.counts
     numbers = [cell for cell in counts if looks_like_number(cell)]
     if 2 * sum(counts[cell] for cell in numbers) <= counts.total():
         return
     for cell in numbers:
         if cells.notation.number(cell) is None:
-            row = cells.column(position).index(cell)
+            row = column.row_of(cell)
             refuse_two_notations(cells, row, position, otherwise)
             raise cells.no_number(row, position, otherwise)
 
@@ -264,12 +265,13 @@ def refuse_two_notations(cells: Cells, row: int, position: int, otherwise: str) 
         BadFile: naming both columns; no setting reads them.
     """
     own = cells.notation
-    if not reads_with_other_decimal(str(cells.rows[row][position]), own):
+    cell = str(cells.cell(row, position))
+    if not reads_with_other_decimal(cell, own):
         return
     for at, name in enumerate(cells.names):
-        if at != position and says(cells.column(at), own):
+        if at != position and says(cells.columns[at].distinct, own):
             raise BadFile(
-                f"{cells.place(row, position)}: {cells.rows[row][position]} is not written as the numbers of column "
+                f"{cells.place(row, position)}: {cell} is not written as the numbers of column "
                 f"{name} are, which have a decimal {own.decimal}",
                 f"write both alike, or {otherwise}",
                 "write both alike",

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Literal
 
 import numpy as np
 
-from dlrun.data.tables.number_format import Dressing, Notation, as_number, dressing_of
+from dlrun.data.tables.column import Column
+from dlrun.data.tables.number_format import Dressing, Notation, dressing_of
 from dlrun.data.times import are_compact_dates, are_dates
 
 Kind = Literal["number", "category", "code", "date", "identifier", "text", "serial"]
 
 _MANY = 20  # different words, from which on a column may be one of names
+_EARLIEST = 100_000  # of dates in digits alone, as in 202401
 _TEXT = 5  # words in a cell, on average, from which on a column is one of texts
 _SCALE = 10  # different numbers, from which on a column is meant as one of quantities, whatever words are in it
 _COUNTED = 50  # rows, from which on a column that counts them is no measurement
@@ -53,17 +55,16 @@ def kind_of_words(counts: Counter[str]) -> Kind:
     return "text" if words >= _TEXT else "identifier"
 
 
-def kind_of_numbers(
-    name: str, column: Sequence[str | None], counts: Counter[str], notation: Notation
-) -> Kind:
-    """What a column of numbers is; `name` is empty where the file gives none."""
-    if are_compact_dates(counts):
-        return "date"
-    if has_leading_zeros(counts):
-        return "identifier" if _tells_rows_apart(counts) else "code"
-    if len(counts) < len(column):  # a missing cell, or one that comes twice
+def kind_of_numbers(name: str, column: Column, values: np.ndarray) -> Kind:
+    """What a column of numbers is; an empty `name` is one that the file does not give."""
+    if not (values == np.round(values)).any():
         return "number"
-    return "serial" if _counts_rows(name, np.array(notation.numbers(counts))) else "number"
+    known = values[~np.isnan(values)]
+    if (known >= _EARLIEST).all() and are_compact_dates(column.distinct):
+        return "date"
+    if column.any_leading_zero and has_leading_zeros(column.distinct):
+        return "identifier" if _tells_rows_apart(column.counts) else "code"
+    return "serial" if _counts_rows(name, values) else "number"
 
 
 def has_leading_zeros(cells: Collection[str]) -> bool:
@@ -78,13 +79,18 @@ def is_named_identifier(name: str) -> bool:
     return bool(_ID.fullmatch(_CAMEL.sub("_", name)))
 
 
-def outlying_code(counts: Counter[str]) -> str | None:
+def outlying_code(column: Column, values: np.ndarray) -> str | None:
     """The cell of a column of numbers that is likely to stand for a missing one, such as -999 among shares."""
-    for cell in _OUTLYING.intersection(counts):
-        others = [abs(number) for other in counts if (number := as_number(other)) and other != cell]
-        if counts[cell] > 1 and others and _FAR * max(others) <= abs(float(cell)):
-            return cell
-    return None
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return None
+    code = min(known.min(), known.max(), key=lambda end: -abs(end))
+    cell = f"{code:.0f}"
+    if cell not in _OUTLYING:
+        return None
+    others = np.abs(known[(known != code) & (known != 0)])
+    far = len(others) and _FAR * others.max() <= abs(code)
+    return cell if far and len(column.where([cell])) > 1 else None
 
 
 def spelled_alike(cells: Collection[str]) -> list[str]:
@@ -132,12 +138,14 @@ def _tells_rows_apart(counts: Counter[str]) -> bool:
 
 
 def _counts_rows(name: str, values: np.ndarray) -> bool:
-    """Whether numbers in the order of rows, each of which comes once, say which row it is, not what is in it."""
+    """Whether numbers, whole and each there once, say which row it is, not what is in it."""
     if len(values) < _NAMED_COUNTED or not (values == np.round(values)).all():
+        return False
+    least, most = values.min(), values.max()
+    if most - least < len(values) - 1 or len(np.unique(values)) < len(values):
         return False
     if not name or _COUNTER.fullmatch(name) or is_named_identifier(name):
         return True
-    least, most = values.min(), values.max()
     if len(values) < _COUNTED:
         return False
     if least >= 0 and most <= _GAPS * len(values):

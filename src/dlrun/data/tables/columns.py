@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
 
+from dlrun.data.tables.column import Column
 from dlrun.data.tables.column_checks import (
     Remark,
-    counts_of,
     infinite,
     left_out,
     refuse_ambiguous,
@@ -38,7 +36,7 @@ from dlrun.data.tables.number_format import (
     is_infinite,
     looks_like_number,
 )
-from dlrun.data.tables.table import Rows
+from dlrun.data.tables.table import Rows, Words
 from dlrun.data.times import is_date
 from dlrun.errors import ConfigError
 
@@ -93,13 +91,12 @@ def sort_columns(
     found = SortedColumns(given)
     refuse_empty(cells, features, given["drop"])
     for position in features:
-        counts = counts_of(cells, position)
         if position in categorical:
             found.words.append(position)
         else:
-            _sort(cells, position, counts, found, decided=position in numeric)
+            _sort(cells, position, found, decided=position in numeric)
             if decimal == "auto":
-                refuse_ambiguous(cells, position, counts)
+                refuse_ambiguous(cells, position)
     only = features[0] if len(features) == 1 else None
     if only is not None and found.remarks and found.remarks[0].fact == "serial":
         # What counts the rows may be all that there is to predict from: time, or an x.
@@ -113,14 +110,9 @@ def sort_columns(
 
 def undressed(cells: Cells, dressings: Mapping[int, Dressing]) -> Cells:
     """The same cells, without the units (`dressings`) around the numbers of columns."""
-    if not dressings:
-        return cells
-    rows = [list(row) for row in cells.rows]
-    for position, dressing in dressings.items():
-        known = {cell: dressing.number(cell) for cell in {*cells.column(position)} if cell}
-        for row in rows:
-            row[position] = known.get(row[position] or "", row[position])
-    return replace(cells, rows=rows)
+    return cells.with_columns(
+        {at: cells.columns[at].by_cell(dressing.number) for at, dressing in dressings.items()}
+    )
 
 
 def undressed_as(cells: Cells, dressings: Mapping[str, Sequence[str]]) -> Cells:
@@ -137,16 +129,11 @@ def read_rows(
     Raises:
         ConfigError: a cell of `numbers` that holds none, with row and column.
     """
-    values = np.empty((len(cells.rows), len(numbers)))
+    values = [read_numbers(cells, position) for position in numbers]
     for index, position in enumerate(numbers):
-        values[:, index] = read_numbers(cells, position)
         if position in zero_is_missing:
-            values[values[:, index] == 0, index] = np.nan
-    texts = np.empty((len(cells.rows), len(words)), object)
-    for index, position in enumerate(words):
-        # One object a word, however many rows have it.
-        texts[:, index] = [cell and sys.intern(cell) for cell in cells.column(position)]
-    return Rows(values, texts)
+            values[index] = np.where(values[index] == 0, np.nan, values[index])
+    return Rows(values, [Words.of(cells.columns[position]) for position in words])
 
 
 def read_numbers(cells: Cells, position: int) -> np.ndarray:
@@ -155,36 +142,30 @@ def read_numbers(cells: Cells, position: int) -> np.ndarray:
     Raises:
         ConfigError: a cell that holds none, with row and column.
     """
-    column = cells.column(position)
-    known = [row for row, cell in enumerate(column) if cell is not None]
-    numbers = cells.notation.numbers(str(column[row]) for row in known)
-    if numbers is None:
-        row = next(row for row in known if cells.notation.number(str(column[row])) is None)
-        if is_infinite(str(column[row])):
+    column = cells.columns[position]
+    values = column.numbers(cells.notation)
+    if values is None:
+        cell = next(cell for cell in column.distinct if cells.notation.number(cell) is None)
+        row = column.row_of(cell)
+        if is_infinite(cell):
             raise infinite(cells, row, position)
         remedy = "mend it or leave it empty"
-        if not looks_like_number(str(column[row])):
-            remedy += (
-                f", or set {cells.if_missing([str(column[row])])} if it stands for a missing value"
-            )
+        if not looks_like_number(cell):
+            remedy += f", or set {cells.if_missing([cell])} if it stands for a missing value"
         raise cells.no_number(row, position, remedy)
-    values = np.full(len(column), np.nan)
-    values[known] = numbers
     return values
 
 
-def _sort(
-    cells: Cells, position: int, counts: Counter[str], found: SortedColumns, *, decided: bool
-) -> None:
+def _sort(cells: Cells, position: int, found: SortedColumns, *, decided: bool) -> None:
     """Put a column where it belongs; `decided` is one that must be of numbers."""
-    name, column = cells.names[position], cells.column(position)
+    name, column = cells.names[position], cells.columns[position]
     otherwise = f"set {setting('categorical', [name], found.given)} or {setting('drop', [name], found.given)}"
-    numbers = cells.notation.numbers(counts)
-    if numbers is None and (dressing := common_dressing(counts)):
-        example = next(cell for cell in counts if dressing_of(cell))
-        bare = Counter({dressing.number(cell): count for cell, count in counts.items()})
-        if cells.notation.numbers(bare) is None:
-            refuse_notation(undressed(cells, {position: dressing}), position, bare, otherwise)
+    values = column.numbers(cells.notation)
+    if values is None and (dressing := common_dressing(column.counts)):
+        example = next(cell for cell in column.distinct if dressing_of(cell))
+        bare = undressed(cells, {position: dressing})
+        if bare.columns[position].numbers(cells.notation) is None:
+            refuse_notation(bare, position, otherwise)
         found.dressings[position] = dressing
         found.remarks.append(Remark("dressed", name, example))
         found.numbers.append(position)
@@ -193,40 +174,53 @@ def _sort(
         found.numbers.append(position)
         return
     kind: Kind
-    if numbers is None:
-        kind = kind_of_words(counts)
+    if values is None:
+        kind = kind_of_words(column.counts)
         if kind != "date":
-            refuse_mixture(cells, position, counts, otherwise)
+            refuse_mixture(cells, position, otherwise)
     else:
         given = "" if cells.named and name == str(position + 1) else name
-        kind = kind_of_numbers(given, column, counts, cells.notation)
-    first = next(iter(counts))
+        kind = kind_of_numbers(given, column, values)
     if kind in _LEFT_OUT:
-        example = next(filter(is_date, counts), first) if kind == "date" else first
-        found.remarks.append(Remark(kind, name, example, len(counts)))
+        example = column.first
+        if kind == "date":
+            example = next(filter(is_date, column.distinct), example)
+        found.remarks.append(Remark(kind, name, example, len(column.distinct)))
         return
     (found.numbers if kind == "number" else found.words).append(position)
     if kind == "code":
-        example = next(cell for cell in counts if has_leading_zeros([cell]))
+        example = next(cell for cell in column.distinct if has_leading_zeros([cell]))
         found.remarks.append(Remark("code", name, example))
-    found.remarks.extend(_remarks(name, column, counts, kind))
+    found.remarks.extend(
+        _remarks_of_words(name, column)
+        if values is None or kind != "number"
+        else _remarks_of_numbers(name, column, values)
+    )
 
 
-def _remarks(
-    name: str, column: Sequence[str | None], counts: Counter[str], kind: Kind
-) -> list[Remark]:
-    """The remarks on a column that is read."""
-    first, rows = next(iter(counts)), len(column)
-    if len(counts) == 1 and counts.total() == rows > 1:
-        return [Remark("constant", name, first)]
-    if kind == "number":
-        if out := outlying_code(counts):
-            return [Remark("outlying", name, f"{out} in {counts[out]} rows")]
-        whole = is_named_identifier(name) and len(counts) > 2 and all(map(str.isdecimal, counts))
-        return [Remark("numbered", name)] if whole else []
+def _remarks_of_numbers(name: str, column: Column, values: np.ndarray) -> list[Remark]:
+    """What is to be said of a column of numbers that is read."""
+    if len(values) > 1 and (values == values[0]).all():
+        return [Remark("constant", name, column.first)]
+    if out := outlying_code(column, values):
+        return [Remark("outlying", name, f"{out} in {len(column.where([out]))} rows")]
+    if (
+        is_named_identifier(name)
+        and len(column.distinct) > 2
+        and all(map(str.isdecimal, column.distinct))
+    ):
+        return [Remark("numbered", name)]
+    return []
+
+
+def _remarks_of_words(name: str, column: Column) -> list[Remark]:
+    """What is to be said of a column of categories that is read."""
+    kinds, rows = column.distinct, len(column)
+    if len(kinds) == 1 and column.known.all() and rows > 1:
+        return [Remark("constant", name, column.first)]
     remarks = []
-    if len(counts) > _LEVELS or len(counts) > max(_FEW_LEVELS, rows / 4):
-        remarks.append(Remark("levels", name, first, len(counts)))
-    if alike := spelled_alike(counts):
+    if len(kinds) > _LEVELS or len(kinds) > max(_FEW_LEVELS, rows / 4):
+        remarks.append(Remark("levels", name, column.first, len(kinds)))
+    if alike := spelled_alike(kinds):
         remarks.append(Remark("alike", name, " and ".join(alike)))
     return remarks

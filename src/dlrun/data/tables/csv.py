@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from dlrun.data.file_kinds import refuse_markup
 from dlrun.data.files import read_text
+from dlrun.data.tables.column import Column, missing_column, rows_like
+from dlrun.data.tables.csv_engine import decimals_in, head_of, lines_of, read_columns
 from dlrun.data.tables.csv_format import CsvFormat, missing_among, missing_setting
 from dlrun.data.tables.csv_records import Record, read_records
 from dlrun.data.tables.csv_rules import (
+    is_total,
     listed,
     names_of,
-    note_total,
     refuse_ragged,
     refuse_repeated_header,
     without_empty_end,
 )
 from dlrun.data.tables.headers import LOOKED_AT, judge
-from dlrun.data.tables.number_format import Notation, notation_of
+from dlrun.data.tables.number_format import Notation, as_number, notation_of
 from dlrun.errors import BadFile, ConfigError, did_you_mean, note
 
 # (where and what the first row is, in words; its cells; the rows below) -> whether it names the columns
 IsHeader = Callable[[str, list[str], list[list[str]]], bool]
+
+
+class Lines:
+    """The lines of the file, from 1, in which rows begin; looked for where one is asked for."""
+
+    def __init__(self, find: Callable[[], np.ndarray], rows: np.ndarray | None = None) -> None:
+        self._find, self._rows = find, rows
+
+    def __getitem__(self, row: int) -> int:
+        lines = self._find()
+        return int(lines[row if self._rows is None else self._rows[row]])
+
+    def take(self, rows: np.ndarray) -> Lines:
+        """Those of these rows."""
+        return Lines(self._find, rows if self._rows is None else self._rows[rows])
 
 
 @dataclass(frozen=True)
@@ -34,11 +52,10 @@ class Cells:
     Attributes:
         names: of the columns: their numbers from 1 where the file has no header.
         named: whether `names` are more than numbers.
-        rows: (N, columns) text, None where it is missing.
-        lines: (N,) where each row begins in the file, from 1.
+        columns: the cells, N in each column.
+        lines: where each row begins in the file.
         notation: of its numbers.
         first: which row is the first and what it holds, in words.
-        blanks: the words that stand for missing cells, by line and column; empty cells have none.
         delimiter: the character between its cells.
         missing: the words for missing cells that were looked for.
     """
@@ -46,13 +63,15 @@ class Cells:
     path: Path
     names: list[str]
     named: bool
-    rows: list[list[str | None]]
-    lines: list[int]
+    columns: list[Column]
+    lines: Lines
     notation: Notation
     first: str = ""
     delimiter: str = ","
-    blanks: Mapping[tuple[int, str], str] = field(default_factory=dict)
     missing: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
 
     def position(self, key: str, column: str | int) -> int:
         """Where the column is that the setting `key` names, or else counts: from 1, or from -1 at the end.
@@ -90,21 +109,32 @@ class Cells:
 
     def column(self, column: int | str) -> list[str | None]:
         """(N,) the cells of a column, by its position or its name."""
-        return self._columns[self._position(column)]
+        return self.columns[self._position(column)].as_list
 
     def cell(self, row: int, column: int | str) -> str | None:
         """One of them."""
-        return self.rows[row][self._position(column)]
+        return self.columns[self._position(column)][row]
 
-    @cached_property
-    def _columns(self) -> list[list[str | None]]:
-        return [list(column) for column in zip(*self.rows, strict=True)]
+    def row(self, row: int) -> list[str | None]:
+        """The cells of a row."""
+        return [column[row] for column in self.columns]
 
-    def only(self, keep: Sequence[int]) -> Cells:
+    @property
+    def rows(self) -> list[list[str | None]]:
+        """(N, columns) the cells, row by row."""
+        return [list(row) for row in zip(*(column.as_list for column in self.columns), strict=True)]
+
+    def only(self, keep: Sequence[int] | np.ndarray) -> Cells:
         """The rows with the numbers `keep`."""
-        return replace(
-            self, rows=[self.rows[row] for row in keep], lines=[self.lines[row] for row in keep]
-        )
+        rows = np.asarray(keep, np.int64)
+        if len(rows) == len(self) and (rows == np.arange(len(rows))).all():
+            return self
+        columns = [column.take(rows) for column in self.columns]
+        return replace(self, columns=columns, lines=self.lines.take(rows))
+
+    def with_columns(self, columns: Mapping[int, Column]) -> Cells:
+        """The same with other columns at some positions."""
+        return replace(self, columns=[columns.get(at, old) for at, old in enumerate(self.columns)])
 
     def in_order(self, columns: Sequence[str], *, needed: Iterable[str]) -> Cells:
         """The same rows with the columns in this order; what is not `needed` may be absent.
@@ -120,13 +150,10 @@ class Cells:
         for name in needed:
             if name not in self.names:
                 raise ConfigError(f"{self.path} has no column {name}, only {', '.join(self.names)}")
-        where = [self.names.index(name) if name in self.names else None for name in columns]
-        rows = [[None if at is None else row[at] for at in where] for row in self.rows]
-        return replace(self, names=list(columns), rows=rows)
-
-    def blank(self, row: int, position: int) -> str:
-        """The word in a cell that is missing; empty where there is none."""
-        return self.blanks.get((self.lines[row], self.names[position]), "")
+        absent = missing_column(len(self))
+        found = dict(zip(self.names, self.columns, strict=True))
+        columns_found = [found.get(name, absent) for name in columns]
+        return replace(self, names=list(columns), columns=columns_found)
 
     def if_missing(self, words: Iterable[str]) -> str:
         """What to set where `words` stand for missing cells, as it can be typed."""
@@ -155,7 +182,27 @@ def read_csv(path: Path, format: CsvFormat, is_header: IsHeader | None = None) -
     Raises:
         ConfigError: empty, no table, a header alone or twice, rows of different lengths, names twice, damaged quoting.
     """
-    text = read_text(path, format.encoding)
+    return _read_fast(path, format, is_header) or _read_exactly(path, format, is_header)
+
+
+@dataclass(frozen=True)
+class _Begin:
+    """The rows of a file, or the first of them, and what the first one is.
+
+    Attributes:
+        first: the cells of the first row, which begins in `line`.
+        names: of the columns in a header; [] without one.
+        body: the other rows.
+    """
+
+    line: int
+    first: list[str]
+    names: list[str]
+    body: list[Record]
+    delimiter: str
+
+
+def _begin(path: Path, text: str, format: CsvFormat, is_header: IsHeader | None) -> _Begin:
     refuse_markup(path, text)
     records, delimiter = read_records(path, text, format)
     line, first = records[0]
@@ -170,40 +217,92 @@ def read_csv(path: Path, format: CsvFormat, is_header: IsHeader | None = None) -
         raise ConfigError(f"{path}, row {line}: a header and no rows: give it data")
     if header:
         names, body = without_empty_end(path, names, body, named=bool(first[-1]))
-        refuse_repeated_header(path, first, body)
     width = len(format.names or names or first)
     refuse_ragged(path, body, width, "header" if header else "table")
-    missing = missing_among((cell for _, cells in body for cell in cells), format.missing)
-    named = bool(names or format.names)
-    names = names or list(format.names) or [str(number) for number in range(1, width + 1)]
-    rows = [[None if cell in missing else cell for cell in cells] for _, cells in body]
-    note_total(path, rows, body[-1][0])
-    columns = zip(*rows, strict=True)
-    return Cells(
+    return _Begin(line, first, names, body, delimiter)
+
+
+def _read_exactly(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Cells:
+    begin = _begin(path, read_text(path, format.encoding), format, is_header)
+    if begin.names:
+        refuse_repeated_header(path, begin.first, begin.body)
+    lines = np.array([line for line, _ in begin.body], np.int64)
+    missing = missing_among((cell for _, cells in begin.body for cell in cells), format.missing)
+    columns = [
+        Column.of(cells, missing) for cells in zip(*(row for _, row in begin.body), strict=True)
+    ]
+    looked_at = (column.distinct for column in columns)
+    return _cells(path, format, begin, columns, Lines(lambda: lines), looked_at)
+
+
+def _read_fast(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Cells | None:
+    """By the table engine; None of a small file, of any other than a plain format, and of one with a mistake in it."""
+    head = head_of(path, format)
+    if head is None:
+        return None
+    try:
+        begin = _begin(path, head, format, is_header)
+    except ConfigError:  # told by the exact reader, of the whole file
+        return None
+    if begin.names and len(begin.names) != len(begin.first):
+        return None  # each row ends in a delimiter
+    skip, width = begin.body[0][0] - 1, len(begin.body[0][1])
+    plain = format.decimal != "comma" and format.thousands == "none"
+    decimals = decimals_in([cells for _, cells in begin.body], width) if plain else ()
+    columns = read_columns(
+        path, format, delimiter=begin.delimiter, skip=skip, width=width, decimals=decimals
+    )
+    if columns is None:
+        return None
+    if (
+        begin.names
+        and any(as_number(cell) is None for cell in begin.first)
+        and len(rows_like(columns, begin.first))
+    ):
+        return None  # the header once more
+    lines = Lines(lines_of(path, begin.delimiter, skip))
+    looked_at = (
+        [cells[at] for _, cells in begin.body] if at in decimals else column.distinct
+        for at, column in enumerate(columns)
+    )
+    return _cells(path, format, begin, columns, lines, looked_at)
+
+
+def _cells(
+    path: Path,
+    format: CsvFormat,
+    begin: _Begin,
+    columns: list[Column],
+    lines: Lines,
+    looked_at: Iterable[Sequence[str]],
+) -> Cells:
+    """`looked_at` has cells of each column that tell the notation."""
+    names = begin.names or list(format.names) or [str(at) for at in range(1, len(columns) + 1)]
+    look = begin.delimiter != ","
+    cells = Cells(
         path,
         names,
-        named,
-        rows,
-        [line for line, _ in body],
-        notation_of(format.decimal, format.thousands, columns, look=delimiter != ","),
-        first=f"row {line} ({listed(first)})",
-        blanks=_blanks(names, body, missing - {""}),
-        delimiter=delimiter,
+        bool(begin.names or format.names),
+        columns,
+        lines,
+        notation_of(format.decimal, format.thousands, looked_at, look=look),
+        first=f"row {begin.line} ({listed(begin.first)})",
+        delimiter=begin.delimiter,
         missing=format.missing,
     )
+    _note_total(cells)
+    return cells
 
 
-def _blanks(
-    names: Sequence[str], body: Sequence[Record], words: set[str]
-) -> dict[tuple[int, str], str]:
-    """Which of the `words` for missing cells stands where, by line and column."""
-    return {
-        (line, name): cell
-        for line, cells in body
-        if not words.isdisjoint(cells)
-        for name, cell in zip(names, cells, strict=True)
-        if cell in words
-    }
+def _note_total(cells: Cells) -> None:
+    """Say that the last row looks like a sum of those above."""
+    last = len(cells) - 1
+    word = next(filter(None, cells.row(last)), "")
+    if is_total(word) and not any((column.where([word]) < last).any() for column in cells.columns):
+        note(
+            f"{cells.path}: row {cells.lines[last]} begins with {word} and is read as data; "
+            "take it out if it sums up the others"
+        )
 
 
 def _look_for_header(

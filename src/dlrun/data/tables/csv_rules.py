@@ -99,11 +99,6 @@ def refuse_ragged(path: Path, body: list[Record], width: int, what: str) -> None
         raise BadFile(rule, remedy, mend)
 
 
-def note_total(path: Path, rows: list[list[str | None]], line: int) -> None:
-    """Note that the last row, which begins in `line`, looks like a sum of those above."""
-    *others, last = rows
-    word = next(filter(None, last), "")
-    if word.lower().rstrip(":") in _TOTALS and not any(word in row for row in others):
-        note(
-            f"{path}: row {line} begins with {word} and is read as data; take it out if it sums up the others"
-        )
+def is_total(word: str) -> bool:
+    """Whether a row that begins with `word` looks like a sum of others."""
+    return word.lower().rstrip(":") in _TOTALS

@@ -23,7 +23,7 @@ from dlrun.data.fingerprint import Parts
 from dlrun.data.kind import Kind
 from dlrun.data.loaders import Split
 from dlrun.data.splits import parted, split_rows
-from dlrun.data.tables.table import Fill, Reading, Rows, Table, take_fold
+from dlrun.data.tables.table import Fill, Reading, Rows, Table, Words, take_fold
 from dlrun.errors import ConfigError
 
 _RARE = ", or set dataset.task=regression where they are numbers"
@@ -51,10 +51,22 @@ class TableEncoding(Preprocessing):
 
     def inputs(self, raw: Rows) -> Tensor:
         """(N, F) float32."""
-        numbers = np.where(np.isnan(raw.numbers), np.asarray(self.fill), raw.numbers)
-        scaled = (numbers - np.asarray(self.mean)) / np.asarray(self.std)
-        codes = [_codes(raw.words[:, column], levels) for column, levels in enumerate(self.levels)]
-        return torch.from_numpy(np.column_stack([scaled, *codes]).astype(np.float32))
+        return self.inputs_of(raw, None)
+
+    def inputs_of(self, raw: Rows, rows: np.ndarray | None) -> Tensor:
+        """(N, F) float32 of these rows; None is all of them."""
+        at = slice(None) if rows is None else rows
+        width = len(self.fill) + len(self.levels)
+        inputs = np.empty((len(raw) if rows is None else len(rows), width), np.float32)
+        scales = zip(self.fill, self.mean, self.std, strict=True)
+        for column, (fill, mean, std) in enumerate(scales):
+            numbers = raw.numbers[column][at]
+            inputs[:, column] = (np.where(np.isnan(numbers), fill, numbers) - mean) / std
+        for column, (words, levels) in enumerate(
+            zip(raw.words, self.levels, strict=True), len(self.fill)
+        ):
+            inputs[:, column] = _codes(words, levels)[words.codes[at]]
+        return torch.from_numpy(inputs)
 
     @property
     def traits(self) -> dict[str, list[str]]:
@@ -84,7 +96,8 @@ def prepare_table(
         train = np.asarray(parts["train"])
         encoding = _fit(
             table.reading,
-            table.rows.take(train),
+            table.rows,
+            train,
             table.targets[train],
             fill=table.fill,
             normalize=settings.normalize == "standard",
@@ -95,16 +108,19 @@ def prepare_table(
         rows = parts[name]
         if rows is None and table.test is not None and table.test_targets is not None:
             return encode_rows(encoding, table.test, table.test_targets, len(table.class_names))
-        taken = table.rows.take(np.asarray(rows))
-        return encode_rows(encoding, taken, table.targets[rows], len(table.class_names))
+        targets = _targets(encoding, table.targets[rows], len(table.class_names))
+        return Split(encoding.inputs_of(table.rows, np.asarray(rows)), targets)
 
     return Dataset(_spec(table, encoding), encoding, part("train"), part("val"), part("test"))
 
 
 def encode_rows(encoding: TableEncoding, rows: Rows, targets: np.ndarray, classes: int) -> Split:
     """Rows with their targets, class numbers where there are `classes`, as a model takes them."""
-    inputs = encoding.inputs(rows)
-    return Split(inputs, class_targets(targets, classes) if classes else encoding.targets(targets))
+    return Split(encoding.inputs(rows), _targets(encoding, targets, classes))
+
+
+def _targets(encoding: TableEncoding, targets: np.ndarray, classes: int) -> Tensor:
+    return class_targets(targets, classes) if classes else encoding.targets(targets)
 
 
 def _rows(table: Table, settings: DataSettings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -129,24 +145,28 @@ def _rows(table: Table, settings: DataSettings) -> tuple[np.ndarray, np.ndarray,
 def _fit(
     reading: Reading,
     rows: Rows,
+    train: np.ndarray,
     targets: np.ndarray,
     *,
     fill: Fill,
     normalize: bool,
     regression: bool,
 ) -> TableEncoding:
-    fills = [_filling(column, fill) for column in rows.numbers.T]
-    filled = np.where(np.isnan(rows.numbers), np.asarray(fills), rows.numbers)
-    mean, std = np.zeros(len(fills)), np.ones(len(fills))
-    if normalize:
-        mean, std = filled.mean(0), without_constants(filled.std(0), filled.mean(0))
+    """The encoding by the rows `train`; `targets` are theirs."""
+    fills, means, stds = [], [], []
+    for column in rows.numbers:
+        numbers = column[train]
+        fills.append(_filling(numbers, fill))
+        numbers[np.isnan(numbers)] = fills[-1]
+        means.append(float(numbers.mean()) if normalize else 0.0)
+        stds.append(float(numbers.std()) if normalize else 1.0)
     target = targets[:, None] if regression else np.empty((len(targets), 0))
     return TableEncoding(
         reading=dict(vars(reading)),
         fill=fills,
-        mean=mean.tolist(),
-        std=std.tolist(),
-        levels=[_levels(column) for column in rows.words.T],
+        mean=means,
+        std=without_constants(np.array(stds), np.array(means)).tolist(),
+        levels=[_levels(words.take(train)) for words in rows.words],
         target_mean=target.mean(0).tolist(),
         target_std=without_constants(target.std(0), target.mean(0)).tolist(),
     )
@@ -159,16 +179,17 @@ def _filling(column: np.ndarray, rule: Fill) -> float:
     return float(np.median(known) if rule == "median" else known.mean())
 
 
-def _levels(words: np.ndarray) -> list[str | None]:
+def _levels(words: Words) -> list[str | None]:
     """The different words in order, missing last."""
-    found: set[str | None] = {*words.tolist()}
-    known = sorted(word for word in found if word is not None)
-    return [*known, None] if None in found else [*known]
+    codes = np.unique(words.codes)
+    known = sorted(words.kinds[code] for code in codes if code >= 0)
+    return [*known, None] if len(known) < len(codes) else [*known]
 
 
-def _codes(words: np.ndarray, levels: Sequence[str | None]) -> np.ndarray:
+def _codes(words: Words, levels: Sequence[str | None]) -> np.ndarray:
+    """What each of the kinds of `words` becomes, and as the last what a missing one does."""
     numbers: Mapping[str | None, int] = {level: code for code, level in enumerate(levels, 1)}
-    return np.array([numbers.get(word, 0) for word in words.tolist()], np.float64)
+    return np.array([numbers.get(word, 0) for word in [*words.kinds, None]], np.float32)
 
 
 def _spec(table: Table, encoding: TableEncoding) -> Spec:

@@ -54,6 +54,7 @@ def read_table(
     cells = read_csv(path, format)
     assert not isinstance(roles.target, list), "a table has one target"
     target = cells.position("dataset.target", roles.target)
+    blanks = cells.columns[target].blanks()
     cells = with_targets(cells, target)
     columns, zero = _sorted_columns(cells, target, format, roles)
     dressings = dict(columns.dressings)
@@ -61,7 +62,8 @@ def read_table(
         dressings[target] = of_target
     cells = undressed(cells, dressings)
     labelling = labelling.settled(cells, target, format.decimal)
-    names = class_names(cells, target, labelling) if labelling.task == "classification" else ()
+    classes = labelling.task == "classification"
+    names = class_names(cells, target, labelling, blanks) if classes else ()
 
     def values(part: Cells) -> tuple[Rows, np.ndarray]:
         rows = read_rows(part, columns.numbers, columns.words, zero_is_missing=zero)
@@ -102,7 +104,7 @@ def _sorted_columns(
         dropped=dropped,
         decimal=format.decimal,
     )
-    note_columns(cells.path, len(cells.rows), columns.remarks, columns.given, format.missing)
+    note_columns(cells.path, len(cells), columns.remarks, columns.given, format.missing)
     return columns, zero
 
 

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dlrun.data.fingerprint import Fingerprint, as_words
+from dlrun.data.fingerprint import Fingerprint, taken
 from dlrun.data.fingerprint import Rows as Numbers
+from dlrun.data.tables.column import Column
 from dlrun.data.tables.csv_format import CsvFormat, SkipLines
 from dlrun.errors import ConfigError
 
@@ -16,23 +17,45 @@ Fill = Literal["mean", "median", "zero"]
 
 
 @dataclass(frozen=True)
+class Words:
+    """A column of words, N of them.
+
+    Attributes:
+        codes: (N,) the place of each word in `kinds`, -1 where it is missing.
+        kinds: the different words.
+    """
+
+    codes: np.ndarray
+    kinds: list[str]
+
+    @classmethod
+    def of(cls, column: Column) -> Words:
+        """Those of a column of a file."""
+        return cls(column.codes, column.distinct)
+
+    def take(self, rows: np.ndarray | slice) -> Words:
+        """The words of these rows."""
+        return Words(self.codes[rows], self.kinds)
+
+    def as_list(self) -> list[str | None]:
+        """(N,) each word, None where it is missing."""
+        return np.array([*self.kinds, None], object)[self.codes].tolist()
+
+
+@dataclass(frozen=True)
 class Rows:
     """The values of N rows.
 
     Attributes:
-        numbers: (N, A) float64, nan where missing.
-        words: (N, B) text, None where missing.
+        numbers: columns of numbers, (N,) float64 each, nan where missing.
+        words: columns of words.
     """
 
-    numbers: np.ndarray
-    words: np.ndarray
+    numbers: list[np.ndarray]
+    words: list[Words]
 
     def __len__(self) -> int:
-        return len(self.numbers)
-
-    def take(self, rows: np.ndarray) -> Rows:
-        """Those with the numbers `rows`."""
-        return Rows(self.numbers[rows], self.words[rows])
+        return len(self.numbers[0] if self.numbers else self.words[0].codes)
 
 
 @dataclass(frozen=True)
@@ -142,9 +165,13 @@ class Table:
         table, targets = self.rows, self.targets
         if rows is None and self.test is not None and self.test_targets is not None:
             table, targets = self.test, self.test_targets
-        found = Fingerprint().numbers(table.numbers, rows).numbers(targets, rows)
-        for column in table.words.T:
-            found.words(as_words(column, rows))
+        found = Fingerprint().columns(table.numbers, rows).numbers(targets, rows)
+        for column in table.words:
+            found.words(
+                column.as_list()
+                if rows is None
+                else column.take(taken(rows, slice(None))).as_list()
+            )
         return len(targets) if rows is None else len(rows), str(found)
 
 

@@ -13,13 +13,13 @@ from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 
-from dlrun.data.tables.column_checks import counts_of, refuse_ambiguous, refuse_mixture
-from dlrun.data.tables.column_kinds import has_leading_zeros, outlying_code
+from dlrun.data.tables.column_checks import refuse_ambiguous, refuse_mixture
+from dlrun.data.tables.column_kinds import has_leading_zeros, kind_of_numbers, outlying_code
 from dlrun.data.tables.columns import undressed
 from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import missing_setting
 from dlrun.data.tables.number_format import Dressing, Notation, common_dressing, dressing_of
-from dlrun.data.times import are_compact_dates, are_dates
+from dlrun.data.times import are_dates
 from dlrun.errors import ConfigError, note
 
 TableTask = Literal["auto", "classification", "regression"]
@@ -55,9 +55,9 @@ class Labelling:
         """With the task that the target asks for, where it is auto."""
         return self if self.task != "auto" else replace(self, task=task_of(cells, target, decimal))
 
-    def labels(self, cells: Cells, target: int) -> list[str]:
-        """(N,) the label of each row."""
-        return [str(cell).removesuffix(self.strip_label).rstrip() for cell in cells.column(target)]
+    def label(self, cell: str) -> str:
+        """The label that a cell holds."""
+        return cell.removesuffix(self.strip_label).rstrip()
 
 
 def with_targets(cells: Cells, target: int) -> Cells:
@@ -66,23 +66,21 @@ def with_targets(cells: Cells, target: int) -> Cells:
     Raises:
         ConfigError: that is all of them.
     """
-    column = cells.column(target)
-    known = [row for row, cell in enumerate(column) if cell is not None]
-    words = Counter(cells.blank(row, target) for row, cell in enumerate(column) if cell is None)
-    if not known:
+    column = cells.columns[target]
+    if not column.known.any():
         raise ConfigError(
             f"{cells.place(0, target)}: the value to predict is missing, in this row and all others; "
             "set dataset.target to another column"
         )
-    if words:
+    if words := column.blanks():
         note_left_out(cells, target, words)
-    return cells.only(known)
+    return cells.only(np.flatnonzero(column.known))
 
 
 def note_left_out(cells: Cells, target: int, words: Counter[str]) -> None:
     """Note how many rows have no target; `words` are their cells, empty where nothing stands in them."""
     note(
-        f"{cells.path}: {words.total()} of {len(cells.rows)} rows have no {cells.names[target]} "
+        f"{cells.path}: {words.total()} of {len(cells)} rows have no {cells.names[target]} "
         f"and are left out{_which(words, cells.missing)}"
     )
 
@@ -93,19 +91,18 @@ def dressing_of_target(cells: Cells, target: int, task: TableTask) -> Dressing |
     Raises:
         ConfigError: a number in another notation, or of quantities that were asked for a word.
     """
-    counts = counts_of(cells, target)
-    if task == "regression" and common_dressing(counts) is None:
-        refuse_mixture(cells, target, counts, "mend it")
-    if task == "classification" or cells.notation.numbers(counts) is not None:
+    column = cells.columns[target]
+    if task == "classification" or column.numbers(cells.notation) is not None:
         return None
-    dressing = common_dressing(counts)
-    if dressing is None or (task == "auto" and len(counts) <= _FEW):
+    dressing = common_dressing(column.distinct)
+    if task == "regression" and dressing is None:
+        refuse_mixture(cells, target, "mend it")
+    if dressing is None or (task == "auto" and len(column.distinct) <= _FEW):
         return None
-    bare = undressed(cells, {target: dressing})
-    refuse_mixture(bare, target, counts_of(bare, target), _CLASSES)
+    refuse_mixture(undressed(cells, {target: dressing}), target, _CLASSES)
     note(
         f"{cells.path}: column {cells.names[target]}, the target, holds numbers with {dressing}, as in "
-        f"{next(filter(dressing_of, counts))}, and is read as the numbers alone; "
+        f"{next(filter(dressing_of, column.distinct))}, and is read as the numbers alone; "
         "dataset.task=classification makes them classes"
     )
     return dressing
@@ -117,59 +114,67 @@ def task_of(cells: Cells, target: int, decimal: str) -> TableTask:
     Raises:
         ConfigError: dates, or numbers with a few words among them or in another notation than the file's.
     """
-    counts = counts_of(cells, target)
-    values = {cells.notation.number(cell) for cell in counts}
-    if (None in values and are_dates(counts)) or are_compact_dates(counts):
+    column = cells.columns[target]
+    values = column.numbers(cells.notation)
+    if (
+        are_dates(column.distinct)
+        if values is None
+        else kind_of_numbers("", column, values) == "date"
+    ):
         raise ConfigError(
-            f"{cells.path}: dataset.target is {cells.names[target]}, which holds dates, as in {next(iter(counts))}; "
+            f"{cells.path}: dataset.target is {cells.names[target]}, which holds dates, as in {column.first}; "
             f"set dataset.target to another column, or {_CLASSES}"
         )
-    refuse_mixture(cells, target, counts, _CLASSES)
+    refuse_mixture(cells, target, _CLASSES)
     if decimal == "auto":
-        refuse_ambiguous(cells, target, counts)
-    if None in values or len(values) <= 2:
+        refuse_ambiguous(cells, target)
+    if values is None or len(np.unique(values)) <= 2:
         return "classification"
-    if has_leading_zeros(counts):
-        example = next(cell for cell in counts if has_leading_zeros([cell]))
+    if column.any_leading_zero and has_leading_zeros(column.distinct):
+        example = next(cell for cell in column.distinct if has_leading_zeros([cell]))
         note(
             f"{cells.path}: column {cells.names[target]}, the target, has leading zeros, as in {example}, and is read "
             "as classes; dataset.task=regression makes them quantities"
         )
         return "classification"
-    if out := outlying_code(counts):
+    if out := outlying_code(column, values):
         note(
-            f"{cells.path}: column {cells.names[target]}, the target, has {out} in {counts[out]} rows, far from all "
-            f"other numbers; if it stands for a missing one, set {cells.if_missing([out])}"
+            f"{cells.path}: column {cells.names[target]}, the target, has {out} in {len(column.where([out]))} rows, "
+            f"far from all other numbers; if it stands for a missing one, set {cells.if_missing([out])}"
         )
-    whole = all(value is not None and value.is_integer() for value in values)
-    if whole and len(values) <= _FEW and len(cells.rows) >= _ROWS * len(values):
+    kinds = len(np.unique(values))
+    if (values == np.round(values)).all() and kinds <= _FEW and len(cells) >= _ROWS * kinds:
         note(
-            f"{cells.path}: column {cells.names[target]}, the target, has {len(values)} whole numbers, read as "
+            f"{cells.path}: column {cells.names[target]}, the target, has {kinds} whole numbers, read as "
             "quantities; dataset.task=classification makes them classes"
         )
     return "regression"
 
 
-def class_names(cells: Cells, target: int, labelling: Labelling) -> tuple[str, ...]:
-    """The classes in their order; a note says which labels are one class.
+def class_names(
+    cells: Cells, target: int, labelling: Labelling, blanks: Counter[str]
+) -> tuple[str, ...]:
+    """The classes in their order; a line on the screen says which labels are one.
+
+    Args:
+        blanks: the words of rows left out for want of a label.
 
     Raises:
         ConfigError: fewer than two, or one for each row.
     """
-    labels = labelling.labels(cells, target)
-    classes = classes_of(labels, merge=labelling.merge_labels, notation=cells.notation)
+    column = cells.columns[target]
+    counts: Counter[str] = Counter()
+    for cell, count in column.counts.items():
+        counts[labelling.label(cell)] += count
+    classes = classes_of(counts, merge=labelling.merge_labels, notation=cells.notation)
     names = classes.names
     if len(names) < 2:
-        blanks = cells.blanks.items()
-        left_out = _which(
-            Counter(word for (_, name), word in blanks if name == cells.names[target]),
-            cells.missing,
-        )
+        left_out = _which(blanks, cells.missing)
         raise ConfigError(
             f"{cells.place(0, target)}: {names[0]} is the value of all rows, so there is nothing to predict; "
             f"set dataset.target to another column{left_out and f'; rows are left out{left_out}'}"
         )
-    if len(names) == len(cells.rows) > 2:
+    if len(names) == len(cells) > 2:
         numbers = cells.notation.numbers(names) is not None
         remedy = "dataset.task=regression" if numbers else "dataset.target to another column"
         raise ConfigError(
@@ -194,15 +199,16 @@ def numbers_of_classes(
     Raises:
         ConfigError: a label that is none of the `names`, with row and column.
     """
-    labels = labelling.labels(cells, target)
+    column = cells.columns[target]
+    labels = list(map(labelling.label, column.distinct))
     numbers = class_numbers(labels, names, merge=labelling.merge_labels, notation=cells.notation)
-    for row, number in enumerate(numbers):
+    for cell, label, number in zip(column.distinct, labels, numbers, strict=True):
         if number is None:
             raise ConfigError(
-                f"{cells.place(row, target)}: {labels[row]} is no class of the training file, which has "
+                f"{cells.place(column.row_of(cell), target)}: {label} is no class of the training file, which has "
                 f"{', '.join(names[:10])}; mend it, or set dataset.strip_label to what stands behind it"
             )
-    return np.array(numbers, np.int64)
+    return np.array(numbers, np.int64)[column.codes]
 
 
 class Classes(NamedTuple):

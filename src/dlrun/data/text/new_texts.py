@@ -97,7 +97,7 @@ def read_text_table(
         if plain:
             return None
         raise
-    if layout.named and (not plain or {*layout.texts} <= {*cells.rows[0]}):
+    if layout.named and (not plain or {*layout.texts} <= {*cells.row(0)}):
         cells = read_csv(path, replace(format, header=True))
         positions = [_named(cells, name) for name in layout.texts]
         labels = layout.label in cells.names
@@ -109,7 +109,7 @@ def read_text_table(
         return None
     if labels:
         note(f"{path} has labels in column {layout.label}, which are left away")
-    return [_text(cells, row, positions) for row in range(len(cells.rows))]
+    return [_text(cells, row, positions) for row in range(len(cells))]
 
 
 def _named(cells: Cells, name: str) -> int:
@@ -135,16 +135,16 @@ def _counted(cells: Cells, layout: TextLayout) -> list[int]:
 def _without_header(
     cells: Cells, layout: TextLayout, positions: list[int], labels: bool, class_names: Sequence[str]
 ) -> Cells:
-    first = cells.rows[0]
+    first = cells.row(0)
     label = (first[int(layout.label) - 1] or "") if labels else ""
     known = label in class_names
     if known or not is_header(label, first[positions[0]] or "", list(class_names)):
         return cells
-    return cells.only(range(1, len(cells.rows)))
+    return cells.only(range(1, len(cells)))
 
 
 def _text(cells: Cells, row: int, positions: list[int]) -> str:
-    text = joined_text(cells.rows[row], positions)
+    text = joined_text(cells.row(row), positions)
     if not text:
         raise ConfigError(f"{place_of(cells, row, positions)}: there is no text")
     return text
