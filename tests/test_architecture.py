@@ -98,16 +98,26 @@ AT_ONCE = (  # what must answer at once
     "data.arrays.points", "commands.train", "commands.resume", "commands.runs", "commands.report", "commands.list",
     "commands.completion", "storage.sweep_directory", "storage.run_summary", "sweep.space.parse", "tracking.numbers",
 )  # fmt: skip
-FIRST_WITH_TORCH = """
+IMPORTED = """
 import importlib, sys
-for name in sys.argv[1:]:
+library, *names = sys.argv[1:]
+for name in names:
     importlib.import_module(name)
-    if "torch" in sys.modules:
-        sys.exit(f"{name} imports torch")
+    if library in sys.modules:
+        sys.exit(f"{name} imports {library}")
 """
 
 
-def test_what_must_answer_at_once_does_not_import_torch() -> None:
-    words = [sys.executable, "-c", FIRST_WITH_TORCH, *(f"dlrun.{name}" for name in AT_ONCE)]
+def importing(library: str, *names: str) -> tuple[int, str]:
+    """How a process ends, and what it says, that imports modules and must not import `library`."""
+    words = [sys.executable, "-c", IMPORTED, library, *(f"dlrun.{name}" for name in names)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    return done.returncode, done.stderr
+
+
+def test_what_must_answer_at_once_does_not_import_torch() -> None:
+    assert importing("torch", *AT_ONCE) == (0, "")
+
+
+def test_only_a_large_table_needs_polars() -> None:
+    assert importing("polars", "training.build", "data.kinds", "data.tables.sources") == (0, "")

@@ -28,7 +28,7 @@ LINE = st.lists(CELL, min_size=1, max_size=4).map(",".join)
 @pytest.fixture
 def small_files_too(monkeypatch):
     """The engine takes files of any size, and columns of few numbers as numbers."""
-    monkeypatch.setattr(csv_engine, "_LARGE", 0)
+    monkeypatch.setattr(csv, "_LARGE", 0)
     monkeypatch.setattr(csv_engine, "_MANY", 2)
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from dlrun.data.file_kinds import refuse_markup
 from dlrun.data.files import read_text
 from dlrun.data.tables.column import Column, missing_column, rows_like
-from dlrun.data.tables.csv_engine import decimals_in, head_of, lines_of, read_columns
 from dlrun.data.tables.csv_format import CsvFormat, missing_among, missing_setting
 from dlrun.data.tables.csv_records import Record, read_records
 from dlrun.data.tables.csv_rules import (
@@ -26,6 +25,7 @@ from dlrun.data.tables.headers import LOOKED_AT, judge
 from dlrun.data.tables.number_format import Notation, as_number, notation_of
 from dlrun.errors import BadFile, ConfigError, did_you_mean, note
 
+_LARGE = 2**20  # bytes, up to which cell by cell is as fast
 # (where and what the first row is, in words; its cells; the rows below) -> whether it names the columns
 IsHeader = Callable[[str, list[str], list[list[str]]], bool]
 
@@ -237,6 +237,11 @@ def _read_exactly(path: Path, format: CsvFormat, is_header: IsHeader | None) -> 
 
 def _read_fast(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Cells | None:
     """By the table engine; None of a small file, of any other than a plain format, and of one with a mistake in it."""
+    if not path.is_file() or path.stat().st_size <= _LARGE:
+        return None
+    # Not imported above: polars takes as long to import as a small file to read.
+    from dlrun.data.tables.csv_engine import decimals_in, head_of, lines_of, read_columns
+
     head = head_of(path, format)
     if head is None:
         return None

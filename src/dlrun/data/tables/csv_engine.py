@@ -20,7 +20,6 @@ from dlrun.data.tables.column import Column, Decimals, rows_like
 from dlrun.data.tables.csv_format import CsvFormat, cells_of_any_length, missing_among
 from dlrun.data.tables.number_format import as_number, may_be_grouped
 
-_LARGE = 2**20  # bytes, up to which cell by cell is as fast
 _HEAD = 2**20  # bytes, by which the form of a file is judged
 _CHUNK = 2**24  # bytes
 _MANY = 50  # different numbers, from which on a column is one of quantities
@@ -35,8 +34,6 @@ def head_of(path: Path, format: CsvFormat) -> str | None:
     if not plain or format.delimiter in ("space", " ") or path.suffix.lower() == ".gz":
         return None
     try:
-        if path.stat().st_size <= _LARGE:
-            return None
         with path.open("rb") as file:
             head = file.read(_HEAD)
         end = head.rfind(b"\n") + 1 if len(head) == _HEAD else len(head)
