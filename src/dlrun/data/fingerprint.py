@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -53,16 +54,30 @@ class Fingerprint:
         self._hash.update(f"{(len(columns),)}".encode())
         count = len(rows) if rows is not None else len(columns[0]) if columns else 0
         size = max(1, _AT_ONCE // (8 * max(1, len(columns))))
-        for start in range(0, count if columns else 0, size):
-            part = slice(start, min(start + size, count))
-            at = part if rows is None else taken(rows, part)
-            chunk = np.stack([column[at] for column in columns], 1).astype("<f8") + 0
-            self._hash.update(chunk.data)
+        with ThreadPoolExecutor(1) as hashing:  # while the next rows are gathered
+            hashed = hashing.submit(lambda: None)
+            for start in range(0, count if columns else 0, size):
+                part = slice(start, min(start + size, count))
+                at = part if rows is None else as_index(taken(rows, part))
+                chunk = np.empty((len(columns), part.stop - start), "<f8")
+                for values, column in zip(chunk, columns, strict=True):
+                    values[:] = column[at]
+                chunk += 0  # no difference between 0.0 and -0.0
+                joined = np.ascontiguousarray(chunk.T)
+                hashed.result()
+                hashed = hashing.submit(self._hash.update, joined.data)
         return self
 
     def words(self, words: Iterable[str | None]) -> Self:
         """Add texts, None where one is missing."""
-        joined = _BETWEEN.join([_MISSING if word is None else word for word in words])
+        return self._joined([_MISSING if word is None else word for word in words])
+
+    def coded_words(self, codes: np.ndarray, kinds: Sequence[str]) -> Self:
+        """Add texts by their places in `kinds`, -1 where one is missing, as `words` adds them."""
+        return self._joined(np.array([*kinds, _MISSING], object)[codes].tolist())
+
+    def _joined(self, words: list[str]) -> Self:
+        joined = _BETWEEN.join(words)
         self._hash.update(joined.encode("utf-8", "surrogatepass") + b"\x00")
         return self
 
@@ -91,6 +106,11 @@ def taken(rows: np.ndarray | range, part: slice) -> np.ndarray | slice:
     """The part of `rows` as an index: a slice where they follow each other, which copies nothing."""
     some = rows[part]
     return slice(some.start, some.stop) if isinstance(some, range) else some
+
+
+def as_index(rows: np.ndarray | slice) -> np.ndarray | slice:
+    """Row numbers in the type that NumPy takes by: of another, each column converts them once more."""
+    return rows if isinstance(rows, slice) else rows.astype(np.intp, copy=False)
 
 
 def as_words(words: np.ndarray | Iterable[str | None], rows: Rows) -> list[str | None]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import polars as pl
@@ -21,9 +22,11 @@ from dlrun.data.tables.csv_format import CsvFormat, cells_of_any_length, missing
 from dlrun.data.tables.number_format import as_number, may_be_grouped
 
 _HEAD = 2**20  # bytes, by which the form of a file is judged
-_CHUNK = 2**24  # bytes
+_LINES = 2000  # the same
+_PIECE = 2**24  # bytes that are read at a time
 _MANY = 50  # different numbers, from which on a column is one of quantities
 _MONTH = re.compile(r"\d{1,2}\.\d{4}|\d{4}\.\d{1,2}")
+_PLAIN = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")  # sooner than reading them one by one
 _GZIP = b"\x1f\x8b"
 _ODD = '^\\s*"|[\r\x00\x1c-\x1f]'  # what the two readers may see differently
 
@@ -37,12 +40,23 @@ def head_of(path: Path, format: CsvFormat) -> str | None:
         with path.open("rb") as file:
             head = file.read(_HEAD)
         end = head.rfind(b"\n") + 1 if len(head) == _HEAD else len(head)
+        end = _after_lines(head, end)
         while head.count(b'"', 0, end) % 2:  # within quotes
             end = head.rfind(b"\n", 0, end - 1) + 1
         text = head[:end].decode("utf-8-sig").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError):
         return None
     return None if head.startswith(_GZIP) or not text.strip() or {"\r", "\0"} & {*text} else text
+
+
+def _after_lines(text: bytes, end: int) -> int:
+    """Where as many lines end as tell the form of a file, or `end` where there are fewer."""
+    at = 0
+    for _ in range(_LINES):
+        at = text.find(b"\n", at, end) + 1
+        if not at:
+            return end
+    return at
 
 
 def decimals_in(rows: Sequence[Sequence[str]], width: int) -> set[int]:
@@ -58,7 +72,10 @@ def decimals_in(rows: Sequence[Sequence[str]], width: int) -> set[int]:
         months = all(map(_MONTH.fullmatch, cells))
         if (
             not months
-            and all(as_number(cell) is not None for cell in cells)
+            and (
+                all(map(_PLAIN.fullmatch, cells))
+                or all(as_number(cell) is not None for cell in cells)
+            )
             and not may_be_grouped(cells)
         ):
             found.add(at)
@@ -79,85 +96,122 @@ def read_columns(
     Args:
         decimals: the columns to read as numbers at once.
     """
-    kinds = {
-        str(at): pl.Float64 if at in decimals else pl.Categorical(pl.Categories.random())
+    types = [
+        pl.Float64 if at in decimals else pl.Categorical(pl.Categories.random())
         for at in range(width)
-    }
+    ]
     try:
-        frame = pl.read_csv(
-            path, has_header=False, skip_lines=skip, separator=delimiter, schema=kinds
-        )
-        sure = all(frame.to_series(at).is_finite().all() for at in decimals)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        sure = False
-    if not sure:
+        read = _read_pieces(path, types, delimiter, skip)
+    except _NotSure:
         if not decimals:
             return None
         return read_columns(path, format, delimiter=delimiter, skip=skip, width=width, decimals=())
-    if _is_irregular(path, frame, delimiter, skip):
+    if read is None:
         return None
-    series = frame.get_columns()
-    del frame
+    pieces, delimiters = read
     columns: list[Column] = []
-    while series:  # one at a time: a column of text is given up for what it becomes
-        column = _column(series.pop(0), format.missing)
-        if column is None:
+    while pieces:  # one at a time: a column of text is given up for what it becomes
+        parts = pieces.pop(0)
+        if isinstance(parts[0], np.ndarray):
+            columns.append(Decimals(np.concatenate(parts)))
+            continue
+        found = _column(pl.concat(parts), format.missing, delimiter)
+        if found is None:
             return None
-        columns.append(column)
+        columns.append(found[0])
+        delimiters -= found[1]
+    if delimiters != 0:
+        return None
     if len(empty := rows_like(columns, [""] * width)):
         rows = np.delete(np.arange(len(columns[0])), empty)
         return [column.take(rows) for column in columns] if len(rows) else None
     return columns
 
 
-def _column(cells: pl.Series, words: Sequence[str]) -> Column | None:
-    """`words` stand for missing cells."""
-    if cells.dtype == pl.Float64:
-        return Decimals(cells.fill_null(float("nan")).to_numpy())
-    kinds = cells.drop_nulls().unique()
+class _NotSure(Exception):
+    """What was read as numbers may hold something else, or the engine refuses the file."""
+
+
+def _read_pieces(
+    path: Path, types: Sequence[Any], delimiter: str, skip: int
+) -> tuple[list[list[Any]], int] | None:
+    """(of each column its parts, delimiters that separate no cells); None where rows may differ in length.
+
+    So must be None what the engine makes rows of without a word: lines that end as on old systems. The file is read
+    piece by piece, as its bytes would take as much memory as what they hold.
+
+    Raises:
+        _NotSure: so the columns have to be read in another way.
+    """
+    schema = {str(at): kind for at, kind in enumerate(types)}
+    columns: list[list[Any]] = [[] for _ in types]
+    delimiters = 0
+    with path.open("rb") as file:
+        for _ in range(skip):
+            file.readline()
+        while lines := _next_lines(file):
+            piece, complete = lines
+            if b"\r" in piece and piece.count(b"\r") != piece.count(b"\r\n"):
+                return None
+            if not complete or piece.endswith(delimiter.encode()):
+                return None  # the engine drops an empty cell at the very end
+            try:
+                frame = pl.read_csv(piece, has_header=False, separator=delimiter, schema=schema)
+            except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+                raise _NotSure from error
+            found = [_values(one) for one in frame.get_columns()]
+            rows = len(frame)
+            if all(one.null_count() for one in frame.get_columns()):
+                rows -= sum(not line.strip() for line in piece.splitlines())
+            signs = np.frombuffer(piece, np.uint8) == ord(delimiter)
+            delimiters += int(np.count_nonzero(signs)) - rows * (len(types) - 1)
+            for parts, values in zip(columns, found, strict=True):
+                parts.append(values)
+    return columns, delimiters
+
+
+def _next_lines(file: BinaryIO) -> tuple[bytes, bool] | None:
+    """(lines, whether they end outside of quotes, as all but the last of a file do), about as many bytes at a time."""
+    lines = [file.read(_PIECE), file.readline()]
+    odd = sum(line.count(b'"') for line in lines) % 2
+    while odd and (line := file.readline()):
+        lines.append(line)
+        odd = (odd + line.count(b'"')) % 2
+    return (b"".join(lines), not odd) if lines[0] else None
+
+
+def _values(cells: pl.Series) -> np.ndarray | pl.Series:
+    """Numbers, nan where missing, or words as they are."""
+    if cells.dtype != pl.Float64:
+        return cells
+    values = np.array(cells.to_numpy())
+    if np.count_nonzero(np.isfinite(values)) != len(cells) - cells.null_count():
+        raise _NotSure
+    return values
+
+
+def _column(cells: pl.Series, words: Sequence[str], delimiter: str) -> tuple[Column, int] | None:
+    """The column, and how often the delimiter is in its cells; `words` stand for missing cells."""
+    kinds = cells.unique().drop_nulls()
     texts = kinds.cast(pl.String)
     if texts.str.contains(_ODD).any():
         return None
     places: dict[str, int] = {"": 0}
+    written = texts.to_list()
     merged = [places.setdefault(text, len(places)) for text in texts.str.strip_chars().to_list()]
-    codes = _of_kind(cells, kinds, np.array(merged, np.int32))
-    return Column(codes, list(places), missing_among(places, words))
-
-
-def _of_kind(cells: pl.Series, kinds: pl.Series, values: np.ndarray) -> np.ndarray:
-    """(N,) the value of the kind of each cell, 0 of an empty one."""
     physical = kinds.to_physical().to_numpy()
-    by_code = np.zeros(int(physical.max(initial=0)) + 2, values.dtype)
-    by_code[physical] = values
-    return by_code[cells.to_physical().fill_null(len(by_code) - 1).to_numpy()]
-
-
-def _is_irregular(path: Path, frame: pl.DataFrame, delimiter: str, skip: int) -> bool:
-    """Whether rows differ in length, or a line ends as on old systems: the engine makes rows of it without a word."""
-    columns = frame.get_columns()
-    inside = sum(_times(one, delimiter) for one in columns if one.dtype != pl.Float64)
-    may_be_blank = all(one.null_count() for one in columns)
-    counted, blank, quotes = 0, 0, 0
-    with path.open("rb") as file:
-        for _ in range(skip):
-            file.readline()
-        while chunk := file.read(_CHUNK) + file.readline():
-            if chunk.count(b"\r") != chunk.count(b"\r\n"):
-                return True
-            counted += chunk.count(delimiter.encode())
-            quotes += chunk.count(b'"')
-            if may_be_blank:
-                blank += sum(not line.strip() for line in chunk.splitlines())
-            if chunk.endswith(delimiter.encode()):  # the engine drops an empty cell at the very end
-                return True
-    return quotes % 2 == 1 or counted - inside != (len(frame) - blank) * (len(columns) - 1)
-
-
-def _times(cells: pl.Series, sign: str) -> int:
-    """How often a sign is in cells."""
-    kinds = cells.drop_nulls().unique()
-    times = kinds.cast(pl.String).str.count_matches(sign, literal=True).to_numpy()
-    return int(_of_kind(cells, kinds, times).sum()) if times.any() else 0
+    by_code = np.zeros(int(physical.max(initial=0)) + 2, np.int32)
+    by_code[physical] = merged
+    numbers = cells.to_physical()
+    if cells.null_count():
+        numbers = numbers.fill_null(len(by_code) - 1)
+    codes = numbers.to_numpy()
+    inside = 0
+    if any(delimiter in text for text in written):
+        times = np.zeros(len(by_code), np.int64)
+        times[physical] = [text.count(delimiter) for text in written]
+        inside = int(times[codes].sum())
+    return Column(by_code[codes], list(places), missing_among(places, words)), inside
 
 
 def lines_of(path: Path, delimiter: str, skip: int) -> Callable[[], np.ndarray]:

@@ -19,13 +19,14 @@ from dlrun.data.base import (
     class_task,
     without_constants,
 )
-from dlrun.data.fingerprint import Parts
+from dlrun.data.fingerprint import Parts, as_index
 from dlrun.data.kind import Kind
 from dlrun.data.loaders import Split
 from dlrun.data.splits import parted, split_rows
 from dlrun.data.tables.table import Fill, Reading, Rows, Table, Words, take_fold
 from dlrun.errors import ConfigError
 
+_BLOCK = 2**13  # rows, few enough to stay in a processor's cache while they are scaled
 _RARE = ", or set dataset.task=regression where they are numbers"
 
 
@@ -55,18 +56,30 @@ class TableEncoding(Preprocessing):
 
     def inputs_of(self, raw: Rows, rows: np.ndarray | None) -> Tensor:
         """(N, F) float32 of these rows; None is all of them."""
-        at = slice(None) if rows is None else rows
-        width = len(self.fill) + len(self.levels)
-        inputs = np.empty((len(raw) if rows is None else len(rows), width), np.float32)
+        count, width = len(raw) if rows is None else len(rows), len(self.fill) + len(self.levels)
+        inputs = np.empty((count, width), np.float32)
+        codes = [_codes(*column) for column in zip(raw.words, self.levels, strict=True)]
+        for start in range(0, count, _BLOCK):
+            part = slice(start, start + _BLOCK)
+            at = part if rows is None else as_index(rows[part])
+            block = np.empty((width, len(inputs[part])), np.float32)
+            self._scale(raw, at, block)
+            for column, words in enumerate(raw.words):
+                block[len(self.fill) + column] = codes[column][words.codes[at]]
+            inputs[part] = block.T
+        return torch.from_numpy(inputs)
+
+    def _scale(self, raw: Rows, at: np.ndarray | slice, block: np.ndarray) -> None:
+        """Write the numbers of the rows `at` into `block` (F, N)."""
         scales = zip(self.fill, self.mean, self.std, strict=True)
         for column, (fill, mean, std) in enumerate(scales):
-            numbers = raw.numbers[column][at]
-            inputs[:, column] = (np.where(np.isnan(numbers), fill, numbers) - mean) / std
-        for column, (words, levels) in enumerate(
-            zip(raw.words, self.levels, strict=True), len(self.fill)
-        ):
-            inputs[:, column] = _codes(words, levels)[words.codes[at]]
-        return torch.from_numpy(inputs)
+            numbers = np.array(raw.numbers[column][at])
+            missing = np.isnan(numbers)
+            if missing.any():
+                numbers[missing] = fill
+            numbers -= mean
+            numbers /= std
+            block[column] = numbers
 
     @property
     def traits(self) -> dict[str, list[str]]:
@@ -93,7 +106,7 @@ def prepare_table(
 ) -> Dataset:
     """Fit the encoding on the training part alone, where there is none yet, and apply it to all parts."""
     if encoding is None:
-        train = np.asarray(parts["train"])
+        train = np.asarray(parts["train"], np.intp)
         encoding = _fit(
             table.reading,
             table.rows,

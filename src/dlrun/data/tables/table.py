@@ -167,11 +167,8 @@ class Table:
             table, targets = self.test, self.test_targets
         found = Fingerprint().columns(table.numbers, rows).numbers(targets, rows)
         for column in table.words:
-            found.words(
-                column.as_list()
-                if rows is None
-                else column.take(taken(rows, slice(None))).as_list()
-            )
+            codes = column.codes if rows is None else column.codes[taken(rows, slice(None))]
+            found.coded_words(codes, column.kinds)
         return len(targets) if rows is None else len(rows), str(found)
 
 
