@@ -27,8 +27,9 @@ LINE = st.lists(CELL, min_size=1, max_size=4).map(",".join)
 
 @pytest.fixture
 def small_files_too(monkeypatch):
-    """The engine takes files of any size, and columns of few numbers as numbers."""
+    """The engine takes files of any size, some bytes at a time, and columns of few numbers as numbers."""
     monkeypatch.setattr(csv_engine, "_LARGE", 0)
+    monkeypatch.setattr(csv_engine, "_PIECE", 40)
     monkeypatch.setattr(csv_engine, "_MANY", 2)
 
 

@@ -7,6 +7,7 @@ cells, line ends of old systems. So a mistake is found, and told, by one reader 
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
@@ -180,6 +181,9 @@ def _next_lines(file: BinaryIO) -> tuple[bytes, bool] | None:
     while odd and (line := file.readline()):
         lines.append(line)
         odd = (odd + line.count(b'"')) % 2
+    while (line := file.readline()) and not line.strip():  # the engine skips them in front of rows
+        lines.append(line)
+    file.seek(-len(line), os.SEEK_CUR)
     return (b"".join(lines), not odd) if lines[0] else None
 
 
