@@ -79,7 +79,9 @@ class TableEncoding(Preprocessing):
         """Write the numbers of the rows `at` into `block` (F, N)."""
         scales = zip(self.fill, self.mean, self.std, strict=True)
         for column, (fill, mean, std) in enumerate(scales):
-            numbers = np.array(raw.numbers[column][at])
+            numbers = raw.numbers[column][at]
+            if isinstance(at, slice):
+                numbers = numbers.copy()
             missing = np.isnan(numbers)
             if missing.any():
                 numbers[missing] = fill
