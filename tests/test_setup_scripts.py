@@ -80,7 +80,9 @@ class Checkout:
         bin_folder = folder / "bin"
         python = write_program(bin_folder / "python3", FAKE_PYTHON)
         tool = write_program(folder / "tool", FAKE_TOOL)
-        benchmarks = [f"scripts/benchmarks/{name}.py" for name in ("peers", "stacked", "start")]
+        benchmarks = [
+            f"scripts/benchmarks/{name}.py" for name in ("data", "peers", "stacked", "start")
+        ]
         for script in [*SCRIPTS, *benchmarks, "scripts/_setup"]:
             (self.root / script).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / script, self.root / script)
@@ -280,6 +282,11 @@ def test_the_benchmark_against_peers_installs_them_once_and_says_so(ready: Check
     second = ready.call("peers", "mlp", script="scripts/bench")
     assert (second.stdout, second.stderr, ready.steps()) == (first.stdout, "", [])
     assert ready.call().stderr == ""  # nothing is left to set up
+
+
+def test_the_benchmark_of_data_needs_pandas(ready: Checkout) -> None:
+    assert ready.call("data", "csv", script="scripts/bench").returncode == 0
+    assert ready.steps() == ["extra"]
 
 
 def test_stacked_sweeps_need_the_peers_only_to_be_compared_with_them(ready: Checkout) -> None:

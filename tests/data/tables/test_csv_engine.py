@@ -27,8 +27,9 @@ LINE = st.lists(CELL, min_size=1, max_size=4).map(",".join)
 
 @pytest.fixture
 def small_files_too(monkeypatch):
-    """The engine takes files of any size, and columns of few numbers as numbers."""
+    """The engine takes files of any size, some bytes at a time, and columns of few numbers as numbers."""
     monkeypatch.setattr(csv, "_LARGE", 0)
+    monkeypatch.setattr(csv_engine, "_PIECE", 40)
     monkeypatch.setattr(csv_engine, "_MANY", 2)
 
 
@@ -103,3 +104,10 @@ def test_the_engine_and_python_read_the_same_numbers(cell):
     assert (values is None) == (number is None)
     if values is not None:
         np.testing.assert_array_equal(values, [number])
+
+
+def test_a_delimiter_of_several_bytes_is_left_to_the_exact_reader(tmp_path, small_files_too):
+    path = tmp_path / "t.csv"
+    path.write_text("a¦b\n1.5¦x\n2.5¦y\n", "utf-8")
+    assert csv._read_fast(path, form(delimiter="¦"), None) is None
+    assert csv.read_csv(path, form(delimiter="¦")).names == ["a", "b"]

@@ -76,6 +76,8 @@ class Column:
             if self._coded.kinds[code] not in self._coded.missing
         ]
         places[there] = np.arange(len(there))
+        if (places == np.arange(len(places))).all():
+            return self._coded.codes
         return places[self._coded.codes]
 
     @cached_property

@@ -23,6 +23,7 @@ _EARLIEST = 100_000  # of dates in digits alone, as in 202401
 _TEXT = 5  # words in a cell, on average, from which on a column is one of texts
 _SCALE = 10  # different numbers, from which on a column is meant as one of quantities, whatever words are in it
 _COUNTED = 50  # rows, from which on a column that counts them is no measurement
+_LOOKED_AT = 1000  # rows that most often tell it already
 _YEARS = (1000, 2100)
 _GAPS = 1.5  # times as many numbers as rows: some have been taken out since they were counted
 _NAMED_COUNTED = 10  # the same where it is called so
@@ -57,10 +58,9 @@ def kind_of_words(counts: Counter[str]) -> Kind:
 
 def kind_of_numbers(name: str, column: Column, values: np.ndarray) -> Kind:
     """What a column of numbers is; an empty `name` is one that the file does not give."""
-    if not (values == np.round(values)).any():
+    if not any(_whole(part).any() for part in (values[:_LOOKED_AT], values)):
         return "number"
-    known = values[~np.isnan(values)]
-    if (known >= _EARLIEST).all() and are_compact_dates(column.distinct):
+    if not (values < _EARLIEST).any() and are_compact_dates(column.distinct):
         return "date"
     if column.any_leading_zero and has_leading_zeros(column.distinct):
         return "identifier" if _tells_rows_apart(column.counts) else "code"
@@ -137,9 +137,14 @@ def _tells_rows_apart(counts: Counter[str]) -> bool:
     return len(counts) > max(_MANY, counts.total() / 2)
 
 
+def _whole(values: np.ndarray) -> np.ndarray:
+    return np.asarray(values == np.round(values))
+
+
 def _counts_rows(name: str, values: np.ndarray) -> bool:
     """Whether numbers, whole and each there once, say which row it is, not what is in it."""
-    if len(values) < _NAMED_COUNTED or not (values == np.round(values)).all():
+    few = len(values) < _NAMED_COUNTED
+    if few or not all(_whole(part).all() for part in (values[:_LOOKED_AT], values)):
         return False
     least, most = values.min(), values.max()
     if most - least < len(values) - 1 or len(np.unique(values)) < len(values):

@@ -7,6 +7,7 @@ cells, line ends of old systems. So a mistake is found, and told, by one reader 
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
@@ -23,7 +24,7 @@ from dlrun.data.tables.number_format import as_number, may_be_grouped
 
 _HEAD = 2**20  # bytes, by which the form of a file is judged
 _LINES = 2000  # the same
-_PIECE = 2**24  # bytes that are read at a time
+_PIECE = 2**23  # bytes that are read at a time
 _MANY = 50  # different numbers, from which on a column is one of quantities
 _MONTH = re.compile(r"\d{1,2}\.\d{4}|\d{4}\.\d{1,2}")
 _PLAIN = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")  # sooner than reading them one by one
@@ -96,6 +97,8 @@ def read_columns(
     Args:
         decimals: the columns to read as numbers at once.
     """
+    if not delimiter.isascii():  # the engine has none of several bytes
+        return None
     types = [
         pl.Float64 if at in decimals else pl.Categorical(pl.Categories.random())
         for at in range(width)
@@ -108,14 +111,14 @@ def read_columns(
         return read_columns(path, format, delimiter=delimiter, skip=skip, width=width, decimals=())
     if read is None:
         return None
-    pieces, delimiters = read
+    cells, delimiters = read
     columns: list[Column] = []
-    while pieces:  # one at a time: a column of text is given up for what it becomes
-        parts = pieces.pop(0)
-        if isinstance(parts[0], np.ndarray):
-            columns.append(Decimals(np.concatenate(parts)))
+    while cells:  # one at a time: a column of text is given up for what it becomes
+        values = cells.pop(0)
+        if isinstance(values, np.ndarray):
+            columns.append(Decimals(values))
             continue
-        found = _column(pl.concat(parts), format.missing, delimiter)
+        found = _column(pl.concat(values), format.missing, delimiter)
         if found is None:
             return None
         columns.append(found[0])
@@ -134,8 +137,8 @@ class _NotSure(Exception):
 
 def _read_pieces(
     path: Path, types: Sequence[Any], delimiter: str, skip: int
-) -> tuple[list[list[Any]], int] | None:
-    """(of each column its parts, delimiters that separate no cells); None where rows may differ in length.
+) -> tuple[list[np.ndarray | list[pl.Series]], int] | None:
+    """(numbers or parts of each column, delimiters that separate no cells); None where rows may differ in length.
 
     So must be None what the engine makes rows of without a word: lines that end as on old systems. The file is read
     piece by piece, as its bytes would take as much memory as what they hold.
@@ -144,7 +147,9 @@ def _read_pieces(
         _NotSure: so the columns have to be read in another way.
     """
     schema = {str(at): kind for at, kind in enumerate(types)}
-    columns: list[list[Any]] = [[] for _ in types]
+    columns: list[np.ndarray | list[pl.Series]] = [
+        np.empty(0) if kind == pl.Float64 else [] for kind in types
+    ]
     delimiters = 0
     with path.open("rb") as file:
         for _ in range(skip):
@@ -159,14 +164,16 @@ def _read_pieces(
                 frame = pl.read_csv(piece, has_header=False, separator=delimiter, schema=schema)
             except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
                 raise _NotSure from error
-            found = [_values(one) for one in frame.get_columns()]
+            for column, cells in zip(columns, frame.get_columns(), strict=True):
+                if isinstance(column, list):
+                    column.append(cells)
+                else:
+                    _extend(column, cells)
             rows = len(frame)
             if all(one.null_count() for one in frame.get_columns()):
                 rows -= sum(not line.strip() for line in piece.splitlines())
             signs = np.frombuffer(piece, np.uint8) == ord(delimiter)
             delimiters += int(np.count_nonzero(signs)) - rows * (len(types) - 1)
-            for parts, values in zip(columns, found, strict=True):
-                parts.append(values)
     return columns, delimiters
 
 
@@ -177,26 +184,29 @@ def _next_lines(file: BinaryIO) -> tuple[bytes, bool] | None:
     while odd and (line := file.readline()):
         lines.append(line)
         odd = (odd + line.count(b'"')) % 2
+    while (line := file.readline()) and not line.strip():  # the engine skips them in front of rows
+        lines.append(line)
+    file.seek(-len(line), os.SEEK_CUR)
     return (b"".join(lines), not odd) if lines[0] else None
 
 
-def _values(cells: pl.Series) -> np.ndarray | pl.Series:
-    """Numbers, nan where missing, or words as they are."""
-    if cells.dtype != pl.Float64:
-        return cells
-    values = np.array(cells.to_numpy())
+def _extend(numbers: np.ndarray, cells: pl.Series) -> None:
+    """Add cells, nan where missing, in place: parts of many columns would leave holes in memory."""
+    values = cells.to_numpy()
     if np.count_nonzero(np.isfinite(values)) != len(cells) - cells.null_count():
         raise _NotSure
-    return values
+    begin = len(numbers)
+    numbers.resize(begin + len(values), refcheck=False)
+    numbers[begin:] = values
 
 
 def _column(cells: pl.Series, words: Sequence[str], delimiter: str) -> tuple[Column, int] | None:
     """The column, and how often the delimiter is in its cells; `words` stand for missing cells."""
-    kinds = cells.unique().drop_nulls()
+    kinds = cells.unique(maintain_order=True).drop_nulls()
     texts = kinds.cast(pl.String)
     if texts.str.contains(_ODD).any():
         return None
-    places: dict[str, int] = {"": 0}
+    places: dict[str, int] = {}
     written = texts.to_list()
     merged = [places.setdefault(text, len(places)) for text in texts.str.strip_chars().to_list()]
     physical = kinds.to_physical().to_numpy()
@@ -204,6 +214,7 @@ def _column(cells: pl.Series, words: Sequence[str], delimiter: str) -> tuple[Col
     by_code[physical] = merged
     numbers = cells.to_physical()
     if cells.null_count():
+        by_code[-1] = places.setdefault("", len(places))
         numbers = numbers.fill_null(len(by_code) - 1)
     codes = numbers.to_numpy()
     inside = 0

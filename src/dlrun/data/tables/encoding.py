@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -26,7 +27,9 @@ from dlrun.data.splits import parted, split_rows
 from dlrun.data.tables.table import Fill, Reading, Rows, Table, Words, take_fold
 from dlrun.errors import ConfigError
 
-_BLOCK = 2**13  # rows, few enough to stay in a processor's cache while they are scaled
+A = TypeVar("A")
+B = TypeVar("B")
+_BLOCK = 2**15  # rows, few enough to stay in a processor's cache while they are scaled
 _RARE = ", or set dataset.task=regression where they are numbers"
 
 
@@ -59,7 +62,8 @@ class TableEncoding(Preprocessing):
         count, width = len(raw) if rows is None else len(rows), len(self.fill) + len(self.levels)
         inputs = np.empty((count, width), np.float32)
         codes = [_codes(*column) for column in zip(raw.words, self.levels, strict=True)]
-        for start in range(0, count, _BLOCK):
+
+        def write(start: int) -> None:
             part = slice(start, start + _BLOCK)
             at = part if rows is None else as_index(rows[part])
             block = np.empty((width, len(inputs[part])), np.float32)
@@ -67,13 +71,17 @@ class TableEncoding(Preprocessing):
             for column, words in enumerate(raw.words):
                 block[len(self.fill) + column] = codes[column][words.codes[at]]
             inputs[part] = block.T
+
+        _at_once(write, range(0, count, _BLOCK))
         return torch.from_numpy(inputs)
 
     def _scale(self, raw: Rows, at: np.ndarray | slice, block: np.ndarray) -> None:
         """Write the numbers of the rows `at` into `block` (F, N)."""
         scales = zip(self.fill, self.mean, self.std, strict=True)
         for column, (fill, mean, std) in enumerate(scales):
-            numbers = np.array(raw.numbers[column][at])
+            numbers = raw.numbers[column][at]
+            if isinstance(at, slice):
+                numbers = numbers.copy()
             missing = np.isnan(numbers)
             if missing.any():
                 numbers[missing] = fill
@@ -132,6 +140,12 @@ def encode_rows(encoding: TableEncoding, rows: Rows, targets: np.ndarray, classe
     return Split(encoding.inputs(rows), _targets(encoding, targets, classes))
 
 
+def _at_once(function: Callable[[A], B], given: Iterable[A]) -> list[B]:
+    """`function` of each of `given`, in threads: what NumPy does with many rows does not hold up the others."""
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return list(pool.map(function, given))
+
+
 def _targets(encoding: TableEncoding, targets: np.ndarray, classes: int) -> Tensor:
     return class_targets(targets, classes) if classes else encoding.targets(targets)
 
@@ -166,13 +180,17 @@ def _fit(
     regression: bool,
 ) -> TableEncoding:
     """The encoding by the rows `train`; `targets` are theirs."""
-    fills, means, stds = [], [], []
-    for column in rows.numbers:
+
+    def fitted(column: np.ndarray) -> tuple[float, float, float]:
         numbers = column[train]
-        fills.append(_filling(numbers, fill))
-        numbers[np.isnan(numbers)] = fills[-1]
-        means.append(float(numbers.mean()) if normalize else 0.0)
-        stds.append(float(numbers.std()) if normalize else 1.0)
+        missing = _filling(numbers, fill)
+        numbers[np.isnan(numbers)] = missing
+        return missing, *(
+            (float(numbers.mean()), float(numbers.std())) if normalize else (0.0, 1.0)
+        )
+
+    found = np.array(_at_once(fitted, rows.numbers)).reshape(-1, 3)
+    fills, means, stds = found.T.tolist()
     target = targets[:, None] if regression else np.empty((len(targets), 0))
     return TableEncoding(
         reading=dict(vars(reading)),
@@ -189,7 +207,7 @@ def _filling(column: np.ndarray, rule: Fill) -> float:
     known = column[~np.isnan(column)]
     if rule == "zero" or not len(known):
         return 0.0
-    return float(np.median(known) if rule == "median" else known.mean())
+    return float(np.median(known, overwrite_input=True) if rule == "median" else known.mean())
 
 
 def _levels(words: Words) -> list[str | None]:
