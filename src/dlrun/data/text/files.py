@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 from dlrun.data.file_kinds import refuse_markup
@@ -111,7 +112,11 @@ def text_csv(
 
 def lines_of(path: Path, encoding: str) -> Iterable[tuple[str, str]]:
     """(place, line) of each line that is not blank."""
-    for number, line in enumerate(read_text(path, encoding).split("\n"), 1):
+    return _lines(path, read_text(path, encoding))
+
+
+def _lines(path: Path, text: str) -> Iterable[tuple[str, str]]:
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield f"{path}, line {number}", line.lstrip(_MARK)
 
@@ -157,16 +162,18 @@ def _read_labelled(path: Path, separator: str, header: Header, encoding: str) ->
     between = separator_of(separator)
     if not between:
         raise ConfigError("dataset.separator is empty, but must say what ends a label, such as tab")
-    refuse_markup(path, read_text(path, encoding))
+    content = read_text(path, encoding)
+    refuse_markup(path, content)
     rows = []
-    for place, line in lines_of(path, encoding):
+    for place, line in _lines(path, content):
         label, found, text = line.partition(between)
         if not found:
             raise ConfigError(
                 f"{place}: there is no {separator} between a label and a text; mend the line, or set "
                 "dataset.separator to tab, space, colon or what else it is"
             )
-        rows.append(Labelled(place, label.strip(), text.strip()))
+        # One object for all labels of a class: memory for them would be a copy a line.
+        rows.append(Labelled(place, intern(label.strip()), text.strip()))
     return _without_header(rows, header)
 
 
