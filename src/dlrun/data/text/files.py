@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from sys import intern
 from typing import Any
@@ -204,11 +205,14 @@ def _read_columns(cells: Cells, roles: ColumnRoles) -> list[Labelled]:
         raise ConfigError(
             f"dataset.label is {roles.target}, a column that dataset.text names too: a text must not hold its label"
         )
+    # The columns that are read alone, and one object for all labels of a class.
     rows = []
-    for number, row in enumerate(cells.rows):
-        joined = joined_text(row, texts_at)
+    labels, columns = cells.column(label_at), [cells.column(at) for at in texts_at]
+    every = range(len(columns))
+    for number, (label, *row) in enumerate(zip(labels, *columns, strict=True)):
+        joined = joined_text(row, every)
         looked_at = [label_at] if joined else texts_at
-        rows.append(Labelled(place_of(cells, number, looked_at), row[label_at] or "", joined))
+        rows.append(Labelled(partial(place_of, cells, number, looked_at), label or "", joined))
     return rows
 
 
@@ -291,10 +295,11 @@ def _merged(source: str, parts: list[list[Labelled]]) -> list[list[Labelled]]:
     for rows in parts:
         labels = [row.label for row in rows]
         numbers = class_numbers(labels, classes.names, merge=True, notation=Notation())
+        names = [None if number is None else classes.names[number] for number in numbers]
         renamed.append(
             [
-                row if number is None else row._replace(label=classes.names[number])
-                for row, number in zip(rows, numbers, strict=True)
+                row if name in (None, row.label) else row._replace(label=name)
+                for row, name in zip(rows, names, strict=True)
             ]
         )
     return renamed

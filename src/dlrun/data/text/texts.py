@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -126,11 +126,16 @@ class Texts:
 
 
 class Labelled(NamedTuple):
-    """A text with its class, and where it stands, for an error."""
+    """A text with its class, and where it stands, or what finds that."""
 
-    place: str
+    at: str | Callable[[], str]
     label: str
     text: str
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for an error."""
+        return self.at if isinstance(self.at, str) else self.at()
 
 
 def as_texts(
