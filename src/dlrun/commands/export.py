@@ -154,7 +154,7 @@ def _samples(plain: dict[str, Any], trained: Trained) -> list[Any]:
     part = data.split(data.tested)
     if trained.spec.carries_state:
         sizes = [size for size in _BATCHES if size * _TOKENS <= len(part)]
-        return [part.inputs[: size * _TOKENS].view(size, _TOKENS) for size in sizes]
+        return [part.inputs[: size * _TOKENS].view(size, _TOKENS).long() for size in sizes]
     return [next(part.in_order(size))[0] for size in _BATCHES]
 
 

@@ -247,7 +247,7 @@ def read_text(path: Path, encoding: str) -> str:
             f"dataset.encoding is {encoding}, which is not known; use one such as utf-8, latin-1 or cp1252"
         ) from None
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    if not text.strip():
+    if not text or text.isspace():
         raise ConfigError(f"{path} is empty: give a file with data in it")
     return text
 

@@ -31,11 +31,16 @@ def outputs_in_order(
     model: nn.Module, split: Split, *, spec: Spec, task: Task, size: int, dtype: torch.dtype
 ) -> Tensor:
     """What metrics need of the model's outputs (`Task.kept`) for all samples, in order, `size` at a time."""
-    state, parts = None, []
+    state, found, stop = None, None, 0
     for inputs, targets in split.in_order(size):
         outputs, state = advance(model, inputs, state, spec)
-        parts.append(task.kept(outputs.to(dtype), targets))
-    return torch.cat(parts)
+        rows = task.kept(outputs.to(dtype), targets)
+        if found is None:  # one tensor for all: many small ones leave gaps in memory
+            found = rows.new_empty((len(split), *rows.shape[1:]))
+        start, stop = stop, stop + len(rows)
+        found[start:stop] = rows
+    assert found is not None, "a part has samples"
+    return found[:stop]
 
 
 def on_tensors(state: State, change: Callable[[Tensor], Tensor]) -> State:

@@ -59,7 +59,7 @@ def test_the_vocabulary_and_the_length_are_those_of_the_training_part_alone():
 
 def test_texts_are_padded_at_the_end_and_cut_to_the_longest_of_training_or_less():
     data = prepare(texts(max_length=3), SPLIT)
-    assert data.train.inputs.shape == (14, 3) and data.train.inputs.dtype == torch.int64
+    assert data.train.inputs.shape == (14, 3) and data.train.sample(2).dtype == torch.int64
     ids = data.preprocessing.inputs(["common", "new common own common common"])
     assert ids[0].tolist() == [2, 0, 0] and ids[1].tolist() == [1, 2, 1]
     assert torch.equal((data.train.inputs != 0).sum(1), data.train.lengths)

@@ -19,7 +19,7 @@ _TOKENS = (
 
 @dataclass(frozen=True)
 class PaddedTexts(Split):
-    """Texts as rows of tokens.
+    """Texts as rows of tokens, which become int64 in a batch.
 
     Attributes:
         lengths: of the rows (N,), where batches are to be of rows alike in length, and cut to the longest.
@@ -42,7 +42,10 @@ class PaddedTexts(Split):
             fewer = _at_once(size, _width(lengths[start:stop]))
             for first in range(start, stop, fewer):
                 rows = slice(first, min(first + fewer, stop))
-                yield self.inputs[rows, : _width(lengths[rows])], self.targets[rows]
+                yield self.inputs[rows, : _width(lengths[rows])].long(), self.targets[rows]
+
+    def sample(self, count: int) -> Tensor:
+        return super().sample(count).long()
 
 
 class Buckets:
@@ -90,7 +93,7 @@ class Buckets:
     def _batch(self, rows: Tensor) -> Batch:
         width, place = _width(self.lengths[rows]), self.split.inputs.device
         rows = rows.to(place)
-        return take(self.split.inputs, rows)[:, :width], take(self.split.targets, rows)
+        return take(self.split.inputs, rows)[:, :width].long(), take(self.split.targets, rows)
 
 
 def _at_once(size: int, width: int) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from dlrun.errors import ConfigError, note
 
 UNKNOWN = 0  # the number of every character that the training part does not have
 _UNKNOWN_SHOWN = "\N{REPLACEMENT CHARACTER}"
+_CODE_POINTS = 0x110000  # that there are
+_AT_ONCE = 2**20  # characters that are looked at together: the memory that it takes has a bound
 _MOST_FOR_BIGRAMS = 2000  # characters, above which a table of all pairs would be large
 
 
@@ -41,10 +43,16 @@ class CharacterEncoding(Preprocessing):
 
     def inputs(self, raw: str) -> Tensor:
         """The numbers of the characters of a text, (N,) int64."""
-        known, points = _code_points("".join(self.characters)), _code_points(raw)
-        places = np.searchsorted(known, points)
-        found = known[np.minimum(places, len(known) - 1)] == points
-        return torch.from_numpy(np.where(found, places + 1, UNKNOWN))
+        return self.numbers(raw, range(len(raw))).long()
+
+    def numbers(self, text: str, rows: range) -> Tensor:
+        """The numbers of these characters of a text, (N,), in as few bytes each as they take."""
+        number_of = np.full(_CODE_POINTS, UNKNOWN, _smallest(len(self.characters)))
+        number_of[_code_points("".join(self.characters))] = np.arange(1, len(self.characters) + 1)
+        found = np.empty(len(rows), number_of.dtype)
+        for start, points in _chunks(text, rows):
+            found[start : start + len(points)] = number_of[points]
+        return torch.from_numpy(found)
 
     def text(self, numbers: Tensor) -> str:
         """The characters of numbers (N,)."""
@@ -73,33 +81,31 @@ def prepare_characters(
     Raises:
         ConfigError: one character alone in the training part.
     """
-    train, val, test = (_text(raw, parts[name]) for name in PARTS)
-    encoding = encoding or CharacterEncoding(sorted(set(train)))
+    rows = {name: _consecutive(parts[name]) for name in PARTS}
+    encoding = encoding or CharacterEncoding(_different(raw.text, rows["train"]))
     if len(encoding.characters) < 2:
         raise ConfigError(
-            f"{raw.source} has no character but {train[0]!r} in its training part, so there is nothing to "
-            "predict; give another text"
+            f"{raw.source} has no character but {encoding.characters[0]!r} in its training part, so there is nothing "
+            "to predict; give another text"
         )
     vocabulary = len(encoding.characters) + 1
     spec = Spec("language", "tokens", (raw.window,), vocabulary, vocabulary=vocabulary)
 
-    tell_unseen(raw.source, encoding, {"validation": val, "test": test})
-    train_part, val_part, test_part = (
-        encode_characters(encoding, text, raw.window) for text in (train, val, test)
-    )
+    numbers = {name: encoding.numbers(raw.text, rows[name]) for name in PARTS}
+    note_unseen(raw.source, {"validation": numbers["val"], "test": numbers["test"]})
+    train_part, val_part, test_part = (next_characters(numbers[name], raw.window) for name in PARTS)
     data = Dataset(spec, encoding, train_part, val_part, test_part)
     return replace(data, baselines=_baselines(data))
 
 
-def encode_characters(encoding: CharacterEncoding, text: str, window: int) -> Split:
-    """A text as a model takes it: each character, and the one that comes next."""
-    numbers = encoding.inputs(text)
+def next_characters(numbers: Tensor, window: int) -> Split:
+    """A text as a model takes it: the number of each character, and that of the one that comes next."""
     return StreamedText(numbers[:-1], numbers[1:], window=window)
 
 
-def _text(raw: Characters, rows: Rows) -> str:
+def _consecutive(rows: Rows) -> range:
     assert isinstance(rows, range), "a text is cut where it stands"
-    return raw.text[rows.start : rows.stop]
+    return rows
 
 
 def _check(settings: DataSettings) -> None:
@@ -137,9 +143,9 @@ def _cut(raw: Characters, settings: DataSettings) -> Parts:
     }
 
 
-def tell_unseen(source: str, encoding: CharacterEncoding, parts: Mapping[str, str]) -> None:
-    """A line on the error stream, where an evaluation's JSON is not."""
-    unseen = {name: int((encoding.inputs(text) == UNKNOWN).sum()) for name, text in parts.items()}
+def note_unseen(source: str, parts: Mapping[str, Tensor]) -> None:
+    """A line on the error stream, where an evaluation's JSON is not, if parts have characters without a number."""
+    unseen = {name: len(part) - int(part.count_nonzero()) for name, part in parts.items()}
     counts = [
         f"{count:,} of {len(parts[name]):,} characters of the {name} part"
         for name, count in unseen.items()
@@ -154,23 +160,53 @@ def _baselines(data: Dataset) -> Mapping[str, Mapping[str, float]]:
     size, part = data.spec.vocabulary, data.split(data.tested)
     counts = _counts(data.train.targets, size) + 1
     alone = counts / counts.sum()
-    found = {"character frequencies": _language(alone[part.targets])}
+    found = {"character frequencies": _language(alone, _counts(part.targets, size))}
     if size <= _MOST_FOR_BIGRAMS:
-        pairs = _counts(data.train.inputs * size + data.train.targets, size**2).view(size, size)
+        pairs = _pairs(data.train, size)
         # What was never seen after a character is as likely as it is anywhere, for one time of reading.
         after = (pairs + alone) / (pairs.sum(1, keepdim=True) + 1)
-        found["pairs of characters"] = _language(after[part.inputs, part.targets])
+        found["pairs of characters"] = _language(after, _pairs(part, size))
     return found
 
 
-def _language(chances: Tensor) -> Mapping[str, float]:
-    """The loss in nats and in bits a character where what came had these chances."""
-    nats = -chances.log().mean().item()
+def _language(chances: Tensor, times: Tensor) -> Mapping[str, float]:
+    """The loss in nats and in bits a character where what had these chances came so many times."""
+    nats = -(times * chances.log()).sum().item() / times.sum().item()
     return {"loss": nats, "bits": nats / math.log(2)}
 
 
 def _counts(numbers: Tensor, size: int) -> Tensor:
     return numbers.bincount(minlength=size).double()
+
+
+def _pairs(part: Split, size: int) -> Tensor:
+    """(size, size) how often each character is followed by each, in double precision."""
+    found = torch.zeros(size**2, dtype=torch.float64)
+    for inputs, targets in zip(
+        part.inputs.split(_AT_ONCE), part.targets.split(_AT_ONCE), strict=True
+    ):
+        found += _counts(inputs.long() * size + targets, size**2)
+    return found.view(size, size)
+
+
+def _different(text: str, rows: range) -> list[str]:
+    """The characters among these of a text, in the order of their code points."""
+    seen = np.zeros(_CODE_POINTS, bool)
+    for _, points in _chunks(text, rows):
+        seen[points] = True
+    return list(map(chr, np.flatnonzero(seen).tolist()))
+
+
+def _smallest(largest: int) -> type[np.integer[Any]]:
+    """The type of fewest bytes that torch computes with and that holds numbers up to `largest`."""
+    types: tuple[type[np.integer[Any]], ...] = (np.uint8, np.int16, np.int32)
+    return next(kind for kind in types if largest <= np.iinfo(kind).max)
+
+
+def _chunks(text: str, rows: range) -> Iterator[tuple[int, np.ndarray]]:
+    """The code points of these characters of a text, some at a time, and where among `rows` they start."""
+    for start in range(rows.start, rows.stop, _AT_ONCE):
+        yield start - rows.start, _code_points(text[start : min(start + _AT_ONCE, rows.stop)])
 
 
 def _code_points(text: str) -> np.ndarray:

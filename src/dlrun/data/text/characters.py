@@ -9,6 +9,8 @@ from dlrun.config.schema import Count
 from dlrun.data.files import locate_file, read_text
 from dlrun.data.fingerprint import Fingerprint, Rows
 
+_AT_ONCE = 2**20  # characters that are hashed together
+
 
 @dataclass(frozen=True)
 class Characters:
@@ -32,8 +34,11 @@ class Characters:
     def fingerprint(self, part: str, rows: Rows) -> tuple[int, str]:
         """As `Raw.fingerprint`, where rows are characters."""
         assert isinstance(rows, range), "a text is cut where it stands"
-        content = self.text[rows.start : rows.stop].encode("utf-8", "surrogatepass")
-        return len(rows), str(Fingerprint().content(content))
+        found = Fingerprint()
+        for start in range(rows.start, rows.stop, _AT_ONCE):
+            some = self.text[start : min(start + _AT_ONCE, rows.stop)]
+            found.content(some.encode("utf-8", "surrogatepass"))
+        return len(rows), str(found)
 
 
 def char_lm(*, path: str, encoding: str, window: Count) -> Characters:

@@ -6,6 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from dlrun.data.text.texts import TokenizedTexts
 from dlrun.errors import listed, note
 
 # What lies beside texts and is none, by its name without an ending, or by its ending.
@@ -93,17 +96,16 @@ def note_labels_apart_by_case(source: str, labels: Sequence[str]) -> None:
         )
 
 
-def note_copies(
-    train: Sequence[Sequence[str]], parts: Mapping[str, Sequence[Sequence[str]]]
-) -> None:
+def note_copies(texts: TokenizedTexts, train: np.ndarray, parts: Mapping[str, np.ndarray]) -> None:
     """Note texts of other parts that are, token by token, in the training part too.
 
     Args:
-        parts: tokenized texts by the name of the part.
+        train, parts: rows of the training part, and of others by their name.
     """
-    known = {tuple(tokens) for tokens in train}
+    known = {texts.written(row) for row in train.tolist()}
     counts = {
-        name: sum(tuple(tokens) in known for tokens in texts) for name, texts in parts.items()
+        name: sum(texts.written(row) in known for row in rows.tolist())
+        for name, rows in parts.items()
     }
     found = [
         f"{count:,} of {len(parts[name]):,} texts of the {name} part"

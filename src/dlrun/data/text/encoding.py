@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,13 +13,13 @@ from torch import Tensor
 
 from dlrun.config.settings import DataSettings
 from dlrun.data.base import Dataset, Preprocessing, Spec, class_targets, class_task
-from dlrun.data.fingerprint import Parts
+from dlrun.data.fingerprint import PARTS, Parts
 from dlrun.data.kind import Kind
 from dlrun.data.loaders import Split
 from dlrun.data.splits import parted, split_rows
 from dlrun.data.text.buckets import PaddedTexts
 from dlrun.data.text.checks import note_copies
-from dlrun.data.text.texts import Level, Texts, ids_of, tokenize, vocabulary_of
+from dlrun.data.text.texts import Level, Texts, TokenizedTexts, vocabulary_of
 from dlrun.errors import ConfigError, note
 
 _MOST_TEXTS = 0.95  # of the training part: a length that so many keep within is no exception
@@ -29,7 +30,7 @@ _BYTES = 2 * 2**30  # of all texts, padded to one length
 _TOKEN_BYTES = 8
 
 
-def reading_length(lengths: Sequence[int], *, texts: int, given: int | None) -> int:
+def reading_length(lengths: Sequence[int] | np.ndarray, *, texts: int, given: int | None) -> int:
     """Tokens that are read of a text: as many as `given`, or as the longest has, unless that is out of all proportion.
 
     Without `given` at most 8 times what 95 % of the training texts keep within, though never fewer than
@@ -40,7 +41,7 @@ def reading_length(lengths: Sequence[int], *, texts: int, given: int | None) -> 
         lengths: tokens of each training text.
         texts: how many there are in all parts.
     """
-    ordered = sorted(lengths)
+    ordered = np.sort(lengths).tolist()
     longest = ordered[-1]
     if given is not None:
         return min(longest, given)
@@ -87,15 +88,17 @@ class TextEncoding(Preprocessing):
 
     def inputs(self, raw: Sequence[str]) -> Tensor:
         """Token ids (N, max_length) of N texts, padded at the end."""
-        return self.ids([tokenize(text, level=self.level, lower=self.lower) for text in raw])
+        texts = TokenizedTexts.of(raw, level=self.level, lower=self.lower)
+        return self.ids(texts, np.arange(len(raw)), np.int64)
 
     def part(self, inputs: Tensor, targets: Tensor) -> Split:
         """Batches are cut to their longest."""
-        return PaddedTexts(inputs, targets, lengths=(inputs != 0).sum(1))
+        return PaddedTexts(inputs, targets, lengths=inputs.count_nonzero(1))
 
-    def ids(self, tokenized: Sequence[Sequence[str]]) -> Tensor:
-        """As `inputs`, of texts that are taken apart already."""
-        return torch.from_numpy(ids_of(tokenized, self.vocabulary, self.max_length))
+    def ids(self, texts: TokenizedTexts, rows: np.ndarray, kind: type[np.integer[Any]]) -> Tensor:
+        """As `inputs`, of these rows of texts that are taken apart already."""
+        number_of = texts.numbers_of(self.vocabulary)
+        return torch.from_numpy(texts.padded(rows, self.max_length, number_of, kind))
 
 
 def split_texts(raw: Texts, settings: DataSettings) -> Parts:
@@ -122,50 +125,52 @@ def prepare_texts(
     raw: Texts, settings: DataSettings, parts: Parts, kept: TextEncoding | None
 ) -> Dataset:
     """Gather the vocabulary of the training part, where there is none yet, and number the tokens of all parts."""
-    tokenized = _tokenized(raw, raw.texts)
-    texts = {
-        name: _tokenized(raw, raw.part(name)[0])
-        if rows is None
-        else [tokenized[row] for row in rows]
-        for name, rows in parts.items()
-    }
-    encoding = kept or _fit(texts["train"], raw, sum(map(len, texts.values())))
+    given = {name: raw.part(name) for name, rows in parts.items() if rows is None}
+    joined = chain(raw.texts, *(texts for texts, _ in given.values()))
+    tokens = TokenizedTexts.of(joined, level=raw.tokens.level, lower=raw.tokens.lower)
+    labels = np.concatenate([raw.labels, *(labels for _, labels in given.values())])
+    rows, start = {}, len(raw)
+    for name, own in parts.items():
+        if own is None:
+            rows[name] = np.arange(start, start := start + len(given[name][0]))
+        else:
+            rows[name] = np.asarray(own)
+    encoding = kept or _fit(tokens, rows["train"], raw, sum(map(len, rows.values())))
     if kept is None:
-        note_copies(texts["train"], {"validation": texts["val"], "test": texts["test"]})
-
-    def part(name: str) -> Split:
-        rows = parts[name]
-        labels = raw.part(name)[1] if rows is None else raw.labels[rows]
-        return encode_texts(
-            encoding, texts[name], labels, len(raw.class_names), raw.tokens.bucketing
+        note_copies(tokens, rows["train"], {"validation": rows["val"], "test": rows["test"]})
+    train, val, test = (
+        encode_texts(
+            encoding, tokens, rows[name], labels, len(raw.class_names), raw.tokens.bucketing
         )
-
-    return Dataset(_spec(raw, encoding), encoding, part("train"), part("val"), part("test"))
+        for name in PARTS
+    )
+    return Dataset(_spec(raw, encoding), encoding, train, val, test)
 
 
 def encode_texts(
     encoding: TextEncoding,
-    tokenized: Sequence[Sequence[str]],
+    tokens: TokenizedTexts,
+    rows: np.ndarray,
     labels: np.ndarray,
     classes: int,
     bucketing: bool,
 ) -> Split:
-    """Texts with their class numbers as a model takes them."""
-    inputs = encoding.ids(tokenized)
-    lengths = (inputs != 0).sum(1) if bucketing else None
-    return PaddedTexts(inputs, class_targets(labels, classes), lengths=lengths)
+    """These rows of texts with their class numbers as a model takes them."""
+    targets = class_targets(labels[rows], classes)
+    if not bucketing:
+        return PaddedTexts(encoding.ids(tokens, rows, np.int64), targets)
+    few = len(encoding.vocabulary) <= np.iinfo(np.int16).max
+    lengths = torch.from_numpy(np.minimum(tokens.lengths[rows], encoding.max_length))
+    inputs = encoding.ids(tokens, rows, np.int16 if few else np.int32)
+    return PaddedTexts(inputs, targets, lengths=lengths)
 
 
-def _tokenized(raw: Texts, texts: Sequence[str]) -> list[list[str]]:
-    return [tokenize(text, level=raw.tokens.level, lower=raw.tokens.lower) for text in texts]
-
-
-def _fit(train: Sequence[Sequence[str]], raw: Texts, texts: int) -> TextEncoding:
+def _fit(tokens: TokenizedTexts, train: np.ndarray, raw: Texts, texts: int) -> TextEncoding:
     settings = raw.tokens
-    length = reading_length(list(map(len, train)), texts=texts, given=settings.max_length)
+    length = reading_length(tokens.lengths[train], texts=texts, given=settings.max_length)
     return TextEncoding(
         # Of what is read alone: a token that stands beyond it would be known, and never learned.
-        vocabulary=vocabulary_of([tokens[:length] for tokens in train], settings),
+        vocabulary=vocabulary_of(tokens, train, length, settings),
         level=settings.level,
         lower=settings.lower,
         max_length=length,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 from dlrun.data.file_kinds import refuse_markup
@@ -111,7 +113,11 @@ def text_csv(
 
 def lines_of(path: Path, encoding: str) -> Iterable[tuple[str, str]]:
     """(place, line) of each line that is not blank."""
-    for number, line in enumerate(read_text(path, encoding).split("\n"), 1):
+    return _lines(path, read_text(path, encoding))
+
+
+def _lines(path: Path, text: str) -> Iterable[tuple[str, str]]:
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield f"{path}, line {number}", line.lstrip(_MARK)
 
@@ -157,16 +163,18 @@ def _read_labelled(path: Path, separator: str, header: Header, encoding: str) ->
     between = separator_of(separator)
     if not between:
         raise ConfigError("dataset.separator is empty, but must say what ends a label, such as tab")
-    refuse_markup(path, read_text(path, encoding))
+    content = read_text(path, encoding)
+    refuse_markup(path, content)
     rows = []
-    for place, line in lines_of(path, encoding):
+    for place, line in _lines(path, content):
         label, found, text = line.partition(between)
         if not found:
             raise ConfigError(
                 f"{place}: there is no {separator} between a label and a text; mend the line, or set "
                 "dataset.separator to tab, space, colon or what else it is"
             )
-        rows.append(Labelled(place, label.strip(), text.strip()))
+        # One object for all labels of a class: memory for them would be a copy a line.
+        rows.append(Labelled(place, intern(label.strip()), text.strip()))
     return _without_header(rows, header)
 
 
@@ -197,11 +205,14 @@ def _read_columns(cells: Cells, roles: ColumnRoles) -> list[Labelled]:
         raise ConfigError(
             f"dataset.label is {roles.target}, a column that dataset.text names too: a text must not hold its label"
         )
+    # The columns that are read alone, and one object for all labels of a class.
     rows = []
-    for number, row in enumerate(cells.rows):
-        joined = joined_text(row, texts_at)
+    labels, columns = cells.column(label_at), [cells.column(at) for at in texts_at]
+    every = range(len(columns))
+    for number, (label, *row) in enumerate(zip(labels, *columns, strict=True)):
+        joined = joined_text(row, every)
         looked_at = [label_at] if joined else texts_at
-        rows.append(Labelled(place_of(cells, number, looked_at), row[label_at] or "", joined))
+        rows.append(Labelled(partial(place_of, cells, number, looked_at), label or "", joined))
     return rows
 
 
@@ -284,10 +295,11 @@ def _merged(source: str, parts: list[list[Labelled]]) -> list[list[Labelled]]:
     for rows in parts:
         labels = [row.label for row in rows]
         numbers = class_numbers(labels, classes.names, merge=True, notation=Notation())
+        names = [None if number is None else classes.names[number] for number in numbers]
         renamed.append(
             [
-                row if number is None else row._replace(label=classes.names[number])
-                for row, number in zip(rows, numbers, strict=True)
+                row if name in (None, row.label) else row._replace(label=name)
+                for row, name in zip(rows, names, strict=True)
             ]
         )
     return renamed

@@ -10,7 +10,7 @@ from dlrun.data.base import Spec
 from dlrun.data.changed_data import Kept
 from dlrun.data.files import locate_file, read_text
 from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, one_path
-from dlrun.data.text.character_encoding import CharacterEncoding, encode_characters, tell_unseen
+from dlrun.data.text.character_encoding import CharacterEncoding, next_characters, note_unseen
 from dlrun.errors import ConfigError, command
 
 
@@ -33,5 +33,6 @@ class NewCharacters(NewInputs):
                 f"{path} holds one character, after which nothing comes; give a longer text"
             )
         encoding = cast(CharacterEncoding, kept.preprocessing)
-        tell_unseen(str(path), encoding, {"new": text})
-        return Labelled(encode_characters(encoding, text, kept.spec.input_shape[0]))
+        numbers = encoding.numbers(text, range(len(text)))
+        note_unseen(str(path), {"new": numbers})
+        return Labelled(next_characters(numbers, kept.spec.input_shape[0]))

@@ -21,7 +21,7 @@ from dlrun.data.text.checks import is_blank, is_header, texts_in
 from dlrun.data.text.encoding import TextEncoding, encode_texts
 from dlrun.data.text.files import joined_text, labelled_texts, place_of, separator_of
 from dlrun.data.text.folder import labelled_files
-from dlrun.data.text.texts import WORDS, TextLayout, tokenize
+from dlrun.data.text.texts import WORDS, TextLayout, TokenizedTexts
 from dlrun.data.text.texts import Labelled as LabelledText
 from dlrun.errors import ConfigError, did_you_mean, listed, note
 
@@ -58,10 +58,11 @@ class NewTexts(NewInputs):
                 raise ConfigError(
                     f"{row.place}: the label {row.label} is none of this run's{did_you_mean(row.label, names)}"
                 )
-        tokens = [tokenize(row.text, level=encoding.level, lower=encoding.lower) for row in rows]
-        return Labelled(
-            encode_texts(encoding, tokens, np.array(numbers, np.int64), len(names), True)
+        tokens = TokenizedTexts.of(
+            (row.text for row in rows), level=encoding.level, lower=encoding.lower
         )
+        every, labels_given = np.arange(len(rows)), np.array(numbers, np.int64)
+        return Labelled(encode_texts(encoding, tokens, every, labels_given, len(names), True))
 
     def files_in(self, folder: Path, spec: Spec, preprocessing: TextEncoding) -> list[Path]:
         if not preprocessing.reads_whole_files:

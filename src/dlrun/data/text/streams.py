@@ -16,9 +16,9 @@ _LEAST = 4096  # tokens of a stream in an evaluation: each stream begins knowing
 
 @dataclass(frozen=True)
 class StreamedText(Split):
-    """One flat text: `inputs` (N,) and `targets` (N,), each the token that comes next.
+    """One flat text: `inputs` (N,) and `targets` (N,), each the token that comes next, in few bytes.
 
-    A batch is a window of several streams: inputs (S, T) and targets (S, T).
+    Tokens become int64 in a batch, which is a window of several streams: inputs (S, T) and targets (S, T).
 
     Attributes:
         window: tokens of a stream in a training batch.
@@ -44,7 +44,7 @@ class StreamedText(Split):
         yield from _windows(self, streams, length, max(1, size // streams), start=0, skip=0)
 
     def sample(self, count: int) -> Tensor:
-        return self.inputs[:count].unsqueeze(1)
+        return self.inputs[:count].long().unsqueeze(1)
 
 
 class Streams:
@@ -110,4 +110,8 @@ def _windows(
     )
     for left in range(skip * window, length, window):
         here = slice(left, min(left + window, length))
-        yield inputs[:, here].contiguous(), targets[:, here].contiguous()
+        yield _widened(inputs[:, here]), _widened(targets[:, here])
+
+
+def _widened(tokens: Tensor) -> Tensor:
+    return tokens.contiguous().long()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -126,11 +126,16 @@ class Texts:
 
 
 class Labelled(NamedTuple):
-    """A text with its class, and where it stands, for an error."""
+    """A text with its class, and where it stands, or what finds that."""
 
-    place: str
+    at: str | Callable[[], str]
     label: str
     text: str
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for an error."""
+        return self.at if isinstance(self.at, str) else self.at()
 
 
 def as_texts(
@@ -199,29 +204,91 @@ def tokenize(text: str, *, level: Level, lower: bool) -> list[str]:
     return WORDS.findall(text) if level == "word" else list(text)
 
 
-def vocabulary_of(texts: Iterable[Sequence[str]], settings: TokenSettings) -> list[str]:
-    """The known tokens of tokenized training texts, each at the place that is its id, common ones first.
+_AT_ONCE = 2**13  # texts that are numbered together: the memory that it takes has a bound
+
+
+class _Numbers(dict[str, int]):
+    """A number for each different token, in the order in which they come."""
+
+    def __missing__(self, token: str) -> int:
+        self[token] = len(self)
+        return len(self) - 1
+
+
+@dataclass(frozen=True)
+class TokenizedTexts:
+    """The tokens of N texts, one after the other.
+
+    Attributes:
+        codes: int32, each token by its place in `words`.
+        starts: (N + 1,) where in `codes` each text begins, and the last one ends.
+    """
+
+    codes: np.ndarray
+    starts: np.ndarray
+    words: Sequence[str]
+
+    @classmethod
+    def of(cls, texts: Iterable[str], *, level: Level, lower: bool) -> TokenizedTexts:
+        """Take texts apart."""
+        numbers, codes, starts = _Numbers(), array("i"), array("q", [0])
+        number = numbers.__getitem__
+        for text in texts:
+            codes.extend(map(number, tokenize(text, level=level, lower=lower)))
+            starts.append(len(codes))
+        return cls(np.frombuffer(codes, np.int32), np.frombuffer(starts, np.int64), list(numbers))
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(N,) tokens of each text."""
+        return np.diff(self.starts)
+
+    def padded(
+        self, rows: np.ndarray, length: int, number_of: np.ndarray, kind: type[np.integer[Any]]
+    ) -> np.ndarray:
+        """(len(rows), length) `number_of` each token of these texts, cut or filled up with 0 at the end."""
+        found = np.zeros((len(rows), length), kind)
+        for some, lengths, codes in self.beginnings(rows, length):
+            found[some][np.arange(length) < lengths[:, None]] = number_of[codes]
+        return found
+
+    def beginnings(
+        self, rows: np.ndarray, length: int
+    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Some of these rows at a time: how many tokens, `length` at most, each text has, and all those tokens."""
+        for first in range(0, len(rows), _AT_ONCE):
+            some = slice(first, first + _AT_ONCE)
+            lengths = np.minimum(self.lengths[rows[some]], length)
+            shift = self.starts[:-1][rows[some]] - (lengths.cumsum() - lengths)
+            yield some, lengths, self.codes[np.repeat(shift, lengths) + np.arange(lengths.sum())]
+
+    def numbers_of(self, vocabulary: Sequence[str]) -> np.ndarray:
+        """(len(words),) the id of each different token."""
+        known = {token: number for number, token in enumerate(vocabulary) if number > UNKNOWN}
+        return np.array([known.get(word, UNKNOWN) for word in self.words], np.int32)
+
+    def written(self, row: int) -> bytes:
+        """What two texts have in common that are the same token by token."""
+        return self.codes[self.starts[row] : self.starts[row + 1]].tobytes()
+
+
+def vocabulary_of(
+    texts: TokenizedTexts, rows: np.ndarray, length: int, settings: TokenSettings
+) -> list[str]:
+    """The known tokens of training's `rows`, of `length` tokens each, at the place that is its id, common ones first.
 
     Raises:
         ConfigError: none is common enough.
     """
-    counts = Counter(token for tokens in texts for token in tokens)
-    common = [token for token, count in counts.items() if count >= settings.min_count]
+    counts = np.zeros(len(texts.words), np.int64)
+    for _, _, codes in texts.beginnings(rows, length):
+        counts += np.bincount(codes, minlength=len(counts))
+    common = np.flatnonzero(counts >= settings.min_count).tolist()
     if not common:
         raise ConfigError(
             f"dataset.tokens.min_count is {settings.min_count}, but the training part has no token so often: "
-            f"the commonest comes {max(counts.values())} times; lower it"
+            f"the commonest comes {counts.max()} times; lower it"
         )
     # Of equal counts by spelling: an order that does not hang on the order of the texts.
-    common.sort(key=lambda token: (-counts[token], token))
-    return [*_NO_TOKENS, *common[: settings.max_vocabulary]]
-
-
-def ids_of(texts: Sequence[Sequence[str]], vocabulary: Sequence[str], length: int) -> np.ndarray:
-    """(N, length) the ids of tokenized texts, cut or filled up with padding at the end."""
-    known = {token: number for number, token in enumerate(vocabulary) if number > UNKNOWN}
-    ids = np.zeros((len(texts), length), np.int64)
-    for row, tokens in zip(ids, texts, strict=True):
-        kept = tokens[:length]
-        row[: len(kept)] = [known.get(token, UNKNOWN) for token in kept]
-    return ids
+    common.sort(key=lambda code: (-counts[code], texts.words[code]))
+    return [*_NO_TOKENS, *(texts.words[code] for code in common[: settings.max_vocabulary])]
