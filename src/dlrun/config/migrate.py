@@ -6,6 +6,7 @@ What each version needs stands in one place, so that a later version adds to it:
 - A setting that a run, or one strategy of a sweep, has gained: nothing, `completed` and `completed_sweep` take it
   from today's option.
 - A setting that all sweeps have gained: its default in `_SWEEP_SETTINGS`.
+- A setting of a table whose option does not do today what it did: its value then, in `_TABLE_SETTINGS`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ _TRAINER = "trainer"
 _PRIMARY, _SECTIONS = "train", ("loss", "checkpoint", "tracking")
 _SWEEP_SETTINGS = {  # of the group sweep: what came after the version, as it was before
     "0.1": {"raw_cells": False},
+}
+_TABLE_SETTINGS: dict[str, dict[str, Any]] = {  # of tables in files: the same
+    "dlrun.data.tables.sources.csv": {"dates": [], "infer": []},
 }
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
 
@@ -44,7 +48,8 @@ def _completed_as_written(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dic
     added: dict[str, Any] = {}
     for key in COMPONENTS:
         if isinstance(node := plain.get(key), Mapping):
-            whole[key] = _filled(node, _nearest(key, node), f"{key}.", added)
+            then = _TABLE_SETTINGS.get(current(str(node.get("_target_"))), {})
+            whole[key] = _filled(node, {**_nearest(key, node), **then}, f"{key}.", added)
     if isinstance(node := plain.get(_TRAINER), Mapping):
         whole[_TRAINER] = _filled(node, _option(_TRAINER, "default"), f"{_TRAINER}.", added)
     sections = _option("", _PRIMARY)

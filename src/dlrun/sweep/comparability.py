@@ -21,7 +21,10 @@ _OTHER_ROWS = {
     "seed",
     *(f"dataset.{name}" for name in ("seed", "split_seed", "fold", "folds", "size")),
     *(f"dataset.{name}" for name in ("val_fraction", "test_fraction", "skip", "drop", "fill")),
-    *(f"dataset.{name}" for name in ("missing", "zero_is_missing", "numeric", "categorical")),
+    *(
+        f"dataset.{name}"
+        for name in ("missing", "zero_is_missing", "numeric", "categorical", "dates", "infer")
+    ),
     *(f"dataset.{name}" for name in ("window", "difference", "seasonal_difference")),
 }
 

@@ -188,10 +188,9 @@ def test_columns_that_training_left_out_may_be_missing_from_new_rows(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     rows = [
-        f"{row},2024-01-{row % 28 + 1:02d},{row % 9} kg,{['01', '02'][row % 2]},{'pq'[row % 2]}"
-        for row in range(60)
+        f"{row},C{row},{row % 9} kg,{['01', '02'][row % 2]},{'pq'[row % 2]}" for row in range(60)
     ]
-    Path("t.csv").write_text("\n".join(["id,day,weight,zip,kind", *rows]))
+    Path("t.csv").write_text("\n".join(["id,customer,weight,zip,kind", *rows]))
     Path("new.csv").write_text("zip,weight\n01,5 kg\n00,5\n")
     words = [
         "dataset=csv",

@@ -116,11 +116,11 @@ def test_numbers_with_more_around_them_are_told_from_names(table, capsys):
 
 def test_numbers_and_words_are_told_apart():
     made = sources.csv(**{k: v for k, v in CSV.items() if k not in SHARED})
-    assert made.reading.numbers == ["total_bill", "size"]
-    assert made.reading.words == ["sex", "smoker", "day", "time"]
+    assert made.reading.numbers == ["total_bill", "smoker", "size"]
+    assert (made.reading.yes_no, made.reading.words) == (["smoker"], ["sex", "day", "time"])
     assert (len(made.rows), made.class_names) == (244, ())
-    assert [column[0] for column in made.rows.numbers] == [16.99, 2]
-    assert [words.as_list()[0] for words in made.rows.words] == ["Female", "No", "Sun", "Dinner"]
+    assert [column[0] for column in made.rows.numbers] == [16.99, 0, 2]
+    assert [words.as_list()[0] for words in made.rows.words] == ["Female", "Sun", "Dinner"]
     assert made.targets[0] == 1.01
 
 

@@ -39,8 +39,10 @@ def read(tmp_path: Path, capsys):
 
 
 LEFT_OUT = [
-    ("day", lambda row: f"2024-01-{row % 28 + 1:02d}", "holds dates or times, as in 2024-01-01, and is left out"),
-    ("day", lambda row: 20240101 + row % 28, "holds dates or times, as in 20240101, and is left out"),
+    ("c", lambda row: 5, "has the same value in all rows, as 5, and is left out; dataset.numeric=[c]"),
+    ("c", lambda row: "a", "has the same value in all rows, as a, and is left out"),
+    ("day", lambda row: f"0{row % 9 + 1}/02/2024", "holds dates, as in 01/02/2024, whose form may be one of several"),
+    ("day", lambda row: f"2024-01-{row % 28 + 1:02d}" if row else "2024-02-30", "holds dates or times, but 2024-02-30"),
     ("customer", lambda row: f"C{100000 + 37 * row}", "has 60 different words in 60 rows, too many to learn from"),
     ("mail", lambda row: f"user{row // 2 + row % 2 * 30}x{row}@example.com", "has 60 different words in 60 rows"),
     ("ticket", lambda row: f"A/5 {row}" if row % 2 else str(300000 + row), "has 60 different words"),
@@ -91,6 +93,8 @@ def test_what_counts_the_rows_is_read_where_there_is_nothing_else(read):
     [
         (lambda row: row, {"numeric": ["c"]}, ["c", "z"], []),
         (lambda row: f"2024-01-{row % 28 + 1:02d}", {"categorical": ["c"]}, ["z"], ["c"]),
+        (lambda row: 5, {"numeric": ["c"]}, ["c", "z"], []),
+        (lambda row: ["no", "Yes"][row % 2], {"categorical": ["c"]}, ["z"], ["c"]),
         (lambda row: f"C{row}", {"categorical": ["c"]}, ["z"], ["c"]),
         (lambda row: f"C{row}", {"drop": ["c"]}, ["z"], []),
         (lambda row: f"0{row % 9}", {"numeric": ["c"]}, ["c", "z"], []),
@@ -132,7 +136,6 @@ def test_codes_with_leading_zeros_are_categories(read):
 @pytest.mark.parametrize(
     ("cell", "said"),
     [
-        (lambda row: 5, "column c has the same value in all rows, 5, of which nothing can be learned; dataset.drop"),
         (lambda row: f"u{row % 25}", "column c has 25 different words in 60 rows: many to learn from"),
         (lambda row: ["Rome", "rome", "Oslo"][row % 3], "differ in capitals or blanks alone, as in Rome and rome"),
         (lambda row: [1, 2.5, -999][row % 3], "column c has -999 in 20 rows, far from all other numbers; if it stands"),

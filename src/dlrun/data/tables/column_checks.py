@@ -30,6 +30,9 @@ _HELD = {
     "identifier": "identifiers",
     "text": "texts",
     "serial": "numbers of the rows",
+    "constant": "one value in all rows",
+    "odd_date": "dates or times",
+    "ambiguous_date": "dates or times",
 }
 _TYPED = 20  # columns, in what is to be typed
 
@@ -37,7 +40,24 @@ _TYPED = 20  # columns, in what is to be typed
 _FACTS = {
     "date": (
         "{columns} {holds} dates or times, as in {example}, and {is} left out",
-        "{categorical} reads each different one as a category",
+        "{dates} reads {them}",
+    ),
+    "read_date": (
+        "{columns} {holds} dates or times, as in {example}, and {is} read as year, month, day of the week, hour and "
+        "days since 1970, as far as these differ",
+        "{categorical} reads each different one as a category, {drop} leaves {them} out",
+    ),
+    "ambiguous_date": (
+        "{columns} {holds} dates, as in {example}, whose form may be one of several, and {is} left out",
+        "{dates} reads {them} in the form that it names",
+    ),
+    "odd_date": (
+        "{columns} {holds} dates or times, but {example} is none in their form, and {is} left out",
+        "mend it or set {missing} if it stands for a missing value, or {dates} with their format",
+    ),
+    "yes_no": (
+        "{columns} {has} {example} alone, and {is} read as numbers, 1 for yes and 0 for no",
+        "{categorical} reads {them} as categories",
     ),
     "identifier": (
         "{columns} {has} {levels} different words in {rows} rows, too many to learn from, and {is} left out",
@@ -60,6 +80,10 @@ _FACTS = {
         "{categorical} reads {them} as categories",
     ),
     "constant": (
+        "{columns} {has} the same value in all rows, as {example}, and {is} left out",
+        "{numeric} or categorical reads {them}, {drop} turns this message off",
+    ),
+    "one_value": (
         "{columns} {has} the same value in all rows, {example}, of which nothing can be learned",
         "{drop} leaves {them} out",
     ),
@@ -91,12 +115,14 @@ class Remark(NamedTuple):
         fact: which, a key of `_FACTS`.
         example: a cell, or what else shows it.
         levels: how many different cells the column has.
+        form: of dates, a format that they may have.
     """
 
     fact: str
     column: str
     example: str = ""
     levels: int = 0
+    form: str = ""
 
 
 def note_columns(
@@ -107,7 +133,8 @@ def note_columns(
         what, remedy = _FACTS[of[0].fact]
         words = _words(of, given)
         words["rows"] = f"{rows:,}"
-        words["missing"] = missing_setting(missing, more=[of[0].example.split(" ")[0]])
+        word = of[0].example.split(" ")[0] if of[0].fact == "outlying" else of[0].example
+        words["missing"] = missing_setting(missing, more=[word])
         note(f"{path}: {f'{what}; {remedy}'.format(**words)}")
 
 
@@ -130,6 +157,11 @@ def setting(key: str, columns: Sequence[str], given: Given) -> str:
     return words if all(map(_PLAIN.fullmatch, shown)) else shlex.quote(words)
 
 
+def dates_setting(column: str, format: str) -> str:
+    """`dataset.dates={COLUMN: FORMAT}` as it can be typed into a shell."""
+    return shlex.quote(f'dataset.dates={{{quoted(column)}: "{format}"}}')
+
+
 def _by_fact(remarks: list[Remark]) -> list[list[Remark]]:
     facts: dict[str, list[Remark]] = {fact: [] for fact in _FACTS}
     for remark in remarks:
@@ -145,6 +177,9 @@ def _words(remarks: list[Remark], given: Given) -> dict[str, str]:
     return {
         "columns": f"column{'' if one else 's'} {', '.join(columns[:_SHOWN])}{more}",
         **{key: setting(key, columns, given) for key in ("categorical", "numeric", "drop")},
+        "dates": dates_setting(columns[0], form)
+        if (form := remarks[0].form)
+        else setting("dates", columns, given),
         "first": columns[0] if _PLAIN.fullmatch(columns[0]) else shlex.quote(quoted(columns[0])),
         "example": remarks[0].example,
         "levels": f"{most:,}" if least == most else f"{least:,} to {most:,}",

@@ -1,6 +1,6 @@
 """What the cells of a column are: quantities, categories, dates, identifiers, a count of the rows. No torch here.
 
-Functions of a column's name and its cells alone.
+Functions of a column's name and its cells alone; `find_kind` is the one that says what a column is read as, and why.
 """
 
 from __future__ import annotations
@@ -8,15 +8,26 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from dlrun.data.tables.column import Column
-from dlrun.data.tables.number_format import Dressing, Notation, dressing_of
-from dlrun.data.times import are_compact_dates, are_dates
+from dlrun.data.tables.number_format import Dressing, Notation, common_dressing, dressing_of
+from dlrun.data.times import are_compact_dates, are_dates, is_date
 
-Kind = Literal["number", "category", "code", "date", "identifier", "text", "serial"]
+Kind = Literal[
+    "number",
+    "yes_no",
+    "category",
+    "code",
+    "date",
+    "identifier",
+    "text",
+    "serial",
+    "constant",
+    "empty",
+]
 
 _MANY = 20  # different words, from which on a column may be one of names
 _EARLIEST = 100_000  # of dates in digits alone, as in 202401
@@ -43,7 +54,76 @@ _COUNTER = re.compile(
 )
 _OUTLYING = {f"{sign}{'9' * digits}" for sign in ("", "-") for digits in (3, 4, 5, 6)} | {"-99"}
 _FAR = 5  # times the largest other number
+_YES, _NO = ("true", "t", "yes", "y"), ("false", "f", "no", "n")
+_YES_NO = ({"true", "t", "false", "f"}, {"yes", "y", "no", "n"})  # words that go together
 _CAMEL = re.compile(r"(?<=[a-z])(?=I[Dd]$)")  # as in PassengerId
+
+
+class Finding(NamedTuple):
+    """What a column is read as.
+
+    Attributes:
+        reason: why, in words that follow `it`, as in `holds dates or times, as in 2024-01-31`.
+    """
+
+    name: str
+    kind: Kind
+    reason: str
+
+
+def find_kind(name: str, column: Column, notation: Notation) -> Finding:
+    """What a column is read as where no setting names it; an empty `name` is one that the file does not give."""
+    kind = _kind_of(name, column, notation)
+    return Finding(name, kind, _reason(kind, column, notation))
+
+
+def _kind_of(name: str, column: Column, notation: Notation) -> Kind:
+    if not column.known.any():
+        return "empty"
+    values = column.numbers(notation)
+    if values is not None:
+        constant = len(values) > 1 and (values == values[0]).all()
+        return "constant" if constant else kind_of_numbers(name, column, values)
+    if len(column.distinct) == 1:
+        return "constant" if column.known.all() and len(column) > 1 else "category"
+    if are_yes_no(column.distinct):
+        return "yes_no"
+    return "number" if common_dressing(column.counts) else kind_of_words(column.counts)
+
+
+def _reason(kind: Kind, column: Column, notation: Notation) -> str:
+    if kind == "empty":
+        return "has no value in any row"
+    first = column.first
+    if kind == "number":
+        dressed = column.numbers(notation) is None
+        return f"holds numbers with more around them, as in {first}" if dressed else "holds numbers"
+    if kind == "constant":
+        return f"has the same value in all rows, {first}"
+    if kind == "serial":
+        return "has a whole number of its own for each row"
+    if kind == "date":
+        return f"holds dates or times, as in {next(filter(is_date, column.distinct), first)}"
+    if kind == "yes_no":
+        return f"has the words {', '.join(column.distinct[:4])} alone"
+    if kind == "code":
+        return "has leading zeros"
+    levels = f"has {len(column.distinct):,} different words in {int(column.known.sum()):,} rows"
+    return f"{levels}, texts" if kind == "text" else levels
+
+
+def are_yes_no(words: Collection[str]) -> bool:
+    """Whether `words` are those of a question: true and false, yes and no, or their first letters, in any case."""
+    if not 2 <= len(words) <= _MANY:
+        return False
+    folded = {word.lower() for word in words}
+    return any(folded <= pair for pair in _YES_NO) and len({*map(is_yes, folded)}) == 2
+
+
+def is_yes(word: str) -> bool | None:
+    """Whether a word says yes; None where it says neither yes nor no."""
+    folded = word.lower()
+    return True if folded in _YES else False if folded in _NO else None
 
 
 def kind_of_words(counts: Counter[str]) -> Kind:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
+Inferred = Literal["date", "yes_no", "constant"]
 ColumnName = str | int  # by name, or by number: from 1, or from -1 at the end
 
 
@@ -21,6 +22,8 @@ class ColumnRoles:
         only: the value by column that the rows of a series must have; None for all rows.
         drop: columns that are left out.
         categorical, numeric: read as the one and as the other, whatever they hold.
+        dates: read as dates and times; a mapping has the format of each, auto for the one that fits.
+        infer: the kinds of columns that are found besides numbers and categories, and what none should read.
         zero_is_missing: columns of numbers in which 0 stands for a missing value.
     """
 
@@ -32,6 +35,8 @@ class ColumnRoles:
     drop: Sequence[ColumnName] = ()
     categorical: Sequence[ColumnName] = ()
     numeric: Sequence[ColumnName] = ()
+    dates: Sequence[ColumnName] | Mapping[str, str] = ()
+    infer: Sequence[Inferred] = ()
     zero_is_missing: Sequence[ColumnName] = ()
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Which columns of a table are numbers and which are words, and their values. No torch here."""
+"""Which columns of a table are numbers, dates and words, and their values. No torch here."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from dlrun.data.tables.column import Column
 from dlrun.data.tables.column_checks import (
     Remark,
+    dates_setting,
     infinite,
     left_out,
     refuse_ambiguous,
@@ -21,14 +22,17 @@ from dlrun.data.tables.column_checks import (
 )
 from dlrun.data.tables.column_kinds import (
     Kind,
+    are_yes_no,
+    find_kind,
     has_leading_zeros,
     is_named_identifier,
-    kind_of_numbers,
-    kind_of_words,
+    is_yes,
     outlying_code,
     spelled_alike,
 )
+from dlrun.data.tables.column_roles import Inferred
 from dlrun.data.tables.csv import Cells
+from dlrun.data.tables.dates import AUTO, DateForm, NotADate, date_form, date_numbers
 from dlrun.data.tables.number_format import (
     Dressing,
     common_dressing,
@@ -36,13 +40,13 @@ from dlrun.data.tables.number_format import (
     is_infinite,
     looks_like_number,
 )
-from dlrun.data.tables.table import Rows, Words
-from dlrun.data.times import is_date
+from dlrun.data.tables.table import Reading, Rows, Words
+from dlrun.data.times import NUMBER, is_date, is_format
 from dlrun.errors import ConfigError
 
 _LEVELS = 1000  # different words, from which on a column of categories is pointed out
 _FEW_LEVELS = 20  # different words, up to which it never is, however few the rows are
-_LEFT_OUT = ("date", "identifier", "text", "serial")
+_LEFT_OUT = ("date", "identifier", "text", "serial", "constant")
 
 
 @dataclass
@@ -51,6 +55,8 @@ class SortedColumns:
 
     Attributes:
         numbers, words: read as the one and as the other.
+        yes_no: those of `numbers` whose words yes and no are 1 and 0.
+        dates: how columns of dates are read, by position.
         dressings: what stands around the numbers of a column, by position.
         given: the columns that `dataset.drop` and the like name already, by key.
     """
@@ -58,6 +64,8 @@ class SortedColumns:
     given: Mapping[str, Sequence[str]] = field(default_factory=dict)
     numbers: list[int] = field(default_factory=list)
     words: list[int] = field(default_factory=list)
+    yes_no: list[int] = field(default_factory=list)
+    dates: dict[int, DateForm] = field(default_factory=dict)
     dressings: dict[int, Dressing] = field(default_factory=dict)
     remarks: list[Remark] = field(default_factory=list)
 
@@ -65,23 +73,24 @@ class SortedColumns:
 def sort_columns(
     cells: Cells,
     features: Sequence[int],
+    named: Mapping[str, Sequence[int]],
     *,
-    numeric: Sequence[int],
-    categorical: Sequence[int],
-    dropped: Sequence[int],
+    formats: Mapping[int, str],
+    infer: Sequence[Inferred],
     decimal: str,
 ) -> SortedColumns:
-    """`features` as numbers or words by what they hold, where `numeric` and `categorical` do not say.
+    """`features` as numbers, dates or words by what they hold, where no setting says it.
 
     Args:
-        dropped: what the settings leave out.
+        named: the columns that settings name, by key: numeric, categorical, dates, drop.
+        formats: of the columns that are named as dates.
+        infer: as in `ColumnRoles`.
         decimal: what was said of the sign before decimals; auto where nothing was.
 
     Raises:
         ConfigError: a column named twice or without any value, one of numbers with a few words among them or in another
             notation than the file's, or none left to read.
     """
-    named = {"numeric": numeric, "categorical": categorical, "drop": dropped}
     for one, other in combinations(named, 2):
         if both := {*named[one]} & {*named[other]}:
             raise ConfigError(
@@ -91,17 +100,19 @@ def sort_columns(
     found = SortedColumns(given)
     refuse_empty(cells, features, given["drop"])
     for position in features:
-        if position in categorical:
+        if position in named["categorical"]:
             found.words.append(position)
+        elif position in formats:
+            found.dates[position] = _form_of(cells, position, formats[position])
         else:
-            _sort(cells, position, found, decided=position in numeric)
+            _sort(cells, position, found, infer, decided=position in named["numeric"])
             if decimal == "auto":
                 refuse_ambiguous(cells, position)
     only = features[0] if len(features) == 1 else None
     if only is not None and found.remarks and found.remarks[0].fact == "serial":
         # What counts the rows may be all that there is to predict from: time, or an x.
         return SortedColumns(given, numbers=[only])
-    if not found.numbers and not found.words:
+    if not found.numbers and not found.dates and not found.words:
         raise ConfigError(
             f"{cells.path} has no column left to predict from: {left_out(found.remarks, given)}"
         )
@@ -121,19 +132,73 @@ def undressed_as(cells: Cells, dressings: Mapping[str, Sequence[str]]) -> Cells:
     return undressed(cells, {cells.names.index(name): dressing for name, dressing in found.items()})
 
 
-def read_rows(
-    cells: Cells, numbers: Sequence[int], words: Sequence[int], *, zero_is_missing: Sequence[int]
-) -> Rows:
-    """The values of the columns `numbers` and `words`.
+def read_rows(cells: Cells, reading: Reading) -> Rows:
+    """The values of the columns that are read.
 
     Raises:
-        ConfigError: a cell of `numbers` that holds none, with row and column.
+        ConfigError: a cell that holds no number, no date, or neither yes nor no, with row and column.
     """
-    values = [read_numbers(cells, position) for position in numbers]
-    for index, position in enumerate(numbers):
-        if position in zero_is_missing:
-            values[index] = np.where(values[index] == 0, np.nan, values[index])
-    return Rows(values, [Words.of(cells.columns[position]) for position in words])
+    values = []
+    for name in reading.numbers:
+        position = cells.names.index(name)
+        read = _read_yes_no if name in reading.yes_no else read_numbers
+        numbers = read(cells, position)
+        if name in reading.zero_is_missing:
+            numbers = np.where(numbers == 0, np.nan, numbers)
+        values.append(numbers)
+    for name, form in reading.date_forms.items():
+        values.extend(_read_dates(cells, cells.names.index(name), form))
+    words = [Words.of(cells.columns[cells.names.index(name)]) for name in reading.words]
+    return Rows(values, words)
+
+
+def _read_yes_no(cells: Cells, position: int) -> np.ndarray:
+    """(N,) 1 for yes, 0 for no, nan where missing."""
+    column = cells.columns[position]
+    answers = {cell: is_yes(cell) for cell in column.distinct}
+    for cell, answer in answers.items():
+        if answer is None:
+            raise ConfigError(
+                f"{cells.place(column.row_of(cell), position)}: {cell} is neither yes nor no, as all of the training "
+                f"data are; mend it, or set {cells.if_missing([cell])} if it stands for a missing value"
+            )
+    return np.array([*(float(answer is True) for answer in answers.values()), np.nan])[column.codes]
+
+
+def _read_dates(cells: Cells, position: int, form: DateForm) -> list[np.ndarray]:
+    """(N,) each part of the dates, nan where missing."""
+    try:
+        return date_numbers(cells.columns[position], form)
+    except NotADate as error:
+        raise _no_date(cells, position, error, form.format) from None
+
+
+def _form_of(cells: Cells, position: int, format: str) -> DateForm:
+    """How a column that is named as one of dates is read."""
+    if format != AUTO and (not is_format(format) or format == NUMBER):
+        raise ConfigError(
+            f"dataset.dates has the format {format} for {cells.names[position]}, which is none: give one as %d.%m.%Y "
+            "or %m/%d/%Y %H:%M, epoch, epoch_ms or auto"
+        )
+    try:
+        return date_form(cells.columns[position], format)
+    except NotADate as error:
+        raise _no_date(cells, position, error, format) from None
+
+
+def _no_date(cells: Cells, position: int, error: NotADate, format: str) -> ConfigError:
+    where = cells.place(cells.columns[position].row_of(error.cell), position)
+    if len(error.formats) > 1:
+        remedy = dates_setting(cells.names[position], error.formats[0])
+        ways = " and ".join(error.formats[:2])
+        return ConfigError(
+            f"{where}: {error.cell} may be read as {ways} alike; set {remedy} for one"
+        )
+    form = "" if format == AUTO else f" in the format {format}"
+    return ConfigError(
+        f"{where}: {error.cell} is no date{form}; mend it, or set {cells.if_missing([error.cell])} if it stands for a "
+        "missing value"
+    )
 
 
 def read_numbers(cells: Cells, position: int) -> np.ndarray:
@@ -156,7 +221,9 @@ def read_numbers(cells: Cells, position: int) -> np.ndarray:
     return values
 
 
-def _sort(cells: Cells, position: int, found: SortedColumns, *, decided: bool) -> None:
+def _sort(
+    cells: Cells, position: int, found: SortedColumns, infer: Sequence[Inferred], *, decided: bool
+) -> None:
     """Put a column where it belongs; `decided` is one that must be of numbers."""
     name, column = cells.names[position], cells.columns[position]
     otherwise = f"set {setting('categorical', [name], found.given)} or {setting('drop', [name], found.given)}"
@@ -171,22 +238,51 @@ def _sort(cells: Cells, position: int, found: SortedColumns, *, decided: bool) -
         found.numbers.append(position)
         return
     if decided:
+        if values is None and are_yes_no(column.distinct):
+            found.yes_no.append(position)
         found.numbers.append(position)
         return
-    kind: Kind
-    if values is None:
-        kind = kind_of_words(column.counts)
-        if kind != "date":
-            refuse_mixture(cells, position, otherwise)
-    else:
-        given = "" if cells.named and name == str(position + 1) else name
-        kind = kind_of_numbers(given, column, values)
-    if kind in _LEFT_OUT:
+    given = "" if cells.named and name == str(position + 1) else name
+    kind = find_kind(given, column, cells.notation).kind
+    if values is None and kind not in ("date", "yes_no", "constant"):
+        refuse_mixture(cells, position, otherwise)
+    if kind in ("constant", "yes_no") and kind not in infer:
+        kind = "category" if values is None else "number"
+    if kind == "date" and kind in infer:
+        _sort_dates(column, position, found, name)
+    elif kind in _LEFT_OUT:
         example = column.first
         if kind == "date":
             example = next(filter(is_date, column.distinct), example)
         found.remarks.append(Remark(kind, name, example, len(column.distinct)))
-        return
+    elif kind == "yes_no":
+        found.numbers.append(position)
+        found.yes_no.append(position)
+        found.remarks.append(Remark("yes_no", name, " and ".join(column.distinct[:2])))
+    else:
+        _sort_others(column, position, found, name, values, kind)
+
+
+def _sort_dates(column: Column, position: int, found: SortedColumns, name: str) -> None:
+    """A column of dates that is read if it can be in one way alone, and left out otherwise."""
+    try:
+        found.dates[position] = date_form(column)
+        found.remarks.append(Remark("read_date", name, column.first))
+    except NotADate as error:
+        several = len(error.formats) > 1
+        fact = "ambiguous_date" if several else "odd_date"
+        found.remarks.append(Remark(fact, name, error.cell, form=next(iter(error.formats), "")))
+
+
+def _sort_others(
+    column: Column,
+    position: int,
+    found: SortedColumns,
+    name: str,
+    values: np.ndarray | None,
+    kind: Kind,
+) -> None:
+    """A column that is read as numbers or as words, with what is to be said of it."""
     (found.numbers if kind == "number" else found.words).append(position)
     if kind == "code":
         example = next(cell for cell in column.distinct if has_leading_zeros([cell]))
@@ -201,7 +297,7 @@ def _sort(cells: Cells, position: int, found: SortedColumns, *, decided: bool) -
 def _remarks_of_numbers(name: str, column: Column, values: np.ndarray) -> list[Remark]:
     """What is to be said of a column of numbers that is read."""
     if len(values) > 1 and (values == values[0]).all():
-        return [Remark("constant", name, column.first)]
+        return [Remark("one_value", name, column.first)]
     if out := outlying_code(column, values):
         return [Remark("outlying", name, f"{out} in {len(column.where([out]))} rows")]
     if (
@@ -217,7 +313,7 @@ def _remarks_of_words(name: str, column: Column) -> list[Remark]:
     """What is to be said of a column of categories that is read."""
     kinds, rows = column.distinct, len(column)
     if len(kinds) == 1 and column.known.all() and rows > 1:
-        return [Remark("constant", name, column.first)]
+        return [Remark("one_value", name, column.first)]
     remarks = []
     if len(kinds) > _LEVELS or len(kinds) > max(_FEW_LEVELS, rows / 4):
         remarks.append(Remark("levels", name, column.first, len(kinds)))

@@ -226,7 +226,7 @@ def _codes(words: Words, levels: Sequence[str | None]) -> np.ndarray:
 def _spec(table: Table, encoding: TableEncoding) -> Spec:
     reading = table.reading
     task, outputs = class_task(len(table.class_names)) if table.class_names else ("regression", 1)
-    names = (*reading.numbers, *reading.words)
+    names = tuple(reading.features)
     return Spec(
         task=task,
         kind="features",

@@ -29,7 +29,8 @@ class NewRows(NewInputs):
     """The rows in a file, raw cells as in the data set; a target column is not read, or alone."""
 
     preparing = (
-        "columns of numbers: fill where missing, then (raw - mean) / std; after them columns of words: "
+        "columns of numbers (those of yes_no: 1 for yes, 0 for no), then the parts of dates: fill where missing, then "
+        "(raw - mean) / std; after them columns of words: "
         "the place in levels, from 1, and 0 for a word that is not there"
     )
 
@@ -59,8 +60,7 @@ def _name(reading: Reading, column: Any) -> str:
 def _as_in_training(cells: Cells, reading: Reading) -> Cells:
     """With the columns that the training data had, the target among them."""
     if cells.named:
-        needed = [*reading.numbers, *reading.words, reading.target]
-        return cells.in_order(reading.columns, needed=needed)
+        return cells.in_order(reading.columns, needed=[*reading.used, reading.target])
     if len(cells.names) == len(reading.columns):
         return replace(cells, names=list(reading.columns))
     raise ConfigError(
@@ -70,12 +70,7 @@ def _as_in_training(cells: Cells, reading: Reading) -> Cells:
 
 
 def _rows(cells: Cells, reading: Reading) -> Rows:
-    numbers, words, zero = (
-        [cells.names.index(name) for name in names]
-        for names in (reading.numbers, reading.words, reading.zero_is_missing)
-    )
-    cells = undressed_as(cells, reading.dressings)
-    return read_rows(cells, numbers, words, zero_is_missing=zero)
+    return read_rows(undressed_as(cells, reading.dressings), reading)
 
 
 def _read(path: Path, reading: Reading) -> Cells:
@@ -88,7 +83,7 @@ def _is_header(reading: Reading, row: str, first: list[str], below: list[list[st
     Raises:
         ConfigError: it has other names.
     """
-    used = {*reading.numbers, *reading.words}
+    used = {*reading.used}
     found = used & {*as_names(first)}
     told = found == used or (
         len(found) * 2 >= len(used) and any(as_number(name) is None for name in found)
@@ -113,9 +108,9 @@ def _is_header(reading: Reading, row: str, first: list[str], below: list[list[st
 
 def _in_order(cells: Cells, reading: Reading) -> Cells:
     """With the columns that the run reads, called by their names."""
-    used = {*reading.numbers, *reading.words}
+    used = {*reading.used}
     if cells.named:
-        return cells.in_order(reading.columns, needed=[*reading.numbers, *reading.words])
+        return cells.in_order(reading.columns, needed=reading.used)
     inputs = [name for name in reading.columns if name in used]
     for names in (reading.columns, inputs):
         if len(cells.names) == len(names):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from dlrun.data.tables.columns import (
 )
 from dlrun.data.tables.csv import Cells, read_csv
 from dlrun.data.tables.csv_format import CsvFormat
+from dlrun.data.tables.dates import AUTO
 from dlrun.data.tables.headers import judge
 from dlrun.data.tables.table import Fill, Reading, Rows, Table
 from dlrun.data.tables.target_column import (
@@ -65,12 +66,6 @@ def read_table(
     classes = labelling.task == "classification"
     names = class_names(cells, target, labelling, blanks) if classes else ()
 
-    def values(part: Cells) -> tuple[Rows, np.ndarray]:
-        rows = read_rows(part, columns.numbers, columns.words, zero_is_missing=zero)
-        if labelling.task == "regression":
-            return rows, read_numbers(part, target)
-        return rows, numbers_of_classes(part, target, names, labelling)
-
     reading = Reading(
         columns=cells.names,
         named=cells.named,
@@ -82,10 +77,19 @@ def read_table(
         target=cells.names[target],
         strip_label=labelling.strip_label,
         merge_labels=labelling.merge_labels,
+        yes_no=[cells.names[position] for position in columns.yes_no],
+        dates={cells.names[at]: dict(vars(form)) for at, form in columns.dates.items()},
     )
+
+    def values(part: Cells) -> tuple[Rows, np.ndarray]:
+        rows = read_rows(part, reading)
+        if labelling.task == "regression":
+            return rows, read_numbers(part, target)
+        return rows, numbers_of_classes(part, target, names, labelling)
+
     test_rows, test_targets = None, None
     if test_path:
-        test = _test_cells(test_path, format, cells, [*columns.numbers, *columns.words, target])
+        test = _test_cells(test_path, format, cells, [*reading.used, reading.target])
         test_rows, test_targets = values(undressed(with_targets(test, target), dressings))
     return Table(reading, *values(cells), names, test_rows, test_targets, fill, folds, fold)
 
@@ -96,12 +100,19 @@ def _sorted_columns(
     """The columns that are read, remarks said, and those in which 0 stands for a missing value."""
     zero = _inputs(cells, "zero_is_missing", roles.zero_is_missing, target)
     dropped = _inputs(cells, "drop", roles.drop, target)
+    named = {
+        "numeric": _inputs(cells, "numeric", roles.numeric, target),
+        "categorical": _inputs(cells, "categorical", roles.categorical, target),
+        "dates": (dates := _inputs(cells, "dates", [*roles.dates], target)),
+        "drop": dropped,
+    }
+    given = roles.dates.values() if isinstance(roles.dates, Mapping) else [AUTO] * len(dates)
     columns = sort_columns(
         cells,
         _features(cells, target, dropped),
-        numeric=_inputs(cells, "numeric", roles.numeric, target),
-        categorical=_inputs(cells, "categorical", roles.categorical, target),
-        dropped=dropped,
+        named,
+        formats=dict(zip(dates, given, strict=True)),
+        infer=roles.infer,
         decimal=format.decimal,
     )
     note_columns(cells.path, len(cells), columns.remarks, columns.given, format.missing)
@@ -125,7 +136,7 @@ def _features(cells: Cells, target: int, dropped: Sequence[int]) -> list[int]:
     return features
 
 
-def _test_cells(path: Path, format: CsvFormat, train: Cells, used: Sequence[int]) -> Cells:
+def _test_cells(path: Path, format: CsvFormat, train: Cells, used: Sequence[str]) -> Cells:
     """The test file, its columns in the order of the training file's."""
     format = replace(format, decimal=train.notation.decimal)
     if format.names or not train.named:
@@ -136,7 +147,7 @@ def _test_cells(path: Path, format: CsvFormat, train: Cells, used: Sequence[int]
         raise ConfigError(
             f"{path} has {len(cells.names)} columns, but {train.path} has {len(train.names)}; make them alike"
         )
-    return cells.in_order(train.names, needed=[train.names[position] for position in used])
+    return cells.in_order(train.names, needed=used)
 
 
 def _refuse_header(train: Path, row: str, first: list[str], below: list[list[str]]) -> bool:

@@ -10,7 +10,7 @@ from annotated_types import Ge
 
 from dlrun.config.schema import NonNegativeInt
 from dlrun.data.files import fetch, locate_file
-from dlrun.data.tables.column_roles import ColumnName, ColumnRoles
+from dlrun.data.tables.column_roles import ColumnName, ColumnRoles, Inferred
 from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines
 from dlrun.data.tables.number_format import Decimal, Thousands
 from dlrun.data.tables.read import read_table
@@ -45,6 +45,8 @@ def csv(
     drop: list[ColumnName],
     categorical: list[ColumnName],
     numeric: list[ColumnName],
+    dates: list[ColumnName] | dict[str, str],
+    infer: list[Inferred],
     zero_is_missing: list[ColumnName],
     fill: Fill,
     folds: Folds | None,

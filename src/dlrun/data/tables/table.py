@@ -11,6 +11,7 @@ from dlrun.data.fingerprint import Fingerprint, taken
 from dlrun.data.fingerprint import Rows as Numbers
 from dlrun.data.tables.column import Column
 from dlrun.data.tables.csv_format import CsvFormat, SkipLines
+from dlrun.data.tables.dates import DateForm
 from dlrun.errors import ConfigError
 
 Fill = Literal["mean", "median", "zero"]
@@ -73,6 +74,8 @@ class Reading:
         dressings: what stands before and after the numbers of a column, as in (12 kg) or ($5).
         target: the column that is predicted; empty where an earlier version of dlrun did not write it.
         strip_label, merge_labels: how its labels are read, as `Labelling`.
+        yes_no: those of `numbers` whose words yes and no are 1 and 0.
+        dates: columns that are read as dates, each with the fields of its `DateForm`.
     """
 
     columns: list[str]
@@ -91,6 +94,24 @@ class Reading:
     target: str = ""
     strip_label: str = ""
     merge_labels: bool = False
+    yes_no: list[str] = field(default_factory=list)
+    dates: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def date_forms(self) -> dict[str, DateForm]:
+        """How each column of dates becomes numbers."""
+        return {name: DateForm(**form) for name, form in self.dates.items()}
+
+    @property
+    def used(self) -> list[str]:
+        """The columns of the file that are read, the target left out."""
+        return [*self.numbers, *self.dates, *self.words]
+
+    @property
+    def features(self) -> list[str]:
+        """What a model reads, in its order: numbers, parts of dates, words."""
+        parts = [f"{name}.{part}" for name, form in self.dates.items() for part in form["parts"]]
+        return [*self.numbers, *parts, *self.words]
 
     @property
     def format(self) -> CsvFormat:
@@ -148,8 +169,7 @@ class Table:
     @property
     def traits(self) -> dict[str, tuple[Any, ...]]:
         """As `Raw.traits`."""
-        words = tuple(self.reading.words)
-        columns = (*self.reading.numbers, *words)
+        words, columns = tuple(self.reading.words), tuple(self.reading.features)
         return {"classes": self.class_names, "columns": columns, "columns of words": words}
 
     @property
