@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 Inferred = Literal["date", "yes_no", "constant"]
@@ -35,7 +35,7 @@ class ColumnRoles:
     drop: Sequence[ColumnName] = ()
     categorical: Sequence[ColumnName] = ()
     numeric: Sequence[ColumnName] = ()
-    dates: Mapping[str, str] = field(default_factory=dict)
+    dates: Mapping[str, str] | None = None
     infer: Sequence[Inferred] = ()
     zero_is_missing: Sequence[ColumnName] = ()
 

@@ -102,14 +102,14 @@ def _sorted_columns(
     named = {
         "numeric": _inputs(cells, "numeric", roles.numeric, target),
         "categorical": _inputs(cells, "categorical", roles.categorical, target),
-        "dates": (dates := _inputs(cells, "dates", [*roles.dates], target)),
+        "dates": (dates := _inputs(cells, "dates", [*(roles.dates or {})], target)),
         "drop": dropped,
     }
     columns = sort_columns(
         cells,
         _features(cells, target, dropped),
         named,
-        formats=dict(zip(dates, roles.dates.values(), strict=True)),
+        formats=dict(zip(dates, (roles.dates or {}).values(), strict=True)),
         infer=roles.infer,
         decimal=format.decimal,
     )
