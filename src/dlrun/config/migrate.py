@@ -26,7 +26,7 @@ _SWEEP_SETTINGS = {  # of the group sweep: what came after the version, as it wa
     "0.1": {"raw_cells": False},
 }
 _TABLE_SETTINGS: dict[str, dict[str, Any]] = {  # of tables in files: the same
-    "dlrun.data.tables.sources.csv": {"dates": [], "infer": []},
+    "dlrun.data.tables.sources.csv": {"dates": None, "infer": []},
 }
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
 

@@ -116,7 +116,7 @@ def test_a_format_may_be_named_and_must_be_one(
     rows = [f"0{row % 9 + 1}/0{row % 5 + 1}/2024,{row % 5}.25" for row in range(60)]
     Path("t.csv").write_text("\n".join(["when,y", *rows]))
     assert main(["train", *WORDS, 'dataset.dates={when: "%d/%m/%Y"}']) == 0
-    assert main(["train", *WORDS, "dataset.dates=[when]"]) == 2
+    assert main(["train", *WORDS, "dataset.dates={when: auto}"]) == 2
     assert (
         "may be read as %d/%m/%Y and %m/%d/%Y alike; set 'dataset.dates={when:"
         in capsys.readouterr().err
@@ -130,5 +130,5 @@ def test_a_column_may_have_one_role_alone(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("t.csv").write_text("\n".join(["when,member,z,y", *ROWS]))
-    assert main(["train", *WORDS, "dataset.dates=[when]", "dataset.drop=[when]"]) == 2
+    assert main(["train", *WORDS, "dataset.dates={when: auto}", "dataset.drop=[when]"]) == 2
     assert "both name when" in capsys.readouterr().err

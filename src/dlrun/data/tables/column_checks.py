@@ -40,7 +40,7 @@ _TYPED = 20  # columns, in what is to be typed
 _FACTS = {
     "date": (
         "{columns} {holds} dates or times, as in {example}, and {is} left out",
-        "{dates} reads {them}",
+        "{dates} reads {first} as numbers",
     ),
     "read_date": (
         "{columns} {holds} dates or times, as in {example}, and {is} read as year, month, day of the week, hour and "
@@ -179,7 +179,7 @@ def _words(remarks: list[Remark], given: Given) -> dict[str, str]:
         **{key: setting(key, columns, given) for key in ("categorical", "numeric", "drop")},
         "dates": dates_setting(columns[0], form)
         if (form := remarks[0].form)
-        else setting("dates", columns, given),
+        else dates_setting(columns[0], "auto"),
         "first": columns[0] if _PLAIN.fullmatch(columns[0]) else shlex.quote(quoted(columns[0])),
         "example": remarks[0].example,
         "levels": f"{most:,}" if least == most else f"{least:,} to {most:,}",

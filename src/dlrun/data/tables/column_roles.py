@@ -22,7 +22,7 @@ class ColumnRoles:
         only: the value by column that the rows of a series must have; None for all rows.
         drop: columns that are left out.
         categorical, numeric: read as the one and as the other, whatever they hold.
-        dates: read as dates and times; a mapping has the format of each, auto for the one that fits.
+        dates: read as dates and times, with the format of each, auto for the one that fits.
         infer: the kinds of columns that are found besides numbers and categories, and what none should read.
         zero_is_missing: columns of numbers in which 0 stands for a missing value.
     """
@@ -35,7 +35,7 @@ class ColumnRoles:
     drop: Sequence[ColumnName] = ()
     categorical: Sequence[ColumnName] = ()
     numeric: Sequence[ColumnName] = ()
-    dates: Sequence[ColumnName] | Mapping[str, str] = ()
+    dates: Mapping[str, str] | None = None
     infer: Sequence[Inferred] = ()
     zero_is_missing: Sequence[ColumnName] = ()
 

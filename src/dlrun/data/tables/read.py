@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,6 @@ from dlrun.data.tables.columns import (
 )
 from dlrun.data.tables.csv import Cells, read_csv
 from dlrun.data.tables.csv_format import CsvFormat
-from dlrun.data.tables.dates import AUTO
 from dlrun.data.tables.headers import judge
 from dlrun.data.tables.table import Fill, Reading, Rows, Table
 from dlrun.data.tables.target_column import (
@@ -103,15 +102,14 @@ def _sorted_columns(
     named = {
         "numeric": _inputs(cells, "numeric", roles.numeric, target),
         "categorical": _inputs(cells, "categorical", roles.categorical, target),
-        "dates": (dates := _inputs(cells, "dates", [*roles.dates], target)),
+        "dates": (dates := _inputs(cells, "dates", [*(roles.dates or {})], target)),
         "drop": dropped,
     }
-    given = roles.dates.values() if isinstance(roles.dates, Mapping) else [AUTO] * len(dates)
     columns = sort_columns(
         cells,
         _features(cells, target, dropped),
         named,
-        formats=dict(zip(dates, given, strict=True)),
+        formats=dict(zip(dates, (roles.dates or {}).values(), strict=True)),
         infer=roles.infer,
         decimal=format.decimal,
     )

@@ -45,7 +45,7 @@ def csv(
     drop: list[ColumnName],
     categorical: list[ColumnName],
     numeric: list[ColumnName],
-    dates: list[ColumnName] | dict[str, str],
+    dates: dict[str, str] | None,
     infer: list[Inferred],
     zero_is_missing: list[ColumnName],
     fill: Fill,
