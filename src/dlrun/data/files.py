@@ -294,7 +294,7 @@ def _without_zstd(path: Path, content: bytes) -> bytes:
 
     try:
         lines = pl.read_lines(content).to_series()
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         reason = str(error).partition("\n")[0]
         remedy = "unpack it and give the file inside (unzstd)"
         raise BadFile(
