@@ -29,6 +29,8 @@ from dlrun.tracking.numbers import number_text
 if TYPE_CHECKING:
     from dlrun.inference.load import Trained
 
+_TYPED = (".parquet", ".feather", ".arrow", ".ipc", ".jsonl", ".ndjson")  # of --output
+
 _EPILOG = """\
 examples
   dlrun predict last photo.png
@@ -43,8 +45,10 @@ def main(argv: list[str]) -> int:
     """Print or write one prediction for each input."""
     arguments = _parser().parse_intermixed_args(argv)
     output: Path | None = arguments.output
-    if output is not None and output.suffix not in (".csv", ".json"):
-        raise ConfigError(f"--output is {output}, but must end in .csv or .json")
+    if output is not None and output.suffix not in (".csv", ".json", *_TYPED):
+        raise ConfigError(
+            f"--output is {output}, but must end in .csv or .json, or one of {', '.join(_TYPED)}"
+        )
     if arguments.raw_cells and (output is None or output.suffix != ".csv"):
         raise ConfigError(
             "--raw-cells says how a .csv is written: add --output FILE.csv, or leave it out"
@@ -75,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         "--output",
         metavar="FILE",
         type=path,
-        help="write to FILE, .csv or .json, instead of the screen",
+        help="write to FILE, .csv, .json, .jsonl, .parquet or .feather, instead of the screen",
     )
     parser.add_argument(
         "--raw-cells",
@@ -129,6 +133,11 @@ def _deliver(records: list[dict[str, Any]], output: Path | None, *, raw: bool) -
     """Print the records, or write them to the file `output`."""
     if output is None:
         _print(records)
+        return
+    if output.suffix in _TYPED:
+        with writing_output(output):
+            _write_typed(records, output)
+        print(f"{len(records)} predictions in {output}")
         return
     with (
         writing_output(output),
@@ -214,6 +223,19 @@ def _write_csv(records: list[dict[str, Any]], file: TextIO, *, raw: bool) -> Non
     writer = csv.writer(file)
     writer.writerow(cells(rows[0], raw=raw))
     writer.writerows(cells((row.get(name, "") for name in rows[0]), raw=raw) for row in rows)
+
+
+def _write_typed(records: list[dict[str, Any]], output: Path) -> None:
+    """As a file whose columns have types, in the form that its name ends in."""
+    import polars as pl  # other outputs do without
+
+    frame = pl.DataFrame(list(map(_flat, records)), infer_schema_length=None)
+    if output.suffix == ".parquet":
+        frame.write_parquet(output)
+    elif output.suffix in (".jsonl", ".ndjson"):
+        frame.write_ndjson(output)
+    else:
+        frame.write_ipc(output)
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import urllib.request
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from glob import glob, has_magic
 from http.client import HTTPException
 from pathlib import Path, PurePath
 from typing import Any
@@ -23,6 +24,7 @@ from dlrun.errors import BadFile, ConfigError, did_you_mean
 SAMPLES = Path(__file__).parent.parent / "samples"
 _PACKAGED = "packaged:"
 _GZIP = b"\x1f\x8b"
+_ZSTD = b"\x28\xb5\x2f\xfd"
 # Of utf-32 first: the mark of utf-16 begins one of its two.
 _MARKS = (
     ("utf-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
@@ -130,11 +132,13 @@ def part_folders(folder: Path, inside: Sequence[Path]) -> dict[str, Path]:
 
 
 def absolute(path: Any) -> Any:
-    """The absolute form of a path, or of a list of paths, to what exists; anything else unchanged."""
+    """The absolute form of a path or glob, or of a list of them, to what exists; anything else unchanged."""
     if isinstance(path, list):
         return [absolute(one) for one in path]
-    if isinstance(path, str) and path.strip() and (found := Path(path).expanduser()).exists():
-        return str(found.absolute())
+    if isinstance(path, str) and path.strip():
+        found = Path(path).expanduser()
+        if found.exists() or (has_magic(path) and glob(str(found), recursive=True)):
+            return str(found.absolute())
     return path
 
 
@@ -215,7 +219,7 @@ def download(path: Path, *, url: str, md5: str) -> None:
 
 
 def read_text(path: Path, encoding: str) -> str:
-    """All of a text file, packed by gzip or not, with line ends as `\\n`; a byte order mark is left out.
+    """All of a text file with line ends as `\\n` and without a byte order mark; gzip or zstd may have packed it.
 
     Raises:
         ConfigError: unreadable, empty, no text, or not in this encoding, with line and column.
@@ -253,9 +257,11 @@ def read_text(path: Path, encoding: str) -> str:
 
 
 def _unpacked(path: Path) -> bytes:
-    """The bytes of a file, unpacked where its first bytes are those of gzip, whatever its name."""
+    """The bytes of a file, unpacked where its first bytes are those of gzip or zstd, whatever its name."""
     try:
         content = path.read_bytes()
+        if content.startswith(_ZSTD):
+            return _without_zstd(path, content)
         packed = content.startswith(_GZIP)
         for _ in range(_TIMES_PACKED):
             if content.startswith(_GZIP):
@@ -280,6 +286,21 @@ def _unfolded(path: Path, content: bytes) -> bytes:
         remedy = "if it is meant, unpack it with gunzip and give the file that comes out"
         raise BadFile(f"{path} unpacks to more than {_LARGEST / 2**30:g} GiB", remedy, remedy)
     return unfolded
+
+
+def _without_zstd(path: Path, content: bytes) -> bytes:
+    """The text in what zstd has packed, which Python itself cannot unpack."""
+    import polars as pl  # texts that are not packed do without
+
+    try:
+        lines = pl.read_lines(content).to_series()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        remedy = "unpack it and give the file inside (unzstd)"
+        raise BadFile(
+            f"{path} is packed by zstd, but cannot be unpacked: {reason}", remedy, remedy
+        ) from error
+    return "\n".join(lines).encode()
 
 
 def _nul_bytes(path: Path, content: bytes, encoding: str) -> BadFile:

@@ -140,7 +140,7 @@ def test_what_a_run_has_settled_is_not_offered_to_be_set(tmp_path, content, mend
 
 
 def test_a_file_of_another_kind_is_refused(read):
-    with pytest.raises(ConfigError, match="this run was trained on a table; give a"):
+    with pytest.raises(ConfigError, match="this run was trained on a table; give rows"):
         read("3", name="new.npy")
 
 

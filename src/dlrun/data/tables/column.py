@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property
@@ -150,12 +151,12 @@ class Decimals(Column):
         return len(self._values)
 
     def __getitem__(self, row: int) -> str | None:
-        return None if np.isnan(self._values[row]) else f"{self._values[row]:.15g}"
+        return _written(self._values[row].item()) or None
 
     @cached_property
     def _coded(self) -> _Coded:
         kinds, codes = np.unique(self._values, return_inverse=True)
-        words = ["" if np.isnan(kind) else f"{kind:.15g}" for kind in kinds.tolist()]
+        words = list(map(_written, kinds.tolist()))
         return _Coded(codes.astype(np.int32), words, ("",))
 
     def take(self, rows: np.ndarray) -> Column:
@@ -179,6 +180,31 @@ class Decimals(Column):
     @property
     def any_leading_zero(self) -> bool:
         return False
+
+
+def _written(number: float) -> str:
+    """What a number looks like: a whole one has all its digits; "" for nan."""
+    if math.isnan(number):
+        return ""
+    return f"{number:.0f}" if number.is_integer() and abs(number) < 2**53 else f"{number:.15g}"
+
+
+def joined(columns: Sequence[Column], notation: Notation) -> Column:
+    """The cells of `columns`, one below the other: numbers where one of them has been read as such and all are."""
+    if any(isinstance(column, Decimals) for column in columns):
+        found = [column.numbers(notation) for column in columns]
+        values = [numbers for numbers in found if numbers is not None]
+        if len(values) == len(columns):
+            return Decimals(np.concatenate(values))
+    places: dict[str, int] = {}
+    missing: set[str] = set()
+    codes = []
+    for own, kinds, absent in (column._coded for column in columns):
+        codes.append(
+            np.array([places.setdefault(kind, len(places)) for kind in kinds], np.int32)[own]
+        )
+        missing.update(absent)
+    return Column(np.concatenate(codes), list(places), missing)
 
 
 def missing_column(count: int) -> Column:

@@ -33,16 +33,44 @@ IsHeader = Callable[[str, list[str], list[list[str]]], bool]
 class Lines:
     """The lines of the file, from 1, in which rows begin; looked for where one is asked for."""
 
-    def __init__(self, find: Callable[[], np.ndarray], rows: np.ndarray | None = None) -> None:
-        self._find, self._rows = find, rows
+    def __init__(
+        self,
+        find: Callable[[], np.ndarray],
+        rows: np.ndarray | None = None,
+        files: Sequence[tuple[Path, int]] = (),
+    ) -> None:
+        """Those of a table in several `files`, each with the number of its rows, begin anew in each of them."""
+        self._find, self._rows, self._files = find, rows, files
 
     def __getitem__(self, row: int) -> int:
-        lines = self._find()
-        return int(lines[row if self._rows is None else self._rows[row]])
+        return int(self._find()[self._in_file(row)])
+
+    def _in_file(self, row: int) -> int:
+        return row if self._rows is None else int(self._rows[row])
+
+    def file(self, row: int) -> Path | None:
+        """The file of a row, where there are several."""
+        left = self._in_file(row)
+        for path, count in self._files:
+            if left < count:
+                return path
+            left -= count
+        return None
 
     def take(self, rows: np.ndarray) -> Lines:
         """Those of these rows."""
-        return Lines(self._find, rows if self._rows is None else self._rows[rows])
+        kept = rows if self._rows is None else self._rows[rows]
+        return Lines(self._find, kept, self._files)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Cells]) -> Lines:
+        """Those of the rows of all parts."""
+        files = [(part.path, len(part)) for part in parts]
+        return cls(lambda: np.concatenate([part.lines.all() for part in parts]), files=files)
+
+    def all(self) -> np.ndarray:
+        """(N,) that of each row."""
+        return self._find() if self._rows is None else self._find()[self._rows]
 
 
 @dataclass(frozen=True)
@@ -58,6 +86,7 @@ class Cells:
         first: which row is the first and what it holds, in words.
         delimiter: the character between its cells.
         missing: the words for missing cells that were looked for.
+        typed: whether it is a file whose columns have types, of which no setting says how numbers are written.
     """
 
     path: Path
@@ -69,6 +98,7 @@ class Cells:
     first: str = ""
     delimiter: str = ","
     missing: Sequence[str] = ()
+    typed: bool = False
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -162,7 +192,7 @@ class Cells:
     def no_number(self, row: int, column: int | str, remedy: str) -> BadFile:
         """The error of a cell that should hold a number, with what would make it one, or else `remedy`."""
         cell = str(self.cell(row, column))
-        hint = self.notation.hint(cell)
+        hint = "" if self.typed else self.notation.hint(cell)
         remedy = f"set {hint}, or {remedy}" if hint else remedy
         mend = f"write it with a decimal {self.notation.decimal}" if hint else "mend it"
         return BadFile(f"{self.place(row, column)}: {cell} is not a number", remedy, mend)
@@ -170,7 +200,7 @@ class Cells:
     def place(self, row: int, column: int | str) -> str:
         """Where a cell is, for an error."""
         name = self.names[self._position(column)]
-        return f"{self.path}, row {self.lines[row]}, column {name}"
+        return f"{self.lines.file(row) or self.path}, row {self.lines[row]}, column {name}"
 
 
 def read_csv(path: Path, format: CsvFormat, is_header: IsHeader | None = None) -> Cells:

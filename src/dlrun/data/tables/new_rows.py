@@ -1,4 +1,4 @@
-"""New rows of a table, read from a CSV file by the names of their columns or in their order."""
+"""New rows of a table, read from files by the names of their columns or in their order."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from typing import Any, cast
 
 from dlrun.data.base import Spec
 from dlrun.data.changed_data import Kept
-from dlrun.data.files import locate_file
 from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, one_path
 from dlrun.data.tables.columns import read_rows, undressed_as
-from dlrun.data.tables.csv import Cells, read_csv
+from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_rules import as_names, listed
 from dlrun.data.tables.encoding import TableEncoding, encode_rows
 from dlrun.data.tables.headers import judge
 from dlrun.data.tables.number_format import as_number
 from dlrun.data.tables.read import read_targets
 from dlrun.data.tables.table import Reading, Rows
+from dlrun.data.tables.table_files import FORMS, files_of, form_of, locate_table, read_cells
 from dlrun.errors import ConfigError
-
-_SUFFIXES = (".csv", ".tsv", ".txt", ".data", ".gz")
 
 
 class NewRows(NewInputs):
@@ -35,17 +33,22 @@ class NewRows(NewInputs):
     )
 
     def read(self, path: Path, spec: Spec, preprocessing: TableEncoding) -> Rows:
-        if path.suffix.lower() not in _SUFFIXES:
-            raise ConfigError(f"{path}: this run was trained on a table; give a .csv of rows")
+        if form_of(path) not in FORMS:
+            raise ConfigError(
+                f"{path}: this run was trained on a table; give rows in one of {', '.join(FORMS)}"
+            )
         reading = Reading(**preprocessing.reading)
         return _rows(_in_order(_read(path, reading), reading), reading)
+
+    def files_in(self, folder: Path, spec: Spec, preprocessing: TableEncoding) -> list[Path]:
+        return files_of(folder, "INPUT")
 
     def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:
         encoding, names = cast(TableEncoding, kept.preprocessing), kept.spec.class_names
         reading = Reading(**encoding.reading)
         if not reading.target:  # an earlier version wrote none
             reading = replace(reading, target=_name(reading, dataset.get("target", "")))
-        cells = _as_in_training(_read(locate_file(TEST_PATH, one_path(given)), reading), reading)
+        cells = _as_in_training(_read(locate_table(TEST_PATH, one_path(given)), reading), reading)
         cells, targets = read_targets(cells, reading, names)
         return Labelled(encode_rows(encoding, _rows(cells, reading), targets, len(names)))
 
@@ -74,7 +77,7 @@ def _rows(cells: Cells, reading: Reading) -> Rows:
 
 
 def _read(path: Path, reading: Reading) -> Cells:
-    return read_csv(path, reading.format, partial(_is_header, reading))
+    return read_cells(path, reading.format, partial(_is_header, reading))
 
 
 def _is_header(reading: Reading, row: str, first: list[str], below: list[list[str]]) -> bool:

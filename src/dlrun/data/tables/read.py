@@ -1,10 +1,9 @@
-"""From CSV files to a `Table`: which column is predicted, which are read and how. No torch here."""
+"""From files to a `Table`: which column is predicted, which are read and how. No torch here."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +18,10 @@ from dlrun.data.tables.columns import (
     undressed,
     undressed_as,
 )
-from dlrun.data.tables.csv import Cells, read_csv
+from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import CsvFormat
-from dlrun.data.tables.headers import judge
 from dlrun.data.tables.table import Fill, Reading, Rows, Table
+from dlrun.data.tables.table_files import read_alike, read_cells
 from dlrun.data.tables.target_column import (
     Labelling,
     class_names,
@@ -51,7 +50,9 @@ def read_table(
     Raises:
         ConfigError: a file, a column or a cell that cannot be read as `format` and `roles` say.
     """
-    cells = read_csv(path, format)
+    cells = read_cells(path, format)
+    if cells.typed:
+        format = replace(format, decimal="point")
     assert not isinstance(roles.target, list), "a table has one target"
     target = cells.position("dataset.target", roles.target)
     blanks = cells.columns[target].blanks()
@@ -136,26 +137,12 @@ def _features(cells: Cells, target: int, dropped: Sequence[int]) -> list[int]:
 
 def _test_cells(path: Path, format: CsvFormat, train: Cells, used: Sequence[str]) -> Cells:
     """The test file, its columns in the order of the training file's."""
-    format = replace(format, decimal=train.notation.decimal)
-    if format.names or not train.named:
-        cells = read_csv(path, format, partial(_refuse_header, train.path))
-    else:
-        cells = read_csv(path, replace(format, header=True))
+    cells = read_alike(path, format, train)
     if not train.named and len(cells.names) != len(train.names):
         raise ConfigError(
             f"{path} has {len(cells.names)} columns, but {train.path} has {len(train.names)}; make them alike"
         )
     return cells.in_order(train.names, needed=used)
-
-
-def _refuse_header(train: Path, row: str, first: list[str], below: list[list[str]]) -> bool:
-    verdict = judge(first, below)
-    if verdict.header and verdict.sure:
-        raise ConfigError(
-            f"{row} looks like a header, but none was found in {train}: take it out, or set dataset.header=true "
-            "if both have one"
-        )
-    return False
 
 
 def read_targets(

@@ -1,4 +1,4 @@
-"""Tables: any CSV file, and well-known ones fetched once into the folder of the data. No torch here."""
+"""Tables: any file of rows, and well-known ones fetched once into the folder of the data. No torch here."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines
 from dlrun.data.tables.number_format import Decimal, Thousands
 from dlrun.data.tables.read import read_table
 from dlrun.data.tables.table import Fill, Table
+from dlrun.data.tables.table_files import locate_table, refuse_settings_of_texts
 from dlrun.data.tables.target_column import Labelling, TableTask
 from dlrun.errors import ConfigError
 
@@ -52,11 +53,13 @@ def csv(
     folds: Folds | None,
     fold: NonNegativeInt,
 ) -> Table:
-    """The table in the CSV file `path`: absolute, from the working folder, `packaged:NAME` or `plotly:NAME`."""
+    """The table in `path`, a file or parts: absolute, from the working folder, `packaged:NAME` or `plotly:NAME`."""
     settings = locals()
     test = None if test_path is None else _find("dataset.test_path", test_path)
+    train = _find("dataset.path", path)
+    refuse_settings_of_texts(settings, train, test)
     return read_table(
-        _find("dataset.path", path),
+        train,
         test,
         CsvFormat.of(settings, missing=[str(word) for word in missing]),
         ColumnRoles.of(settings),
@@ -149,7 +152,7 @@ def _fetch(root: str, name: str, md5: str) -> Path:
 def _find(key: str, path: str) -> Path:
     """The file, which may be one of the data sets inside the installed plotly."""
     if not path.startswith(_PLOTLY):
-        return locate_file(key, path)
+        return locate_table(key, path)
     package = importlib.util.find_spec("plotly")  # does not import it
     if package is None or not package.submodule_search_locations:
         raise ConfigError(f"{key} is {path}, whose file is part of plotly: pip install plotly")

@@ -1,0 +1,181 @@
+"""The files of a table: one of any form, or a folder or glob of parts with the same columns. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from glob import glob, has_magic
+from pathlib import Path
+from typing import Any
+
+from dlrun.data.files import locate
+from dlrun.data.tables.column import joined
+from dlrun.data.tables.csv import Cells, IsHeader, Lines, read_csv
+from dlrun.data.tables.csv_format import CsvFormat
+from dlrun.data.tables.csv_rules import listed
+from dlrun.data.tables.headers import judge
+from dlrun.data.tables.typed_files import TYPED, read_typed
+from dlrun.errors import ConfigError
+
+FORMS = (".csv", ".tsv", ".txt", ".data", *TYPED)
+_PACKED = (".gz", ".zst")
+_PARTS = (".csv", ".tsv", *TYPED)  # what is read of a folder
+_SHOWN = "/".join(dict.fromkeys([".csv", ".tsv", *TYPED]))
+# Settings of text files, as the options have them.
+_OF_TEXTS = {
+    "header": "auto",
+    "skip_lines": "auto",
+    "comment": None,
+    "delimiter": "auto",
+    "decimal": "auto",
+    "thousands": "none",
+    "encoding": "utf-8",
+}
+
+
+def form_of(path: Path) -> str:
+    """The extension that says how a file is written, without that of its packing."""
+    packed = path.suffix.lower() in _PACKED
+    return Path(path.stem if packed else path.name).suffix.lower()
+
+
+def is_typed(path: Path) -> bool:
+    """Whether all files of a table have types."""
+    return path.suffix.lower() in TYPED or all(
+        file.suffix.lower() in TYPED for file in files_of(path)
+    )
+
+
+def locate_table(key: str, path: str) -> Path:
+    """The file, the folder or the glob of parts that the setting `key` names.
+
+    Raises:
+        ConfigError: as `locate`, or a folder or a glob without any table.
+    """
+    pattern = Path(path).expanduser()
+    found = pattern if has_magic(path) and not pattern.exists() else locate(key, path)
+    files_of(found, key)
+    return found
+
+
+def files_of(path: Path, key: str = "dataset.path") -> list[Path]:
+    """The files of a table, by name; those of a folder whose names begin with a dot or `_` are none.
+
+    Raises:
+        ConfigError: there are none, or of several forms.
+    """
+    if path.is_dir():
+        inside = [
+            file for file in path.iterdir() if form_of(file) in _PARTS and file.name[0] not in "._"
+        ]
+        missing = f"a folder that holds no table; give a file or a folder of {_SHOWN}"
+    elif has_magic(str(path)) and not path.exists():
+        inside = list(map(Path, glob(str(path), recursive=True)))
+        missing = f"which no file matches; give one that does, from {Path.cwd()} or absolute"
+    else:
+        return [path]
+    files = sorted(file for file in inside if file.is_file())
+    if not files:
+        raise ConfigError(f"{key} is {path}, {missing}")
+    forms = sorted({*map(form_of, files)})
+    if len(forms) > 1:
+        one = path / f"*{forms[0]}" if path.is_dir() else path.with_name(f"*{forms[0]}")
+        raise ConfigError(
+            f"{key} is {path}, which has files of several forms, {' and '.join(forms)}; give those of one, as in {one}"
+        )
+    return files
+
+
+def refuse_settings_of_texts(settings: Mapping[str, Any], *paths: Path | None) -> None:
+    """Refuse what is set of how a text is written where none of the files is a text.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    given = [path for path in paths if path is not None]
+    for key, default in _OF_TEXTS.items():
+        if settings[key] != default and all(map(is_typed, given)):
+            raise ConfigError(
+                f"dataset.{key} is {settings[key]}, which only a text file such as .csv has, but {given[0]} is none; "
+                f"leave it out"
+            )
+
+
+def read_cells(path: Path, format: CsvFormat, is_header: IsHeader | None = None) -> Cells:
+    """The cells of all files of a table; `is_header` as of `read_csv`.
+
+    Raises:
+        ConfigError: as `read_csv` and `read_typed`, or parts with other columns than the first.
+    """
+    first, *others = files_of(path)
+    cells = _read_file(first, format, is_header)
+    if not others:
+        return cells
+    parts = [
+        cells,
+        *(_like_first(_read_alike(other, format, cells, is_header), cells) for other in others),
+    ]
+    columns = [
+        joined(columns, cells.notation)
+        for columns in zip(*(part.columns for part in parts), strict=True)
+    ]
+    return replace(cells, path=path, columns=columns, lines=Lines.joined(parts))
+
+
+def read_alike(path: Path, format: CsvFormat, first: Cells) -> Cells:
+    """Another table of the columns of `first`, with a header where that has one."""
+    if first.typed:
+        return read_cells(path, replace(format, header=True))
+    format = replace(format, decimal=first.notation.decimal)
+    if format.names or not first.named:
+        return read_cells(path, format, partial(_refuse_header, first.path))
+    return read_cells(path, replace(format, header=True))
+
+
+def _read_alike(path: Path, format: CsvFormat, first: Cells, is_header: IsHeader | None) -> Cells:
+    """A further part."""
+    if is_header and not first.typed:
+        return _read_file(path, replace(format, decimal=first.notation.decimal), is_header)
+    return read_alike(path, format, first)
+
+
+def _read_file(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Cells:
+    if path.suffix.lower() in TYPED:
+        return read_typed(path, format.missing)
+    if form_of(path) == ".tsv" and format.delimiter == "auto":
+        format = replace(format, delimiter="tab")
+    return read_csv(path, format, is_header)
+
+
+def _like_first(part: Cells, first: Cells) -> Cells:
+    """With the columns in the order of the first part.
+
+    Raises:
+        ConfigError: they are others.
+    """
+    if not first.named and not part.named and len(first.names) != len(part.names):
+        raise ConfigError(
+            f"{part.path} has {len(part.names)} columns, but {first.path} has {len(first.names)}; give parts of the "
+            "same columns"
+        )
+    lacking = [name for name in first.names if name not in part.names]
+    more = [name for name in part.names if name not in first.names]
+    if lacking or more:
+        said = [f"lacks {listed(lacking)}"] * bool(lacking) + [
+            f"has {listed(more)} besides"
+        ] * bool(more)
+        raise ConfigError(
+            f"{part.path} has other columns than {first.path}: it {' and '.join(said)}; give parts of the same columns"
+        )
+    return part.in_order(first.names, needed=first.names)
+
+
+def _refuse_header(train: Path, row: str, first: list[str], below: list[list[str]]) -> bool:
+    verdict = judge(first, below)
+    if verdict.header and verdict.sure:
+        raise ConfigError(
+            f"{row} looks like a header, but none was found in {train}: take it out, or set dataset.header=true "
+            "if both have one"
+        )
+    return False
