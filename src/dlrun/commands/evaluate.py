@@ -33,7 +33,8 @@ examples
   dlrun eval last dataset.path=/elsewhere/data.csv    where the run's own data have moved
 """
 _OPTIONS = {"split": ("test", "val", "train"), "checkpoint": ("best", "last")}
-_PLACES = ("dataset.test_path", "dataset.path", "dataset.root")
+_NEW_IMAGES = "dataset.image_root"  # also says where the images of new rows are
+_PLACES = ("dataset.test_path", "dataset.path", "dataset.root", _NEW_IMAGES)
 
 
 def main(argv: list[str]) -> int:
@@ -137,14 +138,14 @@ def _placed(plain: dict[str, Any], words: list[str]) -> tuple[dict[str, Any], An
         del placed["dataset"]["test_path"]
     if "dataset.test_path" not in keys or (had is not None and len(keys) > 1):
         return placed, None  # all that was given is where the run's own data are
-    if len(keys) > 1:
+    if others := keys - {"dataset.test_path", _NEW_IMAGES}:
         raise ConfigError(
             f"dataset.test_path is {new}, whose rows are measured without the run's own data: leave out "
-            f"{' and '.join(sorted(keys - {'dataset.test_path'}))}"
+            f"{' and '.join(sorted(others))}"
         )
     if new is None:
         raise ConfigError("dataset.test_path is null, but must name new rows; or leave it out")
-    return plain, new
+    return (placed if _NEW_IMAGES in keys else plain), new
 
 
 def _listed(new: str | list[str]) -> str:

@@ -114,6 +114,11 @@ def locate_file(key: str, path: str) -> Path:
     return found
 
 
+def part_named(word: str) -> str | None:
+    """Train, val or test, where `word` is a name of that part; None otherwise."""
+    return _PART_NAMES.get(word.strip().lower())
+
+
 def part_folders(folder: Path, inside: Sequence[Path]) -> dict[str, Path]:
     """The folders among `inside` that are named like parts of a data set, by train, val and test.
 
@@ -122,7 +127,7 @@ def part_folders(folder: Path, inside: Sequence[Path]) -> dict[str, Path]:
     """
     parts: dict[str, Path] = {}
     for one in inside:
-        if part := _PART_NAMES.get(one.name.lower()):
+        if part := part_named(one.name):
             if part in parts:
                 raise ConfigError(
                     f"{folder} has {parts[part].name}/ and {one.name}/; keep one of them"

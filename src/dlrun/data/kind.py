@@ -98,6 +98,14 @@ class NewInputs(ABC):
             f"trained on {trained_on}; give its files one by one"
         )
 
+    def files_of(self, path: Path, preprocessing: Any) -> list[Path]:
+        """The files of inputs that a file means: itself, or those that it names.
+
+        Raises:
+            ConfigError: one that it names is missing.
+        """
+        return [path]
+
     def describe(self, preprocessing: Preprocessing, spec: Spec) -> tuple[str, dict[str, Any]]:
         """`preparing`, and the values that it speaks of."""
         return self.preparing, preprocessing.to_dict()

@@ -14,7 +14,7 @@ from dlrun.data.base import Preprocessing, Spec
 from dlrun.data.baselines import majority_class, training_mean
 from dlrun.data.changed_data import Kept
 from dlrun.data.files import other_kind
-from dlrun.data.images.dataset import IMAGES
+from dlrun.data.images.dataset import IMAGE_TABLES, IMAGES
 from dlrun.data.kind import Kind, Labelled
 from dlrun.data.loaders import Split
 from dlrun.data.series.dataset import SERIES
@@ -24,6 +24,7 @@ from dlrun.data.text.encoding import TEXTS
 from dlrun.errors import BadFile, ConfigError
 
 KINDS: tuple[Kind, ...] = (
+    IMAGE_TABLES,  # before those that it is a special case of
     ARRAYS,
     IMAGES,
     TABLES,
@@ -43,14 +44,15 @@ def kind_of(preprocessing: Preprocessing, spec: Spec) -> Kind:
 
 
 def files_of(path: Path, spec: Spec, preprocessing: Preprocessing) -> list[Path]:
-    """The files that `path` means: itself, or the images or texts in a folder and the folders in it, by name.
+    """The files that `path` means: itself, those that a table names, or the images or texts in a folder, by name.
 
     Raises:
         ConfigError: a folder without images, or of a run that takes none.
     """
-    if not path.is_dir():
-        return [path]
-    return kind_of(preprocessing, spec).new_inputs.files_in(path, spec, preprocessing)
+    reader = kind_of(preprocessing, spec).new_inputs
+    if path.is_dir():
+        return reader.files_in(path, spec, preprocessing)
+    return reader.files_of(path, preprocessing)
 
 
 def read_inputs(path: Path, spec: Spec, preprocessing: Preprocessing) -> Any:

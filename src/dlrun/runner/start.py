@@ -20,7 +20,12 @@ from dlrun.runner.summary import Identity
 from dlrun.storage.run_directory import RunDirectory, lock
 from dlrun.training.build import Experiment, assemble, load_data
 
-_PATHS = ("root", "path", "test_path")  # settings of data sets that say where files are
+_PATHS = (
+    "root",
+    "path",
+    "test_path",
+    "image_root",
+)  # settings of data sets that say where files are
 
 
 def train(

@@ -63,7 +63,8 @@ class Experiment:
     def unchangeable(self) -> dict[str, Any]:
         """The settings that decide which samples a step sees: a resume must find them as they were."""
         # Where files are is not what is in them.
-        movable = ("root", "path", "test_path", "augment", "in_memory", "memory_limit", "workers")
+        places = ("root", "path", "test_path", "image_root")
+        movable = (*places, "augment", "in_memory", "memory_limit", "workers")
         settings = {
             f"dataset.{name}": value
             for name, value in self.config.dataset.items()

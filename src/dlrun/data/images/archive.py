@@ -52,6 +52,20 @@ def file_or_bytes(path: Path) -> Path | io.BytesIO:
     return io.BytesIO(content)
 
 
+def names_in(folder: Path) -> set[str]:
+    """The names of all files in a folder, which may be in the archive; of none where there is no such folder."""
+    inside = os.fspath(folder).removeprefix(f"{_ARCHIVE}{os.sep}")
+    if inside != os.fspath(folder):
+        prefix = f"{inside.replace(os.sep, '/')}/"
+        below = (name.removeprefix(prefix) for name in _members() if name.startswith(prefix))
+        return {name for name in below if name and "/" not in name}
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if not entry.is_dir()}
+    except OSError:
+        return set()
+
+
 @lru_cache(maxsize=1)
 def _members() -> dict[str, bytes]:
     """The content of each file in the archive, so that no process shares an open file with another."""

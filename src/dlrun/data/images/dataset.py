@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
+from torch import Tensor
 
 from dlrun.config.settings import DataSettings
 from dlrun.data.arrays.scaling import Scaling, fit_images
-from dlrun.data.base import Dataset, Spec, class_targets, class_task
+from dlrun.data.base import Dataset, Spec, class_targets, class_task, without_constants
 from dlrun.data.fingerprint import PARTS, Parts, Rows
+from dlrun.data.images.duplicates import note_duplicates
 from dlrun.data.images.folder import Files, ImageFiles
 from dlrun.data.images.image_format import ImageFormat
+from dlrun.data.images.read import BadImage
 from dlrun.data.images.streaming import StoredImages, StoredSplit, read_batches
+from dlrun.data.images.table import ImageTable
 from dlrun.data.kind import Kind
 from dlrun.data.loaders import Split
 from dlrun.data.splits import parted, split_rows
@@ -34,7 +39,8 @@ def split_images(raw: ImageFiles, settings: DataSettings) -> Parts:
         val_fraction=0.0 if "val" in raw.own else settings.val_fraction,
         test_fraction=None if "test" in raw.own else settings.test_fraction,
     )
-    rows = split_rows(len(raw), raw.train.targets, own, has_test="test" in raw.own)
+    strata = raw.train.targets if raw.class_names else None
+    rows = split_rows(len(raw), strata, own, has_test="test" in raw.own)
     return parted(rows, raw.own)
 
 
@@ -52,8 +58,13 @@ def prepare_images(
     if scaling is not None:  # files are read as they were
         raw = replace(raw, format=ImageFormat.of(raw.traits["shape"], scaling.reading))
     files = [_files(raw, name, parts[name]) for name in PARTS]
-    pixels = [_pixels(part, raw) if raw.in_memory else None for part in files]
-    scaling = scaling or _fit(files[0], pixels[0], raw, settings)
+    try:
+        pixels = [_pixels(part, raw) if raw.in_memory else None for part in files]
+        if scaling is None:
+            note_duplicates(files[0].paths, {"validation": files[1].paths, "test": files[2].paths})
+            scaling = _fit(files[0], pixels[0], raw, settings)
+    except BadImage as error:
+        raise raw.located(error) from error
     splits = [_split(part, kept, raw, scaling) for part, kept in zip(files, pixels, strict=True)]
     train, val, test = splits
     return Dataset(_spec(raw), scaling, train, val, test)
@@ -76,14 +87,28 @@ def _fit(
             "all training images have the same colour, so nothing can be learned from them; look at "
             "dataset.alpha and dataset.depth, and at the files"
         )
-    return fit_images(images, normalize=normalize, pixel_max=_BRIGHTEST, reading=raw.format.reading)
+    scaling = fit_images(
+        images, normalize=normalize, pixel_max=_BRIGHTEST, reading=raw.format.reading
+    )
+    return (
+        ImageTableScaling.of(scaling, train.targets, raw)
+        if isinstance(raw, ImageTable)
+        else scaling
+    )
 
 
 def _split(files: Files, pixels: np.ndarray | None, raw: ImageFiles, scaling: Scaling) -> Split:
-    targets = class_targets(files.targets, len(raw.class_names))
+    targets = targets_of(files, raw.class_names, scaling)
     if pixels is not None:
         return Split(scaling.inputs(pixels), targets)
     return StoredSplit.of(StoredImages(files.paths, raw.format, scaling, raw.workers), targets)
+
+
+def targets_of(files: Files, class_names: tuple[str, ...], scaling: Scaling) -> Tensor:
+    """Class numbers, or standardised quantities, as a loss takes them."""
+    if class_names:
+        return class_targets(files.targets, len(class_names))
+    return scaling.targets(files.targets)
 
 
 def _pixels(files: Files, raw: ImageFiles) -> np.ndarray:
@@ -103,6 +128,8 @@ def _pixels(files: Files, raw: ImageFiles) -> np.ndarray:
 
 def _spec(raw: ImageFiles) -> Spec:
     task, outputs = class_task(len(raw.class_names))
+    if not raw.class_names:
+        task, outputs = "regression", raw.train.targets.shape[1]
     return Spec(
         task=task,
         kind="image",
@@ -110,6 +137,31 @@ def _spec(raw: ImageFiles) -> Spec:
         num_outputs=outputs,
         class_names=raw.class_names,
     )
+
+
+@dataclass(frozen=True)
+class ImageTableScaling(Scaling):
+    """The scaling of images that a table names, and of its targets.
+
+    Attributes:
+        table: how more tables are read, as `LabelReading`.
+    """
+
+    kind: ClassVar[str] = "image_table"
+    table: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, scaling: Scaling, targets: np.ndarray, raw: ImageTable) -> ImageTableScaling:
+        """That of the images with what their table adds; `targets` are those of the training part."""
+        quantities = np.empty((len(targets), 0)) if raw.class_names else targets
+        mean, std = quantities.mean(0), quantities.std(0)
+        own = {"target_mean": mean.tolist(), "target_std": without_constants(std, mean).tolist()}
+        return cls(**{**vars(scaling), **own, "table": dict(vars(raw.reading))})
+
+    @property
+    def traits(self) -> dict[str, list[str]]:
+        """The columns that are predicted."""
+        return {"targets": self.table["targets"]}
 
 
 # Also of images that came as an array: new ones may be files.
@@ -120,4 +172,12 @@ IMAGES = Kind(
     preprocessing=Scaling,
     units={"image": "images"},
     reader="dlrun.data.images.new_images.NewImages",
+)
+IMAGE_TABLES = Kind(
+    raw=ImageTable,
+    split=split_images,
+    encode=prepare_images,
+    preprocessing=ImageTableScaling,
+    units={"image": "images"},
+    reader="dlrun.data.images.new_images.NewTableImages",
 )

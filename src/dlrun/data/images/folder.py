@@ -14,7 +14,7 @@ from dlrun.data.files import other_kind, part_folders
 from dlrun.data.fingerprint import Fingerprint, Rows
 from dlrun.data.images.archive import file_or_bytes, locate_images
 from dlrun.data.images.image_format import Alpha, ImageFormat
-from dlrun.data.images.read import SUFFIXES, is_hidden, is_image
+from dlrun.data.images.read import SUFFIXES, BadImage, is_hidden, is_image, read_head
 from dlrun.data.images.survey import Depth, common_format
 from dlrun.errors import ConfigError, did_you_mean, listed, note
 
@@ -26,7 +26,7 @@ _HEAD = 2**14  # bytes of each file that are looked at though they stay where th
 
 @dataclass(frozen=True)
 class Files:
-    """Images of one part: their `paths`, and `targets` (N,), the number of each one's class."""
+    """Images of one part: their `paths`, and `targets`: (N,) the number of each one's class, or (N, D) quantities."""
 
     paths: tuple[str, ...]
     targets: np.ndarray
@@ -49,6 +49,7 @@ class ImageFiles:
         format: what each image is made into.
         in_memory: whether they are to be read once and kept; read whenever looked at otherwise.
         workers: processes that read them then.
+        class_names: () where targets are quantities.
     """
 
     train: Files
@@ -83,9 +84,16 @@ class ImageFiles:
                 head = file.read(_HEAD)
                 rest = file.read() if self.in_memory else b""
                 size = file.seek(0, os.SEEK_END)
-            heads.words([self.class_names[target], Path(path).name, str(size)]).content(head)
+            heads.words([*self._label(target), Path(path).name, str(size)]).content(head)
             whole.content(rest)
         return len(files), f"{heads}+{whole}" if self.in_memory else str(heads)
+
+    def located(self, error: BadImage) -> ConfigError:
+        """The error of a file, with where it is named and what can be done."""
+        return error
+
+    def _label(self, target: int | list[float]) -> list[str]:
+        return [self.class_names[target]] if isinstance(target, int) else [*map(repr, target)]
 
 
 def image_folder(
@@ -104,10 +112,7 @@ def image_folder(
     Raises:
         ConfigError: no such folder, an archive, or a folder of another kind; a file that is no image.
     """
-    if isinstance(size, list) and len(size) != 2:
-        raise ConfigError(
-            f"dataset.size is {size}, but must be [height, width] or one number for both"
-        )
+    refuse_size(size)
     folder = _folder(path)
     parts = _parts(folder)
     names = tuple(one.name for one in _folders(parts["train"]))
@@ -117,19 +122,41 @@ def image_folder(
     _refuse_unknown(classes, parts)
     found = {part: _files(images, names) for part, images in classes.items()}
     paths = [path for files in found.values() for path in files.paths]
-    format = common_format(paths, size=size, color=color, depth=depth, alpha=alpha)
+    # Every file is opened, though only as far as its head: one that is broken should not end an epoch.
+    heads = [read_head(Path(path)) for path in paths]
+    format = common_format(paths, heads, size=size, color=color, depth=depth, alpha=alpha)
     note_left_out(folder, [one for part in parts.values() for one in left_out(part)])
-    numbers = sum(map(len, found.values())) * format.channels * format.height * format.width
-    fits = numbers * _FLOAT_BYTES <= memory_limit * 2**30
     return ImageFiles(
         train=found["train"],
         val=found.get("val"),
         test=found.get("test"),
         class_names=names,
         format=format,
-        in_memory=fits if in_memory == "auto" else in_memory,
+        in_memory=kept_in_memory(in_memory, len(paths), format, memory_limit),
         workers=workers,
     )
+
+
+def refuse_size(size: int | list[int] | None) -> None:
+    """Refuse a `dataset.size` that is no size.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if isinstance(size, list) and len(size) != 2:
+        raise ConfigError(
+            f"dataset.size is {size}, but must be [height, width] or one number for both"
+        )
+
+
+def kept_in_memory(
+    setting: Literal["auto"] | bool, images: int, format: ImageFormat, limit: float
+) -> bool:
+    """Whether so many images are read once and kept: as the setting says, or where they fit into `limit` GiB."""
+    if setting != "auto":
+        return setting
+    numbers = images * format.channels * format.height * format.width
+    return numbers * _FLOAT_BYTES <= limit * 2**30
 
 
 def _folder(path: str) -> Path:

@@ -13,11 +13,15 @@ from dlrun.data.arrays.new_arrays import read_arrays
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Preprocessing, Spec, class_targets
 from dlrun.data.changed_data import Kept
+from dlrun.data.files import locate_file
 from dlrun.data.images.archive import locate_images
+from dlrun.data.images.dataset import ImageTableScaling, targets_of
 from dlrun.data.images.folder import labelled_images
 from dlrun.data.images.image_format import ImageFormat, reading_steps
+from dlrun.data.images.labels import LabelReading, read_more
 from dlrun.data.images.read import SUFFIXES, is_hidden, is_image, read_image
 from dlrun.data.images.streaming import StoredImages, StoredSplit
+from dlrun.data.images.table import files_of, root_of
 from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, from_code, one_path
 from dlrun.errors import ConfigError, note
 
@@ -88,6 +92,28 @@ class NewImages(NewInputs):
         if format.colours not in (1, 3):  # any other is no image file
             return "inputs are (raw - mean) / std", plain
         return self.preparing, plain | {"image_files": reading_steps(format)}
+
+
+class NewTableImages(NewImages):
+    """Images, and tables that name them."""
+
+    def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:
+        spec, scaling = kept.spec, cast(ImageTableScaling, kept.preprocessing)
+        reading = replace(LabelReading(**scaling.table), root=dataset["image_root"])
+        table = locate_file(TEST_PATH, one_path(given))
+        labels = read_more(table, reading, spec.class_names)
+        drop = bool(dataset["drop_bad_images"])
+        files = files_of(labels, root_of(table, reading, labels.names), drop=drop).files
+        format = ImageFormat.of(spec.input_shape, scaling.reading)
+        images = StoredImages(files.paths, format, scaling, int(dataset["workers"]))
+        return Labelled(StoredSplit.of(images, targets_of(files, spec.class_names, scaling)))
+
+    def files_of(self, path: Path, preprocessing: ImageTableScaling) -> list[Path]:
+        if not path.is_file() or is_image(path) or path.suffix.lower() in (".npy", ".npz"):
+            return [path]
+        labels = read_more(path, LabelReading(**preprocessing.table), (), targets=False)
+        root = root_of(path, LabelReading(**preprocessing.table), labels.names)
+        return [Path(name) for name in files_of(labels, root, drop=False).files.paths]
 
 
 def _below(file: Path, folder: Path) -> list[Path]:

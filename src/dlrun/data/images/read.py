@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -20,6 +21,22 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _ORDER = re.compile(";16[BLN]$")
+
+
+class BadImage(ConfigError):
+    """A file that cannot be read as an image.
+
+    Attributes:
+        path: of the file.
+        reason: what is wrong with it, in words that follow the path.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.reason}"
 
 
 def is_deep(image: Any) -> bool:
@@ -44,9 +61,10 @@ def refuse_deep_ppm(path: Path, image: Any) -> None:
     """
     said = image.tile[0][3] if image.format == "PPM" and image.mode == "RGB" else None
     if isinstance(said, tuple) and isinstance(said[-1], int) and said[-1] > 255:
-        raise ConfigError(
-            f"{path} has more than 8 bits a channel, which of .ppm cannot be read; save it as PNG or TIFF"
+        reason = (
+            "has more than 8 bits a channel, which of .ppm cannot be read; save it as PNG or TIFF"
         )
+        raise BadImage(str(path), reason)
 
 
 def deep_values(path: Path, image: Any) -> tuple[np.ndarray, np.ndarray | None]:
@@ -59,7 +77,7 @@ def deep_values(path: Path, image: Any) -> tuple[np.ndarray, np.ndarray | None]:
     if image.mode.startswith(("I", "F")):
         values = np.asarray(upright(image), np.float32)[..., None]
         if not np.isfinite(values).all():
-            raise ConfigError(f"{path} has pixels that are not finite numbers; mend it")
+            raise BadImage(str(path), "has pixels that are not finite numbers; mend it")
         return values, None
     # Pillow gives the upper 8 bits of each channel, or, taken for the other byte order, the lower.
     lower = {"B": "L", "L": "B", "N": "B"}[stored[-1]]
@@ -139,10 +157,11 @@ def opened(path: Path) -> Iterator[Any]:
     except UnidentifiedImageError as error:  # whose own words repeat the path
         empty = path.is_file() and not path.stat().st_size
         reason = "it is empty" if empty else "its content is no image of a kind that is known"
-        raise ConfigError(f"{path} cannot be opened as an image: {reason}") from error
+        raise BadImage(str(path), f"cannot be opened as an image: {reason}") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         # SyntaxError is Pillow's word for some broken PNG files.
-        raise ConfigError(f"{path} cannot be opened as an image: {first_line(error)}") from error
+        reason = f"cannot be opened as an image: {first_line(error)}"
+        raise BadImage(str(path), reason) from error
 
 
 def upright(image: Any) -> Any:
@@ -155,6 +174,7 @@ def upright(image: Any) -> Any:
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 _ALPHA_MODES = ("LA", "RGBA", "PA", "La", "RGBa")
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # as Pillow makes grey of colours
+_END = 12  # bytes: the last chunk of a PNG
 _ORIENTATION = 0x0112  # Exif's tag for how the camera was held
 
 
@@ -198,6 +218,30 @@ def read_head(path: Path) -> Head:
             # What a camera puts behind its photograph is the same one, smaller.
             is_first_of_many=image.format != "MPO" and bool(getattr(image, "is_animated", False)),
         )
+
+
+def read_head_of_whole(path: Path) -> Head:
+    """As `read_head`, of a file that goes on to its end: one that does not end as it should has its pixels read.
+
+    Raises:
+        ConfigError: it cannot be opened as an image, or is cut off.
+    """
+    head = read_head(path)
+    if not _ends_whole(path):
+        with opened(path) as image:
+            image.load()
+    return head
+
+
+def _ends_whole(path: Path) -> bool:
+    source = file_or_bytes(path)
+    with source.open("rb") if isinstance(source, Path) else source as file:
+        beginning = file.read(4)
+        file.seek(-min(_END, file.seek(0, os.SEEK_END)), os.SEEK_END)
+        end = file.read()
+    if beginning == b"\x89PNG":
+        return b"IEND" in end
+    return beginning.startswith(b"\xff\xd8") and end.endswith(b"\xff\xd9")
 
 
 def read_image(path: Path, format: ImageFormat) -> np.ndarray:

@@ -172,8 +172,8 @@ def read_batches(
         generator=torch.Generator(),  # or it would take a number from the run's own
     )
     for batch in _watched(loader):
-        if isinstance(batch, str):
-            raise ConfigError(batch)
+        if isinstance(batch, ConfigError):
+            raise batch
         yield batch
 
 
@@ -190,13 +190,13 @@ class _Pixels(Dataset[Any]):
             pixels[place] = read_image(Path(self.paths[row]), self.format)
         return pixels
 
-    def __getitems__(self, rows: list[int]) -> np.ndarray | str:
+    def __getitems__(self, rows: list[int]) -> np.ndarray | ConfigError:
         """The pixels, or what is wrong with them: torch would bury an error under the worker's traceback."""
         try:
             # An array, not a tensor: tensors travel by shared memory, of which containers often have little.
             return self.read(rows)
         except ConfigError as error:
-            return str(error)
+            return error
 
 
 def _watched(loader: DataLoader[Any]) -> Iterator[Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from dlrun.data.images.image_format import Alpha, ImageFormat
-from dlrun.data.images.read import Head, read_head, read_values
+from dlrun.data.images.read import Head, read_values
 from dlrun.errors import ConfigError, note
 
 Depth = Literal["auto"] | Annotated[int, Ge(1), Le(32)]
@@ -21,6 +21,7 @@ _BITS = (8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32)
 
 def common_format(
     paths: Sequence[str],
+    heads: Sequence[Head],
     *,
     size: int | list[int] | None,
     color: Literal["auto", "grey", "rgb"],
@@ -29,12 +30,12 @@ def common_format(
 ) -> ImageFormat:
     """The format that all images are brought to; what no setting gives is found, and noted where it changes the pixels.
 
-    Every file is opened, though only as far as its head: one that is broken should not end an epoch.
+    Args:
+        heads: of all files, in their order.
 
     Raises:
-        ConfigError: sizes that differ where no setting gives one, a depth that no image has, a file that is no image.
+        ConfigError: sizes that differ where no setting gives one, a depth that no image has.
     """
-    heads = [read_head(Path(path)) for path in paths]
     sides = [size, size] if isinstance(size, int) else size or _common_size(paths, heads)
     grey = color == "grey" or (color == "auto" and all(head.is_grey for head in heads))
     deep = [path for path, head in zip(paths, heads, strict=True) if head.is_deep]
@@ -46,7 +47,7 @@ def common_format(
     return ImageFormat(channels, sides[0], sides[1], black, white, behind)
 
 
-def _common_size(paths: Sequence[str], heads: list[Head]) -> list[int]:
+def _common_size(paths: Sequence[str], heads: Sequence[Head]) -> list[int]:
     first = heads[0]
     for path, head in zip(paths, heads, strict=True):
         if (head.height, head.width) != (first.height, first.width):

@@ -1,0 +1,92 @@
+"""A folder of images with a table of labels: which files its rows mean, what is refused, and what is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from dlrun.config.search_path import packaged_configs
+from dlrun.config.settings import DataSettings
+from dlrun.data.images.duplicates import shared
+from dlrun.data.images.table import ImageTable, image_table
+from dlrun.data.prepare import prepare
+from dlrun.errors import ConfigError, noted
+
+SHARED = ("_target_", "val_fraction", "test_fraction", "split_seed", "normalize", "augment")
+OPTION = yaml.safe_load((packaged_configs() / "dataset/image_table.yaml").read_text("utf-8"))
+KEYS = {key: value for key, value in OPTION.items() if key not in SHARED}
+SPLIT = DataSettings(0.1, 0.2, 0, "standard", None)
+
+
+def read(**keys: Any) -> ImageTable:
+    return image_table(**KEYS | {"path": "t.csv", "image": "file", "workers": 0} | keys)
+
+
+def refusal(**keys: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read(**keys)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture(autouse=True)
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve images beside a table of two classes and two quantities."""
+    monkeypatch.chdir(tmp_path)
+    Path("deep").mkdir()
+    rows = ["file,kind,x,y,part"]
+    for number in range(12):
+        pixels = np.random.default_rng(number).integers(0, 255, (6, 5), np.uint8)
+        Image.fromarray(pixels).save(f"deep/{number}.png")
+        name = ("deep/{}.png", "deep\\{}", "deep/{}")[number % 3].format(number)
+        part = ("train", "train", "val", "test")[number % 4]
+        rows.append(f"{name},{'ab'[number % 2]},{number / 10},{number},{part}")
+    Path("t.csv").write_text("\n".join(rows))
+
+
+def test_names_have_backslashes_or_no_suffix() -> None:
+    found = read(target="kind")
+    assert [Path(path).name for path in found.train.paths] == [f"{n}.png" for n in range(12)]
+    assert found.class_names == ("a", "b") and found.train.targets.tolist() == [0, 1] * 6
+
+
+def test_several_targets_are_quantities_with_the_parts_of_a_column() -> None:
+    raw = read(target=["x", "y"], split_column="part")
+    data = prepare(raw, SPLIT)
+    assert (data.spec.task, data.spec.num_outputs) == ("regression", 2)
+    assert [len(part) for part in (data.train, data.val, data.test)] == [6, 3, 3]
+    assert data.preprocessing.target_mean == pytest.approx([0.45, 4.5])
+    streamed = prepare(read(target=["x", "y"], split_column="part", in_memory=False), SPLIT)
+    assert (streamed.test.inputs[:] == data.test.inputs).all()
+    assert (streamed.test.targets == data.test.targets).all()
+
+
+def test_a_bad_image_is_refused_with_its_row_or_left_out() -> None:
+    whole = Path("deep/3.png").read_bytes()
+    Path("deep/3.png").write_bytes(whole[:-40])
+    said = refusal(target="kind")
+    assert "t.csv, row 5, column file: deep/3.png cannot be opened as an image" in said
+    assert "dataset.drop_bad_images=true" in said
+    Path("deep/3.png").unlink()
+    assert "row 5, column file: deep/3.png is not in deep" in refusal(target="kind")
+    assert len(read(target="kind", drop_bad_images=True)) == 11
+    assert "1 of 12 rows are left out" in noted()[-1]
+
+
+def test_mistakes_name_key_and_remedy() -> None:
+    assert "dataset.image and dataset.target both name file" in refusal(target="file")
+    assert "dataset.split_column=null" in refusal(target="x", split_column="kind")
+    assert "several targets must be quantities" in refusal(target=["x", "y"], task="classification")
+    assert "a file; give the folder" in refusal(target="x", image_root="t.csv")
+
+
+def test_copies_in_two_parts_are_found() -> None:
+    Path("copy.png").write_bytes(Path("deep/1.png").read_bytes())
+    assert [*shared(["deep/0.png", "deep/1.png"], ["copy.png", "deep/2.png"])] == [
+        ("copy.png", "deep/1.png")
+    ]
