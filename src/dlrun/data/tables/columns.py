@@ -94,7 +94,7 @@ def sort_columns(
         if position in categorical:
             found.words.append(position)
         else:
-            _sort(cells, position, found, decided=position in numeric)
+            sort_column(cells, position, found, decided=position in numeric)
             if decimal == "auto":
                 refuse_ambiguous(cells, position)
     only = features[0] if len(features) == 1 else None
@@ -156,8 +156,12 @@ def read_numbers(cells: Cells, position: int) -> np.ndarray:
     return values
 
 
-def _sort(cells: Cells, position: int, found: SortedColumns, *, decided: bool) -> None:
-    """Put a column where it belongs; `decided` is one that must be of numbers."""
+def sort_column(cells: Cells, position: int, found: SortedColumns, *, decided: bool) -> None:
+    """Put a column where it belongs; `decided` is one that must be of numbers.
+
+    Raises:
+        ConfigError: numbers with a few words among them, or in another notation than the file's.
+    """
     name, column = cells.names[position], cells.columns[position]
     otherwise = f"set {setting('categorical', [name], found.given)} or {setting('drop', [name], found.given)}"
     values = column.numbers(cells.notation)
