@@ -147,6 +147,23 @@ def test_texts(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "dataset.text=review dataset.label=verdict" in found["command"]
 
 
+def test_a_folder_of_texts_and_one_long_text(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("one", "two"):
+        Path("docs", name).mkdir(parents=True)
+        for number in range(4):
+            Path("docs", name, f"{number}.txt").write_text(f"{name} größe {number}", "cp1252")
+    found = inspected(capsys, "docs")
+    assert found["content"]["encodings"] == {"cp1252": 8}
+    assert "dataset=text_folder dataset.path=docs dataset.encoding=cp1252" in found["command"]
+    lines = (f"w{row} goes{', on' * (row % 4)} and ends.\n" for row in range(99))
+    Path("tale.txt").write_text("".join(lines))
+    found = inspected(capsys, "tale.txt")
+    assert (found["kind"], found["content"]["lines"]) == ("text", 100)
+    assert "dataset=char_lm" in found["command"]
+
+
 def test_images(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("cat", "dog"):
         Path("photos", name).mkdir(parents=True)
