@@ -7,8 +7,8 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 # scripts/dlrun says how it was called: where `dlrun` is not on the PATH, a hint should work too.
 PROGRAM = os.environ.get("DLRUN_PROGRAM", "dlrun")
@@ -20,6 +20,7 @@ _KEPT = 20  # characters of the beginning of a number or word that is cut, half 
 
 _notes: list[str] = []
 _note_keys: set[str] = set()
+_collectors: list[list[str]] = []  # where notes go instead of the screen, the innermost last
 
 
 class ConfigError(ValueError):
@@ -78,12 +79,26 @@ def note(message: str) -> None:
 
     Once a process, however often it comes up: data are read again for each trial of a sweep.
     """
+    if _collectors:
+        _collectors[-1].append(message)
+        return
     key = message.replace(f"{os.getcwd()}{os.sep}", "")  # a path may be absolute the second time
     if key not in _note_keys:
         _note_keys.add(key)
         _notes.append(message)
         with suppress(OSError):  # nobody reads it
             print(f"dlrun: {message}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def collected_notes() -> Iterator[list[str]]:
+    """Within this, notes are put into the list and not shown."""
+    collected: list[str] = []
+    _collectors.append(collected)
+    try:
+        yield collected
+    finally:
+        _collectors.pop()
 
 
 def noted() -> Sequence[str]:

@@ -11,6 +11,7 @@ COMMANDS = {
     "runs": "runs",
     "report": "report",
     "tensorboard": "tensorboard",
+    "inspect": "inspect",
     "summary": "summary",
     "lr-find": "lr_find",
     "list": "list",
@@ -41,6 +42,7 @@ results
   tensorboard   open TensorBoard on the runs
 
 information
+  inspect       what is in a file of data, and the command that trains on it
   summary       the layers of a model, their outputs and parameters
   lr-find       suggest a learning rate, in about a minute
   list          the options to choose from, their parameters and defaults

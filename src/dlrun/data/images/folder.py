@@ -305,3 +305,12 @@ def labelled_images(key: str, folder: Path, class_names: tuple[str, ...]) -> Fil
             f"{did_you_mean(unknown[0], class_names)}"
         )
     return _files(classes, class_names)
+
+
+def images_by_class(path: str) -> dict[str, dict[str, list[Path]]]:
+    """The images that `image_folder` takes, by part and class; not opened yet.
+
+    Raises:
+        ConfigError: as `image_folder`, without what is wrong with a file.
+    """
+    return {part: _classes(inside) for part, inside in _parts(_folder(path)).items()}

@@ -105,7 +105,7 @@ def sort_columns(
         elif position in formats:
             found.dates[position] = _form_of(cells, position, formats[position])
         else:
-            _sort(cells, position, found, infer, decided=position in named["numeric"])
+            sort_column(cells, position, found, infer, decided=position in named["numeric"])
             if decimal == "auto":
                 refuse_ambiguous(cells, position)
     only = features[0] if len(features) == 1 else None
@@ -221,10 +221,14 @@ def read_numbers(cells: Cells, position: int) -> np.ndarray:
     return values
 
 
-def _sort(
+def sort_column(
     cells: Cells, position: int, found: SortedColumns, infer: Sequence[Inferred], *, decided: bool
 ) -> None:
-    """Put a column where it belongs; `decided` is one that must be of numbers."""
+    """Put a column where it belongs; `decided` is one that must be of numbers.
+
+    Raises:
+        ConfigError: numbers with a few words among them, or in another notation than the file's.
+    """
     name, column = cells.names[position], cells.columns[position]
     otherwise = f"set {setting('categorical', [name], found.given)} or {setting('drop', [name], found.given)}"
     values = column.numbers(cells.notation)

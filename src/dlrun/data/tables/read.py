@@ -50,7 +50,22 @@ def read_table(
     Raises:
         ConfigError: a file, a column or a cell that cannot be read as `format` and `roles` say.
     """
-    cells = read_cells(path, format)
+    how = (test_path, format, roles, labelling)
+    return table_of(read_cells(path, format), *how, fill=fill, folds=folds, fold=fold)
+
+
+def table_of(
+    cells: Cells,
+    test_path: Path | None,
+    format: CsvFormat,
+    roles: ColumnRoles,
+    labelling: Labelling,
+    *,
+    fill: Fill,
+    folds: int | None = None,
+    fold: int = 0,
+) -> Table:
+    """As `read_table`, of a file that has been read."""
     if cells.typed:
         format = replace(format, decimal="point")
     assert not isinstance(roles.target, list), "a table has one target"

@@ -15,9 +15,9 @@ from dlrun.data.tables.csv import Cells, IsHeader, Lines, read_csv
 from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.data.tables.csv_rules import listed
 from dlrun.data.tables.headers import judge
-from dlrun.data.tables.typed_files import TYPED, read_typed
 from dlrun.errors import ConfigError
 
+TYPED = (".parquet", ".feather", ".arrow", ".ipc", ".jsonl", ".ndjson", ".xlsx")  # read by `typed_files`
 FORMS = (".csv", ".tsv", ".txt", ".data", *TYPED)
 _PACKED = (".gz", ".zst")
 _PARTS = (".csv", ".tsv", *TYPED)  # what is read of a folder
@@ -142,6 +142,8 @@ def _read_alike(path: Path, format: CsvFormat, first: Cells, is_header: IsHeader
 
 def _read_file(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Cells:
     if path.suffix.lower() in TYPED:
+        from dlrun.data.tables.typed_files import read_typed  # imports polars
+
         return read_typed(path, format.missing)
     if form_of(path) == ".tsv" and format.delimiter == "auto":
         format = replace(format, delimiter="tab")

@@ -36,7 +36,7 @@ class _Read(NamedTuple):
 
 
 def read_typed(path: Path, missing: Sequence[str]) -> Cells:
-    """The cells of a file of one of the `TYPED` forms; rows are counted from 1.
+    """The cells of a file of one of `table_files.TYPED`; rows are counted from 1.
 
     Args:
         missing: words that stand for a missing cell, and numbers that do.
@@ -44,7 +44,7 @@ def read_typed(path: Path, missing: Sequence[str]) -> Cells:
     Raises:
         ConfigError: unreadable, empty, a column that holds more than one value a row, names twice.
     """
-    what, read = TYPED[path.suffix.lower()]
+    what, read = _READERS[path.suffix.lower()]
     try:
         frame, lines = read(path)
     except _UNREADABLE as error:
@@ -210,7 +210,7 @@ def _read_excel(path: Path) -> _Read:
     return _Read(frame.filter(filled), lambda: rows)
 
 
-TYPED: dict[str, tuple[str, Callable[[Path], _Read]]] = {
+_READERS: dict[str, tuple[str, Callable[[Path], _Read]]] = {
     ".parquet": ("Parquet", _read_parquet),
     ".feather": ("Feather (Arrow)", _read_arrow),
     ".arrow": ("Feather (Arrow)", _read_arrow),

@@ -1,0 +1,169 @@
+"""How a file would be trained on: a dataset option with its settings, tried out as train reads it. No torch here."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from dlrun.config.instantiate import component
+from dlrun.config.plain_yaml import load
+from dlrun.config.search_path import config_folders, option_file, options
+from dlrun.config.settings import DataSettings
+from dlrun.data.tables.column_roles import ColumnRoles
+from dlrun.data.tables.csv import Cells
+from dlrun.data.tables.csv_format import CsvFormat, quoted
+from dlrun.data.tables.read import table_of
+from dlrun.data.tables.target_column import Labelling
+from dlrun.errors import ConfigError, collected_notes, command
+
+TABLE = "csv"
+_SHARED = {field.name for field in fields(DataSettings)}
+_NAME = re.compile(r"[A-Za-z][\w-]*")
+_PLAIN_WORD = re.compile(r"[A-Za-z/.][\w./-]*|packaged:[\w./-]+|-?\d+(\.\d+)?")
+_MARKS = (
+    ("utf-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
+    ("utf-16", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
+)
+_CHUNK = 2**24  # bytes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A dataset option, the settings of it that are not its defaults, and a model that can learn from it."""
+
+    option: str
+    settings: Mapping[str, Any]
+    model: str
+
+    def train_command(self, name: str | None = None) -> str:
+        """The command to type; `name` is the option that the settings were written to."""
+        words = [f"dataset={name or self.option}"]
+        if name is None:
+            words += [f"dataset.{key}={_typed(value)}" for key, value in self.settings.items()]
+        return command("train", *words, f"model={self.model}")
+
+    def as_yaml(self, source: str) -> str:
+        """The option as a file; `source` is what was inspected."""
+        values = yaml.safe_dump(dict(self.settings), sort_keys=False, allow_unicode=True)
+        return f"# {source}, as `dlrun inspect` found it\ndefaults:\n  - {self.option}\n  - _self_\n\n{values}"
+
+
+class Trial(NamedTuple):
+    """What train will say as it reads the data.
+
+    Attributes:
+        raw: the data; None where train refuses them.
+        error: why it does; empty otherwise.
+    """
+
+    raw: Any
+    notes: list[str]
+    error: str
+
+
+def settings_of(option: str, changed: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a dataset option, some of them `changed`, without those that every dataset has.
+
+    Raises:
+        ConfigError: a setting that it does not have.
+    """
+    file = option_file("dataset", option, config_folders())
+    assert file is not None, "the option comes with dlrun"
+    settings = load(file.read_text(encoding="utf-8"))
+    return {key: value for key, value in {**settings, **changed}.items() if key not in _SHARED}
+
+
+def try_out(plan: Plan, cells: Cells | None = None) -> Trial:
+    """Read the data as train does; of a table that has been read, from its `cells`."""
+    with collected_notes() as notes:
+        try:
+            made = component("dataset", settings_of(plan.option, plan.settings))
+            raw = made() if cells is None else _table(cells, made.arguments)
+        except ConfigError as error:
+            return Trial(None, notes, str(error))
+    return Trial(raw, notes, "")
+
+
+def _table(cells: Cells, settings: dict[str, Any]) -> Any:
+    test = settings["test_path"]
+    return table_of(
+        cells,
+        None if test is None else Path(test).expanduser(),
+        CsvFormat.of(settings, missing=[str(word) for word in settings["missing"]]),
+        ColumnRoles.of(settings),
+        Labelling.of(settings),
+        fill=settings["fill"],
+    )
+
+
+def check_name(name: str) -> Path:
+    """The file of the new dataset option `name`.
+
+    Raises:
+        ConfigError: no name of an option, or there is one of this name.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"--write is {name}, but must be a name of letters, digits, - and _ that begins with a letter"
+        )
+    file = Path("configs", "dataset", f"{name}.yaml")
+    if file.exists():
+        raise ConfigError(f"--write is {name}, but {file} exists; choose another name")
+    if name in options("dataset", config_folders()):
+        raise ConfigError(
+            f"--write is {name}, which is a dataset option of dlrun; choose another name"
+        )
+    return file
+
+
+def write_option(plan: Plan, file: Path, source: str) -> None:
+    """Write the plan into the new `file`."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("x", encoding="utf-8") as stream:
+        stream.write(plan.as_yaml(source))
+
+
+def encoding_of(path: Path) -> str:
+    """The encoding of a file of text: by its mark or its NUL bytes, utf-8 where it can be, or else cp1252."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+        for name, marks in _MARKS:
+            if head.startswith(marks):
+                return name
+        even, odd = head[::2].count(0), head[1::2].count(0)
+        if (even == 0) != (odd == 0) and (even + odd) * 10 > len(head):
+            return "utf-16-le" if odd else "utf-16-be"
+        if head.startswith(b"\x1f\x8b"):
+            return "utf-8"
+        file.seek(0)
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        try:
+            while chunk := file.read(_CHUNK):
+                decoder.decode(chunk)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return "cp1252"
+    return "utf-8"
+
+
+def _typed(value: Any) -> str:
+    """A value as Hydra reads it on a command line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return f"[{','.join(map(_typed, value))}]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_typed(one)}" for key, one in value.items()) + "}"
+    text = str(value)
+    plain = not isinstance(value, str) or _PLAIN_WORD.fullmatch(text)
+    return (
+        text
+        if plain and text.lower() not in ("null", "true", "false", "nan", "inf")
+        else quoted(text)
+    )
