@@ -29,7 +29,7 @@ Change = Callable[[], object]
 def table(*, blue: str = "blue", last: str = "size", rows: int = 60, kinds: str = "xyz") -> str:
     lines = [f"colour,size,{last},kind" if last != "size" else "colour,size,kind"]
     for row in range(rows):
-        more = ",7" if last != "size" else ""
+        more = f",{row % 7}.5" if last != "size" else ""
         lines.append(f"{['red', blue][row % 2]},{row * 37 % 11}.5{more},{kinds[row % 3]}")
     return "\n".join(lines) + "\n"
 

@@ -48,7 +48,7 @@ class TestTables:
         columns = {one["name"]: one for one in found["table"]["columns"]}
         assert {name: one["kind"] for name, one in columns.items()} == {
             "id": "identifier", "age": "number", "sex": "category", "gender": "category", "joined": "date",
-            "fixed": "number", "pay": "number", "taxed": "number", "note": "text", "income": "category",
+            "fixed": "constant", "pay": "number", "taxed": "number", "note": "text", "income": "category",
         }  # fmt: skip
         assert (columns["age"]["missing"], columns["age"]["distinct"]) == (1, 50)
         assert columns["sex"]["values"] == "m 66%, f 34%"

@@ -20,7 +20,7 @@ Looks = Callable[..., Look]
 SERIES = "dataset=synthetic_series model=linear"
 DIABETES = "dataset=diabetes model=linear"
 IRIS = "dataset=iris model=logistic"
-TIPS = "dataset=csv model=linear"
+TIPS = "dataset=csv dataset.infer=[] model=linear"
 POINTS = "model=logistic"
 QUICK = ("trainer.max_epochs=2", "tracking.tensorboard=false", "trainer.accelerator=cpu")
 

@@ -17,7 +17,15 @@ from dlrun.data.tables.csv_rules import listed
 from dlrun.data.tables.headers import judge
 from dlrun.errors import ConfigError
 
-TYPED = (".parquet", ".feather", ".arrow", ".ipc", ".jsonl", ".ndjson", ".xlsx")  # read by `typed_files`
+TYPED = (
+    ".parquet",
+    ".feather",
+    ".arrow",
+    ".ipc",
+    ".jsonl",
+    ".ndjson",
+    ".xlsx",
+)  # read by `typed_files`
 FORMS = (".csv", ".tsv", ".txt", ".data", *TYPED)
 _PACKED = (".gz", ".zst")
 _PARTS = (".csv", ".tsv", *TYPED)  # what is read of a folder
