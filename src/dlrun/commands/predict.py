@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -22,6 +24,7 @@ from dlrun.commands._arguments import (
     writing_output,
 )
 from dlrun.errors import ConfigError
+from dlrun.storage.disk import writing
 from dlrun.storage.index import find_run
 from dlrun.storage.spreadsheets import cells
 from dlrun.tracking.numbers import number_text
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from dlrun.inference.load import Trained
 
 _TYPED = (".parquet", ".feather", ".arrow", ".ipc", ".jsonl", ".ndjson")  # of --output
-
+_AT_ONCE = 2**14  # inputs whose predictions are held at once; whole batches
 _EPILOG = """\
 examples
   dlrun predict last photo.png
@@ -96,59 +99,72 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _predictions(trained: Trained, inputs: list[Path], steps: int | None) -> list[dict[str, Any]]:
+def _predictions(
+    trained: Trained, inputs: list[Path], steps: int | None
+) -> Iterator[dict[str, Any]]:
     """A record for each input in the files, or for each row that a series is continued by."""
     from dlrun.data.kinds import files_of, read_inputs
     from dlrun.data.series.scaling import SeriesScaling
 
-    paths = [
-        file for path in inputs for file in files_of(path, trained.spec, trained.preprocessing)
+    files = [
+        file for given in inputs for file in files_of(given, trained.spec, trained.preprocessing)
     ]
-    raws = [(path, read_inputs(path, trained.spec, trained.preprocessing)) for path in paths]
-    if isinstance(trained.preprocessing, SeriesScaling):
-        return [record for path, raw in raws for record in _forecasts(path, raw, trained, steps)]
-    if steps is not None:
-        raise ConfigError(
-            f"--steps continues a series, but this run was trained on {trained.spec.kind}; leave it out"
-        )
-    return [record for path, raw in raws for record in _labels_or_values(path, raw, trained)]
+    for file in files:
+        raw = read_inputs(file, trained.spec, trained.preprocessing)
+        if isinstance(trained.preprocessing, SeriesScaling):
+            yield from _forecasts(file, raw, trained, steps)
+        elif steps is not None:
+            raise ConfigError(
+                f"--steps continues a series, but this run was trained on {trained.spec.kind}; leave it out"
+            )
+        else:
+            yield from _labels_or_values(file, raw, trained)
 
 
-def _labels_or_values(path: Path, raw: Any, trained: Trained) -> Iterable[dict[str, Any]]:
+def _labels_or_values(path: Path, raw: Any, trained: Trained) -> Iterator[dict[str, Any]]:
     """A record for each input of a file, in its order; an empty one where a line has no text."""
     from dlrun.inference.evaluate import predict
 
     names = trained.spec.class_names
-    if not isinstance(raw, list):
-        return _records(path, range(len(raw)), *predict(trained, raw), names)
-    asked = [row for row, text in enumerate(raw) if text]
-    texts: Any = [raw[row] for row in asked]
-    predicted: tuple[Any, Any] = predict(trained, texts) if asked else ([], [])
-    found = {record["row"]: record for record in _records(path, asked, *predicted, names)}
     blank = {"prediction": None, "probabilities": dict.fromkeys(names)}
-    return [found.get(row, {"input": str(path), "row": row, **blank}) for row in range(len(raw))]
-
-
-def _deliver(records: list[dict[str, Any]], output: Path | None, *, raw: bool) -> None:
-    """Print the records, or write them to the file `output`."""
-    if output is None:
-        _print(records)
-        return
-    if output.suffix in _TYPED:
-        with writing_output(output):
-            _write_typed(records, output)
-        print(f"{len(records)} predictions in {output}")
-        return
-    with (
-        writing_output(output),
-        output.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
-    ):
-        if output.suffix == ".csv":
-            _write_csv(records, file, raw=raw)
+    asked = [row for row, text in enumerate(raw) if text] if isinstance(raw, list) else None
+    count, next_row = len(raw) if asked is None else len(asked), 0
+    for start in range(0, count, _AT_ONCE):
+        if asked is None:
+            rows: Any = range(start, min(start + _AT_ONCE, count))
+            some = raw[rows.start : rows.stop]
         else:
-            json.dump(records, file, indent=1)
-            file.write("\n")
-    print(f"{len(records)} predictions in {output}")
+            rows = asked[start : start + _AT_ONCE]
+            some = [raw[row] for row in rows]
+        for record in _records(path, rows, *predict(trained, some), names):
+            for row in range(next_row, record["row"]):
+                yield {"input": str(path), "row": row, **blank}
+            next_row = record["row"] + 1
+            yield record
+    for row in range(next_row, len(raw)):
+        yield {"input": str(path), "row": row, **blank}
+
+
+def _deliver(records: Iterable[dict[str, Any]], output: Path | None, *, raw: bool) -> None:
+    """Print the records, or write them to the file `output` as they come: it is there when all of them are."""
+    if output is None:
+        _print(list(records))
+        return
+    place = output.resolve()
+    regular = place.is_file() or not place.exists()
+    temporary = place.with_name(f".{place.name}.{os.getpid()}") if regular else place
+    with writing_output(output), writing(output, temporary if regular else None):
+        if output.suffix in _TYPED:
+            count = _write_typed(list(records), temporary, output.suffix)
+        else:
+            write = partial(_write_csv, raw=raw) if output.suffix == ".csv" else _write_json
+            with temporary.open(
+                "w", newline="", encoding="utf-8", errors="backslashreplace"
+            ) as file:
+                count = write(records, file)
+        if regular:
+            os.replace(temporary, place)
+    print(f"{count} predictions in {output}")
 
 
 def _forecasts(
@@ -218,24 +234,41 @@ def _print(records: list[dict[str, Any]]) -> None:
         print(f"{name:<{width}}  {record['prediction']}  ({shown})")
 
 
-def _write_csv(records: list[dict[str, Any]], file: TextIO, *, raw: bool) -> None:
-    rows = [_flat(record) for record in records]
-    writer = csv.writer(file)
-    writer.writerow(cells(rows[0], raw=raw))
-    writer.writerows(cells((row.get(name, "") for name in rows[0]), raw=raw) for row in rows)
+def _write_csv(records: Iterable[dict[str, Any]], file: TextIO, *, raw: bool) -> int:
+    """Write them, and say how many they were; columns are those of the first."""
+    writer, names, count = csv.writer(file), dict[str, Any](), 0
+    for count, record in enumerate(records, 1):
+        row = _flat(record)
+        if count == 1:
+            names = row
+            writer.writerow(cells(names, raw=raw))
+        writer.writerow(cells((row.get(name, "") for name in names), raw=raw))
+    return count
 
 
-def _write_typed(records: list[dict[str, Any]], output: Path) -> None:
-    """As a file whose columns have types, in the form that its name ends in."""
+def _write_json(records: Iterable[dict[str, Any]], file: TextIO) -> int:
+    """As `json.dump` writes a list of them."""
+    count = 0
+    file.write("[")
+    for count, record in enumerate(records, 1):
+        text = json.dumps(record, indent=1).replace("\n", "\n ")
+        file.write(f"{',' * (count > 1)}\n {text}")
+    file.write("\n]\n" if count else "]\n")
+    return count
+
+
+def _write_typed(records: list[dict[str, Any]], place: Path, form: str) -> int:
+    """As a file whose columns have types, in the form that its name is to end in; how many they were."""
     import polars as pl  # other outputs do without
 
     frame = pl.DataFrame(list(map(_flat, records)), infer_schema_length=None)
-    if output.suffix == ".parquet":
-        frame.write_parquet(output)
-    elif output.suffix in (".jsonl", ".ndjson"):
-        frame.write_ndjson(output)
+    if form == ".parquet":
+        frame.write_parquet(place)
+    elif form in (".jsonl", ".ndjson"):
+        frame.write_ndjson(place)
     else:
-        frame.write_ipc(output)
+        frame.write_ipc(place)
+    return len(records)
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:

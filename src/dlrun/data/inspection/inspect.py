@@ -34,12 +34,12 @@ from dlrun.data.inspection.texts import (
 )
 from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import CsvFormat
-from dlrun.data.tables.table_files import read_cells
+from dlrun.data.tables.table_files import TYPED, read_cells
 from dlrun.data.text.checks import texts_in
 from dlrun.errors import ConfigError, collected_notes
 
 DataKind = Literal["table", "series", "texts", "text", "images"]
-_TABLES = (".csv", ".tsv", ".tab")
+_TABLES = (".csv", ".tsv", ".tab", *TYPED)
 _OTHER_INPUTS = 2  # columns beside a text and its label, up to which a table is one of texts
 _SEPARATORS = {"tab": "\t", "colon": ":", "space": " "}
 _MOST_LABELS = 50

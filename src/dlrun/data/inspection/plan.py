@@ -22,7 +22,7 @@ from dlrun.data.tables.read import table_of
 from dlrun.data.tables.target_column import Labelling
 from dlrun.errors import ConfigError, collected_notes, command
 
-TABLE = "csv"
+TABLE = "table"
 _SHARED = {field.name for field in fields(DataSettings)}
 _NAME = re.compile(r"[A-Za-z][\w-]*")
 _PLAIN_WORD = re.compile(r"[A-Za-z/.][\w./-]*|packaged:[\w./-]+|-?\d+(\.\d+)?")

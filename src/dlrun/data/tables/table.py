@@ -58,6 +58,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.numbers[0] if self.numbers else self.words[0].codes)
 
+    def __getitem__(self, rows: slice) -> Rows:
+        return Rows(
+            [column[rows] for column in self.numbers], [column.take(rows) for column in self.words]
+        )
+
 
 @dataclass(frozen=True)
 class Reading:
