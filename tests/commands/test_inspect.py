@@ -60,6 +60,16 @@ class TestTables:
         assert found["table"]["duplicate_rows"] == 1
         assert any("column joined holds dates" in note for note in found["notes"])
 
+    def test_words_by_the_day_are_classes_and_numbers_by_the_day_a_series(
+        self, project: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        rows = [f"2024-02-{day:02},{day % 7},{'ab'[day % 3 == 0]}" for day in range(1, 29)]
+        Path("days.csv").write_text("\n".join(["when,sold,kind", *rows]))
+        kinds = [
+            inspected(capsys, "days.csv", "--target", name)["kind"] for name in ("sold", "kind")
+        ]
+        assert kinds == ["series", "table"]
+
     def test_target_and_what_reveals_it(
         self, people: str, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -173,7 +173,7 @@ def _rows(given: str, cells: Cells, request: Request) -> Inspection:
     texts = [one.name for one in table.columns if one.kind == "text"]
     time = request.time and cells.names[cells.position("--time", _name(request.time))]
     time = time or (time_column(cells, dates) if request.kind in (None, "series") else None)
-    kind = request.kind or ("series" if time else None)
+    kind = request.kind or ("series" if time and _is_forecast(cells, table, request) else None)
     if kind is None:
         rest = [one for one in table.columns if one.kind not in NO_INPUTS and one.distinct > 1]
         kind = "texts" if texts and len(rest) <= 1 + _OTHER_INPUTS else "table"
@@ -182,6 +182,12 @@ def _rows(given: str, cells: Cells, request: Request) -> Inspection:
     if kind == "texts":
         return _texts_in_table(given, cells, table, texts, request)
     return _table(given, cells, table, request)
+
+
+def _is_forecast(cells: Cells, table: TableReport, request: Request) -> bool:
+    """Whether what is to be predicted is a number, as a forecast is."""
+    name = _target_name(cells, table, request)
+    return any(one.name == name and one.kind == "number" for one in table.columns)
 
 
 def _name(column: str) -> str | int:

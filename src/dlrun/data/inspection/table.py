@@ -32,6 +32,7 @@ _SHOWN = 3  # categories
 _LONGEST = 24  # characters of a cell
 _REASONS = {
     "date": "dates or times, as in {example}",
+    "read_date": "dates or times, as in {example}",
     "identifier": "{levels} different words in {rows} rows",
     "text": "texts of five words or more",
     "serial": "a whole number of its own in each row",
@@ -175,7 +176,7 @@ def _range(values: np.ndarray) -> str:
 def _commonest(column: Column, kind: str) -> str:
     if kind in ("empty", "refused"):
         return ""
-    if kind in NO_INPUTS:
+    if kind in NO_INPUTS or kind == "date":
         return f"as {_short(column.first)}"
     counts = column.counts
     most = counts.most_common(_SHOWN)
