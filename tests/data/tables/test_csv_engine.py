@@ -111,3 +111,11 @@ def test_a_delimiter_of_several_bytes_is_left_to_the_exact_reader(tmp_path, smal
     path.write_text("a¦b\n1.5¦x\n2.5¦y\n", "utf-8")
     assert csv._read_fast(path, form(delimiter="¦"), None) is None
     assert csv.read_csv(path, form(delimiter="¦")).names == ["a", "b"]
+
+
+def test_a_number_may_stand_for_a_missing_cell_among_decimals(tmp_path, small_files_too):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n" + "".join(f"{row}.5,x\n-999,y\n" for row in range(5)))
+    cells = csv._read_fast(path, form(missing=["", "-999"]), None)
+    assert cells is not None
+    assert np.isnan(cells.columns[0].numbers(Notation())).tolist() == [False, True] * 5

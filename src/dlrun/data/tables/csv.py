@@ -282,7 +282,8 @@ def _read_fast(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Cel
     if begin.names and len(begin.names) != len(begin.first):
         return None  # each row ends in a delimiter
     skip, width = begin.body[0][0] - 1, len(begin.body[0][1])
-    plain = format.decimal != "comma" and format.thousands == "none"
+    of_words = all(as_number(word) is None for word in format.missing)
+    plain = format.decimal != "comma" and format.thousands == "none" and of_words
     decimals = decimals_in([cells for _, cells in begin.body], width) if plain else ()
     columns = read_columns(
         path, format, delimiter=begin.delimiter, skip=skip, width=width, decimals=decimals
