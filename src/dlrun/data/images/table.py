@@ -92,30 +92,22 @@ def image_table(
         Labelling(task, merge_labels=merge_labels),
         image_root,
     )
-    drop = drop_bad_images
-    found = {"train": files_of(labels, image_folder_of(table, reading), drop=drop)}
-    places = dict(zip(found["train"].files.paths, found["train"].places, strict=True))
-    if test_path is not None:
-        other = locate_file("dataset.test_path", test_path)
-        more = read_more(other, reading, names)
-        found["test"] = files_of(more, root_of(other, reading, more.names), drop=drop)
-        places |= dict(zip(found["test"].files.paths, found["test"].places, strict=True))
+    found = _find_images(table, test_path, labels, reading, names, drop=drop_bad_images)
     heads = {path: head for one in found.values() for path, head in one.heads.items()}
     format = common_format(
         list(heads), list(heads.values()), size=size, color=color, depth=depth, alpha=alpha
     )
     parts = _parts(found)
-    count = sum(map(len, parts.values()))
     return ImageTable(
         train=parts["train"],
         val=parts.get("val"),
         test=parts.get("test"),
         class_names=names,
         format=format,
-        in_memory=kept_in_memory(in_memory, count, format, memory_limit),
+        in_memory=kept_in_memory(in_memory, sum(map(len, parts.values())), format, memory_limit),
         workers=workers,
         reading=reading,
-        places=places,
+        places={path: place for one in found.values() for path, place in one.place_of.items()},
     )
 
 
@@ -127,6 +119,29 @@ class FoundImages:
     heads: Mapping[str, Head]
     places: Sequence[str]
     parts: np.ndarray | None
+
+    @property
+    def place_of(self) -> dict[str, str]:
+        """Where the table names each file."""
+        return dict(zip(self.files.paths, self.places, strict=True))
+
+
+def _find_images(
+    table: Path,
+    test_path: str | None,
+    labels: Labels,
+    reading: LabelReading,
+    names: tuple[str, ...],
+    *,
+    drop: bool,
+) -> dict[str, FoundImages]:
+    """The images of the table, and those of the test table, where there is one."""
+    found = {"train": files_of(labels, image_folder_of(table, reading), drop=drop)}
+    if test_path is not None:
+        other = locate_file("dataset.test_path", test_path)
+        more = read_more(other, reading, names)
+        found["test"] = files_of(more, root_of(other, reading, more.names), drop=drop)
+    return found
 
 
 def files_of(labels: Labels, root: Path, *, drop: bool) -> FoundImages:
