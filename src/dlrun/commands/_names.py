@@ -17,6 +17,7 @@ COMMANDS = {
     "list": "list",
     "show": "show",
     "doctor": "doctor",
+    "cache": "cache",
     "completion": "completion",
 }
 LONG = {"train", "resume", "lr-find"}
@@ -47,6 +48,7 @@ information
   lr-find       suggest a learning rate, in about a minute
   list          the options to choose from, their parameters and defaults
   doctor        check the installation and the hardware
+  cache         list or clear what is kept of large data
   completion    print the script for tab completion in bash, zsh or fish
 
 options

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import pickle
 import random
 from collections.abc import Hashable, Mapping
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +23,7 @@ from dlrun.errors import first_line
 from dlrun.models.dropout import use_generators
 from dlrun.stacked.optim import has_rule
 from dlrun.stacked.stack import Stack
+from dlrun.system.hardware import free_memory
 from dlrun.training.loop import Engine
 
 # Of a config.
@@ -37,7 +35,6 @@ _OWN_MODELS = "dlrun.models."
 _COPIES = 6
 _MEMORIES = 3  # of an optimizer, at most
 _SHARE = 0.5  # of what is free, which others may want too
-_CGROUP = Path("/sys/fs/cgroup")
 
 _TOLERANCE = 1e-3  # of outputs in mixed precision; a wrong forward pass is off by far more
 
@@ -96,7 +93,7 @@ def room(device: torch.device) -> int:
     """Bytes of the device's memory that a stack may take."""
     if device.type == "cuda":
         return int(_SHARE * torch.cuda.mem_get_info(device)[0])
-    return int(_SHARE * min(_free_memory(), _free_in_container()))
+    return int(_SHARE * free_memory())
 
 
 def run_bytes(engine: Engine, per_sample: int) -> int:
@@ -159,22 +156,6 @@ def _without_rate(key: str, value: Any) -> Any:
     if "dropout" not in key:
         return value
     return [bool(rate) for rate in value] if isinstance(value, list) else bool(value)
-
-
-def _free_memory() -> int:
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        line = next(line for line in lines if line.startswith("MemAvailable"))
-        return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-
-
-def _free_in_container() -> float:
-    """Where a control group limits this process, what is left of the limit."""
-    with suppress(OSError, ValueError):
-        limit, used = ((_CGROUP / f"memory.{n}").read_text() for n in ("max", "current"))
-        return int(limit) - int(used)
-    return float("inf")
 
 
 def _unchanged(tensor: Any) -> Any:

@@ -11,11 +11,13 @@ import os
 import platform
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL, SubprocessError, check_output
 from typing import Any
 
 _CGROUPS = Path("/sys/fs/cgroup")
+_UNKNOWN = 2.0**31  # bytes that are taken for free where the system does not say it
 NATIVE, SLOW, NEVER = "native", "slow", "no"
 PRECISIONS = ("fp32", "fp64", "bf16", "fp16")
 # Compute capabilities of the data-centre chips, whose fp64 runs at half the speed of fp32; on all
@@ -56,6 +58,38 @@ def container_quota(cgroups: Path = _CGROUPS) -> float:
         return float(quota) / float(period) if float(quota) > 0 else math.inf
     except (ValueError, ZeroDivisionError):  # "max": no limit
         return math.inf
+
+
+def free_memory(cgroups: Path = _CGROUPS) -> int:
+    """Bytes that this process may still take: of the machine, or fewer where its control group has a limit."""
+    return int(min(_free_in_machine(), _free_in_container(cgroups)))
+
+
+def _free_in_machine() -> float:
+    with suppress(OSError, StopIteration, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        line = next(line for line in lines if line.startswith("MemAvailable"))
+        return float(line.split()[1]) * 1024
+    with suppress(AttributeError, OSError, ValueError):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
+    return _UNKNOWN
+
+
+def _free_in_container(cgroups: Path) -> float:
+    """What both versions of control groups leave; pages of files that the kernel can give up count as free."""
+    old = cgroups / "memory"
+    versions = (
+        (cgroups / "memory.max", cgroups / "memory.current", cgroups / "memory.stat"),
+        (old / "memory.limit_in_bytes", old / "memory.usage_in_bytes", old / "memory.stat"),
+    )
+    for limit, used, details in versions:
+        with suppress(OSError, ValueError):  # "max": no limit
+            free = int(limit.read_text()) - int(used.read_text())
+            pairs = (line.split() for line in details.read_text().splitlines())
+            counts = {name: int(value) for name, value in pairs}
+            inactive = counts.get("total_inactive_file", counts.get("inactive_file", 0))
+            return max(0, free + inactive)
+    return math.inf
 
 
 def cpu_features() -> frozenset[str]:
