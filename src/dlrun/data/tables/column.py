@@ -102,6 +102,11 @@ class Column:
         """The first cell that is not missing."""
         return self.distinct[0]
 
+    def without(self, words: Collection[str]) -> Column:
+        """The same column, in which `words` stand for missing cells as well."""
+        codes, kinds, missing = self._coded
+        return Column(codes, kinds, {*missing, *words})
+
     def by_cell(self, function: Callable[[str], str]) -> Column:
         """`function` of each cell, called once for each different one."""
         absent = next(iter(self._coded.missing), None)
@@ -169,6 +174,10 @@ class Decimals(Column):
     def written(self, word: str) -> np.ndarray:
         number = as_number(word)
         return ~self.known if word == "" else self._values == (np.nan if number is None else number)
+
+    def blanks(self) -> Counter[str]:
+        missing = len(self) - int(self.known.sum())
+        return Counter({"": missing} if missing else {})
 
     def numbers(self, notation: Notation) -> np.ndarray:
         return self._values
