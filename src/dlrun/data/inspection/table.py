@@ -223,7 +223,7 @@ def read_target(
         if labelling.task == "regression":
             return (), np.asarray(known.columns[at].numbers(known.notation), np.float64)
         names = class_names(known, at, labelling, Counter())
-        return names, numbers_of_classes(known, at, names, labelling)
+        return names, numbers_of_classes(known, at, names, labelling, known.notation)
 
 
 def _same_columns(cells: Cells) -> list[list[str]]:

@@ -211,16 +211,16 @@ def _filling(column: np.ndarray, rule: Fill) -> float:
 
 
 def _levels(words: Words) -> list[str | None]:
-    """The different words in order, missing last."""
+    """What the different words stand for in order, missing last."""
     codes = np.unique(words.codes)
-    known = sorted(words.kinds[code] for code in codes if code >= 0)
-    return [*known, None] if len(known) < len(codes) else [*known]
+    known = sorted({words.values[code] for code in codes if code >= 0})
+    return [*known, None] if codes[0] < 0 else [*known]
 
 
 def _codes(words: Words, levels: Sequence[str | None]) -> np.ndarray:
     """What each of the kinds of `words` becomes, and as the last what a missing one does."""
     numbers: Mapping[str | None, int] = {level: code for code, level in enumerate(levels, 1)}
-    return np.array([numbers.get(word, 0) for word in [*words.kinds, None]], np.float32)
+    return np.array([numbers.get(word, 0) for word in [*words.values, None]], np.float32)
 
 
 def _spec(table: Table, encoding: TableEncoding) -> Spec:

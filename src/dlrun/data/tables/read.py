@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dlrun.data.tables.column_checks import note_columns
+from dlrun.data.tables.column_kinds import holds_values
 from dlrun.data.tables.column_roles import ColumnName, ColumnRoles
 from dlrun.data.tables.columns import (
     SortedColumns,
@@ -93,13 +94,18 @@ def table_of(
         merge_labels=labelling.merge_labels,
         yes_no=[cells.names[position] for position in columns.yes_no],
         dates={cells.names[at]: dict(vars(form)) for at, form in columns.dates.items()},
+        by_value=[
+            cells.names[at]
+            for at in columns.words
+            if holds_values(cells.columns[at], cells.notation)
+        ],
     )
 
     def values(part: Cells) -> tuple[Rows, np.ndarray]:
         rows = read_rows(part, reading)
         if labelling.task == "regression":
             return rows, read_numbers(part, target)
-        return rows, numbers_of_classes(part, target, names, labelling)
+        return rows, numbers_of_classes(part, target, names, labelling, cells.notation)
 
     test_rows, test_targets = None, None
     if test_path:
@@ -172,4 +178,5 @@ def read_targets(
     known = undressed_as(with_targets(cells, [position], drop=drop), reading.dressings)
     if not class_names:
         return known, read_numbers(known, position)
-    return known, numbers_of_classes(known, position, class_names, Labelling.of(vars(reading)))
+    labelling = Labelling.of(vars(reading))
+    return known, numbers_of_classes(known, position, class_names, labelling, reading.notation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from dlrun.data.fingerprint import Rows as Numbers
 from dlrun.data.tables.column import Column
 from dlrun.data.tables.csv_format import CsvFormat, SkipLines
 from dlrun.data.tables.dates import DateForm
+from dlrun.data.tables.number_format import Notation
 from dlrun.errors import ConfigError
 
 Fill = Literal["mean", "median", "zero"]
@@ -23,20 +25,23 @@ class Words:
 
     Attributes:
         codes: (N,) the place of each word in `kinds`, -1 where it is missing.
-        kinds: the different words.
+        kinds: the different words, as they are written in the file.
+        values: of each of them, the one spelling of what it stands for, by which words are equal.
     """
 
     codes: np.ndarray
     kinds: list[str]
+    values: list[str]
 
     @classmethod
-    def of(cls, column: Column) -> Words:
-        """Those of a column of a file."""
-        return cls(column.codes, column.distinct)
+    def of(cls, column: Column, spelled: Callable[[str], str] | None = None) -> Words:
+        """Those of a column of a file; each stands for itself where `spelled` is None."""
+        kinds = column.distinct
+        return cls(column.codes, kinds, kinds if spelled is None else list(map(spelled, kinds)))
 
     def take(self, rows: np.ndarray | slice) -> Words:
         """The words of these rows."""
-        return Words(self.codes[rows], self.kinds)
+        return Words(self.codes[rows], self.kinds, self.values)
 
     def as_list(self) -> list[str | None]:
         """(N,) each word, None where it is missing."""
@@ -81,6 +86,8 @@ class Reading:
         strip_label, merge_labels: how its labels are read, as `Labelling`.
         yes_no: those of `numbers` whose words yes and no are 1 and 0.
         dates: columns that are read as dates, each with the fields of its `DateForm`.
+        by_value: those of `words` whose words are equal by what they stand for, as 1 and 1.0; empty where an earlier
+            version of dlrun did not write it.
     """
 
     columns: list[str]
@@ -101,6 +108,7 @@ class Reading:
     merge_labels: bool = False
     yes_no: list[str] = field(default_factory=list)
     dates: dict[str, dict[str, Any]] = field(default_factory=dict)
+    by_value: list[str] = field(default_factory=list)
 
     @property
     def date_forms(self) -> dict[str, DateForm]:
@@ -117,6 +125,11 @@ class Reading:
         """What a model reads, in its order: numbers, parts of dates, words."""
         parts = [f"{name}.{part}" for name, form in self.dates.items() for part in form["parts"]]
         return [*self.numbers, *parts, *self.words]
+
+    @property
+    def notation(self) -> Notation:
+        """How the training file writes numbers."""
+        return Notation(self.decimal, self.thousands)
 
     @property
     def format(self) -> CsvFormat:
