@@ -29,9 +29,9 @@ class NewRows(NewInputs):
 
     preparing = (
         "columns of numbers (those of yes_no: 1 for yes, 0 for no), then the parts of dates: fill where missing, then "
-        "(raw - mean) / std; after them columns of words: "
-        "the place in levels, from 1, and 0 for a word that is not there; in columns of by_value, numbers and yes/no "
-        "are spelled in one way, as 1, 0.5 and true"
+        "(raw - mean) / std; after them columns of words: the place in levels, from 1; for a word that is not there "
+        "the place after the last where other is true, and else 0; in columns of by_value, numbers and yes/no are "
+        "spelled in one way, as 1, 0.5 and true"
     )
 
     def read(self, path: Path, spec: Spec, preprocessing: TableEncoding) -> Rows:

@@ -21,7 +21,7 @@ from dlrun.data.tables.columns import (
 )
 from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import CsvFormat
-from dlrun.data.tables.table import Fill, Reading, Rows, Table
+from dlrun.data.tables.table import Fill, RareBelow, Reading, Rows, Table
 from dlrun.data.tables.table_files import read_alike, read_cells
 from dlrun.data.tables.target_column import (
     Labelling,
@@ -42,6 +42,7 @@ def read_table(
     labelling: Labelling,
     *,
     fill: Fill,
+    rare_below: RareBelow = 0,
     folds: int | None = None,
     fold: int = 0,
 ) -> Table:
@@ -51,7 +52,8 @@ def read_table(
         ConfigError: a file, a column or a cell that cannot be read as `format`, `roles` and `labelling` say.
     """
     how = (test_path, format, roles, labelling)
-    return table_of(read_cells(path, format), *how, fill=fill, folds=folds, fold=fold)
+    cells = read_cells(path, format)
+    return table_of(cells, *how, fill=fill, rare_below=rare_below, folds=folds, fold=fold)
 
 
 def table_of(
@@ -62,6 +64,7 @@ def table_of(
     labelling: Labelling,
     *,
     fill: Fill,
+    rare_below: RareBelow = 0,
     folds: int | None = None,
     fold: int = 0,
 ) -> Table:
@@ -112,7 +115,10 @@ def table_of(
         test = _test_cells(test_path, format, cells, [*reading.used, reading.target])
         test = with_targets(test, [target], drop=labelling.drop_missing_target)
         test_rows, test_targets = values(undressed(test, dressings))
-    return Table(reading, *values(cells), names, test_rows, test_targets, fill, folds, fold)
+    rows, targets = values(cells)
+    return Table(
+        reading, rows, targets, names, test_rows, test_targets, fill, folds, fold, rare_below
+    )
 
 
 def _sorted_columns(

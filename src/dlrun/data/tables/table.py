@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from dlrun.config.schema import NonNegativeInt
 from dlrun.data.fingerprint import Fingerprint, taken
 from dlrun.data.fingerprint import Rows as Numbers
 from dlrun.data.tables.column import Column
@@ -17,6 +18,11 @@ from dlrun.data.tables.number_format import Notation
 from dlrun.errors import ConfigError
 
 Fill = Literal["mean", "median", "zero"]
+RareBelow = Literal["auto"] | NonNegativeInt
+_MANY, _FEW_ROWS = (
+    1000,
+    10,
+)  # auto: categories of a column, above which those of fewer rows are joined
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,7 @@ class Table:
         test, test_targets: the test part, where there is a file of its own.
         fill: what stands in for a missing number; fitted on the training part.
         folds, fold: the test part is one of so many parts, where that is not None.
+        rare_below: as of `rare_bound`.
     """
 
     reading: Reading
@@ -157,6 +164,7 @@ class Table:
     fill: Fill
     folds: int | None
     fold: int
+    rare_below: RareBelow = 0
 
     def __post_init__(self) -> None:
         """Refuse folds that cannot be.
@@ -208,6 +216,13 @@ class Table:
             codes = column.codes if rows is None else column.codes[taken(rows, slice(None))]
             found.coded_words(codes, column.kinds)
         return len(targets) if rows is None else len(rows), str(found)
+
+
+def rare_bound(rare_below: RareBelow, categories: int) -> int:
+    """How many rows a category must have to get a code of its own, in a column of so many categories."""
+    if rare_below != "auto":
+        return rare_below
+    return _FEW_ROWS if categories > _MANY else 0
 
 
 def take_fold(
