@@ -77,7 +77,7 @@ def _meaning(experiment: Experiment, name: str) -> _Meaning:
     spec, preprocessing = data.spec, data.preprocessing
     kind: list[object] = [spec.task, *preprocessing.token_names]
     if spec.task == "regression":
-        kind += [spec.num_outputs]
+        kind += [spec.num_targets]
     if spec.num_classes:
         # Labels alone do not tell the data: two clouds of points may have the same.
         kind += [spec.class_names, _source(experiment.config.dataset)]

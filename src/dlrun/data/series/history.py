@@ -112,29 +112,38 @@ def continued(
     scaling: SeriesScaling,
     *,
     steps: int | None,
-    predict: Callable[[np.ndarray], np.ndarray],
-) -> np.ndarray:
-    """The rows after `rows_RC`, (steps, D) in the targets' own units; None for one horizon.
+    predict: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]],
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The rows after `rows_RC`, (steps, D) in the targets' own units, and their quantiles (steps, D, Q) or None.
 
     Beyond the horizon, forecasts are made from forecasts.
 
     Args:
-        predict: (1, H * D) for the rows so far.
+        steps: None for one horizon.
+        predict: (1, H * D) for the rows so far, and their quantiles (1, H * D, Q) or None.
 
     Raises:
-        ConfigError: further than the horizon, though not every input is forecast.
+        ConfigError: further than the horizon, though not every input is forecast, or by quantiles.
     """
-    wanted = scaling.horizon if steps is None else steps
-    layout = scaling.layout
-    if wanted > scaling.horizon:
-        _require_all_told(layout, wanted, scaling.horizon)
-    told = predict(rows_RC).reshape(scaling.horizon, -1)
+    horizon, layout = scaling.horizon, scaling.layout
+    wanted = horizon if steps is None else steps
+    if wanted > horizon:
+        _require_all_told(layout, wanted, horizon)
+    values, quantiles = predict(rows_RC)
+    told = values.reshape(horizon, -1)
+    if quantiles is not None:
+        if wanted > horizon:
+            raise ConfigError(
+                f"--steps is {wanted}, but this run forecasts quantiles of {horizon} steps, and a forecast that is "
+                f"made from forecasts has none; ask for at most {horizon}, or train with dataset.horizon={wanted}"
+            )
+        return told[:wanted], quantiles.reshape(*told.shape, -1)[:wanted]
     while len(told) < wanted:
         # All inputs are targets here, though perhaps in another order.
         as_rows = told[:, [layout.targets.index(name) for name in layout.names]]
-        ahead = predict(np.concatenate([rows_RC, as_rows]))
-        told = np.concatenate([told, ahead.reshape(scaling.horizon, -1)])
-    return told[:wanted]
+        ahead, _ = predict(np.concatenate([rows_RC, as_rows]))
+        told = np.concatenate([told, ahead.reshape(horizon, -1)])
+    return told[:wanted], None
 
 
 def _require_column(cells: Cells, name: str) -> None:
