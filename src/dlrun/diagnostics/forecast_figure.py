@@ -35,9 +35,16 @@ def forecast_pictures(data: Dataset, part: Split, outputs: Tensor) -> Iterator[t
     scaling = data.preprocessing
     if not isinstance(scaling, SeriesScaling) or part.bases is None or not len(part):
         return
-    bases = part.bases[-MAX_FORECASTS:].numpy()
+    chosen = slice(-MAX_FORECASTS, None)
+    if part.series is not None:  # of several series, the last one
+        chosen = slice(max(-MAX_FORECASTS, -int((part.series == part.series[-1]).sum())), None)
+    bases, scores = part.bases[chosen].numpy(), part.targets[chosen]
+    std, mean = np.asarray(scaling.target_std), np.asarray(scaling.target_mean)
+    if scaling.scaled_by_row:
+        scores, row_std = scores.chunk(2, 1)
+        std, mean = row_std.double().cpu().numpy(), np.zeros(1)
     targets, forecasts = (
-        _in_own_units(scores[-MAX_FORECASTS:], scaling, bases) for scores in (part.targets, outputs)
+        _in_own_units(one, std, mean + bases, scaling.horizon) for one in (scores, outputs[chosen])
     )
     rule = _better_rule(data.baselines, scaling.season)
     for number, name in enumerate(scaling.targets_told[:_FIGURES]):
@@ -70,10 +77,10 @@ def forecast_picture(
     return line_chart(f"{target}: the last {count} forecasts", curves)
 
 
-def _in_own_units(scores: Tensor, scaling: SeriesScaling, bases: np.ndarray) -> np.ndarray:
+def _in_own_units(scores: Tensor, std: np.ndarray, bases: np.ndarray, horizon: int) -> np.ndarray:
     """Standardised changes (N, H * D) as values (N, H, D)."""
-    changes = scores.detach().double().cpu().numpy() * scaling.target_std + scaling.target_mean
-    return np.asarray(changes + bases).reshape(len(bases), scaling.horizon, -1)
+    changes = scores.detach().double().cpu().numpy() * std
+    return np.asarray(changes + bases).reshape(len(bases), horizon, -1)
 
 
 def _better_rule(baselines: Mapping[str, Mapping[str, float]], season: int | None) -> Rule | None:
