@@ -53,10 +53,6 @@ class Split:
         """The first `count` samples."""
         return self._rows(slice(count))
 
-    def last(self, count: int) -> Split:
-        """The last `count` samples."""
-        return self._rows(slice(-count, None))
-
     def _rows(self, rows: slice) -> Split:
         each_sample = {
             name: value[rows] for name, value in vars(self).items() if hasattr(value, "__getitem__")
