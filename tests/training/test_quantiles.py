@@ -186,3 +186,23 @@ def test_a_table_and_a_series_are_trained_evaluated_continued_and_resumed(
     assert first["prediction"] == first["quantiles"]["0.5"]
     assert main(["predict", "s", "t.csv"]) == 0
     assert "t.csv[80]  y " in (said := capsys.readouterr().out) and "(0.1: " in said
+
+
+def test_quantiles_of_several_series_have_the_scale_of_each(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    drawn_values = np.random.default_rng(1).standard_normal((60, 2)) * [1, 1000]
+    rows = [f"{s},{y}\n" for pair in drawn_values for s, y in zip("ab", pair, strict=True)]
+    Path("s.csv").write_text("store,y\n" + "".join(rows))
+    words = ["dataset=series", "dataset.path=s.csv", "dataset.target=y", "dataset.series=store"]
+    quick = ["model=mlp", "model.hidden=[4]", "loss=quantile", "tracking.tensorboard=false"]
+    assert main(["train", *words, *quick, "trainer.max_epochs=1", "trainer.accelerator=cpu"]) == 0
+    capsys.readouterr()
+    assert main(["eval", "last", "--json"]) == 0
+    usual = json.loads(capsys.readouterr().out)["baselines"]["training quantiles"]
+    assert 0.5 < usual["coverage_80"] < 1 and 500 < usual["width_80"] < 2500
+    assert main(["predict", "last", "s.csv", "--output", "p.json"]) == 0
+    widths = {
+        record["series"]: record["quantiles"]["0.9"][0] - record["quantiles"]["0.1"][0]
+        for record in json.loads(Path("p.json").read_text())
+    }
+    assert widths["b"] > 100 * widths["a"]

@@ -11,6 +11,7 @@ import csv
 import json
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -32,6 +33,7 @@ from dlrun.tracking.numbers import number_text
 
 if TYPE_CHECKING:
     from dlrun.data.base import Spec
+    from dlrun.data.series.history import History
     from dlrun.inference.load import Trained
 
 _TYPED = (".parquet", ".feather", ".arrow", ".ipc", ".jsonl", ".ndjson")  # of --output
@@ -114,7 +116,8 @@ def _predictions(
     for file in files:
         raw = read_inputs(file, trained.spec, trained.preprocessing)
         if isinstance(trained.preprocessing, SeriesScaling):
-            yield from _forecasts(file, raw, trained, steps)
+            for history in raw:
+                yield from _forecasts(file, history, trained, steps)
         elif steps is not None:
             raise ConfigError(
                 f"--steps continues a series, but this run was trained on {trained.spec.kind}; leave it out"
@@ -170,22 +173,24 @@ def _deliver(records: Iterable[dict[str, Any]], output: Path | None, *, raw: boo
 
 
 def _forecasts(
-    path: Path, rows_RC: Any, trained: Trained, steps: int | None
+    path: Path, history: History, trained: Trained, steps: int | None
 ) -> Iterable[dict[str, Any]]:
-    """The rows that come after those of a file, numbered on from its own."""
-    from dlrun.data.series.history import continued, last_time
+    """The rows that come after those of a series in a file, numbered on from its own."""
+    from dlrun.data.series.history import continued
     from dlrun.inference.evaluate import predict
 
+    own = replace(trained, preprocessing=history.scaling)
     forecast, by_quantile = continued(
-        rows_RC, trained.preprocessing, steps=steps, predict=lambda rows: predict(trained, rows)
+        history.rows_RC, history.scaling, steps=steps, predict=lambda rows: predict(own, rows)
     )
-    names = trained.preprocessing.targets_told
-    last = last_time(path, trained.preprocessing)
+    names, last = history.scaling.targets_told, history.last_time
+    series = {"series": history.series} if history.series else {}
     for ahead, values in enumerate(forecast, 1):
         after = {} if last is None else {"after": f"{last} +{ahead}"}
-        row = len(rows_RC) + ahead - 1
+        row = len(history.rows_RC) + ahead - 1
         yield {
             "input": str(path),
+            **series,
             "row": row,
             **after,
             "targets": names,
@@ -295,7 +300,7 @@ def _write_typed(records: list[dict[str, Any]], place: Path, form: str) -> int:
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
     prediction = record["prediction"]
     columns: dict[str, Any] = {
-        key: record[key] for key in ("input", "row", "after") if key in record
+        key: record[key] for key in ("input", "series", "row", "after") if key in record
     }
     if isinstance(prediction, list):
         several = [f"prediction_{i}" for i in range(len(prediction))]

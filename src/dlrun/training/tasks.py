@@ -330,8 +330,8 @@ class QuantileRegression(Regression):
         """The same data with what the quantiles of the training targets reach, where other baselines are known."""
         if not data.baselines:
             return data
-        part, trained = data.split(data.tested), data.train.targets.cpu().double()
-        usual = np.quantile(trained.numpy(), self.quantiles, axis=0)  # (Q, D)
+        part, trained = data.split(data.tested), data.train.targets[:, : data.spec.num_targets]
+        usual = np.quantile(trained.cpu().double().numpy(), self.quantiles, axis=0)  # (Q, D)
         outputs = torch.from_numpy(usual).T.reshape(1, -1).expand(len(part), -1)
         scores = self.scores(outputs, part.targets, self.target_std, self.variance(part))
         reached = {name: value.item() for name, value in scores.items() if not math.isnan(value)}
@@ -359,6 +359,42 @@ def pinball_loss(
 def sorted_quantiles(outputs: Tensor, count: int) -> Tensor:
     """Scores (..., D * Q) as ascending quantiles (..., D, Q), `count` of them."""
     return outputs.unflatten(-1, (-1, count)).sort(-1).values
+
+
+class RegressionByRow(Regression):
+    """The same where each sample has a scale of its own: targets (B, 2 D) are scaled ones, and what divided them."""
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().loss(outputs, targets.chunk(2, -1)[0])
+
+    def sample_losses(
+        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
+    ) -> Tensor:
+        return super().sample_losses(outputs, targets.chunk(2, -1)[0], label_smoothing)
+
+    def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().plain_loss(outputs, targets.chunk(2, -1)[0])
+
+    def variance(self, part: Split) -> Tensor:
+        values = in_own_units(part)
+        return ((values - values.mean(0)) ** 2).mean() if len(values) else _NO_VARIANCE
+
+    def scores(
+        self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
+    ) -> dict[str, Tensor]:
+        standardised, std = targets.chunk(2, -1)
+        return super().scores(outputs, standardised, std.cpu().double(), variance)
+
+
+def in_own_units(part: Split) -> Tensor:
+    """The true values (N, D) of a part whose targets have a scale in each row."""
+    standardised, std = part.targets.cpu().double().chunk(2, -1)
+    values = standardised * std
+    return values if part.bases is None else values + part.bases
+
+
+class QuantilesByRow(RegressionByRow, QuantileRegression):
+    """Quantiles where each sample has a scale of its own."""
 
 
 class Language(Task):
@@ -461,6 +497,8 @@ def make_task(spec: Spec, settings: LossSettings, preprocessing: Preprocessing) 
         raise ConfigError(
             f"loss.name is {loss}, but the data set has {task.asked(spec)}: use {' or '.join(task.losses)} or auto"
         )
+    if issubclass(task, Regression) and preprocessing.scaled_by_row:
+        task = RegressionByRow if task is Regression else QuantilesByRow
     return task(settings, loss, preprocessing)
 
 
