@@ -32,9 +32,11 @@ def make_spec(task, outputs):
     return Spec(task, "features", (2,), outputs, class_names=tuple(f"c{i}" for i in range(count)))
 
 
-def task_of(kind, outputs=1, *, name="auto", label_smoothing=0.0, reduction="mean", scale=()):
+def task_of(
+    kind, outputs=1, *, name="auto", label_smoothing=0.0, reduction="mean", scale=(), quantiles=None
+):
     """The task of a problem; `scale` is the (mean, std) of each regression target."""
-    settings = LossSettings(name, label_smoothing, reduction)
+    settings = LossSettings(name, label_smoothing, reduction, quantiles)
     scale = scale or [(0.0, 1.0)] * outputs
     preprocessing = Scaling([0.0], [1.0], [m for m, _ in scale], [s for _, s in scale], 0.0)
     return make_task(make_spec(kind, outputs), settings, preprocessing)
@@ -305,7 +307,8 @@ def test_r2_is_not_a_number_where_all_targets_are_the_same():
         ),
         (
             "regression", 1, "cross_entropy",
-            "loss.name is cross_entropy, but the data set has numbers to predict: use mse or mae or huber or auto",
+            "loss.name is cross_entropy, but the data set has numbers to predict: use mse or mae or huber or quantile "
+            "or auto",
         ),
     ],
 )  # fmt: skip

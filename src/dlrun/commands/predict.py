@@ -11,6 +11,7 @@ import csv
 import json
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -23,6 +24,7 @@ from dlrun.commands._arguments import (
     whole,
     writing_output,
 )
+from dlrun.config.metrics import MEDIAN
 from dlrun.errors import ConfigError
 from dlrun.storage.disk import writing
 from dlrun.storage.index import find_run
@@ -30,6 +32,8 @@ from dlrun.storage.spreadsheets import cells
 from dlrun.tracking.numbers import number_text
 
 if TYPE_CHECKING:
+    from dlrun.data.base import Spec
+    from dlrun.data.series.history import History
     from dlrun.inference.load import Trained
 
 _TYPED = (".parquet", ".feather", ".arrow", ".ipc", ".jsonl", ".ndjson")  # of --output
@@ -112,7 +116,8 @@ def _predictions(
     for file in files:
         raw = read_inputs(file, trained.spec, trained.preprocessing)
         if isinstance(trained.preprocessing, SeriesScaling):
-            yield from _forecasts(file, raw, trained, steps)
+            for history in raw:
+                yield from _forecasts(file, history, trained, steps)
         elif steps is not None:
             raise ConfigError(
                 f"--steps continues a series, but this run was trained on {trained.spec.kind}; leave it out"
@@ -136,7 +141,7 @@ def _labels_or_values(path: Path, raw: Any, trained: Trained) -> Iterator[dict[s
         else:
             rows = asked[start : start + _AT_ONCE]
             some = [raw[row] for row in rows]
-        for record in _records(path, rows, *predict(trained, some), names):
+        for record in _records(path, rows, *predict(trained, some), trained.spec):
             for row in range(next_row, record["row"]):
                 yield {"input": str(path), "row": row, **blank}
             next_row = record["row"] + 1
@@ -168,41 +173,53 @@ def _deliver(records: Iterable[dict[str, Any]], output: Path | None, *, raw: boo
 
 
 def _forecasts(
-    path: Path, rows_RC: Any, trained: Trained, steps: int | None
+    path: Path, history: History, trained: Trained, steps: int | None
 ) -> Iterable[dict[str, Any]]:
-    """The rows that come after those of a file, numbered on from its own."""
-    from dlrun.data.series.history import continued, last_time
+    """The rows that come after those of a series in a file, numbered on from its own."""
+    from dlrun.data.series.history import continued
     from dlrun.inference.evaluate import predict
 
-    forecast = continued(
-        rows_RC, trained.preprocessing, steps=steps, predict=lambda rows: predict(trained, rows)[0]
+    own = replace(trained, preprocessing=history.scaling)
+    forecast, by_quantile = continued(
+        history.rows_RC, history.scaling, steps=steps, predict=lambda rows: predict(own, rows)
     )
-    names = trained.preprocessing.targets_told
-    last = last_time(path, trained.preprocessing)
-    for ahead, values in enumerate(forecast.tolist(), 1):
+    names, last = history.scaling.targets_told, history.last_time
+    series = {"series": history.series} if history.series else {}
+    for ahead, values in enumerate(forecast, 1):
         after = {} if last is None else {"after": f"{last} +{ahead}"}
-        row = len(rows_RC) + ahead - 1
-        yield {"input": str(path), "row": row, **after, "targets": names, "prediction": values}
+        row = len(history.rows_RC) + ahead - 1
+        yield {
+            "input": str(path),
+            **series,
+            "row": row,
+            **after,
+            "targets": names,
+            **_values(values, by_quantile, ahead - 1, trained.spec),
+        }
 
 
 def _records(
-    path: Path,
-    rows: Iterable[int],
-    predicted: Any,
-    probabilities: Any,
-    class_names: tuple[str, ...],
+    path: Path, rows: Iterable[int], predicted: Any, chances: Any, spec: Spec
 ) -> Iterable[dict[str, Any]]:
+    """`chances` are probabilities of classes, or quantiles; as `predict` gives both."""
     for at, row in enumerate(rows):
         record: dict[str, Any] = {"input": str(path), "row": row}
-        if probabilities is None:
-            record["prediction"] = [float(value) for value in predicted[at]]
+        if not spec.num_classes:
+            record |= _values(predicted[at], chances, at, spec)
         else:
-            record["prediction"] = class_names[int(predicted[at])]
-            record["probabilities"] = {
-                name: float(value)
-                for name, value in zip(class_names, probabilities[at], strict=True)
-            }
+            record["prediction"] = spec.class_names[int(predicted[at])]
+            record["probabilities"] = dict(zip(spec.class_names, chances[at].tolist(), strict=True))
         yield record
+
+
+def _values(predicted_D: Any, quantiles_NDQ: Any, at: int, spec: Spec) -> dict[str, Any]:
+    """The predicted values of sample `at`, and its quantiles by name where there are any."""
+    values = {"prediction": predicted_D.tolist()}
+    if quantiles_NDQ is None:
+        return values
+    names = [f"{quantile:g}" for quantile in spec.quantiles]
+    columns = quantiles_NDQ[at].T.tolist()
+    return {**values, "quantiles": dict(zip(names, columns, strict=True))}
 
 
 def _print(records: list[dict[str, Any]]) -> None:
@@ -214,17 +231,9 @@ def _print(records: list[dict[str, Any]]) -> None:
     ]
     width = max(map(len, names))
     for name, record in zip(names, records, strict=True):
-        if "targets" in record:
-            values = zip(record["targets"], record["prediction"], strict=True)
-            forecasts = [f"{of} {number_text(value, digits=6)}" for of, value in values]
-            when = [record["after"]] if "after" in record else []
-            print(f"{name:<{width}}  " + "  ".join([*when, *forecasts]))
-            continue
         if "probabilities" not in record:
-            print(
-                f"{name:<{width}}  "
-                + "  ".join(number_text(value) for value in record["prediction"])
-            )
+            when = [record["after"]] if "after" in record else []
+            print(f"{name:<{width}}  " + "  ".join([*when, *_shown_values(record)]))
             continue
         if record["prediction"] is None:
             print(f"{name:<{width}}  (no text)")
@@ -232,6 +241,23 @@ def _print(records: list[dict[str, Any]]) -> None:
         likeliest = sorted(record["probabilities"].items(), key=lambda item: -item[1])[:3]
         shown = "  ".join(f"{label} {chance:.1%}" for label, chance in likeliest)
         print(f"{name:<{width}}  {record['prediction']}  ({shown})")
+
+
+def _shown_values(record: dict[str, Any]) -> list[str]:
+    """Each predicted value, after the name of its target where it has one, and before its other quantiles."""
+    digits = 6 if "targets" in record else 4
+    shown = []
+    for place, value in enumerate(record["prediction"]):
+        words = [record["targets"][place]] if "targets" in record else []
+        words.append(number_text(value, digits=digits))
+        quantiles = record.get("quantiles", {}).items()
+        others = [
+            f"{name}: {number_text(values[place], digits=digits)}"
+            for name, values in quantiles
+            if name != f"{MEDIAN:g}"
+        ]
+        shown.append(" ".join(words) + (f" ({', '.join(others)})" if others else ""))
+    return shown
 
 
 def _write_csv(records: Iterable[dict[str, Any]], file: TextIO, *, raw: bool) -> int:
@@ -274,17 +300,15 @@ def _write_typed(records: list[dict[str, Any]], place: Path, form: str) -> int:
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
     prediction = record["prediction"]
     columns: dict[str, Any] = {
-        key: record[key] for key in ("input", "row", "after") if key in record
+        key: record[key] for key in ("input", "series", "row", "after") if key in record
     }
-    if "targets" in record:
-        return columns | dict(zip(record["targets"], prediction, strict=True))
     if isinstance(prediction, list):
-        names = (
-            ["prediction"]
-            if len(prediction) == 1
-            else [f"prediction_{i}" for i in range(len(prediction))]
-        )
-        return columns | dict(zip(names, prediction, strict=True))
+        several = [f"prediction_{i}" for i in range(len(prediction))]
+        names = record.get("targets") or (several if len(prediction) > 1 else ["prediction"])
+        columns |= dict(zip(names, prediction, strict=True))
+        for quantile, values in record.get("quantiles", {}).items():
+            columns |= {f"{name}_q{quantile}": v for name, v in zip(names, values, strict=True)}
+        return columns
     return (
         columns
         | {"prediction": prediction}

@@ -31,6 +31,8 @@ class Spec:
     Attributes:
         categories: of the last columns of features, how many codes each has; 0 is a category never seen.
         vocabulary: how many tokens there are. In texts, which are padded at the end, 0 is padding.
+        quantiles: of each regression target, one score for each, those of the first target first; empty where a
+            score is a prediction itself.
     """
 
     task: TaskKind
@@ -41,6 +43,12 @@ class Spec:
     feature_names: tuple[str, ...] = ()
     categories: tuple[int, ...] = ()
     vocabulary: int = 0
+    quantiles: tuple[float, ...] = ()
+
+    @property
+    def num_targets(self) -> int:
+        """How many numbers a regression predicts of one sample; 0 of other tasks."""
+        return self.num_outputs // (len(self.quantiles) or 1) if self.task == "regression" else 0
 
     @property
     def num_features(self) -> int:
@@ -76,6 +84,14 @@ class Preprocessing(ABC):
     tasks: ClassVar[tuple[TaskKind, ...]] = ("binary", "multiclass", "regression")
     target_mean: list[float]
     target_std: list[float]
+
+    @property
+    def scaled_by_row(self) -> bool:
+        """Whether regression targets are (N, 2 D): standardised, and by what each was divided.
+
+        `Split.bases` then hold what was subtracted: a target in its own units is score * divisor + base.
+        """
+        return False
 
     @abstractmethod
     def inputs(self, raw: Any) -> Tensor:

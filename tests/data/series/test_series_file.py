@@ -10,7 +10,7 @@ SETTINGS = {
     "header": "auto", "skip_lines": "auto", "comment": None,
     "delimiter": "auto", "decimal": "auto",
     "thousands": "none", "encoding": "utf-8",
-    "missing": ["", "NA"], "skip": 0, "only": None, "time": None, "time_format": "auto", "target": "y",
+    "missing": ["", "NA"], "skip": 0, "only": None, "series": None, "time": None, "time_format": "auto", "target": "y",
     "inputs": None, "drop": [],
     "fill": "none", "window": 2, "horizon": 1, "difference": 0, "seasonal_difference": None,
     "difference_inputs": True, "season": None,
@@ -71,16 +71,16 @@ def test_first_rows_are_left_out_in_the_order_of_time(read):
 
 def test_words_are_columns_of_zero_and_one_for_the_kinds_in_training(read):
     found = read(TABLE, inputs=["wind", "y"])
-    layout = found.layout(2)
+    layout = found.layout(range(2))
     assert layout.names == ["y", "wind=N", "wind=S"]
     encoded = layout.encode(found.numbers, found.words)
     assert encoded.tolist() == [[2, 1, 0], [1, 0, 1], [3, 1, 0]]
-    assert found.layout(1).names == ["y", "wind=N"]
-    assert found.layout(1).encode(found.numbers, found.words)[1].tolist() == [1, 0]
+    assert found.layout(range(1)).names == ["y", "wind=N"]
+    assert found.layout(range(1)).encode(found.numbers, found.words)[1].tolist() == [1, 0]
 
 
 def test_a_target_that_is_no_input_stands_after_the_inputs(read):
-    layout = read(TABLE, inputs=["wind", "z"]).layout(3)
+    layout = read(TABLE, inputs=["wind", "z"]).layout(range(3))
     assert layout.names == ["z", "wind=N", "wind=S", "y"]
     assert layout.target_places == [3]
 

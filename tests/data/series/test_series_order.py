@@ -10,7 +10,7 @@ from dlrun.errors import BadFile, ConfigError
 SETTINGS = {
     "header": True, "delimiter": "auto", "decimal": "auto",
     "thousands": "none", "encoding": "utf-8", "missing": ["", "NA"], "skip": 0,
-    "skip_lines": "auto", "comment": None, "only": None, "time": None,
+    "skip_lines": "auto", "comment": None, "only": None, "series": None, "time": None,
     "time_format": "auto", "target": "y", "inputs": None, "drop": [], "fill": "none", "window": 2, "horizon": 1,
     "difference": 0, "seasonal_difference": None, "difference_inputs": True, "season": None,
 }  # fmt: skip
@@ -134,7 +134,10 @@ def test_days_and_months_that_only_the_steps_tell_apart_are_said(read):
 )
 def test_several_series_are_refused_with_the_column_that_tells_them_apart(read, times, names, time):
     message = refusal(read, times, names, "store", time=time)
-    assert "column store tells 2 series apart; keep one, as in 'dataset.only={store: " in message
+    assert (
+        "column store tells 2 series apart; set 'dataset.series=store' to learn from all" in message
+    )
+    assert "or keep one, as in 'dataset.only={store: " in message
     assert "dataset.time=null" not in message
 
 
@@ -143,7 +146,7 @@ def test_series_whose_times_never_meet_are_told_apart_by_their_steps(read):
     message = refusal(read, times, ["A", "B"] * 20, "sensor", time="t")
     assert message == (
         "a.csv, column t: steps are uneven but for those of each sensor; column sensor tells 2 series apart; "
-        "keep one, as in 'dataset.only={sensor: A}', or make a column of each"
+        "set 'dataset.series=sensor' to learn from all of them, or keep one, as in 'dataset.only={sensor: A}'"
     )
     assert "column sensor tells 2 series apart" in refusal(read, times, ["A", "B"] * 20, "sensor")
 
@@ -153,8 +156,8 @@ def test_two_columns_may_tell_series_apart(read):
         read, [day for day in DAYS for _ in range(4)], ["A,1", "A,2", "B,1", "B,2"] * 60, "store,item", time="t"
     )  # fmt: skip
     assert (
-        "columns store and item tell 4 series apart; keep one, as in 'dataset.only={store: A, item: 1}'"
-        in message
+        "columns store and item tell 4 series apart; set 'dataset.series=[store,item]' to learn from all of them, "
+        "or keep one, as in 'dataset.only={store: A, item: 1}'" in message
     )
 
 

@@ -14,9 +14,9 @@ from annotated_types import Ge
 
 from dlrun.config.schema import Count, NonNegativeInt
 from dlrun.data.files import locate_file
-from dlrun.data.series.order import in_time, look_for_times, note_order
+from dlrun.data.series.order import in_time, look_for_times, note_order, order_each
 from dlrun.data.series.series import Series
-from dlrun.data.series.several import only_rows
+from dlrun.data.series.several import only_rows, series_in
 from dlrun.data.series.time_column import read_times
 from dlrun.data.series.windows import Cutting, FillRule
 from dlrun.data.tables.column_roles import ColumnName, ColumnRoles
@@ -48,6 +48,7 @@ def series(
     missing: list[str],
     skip: NonNegativeInt,
     only: dict[str, str | int | float | bool] | None,
+    series: ColumnName | list[ColumnName] | None,
     time: ColumnName | None,
     time_format: str,
     target: ColumnName | list[ColumnName],
@@ -61,7 +62,7 @@ def series(
     difference_inputs: bool,
     season: Count | None,
 ) -> Series:
-    """The columns of a file, in the order of `time` or of its rows.
+    """The columns of a file, in the order of `time` or of its rows; those of several `series` one after the other.
 
     Raises:
         ConfigError: no such file or column, a cell that is no number, a value missing though `fill` is none.
@@ -72,14 +73,15 @@ def series(
     cells = read_csv(file, format)
     only_where = {_name(cells, "dataset.only", name): value for name, value in (only or {}).items()}
     cells = only_rows(cells, only_where)
-    chosen = _chosen(cells, roles, time_format)
+    chosen = _chosen(cells, roles, time_format, skip)
     used = _once([*chosen.inputs, *chosen.targets])
-    numbers, words = read_columns(cells, used, words=None, order=chosen.order, skip=skip, fill=fill)
+    numbers, words = read_columns(cells, used, words=None, order=chosen.order, fill=fill)
     _check_targets(cells, chosen.targets, numbers, fill)
     reading = {
         "header": cells.named,
         **format.kept(cells.notation),
         "only": only_where,
+        "series": list(chosen.series),
         "time": chosen.time,
         "time_format": chosen.time_format,
     }
@@ -93,33 +95,53 @@ def series(
         season=season,
         reading=reading,
         source=str(file),
+        members=chosen.members,
     )
 
 
 class _Chosen(NamedTuple):
-    """Columns by name, the column of time and how it is written, and the rows in its order."""
+    """Columns by name, the column of time and how it is written, and the rows in its order, series by series.
+
+    Attributes:
+        members: the name and the number of rows of each of several series.
+    """
 
     targets: tuple[str, ...]
     inputs: tuple[str, ...]
     time: str | None
     time_format: str
     order: list[int]
+    series: tuple[str, ...]
+    members: tuple[tuple[str, int], ...]
 
 
-def _chosen(cells: Cells, roles: ColumnRoles, time_format: str) -> _Chosen:
+def _chosen(cells: Cells, roles: ColumnRoles, time_format: str, skip: int) -> _Chosen:
     targets = [_name(cells, "dataset.target", name) for name in _listed("target", roles.target)]
     dropped = [_name(cells, "dataset.drop", name) for name in roles.drop]
     clock = None if roles.time is None else _name(cells, "dataset.time", roles.time)
-    others = [name for name in cells.names if name not in dropped and name != clock]
-    order, written, dates = _ordered(
-        cells, clock, time_format, [name for name in others if name not in targets]
-    )
+    listed = _listed("series", roles.series) if roles.series is not None else []
+    keys = _once([_name(cells, "dataset.series", name) for name in listed])
+    others = [name for name in cells.names if name not in dropped and name not in (clock, *keys)]
+    beside = [name for name in others if name not in targets]
+    members: tuple[tuple[str, int], ...] = ()
+    if keys:
+        orders, written, dates = _ordered_each(cells, keys, clock, time_format, beside)
+        orders = {name: rows[skip:] for name, rows in orders.items()}
+        members = tuple((name, len(rows)) for name, rows in orders.items())
+        order = [row for rows in orders.values() for row in rows]
+    else:
+        order, written, dates = _ordered(cells, clock, time_format, beside)
+        order = order[skip:]
+    if not order:
+        raise ConfigError(
+            f"dataset.skip is {skip}, but {cells.path} has {len(cells)} rows; lower it"
+        )
     if roles.inputs is None:
         inputs = _inputs(cells, others, targets, dates)
     else:
         listed = _listed("inputs", roles.inputs)
         inputs = [_name(cells, "dataset.inputs", name) for name in listed]
-    return _Chosen(_once(targets), _once(inputs), clock, written, order)
+    return _Chosen(_once(targets), _once(inputs), clock, written, order, keys, members)
 
 
 def _once(names: list[str]) -> tuple[str, ...]:
@@ -132,11 +154,10 @@ def read_columns(
     *,
     words: Collection[str] | None,
     order: Sequence[int],
-    skip: int,
     fill: FillRule,
     needed: int | None = None,
 ) -> tuple[Numbers, Words]:
-    """Columns of numbers and of words by name, their rows in this order, without the first `skip`.
+    """Columns of numbers and of words by name, their rows in this order.
 
     Args:
         words: which are columns of words; None for those in which no cell is a number.
@@ -145,11 +166,6 @@ def read_columns(
     Raises:
         ConfigError: numbers and words in one column, or a value missing though `fill` is none.
     """
-    if skip >= len(cells):
-        raise ConfigError(
-            f"dataset.skip is {skip}, but {cells.path} has {len(cells)} rows; lower it"
-        )
-    order = order[skip:]
     of_numbers, of_words = Numbers(), Words()
     for name in names:
         column = cells.column(name)
@@ -188,6 +204,20 @@ def _ordered(
             f"dataset.time_format is {time_format}, but dataset.time is null; name the column of times there"
         )
     return list(range(len(cells))), "auto", look_for_times(cells, others)
+
+
+def _ordered_each(
+    cells: Cells, keys: Sequence[str], clock: str | None, time_format: str, others: list[str]
+) -> tuple[dict[str, list[int]], str, list[str]]:
+    """The same for each of the series that `keys` tell apart, by name."""
+    found = series_in(cells, keys)
+    if clock is None:
+        own = cells.only(next(iter(found.values())))
+        _, written, dates = _ordered(own, None, time_format, others)
+        return found, written, dates
+    written = read_times(cells, clock, time_format).format
+    orders = order_each(cells, found, clock, written)
+    return orders, written, []
 
 
 def _inputs(cells: Cells, others: list[str], targets: list[str], dates: list[str]) -> list[str]:

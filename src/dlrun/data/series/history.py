@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -14,14 +14,14 @@ from dlrun.data.files import locate_file
 from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, one_path
 from dlrun.data.series.dataset import forecasts_of
 from dlrun.data.series.file import read_columns
-from dlrun.data.series.order import in_time, look_for_times, note_order
+from dlrun.data.series.order import in_time, look_for_times, note_order, order_each
 from dlrun.data.series.scaling import SeriesScaling
 from dlrun.data.series.series import Layout
-from dlrun.data.series.several import only_rows
+from dlrun.data.series.several import only_rows, series_in
 from dlrun.data.series.time_column import read_times
 from dlrun.data.tables.csv import Cells, read_csv
 from dlrun.data.tables.csv_format import CsvFormat
-from dlrun.errors import ConfigError, did_you_mean
+from dlrun.errors import ConfigError, did_you_mean, listed, note
 
 
 class NewSeries(NewInputs):
@@ -33,72 +33,135 @@ class NewSeries(NewInputs):
         "the output is a change likewise: add the value that it is a change from"
     )
 
-    def read(self, path: Path, spec: Spec, preprocessing: SeriesScaling) -> np.ndarray:
-        return read_history(path, preprocessing)
+    def read(self, path: Path, spec: Spec, preprocessing: SeriesScaling) -> list[History]:
+        return read_histories(path, preprocessing)
 
     def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:
         scaling = cast(SeriesScaling, kept.preprocessing)
         path = locate_file(TEST_PATH, one_path(given))
-        return Labelled(*forecasts_of(scaling, read_history(path, scaling, told=True)))
+        histories = read_histories(path, scaling, told=True)
+        return Labelled(*forecasts_of(scaling, {one.series: one.rows_RC for one in histories}))
+
+
+class History(NamedTuple):
+    """The rows of one series so far.
+
+    Attributes:
+        series: its name; empty where a file holds one.
+        rows_RC: as `scaling` takes them, NaN where a value is missing.
+        scaling: its own.
+        last_time: what stands in the column of time of its last row; None without such a column.
+    """
+
+    series: str
+    rows_RC: np.ndarray
+    scaling: SeriesScaling
+    last_time: str | None
+
+
+def read_histories(path: Path, scaling: SeriesScaling, *, told: bool = False) -> list[History]:
+    """Each series in a file, in the order of time; of several, those unknown or too short are left out, which is noted.
+
+    `told`: the rows are to be forecast themselves, so that every target must be there.
+
+    Raises:
+        ConfigError: a column is not there, a cell is no number, a value that is needed is missing, rows are too few,
+            or, of several series, none is left.
+    """
+    cells = _read(path, scaling)
+    _require_columns(cells, scaling, told=told)
+    if not scaling.members:
+        order = _order(cells, scaling)
+        _require_rows(cells, scaling, told=told)
+        return [_history("", cells, scaling, order, told=told)]
+    found = dict(_found(cells, scaling, told=told))
+    clock = scaling.reading["time"]
+    orders = found
+    if clock is not None:
+        orders = order_each(cells, found, clock, _time_format(scaling))
+    return [
+        _history(name, cells, scaling.of(name), rows, told=told) for name, rows in orders.items()
+    ]
+
+
+def _found(cells: Cells, scaling: SeriesScaling, *, told: bool) -> dict[str, list[int]]:
+    """The rows of each series that can be continued, by name."""
+    series = series_in(cells, scaling.reading["series"])
+    least = scaling.cutting.reach + told * scaling.horizon
+    known = {name: rows for name, rows in series.items() if name in scaling.members}
+    taken = {name: rows for name, rows in known.items() if len(rows) >= least}
+    unknown = [name for name in series if name not in known]
+    short = [f"{name} ({len(rows)} rows)" for name, rows in known.items() if name not in taken]
+    why = [
+        f"{listed(names)} {reason}"
+        for names, reason in (
+            (unknown, "that this run was not trained on, so that their scale is not known"),
+            (short, f"with fewer than the {least} rows that this run needs"),
+        )
+        if names
+    ]
+    said = " and ".join(why)
+    if not taken:
+        raise ConfigError(f"{cells.path} has no series that this run can forecast, only {said}")
+    if why:
+        note(f"{cells.path}: {len(series) - len(taken)} of {len(series)} series left out: {said}")
+    return taken
+
+
+def _history(
+    name: str, cells: Cells, scaling: SeriesScaling, order: list[int], *, told: bool
+) -> History:
+    time = scaling.reading["time"]
+    last = None if time is None else cells.cell(order[-1], time)
+    return History(name, _rows(cells, scaling, order, told=told), scaling, last)
 
 
 def read_history(path: Path, scaling: SeriesScaling, *, told: bool = False) -> np.ndarray:
-    """All rows of the file (R, C) as `scaling` takes them, NaN where a value is missing.
+    """The rows (R, C) of a file with one series."""
+    return read_histories(path, scaling, told=told)[0].rows_RC
 
-    `told`: they are to be forecast themselves, so that every target must be there.
 
-    Raises:
-        ConfigError: a column is not there, a cell is no number, a value that is needed is missing, or rows are too few.
-    """
-    reading, layout, cutting = scaling.reading, scaling.layout, scaling.cutting
-    cells = _read(path, scaling)
-    changes = told or cutting.difference or cutting.seasonal_difference
-    # What is only told, and not as a change, need not be known.
-    names = list(dict.fromkeys([*layout.inputs, *(layout.targets if changes else ())]))
-    for name in [*names, *([reading["time"]] if reading["time"] else [])]:
-        _require_column(cells, name)
-    order = _order(cells, scaling, say=True)
+def _rows(cells: Cells, scaling: SeriesScaling, order: list[int], *, told: bool) -> np.ndarray:
+    """The rows (R, C) in this order as `scaling` takes them."""
+    layout = scaling.layout
     numbers, words = read_columns(
         cells,
-        names,
+        _needed(scaling, told=told),
         words=layout.kinds,
         order=order,
-        skip=0,
         fill=scaling.fill,
-        needed=None if told else cutting.reach,
+        needed=None if told else scaling.cutting.reach,
     )
-    if len(cells) < cutting.reach + told * cutting.horizon:
-        more = f", and {cutting.horizon} to forecast" * told
-        raise ConfigError(
-            f"{path} has {len(cells)} rows, but this run needs {cutting.reach} to forecast from{more}: "
-            f"a window of {cutting.window} and what its differences look back on"
-        )
-    unknown = {name: np.full(len(cells), np.nan) for name in layout.targets}
+    unknown = {name: np.full(len(order), np.nan) for name in layout.targets}
     return layout.encode({**unknown, **numbers}, words)
 
 
-def last_time(path: Path, scaling: SeriesScaling) -> str | None:
-    """What stands in the column of time of the last row of a file that can be read; None without such a column."""
-    time = scaling.reading["time"]
-    if time is None:
-        return None
-    cells = _read(path, scaling)
-    return cells.column(cells.names.index(time))[_order(cells, scaling, say=False)[-1]]
+def _require_rows(cells: Cells, scaling: SeriesScaling, *, told: bool) -> None:
+    cutting = scaling.cutting
+    if len(cells) < cutting.reach + told * cutting.horizon:
+        more = f", and {cutting.horizon} to forecast" * told
+        raise ConfigError(
+            f"{cells.path} has {len(cells)} rows, but this run needs {cutting.reach} to forecast from{more}: "
+            f"a window of {cutting.window} and what its differences look back on"
+        )
 
 
-def _order(cells: Cells, scaling: SeriesScaling, *, say: bool) -> list[int]:
-    """The rows in the order of time, as in training; what is wrong with it said or not."""
+def _order(cells: Cells, scaling: SeriesScaling) -> list[int]:
+    """The rows in the order of time, as in training; what is wrong with it is noted."""
     name = scaling.reading["time"]
     if name is None:
-        if say:
-            others = [one for one in cells.names if one not in scaling.layout.names]
-            look_for_times(cells, others, set_="a run may be trained with")
+        others = [one for one in cells.names if one not in scaling.layout.names]
+        look_for_times(cells, others, set_="a run may be trained with")
         return list(range(len(cells)))
-    times = read_times(cells, name, scaling.reading.get("time_format", "auto"))
+    times = read_times(cells, name, _time_format(scaling))
     order = in_time(cells, name, times)
-    if say:
-        note_order(cells, name, times, order)
+    note_order(cells, name, times, order)
     return order
+
+
+def _time_format(scaling: SeriesScaling) -> str:
+    """How times are written; configs of the first version did not keep it."""
+    return str(scaling.reading.get("time_format", "auto"))
 
 
 def _read(path: Path, scaling: SeriesScaling) -> Cells:
@@ -112,36 +175,55 @@ def continued(
     scaling: SeriesScaling,
     *,
     steps: int | None,
-    predict: Callable[[np.ndarray], np.ndarray],
-) -> np.ndarray:
-    """The rows after `rows_RC`, (steps, D) in the targets' own units; None for one horizon.
+    predict: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]],
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The rows after `rows_RC`, (steps, D) in the targets' own units, and their quantiles (steps, D, Q) or None.
 
     Beyond the horizon, forecasts are made from forecasts.
 
     Args:
-        predict: (1, H * D) for the rows so far.
+        steps: None for one horizon.
+        predict: (1, H * D) for the rows so far, and their quantiles (1, H * D, Q) or None.
 
     Raises:
-        ConfigError: further than the horizon, though not every input is forecast.
+        ConfigError: further than the horizon, though not every input is forecast, or by quantiles.
     """
-    wanted = scaling.horizon if steps is None else steps
-    layout = scaling.layout
-    if wanted > scaling.horizon:
-        _require_all_told(layout, wanted, scaling.horizon)
-    told = predict(rows_RC).reshape(scaling.horizon, -1)
+    horizon, layout = scaling.horizon, scaling.layout
+    wanted = horizon if steps is None else steps
+    if wanted > horizon:
+        _require_all_told(layout, wanted, horizon)
+    values, quantiles = predict(rows_RC)
+    told = values.reshape(horizon, -1)
+    if quantiles is not None:
+        if wanted > horizon:
+            raise ConfigError(
+                f"--steps is {wanted}, but this run forecasts quantiles of {horizon} steps, and a forecast that is "
+                f"made from forecasts has none; ask for at most {horizon}, or train with dataset.horizon={wanted}"
+            )
+        return told[:wanted], quantiles.reshape(*told.shape, -1)[:wanted]
     while len(told) < wanted:
         # All inputs are targets here, though perhaps in another order.
         as_rows = told[:, [layout.targets.index(name) for name in layout.names]]
-        ahead = predict(np.concatenate([rows_RC, as_rows]))
-        told = np.concatenate([told, ahead.reshape(scaling.horizon, -1)])
-    return told[:wanted]
+        ahead, _ = predict(np.concatenate([rows_RC, as_rows]))
+        told = np.concatenate([told, ahead.reshape(horizon, -1)])
+    return told[:wanted], None
 
 
-def _require_column(cells: Cells, name: str) -> None:
-    if name not in cells.names:
-        raise ConfigError(
-            f"{cells.path} has no column {name}, which this run forecasts from{did_you_mean(name, cells.names)}"
-        )
+def _needed(scaling: SeriesScaling, *, told: bool) -> list[str]:
+    """The columns of which values must be known: what is only forecast, and not as a change, is none."""
+    layout, cutting = scaling.layout, scaling.cutting
+    changes = told or cutting.difference or cutting.seasonal_difference
+    return list(dict.fromkeys([*layout.inputs, *(layout.targets if changes else ())]))
+
+
+def _require_columns(cells: Cells, scaling: SeriesScaling, *, told: bool) -> None:
+    clock = scaling.reading["time"]
+    keys = scaling.reading.get("series", [])
+    for name in [*_needed(scaling, told=told), *keys, *([] if clock is None else [clock])]:
+        if name not in cells.names:
+            raise ConfigError(
+                f"{cells.path} has no column {name}, which this run forecasts from{did_you_mean(name, cells.names)}"
+            )
 
 
 def _require_all_told(layout: Layout, wanted: int, horizon: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -14,7 +14,7 @@ from dlrun.data.series.several import (
     refuse_twice,
 )
 from dlrun.data.series.steps import Steps, steps_of
-from dlrun.data.series.time_column import detected_times
+from dlrun.data.series.time_column import detected_times, read_times
 from dlrun.data.tables.csv import Cells
 from dlrun.data.times import NUMERIC, Times
 from dlrun.errors import BadFile, note
@@ -30,10 +30,52 @@ def in_time(cells: Cells, name: str, times: Times) -> list[int]:
     return np.argsort(times.values, kind="stable").tolist()
 
 
+def note_orders(
+    cells: Cells, name: str, found: Mapping[str, tuple[Cells, Times, Sequence[int]]]
+) -> None:
+    """The same for several series, by name each with its cells, its times and their order: a line for all of them."""
+    moved = [series for series, (_, _, order) in found.items() if _moved(order)]
+    if moved:
+        count = sum(_moved(found[series][2]) for series in moved)
+        note(
+            f"{cells.path}: {count} of {len(cells)} rows move into the order of column {name} within "
+            f"{len(moved)} of {len(found)} series; dataset.time=null takes them as they come"
+        )
+    uneven = {
+        series: text
+        for series, (own, times, order) in found.items()
+        if (text := _uneven_steps(own, name, times, np.array(order)))
+    }
+    for series, text in [*uneven.items()][:1]:
+        more = f", and {len(uneven) - 1} more series have such steps" if len(uneven) > 1 else ""
+        note(f"{cells.path}, column {name}, series {series}: {text}{more}")
+
+
+def order_each(
+    cells: Cells, series: Mapping[str, Sequence[int]], clock: str, format: str
+) -> dict[str, list[int]]:
+    """The rows of each of several series, by name, in the order of its own times; what moves is noted.
+
+    Raises:
+        ConfigError: a time stands in two rows of a series.
+    """
+    found = {}
+    for name, rows in series.items():
+        own = cells.only(rows)
+        times = read_times(own, clock, format)
+        found[name] = own, times, in_time(own, clock, times)
+    note_orders(cells, clock, found)
+    return {name: [rows[place] for place in found[name][2]] for name, rows in series.items()}
+
+
+def _moved(order: Sequence[int]) -> int:
+    """How many rows are not where their time has them."""
+    return sum(row != place for place, row in enumerate(order))
+
+
 def note_order(cells: Cells, name: str, times: Times, order: Sequence[int]) -> None:
     """Note how many rows move, and where the steps between them are not even."""
-    moved = sum(row != place for place, row in enumerate(order))
-    if moved:
+    if moved := _moved(order):
         falls = (
             ", which ran from newest to oldest,"
             if list(order) == [*range(len(order))][::-1]
@@ -105,24 +147,30 @@ def _note_steps(cells: Cells, name: str, times: Times, order: np.ndarray) -> Non
         ConfigError: they have one among the rows of each of several series.
     """
     steps = steps_of(times, order)
-    if steps is None or steps.are_regular:
-        return
-    where = f"{cells.path}, column {name}"
-    if not steps.even:
+    if steps is not None and not steps.even:
         refuse_interleaved(cells, name, times)
-        note(
-            f"{where}: steps are uneven, from {_length(steps.shortest, steps.unit)} to "
+    if text := _uneven_steps(cells, name, times, order):
+        note(f"{cells.path}, column {name}: {text}")
+
+
+def _uneven_steps(cells: Cells, name: str, times: Times, order: np.ndarray) -> str:
+    """Where rows are missing, or how far apart they are where that differs; empty for regular steps."""
+    steps = steps_of(times, order)
+    if steps is None or steps.are_regular:
+        return ""
+    if not steps.even:
+        return (
+            f"steps are uneven, from {_length(steps.shortest, steps.unit)} to "
             f"{_length(steps.longest, steps.unit)}, but rows are taken as equally far "
             "apart; bring them to one step, or show how far apart they are as a column of dataset.inputs"
         )
-        return
     first = min(steps.missing)
     cell = cells.cell(int(order[first]), name)
     count = sum(steps.missing.values())
     places = len(steps.missing)
     more = f" ({count} in {places} places)" if places > 1 else ""
-    note(
-        f"{where}: {_rows(steps.missing[first], steps)} missing after {cell}{more}; rows on both sides of a gap "
+    return (
+        f"{_rows(steps.missing[first], steps)} missing after {cell}{more}; rows on both sides of a gap "
         "are taken as neighbours: add rows with empty cells there, and set dataset.fill"
     )
 

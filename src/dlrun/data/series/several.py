@@ -1,10 +1,10 @@
-"""Several series in one file: refused together, taken one by one by the value of a column. No torch here."""
+"""Several series in one file: told apart by named columns, or refused with the columns to name. No torch here."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from itertools import combinations
+from collections.abc import Mapping, Sequence
+from itertools import combinations, pairwise
 from typing import Any, NoReturn
 
 import numpy as np
@@ -54,6 +54,29 @@ def only_rows(cells: Cells, only: Mapping[str, Any]) -> Cells:
             )
         cells = cells.only(kept)
     return cells
+
+
+def series_in(cells: Cells, columns: Sequence[str]) -> dict[str, list[int]]:
+    """The rows of each series that `columns` tell apart, by its name.
+
+    Raises:
+        ConfigError: a cell of them is missing, or two series have one name.
+    """
+    rows_of: dict[tuple[str, ...], list[int]] = {}
+    words = [cells.column(name) for name in columns]
+    for row, key in enumerate(zip(*words, strict=True)):
+        if None in key:
+            mend = "fill it in, or leave the row out"
+            where = cells.place(row, columns[key.index(None)])
+            raise BadFile(f"{where}: the name of the series is missing", mend, mend)
+        rows_of.setdefault(key, []).append(row)
+    found = sorted((", ".join(key), rows) for key, rows in rows_of.items())
+    for (name, _), (other, rows) in pairwise(found):
+        if name == other:
+            mend = "rename one"
+            where = cells.place(rows[0], columns[0])
+            raise BadFile(f"{where}: two series are called {name}", mend, mend)
+    return dict(found)
 
 
 def refuse_twice(cells: Cells, time: str, values: np.ndarray) -> None:
@@ -136,12 +159,13 @@ def _refuse_each(cells: Cells, what: str, keys: tuple[str, ...]) -> NoReturn:
         mend = f"{is_part} of the time: write {'both' if len(keys) == 1 else 'all'} in one"
         raise BadFile(what, f"{mend}, or set dataset.time=null to take the rows as they come", mend)
     picked = ", ".join(f"{name}: {cells.cell(0, name)}" for name in keys)
+    named = keys[0] if len(keys) == 1 else f"[{','.join(keys)}]"
     columns = [cells.column(name) for name in keys]
     kinds = len({*zip(*columns, strict=True)})
     tells = f"column {said} tells" if len(keys) == 1 else f"columns {said} tell"
     raise BadFile(
         f"{what}; {tells} {kinds} series apart",
-        f"keep one, as in 'dataset.only={{{picked}}}', or make a column of each",
+        f"set 'dataset.series={named}' to learn from all of them, or keep one, as in 'dataset.only={{{picked}}}'",
         "keep the rows of one series",
     )
 
