@@ -101,7 +101,7 @@ def forward(trained: Trained, inputs: torch.Tensor) -> torch.Tensor:
         return torch.cat([trained.model(batch) for batch, _ in batches])
 
 
-def predict(trained: Trained, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+def predict(trained: Trained, raw: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Predictions for raw inputs (N, *input_shape), scaled as in training.
 
     Returns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -184,6 +185,19 @@ class Cells:
         found = dict(zip(self.names, self.columns, strict=True))
         columns_found = [found.get(name, absent) for name in columns]
         return replace(self, names=list(columns), columns=columns_found)
+
+    def kept(self, names: Sequence[str]) -> dict[str, Sequence[Any]]:
+        """The cells of the columns of these names, or of these numbers where columns have none.
+
+        Raises:
+            ConfigError: there is none of such a name.
+        """
+        known = dict(zip(self.names, self.columns, strict=True))
+        for name in names:
+            if name not in known:
+                hint = did_you_mean(name, self.names) if self.named else self.no_header
+                raise ConfigError(f"--keep names {name}, which is no column of {self.path}{hint}")
+        return {name: known[name].as_list for name in names}
 
     def if_missing(self, words: Iterable[str]) -> str:
         """What to set where `words` stand for missing cells, as it can be typed."""
