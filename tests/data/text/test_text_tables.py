@@ -29,6 +29,7 @@ def in_pieces(monkeypatch):
     """Files are read in pieces of two rows or some bytes."""
     monkeypatch.setattr(table_files, "_WHOLE", 0)
     monkeypatch.setattr(csv, "_ROWS", 2)
+    monkeypatch.setattr(csv, "_FEW", 2)
     monkeypatch.setattr(typed_files, "_ROWS", 2)
     monkeypatch.setattr(files, "_PIECE", 16)
 

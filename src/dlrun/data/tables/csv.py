@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from dlrun.errors import BadFile, ConfigError, did_you_mean, note
 _LARGE = 2**20  # bytes, up to which cell by cell is as fast
 _HEAD = 2000  # lines, by which the form of a file is judged
 _ROWS = 2**14  # of a piece
+_FEW = 512  # rows that are taken together: more of them at a time keep Python's collector of garbage busy
 # (where and what the first row is, in words; its cells; the rows below) -> whether it names the columns
 IsHeader = Callable[[str, list[str], list[list[str]]], bool]
 
@@ -361,25 +361,30 @@ def csv_pieces(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Ite
         first=first,
     )
     cut = bool(begin.names) and len(begin.first) > len(begin.names)  # each row ends in a delimiter
-    while rows := list(islice(records, _ROWS)):
+    columns: list[list[str | None]] = [[] for _ in range(width)]
+    lines: list[int] = []
+
+    def piece() -> Cells:
+        numbers = np.array(lines, np.int64)
+        looked_at = ([cells[at] for _, cells in begin.body] for at in range(width))
+        listed_ones: list[Column] = [Listed(cells) for cells in columns]
+        found = Lines(lambda: numbers)
+        return _cells(path, format, begin, listed_ones, found, looked_at, end=False)
+
+    while rows := list(islice(records, _FEW)):
         if cut:
             rows = [(line, cells if cells[-1] else cells[:-1]) for line, cells in rows]
         refuse_ragged(path, rows, width, "header" if begin.names else "table")
         if begin.names:
             refuse_repeated_header(path, begin.first, rows)
-        columns = [
-            Listed([None if cell in words else cell for cell in cells])
-            for cells in zip(*(cells for _, cells in rows), strict=True)
-        ]
-        lines = np.array([line for line, _ in rows], np.int64)
-        looked_at = ([cells[at] for _, cells in begin.body] for at in range(width))
-        yield _cells(
-            path, format, begin, list(columns), Lines(partial(_given, lines)), looked_at, end=False
-        )
-
-
-def _given(lines: np.ndarray) -> np.ndarray:
-    return lines
+        lines += [line for line, _ in rows]
+        for column, cells in zip(columns, zip(*(row for _, row in rows), strict=True), strict=True):
+            column += [None if cell in words else cell for cell in cells]
+        if len(lines) >= _ROWS:
+            yield piece()
+            columns, lines = [[] for _ in columns], []
+    if lines:
+        yield piece()
 
 
 def _lines_in(path: Path, format: CsvFormat) -> Iterator[str]:

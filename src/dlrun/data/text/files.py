@@ -195,15 +195,17 @@ def _read_labelled(path: Path, separator: str, encoding: str) -> Iterator[Labell
     for numbers, lines in lines_of(path, encoding):
         if numbers and numbers[0] == 1:
             refuse_markup(path, "\n".join(lines[:_FIRST]))
-        parted = [line.partition(between) for line in lines]
-        for number, (_, found, _) in zip(numbers, parted, strict=True):
+        labels, texts = list[str](), list[str]()
+        for number, line in zip(numbers, lines, strict=True):
+            label, found, text = line.partition(between)
             if not found:
                 raise ConfigError(
                     f"{path}, line {number}: there is no {separator} between a label and a text; mend the line, or set "
                     "dataset.separator to tab, space, colon or what else it is"
                 )
-        labels = (label.strip() for label, _, _ in parted)
-        yield labelled_lines(path, numbers, labels, [text.strip() for _, _, text in parted])
+            labels.append(label.strip())
+            texts.append(text.strip())
+        yield labelled_lines(path, numbers, labels, texts)
 
 
 def _without_header(rows: LabelledTexts, header: Header) -> LabelledTexts:
