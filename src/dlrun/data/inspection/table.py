@@ -216,7 +216,7 @@ def read_target(
     """
     labelling = Labelling.of(settings)
     with collected_notes():
-        known = with_targets(cells, at)
+        known = with_targets(cells, [at], drop=True)
         if dressing := dressing_of_target(known, at, labelling.task):
             known = undressed(known, {at: dressing})
         labelling = labelling.settled(known, at, settings["decimal"])
