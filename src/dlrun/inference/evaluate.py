@@ -20,6 +20,7 @@ from dlrun.training.forward import outputs_in_order
 from dlrun.training.tasks import class_confusion, make_task, probabilities, sorted_quantiles
 
 _BATCH = 1024
+_NUMBERS = 2**18  # of a batch of rows of few numbers: small batches cost more than their work
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,15 @@ def evaluate(
 
 def forward(trained: Trained, inputs: torch.Tensor) -> torch.Tensor:
     """Raw scores (N, outputs) of normalised inputs; texts in batches that are cut to their longest."""
-    batches = trained.preprocessing.part(inputs, inputs).in_order(_BATCH)
+    size = _BATCH
+    if trained.spec.kind == "features":
+        size = max(size, _NUMBERS // trained.spec.num_features)
+    batches = trained.preprocessing.part(inputs, inputs).in_order(size)
     with torch.inference_mode():
         return torch.cat([trained.model(batch) for batch, _ in batches])
 
 
-def predict(trained: Trained, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+def predict(trained: Trained, raw: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Predictions for raw inputs (N, *input_shape), scaled as in training.
 
     Returns:

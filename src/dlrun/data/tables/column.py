@@ -191,6 +191,30 @@ class Decimals(Column):
         return False
 
 
+class Listed(Column):
+    """A column whose cells are kept one by one, as those of texts, which seldom repeat; None where one is missing."""
+
+    def __init__(self, cells: list[str | None]) -> None:
+        self._cells = cells
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def __getitem__(self, row: int) -> str | None:
+        return self._cells[row]
+
+    @cached_property
+    def _coded(self) -> _Coded:
+        return Column.of((cell or "" for cell in self._cells), {""})._given
+
+    def take(self, rows: np.ndarray) -> Column:
+        return Listed([self._cells[row] for row in rows.tolist()])
+
+    @property
+    def as_list(self) -> list[str | None]:
+        return self._cells
+
+
 def joined(columns: Sequence[Column], notation: Notation) -> Column:
     """The cells of `columns`, one below the other: numbers where one of them has been read as such and all are."""
     if any(isinstance(column, Decimals) for column in columns):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from dlrun.data.base import Spec
 from dlrun.data.changed_data import Kept
-from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, one_path
+from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, Piece, one_path, pieces_of
 from dlrun.data.tables.columns import read_rows, undressed_as
 from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_rules import as_names, listed
@@ -35,12 +35,19 @@ class NewRows(NewInputs):
     )
 
     def read(self, path: Path, spec: Spec, preprocessing: TableEncoding) -> Rows:
-        if form_of(path) not in FORMS:
-            raise ConfigError(
-                f"{path}: this run was trained on a table; give rows in one of {', '.join(FORMS)}"
-            )
+        _refuse_other_forms(path)
         reading = Reading(**preprocessing.reading)
         return _rows(_in_order(_read(path, reading), reading), reading)
+
+    def pieces(
+        self, files: Sequence[Path], spec: Spec, preprocessing: TableEncoding, keep: Sequence[str]
+    ) -> Iterator[Piece]:
+        reading = Reading(**preprocessing.reading)
+        for path in files:
+            _refuse_other_forms(path)
+            cells = _read(path, reading)
+            rows = _rows(_in_order(cells, reading), reading)
+            yield from pieces_of(path, rows, cells.kept(keep))
 
     def files_in(self, folder: Path, spec: Spec, preprocessing: TableEncoding) -> list[Path]:
         return files_of(folder, "INPUT")
@@ -77,6 +84,13 @@ def _as_in_training(cells: Cells, reading: Reading) -> Cells:
 
 def _rows(cells: Cells, reading: Reading) -> Rows:
     return read_rows(undressed_as(cells, reading.dressings), reading)
+
+
+def _refuse_other_forms(path: Path) -> None:
+    if form_of(path) not in FORMS:
+        raise ConfigError(
+            f"{path}: this run was trained on a table; give rows in one of {', '.join(FORMS)}"
+        )
 
 
 def _read(path: Path, reading: Reading) -> Cells:
