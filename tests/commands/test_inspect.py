@@ -52,7 +52,7 @@ class TestTables:
         }  # fmt: skip
         assert (columns["age"]["missing"], columns["age"]["distinct"]) == (1, 50)
         assert columns["sex"]["values"] == "m 66%, f 34%"
-        assert columns["note"]["as_target"] == ""
+        assert columns["note"]["as_target"] is None
         assert found["table"]["rows"] == 121
         assert found["table"]["constant"] == ["fixed"]
         assert found["table"]["identifiers"] == ["id"]
@@ -76,11 +76,18 @@ class TestTables:
         found = inspected(capsys, people)
         assert found["target"]["name"] == "income"
         assert sum(found["target"]["classes"].values()) == 121
-        assert [one["column"] for one in found["leaks"]] == ["pay", "taxed"]
-        found = inspected(capsys, people, "--target", "pay")
-        assert found["leaks"] == [{"column": "taxed", "how": "correlation 1.0000"}]
-        found = inspected(capsys, people, "--target", "sex")
-        assert [one["column"] for one in found["leaks"]] == ["gender"]
+        leaks = {(one["target"], one["column"]): one["how"] for one in found["leaks"]}
+        assert [*leaks][:2] == [("income", "pay"), ("income", "taxed")]
+        assert {*leaks} == {
+            *(("income", one) for one in ("pay", "taxed")),
+            *(("pay", "taxed"), ("taxed", "pay"), ("sex", "gender"), ("gender", "sex")),
+        }
+        assert leaks["pay", "taxed"] == "correlation 1.0000"
+        assert found["leaks_sought"][0] == "income" and len(found["leaks_sought"]) == 6
+        assert main([people]) == 0
+        out = capsys.readouterr().out
+        assert "taxed by pay (correlation 1.0000)" in out
+        assert "sex by gender" not in out  # two columns that say the same
 
     def test_rows_of_a_test_file_in_training(
         self, people: str, capsys: pytest.CaptureFixture[str]
@@ -134,7 +141,7 @@ def test_series(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (content["repeated"], content["unsorted"]) == (1, 1)
     assert content["seasons"] == {"sales": [7]}
     assert "2024-04-09 stands in row" in found["error"]
-    assert "dataset.time=day dataset.target=sales dataset.season=7" in found["command"]
+    assert "dataset.target=sales dataset.time=day dataset.season=7" in found["command"]
 
 
 def test_seasons_are_none_of_noise_and_of_a_walk() -> None:
@@ -200,7 +207,7 @@ def test_mistakes_are_one_line(people: str) -> None:
     for words, message in (
         (["peple.csv"], "did you mean people.csv"),
         ([people, "--target", "incme"], "did you mean income"),
-        ([people, "--as", "images"], "--as is images, but people.csv is a file"),
+        ([people, "--as", "images"], "no column that names image files"),
         ([people, "model=mlp"], "only settings of the dataset are taken"),
         (
             [people, "--as", "series", "--test", "test.csv", "--time", "joined"],

@@ -12,7 +12,8 @@ from typing import Any, get_args
 
 from dlrun.commands._arguments import CommandParser, filled
 from dlrun.commands._inspect_page import page
-from dlrun.data.inspection.inspect import DataKind, Inspection, Request, inspect
+from dlrun.data.inspection.findings import DataKind, Inspection, Request
+from dlrun.data.inspection.inspect import inspect
 from dlrun.data.inspection.plan import check_name, write_option
 from dlrun.errors import ConfigError
 
@@ -80,7 +81,7 @@ def _settings(words: list[str]) -> dict[str, Any]:
 
     from dlrun.config.overrides import readable
 
-    settings = {}
+    settings: dict[str, Any] = {}
     for word in words:
         key, equals, _ = word.partition("=")
         name = key.removeprefix("dataset.")
@@ -93,7 +94,9 @@ def _settings(words: list[str]) -> dict[str, Any]:
             override = OverridesParser.create().parse_override(readable(word))
         except HydraException:
             raise ConfigError(f"{word}: it cannot be read as dataset.KEY=VALUE") from None
-        settings[name] = override.value()
+        first, dot, second = name.partition(".")
+        value = override.value()
+        settings[first] = {**settings.get(first, {}), second: value} if dot else value
     return settings
 
 
