@@ -21,10 +21,12 @@ from dlrun.errors import listed
 _WIDEST = 110  # characters of a line
 _LINES = 40  # of a screen
 _FEWEST = 6  # lines of columns
-_NOTES = 8  # lines of notes
+_FACT = 3  # lines of one
+_NOTES = 7  # lines of notes
 _CLASSES = 8
 _GAPS = 3
 _LEAKS = 4
+_SAME = 4  # columns that say the same
 _LONGEST_NAME = 20  # characters
 _PLAIN = (
     "numbers",
@@ -85,7 +87,7 @@ def _columns(table: TableReport, lines: int) -> str:
     while shown < len(about) and used + len(about[shown]) <= lines:
         used += len(about[shown])
         shown += 1
-    said = [*heads[:-1], f"{heads[-1]}{GAP}values; why, where it is not plain"]
+    said = [*heads[:-1], f"{heads[-1]}{GAP}values; why, if not plain"]
     for row, (first, *more) in zip(left[:shown], about[:shown], strict=True):
         said += [f"{row}{GAP}{first}".rstrip(), *(f"{indent}{one}" for one in more)]
     if rest := Counter(one.kind for one in table.columns[shown:]):
@@ -146,15 +148,22 @@ def _pairs(facts: Iterable[tuple[str, str]]) -> str:
     """Names and texts side by side, the texts in as many lines as they need."""
     facts = list(facts)
     room = _width() - max(len(name) for name, _ in facts) - len(GAP)
-    return _text.pairs(((name, "\n".join(textwrap.wrap(said, room))) for name, said in facts), "")
+    texts = (textwrap.wrap(said, room, max_lines=_FACT, placeholder=" …") for _, said in facts)
+    return _text.pairs(
+        ((name, "\n".join(lines)) for (name, _), lines in zip(facts, texts, strict=True)), ""
+    )
 
 
 def _notes(found: Inspection) -> str:
     lines: list[str] = []
     for at, note in enumerate(found.notes):
-        more = _text.wrapped(note.removeprefix(f"{found.path}: "), "    ", "  ").split("\n")
-        if lines and len(lines) + len(more) > _NOTES:
-            lines.append(f"  … and {plural(len(found.notes) - at, 'more line')}: --json shows all")
+        more = textwrap.wrap(
+            note.removeprefix(f"{found.path}: "), _width(), initial_indent="  ", subsequent_indent="    ",
+            max_lines=_FACT, placeholder=" …", break_on_hyphens=False,
+        )  # fmt: skip
+        if len(lines) + len(more) > _NOTES:
+            left = plural(len(found.notes) - at, "more message")
+            lines.append(f"  … and {left}: --json shows all")
             break
         lines += more
     return "\n".join(["train will say", *lines]) if lines else ""
@@ -185,7 +194,7 @@ def _folded(command: str) -> str:
     """A command in lines that can be pasted as they are."""
     lines = [""]
     for word in map(shlex.quote, shlex.split(command)):
-        if lines[-1] and len(lines[-1]) + len(word) + 5 > _width():
+        if lines[-1] and len(lines[-1]) + len(word) + 7 > _width():
             lines.append("")
         lines[-1] += f" {word}" if lines[-1] else word
     return " \\\n".join(f"{'    ' if at else '  '}{line}" for at, line in enumerate(lines))
@@ -195,7 +204,7 @@ def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
     """What stands out, in lines of a name and a text."""
     content = found.content
     if found.table:
-        yield from _of_table(found.table)
+        yield from _of_table(found.table, rows=found.kind in ("table", "series"))
     if found.in_training is not None:
         what = {"table": "rows", "texts": "texts"}.get(found.kind, "images")
         yield f"test {what} in training", f"{found.in_training:,}"
@@ -208,7 +217,10 @@ def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
         yield "encoding", _encodings(content.encodings)
     if isinstance(content, ImagesReport):
         yield from _of_images(content)
-    if found.target and not isinstance(content, TextsReport):
+    counted = isinstance(content, TextsReport) or (
+        isinstance(content, ImagesReport) and content.classes
+    )
+    if found.target and not counted:
         yield "target", _target(found.target)
     yield from _leaks(found)
 
@@ -226,16 +238,21 @@ def _leaks(found: Inspection) -> Iterator[tuple[str, str]]:
         yield "may reveal another", listed(said, most=3)
 
 
-def _of_table(table: TableReport) -> Iterator[tuple[str, str]]:
+def _of_table(table: TableReport, *, rows: bool) -> Iterator[tuple[str, str]]:
+    """What stands out among the columns, and among the `rows` where those are what is learned from."""
     if table.constant:
         yield "constant columns", listed(table.constant, most=8)
-    if table.identifiers:
+    if table.identifiers and rows:
         yield "identifiers", listed(table.identifiers, most=8)
     if table.same_columns:
-        groups = (" = ".join(names) for names in table.same_columns)
+        groups = (
+            " = ".join([*names[:_SAME], "…"] if len(names) > _SAME else names)
+            for names in table.same_columns
+        )
         yield "columns that say the same", listed(groups, most=8)
-    aside = ", identifiers left aside" if table.identifiers else ""
-    yield "duplicate rows", f"{table.duplicate_rows:,}{aside}"
+    if rows:
+        aside = ", identifiers left aside" if table.identifiers else ""
+        yield "duplicate rows", f"{table.duplicate_rows:,}{aside}"
 
 
 def _target(target: Target) -> str:

@@ -17,6 +17,8 @@ from dlrun.data.inspection.inspect import inspect
 from dlrun.data.inspection.plan import check_name, write_option
 from dlrun.errors import ConfigError
 
+KINDS: tuple[str, ...] = get_args(DataKind)
+TAKEN = ("path", "target", "test_path")  # settings that FILE, --target and --test give
 _EPILOG = """\
 Other settings of the dataset are given as for `dlrun train`, and become part of the command at the end.
 
@@ -47,7 +49,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--as",
         dest="kind",
-        choices=get_args(DataKind),
+        choices=KINDS,
         help="the kind of data, where it is not found",
     )
     parser.add_argument(
@@ -85,7 +87,7 @@ def _settings(words: list[str]) -> dict[str, Any]:
     for word in words:
         key, equals, _ = word.partition("=")
         name = key.removeprefix("dataset.")
-        if not equals or name == key or name in ("path", "target", "test_path"):
+        if not equals or name == key or name in TAKEN:
             raise ConfigError(
                 f"{word}: only settings of the dataset are taken, as dataset.KEY=VALUE; FILE, --target and --test "
                 "give path, target and test_path"

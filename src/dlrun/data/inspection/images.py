@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlrun.data.images.archive import file_or_bytes
+from dlrun.data.images.archive import file_or_bytes, locate_images
 from dlrun.data.images.duplicates import shared
 from dlrun.data.images.folder import images_by_class, labelled_images
-from dlrun.data.images.read import BadImage, opened, read_head, refuse_damaged
+from dlrun.data.images.read import BadImage, is_image, opened, read_head, refuse_damaged
 from dlrun.errors import ConfigError
 from dlrun.system.hardware import usable_cores
 
@@ -63,12 +63,16 @@ def inspect_folder(path: str) -> ImagesReport:
         ConfigError: no such folder, or one of another form.
     """
     parts = images_by_class(path)
-    return inspect_images(
-        Labelled(part, name, file)
+    images = [
+        Labelled(part, name, Path(str(file)))
         for part, classes in parts.items()
         for name, inside in classes.items()
         for file in inside
-    )
+    ]
+    if not images:  # of no classes
+        inside = sorted(Path(str(file)) for file in locate_images("FILE", path).iterdir())
+        images = [Labelled("train", "", file) for file in inside if is_image(file)]
+    return inspect_images(images)
 
 
 def inspect_images(

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from glob import has_magic
 from pathlib import Path
 from typing import Any
 
 from dlrun.data.file_kinds import refuse_markup
-from dlrun.data.files import locate, part_folders
+from dlrun.data.files import locate, part_folders, part_named
 from dlrun.data.images.archive import locate_images
 from dlrun.data.images.read import is_image
 from dlrun.data.inspection.findings import Inspection, Request
@@ -64,7 +65,8 @@ def _table_file(given: str, path: Path, request: Request) -> Inspection:
     request = request if first.suffix.lower() in TYPED else _with_encoding(request, first)
     cells, notes = read_rows(path, request.settings)
     found = inspect_rows(given, cells, request)
-    return replace(found, notes=list(dict.fromkeys([*notes, *found.notes])))
+    said = (note.removeprefix(f"{path}: ") for note in (*notes, *found.notes))
+    return replace(found, notes=list(dict.fromkeys(said)))
 
 
 def _with_encoding(request: Request, path: Path) -> Request:
@@ -156,17 +158,32 @@ def _folder(given: str, path: Path, request: Request) -> Inspection:
     files = [one for one in _some_files(path) if one.name[0] != "."]
     images = any(map(is_image, files))
     tables = [one for one in files if one.parent == path and form_of(one) in _TABLES]
-    if images and len(tables) == 1 and request.kind in (None, "images"):
-        table = f"{given.rstrip('/')}/{tables[0].name}"
-        found = _table_file(table, tables[0], request)
+    if images and tables and request.kind in (None, "images"):
+        found = _of_parts(given, tables, request)
         if found.kind == "images":
             return found
     if request.kind == "images" or (request.kind is None and images):
         return _images(given, request)
     in_folders = any(one.is_dir() and one.name[0] != "." for one in path.iterdir())
     if request.kind in ("table", "series") or (tables and not in_folders):
+        if any(part_named(one.stem) for one in tables):
+            return _of_parts(given, tables, request)
         return _table_file(given, path, request)
     return _text_files(given, path, files if in_folders else texts_in(path), in_folders, request)
+
+
+def _of_parts(given: str, tables: list[Path], request: Request) -> Inspection:
+    """The table of a folder, or the one that is named train, with that which is named test, where train takes it."""
+    parts = {part_named(one.stem): one for one in tables}
+    table = parts.get("train", tables[0])
+    path = f"{given.rstrip('/')}/{table.name}"
+    if "test" in parts and "train" in parts and request.test is None:
+        test = f"{given.rstrip('/')}/{parts['test'].name}"
+        with suppress(ConfigError):  # one without labels, to predict
+            found = _table_file(path, table, replace(request, test=test))
+            if not found.error:
+                return found
+    return _table_file(path, table, request)
 
 
 def _text_files(
@@ -207,13 +224,15 @@ def _images(given: str, request: Request) -> Inspection:
     if side := common_side(report):
         settings["size"] = side
     plan = Plan("image_folder", {**settings, **request.settings}, "cnn")
-    found = replace(Inspection("images", given, content=report).tried(plan, try_out(plan)))
-    if report.broken and not found.error:
+    found = Inspection("images", given, content=report).tried(plan, try_out(plan))
+    if sum(map(len, report.classes.values())) < 2:
+        table = "or give a table that names them and their labels (dataset=image_table)"
+        return replace(found, plan=None, error=f"{found.error}; {table}")
+    if report.broken:
         file, reason = next(iter(report.broken.items()))
         more = f", and {len(report.broken) - 1:,} more likewise" if len(report.broken) > 1 else ""
         found = replace(found, error=f"{file} {reason}{more}; mend it, or take it away")
     if request.test is None:
         return found
-    return replace(
-        found, in_training=count_in_training(given, locate_images("--test", request.test))
-    )
+    test = Path(str(locate_images("--test", request.test)))
+    return replace(found, in_training=count_in_training(given, test))

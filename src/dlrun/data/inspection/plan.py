@@ -26,9 +26,13 @@ from dlrun.data.tables.target_column import Labelling
 from dlrun.errors import ConfigError, collected_notes, command
 
 TABLE = "table"
+OPTIONS = (
+    *(TABLE, "series", "text_csv", "text_lines", "text_folder", "char_lm", "image_folder"),
+    "image_table",
+)  # that may be found
 _SHARED = {one.name for one in fields(DataSettings)}
 _NAME = re.compile(r"[A-Za-z][\w-]*")
-_PLAIN_WORD = re.compile(r"[A-Za-z/.][\w./-]*|packaged:[\w./-]+|-?\d+(\.\d+)?")
+_PLAIN_WORD = re.compile(r"[A-Za-z/.][\w./-]*|(?:packaged|plotly):[\w./-]+|-?\d+(\.\d+)?")
 _MARKS = (
     ("utf-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
     ("utf-16", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
@@ -113,8 +117,8 @@ def try_out(plan: Plan, cells: Cells | None = None) -> Trial:
             break
         plan = replace(plan, settings={**plan.settings, offered[0]: offered[1]})
         mended.append(trial.error)
-        trial = _try(plan, cells)
-    if trial.error:
+        trial = _try(plan, None)  # which reads the file anew, as it may hold other cells now
+    if trial.error or not mended:
         return first
     return trial._replace(plan=plan, mended=mended)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from dlrun.data.images.duplicates import shared
 from dlrun.data.inspection.findings import DataKind, Inspection, Request
 from dlrun.data.inspection.image_table import ImageColumn, image_column, inspect_named_images
 from dlrun.data.inspection.images import common_side
 from dlrun.data.inspection.leakage import MOST_TARGETS, find_leaks
-from dlrun.data.inspection.plan import TABLE, Plan, settings_of, try_out
+from dlrun.data.inspection.plan import TABLE, Plan, encoding_of, settings_of, try_out
 from dlrun.data.inspection.series import (
     SeriesReport,
     TimeColumns,
@@ -34,9 +36,10 @@ from dlrun.data.inspection.texts import inspect_texts
 from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.data.tables.sources import find
-from dlrun.data.tables.table_files import read_cells
+from dlrun.data.tables.table_files import TYPED, files_of, read_cells
 from dlrun.errors import ConfigError, collected_notes
 
+_SMALL = 2**18  # bytes, of which the names of columns are read
 _TIMELIKE = ("identifier", "serial", "unclear date", "date")  # what may count the rows
 _OTHER_INPUTS = 2  # columns beside a text and its label, up to which a table is one of texts
 _COUNTED = (
@@ -61,6 +64,21 @@ def read_rows(path: Path, settings: Mapping[str, Any]) -> tuple[Cells, list[str]
     words = [str(word) for word in known["missing"]]
     with collected_notes() as notes:
         return read_cells(path, CsvFormat.of(known, missing=words)), notes
+
+
+def column_names(given: str) -> list[str]:
+    """The columns of a table, by its beginning where it is a large file of text.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    first = files_of(find("FILE", given))[0]
+    if first.stat().st_size <= _SMALL or first.suffix.lower() in (*TYPED, ".gz", ".zst"):
+        return read_rows(first, {"encoding": encoding_of(first)})[0].names
+    with TemporaryDirectory() as folder, first.open("rb") as file:
+        beginning = Path(folder, first.name)
+        beginning.write_bytes(file.read(_SMALL).rpartition(b"\n")[0])
+        return read_rows(beginning, {"encoding": encoding_of(beginning)})[0].names
 
 
 def inspect_rows(given: str, cells: Cells, request: Request) -> Inspection:
@@ -100,11 +118,11 @@ class _Rows:
     table: TableReport
     request: Request
 
-    def target(self, without: Sequence[str] = ()) -> str | None:
+    def target(self, without: Sequence[str] = (), *, of_images: bool = False) -> str | None:
         """The column to predict."""
         if self.request.target is not None:
             return self.cells.names[self.cells.position("--target", _name(self.request.target))]
-        return likely_target(self.table, without)
+        return likely_target(self.table, without, of_images=of_images)
 
     def typed(self, name: str) -> str | int:
         """A column as it is written into settings: by number where the file has no names."""
@@ -154,10 +172,10 @@ class _Rows:
         """Those of a table, as asked."""
         return {**settings_of(TABLE, {}), **self.request.settings}
 
-    def with_target(self, found: Inspection, name: str) -> Inspection:
-        """With what would be predicted."""
-        at = self.cells.names.index(name)
-        return replace(found, target=target_of(self.cells, at, self.settings(), len(self.cells)))
+    def with_target(self, found: Inspection, name: str, **more: Any) -> Inspection:
+        """With what would be predicted, by these settings and `more`."""
+        at, settings = self.cells.names.index(name), {**self.settings(), **more}
+        return replace(found, target=target_of(self.cells, at, settings, len(self.cells)))
 
     def with_leaks(self, found: Inspection, target: str) -> Inspection:
         """With the columns that may reveal the target, or another one that could be."""
@@ -231,8 +249,16 @@ def as_texts(found: Inspection, plan: Plan, encodings: dict[str, int]) -> Inspec
 
 
 def _images(rows: _Rows, images: ImageColumn) -> Inspection:
-    found, request = rows.found("images"), rows.request
-    label = rows.target(without=(images.name,))
+    request = rows.request
+    columns = [*rows.table.columns]
+    at = rows.cells.names.index(images.name)
+    first = rows.cells.columns[at].first
+    columns[at] = replace(
+        columns[at], kind="image", reason="names of image files", values=first, as_target=None
+    )
+    found = Inspection("images", rows.given, replace(rows.table, columns=columns))
+    aside = [name for name in (images.name, images.parts) if name is not None]
+    label = rows.target(aside, of_images=True)
     if label is None:
         return found
     settings: dict[str, Any] = {
@@ -249,8 +275,15 @@ def _images(rows: _Rows, images: ImageColumn) -> Inspection:
     if report.broken:
         settings.setdefault("drop_bad_images", True)
     plan = Plan("image_table", settings, "cnn")
-    found = replace(found.tried(plan, try_out(plan)), content=report)
-    return rows.with_target(found, label)
+    trial = try_out(plan)
+    found = replace(found.tried(plan, trial), content=report)
+    if trial.raw is None:
+        return found
+    if trial.raw.test is not None and request.test is not None:
+        count = len(list(shared(trial.raw.train.paths, trial.raw.test.paths)))
+        found = replace(found, in_training=count)
+    classes = bool(trial.raw.class_names)
+    return rows.with_target(found, label, task="classification" if classes else "regression")
 
 
 def _series(rows: _Rows, time: TimeColumns | None) -> Inspection:

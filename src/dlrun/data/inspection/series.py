@@ -78,13 +78,13 @@ def time_columns(cells: Cells, dates: Sequence[str]) -> TimeColumns | None:
         if values is None or len(values) < 3:
             continue
         kinds = np.unique(values)
-        if len(values) <= 2 * len(kinds):
-            apart = np.diff(values)
-            even = len(kinds) == len(values) and _are_even(values)
-            if even or max((apart > 0).mean(), (apart < 0).mean()) >= _ORDERED:
-                return TimeColumns(name, (), even)
         if len(kinds) < len(values) and (keys := _keys(cells, name, values)):
             return TimeColumns(name, keys, even=True)
+        if len(values) <= 2 * len(kinds):
+            apart = np.diff(values)
+            even = len(kinds) > _ORDERED * len(values) and _are_even(values)
+            if even or max((apart > 0).mean(), (apart < 0).mean()) >= _ORDERED:
+                return TimeColumns(name, (), even)
     return None
 
 
@@ -217,7 +217,7 @@ def _members(cells: Cells, keys: Sequence[str]) -> Iterator[tuple[str, np.ndarra
         column = cells.columns[cells.names.index(key)]
         codes = codes * (len(column.distinct) + 1) + column.codes
     for rows in rows_of_each(codes):
-        yield ", ".join(str(cells.cell(int(rows[0]), key)) for key in keys), rows
+        yield "/".join(str(cells.cell(int(rows[0]), key)) for key in keys), rows
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ TARGETS = ("target", "label", "labels", "class", "y", "outcome")
 _CLASSES = ("label", "labels", "class", "classes", "category")  # names of what is no quantity
 _MOST_CLASSES = 100
 _FEW_CLASSES = 20  # whole numbers
+_FEW_IMAGE_CLASSES = 10  # up to which whole numbers are classes of images
 _SHOWN = 3  # categories
 _LONGEST = 24  # characters of a cell
 _REASONS = {
@@ -142,34 +143,44 @@ def inspect_table(cells: Cells, settings: dict[str, Any]) -> TableReport:
     )
 
 
-def likely_target(report: TableReport, without: Sequence[str] = ()) -> str | None:
+def likely_target(
+    report: TableReport, without: Sequence[str] = (), *, of_images: bool = False
+) -> str | None:
     """The column that is most likely to be predicted: by its name, or else the last that can be.
 
-    One that train refuses as it stands is as likely; one that most rows lack is not.
+    One that train refuses as it stands is as likely; one that most rows lack is not. `of_images`: the first of
+    classes, where one has them.
     """
     found = [
         one
         for one in report.columns
         if (one.as_target or one.kind == "refused") and one.name not in without
     ]
-    full = [one.name for one in found if 2 * one.missing <= report.rows]
-    names = full or [one.name for one in found]
-    named = [name for name in names if name.lower() in TARGETS]
-    return next(iter(named or names[-1:]), None)
+    found = [one for one in found if 2 * one.missing <= report.rows] or found
+    names = [one.name for one in found]
+    chosen = [name for name in names if name.lower() in TARGETS] or names[-1:]
+    if of_images and chosen == names[-1:]:
+        few = min(_FEW_IMAGE_CLASSES, report.rows // 5)
+        chosen = [one.name for one in found if _is_of_classes(one, few)] or chosen
+    return next(iter(chosen), None)
+
+
+def _is_of_classes(column: ColumnReport, most: int) -> bool:
+    target = column.as_target
+    whole = target is not None and all(value.is_integer() for value in target.values[::2])
+    return whole and 2 <= column.distinct <= most
 
 
 def are_class_numbers(column: ColumnReport) -> bool:
     """Whether a target of numbers is one of classes by its name: a few whole numbers called label or the like."""
-    whole = column.as_target is not None and all(
-        value.is_integer() for value in column.as_target.values[::2]
-    )
-    return whole and column.name.lower() in _CLASSES and 2 < column.distinct <= _FEW_CLASSES
+    numbers = column.as_target is not None and not column.as_target.classes
+    return numbers and column.name.lower() in _CLASSES and _is_of_classes(column, _FEW_CLASSES)
 
 
 def _column(cells: Cells, at: int, settings: dict[str, Any]) -> ColumnReport:
     name, column = cells.names[at], cells.columns[at]
     kind, reason, cells = _kind(cells, at, settings)
-    distinct = _count_different(column)
+    distinct = _count_different(cells, at, kind)
     missing = len(column) - int(column.known.sum())
     usable = kind not in NO_INPUTS and distinct > 1
     target = target_of(cells, at, settings) if usable else None
@@ -226,15 +237,13 @@ def _kind(cells: Cells, at: int, settings: dict[str, Any]) -> tuple[str, str, Ce
     return _KINDS.get(fact, fact), reason, cells
 
 
-def _count_different(column: Column) -> int:
-    if not isinstance(column, Decimals):
+def _count_different(cells: Cells, at: int, kind: str = "number") -> int:
+    """How many different cells a column has, or numbers, however they are written."""
+    column = cells.columns[at]
+    numbers = column.numbers(cells.notation) if kind == "number" else None
+    if numbers is None:
         return len(column.distinct)
-    values = _known_numbers(column)
-    return pl.Series(values).n_unique() if len(values) else 0
-
-
-def _known_numbers(column: Decimals) -> np.ndarray:
-    return np.asarray(column.take(np.flatnonzero(column.known)).numbers(None))  # type: ignore[arg-type]
+    return pl.Series(numbers[~np.isnan(numbers)] + 0.0).n_unique()  # -0 is 0
 
 
 def _range(values: np.ndarray) -> str:
@@ -303,7 +312,11 @@ def read_target(
     """
     column = cells.columns[at]
     labelling = Labelling.of(settings)
-    if isinstance(column, Decimals) and labelling.task == "auto" and _count_different(column) > 2:
+    if (
+        isinstance(column, Decimals)
+        and labelling.task == "auto"
+        and _count_different(cells, at) > 2
+    ):
         return (), np.asarray(column.numbers(cells.notation))  # of a million without their words
     cells, at = replace(cells, names=[cells.names[at]], columns=[column]), 0
     with collected_notes():
