@@ -13,7 +13,7 @@ from dlrun.config.settings import DataSettings, TrackingSettings
 from dlrun.data.prepare import prepare as prepare_series
 from dlrun.data.series.series import Series
 from dlrun.data.series.windows import Cutting
-from dlrun.diagnostics.forecast_figure import Rule, forecast_picture, forecast_pictures
+from dlrun.diagnostics.forecast_figure import Rule, drawn, forecast_picture, forecast_pictures
 from dlrun.diagnostics.line_chart import Curve, line_chart, round_numbers
 from dlrun.diagnostics.views import Views
 
@@ -86,6 +86,26 @@ def test_what_is_drawn_is_in_the_own_units_of_the_series(monkeypatch):
     assert rule == {"rule": Rule("persistence", 1)}
 
 
+def test_of_several_series_the_first_few_are_drawn_each_at_its_own_level(monkeypatch):
+    pictures = {}
+    monkeypatch.setattr(
+        "dlrun.diagnostics.forecast_figure.forecast_picture",
+        lambda name, targets, forecasts, **rule: pictures.update({name: (targets, forecasts)}),
+    )
+    values = [10.0**size * np.arange(40.0) ** 2 for size in range(5)]
+    members = tuple((name, 40) for name in "abcde")
+    data = of_values(np.concatenate(values), val_fraction=0.2, members=members)
+    part = drawn(data.test)
+    outputs = part.targets.chunk(2, 1)[0]
+    for of, scores in ((part, outputs), (data.test, data.test.targets.chunk(2, 1)[0])):
+        names = [name for name, _ in forecast_pictures(data, of, scores)]
+        assert names == [f"y, {name}" for name in "abcd"]
+        for name, own in zip(names, values, strict=False):
+            wanted = [own[row : row + 2] for row in range(32, 39)]
+            np.testing.assert_allclose(pictures[name][0], wanted, rtol=1e-4)
+            np.testing.assert_allclose(pictures[name][1], wanted, rtol=1e-4)
+
+
 def test_without_a_measured_rule_targets_and_forecast_are_drawn_alone():
     data = of_values(np.arange(60.0) ** 2, val_fraction=0.2).limited(train=4, evaluation=1)
     ((name, picture),) = forecast_pictures(data, data.test, data.test.targets)
@@ -101,10 +121,9 @@ def test_a_quick_check_of_a_series_draws_its_pictures(quick, tmp_path, monkeypat
     assert list(Path("run").rglob("events*"))
 
 
-def of_values(values, *, val_fraction, season=None):
-    raw = Series(
-        {"y": values}, {}, ("y",), ("y",), Cutting(4, 2, 1, None, True), "none", season, {}
-    )
+def of_values(values, *, val_fraction, season=None, members=()):
+    cutting = Cutting(4, 2, 1, None, True)
+    raw = Series({"y": values}, {}, ("y",), ("y",), cutting, "none", season, {}, members=members)
     return prepare_series(raw, DataSettings(val_fraction, 0.2, 0, "standard", None))
 
 

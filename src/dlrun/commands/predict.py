@@ -11,6 +11,7 @@ import csv
 import json
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -30,6 +31,7 @@ from dlrun.storage.spreadsheets import cells
 from dlrun.tracking.numbers import number_text
 
 if TYPE_CHECKING:
+    from dlrun.data.series.history import History
     from dlrun.inference.load import Trained
 
 _TYPED = (".parquet", ".feather", ".arrow", ".ipc", ".jsonl", ".ndjson")  # of --output
@@ -112,7 +114,8 @@ def _predictions(
     for file in files:
         raw = read_inputs(file, trained.spec, trained.preprocessing)
         if isinstance(trained.preprocessing, SeriesScaling):
-            yield from _forecasts(file, raw, trained, steps)
+            for history in raw:
+                yield from _forecasts(file, history, trained, steps)
         elif steps is not None:
             raise ConfigError(
                 f"--steps continues a series, but this run was trained on {trained.spec.kind}; leave it out"
@@ -168,21 +171,32 @@ def _deliver(records: Iterable[dict[str, Any]], output: Path | None, *, raw: boo
 
 
 def _forecasts(
-    path: Path, rows_RC: Any, trained: Trained, steps: int | None
+    path: Path, history: History, trained: Trained, steps: int | None
 ) -> Iterable[dict[str, Any]]:
-    """The rows that come after those of a file, numbered on from its own."""
-    from dlrun.data.series.history import continued, last_time
+    """The rows that come after those of a series in a file, numbered on from its own."""
+    from dlrun.data.series.history import continued
     from dlrun.inference.evaluate import predict
 
+    own = replace(trained, preprocessing=history.scaling)
     forecast = continued(
-        rows_RC, trained.preprocessing, steps=steps, predict=lambda rows: predict(trained, rows)[0]
+        history.rows_RC,
+        history.scaling,
+        steps=steps,
+        predict=lambda rows: predict(own, rows)[0],
     )
-    names = trained.preprocessing.targets_told
-    last = last_time(path, trained.preprocessing)
+    names, last = history.scaling.targets_told, history.last_time
+    series = {"series": history.series} if history.series else {}
     for ahead, values in enumerate(forecast.tolist(), 1):
         after = {} if last is None else {"after": f"{last} +{ahead}"}
-        row = len(rows_RC) + ahead - 1
-        yield {"input": str(path), "row": row, **after, "targets": names, "prediction": values}
+        row = len(history.rows_RC) + ahead - 1
+        yield {
+            "input": str(path),
+            **series,
+            "row": row,
+            **after,
+            "targets": names,
+            "prediction": values,
+        }
 
 
 def _records(
@@ -217,7 +231,7 @@ def _print(records: list[dict[str, Any]]) -> None:
         if "targets" in record:
             values = zip(record["targets"], record["prediction"], strict=True)
             forecasts = [f"{of} {number_text(value, digits=6)}" for of, value in values]
-            when = [record["after"]] if "after" in record else []
+            when = [record[key] for key in ("series", "after") if key in record]
             print(f"{name:<{width}}  " + "  ".join([*when, *forecasts]))
             continue
         if "probabilities" not in record:
@@ -274,7 +288,7 @@ def _write_typed(records: list[dict[str, Any]], place: Path, form: str) -> int:
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
     prediction = record["prediction"]
     columns: dict[str, Any] = {
-        key: record[key] for key in ("input", "row", "after") if key in record
+        key: record[key] for key in ("input", "series", "row", "after") if key in record
     }
     if "targets" in record:
         return columns | dict(zip(record["targets"], prediction, strict=True))

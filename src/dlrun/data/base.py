@@ -77,6 +77,14 @@ class Preprocessing(ABC):
     target_mean: list[float]
     target_std: list[float]
 
+    @property
+    def scaled_by_row(self) -> bool:
+        """Whether regression targets are (N, 2 D): standardised, and by what each was divided.
+
+        `Split.bases` then hold what was subtracted: a target in its own units is score * divisor + base.
+        """
+        return False
+
     @abstractmethod
     def inputs(self, raw: Any) -> Tensor:
         """Raw inputs as a model takes them, (N, *input_shape)."""

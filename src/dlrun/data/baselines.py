@@ -17,7 +17,7 @@ def with_baselines(data: Dataset) -> Dataset:
     most = majority_of(data)
     if most is not None:
         found = majority_class(most, part.targets)
-    elif data.spec.task == "regression":
+    elif data.spec.task == "regression" and not data.preprocessing.scaled_by_row:
         found = training_mean(data.train.targets, part.targets, data.preprocessing.target_std)
     else:
         return data

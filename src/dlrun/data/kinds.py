@@ -61,7 +61,7 @@ def read_inputs(path: Path, spec: Spec, preprocessing: Preprocessing) -> Any:
     Raises:
         ConfigError: missing, unreadable, or not what this run was trained on.
     """
-    if not path.is_file():
+    if not path.is_file() and not path.is_dir():
         kind = other_kind(path)
         raise ConfigError(f"{path} is not a file" + (f", but {kind}; give a file" if kind else ""))
     try:
@@ -87,7 +87,7 @@ def _baselines(part: Split, kept: Kept) -> Mapping[str, Mapping[str, float]]:
     if kept.spec.num_classes:
         most = kept.origin.majority if kept.origin else None
         return {} if most is None else majority_class(most, part.targets)
-    if kept.spec.task != "regression":
+    if kept.spec.task != "regression" or kept.preprocessing.scaled_by_row:
         return {}
     mean = torch.zeros(1, part.targets.shape[1])  # where targets are standardised
     return training_mean(mean, part.targets, kept.preprocessing.target_std)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import islice, product
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from dlrun.data.base import Dataset
@@ -14,7 +17,7 @@ from dlrun.data.series.scaling import SeriesScaling
 from dlrun.diagnostics.line_chart import Curve, line_chart
 from dlrun.tracking.picture import Picture
 
-MAX_FORECASTS = 200  # forecasts in a picture: the last ones of a part
+_FORECASTS = 200  # in a picture: the last ones of a part
 _FIGURES = 4  # pictures, at most
 _INK, _BLUE, _PALE, _ORANGE = (30, 30, 30), (31, 119, 180), (158, 202, 235), (255, 170, 90)
 
@@ -30,21 +33,50 @@ class Rule(NamedTuple):
         return np.concatenate([np.full(self.rows_back, np.nan), targets_R])[: len(targets_R)]
 
 
+def drawn(part: Split) -> Split:
+    """The samples of `part` whose forecasts are drawn."""
+    rows = torch.cat([torch.arange(len(part))[of] for of in _rows_by_series(part).values()])
+    each_sample = {
+        name: value[rows.to(value.device)]
+        for name, value in vars(part).items()
+        if value is not None
+    }
+    return replace(part, **each_sample)
+
+
 def forecast_pictures(data: Dataset, part: Split, outputs: Tensor) -> Iterator[tuple[str, Picture]]:
-    """(target, picture) of the last forecasts on `part`, from raw scores; nothing where the data are no series."""
+    """(target, picture) of the last forecasts on `part`, from raw scores; nothing where the data are no series.
+
+    Of several series the first few are drawn, each in pictures of its own, whose names say which.
+    """
     scaling = data.preprocessing
     if not isinstance(scaling, SeriesScaling) or part.bases is None or not len(part):
         return
-    bases = part.bases[-MAX_FORECASTS:].numpy()
-    targets, forecasts = (
-        _in_own_units(scores[-MAX_FORECASTS:], scaling, bases) for scores in (part.targets, outputs)
-    )
     rule = _better_rule(data.baselines, scaling.season)
-    for number, name in enumerate(scaling.targets_told[:_FIGURES]):
-        yield (
-            name,
-            forecast_picture(name, targets[:, :, number], forecasts[:, :, number], rule=rule),
-        )
+    of_series = [
+        (series, *_in_own_units(scaling, part, outputs, rows))
+        for series, rows in _rows_by_series(part).items()
+    ]
+    several = list(scaling.members)
+    pictures = product(enumerate(scaling.targets_told), of_series)
+    for (number, target), (series, targets, forecasts) in islice(pictures, _FIGURES):
+        name = f"{target}, {several[series]}" if several else target
+        picture = forecast_picture(name, targets[:, :, number], forecasts[:, :, number], rule=rule)
+        yield name, picture
+
+
+def _rows_by_series(part: Split) -> dict[int, slice]:
+    """The last samples of each of the first few series, by its number."""
+    if part.series is None:
+        return {0: slice(max(0, len(part) - _FORECASTS), len(part))}
+    numbers, counts = part.series.unique_consecutive(return_counts=True)
+    ends = counts.cumsum(0).tolist()
+    return {
+        number: slice(end - min(count, _FORECASTS), end)
+        for number, count, end in list(zip(numbers.tolist(), counts.tolist(), ends, strict=True))[
+            :_FIGURES
+        ]
+    }
 
 
 def forecast_picture(
@@ -70,10 +102,25 @@ def forecast_picture(
     return line_chart(f"{target}: the last {count} forecasts", curves)
 
 
-def _in_own_units(scores: Tensor, scaling: SeriesScaling, bases: np.ndarray) -> np.ndarray:
-    """Standardised changes (N, H * D) as values (N, H, D)."""
-    changes = scores.detach().double().cpu().numpy() * scaling.target_std + scaling.target_mean
-    return np.asarray(changes + bases).reshape(len(bases), scaling.horizon, -1)
+def _in_own_units(
+    scaling: SeriesScaling, part: Split, outputs: Tensor, rows: slice
+) -> tuple[np.ndarray, np.ndarray]:
+    """Targets and forecasts of these samples, each (N, H, D)."""
+    scores, bases = part.targets[rows], part.bases
+    assert bases is not None, "samples of a series"
+    std, base = np.asarray(scaling.target_std), bases[rows].numpy()
+    if scaling.scaled_by_row:
+        scores, divisors = scores.chunk(2, 1)
+        std = divisors.double().cpu().numpy()
+    else:
+        base = base + scaling.target_mean
+    targets, forecasts = (
+        np.asarray(one.detach().double().cpu().numpy() * std + base).reshape(
+            len(base), scaling.horizon, -1
+        )
+        for one in (scores, outputs[rows])
+    )
+    return targets, forecasts
 
 
 def _better_rule(baselines: Mapping[str, Mapping[str, float]], season: int | None) -> Rule | None:

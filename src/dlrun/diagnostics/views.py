@@ -16,7 +16,7 @@ from dlrun.data.base import Dataset
 from dlrun.data.loaders import Split
 from dlrun.diagnostics.confusion_matrix import confusion_picture
 from dlrun.diagnostics.decision_boundary import decision_boundary
-from dlrun.diagnostics.forecast_figure import MAX_FORECASTS, forecast_pictures
+from dlrun.diagnostics.forecast_figure import drawn, forecast_pictures
 from dlrun.diagnostics.gradient_flow import GradientFlow
 from dlrun.diagnostics.image_grid import image_grid
 from dlrun.errors import first_line
@@ -97,8 +97,8 @@ class Views:
             self._draw_boundary(engine, tracker)
         self._draw_histograms(engine, tracker)
         self._write_sample(engine, tracker)
-        if self.data.val.bases is not None and self.settings.images:
-            part = self.data.val.last(MAX_FORECASTS)
+        if self.data.val.bases is not None and len(self.data.val) and self.settings.images:
+            part = drawn(self.data.val)
             self._draw_forecasts(engine, tracker, "val", part, engine.outputs(part))
         self._spent += time.perf_counter() - started
 

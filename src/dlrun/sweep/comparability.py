@@ -12,6 +12,7 @@ from torch import Tensor
 from dlrun.config.settings import DataSettings
 from dlrun.data.loaders import Split
 from dlrun.training.build import Experiment
+from dlrun.training.tasks import in_own_units
 
 # Groups whose settings decide how something is learned, and never what.
 _HOW = ("model", "optimizer", "schedule", "loss", "trainer", "checkpoint", "tracking")
@@ -83,7 +84,9 @@ def _meaning(experiment: Experiment, name: str) -> _Meaning:
         kind += [spec.class_names, _source(experiment.config.dataset)]
     part: Split = getattr(data, name)
     truths = part.targets.cpu()
-    if spec.task == "regression":
+    if preprocessing.scaled_by_row:
+        truths = in_own_units(part)
+    elif spec.task == "regression":
         scale, mean = (
             torch.tensor(numbers, dtype=torch.float64)
             for numbers in (preprocessing.target_std, preprocessing.target_mean)

@@ -269,6 +269,38 @@ class Regression(Task):
         }
 
 
+class RegressionByRow(Regression):
+    """The same where each sample has a scale of its own: targets (B, 2 D) are scaled ones, and what divided them."""
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().loss(outputs, targets.chunk(2, -1)[0])
+
+    def sample_losses(
+        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
+    ) -> Tensor:
+        return super().sample_losses(outputs, targets.chunk(2, -1)[0], label_smoothing)
+
+    def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().plain_loss(outputs, targets.chunk(2, -1)[0])
+
+    def variance(self, part: Split) -> Tensor:
+        values = in_own_units(part)
+        return ((values - values.mean(0)) ** 2).mean() if len(values) else _NO_VARIANCE
+
+    def scores(
+        self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
+    ) -> dict[str, Tensor]:
+        standardised, std = targets.chunk(2, -1)
+        return super().scores(outputs, standardised, std.cpu().double(), variance)
+
+
+def in_own_units(part: Split) -> Tensor:
+    """The true values (N, D) of a part whose targets have a scale in each row."""
+    standardised, std = part.targets.cpu().double().chunk(2, -1)
+    values = standardised * std
+    return values if part.bases is None else values + part.bases
+
+
 class Language(Task):
     """The next token of a text: softmax over V scores at each step. Targets are token numbers (S, T).
 
@@ -359,6 +391,8 @@ def make_task(spec: Spec, settings: LossSettings, preprocessing: Preprocessing) 
         raise ConfigError(
             f"loss.name is {loss}, but the data set has {task.asked(spec)}: use {' or '.join(task.losses)} or auto"
         )
+    if task is Regression and preprocessing.scaled_by_row:
+        task = RegressionByRow
     return task(settings, loss, preprocessing)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from dlrun.data.base import Preprocessing
 from dlrun.data.series.series import Layout
 from dlrun.data.series.windows import Cutting, FillRule, Known, fill
 
+_FIGURES = ("mean", "std", "target_mean", "target_std", "fallback")  # one series has of its own
 _CHUNK = 4096  # windows made at once: the memory that float64 takes stays small
 
 
@@ -28,6 +30,8 @@ class SeriesScaling(Preprocessing):
         fallback: means of the columns (C,) in training, for gaps with nothing before them.
         inputs_taken, targets_told, kinds: the layout.
         season, reading: as in `Series`.
+        members: of several series, the first five of these lists for each, by its name. The scaling's own are
+            then the means of them, and targets are (N, 2 H D): scaled, and by what each was divided.
     """
 
     kind: ClassVar[str] = "series"
@@ -47,6 +51,30 @@ class SeriesScaling(Preprocessing):
     fill: FillRule
     season: int | None
     reading: dict[str, Any]
+    members: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+    @property
+    def scaled_by_row(self) -> bool:
+        """As of every `Preprocessing`."""
+        return bool(self.members)
+
+    def of(self, name: str) -> SeriesScaling:
+        """The scaling of one of several series, as if it were the only one."""
+        lists: dict[str, Any] = self.members[name]
+        return replace(self, **lists, members={})
+
+    @classmethod
+    def joined(cls, members: Mapping[str, SeriesScaling]) -> SeriesScaling:
+        """The scaling of several series from those of each, which differ in their figures alone."""
+        each = {
+            name: {figure: getattr(one, figure) for figure in _FIGURES}
+            for name, one in members.items()
+        }
+        means: dict[str, Any] = {
+            figure: np.mean([one[figure] for one in each.values()], axis=0).tolist()
+            for figure in _FIGURES
+        }
+        return replace(next(iter(members.values())), **means, members=each)
 
     @property
     def traits(self) -> dict[str, list[str]]:
@@ -78,7 +106,7 @@ class SeriesScaling(Preprocessing):
 
     def known(self, values_RC: np.ndarray) -> Known:
         """The rows without gaps."""
-        return fill(values_RC, self.fill, np.asarray(self.fallback))
+        return fill(values_RC, self.fill, np.asarray(self.fallback), self.season)
 
     def windows(self, known: Known, origins: np.ndarray) -> Tensor:
         """What is seen at each of N origins, scaled, float32 (N, W, F)."""

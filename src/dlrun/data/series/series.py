@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ class Series:
         reading: how more of this series is read from a file, plain values.
         source: what it is called in errors.
         computed: whether its numbers were worked out, rather than read.
+        members: name and number of rows of each of several series, whose rows follow one another; empty for one.
     """
 
     numbers: Mapping[str, np.ndarray]
@@ -40,6 +42,7 @@ class Series:
     reading: Mapping[str, Any]
     source: str = "the series"
     computed: bool = False
+    members: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse words of too many kinds.
@@ -73,6 +76,8 @@ class Series:
         """As `Raw.fingerprint`, where rows are those that a part is to forecast."""
         assert rows is not None, "a series is cut where it stands"
         found = Fingerprint()
+        if self.members:
+            found.words(f"{name} {count}" for name, count in self.members)
         for name in dict.fromkeys((*self.inputs, *self.targets)):
             if name in self.words:
                 found.words(as_words(self.words[name], rows))
@@ -80,11 +85,20 @@ class Series:
                 found.numbers(self.numbers[name], rows, computed=self.computed)
         return len(rows), str(found)
 
-    def layout(self, training_rows: int) -> Layout:
-        """Where its columns go, with the kinds of words in the first `training_rows`."""
+    @property
+    def bounds(self) -> dict[str, tuple[int, int]]:
+        """The first row of each of several series, and the row after its last, by name."""
+        ends = accumulate(count for _, count in self.members)
+        return {
+            name: (end - count, end) for (name, count), end in zip(self.members, ends, strict=True)
+        }
+
+    def layout(self, training: Iterable[int]) -> Layout:
+        """Where its columns go, with the kinds of words in the rows `training`."""
         words = {name: self.words[name] for name in self.inputs if name in self.words}
+        rows = list(training) if words else []
         kinds = {
-            name: sorted({word for word in column[:training_rows] if word is not None})
+            name: sorted({word for row in rows if (word := column[row]) is not None})
             for name, column in words.items()
         }
         return Layout(list(self.inputs), list(self.targets), kinds)

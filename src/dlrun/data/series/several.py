@@ -1,10 +1,10 @@
-"""Several series in one file: refused together, taken one by one by the value of a column. No torch here."""
+"""Several series in one file: told apart by named columns, or refused with the columns to name. No torch here."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from itertools import combinations
+from collections.abc import Mapping, Sequence
+from itertools import combinations, pairwise
 from typing import Any, NoReturn
 
 import numpy as np
@@ -56,6 +56,29 @@ def only_rows(cells: Cells, only: Mapping[str, Any]) -> Cells:
     return cells
 
 
+def series_in(cells: Cells, columns: Sequence[str]) -> dict[str, list[int]]:
+    """The rows of each series that `columns` tell apart, by its name.
+
+    Raises:
+        ConfigError: a cell of them is missing, or two series have one name.
+    """
+    rows_of: dict[tuple[str, ...], list[int]] = {}
+    words = [cells.column(name) for name in columns]
+    for row, key in enumerate(zip(*words, strict=True)):
+        if None in key:
+            mend = "fill it in, or leave the row out"
+            where = cells.place(row, columns[key.index(None)])
+            raise BadFile(f"{where}: the name of the series is missing", mend, mend)
+        rows_of.setdefault(key, []).append(row)
+    found = sorted((", ".join(key), rows) for key, rows in rows_of.items())
+    for (name, _), (other, rows) in pairwise(found):
+        if name == other:
+            mend = "rename one"
+            where = cells.place(rows[0], columns[0])
+            raise BadFile(f"{where}: two series are called {name}", mend, mend)
+    return dict(found)
+
+
 def refuse_twice(cells: Cells, time: str, values: np.ndarray) -> None:
     """Refuse a time that stands in two rows, with the columns in which they differ.
 
@@ -65,14 +88,15 @@ def refuse_twice(cells: Cells, time: str, values: np.ndarray) -> None:
     Raises:
         ConfigError: there is one.
     """
-    if (rows := _repeated(values)) is None:
+    if (rows := repeated(values)) is None:
         return
     what = _repeat_message(cells, time, *rows)
     if keys := _key_columns(cells, time, values):
         _refuse_each(cells, what, keys)
     recurring = len(values) - len(np.unique(values))
-    remedy = "leave one out" if recurring == 1 else "keep one of each, or their mean"
-    raise BadFile(what + (f" ({recurring} rows too many)" if recurring > 1 else ""), remedy, remedy)
+    mend = "leave one out" if recurring == 1 else "keep one of each"
+    remedy = f"{mend}, or set dataset.combine to mean, sum or last"
+    raise BadFile(what + (f" ({recurring} rows too many)" if recurring > 1 else ""), remedy, mend)
 
 
 def refuse_several(cells: Cells, time: str, values: np.ndarray) -> None:
@@ -81,14 +105,14 @@ def refuse_several(cells: Cells, time: str, values: np.ndarray) -> None:
     Raises:
         ConfigError: there are several.
     """
-    rows = _repeated(values)
+    rows = repeated(values)
     if rows is not None and (keys := _key_columns(cells, time, values)):
         _refuse_each(cells, _repeat_message(cells, time, *rows), keys)
 
 
 def has_clock_beside(cells: Cells, time: str, values: np.ndarray) -> bool:
     """Whether times recur because a column beside them holds the time of day."""
-    if _repeated(values) is None:
+    if repeated(values) is None:
         return False
     keys = _key_columns(cells, time, values)
     return bool(keys) and _is_clock(cells, keys)
@@ -115,16 +139,23 @@ def _are_even(times: Times, rows: np.ndarray) -> bool:
     return steps is not None and steps.even
 
 
-def _repeated(values: np.ndarray) -> tuple[int, int] | None:
+def repeated(values: np.ndarray) -> tuple[int, int] | None:
     """The first two rows of one time."""
     order = np.argsort(values, kind="stable")
     same = np.flatnonzero(np.diff(values[order]) == 0)
     return (int(order[same[0]]), int(order[same[0] + 1])) if len(same) else None
 
 
+def row_beside(cells: Cells, row: int, other: int) -> str:
+    """Where `row` is, for an error that has named the place of `other`."""
+    file = cells.lines.file(row)
+    of = "" if file == cells.lines.file(other) else f" of {file}"
+    return f"row {cells.lines[row]}{of}"
+
+
 def _repeat_message(cells: Cells, time: str, earlier: int, later: int) -> str:
     return (
-        f"{cells.place(later, time)}: {cells.cell(later, time)} stands in row {cells.lines[earlier]} as well, "
+        f"{cells.place(later, time)}: {cells.cell(later, time)} stands in {row_beside(cells, earlier, later)} as well, "
         "but a series has one row for each time"
     )
 
@@ -136,12 +167,13 @@ def _refuse_each(cells: Cells, what: str, keys: tuple[str, ...]) -> NoReturn:
         mend = f"{is_part} of the time: write {'both' if len(keys) == 1 else 'all'} in one"
         raise BadFile(what, f"{mend}, or set dataset.time=null to take the rows as they come", mend)
     picked = ", ".join(f"{name}: {cells.cell(0, name)}" for name in keys)
+    named = keys[0] if len(keys) == 1 else f"[{','.join(keys)}]"
     columns = [cells.column(name) for name in keys]
     kinds = len({*zip(*columns, strict=True)})
     tells = f"column {said} tells" if len(keys) == 1 else f"columns {said} tell"
     raise BadFile(
         f"{what}; {tells} {kinds} series apart",
-        f"keep one, as in 'dataset.only={{{picked}}}', or make a column of each",
+        f"set 'dataset.series={named}' to learn from all of them, or keep one, as in 'dataset.only={{{picked}}}'",
         "keep the rows of one series",
     )
 

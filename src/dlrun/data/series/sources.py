@@ -82,8 +82,11 @@ def _file_settings(*, time: str, missing: list[str]) -> dict[str, Any]:
         "encoding": "utf-8",
         "missing": missing,
         "only": None,
+        "series": None,
         "time": time,
         "time_format": "auto",
+        "step": None,
+        "combine": "none",
     }
 
 

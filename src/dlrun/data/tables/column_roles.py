@@ -19,6 +19,7 @@ class ColumnRoles:
         text: of texts, the columns that are joined to one.
         inputs: what a series is forecast from; None for all columns that can be.
         time: what the rows of a series are ordered by; None for their order in the file.
+        series: the column, or several, that tell the series of a file apart; None for one series.
         only: the value by column that the rows of a series must have; None for all rows.
         drop: columns that are left out.
         categorical, numeric: read as the one and as the other, whatever they hold.
@@ -31,6 +32,7 @@ class ColumnRoles:
     text: ColumnName | list[ColumnName] = ""
     inputs: list[ColumnName] | None = None
     time: ColumnName | None = None
+    series: ColumnName | list[ColumnName] | None = None
     only: Mapping[str, Any] | None = None
     drop: Sequence[ColumnName] = ()
     categorical: Sequence[ColumnName] = ()
