@@ -70,9 +70,11 @@ def read_inputs(path: Path, spec: Spec, preprocessing: Preprocessing) -> Any:
     Raises:
         ConfigError: missing, unreadable, or not what this run was trained on.
     """
-    _refuse_other_kind(path)
+    reader = kind_of(preprocessing, spec).new_inputs
+    if not (reader.reads_folders and path.is_dir()):
+        _refuse_other_kind(path)
     with _settled():
-        return kind_of(preprocessing, spec).new_inputs.read(path, spec, preprocessing)
+        return reader.read(path, spec, preprocessing)
 
 
 def read_pieces(
@@ -91,7 +93,7 @@ def read_pieces(
 
 
 def _refuse_other_kind(path: Path) -> None:
-    if not path.is_file() and not path.is_dir():
+    if not path.is_file():
         kind = other_kind(path)
         raise ConfigError(f"{path} is not a file" + (f", but {kind}; give a file" if kind else ""))
 

@@ -135,12 +135,13 @@ def files_of(labels: Labels, root: Path, *, drop: bool) -> FoundImages:
     """The images that a table names, below `root`.
 
     Args:
-        drop: leave out rows whose image is missing or damaged, which a line on the screen counts.
+        drop: leave out rows whose image is missing or damaged, which a line on the screen counts. Each image is read
+            to its end for that.
 
     Raises:
         ConfigError: a row has no image that can be read; no row has one.
     """
-    paths, heads, wrong = find_images(labels.names, root)
+    paths, heads, wrong = find_images(labels.names, root, whole=drop)
     if wrong:
         row, reason = next(iter(wrong.items()))
         more = f", and {len(wrong) - 1:,} more rows likewise" if len(wrong) > 1 else ""

@@ -21,7 +21,7 @@ from dlrun.errors import ConfigError
 
 Folds = Annotated[int, Ge(2)]
 
-_PLOTLY = "plotly:"
+PLOTLY = "plotly:"
 _REPOSITORY = (
     "https://raw.githubusercontent.com/jbrownlee/Datasets/d20fcb6402ae34e653d4513b00f39257bb37ed7f"
 )
@@ -57,8 +57,8 @@ def csv(
 ) -> Table:
     """The table in `path`, a file or parts: absolute, from the working folder, `packaged:NAME` or `plotly:NAME`."""
     settings = locals()
-    test = None if test_path is None else _find("dataset.test_path", test_path)
-    train = _find("dataset.path", path)
+    test = None if test_path is None else find("dataset.test_path", test_path)
+    train = find("dataset.path", path)
     refuse_settings_of_texts(settings, train, test)
     return read_table(
         train,
@@ -152,13 +152,17 @@ def _fetch(root: str, name: str, md5: str) -> Path:
     return fetch(root, f"tabular/{name}", url=f"{_REPOSITORY}/{name}", md5=md5)
 
 
-def _find(key: str, path: str) -> Path:
-    """The file, which may be one of the data sets inside the installed plotly."""
-    if not path.startswith(_PLOTLY):
+def find(key: str, path: str) -> Path:
+    """The file or parts that the setting `key` names; `plotly:NAME` is a data set inside the installed plotly.
+
+    Raises:
+        ConfigError: as `locate_table`, or plotly is not installed.
+    """
+    if not path.startswith(PLOTLY):
         return locate_table(key, path)
     package = importlib.util.find_spec("plotly")  # does not import it
     if package is None or not package.submodule_search_locations:
         raise ConfigError(f"{key} is {path}, whose file is part of plotly: pip install plotly")
     folder = Path(package.submodule_search_locations[0], "package_data", "datasets")
-    name = path.removeprefix(_PLOTLY)
+    name = path.removeprefix(PLOTLY)
     return locate_file(key, str(folder / name))
