@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,7 @@ class Cells:
         delimiter: the character between its cells.
         missing: the words for missing cells that were looked for.
         typed: whether it is a file whose columns have types, of which no setting says how numbers are written.
+        values: the columns of such a file as they are, by name.
     """
 
     path: Path
@@ -110,6 +111,7 @@ class Cells:
     delimiter: str = ","
     missing: Sequence[str] = ()
     typed: bool = False
+    values: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -197,7 +199,7 @@ class Cells:
         return replace(self, names=list(columns), columns=columns_found)
 
     def kept(self, names: Sequence[str]) -> dict[str, Sequence[Any]]:
-        """The cells of the columns of these names, or of these numbers where columns have none.
+        """The columns of these names, or of these numbers where they have none: text, or values of a typed file.
 
         Raises:
             ConfigError: there is none of such a name.
@@ -207,7 +209,7 @@ class Cells:
             if name not in known:
                 hint = did_you_mean(name, self.names) if self.named else self.no_header
                 raise ConfigError(f"--keep names {name}, which is no column of {self.path}{hint}")
-        return {name: known[name].as_list for name in names}
+        return {name: self.values.get(name, known[name].as_list) for name in names}
 
     def if_missing(self, words: Iterable[str]) -> str:
         """What to set where `words` stand for missing cells, as it can be typed."""

@@ -19,7 +19,14 @@ from dlrun.data.tables.headers import judge
 from dlrun.data.tables.number_format import as_number
 from dlrun.data.tables.read import read_targets
 from dlrun.data.tables.table import Reading, Rows
-from dlrun.data.tables.table_files import FORMS, files_of, form_of, locate_table, read_cells
+from dlrun.data.tables.table_files import (
+    FORMS,
+    file_pieces,
+    files_of,
+    form_of,
+    locate_table,
+    read_cells,
+)
 from dlrun.data.tables.target_column import DROP_MISSING
 from dlrun.errors import ConfigError
 
@@ -45,9 +52,12 @@ class NewRows(NewInputs):
         reading = Reading(**preprocessing.reading)
         for path in files:
             _refuse_other_forms(path)
-            cells = _read(path, reading)
-            rows = _rows(_in_order(cells, reading), reading)
-            yield from pieces_of(path, rows, cells.kept(keep))
+            first = 0
+            is_header = partial(_is_header, reading)
+            for cells in file_pieces(path, reading.format, is_header, listed=False):
+                rows = _rows(_in_order(cells, reading), reading)
+                yield from pieces_of(path, rows, cells.kept(keep), first=first)
+                first += len(rows)
 
     def files_in(self, folder: Path, spec: Spec, preprocessing: TableEncoding) -> list[Path]:
         return files_of(folder, "INPUT")

@@ -147,14 +147,30 @@ def table_pieces(path: Path, format: CsvFormat) -> Iterator[Cells]:
 
 
 def _pieces_of(path: Path, format: CsvFormat, first: Cells | None) -> Iterator[Cells]:
-    """Of one file, which is a further part where there is a `first`; a small one is read at once."""
-    format, is_header = (format, None) if first is None else _format_like(format, first)
+    """Of one file, which is a further part where there is a `first`."""
+    yield from file_pieces(
+        path, *((format, None) if first is None else _format_like(format, first))
+    )
+
+
+def file_pieces(
+    path: Path, format: CsvFormat, is_header: IsHeader | None, *, listed: bool = True
+) -> Iterator[Cells]:
+    """The cells of one file, some rows at a time; a small one is read at once.
+
+    Args:
+        is_header: as of `read_csv`.
+        listed: whether words are given as columns that are `Listed`, as texts are best read.
+
+    Raises:
+        ConfigError: as `read_cells`.
+    """
     if path.stat().st_size <= _WHOLE:
         yield _read_file(path, format, is_header)
     elif path.suffix.lower() in TYPED:
         from dlrun.data.tables.typed_files import typed_pieces  # imports polars
 
-        yield from typed_pieces(path, format.missing)
+        yield from typed_pieces(path, format.missing, listed=listed)
     else:
         yield from csv_pieces(path, _with_tabs(path, format), is_header)
 

@@ -51,11 +51,14 @@ def read_typed(path: Path, missing: Sequence[str]) -> Cells:
         frame, lines = read(path)
     names = _names(path, frame)
     columns = [_column(values, missing) for values in frame.get_columns()]
-    return _cells(path, names, columns, lines, missing)
+    return _cells(path, names, frame, columns, lines, missing)
 
 
-def typed_pieces(path: Path, missing: Sequence[str]) -> Iterator[Cells]:
+def typed_pieces(path: Path, missing: Sequence[str], *, listed: bool) -> Iterator[Cells]:
     """The same of a Parquet or Arrow file or of JSON lines, some rows at a time; of another form at once.
+
+    Args:
+        listed: whether words are given as columns that are `Listed`.
 
     Raises:
         ConfigError: as `read_typed`.
@@ -74,10 +77,11 @@ def typed_pieces(path: Path, missing: Sequence[str]) -> Iterator[Cells]:
             return
         if len(frame) or not start:
             names = _names(path, frame)
-            columns = [_listed(values, missing) for values in frame.get_columns()]
+            read = _listed if listed else _column
+            columns = [read(values, missing) for values in frame.get_columns()]
             rows = slice(start, start + len(frame))
             lines = partial(_counted_lines, rows, in_lines)
-            yield _cells(path, names, columns, lines, missing)
+            yield _cells(path, names, frame, columns, lines, missing)
         start += len(frame)
 
 
@@ -137,6 +141,7 @@ def _names(path: Path, frame: pl.DataFrame) -> list[str]:
 def _cells(
     path: Path,
     names: list[str],
+    frame: pl.DataFrame,
     columns: list[Column],
     lines: Callable[[], np.ndarray],
     missing: Sequence[str],
@@ -151,6 +156,7 @@ def _cells(
         first=f"its columns ({listed(names)})",
         missing=missing,
         typed=True,
+        values={name: values for name, values in zip(names, frame.get_columns(), strict=True)},
     )
 
 
