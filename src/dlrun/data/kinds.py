@@ -61,7 +61,7 @@ def read_inputs(path: Path, spec: Spec, preprocessing: Preprocessing) -> Any:
     Raises:
         ConfigError: missing, unreadable, or not what this run was trained on.
     """
-    if not path.is_file():
+    if not path.is_file() and not path.is_dir():
         kind = other_kind(path)
         raise ConfigError(f"{path} is not a file" + (f", but {kind}; give a file" if kind else ""))
     try:

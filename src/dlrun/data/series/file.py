@@ -1,28 +1,28 @@
-"""A series read from a CSV file: which columns it uses, in what order, every mistake named by row and column.
+"""A series read from the files of a table: which columns it uses, in what order, every mistake named by row and column.
 
 No torch here.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
-from typing import Annotated, Literal, NamedTuple, NoReturn
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from annotated_types import Ge
 
 from dlrun.config.schema import Count, NonNegativeInt
-from dlrun.data.files import locate_file
 from dlrun.data.series.order import in_time, look_for_times, note_order, order_each
 from dlrun.data.series.series import Series
 from dlrun.data.series.several import only_rows, series_in
 from dlrun.data.series.time_column import read_times
 from dlrun.data.series.windows import Cutting, FillRule
+from dlrun.data.tables.column import Column
 from dlrun.data.tables.column_roles import ColumnName, ColumnRoles
-from dlrun.data.tables.csv import Cells, read_csv
+from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines
 from dlrun.data.tables.number_format import Decimal, Thousands, looks_like_number
+from dlrun.data.tables.table_files import locate_table, read_cells, refuse_settings_of_texts
 from dlrun.data.times import could_be_date
 from dlrun.errors import BadFile, ConfigError, note
 
@@ -68,9 +68,10 @@ def series(
         ConfigError: no such file or column, a cell that is no number, a value missing though `fill` is none.
     """
     settings = locals()
-    file = locate_file("dataset.path", path)
+    file = locate_table("dataset.path", path)
+    refuse_settings_of_texts(settings, file)
     format, roles = CsvFormat.of(settings), ColumnRoles.of(settings)
-    cells = read_csv(file, format)
+    cells = read_cells(file, format)
     only_where = {_name(cells, "dataset.only", name): value for name, value in (only or {}).items()}
     cells = only_rows(cells, only_where)
     chosen = _chosen(cells, roles, time_format, skip)
@@ -168,10 +169,10 @@ def read_columns(
     """
     of_numbers, of_words = Numbers(), Words()
     for name in names:
-        column = cells.column(name)
         if fill == "none":
             _refuse_missing(cells, name, order[-(needed or len(order)) :])
         if _holds_words(cells, name) if words is None else name in words:
+            column = cells.column(name)
             of_words[name] = tuple(column[row] for row in order)
         else:
             of_numbers[name] = _numbers(cells, name, order)
@@ -215,9 +216,8 @@ def _ordered_each(
         own = cells.only(next(iter(found.values())))
         _, written, dates = _ordered(own, None, time_format, others)
         return found, written, dates
-    written = read_times(cells, clock, time_format).format
-    orders = order_each(cells, found, clock, written)
-    return orders, written, []
+    times = read_times(cells, clock, time_format)
+    return order_each(cells, found, clock, times), times.format, []
 
 
 def _inputs(cells: Cells, others: list[str], targets: list[str], dates: list[str]) -> list[str]:
@@ -225,15 +225,15 @@ def _inputs(cells: Cells, others: list[str], targets: list[str], dates: list[str
     left: list[str] = []
     taken: list[str] = []
     for name in others:
-        column = {cell for cell in cells.column(name) if cell is not None}
+        column = cells.columns[cells.names.index(name)]
         if name in targets:
             taken.append(name)
-        elif name in dates or _is_date(column):
+        elif name in dates:
             left.append(f"{name} (times)")
         elif _holds_words(cells, name):
-            left.append(f"{name} (words)")
-        elif len(column) == 1 and None not in cells.column(name):
-            left.append(f"{name} (always {column.pop()})")
+            left.append(f"{name} ({'times' if _are_dates(column.distinct) else 'words'})")
+        elif _is_constant(cells, column):
+            left.append(f"{name} (always {column.first})")
         else:
             taken.append(name)
     if left:
@@ -246,11 +246,15 @@ def _inputs(cells: Cells, others: list[str], targets: list[str], dates: list[str
     return taken
 
 
-def _is_date(column: set[str]) -> bool:
-    """Whether a column of words holds dates."""
-    return bool(column) and all(
-        could_be_date(cell) and not looks_like_number(cell) for cell in sorted(column)[:_LOOKED_AT]
-    )
+def _are_dates(cells: Sequence[str]) -> bool:
+    """Whether a column of words, of which these are the different ones, holds dates."""
+    return all(could_be_date(cell) for cell in cells[:_LOOKED_AT])
+
+
+def _is_constant(cells: Cells, column: Column) -> bool:
+    """Whether a column of numbers has the same one in all rows."""
+    found = column.numbers(cells.notation)
+    return found is not None and bool((found == found[0]).all())
 
 
 def _check_targets(cells: Cells, targets: Sequence[str], numbers: Numbers, fill: FillRule) -> None:
@@ -269,49 +273,56 @@ def _check_targets(cells: Cells, targets: Sequence[str], numbers: Numbers, fill:
 
 
 def _refuse_missing(cells: Cells, name: str, order: Sequence[int]) -> None:
-    column = cells.column(name)
-    if all(cell is None for cell in column):
+    known = cells.columns[cells.names.index(name)].known
+    if not known.any():
         raise BadFile(
             f"{cells.path}, column {name}: every value is missing",
             "leave it out with dataset.drop or dataset.inputs",
             "fill the column in",
         )
-    for row in order:
-        if column[row] is None:
-            raise BadFile(
-                f"{cells.place(row, name)}: the value is missing, and dataset.fill is none",
-                "fill it in, or set dataset.fill to forward, linear, mean or zero",
-                "fill it in",
-            )
+    rows = np.asarray(order, np.int64)
+    if not known[rows].all():
+        row = int(rows[known[rows].argmin()])
+        raise BadFile(
+            f"{cells.place(row, name)}: the value is missing, and dataset.fill is none",
+            "fill it in, or set dataset.fill to forward, linear, mean or zero",
+            "fill it in",
+        )
 
 
 def _holds_words(cells: Cells, name: str) -> bool:
     """Whether no cell is a number, in whatever notation; a column of both is one of numbers with a mistake in it."""
-    present = {cell for cell in cells.column(name) if cell is not None}
-    return bool(present) and not any(map(looks_like_number, present))
+    column = cells.columns[cells.names.index(name)]
+    if not column.known.any() or looks_like_number(column.first):
+        return False
+    return not any(map(looks_like_number, column.distinct))
 
 
 def _numbers(cells: Cells, name: str, order: Sequence[int]) -> np.ndarray:
-    column = cells.column(name)
-    values = np.full(len(order), math.nan)
-    for place, row in enumerate(order):
-        if (cell := column[row]) is None:
-            continue
-        number = cells.notation.number(cell)
-        if number is None:
-            if cell.lstrip("+-").lower() in _INFINITE:
-                _refuse_infinite(cells, row, name)
-            missing = f"set {cells.if_missing([cell])} if it stands for a missing value, "
-            missing = "" if looks_like_number(cell) else missing
-            remedy = f"mend it, {missing}or leave the column out with dataset.drop"
-            raise cells.no_number(row, name, remedy)
-        values[place] = number
-    return values
+    column = cells.columns[cells.names.index(name)].take(np.asarray(order, np.int64))
+    found = column.numbers(cells.notation)
+    if found is None:
+        raise _no_number(cells, name, order)
+    return found
 
 
-def _refuse_infinite(cells: Cells, row: int, name: str) -> NoReturn:
+def _no_number(cells: Cells, name: str, order: Sequence[int]) -> BadFile:
+    """The error of the first of these rows that has no finite number."""
+    column, number = cells.column(name), cells.notation.number
+    row = next(row for row in order if (cell := column[row]) is not None and number(cell) is None)
+    cell = str(column[row])
+    if cell.lstrip("+-").lower() in _INFINITE:
+        return _infinite(cells, row, name)
+    missing = f"set {cells.if_missing([cell])} if it stands for a missing value, "
+    missing = "" if looks_like_number(cell) else missing
+    return cells.no_number(
+        row, name, f"mend it, {missing}or leave the column out with dataset.drop"
+    )
+
+
+def _infinite(cells: Cells, row: int, name: str) -> BadFile:
     cell = str(cells.cell(row, name))
-    raise BadFile(
+    return BadFile(
         f"{cells.place(row, name)}: {cell} is not a finite number",
         f"mend it, or take it for missing with {cells.if_missing([cell])} and set dataset.fill",
         "mend it",

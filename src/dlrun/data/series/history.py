@@ -1,4 +1,4 @@
-"""A series continued: its rows so far, read from a CSV file, and what a model tells of the rows after them."""
+"""A series continued: its rows so far, read from the files of a table, and a model's forecasts of those after them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from dlrun.data.base import Spec
 from dlrun.data.changed_data import Kept
-from dlrun.data.files import locate_file
 from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, one_path
 from dlrun.data.series.dataset import forecasts_of
 from dlrun.data.series.file import read_columns
@@ -19,9 +18,13 @@ from dlrun.data.series.scaling import SeriesScaling
 from dlrun.data.series.series import Layout
 from dlrun.data.series.several import only_rows, series_in
 from dlrun.data.series.time_column import read_times
-from dlrun.data.tables.csv import Cells, read_csv
+from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import CsvFormat
+from dlrun.data.tables.table_files import FORMS, files_of, form_of, locate_table, read_cells
+from dlrun.data.times import reads
 from dlrun.errors import ConfigError, did_you_mean, listed, note
+
+_ISO = "%Y-%m-%d"  # as times are read from a file that has them as such, with a time of day or not
 
 
 class NewSeries(NewInputs):
@@ -34,11 +37,19 @@ class NewSeries(NewInputs):
     )
 
     def read(self, path: Path, spec: Spec, preprocessing: SeriesScaling) -> list[History]:
+        if not path.is_dir() and form_of(path) not in FORMS:
+            raise ConfigError(
+                f"{path}: this run was trained on a series; give its rows in one of {', '.join(FORMS)}"
+            )
         return read_histories(path, preprocessing)
+
+    def files_in(self, folder: Path, spec: Spec, preprocessing: SeriesScaling) -> list[Path]:
+        files_of(folder, "INPUT")
+        return [folder]  # the parts of one file
 
     def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:
         scaling = cast(SeriesScaling, kept.preprocessing)
-        path = locate_file(TEST_PATH, one_path(given))
+        path = locate_table(TEST_PATH, one_path(given))
         histories = read_histories(path, scaling, told=True)
         return Labelled(*forecasts_of(scaling, {one.series: one.rows_RC for one in histories}))
 
@@ -78,7 +89,8 @@ def read_histories(path: Path, scaling: SeriesScaling, *, told: bool = False) ->
     clock = scaling.reading["time"]
     orders = found
     if clock is not None:
-        orders = order_each(cells, found, clock, _time_format(scaling))
+        times = read_times(cells, clock, _time_format(cells, scaling))
+        orders = order_each(cells, found, clock, times)
     return [
         _history(name, cells, scaling.of(name), rows, told=told) for name, rows in orders.items()
     ]
@@ -153,20 +165,25 @@ def _order(cells: Cells, scaling: SeriesScaling) -> list[int]:
         others = [one for one in cells.names if one not in scaling.layout.names]
         look_for_times(cells, others, set_="a run may be trained with")
         return list(range(len(cells)))
-    times = read_times(cells, name, _time_format(scaling))
+    times = read_times(cells, name, _time_format(cells, scaling))
     order = in_time(cells, name, times)
     note_order(cells, name, times, order)
     return order
 
 
-def _time_format(scaling: SeriesScaling) -> str:
-    """How times are written; configs of the first version did not keep it."""
-    return str(scaling.reading.get("time_format", "auto"))
+def _time_format(cells: Cells, scaling: SeriesScaling) -> str:
+    """How the times are written: as in training, but for a file that has them as times and not as words."""
+    format = str(scaling.reading.get("time_format", "auto"))  # the first version did not keep it
+    if cells.typed and format != "auto":
+        column = cells.columns[cells.names.index(scaling.reading["time"])]
+        first = next(iter(column.distinct), None)
+        return _ISO if reads(first, _ISO) and not reads(first, format) else format
+    return format
 
 
 def _read(path: Path, scaling: SeriesScaling) -> Cells:
     reading = scaling.reading
-    cells = read_csv(path, CsvFormat.of(reading))
+    cells = read_cells(path, CsvFormat.of(reading))
     return only_rows(cells, reading.get("only", {}))
 
 

@@ -12,9 +12,10 @@ from dlrun.data.series.several import (
     refuse_interleaved,
     refuse_several,
     refuse_twice,
+    row_beside,
 )
 from dlrun.data.series.steps import Steps, steps_of
-from dlrun.data.series.time_column import detected_times, read_times
+from dlrun.data.series.time_column import detected_times, without_clock_changes
 from dlrun.data.tables.csv import Cells
 from dlrun.data.times import NUMERIC, Times
 from dlrun.errors import BadFile, note
@@ -52,18 +53,17 @@ def note_orders(
 
 
 def order_each(
-    cells: Cells, series: Mapping[str, Sequence[int]], clock: str, format: str
+    cells: Cells, series: Mapping[str, Sequence[int]], clock: str, times: Times
 ) -> dict[str, list[int]]:
-    """The rows of each of several series, by name, in the order of its own times; what moves is noted.
+    """The rows of each of several series, by name, in the order of its own `times`; what moves is noted.
 
     Raises:
         ConfigError: a time stands in two rows of a series.
     """
     found = {}
     for name, rows in series.items():
-        own = cells.only(rows)
-        times = read_times(own, clock, format)
-        found[name] = own, times, in_time(own, clock, times)
+        own, at = cells.only(rows), without_clock_changes(times.take(np.asarray(rows)))
+        found[name] = own, at, in_time(own, clock, at)
     note_orders(cells, clock, found)
     return {name: [rows[place] for place in found[name][2]] for name, rows in series.items()}
 
@@ -133,7 +133,7 @@ def _note_as_they_come(cells: Cells, name: str, times: Times, remedy: str) -> No
         row = int(np.flatnonzero(apart == 0)[0]) + 1
         count = int((apart == 0).sum())
         note(
-            f"{cells.place(row, name)}: {cells.cell(row, name)} stands in row {cells.lines[row - 1]} as well"
+            f"{cells.place(row, name)}: {cells.cell(row, name)} stands in {row_beside(cells, row - 1, row)} as well"
             f"{f', and {count - 1} more do so' if count > 1 else ''}; {remedy} to have each time once"
         )
     else:

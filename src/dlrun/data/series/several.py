@@ -145,9 +145,16 @@ def _repeated(values: np.ndarray) -> tuple[int, int] | None:
     return (int(order[same[0]]), int(order[same[0] + 1])) if len(same) else None
 
 
+def row_beside(cells: Cells, row: int, other: int) -> str:
+    """Where `row` is, for an error that has named the place of `other`."""
+    file = cells.lines.file(row)
+    of = "" if file == cells.lines.file(other) else f" of {file}"
+    return f"row {cells.lines[row]}{of}"
+
+
 def _repeat_message(cells: Cells, time: str, earlier: int, later: int) -> str:
     return (
-        f"{cells.place(later, time)}: {cells.cell(later, time)} stands in row {cells.lines[earlier]} as well, "
+        f"{cells.place(later, time)}: {cells.cell(later, time)} stands in {row_beside(cells, earlier, later)} as well, "
         "but a series has one row for each time"
     )
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dlrun.data.tables.column import Column
-from dlrun.data.times import NotATime, Times, ZonesMixed, likeliest, read_as, readings
+from dlrun.data.times import NotATime, Times, ZonesMixed, iso_times, likeliest, read_as, readings
 
 AUTO = "auto"  # the format that fits all cells, where there is but one
-_ISO = re.compile(r"[12]\d{3}-[01]\d-[0-3]\d(?:[T ][0-2]\d:[0-5]\d(?::[0-5]\d)?)?")
 _DAY = 86400  # seconds
 _MONDAY = 3  # what 1970-01-01, a Thursday, is from Monday on
 _PERIODS = {"month": 12, "weekday": 7, "hour": 24}
@@ -65,7 +64,7 @@ def date_numbers(column: Column, form: DateForm) -> list[np.ndarray]:
 
 
 def _times(cells: list[str], format: str) -> Times:
-    if format in (AUTO, "%Y-%m-%d") and (found := _iso(cells)):
+    if format in (AUTO, "%Y-%m-%d") and (found := iso_times(cells)):
         return found
     try:
         if format != AUTO:
@@ -84,17 +83,6 @@ def _times(cells: list[str], format: str) -> Times:
     if different:
         raise NotADate(cells[0], [one.format for one in (first, *different)])
     return first
-
-
-def _iso(cells: list[str]) -> Times | None:
-    """Dates as ISO 8601 writes them, without zones, which numpy reads all at once; None for others."""
-    if not all(map(_ISO.fullmatch, cells)):
-        return None
-    try:
-        seconds = np.array(cells, "datetime64[s]").astype(np.int64).astype(np.float64)
-    except ValueError:
-        return None
-    return Times("%Y-%m-%d", seconds, seconds, zoned=False)
 
 
 def _reads(cell: str, format: str) -> bool:
