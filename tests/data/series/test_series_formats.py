@@ -11,16 +11,9 @@ from dlrun.config.settings import DataSettings
 from dlrun.data.base import Spec
 from dlrun.data.kinds import files_of, read_inputs
 from dlrun.data.prepare import prepare
-from dlrun.data.series.file import series
 from dlrun.data.series.history import read_histories
 from dlrun.errors import ConfigError
 
-SETTINGS = {
-    "header": "auto", "delimiter": "auto", "decimal": "auto", "thousands": "none", "encoding": "utf-8",
-    "missing": ["", "NA"], "skip": 0, "skip_lines": "auto", "comment": None, "only": None, "series": "store",
-    "time": "t", "time_format": "auto", "target": "y", "inputs": None, "drop": [], "fill": "none", "window": 2,
-    "horizon": 1, "difference": 0, "seasonal_difference": None, "difference_inputs": True, "season": None,
-}  # fmt: skip
 SPLIT = DataSettings(
     val_fraction=0.25, test_fraction=0.2, split_seed=0, normalize="standard", augment=None
 )
@@ -50,19 +43,24 @@ def content(found):
 
 
 @pytest.fixture
-def as_csv(tmp_path, monkeypatch):
+def read(read_series):
+    return lambda path, **settings: read_series(path, series="store", time="t", **settings)
+
+
+@pytest.fixture
+def as_csv(tmp_path, monkeypatch, read):
     monkeypatch.chdir(tmp_path)
     FRAME.write_csv(tmp_path / "first.csv")
-    return series(path="first.csv", **SETTINGS)
+    return read("first.csv")
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_a_series_is_the_same_in_each_form_of_table(name, as_csv):
+def test_a_series_is_the_same_in_each_form_of_table(name, read, as_csv):
     if name.endswith("xlsx"):
         pytest.importorskip("xlsxwriter")
         pytest.importorskip("fastexcel")
     FORMS[name](FRAME, Path(name))
-    assert content(series(path=name, **SETTINGS)) == content(as_csv)
+    assert content(read(name)) == content(as_csv)
     scaling = prepare(as_csv, SPLIT).preprocessing
     for one, other in zip(
         read_histories(Path(name), scaling), read_histories(Path("first.csv"), scaling), strict=True
@@ -71,13 +69,13 @@ def test_a_series_is_the_same_in_each_form_of_table(name, as_csv):
         assert one.rows_RC.tolist() == other.rows_RC.tolist()
 
 
-def test_parts_in_a_folder_or_of_a_glob_are_one_file(as_csv, tmp_path):
+def test_parts_in_a_folder_or_of_a_glob_are_one_file(read, as_csv, tmp_path):
     (tmp_path / "parts").mkdir()
     FRAME[40:].write_parquet("parts/a.parquet")
     FRAME[:40].write_parquet("parts/b.parquet")
     scaling = prepare(as_csv, SPLIT).preprocessing
-    assert content(series(path="parts", **SETTINGS)) == content(as_csv)
-    assert content(series(path="parts/*.parquet", **SETTINGS)) == content(as_csv)
+    assert content(read("parts")) == content(as_csv)
+    assert content(read("parts/*.parquet")) == content(as_csv)
     assert files_of(Path("parts"), SPEC, scaling) == [Path("parts")]
     new = read_inputs(Path("parts"), SPEC, scaling)
     assert [one.rows_RC.tolist() for one in new] == [
@@ -88,7 +86,7 @@ def test_parts_in_a_folder_or_of_a_glob_are_one_file(as_csv, tmp_path):
         ConfigError,
         match=r"c\.parquet, row 1, column t: 2021-01-30 stands in row 1 of .*b\.parquet as",
     ):
-        series(path="parts", **SETTINGS)
+        read("parts")
 
 
 @pytest.mark.parametrize(
@@ -101,24 +99,24 @@ def test_parts_in_a_folder_or_of_a_glob_are_one_file(as_csv, tmp_path):
         FRAME["t"].dt.to_string("%Y%m%d").cast(pl.Int64),
     ],
 )
-def test_times_with_a_type_are_read_as_their_text_is(column, as_csv):
+def test_times_with_a_type_are_read_as_their_text_is(column, read, as_csv):
     FRAME.with_columns(t=column).write_parquet("s.parquet")
-    assert content(series(path="s.parquet", **SETTINGS)) == content(as_csv)
+    assert content(read("s.parquet")) == content(as_csv)
 
 
-def test_times_with_a_type_continue_a_series_whose_times_were_written_otherwise(as_csv):
+def test_times_with_a_type_continue_a_series_whose_times_were_written_otherwise(read, as_csv):
     FRAME.with_columns(t=FRAME["t"].dt.to_string("%d.%m.%Y")).write_csv("german.csv")
-    scaling = prepare(series(path="german.csv", **SETTINGS), SPLIT).preprocessing
+    scaling = prepare(read("german.csv"), SPLIT).preprocessing
     FRAME.write_parquet("s.parquet")
     assert read_histories(Path("s.parquet"), scaling)[0].last_time == "2021-01-30"
     with pytest.raises(ConfigError, match=r"2021-01-30 is no time written as %d\.%m\.%Y"):
         read_histories(Path("first.csv"), scaling)
 
 
-def test_what_is_no_table_and_settings_of_other_forms_are_refused(as_csv):
+def test_what_is_no_table_and_settings_of_other_forms_are_refused(read, as_csv):
     FRAME.write_parquet("s.parquet")
     with pytest.raises(ConfigError, match=r"dataset\.decimal is comma, which only a text file"):
-        series(path="s.parquet", **SETTINGS | {"decimal": "comma"})
+        read("s.parquet", decimal="comma")
     scaling = prepare(as_csv, SPLIT).preprocessing
     Path("s.png").write_bytes(b"")
     with pytest.raises(

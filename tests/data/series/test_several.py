@@ -11,7 +11,6 @@ import torch
 from dlrun.cli import main
 from dlrun.config.settings import DataSettings, LossSettings
 from dlrun.data.prepare import prepare, preprocessing_from
-from dlrun.data.series.file import series
 from dlrun.data.series.history import read_histories
 from dlrun.data.series.series import Series
 from dlrun.data.series.windows import Cutting
@@ -25,12 +24,6 @@ CUTTING = Cutting(
     window=4, horizon=2, difference=0, seasonal_difference=None, difference_inputs=True
 )
 LENGTHS = {"A": 60, "B": 100, "C": 45}
-SETTINGS = {
-    "header": True, "delimiter": "auto", "decimal": "auto", "thousands": "none", "encoding": "utf-8",
-    "missing": ["", "NA"], "skip": 0, "skip_lines": "auto", "comment": None, "only": None, "series": "store",
-    "time": "t", "time_format": "auto", "target": "y", "inputs": None, "drop": [], "fill": "none", "window": 2,
-    "horizon": 1, "difference": 0, "seasonal_difference": None, "difference_inputs": True, "season": None,
-}  # fmt: skip
 TRAIN = [
     "dataset=series", "dataset.path=s.csv", "dataset.series=store", "dataset.time=t", "dataset.target=y",
     "dataset.window=3", "dataset.horizon=2", "model=logistic", "trainer.max_steps=6", "trainer.num_threads=1",
@@ -173,6 +166,11 @@ def long_table(lengths, *, columns="t,store,y"):
 
 
 @pytest.fixture
+def read(read_series):
+    return lambda path, **settings: read_series(path, **{"series": "store", "time": "t"} | settings)
+
+
+@pytest.fixture
 def table(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
@@ -184,21 +182,21 @@ def table(tmp_path, monkeypatch):
     return write
 
 
-def test_series_are_told_apart_by_a_column_and_each_is_in_the_order_of_its_times(table):
+def test_series_are_told_apart_by_a_column_and_each_is_in_the_order_of_its_times(read, table):
     values = table({"b": 20, "a": 15})
     text = Path("s.csv").read_text().splitlines()
     Path("s.csv").write_text("\n".join([text[0], *text[:0:-1], ""]))
-    found = series(path="s.csv", **SETTINGS)
+    found = read("s.csv")
     assert found.members == (("a", 15), ("b", 20))
     assert found.inputs == ("y",)
     assert found.numbers["y"].tolist() == values["a"] + values["b"]
-    skipped = series(path="s.csv", **SETTINGS | {"skip": 5})
+    skipped = read("s.csv", **{"skip": 5})
     assert skipped.numbers["y"].tolist() == values["a"][5:] + values["b"][5:]
 
 
-def test_two_columns_name_a_series_together_and_without_times_rows_stay_as_they_come(table):
+def test_two_columns_name_a_series_together_and_without_times_rows_stay_as_they_come(read, table):
     Path("s.csv").write_text("store,item,y\nA,1,1\nB,1,5\nA,2,3\nA,1,2\nA,2,4\nB,1,6\n")
-    found = series(path="s.csv", **SETTINGS | {"time": None, "series": ["store", "item"]})
+    found = read("s.csv", **{"time": None, "series": ["store", "item"]})
     assert found.members == (("A, 1", 2), ("A, 2", 2), ("B, 1", 2))
     assert found.numbers["y"].tolist() == [1, 2, 3, 4, 5, 6]
 
@@ -210,15 +208,15 @@ def test_two_columns_name_a_series_together_and_without_times_rows_stay_as_they_
         ("2021-01-01,A,1\n2021-01-01,,1\n", "row 3, column store: the name of the series is missing; fill it in"),
     ],
 )  # fmt: skip
-def test_a_row_that_is_twice_in_a_series_or_in_none_is_refused(table, rows, said):
+def test_a_row_that_is_twice_in_a_series_or_in_none_is_refused(read, table, rows, said):
     Path("s.csv").write_text("t,store,y\n" + rows)
     with pytest.raises(ConfigError, match=said):
-        series(path="s.csv", **SETTINGS)
+        read("s.csv")
 
 
-def test_new_rows_of_series_are_read_by_the_scaling_of_each_and_others_named(table, capsys):
+def test_new_rows_of_series_are_read_by_the_scaling_of_each_and_others_named(read, table, capsys):
     values = table({"A": 40, "B": 50})
-    raw = series(path="s.csv", **SETTINGS)
+    raw = read("s.csv")
     scaling = prepare(raw, SPLIT).preprocessing
     table({"A": 1, "B": 50, "new": 20}, "n.csv")
     capsys.readouterr()
@@ -226,12 +224,13 @@ def test_new_rows_of_series_are_read_by_the_scaling_of_each_and_others_named(tab
     assert (found.series, found.rows_RC[:, 0].tolist()) == ("B", values["B"])
     assert found.last_time == "2021-02-19" and found.scaling == scaling.of("B")
     assert capsys.readouterr().err == (
-        "dlrun: n.csv: 2 of 3 series left out: new that this run was not trained on, so that their scale is not "
-        "known and A (1 rows) with fewer than the 2 rows that this run needs\n"
+        "dlrun: n.csv: series left out that this run was not trained on (1 of 3): new\n"
+        "dlrun: n.csv: series left out with fewer than the 2 rows that this run needs (1 of 2): A (1)\n"
     )
     table({"new": 20}, "n.csv")
     with pytest.raises(
-        ConfigError, match=r"n\.csv has no series that this run can forecast, only new"
+        ConfigError,
+        match=r"n\.csv has series that this run was not trained on \(1 of 1\): new; this run knows A, B",
     ):
         read_histories(Path("n.csv"), scaling)
 

@@ -12,7 +12,9 @@ import numpy as np
 from annotated_types import Ge
 
 from dlrun.config.schema import Count, NonNegativeInt
-from dlrun.data.series.order import in_time, look_for_times, note_order, order_each
+from dlrun.data.series.grid import Combine
+from dlrun.data.series.order import look_for_times
+from dlrun.data.series.rows import Rows, Stepping, as_they_come, rows_in_time
 from dlrun.data.series.series import Series
 from dlrun.data.series.several import only_rows, series_in
 from dlrun.data.series.time_column import read_times
@@ -51,6 +53,8 @@ def series(
     series: ColumnName | list[ColumnName] | None,
     time: ColumnName | None,
     time_format: str,
+    step: str | float | None,
+    combine: Combine,
     target: ColumnName | list[ColumnName],
     inputs: list[ColumnName] | None,
     drop: list[ColumnName],
@@ -74,75 +78,92 @@ def series(
     cells = read_cells(file, format)
     only_where = {_name(cells, "dataset.only", name): value for name, value in (only or {}).items()}
     cells = only_rows(cells, only_where)
-    chosen = _chosen(cells, roles, time_format, skip)
-    used = _once([*chosen.inputs, *chosen.targets])
-    numbers, words = read_columns(cells, used, words=None, order=chosen.order, fill=fill)
+    chosen = _chosen(cells, roles)
+    stepping = Stepping.of(settings, fill)
+    rows, written, dates = _rows(cells, chosen, time_format, stepping, skip)
+    taken = _inputs(cells, chosen, inputs, dates)
+    numbers, words = read_columns(
+        cells, _once([*taken, *chosen.targets]), rows, words=None, fill=fill
+    )
     _check_targets(cells, chosen.targets, numbers, fill)
+    if fill == "season" and season is None:
+        raise ConfigError(
+            "dataset.fill is season, but dataset.season is null; set it to the rows in a period, as in 7"
+        )
     reading = {
         "header": cells.named,
         **format.kept(cells.notation),
         "only": only_where,
         "series": list(chosen.series),
         "time": chosen.time,
-        "time_format": chosen.time_format,
+        "time_format": written,
+        "step": step,
+        "combine": combine,
     }
     return Series(
         numbers=numbers,
         words=words,
-        inputs=chosen.inputs,
+        inputs=taken,
         targets=chosen.targets,
         cutting=Cutting.of(settings),
         fill=fill,
         season=season,
         reading=reading,
         source=str(file),
-        members=chosen.members,
+        members=tuple((name, len(member)) for name, member in rows.members.items() if name),
     )
 
 
 class _Chosen(NamedTuple):
-    """Columns by name, the column of time and how it is written, and the rows in its order, series by series.
+    """Columns by name.
 
     Attributes:
-        members: the name and the number of rows of each of several series.
+        series: those that tell several series apart.
+        others: what may be inputs.
     """
 
     targets: tuple[str, ...]
-    inputs: tuple[str, ...]
     time: str | None
-    time_format: str
-    order: list[int]
     series: tuple[str, ...]
-    members: tuple[tuple[str, int], ...]
+    others: tuple[str, ...]
 
 
-def _chosen(cells: Cells, roles: ColumnRoles, time_format: str, skip: int) -> _Chosen:
+def _chosen(cells: Cells, roles: ColumnRoles) -> _Chosen:
     targets = [_name(cells, "dataset.target", name) for name in _listed("target", roles.target)]
     dropped = [_name(cells, "dataset.drop", name) for name in roles.drop]
     clock = None if roles.time is None else _name(cells, "dataset.time", roles.time)
-    listed = _listed("series", roles.series) if roles.series is not None else []
+    listed = [] if roles.series is None else _listed("series", roles.series)
     keys = _once([_name(cells, "dataset.series", name) for name in listed])
-    others = [name for name in cells.names if name not in dropped and name not in (clock, *keys)]
-    beside = [name for name in others if name not in targets]
-    members: tuple[tuple[str, int], ...] = ()
-    if keys:
-        orders, written, dates = _ordered_each(cells, keys, clock, time_format, beside)
-        orders = {name: rows[skip:] for name, rows in orders.items()}
-        members = tuple((name, len(rows)) for name, rows in orders.items())
-        order = [row for rows in orders.values() for row in rows]
-    else:
-        order, written, dates = _ordered(cells, clock, time_format, beside)
-        order = order[skip:]
-    if not order:
+    others = [name for name in cells.names if name not in (*dropped, clock, *keys)]
+    return _Chosen(_once(targets), clock, keys, tuple(others))
+
+
+def _rows(
+    cells: Cells, chosen: _Chosen, time_format: str, stepping: Stepping, skip: int
+) -> tuple[Rows, str, list[str]]:
+    """The rows of each series, the format of their times, and, without a column of times, those that look like it."""
+    series = series_in(cells, chosen.series) if chosen.series else {"": range(len(cells))}
+    if skip >= max(map(len, series.values())):
         raise ConfigError(
             f"dataset.skip is {skip}, but {cells.path} has {len(cells)} rows; lower it"
         )
-    if roles.inputs is None:
-        inputs = _inputs(cells, others, targets, dates)
-    else:
-        listed = _listed("inputs", roles.inputs)
-        inputs = [_name(cells, "dataset.inputs", name) for name in listed]
-    return _Chosen(_once(targets), _once(inputs), clock, written, order, keys, members)
+    if chosen.time is not None:
+        calendar = stepping.step is not None and not stepping.step.is_number
+        times = read_times(cells, chosen.time, time_format, calendar=calendar)
+        rows = rows_in_time(cells, series, chosen.time, times, stepping, skip=skip)
+        return rows, times.format, []
+    for key, given, usual in (
+        ("time_format", time_format, "auto"),
+        ("step", stepping.step, None),
+        ("combine", stepping.combine, "none"),
+    ):
+        if given != usual:
+            raise ConfigError(
+                f"dataset.{key} is {given}, but dataset.time is null; name the column of times there"
+            )
+    own = cells.only(next(iter(series.values())))
+    dates = look_for_times(own, [name for name in chosen.others if name not in chosen.targets])
+    return as_they_come(series, skip), "auto", dates
 
 
 def _once(names: list[str]) -> tuple[str, ...]:
@@ -152,17 +173,17 @@ def _once(names: list[str]) -> tuple[str, ...]:
 def read_columns(
     cells: Cells,
     names: Sequence[str],
+    rows: Rows,
     *,
     words: Collection[str] | None,
-    order: Sequence[int],
     fill: FillRule,
     needed: int | None = None,
 ) -> tuple[Numbers, Words]:
-    """Columns of numbers and of words by name, their rows in this order.
+    """Columns of numbers and of words by name, as `rows` has them.
 
     Args:
         words: which are columns of words; None for those in which no cell is a number.
-        needed: the last rows, in which alone a missing value is refused; None for all.
+        needed: the last rows of each series, in which alone a missing value is refused; None for all.
 
     Raises:
         ConfigError: numbers and words in one column, or a value missing though `fill` is none.
@@ -170,12 +191,11 @@ def read_columns(
     of_numbers, of_words = Numbers(), Words()
     for name in names:
         if fill == "none":
-            _refuse_missing(cells, name, order[-(needed or len(order)) :])
+            _refuse_missing(cells, name, rows.order if needed is None else rows.last(needed))
         if _holds_words(cells, name) if words is None else name in words:
-            column = cells.column(name)
-            of_words[name] = tuple(column[row] for row in order)
+            of_words[name] = rows.words(np.array(cells.column(name), object)[rows.order])
         else:
-            of_numbers[name] = _numbers(cells, name, order)
+            of_numbers[name] = rows.numbers(_numbers(cells, name, rows.order))
     return of_numbers, of_words
 
 
@@ -191,42 +211,17 @@ def _name(cells: Cells, key: str, column: ColumnName) -> str:
     return cells.names[cells.position(key, column)]
 
 
-def _ordered(
-    cells: Cells, clock: str | None, time_format: str, others: list[str]
-) -> tuple[list[int], str, list[str]]:
-    """The rows in the order of `clock`, its format, and, without a clock, those of `others` that look like times."""
-    if clock is not None:
-        times = read_times(cells, clock, time_format)
-        order = in_time(cells, clock, times)
-        note_order(cells, clock, times, order)
-        return order, times.format, []
-    if time_format != "auto":
-        raise ConfigError(
-            f"dataset.time_format is {time_format}, but dataset.time is null; name the column of times there"
-        )
-    return list(range(len(cells))), "auto", look_for_times(cells, others)
-
-
-def _ordered_each(
-    cells: Cells, keys: Sequence[str], clock: str | None, time_format: str, others: list[str]
-) -> tuple[dict[str, list[int]], str, list[str]]:
-    """The same for each of the series that `keys` tell apart, by name."""
-    found = series_in(cells, keys)
-    if clock is None:
-        own = cells.only(next(iter(found.values())))
-        _, written, dates = _ordered(own, None, time_format, others)
-        return found, written, dates
-    times = read_times(cells, clock, time_format)
-    return order_each(cells, found, clock, times), times.format, []
-
-
-def _inputs(cells: Cells, others: list[str], targets: list[str], dates: list[str]) -> list[str]:
-    """Those of the columns that hold numbers; a note names the others."""
+def _inputs(
+    cells: Cells, chosen: _Chosen, listed: list[ColumnName] | None, dates: list[str]
+) -> tuple[str, ...]:
+    """The columns to forecast from: where none are listed, those that hold numbers; a note names the others."""
+    if listed is not None:
+        return _once([_name(cells, "dataset.inputs", name) for name in _listed("inputs", listed)])
     left: list[str] = []
     taken: list[str] = []
-    for name in others:
+    for name in chosen.others:
         column = cells.columns[cells.names.index(name)]
-        if name in targets:
+        if name in chosen.targets:
             taken.append(name)
         elif name in dates:
             left.append(f"{name} (times)")
@@ -243,7 +238,7 @@ def _inputs(cells: Cells, others: list[str], targets: list[str], dates: list[str
         note(
             f"{cells.path}: left out of dataset.inputs: {shown}; name columns there to take others"
         )
-    return taken
+    return tuple(taken)
 
 
 def _are_dates(cells: Sequence[str]) -> bool:
@@ -272,7 +267,7 @@ def _check_targets(cells: Cells, targets: Sequence[str], numbers: Numbers, fill:
             )
 
 
-def _refuse_missing(cells: Cells, name: str, order: Sequence[int]) -> None:
+def _refuse_missing(cells: Cells, name: str, rows: np.ndarray) -> None:
     known = cells.columns[cells.names.index(name)].known
     if not known.any():
         raise BadFile(
@@ -280,12 +275,11 @@ def _refuse_missing(cells: Cells, name: str, order: Sequence[int]) -> None:
             "leave it out with dataset.drop or dataset.inputs",
             "fill the column in",
         )
-    rows = np.asarray(order, np.int64)
     if not known[rows].all():
         row = int(rows[known[rows].argmin()])
         raise BadFile(
             f"{cells.place(row, name)}: the value is missing, and dataset.fill is none",
-            "fill it in, or set dataset.fill to forward, linear, mean or zero",
+            "fill it in, or set dataset.fill to forward, linear, season, mean or zero",
             "fill it in",
         )
 
@@ -298,18 +292,20 @@ def _holds_words(cells: Cells, name: str) -> bool:
     return not any(map(looks_like_number, column.distinct))
 
 
-def _numbers(cells: Cells, name: str, order: Sequence[int]) -> np.ndarray:
-    column = cells.columns[cells.names.index(name)].take(np.asarray(order, np.int64))
+def _numbers(cells: Cells, name: str, order: np.ndarray) -> np.ndarray:
+    column = cells.columns[cells.names.index(name)].take(order)
     found = column.numbers(cells.notation)
     if found is None:
         raise _no_number(cells, name, order)
     return found
 
 
-def _no_number(cells: Cells, name: str, order: Sequence[int]) -> BadFile:
+def _no_number(cells: Cells, name: str, order: np.ndarray) -> BadFile:
     """The error of the first of these rows that has no finite number."""
     column, number = cells.column(name), cells.notation.number
-    row = next(row for row in order if (cell := column[row]) is not None and number(cell) is None)
+    row = next(
+        row for row in order.tolist() if (cell := column[row]) is not None and number(cell) is None
+    )
     cell = str(column[row])
     if cell.lstrip("+-").lower() in _INFINITE:
         return _infinite(cells, row, name)

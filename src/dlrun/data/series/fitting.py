@@ -27,7 +27,7 @@ def fit_scaling(
     """
     cutting, count = series.cutting, len(rows_RC)
     fallback = _means(series.source, layout, rows_RC)
-    known = fill(rows_RC, series.fill, fallback)
+    known = fill(rows_RC, series.fill, fallback, series.season)
     target_mean, target_std = _target_moments(series, layout, known, count)
     features = len(layout.features)
     mean, std = np.zeros(features), np.ones(features)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -13,7 +13,8 @@ from dlrun.data.changed_data import Kept
 from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, one_path
 from dlrun.data.series.dataset import forecasts_of
 from dlrun.data.series.file import read_columns
-from dlrun.data.series.order import in_time, look_for_times, note_order, order_each
+from dlrun.data.series.order import look_for_times
+from dlrun.data.series.rows import Rows, Stepping, as_they_come, rows_in_time
 from dlrun.data.series.scaling import SeriesScaling
 from dlrun.data.series.series import Layout
 from dlrun.data.series.several import only_rows, series_in
@@ -81,51 +82,29 @@ def read_histories(path: Path, scaling: SeriesScaling, *, told: bool = False) ->
     """
     cells = _read(path, scaling)
     _require_columns(cells, scaling, told=told)
-    if not scaling.members:
-        order = _order(cells, scaling)
-        _require_rows(cells, scaling, told=told)
-        return [_history("", cells, scaling, order, told=told)]
-    found = dict(_found(cells, scaling, told=told))
-    clock = scaling.reading["time"]
-    orders = found
-    if clock is not None:
-        times = read_times(cells, clock, _time_format(cells, scaling))
-        orders = order_each(cells, found, clock, times)
+    rows = _rows(cells, scaling)
+    rows = rows.only(_long_enough(cells, rows, scaling, told=told))
+    numbers, words = read_columns(
+        cells,
+        _needed(scaling, told=told),
+        rows,
+        words=scaling.kinds,
+        fill=scaling.fill,
+        needed=None if told else scaling.cutting.reach,
+    )
+    time, bounds = scaling.reading["time"], rows.bounds
+    count = sum(map(len, rows.members.values()))
+    unknown = {name: np.full(count, np.nan) for name in scaling.targets_told}
+    values_RC = scaling.layout.encode({**unknown, **numbers}, words)
     return [
-        _history(name, cells, scaling.of(name), rows, told=told) for name, rows in orders.items()
-    ]
-
-
-def _found(cells: Cells, scaling: SeriesScaling, *, told: bool) -> dict[str, list[int]]:
-    """The rows of each series that can be continued, by name."""
-    series = series_in(cells, scaling.reading["series"])
-    least = scaling.cutting.reach + told * scaling.horizon
-    known = {name: rows for name, rows in series.items() if name in scaling.members}
-    taken = {name: rows for name, rows in known.items() if len(rows) >= least}
-    unknown = [name for name in series if name not in known]
-    short = [f"{name} ({len(rows)} rows)" for name, rows in known.items() if name not in taken]
-    why = [
-        f"{listed(names)} {reason}"
-        for names, reason in (
-            (unknown, "that this run was not trained on, so that their scale is not known"),
-            (short, f"with fewer than the {least} rows that this run needs"),
+        History(
+            name,
+            values_RC[slice(*bounds[name])],
+            scaling.of(name) if name else scaling,
+            None if time is None else cells.cell(int(member.order[-1]), time),
         )
-        if names
+        for name, member in rows.members.items()
     ]
-    said = " and ".join(why)
-    if not taken:
-        raise ConfigError(f"{cells.path} has no series that this run can forecast, only {said}")
-    if why:
-        note(f"{cells.path}: {len(series) - len(taken)} of {len(series)} series left out: {said}")
-    return taken
-
-
-def _history(
-    name: str, cells: Cells, scaling: SeriesScaling, order: list[int], *, told: bool
-) -> History:
-    time = scaling.reading["time"]
-    last = None if time is None else cells.cell(order[-1], time)
-    return History(name, _rows(cells, scaling, order, told=told), scaling, last)
 
 
 def read_history(path: Path, scaling: SeriesScaling, *, told: bool = False) -> np.ndarray:
@@ -133,42 +112,57 @@ def read_history(path: Path, scaling: SeriesScaling, *, told: bool = False) -> n
     return read_histories(path, scaling, told=told)[0].rows_RC
 
 
-def _rows(cells: Cells, scaling: SeriesScaling, order: list[int], *, told: bool) -> np.ndarray:
-    """The rows (R, C) in this order as `scaling` takes them."""
-    layout = scaling.layout
-    numbers, words = read_columns(
-        cells,
-        _needed(scaling, told=told),
-        words=layout.kinds,
-        order=order,
-        fill=scaling.fill,
-        needed=None if told else scaling.cutting.reach,
-    )
-    unknown = {name: np.full(len(order), np.nan) for name in layout.targets}
-    return layout.encode({**unknown, **numbers}, words)
+def _rows(cells: Cells, scaling: SeriesScaling) -> Rows:
+    """The rows of each series that the run knows, as in training; what is wrong with them is noted."""
+    series: Mapping[str, Sequence[int]] = {"": range(len(cells))}
+    if scaling.members:
+        series = _known(cells, series_in(cells, scaling.reading["series"]), scaling)
+    clock = scaling.reading["time"]
+    if clock is None:
+        others = [name for name in cells.names if name not in scaling.layout.names]
+        own = cells.only(next(iter(series.values())))
+        look_for_times(own, others, set_="a run may be trained with")
+        return as_they_come(series)
+    times = read_times(cells, clock, _time_format(cells, scaling))
+    return rows_in_time(cells, series, clock, times, Stepping.of(scaling.reading, scaling.fill))
 
 
-def _require_rows(cells: Cells, scaling: SeriesScaling, *, told: bool) -> None:
-    cutting = scaling.cutting
-    if len(cells) < cutting.reach + told * cutting.horizon:
-        more = f", and {cutting.horizon} to forecast" * told
+def _known(
+    cells: Cells, series: Mapping[str, Sequence[int]], scaling: SeriesScaling
+) -> dict[str, Sequence[int]]:
+    """Those of several series that the run was trained on; the others are named."""
+    known = {name: rows for name, rows in series.items() if name in scaling.members}
+    unknown = [name for name in series if name not in known]
+    what = f"that this run was not trained on ({len(unknown)} of {len(series)}): {listed(unknown)}"
+    if not known:
         raise ConfigError(
-            f"{cells.path} has {len(cells)} rows, but this run needs {cutting.reach} to forecast from{more}: "
-            f"a window of {cutting.window} and what its differences look back on"
+            f"{cells.path} has series {what}; this run knows {listed(scaling.members)}"
         )
+    if unknown:
+        note(f"{cells.path}: series left out {what}")
+    return known
 
 
-def _order(cells: Cells, scaling: SeriesScaling) -> list[int]:
-    """The rows in the order of time, as in training; what is wrong with it is noted."""
-    name = scaling.reading["time"]
-    if name is None:
-        others = [one for one in cells.names if one not in scaling.layout.names]
-        look_for_times(cells, others, set_="a run may be trained with")
-        return list(range(len(cells)))
-    times = read_times(cells, name, _time_format(cells, scaling))
-    order = in_time(cells, name, times)
-    note_order(cells, name, times, order)
-    return order
+def _long_enough(cells: Cells, rows: Rows, scaling: SeriesScaling, *, told: bool) -> list[str]:
+    """The series with rows enough to forecast from; of several, the others are named."""
+    cutting = scaling.cutting
+    least = cutting.reach + told * cutting.horizon
+    taken = [name for name, member in rows.members.items() if len(member) >= least]
+    short = [
+        f"{name} ({len(member)})" for name, member in rows.members.items() if len(member) < least
+    ]
+    more = f" and {cutting.horizon} to forecast" * told
+    what = f"with fewer than the {cutting.reach} rows that this run needs{more} ({len(short)} of {len(rows.members)})"
+    if not taken and not scaling.members:
+        raise ConfigError(
+            f"{cells.path} has {len(rows.members[''])} rows, but this run needs {cutting.reach} to forecast from"
+            f"{',' * told}{more}: a window of {cutting.window} and what its differences look back on"
+        )
+    if not taken:
+        raise ConfigError(f"{cells.path} has series {what}: {listed(short)}")
+    if short:
+        note(f"{cells.path}: series left out {what}: {listed(short)}")
+    return taken
 
 
 def _time_format(cells: Cells, scaling: SeriesScaling) -> str:

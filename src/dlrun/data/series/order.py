@@ -7,85 +7,83 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from dlrun.data.series.grid import step_of
 from dlrun.data.series.several import (
     has_clock_beside,
     refuse_interleaved,
     refuse_several,
     refuse_twice,
+    repeated,
     row_beside,
 )
 from dlrun.data.series.steps import Steps, steps_of
-from dlrun.data.series.time_column import detected_times, without_clock_changes
+from dlrun.data.series.time_column import detected_times
 from dlrun.data.tables.csv import Cells
 from dlrun.data.times import NUMERIC, Times
 from dlrun.errors import BadFile, note
 
 
-def in_time(cells: Cells, name: str, times: Times) -> list[int]:
-    """Row numbers in the order of the column `name`.
+def in_time(
+    cells: Cells, name: str, times: Times, rows: np.ndarray, *, combined: bool = False
+) -> np.ndarray:
+    """Places in `rows`, the rows of a series, in the order of its `times`, those of the column `name`.
 
     Raises:
-        ConfigError: a time stands in two rows.
+        ConfigError: a time stands in two rows, which are not `combined`.
     """
-    refuse_twice(cells, name, times.values)
-    return np.argsort(times.values, kind="stable").tolist()
+    if not combined and repeated(times.values) is not None:
+        refuse_twice(cells.only(rows), name, times.values)
+    return np.argsort(times.values, kind="stable")
 
 
-def note_orders(
-    cells: Cells, name: str, found: Mapping[str, tuple[Cells, Times, Sequence[int]]]
+def note_moved(
+    cells: Cells, name: str, orders: Mapping[str, tuple[Sequence[int], np.ndarray]]
 ) -> None:
-    """The same for several series, by name each with its cells, its times and their order: a line for all of them."""
-    moved = [series for series, (_, _, order) in found.items() if _moved(order)]
-    if moved:
-        count = sum(_moved(found[series][2]) for series in moved)
-        note(
-            f"{cells.path}: {count} of {len(cells)} rows move into the order of column {name} within "
-            f"{len(moved)} of {len(found)} series; dataset.time=null takes them as they come"
-        )
-    uneven = {
-        series: text
-        for series, (own, times, order) in found.items()
-        if (text := _uneven_steps(own, name, times, np.array(order)))
+    """Note how many rows move; of each series its rows as they come and in the order of time."""
+    moved = {
+        series: int((np.asarray(given) != order).sum()) for series, (given, order) in orders.items()
     }
-    for series, text in [*uneven.items()][:1]:
-        more = f", and {len(uneven) - 1} more series have such steps" if len(uneven) > 1 else ""
-        note(f"{cells.path}, column {name}, series {series}: {text}{more}")
+    if not any(moved.values()):
+        return
+    falls, within = "", ""
+    if "" not in orders:
+        within = f" within {sum(map(bool, moved.values()))} of {len(orders)} series"
+    elif (orders[""][1] == np.asarray(orders[""][0])[::-1]).all():
+        falls = ", which ran from newest to oldest,"
+    note(
+        f"{cells.path}: {sum(moved.values())} of {len(cells)} rows move{falls} into the order of column "
+        f"{name}{within}; "
+        "dataset.time=null takes them as they come"
+    )
 
 
-def order_each(
-    cells: Cells, series: Mapping[str, Sequence[int]], clock: str, times: Times
-) -> dict[str, list[int]]:
-    """The rows of each of several series, by name, in the order of its own `times`; what moves is noted.
+def note_steps(
+    cells: Cells, name: str, series: Mapping[str, tuple[np.ndarray, Times]], *, besides: str = ""
+) -> None:
+    """Note where the steps of a series, its rows and times in the order of time, are not even.
+
+    Args:
+        besides: what else is to be set for even steps.
 
     Raises:
-        ConfigError: a time stands in two rows of a series.
+        ConfigError: steps have one length only among the rows of each of several series.
     """
-    found = {}
-    for name, rows in series.items():
-        own, at = cells.only(rows), without_clock_changes(times.take(np.asarray(rows)))
-        found[name] = own, at, in_time(own, clock, at)
-    note_orders(cells, clock, found)
-    return {name: [rows[place] for place in found[name][2]] for name, rows in series.items()}
-
-
-def _moved(order: Sequence[int]) -> int:
-    """How many rows are not where their time has them."""
-    return sum(row != place for place, row in enumerate(order))
-
-
-def note_order(cells: Cells, name: str, times: Times, order: Sequence[int]) -> None:
-    """Note how many rows move, and where the steps between them are not even."""
-    if moved := _moved(order):
-        falls = (
-            ", which ran from newest to oldest,"
-            if list(order) == [*range(len(order))][::-1]
+    uneven: dict[str, str] = {}
+    for one, (order, times) in series.items():
+        steps = steps_of(times, np.arange(len(order)))
+        if steps is None or steps.are_regular:
+            continue
+        if not one and not steps.even:
+            refuse_interleaved(cells.only(order), name, times)
+        uneven[one] = _wrong(cells, name, steps, order, besides)
+    for one, wrong in [*uneven.items()][:1]:
+        of = f", series {one}" if one else ""
+        more = (
+            f" (the steps of {len(uneven) - 1} more series are not even)"
+            if uneven.keys() - {one}
             else ""
         )
-        note(
-            f"{cells.path}: {moved} of {len(order)} rows move{falls} into the order of column {name}; "
-            "dataset.time=null takes them as they come"
-        )
-    _note_steps(cells, name, times, np.array(order))
+        note(f"{cells.path}, column {name}{of}: {wrong}{more}")
 
 
 def look_for_times(cells: Cells, names: Sequence[str], *, set_: str = "set") -> list[str]:
@@ -137,32 +135,19 @@ def _note_as_they_come(cells: Cells, name: str, times: Times, remedy: str) -> No
             f"{f', and {count - 1} more do so' if count > 1 else ''}; {remedy} to have each time once"
         )
     else:
-        _note_steps(cells, name, times, np.arange(len(times.values)))
+        as_they_come = {"": (np.arange(len(times.values)), times)}
+        note_steps(cells, name, as_they_come, besides=f"dataset.time={name} ")
 
 
-def _note_steps(cells: Cells, name: str, times: Times, order: np.ndarray) -> None:
-    """Note where rows are missing, or that steps have no length in common.
-
-    Raises:
-        ConfigError: they have one among the rows of each of several series.
-    """
-    steps = steps_of(times, order)
-    if steps is not None and not steps.even:
-        refuse_interleaved(cells, name, times)
-    if text := _uneven_steps(cells, name, times, order):
-        note(f"{cells.path}, column {name}: {text}")
-
-
-def _uneven_steps(cells: Cells, name: str, times: Times, order: np.ndarray) -> str:
-    """Where rows are missing, or how far apart they are where that differs; empty for regular steps."""
-    steps = steps_of(times, order)
-    if steps is None or steps.are_regular:
-        return ""
+def _wrong(cells: Cells, name: str, steps: Steps, order: np.ndarray, besides: str) -> str:
+    """Where rows are missing, or how far apart they are, and what to set."""
+    step = step_of(steps)
+    given = besides + (f"dataset.step={step}" if step else "dataset.step")
     if not steps.even:
         return (
             f"steps are uneven, from {_length(steps.shortest, steps.unit)} to "
             f"{_length(steps.longest, steps.unit)}, but rows are taken as equally far "
-            "apart; bring them to one step, or show how far apart they are as a column of dataset.inputs"
+            f"apart; {given} with dataset.combine and dataset.fill brings them to one step"
         )
     first = min(steps.missing)
     cell = cells.cell(int(order[first]), name)
@@ -171,7 +156,7 @@ def _uneven_steps(cells: Cells, name: str, times: Times, order: np.ndarray) -> s
     more = f" ({count} in {places} places)" if places > 1 else ""
     return (
         f"{_rows(steps.missing[first], steps)} missing after {cell}{more}; rows on both sides of a gap "
-        "are taken as neighbours: add rows with empty cells there, and set dataset.fill"
+        f"are taken as neighbours; {given} with dataset.fill adds the rows"
     )
 
 

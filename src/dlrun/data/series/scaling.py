@@ -107,7 +107,7 @@ class SeriesScaling(Preprocessing):
 
     def known(self, values_RC: np.ndarray) -> Known:
         """The rows without gaps."""
-        return fill(values_RC, self.fill, np.asarray(self.fallback))
+        return fill(values_RC, self.fill, np.asarray(self.fallback), self.season)
 
     def windows(self, known: Known, origins: np.ndarray) -> Tensor:
         """What is seen at each of N origins, scaled, float32 (N, W, F)."""

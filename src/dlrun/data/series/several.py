@@ -88,14 +88,15 @@ def refuse_twice(cells: Cells, time: str, values: np.ndarray) -> None:
     Raises:
         ConfigError: there is one.
     """
-    if (rows := _repeated(values)) is None:
+    if (rows := repeated(values)) is None:
         return
     what = _repeat_message(cells, time, *rows)
     if keys := _key_columns(cells, time, values):
         _refuse_each(cells, what, keys)
     recurring = len(values) - len(np.unique(values))
-    remedy = "leave one out" if recurring == 1 else "keep one of each, or their mean"
-    raise BadFile(what + (f" ({recurring} rows too many)" if recurring > 1 else ""), remedy, remedy)
+    mend = "leave one out" if recurring == 1 else "keep one of each"
+    remedy = f"{mend}, or set dataset.combine to mean, sum or last"
+    raise BadFile(what + (f" ({recurring} rows too many)" if recurring > 1 else ""), remedy, mend)
 
 
 def refuse_several(cells: Cells, time: str, values: np.ndarray) -> None:
@@ -104,14 +105,14 @@ def refuse_several(cells: Cells, time: str, values: np.ndarray) -> None:
     Raises:
         ConfigError: there are several.
     """
-    rows = _repeated(values)
+    rows = repeated(values)
     if rows is not None and (keys := _key_columns(cells, time, values)):
         _refuse_each(cells, _repeat_message(cells, time, *rows), keys)
 
 
 def has_clock_beside(cells: Cells, time: str, values: np.ndarray) -> bool:
     """Whether times recur because a column beside them holds the time of day."""
-    if _repeated(values) is None:
+    if repeated(values) is None:
         return False
     keys = _key_columns(cells, time, values)
     return bool(keys) and _is_clock(cells, keys)
@@ -138,7 +139,7 @@ def _are_even(times: Times, rows: np.ndarray) -> bool:
     return steps is not None and steps.even
 
 
-def _repeated(values: np.ndarray) -> tuple[int, int] | None:
+def repeated(values: np.ndarray) -> tuple[int, int] | None:
     """The first two rows of one time."""
     order = np.argsort(values, kind="stable")
     same = np.flatnonzero(np.diff(values[order]) == 0)

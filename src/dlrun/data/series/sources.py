@@ -85,6 +85,8 @@ def _file_settings(*, time: str, missing: list[str]) -> dict[str, Any]:
         "series": None,
         "time": time,
         "time_format": "auto",
+        "step": None,
+        "combine": "none",
     }
 
 

@@ -33,8 +33,10 @@ _LOOKED_AT = 20  # cells, before all are
 _ODD = 2  # rows under a table, or between its parts
 
 
-def read_times(cells: Cells, name: str, format: str) -> Times:
+def read_times(cells: Cells, name: str, format: str, *, calendar: bool = False) -> Times:
     """The column `name` as times; where `format` is auto, as the one format that fits all of it.
+
+    `calendar`: numbers that may be seconds or milliseconds since 1970 are.
 
     Raises:
         ConfigError: no format, a cell that is no time, zones here and there, or formats that fit equally well.
@@ -56,6 +58,8 @@ def read_times(cells: Cells, name: str, format: str) -> Times:
         _refuse_zones(cells, name, *error.rows)
     if not found:
         _refuse_column(cells, name, column)
+    if calendar:
+        found = [times for times in found if not times.is_number] or found
     best = _best(found)
     if len(best) > 1:
         shown = next(cell for cell in column if cell is not None)
