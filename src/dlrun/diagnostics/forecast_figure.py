@@ -16,6 +16,7 @@ from dlrun.data.base import Dataset
 from dlrun.data.loaders import Split
 from dlrun.data.series.scaling import SeriesScaling
 from dlrun.diagnostics.line_chart import Area, Colour, Curve, line_chart
+from dlrun.inference.backtest import Backtest, mean_errors
 from dlrun.tracking.picture import Picture
 from dlrun.training.tasks import sorted_quantiles
 
@@ -59,7 +60,7 @@ def forecast_pictures(data: Dataset, part: Split, outputs: Tensor) -> Iterator[t
     quantiles = data.spec.quantiles or (MEDIAN,)
     scores = sorted_quantiles(outputs, len(quantiles)).unbind(-1)
     of_series = [
-        (series, _in_own_units(scaling, part, scores, rows))
+        (series, [one[rows] for one in scaling.in_own_units(part, scores)])
         for series, rows in _rows_by_series(part).items()
     ]
     several = list(scaling.members)
@@ -94,6 +95,7 @@ def forecast_picture(
     *,
     rule: Rule | None,
     between: Sequence[tuple[Band, np.ndarray, np.ndarray]] = (),
+    origins: Sequence[int] = (),
 ) -> Picture:
     """Forecasts at N successive origins one step ahead; of every H-th origin the whole forecast, too.
 
@@ -101,6 +103,7 @@ def forecast_picture(
         rule: drawn beside them; None for none.
         between: bands with their lower and upper quantiles (N, H), the widest first; those of every H-th origin are
             drawn.
+        origins: of a backtest, the number of the first forecast of each; lines show them.
     """
     count, horizon = targets_NH.shape
     targets = np.concatenate([targets_NH[:, 0], targets_NH[-1, 1:]])
@@ -119,7 +122,39 @@ def forecast_picture(
         for shade, band in enumerate(between)
         for area in _areas(*band, colour=_SHADES[shade % 3])
     ]
-    return line_chart(f"{target}: the last {count} forecasts", curves, areas)
+    what = (
+        f"{count} forecasts from {len(origins)} origins"
+        if origins
+        else f"the last {count} forecasts"
+    )
+    return line_chart(f"{target}: {what}", curves, areas, marks=origins)
+
+
+def backtest_pictures(found: Backtest) -> Iterator[tuple[str, Picture]]:
+    """(target, picture) of all forecasts of a backtest, the first few of several targets and series."""
+    scaling, quantiles = found.scaling, found.quantiles or (MEDIAN,)
+    several = list(scaling.members)
+    numbers = range(min(len(several), _FIGURES)) if several else [0]
+    for (number, target), series in islice(
+        product(enumerate(scaling.targets_told), numbers), _FIGURES
+    ):
+        chosen = [one if one.series is None else one.of(series) for one in found.forecasts]
+        targets = np.concatenate([one.targets[:, :, number] for one in chosen])
+        values = np.concatenate([one.quantiles[:, :, number] for one in chosen])
+        ends = np.cumsum([len(one.targets) for one in chosen]).tolist()
+        between = [(b, values[..., b.lower], values[..., b.upper]) for b in bands(quantiles)]
+        name = f"{target}, {several[series]}" if several else target
+        yield (
+            name,
+            forecast_picture(
+                name,
+                targets,
+                values[..., quantiles.index(MEDIAN)],
+                rule=_better_rule(mean_errors(found.origins), scaling.season),
+                between=between,
+                origins=[1, *(end + 1 for end in ends[:-1])],
+            ),
+        )
 
 
 def _areas(band: Band, lower: np.ndarray, upper: np.ndarray, *, colour: Colour) -> list[Area]:
@@ -132,23 +167,6 @@ def _areas(band: Band, lower: np.ndarray, upper: np.ndarray, *, colour: Colour) 
         Area("" if start else name, colour, lower[start], upper[start], start + 1)
         for start in range(0, count, horizon)
     ]
-
-
-def _in_own_units(
-    scaling: SeriesScaling, part: Split, forecasts: Sequence[Tensor], rows: slice
-) -> list[np.ndarray]:
-    """The targets of these samples, and their forecasts, each (N, H, D)."""
-    scores, bases = part.targets[rows], part.bases
-    assert bases is not None, "samples of a series"
-    std, base = np.asarray(scaling.target_std), bases[rows].numpy()
-    if scaling.scaled_by_row:
-        scores, divisors = scores.chunk(2, 1)
-        std = divisors.double().cpu().numpy()
-    else:
-        base = base + scaling.target_mean
-    shape = (len(base), scaling.horizon, -1)
-    every = (scores, *(one[rows] for one in forecasts))
-    return [(one.detach().double().cpu().numpy() * std + base).reshape(shape) for one in every]
 
 
 def _better_rule(baselines: Mapping[str, Mapping[str, float]], season: int | None) -> Rule | None:

@@ -15,7 +15,7 @@ Colour = tuple[int, int, int]
 _WIDTH, _HEIGHT = 960, 360
 _LEFT, _RIGHT, _TOP, _BOTTOM = 84, 16, 52, 30  # margins
 _FINE = 2  # lines are drawn this many times larger, then made smaller: that smooths them
-_INK, _GRID = (30, 30, 30), (228, 228, 228)
+_INK, _GRID, _MARK = (30, 30, 30), (228, 228, 228), (170, 170, 170)
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,14 @@ class Area:
     first: int = 1
 
 
-def line_chart(title: str, curves: Sequence[Curve], areas: Sequence[Area] = ()) -> Picture:
-    """`areas` and `curves` over the numbers from 1, later ones over earlier ones, with a legend and round numbers."""
+def line_chart(
+    title: str, curves: Sequence[Curve], areas: Sequence[Area] = (), *, marks: Sequence[int] = ()
+) -> Picture:
+    """`areas` and `curves` over the numbers from 1, later ones over earlier ones, with a legend and round numbers.
+
+    Args:
+        marks: numbers before which a line stands.
+    """
     known = np.concatenate(
         [curve.values for curve in curves] + [side for a in areas for side in (a.lower, a.upper)]
     )
@@ -54,7 +60,7 @@ def line_chart(title: str, curves: Sequence[Curve], areas: Sequence[Area] = ()) 
     low, high = float(np.nanmin(known)), float(np.nanmax(known))
     count = max(curve.first - 1 + len(curve.values) for curve in curves)
     chart = _Chart(count, round_numbers(low, high, about=5))
-    pixels = chart.lines(curves, areas)
+    pixels = chart.lines(curves, areas, marks)
     _write(pixels, title, _LEFT, 6, 15)
     _write_legend(pixels, [*curves, *areas])
     chart.write_numbers(pixels)
@@ -85,14 +91,19 @@ class _Chart:
         x = _LEFT + across * (_WIDTH - _LEFT - _RIGHT)
         return x, _HEIGHT - _BOTTOM - up * (_HEIGHT - _TOP - _BOTTOM)
 
-    def lines(self, curves: Sequence[Curve], areas: Sequence[Area]) -> np.ndarray:
-        """The areas, the grid and the curves, (H, W, 3)."""
+    def lines(
+        self, curves: Sequence[Curve], areas: Sequence[Area], marks: Sequence[int]
+    ) -> np.ndarray:
+        """The areas, the grid, the marks and the curves, (H, W, 3)."""
         canvas = Image.new("RGB", (_WIDTH * _FINE, _HEIGHT * _FINE), (255, 255, 255))
         pen = ImageDraw.Draw(canvas)
         for area in areas:
             self._fill(pen, area)
         for tick in self.ticks:
             self._line(pen, [(0.5, tick), (self.count + 0.5, tick)], _GRID, _FINE)
+        for mark in marks:
+            ends = [(mark - 0.5, self.ticks[0]), (mark - 0.5, self.ticks[-1])]
+            self._line(pen, ends, _MARK, _FINE)
         for curve in curves:
             points = [
                 (number, float(value))

@@ -91,14 +91,23 @@ def load_data(config: RunConfig, device: Device, kept: Kept | None = None) -> Da
 
 def prepared(config: RunConfig, kept: Kept | None = None) -> Dataset:
     """As `load_data`, wherever they are."""
+    return limit(raw_and_prepared(config, kept)[1], config.trainer)
+
+
+def raw_and_prepared(config: RunConfig, kept: Kept | None) -> tuple[Any, Dataset]:
+    """The data that the config describes as they were read, and split and normalised.
+
+    Raises:
+        ConfigError: as `load_data`.
+    """
     source, settings = split_component("dataset", config.dataset, DataSettings)
     try:
         with enough_memory("dataset", _SMALLER_DATA):
-            data = prepare(source(), settings, kept)
+            raw = source()
+            return raw, prepare(raw, settings, kept)
     except DataChanged as error:
         assert kept is not None
         raise ConfigError(refusal(error, config.dataset, kept.run)) from error
-    return limit(data, config.trainer)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dlrun.data.base import Preprocessing
+from dlrun.data.loaders import Split
 from dlrun.data.series.series import Layout
 from dlrun.data.series.windows import Cutting, FillRule, Known, fill
 
@@ -123,3 +124,18 @@ class SeriesScaling(Preprocessing):
         """The values (N, H * D) that predicted changes are added to."""
         bases = self.cutting.bases(known, origins)[:, :, self.layout.target_places]
         return bases.reshape(len(origins), len(self.target_mean))
+
+    def in_own_units(self, part: Split, scores: Sequence[Tensor]) -> list[np.ndarray]:
+        """The targets of samples, then the forecasts that each of `scores` (N, H * D) is, all (N, H, D)."""
+        assert part.bases is not None, "samples of a series"
+        targets, base, std = part.targets, part.bases.numpy(), np.asarray(self.target_std)
+        if self.scaled_by_row:
+            targets, divisors = targets.chunk(2, 1)
+            std = divisors.double().cpu().numpy()
+        else:
+            base = base + np.asarray(self.target_mean)
+        shape = (len(base), self.horizon, -1)
+        return [
+            (one.detach().double().cpu().numpy() * std + base).reshape(shape)
+            for one in (targets, *scores)
+        ]
