@@ -35,7 +35,7 @@ QUICK = (
 # 96 training rows: six steps an epoch, so that twelve steps cross from one epoch into the next.
 TWO_EPOCHS = ("dataset=iris", "trainer.batch_size=16", "trainer.max_steps=12")
 FITTING = ("digits", "mnist", "iris", "moons", "text_lines", "irish_tunes")
-LABELLED_TEXTS = ("text_lines", "text_csv", "text_folder", "film_reviews", "trec")
+LABELLED_TEXTS = ("text_lines", "text_csv", "text_table", "text_folder", "film_reviews", "trec")
 TEXTS = ("char_lm", "irish_tunes", "shakespeare")
 # The end of a text is enough to be judged by.
 SHORT = ("dataset.val_fraction=0.01", "dataset.test_fraction=0.01", "dataset.window=8")

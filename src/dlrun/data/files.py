@@ -33,6 +33,7 @@ _MARKS = (
 _WIDE = ("utf-16", "utf16", "utf-32", "utf32")  # whose signs have NUL bytes in them
 _LARGEST = 2**30  # bytes that a packed file may unfold to
 _TIMES_PACKED = 2
+_PIECE = 2**23  # bytes that are read at a time
 _SECONDS = 30  # without an answer, after which a download has failed
 _OWN_FOLDER = (
     "DLRUN_DATA",
@@ -229,23 +230,77 @@ def read_text(path: Path, encoding: str) -> str:
     Raises:
         ConfigError: unreadable, empty, no text, or not in this encoding, with line and column.
     """
-    content = _unpacked(path)
-    refuse_other_kinds(path, content)
+    text = _decoded(path, _unpacked(path), encoding)
+    if not text or text.isspace():
+        raise _is_empty(path)
+    return text
+
+
+def text_pieces(path: Path, encoding: str, *, unfolds_to: float = _LARGEST) -> Iterator[str]:
+    """The text that `read_text` gives, some MiB at a time; each piece but the last ends where a line does.
+
+    What zstd has packed, and a text whose line ends are no single byte, are one piece.
+
+    Args:
+        unfolds_to: bytes that gzip may have packed.
+
+    Raises:
+        ConfigError: as `read_text`.
+    """
+    if _is_wide(encoding):
+        yield read_text(path, encoding)
+        return
+    lines, blank = 0, True
+    for content in _content_pieces(path, unfolds_to):
+        text = _decoded(path, content, encoding, lines=lines)
+        lines += text.count("\n")
+        blank = blank and (not text or text.isspace())
+        yield text
+    if blank:
+        raise _is_empty(path)
+
+
+def _content_pieces(path: Path, unfolds_to: float) -> Iterator[bytes]:
+    """The bytes of a file, unpacked; each piece but the last ends where a line does."""
+    total = 0
+    try:
+        with path.open("rb") as file:
+            packed = file.peek(4).startswith(_GZIP)
+            stream = gzip.GzipFile(fileobj=file) if packed else file
+            again = stream.peek(4).startswith((_GZIP, _ZSTD))
+            if again or (not packed and path.suffix.lower() == ".gz"):
+                yield _unpacked(path)
+                return
+            while content := stream.read(_PIECE) + stream.readline():
+                total += len(content)
+                if packed and total > unfolds_to:
+                    raise _unfolds(path)
+                yield content
+    except (OSError, EOFError, zlib.error) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def _decoded(path: Path, content: bytes, encoding: str, *, lines: int = 0) -> str:
+    """The text in some whole lines of a file, with `lines` above them."""
+    if not lines:
+        refuse_other_kinds(path, content)
     marked = next((name for name, marks in _MARKS if content.startswith(marks)), None)
-    wide = encoding.lower().replace("_", "-").startswith(_WIDE)
-    if marked and not wide:
+    wide = _is_wide(encoding)
+    if marked and not wide and not lines:
         raise BadFile(
             f"{path} begins with the byte order mark of {marked}, but is read as {encoding}",
             f"set dataset.encoding={marked}",
             f"save it as {encoding}, as the files that this run was trained on",
         )
     if b"\0" in content and not wide:
-        raise _nul_bytes(path, content, encoding)
+        raise _nul_bytes(path, content, encoding, lines)
+    utf_8 = encoding.lower().replace("_", "-") in ("utf-8", "utf8", "utf-8-sig")
+    codec = ("utf-8" if lines else "utf-8-sig") if utf_8 else encoding
     try:
-        text = content.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
+        text = content.decode(codec)
     except UnicodeDecodeError as error:
         before = content[: error.start]
-        line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
+        line, column = before.count(b"\n") + 1 + lines, error.start - (before.rfind(b"\n") + 1) + 1
         raise BadFile(
             f"{path}, line {line}, byte {column}: 0x{content[error.start]:02x} is not {encoding}",
             "set dataset.encoding to the file's own, such as latin-1 or cp1252",
@@ -255,10 +310,17 @@ def read_text(path: Path, encoding: str) -> str:
         raise ConfigError(
             f"dataset.encoding is {encoding}, which is not known; use one such as utf-8, latin-1 or cp1252"
         ) from None
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    if not text or text.isspace():
-        raise ConfigError(f"{path} is empty: give a file with data in it")
-    return text
+    if not lines:
+        text = text.removeprefix("\ufeff")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _is_wide(encoding: str) -> bool:
+    return encoding.lower().replace("_", "-").startswith(_WIDE)
+
+
+def _is_empty(path: Path) -> ConfigError:
+    return ConfigError(f"{path} is empty: give a file with data in it")
 
 
 def _unpacked(path: Path) -> bytes:
@@ -288,9 +350,13 @@ def _unfolded(path: Path, content: bytes) -> bytes:
     with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
         unfolded = stream.read(_LARGEST + 1)
     if len(unfolded) > _LARGEST:
-        remedy = "if it is meant, unpack it with gunzip and give the file that comes out"
-        raise BadFile(f"{path} unpacks to more than {_LARGEST / 2**30:g} GiB", remedy, remedy)
+        raise _unfolds(path)
     return unfolded
+
+
+def _unfolds(path: Path) -> BadFile:
+    remedy = "if it is meant, unpack it with gunzip and give the file that comes out"
+    return BadFile(f"{path} unpacks to more than {_LARGEST / 2**30:g} GiB", remedy, remedy)
 
 
 def _without_zstd(path: Path, content: bytes) -> bytes:
@@ -308,7 +374,7 @@ def _without_zstd(path: Path, content: bytes) -> bytes:
     return "\n".join(lines).encode()
 
 
-def _nul_bytes(path: Path, content: bytes, encoding: str) -> BadFile:
+def _nul_bytes(path: Path, content: bytes, encoding: str, lines: int) -> BadFile:
     """The error of NUL bytes: those of another encoding, or of no text."""
     begin = content[:4096]
     even, odd = begin[::2].count(0), begin[1::2].count(0)
@@ -318,7 +384,7 @@ def _nul_bytes(path: Path, content: bytes, encoding: str) -> BadFile:
             f"set dataset.encoding=utf-16-{'le' if odd else 'be'}",
             f"save it as {encoding}, as the files that this run was trained on",
         )
-    line = content.count(b"\n", 0, content.index(0)) + 1
+    line = content.count(b"\n", 0, content.index(0)) + 1 + lines
     remedy = "it is damaged or no text: mend the line, or give a file of text"
     return BadFile(f"{path}, line {line}: a NUL byte, which no text has", remedy, remedy)
 

@@ -24,6 +24,7 @@ PARTS = {"train": "training", "val": "validation", "test": "test"}  # with what 
 _AT_ONCE = (
     2**21
 )  # bytes, few enough to stay in a processor's cache between being gathered and hashed
+_WORDS = 2**14  # that are hashed together
 _BYTES = 16  # of a hash
 _BETWEEN, _MISSING = "\x1f", "\x1e"  # signs that no text is expected to hold
 
@@ -77,8 +78,10 @@ class Fingerprint:
         return self._joined(np.array([*kinds, _MISSING], object)[codes].tolist())
 
     def _joined(self, words: list[str]) -> Self:
-        joined = _BETWEEN.join(words)
-        self._hash.update(joined.encode("utf-8", "surrogatepass") + b"\x00")
+        for start in range(0, len(words), _WORDS):
+            joined = _BETWEEN.join(words[start : start + _WORDS])
+            self._hash.update((_BETWEEN * (start > 0) + joined).encode("utf-8", "surrogatepass"))
+        self._hash.update(b"\x00")
         return self
 
     def content(self, content: bytes) -> Self:

@@ -66,6 +66,19 @@ def test_several_targets_are_quantities_with_the_parts_of_a_column() -> None:
     assert (streamed.test.targets == data.test.targets).all()
 
 
+def test_rows_without_one_of_the_targets_are_refused_or_left_out() -> None:
+    rows = Path("t.csv").read_text().replace("0.3,3,", ",3,").replace("0.7,7,", "0.7,?,")
+    Path("t.csv").write_text(rows)
+    said = refusal(target=["x", "y"])
+    assert (
+        "t.csv: 2 of 12 rows have no x or y: rows 5, 9, empty in 1, ? in 1; set dataset.drop_"
+        in said
+    )
+    assert len(read(target=["x", "y"], drop_missing_target=True)) == 10
+    assert "2 of 12 rows have no x or y and are left out" in noted()[-1]
+    assert len(read(target="kind")) == 12
+
+
 def test_a_bad_image_is_refused_with_its_row_or_left_out() -> None:
     whole = Path("deep/3.png").read_bytes()
     Path("deep/3.png").write_bytes(whole[:-40])

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 
+import polars as pl
 import pytest
 
 from dlrun.data.base import Spec
@@ -136,3 +137,22 @@ def test_a_folder_of_texts_is_for_runs_that_had_one(write, tmp_path):
     assert [read_inputs(file, SPEC, encoding) for file in files] == [[""], ["x\n\ny"], ["x\n\ny"]]
     with pytest.raises(ConfigError, match="trained on texts, each a line; give its files one by"):
         files_of(tmp_path, SPEC, replace(encoding, layout=None))
+
+
+@pytest.mark.parametrize("form", ["parquet", "feather", "jsonl", "csv", "tsv"])
+def test_new_texts_are_read_from_every_form_of_table(form, tmp_path):
+    frame = pl.DataFrame({"id": [1, 2], "body": ["fine, really", "dull"], "title": ["A", None]})
+    path = tmp_path / f"new.{form}"
+    {
+        "parquet": frame.write_parquet, "feather": frame.write_ipc, "jsonl": frame.write_ndjson,
+        "csv": frame.write_csv, "tsv": lambda path: frame.write_csv(path, separator="\t"),
+    }[form](path)  # fmt: skip
+    layout = TextLayout(
+        "table",
+        columns=["body", "title", "label"],
+        texts=["title", "body"],
+        label="label",
+        named=True,
+    )
+    assert read(path, layout=layout) == ["A\nfine, really", "dull"]
+    assert read(path, column="body") == ["fine, really", "dull"]

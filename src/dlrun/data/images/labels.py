@@ -22,6 +22,7 @@ from dlrun.data.tables.target_column import (
     dressing_of_target,
     numbers_of_classes,
     with_targets,
+    words_for_missing,
 )
 from dlrun.errors import ConfigError, listed, note
 
@@ -129,16 +130,13 @@ def read_labels(
 ) -> tuple[LabelReading, Labels, tuple[str, ...]]:
     """The table in a file, how it was read, and the classes in it; () of quantities.
 
-    Rows without a target are left out, which a line on the screen counts.
-
     Raises:
         ConfigError: a file, a column or a cell that cannot be read as the settings say.
     """
     cells = read_csv(path, format)
     image, targets, split = columns.positions(cells)
-    blanks = cells.columns[targets[0]].blanks()
-    for target in targets:
-        cells = with_targets(cells, target)
+    blanks = words_for_missing(cells, targets)
+    cells = with_targets(cells, targets, drop=labelling.drop_missing_target)
     labelling = _settled(cells, targets, labelling, format.decimal)
     dressings: dict[int, Dressing] = {}
     for target in targets:
@@ -163,25 +161,33 @@ def read_labels(
 
 
 def read_more(
-    path: Path, reading: LabelReading, class_names: tuple[str, ...], *, targets: bool = True
+    path: Path, reading: LabelReading, class_names: tuple[str, ...], *, drop_missing_target: bool
 ) -> Labels:
-    """The rows of another table, read as the training table was; without `targets` only the names of images.
+    """The rows of another table with their targets, read as the training table was.
 
     Raises:
         ConfigError: as `read_labels`, or a class that the training table did not have.
     """
-    cells = read_csv(path, CsvFormat.of(vars(reading)))
-    image = cells.position("dataset.image", _column(reading, reading.image))
-    if not targets:
-        return Labels(cells, image, np.empty((len(cells), 0)))
+    rows = read_names(path, reading)
+    cells = rows.cells
     found = [
         cells.position("dataset.target", _column(reading, target)) for target in reading.targets
     ]
-    for target in found:
-        cells = with_targets(cells, target)
+    cells = with_targets(cells, found, drop=drop_missing_target)
     cells = undressed_as(cells, reading.dressings)
     labelling = Labelling(merge_labels=reading.merge_labels)
-    return Labels(cells, image, _values(cells, found, class_names, labelling))
+    return Labels(cells, rows.image, _values(cells, found, class_names, labelling))
+
+
+def read_names(path: Path, reading: LabelReading) -> Labels:
+    """The rows of another table without their targets: the names of images.
+
+    Raises:
+        ConfigError: as `read_labels`.
+    """
+    cells = read_csv(path, CsvFormat.of(vars(reading)))
+    image = cells.position("dataset.image", _column(reading, reading.image))
+    return Labels(cells, image, np.empty((len(cells), 0)))
 
 
 def _column(reading: LabelReading, name: str) -> ColumnName:

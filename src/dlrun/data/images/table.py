@@ -61,6 +61,7 @@ def image_table(
     split_column: ColumnName | None,
     drop_bad_images: bool,
     merge_labels: bool,
+    drop_missing_target: bool,
     header: Header,
     skip_lines: SkipLines,
     comment: str | None,
@@ -89,10 +90,14 @@ def image_table(
         table,
         CsvFormat.of(settings, missing=[str(word) for word in missing]),
         LabelColumns(image, target, split_column),
-        Labelling(task, merge_labels=merge_labels),
+        Labelling.of(settings),
         image_root,
     )
-    found = _find_images(table, test_path, labels, reading, names, drop=drop_bad_images)
+    found = {"train": files_of(labels, image_folder_of(table, reading), drop=drop_bad_images)}
+    if test_path is not None:
+        other = locate_file("dataset.test_path", test_path)
+        more = read_more(other, reading, names, drop_missing_target=drop_missing_target)
+        found["test"] = files_of(more, root_of(other, reading, more.names), drop=drop_bad_images)
     heads = {path: head for one in found.values() for path, head in one.heads.items()}
     format = common_format(
         list(heads), list(heads.values()), size=size, color=color, depth=depth, alpha=alpha
@@ -124,24 +129,6 @@ class FoundImages:
     def place_of(self) -> dict[str, str]:
         """Where the table names each file."""
         return dict(zip(self.files.paths, self.places, strict=True))
-
-
-def _find_images(
-    table: Path,
-    test_path: str | None,
-    labels: Labels,
-    reading: LabelReading,
-    names: tuple[str, ...],
-    *,
-    drop: bool,
-) -> dict[str, FoundImages]:
-    """The images of the table, and those of the test table, where there is one."""
-    found = {"train": files_of(labels, image_folder_of(table, reading), drop=drop)}
-    if test_path is not None:
-        other = locate_file("dataset.test_path", test_path)
-        more = read_more(other, reading, names)
-        found["test"] = files_of(more, root_of(other, reading, more.names), drop=drop)
-    return found
 
 
 def files_of(labels: Labels, root: Path, *, drop: bool) -> FoundImages:

@@ -320,7 +320,7 @@ def read_target(
         return (), np.asarray(column.numbers(cells.notation))  # of a million without their words
     cells, at = replace(cells, names=[cells.names[at]], columns=[column]), 0
     with collected_notes():
-        known = with_targets(cells, at)
+        known = with_targets(cells, [at], drop=True)
         if dressing := dressing_of_target(known, at, labelling.task):
             known = undressed(known, {at: dressing})
         labelling = labelling.settled(known, at, settings["decimal"])

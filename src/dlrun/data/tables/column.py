@@ -102,6 +102,11 @@ class Column:
         """The first cell that is not missing."""
         return self.distinct[0]
 
+    def without(self, words: Collection[str]) -> Column:
+        """The same column, in which `words` stand for missing cells as well."""
+        codes, kinds, missing = self._coded
+        return Column(codes, kinds, {*missing, *words})
+
     def by_cell(self, function: Callable[[str], str]) -> Column:
         """`function` of each cell, called once for each different one."""
         absent = next(iter(self._coded.missing), None)
@@ -170,6 +175,10 @@ class Decimals(Column):
         number = as_number(word)
         return ~self.known if word == "" else self._values == (np.nan if number is None else number)
 
+    def blanks(self) -> Counter[str]:
+        missing = len(self) - int(self.known.sum())
+        return Counter({"": missing} if missing else {})
+
     def numbers(self, notation: Notation) -> np.ndarray:
         return self._values
 
@@ -180,6 +189,30 @@ class Decimals(Column):
     @property
     def any_leading_zero(self) -> bool:
         return False
+
+
+class Listed(Column):
+    """A column whose cells are kept one by one, as those of texts, which seldom repeat; None where one is missing."""
+
+    def __init__(self, cells: list[str | None]) -> None:
+        self._cells = cells
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def __getitem__(self, row: int) -> str | None:
+        return self._cells[row]
+
+    @cached_property
+    def _coded(self) -> _Coded:
+        return Column.of((cell or "" for cell in self._cells), {""})._given
+
+    def take(self, rows: np.ndarray) -> Column:
+        return Listed([self._cells[row] for row in rows.tolist()])
+
+    @property
+    def as_list(self) -> list[str | None]:
+        return self._cells
 
 
 def _written(number: float) -> str:

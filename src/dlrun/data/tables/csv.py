@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from dlrun.data.file_kinds import refuse_markup
-from dlrun.data.files import read_text
-from dlrun.data.tables.column import Column, missing_column, rows_like
-from dlrun.data.tables.csv_format import CsvFormat, missing_among, missing_setting
-from dlrun.data.tables.csv_records import Record, read_records
+from dlrun.data.files import read_text, text_pieces
+from dlrun.data.tables.column import Column, Listed, missing_column, rows_like
+from dlrun.data.tables.csv_format import CsvFormat, comment_of, missing_among, missing_setting
+from dlrun.data.tables.csv_records import Record, read_records, records_in
 from dlrun.data.tables.csv_rules import (
     is_total,
     listed,
@@ -26,6 +29,9 @@ from dlrun.data.tables.number_format import Notation, as_number, notation_of
 from dlrun.errors import BadFile, ConfigError, did_you_mean, note
 
 _LARGE = 2**20  # bytes, up to which cell by cell is as fast
+_HEAD = 2000  # lines, by which the form of a file is judged
+_ROWS = 2**14  # of a piece
+_FEW = 512  # rows that are taken together: more of them at a time keep Python's collector of garbage busy
 # (where and what the first row is, in words; its cells; the rows below) -> whether it names the columns
 IsHeader = Callable[[str, list[str], list[list[str]]], bool]
 
@@ -65,8 +71,12 @@ class Lines:
     @classmethod
     def joined(cls, parts: Sequence[Cells]) -> Lines:
         """Those of the rows of all parts."""
-        files = [(part.path, len(part)) for part in parts]
-        return cls(lambda: np.concatenate([part.lines.all() for part in parts]), files=files)
+        counts = Counter[Path]()
+        for part in parts:
+            counts[part.path] += len(part)
+        lines = [part.lines for part in parts]
+        files = list(counts.items()) if len(counts) > 1 else []
+        return cls(lambda: np.concatenate([one.all() for one in lines]), files=files)
 
     def all(self) -> np.ndarray:
         """(N,) that of each row."""
@@ -311,8 +321,10 @@ def _cells(
     columns: list[Column],
     lines: Lines,
     looked_at: Iterable[Sequence[str]],
+    *,
+    end: bool = True,
 ) -> Cells:
-    """`looked_at` has cells of each column that tell the notation."""
+    """`looked_at` has cells of each column that tell the notation; `end` says that the last row is the file's."""
     names = begin.names or list(format.names) or [str(at) for at in range(1, len(columns) + 1)]
     look = begin.delimiter != ","
     cells = Cells(
@@ -326,8 +338,67 @@ def _cells(
         delimiter=begin.delimiter,
         missing=format.missing,
     )
-    _note_total(cells)
+    if end:
+        _note_total(cells)
     return cells
+
+
+def csv_pieces(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Iterator[Cells]:
+    """The cells that `read_csv` reads of a file, some rows at a time, as columns that are `Listed`.
+
+    How the file is written is judged by its first lines; gzip may have packed any number of bytes.
+
+    Raises:
+        ConfigError: as `read_csv`.
+    """
+    begin = _begin(path, _head_of(path, format), format, is_header)
+    first, width, words = begin.body[0][0], len(begin.body[0][1]), {*format.missing}
+    records = records_in(
+        path,
+        islice(_lines_in(path, format), first - 1, None),
+        begin.delimiter,
+        comment_of(format.comment),
+        first=first,
+    )
+    cut = bool(begin.names) and len(begin.first) > len(begin.names)  # each row ends in a delimiter
+    columns: list[list[str | None]] = [[] for _ in range(width)]
+    lines: list[int] = []
+
+    def piece() -> Cells:
+        numbers = np.array(lines, np.int64)
+        looked_at = ([cells[at] for _, cells in begin.body] for at in range(width))
+        listed_ones: list[Column] = [Listed(cells) for cells in columns]
+        found = Lines(lambda: numbers)
+        return _cells(path, format, begin, listed_ones, found, looked_at, end=False)
+
+    while rows := list(islice(records, _FEW)):
+        if cut:
+            rows = [(line, cells if cells[-1] else cells[:-1]) for line, cells in rows]
+        refuse_ragged(path, rows, width, "header" if begin.names else "table")
+        if begin.names:
+            refuse_repeated_header(path, begin.first, rows)
+        lines += [line for line, _ in rows]
+        for column, cells in zip(columns, zip(*(row for _, row in rows), strict=True), strict=True):
+            column += [None if cell in words else cell for cell in cells]
+        if len(lines) >= _ROWS:
+            yield piece()
+            columns, lines = [[] for _ in columns], []
+    if lines:
+        yield piece()
+
+
+def _lines_in(path: Path, format: CsvFormat) -> Iterator[str]:
+    for text in text_pieces(path, format.encoding, unfolds_to=math.inf):
+        yield from text.removesuffix("\n").split("\n")
+
+
+def _head_of(path: Path, format: CsvFormat) -> str:
+    """The first lines of a file, which end outside of quotes where they can."""
+    lines = list(islice(_lines_in(path, format), _HEAD))
+    quotes = sum(line.count('"') for line in lines)
+    while quotes % 2 and len(lines) > 1:
+        quotes -= lines.pop().count('"')
+    return "\n".join(lines)
 
 
 def _note_total(cells: Cells) -> None:

@@ -137,7 +137,8 @@ def missing_among(cells: Iterable[str], words: Iterable[object]) -> set[str]:
     """Those of `cells` that are among the `words` of `dataset.missing`, capitals or not."""
     known = {str(word).casefold() for word in words}
     longest = max(map(len, known), default=0)
-    return {cell for cell in {*cells} if len(cell) <= longest and cell.casefold() in known}
+    short = {cell for cell in cells if len(cell) <= longest}
+    return {cell for cell in short if cell.casefold() in known}
 
 
 def missing_setting(

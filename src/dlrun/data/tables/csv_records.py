@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -120,7 +120,7 @@ def read_records(path: Path, text: str, format: CsvFormat) -> tuple[list[Record]
         if declared and format.delimiter == "auto"
         else delimiter_of(format.delimiter, shown)
     )
-    records = _records(path, lines, delimiter, mark)
+    records = list(records_in(path, lines, delimiter, mark))
     if comments:
         records = _without_comments(path, comments, records, delimiter)
     if not records:
@@ -165,23 +165,30 @@ def _cells(path: Path, line: str, delimiter: str, width: int) -> list[str]:
     """Of a line that may be a remark, quotes and all; without its mark where it has `width` cells so."""
     for part in (line, line.lstrip("#%/ ")):
         with suppress(ConfigError):
-            for _, cells in _records(path, [part], delimiter, None):
+            for _, cells in records_in(path, [part], delimiter, None):
                 if len(cells) == width:
                     return cells
     return [line.strip()]
 
 
-def _records(path: Path, lines: Sequence[str], delimiter: str, comment: str | None) -> list[Record]:
+def records_in(
+    path: Path, lines: Iterable[str], delimiter: str, comment: str | None, *, first: int = 1
+) -> Iterator[Record]:
+    """(line, cells) of each row that is not empty; the first of `lines` is that with the number `first`.
+
+    Raises:
+        ConfigError: damaged quoting.
+    """
     source = _Lines(lines, delimiter, comment)
     reader = csv.reader(source, delimiter=delimiter, skipinitialspace=True, strict=True)
-    records, begins = [], 1
+    begins = first
     try:
         with cells_of_any_length():
             for cells in reader:
                 stripped = [cell.strip() for cell in cells]
                 if any(stripped):
-                    records.append((begins, stripped))
-                begins = reader.line_num + 1
+                    yield begins, stripped
+                begins = first + reader.line_num
                 source.between_rows = True
     except csv.Error as error:
         # The reader says this of text that ends inside of quotes alone.
@@ -190,15 +197,14 @@ def _records(path: Path, lines: Sequence[str], delimiter: str, comment: str | No
         else:
             why = f"it cannot be read as CSV: {error}; mend the row"
         raise ConfigError(f"{path}, row {begins}: {why}") from error
-    return records
 
 
 class _Lines:
     """Lines with their ends for the reader; those that begin as a comment does are blank, but not inside of quotes."""
 
-    def __init__(self, lines: Sequence[str], delimiter: str, comment: str | None) -> None:
+    def __init__(self, lines: Iterable[str], delimiter: str, comment: str | None) -> None:
         # Of cells apart by blanks, those at the ends of a line are no cells.
-        self.lines = iter([line.strip(" ") for line in lines] if delimiter == " " else lines)
+        self.lines = iter((line.strip(" ") for line in lines) if delimiter == " " else lines)
         self.comment = comment
         self.between_rows = True
 

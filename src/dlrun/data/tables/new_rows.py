@@ -20,6 +20,7 @@ from dlrun.data.tables.number_format import as_number
 from dlrun.data.tables.read import read_targets
 from dlrun.data.tables.table import Reading, Rows
 from dlrun.data.tables.table_files import FORMS, files_of, form_of, locate_table, read_cells
+from dlrun.data.tables.target_column import DROP_MISSING
 from dlrun.errors import ConfigError
 
 
@@ -49,7 +50,8 @@ class NewRows(NewInputs):
         if not reading.target:  # an earlier version wrote none
             reading = replace(reading, target=_name(reading, dataset.get("target", "")))
         cells = _as_in_training(_read(locate_table(TEST_PATH, one_path(given)), reading), reading)
-        cells, targets = read_targets(cells, reading, names)
+        drop = bool(dataset.get(DROP_MISSING, False))
+        cells, targets = read_targets(cells, reading, names, drop=drop)
         return Labelled(encode_rows(encoding, _rows(cells, reading), targets, len(names)))
 
 

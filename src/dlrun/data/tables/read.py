@@ -28,6 +28,7 @@ from dlrun.data.tables.target_column import (
     dressing_of_target,
     numbers_of_classes,
     with_targets,
+    words_for_missing,
 )
 from dlrun.errors import ConfigError
 
@@ -45,10 +46,8 @@ def read_table(
 ) -> Table:
     """The table in `path`, with the rows of `test_path` as its test part.
 
-    Rows whose target is missing are left out, and counted in a line on the screen.
-
     Raises:
-        ConfigError: a file, a column or a cell that cannot be read as `format` and `roles` say.
+        ConfigError: a file, a column or a cell that cannot be read as `format`, `roles` and `labelling` say.
     """
     how = (test_path, format, roles, labelling)
     return table_of(read_cells(path, format), *how, fill=fill, folds=folds, fold=fold)
@@ -70,8 +69,8 @@ def table_of(
         format = replace(format, decimal="point")
     assert not isinstance(roles.target, list), "a table has one target"
     target = cells.position("dataset.target", roles.target)
-    blanks = cells.columns[target].blanks()
-    cells = with_targets(cells, target)
+    blanks = words_for_missing(cells, [target])
+    cells = with_targets(cells, [target], drop=labelling.drop_missing_target)
     columns, zero = _sorted_columns(cells, target, format, roles)
     dressings = dict(columns.dressings)
     if of_target := dressing_of_target(cells, target, labelling.task):
@@ -105,7 +104,8 @@ def table_of(
     test_rows, test_targets = None, None
     if test_path:
         test = _test_cells(test_path, format, cells, [*reading.used, reading.target])
-        test_rows, test_targets = values(undressed(with_targets(test, target), dressings))
+        test = with_targets(test, [target], drop=labelling.drop_missing_target)
+        test_rows, test_targets = values(undressed(test, dressings))
     return Table(reading, *values(cells), names, test_rows, test_targets, fill, folds, fold)
 
 
@@ -161,15 +161,15 @@ def _test_cells(path: Path, format: CsvFormat, train: Cells, used: Sequence[str]
 
 
 def read_targets(
-    cells: Cells, reading: Reading, class_names: tuple[str, ...]
+    cells: Cells, reading: Reading, class_names: tuple[str, ...], *, drop: bool
 ) -> tuple[Cells, np.ndarray]:
     """The rows of a file that have a target, and the targets: class numbers where there are `class_names`.
 
     Raises:
-        ConfigError: none has one; one that is no number, or no class of the training data.
+        ConfigError: as `with_targets`; one that is no number, or no class of the training data.
     """
     position = cells.names.index(reading.target)
-    known = undressed_as(with_targets(cells, position), reading.dressings)
+    known = undressed_as(with_targets(cells, [position], drop=drop), reading.dressings)
     if not class_names:
         return known, read_numbers(known, position)
     return known, numbers_of_classes(known, position, class_names, Labelling.of(vars(reading)))

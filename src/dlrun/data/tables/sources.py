@@ -35,6 +35,7 @@ def csv(
     task: TableTask,
     strip_label: str,
     merge_labels: bool,
+    drop_missing_target: bool,
     header: Header,
     skip_lines: SkipLines,
     comment: str | None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from glob import glob, has_magic
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.data.files import locate
-from dlrun.data.tables.column import joined
-from dlrun.data.tables.csv import Cells, IsHeader, Lines, read_csv
+from dlrun.data.tables.column import joined, missing_column
+from dlrun.data.tables.csv import Cells, IsHeader, Lines, csv_pieces, read_csv
 from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.data.tables.csv_rules import listed
 from dlrun.data.tables.headers import judge
@@ -27,9 +27,10 @@ TYPED = (
     ".xlsx",
 )  # read by `typed_files`
 FORMS = (".csv", ".tsv", ".txt", ".data", *TYPED)
+_WHOLE = 2**22  # bytes of a file that is read at once, where it may be read in pieces
 _PACKED = (".gz", ".zst")
-_PARTS = (".csv", ".tsv", *TYPED)  # what is read of a folder
-_SHOWN = "/".join(dict.fromkeys([".csv", ".tsv", *TYPED]))
+TABLES = (".csv", ".tsv", *TYPED)  # what is read of a folder
+_SHOWN = "/".join(TABLES)
 # Settings of text files, as the options have them.
 _OF_TEXTS = {
     "header": "auto",
@@ -75,7 +76,7 @@ def files_of(path: Path, key: str = "dataset.path") -> list[Path]:
     """
     if path.is_dir():
         inside = [
-            file for file in path.iterdir() if form_of(file) in _PARTS and file.name[0] not in "._"
+            file for file in path.iterdir() if form_of(file) in TABLES and file.name[0] not in "._"
         ]
         missing = f"a folder that holds no table; give a file or a folder of {_SHOWN}"
     elif has_magic(str(path)) and not path.exists():
@@ -131,14 +132,45 @@ def read_cells(path: Path, format: CsvFormat, is_header: IsHeader | None = None)
     return replace(cells, path=path, columns=columns, lines=Lines.joined(parts))
 
 
+def table_pieces(path: Path, format: CsvFormat) -> Iterator[Cells]:
+    """The cells that `read_cells` reads, some rows at a time.
+
+    Raises:
+        ConfigError: as `read_cells`.
+    """
+    first: Cells | None = None
+    for file in files_of(path):
+        for piece in _pieces_of(file, format, first):
+            yield piece if first is None else _like_first(piece, first)
+            if first is None:
+                first = replace(piece, columns=[missing_column(0)] * len(piece.columns))
+
+
+def _pieces_of(path: Path, format: CsvFormat, first: Cells | None) -> Iterator[Cells]:
+    """Of one file, which is a further part where there is a `first`; a small one is read at once."""
+    format, is_header = (format, None) if first is None else _format_like(format, first)
+    if path.stat().st_size <= _WHOLE:
+        yield _read_file(path, format, is_header)
+    elif path.suffix.lower() in TYPED:
+        from dlrun.data.tables.typed_files import typed_pieces  # imports polars
+
+        yield from typed_pieces(path, format.missing)
+    else:
+        yield from csv_pieces(path, _with_tabs(path, format), is_header)
+
+
 def read_alike(path: Path, format: CsvFormat, first: Cells) -> Cells:
     """Another table of the columns of `first`, with a header where that has one."""
+    return read_cells(path, *_format_like(format, first))
+
+
+def _format_like(format: CsvFormat, first: Cells) -> tuple[CsvFormat, IsHeader | None]:
     if first.typed:
-        return read_cells(path, replace(format, header=True))
+        return replace(format, header=True), None
     format = replace(format, decimal=first.notation.decimal)
     if format.names or not first.named:
-        return read_cells(path, format, partial(_refuse_header, first.path))
-    return read_cells(path, replace(format, header=True))
+        return format, partial(_refuse_header, first.path)
+    return replace(format, header=True), None
 
 
 def _read_alike(path: Path, format: CsvFormat, first: Cells, is_header: IsHeader | None) -> Cells:
@@ -153,9 +185,12 @@ def _read_file(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Cel
         from dlrun.data.tables.typed_files import read_typed  # imports polars
 
         return read_typed(path, format.missing)
-    if form_of(path) == ".tsv" and format.delimiter == "auto":
-        format = replace(format, delimiter="tab")
-    return read_csv(path, format, is_header)
+    return read_csv(path, _with_tabs(path, format), is_header)
+
+
+def _with_tabs(path: Path, format: CsvFormat) -> CsvFormat:
+    of_tabs = form_of(path) == ".tsv" and format.delimiter == "auto"
+    return replace(format, delimiter="tab") if of_tabs else format
 
 
 def _like_first(part: Cells, first: Cells) -> Cells:

@@ -7,9 +7,10 @@ there; null is a missing cell. No torch here.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import time
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,13 +18,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from dlrun.data.tables.column import Column, Decimals, missing_column
+from dlrun.data.tables.column import Column, Decimals, Listed, missing_column
 from dlrun.data.tables.csv import Cells, Lines
 from dlrun.data.tables.csv_format import missing_among
 from dlrun.data.tables.csv_rules import listed, names_of
 from dlrun.data.tables.number_format import Notation, as_number
 from dlrun.errors import ConfigError, note
 
+_ROWS = 2**14  # of a piece
+_JSON_LINES = (".jsonl", ".ndjson")
 _LARGEST = 2**53  # whole numbers up to which float64 has each
 _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
 
@@ -45,18 +48,100 @@ def read_typed(path: Path, missing: Sequence[str]) -> Cells:
         ConfigError: unreadable, empty, a column that holds more than one value a row, names twice.
     """
     what, read = _READERS[path.suffix.lower()]
-    try:
+    with _readable(path, what):
         frame, lines = read(path)
+    names = _names(path, frame)
+    columns = [_column(values, missing) for values in frame.get_columns()]
+    return _cells(path, names, columns, lines, missing)
+
+
+def typed_pieces(path: Path, missing: Sequence[str]) -> Iterator[Cells]:
+    """The same of a Parquet or Arrow file or of JSON lines, some rows at a time; of another form at once.
+
+    Raises:
+        ConfigError: as `read_typed`.
+    """
+    what = _READERS[path.suffix.lower()][0]
+    with _readable(path, what):
+        frames = _scanned(path)
+    if frames is None:
+        yield read_typed(path, missing)
+        return
+    start, in_lines = 0, _lines_of(path) if path.suffix.lower() in _JSON_LINES else None
+    while True:
+        with _readable(path, what):
+            frame = next(frames, None)
+        if frame is None:
+            return
+        if len(frame) or not start:
+            names = _names(path, frame)
+            columns = [_listed(values, missing) for values in frame.get_columns()]
+            rows = slice(start, start + len(frame))
+            lines = partial(_counted_lines, rows, in_lines)
+            yield _cells(path, names, columns, lines, missing)
+        start += len(frame)
+
+
+def _counted_lines(rows: slice, in_lines: Callable[[], np.ndarray] | None) -> np.ndarray:
+    return in_lines()[rows] if in_lines else np.arange(rows.start + 1, rows.stop + 1)
+
+
+def _scanned(path: Path) -> Iterator[pl.DataFrame] | None:
+    form = path.suffix.lower()
+    if form == ".parquet":
+        scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    elif form in _JSON_LINES:
+        scan = pl.scan_ndjson(path, infer_schema_length=None)
+    elif form != ".xlsx" and _first_bytes(path) == b"ARROW1":
+        scan = pl.scan_ipc(path, glob=False, hive_partitioning=False)
+    else:
+        return None
+    return iter(scan.collect_batches(chunk_size=_ROWS))
+
+
+def _listed(values: pl.Series, missing: Sequence[str]) -> Column:
+    if values.dtype == pl.Null or values.dtype == pl.Duration or values.dtype.is_numeric():
+        return _column(values, missing)
+    cells = _texts(values).to_list()
+    absent = {"", *missing_among(filter(None, cells), missing)}
+    return Listed([None if cell in absent else cell for cell in cells])
+
+
+@contextmanager
+def _readable(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError:
+        raise
     except _UNREADABLE as error:
+        if path.suffix.lower() in _JSON_LINES:
+            _look_for_mistake(path)
         reason = str(error).strip().partition("\n")[0]
         raise ConfigError(f"{path} cannot be read as {what}: {reason}") from error
+
+
+def _names(path: Path, frame: pl.DataFrame) -> list[str]:
+    """The names of columns that can be those of a table.
+
+    Raises:
+        ConfigError: there are none, no rows, or columns of more than one value a row.
+    """
     if not frame.width:
         raise ConfigError(f"{path} has no columns: give a file with data in it")
     if not len(frame):
         raise ConfigError(f"{path} has columns and no rows: give it data")
     names = names_of(path, 1, [name.strip() for name in frame.columns])
     _refuse_nested(path, names, frame)
-    columns = [_column(values, missing) for values in frame.get_columns()]
+    return names
+
+
+def _cells(
+    path: Path,
+    names: list[str],
+    columns: list[Column],
+    lines: Callable[[], np.ndarray],
+    missing: Sequence[str],
+) -> Cells:
     return Cells(
         path,
         names,
@@ -136,27 +221,31 @@ def _read_parquet(path: Path) -> _Read:
 
 
 def _read_arrow(path: Path) -> _Read:
-    with path.open("rb") as file:
-        begin = file.read(6)
+    begin = _first_bytes(path)
     if begin.startswith(b"FEA1"):
         raise ValueError("it is of the first version of Feather; write it with a newer one")
     read = pl.read_ipc if begin == b"ARROW1" else pl.read_ipc_stream
     return _counted(read(path.read_bytes()))
 
 
+def _first_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(6)
+
+
 def _read_json_lines(path: Path) -> _Read:
-    try:
-        frame = pl.read_ndjson(path, infer_schema_length=None)
-    except pl.exceptions.PolarsError:
-        _look_for_mistake(path)
-        raise
+    return _Read(pl.read_ndjson(path, infer_schema_length=None), _lines_of(path))
+
+
+def _lines_of(path: Path) -> Callable[[], np.ndarray]:
+    """What finds the lines in which the rows of a file of lines are."""
 
     @cache
     def lines() -> np.ndarray:
         with path.open("rb") as file:
             return np.array([number for number, line in enumerate(file, 1) if line.strip()])
 
-    return _Read(frame, lines)
+    return lines
 
 
 def _look_for_mistake(path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +58,7 @@ _TEXTS = {
 }  # fmt: skip
 
 
-def is_header(label: str, text: str, others: Sequence[str]) -> bool:
+def is_header(label: str, text: str, others: Collection[str]) -> bool:
     """Whether a first line names two columns: no other has its label, and one of the two is a usual name.
 
     Above labels that are whole numbers any word is a name, with one word beside it.
@@ -73,15 +73,15 @@ def is_header(label: str, text: str, others: Sequence[str]) -> bool:
     return len(text.split()) == 1 and not _is_whole(label) and all(map(_is_whole, others))
 
 
-def could_be_header(label: str, text: str, others: Sequence[str]) -> bool:
+def could_be_header(label: str, text: str, others: Counter[str]) -> bool:
     """Whether a first line may name two columns in words of another language: one word each, of no other class."""
     one_word = len(text.split()) == 1 and len(label.split()) == 1
-    return one_word and label not in others and min(Counter(others).values(), default=0) > 1
+    return one_word and label not in others and min(others.values(), default=0) > 1
 
 
-def note_labels_apart_by_case(source: str, labels: Sequence[str]) -> None:
-    """Note labels that differ only in capitals."""
-    counts, alike = Counter(labels), defaultdict(list)
+def note_labels_apart_by_case(source: str, counts: Counter[str]) -> None:
+    """Note labels that differ only in capitals; `counts` is how often each comes."""
+    alike = defaultdict(list)
     for label in counts:
         alike[label.casefold()].append(label)
     apart = [
@@ -102,10 +102,14 @@ def note_copies(texts: TokenizedTexts, train: np.ndarray, parts: Mapping[str, np
     Args:
         train, parts: rows of the training part, and of others by their name.
     """
-    known = {texts.written(row) for row in train.tolist()}
+    hashes = texts.hashes()
+    # Alike by their hash first: few texts have to be looked at token by token.
+    alike = {name: rows[np.isin(hashes[rows], hashes[train])] for name, rows in parts.items()}
+    wanted = train[np.isin(hashes[train], hashes[np.concatenate([*alike.values()])])]
+    known = {texts.written(row) for row in wanted.tolist()}
     counts = {
         name: sum(texts.written(row) in known for row in rows.tolist())
-        for name, rows in parts.items()
+        for name, rows in alike.items()
     }
     found = [
         f"{count:,} of {len(parts[name]):,} texts of the {name} part"

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from sys import intern
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from dlrun.data.file_kinds import refuse_markup
-from dlrun.data.files import locate, locate_file, read_text
+from dlrun.data.files import locate, text_pieces
+from dlrun.data.tables.column import Column, joined, missing_column
 from dlrun.data.tables.column_roles import ColumnName, ColumnRoles
-from dlrun.data.tables.csv import Cells, read_csv
+from dlrun.data.tables.csv import Cells, Lines
 from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines, missing_among
 from dlrun.data.tables.number_format import Notation
+from dlrun.data.tables.table_files import locate_table, refuse_settings_of_texts, table_pieces
 from dlrun.data.tables.target_column import (
+    DROP_MISSING,
     class_numbers,
     classes_of,
     merged,
-    note_left_out,
     note_merged,
+    with_targets,
 )
 from dlrun.data.text.checks import (
     could_be_header,
@@ -30,10 +33,18 @@ from dlrun.data.text.checks import (
     note_no_texts,
     texts_in,
 )
-from dlrun.data.text.texts import Labelled, TextLayout, Texts, TokenSettings, as_texts, refuse_empty
+from dlrun.data.text.texts import (
+    LabelledTexts,
+    TextLayout,
+    Texts,
+    TokenSettings,
+    as_texts,
+    joined_texts,
+)
 from dlrun.errors import ConfigError, note
 
 SEPARATORS = {"tab": "\t", "space": " ", "colon": ":"}
+_FIRST = 50  # lines, by which a file is known to be of another kind
 _MARK = "\ufeff"  # the byte order mark, which files put together have inside as well
 
 
@@ -65,7 +76,7 @@ def text_lines(
         if given is not None
     ]
     raw = as_texts(str(path), *parts, tokens=tokens)
-    note_labels_apart_by_case(str(path), [row.label for row in parts[0]])
+    note_labels_apart_by_case(str(path), parts[0].labels.counts)
     labelled = isinstance(path, str) and locate("dataset.path", path).is_file()
     layout = TextLayout("lines", separator=separator) if labelled else TextLayout("files")
     return replace(raw, file_encoding=encoding, layout=layout)
@@ -84,42 +95,60 @@ def text_csv(
     encoding: str,
     missing: list[str | int | float],
     merge_labels: bool,
+    drop_missing_target: bool,
     tokens: TokenSettings,
 ) -> Texts:
     """A table with a column of texts and a column of labels, each by its name or its number from 1.
 
     Args:
-        missing: words that stand for no label; rows with one are left out, and counted in a line.
+        missing: words that stand for no label.
         merge_labels: whether labels equal as numbers, or but for capitals and blanks, are one class.
+        drop_missing_target: whether rows without a label are left out; they are refused otherwise.
         text: several columns are joined to one text, line after line, without the cells that are empty.
 
     Raises:
         ConfigError: as `text_lines`, or a column that there is not.
     """
-    format, roles = CsvFormat.of(locals(), missing=[""]), ColumnRoles(label, text)
+    settings = locals()
+    format, roles = CsvFormat.of(settings, missing=[""]), ColumnRoles(label, text)
+    files = {"dataset.path": path} | ({"dataset.test_path": test_path} if test_path else {})
+    found = {key: locate_table(key, given) for key, given in files.items()}
+    refuse_settings_of_texts(settings | {"decimal": "auto", "thousands": "none"}, *found.values())
     tables = [
-        _with_labels(read_csv(locate_file(key, given), format), roles, missing)
-        for key, given in (("dataset.path", path), ("dataset.test_path", test_path))
-        if given is not None
+        _read_table(file, format, roles, missing, drop=drop_missing_target)
+        for file in found.values()
     ]
-    parts = [_read_columns(cells, roles) for cells in tables]
-    _note_missing_texts(path, [row.text for row in parts[0]], missing)
+    parts = [table.rows for table in tables]
+    _note_missing_texts(path, parts[0].texts, missing)
     if merge_labels:
         parts = _merged(path, parts)
     raw = as_texts(path, *parts, tokens=tokens)
-    layout = _table_layout(tables[0], format, roles)
+    layout = _table_layout(tables[0].form, format, roles)
     return replace(raw, file_encoding=encoding, column=text, layout=layout)
 
 
-def lines_of(path: Path, encoding: str) -> Iterable[tuple[str, str]]:
-    """(place, line) of each line that is not blank."""
-    return _lines(path, read_text(path, encoding))
+def lines_of(path: Path, encoding: str) -> Iterator[tuple[list[int], list[str]]]:
+    """The lines that are not blank, with their numbers, some at a time."""
+    begin = 1
+    for text in text_pieces(path, encoding):
+        lines = text.split("\n")
+        kept = [number for number, line in enumerate(lines) if line and not line.isspace()]
+        numbers = [begin + number for number in kept]
+        yield numbers, [lines[number].lstrip(_MARK) for number in kept]
+        begin += len(lines) - 1
 
 
-def _lines(path: Path, text: str) -> Iterable[tuple[str, str]]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            yield f"{path}, line {number}", line.lstrip(_MARK)
+def texts_of_class(name: str, path: Path, encoding: str) -> Iterator[LabelledTexts]:
+    """A file of texts that have one label, a text a line."""
+    for numbers, lines in lines_of(path, encoding):
+        yield labelled_lines(path, numbers, [name] * len(lines), [line.strip() for line in lines])
+
+
+def labelled_lines(
+    path: Path, numbers: Sequence[int], labels: Iterable[str], texts: list[str]
+) -> LabelledTexts:
+    """Texts that stand in the lines of a file that have these numbers."""
+    return LabelledTexts(texts, Column.of(labels), lambda row: f"{path}, line {numbers[row]}")
 
 
 def separator_of(given: str) -> str:
@@ -129,9 +158,10 @@ def separator_of(given: str) -> str:
 
 def _read_lines(
     key: str, given: str | list[str], separator: str, header: Header, encoding: str
-) -> list[Labelled]:
+) -> LabelledTexts:
     if isinstance(given, str) and not (path := locate(key, given)).is_dir():
-        return _read_labelled(path, separator, header, encoding)
+        rows = joined_texts(_read_labelled(path, separator, encoding))
+        return _without_header(rows, header)
     if isinstance(given, str):
         files = texts_in(path)
         _refuse_class_folders(key, given, path, files)
@@ -143,11 +173,10 @@ def _read_lines(
         raise ConfigError(
             f"{key} is {given}, which holds {len(files)} files, but there must be one for each of two classes or more"
         )
-    return [
-        Labelled(place, name, line.strip())
-        for name, file in zip(_class_names(files), files, strict=True)
-        for place, line in lines_of(file, encoding)
-    ]
+    classes = zip(_class_names(files), files, strict=True)
+    return joined_texts(
+        piece for name, file in classes for piece in texts_of_class(name, file, encoding)
+    )
 
 
 def _refuse_class_folders(key: str, given: str, path: Path, files: Sequence[Path]) -> None:
@@ -159,39 +188,41 @@ def _refuse_class_folders(key: str, given: str, path: Path, files: Sequence[Path
         )
 
 
-def _read_labelled(path: Path, separator: str, header: Header, encoding: str) -> list[Labelled]:
+def _read_labelled(path: Path, separator: str, encoding: str) -> Iterator[LabelledTexts]:
     between = separator_of(separator)
     if not between:
         raise ConfigError("dataset.separator is empty, but must say what ends a label, such as tab")
-    content = read_text(path, encoding)
-    refuse_markup(path, content)
-    rows = []
-    for place, line in _lines(path, content):
-        label, found, text = line.partition(between)
-        if not found:
-            raise ConfigError(
-                f"{place}: there is no {separator} between a label and a text; mend the line, or set "
-                "dataset.separator to tab, space, colon or what else it is"
-            )
-        # One object for all labels of a class: memory for them would be a copy a line.
-        rows.append(Labelled(place, intern(label.strip()), text.strip()))
-    return _without_header(rows, header)
+    for numbers, lines in lines_of(path, encoding):
+        if numbers and numbers[0] == 1:
+            refuse_markup(path, "\n".join(lines[:_FIRST]))
+        labels, texts = list[str](), list[str]()
+        for number, line in zip(numbers, lines, strict=True):
+            label, found, text = line.partition(between)
+            if not found:
+                raise ConfigError(
+                    f"{path}, line {number}: there is no {separator} between a label and a text; mend the line, or set "
+                    "dataset.separator to tab, space, colon or what else it is"
+                )
+            labels.append(label.strip())
+            texts.append(text.strip())
+        yield labelled_lines(path, numbers, labels, texts)
 
 
-def _without_header(rows: list[Labelled], header: Header) -> list[Labelled]:
-    first, *rest = rows
-    if header == "auto" and is_header(first.label, first.text, [row.label for row in rest]):
+def _without_header(rows: LabelledTexts, header: Header) -> LabelledTexts:
+    label, text = rows.labels[0] or "", rows.texts[0]
+    others = +(rows.labels.counts - Counter([label]))
+    if header == "auto" and is_header(label, text, others):
         note(
-            f'{first.place}: "{first.label}" and "{first.text}" are taken for a header and left out; '
+            f'{rows.place(0)}: "{label}" and "{text}" are taken for a header and left out; '
             "dataset.header=false reads it as a text"
         )
-        return rest
-    if header == "auto" and could_be_header(first.label, first.text, [row.label for row in rest]):
+        return rows.without_first()
+    if header == "auto" and could_be_header(label, text, others):
         note(
-            f'{first.place}: "{first.label}" is a class of this one text, "{first.text}"; '
+            f'{rows.place(0)}: "{label}" is a class of this one text, "{text}"; '
             "if they name what is below them, dataset.header=true leaves them out"
         )
-    return rest if header is True else rows
+    return rows.without_first() if header is True else rows
 
 
 def _class_names(files: Sequence[Path]) -> list[str]:
@@ -199,26 +230,71 @@ def _class_names(files: Sequence[Path]) -> list[str]:
     return stems if len({*stems}) == len(stems) else [file.name for file in files]
 
 
-def _read_columns(cells: Cells, roles: ColumnRoles) -> list[Labelled]:
+class TextTable(NamedTuple):
+    """Texts from a table.
+
+    Attributes:
+        form: the table without its rows: its columns and how it is written.
+    """
+
+    form: Cells
+    rows: LabelledTexts
+
+
+def _read_table(
+    path: Path, format: CsvFormat, roles: ColumnRoles, missing: Sequence[object], *, drop: bool
+) -> TextTable:
+    """The rows that have a label, one that is no word for a missing one.
+
+    Raises:
+        ConfigError: as `with_targets`, or a column that there is not.
+    """
+    parts: list[Cells] = []
+    texts: list[str] = []
+    labels: list[Column] = []
+    for cells in table_pieces(path, format):
+        if not parts:
+            texts_at, label_at = _positions(cells, roles)
+        texts += texts_of(cells, texts_at)
+        labels.append(cells.columns[label_at])
+        # The cells are not needed any more, only their places.
+        parts.append(replace(cells, columns=[missing_column(len(cells))] * len(cells.names)))
+    form, column = parts[0], joined(labels, parts[0].notation)
+    column = column.without(missing_among(column.distinct, missing))
+    known = replace(
+        form,
+        path=path,
+        columns=[column] * len(form.names),  # of the others, nothing but their names is asked for
+        lines=Lines.joined(parts),
+        missing=list(map(str, missing)),
+    )
+    cells = with_targets(known, [label_at], drop=drop, key="dataset.label")
+    if len(cells) < len(texts):
+        texts = [texts[row] for row in np.flatnonzero(column.known).tolist()]
+    rows = LabelledTexts(
+        texts,
+        cells.columns[label_at],
+        lambda row: place_of(cells, row, [label_at] if texts[row] else texts_at),
+    )
+    return TextTable(form, rows)
+
+
+def _positions(cells: Cells, roles: ColumnRoles) -> tuple[list[int], int]:
+    """Where the texts are and where the labels are."""
     texts_at, label_at = _texts_at(cells, roles), _label_at(cells, roles)
     if label_at in texts_at:
         raise ConfigError(
             f"dataset.label is {roles.target}, a column that dataset.text names too: a text must not hold its label"
         )
-    # The columns that are read alone, and one object for all labels of a class.
-    rows = []
-    labels, columns = cells.column(label_at), [cells.column(at) for at in texts_at]
-    every = range(len(columns))
-    for number, (label, *row) in enumerate(zip(labels, *columns, strict=True)):
-        joined = joined_text(row, every)
-        looked_at = [label_at] if joined else texts_at
-        rows.append(Labelled(partial(place_of, cells, number, looked_at), label or "", joined))
-    return rows
+    return texts_at, label_at
 
 
-def joined_text(row: Sequence[str | None], positions: Sequence[int]) -> str:
-    """The texts in these cells of a row, line after line; empty where all of them are."""
-    return "\n".join(filter(None, (row[position] for position in positions)))
+def texts_of(cells: Cells, positions: Sequence[int]) -> list[str]:
+    """The text of each row: its cells in these columns, line after line; empty where all of them are."""
+    columns = [cells.column(at) for at in positions]
+    if len(columns) == 1:
+        return [cell or "" for cell in columns[0]]
+    return ["\n".join(filter(None, row)) for row in zip(*columns, strict=True)]
 
 
 def place_of(cells: Cells, row: int, positions: Sequence[int]) -> str:
@@ -264,18 +340,6 @@ def _position(cells: Cells, key: str, column: ColumnName) -> int:
     return cells.position(key, column)
 
 
-def _with_labels(cells: Cells, roles: ColumnRoles, missing: Sequence[object]) -> Cells:
-    """Without the rows whose label is a word for a missing one; an empty label is a mistake."""
-    position = _label_at(cells, roles)
-    labels = cells.column(position)
-    words = missing_among(filter(None, labels), missing)
-    gone = Counter(label for label in labels if label in words)
-    if not gone:
-        return cells
-    note_left_out(cells, position, gone)
-    return cells.only([row for row, cell in enumerate(labels) if cell not in gone])
-
-
 def _note_missing_texts(source: str, texts: Sequence[str], missing: Sequence[object]) -> None:
     """Note texts that are one of the words of `missing`; they may be real texts, so they stay."""
     words = missing_among(filter(None, texts), missing)
@@ -287,25 +351,24 @@ def _note_missing_texts(source: str, texts: Sequence[str], missing: Sequence[obj
         )
 
 
-def _merged(source: str, parts: list[list[Labelled]]) -> list[list[Labelled]]:
+def _merged(source: str, parts: list[LabelledTexts]) -> list[LabelledTexts]:
     """The same rows with one spelling of each class of the first part, which a note names."""
-    classes = classes_of((row.label for row in parts[0]), merge=True, notation=Notation())
+    classes = classes_of(parts[0].labels.counts, merge=True, notation=Notation())
     note_merged(source, merged(classes))
-    renamed = []
-    for rows in parts:
-        labels = [row.label for row in rows]
+
+    def renamed(rows: LabelledTexts) -> LabelledTexts:
+        labels = rows.labels.distinct
         numbers = class_numbers(labels, classes.names, merge=True, notation=Notation())
-        names = [None if number is None else classes.names[number] for number in numbers]
-        renamed.append(
-            [
-                row if name in (None, row.label) else row._replace(label=name)
-                for row, name in zip(rows, names, strict=True)
-            ]
-        )
-    return renamed
+        names = {
+            label: label if number is None else classes.names[number]
+            for label, number in zip(labels, numbers, strict=True)
+        }
+        return replace(rows, labels=rows.labels.by_cell(names.__getitem__))
+
+    return list(map(renamed, parts))
 
 
-def labelled_texts(key: str, given: Any, dataset: Mapping[str, Any]) -> list[Labelled] | None:
+def labelled_texts(key: str, given: Any, dataset: Mapping[str, Any]) -> LabelledTexts | None:
     """The labelled texts that `given` names, read as the config `dataset` says; None where it names no files.
 
     Raises:
@@ -316,9 +379,11 @@ def labelled_texts(key: str, given: Any, dataset: Mapping[str, Any]) -> list[Lab
         rows = _read_lines(key, given, *how)
     elif "text" in dataset and "label" in dataset:
         roles = ColumnRoles(dataset["label"], dataset["text"])
-        cells = read_csv(locate_file(key, given), CsvFormat.of(dataset, missing=[""]))
-        rows = _read_columns(_with_labels(cells, roles, dataset.get("missing", [])), roles)
+        format = CsvFormat.of(dataset, missing=[""])
+        drop = bool(dataset.get(DROP_MISSING, False))
+        missing = dataset.get("missing", [])
+        rows = _read_table(locate_table(key, given), format, roles, missing, drop=drop).rows
     else:
         return None
-    refuse_empty(rows)
+    rows.refuse_empty()
     return rows

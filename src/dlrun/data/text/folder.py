@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from dlrun.data.files import locate, part_folders, read_text
+from dlrun.data.tables.column import Column
 from dlrun.data.text.checks import is_blank, note_no_texts, texts_in
-from dlrun.data.text.texts import Labelled, TextLayout, Texts, TokenSettings, as_texts
+from dlrun.data.text.texts import (
+    LabelledTexts,
+    TextLayout,
+    Texts,
+    TokenSettings,
+    as_texts,
+    in_pieces,
+    joined_texts,
+)
 from dlrun.errors import ConfigError, listed, note
 
 _UNLABELLED = ("unsup", "unlabeled", "unlabelled")  # folders of texts without a class
@@ -34,7 +44,7 @@ def text_folder(*, path: str, test_path: str | None, encoding: str, tokens: Toke
                 f"set dataset.path={parts['train']} to leave that out"
             )
         parts["test"] = _tested(_folder("dataset.test_path", test_path))
-    rows = {name: list(_labelled(part, encoding)) for name, part in parts.items()}
+    rows = {name: _labelled(part, encoding) for name, part in parts.items()}
     raw = as_texts(
         str(parts["train"]),
         rows["train"],
@@ -45,9 +55,9 @@ def text_folder(*, path: str, test_path: str | None, encoding: str, tokens: Toke
     return replace(raw, file_encoding=encoding, layout=TextLayout("folder"))
 
 
-def labelled_files(key: str, given: str, encoding: str) -> list[Labelled]:
+def labelled_files(key: str, given: str, encoding: str) -> LabelledTexts:
     """The labelled texts under the folder that the setting `key` names, or under its test/."""
-    return list(_labelled(_tested(_folder(key, given)), encoding))
+    return _labelled(_tested(_folder(key, given)), encoding)
 
 
 def _folder(key: str, path: str) -> Path:
@@ -76,8 +86,12 @@ def _tested(folder: Path) -> Path:
     return _parts(folder).get("test", folder)
 
 
-def _labelled(part: Path, encoding: str) -> Iterator[Labelled]:
-    """Each text with the name of its folder; a note counts what is no text."""
+def _labelled(part: Path, encoding: str) -> LabelledTexts:
+    return joined_texts(_pieces(part, encoding))
+
+
+def _pieces(part: Path, encoding: str) -> Iterator[LabelledTexts]:
+    """The texts in each folder with its name; a note counts what is no text."""
     folders = _folders(part)
     classes = [one for one in folders if one.name.lower() not in _UNLABELLED]
     if len(classes) < 2:
@@ -96,14 +110,19 @@ def _labelled(part: Path, encoding: str) -> Iterator[Labelled]:
             )
         names = {one.name for one in folder.iterdir()} - {one.name for one in texts}
         left_out += [f"{folder.name}/{name}" for name in sorted(names)]
-        for file in texts:
-            if is_blank(file):
-                empty.append(f"{folder.name}/{file.name}")
-            else:
-                yield Labelled(str(file), folder.name, read_text(file, encoding).strip())
+        blank = {file for file in texts if is_blank(file)}
+        empty += [f"{folder.name}/{file.name}" for file in texts if file in blank]
+        for files in in_pieces([file for file in texts if file not in blank]):
+            read = [read_text(file, encoding).strip() for file in files]
+            labels = Column.of([folder.name] * len(files))
+            yield LabelledTexts(read, labels, partial(_place, files))
     note_no_texts(part, left_out, "a text is a file of its own in the folder of its class")
     if empty:
         note(f"{part}: {len(empty):,} left out, for being empty: {listed(empty)}")
+
+
+def _place(files: Sequence[Path], row: int) -> str:
+    return str(files[row])
 
 
 def _note_unlabelled(folders: list[Path]) -> None:

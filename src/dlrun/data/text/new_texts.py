@@ -13,16 +13,16 @@ from dlrun.data.base import Preprocessing, Spec
 from dlrun.data.changed_data import Kept
 from dlrun.data.files import read_text
 from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, from_code
-from dlrun.data.tables.csv import Cells, read_csv
+from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.data.tables.number_format import Notation
+from dlrun.data.tables.table_files import TABLES, TYPED, form_of, read_cells
 from dlrun.data.tables.target_column import class_numbers
 from dlrun.data.text.checks import is_blank, is_header, texts_in
 from dlrun.data.text.encoding import TextEncoding, encode_texts
-from dlrun.data.text.files import joined_text, labelled_texts, place_of, separator_of
+from dlrun.data.text.files import labelled_texts, place_of, separator_of, texts_of
 from dlrun.data.text.folder import labelled_files
-from dlrun.data.text.texts import WORDS, TextLayout, TokenizedTexts
-from dlrun.data.text.texts import Labelled as LabelledText
+from dlrun.data.text.texts import WORDS, LabelledTexts, TextLayout, TokenizedTexts
 from dlrun.errors import ConfigError, did_you_mean, listed, note
 
 _PLAIN = (".txt", ".text", "")
@@ -41,7 +41,7 @@ class NewTexts(NewInputs):
 
     def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:
         encoding, names = cast(TextEncoding, kept.preprocessing), kept.spec.class_names
-        rows: list[LabelledText] | None
+        rows: LabelledTexts | None
         if encoding.reads_whole_files:
             rows = labelled_files(TEST_PATH, str(given), encoding.file_encoding)
         else:
@@ -51,18 +51,18 @@ class NewTexts(NewInputs):
         if rows is None:
             raise from_code(given, dataset)
         merge = bool(dataset.get("merge_labels", False))
-        labels = [row.label for row in rows]
+        labels = rows.labels.distinct
         numbers = class_numbers(labels, names, merge=merge, notation=Notation())
-        for row, number in zip(rows, numbers, strict=True):
+        for label, number in zip(labels, numbers, strict=True):
             if number is None:
                 raise ConfigError(
-                    f"{row.place}: the label {row.label} is none of this run's{did_you_mean(row.label, names)}"
+                    f"{rows.place(rows.labels.row_of(label))}: the label {label} is none of this run's"
+                    f"{did_you_mean(label, names)}"
                 )
-        tokens = TokenizedTexts.of(
-            (row.text for row in rows), level=encoding.level, lower=encoding.lower
-        )
-        every, labels_given = np.arange(len(rows)), np.array(numbers, np.int64)
-        return Labelled(encode_texts(encoding, tokens, every, labels_given, len(names), True))
+        tokens = TokenizedTexts.of(rows.texts, level=encoding.level, lower=encoding.lower)
+        given_labels = np.array(numbers, np.int64)[rows.labels.codes]
+        every = np.arange(len(rows))
+        return Labelled(encode_texts(encoding, tokens, every, given_labels, len(names), True))
 
     def files_in(self, folder: Path, spec: Spec, preprocessing: TextEncoding) -> list[Path]:
         if not preprocessing.reads_whole_files:
@@ -90,27 +90,30 @@ def read_text_table(
     Raises:
         ConfigError: a column is not there, or a row has no text.
     """
-    format = CsvFormat.of(vars(layout), header=False, encoding=encoding, missing=[""])
-    plain = Path(path.name.lower().removesuffix(".gz")).suffix in _PLAIN
+    delimiter = "tab" if form_of(path) == ".tsv" else layout.delimiter
+    how: dict[str, Any] = {"header": False, "encoding": encoding, "delimiter": delimiter}
+    format = CsvFormat.of(vars(layout), **how, missing=[""])
+    plain = form_of(path) in _PLAIN
     try:
-        cells = read_csv(path, format)
+        cells = read_cells(path, format)
     except ConfigError:
         if plain:
             return None
         raise
     if layout.named and (not plain or {*layout.texts} <= {*cells.row(0)}):
-        cells = read_csv(path, replace(format, header=True))
+        cells = cells if cells.typed else read_cells(path, replace(format, header=True))
         positions = [_named(cells, name) for name in layout.texts]
         labels = layout.label in cells.names
     elif not layout.named and not (plain and len(cells.names) != len(layout.columns)):
         positions = _counted(cells, layout)
         labels = len(cells.names) == len(layout.columns)
-        cells = _without_header(cells, layout, positions, labels, class_names)
+        if not cells.typed:
+            cells = _without_header(cells, layout, positions, labels, class_names)
     else:
         return None
     if labels:
         note(f"{path} has labels in column {layout.label}, which are left away")
-    return [_text(cells, row, positions) for row in range(len(cells))]
+    return _texts(cells, positions)
 
 
 def _named(cells: Cells, name: str) -> int:
@@ -144,14 +147,11 @@ def _without_header(
     return cells.only(range(1, len(cells)))
 
 
-def _text(cells: Cells, row: int, positions: list[int]) -> str:
-    text = joined_text(cells.row(row), positions)
-    if not text:
-        raise ConfigError(f"{place_of(cells, row, positions)}: there is no text")
-    return text
-
-
-_TABLES = (".csv", ".tsv")
+def _texts(cells: Cells, positions: Sequence[int]) -> list[str]:
+    texts = texts_of(cells, positions)
+    if "" in texts:
+        raise ConfigError(f"{place_of(cells, texts.index(''), positions)}: there is no text")
+    return texts
 
 
 class _Line(NamedTuple):
@@ -167,7 +167,7 @@ def read_lines(path: Path, encoding: TextEncoding, class_names: Sequence[str]) -
 
     A run that was trained on files of a text each takes all of a file for one. One trained on lines with
     labels finds out whether the file has labels too, and leaves them away. Of a .csv or .tsv without
-    them, and of whatever the table was that training had, columns are read: those that training had its
+    them, of a typed file, and of whatever table training had, columns are read: those that training had its
     texts in, or else the one called text.
 
     Raises:
@@ -182,18 +182,16 @@ def read_lines(path: Path, encoding: TextEncoding, class_names: Sequence[str]) -
         texts = read_text_table(path, encoding.file_encoding, layout, class_names)
         if texts is not None:
             return texts
+    if form_of(path) in TYPED:
+        return _read_column(path, encoding)
     lines = read_text(path, encoding.file_encoding).removesuffix("\n").split("\n")
     if layout and layout.form == "lines":
         texts = _without_labels(path, lines, separator_of(layout.separator), class_names)
         if texts is not None:
             return _told(path, texts)
-    if _is_table(path):
+    if form_of(path) in TABLES:
         return _read_column(path, encoding)
     return _told(path, [line.strip() for line in lines])
-
-
-def _is_table(path: Path) -> bool:
-    return Path(path.name.lower().removesuffix(".gz")).suffix in _TABLES
 
 
 def _without_labels(
@@ -245,11 +243,5 @@ def _read_column(path: Path, encoding: TextEncoding) -> list[str]:
         missing=[""],
         skip_lines="auto",
     )
-    cells = read_csv(path, format)
-    position = cells.position("the column of texts", column)
-    texts = []
-    for row, text in enumerate(cells.column(position)):
-        if text is None:
-            raise ConfigError(f"{cells.place(row, position)}: there is no text")
-        texts.append(text)
-    return texts
+    cells = read_cells(path, format)
+    return _texts(cells, [cells.position("the column of texts", column)])

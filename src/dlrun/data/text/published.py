@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from dlrun.data.files import fetch
-from dlrun.data.text.files import lines_of
-from dlrun.data.text.texts import Labelled, Texts, TokenSettings, as_texts
+from dlrun.data.text.files import labelled_lines, lines_of, texts_of_class
+from dlrun.data.text.texts import LabelledTexts, Texts, TokenSettings, as_texts, joined_texts
 
 _REVIEWS = "https://raw.githubusercontent.com/dennybritz/cnn-text-classification-tf/master/data/rt-polaritydata"
 _REVIEWS_MD5 = {
@@ -29,17 +29,17 @@ _COARSE = {
 
 def film_reviews(*, root: str, tokens: TokenSettings) -> Texts:
     """10,662 sentences from film reviews, half of them in favour and half against (Pang and Lee, 2005)."""
-    rows = [
-        Labelled(place, name, line.strip())
+    rows = joined_texts(
+        piece
         for name, (ending, md5) in _REVIEWS_MD5.items()
-        for place, line in lines_of(_fetch_reviews(root, ending, md5), "utf-8")
-    ]
+        for piece in texts_of_class(name, _fetch_reviews(root, ending, md5), "utf-8")
+    )
     return as_texts("film_reviews", rows, tokens=tokens)
 
 
 def trec(*, root: str, labels: Literal["coarse", "fine"], tokens: TokenSettings) -> Texts:
     """5,952 questions by what they ask for, of 6 classes or of 50; test part of 500 (Li and Roth, 2002)."""
-    train, test = (list(_questions(root, part, labels)) for part in _TREC_MD5)
+    train, test = (joined_texts(_questions(root, part, labels)) for part in _TREC_MD5)
     return as_texts("trec", train, test, tokens=tokens)
 
 
@@ -48,11 +48,18 @@ def _fetch_reviews(root: str, ending: str, md5: str) -> Path:
     return fetch(root, f"text/rt-polarity/{file}", url=f"{_REVIEWS}/{file}", md5=md5)
 
 
-def _questions(root: str, part: str, labels: str) -> Iterator[Labelled]:
+def _questions(root: str, part: str, labels: str) -> Iterator[LabelledTexts]:
     """Lines such as `HUM:ind Who was Galileo ?`."""
-    file, url = f"text/trec/TREC.{part}", f"{_TREC}/TREC.{part}.all"
-    for place, line in lines_of(fetch(root, file, url=url, md5=_TREC_MD5[part]), "latin-1"):
-        label, _, question = line.partition(" ")
-        coarse, _, fine = label.partition(":")
-        name = _COARSE.get(coarse, coarse)
-        yield Labelled(place, name if labels == "coarse" else f"{name}: {fine}", question)
+    path = fetch(
+        root, f"text/trec/TREC.{part}", url=f"{_TREC}/TREC.{part}.all", md5=_TREC_MD5[part]
+    )
+    for numbers, lines in lines_of(path, "latin-1"):
+        parted = [line.partition(" ") for line in lines]
+        names = (_class_name(label, labels) for label, _, _ in parted)
+        yield labelled_lines(path, numbers, names, [question for _, _, question in parted])
+
+
+def _class_name(label: str, labels: str) -> str:
+    coarse, _, fine = label.partition(":")
+    name = _COARSE.get(coarse, coarse)
+    return name if labels == "coarse" else f"{name}: {fine}"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from itertools import chain, islice
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from dlrun.config.schema import Count
 from dlrun.data.fingerprint import Fingerprint, Rows, as_words
+from dlrun.data.tables.column import Column, joined
 from dlrun.data.tables.number_format import Notation
 from dlrun.data.tables.target_column import classes_of
 from dlrun.errors import ConfigError, did_you_mean
@@ -125,25 +126,64 @@ class Texts:
         return len(texts) if rows is None else len(rows), str(found)
 
 
-class Labelled(NamedTuple):
-    """A text with its class, and where it stands, or what finds that."""
+@dataclass(frozen=True)
+class LabelledTexts:
+    """N texts as they stand in files.
 
-    at: str | Callable[[], str]
-    label: str
-    text: str
+    Attributes:
+        labels: (N,) the label of each text.
+        place: where the text of a row stands, for an error.
+    """
 
-    @property
-    def place(self) -> str:
-        """Where it stands, for an error."""
-        return self.at if isinstance(self.at, str) else self.at()
+    texts: Sequence[str]
+    labels: Column
+    place: Callable[[int], str]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def refuse_empty(self) -> None:
+        """Refuse a row that lacks its text or its label.
+
+        Raises:
+            ConfigError: naming where it is.
+        """
+        rows = self.labels.where([""]).tolist()
+        rows += [row for row, text in enumerate(self.texts) if not text or text.isspace()]
+        if rows:
+            row = min(rows)
+            missing = "label" if self.texts[row].strip() else "text"
+            raise ConfigError(
+                f"{self.place(row)}: there is no {missing}; fill it in or take the row out"
+            )
+
+    def without_first(self) -> LabelledTexts:
+        """All but the first row."""
+        labels = self.labels.take(np.arange(1, len(self)))
+        return LabelledTexts(self.texts[1:], labels, lambda row: self.place(row + 1))
+
+
+def joined_texts(pieces: Iterable[LabelledTexts]) -> LabelledTexts:
+    """The rows of all pieces, one after the other."""
+    parts = list(pieces)
+    starts = np.cumsum([0, *map(len, parts)])
+
+    def place(row: int) -> str:
+        at = int(np.searchsorted(starts, row, "right")) - 1
+        return parts[at].place(row - int(starts[at]))
+
+    if len(parts) == 1:
+        return parts[0]
+    texts = [text for part in parts for text in part.texts]
+    return LabelledTexts(texts, joined([part.labels for part in parts], Notation()), place)
 
 
 def as_texts(
     source: str,
-    rows: Sequence[Labelled],
-    test_rows: Sequence[Labelled] | None = None,
+    rows: LabelledTexts,
+    test_rows: LabelledTexts | None = None,
     *,
-    val_rows: Sequence[Labelled] | None = None,
+    val_rows: LabelledTexts | None = None,
     tokens: TokenSettings,
 ) -> Texts:
     """The rows with their labels numbered: as numbers where all are whole ones, by spelling otherwise.
@@ -152,9 +192,10 @@ def as_texts(
         ConfigError: a text without a word, fewer than two classes, a label for each text, or a label
             of the test part that training does not have.
     """
-    others = (*(val_rows or ()), *(test_rows or ()))
-    refuse_empty((*rows, *others))
-    names = classes_of((row.label for row in rows), merge=False, notation=Notation()).names
+    others = [part for part in (val_rows, test_rows) if part is not None]
+    for part in (rows, *others):
+        part.refuse_empty()
+    names = classes_of(rows.labels.distinct, merge=False, notation=Notation()).names
     if len(names) < 2:
         raise ConfigError(
             f"{source} has a single class, {names[0]}, but a classifier needs two classes or more"
@@ -164,38 +205,28 @@ def as_texts(
             f"{source} has a label of its own for each of its {len(rows)} texts, as in {names[0]}: "
             "check where the labels stand"
         )
-    for row in others:
-        if row.label not in names:
-            raise ConfigError(
-                f"{row.place}: the label {row.label} is not in the training part{did_you_mean(row.label, names)}"
-            )
+    for part in others:
+        for label in part.labels.distinct:
+            if label not in names:
+                raise ConfigError(
+                    f"{part.place(part.labels.row_of(label))}: the label {label} is not in the training part"
+                    f"{did_you_mean(label, names)}"
+                )
     numbers = {name: number for number, name in enumerate(names)}
 
-    def labels(part: Sequence[Labelled]) -> np.ndarray:
-        return np.array([numbers[row.label] for row in part], np.int64)
+    def labels(part: LabelledTexts) -> np.ndarray:
+        return np.array([numbers[one] for one in part.labels.distinct], np.int64)[part.labels.codes]
 
     return Texts(
-        texts=[row.text for row in rows],
+        texts=rows.texts,
         labels=labels(rows),
         class_names=tuple(names),
         tokens=tokens,
-        test_texts=None if test_rows is None else [row.text for row in test_rows],
+        test_texts=None if test_rows is None else test_rows.texts,
         test_labels=None if test_rows is None else labels(test_rows),
-        val_texts=None if val_rows is None else [row.text for row in val_rows],
+        val_texts=None if val_rows is None else val_rows.texts,
         val_labels=None if val_rows is None else labels(val_rows),
     )
-
-
-def refuse_empty(rows: Iterable[Labelled]) -> None:
-    """Refuse a row that lacks its text or its label.
-
-    Raises:
-        ConfigError: naming where it is.
-    """
-    for row in rows:
-        if not row.label or not row.text.strip():
-            missing = "label" if row.text.strip() else "text"
-            raise ConfigError(f"{row.place}: there is no {missing}; fill it in or take the row out")
 
 
 def tokenize(text: str, *, level: Level, lower: bool) -> list[str]:
@@ -204,7 +235,17 @@ def tokenize(text: str, *, level: Level, lower: bool) -> list[str]:
     return WORDS.findall(text) if level == "word" else list(text)
 
 
+_Item = TypeVar("_Item")
 _AT_ONCE = 2**13  # texts that are numbered together: the memory that it takes has a bound
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, with as many ones as zeros
+_END = "\0"  # between texts that are taken apart together: a token of its own
+
+
+def in_pieces(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    """Some items at a time."""
+    rest = iter(items)
+    while some := list(islice(rest, _AT_ONCE)):
+        yield some
 
 
 class _Numbers(dict[str, int]):
@@ -213,6 +254,38 @@ class _Numbers(dict[str, int]):
     def __missing__(self, token: str) -> int:
         self[token] = len(self)
         return len(self) - 1
+
+
+class Tokenizer:
+    """Takes texts apart into the numbers of their tokens, and numbers new tokens as they come."""
+
+    def __init__(self, *, level: Level, lower: bool) -> None:
+        self._level, self._lower = level, lower
+        self._numbers = _Numbers({_END: 0})
+
+    @property
+    def words(self) -> list[str]:
+        """The tokens by number."""
+        return list(self._numbers)
+
+    def codes(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers of all tokens of these texts, int32, and how many each text has."""
+        if self._level == "word" and not any(_END in text for text in texts):
+            return self._together(texts)
+        parts = [tokenize(text, level=self._level, lower=self._lower) for text in texts]
+        lengths = np.fromiter(map(len, parts), np.int64, len(parts))
+        return self._number(chain.from_iterable(parts), int(lengths.sum())), lengths
+
+    def _together(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The same of texts without `_END`, sooner: no token reaches beyond it, nor what lower case looks at."""
+        tokens = tokenize(_END.join([*texts, ""]), level="word", lower=self._lower)
+        codes = self._number(tokens, len(tokens))
+        is_end = codes == self._numbers[_END]
+        ends = np.flatnonzero(is_end)
+        return codes[~is_end], np.diff(ends, prepend=-1) - 1
+
+    def _number(self, tokens: Iterable[str], count: int) -> np.ndarray:
+        return np.fromiter(map(self._numbers.__getitem__, tokens), np.int32, count)
 
 
 @dataclass(frozen=True)
@@ -231,12 +304,13 @@ class TokenizedTexts:
     @classmethod
     def of(cls, texts: Iterable[str], *, level: Level, lower: bool) -> TokenizedTexts:
         """Take texts apart."""
-        numbers, codes, starts = _Numbers(), array("i"), array("q", [0])
-        number = numbers.__getitem__
-        for text in texts:
-            codes.extend(map(number, tokenize(text, level=level, lower=lower)))
-            starts.append(len(codes))
-        return cls(np.frombuffer(codes, np.int32), np.frombuffer(starts, np.int64), list(numbers))
+        tokenizer = Tokenizer(level=level, lower=lower)
+        codes, lengths = [np.empty(0, np.int32)], [np.zeros(1, np.int64)]
+        for some in in_pieces(texts):
+            found, counts = tokenizer.codes(some)
+            codes.append(found)
+            lengths.append(counts)
+        return cls(np.concatenate(codes), np.concatenate(lengths).cumsum(), tokenizer.words)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -266,6 +340,20 @@ class TokenizedTexts:
         """(len(words),) the id of each different token."""
         known = {token: number for number, token in enumerate(vocabulary) if number > UNKNOWN}
         return np.array([known.get(word, UNKNOWN) for word in self.words], np.int32)
+
+    def hashes(self) -> np.ndarray:
+        """(N,) a number of 64 bits that is the same of texts that are the same token by token."""
+        values = np.random.default_rng(0).integers(2**64, size=len(self.words), dtype=np.uint64)
+        longest = int(self.lengths.max(initial=0))
+        powers = np.multiply.accumulate(np.full(longest, _FACTOR))
+        found = np.empty(len(self.lengths), np.uint64)
+        for some, lengths, codes in self.beginnings(np.arange(len(found)), longest):
+            ends = lengths.cumsum()
+            within = np.arange(len(codes)) - np.repeat(ends - lengths, lengths)
+            sums = np.append((values[codes] * powers[within]).cumsum(), np.uint64(0))
+            # The sum up to where a text ends, without that up to where it begins; -1 is the 0 at the end.
+            found[some] = sums[ends - 1] - sums[ends - lengths - 1]
+        return found
 
     def written(self, row: int) -> bytes:
         """What two texts have in common that are the same token by token."""
