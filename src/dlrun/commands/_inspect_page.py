@@ -221,7 +221,7 @@ def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
         isinstance(content, ImagesReport) and content.classes
     )
     if found.target and not counted:
-        yield "target", _target(found.target)
+        yield "target", _target(found.target, filled=found.kind == "series")
     yield from _leaks(found)
 
 
@@ -255,9 +255,11 @@ def _of_table(table: TableReport, *, rows: bool) -> Iterator[tuple[str, str]]:
         yield "duplicate rows", f"{table.duplicate_rows:,}{aside}"
 
 
-def _target(target: Target) -> str:
+def _target(target: Target, *, filled: bool) -> str:
+    """What would be predicted; rows without it are left out, or `filled`."""
+    rows = plural(target.missing, "row")
     missing = (
-        f"; missing in {plural(target.missing, 'row')}, to be left out" if target.missing else ""
+        f"; missing in {rows}, to be {'filled' if filled else 'left out'}" if target.missing else ""
     )
     if target.classes:
         return f"{target.name}, {len(target.classes)} classes: {_counts(target.classes)}{missing}"

@@ -27,7 +27,7 @@ from dlrun.errors import ConfigError, collected_notes, command
 
 TABLE = "table"
 OPTIONS = (
-    *(TABLE, "series", "text_csv", "text_lines", "text_folder", "char_lm", "image_folder"),
+    *(TABLE, "series", "text_table", "text_lines", "text_folder", "char_lm", "image_folder"),
     "image_table",
 )  # that may be found
 _SHARED = {one.name for one in fields(DataSettings)}

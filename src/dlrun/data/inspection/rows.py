@@ -37,6 +37,7 @@ from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.data.tables.sources import find
 from dlrun.data.tables.table_files import TYPED, files_of, read_cells
+from dlrun.data.tables.target_column import DROP_MISSING
 from dlrun.errors import ConfigError, collected_notes
 
 _SMALL = 2**18  # bytes, of which the names of columns are read
@@ -186,6 +187,16 @@ class _Rows:
         return replace(found, leaks=leaks, leaks_sought=sought)
 
 
+def _drop_missing(parts: Sequence[Cells | None], target: str) -> dict[str, Any]:
+    """The setting that leaves out rows without a target, where any of the tables has such rows."""
+    columns = (
+        part.columns[part.names.index(target)]
+        for part in parts
+        if part is not None and target in part.names
+    )
+    return {} if all(column.known.all() for column in columns) else {DROP_MISSING: True}
+
+
 def _name(column: str) -> str | int:
     """A column as a setting has it: by number where it is one."""
     return int(column) if column.removeprefix("-").isdecimal() else column
@@ -193,6 +204,7 @@ def _name(column: str) -> str | int:
 
 def _table(rows: _Rows) -> Inspection:
     found, request = rows.found("table"), rows.request
+    test = None
     if request.test is not None:
         test, _ = read_rows(find("--test", request.test), request.settings)
         found = replace(found, in_training=count_in_training(rows.cells, test, rows.table))
@@ -202,7 +214,8 @@ def _table(rows: _Rows) -> Inspection:
         return found
     if request.kind is None and (other := _instead_of_table(rows, name)):
         return other
-    settings = {"path": rows.given, "target": rows.typed(name), **request.settings}
+    settings: dict[str, Any] = {"path": rows.given, "target": rows.typed(name)}
+    settings |= {**_drop_missing([rows.cells, test], name), **request.settings}
     if are_class_numbers(rows.table.column(name)):
         settings.setdefault("task", "classification")
     if empty := [one.name for one in rows.table.columns if one.kind == "empty"]:
@@ -233,7 +246,8 @@ def _texts(rows: _Rows, texts: list[str]) -> Inspection:
     columns = [rows.typed(name) for name in texts]
     text = columns[0] if len(columns) == 1 else columns
     settings = {"path": rows.given, "text": text, "label": rows.typed(label)}
-    plan = Plan("text_csv", {**settings, **request.test_settings, **request.settings}, "text_cnn")
+    settings |= _drop_missing([rows.cells], label)
+    plan = Plan("text_table", {**settings, **request.test_settings, **request.settings}, "text_cnn")
     encodings = {str(request.settings.get("encoding", "utf-8")): 1}
     return rows.with_target(as_texts(found, plan, encodings), label)
 
@@ -266,6 +280,7 @@ def _images(rows: _Rows, images: ImageColumn) -> Inspection:
         "image": rows.typed(images.name),
         "target": rows.typed(label),
         **images.settings,
+        **_drop_missing([rows.cells], label),
         **request.settings,
         **request.test_settings,
     }
@@ -320,13 +335,12 @@ def _series_settings(
     settings: dict[str, Any] = {"path": rows.given, "target": rows.typed(target)}
     if time is not None:
         settings["time"] = rows.typed(time.time)
-        if time.series and "series" in settings_of("series", {}):
-            keys = [rows.typed(key) for key in time.series]
+        if keys := [rows.typed(key) for key in time.series]:
             settings["series"] = keys[0] if len(keys) == 1 else keys
-        elif time.series:
-            settings["only"] = {key: cells.cell(0, key) for key in time.series}
     if report and (seasons := report.seasons.get(target)):
         settings["season"] = seasons[0]
+    if report and report.repeated:
+        settings["combine"] = "first" if rows.table.duplicate_rows >= report.repeated else "mean"
     used = rows.numbers(time)
     if not time or not time.series:
         settings |= settings_by_length(cells, time, used)
