@@ -273,7 +273,7 @@ def short_number(value: float) -> str:
 def _first_and_last(column: Column) -> str:
     """The first and the last of the dates in a column, where they have a year."""
     form = date_form(column)
-    days = date_numbers(column, replace(form, parts=["days"]))[0]
+    days = date_numbers(column, replace(form, parts=["days"]))[0][:]
     if np.isnan(days).all():
         return _short(column.first)
     ends = (column[int(np.nanargmin(days))], column[int(np.nanargmax(days))])

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dlrun.data.fingerprint import Indexed as Values
 from dlrun.data.tables.number_format import Notation, as_number, written
 
 
@@ -21,7 +22,13 @@ class _Coded(NamedTuple):
 
 
 class Column:
-    """N stripped cells, None where one is missing."""
+    """N stripped cells, None where one is missing.
+
+    Attributes:
+        typed: whether they were read as numbers, so that nothing is to be told from how they are written.
+    """
+
+    typed = False
 
     def __init__(
         self, codes: np.ndarray, kinds: Sequence[str], missing: Collection[str] = ()
@@ -79,6 +86,15 @@ class Column:
         if (places == np.arange(len(places))).all():
             return self._coded.codes
         return places[self._coded.codes]
+
+    @property
+    def kept_codes(self) -> Values:
+        """As `codes`; of a column that stays in a file, so do they."""
+        return self.codes
+
+    def by_code(self, values: np.ndarray) -> Values:
+        """(N,) what stands in `values` for each of `distinct`, and as the last one for a missing cell."""
+        return values[self.codes]
 
     @cached_property
     def counts(self) -> Counter[str]:
@@ -139,6 +155,10 @@ class Column:
         found = notation.numbers(self.distinct)
         return None if found is None else np.array([*found, np.nan])[self.codes]
 
+    def kept_numbers(self, notation: Notation) -> Values | None:
+        """As `numbers`; of a column that stays in a file, so do they."""
+        return self.numbers(notation)
+
     @property
     def any_leading_zero(self) -> bool:
         """Whether a cell begins with a zero and a digit after it, as 00501."""
@@ -147,6 +167,8 @@ class Column:
 
 class Decimals(Column):
     """A column that was read as numbers: (N,) float64, nan where missing. Its cells are what numbers look like."""
+
+    typed = True
 
     def __init__(self, values: np.ndarray, *, single: bool = False) -> None:
         """`single` says that the numbers had 32 bits: 0.1 is what was 0.1 there."""

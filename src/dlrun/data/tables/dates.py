@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dlrun.data.tables.column import Column
+from dlrun.data.tables.column import Column, Values
 from dlrun.data.times import NotATime, Times, ZonesMixed, iso_times, likeliest, read_as, readings
 
 AUTO = "auto"  # the format that fits all cells, where there is but one
@@ -50,7 +50,7 @@ def date_form(column: Column, format: str = AUTO) -> DateForm:
     return DateForm(times.format, varying or [*numbers][:1])
 
 
-def date_numbers(column: Column, form: DateForm) -> list[np.ndarray]:
+def date_numbers(column: Column, form: DateForm) -> list[Values]:
     """(N,) float64 for each part, nan where missing.
 
     Raises:
@@ -60,7 +60,7 @@ def date_numbers(column: Column, form: DateForm) -> list[np.ndarray]:
         return [np.full(len(column), np.nan) for _ in form.parts]
     numbers = _numbers(_times(column.distinct, form.format))
     nothing = np.full(len(column.distinct), np.nan)
-    return [np.append(numbers.get(part, nothing), np.nan)[column.codes] for part in form.parts]
+    return [column.by_code(np.append(numbers.get(part, nothing), np.nan)) for part in form.parts]
 
 
 def _times(cells: list[str], format: str) -> Times:

@@ -9,12 +9,13 @@ from typing import Any, Literal
 import numpy as np
 
 from dlrun.config.schema import NonNegativeInt
-from dlrun.data.fingerprint import Fingerprint, taken
+from dlrun.data.fingerprint import Fingerprint
 from dlrun.data.fingerprint import Rows as Numbers
-from dlrun.data.tables.column import Column
+from dlrun.data.tables.column import Column, Values
 from dlrun.data.tables.csv_format import CsvFormat, SkipLines
 from dlrun.data.tables.dates import DateForm
 from dlrun.data.tables.number_format import Notation
+from dlrun.data.tables.stored_columns import StoredArray
 from dlrun.errors import ConfigError
 
 Fill = Literal["mean", "median", "zero"]
@@ -35,7 +36,7 @@ class Words:
         values: of each of them, the one spelling of what it stands for, by which words are equal.
     """
 
-    codes: np.ndarray
+    codes: Values
     kinds: list[str]
     values: list[str]
 
@@ -43,7 +44,9 @@ class Words:
     def of(cls, column: Column, spelled: Callable[[str], str] | None = None) -> Words:
         """Those of a column of a file; each stands for itself where `spelled` is None."""
         kinds = column.distinct
-        return cls(column.codes, kinds, kinds if spelled is None else list(map(spelled, kinds)))
+        return cls(
+            column.kept_codes, kinds, kinds if spelled is None else list(map(spelled, kinds))
+        )
 
     def take(self, rows: np.ndarray | slice) -> Words:
         """The words of these rows."""
@@ -51,7 +54,7 @@ class Words:
 
     def as_list(self) -> list[str | None]:
         """(N,) each word, None where it is missing."""
-        return np.array([*self.kinds, None], object)[self.codes].tolist()
+        return np.array([*self.kinds, None], object)[self.codes[:]].tolist()
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,20 @@ class Rows:
         words: columns of words.
     """
 
-    numbers: list[np.ndarray]
+    numbers: list[Values]
     words: list[Words]
 
+    @property
+    def stored(self) -> bool:
+        """Whether they stay in files."""
+        return isinstance(self._first, StoredArray)
+
+    @property
+    def _first(self) -> Values:
+        return self.numbers[0] if self.numbers else self.words[0].codes
+
     def __len__(self) -> int:
-        return len(self.numbers[0] if self.numbers else self.words[0].codes)
+        return len(self._first)
 
     def __getitem__(self, rows: slice) -> Rows:
         return Rows(
@@ -213,8 +225,7 @@ class Table:
             table, targets = self.test, self.test_targets
         found = Fingerprint().columns(table.numbers, rows).numbers(targets, rows)
         for column in table.words:
-            codes = column.codes if rows is None else column.codes[taken(rows, slice(None))]
-            found.coded_words(codes, column.kinds)
+            found.coded_words(column.codes, column.kinds, rows)
         return len(targets) if rows is None else len(rows), str(found)
 
 
