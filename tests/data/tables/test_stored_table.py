@@ -184,18 +184,27 @@ def test_a_cache_serves_until_its_file_changes_and_is_cleared(tmp_path):
 
 
 def test_numbers_of_many_kinds_are_numbers_whatever_their_first_cells_are(tmp_path, monkeypatch):
-    monkeypatch.setattr(column_files, "_MOST_WORDS", 600)
-    monkeypatch.setattr(column_files, "_MOST_NUMBERS", 350)
+    monkeypatch.setattr(column_files, "_MOST_WORDS", 100)
+    monkeypatch.setattr(column_files, "_MOST_NUMBERS", 100)
     rng = np.random.default_rng(1)
     more = {
         "many": rng.integers(0, 10_000, ROWS),
         "name": [f"n{at}" for at in range(ROWS)],
+        "moment": np.datetime64("2024-03-01T10:00", "ms") + 1000 * rng.integers(0, 10**7, ROWS),
+        "zoned": [
+            f"2024-01-0{at % 7 + 1}T1{at % 9}:{at % 60:02}:{at % 37:02}+0{at % 5}:00"
+            for at in range(ROWS)
+        ],
+        "epoch": rng.integers(1_600_000_000, 1_700_000_000, ROWS),
     }
     for name in ("table.csv", "table.parquet"):
         found = frame().with_columns(**{key: pl.Series(cells) for key, cells in more.items()})
         WRITERS_OF[name](found, tmp_path / name)
-        stored, whole = table(tmp_path / name, NOTHING), table(tmp_path / name, ALL)
+        stored, whole = (
+            table(tmp_path / name, limit, dates={"epoch": "epoch"}) for limit in (NOTHING, ALL)
+        )
         assert stored.reading == whole.reading
+        assert {*stored.reading.dates} == {"day", "moment", "zoned", "epoch"}
         assert "many" in stored.reading.numbers
         rows = np.arange(ROWS)
         assert stored.fingerprint("train", rows) == whole.fingerprint("train", rows)

@@ -5,27 +5,31 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
-from dlrun.data.tables.column import Column
+from dlrun.data.tables.column import Column, Decimals
 from dlrun.data.tables.csv_format import missing_among
+from dlrun.data.tables.dates import NotADate, times_of
 from dlrun.data.tables.number_format import Notation, may_be_grouped, written
 from dlrun.data.tables.stored_columns import (
     SAMPLED,
     StoredArray,
+    StoredMoments,
     StoredNumbers,
     StoredTexts,
     StoredWords,
 )
 from dlrun.data.tables.typed_files import all_midnight, as_numbers, as_texts, is_numeric
+from dlrun.data.times import Times, are_dates
 
 _MOST_WORDS = 2**18  # different ones of a column
 _MOST_NUMBERS = 2**16  # different ones, up to which a column of numbers is one of codes
+_SAMPLE = 2**14  # different dates, by which a column of them is judged
 _MOST_STRAYS = 100  # different words among numbers
 _CODE = re.compile(r"-?0\d")
 _WIDTHS = ("int8", "int16", "int32")
@@ -116,7 +120,9 @@ class ColumnFile:
         try:
             self._writer.add(cells)
         except _TooMany:
-            self._writer = self._writer.of_more_kinds(words=self.hint == "words")
+            different = cells.drop_nulls().unique(maintain_order=True).cast(pl.String)
+            more = different.str.strip_chars().to_list()
+            self._writer = self._writer.of_more_kinds(more, words=self.hint == "words")
             self._writer.add(cells)
 
     def close(self) -> None:
@@ -139,8 +145,14 @@ def stored_column(path: Path, count: int, about: dict[str, Any], place: str) -> 
         codes = np.fromfile(path, np.int32)
         return StoredTexts(codes, about["kinds"], about["missing"], count, place)
     values = StoredArray(path, about["dtype"], count)
-    if kind == "numbers":
-        return StoredNumbers(values, about["blanks"], about["strays"], place)
+    if kind in ("numbers", "moments"):
+        strays = {word: (first, times) for word, (first, times) in about["strays"].items()}
+        if kind == "numbers":
+            sample: Column = Decimals(values[:SAMPLED])
+            return StoredNumbers(values, sample, about["blanks"], strays, place)
+        walls = replace(values, path=_walls(path)) if about["zoned"] else None
+        given = (values, Column.of(about["sample"]), about["blanks"], strays, place)
+        return StoredMoments(*given, format=about["format"], walls=walls)
     times = np.array(about["times"], np.int64)
     return StoredWords(values, about["kinds"], about["missing"], times, typed=kind == "decimals")
 
@@ -161,23 +173,32 @@ class _Writer:
         """Write more cells."""
         raise NotImplementedError
 
-    def of_more_kinds(self, *, words: bool) -> _Writer:
-        """What goes on with the column, with the cells so far in its file."""
+    def of_more_kinds(self, more: list[str], *, words: bool) -> _Writer:
+        """What goes on with the column, with the cells so far in its file.
+
+        Args:
+            more: the different cells that are to come.
+            words: they are words, even if they look like something else.
+        """
         raise NotImplementedError
 
     def _write(self, values: np.ndarray) -> None:
         self._file.write(np.ascontiguousarray(values, self.dtype).data)
 
-    def _rewrite(self, dtype: str, table: np.ndarray | None = None) -> None:
+    def rewrite(self, dtype: str, table: np.ndarray | None = None) -> None:
         """Put the values so far down in another type, and as what stands for them in `table`."""
+        again = self.path.with_suffix(".again")
+        self.write_as(again, dtype, table)
         self._file.close()
-        before = self.path.with_suffix(".before")
-        self.path.rename(before)
-        with self.path.open("wb") as file, before.open("rb") as old:
+        again.replace(self.path)
+        self.dtype = dtype
+
+    def write_as(self, path: Path, dtype: str, table: np.ndarray | None = None) -> None:
+        """The same in another file."""
+        self._file.flush()
+        with path.open("wb") as file, self.path.open("rb") as old:
             while len(values := np.fromfile(old, self.dtype, 2**20)):
                 file.write((values if table is None else table[values]).astype(dtype).data)
-        before.unlink()
-        self.dtype = dtype
 
     def close(self) -> None:
         """All is on the disk."""
@@ -188,16 +209,47 @@ class _Writer:
         raise NotImplementedError
 
 
-class _Numbers(_Writer):
-    """(N,) float64, nan where missing."""
+class _Values(_Writer):
+    """(N,) float64, nan where missing; instead of codes `before` them, what stands in `table` for each."""
 
-    type = pl.Float64
-
-    def __init__(self, path: Path, form: CellForm, mode: str = "wb") -> None:
-        super().__init__(path, form, mode)
+    def __init__(
+        self,
+        path: Path,
+        form: CellForm,
+        before: _Coded | None = None,
+        table: np.ndarray | None = None,
+    ) -> None:
         self.rows = 0
         self.blanks: Counter[str] = Counter()
         self.strays: dict[str, tuple[int, int]] = {}
+        if before is not None:
+            before.rewrite("float64", table)
+            words, times = before.words(), before.times.tolist()
+            self.rows = sum(times)
+            absent = {*before.missing()}
+            self.blanks.update({w: n for w, n in zip(words, times, strict=True) if w in absent})
+        super().__init__(path, form, "wb" if before is None else "ab")
+
+    def add_stray(self, word: str, row: int, times: int = 1) -> None:
+        """Note a cell that holds no value, in a row of those that are being added.
+
+        Raises:
+            OtherKind: there are too many.
+        """
+        first, before = self.strays.get(word, (self.rows + row, 0))
+        self.strays[word] = (first, before + times)
+        if len(self.strays) > _MOST_STRAYS:
+            raise OtherKind("words")
+
+    def about(self) -> dict[str, Any]:
+        blanks = {word: times for word, times in self.blanks.items() if times}
+        return {"kind": "numbers", "dtype": self.dtype, "blanks": blanks, "strays": self.strays}
+
+
+class _Numbers(_Values):
+    """Numbers."""
+
+    type = pl.Float64
 
     def add(self, cells: pl.Series) -> None:
         self._write(self._values(cells))
@@ -231,15 +283,8 @@ class _Numbers(_Writer):
         if not word or missing_among([word], self.form.missing):
             self.blanks[word] += 1
             return np.nan
-        first, times = self.strays.get(word, (self.rows + row, 0))
-        self.strays[word] = (first, times + 1)
-        if len(self.strays) > _MOST_STRAYS:
-            raise OtherKind("words")
+        self.add_stray(word, row)
         return np.nan
-
-    def about(self) -> dict[str, Any]:
-        blanks = {word: times for word, times in self.blanks.items() if times}
-        return {"kind": "numbers", "dtype": self.dtype, "blanks": blanks, "strays": self.strays}
 
 
 class _Coded(_Writer):
@@ -259,7 +304,7 @@ class _Coded(_Writer):
         self.times = times
         wide = next(w for w in _WIDTHS if len(self.kinds) <= np.iinfo(w).max)
         if wide != self.dtype:
-            self._rewrite(wide)
+            self.rewrite(wide)
             self._file = self.path.open("ab")
         super()._write(values)
 
@@ -271,15 +316,6 @@ class _Coded(_Writer):
         """Those of them that stand for a missing cell."""
         found = missing_among(self.words(), self.form.missing)
         return sorted({"", *found} if self.form.typed else found)
-
-    def as_numbers(self, table: np.ndarray, blanks: Sequence[int]) -> _Numbers:
-        """The same column, each code as what stands for it in `table`; `blanks` are those of missing cells."""
-        self._rewrite("float64", table)
-        found = _Numbers(self.path, self.form, "ab")
-        found.rows = int(self.times.sum())
-        words = self.words()
-        found.blanks.update({words[code]: int(self.times[code]) for code in blanks})
-        return found
 
     def about(self) -> dict[str, Any]:
         about = {"kind": self.kind, "dtype": self.dtype, "times": self.times.tolist()}
@@ -318,16 +354,17 @@ class _Words(_Coded):
         for word, code in zip(words.str.strip_chars().to_list(), codes.tolist(), strict=True):
             self._places[code] = self.kinds.setdefault(word, len(self.kinds))
 
-    def of_more_kinds(self, *, words: bool) -> _Writer:
-        kinds, absent = self.words(), self.missing()
-        cells = [kind for kind in kinds if kind not in absent]
+    def of_more_kinds(self, more: list[str], *, words: bool) -> _Writer:
+        both = list(dict.fromkeys([*self.kinds, *more]))
+        absent = {"", *missing_among(both, self.form.missing)}
+        cells = [cell for cell in both if cell not in absent]
         numbers = None if words else self.form.notation.numbers(cells)
         if numbers is None or any(map(_CODE.match, cells)) or may_be_grouped(cells):
-            return _Texts(self)
+            times = None if words else _times_of(cells)
+            return _Moments(self, cells, times) if times else _Texts(self)
         found = dict(zip(cells, numbers, strict=True))
-        table = np.array([found.get(kind, np.nan) for kind in kinds])
-        blanks = [code for code, kind in enumerate(kinds) if kind in absent]
-        return self.as_numbers(table, blanks)
+        table = np.array([found.get(kind, np.nan) for kind in self.kinds])
+        return _Numbers(self.path, self.form, self, table)
 
 
 class _Decimals(_Coded):
@@ -350,8 +387,77 @@ class _Decimals(_Coded):
     def words(self) -> list[str]:
         return ["", *map(written, [*self.kinds][1:])]
 
-    def of_more_kinds(self, *, words: bool) -> _Writer:
-        return self.as_numbers(np.array([np.nan, *[*self.kinds][1:]]), [0])
+    def of_more_kinds(self, more: list[str], *, words: bool) -> _Writer:
+        table = np.array([np.nan, *[*self.kinds][1:]])
+        return _Numbers(self.path, self.form, self, table)
+
+
+def _walls(path: Path) -> Path:
+    return path.with_suffix(".walls")
+
+
+def _times_of(cells: list[str]) -> Times | None:
+    """Cells that are dates or times with a year, in one format."""
+    if not are_dates(cells[:_SAMPLE]):
+        return None
+    try:
+        found = times_of(cells)
+    except NotADate:
+        return None
+    return found if "%Y" in found.format else None
+
+
+class _Moments(_Values):
+    """(N,) seconds since 1970, and in a file of their own those that clocks on the wall show where cells have zones."""
+
+    def __init__(self, before: _Words, cells: list[str], times: Times) -> None:
+        self.format, self.zoned, self.sample = times.format, times.zoned, cells[:_SAMPLE]
+        moments = zip(times.values, times.walls, strict=True)
+        found = dict(zip(cells, moments, strict=True))
+        table = np.array([found.get(word, (np.nan, np.nan)) for word in before.words()])
+        if self.zoned:
+            before.write_as(_walls(before.path), "float64", table[:, 1])
+            self._wall_file = _walls(before.path).open("ab")
+        super().__init__(before.path, before.form, before, table[:, 0])
+
+    def add(self, cells: pl.Series) -> None:
+        words = cells.cast(pl.String).str.strip_chars()
+        if not self.form.typed and words.str.contains(_ODD).any():
+            raise OddCell("a quote in an odd place")
+        different = words.unique(maintain_order=True).drop_nulls().to_list()
+        absent = missing_among(different, self.form.missing)
+        known = [word for word in different if word not in absent]
+        moments = self._moments(known, words)
+        texts = words.to_list()
+        found = np.array([moments.get(word, (np.nan, np.nan)) for word in texts]).reshape(-1, 2)
+        self.blanks[""] += words.null_count()
+        self.blanks.update(word for word in texts if word in absent)
+        self._write(found[:, 0])
+        if self.zoned:
+            self._wall_file.write(np.ascontiguousarray(found[:, 1]).data)
+        self.rows += len(cells)
+
+    def _moments(self, known: list[str], words: pl.Series) -> dict[str, tuple[float, float]]:
+        """(seconds, seconds on the wall) of each different word."""
+        try:
+            times = times_of(known, self.format)
+        except NotADate as error:
+            here = words == error.cell
+            self.add_stray(error.cell, here.arg_max() or 0, int(here.sum()))
+            return self._moments([word for word in known if word != error.cell], words)
+        if times.zoned != self.zoned and known:
+            raise OtherKind("words")
+        moments = zip(times.values.tolist(), times.walls.tolist(), strict=True)
+        return dict(zip(known, moments, strict=True))
+
+    def close(self) -> None:
+        super().close()
+        if self.zoned:
+            self._wall_file.close()
+
+    def about(self) -> dict[str, Any]:
+        about = {"kind": "moments", "format": self.format, "zoned": self.zoned}
+        return {**super().about(), **about, "sample": self.sample}
 
 
 class _Texts(_Writer):
@@ -360,7 +466,7 @@ class _Texts(_Writer):
     dtype = "int32"
 
     def __init__(self, before: _Words) -> None:
-        before._rewrite(self.dtype)
+        before.rewrite(self.dtype)
         super().__init__(before.path, before.form, "ab")
         self.kinds, self.rows = before.kinds, int(before.times.sum())
         self._file.truncate(min(self.rows, SAMPLED) * 4)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from weakref import ref
 
 import numpy as np
 
@@ -231,33 +233,32 @@ class StoredWords(Column):
         return None if found is None else self.by_code(np.array([*found, np.nan]))
 
 
-class StoredNumbers(Column):
-    """A column that was read as numbers: (N,) float64 in a file. Its cells are those of the first rows.
+class _StoredValues(Column):
+    """A column of many different numbers: (N,) float64 in a file. Its cells are those of `sample`.
 
     Attributes:
+        blanks: how often each word stands for a missing cell.
         strays: cells that hold no number, with the first row and how often each comes.
         place: the file and the column, in words.
     """
 
-    typed = True
-
     def __init__(
         self,
         values: StoredArray,
+        sample: Column,
         blanks: Mapping[str, int],
         strays: Mapping[str, tuple[int, int]],
         place: str,
     ) -> None:
-        self._values, self._blanks, self.strays, self.place = values, blanks, strays, place
-        self._sample = Decimals(values[:SAMPLED])
+        self.values, self.place = values, place
+        self._sample, self._blanks, self.strays = sample, blanks, strays
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self.values)
 
     def __getitem__(self, row: int) -> str | None:
-        if stray := next((word for word, (first, _) in self.strays.items() if first == row), None):
-            return stray
-        return Decimals(self._values[[row]])[0]
+        found = (word for word, (first, _) in self.strays.items() if first == row)
+        return next(found, None)
 
     @property
     def _coded(self) -> Any:
@@ -269,39 +270,33 @@ class StoredNumbers(Column):
 
     @property
     def counts(self) -> Counter[str]:
-        strays = {word: count for word, (_, count) in self.strays.items()}
         share = max(1, len(self) // max(1, len(self._sample)))
-        return Counter(
-            {cell: count * share for cell, count in self._sample.counts.items()} | strays
-        )
+        sample = {cell: count * share for cell, count in self._sample.counts.items()}
+        return Counter(sample | {word: count for word, (_, count) in self.strays.items()})
 
     @property
     def codes(self) -> np.ndarray:
-        raise too_many(self.place, "numbers")
+        raise too_many(self.place, "values")
 
     @property
     def kept_codes(self) -> StoredArray:
-        raise too_many(self.place, "numbers")
+        raise too_many(self.place, "values")
 
     def by_code(self, values: np.ndarray) -> StoredArray:
-        raise too_many(self.place, "numbers")
+        raise too_many(self.place, "values")
 
-    def take(self, rows: np.ndarray) -> StoredNumbers:
+    def take(self, rows: np.ndarray) -> Self:
         strays = {
             word: (int(np.searchsorted(rows, first)), count)
             for word, (first, count) in self.strays.items()
         }
-        return StoredNumbers(self._values.take(rows), {}, strays, self.place)
+        found = copy(self)
+        found.values, found.strays, found._blanks = self.values.take(rows), strays, {}
+        return found
 
     @property
     def known(self) -> np.ndarray:
-        return ~np.isnan(self._values[:])
-
-    def written(self, word: str) -> np.ndarray:
-        if word == "":
-            return ~self.known
-        number = as_number(word)
-        return np.asarray(self._values[:] == (np.nan if number is None else number))
+        return ~np.isnan(self.values[:])
 
     def where(self, words: Iterable[str]) -> np.ndarray:
         found = [self.strays[word][0] for word in words if word in self.strays]
@@ -315,11 +310,33 @@ class StoredNumbers(Column):
     def blanks(self) -> Counter[str]:
         return Counter(self._blanks)
 
+
+class StoredNumbers(_StoredValues):
+    """A column that was read as numbers."""
+
+    typed = True
+
+    def __getitem__(self, row: int) -> str | None:
+        return super().__getitem__(row) or Decimals(self.values[[row]])[0]
+
+    def written(self, word: str) -> np.ndarray:
+        if word == "":
+            return ~self.known
+        number = as_number(word)
+        return np.asarray(self.values[:] == (np.nan if number is None else number))
+
     def numbers(self, notation: Notation) -> np.ndarray | None:
-        return None if self.strays else self._values[:]
+        if self.strays:
+            return None
+        held = getattr(self, "_held", None)  # asked for several times while it is judged
+        found: np.ndarray | None = held and held()
+        if found is None:
+            found = self.values[:]
+            self._held = ref(found)
+        return found
 
     def kept_numbers(self, notation: Notation) -> StoredArray | None:
-        return None if self.strays else self._values
+        return None if self.strays else self.values
 
     @property
     def any_leading_zero(self) -> bool:
@@ -327,8 +344,35 @@ class StoredNumbers(Column):
 
     @property
     def first(self) -> str:
-        known = next((f for f in map(_first_known, self._values.pieces()) if f is not None), 0.0)
+        known = next((f for f in map(_first_known, self.values.pieces()) if f is not None), 0.0)
         return f"{known:.15g}"
+
+
+class StoredMoments(_StoredValues):
+    """A column of dates or times, as (N,) seconds since 1970.
+
+    Attributes:
+        format: how its cells are written.
+        walls: (N,) the same as clocks on the wall show it, where cells have zones.
+    """
+
+    def __init__(self, *given: Any, format: str, walls: StoredArray | None) -> None:
+        super().__init__(*given)
+        self.format, self.walls = format, walls
+
+    def take(self, rows: np.ndarray) -> Self:
+        found = super().take(rows)
+        found.walls = self.walls and self.walls.take(rows)
+        return found
+
+    def written(self, word: str) -> np.ndarray:
+        return ~self.known if word == "" else np.zeros(len(self), bool)
+
+    def numbers(self, notation: Notation) -> None:
+        return None
+
+    def kept_numbers(self, notation: Notation) -> None:
+        return None
 
 
 def _first_known(values: np.ndarray) -> float | None:
@@ -356,6 +400,9 @@ class StoredTexts(Column):
 
     def __len__(self) -> int:
         return self._count
+
+    def __getitem__(self, row: int) -> str | None:
+        return super().__getitem__(row) if row < len(self._given.codes) else None
 
     def take(self, rows: np.ndarray) -> StoredTexts:
         codes, kinds, missing = self._given

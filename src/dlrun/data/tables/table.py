@@ -15,7 +15,6 @@ from dlrun.data.tables.column import Column, Values
 from dlrun.data.tables.csv_format import CsvFormat, SkipLines
 from dlrun.data.tables.dates import DateForm
 from dlrun.data.tables.number_format import Notation
-from dlrun.data.tables.stored_columns import StoredArray
 from dlrun.errors import ConfigError
 
 Fill = Literal["mean", "median", "zero"]
@@ -72,7 +71,7 @@ class Rows:
     @property
     def stored(self) -> bool:
         """Whether they stay in files."""
-        return isinstance(self._first, StoredArray)
+        return not isinstance(self._first, np.ndarray)
 
     @property
     def _first(self) -> Values:
