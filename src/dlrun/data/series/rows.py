@@ -143,9 +143,13 @@ def rows_in_time(
     times: Times,
     stepping: Stepping,
     *,
+    keys: Sequence[str] = (),
     skip: int = 0,
 ) -> Rows:
     """The rows of each series, without the first `skip`, in the order of `times`, those of the column `clock`.
+
+    Args:
+        keys: the columns that tell several series apart.
 
     Raises:
         ConfigError: a time, or a step, has several rows though `combine` is none; steps are missing though `fill` is.
@@ -154,7 +158,7 @@ def rows_in_time(
     for name, rows in series.items():
         numbers = np.asarray(rows, np.int64)
         own = times if len(series) == 1 else without_clock_changes(times.take(numbers))
-        order = in_time(cells, clock, own, numbers, combined=stepping.combine != "none")
+        order = in_time(cells, clock, own, numbers, combined=stepping.combine != "none", keys=keys)
         found[name] = _Timed(numbers[order], own.take(order))
     note_moved(cells, clock, {name: (series[name], one.order) for name, one in found.items()})
     found = {
