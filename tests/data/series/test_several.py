@@ -214,6 +214,16 @@ def test_a_row_that_is_twice_in_a_series_or_in_none_is_refused(read, table, rows
         read("s.csv")
 
 
+def test_series_that_hold_several_are_refused_with_all_columns_that_tell_them_apart(read, table):
+    days = [str(day) for day in np.arange("2021-01-01", 20, dtype="datetime64[D]")]
+    rows = [f"{day},{store},{item},1" for day in days for store in "AB" for item in "xyz"]
+    Path("s.csv").write_text("\n".join(["t,store,item,y", *rows, ""]))
+    with pytest.raises(
+        ConfigError, match=r"set 'dataset\.series=\[store,item\]' to learn from all"
+    ):
+        read("s.csv")
+
+
 def test_new_rows_of_series_are_read_by_the_scaling_of_each_and_others_named(read, table, capsys):
     values = table({"A": 40, "B": 50})
     raw = read("s.csv")

@@ -150,7 +150,9 @@ def _rows(
     if chosen.time is not None:
         calendar = stepping.step is not None and not stepping.step.is_number
         times = read_times(cells, chosen.time, time_format, calendar=calendar)
-        rows = rows_in_time(cells, series, chosen.time, times, stepping, skip=skip)
+        rows = rows_in_time(
+            cells, series, chosen.time, times, stepping, keys=chosen.series, skip=skip
+        )
         return rows, times.format, []
     for key, given, usual in (
         ("time_format", time_format, "auto"),
@@ -262,7 +264,7 @@ def _check_targets(cells: Cells, targets: Sequence[str], numbers: Numbers, fill:
     for name in targets:
         if count := int(np.isnan(numbers[name]).sum()):
             note(
-                f"{cells.path}, column {name}: {count} of {len(numbers[name])} values of the target are missing: "
+                f"{cells.path}, column {name}: {count:,} of {len(numbers[name]):,} values of the target are missing: "
                 f"dataset.fill={fill} fills them, also where a forecast is measured"
             )
 
