@@ -286,7 +286,7 @@ def _check_targets(cells: Cells, targets: Sequence[str], numbers: Numbers, fill:
     for name in targets:
         if count := int(np.isnan(numbers[name]).sum()):
             note(
-                f"{cells.path}, column {name}: {count} of {len(numbers[name])} values of the target are missing: "
+                f"{cells.path}, column {name}: {count:,} of {len(numbers[name]):,} values of the target are missing: "
                 f"dataset.fill={fill} fills them, also where a forecast is measured"
             )
 

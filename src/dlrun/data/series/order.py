@@ -166,7 +166,7 @@ def _rows(count: int, steps: Steps) -> str:
     if steps.size == 1 and steps.unit:
         return f"{count} {steps.unit[:-1] if count == 1 else steps.unit} {verb}"
     rows = "row" if count == 1 else "rows"
-    return f"{count} {rows} ({_length(steps.size, steps.unit)} apart) {verb}"
+    return f"{count} {rows} ({step_of(steps) or _length(steps.size, steps.unit)} apart) {verb}"
 
 
 def _length(size: float, unit: str) -> str:

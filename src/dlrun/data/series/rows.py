@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from dlrun.data.series.grid import Combine, Places, Step, combined, days_off, places_of, step_from
+from dlrun.data.series.grid import Combine, Places, Step, combine, days_off, places_of, step_from
 from dlrun.data.series.order import in_time, note_moved, note_steps
 from dlrun.data.series.several import row_beside
 from dlrun.data.series.time_column import without_clock_changes
@@ -111,7 +111,7 @@ class Rows:
         """A value a step from those of the rows in `order`."""
         if self._places is None:
             return values
-        return combined(values, self._places, self._steps, self.combine)
+        return combine(values, self._places, self._steps, self.combine)
 
     def words(self, words: np.ndarray) -> tuple[str | None, ...]:
         """A word a step from those (N,) of the rows in `order`: the last one, of combined rows."""
@@ -198,7 +198,7 @@ def _at_steps(cells: Cells, clock: str, rows: _Timed, stepping: Stepping) -> Mem
             remedy,
             "leave the row out",
         )
-    places = places_of(times, step, within=stepping.combine != "none")
+    places = places_of(times, step, combined=stepping.combine != "none")
     _refuse_too_short(cells, clock, places, step)
     if stepping.combine == "none":
         _refuse_same_step(cells, clock, rows, places, step)
