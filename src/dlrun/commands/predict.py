@@ -172,7 +172,7 @@ def _forecasts(
     series = {"series": history.series} if history.series else {}
     for ahead, values in enumerate(forecast, 1):
         after = {} if last is None else {"after": f"{last} +{ahead}"}
-        row = len(history.rows_RC) + ahead - 1
+        row = history.known + ahead - 1
         yield {
             "input": str(path),
             **series,

@@ -33,6 +33,8 @@ class Spec:
         vocabulary: how many tokens there are. In texts, which are padded at the end, 0 is padding.
         quantiles: of each regression target, one score for each, those of the first target first; empty where a
             score is a prediction itself.
+        future: of a sequence, how many of its last steps are still to come. What is not known of them is 0, the
+            mean, and the last feature tells them from the others by 1.
     """
 
     task: TaskKind
@@ -44,6 +46,7 @@ class Spec:
     categories: tuple[int, ...] = ()
     vocabulary: int = 0
     quantiles: tuple[float, ...] = ()
+    future: int = 0
 
     @property
     def num_targets(self) -> int:

@@ -73,9 +73,10 @@ def prepare_series(
     spec = Spec(
         task="regression",
         kind="sequence",
-        input_shape=(scaling.window, len(scaling.mean)),
+        input_shape=scaling.input_shape,
         num_outputs=len(scaling.target_mean),
-        feature_names=tuple(layout.features),
+        feature_names=scaling.feature_names,
+        future=scaling.future,
     )
     baselines = _baselines(members, "test")
     return Dataset(

@@ -82,6 +82,18 @@ class Rows:
             ]
         )
 
+    def before(self, ends: Mapping[str, int]) -> Rows:
+        """The same without so many steps at the end of each series."""
+        members = {}
+        for name, member in self.members.items():
+            steps = len(member) - ends[name]
+            if member.places is None:
+                members[name] = Member(member.order[:steps])
+            else:
+                kept = member.places < steps
+                members[name] = Member(member.order[kept], member.places[kept], steps)
+        return Rows(members, self.combine)
+
     def only(self, names: Sequence[str]) -> Rows:
         """Those of these series."""
         return Rows({name: self.members[name] for name in names}, self.combine)
