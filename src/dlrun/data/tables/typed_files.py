@@ -157,7 +157,7 @@ def _cells(
         first=f"its columns ({listed(names)})",
         missing=missing,
         typed=True,
-        values={name: values for name, values in zip(names, frame.get_columns(), strict=True)},
+        values=dict[str, Any](zip(names, frame.get_columns(), strict=True)),
     )
 
 
