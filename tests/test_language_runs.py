@@ -66,14 +66,22 @@ def state_of(run: RunDirectory) -> dict[str, Any]:
     return dict(torch.load(run.checkpoints / "last.pt", weights_only=True))
 
 
-@pytest.mark.parametrize("stop_at", [4, 10, 13])
+@pytest.mark.parametrize(
+    ("stop_at", "memory_limit"), [(4, "1.0"), (10, "1.0"), (13, "1.0"), (13, "1e-9")]
+)
 def test_a_resumed_run_remembers_what_it_had_read(
-    stop_at: int, run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stop_at: int,
+    memory_limit: str,
+    run: RunDirectory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In an epoch, between two and in the second, whose offset is another."""
+    """In an epoch, between two and in the second, whose offset is another; in memory and from the cache."""
     import signal
 
-    plain, parted, taken = composed("tracking.tensorboard=false"), RunDirectory(tmp_path / "r"), [0]
+    monkeypatch.setenv("DLRUN_CACHE", str(tmp_path / "cache"))
+    plain = composed("tracking.tensorboard=false", f"dataset.memory_limit={memory_limit}")
+    parted, taken = RunDirectory(tmp_path / "r"), [0]
     step = Engine.train_step
 
     def counted(self: Engine, *batch: torch.Tensor) -> None:

@@ -108,10 +108,10 @@ def test_a_file_is_read_packed_or_not(tmp_path):
     plain, packed = tmp_path / "plain.txt", tmp_path / "packed.gz"
     plain.write_bytes("às\r\nb".encode("latin-1"))
     packed.write_bytes(gzip.compress("às\nb".encode()))
-    assert char_lm(path=str(plain), encoding="latin-1", window=3) == Characters(
+    assert char_lm(path=str(plain), encoding="latin-1", window=3, memory_limit=1.0) == Characters(
         "às\nb", 3, str(plain)
     )
-    assert char_lm(path=str(packed), encoding="utf-8", window=3).text == "às\nb"
+    assert char_lm(path=str(packed), encoding="utf-8", window=3, memory_limit=1.0).text == "às\nb"
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_file_that_cannot_be_read_is_refused(content, words, tmp_path):
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(ConfigError, match=words):
-        char_lm(path=str(file), encoding="utf-8", window=4)
+        char_lm(path=str(file), encoding="utf-8", window=4, memory_limit=1.0)
 
 
 @pytest.mark.parametrize(
@@ -135,6 +135,6 @@ def test_a_file_that_cannot_be_read_is_refused(content, words, tmp_path):
     [("shakespeare.txt.gz", 1115394, 65), ("irish_tunes.abc.gz", 197618, 83)],
 )
 def test_the_texts_that_ship_are_whole_and_their_origin_is_told(name, size, distinct):
-    text = char_lm(path=f"packaged:{name}", encoding="utf-8", window=64).text
+    text = char_lm(path=f"packaged:{name}", encoding="utf-8", window=64, memory_limit=1.0).text
     assert (len(text), len(set(text))) == (size, distinct)
     assert f"## {name}" in (SAMPLES / "README.md").read_text()

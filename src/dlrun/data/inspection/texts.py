@@ -78,10 +78,12 @@ def inspect_texts(raw: Texts, encodings: dict[str, int]) -> TextsReport:
 
 def inspect_characters(raw: Characters, encodings: dict[str, int]) -> CharactersReport:
     """What is in one long text."""
-    counts = Counter(raw.text)
+    counts = Counter[str]()
+    for some in raw.pieces(range(len(raw))):
+        counts.update(some)
     return CharactersReport(
-        characters=len(raw.text),
-        lines=raw.text.count("\n") + 1,
+        characters=len(raw),
+        lines=counts["\n"] + 1,
         distinct=len(counts),
         commonest="".join(sign for sign, _ in counts.most_common(_SHOWN) if sign.strip()),
         encodings=encodings,

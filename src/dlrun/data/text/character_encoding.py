@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -17,12 +17,12 @@ from dlrun.data.fingerprint import PARTS, Parts, Rows
 from dlrun.data.kind import Kind
 from dlrun.data.loaders import Split
 from dlrun.data.text.characters import Characters
-from dlrun.data.text.streams import StreamedText
+from dlrun.data.text.stored import CODE_POINTS, StoredText, code_points, smallest
+from dlrun.data.text.streams import StoredTokens, StreamedText, Tokens
 from dlrun.errors import ConfigError, note
 
 UNKNOWN = 0  # the number of every character that the training part does not have
 _UNKNOWN_SHOWN = "\N{REPLACEMENT CHARACTER}"
-_CODE_POINTS = 0x110000  # that there are
 _AT_ONCE = 2**20  # characters that are looked at together: the memory that it takes has a bound
 _MOST_FOR_BIGRAMS = 2000  # characters, above which a table of all pairs would be large
 
@@ -43,12 +43,15 @@ class CharacterEncoding(Preprocessing):
 
     def inputs(self, raw: str) -> Tensor:
         """The numbers of the characters of a text, (N,) int64."""
-        return self.numbers(raw, range(len(raw))).long()
+        return self.numbers(raw, range(len(raw)))[:].long()
 
-    def numbers(self, text: str, rows: range) -> Tensor:
+    def numbers(self, text: str | StoredText, rows: range) -> Tokens:
         """The numbers of these characters of a text, (N,), in as few bytes each as they take."""
-        number_of = np.full(_CODE_POINTS, UNKNOWN, _smallest(len(self.characters)))
-        number_of[_code_points("".join(self.characters))] = np.arange(1, len(self.characters) + 1)
+        number_of = np.full(CODE_POINTS, UNKNOWN, smallest(len(self.characters)))
+        number_of[code_points("".join(self.characters))] = np.arange(1, len(self.characters) + 1)
+        if isinstance(text, StoredText):
+            table = number_of[code_points(text.characters)]
+            return StoredTokens(text, table, rows.start, rows.stop)
         found = np.empty(len(rows), number_of.dtype)
         for start, points in _chunks(text, rows):
             found[start : start + len(points)] = number_of[points]
@@ -98,9 +101,11 @@ def prepare_characters(
     return replace(data, baselines=_baselines(data))
 
 
-def next_characters(numbers: Tensor, window: int) -> Split:
+def next_characters(numbers: Tokens, window: int) -> Split:
     """A text as a model takes it: the number of each character, and that of the one that comes next."""
-    return StreamedText(numbers[:-1], numbers[1:], window=window)
+    count = len(numbers) - 1
+    inputs, targets = (cast(Tensor, numbers.narrow(0, start, count)) for start in (0, 1))
+    return StreamedText(inputs, targets, window=window)
 
 
 def _consecutive(rows: Rows) -> range:
@@ -143,9 +148,12 @@ def _cut(raw: Characters, settings: DataSettings) -> Parts:
     }
 
 
-def note_unseen(source: str, parts: Mapping[str, Tensor]) -> None:
+def note_unseen(source: str, parts: Mapping[str, Tokens]) -> None:
     """A line on the error stream, where an evaluation's JSON is not, if parts have characters without a number."""
-    unseen = {name: len(part) - int(part.count_nonzero()) for name, part in parts.items()}
+    unseen = {
+        name: sum(int((some == UNKNOWN).sum()) for some in part.split(_AT_ONCE))
+        for name, part in parts.items()
+    }
     counts = [
         f"{count:,} of {len(parts[name]):,} characters of the {name} part"
         for name, count in unseen.items()
@@ -176,7 +184,10 @@ def _language(chances: Tensor, times: Tensor) -> Mapping[str, float]:
 
 
 def _counts(numbers: Tensor, size: int) -> Tensor:
-    return numbers.bincount(minlength=size).double()
+    found = torch.zeros(size, dtype=torch.int64)
+    for some in numbers.split(_AT_ONCE):
+        found += some.bincount(minlength=size)
+    return found.double()
 
 
 def _pairs(part: Split, size: int) -> Tensor:
@@ -185,32 +196,24 @@ def _pairs(part: Split, size: int) -> Tensor:
     for inputs, targets in zip(
         part.inputs.split(_AT_ONCE), part.targets.split(_AT_ONCE), strict=True
     ):
-        found += _counts(inputs.long() * size + targets, size**2)
+        found += (inputs.long() * size + targets).bincount(minlength=size**2)
     return found.view(size, size)
 
 
-def _different(text: str, rows: range) -> list[str]:
+def _different(text: str | StoredText, rows: range) -> list[str]:
     """The characters among these of a text, in the order of their code points."""
-    seen = np.zeros(_CODE_POINTS, bool)
+    if isinstance(text, StoredText):
+        return list(text.distinct(rows))
+    seen = np.zeros(CODE_POINTS, bool)
     for _, points in _chunks(text, rows):
         seen[points] = True
     return list(map(chr, np.flatnonzero(seen).tolist()))
 
 
-def _smallest(largest: int) -> type[np.integer[Any]]:
-    """The type of fewest bytes that torch computes with and that holds numbers up to `largest`."""
-    types: tuple[type[np.integer[Any]], ...] = (np.uint8, np.int16, np.int32)
-    return next(kind for kind in types if largest <= np.iinfo(kind).max)
-
-
 def _chunks(text: str, rows: range) -> Iterator[tuple[int, np.ndarray]]:
     """The code points of these characters of a text, some at a time, and where among `rows` they start."""
     for start in range(rows.start, rows.stop, _AT_ONCE):
-        yield start - rows.start, _code_points(text[start : min(start + _AT_ONCE, rows.stop)])
-
-
-def _code_points(text: str) -> np.ndarray:
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        yield start - rows.start, code_points(text[start : min(start + _AT_ONCE, rows.stop)])
 
 
 CHARACTERS = Kind(

@@ -8,9 +8,10 @@ from typing import Any, NoReturn, cast
 
 from dlrun.data.base import Spec
 from dlrun.data.changed_data import Kept
-from dlrun.data.files import locate_file, read_text
+from dlrun.data.files import locate_file
 from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, one_path
 from dlrun.data.text.character_encoding import CharacterEncoding, next_characters, note_unseen
+from dlrun.data.text.characters import read_characters
 from dlrun.errors import ConfigError, command
 
 
@@ -27,7 +28,8 @@ class NewCharacters(NewInputs):
 
     def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:
         path = locate_file(TEST_PATH, one_path(given))
-        text = read_text(path, str(dataset.get("encoding", "utf-8")))
+        encoding_given, limit = str(dataset.get("encoding", "utf-8")), dataset.get("memory_limit")
+        text = read_characters(path, encoding_given, limit)
         if len(text) < 2:
             raise ConfigError(
                 f"{path} holds one character, after which nothing comes; give a longer text"

@@ -3,15 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from dlrun.data.loaders import Batch, Feed, Split, epoch_order
+from dlrun.data.text.stored import StoredText
 from dlrun.errors import ConfigError
 
+_CPU = torch.device("cpu")
+_AT_ONCE = 2**22  # tokens that are read from a file at a time
 _LEAST = 4096  # tokens of a stream in an evaluation: each stream begins knowing nothing
+
+
+@dataclass(frozen=True)
+class StoredTokens:
+    """Tokens (N,) that stay in a file and are read where they are indexed; stands where a tensor would.
+
+    Attributes:
+        table: (characters of `text`,) the token of each.
+        start, stop: which characters are meant.
+    """
+
+    text: StoredText
+    table: np.ndarray
+    start: int
+    stop: int
+    device: torch.device = _CPU
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __getitem__(self, part: slice) -> Tensor:
+        start, stop, _ = part.indices(len(self))
+        numbers = self.text.numbers(self.start + start, self.start + max(start, stop))
+        return torch.from_numpy(self.table[numbers]).to(self.device)
+
+    def narrow(self, dim: int, start: int, length: int) -> StoredTokens:
+        """As of a tensor; what is left stays in the file."""
+        assert dim == 0, "a text has one dimension"
+        return replace(self, start=self.start + start, stop=self.start + start + length)
+
+    def split(self, size: int) -> Iterator[Tensor]:
+        """All tokens, `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self[start : start + size]
+
+    def to(self, device: torch.device) -> StoredTokens:
+        """The same tokens, given on `device`."""
+        return replace(self, device=device)
+
+
+Tokens = Tensor | StoredTokens
 
 
 @dataclass(frozen=True)
@@ -45,6 +91,9 @@ class StreamedText(Split):
 
     def sample(self, count: int) -> Tensor:
         return self.inputs[:count].long().unsqueeze(1)
+
+    def to(self, device: torch.device, dtype: torch.dtype, *, channels_last: bool) -> Self:
+        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
 
 
 class Streams:
@@ -104,13 +153,27 @@ class Streams:
 def _windows(
     split: Split, streams: int, length: int, window: int, *, start: int, skip: int
 ) -> Iterator[Batch]:
-    stop = start + streams * length
-    inputs, targets = (
-        tokens[start:stop].view(streams, length) for tokens in (split.inputs, split.targets)
-    )
-    for left in range(skip * window, length, window):
-        here = slice(left, min(left + window, length))
-        yield _widened(inputs[:, here]), _widened(targets[:, here])
+    # Of tokens that stay in a file, those of many windows are read at a time.
+    block = window * max(1, _AT_ONCE // (streams * window))
+    for begin in range(skip * window, length, block):
+        end = min(begin + block, length)
+        inputs, targets = (
+            _block(tokens, streams, length, start, slice(begin, end))
+            for tokens in (split.inputs, split.targets)
+        )
+        for left in range(0, end - begin, window):
+            yield (
+                _widened(inputs[:, left : left + window]),
+                _widened(targets[:, left : left + window]),
+            )
+
+
+def _block(tokens: Tokens, streams: int, length: int, start: int, part: slice) -> Tensor:
+    """(streams, tokens of `part`) of streams of this length."""
+    if isinstance(tokens, Tensor):
+        return tokens[start : start + streams * length].view(streams, length)[:, part]
+    begins = range(start, start + streams * length, length)
+    return torch.stack([tokens[begin + part.start : begin + part.stop] for begin in begins])
 
 
 def _widened(tokens: Tensor) -> Tensor:
