@@ -136,7 +136,7 @@ def _labels_or_values(path: Path, raw: Any, trained: Trained) -> Iterator[dict[s
         else:
             rows = asked[start : start + _AT_ONCE]
             some = [raw[row] for row in rows]
-        for record in _records(path, rows, *predict(trained, some), names):
+        for record in _records(path, rows, *predict(trained, some), trained):
             for row in range(next_row, record["row"]):
                 yield {"input": str(path), "row": row, **blank}
             next_row = record["row"] + 1
@@ -190,11 +190,19 @@ def _records(
     rows: Iterable[int],
     predicted: Any,
     probabilities: Any,
-    class_names: tuple[str, ...],
+    trained: Trained,
 ) -> Iterable[dict[str, Any]]:
+    spec = trained.spec
+    class_names, targets = spec.class_names, spec.target_names or trained.preprocessing.target_names
     for at, row in enumerate(rows):
         record: dict[str, Any] = {"input": str(path), "row": row}
-        if probabilities is None:
+        if spec.labels:
+            answers = zip(targets, spec.classes, predicted[at], strict=True)
+            record["prediction"] = {name: labels[int(answer)] for name, labels, answer in answers}
+            record["probabilities"] = dict(zip(targets, map(float, probabilities[at]), strict=True))
+        elif targets:
+            record["prediction"] = dict(zip(targets, map(float, predicted[at]), strict=True))
+        elif probabilities is None:
             record["prediction"] = [float(value) for value in predicted[at]]
         else:
             record["prediction"] = class_names[int(predicted[at])]
@@ -220,6 +228,9 @@ def _print(records: list[dict[str, Any]]) -> None:
             when = [record["after"]] if "after" in record else []
             print(f"{name:<{width}}  " + "  ".join([*when, *forecasts]))
             continue
+        if isinstance(record["prediction"], dict):
+            print(f"{name:<{width}}  " + "  ".join(_shown(record)))
+            continue
         if "probabilities" not in record:
             print(
                 f"{name:<{width}}  "
@@ -232,6 +243,16 @@ def _print(records: list[dict[str, Any]]) -> None:
         likeliest = sorted(record["probabilities"].items(), key=lambda item: -item[1])[:3]
         shown = "  ".join(f"{label} {chance:.1%}" for label, chance in likeliest)
         print(f"{name:<{width}}  {record['prediction']}  ({shown})")
+
+
+def _shown(record: dict[str, Any]) -> Iterator[str]:
+    """The prediction of each of several targets, of yes and no with the probability of the second label."""
+    chances = record.get("probabilities", {})
+    for target, value in record["prediction"].items():
+        if target in chances:
+            yield f"{target} {value} ({chances[target]:.1%})"
+        else:
+            yield f"{target} {number_text(value, digits=6)}"
 
 
 def _write_csv(records: Iterable[dict[str, Any]], file: TextIO, *, raw: bool) -> int:
@@ -285,8 +306,7 @@ def _flat(record: dict[str, Any]) -> dict[str, Any]:
             else [f"prediction_{i}" for i in range(len(prediction))]
         )
         return columns | dict(zip(names, prediction, strict=True))
-    return (
-        columns
-        | {"prediction": prediction}
-        | {f"p({k})": v for k, v in record["probabilities"].items()}
-    )
+    values = {"prediction": prediction}
+    if isinstance(prediction, dict):
+        values = {f"prediction_{target}": value for target, value in prediction.items()}
+    return columns | values | {f"p({k})": v for k, v in record.get("probabilities", {}).items()}

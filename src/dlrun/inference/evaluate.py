@@ -105,9 +105,12 @@ def predict(trained: Trained, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray |
     """Predictions for raw inputs (N, *input_shape), scaled as in training.
 
     Returns:
-        Class numbers (N,) and probabilities (N, C); or predicted values (N, D) in their own units and None.
+        Class numbers (N,) and probabilities (N, C); of several targets of yes and no both (N, D), the probabilities
+        those of yes; or predicted values (N, D) in their own units and None.
     """
     outputs = forward(trained, trained.preprocessing.inputs(raw)).double()
+    if trained.spec.labels:
+        return (outputs > 0).long().numpy(), probabilities(outputs, trained.spec).numpy()
     if trained.spec.num_classes:
         chances = probabilities(outputs, trained.spec)
         return chances.argmax(1).numpy(), chances.numpy()
