@@ -43,6 +43,28 @@ def people(project: Path) -> str:
 
 
 class TestTables:
+    def test_rare_categories_are_counted(
+        self, people: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        found = inspected(capsys, people, "dataset.rare_below=50", "dataset.categorical=[sex,age]")
+        reasons = {one["name"]: one["reason"] for one in found["table"]["columns"]}
+        assert (
+            reasons["sex"] == "dataset.categorical names it, 1 in fewer than 50 rows, read as one"
+        )
+        assert "50 in fewer than 50 rows, read as one" in reasons["age"]
+        assert reasons["gender"] == "words, 1 in fewer than 50 rows, read as one"
+
+    def test_rows_without_a_target_become_a_setting_of_the_command(
+        self, people: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        found = inspected(capsys, people, "--target", "age")
+        assert found["target"]["missing"] == 1 and found["error"] == ""
+        assert "dataset.drop_missing_target=true" in found["command"]
+        assert any("1 of 121 rows have no age and are left out" in one for one in found["notes"])
+        assert "drop_missing_target" not in inspected(capsys, people)["command"]
+        found = inspected(capsys, people, "--target", "age", "dataset.drop_missing_target=false")
+        assert "1 of 121 rows have no age: row 7; set" in found["error"]
+
     def test_columns(self, people: str, capsys: pytest.CaptureFixture[str]) -> None:
         found = inspected(capsys, people)
         columns = {one["name"]: one for one in found["table"]["columns"]}

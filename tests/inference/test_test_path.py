@@ -118,8 +118,12 @@ def test_mistakes_in_new_rows_are_one_line_and_rows_without_target_are_left_out(
     assert "no column kind" in refusal("colour,size,weight,price", "red,1,2,3")
     assert "its columns are 2" in refusal("1,2", "3,4")
     new.write_text("\n".join([HEAD, *rows[:4], "red,1,2,3,", "green,1,2,3,a"]) + "\n")
-    capsys.readouterr()
-    assert main(["eval", "run", "dataset.test_path=new.csv"]) == 0
+    drop = "dataset.drop_missing_target=true"
+    assert f"1 of 6 rows have no kind: row 6; set {drop}" in refused(
+        capsys, "dataset.test_path=new.csv"
+    )
+    assert "for the new rows of dataset.test_path" in refused(capsys, drop)
+    assert main(["eval", "run", "dataset.test_path=new.csv", drop]) == 0
     said = capsys.readouterr()
     assert "1 of 6 rows" in said.err
     assert "on new.csv, 5 rows" in said.out

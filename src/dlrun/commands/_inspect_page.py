@@ -125,7 +125,9 @@ def _of_table(table: TableReport) -> Iterator[tuple[str, str]]:
 
 
 def _target(target: Target) -> str:
-    missing = f"; missing in {plural(target.missing, 'row')}" if target.missing else ""
+    missing = (
+        f"; missing in {plural(target.missing, 'row')}, to be left out" if target.missing else ""
+    )
     if target.classes:
         return f"{target.name}, {len(target.classes)} classes: {_counts(target.classes)}{missing}"
     least, mean, most = target.values

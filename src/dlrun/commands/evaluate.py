@@ -45,6 +45,7 @@ examples
   dlrun eval digits_cnn split=val
   dlrun eval last checkpoint=last --json
   dlrun eval last dataset.test_path=new.csv
+  dlrun eval last dataset.test_path=new.csv dataset.drop_missing_target=true
   dlrun eval last dataset.path=/elsewhere/data.csv    where the run's own data have moved
   dlrun eval last --backtest 5           a series: forecasts from five successive origins
   dlrun eval last --backtest 5 --refit   each by a model that is trained on the rows before it
@@ -52,7 +53,9 @@ examples
 _OPTIONS = {"split": ("test", "val", "train"), "checkpoint": ("best", "last")}
 _NO_NAME = re.compile(r"[^\w-]+")  # what names of files do without
 _NEW_IMAGES = "dataset.image_root"  # also says where the images of new rows are
-_PLACES = ("dataset.test_path", "dataset.path", "dataset.root", _NEW_IMAGES)
+_DROP = "dataset.drop_missing_target"  # of new rows as well
+_OF_NEW = {_NEW_IMAGES, _DROP}
+_PLACES = ("dataset.test_path", "dataset.path", "dataset.root", *sorted(_OF_NEW))
 
 
 def main(argv: list[str]) -> int:
@@ -195,7 +198,8 @@ def _print_metrics(found: Evaluation) -> None:
     """What was measured, what the baselines reach, and the confusion matrix of few classes."""
     rows = dict(zip(found.metrics, column_texts([*found.metrics.values()]), strict=True))
     for name, values in found.baselines.items():
-        reached = ", ".join(f"{metric} {number_text(value)}" for metric, value in values.items())
+        over_all = {metric: value for metric, value in values.items() if "/" not in metric}
+        reached = ", ".join(f"{metric} {number_text(value)}" for metric, value in over_all.items())
         rows[name] = f"{reached} (baseline)"
     print(pairs(rows.items()))
     if shortfall := find_shortfall(found.metrics, found.baselines):
@@ -236,20 +240,30 @@ def _placed(plain: dict[str, Any], words: list[str]) -> tuple[dict[str, Any], An
 
     keys = {word.partition("=")[0] for word in words}
     had = plain["dataset"].get("test_path")
-    placed = override({**plain, "dataset": {"test_path": None, **plain["dataset"]}}, words)
+    of_new = {"test_path": None, "drop_missing_target": False}
+    placed = override({**plain, "dataset": {**of_new, **plain["dataset"]}}, words)
     new = placed["dataset"]["test_path"]
-    if "test_path" not in plain["dataset"]:
-        del placed["dataset"]["test_path"]
-    if "dataset.test_path" not in keys or (had is not None and len(keys) > 1):
-        return placed, None  # all that was given is where the run's own data are
-    if others := keys - {"dataset.test_path", _NEW_IMAGES}:
+    if "dataset.test_path" not in keys or (had is not None and len(keys - {_DROP}) > 1):
+        # All that was given is where the run's own data are.
+        if _DROP in keys:
+            raise ConfigError(
+                f"{_DROP} is for the new rows of dataset.test_path, but the run's own data are read as in training: "
+                "leave it out"
+            )
+        own = {
+            key: value
+            for key, value in placed["dataset"].items()
+            if key not in of_new or key in plain["dataset"]
+        }
+        return {**placed, "dataset": own}, None
+    if others := keys - {"dataset.test_path", *_OF_NEW}:
         raise ConfigError(
             f"dataset.test_path is {new}, whose rows are measured without the run's own data: leave out "
             f"{' and '.join(sorted(others))}"
         )
     if new is None:
         raise ConfigError("dataset.test_path is null, but must name new rows; or leave it out")
-    return (placed if _NEW_IMAGES in keys else plain), new
+    return (placed if _OF_NEW & keys else plain), new
 
 
 def _listed(new: str | list[str]) -> str:

@@ -10,7 +10,7 @@ import argparse
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -141,7 +141,7 @@ def _labels_or_values(path: Path, raw: Any, trained: Trained) -> Iterator[dict[s
         else:
             rows = asked[start : start + _AT_ONCE]
             some = [raw[row] for row in rows]
-        for record in _records(path, rows, *predict(trained, some), trained.spec):
+        for record in _records(path, rows, *predict(trained, some), trained):
             for row in range(next_row, record["row"]):
                 yield {"input": str(path), "row": row, **blank}
             next_row = record["row"] + 1
@@ -199,27 +199,38 @@ def _forecasts(
 
 
 def _records(
-    path: Path, rows: Iterable[int], predicted: Any, chances: Any, spec: Spec
+    path: Path, rows: Iterable[int], predicted: Any, chances: Any, trained: Trained
 ) -> Iterable[dict[str, Any]]:
     """`chances` are probabilities of classes, or quantiles; as `predict` gives both."""
+    spec = trained.spec
+    targets = spec.target_names or trained.preprocessing.target_names
     for at, row in enumerate(rows):
         record: dict[str, Any] = {"input": str(path), "row": row}
-        if not spec.num_classes:
-            record |= _values(predicted[at], chances, at, spec)
+        if spec.labels:
+            answers = zip(targets, spec.classes, predicted[at], strict=True)
+            record["prediction"] = {name: labels[int(answer)] for name, labels, answer in answers}
+            record["probabilities"] = dict(zip(targets, map(float, chances[at]), strict=True))
+        elif not spec.num_classes:
+            record |= _values(predicted[at], chances, at, spec, targets)
         else:
             record["prediction"] = spec.class_names[int(predicted[at])]
             record["probabilities"] = dict(zip(spec.class_names, chances[at].tolist(), strict=True))
         yield record
 
 
-def _values(predicted_D: Any, quantiles_NDQ: Any, at: int, spec: Spec) -> dict[str, Any]:
-    """The predicted values of sample `at`, and its quantiles by name where there are any."""
-    values = {"prediction": predicted_D.tolist()}
-    if quantiles_NDQ is None:
-        return values
-    names = [f"{quantile:g}" for quantile in spec.quantiles]
-    columns = quantiles_NDQ[at].T.tolist()
-    return {**values, "quantiles": dict(zip(names, columns, strict=True))}
+def _values(
+    predicted_D: Any, quantiles_NDQ: Any, at: int, spec: Spec, targets: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The predicted values of sample `at`, and its quantiles by name where there are any; by target where those are."""
+
+    def named(values: Any) -> Any:
+        return dict(zip(targets, values.tolist(), strict=True)) if targets else values.tolist()
+
+    record = {"prediction": named(predicted_D)}
+    if quantiles_NDQ is not None:
+        columns = zip(spec.quantiles, quantiles_NDQ[at].T, strict=True)
+        record["quantiles"] = {f"{quantile:g}": named(values) for quantile, values in columns}
+    return record
 
 
 def _print(records: list[dict[str, Any]]) -> None:
@@ -231,9 +242,9 @@ def _print(records: list[dict[str, Any]]) -> None:
     ]
     width = max(map(len, names))
     for name, record in zip(names, records, strict=True):
-        if "probabilities" not in record:
-            when = [record["after"]] if "after" in record else []
-            print(f"{name:<{width}}  " + "  ".join([*when, *_shown_values(record)]))
+        if isinstance(record["prediction"], list | dict):
+            when = [record[key] for key in ("series", "after") if key in record]
+            print(f"{name:<{width}}  " + "  ".join([*when, *_shown(record)]))
             continue
         if record["prediction"] is None:
             print(f"{name:<{width}}  (no text)")
@@ -243,21 +254,25 @@ def _print(records: list[dict[str, Any]]) -> None:
         print(f"{name:<{width}}  {record['prediction']}  ({shown})")
 
 
-def _shown_values(record: dict[str, Any]) -> list[str]:
-    """Each predicted value, after the name of its target where it has one, and before its other quantiles."""
-    digits = 6 if "targets" in record else 4
-    shown = []
-    for place, value in enumerate(record["prediction"]):
-        words = [record["targets"][place]] if "targets" in record else []
-        words.append(number_text(value, digits=digits))
-        quantiles = record.get("quantiles", {}).items()
-        others = [
-            f"{name}: {number_text(values[place], digits=digits)}"
-            for name, values in quantiles
-            if name != f"{MEDIAN:g}"
+def _shown(record: dict[str, Any]) -> Iterator[str]:
+    """Each prediction of a sample, after the name of its target, before the probability of yes or other quantiles."""
+    prediction = record["prediction"]
+    several = isinstance(prediction, dict)
+    names = [*prediction] if several else record.get("targets", [""] * len(prediction))
+    digits = 6 if several or "targets" in record else 4
+    for place, (name, value) in enumerate(
+        zip(names, prediction.values() if several else prediction, strict=True)
+    ):
+        key = name if several else place
+        more = [
+            f"{quantile}: {number_text(values[key], digits=digits)}"
+            for quantile, values in record.get("quantiles", {}).items()
+            if quantile != f"{MEDIAN:g}"
         ]
-        shown.append(" ".join(words) + (f" ({', '.join(others)})" if others else ""))
-    return shown
+        if "probabilities" in record:
+            more = [f"{record['probabilities'][name]:.1%}"]
+        shown = value if isinstance(value, str) else number_text(value, digits=digits)
+        yield f"{name} {shown}".strip() + (f" ({', '.join(more)})" if more else "")
 
 
 def _write_csv(records: Iterable[dict[str, Any]], file: TextIO, *, raw: bool) -> int:
@@ -309,8 +324,9 @@ def _flat(record: dict[str, Any]) -> dict[str, Any]:
         for quantile, values in record.get("quantiles", {}).items():
             columns |= {f"{name}_q{quantile}": v for name, v in zip(names, values, strict=True)}
         return columns
-    return (
-        columns
-        | {"prediction": prediction}
-        | {f"p({k})": v for k, v in record["probabilities"].items()}
-    )
+    values = {"prediction": prediction}
+    if isinstance(prediction, dict):
+        values = {f"prediction_{target}": value for target, value in prediction.items()}
+        for quantile, of in record.get("quantiles", {}).items():
+            values |= {f"prediction_{target}_q{quantile}": value for target, value in of.items()}
+    return columns | values | {f"p({k})": v for k, v in record.get("probabilities", {}).items()}

@@ -26,7 +26,14 @@ _SWEEP_SETTINGS = {  # of the group sweep: what came after the version, as it wa
     "0.1": {"raw_cells": False},
 }
 _TABLE_SETTINGS: dict[str, dict[str, Any]] = {  # of tables in files: the same
-    "dlrun.data.tables.sources.csv": {"dates": None, "infer": []},
+    "dlrun.data.tables.sources.csv": {
+        "dates": None,
+        "infer": [],
+        "drop_missing_target": True,
+        "rare_below": 0,
+    },
+    "dlrun.data.images.table.image_table": {"drop_missing_target": True},
+    "dlrun.data.text.files.text_csv": {"drop_missing_target": True},
 }
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
 

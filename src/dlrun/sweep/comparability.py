@@ -22,6 +22,7 @@ _OTHER_ROWS = {
     "seed",
     *(f"dataset.{name}" for name in ("seed", "split_seed", "fold", "folds", "size")),
     *(f"dataset.{name}" for name in ("val_fraction", "test_fraction", "skip", "drop", "fill")),
+    "dataset.drop_missing_target",
     *(
         f"dataset.{name}"
         for name in ("missing", "zero_is_missing", "numeric", "categorical", "dates", "infer")

@@ -137,8 +137,16 @@ def test_missing_numbers_are_nan_missing_words_none_and_named_zeros_missing(tabl
     assert made.rows.words[0].as_list() == ["u", None, "v"]
 
 
-def test_rows_without_a_target_are_left_out_and_counted(table, capsys):
-    made = table("a,price\n1,1\n2,?\n3,3\n4,4\n")
+def test_rows_without_a_target_are_refused_with_their_numbers_or_left_out_and_counted(
+    table, capsys
+):
+    text = "a,price\n1,1\n2,?\n3,3\n4,4\n"
+    message = refusal(table, text)
+    assert (
+        "t.csv: 1 of 4 rows have no price: row 3, ? in 1; set dataset.drop_missing_target=true"
+        in message
+    )
+    made = table(text, drop_missing_target=True)
     assert made.rows.numbers[0].tolist() == [1, 3, 4]
     assert "1 of 4 rows have no price and are left out" in capsys.readouterr().err
 

@@ -85,15 +85,43 @@ def test_spellings_can_be_kept_apart(read):
 
 
 def test_a_test_file_may_spell_labels_otherwise(read):
-    made, _ = read(lambda row: ["0", "1"][row % 2], test=lambda row: ["0.0", "1.0", "n/a"][row % 3])
+    made, _ = read(lambda row: ["0", "1"][row % 2], test=lambda row: ["0.0", "1.0"][row % 2])
+    assert made.test_targets.tolist() == [0, 1] * 30
+
+
+def test_rows_of_a_test_file_without_a_target_follow_the_same_rule(read):
+    parts = {"target": lambda row: row % 2, "test": lambda row: ["0", "1", ""][row % 3]}
+    with pytest.raises(ConfigError) as caught:
+        read(**parts)
+    assert "test.csv: 20 of 60 rows have no y: rows 4, 7, 10 and 17 more; set" in str(caught.value)
+    made, err = read(**parts, drop_missing_target=True)
     assert made.test_targets.tolist() == [0, 1] * 20
+    assert "test.csv: 20 of 60 rows have no y and are left out" in err
+
+
+def test_rows_without_a_target_are_named_with_their_file_where_there_are_parts(tmp_path, read):
+    (tmp_path / "parts").mkdir()
+    for part in "ab":
+        rows = "".join(f"{row}.5,{row if row % 2 else ''}\n" for row in range(4))
+        (tmp_path / f"parts/{part}.csv").write_text(f"a,y\n{rows}")
+    with pytest.raises(
+        ConfigError,
+        match=r"4 of 8 rows have no y: rows 2 of a\.csv, 4 of a\.csv, 2 of b\.csv and 1 more;",
+    ):
+        read(lambda row: row, path=f"{tmp_path}/parts/*.csv")
 
 
 @pytest.mark.parametrize(
     "word", ["n/a", "N/A", "NULL", "null", "-", "--", ".", "#N/A", "<NA>", "none", "NaN", "?"]
 )
 def test_words_for_a_missing_value_are_no_classes(read, word):
-    made, err = read(lambda row: ["pos", "neg", word][row % 3])
+    with pytest.raises(ConfigError) as caught:
+        read(lambda row: ["pos", "neg", word][row % 3])
+    assert f"rows 4, 7, 10 and 17 more, {word} in 20; set dataset.drop_missing_target=true" in str(
+        caught.value
+    )
+    assert "if such a word is a class, give dataset.missing without it" in str(caught.value)
+    made, err = read(lambda row: ["pos", "neg", word][row % 3], drop_missing_target=True)
     assert made.class_names == ("neg", "pos") and len(made.rows) == 40
     assert (
         f"t.csv: 20 of 60 rows have no y and are left out: {word} in 20; if such a word is a class"
@@ -110,7 +138,7 @@ def test_a_single_class_that_is_left_names_the_words_left_out(read):
     with pytest.raises(
         ConfigError, match=r"\+ is the value of all rows.*left out: - in 30; if such"
     ):
-        read(lambda row: "+-"[row % 2])
+        read(lambda row: "+-"[row % 2], drop_missing_target=True)
 
 
 @pytest.mark.parametrize("spelling", ["{}", "{}.0"])

@@ -45,7 +45,8 @@ def table(path, **settings):
     defaults = {
         "test_path": None, "text": "text", "label": "label", "header": "auto", "skip_lines": "auto",
         "comment": None, "delimiter": "auto",
-        "encoding": "utf-8", "missing": ["", "nan", "None"], "merge_labels": True, "tokens": TOKENS,
+        "encoding": "utf-8", "missing": ["", "nan", "None"], "merge_labels": True,
+        "drop_missing_target": False, "tokens": TOKENS,
     }  # fmt: skip
     return text_csv(path=path, **{**defaults, **settings})
 
@@ -236,7 +237,7 @@ def test_missing_files_and_folders_with_one_class_are_refused(write, folder):
     [
         ("label,text\ngood,fine\nbad\n", {}, "a.csv, row 3: its columns are 1"),
         ("label,text\ngood,fine\nbad,\n", {}, "a.csv, row 3, column text: there is no text"),
-        ("label,text\ngood,fine\n,dull\n", {}, "a.csv, row 3, column label: there is no label"),
+        ("label,text\ngood,fine\n,dull\n", {}, "a.csv: 1 of 2 rows have no label: row 3; set dataset.drop_"),
         ("label,text\ngood,fine\nbad,dull\n", {"text": "txet"}, "dataset.text is txet, which is no column"),
         ("label,text\ngood,fine\nbad,dull\n", {"text": "txet"}, "did you mean text?"),
         ("label,text\ngood,fine\nbad,dull\n", {"label": 3}, "dataset.label is 3, which is no column"),
@@ -307,13 +308,22 @@ def test_lines_of_another_kind_of_file_are_called_what_they_are(write):
 def test_labels_of_a_table_are_equal_by_value_and_missing_ones_are_left_out(write, capsys):
     rows = [f"text {row},{['0', '0.0', '1', '1.0', 'NaN'][row % 5]}\n" for row in range(20)]
     path = write("t.csv", "text,label\n" + "".join(rows))
-    raw = table(path, test_path=write("test.csv", "text,label\nyes,1.00\nno,nan\n"))
+    assert "4 of 20 rows have no label: rows 6, 11, 16 and 1 more, NaN in 4; set" in refusal(
+        table, path
+    )
+    test = write("test.csv", "text,label\nyes,1.00\nno,nan\n")
+    raw = table(path, test_path=test, drop_missing_target=True)
     assert raw.class_names == ("0", "1") and raw.labels.tolist() == [0, 0, 1, 1] * 4
     assert raw.test_labels.tolist() == [1]
     err = capsys.readouterr().err
     assert "4 of 20 rows have no label and are left out: NaN in 4" in err
     assert "0 and 0.0, 1 and 1.0 are one class each; dataset.merge_labels=false" in err
-    assert table(path, merge_labels=False).class_names == ("0", "0.0", "1", "1.0")
+    assert table(path, merge_labels=False, drop_missing_target=True).class_names == (
+        "0",
+        "0.0",
+        "1",
+        "1.0",
+    )
 
 
 def test_a_text_that_is_a_word_for_none_stays_with_a_line(write, capsys):

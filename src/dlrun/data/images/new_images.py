@@ -11,18 +11,19 @@ import numpy as np
 
 from dlrun.data.arrays.new_arrays import read_arrays
 from dlrun.data.arrays.scaling import Scaling
-from dlrun.data.base import Preprocessing, Spec, class_targets
+from dlrun.data.base import Preprocessing, Spec, as_targets, class_targets
 from dlrun.data.changed_data import Kept
 from dlrun.data.files import locate_file
 from dlrun.data.images.archive import locate_images
-from dlrun.data.images.dataset import ImageTableScaling, targets_of
+from dlrun.data.images.dataset import ImageTableScaling
 from dlrun.data.images.folder import labelled_images
 from dlrun.data.images.image_format import ImageFormat, reading_steps
-from dlrun.data.images.labels import LabelReading, read_more
+from dlrun.data.images.labels import LabelReading, read_more, read_names
 from dlrun.data.images.read import SUFFIXES, is_hidden, is_image, read_image
 from dlrun.data.images.streaming import StoredImages, StoredSplit
 from dlrun.data.images.table import files_of, root_of
 from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, from_code, one_path
+from dlrun.data.tables.target_column import DROP_MISSING
 from dlrun.errors import ConfigError, note
 
 _BRIGHTEST = 255.0
@@ -101,17 +102,17 @@ class NewTableImages(NewImages):
         spec, scaling = kept.spec, cast(ImageTableScaling, kept.preprocessing)
         reading = replace(LabelReading(**scaling.table), root=dataset["image_root"])
         table = locate_file(TEST_PATH, one_path(given))
-        labels = read_more(table, reading, spec.class_names)
+        labels = read_more(table, reading, spec.classes, drop_missing_target=dataset[DROP_MISSING])
         drop = bool(dataset["drop_bad_images"])
         files = files_of(labels, root_of(table, reading, labels.names), drop=drop).files
         format = ImageFormat.of(spec.input_shape, scaling.reading)
         images = StoredImages(files.paths, format, scaling, int(dataset["workers"]))
-        return Labelled(StoredSplit.of(images, targets_of(files, spec.class_names, scaling)))
+        return Labelled(StoredSplit.of(images, as_targets(files.targets, spec, scaling)))
 
     def files_of(self, path: Path, preprocessing: ImageTableScaling) -> list[Path]:
         if not path.is_file() or is_image(path) or path.suffix.lower() in (".npy", ".npz"):
             return [path]
-        labels = read_more(path, LabelReading(**preprocessing.table), (), targets=False)
+        labels = read_names(path, LabelReading(**preprocessing.table))
         root = root_of(path, LabelReading(**preprocessing.table), labels.names)
         return [Path(name) for name in files_of(labels, root, drop=False).files.paths]
 

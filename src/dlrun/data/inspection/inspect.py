@@ -6,7 +6,7 @@ No torch here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +35,7 @@ from dlrun.data.inspection.texts import (
 from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.data.tables.table_files import TYPED, read_cells
+from dlrun.data.tables.target_column import DROP_MISSING
 from dlrun.data.text.checks import texts_in
 from dlrun.errors import ConfigError, collected_notes
 
@@ -213,7 +214,8 @@ def _table(given: str, cells: Cells, table: TableReport, request: Request) -> In
     if name is None:
         return found
     target, leaks = _look_at_target(cells, table, name, request.settings)
-    settings: dict[str, Any] = {"path": given, "target": _column(cells, name), **request.settings}
+    settings: dict[str, Any] = {"path": given, "target": _column(cells, name)}
+    settings |= {**_drop_missing([cells, test], name), **request.settings}
     empty = [one.name for one in table.columns if one.kind == "empty"]
     if empty and "drop" not in settings:
         settings["drop"] = [_column(cells, one) for one in empty]
@@ -228,6 +230,16 @@ def _table(given: str, cells: Cells, table: TableReport, request: Request) -> In
 def _column(cells: Cells, name: str) -> str | int:
     """A column as it is written into settings: by number where the file has no names."""
     return name if cells.named else int(name)
+
+
+def _drop_missing(parts: Sequence[Cells | None], target: str) -> dict[str, Any]:
+    """The setting that leaves out rows without a target, where any of the tables has such rows."""
+    columns = (
+        part.columns[part.names.index(target)]
+        for part in parts
+        if part is not None and target in part.names
+    )
+    return {} if all(column.known.all() for column in columns) else {DROP_MISSING: True}
 
 
 def _look_at_target(
@@ -261,6 +273,7 @@ def _texts_in_table(
     columns = [_column(cells, name) for name in texts]
     text = columns[0] if len(columns) == 1 else columns
     settings: dict[str, Any] = {"path": given, "text": text, "label": _column(cells, label)}
+    settings |= _drop_missing([cells], label)
     plan = Plan("text_csv", {**settings, **_test(request), **request.settings}, "text_cnn")
     encoding = request.settings.get("encoding", "utf-8")
     found = _as_texts(found, plan, {encoding: 1})

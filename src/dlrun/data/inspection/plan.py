@@ -99,6 +99,7 @@ def _table(cells: Cells, settings: dict[str, Any]) -> Any:
         ColumnRoles.of(settings),
         Labelling.of(settings),
         fill=settings["fill"],
+        rare_below=settings["rare_below"],
     )
 
 

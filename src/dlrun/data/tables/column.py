@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property
@@ -10,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlrun.data.tables.number_format import Notation, as_number
+from dlrun.data.tables.number_format import Notation, as_number, written
 
 
 class _Coded(NamedTuple):
@@ -102,6 +101,11 @@ class Column:
         """The first cell that is not missing."""
         return self.distinct[0]
 
+    def without(self, words: Collection[str]) -> Column:
+        """The same column, in which `words` stand for missing cells as well."""
+        codes, kinds, missing = self._coded
+        return Column(codes, kinds, {*missing, *words})
+
     def by_cell(self, function: Callable[[str], str]) -> Column:
         """`function` of each cell, called once for each different one."""
         absent = next(iter(self._coded.missing), None)
@@ -144,23 +148,24 @@ class Column:
 class Decimals(Column):
     """A column that was read as numbers: (N,) float64, nan where missing. Its cells are what numbers look like."""
 
-    def __init__(self, values: np.ndarray) -> None:
-        self._values = values
+    def __init__(self, values: np.ndarray, *, single: bool = False) -> None:
+        """`single` says that the numbers had 32 bits: 0.1 is what was 0.1 there."""
+        self._values, self.single = values, single
 
     def __len__(self) -> int:
         return len(self._values)
 
     def __getitem__(self, row: int) -> str | None:
-        return _written(self._values[row].item()) or None
+        return written(self._values[row].item(), single=self.single) or None
 
     @cached_property
     def _coded(self) -> _Coded:
         kinds, codes = np.unique(self._values, return_inverse=True)
-        words = list(map(_written, kinds.tolist()))
+        words = [written(number, single=self.single) for number in kinds.tolist()]
         return _Coded(codes.astype(np.int32), words, ("",))
 
     def take(self, rows: np.ndarray) -> Column:
-        return Decimals(self._values[rows])
+        return Decimals(self._values[rows], single=self.single)
 
     @property
     def known(self) -> np.ndarray:
@@ -169,6 +174,10 @@ class Decimals(Column):
     def written(self, word: str) -> np.ndarray:
         number = as_number(word)
         return ~self.known if word == "" else self._values == (np.nan if number is None else number)
+
+    def blanks(self) -> Counter[str]:
+        missing = len(self) - int(self.known.sum())
+        return Counter({"": missing} if missing else {})
 
     def numbers(self, notation: Notation) -> np.ndarray:
         return self._values
@@ -182,20 +191,14 @@ class Decimals(Column):
         return False
 
 
-def _written(number: float) -> str:
-    """What a number looks like: a whole one has all its digits; "" for nan."""
-    if math.isnan(number):
-        return ""
-    return f"{number:.0f}" if number.is_integer() and abs(number) < 2**53 else f"{number:.15g}"
-
-
 def joined(columns: Sequence[Column], notation: Notation) -> Column:
     """The cells of `columns`, one below the other: numbers where one of them has been read as such and all are."""
     if any(isinstance(column, Decimals) for column in columns):
         found = [column.numbers(notation) for column in columns]
         values = [numbers for numbers in found if numbers is not None]
         if len(values) == len(columns):
-            return Decimals(np.concatenate(values))
+            single = all(isinstance(column, Decimals) and column.single for column in columns)
+            return Decimals(np.concatenate(values), single=single)
     places: dict[str, int] = {}
     missing: set[str] = set()
     codes = []

@@ -20,6 +20,7 @@ from dlrun.data.tables.number_format import as_number
 from dlrun.data.tables.read import read_targets
 from dlrun.data.tables.table import Reading, Rows
 from dlrun.data.tables.table_files import FORMS, files_of, form_of, locate_table, read_cells
+from dlrun.data.tables.target_column import DROP_MISSING
 from dlrun.errors import ConfigError
 
 
@@ -28,8 +29,9 @@ class NewRows(NewInputs):
 
     preparing = (
         "columns of numbers (those of yes_no: 1 for yes, 0 for no), then the parts of dates: fill where missing, then "
-        "(raw - mean) / std; after them columns of words: "
-        "the place in levels, from 1, and 0 for a word that is not there"
+        "(raw - mean) / std; after them columns of words: the place in levels, from 1; for a word that is not there "
+        "the place after the last where other is true, and else 0; in columns of by_value, numbers and yes/no are "
+        "spelled in one way, as 1, 0.5 and true"
     )
 
     def read(self, path: Path, spec: Spec, preprocessing: TableEncoding) -> Rows:
@@ -37,20 +39,21 @@ class NewRows(NewInputs):
             raise ConfigError(
                 f"{path}: this run was trained on a table; give rows in one of {', '.join(FORMS)}"
             )
-        reading = Reading(**preprocessing.reading)
+        reading = Reading.of(preprocessing.reading)
         return _rows(_in_order(_read(path, reading), reading), reading)
 
     def files_in(self, folder: Path, spec: Spec, preprocessing: TableEncoding) -> list[Path]:
         return files_of(folder, "INPUT")
 
     def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:
-        encoding, names = cast(TableEncoding, kept.preprocessing), kept.spec.class_names
-        reading = Reading(**encoding.reading)
-        if not reading.target:  # an earlier version wrote none
-            reading = replace(reading, target=_name(reading, dataset.get("target", "")))
+        encoding, spec = cast(TableEncoding, kept.preprocessing), kept.spec
+        reading = Reading.of(encoding.reading)
+        if not reading.targets:  # an earlier version wrote none
+            reading = replace(reading, targets=[_name(reading, dataset.get("target", ""))])
         cells = _as_in_training(_read(locate_table(TEST_PATH, one_path(given)), reading), reading)
-        cells, targets = read_targets(cells, reading, names)
-        return Labelled(encode_rows(encoding, _rows(cells, reading), targets, len(names)))
+        drop = bool(dataset.get(DROP_MISSING, False))
+        cells, targets = read_targets(cells, reading, spec.classes, drop=drop)
+        return Labelled(encode_rows(encoding, _rows(cells, reading), targets, spec))
 
 
 def _name(reading: Reading, column: Any) -> str:
@@ -63,7 +66,7 @@ def _name(reading: Reading, column: Any) -> str:
 def _as_in_training(cells: Cells, reading: Reading) -> Cells:
     """With the columns that the training data had, the target among them."""
     if cells.named:
-        return cells.in_order(reading.columns, needed=[*reading.used, reading.target])
+        return cells.in_order(reading.columns, needed=[*reading.used, *reading.targets])
     if len(cells.names) == len(reading.columns):
         return replace(cells, names=list(reading.columns))
     raise ConfigError(

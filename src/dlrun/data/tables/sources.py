@@ -14,7 +14,7 @@ from dlrun.data.tables.column_roles import ColumnName, ColumnRoles, Inferred
 from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines
 from dlrun.data.tables.number_format import Decimal, Thousands
 from dlrun.data.tables.read import read_table
-from dlrun.data.tables.table import Fill, Table
+from dlrun.data.tables.table import Fill, RareBelow, Table
 from dlrun.data.tables.table_files import locate_table, refuse_settings_of_texts
 from dlrun.data.tables.target_column import Labelling, TableTask
 from dlrun.errors import ConfigError
@@ -31,10 +31,11 @@ def csv(
     *,
     path: str,
     test_path: str | None,
-    target: ColumnName,
+    target: ColumnName | list[ColumnName],
     task: TableTask,
     strip_label: str,
     merge_labels: bool,
+    drop_missing_target: bool,
     header: Header,
     skip_lines: SkipLines,
     comment: str | None,
@@ -49,6 +50,7 @@ def csv(
     dates: dict[str, str] | None,
     infer: list[Inferred],
     zero_is_missing: list[ColumnName],
+    rare_below: RareBelow,
     fill: Fill,
     folds: Folds | None,
     fold: NonNegativeInt,
@@ -65,6 +67,7 @@ def csv(
         ColumnRoles.of(settings),
         Labelling.of(settings),
         fill=fill,
+        rare_below=rare_below,
         folds=folds,
         fold=fold,
     )

@@ -23,6 +23,7 @@ from dlrun.data.times import are_dates
 from dlrun.errors import ConfigError, note
 
 TableTask = Literal["auto", "classification", "regression"]
+DROP_MISSING = "drop_missing_target"  # the setting, of each dataset that reads targets from a table
 
 _FEW = 10  # different values, up to which they may be classes
 _ROWS = 5  # of each of them on average, from which on whole numbers may be classes
@@ -38,11 +39,13 @@ class Labelling:
         task: whether it holds classes or quantities.
         strip_label: what is taken away from the end of labels.
         merge_labels: whether those that are equal as numbers, or but for capitals and blanks, are one class.
+        drop_missing_target: whether rows without a target are left out; they are refused otherwise.
     """
 
     task: TableTask = "auto"
     strip_label: str = ""
     merge_labels: bool = False
+    drop_missing_target: bool = False
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
@@ -60,29 +63,56 @@ class Labelling:
         return cell.removesuffix(self.strip_label).rstrip()
 
 
-def with_targets(cells: Cells, target: int) -> Cells:
-    """Without the rows that have no target, which a note counts.
+def with_targets(
+    cells: Cells, targets: Sequence[int], *, drop: bool, key: str = "dataset.target"
+) -> Cells:
+    """The rows that have all targets; where `drop` is true, a note counts the others.
+
+    Args:
+        key: the setting that names the targets.
 
     Raises:
-        ConfigError: that is all of them.
+        ConfigError: no row has them, or one lacks one and `drop` is false.
     """
-    column = cells.columns[target]
-    if not column.known.any():
+    known = np.logical_and.reduce([cells.columns[target].known for target in targets])
+    if known.all():
+        return cells
+    names = [cells.names[at] for at in targets if not cells.columns[at].known.all()]
+    if not known.any():
+        place = f"{cells.place(0, targets[0])}: the value to predict is missing, in this row and"
+        if len(targets) > 1:
+            place = f"{cells.path}: one of the values to predict ({', '.join(names)}) is missing, in the first row and"
+        raise ConfigError(f"{place} all others; set {key} to another column")
+    rows = np.flatnonzero(~known)
+    words = words_for_missing(cells, targets)
+    lack = f"{cells.path}: {len(rows):,} of {len(cells):,} rows have no {' or '.join(names)}"
+    if not drop:
+        said = f", {_counted(words)}" if any(words) else ""
         raise ConfigError(
-            f"{cells.place(0, target)}: the value to predict is missing, in this row and all others; "
-            "set dataset.target to another column"
+            f"{lack}: {_numbers_of(cells, rows)}{said}; set dataset.drop_missing_target=true to leave them out"
+            f"{_if_class(words, cells.missing)}"
         )
-    if words := column.blanks():
-        note_left_out(cells, target, words)
-    return cells.only(np.flatnonzero(column.known))
+    note(f"{lack} and are left out{_which(words, cells.missing)}")
+    return cells.only(np.flatnonzero(known))
 
 
-def note_left_out(cells: Cells, target: int, words: Counter[str]) -> None:
-    """Note how many rows have no target; `words` are their cells, empty where nothing stands in them."""
-    note(
-        f"{cells.path}: {words.total()} of {len(cells)} rows have no {cells.names[target]} "
-        f"and are left out{_which(words, cells.missing)}"
-    )
+def words_for_missing(cells: Cells, targets: Sequence[int]) -> Counter[str]:
+    """How often each word stands for a missing target; an empty one is an empty cell."""
+    columns = (cells.columns[target] for target in targets)
+    return sum((one.blanks() for one in columns if not one.known.all()), Counter[str]())
+
+
+def _numbers_of(cells: Cells, rows: np.ndarray) -> str:
+    """The first of some rows by their numbers in the file, and in which one where there are several."""
+    first = rows[:_SHOWN].tolist()
+    files = [cells.lines.file(row) for row in first]
+    numbers = [
+        f"{cells.lines[row]}{f' of {file.name}' if file else ''}"
+        for row, file in zip(first, files, strict=True)
+    ]
+    left = len(rows) - len(first)
+    more = f" and {left:,} more" if left else ""
+    return f"row{'' if len(rows) == 1 else 's'} {', '.join(numbers)}{more}"
 
 
 def dressing_of_target(cells: Cells, target: int, task: TableTask) -> Dressing | None:
@@ -192,16 +222,20 @@ def note_merged(where: str, labels: str) -> None:
 
 
 def numbers_of_classes(
-    cells: Cells, target: int, names: Sequence[str], labelling: Labelling
+    cells: Cells, target: int, names: Sequence[str], labelling: Labelling, of_names: Notation
 ) -> np.ndarray:
     """(N,) the number of the class of each row.
+
+    Args:
+        of_names: how numbers are written in `names`.
 
     Raises:
         ConfigError: a label that is none of the `names`, with row and column.
     """
     column = cells.columns[target]
     labels = list(map(labelling.label, column.distinct))
-    numbers = class_numbers(labels, names, merge=labelling.merge_labels, notation=cells.notation)
+    merge, notation = labelling.merge_labels, cells.notation
+    numbers = class_numbers(labels, names, merge=merge, notation=notation, of_names=of_names)
     for cell, label, number in zip(column.distinct, labels, numbers, strict=True):
         if number is None:
             raise ConfigError(
@@ -230,7 +264,7 @@ def classes_of(labels: Iterable[str], *, merge: bool, notation: Notation) -> Cla
     groups: dict[str | float, list[str]] = {}
     for label in sorted(counts, key=lambda label: (-counts[label], label)):
         groups.setdefault(_key(label, notation) if merge else label, []).append(label)
-    numbers = {label: notation.number(label) for label in counts}
+    numbers = {label: notation.value(label) for label in counts}
     if None not in numbers.values():
         ordered = [sorted(group, key=len) for group in groups.values()]
         ordered.sort(key=lambda group: (numbers[group[0]], group[0]))
@@ -240,11 +274,21 @@ def classes_of(labels: Iterable[str], *, merge: bool, notation: Notation) -> Cla
 
 
 def class_numbers(
-    labels: Sequence[str], names: Sequence[str], *, merge: bool, notation: Notation
+    labels: Sequence[str],
+    names: Sequence[str],
+    *,
+    merge: bool,
+    notation: Notation,
+    of_names: Notation | None = None,
 ) -> list[int | None]:
-    """(N,) the number of the class of each label, None where it is in none of those that `names` names."""
+    """(N,) the number of the class of each label, None where it is in none of those that `names` names.
+
+    Args:
+        notation, of_names: how numbers are written in the labels, and in the names if otherwise.
+    """
+    of_names = of_names or notation
     exact = {name: number for number, name in enumerate(names)}
-    alike = {_key(name, notation): number for number, name in enumerate(names)} if merge else {}
+    alike = {_key(name, of_names): number for number, name in enumerate(names)} if merge else {}
 
     def number(label: str) -> int | None:
         found = exact.get(label)
@@ -263,7 +307,7 @@ def merged(classes: Classes) -> str:
 
 def _key(label: str, notation: Notation) -> str | float:
     """What labels of one class have in common."""
-    number = notation.number(label)
+    number = notation.value(label)
     if number is not None:
         return number
     return " ".join(unicodedata.normalize("NFC", label).split()).casefold()
@@ -271,12 +315,19 @@ def _key(label: str, notation: Notation) -> str | float:
 
 def _which(words: Counter[str], missing: Sequence[str]) -> str:
     """The words that stand for a missing target, and what to do where one is a class."""
+    return f": {_counted(words)}{_if_class(words, missing)}" if any(words) else ""
+
+
+def _counted(words: Counter[str]) -> str:
+    said = ", ".join(f"{word or 'empty'} in {count}" for word, count in words.most_common(_SHOWN))
+    return said + (f" and {len(words) - _SHOWN} other words" if len(words) > _SHOWN else "")
+
+
+def _if_class(words: Counter[str], missing: Sequence[str]) -> str:
     if not any(words):
         return ""
-    said = ", ".join(f"{word or 'empty'} in {count}" for word, count in words.most_common(_SHOWN))
-    more = f" and {len(words) - _SHOWN} other words" if len(words) > _SHOWN else ""
     first = next(word for word, _ in words.most_common() if word)
     return (
-        f": {said}{more}; if such a word is a class, give dataset.missing without it, as in "
+        f"; if such a word is a class, give dataset.missing without it, as in "
         f"{missing_setting(missing, less=[first])}"
     )

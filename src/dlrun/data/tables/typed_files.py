@@ -21,10 +21,9 @@ from dlrun.data.tables.column import Column, Decimals, missing_column
 from dlrun.data.tables.csv import Cells, Lines
 from dlrun.data.tables.csv_format import missing_among
 from dlrun.data.tables.csv_rules import listed, names_of
-from dlrun.data.tables.number_format import Notation, as_number
+from dlrun.data.tables.number_format import EXACT, Notation, as_number
 from dlrun.errors import ConfigError, note
 
-_LARGEST = 2**53  # whole numbers up to which float64 has each
 _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
 
 
@@ -97,13 +96,14 @@ def _numbers(values: pl.Series, missing: Sequence[str]) -> Column:
     """Numbers as such, unless there is one that 64 bits do not hold: identifiers, infinite ones."""
     found = values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
     if values.dtype.is_integer():
-        exact = bool((np.abs(found[~np.isnan(found)]) < _LARGEST).all())
+        exact = bool((np.abs(found[~np.isnan(found)]) < EXACT).all())
     else:
         exact = not np.isinf(found).any()
     if not exact:
         return _words(values.cast(pl.String), missing)
     codes = [number for word in missing if (number := as_number(word)) is not None]
-    return Decimals(np.where(np.isin(found, codes), np.nan, found) if codes else found)
+    found = np.where(np.isin(found, codes), np.nan, found) if codes else found
+    return Decimals(found, single=values.dtype == pl.Float32)
 
 
 def _texts(values: pl.Series) -> pl.Series:

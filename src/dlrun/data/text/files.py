@@ -17,11 +17,12 @@ from dlrun.data.tables.csv import Cells, read_csv
 from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines, missing_among
 from dlrun.data.tables.number_format import Notation
 from dlrun.data.tables.target_column import (
+    DROP_MISSING,
     class_numbers,
     classes_of,
     merged,
-    note_left_out,
     note_merged,
+    with_targets,
 )
 from dlrun.data.text.checks import (
     could_be_header,
@@ -84,13 +85,15 @@ def text_csv(
     encoding: str,
     missing: list[str | int | float],
     merge_labels: bool,
+    drop_missing_target: bool,
     tokens: TokenSettings,
 ) -> Texts:
     """A table with a column of texts and a column of labels, each by its name or its number from 1.
 
     Args:
-        missing: words that stand for no label; rows with one are left out, and counted in a line.
+        missing: words that stand for no label.
         merge_labels: whether labels equal as numbers, or but for capitals and blanks, are one class.
+        drop_missing_target: whether rows without a label are left out; they are refused otherwise.
         text: several columns are joined to one text, line after line, without the cells that are empty.
 
     Raises:
@@ -98,7 +101,9 @@ def text_csv(
     """
     format, roles = CsvFormat.of(locals(), missing=[""]), ColumnRoles(label, text)
     tables = [
-        _with_labels(read_csv(locate_file(key, given), format), roles, missing)
+        _with_labels(
+            read_csv(locate_file(key, given), format), roles, missing, drop=drop_missing_target
+        )
         for key, given in (("dataset.path", path), ("dataset.test_path", test_path))
         if given is not None
     ]
@@ -264,16 +269,19 @@ def _position(cells: Cells, key: str, column: ColumnName) -> int:
     return cells.position(key, column)
 
 
-def _with_labels(cells: Cells, roles: ColumnRoles, missing: Sequence[object]) -> Cells:
-    """Without the rows whose label is a word for a missing one; an empty label is a mistake."""
+def _with_labels(
+    cells: Cells, roles: ColumnRoles, missing: Sequence[object], *, drop: bool
+) -> Cells:
+    """The rows that have a label, one that is no word for a missing one.
+
+    Raises:
+        ConfigError: as `with_targets`.
+    """
     position = _label_at(cells, roles)
-    labels = cells.column(position)
-    words = missing_among(filter(None, labels), missing)
-    gone = Counter(label for label in labels if label in words)
-    if not gone:
-        return cells
-    note_left_out(cells, position, gone)
-    return cells.only([row for row, cell in enumerate(labels) if cell not in gone])
+    labels = cells.columns[position]
+    labels = labels.without(missing_among(labels.distinct, missing))
+    cells = replace(cells.with_columns({position: labels}), missing=list(map(str, missing)))
+    return with_targets(cells, [position], drop=drop, key="dataset.label")
 
 
 def _note_missing_texts(source: str, texts: Sequence[str], missing: Sequence[object]) -> None:
@@ -317,7 +325,9 @@ def labelled_texts(key: str, given: Any, dataset: Mapping[str, Any]) -> list[Lab
     elif "text" in dataset and "label" in dataset:
         roles = ColumnRoles(dataset["label"], dataset["text"])
         cells = read_csv(locate_file(key, given), CsvFormat.of(dataset, missing=[""]))
-        rows = _read_columns(_with_labels(cells, roles, dataset.get("missing", [])), roles)
+        drop = bool(dataset.get(DROP_MISSING, False))
+        cells = _with_labels(cells, roles, dataset.get("missing", []), drop=drop)
+        rows = _read_columns(cells, roles)
     else:
         return None
     refuse_empty(rows)
