@@ -20,7 +20,7 @@ from dlrun.data.baselines import forecast_errors
 from dlrun.data.fingerprint import Parts, Rows
 from dlrun.data.kind import Kind
 from dlrun.data.loaders import Split
-from dlrun.data.series.fitting import NothingToLearn, fit_scaling
+from dlrun.data.series.fitting import NothingToLearn, fit_each, fit_scaling
 from dlrun.data.series.scaling import SeriesScaling
 from dlrun.data.series.series import Series
 from dlrun.data.series.windows import Cutting, Known, seasons_before
@@ -65,22 +65,19 @@ def prepare_series(
     """
     layout = scaling.layout if scaling else series.layout(_numbers(parts["train"]))
     values_RC = layout.encode(series.numbers, series.words)
-    normalize = settings.normalize == "standard"
-    members = []
+    cut = {}
     for name, (first, end) in (series.bounds or {"": (0, len(series))}).items():
         bounds = {part: _within(rows, first, end) for part, rows in parts.items()}
-        trained = bounds["train"][1]
-        if bounds["train"][0] == trained:
-            continue  # left out as too short
-        rows_RC = values_RC[first:end]
-        if scaling is None:
-            own = fit_scaling(series, layout, rows_RC[:trained], normalize=normalize)
-        else:
-            own = scaling.of(name) if scaling.members else scaling
-        members.append(_Member(name, own, own.known(rows_RC), bounds))
+        if bounds["train"][1] > bounds["train"][0]:  # otherwise it is left out
+            cut[name] = values_RC[first:end], bounds
     if scaling is None:
-        fitted = {member.name: member.scaling for member in members}
+        training = {name: rows_RC[: bounds["train"][1]] for name, (rows_RC, bounds) in cut.items()}
+        fitted = fit_each(series, layout, training, normalize=settings.normalize == "standard")
         scaling = SeriesScaling.joined(fitted) if series.members else fitted[""]
+    members = []
+    for name, (rows_RC, bounds) in cut.items():
+        own = scaling.of(name)
+        members.append(_Member(name, own, own.known(rows_RC), bounds))
     by_row = scaling.scaled_by_row
     splits = {name: _joined(members, name, by_row=by_row) for name in parts}
     spec = Spec(
@@ -102,7 +99,7 @@ def forecasts_of(
     """Every whole window in the rows (R, C) of each series, and the baselines on them."""
     members = []
     for name, rows_RC in histories.items():
-        own = scaling.of(name) if scaling.members else scaling
+        own = scaling.of(name)
         members.append(_Member(name, own, own.known(rows_RC), {"test": (0, len(rows_RC))}))
     first = members[0].scaling.cutting.reach - 1
     if scaling.season is not None and scaling.season > first + 1:
