@@ -174,7 +174,9 @@ def _rows(
     if chosen.time is not None:
         calendar = stepping.step is not None and not stepping.step.is_number
         times = read_times(cells, chosen.time, time_format, calendar=calendar)
-        rows = rows_in_time(cells, series, chosen.time, times, stepping, skip=skip)
+        rows = rows_in_time(
+            cells, series, chosen.time, times, stepping, keys=chosen.series, skip=skip
+        )
         return rows, times.format, []
     for key, given, usual in (
         ("time_format", time_format, "auto"),

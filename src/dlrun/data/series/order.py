@@ -24,15 +24,17 @@ from dlrun.errors import BadFile, note
 
 
 def in_time(
-    cells: Cells, name: str, times: Times, rows: np.ndarray, *, combined: bool = False
+    cells: Cells, name: str, times: Times, rows: np.ndarray, *, combined: bool, keys: Sequence[str]
 ) -> np.ndarray:
     """Places in `rows`, the rows of a series, in the order of its `times`, those of the column `name`.
+
+    `keys` are the columns that tell several series apart.
 
     Raises:
         ConfigError: a time stands in two rows, which are not `combined`.
     """
     if not combined and repeated(times.values) is not None:
-        refuse_twice(cells.only(rows), name, times.values)
+        refuse_twice(cells.only(rows), name, times.values, keys)
     return np.argsort(times.values, kind="stable")
 
 
