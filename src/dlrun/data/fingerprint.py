@@ -137,6 +137,7 @@ def as_words(words: np.ndarray | Iterable[str | None], rows: Rows) -> list[str |
     return (column if rows is None else column[taken(rows, slice(None))]).tolist()
 
 
+Majority = int | list[int] | None
 Content = Mapping[str, Sequence[Any]]  # of each part, how many rows it has, and their fingerprint
 
 
@@ -169,13 +170,14 @@ class Origin:
         count: rows that the parts are split from.
         parts: the row numbers of each part.
         content: how many rows each part has, and their fingerprint.
-        majority: the number of the class that the training part has most of; None where there are no classes.
+        majority: the number of the class that the training part has most of, or of that of each of several targets;
+            None where there are no classes.
     """
 
     count: int
     parts: Parts
     content: Mapping[str, tuple[int, str]]
-    majority: int | None = None
+    majority: Majority = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values and a tensor, as a checkpoint may hold them."""

@@ -160,6 +160,9 @@ class Views:
             tracker.image("decision_boundary", decision_boundary(engine, self.data), engine.step)
 
     def _label(self, target: Tensor) -> str:
+        if self.spec.labels:
+            pairs = zip(self.spec.classes, target.tolist(), strict=True)
+            return ", ".join(labels[int(answer)] for labels, answer in pairs)
         if not self.spec.num_classes:
             return number_text(float(target.flatten()[0]), digits=3)
         return self.spec.class_names[int(target)]

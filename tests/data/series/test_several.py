@@ -149,6 +149,29 @@ def test_a_file_without_a_series_that_is_long_enough_is_refused():
         prepare(whole, SPLIT)
 
 
+def test_what_changes_in_no_series_is_scaled_over_all_of_them_and_tells_them_apart():
+    whole, alone = walks({"A": 60, "B": 60, "C": 60})
+    size = np.repeat([10.0, 20.0, 60.0], 60)
+    store = tuple(np.repeat(["A", "B", "C"], 60).tolist())
+    whole = replace(
+        whole,
+        numbers={**whole.numbers, "size": size},
+        words={"store": store},
+        inputs=("y", "size", "store"),
+    )
+    data = prepare(whole, SPLIT)
+    assert data.spec.feature_names == ("y", "size", "store=A", "store=B", "store=C")
+    apart = [data.train.inputs[rows_of(data.train, number)] for number in range(3)]
+    scaled = (np.array([10, 20, 60]) - 30) / np.std([10, 20, 60])
+    for number, inputs in enumerate(apart):
+        assert inputs[:, :, 1].numpy() == pytest.approx(scaled[number])
+        assert (inputs[:, :, 2 + number] > 1).all() and (
+            inputs[:, :, 2 + (number + 1) % 3] < 0
+        ).all()
+        own = prepare(alone["ABC"[number]], SPLIT)
+        assert torch.equal(inputs[:, :, 0], own.train.inputs[:, :, 0])
+
+
 def test_the_scaling_of_each_series_is_read_back_from_plain_values():
     scaling = prepare(walks()[0], SPLIT).preprocessing
     assert preprocessing_from(json.loads(json.dumps(scaling.to_dict()))) == scaling

@@ -20,7 +20,7 @@ from dlrun.data.baselines import forecast_errors
 from dlrun.data.fingerprint import Parts, Rows
 from dlrun.data.kind import Kind
 from dlrun.data.loaders import Split
-from dlrun.data.series.fitting import NothingToLearn, fit_scaling
+from dlrun.data.series.fitting import NothingToLearn, fit_each, fit_scaling
 from dlrun.data.series.scaling import SeriesScaling
 from dlrun.data.series.series import Layout, Series
 from dlrun.data.series.windows import Cutting, Known, seasons_before
@@ -64,10 +64,12 @@ def prepare_series(
         ConfigError: nothing in the first part to fit by.
     """
     layout = scaling.layout if scaling else series.layout(_numbers(parts["train"]))
-    members = _members(series, layout, parts, scaling, normalize=settings.normalize == "standard")
+    cut = _cut(series, layout, parts)
     if scaling is None:
-        fitted = {member.name: member.scaling for member in members}
+        training = {name: rows_RC[: bounds["train"][1]] for name, (rows_RC, bounds) in cut.items()}
+        fitted = fit_each(series, layout, training, normalize=settings.normalize == "standard")
         scaling = SeriesScaling.joined(fitted) if series.members else fitted[""]
+    members = _scaled(cut, scaling)
     by_row = scaling.scaled_by_row
     splits = {name: _joined(members, name, by_row=by_row) for name in parts}
     spec = Spec(
@@ -88,25 +90,29 @@ def simple_forecasts(
     series: Series, parts: Parts, scaling: SeriesScaling
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """What the windows of the test part are to forecast, and what each simple rule says of it, all (N, H, D)."""
-    return _measured(_members(series, scaling.layout, parts, scaling, normalize=False), "test")
+    return _measured(_scaled(_cut(series, scaling.layout, parts), scaling), "test")
 
 
-def _members(
-    series: Series, layout: Layout, parts: Parts, scaling: SeriesScaling | None, *, normalize: bool
-) -> list[_Member]:
-    """Each series that is not left out, scaled as it was or by its own training rows."""
+_Cut = dict[
+    str, tuple[np.ndarray, dict[str, Bounds]]
+]  # the rows (R, C) of each series, and of its parts
+
+
+def _cut(series: Series, layout: Layout, parts: Parts) -> _Cut:
+    """Each series that is not left out, by name."""
     values_RC = layout.encode(series.numbers, series.words)
-    members = []
+    cut = {}
     for name, (first, end) in (series.bounds or {"": (0, len(series))}).items():
         bounds = {part: _within(rows, first, end) for part, rows in parts.items()}
-        trained = bounds["train"][1]
-        if bounds["train"][0] == trained:
-            continue  # left out as too short
-        rows_RC = values_RC[first:end]
-        if scaling is None:
-            own = fit_scaling(series, layout, rows_RC[:trained], normalize=normalize)
-        else:
-            own = scaling.of(name) if scaling.members else scaling
+        if bounds["train"][1] > bounds["train"][0]:  # otherwise it is left out
+            cut[name] = values_RC[first:end], bounds
+    return cut
+
+
+def _scaled(cut: _Cut, scaling: SeriesScaling) -> list[_Member]:
+    members = []
+    for name, (rows_RC, bounds) in cut.items():
+        own = scaling.of(name)
         members.append(_Member(name, own, own.known(rows_RC), bounds))
     return members
 
@@ -117,7 +123,7 @@ def forecasts_of(
     """Every whole window in the rows (R, C) of each series, and the baselines on them."""
     members = []
     for name, rows_RC in histories.items():
-        own = scaling.of(name) if scaling.members else scaling
+        own = scaling.of(name)
         members.append(_Member(name, own, own.known(rows_RC), {"test": (0, len(rows_RC))}))
     first = members[0].scaling.cutting.reach - 1
     if scaling.season is not None and scaling.season > first + 1:

@@ -115,7 +115,7 @@ def read_histories(path: Path, scaling: SeriesScaling, *, told: bool = False) ->
         History(
             name,
             values_RC[slice(*bounds[name])],
-            scaling.of(name) if name else scaling,
+            scaling.of(name),
             None if time is None else cells.cell(int(member.order[-1]), time),
         )
         for name, member in past.members.items()

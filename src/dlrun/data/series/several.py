@@ -92,7 +92,7 @@ def refuse_twice(cells: Cells, time: str, values: np.ndarray, keys: Sequence[str
     if (rows := repeated(values)) is None:
         return
     what = _repeat_message(cells, time, *rows)
-    if more := _key_columns(cells, time, values):
+    if more := key_columns(cells, time, values):
         _refuse_each(cells, what, more, keys)
     recurring = len(values) - len(np.unique(values))
     mend = "leave one out" if recurring == 1 else "keep one of each"
@@ -107,7 +107,7 @@ def refuse_several(cells: Cells, time: str, values: np.ndarray) -> None:
         ConfigError: there are several.
     """
     rows = repeated(values)
-    if rows is not None and (keys := _key_columns(cells, time, values)):
+    if rows is not None and (keys := key_columns(cells, time, values)):
         _refuse_each(cells, _repeat_message(cells, time, *rows), keys)
 
 
@@ -115,7 +115,7 @@ def has_clock_beside(cells: Cells, time: str, values: np.ndarray) -> bool:
     """Whether times recur because a column beside them holds the time of day."""
     if repeated(values) is None:
         return False
-    keys = _key_columns(cells, time, values)
+    keys = key_columns(cells, time, values)
     return bool(keys) and _is_clock(cells, keys)
 
 
@@ -182,7 +182,7 @@ def _refuse_each(
     )
 
 
-def _key_columns(cells: Cells, time: str, values: np.ndarray) -> tuple[str, ...]:
+def key_columns(cells: Cells, time: str, values: np.ndarray) -> tuple[str, ...]:
     """The column, or two, within whose values each time stands once: they name the series."""
     _, counts = np.unique(values, return_counts=True)
     kinds: dict[str, int] = {}

@@ -17,8 +17,8 @@ from dlrun.data.base import (
     Dataset,
     Preprocessing,
     Spec,
-    class_targets,
-    class_task,
+    as_targets,
+    task_of,
     without_constants,
 )
 from dlrun.data.fingerprint import Parts, as_index
@@ -150,24 +150,24 @@ def prepare_table(
             table.targets[train],
             fill=table.fill,
             normalize=settings.normalize == "standard",
-            regression=not table.class_names,
+            regression=not (table.class_names or table.labels),
             rare_below=table.rare_below,
         )
+    spec = _spec(table, encoding)
 
     def part(name: str) -> Split:
         rows = parts[name]
         if rows is None and table.test is not None and table.test_targets is not None:
-            return encode_rows(encoding, table.test, table.test_targets, len(table.class_names))
+            return encode_rows(encoding, table.test, table.test_targets, spec)
         at = np.asarray(rows)
-        targets = _targets(encoding, table.targets[at], len(table.class_names))
-        return _part(encoding, table.rows, at, targets)
+        return _part(encoding, table.rows, at, as_targets(table.targets[at], spec, encoding))
 
-    return Dataset(_spec(table, encoding), encoding, part("train"), part("val"), part("test"))
+    return Dataset(spec, encoding, part("train"), part("val"), part("test"))
 
 
-def encode_rows(encoding: TableEncoding, rows: Rows, targets: np.ndarray, classes: int) -> Split:
-    """Rows with their targets, class numbers where there are `classes`, as a model takes them."""
-    encoded = _targets(encoding, targets, classes)
+def encode_rows(encoding: TableEncoding, rows: Rows, targets: np.ndarray, spec: Spec) -> Split:
+    """Rows with their targets, class numbers or quantities, as a model takes them."""
+    encoded = as_targets(targets, spec, encoding)
     if rows.stored:
         return _part(encoding, rows, np.arange(len(rows)), encoded)
     return Split(encoding.inputs(rows), encoded)
@@ -188,10 +188,6 @@ def _at_once(function: Callable[[A], B], given: Iterable[A]) -> list[B]:
     """`function` of each of `given`, in threads: what NumPy does with many rows does not hold up the others."""
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         return list(pool.map(function, given))
-
-
-def _targets(encoding: TableEncoding, targets: np.ndarray, classes: int) -> Tensor:
-    return class_targets(targets, classes) if classes else encoding.targets(targets)
 
 
 def _rows(table: Table, settings: DataSettings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -236,7 +232,7 @@ def _fit(
 
     found = np.array(_at_once(fitted, rows.numbers)).reshape(-1, 3)
     fills, means, stds = found.T.tolist()
-    target = targets[:, None] if regression else np.empty((len(targets), 0))
+    target = targets.reshape(len(targets), -1) if regression else np.empty((len(targets), 0))
     levels = [_levels(words.take(train), rare_below) for words in rows.words]
     _note_rare(dict(zip(reading.words, levels, strict=True)), len(train))
     return TableEncoding(
@@ -312,7 +308,7 @@ def _codes(words: Words, levels: Sequence[str | None], other: bool) -> np.ndarra
 
 def _spec(table: Table, encoding: TableEncoding) -> Spec:
     reading = table.reading
-    task, outputs = class_task(len(table.class_names)) if table.class_names else ("regression", 1)
+    task, outputs = task_of(table.class_names, table.labels, len(table.target_names) or 1)
     names = tuple(reading.features)
     return Spec(
         task=task,
@@ -322,6 +318,8 @@ def _spec(table: Table, encoding: TableEncoding) -> Spec:
         class_names=table.class_names,
         feature_names=names,
         categories=encoding.categories,
+        target_names=table.target_names,
+        labels=table.labels,
     )
 
 
