@@ -12,6 +12,7 @@ import numpy as np
 from annotated_types import Ge
 
 from dlrun.config.schema import Count, NonNegativeInt
+from dlrun.data.series.calendar import calendar, cycles_of, names_of
 from dlrun.data.series.future import without_future
 from dlrun.data.series.grid import Combine
 from dlrun.data.series.order import look_for_times
@@ -26,7 +27,7 @@ from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines
 from dlrun.data.tables.number_format import Decimal, Thousands, looks_like_number
 from dlrun.data.tables.table_files import locate_table, read_cells, refuse_settings_of_texts
-from dlrun.data.times import could_be_date
+from dlrun.data.times import Times, could_be_date
 from dlrun.errors import BadFile, ConfigError, note
 
 Period = Annotated[int, Ge(2)]
@@ -82,13 +83,19 @@ def series(
     cells = only_rows(cells, only_where)
     chosen = _chosen(cells, roles)
     stepping = Stepping.of(settings, fill)
-    rows, written, dates = _rows(cells, chosen, time_format, stepping, skip)
+    rows, times, dates = _rows(cells, chosen, time_format, stepping, skip)
     if chosen.known_future:
         rows = without_future(cells, rows, chosen.targets)
-    taken = _once([*_inputs(cells, chosen, inputs, dates), *chosen.known_future])
+    known = [name for name in chosen.known_future if name != chosen.time]
+    taken = _once([*_inputs(cells, chosen, inputs, dates), *known])
     numbers, words = read_columns(
         cells, _once([*taken, *chosen.targets]), rows, words=None, fill=fill
     )
+    cycles: list[str] = []
+    if times is not None and chosen.time in chosen.known_future:
+        cycles = cycles_of(chosen.time, times, rows)
+        numbers |= calendar(chosen.time, times, rows, cycles)
+    in_calendar = names_of(str(chosen.time), cycles)
     _check_targets(cells, chosen.targets, numbers, fill)
     if fill == "season" and season is None:
         raise ConfigError(
@@ -100,14 +107,15 @@ def series(
         "only": only_where,
         "series": list(chosen.series),
         "time": chosen.time,
-        "time_format": written,
+        "time_format": "auto" if times is None else times.format,
+        "calendar": cycles,
         "step": step,
         "combine": combine,
     }
     return Series(
         numbers=numbers,
         words=words,
-        inputs=taken,
+        inputs=(*taken, *in_calendar),
         targets=chosen.targets,
         cutting=Cutting.of(settings),
         fill=fill,
@@ -115,7 +123,7 @@ def series(
         reading=reading,
         source=str(file),
         members=tuple((name, len(member)) for name, member in rows.members.items() if name),
-        known_future=chosen.known_future,
+        known_future=(*known, *in_calendar),
     )
 
 
@@ -125,7 +133,7 @@ class _Chosen(NamedTuple):
     Attributes:
         series: those that tell several series apart.
         others: what may be inputs.
-        known_future: inputs that are known of the rows to be forecast as well.
+        known_future: inputs that are known of the rows to be forecast as well; `time` stands for its calendar.
     """
 
     targets: tuple[str, ...]
@@ -141,15 +149,13 @@ def _chosen(cells: Cells, roles: ColumnRoles) -> _Chosen:
     clock = None if roles.time is None else _name(cells, "dataset.time", roles.time)
     listed = [] if roles.series is None else _listed("series", roles.series)
     keys = _once([_name(cells, "dataset.series", name) for name in listed])
-    known = _known_future(
-        cells, roles, [("target", targets), ("drop", dropped), ("time", [clock]), ("series", keys)]
-    )
+    known = _known_future(cells, roles, [("target", targets), ("drop", dropped), ("series", keys)])
     others = [name for name in cells.names if name not in (*dropped, clock, *keys, *known)]
     return _Chosen(_once(targets), clock, keys, tuple(others), known)
 
 
 def _known_future(
-    cells: Cells, roles: ColumnRoles, taken: Sequence[tuple[str, Sequence[str | None]]]
+    cells: Cells, roles: ColumnRoles, taken: Sequence[tuple[str, Sequence[str]]]
 ) -> tuple[str, ...]:
     """The columns that are known of the rows to be forecast as well, none of them `taken` by another setting."""
     names = [_name(cells, "dataset.known_future", name) for name in roles.known_future or ()]
@@ -164,8 +170,8 @@ def _known_future(
 
 def _rows(
     cells: Cells, chosen: _Chosen, time_format: str, stepping: Stepping, skip: int
-) -> tuple[Rows, str, list[str]]:
-    """The rows of each series, the format of their times, and, without a column of times, those that look like it."""
+) -> tuple[Rows, Times | None, list[str]]:
+    """The rows of each series, the times of all rows, and, without a column of times, those that look like it."""
     series = series_in(cells, chosen.series) if chosen.series else {"": range(len(cells))}
     if skip >= max(map(len, series.values())):
         raise ConfigError(
@@ -177,7 +183,7 @@ def _rows(
         rows = rows_in_time(
             cells, series, chosen.time, times, stepping, keys=chosen.series, skip=skip
         )
-        return rows, times.format, []
+        return rows, times, []
     for key, given, usual in (
         ("time_format", time_format, "auto"),
         ("step", stepping.step, None),
@@ -189,7 +195,7 @@ def _rows(
             )
     own = cells.only(next(iter(series.values())))
     dates = look_for_times(own, [name for name in chosen.others if name not in chosen.targets])
-    return as_they_come(series, skip), "auto", dates
+    return as_they_come(series, skip), None, dates
 
 
 def _once(names: list[str]) -> tuple[str, ...]:
