@@ -118,7 +118,7 @@ def _within(rows: Rows, first: int, end: int) -> Bounds:
     if isinstance(rows, range):
         return rows.start, rows.stop
     numbers = np.asarray(_numbers(rows))
-    begin, stop = np.searchsorted(numbers, [first, end])
+    begin, stop = np.searchsorted(numbers, np.array([first, end], numbers.dtype))
     count = int(stop - begin)
     start = int(numbers[begin]) - first if count else 0
     return start, start + count

@@ -11,7 +11,7 @@ import numpy as np
 
 from dlrun.data.series.grid import Combine, Places, Step, combine, days_off, places_of, step_from
 from dlrun.data.series.order import in_time, note_moved, note_steps
-from dlrun.data.series.several import key_columns, row_beside
+from dlrun.data.series.several import key_columns, repeated, row_beside
 from dlrun.data.series.time_column import without_clock_changes
 from dlrun.data.series.windows import FillRule
 from dlrun.data.tables.csv import Cells
@@ -170,7 +170,8 @@ def rows_in_time(
         note_steps(cells, clock, {name: (one.order, one.times) for name, one in found.items()})
         if stepping.combine == "none":
             return Rows({name: Member(one.order) for name, one in found.items()})
-    if "" in found and (columns := key_columns(cells, clock, times.values)):
+    several = "" in found and stepping.combine != "none" and repeated(times.values) is not None
+    if several and (columns := key_columns(cells, clock, times.values)):
         note(
             f"{cells.path}: rows of {' and '.join(columns)} are combined as if they were of one series; "
             f"dataset.series=[{','.join(columns)}] learns from each"
