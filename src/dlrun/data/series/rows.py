@@ -165,7 +165,6 @@ def rows_in_time(
         name: _Timed(one.order[skip:], one.times.take(np.arange(skip, len(one.order))))
         for name, one in found.items()
     }
-    found = {name: one for name, one in found.items() if len(one.order)}
     if stepping.step is None:
         note_steps(cells, clock, {name: (one.order, one.times) for name, one in found.items()})
         if stepping.combine == "none":
@@ -183,6 +182,8 @@ def rows_in_time(
 
 def _at_steps(cells: Cells, clock: str, rows: _Timed, stepping: Stepping) -> Member:
     step, times = stepping.step, rows.times
+    if not len(rows.order):  # of one of several series, by `skip`
+        return Member(rows.order, np.zeros(0, np.int64))
     if step is None:
         numbers = np.cumsum(np.append(0, np.diff(times.values) > 0))
         return Member(rows.order, numbers, int(numbers[-1]) + 1)
