@@ -218,13 +218,16 @@ def table(tmp_path, monkeypatch):
     return write
 
 
-def test_series_are_told_apart_by_a_column_and_each_is_in_the_order_of_its_times(read, table):
+def test_series_are_told_apart_by_a_column_and_each_is_in_the_order_of_its_times(
+    read, table, capsys
+):
     values = table({"b": 20, "a": 15})
     text = Path("s.csv").read_text().splitlines()
     Path("s.csv").write_text("\n".join([text[0], *text[:0:-1], ""]))
     found = read("s.csv")
     assert found.members == (("a", 15), ("b", 20))
     assert found.inputs == ("y",)
+    assert "s.csv: 2 series by store, of 15 to 20 rows\n" in capsys.readouterr().err
     assert found.numbers["y"].tolist() == values["a"] + values["b"]
     skipped = read("s.csv", **{"skip": 5})
     assert skipped.numbers["y"].tolist() == values["a"][5:] + values["b"][5:]
