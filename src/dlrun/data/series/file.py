@@ -5,7 +5,7 @@ No torch here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
@@ -172,7 +172,14 @@ def _rows(
     cells: Cells, chosen: _Chosen, time_format: str, stepping: Stepping, skip: int
 ) -> tuple[Rows, Times | None, list[str]]:
     """The rows of each series, the times of all rows, and, without a column of times, those that look like it."""
-    series = series_in(cells, chosen.series) if chosen.series else {"": range(len(cells))}
+    series: Mapping[str, Sequence[int]] = {"": range(len(cells))}
+    if chosen.series:
+        series = series_in(cells, chosen.series)
+        counts = sorted(map(len, series.values()))
+        note(
+            f"{cells.path}: {len(series):,} series by {' and '.join(chosen.series)}, of {counts[0]:,} to "
+            f"{counts[-1]:,} rows"
+        )
     if skip >= max(map(len, series.values())):
         raise ConfigError(
             f"dataset.skip is {skip}, but {cells.path} has {len(cells)} rows; lower it"
