@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -71,16 +72,19 @@ class Fingerprint:
 
     def words(self, words: Iterable[str | None]) -> Self:
         """Add texts, None where one is missing."""
-        return self._joined([_MISSING if word is None else word for word in words])
+        texts = (_MISSING if word is None else word for word in words)
+        return self._joined(iter(lambda: list(islice(texts, _WORDS)), []))
 
     def coded_words(self, codes: np.ndarray, kinds: Sequence[str]) -> Self:
         """Add texts by their places in `kinds`, -1 where one is missing, as `words` adds them."""
-        return self._joined(np.array([*kinds, _MISSING], object)[codes].tolist())
+        return self._joined([np.array([*kinds, _MISSING], object)[codes].tolist()])
 
-    def _joined(self, words: list[str]) -> Self:
-        for start in range(0, len(words), _WORDS):
-            joined = _BETWEEN.join(words[start : start + _WORDS])
-            self._hash.update((_BETWEEN * (start > 0) + joined).encode("utf-8", "surrogatepass"))
+    def _joined(self, words: Iterable[list[str]]) -> Self:
+        between = ""
+        for some in words:
+            joined = between + _BETWEEN.join(some)
+            self._hash.update(joined.encode("utf-8", "surrogatepass"))
+            between = _BETWEEN
         self._hash.update(b"\x00")
         return self
 
