@@ -41,6 +41,7 @@ from dlrun.data.text.checks import (
     texts_in,
 )
 from dlrun.data.text.gather import Caching, TextFiles, gathered
+from dlrun.data.text.stored import StoredTexts
 from dlrun.data.text.texts import (
     LabelledTexts,
     TextLayout,
@@ -393,12 +394,15 @@ def _position(cells: Cells, key: str, column: ColumnName) -> int:
     return cells.position(key, column)
 
 
-def _note_missing_texts(source: str, texts: Iterable[str], missing: Sequence[object]) -> None:
+def _note_missing_texts(
+    source: str, texts: list[str] | StoredTexts, missing: Sequence[object]
+) -> None:
     """Note texts that are one of the words of `missing`; they may be real texts, so they stay."""
     known = {str(word).casefold() for word in missing if str(word)}
     longest = max(map(len, known), default=0)
+    some = texts.short(longest) if isinstance(texts, StoredTexts) else texts
     found = Counter(
-        text for text in texts if len(text) <= longest and text and text.casefold() in known
+        text for text in some if len(text) <= longest and text and text.casefold() in known
     )
     if found:
         note(

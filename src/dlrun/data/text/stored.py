@@ -110,6 +110,8 @@ class RaggedFile:
         low, high = int(begins.min()), int((begins + lengths).max())
         if high - low <= _DENSE * len(found):
             span = read_array(self.path, self.kind, low, high)
+            if (begins - low == ends - lengths).all():
+                return span  # one after the other
             return span[np.repeat(begins - low - (ends - lengths), lengths) + np.arange(len(found))]
         order, size = begins.argsort(), found.itemsize
         view = found.data.cast("B")
@@ -140,7 +142,8 @@ def in_budget(sizes: np.ndarray, budget: int, rows: int) -> Iterator[slice]:
 
 _TEXTS, _SIZES, _TOKENS, _COUNTS = "texts", "sizes", "tokens", "counts"  # files of an entry
 _LABELS, _ABOUT = "labels", "texts.json"
-_BUDGET = 2**26  # bytes of texts that are read at a time
+_MOST_BYTES = 4  # of a character
+_BUDGET = 2**22  # bytes of texts that are read at a time
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,10 @@ class StoredTexts:
     def empty(self) -> list[int]:
         """The rows without a text."""
         return np.flatnonzero(self._sizes()[self.rows] == 0).tolist()
+
+    def short(self, characters: int) -> StoredTexts:
+        """Those of at most so many characters, and perhaps longer ones."""
+        return self.take(self.rows[self._sizes()[self.rows] <= characters * _MOST_BYTES])
 
     def _sizes(self) -> np.ndarray:
         return read_array(self.folder / _SIZES, np.uint32, 0, -1).astype(np.int64)

@@ -259,7 +259,7 @@ def tokenize(text: str, *, level: Level, lower: bool) -> list[str]:
 
 _Item = TypeVar("_Item")
 _AT_ONCE = 2**13  # texts that are numbered together: the memory that it takes has a bound
-_TOKENS = 2**22  # tokens of them
+_TOKENS = 2**20  # tokens of them
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, with as many ones as zeros
 _END = "\0"  # between texts that are taken apart together: a token of its own
 
