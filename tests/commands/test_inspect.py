@@ -47,6 +47,17 @@ def people(project: Path) -> str:
 
 
 class TestTables:
+    def test_rare_categories_are_counted(
+        self, people: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        found = inspected(capsys, people, "dataset.rare_below=50", "dataset.categorical=[sex,age]")
+        reasons = {one["name"]: one["reason"] for one in found["table"]["columns"]}
+        assert (
+            reasons["sex"] == "dataset.categorical names it, 1 in fewer than 50 rows, read as one"
+        )
+        assert "50 in fewer than 50 rows, read as one" in reasons["age"]
+        assert reasons["gender"] == "1 in fewer than 50 rows, read as one"
+
     def test_rows_without_a_target_become_a_setting_of_the_command(
         self, people: str, capsys: pytest.CaptureFixture[str]
     ) -> None:

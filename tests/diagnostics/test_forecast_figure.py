@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dlrun.cli import main
+from dlrun.config.metrics import Band
 from dlrun.config.settings import DataSettings, TrackingSettings
 from dlrun.data.prepare import prepare as prepare_series
 from dlrun.data.series.series import Series
@@ -83,7 +84,21 @@ def test_what_is_drawn_is_in_the_own_units_of_the_series(monkeypatch):
     np.testing.assert_allclose(
         (forecasts - targets)[:, 1], data.preprocessing.target_std[1], rtol=1e-5
     )
-    assert rule == {"rule": Rule("persistence", 1)}
+    assert rule == {"rule": Rule("persistence", 1), "between": []}
+
+
+def test_bands_lie_around_the_forecast_the_widest_behind_and_end_with_each_far_forecast():
+    targets = np.full((6, 3), 5.0)
+    band = (Band("80", 0, 2), targets - 2, targets + 2)
+    far = forecast_picture("y", targets, targets, rule=None, between=[band]).rgb_HW3[50:]
+    near = forecast_picture("y", targets[:, :1], targets[:, :1], rule=None,
+                            between=[(band[0], *(side[:, :1] for side in band[1:]))]).rgb_HW3[50:]  # fmt: skip
+    shaded = [(picture == (225, 236, 246)).all(2) for picture in (far, near)]
+    gaps = [np.flatnonzero(np.diff(np.flatnonzero(one.any(0))) > 1) for one in shaded]
+    assert [len(gap) for gap in gaps] == [1, 0]  # two forecasts of three steps each
+    ink = np.argwhere((near == (31, 119, 180)).all(2))[:, 0].mean()
+    rows = np.flatnonzero(shaded[1].any(1))
+    assert rows.min() < ink < rows.max()
 
 
 def test_of_several_series_the_first_few_are_drawn_each_at_its_own_level(monkeypatch):

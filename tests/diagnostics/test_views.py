@@ -259,6 +259,21 @@ def test_a_regression_of_images_shows_predictions_and_the_largest_errors(shown, 
     assert grids[1][0] == f"{true[2, 1]:.3g} as {true[2, 1] + 2 * std[1]:.3g}"
 
 
+def test_of_quantiles_the_median_is_shown(shown, monkeypatch):
+    words = (
+        "dataset=image_table",
+        "dataset.target=x",
+        "loss.name=quantile",
+        "loss.quantiles=[0.1,0.5,0.9]",
+    )
+    experiment, drawn = made(*words, "model=linear"), []
+    part = experiment.data.test.first(3)
+    outputs = torch.cat([part.targets + 1, part.targets, part.targets - 1], 1)
+    monkeypatch.setattr(views, "scatter", lambda title, *values: drawn.append(values))
+    views_of(experiment).at_end(experiment.engine, shown, part, outputs)
+    assert np.allclose(*drawn[0])
+
+
 def test_samples_of_a_regression_are_labelled_in_their_own_units(shown, monkeypatch):
     experiment, grids = made("dataset=image_table", "dataset.target=ink", "model=linear"), []
     monkeypatch.setattr(views, "_sample_picture", lambda images, captions: grids.extend(captions))

@@ -175,6 +175,7 @@ TASKS = {
     "mse": ("dataset=diabetes", "loss.name=mse"),
     "mae": ("dataset=diabetes", "loss.name=mae"),
     "huber_sum": ("dataset=diabetes", "loss.name=huber", "loss.reduction=sum"),
+    "quantile": ("dataset=diabetes", "loss=quantile"),
 }
 
 

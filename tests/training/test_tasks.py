@@ -32,9 +32,11 @@ def make_spec(task, outputs):
     return Spec(task, "features", (2,), outputs, class_names=tuple(f"c{i}" for i in range(count)))
 
 
-def task_of(kind, outputs=1, *, name="auto", label_smoothing=0.0, reduction="mean", scale=()):
+def task_of(
+    kind, outputs=1, *, name="auto", label_smoothing=0.0, reduction="mean", scale=(), quantiles=None
+):
     """The task of a problem; `scale` is the (mean, std) of each regression target."""
-    settings = LossSettings(name, label_smoothing, reduction)
+    settings = LossSettings(name, label_smoothing, reduction, quantiles)
     scale = scale or [(0.0, 1.0)] * outputs
     preprocessing = Scaling([0.0], [1.0], [m for m, _ in scale], [s for _, s in scale], 0.0)
     return make_task(make_spec(kind, outputs), settings, preprocessing)
@@ -305,7 +307,8 @@ def test_r2_is_not_a_number_where_all_targets_are_the_same():
         ),
         (
             "regression", 1, "cross_entropy",
-            "loss.name is cross_entropy, but the data set has numbers to predict: use mse or mae or huber or auto",
+            "loss.name is cross_entropy, but the data set has numbers to predict: use mse or mae or huber or quantile "
+            "or auto",
         ),
     ],
 )  # fmt: skip
@@ -349,3 +352,20 @@ def test_the_root_of_the_mean_squared_error_is_in_the_units_of_the_target():
         torch.tensor([[1.0], [0.0]]), torch.tensor([[0.0], [0.0]])
     )
     assert metrics["rmse"] == pytest.approx(math.sqrt(2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind, outputs", [("multiclass", 7), ("binary", 1), ("regression", 3)])
+def test_losses_of_many_models_are_those_that_vmap_gives_bit_for_bit(kind, outputs, dtype):
+    task, draws = task_of(kind, outputs), torch.Generator().manual_seed(0)
+    for models, samples in ((1, 1), (3, 17), (8, 400)):
+        scores = 10 * torch.randn(models, samples, outputs, dtype=dtype, generator=draws)
+        targets = {
+            "multiclass": torch.randint(0, 7, (models, samples), generator=draws),
+            "binary": torch.randint(0, 2, (models, samples), generator=draws).to(dtype),
+            "regression": torch.randn(scores.shape, dtype=dtype, generator=draws),
+        }[kind]
+        together = task.plain_losses(scores, targets)
+        assert torch.equal(together, torch.vmap(task.plain_loss)(scores, targets))
+        alone = [task.plain_loss(*one) for one in zip(scores, targets, strict=True)]
+        assert torch.allclose(together, torch.stack(alone), rtol=1e-5, atol=1e-6)

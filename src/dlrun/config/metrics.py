@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,18 +14,20 @@ Direction = Literal["min", "max"]
 class Metrics:
     """What one kind of problem is measured by: names without the part before them, and directions.
 
+    A metric that has a best value in between has no direction: None.
+
     Attributes:
         always: measured at every evaluation, the loss first.
         at_the_end: worth their cost once, beside those.
         comparable: the one that means the same whatever is trained on: it knows no scaling, no choice of loss.
     """
 
-    always: Mapping[str, Direction]
+    always: Mapping[str, Direction | None]
     at_the_end: Mapping[str, Direction]
     comparable: str
 
     @property
-    def directions(self) -> dict[str, Direction]:
+    def directions(self) -> dict[str, Direction | None]:
         """All of them."""
         return {**self.always, **self.at_the_end}
 
@@ -41,9 +43,48 @@ LANGUAGE = Metrics(
     {"loss": "min", "accuracy": "max", "perplexity": "min", "bits": "min"}, {}, "bits"
 )
 
-_KINDS = (MULTICLASS, BINARY, REGRESSION, LANGUAGE)
+MEDIAN = 0.5
+QUANTILE_LOSS = "quantile_loss"  # in the units of the targets
+
+
+@dataclass(frozen=True)
+class Band:
+    """A central prediction interval between two of several quantiles.
+
+    Attributes:
+        percent: how much of the data it is to cover, in words: 80.
+        lower, upper: the places of its quantiles.
+    """
+
+    percent: str
+    lower: int
+    upper: int
+
+
+def bands(quantiles: Sequence[float]) -> list[Band]:
+    """The central bands between `quantiles`, the widest first: those of q and 1 - q."""
+    found = []
+    for lower, quantile in enumerate(quantiles):
+        upper = next((n for n, q in enumerate(quantiles) if abs(q + quantile - 1) < 1e-9), lower)
+        if lower < upper:
+            found.append(Band(f"{100 - 200 * quantile:.6g}", lower, upper))
+    return found
+
+
+def quantile_metrics(quantiles: Sequence[float]) -> Metrics:
+    """The metrics of forecasts by quantiles: those of the median, the quantile loss, how much each band covers."""
+    of_bands = {
+        f"{name}_{band.percent}": None
+        for band in bands(quantiles)
+        for name in ("coverage", "width")
+    }
+    always: dict[str, Direction | None] = {**REGRESSION.always, QUANTILE_LOSS: "min", **of_bands}
+    return Metrics(always, {}, REGRESSION.comparable)
+
+
+_KINDS = (MULTICLASS, BINARY, REGRESSION, LANGUAGE, quantile_metrics([MEDIAN]))
 _KNOWN: dict[str, Direction] = {
-    name: way for kind in _KINDS for name, way in kind.directions.items()
+    name: way for kind in _KINDS for name, way in kind.directions.items() if way
 }
 # What a person asks for first; a run has one of them, of texts to continue two.
 COMPARABLE = (LANGUAGE.comparable, REGRESSION.comparable, MULTICLASS.comparable)

@@ -31,6 +31,10 @@ class Spec:
     Attributes:
         categories: of the last columns of features, how many codes each has; 0 is a category never seen.
         vocabulary: how many tokens there are. In texts, which are padded at the end, 0 is padding.
+        quantiles: of each regression target, one score for each, those of the first target first; empty where a
+            score is a prediction itself.
+        future: of a sequence, how many of its last steps are still to come. What is not known of them is 0, the
+            mean, and the last feature tells them from the others by 1.
     """
 
     task: TaskKind
@@ -41,6 +45,13 @@ class Spec:
     feature_names: tuple[str, ...] = ()
     categories: tuple[int, ...] = ()
     vocabulary: int = 0
+    quantiles: tuple[float, ...] = ()
+    future: int = 0
+
+    @property
+    def num_targets(self) -> int:
+        """How many numbers a regression predicts of one sample; 0 of other tasks."""
+        return self.num_outputs // (len(self.quantiles) or 1) if self.task == "regression" else 0
 
     @property
     def num_features(self) -> int:

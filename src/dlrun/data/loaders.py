@@ -51,9 +51,10 @@ class Split:
 
     def first(self, count: int) -> Split:
         """The first `count` samples."""
-        return self._rows(slice(count))
+        return self.rows(slice(count))
 
-    def _rows(self, rows: slice) -> Split:
+    def rows(self, rows: slice | Tensor) -> Split:
+        """These samples."""
         each_sample = {
             name: value[rows] for name, value in vars(self).items() if hasattr(value, "__getitem__")
         }

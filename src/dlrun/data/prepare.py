@@ -67,7 +67,7 @@ def kept_from(state: Mapping[str, Any], run: str) -> Kept:
     """
     origin = origin_from(state["origin"]) if "origin" in state else None
     spec, preprocessing = _spec_from(state["spec"]), preprocessing_from(state["preprocessing"])
-    if len(preprocessing.target_mean) != (spec.num_outputs if spec.task == "regression" else 0):
+    if len(preprocessing.target_mean) != spec.num_targets:
         raise TypeError(
             f"preprocessing scales {len(preprocessing.target_mean)} targets, which is no {spec.task} problem"
         )
@@ -97,6 +97,10 @@ def _spec_from(plain: Mapping[str, Any]) -> Spec:
         raise TypeError("spec has a size below 1")
     if (spec.task, spec.num_outputs) != _task_of(spec):
         raise TypeError(f"spec has {spec.num_outputs} outputs, which is no {spec.task} problem")
+    if spec.quantiles and spec.num_targets * len(spec.quantiles) != spec.num_outputs:
+        raise TypeError(
+            f"spec has {spec.num_outputs} outputs, which are no {len(spec.quantiles)} quantiles each"
+        )
     return spec
 
 

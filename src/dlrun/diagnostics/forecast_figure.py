@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice, product
 from typing import NamedTuple
@@ -11,14 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlrun.config.metrics import MEDIAN, Band, bands
 from dlrun.data.base import Dataset
 from dlrun.data.loaders import Split
 from dlrun.data.series.scaling import SeriesScaling
-from dlrun.diagnostics.line_chart import Curve, line_chart
+from dlrun.diagnostics.line_chart import Area, Colour, Curve, line_chart
+from dlrun.inference.backtest import Backtest, mean_errors
 from dlrun.tracking.picture import Picture
+from dlrun.training.tasks import sorted_quantiles
 
 _FORECASTS = 200  # in a picture: the last ones of a part
 _FIGURES = 4  # pictures, at most
+_SHADES: list[Colour] = [(225, 236, 246), (200, 221, 240), (178, 207, 233)]
 _INK, _BLUE, _PALE, _ORANGE = (30, 30, 30), (31, 119, 180), (158, 202, 235), (255, 170, 90)
 
 
@@ -53,15 +57,20 @@ def forecast_pictures(data: Dataset, part: Split, outputs: Tensor) -> Iterator[t
     if not isinstance(scaling, SeriesScaling) or part.bases is None or not len(part):
         return
     rule = _better_rule(data.baselines, scaling.season)
+    quantiles = data.spec.quantiles or (MEDIAN,)
+    scores = sorted_quantiles(outputs, len(quantiles)).unbind(-1)
     of_series = [
-        (series, *_in_own_units(scaling, part, outputs, rows))
+        (series, [one[rows] for one in scaling.in_own_units(part, scores)])
         for series, rows in _rows_by_series(part).items()
     ]
     several = list(scaling.members)
     pictures = product(enumerate(scaling.targets_told), of_series)
-    for (number, target), (series, targets, forecasts) in islice(pictures, _FIGURES):
+    for (number, target), (series, (targets, *by_quantile)) in islice(pictures, _FIGURES):
         name = f"{target}, {several[series]}" if several else target
-        picture = forecast_picture(name, targets[:, :, number], forecasts[:, :, number], rule=rule)
+        forecasts = [one[:, :, number] for one in by_quantile]
+        median = forecasts[quantiles.index(MEDIAN)]
+        between = [(b, forecasts[b.lower], forecasts[b.upper]) for b in bands(quantiles)]
+        picture = forecast_picture(name, targets[:, :, number], median, rule=rule, between=between)
         yield name, picture
 
 
@@ -80,12 +89,21 @@ def _rows_by_series(part: Split) -> dict[int, slice]:
 
 
 def forecast_picture(
-    target: str, targets_NH: np.ndarray, forecasts_NH: np.ndarray, *, rule: Rule | None
+    target: str,
+    targets_NH: np.ndarray,
+    forecasts_NH: np.ndarray,
+    *,
+    rule: Rule | None,
+    between: Sequence[tuple[Band, np.ndarray, np.ndarray]] = (),
+    origins: Sequence[int] = (),
 ) -> Picture:
     """Forecasts at N successive origins one step ahead; of every H-th origin the whole forecast, too.
 
     Args:
         rule: drawn beside them; None for none.
+        between: bands with their lower and upper quantiles (N, H), the widest first; those of every H-th origin are
+            drawn.
+        origins: of a backtest, the number of the first forecast of each; lines show them.
     """
     count, horizon = targets_NH.shape
     targets = np.concatenate([targets_NH[:, 0], targets_NH[-1, 1:]])
@@ -99,28 +117,56 @@ def forecast_picture(
         Curve("target", _INK, targets),
         Curve("forecast 1 step ahead", _BLUE, forecasts_NH[:, 0]),
     ]
-    return line_chart(f"{target}: the last {count} forecasts", curves)
-
-
-def _in_own_units(
-    scaling: SeriesScaling, part: Split, outputs: Tensor, rows: slice
-) -> tuple[np.ndarray, np.ndarray]:
-    """Targets and forecasts of these samples, each (N, H, D)."""
-    scores, bases = part.targets[rows], part.bases
-    assert bases is not None, "samples of a series"
-    std, base = np.asarray(scaling.target_std), bases[rows].numpy()
-    if scaling.scaled_by_row:
-        scores, divisors = scores.chunk(2, 1)
-        std = divisors.double().cpu().numpy()
-    else:
-        base = base + scaling.target_mean
-    targets, forecasts = (
-        np.asarray(one.detach().double().cpu().numpy() * std + base).reshape(
-            len(base), scaling.horizon, -1
-        )
-        for one in (scores, outputs[rows])
+    areas = [
+        area
+        for shade, band in enumerate(between)
+        for area in _areas(*band, colour=_SHADES[shade % 3])
+    ]
+    what = (
+        f"{count} forecasts from {len(origins)} origins"
+        if origins
+        else f"the last {count} forecasts"
     )
-    return targets, forecasts
+    return line_chart(f"{target}: {what}", curves, areas, marks=origins)
+
+
+def backtest_pictures(found: Backtest) -> Iterator[tuple[str, Picture]]:
+    """(target, picture) of all forecasts of a backtest, the first few of several targets and series."""
+    scaling, quantiles = found.scaling, found.quantiles or (MEDIAN,)
+    several = list(scaling.members)
+    numbers = range(min(len(several), _FIGURES)) if several else [0]
+    for (number, target), series in islice(
+        product(enumerate(scaling.targets_told), numbers), _FIGURES
+    ):
+        chosen = [one if one.series is None else one.of(series) for one in found.forecasts]
+        targets = np.concatenate([one.targets[:, :, number] for one in chosen])
+        values = np.concatenate([one.quantiles[:, :, number] for one in chosen])
+        ends = np.cumsum([len(one.targets) for one in chosen]).tolist()
+        between = [(b, values[..., b.lower], values[..., b.upper]) for b in bands(quantiles)]
+        name = f"{target}, {several[series]}" if several else target
+        yield (
+            name,
+            forecast_picture(
+                name,
+                targets,
+                values[..., quantiles.index(MEDIAN)],
+                rule=_better_rule(mean_errors(found.origins), scaling.season),
+                between=between,
+                origins=[1, *(end + 1 for end in ends[:-1])],
+            ),
+        )
+
+
+def _areas(band: Band, lower: np.ndarray, upper: np.ndarray, *, colour: Colour) -> list[Area]:
+    """A band (N, H) of every H-th origin; of one step ahead all in one."""
+    count, horizon = lower.shape
+    name = f"{band.percent} % band"
+    if horizon == 1:
+        return [Area(name, colour, lower[:, 0], upper[:, 0])]
+    return [
+        Area("" if start else name, colour, lower[start], upper[start], start + 1)
+        for start in range(0, count, horizon)
+    ]
 
 
 def _better_rule(baselines: Mapping[str, Mapping[str, float]], season: int | None) -> Rule | None:

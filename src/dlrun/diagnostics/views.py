@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 from torch import Tensor
 
+from dlrun.config.metrics import MEDIAN
 from dlrun.config.settings import TrackingSettings
 from dlrun.data.base import Dataset
 from dlrun.data.loaders import Split
@@ -27,7 +28,7 @@ from dlrun.tracking.numbers import number_text
 from dlrun.tracking.picture import Picture
 from dlrun.tracking.tracker import Tracker
 from dlrun.training.loop import Engine
-from dlrun.training.tasks import class_confusion, probabilities
+from dlrun.training.tasks import class_confusion, probabilities, sorted_quantiles
 
 log = logging.getLogger(__name__)
 
@@ -159,9 +160,11 @@ class Views:
     def _draw_predictions(
         self, engine: Engine, tracker: Tracker, part: Split, outputs: Tensor
     ) -> None:
-        """Of a regression, each target over what was predicted, and the images of the largest errors."""
+        """Of a regression, each target with what was predicted, the median of quantiles; images of large errors."""
         if self.spec.task != "regression" or part.bases is not None or not len(part):
             return
+        if quantiles := self.spec.quantiles:
+            outputs = sorted_quantiles(outputs, len(quantiles))[..., quantiles.index(MEDIAN)]
         true, predicted = self._in_own_units(part.targets), self._in_own_units(outputs)
         errors = (predicted - true).abs()
         names = self.data.preprocessing.traits.get("targets", range(1, true.shape[1] + 1))

@@ -22,6 +22,7 @@ _OTHER_ROWS = {
     "seed",
     *(f"dataset.{name}" for name in ("seed", "split_seed", "fold", "folds", "size")),
     *(f"dataset.{name}" for name in ("val_fraction", "test_fraction", "skip", "drop", "fill")),
+    "dataset.drop_missing_target",
     *(
         f"dataset.{name}"
         for name in ("missing", "zero_is_missing", "numeric", "categorical", "dates", "infer")
@@ -78,7 +79,7 @@ def _meaning(experiment: Experiment, name: str) -> _Meaning:
     spec, preprocessing = data.spec, data.preprocessing
     kind: list[object] = [spec.task, *preprocessing.token_names]
     if spec.task == "regression":
-        kind += [spec.num_outputs]
+        kind += [spec.num_targets]
     if spec.num_classes:
         # Labels alone do not tell the data: two clouds of points may have the same.
         kind += [spec.class_names, _source(experiment.config.dataset)]

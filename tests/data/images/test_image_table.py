@@ -67,6 +67,21 @@ def test_several_targets_are_quantities_with_the_parts_of_a_column() -> None:
     assert (streamed.test.targets == data.test.targets).all()
 
 
+def test_labels_of_a_test_table_are_equal_by_value_and_in_the_order_of_numbers() -> None:
+    head, *rows = Path("t.csv").read_text().splitlines()
+    for name, labels in (("t.csv", "9 10"), ("test.csv", "9.0 10.0")):
+        found = (
+            row.replace(f",{kind},", f",{labels.split()[kind == 'b']},")
+            for row in rows
+            for kind in "ab"
+            if f",{kind}," in row
+        )
+        Path(name).write_text("\n".join([head, *found]))
+    raw = read(target="kind", test_path="test.csv")
+    assert raw.class_names == ("9", "10")
+    assert raw.train.targets.tolist() == raw.test.targets.tolist() == [0, 1] * 6
+
+
 def test_rows_without_one_of_the_targets_are_refused_or_left_out() -> None:
     rows = Path("t.csv").read_text().replace("0.3,3,", ",3,").replace("0.7,7,", "0.7,?,")
     Path("t.csv").write_text(rows)

@@ -99,7 +99,7 @@ def test_uneven_steps_are_said(read):
     )
     assert said[0] == (
         "a.csv, column t: steps are uneven, from 7 minutes to 2.62 days, but rows are taken as equally far apart; "
-        "dataset.step=15min with dataset.combine and dataset.fill brings them to one step"
+        "dataset.step=1D with dataset.combine and dataset.fill brings them to one step"
     )
 
 

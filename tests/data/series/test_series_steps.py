@@ -9,7 +9,7 @@ import torch
 
 from dlrun.config.settings import DataSettings
 from dlrun.data.prepare import prepare
-from dlrun.data.series.grid import combined, step_from
+from dlrun.data.series.grid import combine, step_from
 from dlrun.data.series.history import read_histories
 from dlrun.data.series.windows import fill
 from dlrun.errors import ConfigError
@@ -166,7 +166,7 @@ def test_rows_of_one_step_are_combined_by_the_rule(read, rule, wanted):
 def test_values_that_are_missing_do_not_count_among_combined_ones():
     values, places = np.array([1.0, NAN, NAN, 4.0]), np.array([0, 0, 1, 2])
     for rule in ("mean", "sum", "min", "max", "first", "last"):
-        assert nan(combined(values, places, 3, rule)) == [1, None, 4]
+        assert nan(combine(values, places, 3, rule)) == [1, None, 4]
 
 
 def test_hours_and_quarters_are_those_of_the_clock_and_the_year(read):
@@ -219,6 +219,19 @@ def test_clocks_that_are_late_are_at_the_nearest_step_and_said_where_they_are_fa
         "a.csv, column t: 1 of 4 times lie beside the steps of 15min, as 2021-01-01 10:19:00 does by 26% of a step; "
         "each row is taken at the nearest one"
     )
+
+
+def test_rows_of_late_clocks_that_come_twice_are_combined_at_the_nearest_step(read):
+    hours = [
+        datetime(2021, 1, 1) + timedelta(hours=row // 2, seconds=[-40, 25, 0][row % 3])
+        for row in range(20)
+    ]
+    found, _ = read(hours, step="1h", combine="mean")
+    assert found.numbers["y"].tolist() == [row + 0.5 for row in range(0, 20, 2)]
+    once = hours[:6:2] + hours[8::2]
+    said = read(once)[1][0]
+    assert "1 row (1h apart) is missing after 2021-01-01 02:00:25" in said
+    assert "dataset.step=1h with dataset.fill adds the rows" in said
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_metrics_and_baselines_are_over_the_forecasts_of_all_series_in_their_own
     apart = {name: prepare(one, SPLIT) for name, one in alone.items()}
     task = make_task(
         data.spec,
-        LossSettings(name="mae", reduction="mean", label_smoothing=0.0),
+        LossSettings(name="mae", reduction="mean", label_smoothing=0.0, quantiles=None),
         data.preprocessing,
     )
     outputs = torch.zeros(len(data.test), 2)
@@ -211,6 +211,16 @@ def test_two_columns_name_a_series_together_and_without_times_rows_stay_as_they_
 def test_a_row_that_is_twice_in_a_series_or_in_none_is_refused(read, table, rows, said):
     Path("s.csv").write_text("t,store,y\n" + rows)
     with pytest.raises(ConfigError, match=said):
+        read("s.csv")
+
+
+def test_series_that_hold_several_are_refused_with_all_columns_that_tell_them_apart(read, table):
+    days = [str(day) for day in np.arange("2021-01-01", 20, dtype="datetime64[D]")]
+    rows = [f"{day},{store},{item},1" for day in days for store in "AB" for item in "xyz"]
+    Path("s.csv").write_text("\n".join(["t,store,item,y", *rows, ""]))
+    with pytest.raises(
+        ConfigError, match=r"set 'dataset\.series=\[store,item\]' to learn from all"
+    ):
         read("s.csv")
 
 

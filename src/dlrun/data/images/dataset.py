@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -12,16 +13,18 @@ from dlrun.config.settings import DataSettings
 from dlrun.data.arrays.scaling import Scaling, fit_images
 from dlrun.data.base import Dataset, Spec, class_targets, class_task, without_constants
 from dlrun.data.fingerprint import PARTS, Parts, Rows
+from dlrun.data.images.cached import cached_pixels
 from dlrun.data.images.duplicates import note_duplicates
 from dlrun.data.images.folder import Files, ImageFiles
 from dlrun.data.images.image_format import ImageFormat
 from dlrun.data.images.read import BadImage
-from dlrun.data.images.streaming import StoredImages, StoredSplit, read_batches
+from dlrun.data.images.streaming import FilePixels, Pixels, StoredImages, StoredSplit
 from dlrun.data.images.table import ImageTable
 from dlrun.data.kind import Kind
 from dlrun.data.loaders import Split
 from dlrun.data.splits import parted, split_rows
 from dlrun.errors import note
+from dlrun.system.hardware import usable_cores
 
 _FITTED_ON = 5_000  # images: their mean is that of a million to a hundredth of a standard deviation
 _AT_ONCE = 256  # images in a reading
@@ -59,13 +62,16 @@ def prepare_images(
         raw = replace(raw, format=ImageFormat.of(raw.traits["shape"], scaling.reading))
     files = [_files(raw, name, parts[name]) for name in PARTS]
     try:
-        pixels = [_pixels(part, raw) if raw.in_memory else None for part in files]
+        pixels = _pixels(files, raw)
         if scaling is None:
             note_duplicates(files[0].paths, {"validation": files[1].paths, "test": files[2].paths})
             scaling = _fit(files[0], pixels[0], raw, settings)
     except BadImage as error:
         raise raw.located(error) from error
-    splits = [_split(part, kept, raw, scaling) for part, kept in zip(files, pixels, strict=True)]
+    splits = [
+        _split(targets_of(part, raw.class_names, scaling), kept, scaling)
+        for part, kept in zip(files, pixels, strict=True)
+    ]
     train, val, test = splits
     return Dataset(_spec(raw), scaling, train, val, test)
 
@@ -76,12 +82,12 @@ def _files(raw: ImageFiles, name: str, rows: Rows) -> Files:
 
 
 def _fit(
-    train: Files, pixels: np.ndarray | None, raw: ImageFiles, settings: DataSettings
+    train: Files, pixels: np.ndarray | Pixels, raw: ImageFiles, settings: DataSettings
 ) -> Scaling:
     normalize = settings.normalize == "standard"
     count = min(len(train), _FITTED_ON if normalize else 1)
     drawn = np.sort(np.random.default_rng(settings.split_seed).permutation(len(train))[:count])
-    images = _pixels(train.take(drawn), raw) if pixels is None else pixels[drawn]
+    images = pixels[drawn] if isinstance(pixels, np.ndarray) else _read(pixels, drawn)
     if images.size and images.min() == images.max():
         note(
             "all training images have the same colour, so nothing can be learned from them; look at "
@@ -97,11 +103,10 @@ def _fit(
     )
 
 
-def _split(files: Files, pixels: np.ndarray | None, raw: ImageFiles, scaling: Scaling) -> Split:
-    targets = targets_of(files, raw.class_names, scaling)
-    if pixels is not None:
+def _split(targets: Tensor, pixels: np.ndarray | Pixels, scaling: Scaling) -> Split:
+    if isinstance(pixels, np.ndarray):
         return Split(scaling.inputs(pixels), targets)
-    return StoredSplit.of(StoredImages(files.paths, raw.format, scaling, raw.workers), targets)
+    return StoredSplit.of(StoredImages(pixels, scaling), targets)
 
 
 def targets_of(files: Files, class_names: tuple[str, ...], scaling: Scaling) -> Tensor:
@@ -111,16 +116,36 @@ def targets_of(files: Files, class_names: tuple[str, ...], scaling: Scaling) -> 
     return scaling.targets(files.targets)
 
 
-def _pixels(files: Files, raw: ImageFiles) -> np.ndarray:
-    """All pixels of the files, (N, channels, height, width) from 0 to 255."""
-    format = raw.format
-    pixels = np.empty((len(files), format.channels, format.height, format.width), format.dtype)
-    rows = [
-        list(range(len(files)))[start : start + _AT_ONCE]
-        for start in range(0, len(files), _AT_ONCE)
+def _pixels(parts: Sequence[Files], raw: ImageFiles) -> Sequence[np.ndarray | Pixels]:
+    """The pixels of each part, from 0 to 255: in memory, (N, channels, height, width), or where they are kept."""
+    if raw.store == "cache":
+        return _cached(parts, raw)
+    files = [FilePixels(part.paths, raw.format, raw.workers) for part in parts]
+    if raw.store == "files":
+        return files
+    return [_read(part, np.arange(len(part))) for part in files]
+
+
+def _cached(parts: Sequence[Files], raw: ImageFiles) -> list[Pixels]:
+    """The pixels of each part, in one file for any way to part them."""
+    found = [raw.train, *(part for part in (raw.val, raw.test) if part is not None)]
+    paths = tuple(path for part in found for path in part.paths)
+    processes = raw.workers and max(raw.workers, round(usable_cores()))
+    cached = cached_pixels(paths, raw.format, FilePixels(paths, raw.format, processes).batches)
+    places = {path: place for place, path in enumerate(paths)}
+    return [
+        replace(cached, rows=np.array([places[path] for path in part.paths], np.int64))
+        for part in parts
     ]
-    start = 0
-    for batch in read_batches(files.paths, format, rows, workers=raw.workers):
+
+
+def _read(images: Pixels, rows: np.ndarray) -> np.ndarray:
+    """The pixels of these images, (N, channels, height, width)."""
+    form = images.format
+    pixels = np.empty((len(rows), form.channels, form.height, form.width), form.dtype)
+    numbers, start = rows.tolist(), 0
+    batches = [numbers[at : at + _AT_ONCE] for at in range(0, len(numbers), _AT_ONCE)]
+    for batch in images.batches(batches):
         pixels[start : start + len(batch)] = batch
         start += len(batch)
     return pixels

@@ -15,7 +15,7 @@ from dlrun.data.tables.column_roles import ColumnName
 from dlrun.data.tables.columns import read_numbers, undressed, undressed_as
 from dlrun.data.tables.csv import Cells, read_csv
 from dlrun.data.tables.csv_format import CsvFormat, SkipLines
-from dlrun.data.tables.number_format import Dressing
+from dlrun.data.tables.number_format import Dressing, Notation
 from dlrun.data.tables.target_column import (
     Labelling,
     class_names,
@@ -157,7 +157,8 @@ def read_labels(
         merge_labels=labelling.merge_labels,
     )
     parts = None if split is None else _parts(cells, split)
-    return reading, Labels(cells, image, _values(cells, targets, names, labelling), parts), names
+    values = _values(cells, targets, names, labelling, cells.notation)
+    return reading, Labels(cells, image, values, parts), names
 
 
 def read_more(
@@ -176,7 +177,9 @@ def read_more(
     cells = with_targets(cells, found, drop=drop_missing_target)
     cells = undressed_as(cells, reading.dressings)
     labelling = Labelling(merge_labels=reading.merge_labels)
-    return Labels(cells, rows.image, _values(cells, found, class_names, labelling))
+    notation = Notation(reading.decimal, reading.thousands)
+    values = _values(cells, found, class_names, labelling, notation)
+    return Labels(cells, rows.image, values)
 
 
 def read_names(path: Path, reading: LabelReading) -> Labels:
@@ -222,10 +225,14 @@ def _settled(cells: Cells, targets: Sequence[int], labelling: Labelling, decimal
 
 
 def _values(
-    cells: Cells, targets: Sequence[int], names: tuple[str, ...], labelling: Labelling
+    cells: Cells,
+    targets: Sequence[int],
+    names: tuple[str, ...],
+    labelling: Labelling,
+    of_names: Notation,
 ) -> np.ndarray:
     if names:
-        return numbers_of_classes(cells, targets[0], names, labelling)
+        return numbers_of_classes(cells, targets[0], names, labelling, of_names)
     return np.stack([read_numbers(cells, target) for target in targets], 1)
 
 

@@ -20,7 +20,7 @@ from dlrun.data.images.folder import labelled_images
 from dlrun.data.images.image_format import ImageFormat, reading_steps
 from dlrun.data.images.labels import LabelReading, read_more, read_names
 from dlrun.data.images.read import SUFFIXES, is_hidden, is_image, read_image
-from dlrun.data.images.streaming import StoredImages, StoredSplit
+from dlrun.data.images.streaming import FilePixels, StoredImages, StoredSplit
 from dlrun.data.images.table import files_of, root_of
 from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, from_code, one_path
 from dlrun.data.tables.target_column import DROP_MISSING
@@ -69,7 +69,9 @@ class NewImages(NewInputs):
         )
         scaling = replace(scaling, mean=mean, std=std, pixel_max=_BRIGHTEST)
         format = ImageFormat.of(spec.input_shape, scaling.reading)
-        images = StoredImages(files.paths, format, scaling, int(dataset.get("workers", 0)))
+        images = StoredImages(
+            FilePixels(files.paths, format, int(dataset.get("workers", 0))), scaling
+        )
         targets = class_targets(files.targets, len(spec.class_names))
         return Labelled(StoredSplit.of(images, targets))
 
@@ -108,7 +110,7 @@ class NewTableImages(NewImages):
         drop = bool(dataset["drop_bad_images"])
         files = files_of(labels, root_of(table, reading, labels.names), drop=drop).files
         format = ImageFormat.of(spec.input_shape, scaling.reading)
-        images = StoredImages(files.paths, format, scaling, int(dataset["workers"]))
+        images = StoredImages(FilePixels(files.paths, format, int(dataset["workers"])), scaling)
         return Labelled(StoredSplit.of(images, targets_of(files, spec.class_names, scaling)))
 
     def files_of(self, path: Path, preprocessing: ImageTableScaling) -> list[Path]:

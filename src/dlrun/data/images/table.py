@@ -13,7 +13,7 @@ from dlrun.config.schema import Positive, Side, Workers
 from dlrun.data.files import locate, locate_file
 from dlrun.data.fingerprint import PARTS
 from dlrun.data.images.find import find_images
-from dlrun.data.images.folder import Files, ImageFiles, kept_in_memory, refuse_size
+from dlrun.data.images.folder import Files, ImageFiles, refuse_size, store_of
 from dlrun.data.images.image_format import Alpha
 from dlrun.data.images.labels import LabelColumns, LabelReading, Labels, read_labels, read_more
 from dlrun.data.images.read import BadImage, Head
@@ -75,7 +75,7 @@ def image_table(
     depth: Depth,
     alpha: Literal["auto"] | Alpha,
     in_memory: Literal["auto"] | bool,
-    memory_limit: Positive,
+    memory_limit: Positive | None,
     workers: Workers,
 ) -> ImageTable:
     """The images that the column `image` of the table `path` names, with its column `target`.
@@ -109,7 +109,7 @@ def image_table(
         test=parts.get("test"),
         class_names=names,
         format=format,
-        in_memory=kept_in_memory(in_memory, sum(map(len, parts.values())), format, memory_limit),
+        store=store_of(in_memory, sum(map(len, parts.values())), format, memory_limit),
         workers=workers,
         reading=reading,
         places={path: place for one in found.values() for path, place in one.place_of.items()},

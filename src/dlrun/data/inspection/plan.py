@@ -22,7 +22,7 @@ from dlrun.data.tables.csv_format import CsvFormat, quoted
 from dlrun.data.tables.read import table_of
 from dlrun.data.tables.sources import find
 from dlrun.data.tables.table_files import refuse_settings_of_texts
-from dlrun.data.tables.target_column import Labelling
+from dlrun.data.tables.target_column import DROP_MISSING, Labelling
 from dlrun.errors import ConfigError, collected_notes, command
 
 TABLE = "table"
@@ -39,7 +39,10 @@ _MARKS = (
 )
 _CHUNK = 2**24  # bytes
 _SETTING = re.compile(r"'dataset\.(\w+=[^']+)'|dataset\.(\w+=[^\s;,]+)")
-_HOW_WRITTEN = ("missing", "thousands", "decimal", "delimiter", "comment", "header", "dates")
+_MENDS = (
+    *("missing", "thousands", "decimal", "delimiter", "comment", "header", "dates"),
+    DROP_MISSING,
+)  # the settings of which a refusal that offers one is heeded
 _MOST_MENDED = 4
 
 
@@ -124,12 +127,12 @@ def try_out(plan: Plan, cells: Cells | None = None) -> Trial:
 
 
 def _offered(error: str) -> tuple[str, Any] | None:
-    """The first setting that a refusal offers to type, if it says how cells are written."""
+    """The first setting that a refusal offers to type, if it is one that mends the reading."""
     from hydra.core.override_parser.overrides_parser import OverridesParser  # of 0.2 s
 
     for quoted_word, word in _SETTING.findall(error):
         key, _, value = (quoted_word or word).partition("=")
-        if key in _HOW_WRITTEN:
+        if key in _MENDS:
             return key, OverridesParser.create().parse_override(f"x={value}").value()
     return None
 
@@ -156,6 +159,7 @@ def _table(cells: Cells, settings: dict[str, Any]) -> Any:
         ColumnRoles.of(settings),
         Labelling.of(settings),
         fill=settings["fill"],
+        rare_below=settings["rare_below"],
     )
 
 

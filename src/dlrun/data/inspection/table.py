@@ -17,6 +17,7 @@ from dlrun.data.tables.column_checks import refuse_ambiguous
 from dlrun.data.tables.columns import SortedColumns, sort_column, undressed
 from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.dates import date_form, date_numbers
+from dlrun.data.tables.table import RareBelow, rare_bound
 from dlrun.data.tables.target_column import (
     Labelling,
     class_names,
@@ -210,7 +211,8 @@ def _kind(cells: Cells, at: int, settings: dict[str, Any]) -> tuple[str, str, Ce
     if at in given["drop"]:
         return "dropped", "dataset.drop names it", cells
     if at in given["categorical"]:
-        return "category", "dataset.categorical names it", cells
+        rare = _rare(cells.columns[at], settings["rare_below"])
+        return "category", ", ".join(filter(None, ["dataset.categorical names it", rare])), cells
     found = SortedColumns()
     try:
         sort_column(cells, at, found, settings["infer"], decided=at in given["numeric"])
@@ -232,9 +234,17 @@ def _kind(cells: Cells, at: int, settings: dict[str, Any]) -> tuple[str, str, Ce
     if at in found.numbers:
         return "number", reason or "numbers", undressed(cells, found.dressings)
     if at in found.words:
-        return "category", reason or "words", cells
+        rare = _rare(cells.columns[at], settings["rare_below"])
+        return "category", ", ".join(filter(None, [reason, rare])) or "words", cells
     fact = found.remarks[0].fact
     return _KINDS.get(fact, fact), reason, cells
+
+
+def _rare(column: Column, rare_below: RareBelow) -> str:
+    """How many categories would be joined if all rows were trained on; empty where none."""
+    bound = rare_bound(rare_below, len(column.distinct))
+    rare = sum(count < bound for count in column.counts.values())
+    return f"{rare:,} in fewer than {bound} rows, read as one" if rare else ""
 
 
 def _count_different(cells: Cells, at: int, kind: str = "number") -> int:
@@ -263,7 +273,7 @@ def short_number(value: float) -> str:
 def _first_and_last(column: Column) -> str:
     """The first and the last of the dates in a column, where they have a year."""
     form = date_form(column)
-    days = date_numbers(column, replace(form, parts=["days"]))[0]
+    days = date_numbers(column, replace(form, parts=["days"]))[0][:]
     if np.isnan(days).all():
         return _short(column.first)
     ends = (column[int(np.nanargmin(days))], column[int(np.nanargmax(days))])
@@ -327,7 +337,7 @@ def read_target(
         if labelling.task == "regression":
             return (), np.asarray(known.columns[at].numbers(known.notation), np.float64)
         names = class_names(known, at, labelling, Counter())
-        return names, numbers_of_classes(known, at, names, labelling)
+        return names, numbers_of_classes(known, at, names, labelling, known.notation)
 
 
 def _same_columns(cells: Cells) -> list[list[str]]:

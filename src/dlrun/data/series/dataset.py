@@ -22,7 +22,7 @@ from dlrun.data.kind import Kind
 from dlrun.data.loaders import Split
 from dlrun.data.series.fitting import NothingToLearn, fit_scaling
 from dlrun.data.series.scaling import SeriesScaling
-from dlrun.data.series.series import Series
+from dlrun.data.series.series import Layout, Series
 from dlrun.data.series.windows import Cutting, Known, seasons_before
 from dlrun.errors import ConfigError, listed, note
 
@@ -64,8 +64,38 @@ def prepare_series(
         ConfigError: nothing in the first part to fit by.
     """
     layout = scaling.layout if scaling else series.layout(_numbers(parts["train"]))
+    members = _members(series, layout, parts, scaling, normalize=settings.normalize == "standard")
+    if scaling is None:
+        fitted = {member.name: member.scaling for member in members}
+        scaling = SeriesScaling.joined(fitted) if series.members else fitted[""]
+    by_row = scaling.scaled_by_row
+    splits = {name: _joined(members, name, by_row=by_row) for name in parts}
+    spec = Spec(
+        task="regression",
+        kind="sequence",
+        input_shape=scaling.input_shape,
+        num_outputs=len(scaling.target_mean),
+        feature_names=scaling.feature_names,
+        future=scaling.future,
+    )
+    baselines = _baselines(members, "test")
+    return Dataset(
+        spec, scaling, splits["train"], splits["val"], splits["test"], baselines=baselines
+    )
+
+
+def simple_forecasts(
+    series: Series, parts: Parts, scaling: SeriesScaling
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """What the windows of the test part are to forecast, and what each simple rule says of it, all (N, H, D)."""
+    return _measured(_members(series, scaling.layout, parts, scaling, normalize=False), "test")
+
+
+def _members(
+    series: Series, layout: Layout, parts: Parts, scaling: SeriesScaling | None, *, normalize: bool
+) -> list[_Member]:
+    """Each series that is not left out, scaled as it was or by its own training rows."""
     values_RC = layout.encode(series.numbers, series.words)
-    normalize = settings.normalize == "standard"
     members = []
     for name, (first, end) in (series.bounds or {"": (0, len(series))}).items():
         bounds = {part: _within(rows, first, end) for part, rows in parts.items()}
@@ -78,22 +108,7 @@ def prepare_series(
         else:
             own = scaling.of(name) if scaling.members else scaling
         members.append(_Member(name, own, own.known(rows_RC), bounds))
-    if scaling is None:
-        fitted = {member.name: member.scaling for member in members}
-        scaling = SeriesScaling.joined(fitted) if series.members else fitted[""]
-    by_row = scaling.scaled_by_row
-    splits = {name: _joined(members, name, by_row=by_row) for name in parts}
-    spec = Spec(
-        task="regression",
-        kind="sequence",
-        input_shape=(scaling.window, len(scaling.mean)),
-        num_outputs=len(scaling.target_mean),
-        feature_names=tuple(layout.features),
-    )
-    baselines = _baselines(members, "test")
-    return Dataset(
-        spec, scaling, splits["train"], splits["val"], splits["test"], baselines=baselines
-    )
+    return members
 
 
 def forecasts_of(
@@ -264,16 +279,19 @@ def _split(scaling: SeriesScaling, known: Known, bounds: Bounds) -> Split:
 
 def _baselines(members: Sequence[_Member], part: str) -> Baselines:
     """The errors of simple rules on exactly the windows of a part, in the series' own units."""
+    values, rules = _measured(members, part)
+    return {name: forecast_errors(values, rule) for name, rule in rules.items()}
+
+
+def _measured(members: Sequence[_Member], part: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """As `_rules`, of all series, one after the other."""
     measured = [_rules(member, member.bounds[part]) for member in members]
-    if len(measured) == 1:
-        values, rules = measured[0]
-        return {name: forecast_errors(values, rule) for name, rule in rules.items()}
     values = np.concatenate([values for values, _ in measured])
-    found = {}
-    for name in measured[0][1]:
-        wide = [np.broadcast_to(rules[name], of.shape) for of, rules in measured]
-        found[name] = forecast_errors(values, np.concatenate(wide))
-    return found
+    rules = {
+        name: np.concatenate([np.broadcast_to(rules[name], of.shape) for of, rules in measured])
+        for name in measured[0][1]
+    }
+    return values, rules
 
 
 def _rules(member: _Member, tested: Bounds) -> tuple[np.ndarray, dict[str, np.ndarray]]:

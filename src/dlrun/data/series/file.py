@@ -12,6 +12,7 @@ import numpy as np
 from annotated_types import Ge
 
 from dlrun.config.schema import Count, NonNegativeInt
+from dlrun.data.series.future import without_future
 from dlrun.data.series.grid import Combine
 from dlrun.data.series.order import look_for_times
 from dlrun.data.series.rows import Rows, Stepping, as_they_come, rows_in_time
@@ -57,6 +58,7 @@ def series(
     combine: Combine,
     target: ColumnName | list[ColumnName],
     inputs: list[ColumnName] | None,
+    known_future: list[ColumnName] | None,
     drop: list[ColumnName],
     fill: FillRule,
     window: Count,
@@ -81,7 +83,9 @@ def series(
     chosen = _chosen(cells, roles)
     stepping = Stepping.of(settings, fill)
     rows, written, dates = _rows(cells, chosen, time_format, stepping, skip)
-    taken = _inputs(cells, chosen, inputs, dates)
+    if chosen.known_future:
+        rows = without_future(cells, rows, chosen.targets)
+    taken = _once([*_inputs(cells, chosen, inputs, dates), *chosen.known_future])
     numbers, words = read_columns(
         cells, _once([*taken, *chosen.targets]), rows, words=None, fill=fill
     )
@@ -111,6 +115,7 @@ def series(
         reading=reading,
         source=str(file),
         members=tuple((name, len(member)) for name, member in rows.members.items() if name),
+        known_future=chosen.known_future,
     )
 
 
@@ -120,12 +125,14 @@ class _Chosen(NamedTuple):
     Attributes:
         series: those that tell several series apart.
         others: what may be inputs.
+        known_future: inputs that are known of the rows to be forecast as well.
     """
 
     targets: tuple[str, ...]
     time: str | None
     series: tuple[str, ...]
     others: tuple[str, ...]
+    known_future: tuple[str, ...]
 
 
 def _chosen(cells: Cells, roles: ColumnRoles) -> _Chosen:
@@ -134,8 +141,25 @@ def _chosen(cells: Cells, roles: ColumnRoles) -> _Chosen:
     clock = None if roles.time is None else _name(cells, "dataset.time", roles.time)
     listed = [] if roles.series is None else _listed("series", roles.series)
     keys = _once([_name(cells, "dataset.series", name) for name in listed])
-    others = [name for name in cells.names if name not in (*dropped, clock, *keys)]
-    return _Chosen(_once(targets), clock, keys, tuple(others))
+    known = _known_future(
+        cells, roles, [("target", targets), ("drop", dropped), ("time", [clock]), ("series", keys)]
+    )
+    others = [name for name in cells.names if name not in (*dropped, clock, *keys, *known)]
+    return _Chosen(_once(targets), clock, keys, tuple(others), known)
+
+
+def _known_future(
+    cells: Cells, roles: ColumnRoles, taken: Sequence[tuple[str, Sequence[str | None]]]
+) -> tuple[str, ...]:
+    """The columns that are known of the rows to be forecast as well, none of them `taken` by another setting."""
+    names = [_name(cells, "dataset.known_future", name) for name in roles.known_future or ()]
+    for setting, others in taken:
+        for name in names:
+            if name in others:
+                raise ConfigError(
+                    f"dataset.known_future and dataset.{setting} both name {name}; take it out of one of them"
+                )
+    return _once(names)
 
 
 def _rows(
@@ -150,7 +174,9 @@ def _rows(
     if chosen.time is not None:
         calendar = stepping.step is not None and not stepping.step.is_number
         times = read_times(cells, chosen.time, time_format, calendar=calendar)
-        rows = rows_in_time(cells, series, chosen.time, times, stepping, skip=skip)
+        rows = rows_in_time(
+            cells, series, chosen.time, times, stepping, keys=chosen.series, skip=skip
+        )
         return rows, times.format, []
     for key, given, usual in (
         ("time_format", time_format, "auto"),
@@ -262,7 +288,7 @@ def _check_targets(cells: Cells, targets: Sequence[str], numbers: Numbers, fill:
     for name in targets:
         if count := int(np.isnan(numbers[name]).sum()):
             note(
-                f"{cells.path}, column {name}: {count} of {len(numbers[name])} values of the target are missing: "
+                f"{cells.path}, column {name}: {count:,} of {len(numbers[name]):,} values of the target are missing: "
                 f"dataset.fill={fill} fills them, also where a forecast is measured"
             )
 

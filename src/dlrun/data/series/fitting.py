@@ -49,6 +49,7 @@ def fit_scaling(
         fill=series.fill,
         season=series.season,
         reading=dict(series.reading),
+        known_future=list(series.known_future),
         **asdict(cutting),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -33,19 +34,9 @@ _UNITS = {name: unit for unit, names in _CALLED.items() for name in names}
 _MONTHS = {"M": 1, "Q": 3, "Y": 12}
 _FOUND = {"seconds": "s", "minutes": "min", "hours": "h", "days": "D", "weeks": "W",
           "months": "M", "quarters": "Q", "years": "Y", "business days": "B"}  # fmt: skip
+_NEAR, _MOST = 0.1, 0.9  # of a step; of rows that come so near to one time of it
+_SHAKEN = 0.02  # of a step that clocks which are late make shorter or longer
 _LENGTHS = {**_SECONDS, "D": _DAY, "W": 7 * _DAY, "M": 31 * _DAY, "Y": 366 * _DAY}
-_USUAL = (
-    (1, "s"),
-    (10, "s"),
-    (1, "min"),
-    (5, "min"),
-    (15, "min"),
-    (1, "h"),
-    (1, "D"),
-    (1, "W"),
-    (1, "M"),
-    (1, "Y"),
-)
 _RULE = (
     "must be a step of time such as 15min, 1h, 1D, 1W, 1M (a month), 1Q, 1Y or B (business days), or a number where "
     "times are plain numbers"
@@ -69,8 +60,25 @@ class Step:
         """Whether it is of times that are plain numbers."""
         return not self.unit
 
+    @property
+    def length(self) -> float:
+        """Seconds, or the number itself; of calendar units about so many."""
+        return self.size * _LENGTHS.get(self.unit, 1.0)
+
     def __str__(self) -> str:
         return "B" if self.unit == "B" and self.size == 1 else f"{self.size:g}{self.unit}"
+
+
+_USUAL = [
+    Step(size, unit)
+    for units, sizes in (
+        (("s", "min"), (1, 2, 5, 10, 15, 20, 30)),
+        (("h",), (1, 2, 3, 4, 6, 8, 12)),
+        (("D", "W", "M", "Y"), (1,)),
+    )
+    for unit in units
+    for size in sizes
+]
 
 
 def step_from(given: str | float) -> Step:
@@ -90,15 +98,13 @@ def step_from(given: str | float) -> Step:
 
 
 def step_of(steps: Steps) -> Step | None:
-    """The step that was found in a file, or, of uneven ones, one as long as most; None where that has no name."""
+    """The step that was found in a file, or, of uneven ones, a usual one of about their length; None without a name."""
     unit = _FOUND.get(steps.unit, "")
-    if not steps.even and unit in _LENGTHS:
-        length = steps.size * _LENGTHS[unit]
-        return next(
-            (Step(size, one) for size, one in _USUAL if size * _LENGTHS[one] >= length), None
-        )
-    if unit == "s" and steps.size % 60 == 0:
-        return Step(steps.size / 60, "min")
+    if unit in _LENGTHS and (unit in _SECONDS or not steps.even):
+        length = (steps.size if steps.even else steps.usual) * _LENGTHS[unit]
+        near = min(_USUAL, key=lambda step: abs(math.log(step.length / length)))
+        if not steps.even or abs(near.length / length - 1) < _SHAKEN:
+            return near
     if unit and unit not in _SECONDS and not float(steps.size).is_integer():
         return None
     return Step(float(f"{steps.size:.6g}"), unit)
@@ -117,25 +123,26 @@ class Places:
     off: np.ndarray
 
 
-def places_of(times: Times, step: Step, *, within: bool) -> Places:
+def places_of(times: Times, step: Step, *, combined: bool) -> Places:
     """The steps at which rows stand, whose `times` rise.
 
     Days, weeks (from Monday), months and years are those of the calendar and of the clock on the wall. Business days
     are those from Monday to Friday, or, with rows at the weekend, the days of the week on which there are any.
 
     Args:
-        within: a row is of the step in which it lies, and not of the nearest one.
+        combined: there may be several rows of a step. Then, unless all come at about the same time of a step, a row
+            is of the step in which it lies, and not of the nearest one.
     """
     days = np.floor(times.walls / _DAY).astype(np.int64)
     if step.is_number:
-        return _even(times.values, step.size, 0.0, within=within)
+        return _even(times.values, step.size, 0.0, combined=combined)
     if step.unit in _SECONDS:
-        length = step.size * _SECONDS[step.unit]
+        length = step.length
         clocks = [times.values]
         if not times.zoned:  # clocks may have been put forward and back
             clocks.append(by_one_clock(times.walls) if len(times.walls) > 1 else times.walls)
         ahead = float(times.walls[0] - times.values[0]) if times.zoned else 0.0
-        found = [_even(clock, length, ahead, within=within) for clock in clocks]
+        found = [_even(clock, length, ahead, combined=combined) for clock in clocks]
         return min(found, key=lambda places: places.numbers[-1])
     if step.unit in _MONTHS:
         months = days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
@@ -166,19 +173,19 @@ def _counted(numbers: np.ndarray, size: int, *, by: int = 0) -> Places:
     return Places(steps - steps[0], np.zeros(len(steps)))
 
 
-def _even(values: np.ndarray, length: float, ahead: float, *, within: bool) -> Places:
+def _even(values: np.ndarray, length: float, ahead: float, *, combined: bool) -> Places:
     """Steps of equal length; `ahead` is by how much the clock on the wall is ahead of `values`."""
-    if within:
-        begin = -ahead if _DAY % length == 0 else values[0]
-        steps = np.floor((values - begin) / length + 1e-9)
-        return Places((steps - steps[0]).astype(np.int64), np.zeros(len(steps)))
     beside = (values - values[0]) / length
     begin = np.median(beside - np.round(beside))
     steps = np.round(beside - begin)
-    return Places((steps - steps[0]).astype(np.int64), np.abs(beside - begin - steps))
+    off = np.abs(beside - begin - steps)
+    if combined and (off < _NEAR).mean() < _MOST:
+        midnight = -ahead if _DAY % length == 0 else values[0]
+        steps, off = np.floor((values - midnight) / length + 1e-9), np.zeros(len(steps))
+    return Places((steps - steps[0]).astype(np.int64), off)
 
 
-def combined(values: np.ndarray, places: np.ndarray, count: int, rule: Combine) -> np.ndarray:
+def combine(values: np.ndarray, places: np.ndarray, count: int, rule: Combine) -> np.ndarray:
     """(count,) from the values (N,) of rows at `places`: NaN where there is none; missing ones do not count."""
     known = ~np.isnan(values)
     at, values = places[known], values[known]

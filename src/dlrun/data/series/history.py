@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from dlrun.data.base import Spec
+from dlrun.data.base import Preprocessing, Spec
 from dlrun.data.changed_data import Kept
 from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, one_path
 from dlrun.data.series.dataset import forecasts_of
-from dlrun.data.series.file import read_columns
+from dlrun.data.series.file import Numbers, Words, read_columns
+from dlrun.data.series.future import padded, refuse_unknown, with_horizon, without_future
 from dlrun.data.series.order import look_for_times
 from dlrun.data.series.rows import Rows, Stepping, as_they_come, rows_in_time
 from dlrun.data.series.scaling import SeriesScaling
@@ -36,6 +38,16 @@ class NewSeries(NewInputs):
         "seasonal_difference says so (of the inputs only with difference_inputs), then (raw - mean) / std; "
         "the output is a change likewise: add the value that it is a change from"
     )
+    reads_folders = True
+
+    def describe(self, preprocessing: Preprocessing, spec: Spec) -> tuple[str, dict[str, Any]]:
+        preparing, values = super().describe(preprocessing, spec)
+        if spec.future:
+            preparing += (
+                "; after the window come `horizon` rows to be forecast: the columns `known_future` scaled, the others "
+                "0; a last column is 0 in the window and 1 in these rows"
+            )
+        return preparing, values
 
     def read(self, path: Path, spec: Spec, preprocessing: SeriesScaling) -> list[History]:
         if not path.is_dir() and form_of(path) not in FORMS:
@@ -60,15 +72,20 @@ class History(NamedTuple):
 
     Attributes:
         series: its name; empty where a file holds one.
-        rows_RC: as `scaling` takes them, NaN where a value is missing.
+        rows_RC: as `scaling` takes them, NaN where a value is missing; with `known_future` also those to forecast.
         scaling: its own.
-        last_time: what stands in the column of time of its last row; None without such a column.
+        last_time: what stands in the column of time of its last row so far; None without such a column.
     """
 
     series: str
     rows_RC: np.ndarray
     scaling: SeriesScaling
     last_time: str | None
+
+    @property
+    def known(self) -> int:
+        """Rows so far."""
+        return len(self.rows_RC) - self.scaling.future
 
 
 def read_histories(path: Path, scaling: SeriesScaling, *, told: bool = False) -> list[History]:
@@ -83,15 +100,13 @@ def read_histories(path: Path, scaling: SeriesScaling, *, told: bool = False) ->
     cells = _read(path, scaling)
     _require_columns(cells, scaling, told=told)
     rows = _rows(cells, scaling)
+    if scaling.known_future and told:
+        rows = without_future(cells, rows, scaling.targets_told)
+    elif scaling.known_future:
+        rows = with_horizon(cells, rows, scaling.targets_told, scaling.horizon)
     rows = rows.only(_long_enough(cells, rows, scaling, told=told))
-    numbers, words = read_columns(
-        cells,
-        _needed(scaling, told=told),
-        rows,
-        words=scaling.kinds,
-        fill=scaling.fill,
-        needed=None if told else scaling.cutting.reach,
-    )
+    past = rows if told else rows.before(dict.fromkeys(rows.members, scaling.future))
+    numbers, words = _columns(cells, rows, past, scaling, told=told)
     time, bounds = scaling.reading["time"], rows.bounds
     count = sum(map(len, rows.members.values()))
     unknown = {name: np.full(count, np.nan) for name in scaling.targets_told}
@@ -103,8 +118,33 @@ def read_histories(path: Path, scaling: SeriesScaling, *, told: bool = False) ->
             scaling.of(name) if name else scaling,
             None if time is None else cells.cell(int(member.order[-1]), time),
         )
-        for name, member in rows.members.items()
+        for name, member in past.members.items()
     ]
+
+
+def _columns(
+    cells: Cells, rows: Rows, past: Rows, scaling: SeriesScaling, *, told: bool
+) -> tuple[Numbers, Words]:
+    """The columns of numbers and of words: of the rows to come only what is known of them.
+
+    Raises:
+        ConfigError: that has no value there.
+    """
+    needed = None if told else scaling.cutting.reach
+    read = partial(read_columns, cells, words=scaling.kinds, fill=scaling.fill)
+    names = _needed(scaling, told=told)
+    if past is rows:
+        return read(names, rows, needed=needed)
+    known = [name for name in names if name in scaling.known_future]
+    numbers, words = read(known, rows, needed=scaling.cutting.reach + scaling.future)
+    refuse_unknown(cells, rows, {**numbers, **words}, scaling.horizon)
+    other_numbers, other_words = read(
+        [name for name in names if name not in known], past, needed=needed
+    )
+    numbers |= {name: padded(values, past, rows) for name, values in other_numbers.items()}
+    for name, values in other_words.items():
+        words[name] = tuple(padded(np.array(values, object), past, rows).tolist())
+    return numbers, words
 
 
 def read_history(path: Path, scaling: SeriesScaling, *, told: bool = False) -> np.ndarray:
@@ -146,7 +186,7 @@ def _known(
 def _long_enough(cells: Cells, rows: Rows, scaling: SeriesScaling, *, told: bool) -> list[str]:
     """The series with rows enough to forecast from; of several, the others are named."""
     cutting = scaling.cutting
-    least = cutting.reach + told * cutting.horizon
+    least = cutting.reach + (cutting.horizon if told else scaling.future)
     taken = [name for name, member in rows.members.items() if len(member) >= least]
     short = [
         f"{name} ({len(member)})" for name, member in rows.members.items() if len(member) < least
@@ -186,29 +226,38 @@ def continued(
     scaling: SeriesScaling,
     *,
     steps: int | None,
-    predict: Callable[[np.ndarray], np.ndarray],
-) -> np.ndarray:
-    """The rows after `rows_RC`, (steps, D) in the targets' own units; None for one horizon.
+    predict: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]],
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The rows after `rows_RC`, (steps, D) in the targets' own units, and their quantiles (steps, D, Q) or None.
 
     Beyond the horizon, forecasts are made from forecasts.
 
     Args:
-        predict: (1, H * D) for the rows so far.
+        steps: None for one horizon.
+        predict: (1, H * D) for the rows so far, and their quantiles (1, H * D, Q) or None.
 
     Raises:
-        ConfigError: further than the horizon, though not every input is forecast.
+        ConfigError: further than the horizon, though not every input is forecast, or by quantiles.
     """
-    wanted = scaling.horizon if steps is None else steps
-    layout = scaling.layout
-    if wanted > scaling.horizon:
-        _require_all_told(layout, wanted, scaling.horizon)
-    told = predict(rows_RC).reshape(scaling.horizon, -1)
+    horizon, layout = scaling.horizon, scaling.layout
+    wanted = horizon if steps is None else steps
+    if wanted > horizon:
+        _require_all_told(layout, wanted, horizon)
+    values, quantiles = predict(rows_RC)
+    told = values.reshape(horizon, -1)
+    if quantiles is not None:
+        if wanted > horizon:
+            raise ConfigError(
+                f"--steps is {wanted}, but this run forecasts quantiles of {horizon} steps, and a forecast that is "
+                f"made from forecasts has none; ask for at most {horizon}, or train with dataset.horizon={wanted}"
+            )
+        return told[:wanted], quantiles.reshape(*told.shape, -1)[:wanted]
     while len(told) < wanted:
         # All inputs are targets here, though perhaps in another order.
         as_rows = told[:, [layout.targets.index(name) for name in layout.names]]
-        ahead = predict(np.concatenate([rows_RC, as_rows]))
-        told = np.concatenate([told, ahead.reshape(scaling.horizon, -1)])
-    return told[:wanted]
+        ahead, _ = predict(np.concatenate([rows_RC, as_rows]))
+        told = np.concatenate([told, ahead.reshape(horizon, -1)])
+    return told[:wanted], None
 
 
 def _needed(scaling: SeriesScaling, *, told: bool) -> list[str]:
@@ -221,7 +270,8 @@ def _needed(scaling: SeriesScaling, *, told: bool) -> list[str]:
 def _require_columns(cells: Cells, scaling: SeriesScaling, *, told: bool) -> None:
     clock = scaling.reading["time"]
     keys = scaling.reading.get("series", [])
-    for name in [*_needed(scaling, told=told), *keys, *([] if clock is None else [clock])]:
+    ends = scaling.targets_told if scaling.known_future else []
+    for name in [*_needed(scaling, told=told), *ends, *keys, *([] if clock is None else [clock])]:
         if name not in cells.names:
             raise ConfigError(
                 f"{cells.path} has no column {name}, which this run forecasts from{did_you_mean(name, cells.names)}"

@@ -24,15 +24,17 @@ from dlrun.errors import BadFile, note
 
 
 def in_time(
-    cells: Cells, name: str, times: Times, rows: np.ndarray, *, combined: bool = False
+    cells: Cells, name: str, times: Times, rows: np.ndarray, *, combined: bool, keys: Sequence[str]
 ) -> np.ndarray:
     """Places in `rows`, the rows of a series, in the order of its `times`, those of the column `name`.
+
+    `keys` are the columns that tell several series apart.
 
     Raises:
         ConfigError: a time stands in two rows, which are not `combined`.
     """
     if not combined and repeated(times.values) is not None:
-        refuse_twice(cells.only(rows), name, times.values)
+        refuse_twice(cells.only(rows), name, times.values, keys)
     return np.argsort(times.values, kind="stable")
 
 
@@ -166,7 +168,7 @@ def _rows(count: int, steps: Steps) -> str:
     if steps.size == 1 and steps.unit:
         return f"{count} {steps.unit[:-1] if count == 1 else steps.unit} {verb}"
     rows = "row" if count == 1 else "rows"
-    return f"{count} {rows} ({_length(steps.size, steps.unit)} apart) {verb}"
+    return f"{count} {rows} ({step_of(steps) or _length(steps.size, steps.unit)} apart) {verb}"
 
 
 def _length(size: float, unit: str) -> str:

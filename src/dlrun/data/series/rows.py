@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from dlrun.data.series.grid import Combine, Places, Step, combined, days_off, places_of, step_from
+from dlrun.data.series.grid import Combine, Places, Step, combine, days_off, places_of, step_from
 from dlrun.data.series.order import in_time, note_moved, note_steps
 from dlrun.data.series.several import row_beside
 from dlrun.data.series.time_column import without_clock_changes
@@ -82,6 +82,18 @@ class Rows:
             ]
         )
 
+    def before(self, ends: Mapping[str, int]) -> Rows:
+        """The same without so many steps at the end of each series."""
+        members = {}
+        for name, member in self.members.items():
+            steps = len(member) - ends[name]
+            if member.places is None:
+                members[name] = Member(member.order[:steps])
+            else:
+                kept = member.places < steps
+                members[name] = Member(member.order[kept], member.places[kept], steps)
+        return Rows(members, self.combine)
+
     def only(self, names: Sequence[str]) -> Rows:
         """Those of these series."""
         return Rows({name: self.members[name] for name in names}, self.combine)
@@ -99,7 +111,7 @@ class Rows:
         """A value a step from those of the rows in `order`."""
         if self._places is None:
             return values
-        return combined(values, self._places, self._steps, self.combine)
+        return combine(values, self._places, self._steps, self.combine)
 
     def words(self, words: np.ndarray) -> tuple[str | None, ...]:
         """A word a step from those (N,) of the rows in `order`: the last one, of combined rows."""
@@ -143,9 +155,13 @@ def rows_in_time(
     times: Times,
     stepping: Stepping,
     *,
+    keys: Sequence[str] = (),
     skip: int = 0,
 ) -> Rows:
     """The rows of each series, without the first `skip`, in the order of `times`, those of the column `clock`.
+
+    Args:
+        keys: the columns that tell several series apart.
 
     Raises:
         ConfigError: a time, or a step, has several rows though `combine` is none; steps are missing though `fill` is.
@@ -154,7 +170,7 @@ def rows_in_time(
     for name, rows in series.items():
         numbers = np.asarray(rows, np.int64)
         own = times if len(series) == 1 else without_clock_changes(times.take(numbers))
-        order = in_time(cells, clock, own, numbers, combined=stepping.combine != "none")
+        order = in_time(cells, clock, own, numbers, combined=stepping.combine != "none", keys=keys)
         found[name] = _Timed(numbers[order], own.take(order))
     note_moved(cells, clock, {name: (series[name], one.order) for name, one in found.items()})
     found = {
@@ -186,7 +202,7 @@ def _at_steps(cells: Cells, clock: str, rows: _Timed, stepping: Stepping) -> Mem
             remedy,
             "leave the row out",
         )
-    places = places_of(times, step, within=stepping.combine != "none")
+    places = places_of(times, step, combined=stepping.combine != "none")
     _refuse_too_short(cells, clock, places, step)
     if stepping.combine == "none":
         _refuse_same_step(cells, clock, rows, places, step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -28,6 +28,7 @@ class Series:
         season: rows in a period, of the seasonal baseline; None for none.
         reading: how more of this series is read from a file, plain values.
         source: what it is called in errors.
+        known_future: names of inputs that are known of the rows to be forecast as well.
         computed: whether its numbers were worked out, rather than read.
         members: name and number of rows of each of several series, whose rows follow one another; empty for one.
     """
@@ -42,6 +43,7 @@ class Series:
     reading: Mapping[str, Any]
     source: str = "the series"
     computed: bool = False
+    known_future: tuple[str, ...] = ()
     members: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
@@ -123,6 +125,12 @@ class Layout:
         """Names of the F inputs; a kind of word is called column=word."""
         numbers = [name for name in self.inputs if name not in self.kinds]
         return numbers + [f"{name}={word}" for name, words in self.kinds.items() for word in words]
+
+    def places_of(self, columns: Collection[str]) -> list[int]:
+        """Where among the F inputs those of some columns are."""
+        owners = [name for name in self.inputs if name not in self.kinds]
+        owners += [name for name, words in self.kinds.items() for _ in words]
+        return [place for place, owner in enumerate(owners) if owner in columns]
 
     @property
     def names(self) -> list[str]:

@@ -79,11 +79,12 @@ def series_in(cells: Cells, columns: Sequence[str]) -> dict[str, list[int]]:
     return dict(found)
 
 
-def refuse_twice(cells: Cells, time: str, values: np.ndarray) -> None:
+def refuse_twice(cells: Cells, time: str, values: np.ndarray, keys: Sequence[str] = ()) -> None:
     """Refuse a time that stands in two rows, with the columns in which they differ.
 
     Args:
         values: (N,) of the column `time`.
+        keys: columns that are known to tell series apart.
 
     Raises:
         ConfigError: there is one.
@@ -91,8 +92,8 @@ def refuse_twice(cells: Cells, time: str, values: np.ndarray) -> None:
     if (rows := repeated(values)) is None:
         return
     what = _repeat_message(cells, time, *rows)
-    if keys := _key_columns(cells, time, values):
-        _refuse_each(cells, what, keys)
+    if more := _key_columns(cells, time, values):
+        _refuse_each(cells, what, more, keys)
     recurring = len(values) - len(np.unique(values))
     mend = "leave one out" if recurring == 1 else "keep one of each"
     remedy = f"{mend}, or set dataset.combine to mean, sum or last"
@@ -160,14 +161,17 @@ def _repeat_message(cells: Cells, time: str, earlier: int, later: int) -> str:
     )
 
 
-def _refuse_each(cells: Cells, what: str, keys: tuple[str, ...]) -> NoReturn:
+def _refuse_each(
+    cells: Cells, what: str, keys: tuple[str, ...], known: Sequence[str] = ()
+) -> NoReturn:
     said = " and ".join(keys)
     if _is_clock(cells, keys):
         is_part = f"column {said} is a part" if len(keys) == 1 else f"columns {said} are parts"
         mend = f"{is_part} of the time: write {'both' if len(keys) == 1 else 'all'} in one"
         raise BadFile(what, f"{mend}, or set dataset.time=null to take the rows as they come", mend)
-    picked = ", ".join(f"{name}: {cells.cell(0, name)}" for name in keys)
-    named = keys[0] if len(keys) == 1 else f"[{','.join(keys)}]"
+    together = (*known, *keys)
+    picked = ", ".join(f"{name}: {cells.cell(0, name)}" for name in together)
+    named = together[0] if len(together) == 1 else f"[{','.join(together)}]"
     columns = [cells.column(name) for name in keys]
     kinds = len({*zip(*columns, strict=True)})
     tells = f"column {said} tells" if len(keys) == 1 else f"columns {said} tell"

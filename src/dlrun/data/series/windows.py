@@ -163,6 +163,11 @@ class Cutting:
         seen = np.broadcast_to(origins[:, None], rows.shape)
         return same + known.at(origins, origins)[:, None] - known.at(rows, seen)
 
+    def rows_after(self, known: Known, origins: np.ndarray) -> np.ndarray:
+        """The rows of the horizon after each origin, as known at their end, (N, H, C)."""
+        rows = origins[:, None] + np.arange(1, self.horizon + 1)
+        return known.at(rows, np.broadcast_to(origins[:, None] + self.horizon, rows.shape))
+
     def values_after(self, known: Known, origins: np.ndarray, end: int) -> np.ndarray:
         """The values of the horizon after each origin, (N, H, C), with gaps filled from rows before `end`."""
         rows = origins[:, None] + np.arange(1, self.horizon + 1)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +29,9 @@ from dlrun.data.tables.csv_rules import (
 from dlrun.data.tables.headers import LOOKED_AT, judge
 from dlrun.data.tables.number_format import Notation, as_number, notation_of
 from dlrun.errors import BadFile, ConfigError, did_you_mean, note
+
+if TYPE_CHECKING:
+    from dlrun.data.tables.csv_engine import Layout
 
 _LARGE = 2**20  # bytes, up to which cell by cell is as fast
 _HEAD = 2000  # lines, by which the form of a file is judged
@@ -96,7 +101,9 @@ class Cells:
         first: which row is the first and what it holds, in words.
         delimiter: the character between its cells.
         missing: the words for missing cells that were looked for.
+        header: a first row that no other may repeat.
         typed: whether it is a file whose columns have types, of which no setting says how numbers are written.
+        values: the columns of such a file as they are, by name.
     """
 
     path: Path
@@ -108,7 +115,9 @@ class Cells:
     first: str = ""
     delimiter: str = ","
     missing: Sequence[str] = ()
+    header: Sequence[str] | None = None
     typed: bool = False
+    values: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -195,6 +204,19 @@ class Cells:
         columns_found = [found.get(name, absent) for name in columns]
         return replace(self, names=list(columns), columns=columns_found)
 
+    def kept(self, names: Sequence[str]) -> dict[str, Sequence[Any]]:
+        """The columns of these names, or of these numbers where they have none: text, or values of a typed file.
+
+        Raises:
+            ConfigError: there is none of such a name.
+        """
+        known = dict(zip(self.names, self.columns, strict=True))
+        for name in names:
+            if name not in known:
+                hint = did_you_mean(name, self.names) if self.named else self.no_header
+                raise ConfigError(f"--keep names {name}, which is no column of {self.path}{hint}")
+        return {name: self.values.get(name, known[name].as_list) for name in names}
+
     def if_missing(self, words: Iterable[str]) -> str:
         """What to set where `words` stand for missing cells, as it can be typed."""
         return missing_setting(self.missing, more=words)
@@ -226,7 +248,7 @@ def read_csv(path: Path, format: CsvFormat, is_header: IsHeader | None = None) -
 
 
 @dataclass(frozen=True)
-class _Begin:
+class Begin:
     """The rows of a file, or the first of them, and what the first one is.
 
     Attributes:
@@ -241,8 +263,13 @@ class _Begin:
     body: list[Record]
     delimiter: str
 
+    @property
+    def is_header(self) -> bool:
+        """Whether the first row is a header that no row of data may repeat."""
+        return bool(self.names) and any(as_number(cell) is None for cell in self.first)
 
-def _begin(path: Path, text: str, format: CsvFormat, is_header: IsHeader | None) -> _Begin:
+
+def _begin(path: Path, text: str, format: CsvFormat, is_header: IsHeader | None) -> Begin:
     refuse_markup(path, text)
     records, delimiter = read_records(path, text, format)
     line, first = records[0]
@@ -259,7 +286,7 @@ def _begin(path: Path, text: str, format: CsvFormat, is_header: IsHeader | None)
         names, body = without_empty_end(path, names, body, named=bool(first[-1]))
     width = len(format.names or names or first)
     refuse_ragged(path, body, width, "header" if header else "table")
-    return _Begin(line, first, names, body, delimiter)
+    return Begin(line, first, names, body, delimiter)
 
 
 def _read_exactly(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Cells:
@@ -280,67 +307,40 @@ def _read_fast(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Cel
     if not path.is_file() or path.stat().st_size <= _LARGE:
         return None
     # Not imported above: polars takes as long to import as a small file to read.
-    from dlrun.data.tables.csv_engine import decimals_in, head_of, lines_of, read_columns
+    from dlrun.data.tables.csv_engine import lines_of, read_columns
 
-    head = head_of(path, format)
-    if head is None:
+    found = _begin_plain(path, format, is_header)
+    if found is None:
         return None
-    try:
-        begin = _begin(path, head, format, is_header)
-    except ConfigError:  # told by the exact reader, of the whole file
-        return None
-    if begin.names and len(begin.names) != len(begin.first):
-        return None  # each row ends in a delimiter
-    skip, width = begin.body[0][0] - 1, len(begin.body[0][1])
-    of_words = all(as_number(word) is None for word in format.missing)
-    plain = format.decimal != "comma" and format.thousands == "none" and of_words
-    decimals = decimals_in([cells for _, cells in begin.body], width) if plain else ()
-    columns = read_columns(
-        path, format, delimiter=begin.delimiter, skip=skip, width=width, decimals=decimals
-    )
-    if columns is None:
-        return None
-    if (
-        begin.names
-        and any(as_number(cell) is None for cell in begin.first)
-        and len(rows_like(columns, begin.first))
-    ):
+    begin, layout = found
+    columns = read_columns(path, format, layout)
+    if columns is None or (begin.is_header and len(rows_like(columns, begin.first))):
         return None  # the header once more
-    lines = Lines(lines_of(path, begin.delimiter, skip))
+    lines = Lines(lines_of(path, layout.delimiter, layout.skip))
     looked_at = (
-        [cells[at] for _, cells in begin.body] if at in decimals else column.distinct
+        [cells[at] for _, cells in begin.body] if at in layout.decimals else column.distinct
         for at, column in enumerate(columns)
     )
     return _cells(path, format, begin, columns, lines, looked_at)
 
 
-def _cells(
-    path: Path,
-    format: CsvFormat,
-    begin: _Begin,
-    columns: list[Column],
-    lines: Lines,
-    looked_at: Iterable[Sequence[str]],
-    *,
-    end: bool = True,
-) -> Cells:
-    """`looked_at` has cells of each column that tell the notation; `end` says that the last row is the file's."""
-    names = begin.names or list(format.names) or [str(at) for at in range(1, len(columns) + 1)]
-    look = begin.delimiter != ","
-    cells = Cells(
-        path,
-        names,
-        bool(begin.names or format.names),
-        columns,
-        lines,
-        notation_of(format.decimal, format.thousands, looked_at, look=look),
-        first=f"row {begin.line} ({listed(begin.first)})",
-        delimiter=begin.delimiter,
-        missing=format.missing,
+def open_csv(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Cells | None:
+    """The same file, its columns still to be read into the cache; None of one that can only be read whole."""
+    from dlrun.data.tables.csv_engine import lines_of, open_pieces
+    from dlrun.data.tables.stored_columns import UnreadColumn
+
+    found = _begin_plain(path, format, is_header, unpacked=True)
+    if found is None or not found[1].delimiter.isascii():
+        return None
+    begin, layout = found
+    columns: list[Column] = [
+        UnreadColumn(partial(open_pieces, path, layout), at, numbers=at in layout.decimals)
+        for at in range(layout.width)
+    ]
+    lines = Lines(lines_of(path, layout.delimiter, layout.skip))
+    return _form(
+        path, format, begin, columns, lines, zip(*(row for _, row in begin.body), strict=True)
     )
-    if end:
-        _note_total(cells)
-    return cells
 
 
 def csv_pieces(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Iterator[Cells]:
@@ -369,7 +369,7 @@ def csv_pieces(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Ite
         looked_at = ([cells[at] for _, cells in begin.body] for at in range(width))
         listed_ones: list[Column] = [Listed(cells) for cells in columns]
         found = Lines(lambda: numbers)
-        return _cells(path, format, begin, listed_ones, found, looked_at, end=False)
+        return _form(path, format, begin, listed_ones, found, looked_at)
 
     while rows := list(islice(records, _FEW)):
         if cut:
@@ -401,7 +401,7 @@ def _head_of(path: Path, format: CsvFormat) -> str:
     return "\n".join(lines)
 
 
-def _note_total(cells: Cells) -> None:
+def note_last_row(cells: Cells) -> None:
     """Say that the last row looks like a sum of those above."""
     last = len(cells) - 1
     word = next(filter(None, cells.row(last)), "")
@@ -410,6 +410,72 @@ def _note_total(cells: Cells) -> None:
             f"{cells.path}: row {cells.lines[last]} begins with {word} and is read as data; "
             "take it out if it sums up the others"
         )
+
+
+def _begin_plain(
+    path: Path, format: CsvFormat, is_header: IsHeader | None, *, unpacked: bool = False
+) -> tuple[Begin, Layout] | None:
+    """The first rows of a file that the table engine may read, and the layout of all; None of any other.
+
+    Args:
+        unpacked: as of `head_of`; a mistake in the first rows is refused then.
+    """
+    from dlrun.data.tables.csv_engine import Layout, decimals_in, head_of
+
+    head = head_of(path, format, unpacked=unpacked)
+    if head is None:
+        return None
+    try:
+        begin = _begin(path, head, format, is_header)
+    except ConfigError:
+        if unpacked:
+            raise
+        return None  # told by the exact reader, of the whole file
+    if begin.names and len(begin.names) != len(begin.first):
+        return None  # each row ends in a delimiter
+    skip, width = begin.body[0][0] - 1, len(begin.body[0][1])
+    of_words = all(as_number(word) is None for word in format.missing)
+    plain = format.decimal != "comma" and format.thousands == "none" and of_words
+    decimals = decimals_in([cells for _, cells in begin.body], width) if plain else ()
+    return begin, Layout(begin.delimiter, skip, width, decimals)
+
+
+def _cells(
+    path: Path,
+    format: CsvFormat,
+    begin: Begin,
+    columns: list[Column],
+    lines: Lines,
+    looked_at: Iterable[Sequence[str]],
+) -> Cells:
+    cells = _form(path, format, begin, columns, lines, looked_at)
+    note_last_row(cells)
+    return cells
+
+
+def _form(
+    path: Path,
+    format: CsvFormat,
+    begin: Begin,
+    columns: list[Column],
+    lines: Lines,
+    looked_at: Iterable[Sequence[str]],
+) -> Cells:
+    """`looked_at` has cells of each column that tell the notation."""
+    names = begin.names or list(format.names) or [str(at) for at in range(1, len(columns) + 1)]
+    look = begin.delimiter != ","
+    return Cells(
+        path,
+        names,
+        bool(begin.names or format.names),
+        columns,
+        lines,
+        notation_of(format.decimal, format.thousands, looked_at, look=look),
+        first=f"row {begin.line} ({listed(begin.first)})",
+        delimiter=begin.delimiter,
+        missing=format.missing,
+        header=begin.first if begin.is_header else None,
+    )
 
 
 def _look_for_header(

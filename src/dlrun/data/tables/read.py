@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dlrun.data.tables.column_checks import note_columns
+from dlrun.data.tables.column_kinds import holds_values
 from dlrun.data.tables.column_roles import ColumnName, ColumnRoles
 from dlrun.data.tables.columns import (
     SortedColumns,
@@ -20,7 +22,7 @@ from dlrun.data.tables.columns import (
 )
 from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import CsvFormat
-from dlrun.data.tables.table import Fill, Reading, Rows, Table
+from dlrun.data.tables.table import Fill, RareBelow, Reading, Rows, Table
 from dlrun.data.tables.table_files import read_alike, read_cells
 from dlrun.data.tables.target_column import (
     Labelling,
@@ -41,16 +43,31 @@ def read_table(
     labelling: Labelling,
     *,
     fill: Fill,
+    rare_below: RareBelow = 0,
     folds: int | None = None,
     fold: int = 0,
+    memory_limit: float | None = math.inf,
 ) -> Table:
     """The table in `path`, with the rows of `test_path` as its test part.
+
+    Each stays in files of the cache where it takes more memory than `memory_limit` GiB, None for half of what is free.
 
     Raises:
         ConfigError: a file, a column or a cell that cannot be read as `format`, `roles` and `labelling` say.
     """
-    how = (test_path, format, roles, labelling)
-    return table_of(read_cells(path, format), *how, fill=fill, folds=folds, fold=fold)
+    cells = read_cells(path, format, memory_limit=memory_limit)
+    return table_of(
+        cells,
+        test_path,
+        format,
+        roles,
+        labelling,
+        fill=fill,
+        rare_below=rare_below,
+        folds=folds,
+        fold=fold,
+        memory_limit=memory_limit,
+    )
 
 
 def table_of(
@@ -61,8 +78,10 @@ def table_of(
     labelling: Labelling,
     *,
     fill: Fill,
+    rare_below: RareBelow = 0,
     folds: int | None = None,
     fold: int = 0,
+    memory_limit: float | None = math.inf,
 ) -> Table:
     """As `read_table`, of a file that has been read."""
     if cells.typed:
@@ -93,20 +112,29 @@ def table_of(
         merge_labels=labelling.merge_labels,
         yes_no=[cells.names[position] for position in columns.yes_no],
         dates={cells.names[at]: dict(vars(form)) for at, form in columns.dates.items()},
+        by_value=[
+            cells.names[at]
+            for at in columns.words
+            if holds_values(cells.columns[at], cells.notation)
+        ],
     )
 
     def values(part: Cells) -> tuple[Rows, np.ndarray]:
         rows = read_rows(part, reading)
         if labelling.task == "regression":
             return rows, read_numbers(part, target)
-        return rows, numbers_of_classes(part, target, names, labelling)
+        return rows, numbers_of_classes(part, target, names, labelling, cells.notation)
 
     test_rows, test_targets = None, None
     if test_path:
-        test = _test_cells(test_path, format, cells, [*reading.used, reading.target])
+        used = [*reading.used, reading.target]
+        test = _test_cells(test_path, format, cells, used, memory_limit)
         test = with_targets(test, [target], drop=labelling.drop_missing_target)
         test_rows, test_targets = values(undressed(test, dressings))
-    return Table(reading, *values(cells), names, test_rows, test_targets, fill, folds, fold)
+    rows, targets = values(cells)
+    return Table(
+        reading, rows, targets, names, test_rows, test_targets, fill, folds, fold, rare_below
+    )
 
 
 def _sorted_columns(
@@ -150,9 +178,15 @@ def _features(cells: Cells, target: int, dropped: Sequence[int]) -> list[int]:
     return features
 
 
-def _test_cells(path: Path, format: CsvFormat, train: Cells, used: Sequence[str]) -> Cells:
+def _test_cells(
+    path: Path,
+    format: CsvFormat,
+    train: Cells,
+    used: Sequence[str],
+    memory_limit: float | None,
+) -> Cells:
     """The test file, its columns in the order of the training file's."""
-    cells = read_alike(path, format, train)
+    cells = read_alike(path, format, train, memory_limit=memory_limit)
     if not train.named and len(cells.names) != len(train.names):
         raise ConfigError(
             f"{path} has {len(cells.names)} columns, but {train.path} has {len(train.names)}; make them alike"
@@ -172,4 +206,5 @@ def read_targets(
     known = undressed_as(with_targets(cells, [position], drop=drop), reading.dressings)
     if not class_names:
         return known, read_numbers(known, position)
-    return known, numbers_of_classes(known, position, class_names, Labelling.of(vars(reading)))
+    labelling = Labelling.of(vars(reading))
+    return known, numbers_of_classes(known, position, class_names, labelling, reading.notation)

@@ -8,13 +8,13 @@ from typing import Annotated
 
 from annotated_types import Ge
 
-from dlrun.config.schema import NonNegativeInt
+from dlrun.config.schema import NonNegativeInt, Positive
 from dlrun.data.files import fetch, locate_file
 from dlrun.data.tables.column_roles import ColumnName, ColumnRoles, Inferred
 from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines
 from dlrun.data.tables.number_format import Decimal, Thousands
 from dlrun.data.tables.read import read_table
-from dlrun.data.tables.table import Fill, Table
+from dlrun.data.tables.table import Fill, RareBelow, Table
 from dlrun.data.tables.table_files import locate_table, refuse_settings_of_texts
 from dlrun.data.tables.target_column import Labelling, TableTask
 from dlrun.errors import ConfigError
@@ -50,9 +50,11 @@ def csv(
     dates: dict[str, str] | None,
     infer: list[Inferred],
     zero_is_missing: list[ColumnName],
+    rare_below: RareBelow,
     fill: Fill,
     folds: Folds | None,
     fold: NonNegativeInt,
+    memory_limit: Positive | None,
 ) -> Table:
     """The table in `path`, a file or parts: absolute, from the working folder, `packaged:NAME` or `plotly:NAME`."""
     settings = locals()
@@ -66,8 +68,10 @@ def csv(
         ColumnRoles.of(settings),
         Labelling.of(settings),
         fill=fill,
+        rare_below=rare_below,
         folds=folds,
         fold=fold,
+        memory_limit=memory_limit,
     )
 
 

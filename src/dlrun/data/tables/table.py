@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from dlrun.data.fingerprint import Fingerprint, taken
+from dlrun.config.schema import NonNegativeInt
+from dlrun.data.fingerprint import Fingerprint
 from dlrun.data.fingerprint import Rows as Numbers
-from dlrun.data.tables.column import Column
+from dlrun.data.tables.column import Column, Values
 from dlrun.data.tables.csv_format import CsvFormat, SkipLines
 from dlrun.data.tables.dates import DateForm
+from dlrun.data.tables.number_format import Notation
 from dlrun.errors import ConfigError
 
 Fill = Literal["mean", "median", "zero"]
+RareBelow = Literal["auto"] | NonNegativeInt
+_MANY, _FEW_ROWS = (
+    1000,
+    10,
+)  # auto: categories of a column, above which those of fewer rows are joined
 
 
 @dataclass(frozen=True)
@@ -23,24 +31,29 @@ class Words:
 
     Attributes:
         codes: (N,) the place of each word in `kinds`, -1 where it is missing.
-        kinds: the different words.
+        kinds: the different words, as they are written in the file.
+        values: of each of them, the one spelling of what it stands for, by which words are equal.
     """
 
-    codes: np.ndarray
+    codes: Values
     kinds: list[str]
+    values: list[str]
 
     @classmethod
-    def of(cls, column: Column) -> Words:
-        """Those of a column of a file."""
-        return cls(column.codes, column.distinct)
+    def of(cls, column: Column, spelled: Callable[[str], str] | None = None) -> Words:
+        """Those of a column of a file; each stands for itself where `spelled` is None."""
+        kinds = column.distinct
+        return cls(
+            column.kept_codes, kinds, kinds if spelled is None else list(map(spelled, kinds))
+        )
 
     def take(self, rows: np.ndarray | slice) -> Words:
         """The words of these rows."""
-        return Words(self.codes[rows], self.kinds)
+        return Words(self.codes[rows], self.kinds, self.values)
 
     def as_list(self) -> list[str | None]:
         """(N,) each word, None where it is missing."""
-        return np.array([*self.kinds, None], object)[self.codes].tolist()
+        return np.array([*self.kinds, None], object)[self.codes[:]].tolist()
 
 
 @dataclass(frozen=True)
@@ -52,11 +65,20 @@ class Rows:
         words: columns of words.
     """
 
-    numbers: list[np.ndarray]
+    numbers: list[Values]
     words: list[Words]
 
+    @property
+    def stored(self) -> bool:
+        """Whether they stay in files."""
+        return not isinstance(self._first, np.ndarray)
+
+    @property
+    def _first(self) -> Values:
+        return self.numbers[0] if self.numbers else self.words[0].codes
+
     def __len__(self) -> int:
-        return len(self.numbers[0] if self.numbers else self.words[0].codes)
+        return len(self._first)
 
     def __getitem__(self, rows: slice) -> Rows:
         return Rows(
@@ -81,6 +103,8 @@ class Reading:
         strip_label, merge_labels: how its labels are read, as `Labelling`.
         yes_no: those of `numbers` whose words yes and no are 1 and 0.
         dates: columns that are read as dates, each with the fields of its `DateForm`.
+        by_value: those of `words` whose words are equal by what they stand for, as 1 and 1.0; empty where an earlier
+            version of dlrun did not write it.
     """
 
     columns: list[str]
@@ -101,6 +125,7 @@ class Reading:
     merge_labels: bool = False
     yes_no: list[str] = field(default_factory=list)
     dates: dict[str, dict[str, Any]] = field(default_factory=dict)
+    by_value: list[str] = field(default_factory=list)
 
     @property
     def date_forms(self) -> dict[str, DateForm]:
@@ -119,6 +144,11 @@ class Reading:
         return [*self.numbers, *parts, *self.words]
 
     @property
+    def notation(self) -> Notation:
+        """How the training file writes numbers."""
+        return Notation(self.decimal, self.thousands)
+
+    @property
     def format(self) -> CsvFormat:
         """How a file of new rows is written, with a header or without."""
         return CsvFormat.of(vars(self), header="auto")
@@ -133,6 +163,7 @@ class Table:
         test, test_targets: the test part, where there is a file of its own.
         fill: what stands in for a missing number; fitted on the training part.
         folds, fold: the test part is one of so many parts, where that is not None.
+        rare_below: as of `rare_bound`.
     """
 
     reading: Reading
@@ -144,6 +175,7 @@ class Table:
     fill: Fill
     folds: int | None
     fold: int
+    rare_below: RareBelow = 0
 
     def __post_init__(self) -> None:
         """Refuse folds that cannot be.
@@ -192,9 +224,15 @@ class Table:
             table, targets = self.test, self.test_targets
         found = Fingerprint().columns(table.numbers, rows).numbers(targets, rows)
         for column in table.words:
-            codes = column.codes if rows is None else column.codes[taken(rows, slice(None))]
-            found.coded_words(codes, column.kinds)
+            found.coded_words(column.codes, column.kinds, rows)
         return len(targets) if rows is None else len(rows), str(found)
+
+
+def rare_bound(rare_below: RareBelow, categories: int) -> int:
+    """How many rows a category must have to get a code of its own, in a column of so many categories."""
+    if rare_below != "auto":
+        return rare_below
+    return _FEW_ROWS if categories > _MANY else 0
 
 
 def take_fold(
