@@ -3,11 +3,13 @@ from __future__ import annotations
 import json
 import math
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from PIL import Image
 
@@ -54,7 +56,7 @@ class TestTables:
             reasons["sex"] == "dataset.categorical names it, 1 in fewer than 50 rows, read as one"
         )
         assert "50 in fewer than 50 rows, read as one" in reasons["age"]
-        assert reasons["gender"] == "words, 1 in fewer than 50 rows, read as one"
+        assert reasons["gender"] == "1 in fewer than 50 rows, read as one"
 
     def test_rows_without_a_target_become_a_setting_of_the_command(
         self, people: str, capsys: pytest.CaptureFixture[str]
@@ -148,6 +150,40 @@ def test_one_screen(
     assert any("more columns (" in line and "--json shows all" in line for line in lines)
     words = shlex.split("".join(lines[-2:]).replace("\\", ""))
     assert words[:4] == ["dlrun", "train", "dataset=table", "dataset.path=wide.csv"]
+
+
+def test_the_target_is_shown_though_it_is_far_to_the_right(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    rng = np.random.default_rng(0)
+    rows = [",".join(f"{value:.3f}" for value in row) for row in rng.random((40, 60))]
+    lines = [
+        ",".join(f"a{at}" for at in range(60)) + ",kind",
+        *(f"{row},{'pq'[at % 2]}" for at, row in enumerate(rows)),
+    ]
+    Path("wide.csv").write_text("\n".join(lines))
+    assert main(["wide.csv"]) == 0
+    shown = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line]
+    assert shown[shown.index("…") + 1] == "kind"
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_of_a_large_table_the_beginning_is_looked_at(
+    form: str, people: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    large = f"large.{form}"
+    if form == "csv":
+        shutil.copy(people, large)
+    else:
+        pl.read_csv(people).write_parquet(large)
+    monkeypatch.setattr("dlrun.data.inspection.large._LARGEST", Path(large).stat().st_size // 2)
+    found = inspected(capsys, large)
+    assert 0.4 < found["looked_at"] < 0.6 and 50 <= found["table"]["rows"] <= 61
+    assert f"dataset.path={large} " in found["command"] and found["error"] == ""
+    assert not any("/tmp" in note for note in found["notes"])
+    assert main([large]) == 0
+    assert f"{large}: a table, the first " in capsys.readouterr().out
 
 
 def test_what_a_refusal_offers_to_type_goes_into_the_command(

@@ -7,6 +7,7 @@ import shutil
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from dlrun.commands import _text
@@ -57,7 +58,8 @@ def page(found: Inspection, command: str | None, written: Path | None) -> str:
         return "\n\n".join([title, *below])
     taken = sum(block.count("\n") + 2 for block in (title, *below))
     lines = max(_LINES, shutil.get_terminal_size().lines) - taken
-    return "\n\n".join([title, _columns(found.table, max(lines, _FEWEST)), *below])
+    target = found.target.name if found.target else next(iter(found.leaks_sought), None)
+    return "\n\n".join([title, _columns(found.table, max(lines, _FEWEST), target), *below])
 
 
 def _width() -> int:
@@ -67,7 +69,10 @@ def _width() -> int:
 def _size(found: Inspection) -> str:
     content = found.content
     if found.table:
-        return f"{plural(found.table.rows, 'row')}, {plural(len(found.table.columns), 'column')}"
+        rows = plural(found.table.rows, "row")
+        if found.looked_at < 1:
+            rows = f"the first {rows} ({found.looked_at:.0%} of it)"
+        return f"{rows}, {plural(len(found.table.columns), 'column')}"
     if isinstance(content, TextsReport):
         return plural(sum(content.parts.values()), "text")
     if isinstance(content, CharactersReport):
@@ -77,23 +82,30 @@ def _size(found: Inspection) -> str:
     return "not readable as they are"
 
 
-def _columns(table: TableReport, lines: int) -> str:
-    """A line for each column, as many as there is room for."""
+def _columns(table: TableReport, lines: int, target: str | None) -> str:
+    """A line for each column, as many as there is room for, and of the target in any case."""
     heads, left = _left_of_values(table.columns)
     indent = " " * (len(left[0]) + len(GAP))
-    about = [_about(one, _width() - len(indent)) for one in table.columns]
-    used = len(heads) + 2  # and what the kinds mean, and how to see more
-    shown = 0
-    while shown < len(about) and used + len(about[shown]) <= lines:
-        used += len(about[shown])
-        shown += 1
-    said = [*heads[:-1], f"{heads[-1]}{GAP}values; why, if not plain"]
-    for row, (first, *more) in zip(left[:shown], about[:shown], strict=True):
-        said += [f"{row}{GAP}{first}".rstrip(), *(f"{indent}{one}" for one in more)]
-    if rest := Counter(one.kind for one in table.columns[shown:]):
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in rest.items())
-        said.append(f"… and {plural(rest.total(), 'more column')} ({kinds}): --json shows all")
-    return "\n".join([*said, *_meanings(table)])
+    about = (f"\n{indent}".join(_about(one, _width() - len(indent))) for one in table.columns)
+    rows = [f"{row}{GAP}{said}".rstrip() for row, said in zip(left, about, strict=True)]
+    room = lines - len(heads) - 2  # for what the kinds mean, and how to see more
+    shown, below = _fitting(rows, room), list[int]()
+    if shown < len(rows):
+        below = [at for at, one in enumerate(table.columns) if one.name == target and at >= shown]
+        shown = min(shown, _fitting(rows, room - len(below)))
+    said = [*heads[:-1], f"{heads[-1]}{GAP}values; why, if not plain", *rows[:shown]]
+    rest = [one for at, one in enumerate(table.columns) if at >= shown and at not in below]
+    if rest:
+        kinds = Counter(one.kind for one in rest).items()
+        named = ", ".join(f"{count:,} {kind}" for kind, count in kinds)
+        said.append(f"… and {plural(len(rest), 'more column')} ({named}): --json shows all")
+    return "\n".join([*said, *(rows[at] for at in below), *_meanings(table)])
+
+
+def _fitting(rows: Sequence[str], lines: int) -> int:
+    """How many of the rows fit into so many lines."""
+    ends = accumulate(row.count("\n") + 1 for row in rows)
+    return sum(end <= lines for end in ends)
 
 
 def _left_of_values(columns: Sequence[ColumnReport]) -> tuple[list[str], list[str]]:

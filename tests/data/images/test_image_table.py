@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,23 @@ def test_a_bad_image_is_refused_with_its_row_or_left_out() -> None:
     assert "row 5, column file: deep/3.png is not in deep" in refusal(target="kind")
     assert len(read(target="kind", drop_bad_images=True)) == 11
     assert "1 of 12 rows are left out" in noted()[-1]
+
+
+def test_damage_in_the_middle_of_a_file_is_found_before_the_training() -> None:
+    Path("deep/2.png").unlink()
+    Image.new("L", (5, 6), 99).save("deep/2.jpg")
+    whole = Path("deep/2.jpg").read_bytes()
+    beginning = (
+        whole.index(b"\xff\xda") + 10
+    )  # of the pixels, into which a second head of them comes
+    head = b"\xff\xc0\x00\x0b\x08\x00\x06\x00\x05\x01\x01\x11\x00"
+    Path("deep/2.jpg").write_bytes(whole[:beginning] + head + whole[beginning:])
+    # Its head and its end are those of an image.
+    assert len(read(target="kind", in_memory=False)) == 12
+    raw = read(target="kind", in_memory=False, drop_bad_images=True)
+    assert len(raw) == 11 and "row 4" in noted()[-1]
+    parts = prepare(raw, replace(SPLIT, val_fraction=0.2))
+    assert len(parts.train.inputs[:]) == 7  # all can be read
 
 
 def test_mistakes_name_key_and_remedy() -> None:

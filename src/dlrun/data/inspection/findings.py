@@ -44,6 +44,7 @@ class Inspection:
     """What was found.
 
     Attributes:
+        looked_at: the share of a large table that was read, from its beginning.
         table: of a file of rows, its columns; also of series, texts and images that a table names.
         content: what there is of this kind of data beside its table.
         target: what would be predicted of a table; None where train refuses it.
@@ -58,6 +59,7 @@ class Inspection:
 
     kind: DataKind
     path: str
+    looked_at: float = 1.0
     table: TableReport | None = None
     content: SeriesReport | TextsReport | CharactersReport | ImagesReport | None = None
     target: Target | None = None

@@ -19,6 +19,7 @@ from dlrun.data.images.archive import locate_images
 from dlrun.data.images.read import is_image
 from dlrun.data.inspection.findings import Inspection, Request
 from dlrun.data.inspection.images import common_side, count_in_training, inspect_folder
+from dlrun.data.inspection.large import beginning
 from dlrun.data.inspection.plan import Plan, encoding_of, try_out
 from dlrun.data.inspection.rows import as_texts, inspect_rows, read_rows
 from dlrun.data.inspection.texts import inspect_characters, settings_by_size
@@ -61,12 +62,21 @@ def inspect(given: str, request: Request) -> Inspection:
 
 
 def _table_file(given: str, path: Path, request: Request) -> Inspection:
-    first = files_of(path)[0]
-    request = request if first.suffix.lower() in TYPED else _with_encoding(request, first)
-    cells, notes = read_rows(path, request.settings)
-    found = inspect_rows(given, cells, request)
-    said = (note.removeprefix(f"{path}: ") for note in (*notes, *found.notes))
-    return replace(found, notes=list(dict.fromkeys(said)))
+    with beginning(path) as (read, share):
+        first = files_of(read)[0]
+        request = request if first.suffix.lower() in TYPED else _with_encoding(request, first)
+        cells, notes = read_rows(read, request.settings)
+        named = given if share == 1 else str(read)
+        found = inspect_rows(named, replace(cells, path=path), request)
+    said = (note.replace(str(read), str(path)) for note in (*notes, *found.notes))
+    found = replace(
+        found, notes=list(dict.fromkeys(note.removeprefix(f"{path}: ") for note in said))
+    )
+    if share == 1:
+        return found
+    plan = found.plan and replace(found.plan, settings={**found.plan.settings, "path": given})
+    error = found.error.replace(str(read), given)
+    return replace(found, path=given, looked_at=share, plan=plan, error=error)
 
 
 def _with_encoding(request: Request, path: Path) -> Request:

@@ -131,7 +131,7 @@ class _Rows:
 
     def found(self, kind: DataKind) -> Inspection:
         """The beginning of what there is to say."""
-        return Inspection(kind, self.given, self.table)
+        return Inspection(kind, self.given, table=self.table)
 
     def time_columns(self) -> TimeColumns | None:
         """What orders the rows of a series, as asked or as found."""
@@ -270,7 +270,7 @@ def _images(rows: _Rows, images: ImageColumn) -> Inspection:
     columns[at] = replace(
         columns[at], kind="image", reason="names of image files", values=first, as_target=None
     )
-    found = Inspection("images", rows.given, replace(rows.table, columns=columns))
+    found = Inspection("images", rows.given, table=replace(rows.table, columns=columns))
     aside = [name for name in (images.name, images.parts) if name is not None]
     label = rows.target(aside, of_images=True)
     if label is None:

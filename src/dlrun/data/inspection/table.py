@@ -235,7 +235,7 @@ def _kind(cells: Cells, at: int, settings: dict[str, Any]) -> tuple[str, str, Ce
         return "number", reason or "numbers", undressed(cells, found.dressings)
     if at in found.words:
         rare = _rare(cells.columns[at], settings["rare_below"])
-        return "category", ", ".join(filter(None, [reason or "words", rare])), cells
+        return "category", ", ".join(filter(None, [reason, rare])) or "words", cells
     fact = found.remarks[0].fact
     return _KINDS.get(fact, fact), reason, cells
 
