@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -77,8 +77,7 @@ class TableEncoding(Preprocessing):
         """(N, F) float32 of these rows; None is all of them."""
         count, width = len(raw) if rows is None else len(rows), len(self.fill) + len(self.levels)
         inputs = np.empty((count, width), np.float32)
-        columns = zip(raw.words, self.levels, self._others, strict=True)
-        codes = [_codes(*column) for column in columns]
+        codes = self._codes_of(raw)
 
         def write(start: int) -> None:
             part = slice(start, start + _BLOCK)
@@ -105,6 +104,23 @@ class TableEncoding(Preprocessing):
             numbers -= mean
             numbers /= std
             block[column] = numbers
+
+    def _codes_of(self, raw: Rows) -> list[np.ndarray]:
+        """Of each column of words, what its kinds become, and as the last what a missing one does."""
+        by_value = self.reading.get(
+            "by_value", ()
+        )  # the raw words may have been read by another rule
+        found = []
+        names = self.reading["words"]
+        for name, words, levels, other in zip(
+            names, raw.words, self.levels, self._others, strict=True
+        ):
+            known = {level: code for code, level in enumerate(levels, 1)}
+            unknown = len(levels) + 1 if other else 0
+            kinds = words.values if name in by_value else words.kinds
+            codes = [known.get(word, unknown) for word in [*kinds, None]]
+            found.append(np.array(codes, np.float32))
+        return found
 
     @property
     def traits(self) -> dict[str, list[str]]:
@@ -297,13 +313,6 @@ def _note_rare(columns: Mapping[str, _Levels], rows: int) -> None:
         f"categories with fewer than {bound} training rows are read as one, other: {listed(said)}; "
         "so are categories that are not in training; dataset.rare_below=0 keeps each"
     )
-
-
-def _codes(words: Words, levels: Sequence[str | None], other: bool) -> np.ndarray:
-    """What each of the kinds of `words` becomes, and as the last what a missing one does."""
-    numbers: Mapping[str | None, int] = {level: code for code, level in enumerate(levels, 1)}
-    unknown = len(levels) + 1 if other else 0
-    return np.array([numbers.get(word, unknown) for word in [*words.values, None]], np.float32)
 
 
 def _spec(table: Table, encoding: TableEncoding) -> Spec:
