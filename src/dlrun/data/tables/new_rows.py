@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -53,7 +54,8 @@ class NewRows(NewInputs):
             _refuse_other_forms(path)
             first = 0
             is_header = partial(_is_header, reading)
-            for cells in file_pieces(path, reading.format, is_header, listed=False):
+            how = reading.format, is_header
+            for cells in file_pieces(path, *how, listed=False, texts=keep):
                 rows = _rows(_in_order(cells, reading), reading)
                 yield from pieces_of(path, rows, cells.kept(keep), first=first)
                 first += len(rows)
@@ -66,7 +68,8 @@ class NewRows(NewInputs):
         reading = Reading(**encoding.reading)
         if not reading.target:  # an earlier version wrote none
             reading = replace(reading, target=_name(reading, dataset.get("target", "")))
-        cells = _as_in_training(_read(locate_table(TEST_PATH, one_path(given)), reading), reading)
+        path, limit = locate_table(TEST_PATH, one_path(given)), dataset.get("memory_limit")
+        cells = _as_in_training(_read(path, reading, limit), reading)
         drop = bool(dataset.get(DROP_MISSING, False))
         cells, targets = read_targets(cells, reading, names, drop=drop)
         return Labelled(encode_rows(encoding, _rows(cells, reading), targets, len(names)))
@@ -102,8 +105,9 @@ def _refuse_other_forms(path: Path) -> None:
         )
 
 
-def _read(path: Path, reading: Reading) -> Cells:
-    return read_cells(path, reading.format, partial(_is_header, reading))
+def _read(path: Path, reading: Reading, memory_limit: float | None = math.inf) -> Cells:
+    is_header = partial(_is_header, reading)
+    return read_cells(path, reading.format, is_header, memory_limit=memory_limit)
 
 
 def _is_header(reading: Reading, row: str, first: list[str], below: list[list[str]]) -> bool:
