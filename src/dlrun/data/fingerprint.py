@@ -93,9 +93,10 @@ class Fingerprint:
     def _joined(self, words: Iterable[list[str]]) -> Self:
         between = ""
         for some in words:
-            joined = between + _BETWEEN.join(some)
-            self._hash.update(joined.encode("utf-8", "surrogatepass"))
-            between = _BETWEEN
+            for start in range(0, len(some), _WORDS):
+                joined = between + _BETWEEN.join(some[start : start + _WORDS])
+                self._hash.update(joined.encode("utf-8", "surrogatepass"))
+                between = _BETWEEN
         self._hash.update(b"\x00")
         return self
 

@@ -124,10 +124,7 @@ def read_columns(path: Path, format: CsvFormat, layout: Layout) -> list[Column] 
     width, delimiter = layout.width, layout.delimiter
     if not delimiter.isascii():  # the engine has none of several bytes
         return None
-    types = [
-        pl.Float64 if at in layout.decimals else pl.Categorical(pl.Categories.random())
-        for at in range(width)
-    ]
+    types = _types(layout)
     try:
         cells, delimiters = _read_pieces(path, types, layout)
     except OtherTypes:
@@ -199,19 +196,77 @@ def pieces(
     for _ in range(layout.skip):
         file.readline()
     for piece, complete in _pieces_of_lines(file):
-        if b"\r" in piece and piece.count(b"\r") != piece.count(b"\r\n"):
-            raise Unsure("a line end of old systems")
-        if not complete or piece.endswith(sign.encode()):
-            raise Unsure("a quote that is not closed, or an empty cell at its end")
-        frame = _read_piece(piece, types(), sign, texts_too=texts_too)
-        rows = len(frame)
-        if all(one.null_count() for one in frame.get_columns()):
-            rows -= sum(not line.strip() for line in piece.splitlines())
-        signs = np.frombuffer(piece, np.uint8) == ord(sign)
-        yield frame, int(np.count_nonzero(signs)) - rows * (layout.width - 1)
+        frame = _read_piece(piece, types(), sign, complete=complete, texts_too=texts_too)
+        yield frame, _excess(piece, frame, sign)
 
 
-def _read_piece(piece: bytes, types: Sequence[Any], sign: str, *, texts_too: bool) -> pl.DataFrame:
+def _excess(piece: bytes, frame: pl.DataFrame, sign: str) -> int:
+    """How many delimiters separate no cells of the rows."""
+    rows = len(frame)
+    if all(one.null_count() for one in frame.get_columns()):
+        rows -= sum(not line.strip() for line in piece.splitlines())
+    signs = np.frombuffer(piece, np.uint8) == ord(sign)
+    return int(np.count_nonzero(signs)) - rows * (frame.width - 1)
+
+
+def column_pieces(
+    path: Path, format: CsvFormat, layout: Layout
+) -> Iterator[tuple[list[Column] | None, int]]:
+    """(columns without empty rows, lines that these take) of some rows at a time; at last None if it is not sure."""
+    if not layout.delimiter.isascii():
+        yield None, 0
+        return
+    try:
+        with open_unpacked(path) as file:
+            for _ in range(layout.skip):
+                file.readline()
+            for piece, complete in _pieces_of_lines(file):
+                yield _columns_of(piece, format, layout, complete=complete), piece.count(b"\n")
+    except (Unsure, OSError, EOFError, zlib.error):
+        yield None, 0
+
+
+def _columns_of(piece: bytes, format: CsvFormat, layout: Layout, *, complete: bool) -> list[Column]:
+    """Raises: Unsure."""
+    types = _types(layout)
+    try:
+        frame = _read_piece(piece, types, layout.delimiter, complete=complete, texts_too=False)
+        columns: list[Column] = []
+        inside = 0
+        for cells in frame.get_columns():
+            if cells.dtype == pl.Float64:
+                columns.append(Decimals(_finite(cells)))
+            elif found := _column(cells, format.missing, layout.delimiter):
+                columns.append(found[0])
+                inside += found[1]
+            else:
+                raise Unsure("a cell that may be read in two ways")
+    except OtherTypes:
+        if not layout.decimals:
+            raise
+        return _columns_of(piece, format, layout._replace(decimals=()), complete=complete)
+    if inside != _excess(piece, frame, layout.delimiter):
+        raise Unsure("a row of another length")
+    if len(empty := rows_like(columns, [""] * layout.width)):
+        rows = np.delete(np.arange(len(frame)), empty)
+        return [column.take(rows) for column in columns]
+    return columns
+
+
+def _types(layout: Layout) -> list[Any]:
+    return [
+        pl.Float64 if at in layout.decimals else pl.Categorical(pl.Categories.random())
+        for at in range(layout.width)
+    ]
+
+
+def _read_piece(
+    piece: bytes, types: Sequence[Any], sign: str, *, complete: bool, texts_too: bool
+) -> pl.DataFrame:
+    if b"\r" in piece and piece.count(b"\r") != piece.count(b"\r\n"):
+        raise Unsure("a line end of old systems")
+    if not complete or piece.endswith(sign.encode()):
+        raise Unsure("a quote that is not closed, or an empty cell at its end")
     schema = {str(at): kind for at, kind in enumerate(types)}
     try:
         return pl.read_csv(piece, has_header=False, separator=sign, schema=schema)
@@ -219,7 +274,7 @@ def _read_piece(piece: bytes, types: Sequence[Any], sign: str, *, texts_too: boo
         if not texts_too or pl.Float64 not in types:
             raise OtherTypes("a row that the table engine refuses") from error
     texts = [pl.String if kind == pl.Float64 else kind for kind in types]
-    return _read_piece(piece, texts, sign, texts_too=False)
+    return _read_piece(piece, texts, sign, complete=complete, texts_too=False)
 
 
 def _pieces_of_lines(file: IO[bytes]) -> Iterator[tuple[bytes, bool]]:
@@ -243,12 +298,22 @@ def _pieces_of_lines(file: IO[bytes]) -> Iterator[tuple[bytes, bool]]:
 
 def _extend(numbers: np.ndarray, cells: pl.Series) -> None:
     """Add cells, nan where missing, in place: parts of many columns would leave holes in memory."""
-    values = cells.to_numpy()
-    if np.count_nonzero(np.isfinite(values)) != len(cells) - cells.null_count():
-        raise OtherTypes
+    values = _finite(cells)
     begin = len(numbers)
     numbers.resize(begin + len(values), refcheck=False)
     numbers[begin:] = values
+
+
+def _finite(cells: pl.Series) -> np.ndarray:
+    """(N,) the numbers, nan where missing.
+
+    Raises:
+        OtherTypes: one is not finite.
+    """
+    values = cells.to_numpy()
+    if np.count_nonzero(np.isfinite(values)) != len(cells) - cells.null_count():
+        raise OtherTypes
+    return values
 
 
 def _column(cells: pl.Series, words: Sequence[str], delimiter: str) -> tuple[Column, int] | None:

@@ -55,7 +55,8 @@ class NewRows(NewInputs):
             _refuse_other_forms(path)
             first = 0
             is_header = partial(_is_header, reading)
-            for cells in file_pieces(path, reading.format, is_header, listed=False):
+            how = reading.format, is_header
+            for cells in file_pieces(path, *how, listed=False, texts=keep):
                 rows = _rows(_in_order(cells, reading), reading)
                 yield from pieces_of(path, rows, cells.kept(keep), first=first)
                 first += len(rows)
