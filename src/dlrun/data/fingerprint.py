@@ -28,6 +28,16 @@ _BYTES = 16  # of a hash
 _BETWEEN, _MISSING = "\x1f", "\x1e"  # signs that no text is expected to hold
 
 
+class Indexed(Protocol):
+    """(N, ...) values, an array where they are indexed."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def __getitem__(self, at: Any, /) -> Any:
+        """Those of a slice or of row numbers."""
+
+
 class Fingerprint:
     """A hash that grows with what it is given; the order counts."""
 
@@ -49,7 +59,7 @@ class Fingerprint:
             self._hash.update(np.ascontiguousarray(chunk).data)
         return self
 
-    def columns(self, columns: Sequence[np.ndarray], rows: Rows = None) -> Self:
+    def columns(self, columns: Sequence[Indexed], rows: Rows = None) -> Self:
         """Add these rows of columns of 64 bits (N,), as `numbers` adds a matrix of them."""
         self._hash.update(f"{(len(columns),)}".encode())
         count = len(rows) if rows is not None else len(columns[0]) if columns else 0
@@ -70,15 +80,20 @@ class Fingerprint:
 
     def words(self, words: Iterable[str | None]) -> Self:
         """Add texts, None where one is missing."""
-        return self._joined([_MISSING if word is None else word for word in words])
+        return self._joined([[_MISSING if word is None else word for word in words]])
 
-    def coded_words(self, codes: np.ndarray, kinds: Sequence[str]) -> Self:
-        """Add texts by their places in `kinds`, -1 where one is missing, as `words` adds them."""
-        return self._joined(np.array([*kinds, _MISSING], object)[codes].tolist())
+    def coded_words(self, codes: Indexed, kinds: Sequence[str], rows: Rows = None) -> Self:
+        """Add these rows of texts by their places in `kinds`, -1 where one is missing, as `words` adds them."""
+        words = np.array([*kinds, _MISSING], object)
+        return self._joined(words[chunk].tolist() for chunk in _chunks(codes, rows))
 
-    def _joined(self, words: list[str]) -> Self:
-        joined = _BETWEEN.join(words)
-        self._hash.update(joined.encode("utf-8", "surrogatepass") + b"\x00")
+    def _joined(self, words: Iterable[list[str]]) -> Self:
+        between = ""
+        for some in words:
+            joined = between + _BETWEEN.join(some)
+            self._hash.update(joined.encode("utf-8", "surrogatepass"))
+            between = _BETWEEN
+        self._hash.update(b"\x00")
         return self
 
     def content(self, content: bytes) -> Self:
@@ -94,7 +109,7 @@ class Fingerprint:
 _WIDEST = {"f": "f8", "i": "i8", "u": "u8", "c": "c16"}
 
 
-def _chunks(values: np.ndarray, rows: Rows) -> Iterator[np.ndarray]:
+def _chunks(values: Indexed, rows: Rows) -> Iterator[np.ndarray]:
     count = len(values) if rows is None else len(rows)
     size = max(1, _AT_ONCE // max(1, values[:1].nbytes))
     for start in range(0, count, size):

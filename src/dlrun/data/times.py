@@ -20,8 +20,8 @@ Column = Sequence[str | None]
 Number = Callable[[str], float | None]
 
 NUMBER = "number"
-_EPOCHS = {"epoch": (1.0, 1e8, 1e10), "epoch_ms": (1000.0, 1e11, 1e13)}  # per second, from, below
-NUMERIC = (NUMBER, *_EPOCHS)
+EPOCHS = {"epoch": (1.0, 1e8, 1e10), "epoch_ms": (1000.0, 1e11, 1e13)}  # per second, from, below
+NUMERIC = (NUMBER, *EPOCHS)
 # In the order in which one is preferred where several read a column equally well.
 _COMPACT = ("%Y%m%d", "%Y%m", "%Y%m%d%H", "%Y%m%d%H%M", "%Y%m%d%H%M%S")
 _COMPACT_T = ("%Y%m%dT%H%M", "%Y%m%dT%H%M%S")
@@ -118,7 +118,7 @@ def readings(cells: Column, number: Number) -> list[Times]:
     """
     sample = [cell for cell in (*cells[:_LOOKED_AT], *cells[-_LOOKED_AT:]) if cell is not None]
     found: list[Times] = []
-    for format in (*_COMPACT, NUMBER, *_EPOCHS, *_FORMATS, *CLOCKS):
+    for format in (*_COMPACT, NUMBER, *EPOCHS, *_FORMATS, *CLOCKS):
         if sample and all(one is not None for one in _moments(sample, format, number)):
             try:
                 found.append(read_as(cells, format, number))
@@ -231,8 +231,8 @@ def _moments(
             found = None if cell is None else number(cell)
             yield None if found is None else _Moment(found, None)
         return
-    if format in _EPOCHS:
-        per_second, least, most = _EPOCHS[format]
+    if format in EPOCHS:
+        per_second, least, most = EPOCHS[format]
         for cell in cells:
             found = None if cell is None else number(cell)
             fits = found is not None and least <= found < most

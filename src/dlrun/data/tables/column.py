@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dlrun.data.fingerprint import Indexed as Values
 from dlrun.data.tables.number_format import Notation, as_number
 
 
@@ -22,7 +23,13 @@ class _Coded(NamedTuple):
 
 
 class Column:
-    """N stripped cells, None where one is missing."""
+    """N stripped cells, None where one is missing.
+
+    Attributes:
+        typed: whether they were read as numbers, so that nothing is to be told from how they are written.
+    """
+
+    typed = False
 
     def __init__(
         self, codes: np.ndarray, kinds: Sequence[str], missing: Collection[str] = ()
@@ -81,6 +88,15 @@ class Column:
             return self._coded.codes
         return places[self._coded.codes]
 
+    @property
+    def kept_codes(self) -> Values:
+        """As `codes`; of a column that stays in a file, so do they."""
+        return self.codes
+
+    def by_code(self, values: np.ndarray) -> Values:
+        """(N,) what stands in `values` for each of `distinct`, and as the last one for a missing cell."""
+        return values[self.codes]
+
     @cached_property
     def counts(self) -> Counter[str]:
         """How often each different cell comes, missing ones left out."""
@@ -135,6 +151,10 @@ class Column:
         found = notation.numbers(self.distinct)
         return None if found is None else np.array([*found, np.nan])[self.codes]
 
+    def kept_numbers(self, notation: Notation) -> Values | None:
+        """As `numbers`; of a column that stays in a file, so do they."""
+        return self.numbers(notation)
+
     @property
     def any_leading_zero(self) -> bool:
         """Whether a cell begins with a zero and a digit after it, as 00501."""
@@ -144,6 +164,8 @@ class Column:
 class Decimals(Column):
     """A column that was read as numbers: (N,) float64, nan where missing. Its cells are what numbers look like."""
 
+    typed = True
+
     def __init__(self, values: np.ndarray) -> None:
         self._values = values
 
@@ -151,12 +173,12 @@ class Decimals(Column):
         return len(self._values)
 
     def __getitem__(self, row: int) -> str | None:
-        return _written(self._values[row].item()) or None
+        return written_number(self._values[row].item()) or None
 
     @cached_property
     def _coded(self) -> _Coded:
         kinds, codes = np.unique(self._values, return_inverse=True)
-        words = list(map(_written, kinds.tolist()))
+        words = list(map(written_number, kinds.tolist()))
         return _Coded(codes.astype(np.int32), words, ("",))
 
     def take(self, rows: np.ndarray) -> Column:
@@ -182,7 +204,7 @@ class Decimals(Column):
         return False
 
 
-def _written(number: float) -> str:
+def written_number(number: float) -> str:
     """What a number looks like: a whole one has all its digits; "" for nan."""
     if math.isnan(number):
         return ""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +26,9 @@ from dlrun.data.tables.csv_rules import (
 from dlrun.data.tables.headers import LOOKED_AT, judge
 from dlrun.data.tables.number_format import Notation, as_number, notation_of
 from dlrun.errors import BadFile, ConfigError, did_you_mean, note
+
+if TYPE_CHECKING:
+    from dlrun.data.tables.csv_engine import Layout
 
 _LARGE = 2**20  # bytes, up to which cell by cell is as fast
 # (where and what the first row is, in words; its cells; the rows below) -> whether it names the columns
@@ -86,6 +91,7 @@ class Cells:
         first: which row is the first and what it holds, in words.
         delimiter: the character between its cells.
         missing: the words for missing cells that were looked for.
+        header: a first row that no other may repeat.
         typed: whether it is a file whose columns have types, of which no setting says how numbers are written.
     """
 
@@ -98,6 +104,7 @@ class Cells:
     first: str = ""
     delimiter: str = ","
     missing: Sequence[str] = ()
+    header: Sequence[str] | None = None
     typed: bool = False
 
     def __len__(self) -> int:
@@ -216,7 +223,7 @@ def read_csv(path: Path, format: CsvFormat, is_header: IsHeader | None = None) -
 
 
 @dataclass(frozen=True)
-class _Begin:
+class Begin:
     """The rows of a file, or the first of them, and what the first one is.
 
     Attributes:
@@ -231,8 +238,13 @@ class _Begin:
     body: list[Record]
     delimiter: str
 
+    @property
+    def is_header(self) -> bool:
+        """Whether the first row is a header that no row of data may repeat."""
+        return bool(self.names) and any(as_number(cell) is None for cell in self.first)
 
-def _begin(path: Path, text: str, format: CsvFormat, is_header: IsHeader | None) -> _Begin:
+
+def _begin(path: Path, text: str, format: CsvFormat, is_header: IsHeader | None) -> Begin:
     refuse_markup(path, text)
     records, delimiter = read_records(path, text, format)
     line, first = records[0]
@@ -249,7 +261,7 @@ def _begin(path: Path, text: str, format: CsvFormat, is_header: IsHeader | None)
         names, body = without_empty_end(path, names, body, named=bool(first[-1]))
     width = len(format.names or names or first)
     refuse_ragged(path, body, width, "header" if header else "table")
-    return _Begin(line, first, names, body, delimiter)
+    return Begin(line, first, names, body, delimiter)
 
 
 def _read_exactly(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Cells:
@@ -270,44 +282,98 @@ def _read_fast(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Cel
     if not path.is_file() or path.stat().st_size <= _LARGE:
         return None
     # Not imported above: polars takes as long to import as a small file to read.
-    from dlrun.data.tables.csv_engine import decimals_in, head_of, lines_of, read_columns
+    from dlrun.data.tables.csv_engine import lines_of, read_columns
 
-    head = head_of(path, format)
+    found = _begin_plain(path, format, is_header)
+    if found is None:
+        return None
+    begin, layout = found
+    columns = read_columns(path, format, layout)
+    if columns is None or (begin.is_header and len(rows_like(columns, begin.first))):
+        return None  # the header once more
+    lines = Lines(lines_of(path, layout.delimiter, layout.skip))
+    looked_at = (
+        [cells[at] for _, cells in begin.body] if at in layout.decimals else column.distinct
+        for at, column in enumerate(columns)
+    )
+    return _cells(path, format, begin, columns, lines, looked_at)
+
+
+def open_csv(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Cells | None:
+    """The same file, its columns still to be read into the cache; None of one that can only be read whole."""
+    from dlrun.data.tables.csv_engine import lines_of, open_pieces
+    from dlrun.data.tables.stored_columns import UnreadColumn
+
+    found = _begin_plain(path, format, is_header, unpacked=True)
+    if found is None or not found[1].delimiter.isascii():
+        return None
+    begin, layout = found
+    columns: list[Column] = [
+        UnreadColumn(partial(open_pieces, path, layout), at, numbers=at in layout.decimals)
+        for at in range(layout.width)
+    ]
+    lines = Lines(lines_of(path, layout.delimiter, layout.skip))
+    return _form(
+        path, format, begin, columns, lines, zip(*(row for _, row in begin.body), strict=True)
+    )
+
+
+def note_last_row(cells: Cells) -> None:
+    """Say that the last row looks like a sum of those above."""
+    last = len(cells) - 1
+    word = next(filter(None, cells.row(last)), "")
+    if is_total(word) and not any((column.where([word]) < last).any() for column in cells.columns):
+        note(
+            f"{cells.path}: row {cells.lines[last]} begins with {word} and is read as data; "
+            "take it out if it sums up the others"
+        )
+
+
+def _begin_plain(
+    path: Path, format: CsvFormat, is_header: IsHeader | None, *, unpacked: bool = False
+) -> tuple[Begin, Layout] | None:
+    """The first rows of a file that the table engine may read, and the layout of all; None of any other.
+
+    Args:
+        unpacked: as of `head_of`; a mistake in the first rows is refused then.
+    """
+    from dlrun.data.tables.csv_engine import Layout, decimals_in, head_of
+
+    head = head_of(path, format, unpacked=unpacked)
     if head is None:
         return None
     try:
         begin = _begin(path, head, format, is_header)
-    except ConfigError:  # told by the exact reader, of the whole file
-        return None
+    except ConfigError:
+        if unpacked:
+            raise
+        return None  # told by the exact reader, of the whole file
     if begin.names and len(begin.names) != len(begin.first):
         return None  # each row ends in a delimiter
     skip, width = begin.body[0][0] - 1, len(begin.body[0][1])
     of_words = all(as_number(word) is None for word in format.missing)
     plain = format.decimal != "comma" and format.thousands == "none" and of_words
     decimals = decimals_in([cells for _, cells in begin.body], width) if plain else ()
-    columns = read_columns(
-        path, format, delimiter=begin.delimiter, skip=skip, width=width, decimals=decimals
-    )
-    if columns is None:
-        return None
-    if (
-        begin.names
-        and any(as_number(cell) is None for cell in begin.first)
-        and len(rows_like(columns, begin.first))
-    ):
-        return None  # the header once more
-    lines = Lines(lines_of(path, begin.delimiter, skip))
-    looked_at = (
-        [cells[at] for _, cells in begin.body] if at in decimals else column.distinct
-        for at, column in enumerate(columns)
-    )
-    return _cells(path, format, begin, columns, lines, looked_at)
+    return begin, Layout(begin.delimiter, skip, width, decimals)
 
 
 def _cells(
     path: Path,
     format: CsvFormat,
-    begin: _Begin,
+    begin: Begin,
+    columns: list[Column],
+    lines: Lines,
+    looked_at: Iterable[Sequence[str]],
+) -> Cells:
+    cells = _form(path, format, begin, columns, lines, looked_at)
+    note_last_row(cells)
+    return cells
+
+
+def _form(
+    path: Path,
+    format: CsvFormat,
+    begin: Begin,
     columns: list[Column],
     lines: Lines,
     looked_at: Iterable[Sequence[str]],
@@ -315,7 +381,7 @@ def _cells(
     """`looked_at` has cells of each column that tell the notation."""
     names = begin.names or list(format.names) or [str(at) for at in range(1, len(columns) + 1)]
     look = begin.delimiter != ","
-    cells = Cells(
+    return Cells(
         path,
         names,
         bool(begin.names or format.names),
@@ -325,20 +391,8 @@ def _cells(
         first=f"row {begin.line} ({listed(begin.first)})",
         delimiter=begin.delimiter,
         missing=format.missing,
+        header=begin.first if begin.is_header else None,
     )
-    _note_total(cells)
-    return cells
-
-
-def _note_total(cells: Cells) -> None:
-    """Say that the last row looks like a sum of those above."""
-    last = len(cells) - 1
-    word = next(filter(None, cells.row(last)), "")
-    if is_total(word) and not any((column.where([word]) < last).any() for column in cells.columns):
-        note(
-            f"{cells.path}: row {cells.lines[last]} begins with {word} and is read as data; "
-            "take it out if it sums up the others"
-        )
 
 
 def _look_for_header(

@@ -24,6 +24,8 @@ from dlrun.data.fingerprint import Parts, as_index
 from dlrun.data.kind import Kind
 from dlrun.data.loaders import Split
 from dlrun.data.splits import parted, split_rows
+from dlrun.data.tables.column import Values
+from dlrun.data.tables.stored_rows import AT_ONCE, BlockSplit, StoredInputs
 from dlrun.data.tables.table import Fill, Reading, Rows, Table, Words, take_fold
 from dlrun.errors import ConfigError
 
@@ -80,7 +82,7 @@ class TableEncoding(Preprocessing):
         scales = zip(self.fill, self.mean, self.std, strict=True)
         for column, (fill, mean, std) in enumerate(scales):
             numbers = raw.numbers[column][at]
-            if isinstance(at, slice):
+            if isinstance(at, slice) and not raw.stored:
                 numbers = numbers.copy()
             missing = np.isnan(numbers)
             if missing.any():
@@ -106,7 +108,13 @@ def split_table(table: Table, settings: DataSettings) -> Parts:
     Raises:
         ConfigError: a split that leaves a part with too few rows, or a test part asked for twice.
     """
-    return parted(_rows(table, settings), table.own)
+    parts = _rows(table, settings)
+    if (
+        table.rows.stored and len(table) > AT_ONCE
+    ):  # in the order of the file, in which they are read
+        train, val, test = map(np.sort, parts)
+        parts = train, val, test
+    return parted(parts, table.own)
 
 
 def prepare_table(
@@ -129,15 +137,30 @@ def prepare_table(
         rows = parts[name]
         if rows is None and table.test is not None and table.test_targets is not None:
             return encode_rows(encoding, table.test, table.test_targets, len(table.class_names))
-        targets = _targets(encoding, table.targets[rows], len(table.class_names))
-        return Split(encoding.inputs_of(table.rows, np.asarray(rows)), targets)
+        at = np.asarray(rows)
+        targets = _targets(encoding, table.targets[at], len(table.class_names))
+        return _part(encoding, table.rows, at, targets)
 
     return Dataset(_spec(table, encoding), encoding, part("train"), part("val"), part("test"))
 
 
 def encode_rows(encoding: TableEncoding, rows: Rows, targets: np.ndarray, classes: int) -> Split:
     """Rows with their targets, class numbers where there are `classes`, as a model takes them."""
-    return Split(encoding.inputs(rows), _targets(encoding, targets, classes))
+    encoded = _targets(encoding, targets, classes)
+    if rows.stored:
+        return _part(encoding, rows, np.arange(len(rows)), encoded)
+    return Split(encoding.inputs(rows), encoded)
+
+
+def _part(encoding: TableEncoding, raw: Rows, rows: np.ndarray, targets: Tensor) -> Split:
+    """These rows with their targets: in memory, or in the files that hold them."""
+    if raw.stored:
+        width = len(encoding.fill) + len(encoding.levels)
+        return BlockSplit.of(StoredInputs(encoding, raw, rows, width), targets)
+    inputs = encoding.inputs_of(raw, rows)
+    # A run that began with rows in files finds its batches in memory as well.
+    ordered = len(rows) > AT_ONCE and bool((rows[1:] > rows[:-1]).all())
+    return BlockSplit(inputs, targets) if ordered else Split(inputs, targets)
 
 
 def _at_once(function: Callable[[A], B], given: Iterable[A]) -> list[B]:
@@ -181,7 +204,7 @@ def _fit(
 ) -> TableEncoding:
     """The encoding by the rows `train`; `targets` are theirs."""
 
-    def fitted(column: np.ndarray) -> tuple[float, float, float]:
+    def fitted(column: Values) -> tuple[float, float, float]:
         numbers = column[train]
         missing = _filling(numbers, fill)
         numbers[np.isnan(numbers)] = missing
@@ -212,7 +235,7 @@ def _filling(column: np.ndarray, rule: Fill) -> float:
 
 def _levels(words: Words) -> list[str | None]:
     """The different words in order, missing last."""
-    codes = np.unique(words.codes)
+    codes = np.unique(words.codes[:])
     known = sorted(words.kinds[code] for code in codes if code >= 0)
     return [*known, None] if len(known) < len(codes) else [*known]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -48,7 +49,8 @@ class NewRows(NewInputs):
         reading = Reading(**encoding.reading)
         if not reading.target:  # an earlier version wrote none
             reading = replace(reading, target=_name(reading, dataset.get("target", "")))
-        cells = _as_in_training(_read(locate_table(TEST_PATH, one_path(given)), reading), reading)
+        path, limit = locate_table(TEST_PATH, one_path(given)), dataset.get("memory_limit")
+        cells = _as_in_training(_read(path, reading, limit), reading)
         cells, targets = read_targets(cells, reading, names)
         return Labelled(encode_rows(encoding, _rows(cells, reading), targets, len(names)))
 
@@ -76,8 +78,9 @@ def _rows(cells: Cells, reading: Reading) -> Rows:
     return read_rows(undressed_as(cells, reading.dressings), reading)
 
 
-def _read(path: Path, reading: Reading) -> Cells:
-    return read_cells(path, reading.format, partial(_is_header, reading))
+def _read(path: Path, reading: Reading, memory_limit: float | None = math.inf) -> Cells:
+    is_header = partial(_is_header, reading)
+    return read_cells(path, reading.format, is_header, memory_limit=memory_limit)
 
 
 def _is_header(reading: Reading, row: str, first: list[str], below: list[list[str]]) -> bool:

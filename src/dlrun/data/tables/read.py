@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,16 +43,19 @@ def read_table(
     fill: Fill,
     folds: int | None = None,
     fold: int = 0,
+    memory_limit: float | None = math.inf,
 ) -> Table:
     """The table in `path`, with the rows of `test_path` as its test part.
 
+    Each stays in files of the cache where it takes more memory than `memory_limit` GiB, None for half of what is free.
     Rows whose target is missing are left out, and counted in a line on the screen.
 
     Raises:
         ConfigError: a file, a column or a cell that cannot be read as `format` and `roles` say.
     """
+    cells = read_cells(path, format, memory_limit=memory_limit)
     how = (test_path, format, roles, labelling)
-    return table_of(read_cells(path, format), *how, fill=fill, folds=folds, fold=fold)
+    return table_of(cells, *how, fill=fill, folds=folds, fold=fold, memory_limit=memory_limit)
 
 
 def table_of(
@@ -64,6 +68,7 @@ def table_of(
     fill: Fill,
     folds: int | None = None,
     fold: int = 0,
+    memory_limit: float | None = math.inf,
 ) -> Table:
     """As `read_table`, of a file that has been read."""
     if cells.typed:
@@ -104,7 +109,8 @@ def table_of(
 
     test_rows, test_targets = None, None
     if test_path:
-        test = _test_cells(test_path, format, cells, [*reading.used, reading.target])
+        used = [*reading.used, reading.target]
+        test = _test_cells(test_path, format, cells, used, memory_limit)
         test_rows, test_targets = values(undressed(with_targets(test, target), dressings))
     return Table(reading, *values(cells), names, test_rows, test_targets, fill, folds, fold)
 
@@ -150,9 +156,15 @@ def _features(cells: Cells, target: int, dropped: Sequence[int]) -> list[int]:
     return features
 
 
-def _test_cells(path: Path, format: CsvFormat, train: Cells, used: Sequence[str]) -> Cells:
+def _test_cells(
+    path: Path,
+    format: CsvFormat,
+    train: Cells,
+    used: Sequence[str],
+    memory_limit: float | None,
+) -> Cells:
     """The test file, its columns in the order of the training file's."""
-    cells = read_alike(path, format, train)
+    cells = read_alike(path, format, train, memory_limit=memory_limit)
     if not train.named and len(cells.names) != len(train.names):
         raise ConfigError(
             f"{path} has {len(cells.names)} columns, but {train.path} has {len(train.names)}; make them alike"

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from annotated_types import Ge
 
-from dlrun.config.schema import NonNegativeInt
+from dlrun.config.schema import NonNegativeInt, Positive
 from dlrun.data.files import fetch, locate_file
 from dlrun.data.tables.column_roles import ColumnName, ColumnRoles, Inferred
 from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines
@@ -52,6 +52,7 @@ def csv(
     fill: Fill,
     folds: Folds | None,
     fold: NonNegativeInt,
+    memory_limit: Positive | None,
 ) -> Table:
     """The table in `path`, a file or parts: absolute, from the working folder, `packaged:NAME` or `plotly:NAME`."""
     settings = locals()
@@ -67,6 +68,7 @@ def csv(
         fill=fill,
         folds=folds,
         fold=fold,
+        memory_limit=memory_limit,
     )
 
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dlrun.data.fingerprint import Fingerprint, taken
+from dlrun.data.fingerprint import Fingerprint
 from dlrun.data.fingerprint import Rows as Numbers
-from dlrun.data.tables.column import Column
+from dlrun.data.tables.column import Column, Values
 from dlrun.data.tables.csv_format import CsvFormat, SkipLines
 from dlrun.data.tables.dates import DateForm
 from dlrun.errors import ConfigError
@@ -26,13 +26,13 @@ class Words:
         kinds: the different words.
     """
 
-    codes: np.ndarray
+    codes: Values
     kinds: list[str]
 
     @classmethod
     def of(cls, column: Column) -> Words:
         """Those of a column of a file."""
-        return cls(column.codes, column.distinct)
+        return cls(column.kept_codes, column.distinct)
 
     def take(self, rows: np.ndarray | slice) -> Words:
         """The words of these rows."""
@@ -40,7 +40,7 @@ class Words:
 
     def as_list(self) -> list[str | None]:
         """(N,) each word, None where it is missing."""
-        return np.array([*self.kinds, None], object)[self.codes].tolist()
+        return np.array([*self.kinds, None], object)[self.codes[:]].tolist()
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,20 @@ class Rows:
         words: columns of words.
     """
 
-    numbers: list[np.ndarray]
+    numbers: list[Values]
     words: list[Words]
 
+    @property
+    def stored(self) -> bool:
+        """Whether they stay in files."""
+        return not isinstance(self._first, np.ndarray)
+
+    @property
+    def _first(self) -> Values:
+        return self.numbers[0] if self.numbers else self.words[0].codes
+
     def __len__(self) -> int:
-        return len(self.numbers[0] if self.numbers else self.words[0].codes)
+        return len(self._first)
 
     def __getitem__(self, rows: slice) -> Rows:
         return Rows(
@@ -192,8 +201,7 @@ class Table:
             table, targets = self.test, self.test_targets
         found = Fingerprint().columns(table.numbers, rows).numbers(targets, rows)
         for column in table.words:
-            codes = column.codes if rows is None else column.codes[taken(rows, slice(None))]
-            found.coded_words(codes, column.kinds)
+            found.coded_words(column.codes, column.kinds, rows)
         return len(targets) if rows is None else len(rows), str(found)
 
 

@@ -208,7 +208,8 @@ def numbers_of_classes(
                 f"{cells.place(column.row_of(cell), target)}: {label} is no class of the training file, which has "
                 f"{', '.join(names[:10])}; mend it, or set dataset.strip_label to what stands behind it"
             )
-    return np.array(numbers, np.int64)[column.codes]
+    narrow = np.promote_types(np.int16, np.min_scalar_type(-len(names)))
+    return np.asarray(column.by_code(np.array([*numbers, -1], narrow))[:])
 
 
 class Classes(NamedTuple):

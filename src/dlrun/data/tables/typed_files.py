@@ -7,9 +7,11 @@ there; null is a missing cell. No torch here.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import time
 from functools import cache
+from glob import escape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +24,10 @@ from dlrun.data.tables.csv import Cells, Lines
 from dlrun.data.tables.csv_format import missing_among
 from dlrun.data.tables.csv_rules import listed, names_of
 from dlrun.data.tables.number_format import Notation, as_number
+from dlrun.data.tables.stored_columns import Types, UnreadColumn
 from dlrun.errors import ConfigError, note
 
+_ROWS = 2**16  # that are read at a time
 _LARGEST = 2**53  # whole numbers up to which float64 has each
 _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
 
@@ -32,6 +36,19 @@ class _Read(NamedTuple):
     """A file read: its columns, and where each row is in the file."""
 
     frame: pl.DataFrame
+    lines: Callable[[], np.ndarray]
+
+
+class _Opened(NamedTuple):
+    """A file of which no rows are read yet.
+
+    Attributes:
+        pieces: its rows, some at a time.
+    """
+
+    types: Mapping[str, Any]
+    rows: int
+    pieces: Callable[[], Iterator[pl.DataFrame]]
     lines: Callable[[], np.ndarray]
 
 
@@ -44,19 +61,77 @@ def read_typed(path: Path, missing: Sequence[str]) -> Cells:
     Raises:
         ConfigError: unreadable, empty, a column that holds more than one value a row, names twice.
     """
-    what, read = _READERS[path.suffix.lower()]
+    form = _FORMS[path.suffix.lower()]
+    with _readable(path, form):
+        frame, lines = form.read(path)
+    names = _names(path, dict(frame.schema), len(frame))
+    columns = [_column(values, missing) for values in frame.get_columns()]
+    return _cells(path, names, columns, lines, missing)
+
+
+def open_typed(path: Path, missing: Sequence[str]) -> Cells | None:
+    """The same file, its columns still to be read into the cache; None of one that can only be read whole.
+
+    Raises:
+        ConfigError: as `read_typed`.
+    """
+    form = _FORMS[path.suffix.lower()]
+    if form.open is None:
+        return None
+    with _readable(path, form):
+        opened = form.open(path)
+    if opened is None:
+        return None
+    names = _names(path, opened.types, opened.rows)
+
+    def pieces(types: Types) -> Iterator[pl.DataFrame]:
+        with _readable(path, form):
+            yield from opened.pieces()
+
+    columns: list[Column] = [UnreadColumn(pieces, at) for at in range(len(names))]
+    return _cells(path, names, columns, opened.lines, missing)
+
+
+def cells_in(path: Path) -> int:
+    """How many cells a file holds that says so without being read; 0 of another.
+
+    Raises:
+        ConfigError: as `read_typed`.
+    """
+    form = _FORMS[path.suffix.lower()]
+    if form.open is None:
+        return 0
+    with _readable(path, form):
+        opened = form.open(path)
+    return opened.rows * len(opened.types) if opened else 0
+
+
+@contextmanager
+def _readable(path: Path, form: _Form) -> Iterator[None]:
     try:
-        frame, lines = read(path)
+        yield
     except _UNREADABLE as error:
         reason = str(error).strip().partition("\n")[0]
-        raise ConfigError(f"{path} cannot be read as {what}: {reason}") from error
-    if not frame.width:
+        raise ConfigError(f"{path} cannot be read as {form.name}: {reason}") from error
+
+
+def _names(path: Path, types: Mapping[str, Any], rows: int) -> list[str]:
+    if not types:
         raise ConfigError(f"{path} has no columns: give a file with data in it")
-    if not len(frame):
+    if not rows:
         raise ConfigError(f"{path} has columns and no rows: give it data")
-    names = names_of(path, 1, [name.strip() for name in frame.columns])
-    _refuse_nested(path, names, frame)
-    columns = [_column(values, missing) for values in frame.get_columns()]
+    names = names_of(path, 1, [name.strip() for name in types])
+    _refuse_nested(path, names, [*types.values()])
+    return names
+
+
+def _cells(
+    path: Path,
+    names: list[str],
+    columns: list[Column],
+    lines: Callable[[], np.ndarray],
+    missing: Sequence[str],
+) -> Cells:
     return Cells(
         path,
         names,
@@ -70,8 +145,8 @@ def read_typed(path: Path, missing: Sequence[str]) -> Cells:
     )
 
 
-def _refuse_nested(path: Path, names: Sequence[str], frame: pl.DataFrame) -> None:
-    for name, kind in zip(names, frame.dtypes, strict=True):
+def _refuse_nested(path: Path, names: Sequence[str], types: Sequence[Any]) -> None:
+    for name, kind in zip(names, types, strict=True):
         what = "bytes" if kind == pl.Binary else "objects" if kind == pl.Object else ""
         if kind.is_nested():
             what = "named values" if kind == pl.Struct else "lists"
@@ -83,35 +158,46 @@ def _refuse_nested(path: Path, names: Sequence[str], frame: pl.DataFrame) -> Non
 
 
 def _column(values: pl.Series, missing: Sequence[str]) -> Column:
-    kind = values.dtype
-    if kind == pl.Null:
+    if values.dtype == pl.Null:
         return missing_column(len(values))
-    if kind == pl.Duration:
-        return _column(values.dt.total_nanoseconds() / 1e9, missing)
-    if kind.is_numeric():
-        return _numbers(values, missing)
-    return _words(_texts(values), missing)
+    if is_numeric(values.dtype):
+        numbers = as_numbers(values, missing)
+        return _words(as_texts(values), missing) if numbers is None else Decimals(numbers)
+    return _words(as_texts(values, times=not all_midnight(values)), missing)
 
 
-def _numbers(values: pl.Series, missing: Sequence[str]) -> Column:
-    """Numbers as such, unless there is one that 64 bits do not hold: identifiers, infinite ones."""
+def is_numeric(kind: pl.DataType) -> bool:
+    """Whether a column of this type is read as numbers, if 64 bits hold them."""
+    return kind.is_numeric() or kind == pl.Duration
+
+
+def as_numbers(values: pl.Series, missing: Sequence[str]) -> np.ndarray | None:
+    """(N,) float64, nan where missing; None where 64 bits do not hold one: identifiers, infinite ones."""
+    if values.dtype == pl.Duration:
+        values = values.dt.total_nanoseconds() / 1e9
     found = values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
     if values.dtype.is_integer():
         exact = bool((np.abs(found[~np.isnan(found)]) < _LARGEST).all())
     else:
         exact = not np.isinf(found).any()
     if not exact:
-        return _words(values.cast(pl.String), missing)
+        return None
     codes = [number for word in missing if (number := as_number(word)) is not None]
-    return Decimals(np.where(np.isin(found, codes), np.nan, found) if codes else found)
+    return np.where(np.isin(found, codes), np.nan, found) if codes else found
 
 
-def _texts(values: pl.Series) -> pl.Series:
-    """Words, yes or no, dates and times as a CSV file has them; the time of day is left out where all are midnight."""
+def all_midnight(values: pl.Series) -> bool:
+    """Whether moments are dates, with no time of day."""
+    midnight = values.dtype == pl.Datetime and (values.dt.time().drop_nulls() == time()).all()
+    return bool(midnight)
+
+
+def as_texts(values: pl.Series, *, times: bool = True) -> pl.Series:
+    """Words, yes or no, dates and times as a CSV file has them, moments without the time of day where not `times`."""
     kind = values.dtype
-    if kind == pl.Datetime and (values.dt.time().drop_nulls() == time()).all():
+    if kind == pl.Datetime and not times:
         return values.dt.date().dt.to_string("iso")
-    if kind.is_temporal():
+    if kind.is_temporal() and kind != pl.Duration:
         return values.dt.to_string("iso").str.replace(r"\.0+($|[+-])", "$1")
     return values.cast(pl.String).str.strip_chars()
 
@@ -128,20 +214,56 @@ def _words(texts: pl.Series, missing: Sequence[str]) -> Column:
 
 
 def _counted(frame: pl.DataFrame) -> _Read:
-    return _Read(frame, lambda: np.arange(1, len(frame) + 1))
+    return _Read(frame, _from_one(len(frame)))
+
+
+def _from_one(rows: int) -> Callable[[], np.ndarray]:
+    return lambda: np.arange(1, rows + 1)
 
 
 def _read_parquet(path: Path) -> _Read:
     return _counted(pl.read_parquet(path, glob=False, hive_partitioning=False))
 
 
+def _open_parquet(path: Path) -> _Opened:
+    return _scanned(pl.scan_parquet(path, glob=False, hive_partitioning=False))
+
+
+def _scanned(lazy: pl.LazyFrame) -> _Opened:
+    rows = int(lazy.select(pl.len()).collect().item())
+
+    def pieces() -> Iterator[pl.DataFrame]:
+        return iter(lazy.collect_batches(chunk_size=_ROWS))
+
+    return _Opened(lazy.collect_schema(), rows, pieces, _from_one(rows))
+
+
 def _read_arrow(path: Path) -> _Read:
+    read = pl.read_ipc if _is_arrow_file(path) else pl.read_ipc_stream
+    return _counted(read(path.read_bytes()))
+
+
+def _open_arrow(path: Path) -> _Opened | None:
+    """None of a stream, of which nobody knows where its rows are."""
+    if not _is_arrow_file(path):
+        return None
+    lazy = pl.scan_ipc(path, glob=False)
+    opened = _scanned(lazy)
+
+    def pieces() -> Iterator[pl.DataFrame]:
+        # Some rows at a time: what is mapped of a whole file counts as memory of the process.
+        for start in range(0, opened.rows, _ROWS):
+            yield lazy.slice(start, _ROWS).collect()
+
+    return opened._replace(pieces=pieces)
+
+
+def _is_arrow_file(path: Path) -> bool:
     with path.open("rb") as file:
         begin = file.read(6)
     if begin.startswith(b"FEA1"):
         raise ValueError("it is of the first version of Feather; write it with a newer one")
-    read = pl.read_ipc if begin == b"ARROW1" else pl.read_ipc_stream
-    return _counted(read(path.read_bytes()))
+    return begin == b"ARROW1"
 
 
 def _read_json_lines(path: Path) -> _Read:
@@ -150,13 +272,34 @@ def _read_json_lines(path: Path) -> _Read:
     except pl.exceptions.PolarsError:
         _look_for_mistake(path)
         raise
+    return _Read(frame, _lines_with_text(path))
 
+
+def _open_json_lines(path: Path) -> _Opened:
+    try:
+        opened = _scanned(pl.scan_ndjson(escape(str(path)), infer_schema_length=None))
+    except pl.exceptions.PolarsError:
+        _look_for_mistake(path)
+        raise
+
+    def pieces() -> Iterator[pl.DataFrame]:
+        try:
+            yield from opened.pieces()
+        except pl.exceptions.PolarsError:
+            _look_for_mistake(path)
+            raise
+
+    return opened._replace(pieces=pieces, lines=_lines_with_text(path))
+
+
+def _lines_with_text(path: Path) -> Callable[[], np.ndarray]:
     @cache
     def lines() -> np.ndarray:
         with path.open("rb") as file:
-            return np.array([number for number, line in enumerate(file, 1) if line.strip()])
+            numbers = (number for number, line in enumerate(file, 1) if line.strip())
+            return np.fromiter(numbers, np.int64)
 
-    return _Read(frame, lines)
+    return lines
 
 
 def _look_for_mistake(path: Path) -> None:
@@ -210,12 +353,26 @@ def _read_excel(path: Path) -> _Read:
     return _Read(frame.filter(filled), lambda: rows)
 
 
-_READERS: dict[str, tuple[str, Callable[[Path], _Read]]] = {
-    ".parquet": ("Parquet", _read_parquet),
-    ".feather": ("Feather (Arrow)", _read_arrow),
-    ".arrow": ("Feather (Arrow)", _read_arrow),
-    ".ipc": ("Feather (Arrow)", _read_arrow),
-    ".jsonl": ("JSON lines", _read_json_lines),
-    ".ndjson": ("JSON lines", _read_json_lines),
-    ".xlsx": ("an Excel workbook", _read_excel),
+class _Form(NamedTuple):
+    """A form of files.
+
+    Attributes:
+        open: as far as such a file can be read in pieces.
+    """
+
+    name: str
+    read: Callable[[Path], _Read]
+    open: Callable[[Path], _Opened | None] | None
+
+
+_ARROW = _Form("Feather (Arrow)", _read_arrow, _open_arrow)
+_JSON_LINES = _Form("JSON lines", _read_json_lines, _open_json_lines)
+_FORMS = {
+    ".parquet": _Form("Parquet", _read_parquet, _open_parquet),
+    ".feather": _ARROW,
+    ".arrow": _ARROW,
+    ".ipc": _ARROW,
+    ".jsonl": _JSON_LINES,
+    ".ndjson": _JSON_LINES,
+    ".xlsx": _Form("an Excel workbook", _read_excel, None),
 }
