@@ -71,7 +71,7 @@ class Fingerprint:
                 at = part if rows is None else as_index(taken(rows, part))
                 chunk = np.empty((len(columns), part.stop - start), "<f8")
                 for values, column in zip(chunk, columns, strict=True):
-                    values[:] = column[at]
+                    _gather(column, at, values)
                 chunk += 0  # no difference between 0.0 and -0.0
                 joined = np.ascontiguousarray(chunk.T)
                 hashed.result()
@@ -107,6 +107,14 @@ class Fingerprint:
 
 # One width for each kind of number: the same values are the same whatever holds them.
 _WIDEST = {"f": "f8", "i": "i8", "u": "u8", "c": "c16"}
+
+
+def _gather(column: Indexed, at: np.ndarray | slice, to: np.ndarray) -> None:
+    """Write the values at these rows into `to`."""
+    if isinstance(column, np.ndarray) and isinstance(at, np.ndarray) and column.dtype == to.dtype:
+        np.take(column, at, out=to, mode="clip")  # without a copy; no row is out of range
+    else:
+        to[:] = column[at]
 
 
 def _chunks(values: Indexed, rows: Rows) -> Iterator[np.ndarray]:

@@ -30,7 +30,7 @@ from dlrun.errors import ConfigError
 
 _HEAD = 2**20  # bytes, by which the form of a file is judged
 _LINES = 2000  # the same
-_PIECE = 2**23  # bytes that are read at a time
+_PIECE = 2**22  # bytes that are read at a time
 _MANY = 50  # different numbers, from which on a column is one of quantities
 _MONTH = re.compile(r"\d{1,2}\.\d{4}|\d{4}\.\d{1,2}")
 _PLAIN = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")  # sooner than reading them one by one
@@ -165,15 +165,22 @@ def _read_pieces(
     columns: list[np.ndarray | list[pl.Series]] = [
         np.empty(0) if kind == pl.Float64 else [] for kind in types
     ]
-    delimiters = 0
+    delimiters = count = 0
     with path.open("rb") as file:
         for frame, more in pieces(file, lambda: types, layout):
             delimiters += more
+            begin, count = count, count + len(frame)
+            whole = path.stat().st_size / file.tell()  # times what has been read
             for column, cells in zip(columns, frame.get_columns(), strict=True):
                 if isinstance(column, list):
                     column.append(cells)
-                else:
-                    _extend(column, cells)
+                    continue
+                if len(column) < count:
+                    column.resize(int(1.02 * whole * count) + 1, refcheck=False)
+                _write_numbers(cells, column[begin:count])
+    for column in columns:
+        if isinstance(column, np.ndarray):
+            column.resize(count, refcheck=False)
     return columns, delimiters
 
 
@@ -239,14 +246,11 @@ def _pieces_of_lines(file: IO[bytes]) -> Iterator[tuple[bytes, bool]]:
             return
 
 
-def _extend(numbers: np.ndarray, cells: pl.Series) -> None:
-    """Add cells, nan where missing, in place: parts of many columns would leave holes in memory."""
-    values = cells.to_numpy()
-    if np.count_nonzero(np.isfinite(values)) != len(cells) - cells.null_count():
+def _write_numbers(cells: pl.Series, to: np.ndarray) -> None:
+    """The cells as numbers, nan where missing, in their place: parts of many columns would leave holes in memory."""
+    to[:] = cells.to_numpy()
+    if np.count_nonzero(np.isfinite(to)) != len(cells) - cells.null_count():
         raise OtherTypes
-    begin = len(numbers)
-    numbers.resize(begin + len(values), refcheck=False)
-    numbers[begin:] = values
 
 
 def _column(cells: pl.Series, words: Sequence[str], delimiter: str) -> tuple[Column, int] | None:
