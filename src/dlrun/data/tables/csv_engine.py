@@ -170,13 +170,16 @@ def _read_pieces(
         for frame, more in pieces(file, lambda: types, layout):
             delimiters += more
             begin, count = count, count + len(frame)
-            whole = path.stat().st_size / file.tell()  # times what has been read
-            for column, cells in zip(columns, frame.get_columns(), strict=True):
+            expected = int(1.02 * path.stat().st_size / file.tell() * count) + 1
+            for at, cells in enumerate(frame.get_columns()):
+                column = columns[at]
                 if isinstance(column, list):
                     column.append(cells)
                     continue
                 if len(column) < count:
-                    column.resize(int(1.02 * whole * count) + 1, refcheck=False)
+                    columns[at] = longer = np.empty(expected)
+                    longer[:begin] = column[:begin]
+                    column = longer
                 _write_numbers(cells, column[begin:count])
     for column in columns:
         if isinstance(column, np.ndarray):
@@ -209,11 +212,19 @@ def pieces(
         if not complete or piece.endswith(sign.encode()):
             raise Unsure("a quote that is not closed, or an empty cell at its end")
         frame = _read_piece(piece, types(), sign, texts_too=texts_too)
-        rows = len(frame)
-        if all(one.null_count() for one in frame.get_columns()):
-            rows -= sum(not line.strip() for line in piece.splitlines())
-        signs = np.frombuffer(piece, np.uint8) == ord(sign)
-        yield frame, int(np.count_nonzero(signs)) - rows * (layout.width - 1)
+        yield frame, _surplus(piece, frame, sign)
+
+
+def _surplus(piece: bytes, frame: pl.DataFrame, sign: str) -> int:
+    """How many delimiters of a piece are between no two cells of its rows."""
+    columns = frame.get_columns()
+    if not columns[-1].null_count() and b'"' not in piece:
+        return 0  # each row has a last cell, and the engine refuses one too many
+    rows = len(frame)
+    if all(one.null_count() for one in columns):
+        rows -= sum(not line.strip() for line in piece.splitlines())
+    signs = np.frombuffer(piece, np.uint8) == ord(sign)
+    return int(np.count_nonzero(signs)) - rows * (len(columns) - 1)
 
 
 def _read_piece(piece: bytes, types: Sequence[Any], sign: str, *, texts_too: bool) -> pl.DataFrame:
