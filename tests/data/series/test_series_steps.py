@@ -196,6 +196,9 @@ def test_rows_of_several_series_that_are_combined_are_said_to_be(tmp_path, read_
         "rows of store are combined as if they were of one series; dataset.series=[store] learns from each"
         in capsys.readouterr().err
     )
+    (tmp_path / "a.csv").write_text("t,z,y\n" + "".join(f"{day},{day.day % 2},1\n" for day in days))
+    read_series(tmp_path / "a.csv", time="t", step="1D")
+    assert capsys.readouterr().err == ""
 
 
 def test_the_last_word_of_a_step_stands_for_all_of_them(tmp_path, monkeypatch, read_series):

@@ -142,7 +142,7 @@ def _within(rows: Rows, first: int, end: int) -> Bounds:
     if isinstance(rows, range):
         return rows.start, rows.stop
     numbers = np.asarray(_numbers(rows))
-    begin, stop = np.searchsorted(numbers, [first, end])
+    begin, stop = np.searchsorted(numbers, np.array([first, end], numbers.dtype))
     count = int(stop - begin)
     start = int(numbers[begin]) - first if count else 0
     return start, start + count
@@ -187,34 +187,36 @@ def _too_short(series: Series, rows: int, short: tuple[str, int, int]) -> Config
 
 def _split_several(series: Series, settings: DataSettings) -> Parts:
     """The parts of each series that is long enough and has something to learn from; the others are named."""
-    bounds = {name: _bounds(count, settings) for name, count in series.members}
+    counts, starts = dict(series.members), series.bounds
+    bounds = {name: _bounds(count, settings) for name, count in counts.items()}
     short = {
         name: lack for name in bounds if (lack := _shortage(bounds[name], series.cutting, settings))
     }
     if len(short) == len(bounds):
-        longest, rows = max(series.members, key=lambda member: member[1])
-        raise _too_short(series, rows, short[longest])
-    taken = {name: ends for name, ends in bounds.items() if name not in short}
-    constant = _without_content(series, taken)
-    if len(constant) == len(taken):
-        raise next(iter(constant.values()))
-    counts = dict(series.members)
+        longest = max(counts, key=counts.__getitem__)
+        raise _too_short(series, counts[longest], short[longest])
     _note_left_out(
         series,
         "too short for dataset.window, dataset.horizon and these fractions",
         [f"{name} ({counts[name]} rows)" for name in short],
     )
+    taken = {name: ends for name, ends in bounds.items() if name not in short}
+    constant = _without_content(series, taken)
+    if len(constant) == len(taken):
+        raise next(iter(constant.values()))
     _note_left_out(
         series, "a column has no value or a target is constant in training", list(constant)
     )
-    starts = series.bounds
+    taken = {name: ends for name, ends in taken.items() if name not in constant}
+    early = [name for name, ends in taken.items() if ends["test"][0] < (series.season or 0)]
+    if len(early) < len(taken):  # otherwise the baseline is refused
+        _note_left_out(
+            series, f"fewer than dataset.season={series.season} rows before the test part", early
+        )
+        taken = {name: ends for name, ends in taken.items() if name not in early}
     return {
         part: np.concatenate(
-            [
-                np.arange(*ends[part]) + starts[name][0]
-                for name, ends in taken.items()
-                if name not in constant
-            ]
+            [np.arange(*ends[part]) + starts[name][0] for name, ends in taken.items()]
         )
         for part in ("train", "val", "test")
     }

@@ -37,7 +37,8 @@ class NewSeries(NewInputs):
     preparing = (
         "the last `window` rows before the forecast, gaps filled, as changes where difference or "
         "seasonal_difference says so (of the inputs only with difference_inputs), then (raw - mean) / std; "
-        "the output is a change likewise: add the value that it is a change from"
+        "the output is a change likewise: add the value that it is a change from; of several series, each has mean, "
+        "std, target_mean and target_std of its own, by its name in members"
     )
 
     def describe(self, preprocessing: Preprocessing, spec: Spec) -> tuple[str, dict[str, Any]]:
