@@ -3,12 +3,15 @@
 import resource
 import warnings
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dlrun.cli import main
+from dlrun.commands._predictions_file import write
+from dlrun.commands.generate import _deliver
+from dlrun.inference.predictions import Predictions
 from dlrun.storage.append_file import Appender
 from dlrun.storage.disk import DiskFull
 from dlrun.storage.run_directory import RunDirectory
@@ -105,16 +108,17 @@ def test_pictures_and_the_log_may_lack_room():
     assert LIMIT // 2 < sum(f.stat().st_size for f in run.tensorboard.iterdir()) <= LIMIT
 
 
-@pytest.mark.parametrize("command", ["predict", "generate"])
-def test_output_without_room_is_no_wrong_command_line(command):
-    deliver = import_module(f"dlrun.commands.{command}")._deliver
-    given, more = (
-        ([{"input": "x", "prediction": [1.0]}], {"raw": False})
-        if command == "predict"
-        else (["text"], {})
-    )
-    with little_room(0), pytest.raises(DiskFull, match=r"o.csv could not be written \(File too"):
-        deliver(given, Path("o.csv"), **more)
+@pytest.mark.parametrize("name", ["o.csv", "o.parquet", "o.txt"])
+def test_output_without_room_is_no_wrong_command_line(name):
+    one = Predictions({}, np.array([[1.0]]))
+    with (
+        little_room(0),
+        pytest.raises(DiskFull, match=rf"{name} could not be written \(File too"),
+    ):
+        if name == "o.txt":
+            _deliver(["text"], Path(name))
+        else:
+            write([one], Path(name), raw=False)
 
 
 def test_an_addition_is_made_whole_or_not_at_all(tmp_path):

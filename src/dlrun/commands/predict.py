@@ -7,38 +7,37 @@ as in the data set. All are scaled as in training. A .csv of the rows of a serie
 from __future__ import annotations
 
 import argparse
-import csv
-import json
-import os
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from dlrun.commands._arguments import (
     add_checkpoint,
     check_output,
+    filled,
     path,
     run_parser,
     whole,
-    writing_output,
 )
+from dlrun.commands._predictions_file import FORMS, Block, form_of, write
+from dlrun.config.metrics import MEDIAN
 from dlrun.errors import ConfigError
-from dlrun.storage.disk import writing
 from dlrun.storage.index import find_run
-from dlrun.storage.spreadsheets import cells
 from dlrun.tracking.numbers import number_text
 
 if TYPE_CHECKING:
+    from dlrun.data.base import Spec
+    from dlrun.data.series.history import History
     from dlrun.inference.load import Trained
+    from dlrun.inference.predictions import Cells
 
-_TYPED = (".parquet", ".feather", ".arrow", ".ipc", ".jsonl", ".ndjson")  # of --output
-_AT_ONCE = 2**14  # inputs whose predictions are held at once; whole batches
 _EPILOG = """\
 examples
   dlrun predict last photo.png
   dlrun predict last photos/ --output predictions.csv
   dlrun predict iris rows.csv --output predictions.csv
+  dlrun predict last 'parts/*.parquet' --keep id --output predictions.parquet
   dlrun predict digits_cnn images.npy --output predictions.json
   dlrun predict airline_lstm passengers.csv --steps 24
 """
@@ -48,13 +47,10 @@ def main(argv: list[str]) -> int:
     """Print or write one prediction for each input."""
     arguments = _parser().parse_intermixed_args(argv)
     output: Path | None = arguments.output
-    if output is not None and output.suffix not in (".csv", ".json", *_TYPED):
+    form = None if output is None else form_of(output)
+    if arguments.raw_cells and (form is None or not form.is_text):
         raise ConfigError(
-            f"--output is {output}, but must end in .csv or .json, or one of {', '.join(_TYPED)}"
-        )
-    if arguments.raw_cells and (output is None or output.suffix != ".csv"):
-        raise ConfigError(
-            "--raw-cells says how a .csv is written: add --output FILE.csv, or leave it out"
+            "--raw-cells says how a .csv or .tsv is written: add --output FILE.csv, or leave it out"
         )
     check_output(output)
     run = find_run(arguments.run)
@@ -64,8 +60,12 @@ def main(argv: list[str]) -> int:
     trained = load_trained(
         run, read_config(run, allowed=arguments.allow), which=arguments.checkpoint
     )
-    records = _predictions(trained, arguments.inputs, arguments.steps)
-    _deliver(records, output, raw=arguments.raw_cells)
+    blocks = _blocks(trained, arguments)
+    if output is None:
+        for block in blocks:
+            _print(list(block.records()), arguments.keep)
+        return 0
+    print(f"{write(blocks, output, raw=arguments.raw_cells)} predictions in {output}")
     return 0
 
 
@@ -76,18 +76,28 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="INPUT",
         type=Path,
-        help="an image, a folder of them, or a .npy, .npz or .csv of rows",
+        help="what the run was trained on: an image, rows of a table (.csv, .tsv, .parquet, .feather, .jsonl, .xlsx), "
+        "texts, a series, a .npy or .npz; or a folder or a quoted glob of such files",
     )
     parser.add_argument(
-        "--output",
-        metavar="FILE",
-        type=path,
-        help="write to FILE, .csv, .json, .jsonl, .parquet or .feather, instead of the screen",
+        "--output", metavar="FILE", type=path, help=f"write to FILE instead of the screen: {FORMS}"
+    )
+    parser.add_argument(
+        "--keep",
+        metavar="COLUMNS",
+        type=_names,
+        default=[],
+        help="columns of the input, as in id,name, that name each prediction instead of its file and row",
+    )
+    parser.add_argument(
+        "--no-probabilities",
+        action="store_true",
+        help="leave out the probability of each class",
     )
     parser.add_argument(
         "--raw-cells",
         action="store_true",
-        help="leave cells of a .csv as they are; else those that a spreadsheet takes for a formula begin with '",
+        help="leave cells of text files as they are; else those that a spreadsheet takes for a formula begin with '",
     )
     add_checkpoint(parser)
     parser.add_argument(
@@ -99,194 +109,149 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _predictions(
-    trained: Trained, inputs: list[Path], steps: int | None
-) -> Iterator[dict[str, Any]]:
-    """A record for each input in the files, or for each row that a series is continued by."""
-    from dlrun.data.kinds import files_of, read_inputs
+def _names(text: str) -> list[str]:
+    names = list(dict.fromkeys(name.strip() for name in filled(text).split(",")))
+    return [filled(name) for name in names]
+
+
+def _blocks(trained: Trained, arguments: argparse.Namespace) -> Iterator[Block]:
+    """The predictions for the inputs in the files, or for the rows that series are continued by."""
+    from dlrun.data.kinds import files_of, read_inputs, read_pieces
     from dlrun.data.series.scaling import SeriesScaling
+    from dlrun.inference.predictions import predictions
 
-    files = [
-        file for given in inputs for file in files_of(given, trained.spec, trained.preprocessing)
-    ]
-    for file in files:
-        raw = read_inputs(file, trained.spec, trained.preprocessing)
-        if isinstance(trained.preprocessing, SeriesScaling):
-            yield from _forecasts(file, raw, trained, steps)
-        elif steps is not None:
+    spec, preprocessing = trained.spec, trained.preprocessing
+    files = [file for given in arguments.inputs for file in files_of(given, spec, preprocessing)]
+    if isinstance(preprocessing, SeriesScaling):
+        if arguments.keep:
             raise ConfigError(
-                f"--steps continues a series, but this run was trained on {trained.spec.kind}; leave it out"
+                "--keep is for rows of a table, and this run forecasts a series; leave it out"
             )
-        else:
-            yield from _labels_or_values(file, raw, trained)
-
-
-def _labels_or_values(path: Path, raw: Any, trained: Trained) -> Iterator[dict[str, Any]]:
-    """A record for each input of a file, in its order; an empty one where a line has no text."""
-    from dlrun.inference.evaluate import predict
-
-    names = trained.spec.class_names
-    blank = {"prediction": None, "probabilities": dict.fromkeys(names)}
-    asked = [row for row, text in enumerate(raw) if text] if isinstance(raw, list) else None
-    count, next_row = len(raw) if asked is None else len(asked), 0
-    for start in range(0, count, _AT_ONCE):
-        if asked is None:
-            rows: Any = range(start, min(start + _AT_ONCE, count))
-            some = raw[rows.start : rows.stop]
-        else:
-            rows = asked[start : start + _AT_ONCE]
-            some = [raw[row] for row in rows]
-        for record in _records(path, rows, *predict(trained, some), names):
-            for row in range(next_row, record["row"]):
-                yield {"input": str(path), "row": row, **blank}
-            next_row = record["row"] + 1
-            yield record
-    for row in range(next_row, len(raw)):
-        yield {"input": str(path), "row": row, **blank}
-
-
-def _deliver(records: Iterable[dict[str, Any]], output: Path | None, *, raw: bool) -> None:
-    """Print the records, or write them to the file `output` as they come: it is there when all of them are."""
-    if output is None:
-        _print(list(records))
+        for file in files:
+            for history in read_inputs(file, spec, preprocessing):
+                yield Forecasts(list(_forecasts(file, history, trained, arguments.steps)))
         return
-    place = output.resolve()
-    regular = place.is_file() or not place.exists()
-    temporary = place.with_name(f".{place.name}.{os.getpid()}") if regular else place
-    with writing_output(output), writing(output, temporary if regular else None):
-        if output.suffix in _TYPED:
-            count = _write_typed(list(records), temporary, output.suffix)
-        else:
-            write = partial(_write_csv, raw=raw) if output.suffix == ".csv" else _write_json
-            with temporary.open(
-                "w", newline="", encoding="utf-8", errors="backslashreplace"
-            ) as file:
-                count = write(records, file)
-        if regular:
-            os.replace(temporary, place)
-    print(f"{count} predictions in {output}")
+    if arguments.steps is not None:
+        raise ConfigError(
+            f"--steps continues a series, but this run was trained on {spec.kind}; leave it out"
+        )
+    pieces = read_pieces(files, spec, preprocessing, arguments.keep)
+    yield from predictions(trained, pieces, with_probabilities=not arguments.no_probabilities)
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """The rows that come after those of a file."""
+
+    rows: Sequence[dict[str, Any]]
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """One for each row."""
+        yield from self.rows
+
+    def columns(self) -> dict[str, Cells]:
+        """By name, each target's own among them."""
+        from dlrun.inference.predictions import Cells
+
+        rows = list(map(_flat, self.rows))
+        return {name: Cells(type(rows[0][name]), [row[name] for row in rows]) for name in rows[0]}
 
 
 def _forecasts(
-    path: Path, rows_RC: Any, trained: Trained, steps: int | None
+    path: Path, history: History, trained: Trained, steps: int | None
 ) -> Iterable[dict[str, Any]]:
-    """The rows that come after those of a file, numbered on from its own."""
-    from dlrun.data.series.history import continued, last_time
+    """The rows that come after those of a series in a file, numbered on from its own."""
+    from dlrun.data.series.history import continued
     from dlrun.inference.evaluate import predict
 
-    forecast = continued(
-        rows_RC, trained.preprocessing, steps=steps, predict=lambda rows: predict(trained, rows)[0]
+    own = replace(trained, preprocessing=history.scaling)
+    forecast, by_quantile = continued(
+        history.rows_RC, history.scaling, steps=steps, predict=lambda rows: predict(own, rows)
     )
-    names = trained.preprocessing.targets_told
-    last = last_time(path, trained.preprocessing)
-    for ahead, values in enumerate(forecast.tolist(), 1):
+    names, last = history.scaling.targets_told, history.last_time
+    series = {"series": history.series} if history.series else {}
+    for ahead, values in enumerate(forecast, 1):
         after = {} if last is None else {"after": f"{last} +{ahead}"}
-        row = len(rows_RC) + ahead - 1
-        yield {"input": str(path), "row": row, **after, "targets": names, "prediction": values}
+        row = history.known + ahead - 1
+        yield {
+            "input": str(path),
+            **series,
+            "row": row,
+            **after,
+            "targets": names,
+            **_values(values, by_quantile, ahead - 1, trained.spec),
+        }
 
 
-def _records(
-    path: Path,
-    rows: Iterable[int],
-    predicted: Any,
-    probabilities: Any,
-    class_names: tuple[str, ...],
-) -> Iterable[dict[str, Any]]:
-    for at, row in enumerate(rows):
-        record: dict[str, Any] = {"input": str(path), "row": row}
-        if probabilities is None:
-            record["prediction"] = [float(value) for value in predicted[at]]
-        else:
-            record["prediction"] = class_names[int(predicted[at])]
-            record["probabilities"] = {
-                name: float(value)
-                for name, value in zip(class_names, probabilities[at], strict=True)
-            }
-        yield record
+def _values(predicted_D: Any, quantiles_NDQ: Any, at: int, spec: Spec) -> dict[str, Any]:
+    """The predicted values of sample `at`, and its quantiles by name where there are any."""
+    values = {"prediction": predicted_D.tolist()}
+    if quantiles_NDQ is None:
+        return values
+    names = [f"{quantile:g}" for quantile in spec.quantiles]
+    columns = quantiles_NDQ[at].T.tolist()
+    return {**values, "quantiles": dict(zip(names, columns, strict=True))}
 
 
-def _print(records: list[dict[str, Any]]) -> None:
+def _print(records: list[dict[str, Any]], keep: Sequence[str]) -> None:
     """A line each: the prediction and, of a classifier, the three likeliest classes."""
+    names = _printed_names(records, keep)
+    width = max(map(len, names))
+    for name, record in zip(names, records, strict=True):
+        print(f"{name:<{width}}  {_printed(record)}")
+
+
+def _printed_names(records: list[dict[str, Any]], keep: Sequence[str]) -> list[str]:
+    if keep:
+        return [", ".join(str(record[name]) for name in keep) for record in records]
     many = {record["input"] for record in records if record["row"] > 0}
-    names = [
+    return [
         f"{record['input']}[{record['row']}]" if record["input"] in many else record["input"]
         for record in records
     ]
-    width = max(map(len, names))
-    for name, record in zip(names, records, strict=True):
-        if "targets" in record:
-            values = zip(record["targets"], record["prediction"], strict=True)
-            forecasts = [f"{of} {number_text(value, digits=6)}" for of, value in values]
-            when = [record["after"]] if "after" in record else []
-            print(f"{name:<{width}}  " + "  ".join([*when, *forecasts]))
-            continue
-        if "probabilities" not in record:
-            print(
-                f"{name:<{width}}  "
-                + "  ".join(number_text(value) for value in record["prediction"])
-            )
-            continue
-        if record["prediction"] is None:
-            print(f"{name:<{width}}  (no text)")
-            continue
-        likeliest = sorted(record["probabilities"].items(), key=lambda item: -item[1])[:3]
-        shown = "  ".join(f"{label} {chance:.1%}" for label, chance in likeliest)
-        print(f"{name:<{width}}  {record['prediction']}  ({shown})")
 
 
-def _write_csv(records: Iterable[dict[str, Any]], file: TextIO, *, raw: bool) -> int:
-    """Write them, and say how many they were; columns are those of the first."""
-    writer, names, count = csv.writer(file), dict[str, Any](), 0
-    for count, record in enumerate(records, 1):
-        row = _flat(record)
-        if count == 1:
-            names = row
-            writer.writerow(cells(names, raw=raw))
-        writer.writerow(cells((row.get(name, "") for name in names), raw=raw))
-    return count
+def _printed(record: dict[str, Any]) -> str:
+    prediction = record["prediction"]
+    if prediction is None:
+        return "(no text)"
+    if isinstance(prediction, list | dict):
+        when = [record[key] for key in ("series", "after") if key in record]
+        return "  ".join([*when, *_shown(record)])
+    if "probabilities" not in record:
+        return str(prediction)
+    likeliest = sorted(record["probabilities"].items(), key=lambda item: -item[1])[:3]
+    shown = "  ".join(f"{label} {chance:.1%}" for label, chance in likeliest)
+    return f"{prediction}  ({shown})"
 
 
-def _write_json(records: Iterable[dict[str, Any]], file: TextIO) -> int:
-    """As `json.dump` writes a list of them."""
-    count = 0
-    file.write("[")
-    for count, record in enumerate(records, 1):
-        text = json.dumps(record, indent=1).replace("\n", "\n ")
-        file.write(f"{',' * (count > 1)}\n {text}")
-    file.write("\n]\n" if count else "]\n")
-    return count
-
-
-def _write_typed(records: list[dict[str, Any]], place: Path, form: str) -> int:
-    """As a file whose columns have types, in the form that its name is to end in; how many they were."""
-    import polars as pl  # other outputs do without
-
-    frame = pl.DataFrame(list(map(_flat, records)), infer_schema_length=None)
-    if form == ".parquet":
-        frame.write_parquet(place)
-    elif form in (".jsonl", ".ndjson"):
-        frame.write_ndjson(place)
-    else:
-        frame.write_ipc(place)
-    return len(records)
+def _shown(record: dict[str, Any]) -> Iterator[str]:
+    """Each prediction of a sample, after the name of its target, before the probability of yes or other quantiles."""
+    prediction = record["prediction"]
+    several = isinstance(prediction, dict)
+    names = [*prediction] if several else record.get("targets", [""] * len(prediction))
+    digits = 6 if several or "targets" in record else 4
+    for place, (name, value) in enumerate(
+        zip(names, prediction.values() if several else prediction, strict=True)
+    ):
+        key = name if several else place
+        more = [
+            f"{quantile}: {number_text(values[key], digits=digits)}"
+            for quantile, values in record.get("quantiles", {}).items()
+            if quantile != f"{MEDIAN:g}"
+        ]
+        if "probabilities" in record:
+            more = [f"{record['probabilities'][name]:.1%}"]
+        shown = value if isinstance(value, str) else number_text(value, digits=digits)
+        yield f"{name} {shown}".strip() + (f" ({', '.join(more)})" if more else "")
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
-    prediction = record["prediction"]
     columns: dict[str, Any] = {
-        key: record[key] for key in ("input", "row", "after") if key in record
+        key: record[key] for key in ("input", "series", "row", "after") if key in record
     }
-    if "targets" in record:
-        return columns | dict(zip(record["targets"], prediction, strict=True))
-    if isinstance(prediction, list):
-        names = (
-            ["prediction"]
-            if len(prediction) == 1
-            else [f"prediction_{i}" for i in range(len(prediction))]
-        )
-        return columns | dict(zip(names, prediction, strict=True))
-    return (
-        columns
-        | {"prediction": prediction}
-        | {f"p({k})": v for k, v in record["probabilities"].items()}
-    )
+    names = record["targets"]
+    columns |= dict(zip(names, record["prediction"], strict=True))
+    for quantile, values in record.get("quantiles", {}).items():
+        columns |= {f"{name}_q{quantile}": v for name, v in zip(names, values, strict=True)}
+    return columns

@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from glob import glob, has_magic
 from http.client import HTTPException
+from io import BufferedReader, RawIOBase
 from pathlib import Path, PurePath
-from typing import Any
+from typing import IO, Any, cast
 from urllib.error import HTTPError
 
 from dlrun.data.file_kinds import refuse_other_kinds
@@ -34,6 +35,8 @@ _WIDE = ("utf-16", "utf16", "utf-32", "utf32")  # whose signs have NUL bytes in 
 _LARGEST = 2**30  # bytes that a packed file may unfold to
 _TIMES_PACKED = 2
 _PIECE = 2**23  # bytes that are read at a time
+_LOOKED_AT = 2**22  # bytes of what gzip has packed, by which the rest is judged
+_TIMES_ZSTD = 4  # times its bytes is what a file packed by zstd holds at least, most often
 _SECONDS = 30  # without an answer, after which a download has failed
 _OWN_FOLDER = (
     "DLRUN_DATA",
@@ -265,8 +268,11 @@ def _content_pieces(path: Path, unfolds_to: float) -> Iterator[bytes]:
     total = 0
     try:
         with path.open("rb") as file:
-            packed = file.peek(4).startswith(_GZIP)
-            stream = gzip.GzipFile(fileobj=file) if packed else file
+            begin = file.peek(4)
+            packed = begin.startswith(_GZIP)
+            stream: Any = open_unpacked(path) if begin.startswith(_ZSTD) else file
+            if packed:
+                stream = gzip.GzipFile(fileobj=file)
             again = stream.peek(4).startswith((_GZIP, _ZSTD))
             if again or (not packed and path.suffix.lower() == ".gz"):
                 yield _unpacked(path)
@@ -346,6 +352,75 @@ def _unpacked(path: Path) -> bytes:
     return content
 
 
+def open_unpacked(path: Path) -> IO[bytes]:
+    """The bytes of a file from its begin, unpacked as they are read where gzip or zstd has packed it.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    with path.open("rb") as file:
+        begin = file.read(4)
+    if begin.startswith(_GZIP):
+        return cast(IO[bytes], gzip.open(path))
+    if begin == _ZSTD:
+        return BufferedReader(_Lines(path), 2**20)
+    return path.open("rb")
+
+
+def unpacked_size(path: Path) -> float:
+    """About how many bytes a file holds: by its first ones, or by its head where zstd packed it.
+
+    Raises:
+        OSError, EOFError, zlib.error: it cannot be read.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(18)
+        file.seek(0)
+        if head.startswith(_GZIP):
+            first = len(gzip.GzipFile(fileobj=file).read(_LOOKED_AT))
+            return size * first / file.tell()
+    return max(_zstd_content(head), size * _TIMES_ZSTD) if head.startswith(_ZSTD) else size
+
+
+def _zstd_content(head: bytes) -> int:
+    """The size of what a frame holds; 0 where its head does not say it (RFC 8878, 3.1.1.1)."""
+    flags = head[4]
+    single, kind = flags >> 5 & 1, flags >> 6
+    begin = 5 + (not single) + (0, 1, 2, 4)[flags & 3]
+    width = (single, 2, 4, 8)[kind]
+    return int.from_bytes(head[begin : begin + width], "little") + 256 * (kind == 1)
+
+
+class _Lines(RawIOBase):
+    """The text in what zstd has packed, some lines at a time."""
+
+    def __init__(self, path: Path) -> None:
+        import polars as pl  # texts that are not packed do without
+
+        super().__init__()
+        self._path, self._errors = path, (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+        self._batches = pl.scan_lines(path).collect_batches(chunk_size=2**14)
+        self._left = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._left:
+            try:
+                lines = next(self._batches, None)
+            except self._errors as error:
+                raise _no_zstd(self._path, error) from error
+            if lines is None:
+                return 0
+            self._left = "".join(f"{line}\n" for line in lines.to_series()).encode()
+        some = self._left[: len(buffer)]
+        buffer[: len(some)] = some
+        self._left = self._left[len(some) :]
+        return len(some)
+
+
 def _unfolded(path: Path, content: bytes) -> bytes:
     with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
         unfolded = stream.read(_LARGEST + 1)
@@ -359,6 +434,12 @@ def _unfolds(path: Path) -> BadFile:
     return BadFile(f"{path} unpacks to more than {_LARGEST / 2**30:g} GiB", remedy, remedy)
 
 
+def _no_zstd(path: Path, error: BaseException) -> BadFile:
+    reason = str(error).partition("\n")[0]
+    remedy = "unpack it and give the file inside (unzstd)"
+    return BadFile(f"{path} is packed by zstd, but cannot be unpacked: {reason}", remedy, remedy)
+
+
 def _without_zstd(path: Path, content: bytes) -> bytes:
     """The text in what zstd has packed, which Python itself cannot unpack."""
     import polars as pl  # texts that are not packed do without
@@ -366,11 +447,7 @@ def _without_zstd(path: Path, content: bytes) -> bytes:
     try:
         lines = pl.read_lines(content).to_series()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        remedy = "unpack it and give the file inside (unzstd)"
-        raise BadFile(
-            f"{path} is packed by zstd, but cannot be unpacked: {reason}", remedy, remedy
-        ) from error
+        raise _no_zstd(path, error) from error
     return "\n".join(lines).encode()
 
 

@@ -30,6 +30,16 @@ _BYTES = 16  # of a hash
 _BETWEEN, _MISSING = "\x1f", "\x1e"  # signs that no text is expected to hold
 
 
+class Indexed(Protocol):
+    """(N, ...) values, an array where they are indexed."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def __getitem__(self, at: Any, /) -> Any:
+        """Those of a slice or of row numbers."""
+
+
 class Fingerprint:
     """A hash that grows with what it is given; the order counts."""
 
@@ -51,7 +61,7 @@ class Fingerprint:
             self._hash.update(np.ascontiguousarray(chunk).data)
         return self
 
-    def columns(self, columns: Sequence[np.ndarray], rows: Rows = None) -> Self:
+    def columns(self, columns: Sequence[Indexed], rows: Rows = None) -> Self:
         """Add these rows of columns of 64 bits (N,), as `numbers` adds a matrix of them."""
         self._hash.update(f"{(len(columns),)}".encode())
         count = len(rows) if rows is not None else len(columns[0]) if columns else 0
@@ -72,19 +82,21 @@ class Fingerprint:
 
     def words(self, words: Iterable[str | None]) -> Self:
         """Add texts, None where one is missing."""
-        texts = (_MISSING if word is None else word for word in words)
-        return self._joined(iter(lambda: list(islice(texts, _WORDS)), []))
+        cells = iter(_MISSING if word is None else word for word in words)
+        return self._joined(iter(lambda: list(islice(cells, _WORDS)), []))
 
-    def coded_words(self, codes: np.ndarray, kinds: Sequence[str]) -> Self:
-        """Add texts by their places in `kinds`, -1 where one is missing, as `words` adds them."""
-        return self._joined([np.array([*kinds, _MISSING], object)[codes].tolist()])
+    def coded_words(self, codes: Indexed, kinds: Sequence[str], rows: Rows = None) -> Self:
+        """Add these rows of texts by their places in `kinds`, -1 where one is missing, as `words` adds them."""
+        words = np.array([*kinds, _MISSING], object)
+        return self._joined(words[chunk].tolist() for chunk in _chunks(codes, rows))
 
     def _joined(self, words: Iterable[list[str]]) -> Self:
         between = ""
         for some in words:
-            joined = between + _BETWEEN.join(some)
-            self._hash.update(joined.encode("utf-8", "surrogatepass"))
-            between = _BETWEEN
+            for start in range(0, len(some), _WORDS):
+                joined = between + _BETWEEN.join(some[start : start + _WORDS])
+                self._hash.update(joined.encode("utf-8", "surrogatepass"))
+                between = _BETWEEN
         self._hash.update(b"\x00")
         return self
 
@@ -101,7 +113,7 @@ class Fingerprint:
 _WIDEST = {"f": "f8", "i": "i8", "u": "u8", "c": "c16"}
 
 
-def _chunks(values: np.ndarray, rows: Rows) -> Iterator[np.ndarray]:
+def _chunks(values: Indexed, rows: Rows) -> Iterator[np.ndarray]:
     count = len(values) if rows is None else len(rows)
     size = max(1, _AT_ONCE // max(1, values[:1].nbytes))
     for start in range(0, count, size):
@@ -126,6 +138,7 @@ def as_words(words: np.ndarray | Iterable[str | None], rows: Rows) -> list[str |
     return (column if rows is None else column[taken(rows, slice(None))]).tolist()
 
 
+Majority = int | list[int] | None
 Content = Mapping[str, Sequence[Any]]  # of each part, how many rows it has, and their fingerprint
 
 
@@ -158,13 +171,14 @@ class Origin:
         count: rows that the parts are split from.
         parts: the row numbers of each part.
         content: how many rows each part has, and their fingerprint.
-        majority: the number of the class that the training part has most of; None where there are no classes.
+        majority: the number of the class that the training part has most of, or of that of each of several targets;
+            None where there are no classes.
     """
 
     count: int
     parts: Parts
     content: Mapping[str, tuple[int, str]]
-    majority: int | None = None
+    majority: Majority = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values and a tensor, as a checkpoint may hold them."""

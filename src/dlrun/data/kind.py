@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +17,7 @@ from dlrun.data.loaders import Split
 from dlrun.errors import ConfigError
 
 TEST_PATH = "dataset.test_path"
+AT_ONCE = 2**14  # inputs of a piece
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,44 @@ class Labelled:
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Piece:
+    """Some of the new inputs, N of them, in their order.
+
+    Attributes:
+        files: the file of each.
+        rows: the place of each in its file, from 0.
+        raw: as `Preprocessing.inputs` takes them; an empty text is none.
+        kept: columns that the file has beside them, N cells in each.
+    """
+
+    files: Sequence[str]
+    rows: Sequence[int]
+    raw: Any
+    kept: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+
+def pieces_of(
+    path: Path, raw: Any, kept: Mapping[str, Sequence[Any]] | None = None, *, first: int = 0
+) -> Iterator[Piece]:
+    """The inputs `raw` of a file, some at a time; the first of them is in the row `first`."""
+    for start in range(0, len(raw), AT_ONCE):
+        stop = min(start + AT_ONCE, len(raw))
+        columns = {name: cells[start:stop] for name, cells in (kept or {}).items()}
+        rows = range(first + start, first + stop)
+        yield Piece([str(path)] * len(rows), rows, raw[start:stop], columns)
+
+
 class NewInputs(ABC):
     """New inputs of one kind of data, read from files in the form of those that a run was trained on.
 
     Attributes:
         preparing: how raw inputs become those of a model, in words for a program without dlrun.
+        reads_folders: whether a folder may be one input, in parts.
     """
 
     preparing: ClassVar[str]
+    reads_folders: ClassVar[bool] = False
 
     @abstractmethod
     def read(self, path: Path, spec: Spec, preprocessing: Any) -> Any:
@@ -77,6 +108,24 @@ class NewInputs(ABC):
         Raises:
             BadFile, ConfigError: unreadable, or not what the run was trained on.
         """
+
+    def pieces(
+        self, files: Sequence[Path], spec: Spec, preprocessing: Any, keep: Sequence[str]
+    ) -> Iterator[Piece]:
+        """The inputs in files, some at a time.
+
+        Args:
+            keep: columns of the files to give besides.
+
+        Raises:
+            BadFile, ConfigError: as `read`; columns to keep of files that have none.
+        """
+        for path in files:
+            if keep:
+                raise ConfigError(
+                    f"--keep names {keep[0]}, a column of a table, but {path} is none; leave --keep out"
+                )
+            yield from pieces_of(path, self.read(path, spec, preprocessing))
 
     @abstractmethod
     def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from dlrun.data.baselines import majority_class, training_mean
 from dlrun.data.changed_data import Kept
 from dlrun.data.files import other_kind
 from dlrun.data.images.dataset import IMAGE_TABLES, IMAGES
-from dlrun.data.kind import Kind, Labelled
+from dlrun.data.kind import Kind, Labelled, Piece
 from dlrun.data.loaders import Split
 from dlrun.data.series.dataset import SERIES
 from dlrun.data.tables.encoding import TABLES
@@ -44,15 +46,22 @@ def kind_of(preprocessing: Preprocessing, spec: Spec) -> Kind:
 
 
 def files_of(path: Path, spec: Spec, preprocessing: Preprocessing) -> list[Path]:
-    """The files that `path` means: itself, those that a table names, or the images or texts in a folder, by name.
+    """The files that `path` means: itself, those that a glob or a table names, or the inputs in a folder, by name.
 
     Raises:
-        ConfigError: a folder without images, or of a run that takes none.
+        ConfigError: a folder without images, or of a run that takes none; a glob that no file matches.
     """
     reader = kind_of(preprocessing, spec).new_inputs
     if path.is_dir():
         return reader.files_in(path, spec, preprocessing)
-    return reader.files_of(path, preprocessing)
+    if not has_magic(str(path)) or path.exists():
+        return reader.files_of(path, preprocessing)
+    found = sorted(Path(one) for one in glob(str(path.expanduser()), recursive=True))
+    if not found:
+        raise ConfigError(
+            f"{path} matches no file; give one that does, from {Path.cwd()} or absolute"
+        )
+    return [file for one in found for file in files_of(one, spec, preprocessing)]
 
 
 def read_inputs(path: Path, spec: Spec, preprocessing: Preprocessing) -> Any:
@@ -61,12 +70,40 @@ def read_inputs(path: Path, spec: Spec, preprocessing: Preprocessing) -> Any:
     Raises:
         ConfigError: missing, unreadable, or not what this run was trained on.
     """
+    reader = kind_of(preprocessing, spec).new_inputs
+    if not (reader.reads_folders and path.is_dir()):
+        _refuse_other_kind(path)
+    with _settled():
+        return reader.read(path, spec, preprocessing)
+
+
+def read_pieces(
+    files: Sequence[Path], spec: Spec, preprocessing: Preprocessing, keep: Sequence[str] = ()
+) -> Iterator[Piece]:
+    """As `NewInputs.pieces`.
+
+    Raises:
+        ConfigError: as `read_inputs`; there is no column to keep.
+    """
+    for path in files:
+        _refuse_other_kind(path)
+    with _settled():
+        reader = kind_of(preprocessing, spec).new_inputs
+        yield from reader.pieces(files, spec, preprocessing, keep)
+
+
+def _refuse_other_kind(path: Path) -> None:
     if not path.is_file():
         kind = other_kind(path)
         raise ConfigError(f"{path} is not a file" + (f", but {kind}; give a file" if kind else ""))
+
+
+@contextmanager
+def _settled() -> Iterator[None]:
+    """Within it, no remedy is a setting: how a run reads its files was settled when it was trained."""
     try:
-        return kind_of(preprocessing, spec).new_inputs.read(path, spec, preprocessing)
-    except BadFile as error:  # how a run reads its files was settled when it was trained
+        yield
+    except BadFile as error:
         raise ConfigError(f"{error.what}; {error.mend}") from error
 
 
@@ -76,18 +113,17 @@ def read_labelled(given: str | list[str], kept: Kept, dataset: Mapping[str, Any]
     Raises:
         ConfigError: missing, unreadable, not in the form of the training data, or a class that those did not have.
     """
-    try:
+    with _settled():
         found = kind_of(kept.preprocessing, kept.spec).new_inputs.labelled(given, kept, dataset)
-    except BadFile as error:  # how a run reads its files was settled when it was trained
-        raise ConfigError(f"{error.what}; {error.mend}") from error
     return replace(found, baselines={**_baselines(found.part, kept), **found.baselines})
 
 
 def _baselines(part: Split, kept: Kept) -> Mapping[str, Mapping[str, float]]:
-    if kept.spec.num_classes:
+    names = kept.spec.target_names
+    if kept.spec.classes:
         most = kept.origin.majority if kept.origin else None
-        return {} if most is None else majority_class(most, part.targets)
-    if kept.spec.task != "regression":
+        return {} if most is None else majority_class(most, part.targets, names)
+    if kept.spec.task != "regression" or kept.preprocessing.scaled_by_row:
         return {}
     mean = torch.zeros(1, part.targets.shape[1])  # where targets are standardised
-    return training_mean(mean, part.targets, kept.preprocessing.target_std)
+    return training_mean(mean, part.targets, kept.preprocessing.target_std, names)

@@ -89,7 +89,7 @@ def end_with_parent(grace: float = _GRACE_SECONDS) -> None:
     def wait() -> None:
         if made_by is not None and by_server:
             made_by.join()
-        while not by_server and os.getppid() == parent and _lives(helped):
+        while not by_server and os.getppid() == parent and lives(helped):
             time.sleep(_LOOK_SECONDS)
 
     def watch() -> None:
@@ -108,7 +108,7 @@ def _is_the_helped() -> bool:
     return os.environ.get(_HELPED) == str(os.getpid())
 
 
-def _lives(process: str) -> bool:
+def lives(process: str) -> bool:
     """Whether there is such a process; yes where none is named."""
     if not process.isdigit():
         return True

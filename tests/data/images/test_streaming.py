@@ -153,7 +153,7 @@ def test_a_file_that_breaks_during_training_is_named_in_one_line(
             Image.new("L", (3, 3), 50 * number).save(tmp_path / name / f"{number}.png")
     images = data(tmp_path, in_memory=False, workers=workers, val_fraction=0.0, test_fraction=0.25)
     stored: Any = images.train.inputs
-    broken = Path(stored.paths[0])
+    broken = Path(stored.pixels.paths[0])
     broken.write_bytes(b"no picture")
     feed = images.train.batches(2, seed=0, shuffle=True, drop_last=False)
     with pytest.raises(RunFailed) as failure:

@@ -52,6 +52,12 @@ def file_or_bytes(path: Path) -> Path | io.BytesIO:
     return io.BytesIO(content)
 
 
+def file_of(path: Path) -> Path:
+    """The file that has an image in it: its own, or the archive."""
+    inside = os.fspath(path).startswith(f"{_ARCHIVE}{os.sep}")
+    return _ARCHIVE if inside else path
+
+
 def names_in(folder: Path) -> set[str]:
     """The names of all files in a folder, which may be in the archive; of none where there is no such folder."""
     inside = os.fspath(folder).removeprefix(f"{_ARCHIVE}{os.sep}")

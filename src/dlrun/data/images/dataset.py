@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -10,18 +11,20 @@ from torch import Tensor
 
 from dlrun.config.settings import DataSettings
 from dlrun.data.arrays.scaling import Scaling, fit_images
-from dlrun.data.base import Dataset, Spec, class_targets, class_task, without_constants
+from dlrun.data.base import Dataset, Spec, as_targets, task_of, without_constants
 from dlrun.data.fingerprint import PARTS, Parts, Rows
+from dlrun.data.images.cached import cached_pixels
 from dlrun.data.images.duplicates import note_duplicates
 from dlrun.data.images.folder import Files, ImageFiles
 from dlrun.data.images.image_format import ImageFormat
 from dlrun.data.images.read import BadImage
-from dlrun.data.images.streaming import StoredImages, StoredSplit, read_batches
+from dlrun.data.images.streaming import FilePixels, Pixels, StoredImages, StoredSplit
 from dlrun.data.images.table import ImageTable
 from dlrun.data.kind import Kind
 from dlrun.data.loaders import Split
 from dlrun.data.splits import parted, split_rows
 from dlrun.errors import note
+from dlrun.system.hardware import usable_cores
 
 _FITTED_ON = 5_000  # images: their mean is that of a million to a hundredth of a standard deviation
 _AT_ONCE = 256  # images in a reading
@@ -59,15 +62,18 @@ def prepare_images(
         raw = replace(raw, format=ImageFormat.of(raw.traits["shape"], scaling.reading))
     files = [_files(raw, name, parts[name]) for name in PARTS]
     try:
-        pixels = [_pixels(part, raw) if raw.in_memory else None for part in files]
+        pixels = _pixels(files, raw)
         if scaling is None:
             note_duplicates(files[0].paths, {"validation": files[1].paths, "test": files[2].paths})
             scaling = _fit(files[0], pixels[0], raw, settings)
     except BadImage as error:
         raise raw.located(error) from error
-    splits = [_split(part, kept, raw, scaling) for part, kept in zip(files, pixels, strict=True)]
-    train, val, test = splits
-    return Dataset(_spec(raw), scaling, train, val, test)
+    spec = _spec(raw)
+    train, val, test = (
+        _split(as_targets(part.targets, spec, scaling), kept, scaling)
+        for part, kept in zip(files, pixels, strict=True)
+    )
+    return Dataset(spec, scaling, train, val, test)
 
 
 def _files(raw: ImageFiles, name: str, rows: Rows) -> Files:
@@ -76,12 +82,12 @@ def _files(raw: ImageFiles, name: str, rows: Rows) -> Files:
 
 
 def _fit(
-    train: Files, pixels: np.ndarray | None, raw: ImageFiles, settings: DataSettings
+    train: Files, pixels: np.ndarray | Pixels, raw: ImageFiles, settings: DataSettings
 ) -> Scaling:
     normalize = settings.normalize == "standard"
     count = min(len(train), _FITTED_ON if normalize else 1)
     drawn = np.sort(np.random.default_rng(settings.split_seed).permutation(len(train))[:count])
-    images = _pixels(train.take(drawn), raw) if pixels is None else pixels[drawn]
+    images = pixels[drawn] if isinstance(pixels, np.ndarray) else _read(pixels, drawn)
     if images.size and images.min() == images.max():
         note(
             "all training images have the same colour, so nothing can be learned from them; look at "
@@ -97,45 +103,59 @@ def _fit(
     )
 
 
-def _split(files: Files, pixels: np.ndarray | None, raw: ImageFiles, scaling: Scaling) -> Split:
-    targets = targets_of(files, raw.class_names, scaling)
-    if pixels is not None:
+def _split(targets: Tensor, pixels: np.ndarray | Pixels, scaling: Scaling) -> Split:
+    if isinstance(pixels, np.ndarray):
         return Split(scaling.inputs(pixels), targets)
-    return StoredSplit.of(StoredImages(files.paths, raw.format, scaling, raw.workers), targets)
+    return StoredSplit.of(StoredImages(pixels, scaling), targets)
 
 
-def targets_of(files: Files, class_names: tuple[str, ...], scaling: Scaling) -> Tensor:
-    """Class numbers, or standardised quantities, as a loss takes them."""
-    if class_names:
-        return class_targets(files.targets, len(class_names))
-    return scaling.targets(files.targets)
+def _pixels(parts: Sequence[Files], raw: ImageFiles) -> Sequence[np.ndarray | Pixels]:
+    """The pixels of each part, from 0 to 255: in memory, (N, channels, height, width), or where they are kept."""
+    if raw.store == "cache":
+        return _cached(parts, raw)
+    files = [FilePixels(part.paths, raw.format, raw.workers) for part in parts]
+    if raw.store == "files":
+        return files
+    return [_read(part, np.arange(len(part))) for part in files]
 
 
-def _pixels(files: Files, raw: ImageFiles) -> np.ndarray:
-    """All pixels of the files, (N, channels, height, width) from 0 to 255."""
-    format = raw.format
-    pixels = np.empty((len(files), format.channels, format.height, format.width), format.dtype)
-    rows = [
-        list(range(len(files)))[start : start + _AT_ONCE]
-        for start in range(0, len(files), _AT_ONCE)
+def _cached(parts: Sequence[Files], raw: ImageFiles) -> list[Pixels]:
+    """The pixels of each part, in one file for any way to part them."""
+    found = [raw.train, *(part for part in (raw.val, raw.test) if part is not None)]
+    paths = tuple(path for part in found for path in part.paths)
+    processes = raw.workers and max(raw.workers, round(usable_cores()))
+    cached = cached_pixels(paths, raw.format, FilePixels(paths, raw.format, processes).batches)
+    places = {path: place for place, path in enumerate(paths)}
+    return [
+        replace(cached, rows=np.array([places[path] for path in part.paths], np.int64))
+        for part in parts
     ]
-    start = 0
-    for batch in read_batches(files.paths, format, rows, workers=raw.workers):
+
+
+def _read(images: Pixels, rows: np.ndarray) -> np.ndarray:
+    """The pixels of these images, (N, channels, height, width)."""
+    form = images.format
+    pixels = np.empty((len(rows), form.channels, form.height, form.width), form.dtype)
+    numbers, start = rows.tolist(), 0
+    batches = [numbers[at : at + _AT_ONCE] for at in range(0, len(numbers), _AT_ONCE)]
+    for batch in images.batches(batches):
         pixels[start : start + len(batch)] = batch
         start += len(batch)
     return pixels
 
 
 def _spec(raw: ImageFiles) -> Spec:
-    task, outputs = class_task(len(raw.class_names))
-    if not raw.class_names:
-        task, outputs = "regression", raw.train.targets.shape[1]
+    labels = raw.labels if isinstance(raw, ImageTable) else ()
+    names = tuple(raw.reading.targets) if isinstance(raw, ImageTable) else ()
+    task, outputs = task_of(raw.class_names, labels, len(names))
     return Spec(
         task=task,
         kind="image",
         input_shape=(raw.format.channels, raw.format.height, raw.format.width),
         num_outputs=outputs,
         class_names=raw.class_names,
+        target_names=names if len(names) > 1 else (),
+        labels=labels,
     )
 
 
@@ -153,10 +173,16 @@ class ImageTableScaling(Scaling):
     @classmethod
     def of(cls, scaling: Scaling, targets: np.ndarray, raw: ImageTable) -> ImageTableScaling:
         """That of the images with what their table adds; `targets` are those of the training part."""
-        quantities = np.empty((len(targets), 0)) if raw.class_names else targets
+        of_classes = raw.class_names or raw.labels
+        quantities = np.empty((len(targets), 0)) if of_classes else targets
         mean, std = quantities.mean(0), quantities.std(0)
         own = {"target_mean": mean.tolist(), "target_std": without_constants(std, mean).tolist()}
         return cls(**{**vars(scaling), **own, "table": dict(vars(raw.reading))})
+
+    @property
+    def target_names(self) -> list[str]:
+        names: list[str] = self.table["targets"]
+        return names if len(names) > 1 else []
 
     @property
     def traits(self) -> dict[str, list[str]]:

@@ -17,6 +17,9 @@ from dlrun.data.images.image_format import Alpha, ImageFormat
 from dlrun.data.images.read import SUFFIXES, BadImage, is_hidden, is_image, read_head
 from dlrun.data.images.survey import Depth, common_format
 from dlrun.errors import ConfigError, did_you_mean, listed, note
+from dlrun.system.hardware import free_memory
+
+Store = Literal["memory", "cache", "files"]
 
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 _FLOAT_BYTES = 4
@@ -47,8 +50,9 @@ class ImageFiles:
         train: all of them, where the folder has no parts.
         val, test: None where the folder has no such part, which is then taken from `train`.
         format: what each image is made into.
-        in_memory: whether they are to be read once and kept; read whenever looked at otherwise.
-        workers: processes that read them then.
+        store: where they are kept when they have been read once: in memory, or in the cache. Those of "files" are
+            read again whenever they are looked at.
+        workers: processes that read them.
         class_names: () where targets are quantities.
     """
 
@@ -57,8 +61,13 @@ class ImageFiles:
     test: Files | None
     class_names: tuple[str, ...]
     format: ImageFormat
-    in_memory: bool
+    store: Store
     workers: int
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether they are read whole at once."""
+        return self.store == "memory"
 
     @property
     def traits(self) -> dict[str, tuple[Any, ...]]:
@@ -104,7 +113,7 @@ def image_folder(
     depth: Depth,
     alpha: Literal["auto"] | Alpha,
     in_memory: Literal["auto"] | bool,
-    memory_limit: Positive,
+    memory_limit: Positive | None,
     workers: Workers,
 ) -> ImageFiles:
     """The images under the folder `path`; classes are its folders in the order of their names.
@@ -132,7 +141,7 @@ def image_folder(
         test=found.get("test"),
         class_names=names,
         format=format,
-        in_memory=kept_in_memory(in_memory, len(paths), format, memory_limit),
+        store=store_of(in_memory, len(paths), format, memory_limit),
         workers=workers,
     )
 
@@ -149,14 +158,18 @@ def refuse_size(size: int | list[int] | None) -> None:
         )
 
 
-def kept_in_memory(
-    setting: Literal["auto"] | bool, images: int, format: ImageFormat, limit: float
-) -> bool:
-    """Whether so many images are read once and kept: as the setting says, or where they fit into `limit` GiB."""
-    if setting != "auto":
-        return setting
+def store_of(
+    in_memory: Literal["auto"] | bool, images: int, format: ImageFormat, limit: float | None
+) -> Store:
+    """Where so many images are kept: as the setting says; or in memory within `limit` GiB, and in the cache beyond.
+
+    Without a limit it is half of the memory that is free.
+    """
+    if in_memory != "auto":
+        return "memory" if in_memory else "files"
+    allowed = free_memory() / 2 if limit is None else limit * 2**30
     numbers = images * format.channels * format.height * format.width
-    return numbers * _FLOAT_BYTES <= limit * 2**30
+    return "memory" if numbers * _FLOAT_BYTES <= allowed else "cache"
 
 
 def _folder(path: str) -> Path:

@@ -11,16 +11,16 @@ import numpy as np
 
 from dlrun.data.arrays.new_arrays import read_arrays
 from dlrun.data.arrays.scaling import Scaling
-from dlrun.data.base import Preprocessing, Spec, class_targets
+from dlrun.data.base import Preprocessing, Spec, as_targets, class_targets
 from dlrun.data.changed_data import Kept
 from dlrun.data.files import locate_file
 from dlrun.data.images.archive import locate_images
-from dlrun.data.images.dataset import ImageTableScaling, targets_of
+from dlrun.data.images.dataset import ImageTableScaling
 from dlrun.data.images.folder import labelled_images
 from dlrun.data.images.image_format import ImageFormat, reading_steps
 from dlrun.data.images.labels import LabelReading, read_more, read_names
 from dlrun.data.images.read import SUFFIXES, is_hidden, is_image, read_image
-from dlrun.data.images.streaming import StoredImages, StoredSplit
+from dlrun.data.images.streaming import FilePixels, StoredImages, StoredSplit
 from dlrun.data.images.table import files_of, root_of
 from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, from_code, one_path
 from dlrun.data.tables.target_column import DROP_MISSING
@@ -69,7 +69,9 @@ class NewImages(NewInputs):
         )
         scaling = replace(scaling, mean=mean, std=std, pixel_max=_BRIGHTEST)
         format = ImageFormat.of(spec.input_shape, scaling.reading)
-        images = StoredImages(files.paths, format, scaling, int(dataset.get("workers", 0)))
+        images = StoredImages(
+            FilePixels(files.paths, format, int(dataset.get("workers", 0))), scaling
+        )
         targets = class_targets(files.targets, len(spec.class_names))
         return Labelled(StoredSplit.of(images, targets))
 
@@ -102,14 +104,12 @@ class NewTableImages(NewImages):
         spec, scaling = kept.spec, cast(ImageTableScaling, kept.preprocessing)
         reading = replace(LabelReading(**scaling.table), root=dataset["image_root"])
         table = locate_file(TEST_PATH, one_path(given))
-        labels = read_more(
-            table, reading, spec.class_names, drop_missing_target=dataset[DROP_MISSING]
-        )
+        labels = read_more(table, reading, spec.classes, drop_missing_target=dataset[DROP_MISSING])
         drop = bool(dataset["drop_bad_images"])
         files = files_of(labels, root_of(table, reading, labels.names), drop=drop).files
         format = ImageFormat.of(spec.input_shape, scaling.reading)
-        images = StoredImages(files.paths, format, scaling, int(dataset["workers"]))
-        return Labelled(StoredSplit.of(images, targets_of(files, spec.class_names, scaling)))
+        images = StoredImages(FilePixels(files.paths, format, int(dataset["workers"])), scaling)
+        return Labelled(StoredSplit.of(images, as_targets(files.targets, spec, scaling)))
 
     def files_of(self, path: Path, preprocessing: ImageTableScaling) -> list[Path]:
         if not path.is_file() or is_image(path) or path.suffix.lower() in (".npy", ".npz"):

@@ -1,4 +1,4 @@
-"""Images that stay in their files: read by processes of their own, a few batches ahead of the training."""
+"""Images that stay in files, their own or one of the cache: read a few batches ahead of the training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 import torch
@@ -27,12 +27,26 @@ Rows = list[int]
 _CPU = torch.device("cpu")
 
 
-@dataclass(frozen=True)
-class StoredImages:
-    """Normalised images (N, C, H, W) that are read from their files when they are indexed.
+class Pixels(Protocol):
+    """The pixels of N images, each (channels, height, width) from 0 to 255, read where they are asked for."""
 
-    Stands where a tensor would: it has a length, gives a tensor for a slice or for numbers of rows,
-    and remembers the device and kind of number that it is to give.
+    @property
+    def format(self) -> ImageFormat:
+        """What each of them is made into."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def read(self, rows: Sequence[int]) -> np.ndarray:
+        """The pixels of these images, (N, channels, height, width)."""
+
+    def batches(self, rows: Sequence[Rows]) -> Iterator[np.ndarray]:
+        """The pixels of each list of rows, in turn, read ahead."""
+
+
+@dataclass(frozen=True)
+class FilePixels:
+    """The pixels of image files.
 
     Args:
         workers: processes that read what is read in order; 0 reads in this one.
@@ -40,8 +54,30 @@ class StoredImages:
 
     paths: tuple[str, ...]
     format: ImageFormat
-    scaling: Scaling
     workers: int
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, rows: Sequence[int]) -> np.ndarray:
+        """As of `Pixels`."""
+        return _Pixels(self.paths, self.format).read(rows)
+
+    def batches(self, rows: Sequence[Rows]) -> Iterator[np.ndarray]:
+        """As of `Pixels`."""
+        return read_batches(self.paths, self.format, rows, workers=self.workers)
+
+
+@dataclass(frozen=True)
+class StoredImages:
+    """Normalised images (N, C, H, W) that are read from files when they are indexed.
+
+    Stands where a tensor would: it has a length, gives a tensor for a slice or for numbers of rows,
+    and remembers the device and kind of number that it is to give.
+    """
+
+    pixels: Pixels
+    scaling: Scaling
     device: torch.device = _CPU
     dtype: torch.dtype = torch.float32
     memory_format: torch.memory_format = torch.preserve_format
@@ -51,15 +87,16 @@ class StoredImages:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(N, C, H, W)."""
-        return len(self.paths), self.format.channels, self.format.height, self.format.width
+        form = self.pixels.format
+        return len(self), form.channels, form.height, form.width
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.pixels)
 
     def __getitem__(self, rows: slice | Tensor) -> Tensor:
         """The images in these rows, read here and now."""
         numbers = range(len(self))[rows] if isinstance(rows, slice) else rows.tolist()
-        return self._finished(_Pixels(self.paths, self.format).read(numbers))
+        return self._finished(self.pixels.read(numbers))
 
     def is_floating_point(self) -> bool:
         """As the tensors that it gives."""
@@ -87,7 +124,7 @@ class StoredImages:
             RunFailed: a file is no longer an image.
         """
         try:
-            for raw in read_batches(self.paths, self.format, rows, workers=self.workers):
+            for raw in self.pixels.batches(rows):
                 yield self._finished(raw)
         except ConfigError as error:
             raise RunFailed(f"{error}; put the image back, and resume the run") from error
@@ -129,7 +166,7 @@ class StreamedBatches:
     """
 
     not_stacked: ClassVar[str] = (
-        "images are read from their files during the training (see dataset.memory_limit)"
+        "images are read from their files or the cache during the training (see dataset.memory_limit)"
     )
 
     def __init__(

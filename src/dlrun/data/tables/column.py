@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property
@@ -10,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlrun.data.tables.number_format import Notation, as_number
+from dlrun.data.fingerprint import Indexed as Values
+from dlrun.data.tables.number_format import Notation, as_number, written
 
 
 class _Coded(NamedTuple):
@@ -22,7 +22,13 @@ class _Coded(NamedTuple):
 
 
 class Column:
-    """N stripped cells, None where one is missing."""
+    """N stripped cells, None where one is missing.
+
+    Attributes:
+        typed: whether they were read as numbers, so that nothing is to be told from how they are written.
+    """
+
+    typed = False
 
     def __init__(
         self, codes: np.ndarray, kinds: Sequence[str], missing: Collection[str] = ()
@@ -80,6 +86,15 @@ class Column:
         if (places == np.arange(len(places))).all():
             return self._coded.codes
         return places[self._coded.codes]
+
+    @property
+    def kept_codes(self) -> Values:
+        """As `codes`; of a column that stays in a file, so do they."""
+        return self.codes
+
+    def by_code(self, values: np.ndarray) -> Values:
+        """(N,) what stands in `values` for each of `distinct`, and as the last one for a missing cell."""
+        return values[self.codes]
 
     @cached_property
     def counts(self) -> Counter[str]:
@@ -140,6 +155,10 @@ class Column:
         found = notation.numbers(self.distinct)
         return None if found is None else np.array([*found, np.nan])[self.codes]
 
+    def kept_numbers(self, notation: Notation) -> Values | None:
+        """As `numbers`; of a column that stays in a file, so do they."""
+        return self.numbers(notation)
+
     @property
     def any_leading_zero(self) -> bool:
         """Whether a cell begins with a zero and a digit after it, as 00501."""
@@ -149,23 +168,26 @@ class Column:
 class Decimals(Column):
     """A column that was read as numbers: (N,) float64, nan where missing. Its cells are what numbers look like."""
 
-    def __init__(self, values: np.ndarray) -> None:
-        self._values = values
+    typed = True
+
+    def __init__(self, values: np.ndarray, *, single: bool = False) -> None:
+        """`single` says that the numbers had 32 bits: 0.1 is what was 0.1 there."""
+        self._values, self.single = values, single
 
     def __len__(self) -> int:
         return len(self._values)
 
     def __getitem__(self, row: int) -> str | None:
-        return _written(self._values[row].item()) or None
+        return written(self._values[row].item(), single=self.single) or None
 
     @cached_property
     def _coded(self) -> _Coded:
         kinds, codes = np.unique(self._values, return_inverse=True)
-        words = list(map(_written, kinds.tolist()))
+        words = [written(number, single=self.single) for number in kinds.tolist()]
         return _Coded(codes.astype(np.int32), words, ("",))
 
     def take(self, rows: np.ndarray) -> Column:
-        return Decimals(self._values[rows])
+        return Decimals(self._values[rows], single=self.single)
 
     @property
     def known(self) -> np.ndarray:
@@ -215,20 +237,14 @@ class Listed(Column):
         return self._cells
 
 
-def _written(number: float) -> str:
-    """What a number looks like: a whole one has all its digits; "" for nan."""
-    if math.isnan(number):
-        return ""
-    return f"{number:.0f}" if number.is_integer() and abs(number) < 2**53 else f"{number:.15g}"
-
-
 def joined(columns: Sequence[Column], notation: Notation) -> Column:
     """The cells of `columns`, one below the other: numbers where one of them has been read as such and all are."""
     if any(isinstance(column, Decimals) for column in columns):
         found = [column.numbers(notation) for column in columns]
         values = [numbers for numbers in found if numbers is not None]
         if len(values) == len(columns):
-            return Decimals(np.concatenate(values))
+            single = all(isinstance(column, Decimals) and column.single for column in columns)
+            return Decimals(np.concatenate(values), single=single)
     places: dict[str, int] = {}
     missing: set[str] = set()
     codes = []

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dlrun.data.tables.column import Decimals
 from dlrun.data.tables.column_kinds import stray_words, usual_dressing
 from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import missing_setting, quoted
@@ -97,7 +96,7 @@ _FACTS = {
     ),
     "levels": (
         "{columns} {has} {levels} different words in {rows} rows: many to learn from, and new ones mean nothing",
-        "{drop} leaves {them} out",
+        "dataset.rare_below=10 joins those of fewer rows to one, {drop} leaves {them} out",
     ),
     "alike": (
         "{columns} {has} words that differ in capitals or blanks alone, as in {example}, each a category",
@@ -256,7 +255,7 @@ def refuse_ambiguous(cells: Cells, position: int) -> None:
         BadFile: naming what to set for either.
     """
     column = cells.columns[position]
-    if cells.notation != Notation() or isinstance(column, Decimals):
+    if cells.notation != Notation() or column.typed:
         return
     if cell := may_be_grouped(column.distinct):
         row = column.row_of(cell)

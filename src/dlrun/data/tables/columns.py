@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from dlrun.data.tables.column import Column
+from dlrun.data.tables.column import Column, Values
 from dlrun.data.tables.column_checks import (
     Remark,
     dates_setting,
@@ -40,6 +40,7 @@ from dlrun.data.tables.number_format import (
     is_infinite,
     looks_like_number,
 )
+from dlrun.data.tables.stored_columns import without_zeros
 from dlrun.data.tables.table import Reading, Rows, Words
 from dlrun.data.times import NUMBER, is_date, is_format
 from dlrun.errors import ConfigError
@@ -141,18 +142,22 @@ def read_rows(cells: Cells, reading: Reading) -> Rows:
     values = []
     for name in reading.numbers:
         position = cells.names.index(name)
-        read = _read_yes_no if name in reading.yes_no else read_numbers
+        read = _read_yes_no if name in reading.yes_no else _read_numbers
         numbers = read(cells, position)
-        if name in reading.zero_is_missing:
-            numbers = np.where(numbers == 0, np.nan, numbers)
-        values.append(numbers)
+        values.append(without_zeros(numbers) if name in reading.zero_is_missing else numbers)
     for name, form in reading.date_forms.items():
         values.extend(_read_dates(cells, cells.names.index(name), form))
-    words = [Words.of(cells.columns[cells.names.index(name)]) for name in reading.words]
+    words = [
+        Words.of(
+            cells.columns[cells.names.index(name)],
+            cells.notation.spelled if name in reading.by_value else None,
+        )
+        for name in reading.words
+    ]
     return Rows(values, words)
 
 
-def _read_yes_no(cells: Cells, position: int) -> np.ndarray:
+def _read_yes_no(cells: Cells, position: int) -> Values:
     """(N,) 1 for yes, 0 for no, nan where missing."""
     column = cells.columns[position]
     answers = {cell: is_yes(cell) for cell in column.distinct}
@@ -162,10 +167,12 @@ def _read_yes_no(cells: Cells, position: int) -> np.ndarray:
                 f"{cells.place(column.row_of(cell), position)}: {cell} is neither yes nor no, as all of the training "
                 f"data are; mend it, or set {cells.if_missing([cell])} if it stands for a missing value"
             )
-    return np.array([*(float(answer is True) for answer in answers.values()), np.nan])[column.codes]
+    return column.by_code(
+        np.array([*(float(answer is True) for answer in answers.values()), np.nan])
+    )
 
 
-def _read_dates(cells: Cells, position: int, form: DateForm) -> list[np.ndarray]:
+def _read_dates(cells: Cells, position: int, form: DateForm) -> list[Values]:
     """(N,) each part of the dates, nan where missing."""
     try:
         return date_numbers(cells.columns[position], form)
@@ -202,13 +209,17 @@ def _no_date(cells: Cells, position: int, error: NotADate, format: str) -> Confi
 
 
 def read_numbers(cells: Cells, position: int) -> np.ndarray:
-    """(N,) the numbers of a column, nan where missing.
+    """(N,) the numbers of a column, nan where missing, in memory.
 
     Raises:
         ConfigError: a cell that holds none, with row and column.
     """
+    return np.asarray(_read_numbers(cells, position)[:])
+
+
+def _read_numbers(cells: Cells, position: int) -> Values:
     column = cells.columns[position]
-    values = column.numbers(cells.notation)
+    values = column.kept_numbers(cells.notation)
     if values is None:
         cell = next(cell for cell in column.distinct if cells.notation.number(cell) is None)
         row = column.row_of(cell)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +29,9 @@ from dlrun.data.tables.csv_rules import (
 from dlrun.data.tables.headers import LOOKED_AT, judge
 from dlrun.data.tables.number_format import Notation, as_number, notation_of
 from dlrun.errors import BadFile, ConfigError, did_you_mean, note
+
+if TYPE_CHECKING:
+    from dlrun.data.tables.csv_engine import Layout
 
 _LARGE = 2**20  # bytes, up to which cell by cell is as fast
 _HEAD = 2000  # lines, by which the form of a file is judged
@@ -96,7 +101,9 @@ class Cells:
         first: which row is the first and what it holds, in words.
         delimiter: the character between its cells.
         missing: the words for missing cells that were looked for.
+        header: a first row that no other may repeat.
         typed: whether it is a file whose columns have types, of which no setting says how numbers are written.
+        values: the columns of such a file as they are, by name.
     """
 
     path: Path
@@ -108,7 +115,9 @@ class Cells:
     first: str = ""
     delimiter: str = ","
     missing: Sequence[str] = ()
+    header: Sequence[str] | None = None
     typed: bool = False
+    values: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -195,6 +204,19 @@ class Cells:
         columns_found = [found.get(name, absent) for name in columns]
         return replace(self, names=list(columns), columns=columns_found)
 
+    def kept(self, names: Sequence[str]) -> dict[str, Sequence[Any]]:
+        """The columns of these names, or of these numbers where they have none: text, or values of a typed file.
+
+        Raises:
+            ConfigError: there is none of such a name.
+        """
+        known = dict(zip(self.names, self.columns, strict=True))
+        for name in names:
+            if name not in known:
+                hint = did_you_mean(name, self.names) if self.named else self.no_header
+                raise ConfigError(f"--keep names {name}, which is no column of {self.path}{hint}")
+        return {name: self.values.get(name, known[name].as_list) for name in names}
+
     def if_missing(self, words: Iterable[str]) -> str:
         """What to set where `words` stand for missing cells, as it can be typed."""
         return missing_setting(self.missing, more=words)
@@ -226,13 +248,14 @@ def read_csv(path: Path, format: CsvFormat, is_header: IsHeader | None = None) -
 
 
 @dataclass(frozen=True)
-class _Begin:
+class Begin:
     """The rows of a file, or the first of them, and what the first one is.
 
     Attributes:
         first: the cells of the first row, which begins in `line`.
         names: of the columns in a header; [] without one.
         body: the other rows.
+        empty_end: whether an empty cell behind the last column has been left out of each.
     """
 
     line: int
@@ -240,9 +263,15 @@ class _Begin:
     names: list[str]
     body: list[Record]
     delimiter: str
+    empty_end: bool
+
+    @property
+    def is_header(self) -> bool:
+        """Whether the first row is a header that no row of data may repeat."""
+        return bool(self.names) and any(as_number(cell) is None for cell in self.first)
 
 
-def _begin(path: Path, text: str, format: CsvFormat, is_header: IsHeader | None) -> _Begin:
+def _begin(path: Path, text: str, format: CsvFormat, is_header: IsHeader | None) -> Begin:
     refuse_markup(path, text)
     records, delimiter = read_records(path, text, format)
     line, first = records[0]
@@ -255,11 +284,12 @@ def _begin(path: Path, text: str, format: CsvFormat, is_header: IsHeader | None)
     body = records[1:] if header else records
     if not body:
         raise ConfigError(f"{path}, row {line}: a header and no rows: give it data")
+    whole = len(body[0][1])
     if header:
         names, body = without_empty_end(path, names, body, named=bool(first[-1]))
     width = len(format.names or names or first)
     refuse_ragged(path, body, width, "header" if header else "table")
-    return _Begin(line, first, names, body, delimiter)
+    return Begin(line, first, names, body, delimiter, empty_end=len(body[0][1]) < whole)
 
 
 def _read_exactly(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Cells:
@@ -280,54 +310,108 @@ def _read_fast(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Cel
     if not path.is_file() or path.stat().st_size <= _LARGE:
         return None
     # Not imported above: polars takes as long to import as a small file to read.
-    from dlrun.data.tables.csv_engine import decimals_in, head_of, lines_of, read_columns
+    from dlrun.data.tables.csv_engine import lines_of, read_columns
 
-    head = head_of(path, format)
-    if head is None:
+    found = _begin_plain(path, format, is_header)
+    if found is None:
         return None
-    try:
-        begin = _begin(path, head, format, is_header)
-    except ConfigError:  # told by the exact reader, of the whole file
-        return None
-    if begin.names and len(begin.names) != len(begin.first):
-        return None  # each row ends in a delimiter
-    skip, width = begin.body[0][0] - 1, len(begin.body[0][1])
-    of_words = all(as_number(word) is None for word in format.missing)
-    plain = format.decimal != "comma" and format.thousands == "none" and of_words
-    decimals = decimals_in([cells for _, cells in begin.body], width) if plain else ()
-    columns = read_columns(
-        path, format, delimiter=begin.delimiter, skip=skip, width=width, decimals=decimals
-    )
-    if columns is None:
-        return None
-    if (
-        begin.names
-        and any(as_number(cell) is None for cell in begin.first)
-        and len(rows_like(columns, begin.first))
-    ):
+    begin, layout = found
+    columns = read_columns(path, format, layout)
+    if columns is None or (begin.is_header and len(rows_like(columns, begin.first))):
         return None  # the header once more
-    lines = Lines(lines_of(path, begin.delimiter, skip))
+    lines = Lines(lines_of(path, layout.delimiter, layout.skip))
     looked_at = (
-        [cells[at] for _, cells in begin.body] if at in decimals else column.distinct
+        [cells[at] for _, cells in begin.body] if at in layout.decimals else column.distinct
         for at, column in enumerate(columns)
     )
     return _cells(path, format, begin, columns, lines, looked_at)
 
 
+def open_csv(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Cells | None:
+    """The same file, its columns still to be read into the cache; None of one that can only be read whole."""
+    from dlrun.data.tables.csv_engine import lines_of, open_pieces
+    from dlrun.data.tables.stored_columns import UnreadColumn
+
+    found = _begin_plain(path, format, is_header, unpacked=True)
+    if found is None or not found[1].delimiter.isascii():
+        return None
+    begin, layout = found
+    columns: list[Column] = [
+        UnreadColumn(partial(open_pieces, path, layout), at, numbers=at in layout.decimals)
+        for at in range(layout.width)
+    ]
+    lines = Lines(lines_of(path, layout.delimiter, layout.skip))
+    return _form(path, format, begin, columns, lines, _cells_of(begin))
+
+
+def note_last_row(cells: Cells) -> None:
+    """Say that the last row looks like a sum of those above."""
+    last = len(cells) - 1
+    word = next(filter(None, cells.row(last)), "")
+    if is_total(word) and not any((column.where([word]) < last).any() for column in cells.columns):
+        note(
+            f"{cells.path}: row {cells.lines[last]} begins with {word} and is read as data; "
+            "take it out if it sums up the others"
+        )
+
+
+def _begin_plain(
+    path: Path, format: CsvFormat, is_header: IsHeader | None, *, unpacked: bool = False
+) -> tuple[Begin, Layout] | None:
+    """The first rows of a file that the table engine may read, and the layout of all; None of any other.
+
+    Args:
+        unpacked: as of `head_of`; a mistake in the first rows is refused then.
+    """
+    from dlrun.data.tables.csv_engine import Layout, decimals_in, head_of
+
+    head = head_of(path, format, unpacked=unpacked)
+    if head is None:
+        return None
+    try:
+        begin = _begin(path, head, format, is_header)
+    except ConfigError:
+        if unpacked:
+            raise
+        return None  # told by the exact reader, of the whole file
+    if begin.empty_end and not unpacked:
+        return None
+    skip, width = begin.body[0][0] - 1, len(begin.body[0][1])
+    of_words = all(as_number(word) is None for word in format.missing)
+    plain = format.decimal != "comma" and format.thousands == "none" and of_words
+    decimals = decimals_in([cells for _, cells in begin.body], width) if plain else ()
+    return begin, Layout(begin.delimiter, skip, width, decimals, begin.empty_end)
+
+
 def _cells(
     path: Path,
     format: CsvFormat,
-    begin: _Begin,
+    begin: Begin,
     columns: list[Column],
     lines: Lines,
     looked_at: Iterable[Sequence[str]],
-    *,
-    end: bool = True,
 ) -> Cells:
-    """`looked_at` has cells of each column that tell the notation; `end` says that the last row is the file's."""
-    names = begin.names or list(format.names) or [str(at) for at in range(1, len(columns) + 1)]
+    cells = _form(path, format, begin, columns, lines, looked_at)
+    note_last_row(cells)
+    return cells
+
+
+def _names(begin: Begin, format: CsvFormat, width: int) -> list[str]:
+    return begin.names or list(format.names) or [str(at) for at in range(1, width + 1)]
+
+
+def _form(
+    path: Path,
+    format: CsvFormat,
+    begin: Begin,
+    columns: list[Column],
+    lines: Lines,
+    looked_at: Iterable[Sequence[str]],
+) -> Cells:
+    """`looked_at` has cells of each column that tell the notation."""
+    names = _names(begin, format, len(columns))
     look = begin.delimiter != ","
-    cells = Cells(
+    return Cells(
         path,
         names,
         bool(begin.names or format.names),
@@ -337,39 +421,96 @@ def _cells(
         first=f"row {begin.line} ({listed(begin.first)})",
         delimiter=begin.delimiter,
         missing=format.missing,
+        header=begin.first if begin.is_header else None,
     )
-    if end:
-        _note_total(cells)
-    return cells
 
 
-def csv_pieces(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Iterator[Cells]:
-    """The cells that `read_csv` reads of a file, some rows at a time, as columns that are `Listed`.
+def csv_pieces(
+    path: Path,
+    format: CsvFormat,
+    is_header: IsHeader | None,
+    *,
+    listed: bool,
+    texts: Sequence[str] = (),
+) -> Iterator[Cells]:
+    """The cells that `read_csv` reads of a file, some rows at a time.
 
-    How the file is written is judged by its first lines; gzip may have packed any number of bytes.
+    How the file is written is judged by its first lines; gzip and zstd may have packed any number of bytes.
+
+    Args:
+        listed: whether cells are given as columns that are `Listed`, as texts are best read.
+        texts: the names of columns that are not to be read as numbers at once, which would change how they are written.
 
     Raises:
         ConfigError: as `read_csv`.
     """
-    begin = _begin(path, _head_of(path, format), format, is_header)
-    first, width, words = begin.body[0][0], len(begin.body[0][1]), {*format.missing}
-    records = records_in(
-        path,
-        islice(_lines_in(path, format), first - 1, None),
-        begin.delimiter,
-        comment_of(format.comment),
-        first=first,
-    )
+    found = None if listed else _begin_plain(path, format, is_header, unpacked=True)
+    if found is None:
+        begin = _begin(path, _head_of(path, format), format, is_header)
+        yield from _exact_pieces(path, format, begin, begin.body[0][0], listed=listed)
+        return
+    begin, layout = found
+    names = _names(begin, format, layout.width)
+    decimals = {at for at in layout.decimals if names[at] not in texts}
+    line = yield from _fast_pieces(path, format, begin, layout._replace(decimals=decimals))
+    if line is not None:
+        yield from _exact_pieces(path, format, begin, line, listed=False)
+
+
+def _fast_pieces(
+    path: Path, format: CsvFormat, begin: Begin, layout: Layout
+) -> Generator[Cells, None, int | None]:
+    """By the table engine, as far as it is sure; the line from which it is not, None where it is to the end."""
+    from dlrun.data.tables.csv_engine import column_pieces
+
+    line = layout.skip + 1
+    for columns, count in column_pieces(path, format, layout):
+        if columns is None or (begin.is_header and len(rows_like(columns, begin.first))):
+            return line
+        if rows := len(columns[0]):
+            lines = Lines(partial(_lines_of_rows, path, format, begin, line, rows))
+            yield _form(path, format, begin, columns, lines, _cells_of(begin))
+        line += count
+    return None
+
+
+def _lines_of_rows(
+    path: Path, format: CsvFormat, begin: Begin, line: int, count: int
+) -> np.ndarray:
+    """The lines of so many rows, the first of which is in this line or below."""
+    records = _records_from(path, format, begin, line)
+    return np.array([number for number, _ in islice(records, count)], np.int64)
+
+
+def _records_from(path: Path, format: CsvFormat, begin: Begin, line: int) -> Iterator[Record]:
+    lines = islice(_lines_in(path, format), line - 1, None)
+    return records_in(path, lines, begin.delimiter, comment_of(format.comment), first=line)
+
+
+def _cells_of(begin: Begin) -> Iterator[Sequence[str]]:
+    """The cells of each column of the first rows."""
+    return zip(*(cells for _, cells in begin.body), strict=True)
+
+
+def _exact_pieces(
+    path: Path, format: CsvFormat, begin: Begin, line: int, *, listed: bool
+) -> Iterator[Cells]:
+    """Cell by cell, from this line on."""
+    width, words = len(begin.body[0][1]), {*format.missing}
+    records = _records_from(path, format, begin, line)
     cut = bool(begin.names) and len(begin.first) > len(begin.names)  # each row ends in a delimiter
-    columns: list[list[str | None]] = [[] for _ in range(width)]
+    columns: list[list[str]] = [[] for _ in range(width)]
     lines: list[int] = []
+
+    def column(cells: list[str]) -> Column:
+        if listed:
+            return Listed([None if cell in words else cell for cell in cells])
+        return Column.of(cells, missing_among(cells, format.missing))
 
     def piece() -> Cells:
         numbers = np.array(lines, np.int64)
-        looked_at = ([cells[at] for _, cells in begin.body] for at in range(width))
-        listed_ones: list[Column] = [Listed(cells) for cells in columns]
-        found = Lines(lambda: numbers)
-        return _cells(path, format, begin, listed_ones, found, looked_at, end=False)
+        made = list(map(column, columns))
+        return _form(path, format, begin, made, Lines(lambda: numbers), _cells_of(begin))
 
     while rows := list(islice(records, _FEW)):
         if cut:
@@ -378,8 +519,8 @@ def csv_pieces(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Ite
         if begin.names:
             refuse_repeated_header(path, begin.first, rows)
         lines += [line for line, _ in rows]
-        for column, cells in zip(columns, zip(*(row for _, row in rows), strict=True), strict=True):
-            column += [None if cell in words else cell for cell in cells]
+        for cells, more in zip(columns, zip(*(row for _, row in rows), strict=True), strict=True):
+            cells += more
         if len(lines) >= _ROWS:
             yield piece()
             columns, lines = [[] for _ in columns], []
@@ -399,17 +540,6 @@ def _head_of(path: Path, format: CsvFormat) -> str:
     while quotes % 2 and len(lines) > 1:
         quotes -= lines.pop().count('"')
     return "\n".join(lines)
-
-
-def _note_total(cells: Cells) -> None:
-    """Say that the last row looks like a sum of those above."""
-    last = len(cells) - 1
-    word = next(filter(None, cells.row(last)), "")
-    if is_total(word) and not any((column.where([word]) < last).any() for column in cells.columns):
-        note(
-            f"{cells.path}: row {cells.lines[last]} begins with {word} and is read as data; "
-            "take it out if it sums up the others"
-        )
 
 
 def _look_for_header(

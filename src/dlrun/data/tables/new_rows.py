@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, cast
 
 from dlrun.data.base import Spec
 from dlrun.data.changed_data import Kept
-from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, one_path
+from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, Piece, one_path, pieces_of
 from dlrun.data.tables.columns import read_rows, undressed_as
 from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_rules import as_names, listed
@@ -19,7 +20,14 @@ from dlrun.data.tables.headers import judge
 from dlrun.data.tables.number_format import as_number
 from dlrun.data.tables.read import read_targets
 from dlrun.data.tables.table import Reading, Rows
-from dlrun.data.tables.table_files import FORMS, files_of, form_of, locate_table, read_cells
+from dlrun.data.tables.table_files import (
+    FORMS,
+    file_pieces,
+    files_of,
+    form_of,
+    locate_table,
+    read_cells,
+)
 from dlrun.data.tables.target_column import DROP_MISSING
 from dlrun.errors import ConfigError
 
@@ -29,30 +37,43 @@ class NewRows(NewInputs):
 
     preparing = (
         "columns of numbers (those of yes_no: 1 for yes, 0 for no), then the parts of dates: fill where missing, then "
-        "(raw - mean) / std; after them columns of words: "
-        "the place in levels, from 1, and 0 for a word that is not there"
+        "(raw - mean) / std; after them columns of words: the place in levels, from 1; for a word that is not there "
+        "the place after the last where other is true, and else 0; in columns of by_value, numbers and yes/no are "
+        "spelled in one way, as 1, 0.5 and true"
     )
 
     def read(self, path: Path, spec: Spec, preprocessing: TableEncoding) -> Rows:
-        if form_of(path) not in FORMS:
-            raise ConfigError(
-                f"{path}: this run was trained on a table; give rows in one of {', '.join(FORMS)}"
-            )
-        reading = Reading(**preprocessing.reading)
+        _refuse_other_forms(path)
+        reading = Reading.of(preprocessing.reading)
         return _rows(_in_order(_read(path, reading), reading), reading)
+
+    def pieces(
+        self, files: Sequence[Path], spec: Spec, preprocessing: TableEncoding, keep: Sequence[str]
+    ) -> Iterator[Piece]:
+        reading = Reading.of(preprocessing.reading)
+        for path in files:
+            _refuse_other_forms(path)
+            first = 0
+            is_header = partial(_is_header, reading)
+            how = reading.format, is_header
+            for cells in file_pieces(path, *how, listed=False, texts=keep):
+                rows = _rows(_in_order(cells, reading), reading)
+                yield from pieces_of(path, rows, cells.kept(keep), first=first)
+                first += len(rows)
 
     def files_in(self, folder: Path, spec: Spec, preprocessing: TableEncoding) -> list[Path]:
         return files_of(folder, "INPUT")
 
     def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:
-        encoding, names = cast(TableEncoding, kept.preprocessing), kept.spec.class_names
-        reading = Reading(**encoding.reading)
-        if not reading.target:  # an earlier version wrote none
-            reading = replace(reading, target=_name(reading, dataset.get("target", "")))
-        cells = _as_in_training(_read(locate_table(TEST_PATH, one_path(given)), reading), reading)
+        encoding, spec = cast(TableEncoding, kept.preprocessing), kept.spec
+        reading = Reading.of(encoding.reading)
+        if not reading.targets:  # an earlier version wrote none
+            reading = replace(reading, targets=[_name(reading, dataset.get("target", ""))])
+        path, limit = locate_table(TEST_PATH, one_path(given)), dataset.get("memory_limit")
+        cells = _as_in_training(_read(path, reading, limit), reading)
         drop = bool(dataset.get(DROP_MISSING, False))
-        cells, targets = read_targets(cells, reading, names, drop=drop)
-        return Labelled(encode_rows(encoding, _rows(cells, reading), targets, len(names)))
+        cells, targets = read_targets(cells, reading, spec.classes, drop=drop)
+        return Labelled(encode_rows(encoding, _rows(cells, reading), targets, spec))
 
 
 def _name(reading: Reading, column: Any) -> str:
@@ -65,7 +86,7 @@ def _name(reading: Reading, column: Any) -> str:
 def _as_in_training(cells: Cells, reading: Reading) -> Cells:
     """With the columns that the training data had, the target among them."""
     if cells.named:
-        return cells.in_order(reading.columns, needed=[*reading.used, reading.target])
+        return cells.in_order(reading.columns, needed=[*reading.used, *reading.targets])
     if len(cells.names) == len(reading.columns):
         return replace(cells, names=list(reading.columns))
     raise ConfigError(
@@ -78,8 +99,16 @@ def _rows(cells: Cells, reading: Reading) -> Rows:
     return read_rows(undressed_as(cells, reading.dressings), reading)
 
 
-def _read(path: Path, reading: Reading) -> Cells:
-    return read_cells(path, reading.format, partial(_is_header, reading))
+def _refuse_other_forms(path: Path) -> None:
+    if form_of(path) not in FORMS:
+        raise ConfigError(
+            f"{path}: this run was trained on a table; give rows in one of {', '.join(FORMS)}"
+        )
+
+
+def _read(path: Path, reading: Reading, memory_limit: float | None = math.inf) -> Cells:
+    is_header = partial(_is_header, reading)
+    return read_cells(path, reading.format, is_header, memory_limit=memory_limit)
 
 
 def _is_header(reading: Reading, row: str, first: list[str], below: list[list[str]]) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from glob import glob, has_magic
@@ -11,21 +12,15 @@ from typing import Any
 
 from dlrun.data.files import locate
 from dlrun.data.tables.column import joined, missing_column
-from dlrun.data.tables.csv import Cells, IsHeader, Lines, csv_pieces, read_csv
+from dlrun.data.tables.csv import Cells, IsHeader, Lines, csv_pieces, open_csv, read_csv
 from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.data.tables.csv_rules import listed
 from dlrun.data.tables.headers import judge
+from dlrun.data.tables.memory_need import TYPED, exceeds, refuse_larger
 from dlrun.errors import ConfigError
 
-TYPED = (
-    ".parquet",
-    ".feather",
-    ".arrow",
-    ".ipc",
-    ".jsonl",
-    ".ndjson",
-    ".xlsx",
-)  # read by `typed_files`
+Reader = Callable[[Path, CsvFormat, IsHeader | None], Cells]
+
 FORMS = (".csv", ".tsv", ".txt", ".data", *TYPED)
 _WHOLE = 2**22  # bytes of a file that is read at once, where it may be read in pieces
 _PACKED = (".gz", ".zst")
@@ -111,20 +106,38 @@ def refuse_settings_of_texts(settings: Mapping[str, Any], *paths: Path | None) -
             )
 
 
-def read_cells(path: Path, format: CsvFormat, is_header: IsHeader | None = None) -> Cells:
+def read_cells(
+    path: Path,
+    format: CsvFormat,
+    is_header: IsHeader | None = None,
+    *,
+    memory_limit: float | None = math.inf,
+) -> Cells:
     """The cells of all files of a table; `is_header` as of `read_csv`.
 
+    Where they take more memory than `memory_limit` GiB, None for half of what is free, they are read into the cache.
+
     Raises:
-        ConfigError: as `read_csv` and `read_typed`, or parts with other columns than the first.
+        ConfigError: as `read_csv` and `read_typed`, or parts with other columns than the first; too large to be read.
     """
-    first, *others = files_of(path)
-    cells = _read_file(first, format, is_header)
-    if not others:
-        return cells
+    first, *others = files = files_of(path)
+    read: Reader = _read_file
+    if exceeds(files, format, memory_limit):
+        read = partial(_open_file, memory_limit)
+    cells = read(first, format, is_header)
     parts = [
         cells,
-        *(_like_first(_read_alike(other, format, cells, is_header), cells) for other in others),
+        *(
+            _like_first(_read_part(read, other, format, cells, is_header), cells)
+            for other in others
+        ),
     ]
+    if read is not _read_file:
+        from dlrun.data.tables.stored_table import stored  # imports polars
+
+        return stored(path, parts)
+    if not others:
+        return cells
     columns = [
         joined(columns, cells.notation)
         for columns in zip(*(part.columns for part in parts), strict=True)
@@ -147,24 +160,47 @@ def table_pieces(path: Path, format: CsvFormat) -> Iterator[Cells]:
 
 
 def _pieces_of(path: Path, format: CsvFormat, first: Cells | None) -> Iterator[Cells]:
-    """Of one file, which is a further part where there is a `first`; a small one is read at once."""
-    format, is_header = (format, None) if first is None else _format_like(format, first)
+    """Of one file, which is a further part where there is a `first`."""
+    yield from file_pieces(path, *((format, None) if first is None else _like(format, first)))
+
+
+def file_pieces(
+    path: Path,
+    format: CsvFormat,
+    is_header: IsHeader | None,
+    *,
+    listed: bool = True,
+    texts: Sequence[str] = (),
+) -> Iterator[Cells]:
+    """The cells of one file, some rows at a time; a small one is read at once.
+
+    Args:
+        is_header: as of `read_csv`.
+        listed, texts: as of `csv_pieces`.
+
+    Raises:
+        ConfigError: as `read_cells`.
+    """
     if path.stat().st_size <= _WHOLE:
         yield _read_file(path, format, is_header)
     elif path.suffix.lower() in TYPED:
         from dlrun.data.tables.typed_files import typed_pieces  # imports polars
 
-        yield from typed_pieces(path, format.missing)
+        yield from typed_pieces(path, format.missing, listed=listed)
     else:
-        yield from csv_pieces(path, _with_tabs(path, format), is_header)
+        format = _with_delimiter(path, format)
+        yield from csv_pieces(path, format, is_header, listed=listed, texts=texts)
 
 
-def read_alike(path: Path, format: CsvFormat, first: Cells) -> Cells:
+def read_alike(
+    path: Path, format: CsvFormat, first: Cells, *, memory_limit: float | None = math.inf
+) -> Cells:
     """Another table of the columns of `first`, with a header where that has one."""
-    return read_cells(path, *_format_like(format, first))
+    return read_cells(path, *_like(format, first), memory_limit=memory_limit)
 
 
-def _format_like(format: CsvFormat, first: Cells) -> tuple[CsvFormat, IsHeader | None]:
+def _like(format: CsvFormat, first: Cells) -> tuple[CsvFormat, IsHeader | None]:
+    """The format of another table of the columns of `first`, and what decides of its first row."""
     if first.typed:
         return replace(format, header=True), None
     format = replace(format, decimal=first.notation.decimal)
@@ -173,11 +209,13 @@ def _format_like(format: CsvFormat, first: Cells) -> tuple[CsvFormat, IsHeader |
     return replace(format, header=True), None
 
 
-def _read_alike(path: Path, format: CsvFormat, first: Cells, is_header: IsHeader | None) -> Cells:
+def _read_part(
+    read: Reader, path: Path, format: CsvFormat, first: Cells, is_header: IsHeader | None
+) -> Cells:
     """A further part."""
     if is_header and not first.typed:
-        return _read_file(path, replace(format, decimal=first.notation.decimal), is_header)
-    return read_alike(path, format, first)
+        return read(path, replace(format, decimal=first.notation.decimal), is_header)
+    return read(path, *_like(format, first))
 
 
 def _read_file(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Cells:
@@ -185,12 +223,32 @@ def _read_file(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Cel
         from dlrun.data.tables.typed_files import read_typed  # imports polars
 
         return read_typed(path, format.missing)
-    return read_csv(path, _with_tabs(path, format), is_header)
+    return read_csv(path, _with_delimiter(path, format), is_header)
 
 
-def _with_tabs(path: Path, format: CsvFormat) -> CsvFormat:
-    of_tabs = form_of(path) == ".tsv" and format.delimiter == "auto"
-    return replace(format, delimiter="tab") if of_tabs else format
+def _open_file(
+    memory_limit: float | None, path: Path, format: CsvFormat, is_header: IsHeader | None
+) -> Cells:
+    """The same with columns that are still to be read into the cache, or with those in memory of a small part.
+
+    Raises:
+        ConfigError: too large to be read whole, as it must be.
+    """
+    from dlrun.data.tables.typed_files import open_typed  # imports polars
+
+    if path.suffix.lower() in TYPED:
+        opened = open_typed(path, format.missing)
+    else:
+        opened = open_csv(path, _with_delimiter(path, format), is_header)
+    if opened is not None:
+        return opened
+    refuse_larger(path, format, memory_limit)
+    return _read_file(path, format, is_header)
+
+
+def _with_delimiter(path: Path, format: CsvFormat) -> CsvFormat:
+    tabs = form_of(path) == ".tsv" and format.delimiter == "auto"
+    return replace(format, delimiter="tab") if tabs else format
 
 
 def _like_first(part: Cells, first: Cells) -> Cells:

@@ -7,10 +7,12 @@ there; null is a missing cell. No torch here.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import time
 from functools import cache, partial
+from glob import escape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,12 +24,11 @@ from dlrun.data.tables.column import Column, Decimals, Listed, missing_column
 from dlrun.data.tables.csv import Cells, Lines
 from dlrun.data.tables.csv_format import missing_among
 from dlrun.data.tables.csv_rules import listed, names_of
-from dlrun.data.tables.number_format import Notation, as_number
+from dlrun.data.tables.number_format import EXACT, Notation, as_number
+from dlrun.data.tables.stored_columns import Types, UnreadColumn
 from dlrun.errors import ConfigError, note
 
-_ROWS = 2**14  # of a piece
-_JSON_LINES = (".jsonl", ".ndjson")
-_LARGEST = 2**53  # whole numbers up to which float64 has each
+_ROWS = 2**15  # that are read at a time
 _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
 
 
@@ -35,6 +36,19 @@ class _Read(NamedTuple):
     """A file read: its columns, and where each row is in the file."""
 
     frame: pl.DataFrame
+    lines: Callable[[], np.ndarray]
+
+
+class _Opened(NamedTuple):
+    """A file of which no rows are read yet.
+
+    Attributes:
+        pieces: its rows, some at a time.
+    """
+
+    types: Mapping[str, Any]
+    rows: int
+    pieces: Callable[[], Iterator[pl.DataFrame]]
     lines: Callable[[], np.ndarray]
 
 
@@ -47,91 +61,122 @@ def read_typed(path: Path, missing: Sequence[str]) -> Cells:
     Raises:
         ConfigError: unreadable, empty, a column that holds more than one value a row, names twice.
     """
-    what, read = _READERS[path.suffix.lower()]
-    with _readable(path, what):
-        frame, lines = read(path)
-    names = _names(path, frame)
-    columns = [_column(values, missing) for values in frame.get_columns()]
-    return _cells(path, names, columns, lines, missing)
+    form = _FORMS[path.suffix.lower()]
+    with _readable(path, form):
+        frame, lines = form.read(path)
+    names = _names(path, dict(frame.schema), len(frame))
+    return _cells_of(path, names, frame, lines, missing, _column)
 
 
-def typed_pieces(path: Path, missing: Sequence[str]) -> Iterator[Cells]:
+def typed_pieces(path: Path, missing: Sequence[str], *, listed: bool) -> Iterator[Cells]:
     """The same of a Parquet or Arrow file or of JSON lines, some rows at a time; of another form at once.
+
+    Args:
+        listed: whether words are given as columns that are `Listed`.
 
     Raises:
         ConfigError: as `read_typed`.
     """
-    what = _READERS[path.suffix.lower()][0]
-    with _readable(path, what):
-        frames = _scanned(path)
-    if frames is None:
+    form = _FORMS[path.suffix.lower()]
+    with _readable(path, form):
+        opened = form.open(path) if form.open else None
+    if opened is None:
         yield read_typed(path, missing)
         return
-    start, in_lines = 0, _lines_of(path) if path.suffix.lower() in _JSON_LINES else None
+    names, frames, start = _names(path, opened.types, opened.rows), opened.pieces(), 0
     while True:
-        with _readable(path, what):
+        with _readable(path, form):
             frame = next(frames, None)
         if frame is None:
             return
-        if len(frame) or not start:
-            names = _names(path, frame)
-            columns = [_listed(values, missing) for values in frame.get_columns()]
-            rows = slice(start, start + len(frame))
-            lines = partial(_counted_lines, rows, in_lines)
-            yield _cells(path, names, columns, lines, missing)
-        start += len(frame)
+        stop = start + len(frame)
+        lines = partial(_rows_of, opened.lines, slice(start, stop))
+        yield _cells_of(path, names, frame, lines, missing, _listed if listed else _column)
+        start = stop
 
 
-def _counted_lines(rows: slice, in_lines: Callable[[], np.ndarray] | None) -> np.ndarray:
-    return in_lines()[rows] if in_lines else np.arange(rows.start + 1, rows.stop + 1)
+def _rows_of(lines: Callable[[], np.ndarray], rows: slice) -> np.ndarray:
+    return lines()[rows]
 
 
-def _scanned(path: Path) -> Iterator[pl.DataFrame] | None:
-    form = path.suffix.lower()
-    if form == ".parquet":
-        scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
-    elif form in _JSON_LINES:
-        scan = pl.scan_ndjson(path, infer_schema_length=None)
-    elif form != ".xlsx" and _first_bytes(path) == b"ARROW1":
-        scan = pl.scan_ipc(path, glob=False, hive_partitioning=False)
-    else:
-        return None
-    return iter(scan.collect_batches(chunk_size=_ROWS))
+def _cells_of(
+    path: Path,
+    names: list[str],
+    frame: pl.DataFrame,
+    lines: Callable[[], np.ndarray],
+    missing: Sequence[str],
+    read: Callable[[pl.Series, Sequence[str]], Column],
+) -> Cells:
+    columns = [read(values, missing) for values in frame.get_columns()]
+    values: Mapping[str, Any] = dict(zip(names, frame.get_columns(), strict=True))
+    return replace(_cells(path, names, columns, lines, missing), values=values)
 
 
 def _listed(values: pl.Series, missing: Sequence[str]) -> Column:
-    if values.dtype == pl.Null or values.dtype == pl.Duration or values.dtype.is_numeric():
+    if values.dtype == pl.Null or is_numeric(values.dtype):
         return _column(values, missing)
-    cells = _texts(values).to_list()
+    cells = as_texts(values, times=not all_midnight(values)).to_list()
     absent = {"", *missing_among(filter(None, cells), missing)}
     return Listed([None if cell in absent else cell for cell in cells])
 
 
+def open_typed(path: Path, missing: Sequence[str]) -> Cells | None:
+    """The same file, its columns still to be read into the cache; None of one that can only be read whole.
+
+    Raises:
+        ConfigError: as `read_typed`.
+    """
+    form = _FORMS[path.suffix.lower()]
+    if form.open is None:
+        return None
+    with _readable(path, form):
+        opened = form.open(path)
+    if opened is None:
+        return None
+    names = _names(path, opened.types, opened.rows)
+
+    def pieces(types: Types) -> Iterator[pl.DataFrame]:
+        with _readable(path, form):
+            yield from opened.pieces()
+
+    columns: list[Column] = [UnreadColumn(pieces, at) for at in range(len(names))]
+    return _cells(path, names, columns, opened.lines, missing)
+
+
+def cells_in(path: Path) -> int:
+    """How many cells a file holds that says so without being read; 0 of another.
+
+    Raises:
+        ConfigError: as `read_typed`.
+    """
+    form = _FORMS[path.suffix.lower()]
+    if form.open is None:
+        return 0
+    with _readable(path, form):
+        opened = form.open(path)
+    return opened.rows * len(opened.types) if opened else 0
+
+
 @contextmanager
-def _readable(path: Path, what: str) -> Iterator[None]:
+def _readable(path: Path, form: _Form) -> Iterator[None]:
     try:
         yield
     except ConfigError:
         raise
     except _UNREADABLE as error:
-        if path.suffix.lower() in _JSON_LINES:
+        if form is _JSON_LINES:
             _look_for_mistake(path)
         reason = str(error).strip().partition("\n")[0]
-        raise ConfigError(f"{path} cannot be read as {what}: {reason}") from error
+        raise ConfigError(f"{path} cannot be read as {form.name}: {reason}") from error
 
 
-def _names(path: Path, frame: pl.DataFrame) -> list[str]:
-    """The names of columns that can be those of a table.
-
-    Raises:
-        ConfigError: there are none, no rows, or columns of more than one value a row.
-    """
-    if not frame.width:
+def _names(path: Path, types: Mapping[str, Any], rows: int) -> list[str]:
+    if not types:
         raise ConfigError(f"{path} has no columns: give a file with data in it")
-    if not len(frame):
+    if not rows:
         raise ConfigError(f"{path} has columns and no rows: give it data")
-    names = names_of(path, 1, [name.strip() for name in frame.columns])
-    _refuse_nested(path, names, frame)
+    names = names_of(path, 1, [name.strip() for name in types])
+    _refuse_nested(path, names, [*types.values()])
     return names
 
 
@@ -155,8 +200,8 @@ def _cells(
     )
 
 
-def _refuse_nested(path: Path, names: Sequence[str], frame: pl.DataFrame) -> None:
-    for name, kind in zip(names, frame.dtypes, strict=True):
+def _refuse_nested(path: Path, names: Sequence[str], types: Sequence[Any]) -> None:
+    for name, kind in zip(names, types, strict=True):
         what = "bytes" if kind == pl.Binary else "objects" if kind == pl.Object else ""
         if kind.is_nested():
             what = "named values" if kind == pl.Struct else "lists"
@@ -168,35 +213,48 @@ def _refuse_nested(path: Path, names: Sequence[str], frame: pl.DataFrame) -> Non
 
 
 def _column(values: pl.Series, missing: Sequence[str]) -> Column:
-    kind = values.dtype
-    if kind == pl.Null:
+    if values.dtype == pl.Null:
         return missing_column(len(values))
-    if kind == pl.Duration:
-        return _column(values.dt.total_nanoseconds() / 1e9, missing)
-    if kind.is_numeric():
-        return _numbers(values, missing)
-    return _words(_texts(values), missing)
+    if is_numeric(values.dtype):
+        numbers = as_numbers(values, missing)
+        if numbers is not None:
+            return Decimals(numbers, single=values.dtype == pl.Float32)
+        return _words(as_texts(values), missing)
+    return _words(as_texts(values, times=not all_midnight(values)), missing)
 
 
-def _numbers(values: pl.Series, missing: Sequence[str]) -> Column:
-    """Numbers as such, unless there is one that 64 bits do not hold: identifiers, infinite ones."""
+def is_numeric(kind: pl.DataType) -> bool:
+    """Whether a column of this type is read as numbers, if 64 bits hold them."""
+    return kind.is_numeric() or kind == pl.Duration
+
+
+def as_numbers(values: pl.Series, missing: Sequence[str]) -> np.ndarray | None:
+    """(N,) float64, nan where missing; None where 64 bits do not hold one: identifiers, infinite ones."""
+    if values.dtype == pl.Duration:
+        values = values.dt.total_nanoseconds() / 1e9
     found = values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
     if values.dtype.is_integer():
-        exact = bool((np.abs(found[~np.isnan(found)]) < _LARGEST).all())
+        exact = bool((np.abs(found[~np.isnan(found)]) < EXACT).all())
     else:
         exact = not np.isinf(found).any()
     if not exact:
-        return _words(values.cast(pl.String), missing)
+        return None
     codes = [number for word in missing if (number := as_number(word)) is not None]
-    return Decimals(np.where(np.isin(found, codes), np.nan, found) if codes else found)
+    return np.where(np.isin(found, codes), np.nan, found) if codes else found
 
 
-def _texts(values: pl.Series) -> pl.Series:
-    """Words, yes or no, dates and times as a CSV file has them; the time of day is left out where all are midnight."""
+def all_midnight(values: pl.Series) -> bool:
+    """Whether moments are dates, with no time of day."""
+    midnight = values.dtype == pl.Datetime and (values.dt.time().drop_nulls() == time()).all()
+    return bool(midnight)
+
+
+def as_texts(values: pl.Series, *, times: bool = True) -> pl.Series:
+    """Words, yes or no, dates and times as a CSV file has them, moments without the time of day where not `times`."""
     kind = values.dtype
-    if kind == pl.Datetime and (values.dt.time().drop_nulls() == time()).all():
+    if kind == pl.Datetime and not times:
         return values.dt.date().dt.to_string("iso")
-    if kind.is_temporal():
+    if kind.is_temporal() and kind != pl.Duration:
         return values.dt.to_string("iso").str.replace(r"\.0+($|[+-])", "$1")
     return values.cast(pl.String).str.strip_chars()
 
@@ -213,37 +271,73 @@ def _words(texts: pl.Series, missing: Sequence[str]) -> Column:
 
 
 def _counted(frame: pl.DataFrame) -> _Read:
-    return _Read(frame, lambda: np.arange(1, len(frame) + 1))
+    return _Read(frame, _from_one(len(frame)))
+
+
+def _from_one(rows: int) -> Callable[[], np.ndarray]:
+    return lambda: np.arange(1, rows + 1)
 
 
 def _read_parquet(path: Path) -> _Read:
     return _counted(pl.read_parquet(path, glob=False, hive_partitioning=False))
 
 
+def _open_parquet(path: Path) -> _Opened:
+    return _scanned(pl.scan_parquet(path, glob=False, hive_partitioning=False))
+
+
+def _scanned(lazy: pl.LazyFrame) -> _Opened:
+    rows = int(lazy.select(pl.len()).collect().item())
+
+    def pieces() -> Iterator[pl.DataFrame]:
+        return iter(lazy.collect_batches(chunk_size=_ROWS))
+
+    return _Opened(lazy.collect_schema(), rows, pieces, _from_one(rows))
+
+
 def _read_arrow(path: Path) -> _Read:
-    begin = _first_bytes(path)
-    if begin.startswith(b"FEA1"):
-        raise ValueError("it is of the first version of Feather; write it with a newer one")
-    read = pl.read_ipc if begin == b"ARROW1" else pl.read_ipc_stream
+    read = pl.read_ipc if _is_arrow_file(path) else pl.read_ipc_stream
     return _counted(read(path.read_bytes()))
 
 
-def _first_bytes(path: Path) -> bytes:
+def _open_arrow(path: Path) -> _Opened | None:
+    """None of a stream, of which nobody knows where its rows are."""
+    if not _is_arrow_file(path):
+        return None
+    lazy = pl.scan_ipc(path, glob=False)
+    opened = _scanned(lazy)
+
+    def pieces() -> Iterator[pl.DataFrame]:
+        # Some rows at a time: what is mapped of a whole file counts as memory of the process.
+        for start in range(0, opened.rows, _ROWS):
+            yield lazy.slice(start, _ROWS).collect()
+
+    return opened._replace(pieces=pieces)
+
+
+def _is_arrow_file(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.read(6)
+        begin = file.read(6)
+    if begin.startswith(b"FEA1"):
+        raise ValueError("it is of the first version of Feather; write it with a newer one")
+    return begin == b"ARROW1"
 
 
 def _read_json_lines(path: Path) -> _Read:
-    return _Read(pl.read_ndjson(path, infer_schema_length=None), _lines_of(path))
+    return _Read(pl.read_ndjson(path, infer_schema_length=None), _lines_with_text(path))
 
 
-def _lines_of(path: Path) -> Callable[[], np.ndarray]:
-    """What finds the lines in which the rows of a file of lines are."""
+def _open_json_lines(path: Path) -> _Opened:
+    opened = _scanned(pl.scan_ndjson(escape(str(path)), infer_schema_length=None))
+    return opened._replace(lines=_lines_with_text(path))
 
+
+def _lines_with_text(path: Path) -> Callable[[], np.ndarray]:
     @cache
     def lines() -> np.ndarray:
         with path.open("rb") as file:
-            return np.array([number for number, line in enumerate(file, 1) if line.strip()])
+            numbers = (number for number, line in enumerate(file, 1) if line.strip())
+            return np.fromiter(numbers, np.int64)
 
     return lines
 
@@ -299,12 +393,26 @@ def _read_excel(path: Path) -> _Read:
     return _Read(frame.filter(filled), lambda: rows)
 
 
-_READERS: dict[str, tuple[str, Callable[[Path], _Read]]] = {
-    ".parquet": ("Parquet", _read_parquet),
-    ".feather": ("Feather (Arrow)", _read_arrow),
-    ".arrow": ("Feather (Arrow)", _read_arrow),
-    ".ipc": ("Feather (Arrow)", _read_arrow),
-    ".jsonl": ("JSON lines", _read_json_lines),
-    ".ndjson": ("JSON lines", _read_json_lines),
-    ".xlsx": ("an Excel workbook", _read_excel),
+class _Form(NamedTuple):
+    """A form of files.
+
+    Attributes:
+        open: as far as such a file can be read in pieces.
+    """
+
+    name: str
+    read: Callable[[Path], _Read]
+    open: Callable[[Path], _Opened | None] | None
+
+
+_ARROW = _Form("Feather (Arrow)", _read_arrow, _open_arrow)
+_JSON_LINES = _Form("JSON lines", _read_json_lines, _open_json_lines)
+_FORMS = {
+    ".parquet": _Form("Parquet", _read_parquet, _open_parquet),
+    ".feather": _ARROW,
+    ".arrow": _ARROW,
+    ".ipc": _ARROW,
+    ".jsonl": _JSON_LINES,
+    ".ndjson": _JSON_LINES,
+    ".xlsx": _Form("an Excel workbook", _read_excel, None),
 }

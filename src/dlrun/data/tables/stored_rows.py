@@ -1,0 +1,166 @@
+"""Rows of a table that stay in files: blocks are shuffled, and the rows of some blocks at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor
+
+from dlrun.data.loaders import Batch, Batches, Feed, Split, cut, epoch_order, take
+
+_BLOCK = 2**13  # rows that follow each other
+AT_ONCE = 32 * _BLOCK  # rows that are shuffled together
+_IN_ORDER = 2**16  # rows that are read together where nothing is shuffled
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class StoredInputs:
+    """Inputs (N, F) that are read and encoded where they are indexed; stands where a tensor would.
+
+    Args:
+        encoding, raw: the `TableEncoding` and the `Rows` that it reads.
+        rows: (N,) which of them.
+    """
+
+    encoding: Any
+    raw: Any
+    rows: Any
+    width: int
+    device: torch.device = _CPU
+    dtype: torch.dtype = torch.float32
+
+    ndim = 2
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, F)."""
+        return len(self.rows), self.width
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, at: slice | Tensor) -> Tensor:
+        rows = self.rows[at if isinstance(at, slice) else at.cpu().numpy()]
+        found: Tensor = self.encoding.inputs_of(self.raw, rows)
+        return found.to(self.device, self.dtype)
+
+    def is_floating_point(self) -> bool:
+        """As the tensors that it gives."""
+        return True
+
+    def to(
+        self,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        memory_format: torch.memory_format | None = None,
+    ) -> StoredInputs:
+        """The same inputs, given on `device` and as `dtype`."""
+        return replace(self, device=device or self.device, dtype=dtype or self.dtype)
+
+
+@dataclass(frozen=True)
+class BlockSplit(Split):
+    """Rows in the order of their file, in memory or, as StoredInputs, in files: the batches are the same."""
+
+    @classmethod
+    def of(cls, inputs: StoredInputs, targets: Tensor) -> BlockSplit:
+        """These inputs with their targets."""
+        return cls(cast(Tensor, inputs), targets)
+
+    def batches(self, size: int, *, seed: int, shuffle: bool, drop_last: bool) -> Feed:
+        if len(self) <= AT_ONCE and isinstance(self.inputs, Tensor):
+            return Batches(self, size, seed=seed, shuffle=shuffle, drop_last=drop_last)
+        return BlockBatches(self, size, seed=seed, shuffle=shuffle, drop_last=drop_last)
+
+    def in_order(self, size: int) -> Iterator[Batch]:
+        many = size * max(1, _IN_ORDER // size)
+        parts = (slice(start, start + many) for start in range(0, len(self), many))
+        for inputs, targets in _ahead((self.inputs[rows], self.targets[rows]) for rows in parts):
+            yield from zip(inputs.split(size), targets.split(size), strict=True)
+
+    def _rows(self, rows: slice) -> Split:
+        return Split(self.inputs[rows], self.targets[rows])  # from now on in memory
+
+
+class BlockBatches:
+    """Batches of which seed and epoch decide: blocks are shuffled, and the rows of some blocks at a time.
+
+    Of so many rows as are shuffled at a time, these are the batches that `Batches` makes. Any epoch can be started
+    anywhere.
+    """
+
+    not_stacked: ClassVar[str] = (
+        "the rows are read from files during the training (see dataset.memory_limit)"
+    )
+
+    def __init__(
+        self, split: BlockSplit, size: int, *, seed: int, shuffle: bool, drop_last: bool
+    ) -> None:
+        self.split, self.seed, self.shuffle = split, seed, shuffle
+        self.bounds = cut(len(split), size, drop_last=drop_last)
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return len(self.bounds)
+
+    def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
+        """(inputs, targets) of each batch of epoch `number`, without the first `skip`."""
+        bounds = iter(self.bounds[skip:])
+        start, stop = next(bounds, (0, 0))
+        first, left = start, self.split.first(0)  # what has been read and is in no batch yet
+        for inputs, targets in _ahead(self._read(number, start)):
+            inputs, targets = torch.cat([left.inputs, inputs]), torch.cat([left.targets, targets])
+            last = first + len(targets)
+            while start < stop <= last:
+                yield inputs[start - first : stop - first], targets[start - first : stop - first]
+                start, stop = next(bounds, (0, 0))
+            if not stop:
+                return
+            left = Split(inputs[start - first :], targets[start - first :])
+            first = start
+
+    def _read(self, epoch: int, begin: int) -> Iterator[Batch]:
+        """The rows of an epoch in its order, from the row `begin` of it, some at a time."""
+        inputs, targets, at = self.split.inputs, self.split.targets, 0
+        for rows, order in self._windows(epoch):
+            at += len(rows)
+            if at <= begin:
+                continue
+            order = order[max(0, len(rows) - (at - begin)) :]
+            chosen = rows[order].to(targets.device)
+            if isinstance(inputs, Tensor):
+                yield take(inputs, chosen), take(targets, chosen)
+            else:
+                yield take(inputs[rows], order.to(targets.device)), take(targets, chosen)
+
+    def _windows(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows that are read together, ascending, and the order of them."""
+        count = len(self.split)
+        if not self.shuffle:
+            for start in range(0, count, AT_ONCE):
+                rows = torch.arange(start, min(start + AT_ONCE, count))
+                yield rows, torch.arange(len(rows))
+            return
+        if count <= AT_ONCE:
+            yield torch.arange(count), epoch_order(count, seed=self.seed, epoch=epoch)
+            return
+        blocks = epoch_order(-(-count // _BLOCK), seed=self.seed, epoch=epoch)
+        for number, some in enumerate(blocks.split(AT_ONCE // _BLOCK), 1):
+            starts = (some.sort().values * _BLOCK).tolist()
+            rows = torch.cat([torch.arange(s, min(s + _BLOCK, count)) for s in starts])
+            yield rows, epoch_order(len(rows), seed=self.seed + (number << 32), epoch=epoch)
+
+
+def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same, each read by a thread while the one before it is used."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = reader.submit(next, batches, None)
+            yield batch

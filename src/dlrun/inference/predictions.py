@@ -1,0 +1,171 @@
+"""A run's predictions for new inputs, some at a time: as columns of a table, and as records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlrun.data.kind import Piece
+from dlrun.errors import ConfigError
+from dlrun.inference.evaluate import predict
+from dlrun.inference.load import Trained
+
+
+class Cells(NamedTuple):
+    """A column: N cells, None where there is none.
+
+    Attributes:
+        kind: str, int or float; object where an input file decides it.
+    """
+
+    kind: type
+    cells: Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The predictions for N inputs.
+
+    Attributes:
+        identity: the columns that name each input.
+        values: (N, D) predicted numbers; or the numbers of classes (N,), -1 where an input is an empty text; or of
+            several targets of yes and no (N, D) which of their labels.
+        probabilities: (N, C) of the classes, or (N, D) of yes.
+        targets: the names of D targets in columns of a table; () otherwise.
+        labels: the words for no and yes of each target of yes and no.
+        quantiles: (N, D, Q) of the predicted numbers, by the names that `quantile_names` gives.
+    """
+
+    identity: Mapping[str, Cells]
+    values: np.ndarray
+    class_names: Sequence[str] = ()
+    probabilities: np.ndarray | None = None
+    targets: Sequence[str] = ()
+    labels: Sequence[tuple[str, ...]] = ()
+    quantile_names: Sequence[str] = ()
+    quantiles: np.ndarray | None = None
+
+    def columns(self) -> dict[str, Cells]:
+        """The columns of a table, by name.
+
+        Raises:
+            ConfigError: a column of the input is called like one of predictions.
+        """
+        own = self._own_columns()
+        for name in self.identity:
+            if name in own:
+                raise ConfigError(
+                    f"--keep names {name}, which is also a column of the predictions; rename it in the input"
+                )
+        return {**self.identity, **own}
+
+    def _own_columns(self) -> dict[str, Cells]:
+        if self.class_names:
+            columns = {"prediction": Cells(str, self._classes())}
+        elif self.labels:
+            columns = {name: Cells(str, words) for name, words in self._labelled().items()}
+        else:
+            columns = {name: Cells(float, values) for name, values in self._numbers().items()}
+        if self.probabilities is not None:
+            names = self.class_names or self.targets
+            for name, chances in zip(names, self.probabilities.T, strict=True):
+                known = chances if (self.values >= 0).all() else self._where_known(chances)
+                columns[f"p({name})"] = Cells(float, known)
+        return columns
+
+    def _names(self) -> list[str]:
+        if self.targets:
+            return [f"prediction_{target}" for target in self.targets]
+        width = self.values.shape[1]
+        return ["prediction"] if width == 1 else [f"prediction_{at}" for at in range(width)]
+
+    def _labelled(self) -> dict[str, list[str]]:
+        """The label of each target, by the name of its column."""
+        columns = zip(self._names(), self.labels, self.values.T.tolist(), strict=True)
+        return {name: [labels[answer] for answer in answers] for name, labels, answers in columns}
+
+    def _numbers(self) -> dict[str, Any]:
+        names = self._names()
+        found = dict(zip(names, self.values.T, strict=True))
+        if self.quantiles is not None:
+            for quantile, values in zip(self.quantile_names, self.quantiles.T, strict=True):
+                found |= {f"{n}_q{quantile}": v for n, v in zip(names, values, strict=True)}
+        return found
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """A record for each input."""
+        for row, predicted in enumerate(self._predicted()):
+            record = {name: column.cells[row] for name, column in self.identity.items()}
+            record["prediction"] = predicted
+            if self.probabilities is not None:
+                names = self.class_names or self.targets
+                chances = (
+                    [None] * len(names) if predicted is None else self.probabilities[row].tolist()
+                )
+                record["probabilities"] = dict(zip(names, chances, strict=True))
+            if self.quantiles is not None:
+                columns = zip(self.quantile_names, self.quantiles[row].T.tolist(), strict=True)
+                record["quantiles"] = {name: self._named(values) for name, values in columns}
+            yield record
+
+    def _predicted(self) -> list[Any]:
+        """What is predicted for each input: a class, the value of each target, by its name where it has one."""
+        if self.class_names:
+            return self._classes()
+        if self.labels:
+            return [self._named(row) for row in zip(*self._labelled().values(), strict=True)]
+        return [self._named(values) for values in self.values.tolist()]
+
+    def _named(self, values: Sequence[Any]) -> Any:
+        return dict(zip(self.targets, values, strict=True)) if self.targets else values
+
+    def _classes(self) -> list[str | None]:
+        names: list[str | None] = np.array([*self.class_names, None], object)[self.values].tolist()
+        return names
+
+    def _where_known(self, chances: np.ndarray) -> Sequence[Any]:
+        found = chances.astype(object)
+        found[self.values < 0] = None
+        return found.tolist()
+
+
+def predictions(
+    trained: Trained, pieces: Iterable[Piece], *, with_probabilities: bool = True
+) -> Iterator[Predictions]:
+    """The predictions for each piece, its inputs named by the columns that it keeps, or else by file and row."""
+    spec = trained.spec
+    targets = spec.target_names or trained.preprocessing.target_names
+    for piece in pieces:
+        identity = {name: Cells(object, cells) for name, cells in piece.kept.items()} or {
+            "input": Cells(str, piece.files),
+            "row": Cells(int, piece.rows),
+        }
+        values, chances = _predict(trained, piece.raw)
+        if spec.class_names or spec.labels:
+            yield Predictions(
+                identity,
+                values,
+                spec.class_names,
+                chances if with_probabilities else None,
+                targets=targets,
+                labels=spec.classes if spec.labels else (),
+            )
+        else:
+            names = [f"{quantile:g}" for quantile in spec.quantiles]
+            yield Predictions(
+                identity, values, targets=targets, quantile_names=names, quantiles=chances
+            )
+
+
+def _predict(trained: Trained, raw: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """As `predict`; class -1 of an empty text."""
+    if not isinstance(raw, list) or all(raw):
+        return predict(trained, raw)
+    asked = [row for row, text in enumerate(raw) if text]
+    values, chances = np.full(len(raw), -1), np.zeros((len(raw), trained.spec.num_classes))
+    if asked:
+        values[asked], chances[asked] = predict(trained, [raw[row] for row in asked])
+    return values, chances
