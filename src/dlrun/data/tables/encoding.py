@@ -288,10 +288,9 @@ class _Levels(NamedTuple):
 def _levels(words: Words, rare_below: RareBelow) -> _Levels:
     """Those of the training part."""
     counts: Counter[str | None] = Counter()
-    for code, count in zip(
-        *map(np.ndarray.tolist, np.unique(words.codes[:], return_counts=True)), strict=True
-    ):
-        counts[None if code < 0 else words.values[code]] += count
+    times = np.bincount(words.codes[:] + 1, minlength=len(words.values) + 1)
+    for at in np.flatnonzero(times).tolist():
+        counts[words.values[at - 1] if at else None] += int(times[at])
     bound = rare_bound(rare_below, len(counts))
     kept = {word: count for word, count in counts.items() if count >= bound}
     known = [*sorted(word for word in kept if word is not None), *([None] if None in kept else [])]
