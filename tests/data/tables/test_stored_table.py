@@ -127,13 +127,13 @@ def test_parts_of_a_folder_are_one_table(tmp_path):
         table(folder, NOTHING)
 
 
-@pytest.mark.parametrize("rows", [300, ROWS])
+@pytest.mark.parametrize(("rows", "begun"), [(300, "memory"), (ROWS, "memory"), (ROWS, "cache")])
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_batches_are_those_of_memory_and_a_resume_finds_them(tmp_path, shuffle, rows):
+def test_batches_are_those_of_memory_and_a_resume_finds_them(tmp_path, shuffle, rows, begun):
     frame(rows).write_csv(tmp_path / "table.csv")
     stored, whole = table(tmp_path / "table.csv", NOTHING), table(tmp_path / "table.csv", ALL)
     # A table that is shuffled at once has the parts that it has in memory.
-    parts = split_table(whole if rows == 300 else stored, SETTINGS)
+    parts = split_table(whole if begun == "memory" else stored, SETTINGS)
     if rows == 300:
         assert all(np.array_equal(parts[n], split_table(stored, SETTINGS)[n]) for n in parts)
     feeds = [
