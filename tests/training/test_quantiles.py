@@ -188,6 +188,30 @@ def test_a_table_and_a_series_are_trained_evaluated_continued_and_resumed(
     assert "t.csv[80]  y " in (said := capsys.readouterr().out) and "(0.1: " in said
 
 
+def test_several_targets_of_a_table_have_quantiles_and_metrics_each(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    values = np.random.default_rng(2).standard_normal((60, 3)) * [1, 1, 100]
+    Path("t.csv").write_text("a,y,z\n" + "".join(f"{a},{y},{z}\n" for a, y, z in values))
+    words = ["dataset=table", "dataset.path=t.csv", "dataset.target=[y,z]", "loss=quantile"]
+    quick = ["model=mlp", "model.hidden=[4]", "tracking.tensorboard=false", "trainer.max_epochs=1"]
+    assert main(["train", *words, *quick, "trainer.accelerator=cpu"]) == 0
+    capsys.readouterr()
+    assert main(["eval", "last", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    metrics, usual = found["metrics"], found["baselines"]["training quantiles"]
+    for name in ("quantile_loss", "coverage_80", "width_80", "mae"):
+        each = [metrics[f"test/{name}/{target}"] for target in "yz"]
+        assert metrics[f"test/{name}"] == pytest.approx(np.mean(each))
+    assert usual["width_80/z"] > 30 * usual["width_80/y"]
+    assert main(["predict", "last", "t.csv", "--output", "p.csv"]) == 0
+    with Path("p.csv").open() as file:
+        row = next(csv.DictReader(file))
+    assert row["prediction_z"] == row["prediction_z_q0.5"]
+    assert float(row["prediction_y_q0.1"]) <= float(row["prediction_y_q0.9"])
+    assert main(["predict", "last", "t.csv"]) == 0
+    assert "  y " in (said := capsys.readouterr().out) and "(0.1: " in said
+
+
 def test_quantiles_of_several_series_have_the_scale_of_each(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     drawn_values = np.random.default_rng(1).standard_normal((60, 2)) * [1, 1000]

@@ -198,7 +198,8 @@ def _print_metrics(found: Evaluation) -> None:
     """What was measured, what the baselines reach, and the confusion matrix of few classes."""
     rows = dict(zip(found.metrics, column_texts([*found.metrics.values()]), strict=True))
     for name, values in found.baselines.items():
-        reached = ", ".join(f"{metric} {number_text(value)}" for metric, value in values.items())
+        over_all = {metric: value for metric, value in values.items() if "/" not in metric}
+        reached = ", ".join(f"{metric} {number_text(value)}" for metric, value in over_all.items())
         rows[name] = f"{reached} (baseline)"
     print(pairs(rows.items()))
     if shortfall := find_shortfall(found.metrics, found.baselines):

@@ -215,10 +215,9 @@ def _printed(record: dict[str, Any]) -> str:
     prediction = record["prediction"]
     if prediction is None:
         return "(no text)"
-    if isinstance(prediction, list):
-        return "  ".join(
-            [*([record["after"]] if "after" in record else []), *_values_shown(record)]
-        )
+    if isinstance(prediction, list | dict):
+        when = [record[key] for key in ("series", "after") if key in record]
+        return "  ".join([*when, *_shown(record)])
     if "probabilities" not in record:
         return str(prediction)
     likeliest = sorted(record["probabilities"].items(), key=lambda item: -item[1])[:3]
@@ -226,20 +225,25 @@ def _printed(record: dict[str, Any]) -> str:
     return f"{prediction}  ({shown})"
 
 
-def _values_shown(record: dict[str, Any]) -> list[str]:
-    """Each predicted value, after the name of its target where it has one, and before its other quantiles."""
-    digits = 6 if "targets" in record else 4
-    shown = []
-    for place, value in enumerate(record["prediction"]):
-        words = [record["targets"][place]] if "targets" in record else []
-        words.append(number_text(value, digits=digits))
-        others = [
-            f"{name}: {number_text(values[place], digits=digits)}"
-            for name, values in record.get("quantiles", {}).items()
-            if name != f"{MEDIAN:g}"
+def _shown(record: dict[str, Any]) -> Iterator[str]:
+    """Each prediction of a sample, after the name of its target, before the probability of yes or other quantiles."""
+    prediction = record["prediction"]
+    several = isinstance(prediction, dict)
+    names = [*prediction] if several else record.get("targets", [""] * len(prediction))
+    digits = 6 if several or "targets" in record else 4
+    for place, (name, value) in enumerate(
+        zip(names, prediction.values() if several else prediction, strict=True)
+    ):
+        key = name if several else place
+        more = [
+            f"{quantile}: {number_text(values[key], digits=digits)}"
+            for quantile, values in record.get("quantiles", {}).items()
+            if quantile != f"{MEDIAN:g}"
         ]
-        shown.append(" ".join(words) + (f" ({', '.join(others)})" if others else ""))
-    return shown
+        if "probabilities" in record:
+            more = [f"{record['probabilities'][name]:.1%}"]
+        shown = value if isinstance(value, str) else number_text(value, digits=digits)
+        yield f"{name} {shown}".strip() + (f" ({', '.join(more)})" if more else "")
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:

@@ -268,8 +268,11 @@ def _content_pieces(path: Path, unfolds_to: float) -> Iterator[bytes]:
     total = 0
     try:
         with path.open("rb") as file:
-            packed = file.peek(4).startswith(_GZIP)
-            stream = gzip.GzipFile(fileobj=file) if packed else file
+            begin = file.peek(4)
+            packed = begin.startswith(_GZIP)
+            stream: Any = open_unpacked(path) if begin.startswith(_ZSTD) else file
+            if packed:
+                stream = gzip.GzipFile(fileobj=file)
             again = stream.peek(4).startswith((_GZIP, _ZSTD))
             if again or (not packed and path.suffix.lower() == ".gz"):
                 yield _unpacked(path)
@@ -396,6 +399,7 @@ class _Lines(RawIOBase):
         import polars as pl  # texts that are not packed do without
 
         super().__init__()
+        self._path, self._errors = path, (pl.exceptions.PolarsError, pl.exceptions.PanicException)
         self._batches = pl.scan_lines(path).collect_batches(chunk_size=2**14)
         self._left = b""
 
@@ -404,7 +408,10 @@ class _Lines(RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while not self._left:
-            lines = next(self._batches, None)
+            try:
+                lines = next(self._batches, None)
+            except self._errors as error:
+                raise _no_zstd(self._path, error) from error
             if lines is None:
                 return 0
             self._left = "".join(f"{line}\n" for line in lines.to_series()).encode()
@@ -427,6 +434,12 @@ def _unfolds(path: Path) -> BadFile:
     return BadFile(f"{path} unpacks to more than {_LARGEST / 2**30:g} GiB", remedy, remedy)
 
 
+def _no_zstd(path: Path, error: BaseException) -> BadFile:
+    reason = str(error).partition("\n")[0]
+    remedy = "unpack it and give the file inside (unzstd)"
+    return BadFile(f"{path} is packed by zstd, but cannot be unpacked: {reason}", remedy, remedy)
+
+
 def _without_zstd(path: Path, content: bytes) -> bytes:
     """The text in what zstd has packed, which Python itself cannot unpack."""
     import polars as pl  # texts that are not packed do without
@@ -434,11 +447,7 @@ def _without_zstd(path: Path, content: bytes) -> bytes:
     try:
         lines = pl.read_lines(content).to_series()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        remedy = "unpack it and give the file inside (unzstd)"
-        raise BadFile(
-            f"{path} is packed by zstd, but cannot be unpacked: {reason}", remedy, remedy
-        ) from error
+        raise _no_zstd(path, error) from error
     return "\n".join(lines).encode()
 
 

@@ -66,18 +66,20 @@ class Fingerprint:
         self._hash.update(f"{(len(columns),)}".encode())
         count = len(rows) if rows is not None else len(columns[0]) if columns else 0
         size = max(1, _AT_ONCE // (8 * max(1, len(columns))))
+        chunk = np.empty((len(columns), size), "<f8")
+        joined = [np.empty((size, len(columns)), "<f8") for _ in range(2)]  # taken by turns
         with ThreadPoolExecutor(1) as hashing:  # while the next rows are gathered
             hashed = hashing.submit(lambda: None)
             for start in range(0, count if columns else 0, size):
                 part = slice(start, min(start + size, count))
+                length = part.stop - start
                 at = part if rows is None else as_index(taken(rows, part))
-                chunk = np.empty((len(columns), part.stop - start), "<f8")
-                for values, column in zip(chunk, columns, strict=True):
-                    values[:] = column[at]
-                chunk += 0  # no difference between 0.0 and -0.0
-                joined = np.ascontiguousarray(chunk.T)
+                for values, column in zip(chunk[:, :length], columns, strict=True):
+                    _gather(column, at, values)
+                matrix = joined[start // size % 2][:length]
+                np.add(chunk[:, :length].T, 0, out=matrix)  # no difference between 0.0 and -0.0
                 hashed.result()
-                hashed = hashing.submit(self._hash.update, joined.data)
+                hashed = hashing.submit(self._hash.update, matrix.data)
         return self
 
     def words(self, words: Iterable[str | None]) -> Self:
@@ -93,9 +95,10 @@ class Fingerprint:
     def _joined(self, words: Iterable[list[str]]) -> Self:
         between = ""
         for some in words:
-            joined = between + _BETWEEN.join(some)
-            self._hash.update(joined.encode("utf-8", "surrogatepass"))
-            between = _BETWEEN
+            for start in range(0, len(some), _WORDS):
+                joined = between + _BETWEEN.join(some[start : start + _WORDS])
+                self._hash.update(joined.encode("utf-8", "surrogatepass"))
+                between = _BETWEEN
         self._hash.update(b"\x00")
         return self
 
@@ -110,6 +113,14 @@ class Fingerprint:
 
 # One width for each kind of number: the same values are the same whatever holds them.
 _WIDEST = {"f": "f8", "i": "i8", "u": "u8", "c": "c16"}
+
+
+def _gather(column: Indexed, at: np.ndarray | slice, to: np.ndarray) -> None:
+    """Write the values at these rows into `to`."""
+    if isinstance(column, np.ndarray) and isinstance(at, np.ndarray) and column.dtype == to.dtype:
+        np.take(column, at, out=to, mode="clip")  # without a copy; no row is out of range
+    else:
+        to[:] = column[at]
 
 
 def _chunks(values: Indexed, rows: Rows) -> Iterator[np.ndarray]:
@@ -137,6 +148,7 @@ def as_words(words: np.ndarray | Iterable[str | None], rows: Rows) -> list[str |
     return (column if rows is None else column[taken(rows, slice(None))]).tolist()
 
 
+Majority = int | list[int] | None
 Content = Mapping[str, Sequence[Any]]  # of each part, how many rows it has, and their fingerprint
 
 
@@ -169,13 +181,14 @@ class Origin:
         count: rows that the parts are split from.
         parts: the row numbers of each part.
         content: how many rows each part has, and their fingerprint.
-        majority: the number of the class that the training part has most of; None where there are no classes.
+        majority: the number of the class that the training part has most of, or of that of each of several targets;
+            None where there are no classes.
     """
 
     count: int
     parts: Parts
     content: Mapping[str, tuple[int, str]]
-    majority: int | None = None
+    majority: Majority = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values and a tensor, as a checkpoint may hold them."""

@@ -195,6 +195,9 @@ class Views:
             tracker.image("decision_boundary", decision_boundary(engine, self.data), engine.step)
 
     def _label(self, target: Tensor) -> str:
+        if self.spec.labels:
+            pairs = zip(self.spec.classes, target.tolist(), strict=True)
+            return ", ".join(labels[int(answer)] for labels, answer in pairs)
         if not self.spec.num_classes:
             values = self._in_own_units(target.reshape(1, -1))[0, :_TARGETS].tolist()
             return ", ".join(number_text(value, digits=3) for value in values)

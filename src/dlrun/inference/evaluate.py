@@ -111,11 +111,14 @@ def predict(trained: Trained, raw: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Predictions for raw inputs (N, *input_shape), scaled as in training.
 
     Returns:
-        Class numbers (N,) and probabilities (N, C); or predicted values (N, D) in their own units and, of a model
-        that predicts them, Q ascending quantiles (N, D, Q), else None.
+        Class numbers (N,) and probabilities (N, C); of several targets of yes and no both (N, D), the probabilities
+        those of yes; or predicted values (N, D) in their own units and, of a model that predicts them, Q ascending
+        quantiles (N, D, Q), else None.
     """
     spec, preprocessing = trained.spec, trained.preprocessing
     outputs = forward(trained, preprocessing.inputs(raw)).double()
+    if spec.labels:
+        return (outputs > 0).long().numpy(), probabilities(outputs, spec).numpy()
     if spec.num_classes:
         chances = probabilities(outputs, spec)
         return chances.argmax(1).numpy(), chances.numpy()

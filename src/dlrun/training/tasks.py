@@ -1,6 +1,6 @@
-"""What is learned: the loss and the metrics of binary, multi-class, regression and language problems.
+"""What is learned: the loss and the metrics of binary, multi-class, multi-label, regression and language problems.
 
-Shapes: B batch, N samples, C classes, D regression targets; of language S streams, T steps of time, V tokens.
+Shapes: B batch, N samples, C classes, D targets; of language S streams, T steps of time, V tokens.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from dlrun.config.metrics import (
     LANGUAGE,
     MEDIAN,
     MULTICLASS,
+    MULTILABEL,
     QUANTILE_LOSS,
     REGRESSION,
     Metrics,
     bands,
+    of_target,
     quantile_metrics,
 )
 from dlrun.config.settings import LossSettings
@@ -45,6 +47,7 @@ class Task(ABC):
         losses: what `loss.name` may be; the first is meant by auto.
         declared: what `metrics` and `final_metrics` return, and which way each improves.
         meaning: of the outputs, in words for a program without dlrun.
+        targets: the names of several targets, each of which has metrics of its own; () otherwise.
     """
 
     name: ClassVar[TaskKind]
@@ -52,7 +55,16 @@ class Task(ABC):
     declared: Metrics
     meaning: ClassVar[str]
 
-    def __init__(self, settings: LossSettings, loss: str, preprocessing: Preprocessing) -> None:
+    def __init__(
+        self,
+        settings: LossSettings,
+        loss: str,
+        preprocessing: Preprocessing,
+        targets: tuple[str, ...] = (),
+    ) -> None:
+        self.targets = targets
+        if targets:
+            self.declared = self.declared.of_targets(targets)
         self.label_smoothing = settings.label_smoothing
         self.reduction = settings.reduction
         # On the CPU: not every device has float64.
@@ -93,8 +105,19 @@ class Task(ABC):
         """What `metrics` returns."""
         return tuple(self.declared.always)
 
+    def by_target(self, **metrics: Tensor) -> dict[str, Tensor]:
+        """Metrics (D,) by the names of the targets."""
+        return {
+            of_target(name, target): values[at]
+            for name, values in metrics.items()
+            for at, target in enumerate(self.targets)
+        }
+
     def variance(self, part: Split) -> Tensor:
-        """What r2 sets errors against: the variance of a part's true values in their own units, a scalar."""
+        """What r2 sets errors against: the variance of a part's true values in their own units.
+
+        A scalar, or (D,) where each target has metrics of its own.
+        """
         return _NO_VARIANCE
 
     def loss_unit(self, part: str) -> tuple[object, ...]:
@@ -222,16 +245,65 @@ class Binary(Task):
     def final_metrics(
         self, outputs: Tensor, targets: Tensor, *, variance: Tensor | None = None
     ) -> dict[str, float]:
-        scores = outputs.squeeze(1)
-        confusion = confusion_matrix((scores > 0).long(), targets.long(), 2)
-        precision, recall, f1 = precision_recall_f1(confusion, 1)
-        extra = {
-            "precision": precision,
-            "recall": recall,
-            "f1": f1,
-            "roc_auc": roc_auc(scores, targets),
+        return self.metrics(outputs, targets) | binary_scores(outputs.squeeze(1), targets)
+
+
+class Multilabel(Task):
+    """Several questions of yes and no: a sigmoid over each score (B, D), binary cross-entropy.
+
+    Targets are 0.0 or 1.0 (B, D). Accuracy is the mean of the targets', exact_match the share of samples of which all
+    are right; precision, recall, F1 and roc_auc are means over the targets (macro).
+    """
+
+    name = "multilabel"
+    losses = ("binary_cross_entropy",)
+    declared = MULTILABEL
+    meaning = "a sigmoid of each score is the probability of the second label of its target"
+
+    @staticmethod
+    def asked(spec: Spec) -> str:
+        return f"{spec.num_outputs} targets of two classes each"
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if self.label_smoothing:
+            targets = targets * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
+        return F.binary_cross_entropy_with_logits(outputs, targets, reduction=self.reduction)
+
+    def sample_losses(
+        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
+    ) -> Tensor:
+        if label_smoothing is not None:
+            smoothing = label_smoothing.unsqueeze(1)
+            targets = targets * (1 - smoothing) + 0.5 * smoothing
+        losses = F.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
+        return losses.mean(1) if self.reduction == "mean" else losses.sum(1)
+
+    def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(outputs, targets)
+
+    def scores(
+        self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
+    ) -> dict[str, Tensor]:
+        right = (outputs > 0) == (targets > 0.5)
+        losses = F.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
+        return {
+            "accuracy": right.cpu().double().mean(),
+            "exact_match": right.all(1).sum(),
+            **self.by_target(loss=losses.mean(0), accuracy=right.sum(0)),
         }
-        return self.metrics(outputs, targets) | extra
+
+    def final_metrics(
+        self, outputs: Tensor, targets: Tensor, *, variance: Tensor | None = None
+    ) -> dict[str, float]:
+        columns = zip(outputs.unbind(1), targets.unbind(1), strict=True)
+        found = [binary_scores(scores, truths) for scores, truths in columns]
+        means = {name: _mean_of_known([one[name] for one in found]) for name in found[0]}
+        each = {
+            of_target(name, target): one[name]
+            for name in ("f1", "roc_auc")
+            for target, one in zip(self.targets, found, strict=True)
+        }
+        return self.metrics(outputs, targets) | means | each
 
 
 class Regression(Task):
@@ -247,8 +319,14 @@ class Regression(Task):
     declared = REGRESSION
     meaning = "values are scores * target_std + target_mean"
 
-    def __init__(self, settings: LossSettings, loss: str, preprocessing: Preprocessing) -> None:
-        super().__init__(settings, loss, preprocessing)
+    def __init__(
+        self,
+        settings: LossSettings,
+        loss: str,
+        preprocessing: Preprocessing,
+        targets: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(settings, loss, preprocessing, targets)
         self.function, self.loss_name = self.functions[loss], loss
         if settings.label_smoothing:
             raise ConfigError(
@@ -281,12 +359,22 @@ class Regression(Task):
         values = part.targets.cpu().double() * self.target_std
         if part.bases is not None:
             values = values + part.bases
-        return ((values - values.mean(0)) ** 2).mean() if len(values) else _NO_VARIANCE
+        if not len(values):
+            return _NO_VARIANCE.expand(len(self.targets)) if self.targets else _NO_VARIANCE
+        squares = (values - values.mean(0)) ** 2
+        return squares.mean(0) if self.targets else squares.mean()
 
     def scores(
         self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
     ) -> dict[str, Tensor]:
         error = (outputs - targets).cpu().double() * target_std
+        losses = self.function(outputs, targets, reduction="none") if self.targets else None
+        return self._scores(error, losses, variance)
+
+    def _scores(self, error: Tensor, losses: Tensor | None, variance: Tensor) -> dict[str, Tensor]:
+        """From errors (N, D) in the targets' own units; of several targets with their losses (N, D)."""
+        if losses is not None and self.targets:
+            return self._scores_by_target(error, losses.mean(0), variance)
         mse = (error**2).mean()
         return {
             "mse": mse,
@@ -294,6 +382,15 @@ class Regression(Task):
             "mae": error.abs().mean(),
             "r2": torch.where(variance > 0, 1 - mse / variance, float("nan")),
         }
+
+    def _scores_by_target(
+        self, error: Tensor, losses: Tensor, variance: Tensor
+    ) -> dict[str, Tensor]:
+        """Those of each target, and their means, from errors (N, D) in the targets' own units and losses (D,)."""
+        mse, mae = (error**2).mean(0), error.abs().mean(0)
+        rmse, r2 = mse.sqrt(), torch.where(variance > 0, 1 - mse / variance, float("nan"))
+        means = {"mse": mse.mean(), "rmse": rmse.mean(), "mae": mae.mean(), "r2": r2.nanmean()}
+        return {**means, **self.by_target(loss=losses, rmse=rmse, mae=mae, r2=r2)}
 
 
 class QuantileRegression(Regression):
@@ -305,12 +402,18 @@ class QuantileRegression(Regression):
 
     losses = ("quantile",)
 
-    def __init__(self, settings: LossSettings, loss: str, preprocessing: Preprocessing) -> None:
+    def __init__(
+        self,
+        settings: LossSettings,
+        loss: str,
+        preprocessing: Preprocessing,
+        targets: tuple[str, ...] = (),
+    ) -> None:
         assert settings.quantiles is not None, "checked with the settings"
-        self.functions = {loss: partial(pinball_loss, quantiles=settings.quantiles)}
-        super().__init__(settings, loss, preprocessing)
         self.quantiles = settings.quantiles
+        self.functions = {loss: partial(pinball_loss, quantiles=self.quantiles)}
         self.declared = quantile_metrics(self.quantiles)
+        super().__init__(settings, loss, preprocessing, targets)
 
     def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         in_order = sorted_quantiles(outputs, len(self.quantiles)).flatten(-2)
@@ -324,17 +427,18 @@ class QuantileRegression(Regression):
     ) -> dict[str, Tensor]:
         predicted = sorted_quantiles(outputs, len(self.quantiles)).cpu().double()
         truths = targets.cpu().double()
-        found = super().scores(
-            predicted[..., self.quantiles.index(MEDIAN)], truths, target_std, variance
-        )
+        error = (predicted[..., self.quantiles.index(MEDIAN)] - truths) * target_std
         losses = pinball_loss(predicted.flatten(-2), truths, self.quantiles, reduction="none")
-        found[QUANTILE_LOSS] = (losses * target_std).mean()
+        own = {QUANTILE_LOSS: losses * target_std}
         for band in bands(self.quantiles):
             lower, upper = predicted[..., band.lower], predicted[..., band.upper]
             inside = (lower <= truths) & (truths <= upper)
-            found[f"coverage_{band.percent}"] = inside.double().mean()
-            found[f"width_{band.percent}"] = ((upper - lower) * target_std).mean()
-        return found
+            own[f"coverage_{band.percent}"] = inside.double()
+            own[f"width_{band.percent}"] = (upper - lower) * target_std
+        found = self._scores(error, losses, variance)
+        found |= {name: values.mean() for name, values in own.items()}
+        found |= self.by_target(**{name: values.mean(0) for name, values in own.items()})
+        return {name: found[name] for name in self.declared.always if name in found}
 
     def with_baselines(self, data: Dataset) -> Dataset:
         """The same data with what the quantiles of the training targets reach, where other baselines are known."""
@@ -481,7 +585,7 @@ def stacked_metrics(
 
 
 TASKS: dict[str, type[Task]] = {
-    task.name: task for task in (Binary, Multiclass, Regression, Language)
+    task.name: task for task in (Binary, Multiclass, Multilabel, Regression, Language)
 }
 
 
@@ -509,7 +613,7 @@ def make_task(spec: Spec, settings: LossSettings, preprocessing: Preprocessing) 
         )
     if issubclass(task, Regression) and preprocessing.scaled_by_row:
         task = RegressionByRow if task is Regression else QuantilesByRow
-    return task(settings, loss, preprocessing)
+    return task(settings, loss, preprocessing, spec.target_names)
 
 
 def _plain(value: Tensor, samples: int) -> float:
@@ -518,7 +622,9 @@ def _plain(value: Tensor, samples: int) -> float:
 
 
 def probabilities(outputs: Tensor, spec: Spec) -> Tensor:
-    """Class probabilities (N, C) from raw scores, two columns for binary."""
+    """Class probabilities (N, C) from raw scores, two columns for binary; of multilabel those of yes (N, D)."""
+    if spec.task == "multilabel":
+        return torch.sigmoid(outputs)
     if spec.task == "binary":
         positive = torch.sigmoid(outputs)
         return torch.cat([1 - positive, positive], 1)
@@ -548,6 +654,20 @@ def precision_recall_f1(confusion: list[list[int]], number: int) -> tuple[float,
     recall = hits / actual if actual else 0.0
     f1 = 2 * hits / (predicted + actual) if predicted + actual else 0.0
     return precision, recall, f1
+
+
+def binary_scores(scores: Tensor, targets: Tensor) -> dict[str, float]:
+    """Precision, recall, F1 and roc_auc of the second of two classes, from raw scores (N,) and targets 0 and 1 (N,)."""
+    confusion = confusion_matrix((scores > 0).long(), targets.long(), 2)
+    precision, recall, f1 = precision_recall_f1(confusion, 1)
+    auc = roc_auc(scores, targets)
+    return {"precision": precision, "recall": recall, "f1": f1, "roc_auc": auc}
+
+
+def _mean_of_known(values: Sequence[float]) -> float:
+    """The mean of those that are numbers; nan where none is."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else float("nan")
 
 
 def roc_auc(scores: Tensor, targets: Tensor) -> float:

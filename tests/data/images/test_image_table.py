@@ -11,6 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from dlrun.cli import main
 from dlrun.config.search_path import packaged_configs
 from dlrun.config.settings import DataSettings
 from dlrun.data.images.duplicates import shared
@@ -95,6 +96,34 @@ def test_rows_without_one_of_the_targets_are_refused_or_left_out() -> None:
     assert len(read(target="kind")) == 12
 
 
+def test_several_targets_of_two_classes_are_multilabel_and_predictions_have_their_names(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    head, *rows = Path("t.csv").read_text().split("\n")
+    marked = (f"{row},{at // 2 % 2}" for at, row in enumerate(rows))
+    Path("t.csv").write_text("\n".join([f"{head},good", *marked]))
+    spec = prepare(read(target=["kind", "good"]), SPLIT).spec
+    assert spec.task == "multilabel" and spec.classes == (("a", "b"), ("0", "1"))
+    few = ["trainer.max_epochs=1", "trainer.num_threads=1", "tracking.tensorboard=false"]
+    for target, columns in (
+        ("[x,y]", ["prediction_x", "prediction_y"]),
+        ("[kind,good]", ["prediction_kind", "prediction_good", "p(kind)", "p(good)"]),
+    ):
+        words = [
+            "dataset=image_table",
+            "dataset.path=t.csv",
+            "dataset.image=file",
+            f"dataset.target={target}",
+            "model=mlp",
+        ]
+        run = f"run_{target[1]}"
+        assert main(["train", *words, *few, f"hydra.run.dir={run}"]) == 0
+        assert main(["predict", run, "t.csv", "--output", "out.csv"]) == 0
+        assert Path("out.csv").read_text().split("\n")[0].split(",")[2:] == columns
+        assert main(["eval", run, "dataset.test_path=t.csv"]) == 0
+        assert "12 images" in capsys.readouterr().out
+
+
 def test_a_bad_image_is_refused_with_its_row_or_left_out() -> None:
     whole = Path("deep/3.png").read_bytes()
     Path("deep/3.png").write_bytes(whole[:-40])
@@ -127,7 +156,10 @@ def test_damage_in_the_middle_of_a_file_is_found_before_the_training() -> None:
 def test_mistakes_name_key_and_remedy() -> None:
     assert "dataset.image and dataset.target both name file" in refusal(target="file")
     assert "dataset.split_column=null" in refusal(target="x", split_column="kind")
-    assert "several targets must be quantities" in refusal(target=["x", "y"], task="classification")
+    assert "part, which has 3 classes, but several targets must" in refusal(target=["kind", "part"])
+    assert "x, which holds quantities, and kind, which holds classes" in refusal(
+        target=["x", "kind"]
+    )
     assert "a file; give the folder" in refusal(target="x", image_root="t.csv")
 
 

@@ -13,6 +13,7 @@ from dlrun.config.settings import DataSettings
 from dlrun.data.prepare import prepare
 from dlrun.data.series.series import Series
 from dlrun.data.series.windows import Cutting
+from dlrun.errors import ConfigError
 
 ROWS, WINDOW, HORIZON = 60, 5, 3
 SETTINGS = DataSettings(0.2, 0.25, 0, "standard", None)
@@ -165,7 +166,6 @@ def test_rows_to_come_that_are_missing_are_asked_for(rows, expected, train, past
     ("words", "expected"),
     [
         ("dataset.known_future=[y]", "dataset.known_future and dataset.target both name y"),
-        ("dataset.known_future=[day]", "dataset.known_future and dataset.time both name day"),
         ("dataset.known_future=[holday]", "did you mean holiday?"),
         ("dataset.drop=[holiday]", "dataset.known_future and dataset.drop both name holiday"),
     ],
@@ -192,3 +192,62 @@ def test_several_series_have_their_own_rows_to_come(train, past):
     other = json.loads(Path("p.json").read_text())
     assert [record["series"] for record in first] == ["a"] * 3 + ["b"] * 3
     assert first[:3] == other[:3] and first[3:] != other[3:]
+
+
+def calendar_of(read_series, path, **settings):
+    found = read_series(path, time="t", known_future=["t"], **settings)
+    return {name: found.numbers[name] for name in found.known_future}, found
+
+
+def test_the_column_of_time_stands_for_its_calendar(tmp_path, read_series):
+    hours = np.datetime64("2024-01-01T00") + np.arange(24 * 60)  # a leap year, from a Monday on
+    write(tmp_path / "h.csv", [f"{hour}:00,1" for hour in hours[::-1]], head="t,y")
+    found, series = calendar_of(read_series, tmp_path / "h.csv")
+    cycles = {"year": 366 * 24, "week": 7 * 24, "day": 24}
+    waves = [(cycle, wave) for cycle in cycles for wave in ("sin", "cos")]
+    assert [*found] == [f"t in the {cycle} ({wave})" for cycle, wave in waves]
+    assert series.inputs == ("y", *found)
+    for cycle, wave in waves:
+        expected = getattr(np, wave)(2 * np.pi * np.arange(24 * 60) / cycles[cycle])
+        np.testing.assert_allclose(found[f"t in the {cycle} ({wave})"], expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(("unit", "cycles"), [("D", ["year", "week"]), ("M", ["year"])])
+def test_a_calendar_has_the_cycles_that_steps_go_round_in(unit, cycles, tmp_path, read_series):
+    times = (
+        np.datetime64("2020-01") + np.arange(40)
+        if unit == "M"
+        else np.datetime64("2020-01-01") + np.arange(40)
+    )
+    write(tmp_path / "s.csv", [f"{time},1" for time in times], head="t,y")
+    found, _ = calendar_of(read_series, tmp_path / "s.csv")
+    assert [*found] == [f"t in the {cycle} ({wave})" for cycle in cycles for wave in ("sin", "cos")]
+
+
+def test_steps_without_a_row_have_their_place_in_the_calendar(tmp_path, read_series):
+    days = np.datetime64("2024-01-01") + np.array([0, 1, 2, 5, 6, 7])
+    write(tmp_path / "s.csv", [f"{day},1" for day in days], head="t,y")
+    found, _ = calendar_of(read_series, tmp_path / "s.csv", step="1D", fill="forward")
+    expected = np.sin(2 * np.pi * np.arange(8) / 7)
+    np.testing.assert_allclose(found["t in the week (sin)"], expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        (range(9), "whose plain numbers have no calendar"),
+        ([f"{year}-01-01" for year in range(2000, 2009)], "steps of 365 days do not go round in a year"),
+    ],
+)  # fmt: skip
+def test_times_without_a_calendar_are_refused(times, expected, tmp_path, read_series):
+    write(tmp_path / "s.csv", [f"{time},1" for time in times], head="t,y")
+    with pytest.raises(ConfigError, match=expected):
+        calendar_of(read_series, tmp_path / "s.csv")
+
+
+def test_the_calendar_of_rows_to_come_is_seen(train, past):
+    assert train("model=linear", "optimizer.lr=0.1", "dataset.known_future=[day]") == 0
+    first, _ = forecast([*past, *days(3)])
+    later = [row.replace("2024-03", "2024-05") for row in days(3)]
+    assert forecast([*past, *days(3, holiday=1)])[0] == first
+    assert forecast([*past, *later])[0] != first

@@ -104,6 +104,18 @@ def test_times_with_a_type_are_read_as_their_text_is(column, read, as_csv):
     assert content(read("s.parquet")) == content(as_csv)
 
 
+def test_series_named_by_numbers_are_the_same_in_each_form(read, as_csv):
+    numbered = FRAME.with_columns(store=pl.when(pl.col("store") == "A").then(7.0).otherwise(12.0))
+    numbered.write_csv("floats.csv")
+    numbered.with_columns(pl.col("store").cast(pl.Int64)).write_parquet("s.parquet")
+    found = read("floats.csv")
+    assert found.members == (("12", 30), ("7", 30))
+    assert content(read("s.parquet")) == content(found)
+    zeros = FRAME.with_columns(store="0" + pl.col("store").replace({"A": "7", "B": "12"}))
+    zeros.write_csv("zeros.csv")
+    assert dict(read("zeros.csv").members) == {"012": 30, "07": 30}
+
+
 def test_times_with_a_type_continue_a_series_whose_times_were_written_otherwise(read, as_csv):
     FRAME.with_columns(t=FRAME["t"].dt.to_string("%d.%m.%Y")).write_csv("german.csv")
     scaling = prepare(read("german.csv"), SPLIT).preprocessing

@@ -184,6 +184,23 @@ def test_rows_of_one_time_are_combined_without_a_step(read):
     assert "a.csv: 3 rows become 2: those of one time are combined by dataset.combine=mean" in said
 
 
+def test_rows_of_several_series_that_are_combined_are_said_to_be(tmp_path, read_series, capsys):
+    days = [date(2021, 1, 1) + timedelta(day) for day in range(20)]
+    rows = [f"{day},{store},{store == 'A'}" for day in days for store in "AB"]
+    (tmp_path / "a.csv").write_text(
+        "\n".join(["t,store,y", *rows, ""]).replace("True", "1").replace("False", "2")
+    )
+    found = read_series(tmp_path / "a.csv", time="t", combine="sum")
+    assert found.numbers["y"].tolist() == [3] * 20
+    assert (
+        "rows of store are combined as if they were of one series; dataset.series=[store] learns from each"
+        in capsys.readouterr().err
+    )
+    (tmp_path / "a.csv").write_text("t,z,y\n" + "".join(f"{day},{day.day % 2},1\n" for day in days))
+    read_series(tmp_path / "a.csv", time="t", step="1D")
+    assert capsys.readouterr().err == ""
+
+
 def test_the_last_word_of_a_step_stands_for_all_of_them(tmp_path, monkeypatch, read_series):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.csv").write_text(

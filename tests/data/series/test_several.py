@@ -143,10 +143,46 @@ def test_a_series_that_is_too_short_or_constant_is_left_out_by_name(capsys):
     assert torch.equal(prepare(alone, SPLIT).train.inputs[:30], data.train.inputs[:30])
 
 
+def test_a_series_without_a_season_before_its_test_part_is_left_out_unless_all_are(capsys):
+    whole, _ = walks({"A": 60, "B": 100}, season=70, source="s.csv")
+    assert [*prepare(whole, SPLIT).preprocessing.members] == ["B"]
+    assert (
+        "s.csv: 1 of 2 series left out, fewer than dataset.season=70 rows before the test part: A"
+        in (capsys.readouterr().err)
+    )
+    with pytest.raises(
+        ConfigError, match=r"dataset\.season is 90, but only 48 rows of the series A"
+    ):
+        prepare(replace(whole, season=90), SPLIT)
+
+
 def test_a_file_without_a_series_that_is_long_enough_is_refused():
     whole, _ = walks({"A": 8, "B": 9})
     with pytest.raises(ConfigError, match="of the 9 rows of the longest series, but needs"):
         prepare(whole, SPLIT)
+
+
+def test_what_changes_in_no_series_is_scaled_over_all_of_them_and_tells_them_apart():
+    whole, alone = walks({"A": 60, "B": 60, "C": 60})
+    size = np.repeat([10.0, 20.0, 60.0], 60)
+    store = tuple(np.repeat(["A", "B", "C"], 60).tolist())
+    whole = replace(
+        whole,
+        numbers={**whole.numbers, "size": size},
+        words={"store": store},
+        inputs=("y", "size", "store"),
+    )
+    data = prepare(whole, SPLIT)
+    assert data.spec.feature_names == ("y", "size", "store=A", "store=B", "store=C")
+    apart = [data.train.inputs[rows_of(data.train, number)] for number in range(3)]
+    scaled = (np.array([10, 20, 60]) - 30) / np.std([10, 20, 60])
+    for number, inputs in enumerate(apart):
+        assert inputs[:, :, 1].numpy() == pytest.approx(scaled[number])
+        assert (inputs[:, :, 2 + number] > 1).all() and (
+            inputs[:, :, 2 + (number + 1) % 3] < 0
+        ).all()
+        own = prepare(alone["ABC"[number]], SPLIT)
+        assert torch.equal(inputs[:, :, 0], own.train.inputs[:, :, 0])
 
 
 def test_the_scaling_of_each_series_is_read_back_from_plain_values():
@@ -182,16 +218,21 @@ def table(tmp_path, monkeypatch):
     return write
 
 
-def test_series_are_told_apart_by_a_column_and_each_is_in_the_order_of_its_times(read, table):
+def test_series_are_told_apart_by_a_column_and_each_is_in_the_order_of_its_times(
+    read, table, capsys
+):
     values = table({"b": 20, "a": 15})
     text = Path("s.csv").read_text().splitlines()
     Path("s.csv").write_text("\n".join([text[0], *text[:0:-1], ""]))
     found = read("s.csv")
     assert found.members == (("a", 15), ("b", 20))
     assert found.inputs == ("y",)
+    assert "s.csv: 2 series by store, of 15 to 20 rows\n" in capsys.readouterr().err
     assert found.numbers["y"].tolist() == values["a"] + values["b"]
     skipped = read("s.csv", **{"skip": 5})
     assert skipped.numbers["y"].tolist() == values["a"][5:] + values["b"][5:]
+    for step in (None, "1D"):
+        assert read("s.csv", skip=16, step=step, fill="zero").members == (("a", 0), ("b", 4))
 
 
 def test_two_columns_name_a_series_together_and_without_times_rows_stay_as_they_come(read, table):

@@ -10,7 +10,7 @@ import torch
 
 from dlrun.data.base import Spec
 from dlrun.data.kinds import files_of, read_inputs, read_pieces
-from dlrun.data.tables import csv, table_files, typed_files
+from dlrun.data.tables import csv, csv_engine, table_files, typed_files
 from dlrun.data.tables.encoding import TableEncoding
 from dlrun.data.tables.table import Reading
 from dlrun.errors import ConfigError
@@ -66,6 +66,7 @@ def written(path: Path, table: pl.DataFrame) -> Path:
 def small_pieces(monkeypatch):
     """Every file is a large one, of pieces of few rows."""
     monkeypatch.setattr(table_files, "_WHOLE", 0)
+    monkeypatch.setattr(csv_engine, "_PIECE", 20_000)
     monkeypatch.setattr(csv, "_ROWS", 512)
     monkeypatch.setattr(typed_files, "_ROWS", 512)
 

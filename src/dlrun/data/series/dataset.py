@@ -20,7 +20,7 @@ from dlrun.data.baselines import forecast_errors
 from dlrun.data.fingerprint import Parts, Rows
 from dlrun.data.kind import Kind
 from dlrun.data.loaders import Split
-from dlrun.data.series.fitting import NothingToLearn, fit_scaling
+from dlrun.data.series.fitting import NothingToLearn, fit_each, fit_scaling
 from dlrun.data.series.scaling import SeriesScaling
 from dlrun.data.series.series import Layout, Series
 from dlrun.data.series.windows import Cutting, Known, seasons_before
@@ -64,10 +64,12 @@ def prepare_series(
         ConfigError: nothing in the first part to fit by.
     """
     layout = scaling.layout if scaling else series.layout(_numbers(parts["train"]))
-    members = _members(series, layout, parts, scaling, normalize=settings.normalize == "standard")
+    cut = _cut(series, layout, parts)
     if scaling is None:
-        fitted = {member.name: member.scaling for member in members}
+        training = {name: rows_RC[: bounds["train"][1]] for name, (rows_RC, bounds) in cut.items()}
+        fitted = fit_each(series, layout, training, normalize=settings.normalize == "standard")
         scaling = SeriesScaling.joined(fitted) if series.members else fitted[""]
+    members = _scaled(cut, scaling)
     by_row = scaling.scaled_by_row
     splits = {name: _joined(members, name, by_row=by_row) for name in parts}
     spec = Spec(
@@ -88,25 +90,29 @@ def simple_forecasts(
     series: Series, parts: Parts, scaling: SeriesScaling
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """What the windows of the test part are to forecast, and what each simple rule says of it, all (N, H, D)."""
-    return _measured(_members(series, scaling.layout, parts, scaling, normalize=False), "test")
+    return _measured(_scaled(_cut(series, scaling.layout, parts), scaling), "test")
 
 
-def _members(
-    series: Series, layout: Layout, parts: Parts, scaling: SeriesScaling | None, *, normalize: bool
-) -> list[_Member]:
-    """Each series that is not left out, scaled as it was or by its own training rows."""
+_Cut = dict[
+    str, tuple[np.ndarray, dict[str, Bounds]]
+]  # the rows (R, C) of each series, and of its parts
+
+
+def _cut(series: Series, layout: Layout, parts: Parts) -> _Cut:
+    """Each series that is not left out, by name."""
     values_RC = layout.encode(series.numbers, series.words)
-    members = []
+    cut = {}
     for name, (first, end) in (series.bounds or {"": (0, len(series))}).items():
         bounds = {part: _within(rows, first, end) for part, rows in parts.items()}
-        trained = bounds["train"][1]
-        if bounds["train"][0] == trained:
-            continue  # left out as too short
-        rows_RC = values_RC[first:end]
-        if scaling is None:
-            own = fit_scaling(series, layout, rows_RC[:trained], normalize=normalize)
-        else:
-            own = scaling.of(name) if scaling.members else scaling
+        if bounds["train"][1] > bounds["train"][0]:  # otherwise it is left out
+            cut[name] = values_RC[first:end], bounds
+    return cut
+
+
+def _scaled(cut: _Cut, scaling: SeriesScaling) -> list[_Member]:
+    members = []
+    for name, (rows_RC, bounds) in cut.items():
+        own = scaling.of(name)
         members.append(_Member(name, own, own.known(rows_RC), bounds))
     return members
 
@@ -117,7 +123,7 @@ def forecasts_of(
     """Every whole window in the rows (R, C) of each series, and the baselines on them."""
     members = []
     for name, rows_RC in histories.items():
-        own = scaling.of(name) if scaling.members else scaling
+        own = scaling.of(name)
         members.append(_Member(name, own, own.known(rows_RC), {"test": (0, len(rows_RC))}))
     first = members[0].scaling.cutting.reach - 1
     if scaling.season is not None and scaling.season > first + 1:
@@ -136,7 +142,7 @@ def _within(rows: Rows, first: int, end: int) -> Bounds:
     if isinstance(rows, range):
         return rows.start, rows.stop
     numbers = np.asarray(_numbers(rows))
-    begin, stop = np.searchsorted(numbers, [first, end])
+    begin, stop = np.searchsorted(numbers, np.array([first, end], numbers.dtype))
     count = int(stop - begin)
     start = int(numbers[begin]) - first if count else 0
     return start, start + count
@@ -181,34 +187,36 @@ def _too_short(series: Series, rows: int, short: tuple[str, int, int]) -> Config
 
 def _split_several(series: Series, settings: DataSettings) -> Parts:
     """The parts of each series that is long enough and has something to learn from; the others are named."""
-    bounds = {name: _bounds(count, settings) for name, count in series.members}
+    counts, starts = dict(series.members), series.bounds
+    bounds = {name: _bounds(count, settings) for name, count in counts.items()}
     short = {
         name: lack for name in bounds if (lack := _shortage(bounds[name], series.cutting, settings))
     }
     if len(short) == len(bounds):
-        longest, rows = max(series.members, key=lambda member: member[1])
-        raise _too_short(series, rows, short[longest])
-    taken = {name: ends for name, ends in bounds.items() if name not in short}
-    constant = _without_content(series, taken)
-    if len(constant) == len(taken):
-        raise next(iter(constant.values()))
-    counts = dict(series.members)
+        longest = max(counts, key=counts.__getitem__)
+        raise _too_short(series, counts[longest], short[longest])
     _note_left_out(
         series,
         "too short for dataset.window, dataset.horizon and these fractions",
         [f"{name} ({counts[name]} rows)" for name in short],
     )
+    taken = {name: ends for name, ends in bounds.items() if name not in short}
+    constant = _without_content(series, taken)
+    if len(constant) == len(taken):
+        raise next(iter(constant.values()))
     _note_left_out(
         series, "a column has no value or a target is constant in training", list(constant)
     )
-    starts = series.bounds
+    taken = {name: ends for name, ends in taken.items() if name not in constant}
+    early = [name for name, ends in taken.items() if ends["test"][0] < (series.season or 0)]
+    if len(early) < len(taken):  # otherwise the baseline is refused
+        _note_left_out(
+            series, f"fewer than dataset.season={series.season} rows before the test part", early
+        )
+        taken = {name: ends for name, ends in taken.items() if name not in early}
     return {
         part: np.concatenate(
-            [
-                np.arange(*ends[part]) + starts[name][0]
-                for name, ends in taken.items()
-                if name not in constant
-            ]
+            [np.arange(*ends[part]) + starts[name][0] for name, ends in taken.items()]
         )
         for part in ("train", "val", "test")
     }

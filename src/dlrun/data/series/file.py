@@ -5,13 +5,14 @@ No torch here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from annotated_types import Ge
 
 from dlrun.config.schema import Count, NonNegativeInt
+from dlrun.data.series.calendar import calendar, cycles_of, names_of
 from dlrun.data.series.future import without_future
 from dlrun.data.series.grid import Combine
 from dlrun.data.series.order import look_for_times
@@ -26,7 +27,7 @@ from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines
 from dlrun.data.tables.number_format import Decimal, Thousands, looks_like_number
 from dlrun.data.tables.table_files import locate_table, read_cells, refuse_settings_of_texts
-from dlrun.data.times import could_be_date
+from dlrun.data.times import Times, could_be_date
 from dlrun.errors import BadFile, ConfigError, note
 
 Period = Annotated[int, Ge(2)]
@@ -76,46 +77,57 @@ def series(
     settings = locals()
     file = locate_table("dataset.path", path)
     refuse_settings_of_texts(settings, file)
-    format, roles = CsvFormat.of(settings), ColumnRoles.of(settings)
-    cells = read_cells(file, format)
-    only_where = {_name(cells, "dataset.only", name): value for name, value in (only or {}).items()}
-    cells = only_rows(cells, only_where)
-    chosen = _chosen(cells, roles)
-    stepping = Stepping.of(settings, fill)
-    rows, written, dates = _rows(cells, chosen, time_format, stepping, skip)
-    if chosen.known_future:
-        rows = without_future(cells, rows, chosen.targets)
-    taken = _once([*_inputs(cells, chosen, inputs, dates), *chosen.known_future])
-    numbers, words = read_columns(
-        cells, _once([*taken, *chosen.targets]), rows, words=None, fill=fill
-    )
-    _check_targets(cells, chosen.targets, numbers, fill)
     if fill == "season" and season is None:
         raise ConfigError(
             "dataset.fill is season, but dataset.season is null; set it to the rows in a period, as in 7"
         )
+    return _series(read_cells(file, CsvFormat.of(settings)), str(file), settings)
+
+
+def _series(cells: Cells, source: str, settings: Mapping[str, Any]) -> Series:
+    """The series in `cells` by the settings of `series`."""
+    roles, fill = ColumnRoles.of(settings), settings["fill"]
+    only = {_name(cells, "dataset.only", name): value for name, value in (roles.only or {}).items()}
+    cells = only_rows(cells, only)
+    chosen = _chosen(cells, roles)
+    stepping = Stepping.of(settings, fill)
+    rows, times, dates = _rows(cells, chosen, settings["time_format"], stepping, settings["skip"])
+    if chosen.known_future:
+        rows = without_future(cells, rows, chosen.targets)
+    known = [name for name in chosen.known_future if name != chosen.time]
+    taken = _once([*_inputs(cells, chosen, settings["inputs"], dates), *known])
+    numbers, words = read_columns(
+        cells, _once([*taken, *chosen.targets]), rows, words=None, fill=fill
+    )
+    _check_targets(cells, chosen.targets, numbers, fill)
+    cycles: list[str] = []
+    if times is not None and chosen.time in chosen.known_future:
+        cycles = cycles_of(chosen.time, times, rows)
+        numbers |= calendar(chosen.time, times, rows, cycles)
+    in_calendar = names_of(str(chosen.time), cycles)
     reading = {
         "header": cells.named,
-        **format.kept(cells.notation),
-        "only": only_where,
+        **CsvFormat.of(settings).kept(cells.notation),
+        "only": only,
         "series": list(chosen.series),
         "time": chosen.time,
-        "time_format": written,
-        "step": step,
-        "combine": combine,
+        "time_format": "auto" if times is None else times.format,
+        "calendar": cycles,
+        "step": settings["step"],
+        "combine": settings["combine"],
     }
     return Series(
         numbers=numbers,
         words=words,
-        inputs=taken,
+        inputs=(*taken, *in_calendar),
         targets=chosen.targets,
         cutting=Cutting.of(settings),
         fill=fill,
-        season=season,
+        season=settings["season"],
         reading=reading,
-        source=str(file),
+        source=source,
         members=tuple((name, len(member)) for name, member in rows.members.items() if name),
-        known_future=chosen.known_future,
+        known_future=(*known, *in_calendar),
     )
 
 
@@ -125,7 +137,7 @@ class _Chosen(NamedTuple):
     Attributes:
         series: those that tell several series apart.
         others: what may be inputs.
-        known_future: inputs that are known of the rows to be forecast as well.
+        known_future: inputs that are known of the rows to be forecast as well; `time` stands for its calendar.
     """
 
     targets: tuple[str, ...]
@@ -141,15 +153,13 @@ def _chosen(cells: Cells, roles: ColumnRoles) -> _Chosen:
     clock = None if roles.time is None else _name(cells, "dataset.time", roles.time)
     listed = [] if roles.series is None else _listed("series", roles.series)
     keys = _once([_name(cells, "dataset.series", name) for name in listed])
-    known = _known_future(
-        cells, roles, [("target", targets), ("drop", dropped), ("time", [clock]), ("series", keys)]
-    )
+    known = _known_future(cells, roles, [("target", targets), ("drop", dropped), ("series", keys)])
     others = [name for name in cells.names if name not in (*dropped, clock, *keys, *known)]
     return _Chosen(_once(targets), clock, keys, tuple(others), known)
 
 
 def _known_future(
-    cells: Cells, roles: ColumnRoles, taken: Sequence[tuple[str, Sequence[str | None]]]
+    cells: Cells, roles: ColumnRoles, taken: Sequence[tuple[str, Sequence[str]]]
 ) -> tuple[str, ...]:
     """The columns that are known of the rows to be forecast as well, none of them `taken` by another setting."""
     names = [_name(cells, "dataset.known_future", name) for name in roles.known_future or ()]
@@ -164,9 +174,16 @@ def _known_future(
 
 def _rows(
     cells: Cells, chosen: _Chosen, time_format: str, stepping: Stepping, skip: int
-) -> tuple[Rows, str, list[str]]:
-    """The rows of each series, the format of their times, and, without a column of times, those that look like it."""
-    series = series_in(cells, chosen.series) if chosen.series else {"": range(len(cells))}
+) -> tuple[Rows, Times | None, list[str]]:
+    """The rows of each series, the times of all rows, and, without a column of times, those that look like it."""
+    series: Mapping[str, Sequence[int]] = {"": range(len(cells))}
+    if chosen.series:
+        series = series_in(cells, chosen.series)
+        counts = sorted(map(len, series.values()))
+        note(
+            f"{cells.path}: {len(series):,} series by {' and '.join(chosen.series)}, of {counts[0]:,} to "
+            f"{counts[-1]:,} rows"
+        )
     if skip >= max(map(len, series.values())):
         raise ConfigError(
             f"dataset.skip is {skip}, but {cells.path} has {len(cells)} rows; lower it"
@@ -177,7 +194,7 @@ def _rows(
         rows = rows_in_time(
             cells, series, chosen.time, times, stepping, keys=chosen.series, skip=skip
         )
-        return rows, times.format, []
+        return rows, times, []
     for key, given, usual in (
         ("time_format", time_format, "auto"),
         ("step", stepping.step, None),
@@ -189,7 +206,7 @@ def _rows(
             )
     own = cells.only(next(iter(series.values())))
     dates = look_for_times(own, [name for name in chosen.others if name not in chosen.targets])
-    return as_they_come(series, skip), "auto", dates
+    return as_they_come(series, skip), None, dates
 
 
 def _once(names: list[str]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -15,6 +16,38 @@ from dlrun.errors import ConfigError
 
 class NothingToLearn(ConfigError):
     """A training part with a column without values, or with a constant target."""
+
+
+def fit_each(
+    series: Series, layout: Layout, training: Mapping[str, np.ndarray], *, normalize: bool
+) -> dict[str, SeriesScaling]:
+    """The scaling of each series, by name, from the rows of its training part.
+
+    A column that changes in none of several series, such as the name or the size of a store, is scaled over all of
+    them: by itself it would be zero in each.
+    """
+    fitted = {
+        name: fit_scaling(series, layout, rows_RC, normalize=normalize)
+        for name, rows_RC in training.items()
+    }
+    if len(fitted) < 2 or not normalize:
+        return fitted
+    features = len(layout.features)
+    least, most = (
+        np.array([of(rows_RC[:, :features], axis=0) for rows_RC in training.values()])
+        for of in (np.nanmin, np.nanmax)
+    )
+    fixed = (least == most).all(0)
+    mean = least.mean(0)
+    std = without_constants(least.std(0), mean)
+    return {
+        name: replace(
+            one,
+            mean=np.where(fixed, mean, one.mean).tolist(),
+            std=np.where(fixed, std, one.std).tolist(),
+        )
+        for name, one in fitted.items()
+    }
 
 
 def fit_scaling(

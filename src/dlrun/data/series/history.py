@@ -12,6 +12,7 @@ import numpy as np
 from dlrun.data.base import Preprocessing, Spec
 from dlrun.data.changed_data import Kept
 from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, one_path
+from dlrun.data.series.calendar import calendar, names_of
 from dlrun.data.series.dataset import forecasts_of
 from dlrun.data.series.file import Numbers, Words, read_columns
 from dlrun.data.series.future import padded, refuse_unknown, with_horizon, without_future
@@ -24,7 +25,7 @@ from dlrun.data.series.time_column import read_times
 from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.data.tables.table_files import FORMS, files_of, form_of, locate_table, read_cells
-from dlrun.data.times import reads
+from dlrun.data.times import Times, reads
 from dlrun.errors import ConfigError, did_you_mean, listed, note
 
 _ISO = "%Y-%m-%d"  # as times are read from a file that has them as such, with a time of day or not
@@ -36,7 +37,8 @@ class NewSeries(NewInputs):
     preparing = (
         "the last `window` rows before the forecast, gaps filled, as changes where difference or "
         "seasonal_difference says so (of the inputs only with difference_inputs), then (raw - mean) / std; "
-        "the output is a change likewise: add the value that it is a change from"
+        "the output is a change likewise: add the value that it is a change from; of several series, each has mean, "
+        "std, target_mean and target_std of its own, by its name in members"
     )
     reads_folders = True
 
@@ -99,7 +101,7 @@ def read_histories(path: Path, scaling: SeriesScaling, *, told: bool = False) ->
     """
     cells = _read(path, scaling)
     _require_columns(cells, scaling, told=told)
-    rows = _rows(cells, scaling)
+    rows, times = _rows(cells, scaling)
     if scaling.known_future and told:
         rows = without_future(cells, rows, scaling.targets_told)
     elif scaling.known_future:
@@ -107,6 +109,8 @@ def read_histories(path: Path, scaling: SeriesScaling, *, told: bool = False) ->
     rows = rows.only(_long_enough(cells, rows, scaling, told=told))
     past = rows if told else rows.before(dict.fromkeys(rows.members, scaling.future))
     numbers, words = _columns(cells, rows, past, scaling, told=told)
+    if times is not None and (cycles := scaling.reading.get("calendar")):
+        numbers |= calendar(scaling.reading["time"], times, rows, cycles)
     time, bounds = scaling.reading["time"], rows.bounds
     count = sum(map(len, rows.members.values()))
     unknown = {name: np.full(count, np.nan) for name in scaling.targets_told}
@@ -115,7 +119,7 @@ def read_histories(path: Path, scaling: SeriesScaling, *, told: bool = False) ->
         History(
             name,
             values_RC[slice(*bounds[name])],
-            scaling.of(name) if name else scaling,
+            scaling.of(name),
             None if time is None else cells.cell(int(member.order[-1]), time),
         )
         for name, member in past.members.items()
@@ -152,8 +156,8 @@ def read_history(path: Path, scaling: SeriesScaling, *, told: bool = False) -> n
     return read_histories(path, scaling, told=told)[0].rows_RC
 
 
-def _rows(cells: Cells, scaling: SeriesScaling) -> Rows:
-    """The rows of each series that the run knows, as in training; what is wrong with them is noted."""
+def _rows(cells: Cells, scaling: SeriesScaling) -> tuple[Rows, Times | None]:
+    """The rows of each series that the run knows, as in training, and the times of all; what is wrong is noted."""
     series: Mapping[str, Sequence[int]] = {"": range(len(cells))}
     if scaling.members:
         series = _known(cells, series_in(cells, scaling.reading["series"]), scaling)
@@ -162,9 +166,10 @@ def _rows(cells: Cells, scaling: SeriesScaling) -> Rows:
         others = [name for name in cells.names if name not in scaling.layout.names]
         own = cells.only(next(iter(series.values())))
         look_for_times(own, others, set_="a run may be trained with")
-        return as_they_come(series)
+        return as_they_come(series), None
     times = read_times(cells, clock, _time_format(cells, scaling))
-    return rows_in_time(cells, series, clock, times, Stepping.of(scaling.reading, scaling.fill))
+    stepping = Stepping.of(scaling.reading, scaling.fill)
+    return rows_in_time(cells, series, clock, times, stepping), times
 
 
 def _known(
@@ -261,10 +266,12 @@ def continued(
 
 
 def _needed(scaling: SeriesScaling, *, told: bool) -> list[str]:
-    """The columns of which values must be known: what is only forecast, and not as a change, is none."""
+    """The columns of a file of which values must be known: what is only forecast, and not as a change, is none."""
     layout, cutting = scaling.layout, scaling.cutting
     changes = told or cutting.difference or cutting.seasonal_difference
-    return list(dict.fromkeys([*layout.inputs, *(layout.targets if changes else ())]))
+    computed = names_of(str(scaling.reading["time"]), scaling.reading.get("calendar", ()))
+    read = [name for name in layout.inputs if name not in computed]
+    return list(dict.fromkeys([*read, *(layout.targets if changes else ())]))
 
 
 def _require_columns(cells: Cells, scaling: SeriesScaling, *, told: bool) -> None:

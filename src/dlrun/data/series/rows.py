@@ -11,7 +11,7 @@ import numpy as np
 
 from dlrun.data.series.grid import Combine, Places, Step, combine, days_off, places_of, step_from
 from dlrun.data.series.order import in_time, note_moved, note_steps
-from dlrun.data.series.several import row_beside
+from dlrun.data.series.several import key_columns, repeated, row_beside
 from dlrun.data.series.time_column import without_clock_changes
 from dlrun.data.series.windows import FillRule
 from dlrun.data.tables.csv import Cells
@@ -177,11 +177,16 @@ def rows_in_time(
         name: _Timed(one.order[skip:], one.times.take(np.arange(skip, len(one.order))))
         for name, one in found.items()
     }
-    found = {name: one for name, one in found.items() if len(one.order)}
     if stepping.step is None:
         note_steps(cells, clock, {name: (one.order, one.times) for name, one in found.items()})
         if stepping.combine == "none":
             return Rows({name: Member(one.order) for name, one in found.items()})
+    several = "" in found and stepping.combine != "none" and repeated(times.values) is not None
+    if several and (columns := key_columns(cells, clock, times.values)):
+        note(
+            f"{cells.path}: rows of {' and '.join(columns)} are combined as if they were of one series; "
+            f"dataset.series=[{','.join(columns)}] learns from each"
+        )
     members = {name: _at_steps(cells, clock, one, stepping) for name, one in found.items()}
     _note_steps_taken(cells, clock, members, stepping)
     return Rows(members, stepping.combine)
@@ -189,6 +194,8 @@ def rows_in_time(
 
 def _at_steps(cells: Cells, clock: str, rows: _Timed, stepping: Stepping) -> Member:
     step, times = stepping.step, rows.times
+    if not len(rows.order):  # of one of several series, by `skip`
+        return Member(rows.order, np.zeros(0, np.int64))
     if step is None:
         numbers = np.cumsum(np.append(0, np.diff(times.values) > 0))
         return Member(rows.order, numbers, int(numbers[-1]) + 1)

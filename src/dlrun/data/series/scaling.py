@@ -78,7 +78,9 @@ class SeriesScaling(Preprocessing):
         return bool(self.members)
 
     def of(self, name: str) -> SeriesScaling:
-        """The scaling of one of several series, as if it were the only one."""
+        """The scaling of one of several series, as if it were the only one; of one series, that itself."""
+        if not self.members:
+            return self
         lists: dict[str, Any] = self.members[name]
         return replace(self, **lists, members={})
 

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from dlrun.data.series.steps import steps_of
+from dlrun.data.tables.column import Decimals
 from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.number_format import looks_like_number
 from dlrun.data.times import Times
@@ -19,6 +20,7 @@ _KINDS = 2000  # of words that may be the names of series
 _ROWS = 5  # of each series, at least: fewer may be even by chance
 _PAIRED = 8  # columns, of which pairs may be
 _SHOWN = 5  # names in a line
+_EXACT = 2.0**53  # up to which float64 has each whole number
 _OF_TIMES = {
     "month",
     "day",
@@ -63,7 +65,7 @@ def series_in(cells: Cells, columns: Sequence[str]) -> dict[str, list[int]]:
         ConfigError: a cell of them is missing, or two series have one name.
     """
     rows_of: dict[tuple[str, ...], list[int]] = {}
-    words = [cells.column(name) for name in columns]
+    words = [_series_names(cells, name) for name in columns]
     for row, key in enumerate(zip(*words, strict=True)):
         if None in key:
             mend = "fill it in, or leave the row out"
@@ -79,6 +81,15 @@ def series_in(cells: Cells, columns: Sequence[str]) -> dict[str, list[int]]:
     return dict(found)
 
 
+def _series_names(cells: Cells, name: str) -> list[str | None]:
+    """(N,) the cells of a column, numbers alike however they are written: 7, 7.0."""
+    column = cells.columns[cells.names.index(name)]
+    found = None if column.any_leading_zero else column.numbers(cells.notation)
+    if found is None or not (np.abs(found[column.known]) < _EXACT).all():
+        return column.as_list
+    return Decimals(found).as_list
+
+
 def refuse_twice(cells: Cells, time: str, values: np.ndarray, keys: Sequence[str] = ()) -> None:
     """Refuse a time that stands in two rows, with the columns in which they differ.
 
@@ -92,7 +103,7 @@ def refuse_twice(cells: Cells, time: str, values: np.ndarray, keys: Sequence[str
     if (rows := repeated(values)) is None:
         return
     what = _repeat_message(cells, time, *rows)
-    if more := _key_columns(cells, time, values):
+    if more := key_columns(cells, time, values):
         _refuse_each(cells, what, more, keys)
     recurring = len(values) - len(np.unique(values))
     mend = "leave one out" if recurring == 1 else "keep one of each"
@@ -107,7 +118,7 @@ def refuse_several(cells: Cells, time: str, values: np.ndarray) -> None:
         ConfigError: there are several.
     """
     rows = repeated(values)
-    if rows is not None and (keys := _key_columns(cells, time, values)):
+    if rows is not None and (keys := key_columns(cells, time, values)):
         _refuse_each(cells, _repeat_message(cells, time, *rows), keys)
 
 
@@ -115,7 +126,7 @@ def has_clock_beside(cells: Cells, time: str, values: np.ndarray) -> bool:
     """Whether times recur because a column beside them holds the time of day."""
     if repeated(values) is None:
         return False
-    keys = _key_columns(cells, time, values)
+    keys = key_columns(cells, time, values)
     return bool(keys) and _is_clock(cells, keys)
 
 
@@ -182,7 +193,7 @@ def _refuse_each(
     )
 
 
-def _key_columns(cells: Cells, time: str, values: np.ndarray) -> tuple[str, ...]:
+def key_columns(cells: Cells, time: str, values: np.ndarray) -> tuple[str, ...]:
     """The column, or two, within whose values each time stands once: they name the series."""
     _, counts = np.unique(values, return_counts=True)
     kinds: dict[str, int] = {}

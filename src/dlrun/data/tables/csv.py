@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -255,6 +255,7 @@ class Begin:
         first: the cells of the first row, which begins in `line`.
         names: of the columns in a header; [] without one.
         body: the other rows.
+        empty_end: whether an empty cell behind the last column has been left out of each.
     """
 
     line: int
@@ -262,6 +263,7 @@ class Begin:
     names: list[str]
     body: list[Record]
     delimiter: str
+    empty_end: bool
 
     @property
     def is_header(self) -> bool:
@@ -282,11 +284,12 @@ def _begin(path: Path, text: str, format: CsvFormat, is_header: IsHeader | None)
     body = records[1:] if header else records
     if not body:
         raise ConfigError(f"{path}, row {line}: a header and no rows: give it data")
+    whole = len(body[0][1])
     if header:
         names, body = without_empty_end(path, names, body, named=bool(first[-1]))
     width = len(format.names or names or first)
     refuse_ragged(path, body, width, "header" if header else "table")
-    return Begin(line, first, names, body, delimiter)
+    return Begin(line, first, names, body, delimiter, empty_end=len(body[0][1]) < whole)
 
 
 def _read_exactly(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Cells:
@@ -338,67 +341,7 @@ def open_csv(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Cells
         for at in range(layout.width)
     ]
     lines = Lines(lines_of(path, layout.delimiter, layout.skip))
-    return _form(
-        path, format, begin, columns, lines, zip(*(row for _, row in begin.body), strict=True)
-    )
-
-
-def csv_pieces(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Iterator[Cells]:
-    """The cells that `read_csv` reads of a file, some rows at a time, as columns that are `Listed`.
-
-    How the file is written is judged by its first lines; gzip may have packed any number of bytes.
-
-    Raises:
-        ConfigError: as `read_csv`.
-    """
-    begin = _begin(path, _head_of(path, format), format, is_header)
-    first, width, words = begin.body[0][0], len(begin.body[0][1]), {*format.missing}
-    records = records_in(
-        path,
-        islice(_lines_in(path, format), first - 1, None),
-        begin.delimiter,
-        comment_of(format.comment),
-        first=first,
-    )
-    cut = bool(begin.names) and len(begin.first) > len(begin.names)  # each row ends in a delimiter
-    columns: list[list[str | None]] = [[] for _ in range(width)]
-    lines: list[int] = []
-
-    def piece() -> Cells:
-        numbers = np.array(lines, np.int64)
-        looked_at = ([cells[at] for _, cells in begin.body] for at in range(width))
-        listed_ones: list[Column] = [Listed(cells) for cells in columns]
-        found = Lines(lambda: numbers)
-        return _form(path, format, begin, listed_ones, found, looked_at)
-
-    while rows := list(islice(records, _FEW)):
-        if cut:
-            rows = [(line, cells if cells[-1] else cells[:-1]) for line, cells in rows]
-        refuse_ragged(path, rows, width, "header" if begin.names else "table")
-        if begin.names:
-            refuse_repeated_header(path, begin.first, rows)
-        lines += [line for line, _ in rows]
-        for column, cells in zip(columns, zip(*(row for _, row in rows), strict=True), strict=True):
-            column += [None if cell in words else cell for cell in cells]
-        if len(lines) >= _ROWS:
-            yield piece()
-            columns, lines = [[] for _ in columns], []
-    if lines:
-        yield piece()
-
-
-def _lines_in(path: Path, format: CsvFormat) -> Iterator[str]:
-    for text in text_pieces(path, format.encoding, unfolds_to=math.inf):
-        yield from text.removesuffix("\n").split("\n")
-
-
-def _head_of(path: Path, format: CsvFormat) -> str:
-    """The first lines of a file, which end outside of quotes where they can."""
-    lines = list(islice(_lines_in(path, format), _HEAD))
-    quotes = sum(line.count('"') for line in lines)
-    while quotes % 2 and len(lines) > 1:
-        quotes -= lines.pop().count('"')
-    return "\n".join(lines)
+    return _form(path, format, begin, columns, lines, _cells_of(begin))
 
 
 def note_last_row(cells: Cells) -> None:
@@ -431,13 +374,13 @@ def _begin_plain(
         if unpacked:
             raise
         return None  # told by the exact reader, of the whole file
-    if begin.names and len(begin.names) != len(begin.first):
-        return None  # each row ends in a delimiter
+    if begin.empty_end and not unpacked:
+        return None
     skip, width = begin.body[0][0] - 1, len(begin.body[0][1])
     of_words = all(as_number(word) is None for word in format.missing)
     plain = format.decimal != "comma" and format.thousands == "none" and of_words
     decimals = decimals_in([cells for _, cells in begin.body], width) if plain else ()
-    return begin, Layout(begin.delimiter, skip, width, decimals)
+    return begin, Layout(begin.delimiter, skip, width, decimals, begin.empty_end)
 
 
 def _cells(
@@ -453,6 +396,10 @@ def _cells(
     return cells
 
 
+def _names(begin: Begin, format: CsvFormat, width: int) -> list[str]:
+    return begin.names or list(format.names) or [str(at) for at in range(1, width + 1)]
+
+
 def _form(
     path: Path,
     format: CsvFormat,
@@ -462,7 +409,7 @@ def _form(
     looked_at: Iterable[Sequence[str]],
 ) -> Cells:
     """`looked_at` has cells of each column that tell the notation."""
-    names = begin.names or list(format.names) or [str(at) for at in range(1, len(columns) + 1)]
+    names = _names(begin, format, len(columns))
     look = begin.delimiter != ","
     return Cells(
         path,
@@ -476,6 +423,123 @@ def _form(
         missing=format.missing,
         header=begin.first if begin.is_header else None,
     )
+
+
+def csv_pieces(
+    path: Path,
+    format: CsvFormat,
+    is_header: IsHeader | None,
+    *,
+    listed: bool,
+    texts: Sequence[str] = (),
+) -> Iterator[Cells]:
+    """The cells that `read_csv` reads of a file, some rows at a time.
+
+    How the file is written is judged by its first lines; gzip and zstd may have packed any number of bytes.
+
+    Args:
+        listed: whether cells are given as columns that are `Listed`, as texts are best read.
+        texts: the names of columns that are not to be read as numbers at once, which would change how they are written.
+
+    Raises:
+        ConfigError: as `read_csv`.
+    """
+    found = None if listed else _begin_plain(path, format, is_header, unpacked=True)
+    if found is None:
+        begin = _begin(path, _head_of(path, format), format, is_header)
+        yield from _exact_pieces(path, format, begin, begin.body[0][0], listed=listed)
+        return
+    begin, layout = found
+    names = _names(begin, format, layout.width)
+    decimals = {at for at in layout.decimals if names[at] not in texts}
+    line = yield from _fast_pieces(path, format, begin, layout._replace(decimals=decimals))
+    if line is not None:
+        yield from _exact_pieces(path, format, begin, line, listed=False)
+
+
+def _fast_pieces(
+    path: Path, format: CsvFormat, begin: Begin, layout: Layout
+) -> Generator[Cells, None, int | None]:
+    """By the table engine, as far as it is sure; the line from which it is not, None where it is to the end."""
+    from dlrun.data.tables.csv_engine import column_pieces
+
+    line = layout.skip + 1
+    for columns, count in column_pieces(path, format, layout):
+        if columns is None or (begin.is_header and len(rows_like(columns, begin.first))):
+            return line
+        if rows := len(columns[0]):
+            lines = Lines(partial(_lines_of_rows, path, format, begin, line, rows))
+            yield _form(path, format, begin, columns, lines, _cells_of(begin))
+        line += count
+    return None
+
+
+def _lines_of_rows(
+    path: Path, format: CsvFormat, begin: Begin, line: int, count: int
+) -> np.ndarray:
+    """The lines of so many rows, the first of which is in this line or below."""
+    records = _records_from(path, format, begin, line)
+    return np.array([number for number, _ in islice(records, count)], np.int64)
+
+
+def _records_from(path: Path, format: CsvFormat, begin: Begin, line: int) -> Iterator[Record]:
+    lines = islice(_lines_in(path, format), line - 1, None)
+    return records_in(path, lines, begin.delimiter, comment_of(format.comment), first=line)
+
+
+def _cells_of(begin: Begin) -> Iterator[Sequence[str]]:
+    """The cells of each column of the first rows."""
+    return zip(*(cells for _, cells in begin.body), strict=True)
+
+
+def _exact_pieces(
+    path: Path, format: CsvFormat, begin: Begin, line: int, *, listed: bool
+) -> Iterator[Cells]:
+    """Cell by cell, from this line on."""
+    width, words = len(begin.body[0][1]), {*format.missing}
+    records = _records_from(path, format, begin, line)
+    cut = bool(begin.names) and len(begin.first) > len(begin.names)  # each row ends in a delimiter
+    columns: list[list[str]] = [[] for _ in range(width)]
+    lines: list[int] = []
+
+    def column(cells: list[str]) -> Column:
+        if listed:
+            return Listed([None if cell in words else cell for cell in cells])
+        return Column.of(cells, missing_among(cells, format.missing))
+
+    def piece() -> Cells:
+        numbers = np.array(lines, np.int64)
+        made = list(map(column, columns))
+        return _form(path, format, begin, made, Lines(lambda: numbers), _cells_of(begin))
+
+    while rows := list(islice(records, _FEW)):
+        if cut:
+            rows = [(line, cells if cells[-1] else cells[:-1]) for line, cells in rows]
+        refuse_ragged(path, rows, width, "header" if begin.names else "table")
+        if begin.names:
+            refuse_repeated_header(path, begin.first, rows)
+        lines += [line for line, _ in rows]
+        for cells, more in zip(columns, zip(*(row for _, row in rows), strict=True), strict=True):
+            cells += more
+        if len(lines) >= _ROWS:
+            yield piece()
+            columns, lines = [[] for _ in columns], []
+    if lines:
+        yield piece()
+
+
+def _lines_in(path: Path, format: CsvFormat) -> Iterator[str]:
+    for text in text_pieces(path, format.encoding, unfolds_to=math.inf):
+        yield from text.removesuffix("\n").split("\n")
+
+
+def _head_of(path: Path, format: CsvFormat) -> str:
+    """The first lines of a file, which end outside of quotes where they can."""
+    lines = list(islice(_lines_in(path, format), _HEAD))
+    quotes = sum(line.count('"') for line in lines)
+    while quotes % 2 and len(lines) > 1:
+        quotes -= lines.pop().count('"')
+    return "\n".join(lines)
 
 
 def _look_for_header(

@@ -30,7 +30,7 @@ from dlrun.errors import ConfigError
 
 _HEAD = 2**20  # bytes, by which the form of a file is judged
 _LINES = 2000  # the same
-_PIECE = 2**23  # bytes that are read at a time
+_PIECE = 2**22  # bytes that are read at a time
 _MANY = 50  # different numbers, from which on a column is one of quantities
 _MONTH = re.compile(r"\d{1,2}\.\d{4}|\d{4}\.\d{1,2}")
 _PLAIN = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")  # sooner than reading them one by one
@@ -101,12 +101,14 @@ class Layout(NamedTuple):
         skip: lines above the rows.
         width: columns.
         decimals: the columns to read as numbers at once.
+        empty_end: whether each row ends in a delimiter, with nothing behind it.
     """
 
     delimiter: str
     skip: int
     width: int
     decimals: Collection[int]
+    empty_end: bool = False
 
 
 class Unsure(Exception):
@@ -122,10 +124,7 @@ def read_columns(path: Path, format: CsvFormat, layout: Layout) -> list[Column] 
     width, delimiter = layout.width, layout.delimiter
     if not delimiter.isascii():  # the engine has none of several bytes
         return None
-    types = [
-        pl.Float64 if at in layout.decimals else pl.Categorical(pl.Categories.random())
-        for at in range(width)
-    ]
+    types = _types(layout)
     try:
         cells, delimiters = _read_pieces(path, types, layout)
     except OtherTypes:
@@ -165,15 +164,25 @@ def _read_pieces(
     columns: list[np.ndarray | list[pl.Series]] = [
         np.empty(0) if kind == pl.Float64 else [] for kind in types
     ]
-    delimiters = 0
+    delimiters = count = 0
     with path.open("rb") as file:
         for frame, more in pieces(file, lambda: types, layout):
             delimiters += more
-            for column, cells in zip(columns, frame.get_columns(), strict=True):
+            begin, count = count, count + len(frame)
+            expected = int(1.02 * path.stat().st_size / file.tell() * count) + 1
+            for at, cells in enumerate(frame.get_columns()):
+                column = columns[at]
                 if isinstance(column, list):
                     column.append(cells)
-                else:
-                    _extend(column, cells)
+                    continue
+                if len(column) < count:
+                    columns[at] = longer = np.empty(expected)
+                    longer[:begin] = column[:begin]
+                    column = longer
+                _write_numbers(cells, column[begin:count])
+    for column in columns:
+        if isinstance(column, np.ndarray):
+            column.resize(count, refcheck=False)
     return columns, delimiters
 
 
@@ -197,19 +206,80 @@ def pieces(
     for _ in range(layout.skip):
         file.readline()
     for piece, complete in _pieces_of_lines(file):
-        if b"\r" in piece and piece.count(b"\r") != piece.count(b"\r\n"):
-            raise Unsure("a line end of old systems")
-        if not complete or piece.endswith(sign.encode()):
-            raise Unsure("a quote that is not closed, or an empty cell at its end")
-        frame = _read_piece(piece, types(), sign, texts_too=texts_too)
-        rows = len(frame)
-        if all(one.null_count() for one in frame.get_columns()):
-            rows -= sum(not line.strip() for line in piece.splitlines())
-        signs = np.frombuffer(piece, np.uint8) == ord(sign)
-        yield frame, int(np.count_nonzero(signs)) - rows * (layout.width - 1)
+        frame = _read_piece(piece, types(), sign, complete=complete, texts_too=texts_too)
+        yield frame, _surplus(piece, frame, sign)
 
 
-def _read_piece(piece: bytes, types: Sequence[Any], sign: str, *, texts_too: bool) -> pl.DataFrame:
+def _surplus(piece: bytes, frame: pl.DataFrame, sign: str) -> int:
+    """How many delimiters of a piece are between no two cells of its rows."""
+    columns = frame.get_columns()
+    if not columns[-1].null_count() and b'"' not in piece:
+        return 0  # each row has a last cell, and the engine refuses one too many
+    rows = len(frame)
+    if all(one.null_count() for one in columns):
+        rows -= sum(not line.strip() for line in piece.splitlines())
+    signs = np.frombuffer(piece, np.uint8) == ord(sign)
+    return int(np.count_nonzero(signs)) - rows * (len(columns) - 1)
+
+
+def column_pieces(
+    path: Path, format: CsvFormat, layout: Layout
+) -> Iterator[tuple[list[Column] | None, int]]:
+    """(columns without empty rows, lines that these take) of some rows at a time; at last None if it is not sure."""
+    if not layout.delimiter.isascii():
+        yield None, 0
+        return
+    try:
+        with open_unpacked(path) as file:
+            for _ in range(layout.skip):
+                file.readline()
+            for piece, complete in _pieces_of_lines(file):
+                yield _columns_of(piece, format, layout, complete=complete), piece.count(b"\n")
+    except (Unsure, OSError, EOFError, zlib.error):
+        yield None, 0
+
+
+def _columns_of(piece: bytes, format: CsvFormat, layout: Layout, *, complete: bool) -> list[Column]:
+    """Raises: Unsure."""
+    types = _types(layout)
+    try:
+        frame = _read_piece(piece, types, layout.delimiter, complete=complete, texts_too=False)
+        columns: list[Column] = []
+        inside = 0
+        for cells in frame.get_columns():
+            if cells.dtype == pl.Float64:
+                columns.append(Decimals(_finite(cells)))
+            elif found := _column(cells, format.missing, layout.delimiter):
+                columns.append(found[0])
+                inside += found[1]
+            else:
+                raise Unsure("a cell that may be read in two ways")
+    except OtherTypes:
+        if not layout.decimals:
+            raise
+        return _columns_of(piece, format, layout._replace(decimals=()), complete=complete)
+    if inside != _surplus(piece, frame, layout.delimiter):
+        raise Unsure("a row of another length")
+    if len(empty := rows_like(columns, [""] * layout.width)):
+        rows = np.delete(np.arange(len(frame)), empty)
+        return [column.take(rows) for column in columns]
+    return columns
+
+
+def _types(layout: Layout) -> list[Any]:
+    return [
+        pl.Float64 if at in layout.decimals else pl.Categorical(pl.Categories.random())
+        for at in range(layout.width)
+    ]
+
+
+def _read_piece(
+    piece: bytes, types: Sequence[Any], sign: str, *, complete: bool, texts_too: bool
+) -> pl.DataFrame:
+    if b"\r" in piece and piece.count(b"\r") != piece.count(b"\r\n"):
+        raise Unsure("a line end of old systems")
+    if not complete or piece.endswith(sign.encode()):
+        raise Unsure("a quote that is not closed, or an empty cell at its end")
     schema = {str(at): kind for at, kind in enumerate(types)}
     try:
         return pl.read_csv(piece, has_header=False, separator=sign, schema=schema)
@@ -217,7 +287,7 @@ def _read_piece(piece: bytes, types: Sequence[Any], sign: str, *, texts_too: boo
         if not texts_too or pl.Float64 not in types:
             raise OtherTypes("a row that the table engine refuses") from error
     texts = [pl.String if kind == pl.Float64 else kind for kind in types]
-    return _read_piece(piece, texts, sign, texts_too=False)
+    return _read_piece(piece, texts, sign, complete=complete, texts_too=False)
 
 
 def _pieces_of_lines(file: IO[bytes]) -> Iterator[tuple[bytes, bool]]:
@@ -239,14 +309,21 @@ def _pieces_of_lines(file: IO[bytes]) -> Iterator[tuple[bytes, bool]]:
             return
 
 
-def _extend(numbers: np.ndarray, cells: pl.Series) -> None:
-    """Add cells, nan where missing, in place: parts of many columns would leave holes in memory."""
+def _write_numbers(cells: pl.Series, to: np.ndarray) -> None:
+    """The cells as numbers, nan where missing, in their place: parts of many columns would leave holes in memory."""
+    to[:] = _finite(cells)
+
+
+def _finite(cells: pl.Series) -> np.ndarray:
+    """(N,) the numbers, nan where missing.
+
+    Raises:
+        OtherTypes: one is not finite.
+    """
     values = cells.to_numpy()
     if np.count_nonzero(np.isfinite(values)) != len(cells) - cells.null_count():
         raise OtherTypes
-    begin = len(numbers)
-    numbers.resize(begin + len(values), refcheck=False)
-    numbers[begin:] = values
+    return values
 
 
 def _column(cells: pl.Series, words: Sequence[str], delimiter: str) -> tuple[Column, int] | None:
@@ -300,13 +377,18 @@ def open_pieces(path: Path, layout: Layout, types: Types) -> Iterator[pl.DataFra
     Raises:
         ConfigError: a row of another length or damaged quotes, with its line; what only the exact reader can read.
     """
+    if layout.empty_end:
+        layout, of_named = layout._replace(width=layout.width + 1), types
+        types = lambda: [*of_named(), pl.String]  # noqa: E731
     try:
         with open_unpacked(path) as file:
             for frame, delimiters in pieces(file, types, layout, texts_too=True):
                 columns = frame.get_columns()
                 if sum(_inside(cells, layout.delimiter) for cells in columns) != delimiters:
                     raise Unsure("a row of another length")
-                yield _without_empty_rows(frame)
+                if layout.empty_end and columns.pop().null_count() < len(frame):
+                    raise Unsure("a cell behind the last column")
+                yield _without_empty_rows(pl.DataFrame(columns))
     except Unsure as error:
         _refuse_mistakes(path, layout)
         raise only_in_memory(path, str(error)) from error

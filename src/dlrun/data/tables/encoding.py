@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -17,8 +17,8 @@ from dlrun.data.base import (
     Dataset,
     Preprocessing,
     Spec,
-    class_targets,
-    class_task,
+    as_targets,
+    task_of,
     without_constants,
 )
 from dlrun.data.fingerprint import Parts, as_index
@@ -77,8 +77,7 @@ class TableEncoding(Preprocessing):
         """(N, F) float32 of these rows; None is all of them."""
         count, width = len(raw) if rows is None else len(rows), len(self.fill) + len(self.levels)
         inputs = np.empty((count, width), np.float32)
-        columns = zip(raw.words, self.levels, self._others, strict=True)
-        codes = [_codes(*column) for column in columns]
+        codes = self._codes_of(raw)
 
         def write(start: int) -> None:
             part = slice(start, start + _BLOCK)
@@ -105,6 +104,23 @@ class TableEncoding(Preprocessing):
             numbers -= mean
             numbers /= std
             block[column] = numbers
+
+    def _codes_of(self, raw: Rows) -> list[np.ndarray]:
+        """Of each column of words, what its kinds become, and as the last what a missing one does."""
+        by_value = self.reading.get(
+            "by_value", ()
+        )  # the raw words may have been read by another rule
+        found = []
+        names = self.reading["words"]
+        for name, words, levels, other in zip(
+            names, raw.words, self.levels, self._others, strict=True
+        ):
+            known = {level: code for code, level in enumerate(levels, 1)}
+            unknown = len(levels) + 1 if other else 0
+            kinds = words.values if name in by_value else words.kinds
+            codes = [known.get(word, unknown) for word in [*kinds, None]]
+            found.append(np.array(codes, np.float32))
+        return found
 
     @property
     def traits(self) -> dict[str, list[str]]:
@@ -150,24 +166,24 @@ def prepare_table(
             table.targets[train],
             fill=table.fill,
             normalize=settings.normalize == "standard",
-            regression=not table.class_names,
+            regression=not (table.class_names or table.labels),
             rare_below=table.rare_below,
         )
+    spec = _spec(table, encoding)
 
     def part(name: str) -> Split:
         rows = parts[name]
         if rows is None and table.test is not None and table.test_targets is not None:
-            return encode_rows(encoding, table.test, table.test_targets, len(table.class_names))
+            return encode_rows(encoding, table.test, table.test_targets, spec)
         at = np.asarray(rows)
-        targets = _targets(encoding, table.targets[at], len(table.class_names))
-        return _part(encoding, table.rows, at, targets)
+        return _part(encoding, table.rows, at, as_targets(table.targets[at], spec, encoding))
 
-    return Dataset(_spec(table, encoding), encoding, part("train"), part("val"), part("test"))
+    return Dataset(spec, encoding, part("train"), part("val"), part("test"))
 
 
-def encode_rows(encoding: TableEncoding, rows: Rows, targets: np.ndarray, classes: int) -> Split:
-    """Rows with their targets, class numbers where there are `classes`, as a model takes them."""
-    encoded = _targets(encoding, targets, classes)
+def encode_rows(encoding: TableEncoding, rows: Rows, targets: np.ndarray, spec: Spec) -> Split:
+    """Rows with their targets, class numbers or quantities, as a model takes them."""
+    encoded = as_targets(targets, spec, encoding)
     if rows.stored:
         return _part(encoding, rows, np.arange(len(rows)), encoded)
     return Split(encoding.inputs(rows), encoded)
@@ -188,10 +204,6 @@ def _at_once(function: Callable[[A], B], given: Iterable[A]) -> list[B]:
     """`function` of each of `given`, in threads: what NumPy does with many rows does not hold up the others."""
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         return list(pool.map(function, given))
-
-
-def _targets(encoding: TableEncoding, targets: np.ndarray, classes: int) -> Tensor:
-    return class_targets(targets, classes) if classes else encoding.targets(targets)
 
 
 def _rows(table: Table, settings: DataSettings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -236,7 +248,7 @@ def _fit(
 
     found = np.array(_at_once(fitted, rows.numbers)).reshape(-1, 3)
     fills, means, stds = found.T.tolist()
-    target = targets[:, None] if regression else np.empty((len(targets), 0))
+    target = targets.reshape(len(targets), -1) if regression else np.empty((len(targets), 0))
     levels = [_levels(words.take(train), rare_below) for words in rows.words]
     _note_rare(dict(zip(reading.words, levels, strict=True)), len(train))
     return TableEncoding(
@@ -303,16 +315,9 @@ def _note_rare(columns: Mapping[str, _Levels], rows: int) -> None:
     )
 
 
-def _codes(words: Words, levels: Sequence[str | None], other: bool) -> np.ndarray:
-    """What each of the kinds of `words` becomes, and as the last what a missing one does."""
-    numbers: Mapping[str | None, int] = {level: code for code, level in enumerate(levels, 1)}
-    unknown = len(levels) + 1 if other else 0
-    return np.array([numbers.get(word, unknown) for word in [*words.values, None]], np.float32)
-
-
 def _spec(table: Table, encoding: TableEncoding) -> Spec:
     reading = table.reading
-    task, outputs = class_task(len(table.class_names)) if table.class_names else ("regression", 1)
+    task, outputs = task_of(table.class_names, table.labels, len(table.target_names) or 1)
     names = tuple(reading.features)
     return Spec(
         task=task,
@@ -322,6 +327,8 @@ def _spec(table: Table, encoding: TableEncoding) -> Spec:
         class_names=table.class_names,
         feature_names=names,
         categories=encoding.categories,
+        target_names=table.target_names,
+        labels=table.labels,
     )
 
 

@@ -31,7 +31,7 @@ def csv(
     *,
     path: str,
     test_path: str | None,
-    target: ColumnName,
+    target: ColumnName | list[ColumnName],
     task: TableTask,
     strip_label: str,
     merge_labels: bool,

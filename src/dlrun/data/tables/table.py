@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -96,10 +96,10 @@ class Reading:
         numbers, words: the columns that are read as the one and as the other.
         zero_is_missing: columns of numbers in which 0 stands for a value that is not known.
         missing: words that stand for it anywhere.
-        decimal, thousands: the notation of numbers.
+        decimal, thousands: the notation of numbers; decimal is auto where the training file has types.
         skip_lines, comment: as in `CsvFormat`.
         dressings: what stands before and after the numbers of a column, as in (12 kg) or ($5).
-        target: the column that is predicted; empty where an earlier version of dlrun did not write it.
+        targets: the columns that are predicted; empty where an earlier version of dlrun did not write them.
         strip_label, merge_labels: how its labels are read, as `Labelling`.
         yes_no: those of `numbers` whose words yes and no are 1 and 0.
         dates: columns that are read as dates, each with the fields of its `DateForm`.
@@ -120,12 +120,20 @@ class Reading:
     skip_lines: SkipLines = 0
     comment: str | None = None
     dressings: dict[str, list[str]] = field(default_factory=dict)
-    target: str = ""
+    targets: list[str] = field(default_factory=list)
     strip_label: str = ""
     merge_labels: bool = False
     yes_no: list[str] = field(default_factory=list)
     dates: dict[str, dict[str, Any]] = field(default_factory=dict)
     by_value: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Self:
+        """What a run kept; an earlier version of dlrun had one target."""
+        values = dict(plain)
+        if target := values.pop("target", ""):
+            values["targets"] = [target]
+        return cls(**values)
 
     @property
     def date_forms(self) -> dict[str, DateForm]:
@@ -134,7 +142,7 @@ class Reading:
 
     @property
     def used(self) -> list[str]:
-        """The columns of the file that are read, the target left out."""
+        """The columns of the file that are read, the targets left out."""
         return [*self.numbers, *self.dates, *self.words]
 
     @property
@@ -146,7 +154,7 @@ class Reading:
     @property
     def notation(self) -> Notation:
         """How the training file writes numbers."""
-        return Notation(self.decimal, self.thousands)
+        return Notation("point" if self.decimal == "auto" else self.decimal, self.thousands)
 
     @property
     def format(self) -> CsvFormat:
@@ -159,11 +167,13 @@ class Table:
     """A table before it is split.
 
     Attributes:
-        targets: (N,) class numbers or regression targets.
+        targets: (N,) class numbers or regression targets; (N, D) of several targets.
+        class_names: of a single target.
         test, test_targets: the test part, where there is a file of its own.
         fill: what stands in for a missing number; fitted on the training part.
         folds, fold: the test part is one of so many parts, where that is not None.
         rare_below: as of `rare_bound`.
+        labels: as `Spec.labels`.
     """
 
     reading: Reading
@@ -176,6 +186,7 @@ class Table:
     folds: int | None
     fold: int
     rare_below: RareBelow = 0
+    labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse folds that cannot be.
@@ -207,7 +218,18 @@ class Table:
     def traits(self) -> dict[str, tuple[Any, ...]]:
         """As `Raw.traits`."""
         words, columns = tuple(self.reading.words), tuple(self.reading.features)
-        return {"classes": self.class_names, "columns": columns, "columns of words": words}
+        return {
+            "classes": self.class_names,
+            "columns": columns,
+            "columns of words": words,
+            "targets": self.target_names,
+            "labels": self.labels,
+        }
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """As `Spec.target_names`."""
+        return tuple(self.reading.targets) if self.targets.ndim > 1 else ()
 
     @property
     def own(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from glob import glob, has_magic
@@ -165,13 +165,18 @@ def _pieces_of(path: Path, format: CsvFormat, first: Cells | None) -> Iterator[C
 
 
 def file_pieces(
-    path: Path, format: CsvFormat, is_header: IsHeader | None, *, listed: bool = True
+    path: Path,
+    format: CsvFormat,
+    is_header: IsHeader | None,
+    *,
+    listed: bool = True,
+    texts: Sequence[str] = (),
 ) -> Iterator[Cells]:
     """The cells of one file, some rows at a time; a small one is read at once.
 
     Args:
         is_header: as of `read_csv`.
-        listed: whether words are given as columns that are `Listed`, as texts are best read.
+        listed, texts: as of `csv_pieces`.
 
     Raises:
         ConfigError: as `read_cells`.
@@ -183,7 +188,8 @@ def file_pieces(
 
         yield from typed_pieces(path, format.missing, listed=listed)
     else:
-        yield from csv_pieces(path, _with_delimiter(path, format), is_header)
+        format = _with_delimiter(path, format)
+        yield from csv_pieces(path, format, is_header, listed=listed, texts=texts)
 
 
 def read_alike(

@@ -28,8 +28,7 @@ from dlrun.data.tables.number_format import EXACT, Notation, as_number
 from dlrun.data.tables.stored_columns import Types, UnreadColumn
 from dlrun.errors import ConfigError, note
 
-_ROWS = 2**16  # that are read at a time
-_FEW = 2**14  # rows of which words are given one by one
+_ROWS = 2**15  # that are read at a time
 _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
 
 
@@ -66,8 +65,59 @@ def read_typed(path: Path, missing: Sequence[str]) -> Cells:
     with _readable(path, form):
         frame, lines = form.read(path)
     names = _names(path, dict(frame.schema), len(frame))
-    columns = [_column(values, missing) for values in frame.get_columns()]
-    return replace(_cells(path, names, columns, lines, missing), values=_values(names, frame))
+    return _cells_of(path, names, frame, lines, missing, _column)
+
+
+def typed_pieces(path: Path, missing: Sequence[str], *, listed: bool) -> Iterator[Cells]:
+    """The same of a Parquet or Arrow file or of JSON lines, some rows at a time; of another form at once.
+
+    Args:
+        listed: whether words are given as columns that are `Listed`.
+
+    Raises:
+        ConfigError: as `read_typed`.
+    """
+    form = _FORMS[path.suffix.lower()]
+    with _readable(path, form):
+        opened = form.open(path) if form.open else None
+    if opened is None:
+        yield read_typed(path, missing)
+        return
+    names, frames, start = _names(path, opened.types, opened.rows), opened.pieces(), 0
+    while True:
+        with _readable(path, form):
+            frame = next(frames, None)
+        if frame is None:
+            return
+        stop = start + len(frame)
+        lines = partial(_rows_of, opened.lines, slice(start, stop))
+        yield _cells_of(path, names, frame, lines, missing, _listed if listed else _column)
+        start = stop
+
+
+def _rows_of(lines: Callable[[], np.ndarray], rows: slice) -> np.ndarray:
+    return lines()[rows]
+
+
+def _cells_of(
+    path: Path,
+    names: list[str],
+    frame: pl.DataFrame,
+    lines: Callable[[], np.ndarray],
+    missing: Sequence[str],
+    read: Callable[[pl.Series, Sequence[str]], Column],
+) -> Cells:
+    columns = [read(values, missing) for values in frame.get_columns()]
+    values: Mapping[str, Any] = dict(zip(names, frame.get_columns(), strict=True))
+    return replace(_cells(path, names, columns, lines, missing), values=values)
+
+
+def _listed(values: pl.Series, missing: Sequence[str]) -> Column:
+    if values.dtype == pl.Null or is_numeric(values.dtype):
+        return _column(values, missing)
+    cells = as_texts(values, times=not all_midnight(values)).to_list()
+    absent = {"", *missing_among(filter(None, cells), missing)}
+    return Listed([None if cell in absent else cell for cell in cells])
 
 
 def open_typed(path: Path, missing: Sequence[str]) -> Cells | None:
@@ -93,50 +143,6 @@ def open_typed(path: Path, missing: Sequence[str]) -> Cells | None:
     return _cells(path, names, columns, opened.lines, missing)
 
 
-def typed_pieces(path: Path, missing: Sequence[str], *, listed: bool) -> Iterator[Cells]:
-    """The same of a file that can be read in pieces, some rows at a time; of another at once.
-
-    Args:
-        listed: whether words are given as columns that are `Listed`.
-
-    Raises:
-        ConfigError: as `read_typed`.
-    """
-    form = _FORMS[path.suffix.lower()]
-    with _readable(path, form):
-        opened = form.open(path) if form.open else None
-    if opened is None:
-        yield read_typed(path, missing)
-        return
-    names, start = _names(path, opened.types, opened.rows), 0
-    read = _listed if listed else _column
-    with _readable(path, form):
-        for large in opened.pieces():
-            for frame in large.iter_slices(_FEW):
-                rows = slice(start, start + len(frame))
-                columns = [read(values, missing) for values in frame.get_columns()]
-                cells = _cells(path, names, columns, partial(_lines, opened, rows), missing)
-                yield replace(cells, values=_values(names, frame))
-                start = rows.stop
-
-
-def _values(names: Sequence[str], frame: pl.DataFrame) -> dict[str, Any]:
-    """The columns as they are, by name."""
-    return dict(zip(names, frame.get_columns(), strict=True))
-
-
-def _lines(opened: _Opened, rows: slice) -> np.ndarray:
-    return opened.lines()[rows]
-
-
-def _listed(values: pl.Series, missing: Sequence[str]) -> Column:
-    if values.dtype == pl.Null or is_numeric(values.dtype):
-        return _column(values, missing)
-    cells = as_texts(values, times=not all_midnight(values)).to_list()
-    absent = {"", *missing_among(filter(None, cells), missing)}
-    return Listed([None if cell in absent else cell for cell in cells])
-
-
 def cells_in(path: Path) -> int:
     """How many cells a file holds that says so without being read; 0 of another.
 
@@ -155,7 +161,11 @@ def cells_in(path: Path) -> int:
 def _readable(path: Path, form: _Form) -> Iterator[None]:
     try:
         yield
+    except ConfigError:
+        raise
     except _UNREADABLE as error:
+        if form is _JSON_LINES:
+            _look_for_mistake(path)
         reason = str(error).strip().partition("\n")[0]
         raise ConfigError(f"{path} cannot be read as {form.name}: {reason}") from error
 
@@ -314,29 +324,12 @@ def _is_arrow_file(path: Path) -> bool:
 
 
 def _read_json_lines(path: Path) -> _Read:
-    try:
-        frame = pl.read_ndjson(path, infer_schema_length=None)
-    except pl.exceptions.PolarsError:
-        _look_for_mistake(path)
-        raise
-    return _Read(frame, _lines_with_text(path))
+    return _Read(pl.read_ndjson(path, infer_schema_length=None), _lines_with_text(path))
 
 
 def _open_json_lines(path: Path) -> _Opened:
-    try:
-        opened = _scanned(pl.scan_ndjson(escape(str(path)), infer_schema_length=None))
-    except pl.exceptions.PolarsError:
-        _look_for_mistake(path)
-        raise
-
-    def pieces() -> Iterator[pl.DataFrame]:
-        try:
-            yield from opened.pieces()
-        except pl.exceptions.PolarsError:
-            _look_for_mistake(path)
-            raise
-
-    return opened._replace(pieces=pieces, lines=_lines_with_text(path))
+    opened = _scanned(pl.scan_ndjson(escape(str(path)), infer_schema_length=None))
+    return opened._replace(lines=_lines_with_text(path))
 
 
 def _lines_with_text(path: Path) -> Callable[[], np.ndarray]:
