@@ -372,6 +372,23 @@ def test_a_folder_of_texts_and_one_long_text(
     assert "dataset=char_lm" in found["command"]
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("digits", "images"),
+        ("digits.csv", "images"),
+        ("speakers.tsv.gz", "texts"),
+        ("speeches", "texts"),
+    ],
+)
+def test_what_ships_with_dlrun(
+    name: str, kind: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = inspected(capsys, f"packaged:{name}")
+    assert (found["kind"], found["error"]) == (kind, "")
+    assert f"dataset.path=packaged:{name} " in found["command"]
+
+
 def test_images(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("cat", "dog"):
         Path("photos", name).mkdir(parents=True)

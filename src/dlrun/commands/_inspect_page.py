@@ -161,7 +161,10 @@ def _pairs(facts: Iterable[tuple[str, str]]) -> str:
     """Names and texts side by side, the texts in as many lines as they need."""
     facts = list(facts)
     room = _width() - max(len(name) for name, _ in facts) - len(GAP)
-    texts = (textwrap.wrap(said, room, max_lines=_FACT, placeholder=" …") for _, said in facts)
+    texts = (
+        textwrap.wrap(said, room, max_lines=_FACT, placeholder=" …", break_on_hyphens=False)
+        for _, said in facts
+    )
     return _text.pairs(
         ((name, "\n".join(lines)) for (name, _), lines in zip(facts, texts, strict=True)), ""
     )

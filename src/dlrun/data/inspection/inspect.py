@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from glob import has_magic
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ _TABLES = tuple(form for form in (*FORMS, ".tab") if form not in (".txt", ".data
 _SEPARATORS = {"tab": "\t", "colon": ":", "space": " "}
 _MOST_LABELS = 50
 _LOOKED_AT = 2000  # lines, or files of a folder
+_MOST_FILES = 100_000  # by which a folder is found to be one of images
 _SHORTEST = 64  # characters of a text that can be learned from
 
 
@@ -41,6 +43,20 @@ def inspect(given: str, request: Request) -> Inspection:
     Raises:
         ConfigError: there is none, it cannot be read, or the request does not fit it.
     """
+    found = _inspected(given, request)
+    if request.time is not None and found.kind != "series":
+        raise ConfigError(
+            f"--time is {request.time}, but {given} is read as {found.kind}, not as a series; name a column of numbers "
+            "to forecast with --target, or set --as series"
+        )
+    if request.target is not None and found.table is None:
+        raise ConfigError(
+            f"--target is {request.target}, but {given} is read as {found.kind} without columns; leave it out"
+        )
+    return found
+
+
+def _inspected(given: str, request: Request) -> Inspection:
     if given.startswith(PLOTLY) or (has_magic(given) and not Path(given).expanduser().exists()):
         return _table_file(given, find("FILE", given), request)
     path = locate_images("FILE", given)
@@ -246,7 +262,7 @@ def _some_files(path: Path) -> list[Path]:
         if folder.is_dir()
         for one in folder.iterdir()
     ]
-    return [one for one in (*within, *deeper, *inside) if one.is_file()]
+    return list(islice((one for one in (*within, *deeper, *inside) if one.is_file()), _MOST_FILES))
 
 
 def _images(given: str, request: Request) -> Inspection:
