@@ -242,7 +242,7 @@ def read_text(path: Path, encoding: str) -> str:
 def text_pieces(path: Path, encoding: str, *, unfolds_to: float = _LARGEST) -> Iterator[str]:
     """The text that `read_text` gives, some MiB at a time; each piece but the last ends where a line does.
 
-    What zstd has packed, and a text whose line ends are no single byte, are one piece.
+    A text whose line ends are no single byte is one piece.
 
     Args:
         unfolds_to: bytes that gzip may have packed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from dlrun.data.cache import Source, cache_folder, entry
+from dlrun.data.files import unpacked_size
+from dlrun.data.tables.memory_need import allowed
 from dlrun.errors import ConfigError, RunFailed, note
-from dlrun.system.hardware import free_memory
 
 _LAYOUT = 1  # of the files: entries of another are not used
 _DENSE = 4  # times what is wanted, up to which all between is read
-_PACKED_TIMES = 4  # that what is packed unfolds to, about
-_PACKED = (".gz", ".zst", ".parquet", ".xlsx")
+_PACKED = (".gz", ".zst")
+_TIMES = {".parquet": 4, ".xlsx": 4}  # times its bytes is what such a file holds, about
 
 
 def exceeds(files: Sequence[Path], memory_limit: float | None, *, times: int) -> bool:
@@ -29,11 +31,16 @@ def exceeds(files: Sequence[Path], memory_limit: float | None, *, times: int) ->
     Args:
         times: how many bytes of memory each byte of a file takes.
     """
-    size = sum(
-        file.stat().st_size * (_PACKED_TIMES ** (file.suffix.lower() in _PACKED)) for file in files
-    )
-    allowed = free_memory() / 2 if memory_limit is None else memory_limit * 2**30
-    return size * times > allowed
+    return sum(map(_size, files)) * times > allowed(memory_limit, 0.5)
+
+
+def _size(file: Path) -> float:
+    """About how many bytes a file holds."""
+    form = file.suffix.lower()
+    try:
+        return unpacked_size(file) if form in _PACKED else file.stat().st_size * _TIMES.get(form, 1)
+    except (OSError, EOFError, zlib.error):  # told by what reads it
+        return 0.0
 
 
 def from_cache(
@@ -302,7 +309,9 @@ CODE_POINTS = 0x110000  # that there are
 
 
 def code_points(text: str) -> np.ndarray:
-    """(N,) uint32, the code points of the characters of a text."""
+    """(N,) the code points of the characters of a text: uint8 of one in ASCII, uint32 of another."""
+    if text.isascii():
+        return np.frombuffer(text.encode(), np.uint8)
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
