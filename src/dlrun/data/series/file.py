@@ -234,7 +234,7 @@ def read_columns(
     of_numbers, of_words = Numbers(), Words()
     for name in names:
         if fill == "none":
-            _refuse_missing(cells, name, rows.order if needed is None else rows.last(needed))
+            _refuse_missing(cells, name, rows, needed)
         if _holds_words(cells, name) if words is None else name in words:
             of_words[name] = rows.words(np.array(cells.column(name), object)[rows.order])
         else:
@@ -310,7 +310,7 @@ def _check_targets(cells: Cells, targets: Sequence[str], numbers: Numbers, fill:
             )
 
 
-def _refuse_missing(cells: Cells, name: str, rows: np.ndarray) -> None:
+def _refuse_missing(cells: Cells, name: str, rows: Rows, needed: int | None) -> None:
     known = cells.columns[cells.names.index(name)].known
     if not known.any():
         raise BadFile(
@@ -318,10 +318,12 @@ def _refuse_missing(cells: Cells, name: str, rows: np.ndarray) -> None:
             "leave it out with dataset.drop or dataset.inputs",
             "fill the column in",
         )
-    if not known[rows].all():
-        row = int(rows[known[rows].argmin()])
+    lacking = rows.without_value(known[rows.order])
+    if needed is not None:
+        lacking = lacking[np.isin(lacking, rows.last(needed))]
+    if len(lacking):
         raise BadFile(
-            f"{cells.place(row, name)}: the value is missing, and dataset.fill is none",
+            f"{cells.place(int(lacking[0]), name)}: the value is missing, and dataset.fill is none",
             "fill it in, or set dataset.fill to forward, linear, season, mean or zero",
             "fill it in",
         )
