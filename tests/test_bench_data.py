@@ -52,3 +52,27 @@ def test_a_program_that_fails_ends_the_benchmark_with_its_output(
 ) -> None:
     with pytest.raises(SystemExit, match="mistake"):
         data.take([sys.executable, "-c", "raise SystemExit('mistake')"], tmp_path)
+
+
+def test_larger_tables_are_measured_from_the_cache_and_in_memory(
+    data: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    import larger
+
+    commands = []
+
+    def take(command: list[str], folder: Path, **_: object) -> object:
+        commands.append([word for word in command if "limit" in word or "batch" in word])
+        return data.Taken(1.0, 1.0, 1e6, 50.0 if "memory_limit=0.1" in str(command) else 100.0)
+
+    monkeypatch.setattr(larger, "_AT_ONCE", 60)
+    larger.compare(tmp_path, 1, data.table, take, rows=100, some=50)
+    assert len(commands) == 2 + 2 * len(larger.SIZES)
+    assert "from the cache at 50% of the rate in memory" in capsys.readouterr().out
+    larger.write_rows(tmp_path / "rows.csv", 100, data.table)
+    assert pl.read_csv(tmp_path / "rows.csv").shape == (100, 22)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").write_text(
+        '{"samples_per_second": 10.0}\n{"samples_per_second": 30.0}\n{"val/loss": 1.0}\n'
+    )
+    assert larger.rate(tmp_path) == 15.0

@@ -80,6 +80,14 @@ def images(*, cat: str = "cat", bright: int = 0) -> None:
             Image.fromarray(pixels).save(f"photos/{name}/{number:02}.png")
 
 
+def named_images(*, bright: int = 0, last: float = 1.0) -> None:
+    images(bright=bright)
+    files = sorted(map(str, Path("photos").rglob("*.png")))
+    values = [*(number / 3 for number in range(len(files) - 1)), last]
+    rows = [f"{file},{value}" for file, value in zip(files, values, strict=True)]
+    write("d.csv", "\n".join(["file,size", *rows]))()
+
+
 def code(values: str = "rng.normal(size=(60, 3))", names: str = "('a', 'b', 'c')") -> None:
     Path("mydata.py").write_text(
         "import numpy as np\nfrom pathlib import Path\nfrom dlrun.data.arrays.source import Source\n"
@@ -114,6 +122,11 @@ KINDS: dict[str, tuple[Change, list[str]]] = {
     "image_folder": (
         images,
         ["dataset=image_folder", "dataset.path=photos", "dataset.workers=0", "model=linear"],
+    ),
+    "image_table": (
+        named_images,
+        ["dataset=image_table", "dataset.path=d.csv", "dataset.target=size", "dataset.workers=0",
+         "model=linear"],
     ),
     "code": (code, ["dataset=mine", "model=linear"]),
 }  # fmt: skip
@@ -166,6 +179,8 @@ CHANGES: dict[str, tuple[str, Change, str]] = {
     "a class folder renamed": ("image_folder", lambda: images(cat="zcat"), "no longer have cat and now have zcat"),
     "an image changed": ("image_folder", lambda: images(bright=50), "other content"),
     "an image more": ("image_folder", lambda: shutil.copy("photos/cat/00.png", "photos/cat/99.png"), "25 rows"),
+    "an image that a table names": ("image_table", lambda: named_images(bright=50), "other content"),
+    "what a table says of an image": ("image_table", lambda: named_images(last=2.0), "other content"),
     "code with other values": ("code", lambda: code("rng.normal(size=(60, 3)) + np.eye(60, 3)"), "mydata.load, whose"),
     "code with more columns": ("code", lambda: code("rng.normal(size=(60, 4))"), "shape"),
     "code with other classes": ("code", lambda: code(names="('a', 'b')"), "no longer have c"),

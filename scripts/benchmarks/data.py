@@ -7,6 +7,8 @@ The data are generated from a seed. Each figure is a median over whole processes
     sklearn    pandas, scikit-learn's ColumnTransformer and a DataLoader, up to the first step
     ludwig     the preprocessing of Ludwig alone; where `--ludwig` names a Python that has it
 
+The case larger, which is run where it is named, has the figures of a table larger than memory (larger.py).
+
 Seconds are those on the clock; "processor" is the time of all threads of the process, which other processes
 on the machine hardly change. dlrun and its peers split, fit and encode all three parts of a table.
 """
@@ -19,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -27,21 +29,24 @@ from statistics import median
 import numpy as np
 import polars as pl
 
+import larger
 from peers import check_names
 
 BENCHMARKS = Path(__file__).parent
 CONFIGS = Path(__file__).parents[2] / "configs"
 ROWS, FEW_ROWS, TEXTS, CHARACTERS = 1_000_000, 50_000, 500_000, 111_000_000
+LARGER = "larger"
 LIMIT = "import sys, torch, polars; getattr(polars, sys.argv[1])(sys.argv[2])"
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What a process took: seconds on the clock, of the processor, and bytes of memory at most."""
+    """What a process took: seconds on the clock, of the processor, and bytes of memory at most; `read` of its files."""
 
     wall: float
     processor: float
     peak: float
+    read: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -61,18 +66,23 @@ class Case:
     reader: str | None = None
 
 
-def write_table(rows: int) -> Callable[[Path], None]:
+def table(rows: int, seed: int = 0) -> pl.DataFrame:
     """Of `rows` x 22: 14 columns of decimals, 3 of whole numbers, 4 of categories, a label."""
+    rng = np.random.default_rng(seed)
+    columns = {f"x{at}": np.round(rng.normal(size=rows), 4) for at in range(14)}
+    columns |= {f"n{at}": rng.integers(0, 1000, rows) for at in range(3)}
+    for name, levels in (("color", 5), ("state", 50), ("flag", 2), ("city", 300)):
+        kinds = np.array([f"{name}_{level}" for level in range(levels)])
+        columns[name] = kinds[rng.integers(0, levels, rows)]
+    score = columns["x0"] + columns["x1"] * columns["x2"] + rng.normal(size=rows) * 0.5
+    return pl.DataFrame(columns | {"label": (score > 0).astype(int)})
+
+
+def write_table(rows: int) -> Callable[[Path], None]:
+    """What writes the table."""
 
     def write(path: Path) -> None:
-        rng = np.random.default_rng(0)
-        columns = {f"x{at}": np.round(rng.normal(size=rows), 4) for at in range(14)}
-        columns |= {f"n{at}": rng.integers(0, 1000, rows) for at in range(3)}
-        for name, levels in (("color", 5), ("state", 50), ("flag", 2), ("city", 300)):
-            kinds = np.array([f"{name}_{level}" for level in range(levels)])
-            columns[name] = kinds[rng.integers(0, levels, rows)]
-        score = columns["x0"] + columns["x1"] * columns["x2"] + rng.normal(size=rows) * 0.5
-        frame = pl.DataFrame(columns | {"label": (score > 0).astype(int)})
+        frame = table(rows)
         frame.write_parquet(path) if path.suffix == ".parquet" else frame.write_csv(path)
 
     return write
@@ -124,6 +134,8 @@ def main() -> None:
         for case in CASES:
             if case.name in (arguments.cases or [case.name for case in CASES]):
                 compare(case, Path(folder), arguments)
+        if LARGER in arguments.cases:  # it takes gigabytes of the disk and minutes
+            larger.compare(Path(folder), arguments.repeat, table, take)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -133,9 +145,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    names = [case.name for case in CASES]
+    names = [*(case.name for case in CASES), LARGER]
     add = parser.add_argument
-    add("cases", nargs="*", metavar="CASE", help=f"of {', '.join(names)} (default all)")
+    add(
+        "cases", nargs="*", metavar="CASE", help=f"of {', '.join(names)} (default all but {LARGER})"
+    )
     add("--repeat", type=int, default=3, help="turns (default 3)")
     add("--ludwig", metavar="PYTHON", help="an interpreter in whose environment Ludwig is")
     arguments = parser.parse_args(argv)
@@ -190,8 +204,19 @@ def program(name: str) -> list[str]:
     return ["-m", f"peer_programs.{name}"]
 
 
-def take(command: list[str], folder: Path) -> Taken:
-    """Run a process in a folder of its own; its failure ends the benchmark."""
+def take(
+    command: list[str],
+    folder: Path,
+    *,
+    more: Mapping[str, str] | None = None,
+    read: Callable[[Path], float] | None = None,
+) -> Taken:
+    """Run a process in a folder of its own; its failure ends the benchmark.
+
+    Args:
+        more: of its environment.
+        read: a figure from what it wrote into that folder.
+    """
     with tempfile.TemporaryDirectory(dir=folder) as own:
         output = Path(own) / "output"
         with output.open("w") as stream:
@@ -199,7 +224,7 @@ def take(command: list[str], folder: Path) -> Taken:
             process = subprocess.Popen(
                 command,
                 cwd=own,
-                env=os.environ | {"PYTHONPATH": str(BENCHMARKS)},
+                env=os.environ | {"PYTHONPATH": str(BENCHMARKS), **(more or {})},
                 stdout=stream,
                 stderr=stream,
             )
@@ -208,8 +233,9 @@ def take(command: list[str], folder: Path) -> Taken:
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             sys.exit(f"{output.read_text()}{' '.join(command)} failed")
+        found = read(Path(own)) if read else 0.0
     unit = 1 if sys.platform == "darwin" else 1024
-    return Taken(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
+    return Taken(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit, found)
 
 
 if __name__ == "__main__":

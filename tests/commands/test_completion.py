@@ -79,6 +79,20 @@ class TestCandidates:
         assert not any(word.startswith("hydra") for word in words)
         assert complete("train", "hydra.run.") == ["hydra.run.dir="]
 
+    def test_columns_and_settings_of_a_file_to_inspect(self, project: Path) -> None:
+        Path("t.csv").write_text("day,sold,my shop\n2024-01-01,3,a\n2024-01-02,4,b\n")
+        assert complete("inspect", "--as", "texts", "t.csv", "--target", "") == [
+            "day",
+            "my shop",
+            "sold",
+        ]
+        assert complete("inspect", "t.csv", "--time", "d") == ["day"]
+        assert complete("inspect", "t.csv", "--as", "ta") == ["table"]
+        assert complete("inspect", "t.csv", "dataset.delim") == ["dataset.delimiter="]
+        assert complete("inspect", "t.csv", "--w") == ["--write"]
+        assert complete("inspect", "none.csv", "--target", "") == []
+        assert complete("inspect", "") == []  # files, by the shell
+
     @pytest.mark.parametrize("command", ["summary", "lr-find"])
     def test_words_of_commands_that_build_what_train_would(
         self, command: str, project: Path

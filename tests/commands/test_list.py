@@ -244,6 +244,6 @@ def test_groups_within_groups_are_listed_as_the_help_of_train_has_them(
 
 
 def test_what_every_run_has_beside_its_groups_is_explained(project: Path, capsys: Capture) -> None:
-    assert "settings of every run: name  seed  loss  checkpoint  tracking\n" in shown(capsys=capsys)
+    assert "settings of every run: name  seed  checkpoint  tracking\n" in shown(capsys=capsys)
     assert "tracking.graph          true   the model, drawn" in shown("tracking", capsys=capsys)
     assert shown("seed", capsys=capsys).endswith("\n\ndlrun train seed=0\n")

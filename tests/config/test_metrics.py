@@ -25,6 +25,13 @@ def test_the_best_value_comes_first_and_what_is_no_number_last(minimize, expecte
         ("val/taste", "val/taste", "max", "max"),  # of the user's own
         ("val/taste", "val/loss", "min", None),
         ("val/accuracy", "val/accuracy", "min", "min"),  # as it is asked for
+        (
+            "val/mae/price",
+            "val/loss",
+            "auto",
+            "min",
+        ),  # of one of several targets, whatever it is called
+        ("test/r2/loss/m2", "val/loss", "auto", "max"),
     ],
 )
 def test_the_direction_of_a_metric_is_declared_or_asked_for_and_never_guessed(

@@ -51,7 +51,7 @@ def plain():
         if isinstance(default, dict)
         for group, choice in default.items()
     }
-    for group in ("dataset", "model", "optimizer", "schedule", "trainer"):
+    for group in ("dataset", "model", "optimizer", "schedule", "loss", "trainer"):
         config[group] = read(CONFIGS / group / f"{choices[group]}.yaml")
     return config | {"name": "a run"}
 
@@ -119,10 +119,37 @@ def test_component_yaml_is_complete_for_its_target_and_the_settings_of_its_group
         assert isinstance(shared, settings), name_of(file)
 
 
-@pytest.mark.parametrize("file", sorted((CONFIGS / "trainer").glob("*.yaml")), ids=name_of)
-def test_trainer_yamls_have_no_key_of_their_own(file):
-    known = {field.name for field in fields(TrainerSettings)}
-    assert set(read(file)) - {"defaults"} <= known
+@pytest.mark.parametrize(
+    ("group", "settings"), [("trainer", TrainerSettings), ("loss", LossSettings)]
+)
+def test_yamls_of_settings_have_no_key_of_their_own(group, settings):
+    known = {field.name for field in fields(settings)}
+    for file in (CONFIGS / group).glob("*.yaml"):
+        assert set(read(file)) - {"defaults"} <= known, name_of(file)
+
+
+def test_each_option_of_the_loss_is_named_by_its_loss():
+    for file in (CONFIGS / "loss").glob("*.yaml"):
+        assert read(file)["name"] == file.stem
+
+
+@pytest.mark.parametrize(
+    ("name", "quantiles", "expected"),
+    [
+        ("quantile", None, "loss.quantiles is null: list them, as in loss.quantiles=[0.1,0.5,0.9]"),
+        ("mse", [0.5], "but loss.name is mse: set loss=quantile, or loss.quantiles=null"),
+        ("quantile", [0.9, 0.5, 0.1], "must ascend, each of them once; set it to [0.1, 0.5, 0.9]"),
+        ("quantile", [0.5, 0.5], "must ascend, each of them once; set it to [0.5]"),
+        ("quantile", [0.1, 0.9], "must contain 0.5: the median is the prediction"),
+        ("quantile", [], "must contain 0.5"),
+        ("quantile", [0.5, 1], "loss.quantiles[1] is 1, but must be a number above 0 and below 1"),
+        ("quantile", [0, 0.5], "loss.quantiles[0] is 0, but must be a number above 0 and below 1"),
+        ("quantile", 0.5, "as in loss.quantiles=[0.5]"),
+    ],
+)  # fmt: skip
+def test_quantiles_that_cannot_be_predicted_are_refused(name, quantiles, expected, plain):
+    plain["loss"]["name"] = name
+    assert expected in refusal(plain, "loss.quantiles", quantiles)
 
 
 @pytest.mark.parametrize("file", EXPERIMENT_FILES, ids=name_of)

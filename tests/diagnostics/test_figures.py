@@ -6,6 +6,7 @@ import pytest
 from dlrun.diagnostics import confusion_matrix, decision_boundary
 from dlrun.diagnostics import image_grid as grid
 from dlrun.diagnostics.decision_boundary import PALETTE
+from dlrun.diagnostics.scatter import scatter
 
 WHITE = (255, 255, 255)
 
@@ -176,3 +177,21 @@ def test_more_classes_than_colours_start_over():
     field[..., 12] = 1
     picture = boundary_picture(field, np.array([[0.0, 0.0]]), np.array([12.0]), (-1, 1, -1, 1))
     assert has(picture, PALETTE[2].astype(int))
+
+
+def test_what_is_predicted_right_lies_on_the_diagonal():
+    right = np.linspace(0, 10, 60)
+    picture = scatter("y: 60 samples", right, right).rgb_HW3
+    assert_is_rgb(picture)
+    square = picture[36:416, 84:464]  # 380 pixels a side
+    blue = square[..., 2].astype(int) - square[..., 0] > 40
+    down, across = blue.nonzero()
+    assert len(down) > 200 and np.abs(down + across - 380).max() <= 4
+    high = scatter("y", right, right + 5).rgb_HW3  # on axes from 0 to 15
+    down, across = (high[36:416, 84:464, 2].astype(int) - high[36:416, 84:464, 0] > 40).nonzero()
+    assert np.abs(down + across + 380 * 5 / 15 - 380).max() <= 4
+
+
+def test_predictions_that_are_not_finite_are_left_out():
+    nothing = scatter("y", np.array([1.0, 2]), np.array([np.nan, np.inf])).rgb_HW3
+    assert (nothing[36:416, 84:464].std(-1) < 1).all()  # grey

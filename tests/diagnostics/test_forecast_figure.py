@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from dlrun.cli import main
+from dlrun.config.metrics import Band
 from dlrun.config.settings import DataSettings, TrackingSettings
 from dlrun.data.prepare import prepare as prepare_series
 from dlrun.data.series.series import Series
 from dlrun.data.series.windows import Cutting
-from dlrun.diagnostics.forecast_figure import Rule, forecast_picture, forecast_pictures
+from dlrun.diagnostics.forecast_figure import Rule, drawn, forecast_picture, forecast_pictures
 from dlrun.diagnostics.line_chart import Curve, line_chart, round_numbers
 from dlrun.diagnostics.views import Views
 
@@ -83,7 +84,41 @@ def test_what_is_drawn_is_in_the_own_units_of_the_series(monkeypatch):
     np.testing.assert_allclose(
         (forecasts - targets)[:, 1], data.preprocessing.target_std[1], rtol=1e-5
     )
-    assert rule == {"rule": Rule("persistence", 1)}
+    assert rule == {"rule": Rule("persistence", 1), "between": []}
+
+
+def test_bands_lie_around_the_forecast_the_widest_behind_and_end_with_each_far_forecast():
+    targets = np.full((6, 3), 5.0)
+    band = (Band("80", 0, 2), targets - 2, targets + 2)
+    far = forecast_picture("y", targets, targets, rule=None, between=[band]).rgb_HW3[50:]
+    near = forecast_picture("y", targets[:, :1], targets[:, :1], rule=None,
+                            between=[(band[0], *(side[:, :1] for side in band[1:]))]).rgb_HW3[50:]  # fmt: skip
+    shaded = [(picture == (225, 236, 246)).all(2) for picture in (far, near)]
+    gaps = [np.flatnonzero(np.diff(np.flatnonzero(one.any(0))) > 1) for one in shaded]
+    assert [len(gap) for gap in gaps] == [1, 0]  # two forecasts of three steps each
+    ink = np.argwhere((near == (31, 119, 180)).all(2))[:, 0].mean()
+    rows = np.flatnonzero(shaded[1].any(1))
+    assert rows.min() < ink < rows.max()
+
+
+def test_of_several_series_the_first_few_are_drawn_each_at_its_own_level(monkeypatch):
+    pictures = {}
+    monkeypatch.setattr(
+        "dlrun.diagnostics.forecast_figure.forecast_picture",
+        lambda name, targets, forecasts, **rule: pictures.update({name: (targets, forecasts)}),
+    )
+    values = [10.0**size * np.arange(40.0) ** 2 for size in range(5)]
+    members = tuple((name, 40) for name in "abcde")
+    data = of_values(np.concatenate(values), val_fraction=0.2, members=members)
+    part = drawn(data.test)
+    outputs = part.targets.chunk(2, 1)[0]
+    for of, scores in ((part, outputs), (data.test, data.test.targets.chunk(2, 1)[0])):
+        names = [name for name, _ in forecast_pictures(data, of, scores)]
+        assert names == [f"y, {name}" for name in "abcd"]
+        for name, own in zip(names, values, strict=False):
+            wanted = [own[row : row + 2] for row in range(32, 39)]
+            np.testing.assert_allclose(pictures[name][0], wanted, rtol=1e-4)
+            np.testing.assert_allclose(pictures[name][1], wanted, rtol=1e-4)
 
 
 def test_without_a_measured_rule_targets_and_forecast_are_drawn_alone():
@@ -101,10 +136,9 @@ def test_a_quick_check_of_a_series_draws_its_pictures(quick, tmp_path, monkeypat
     assert list(Path("run").rglob("events*"))
 
 
-def of_values(values, *, val_fraction, season=None):
-    raw = Series(
-        {"y": values}, {}, ("y",), ("y",), Cutting(4, 2, 1, None, True), "none", season, {}
-    )
+def of_values(values, *, val_fraction, season=None, members=()):
+    cutting = Cutting(4, 2, 1, None, True)
+    raw = Series({"y": values}, {}, ("y",), ("y",), cutting, "none", season, {}, members=members)
     return prepare_series(raw, DataSettings(val_fraction, 0.2, 0, "standard", None))
 
 

@@ -231,3 +231,52 @@ def test_the_surest_mistakes_come_first(shown, monkeypatch):
     chances = {1: "86%", 3: "69%", 0: "23%"}  # e^4 / (e^4 + 9), and so on
     assert captions == [f"{right[i]} as {wrong[i]}, {chances[i]}" for i in chances]
     assert "worst_mistakes" in shown.tags
+
+
+def test_a_regression_of_images_shows_predictions_and_the_largest_errors(shown, monkeypatch):
+    words = ("dataset=image_table", "dataset.target=[x,y]", "model=linear")
+    experiment, grids = made(*words), []
+    part = experiment.data.test.first(5)
+    mean, std = (
+        torch.tensor(getattr(experiment.data.preprocessing, f"target_{what}"))
+        for what in ("mean", "std")
+    )
+    outputs = part.targets + torch.tensor([[0.0, 0], [3, 0], [-1, 2], [0, 0], [0, 0]])
+    drawn = []
+    monkeypatch.setattr(views, "image_grid", lambda images, captions: grids.append(captions))
+    monkeypatch.setattr(views, "scatter", lambda title, *values: drawn.append((title, *values)))
+    views_of(experiment).at_end(experiment.engine, shown, part, outputs)
+    assert [tag for tag in shown.tags if "/" in tag] == [
+        "predictions/x", "largest_errors/x", "predictions/y", "largest_errors/y",
+    ]  # fmt: skip
+    true = part.targets.double() * std + mean
+    (title, across, up), _ = drawn
+    assert title == "x: 5 samples"
+    assert np.allclose(across, true[:, 0]) and np.allclose(
+        up - across, [0, 3 * std[0], -std[0], 0, 0]
+    )
+    assert grids[0][0] == f"{true[1, 0]:.3g} as {true[1, 0] + 3 * std[0]:.3g}"
+    assert grids[1][0] == f"{true[2, 1]:.3g} as {true[2, 1] + 2 * std[1]:.3g}"
+
+
+def test_of_quantiles_the_median_is_shown(shown, monkeypatch):
+    words = (
+        "dataset=image_table",
+        "dataset.target=x",
+        "loss.name=quantile",
+        "loss.quantiles=[0.1,0.5,0.9]",
+    )
+    experiment, drawn = made(*words, "model=linear"), []
+    part = experiment.data.test.first(3)
+    outputs = torch.cat([part.targets + 1, part.targets, part.targets - 1], 1)
+    monkeypatch.setattr(views, "scatter", lambda title, *values: drawn.append(values))
+    views_of(experiment).at_end(experiment.engine, shown, part, outputs)
+    assert np.allclose(*drawn[0])
+
+
+def test_samples_of_a_regression_are_labelled_in_their_own_units(shown, monkeypatch):
+    experiment, grids = made("dataset=image_table", "dataset.target=ink", "model=linear"), []
+    monkeypatch.setattr(views, "_sample_picture", lambda images, captions: grids.extend(captions))
+    views_of(experiment).at_start(shown)
+    least, most = 25.0, 38.6  # of the table
+    assert len(grids) == 32 and all(least <= float(caption) <= most for caption in grids)

@@ -45,6 +45,15 @@ def test_categories_are_learned_in_a_stack_as_alone() -> None:
     assert_same_answers((*DIGITS[1:], *words, "optimizer=adam"), RATES)
 
 
+@pytest.mark.parametrize("targets", ["tip,total_bill", "sex,smoker"])
+def test_several_targets_are_learned_in_a_stack_as_alone(targets: str) -> None:
+    words = ("dataset=csv", f"dataset.target=[{targets}]", "model=mlp", "model.hidden=[8]")
+    smoothing = " loss.label_smoothing=0.1" if "sex" in targets else ""
+    assert_same_answers(
+        (*DIGITS[1:], *words, "optimizer=adam"), [*RATES[:2], f"{RATES[2]}{smoothing}"]
+    )
+
+
 # Each trial has another seed too: other weights at the start, and another order of the batches.
 OPTIMIZERS = {
     "sgd": ["optimizer.lr=0.1", "optimizer.lr=0.01"],
@@ -175,6 +184,7 @@ TASKS = {
     "mse": ("dataset=diabetes", "loss.name=mse"),
     "mae": ("dataset=diabetes", "loss.name=mae"),
     "huber_sum": ("dataset=diabetes", "loss.name=huber", "loss.reduction=sum"),
+    "quantile": ("dataset=diabetes", "loss=quantile"),
 }
 
 

@@ -39,6 +39,7 @@ def question(dlrun: Dlrun, words: str) -> tuple[str, str]:
          "minimize val/rmse",
          "dataset.difference, dataset.seasonal_difference and dataset.window change"),
         (f"{DIABETES} loss.name=mse,mae seed=0,1", "minimize val/rmse", "loss.name and seed change"),
+        (f"{DIABETES} loss=mse,quantile", "minimize val/rmse", "loss changes"),
         (f"{IRIS} trainer.monitor=train/loss loss.label_smoothing=0,0.1", "maximize train/accuracy",
          "loss.label_smoothing changes"),
     ],

@@ -1,6 +1,8 @@
 """Private parts of torch and Hydra: named in one module each, and there in the versions that are installed."""
 
 import ast
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -79,7 +81,7 @@ def test_torch_says_whether_vmap_is_at_work(torch_changed):
 
 
 def test_torch_shows_its_operations_and_which_of_them_are_views(torch_changed):
-    class Seeing(torch_internals.TorchDispatchMode):
+    class Seeing(torch_internals.DispatchMode):
         views: list[bool] = []
 
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -108,6 +110,22 @@ def test_torch_warns_of_no_step_outside_a_graph_by_the_name_that_is_set(torch_ch
 def test_torch_makes_the_graph_that_tensorboard_shows(torch_changed):
     graph, _ = torch_internals.graph_for_tensorboard(nn.Linear(2, 1), torch.ones(1, 2))
     assert b"aten::linear" in graph, torch_changed
+
+
+def test_a_stacked_sweep_with_all_its_files_imports_no_compiler(tmp_path):
+    """torch imports one, for as long as itself, wherever it sees a use of it: mend dlrun/system/torch_internals.py."""
+    words = "train dataset=iris model=mlp trainer.max_epochs=1 sweep=grid optimizer.lr=0.1,0.2"
+    code = f"""
+import sys
+from dlrun.cli import main
+code = main({words.split()!r})
+loaded = {{"sympy", "torch._dynamo", "torch._inductor", "torch.distributed.tensor"}} & sys.modules.keys()
+print(code, sorted(loaded))
+"""
+    run = [sys.executable, "-c", code]
+    result = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "2 runs as one" in result.stdout
+    assert result.stdout.splitlines()[-1] == "0 []", result.stdout
 
 
 def test_hydra_has_a_parser_of_its_command_line():

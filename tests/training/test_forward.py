@@ -30,7 +30,9 @@ class Counter(nn.Module):
 
 
 def task_of(spec):
-    return make_task(spec, LossSettings("auto", 0.0, "mean"), Scaling([0.0], [1.0], [], [], 0.0))
+    return make_task(
+        spec, LossSettings("auto", 0.0, "mean", None), Scaling([0.0], [1.0], [], [], 0.0)
+    )
 
 
 def test_what_a_model_of_language_remembers_goes_on_without_its_gradient():

@@ -32,12 +32,92 @@ def make_spec(task, outputs):
     return Spec(task, "features", (2,), outputs, class_names=tuple(f"c{i}" for i in range(count)))
 
 
-def task_of(kind, outputs=1, *, name="auto", label_smoothing=0.0, reduction="mean", scale=()):
+def task_of(
+    kind, outputs=1, *, name="auto", label_smoothing=0.0, reduction="mean", scale=(), quantiles=None
+):
     """The task of a problem; `scale` is the (mean, std) of each regression target."""
-    settings = LossSettings(name, label_smoothing, reduction)
+    settings = LossSettings(name, label_smoothing, reduction, quantiles)
     scale = scale or [(0.0, 1.0)] * outputs
     preprocessing = Scaling([0.0], [1.0], [m for m, _ in scale], [s for _, s in scale], 0.0)
     return make_task(make_spec(kind, outputs), settings, preprocessing)
+
+
+def several(kind, *names, labels=(), reduction="mean"):
+    """The task of several named targets."""
+    spec = Spec(kind, "features", (2,), len(names), target_names=names, labels=labels)
+    scale = len(names) if kind == "regression" else 0
+    preprocessing = Scaling(
+        [0.0], [1.0], [3.0] * scale, [2.0 * (at + 1) for at in range(scale)], 0.0
+    )
+    return make_task(spec, LossSettings("auto", 0.0, reduction, None), preprocessing)
+
+
+def test_metrics_of_several_quantities_are_those_of_each_and_their_mean():
+    torch.manual_seed(0)
+    outputs, targets = torch.randn(40, 3), torch.randn(40, 3)
+    task = several("regression", "price", "rent", "a/b")
+    found = task.metrics(outputs, targets)
+    assert {*found} == {*task.metric_names} == {*task.declared.directions}
+    scale = np.array([2.0, 4.0, 6.0])
+    true, predicted = targets.double().numpy() * scale, outputs.double().numpy() * scale
+    expected = {
+        "mae": reference.mean_absolute_error(true, predicted, multioutput="raw_values"),
+        "rmse": reference.root_mean_squared_error(true, predicted, multioutput="raw_values"),
+        "r2": reference.r2_score(true, predicted, multioutput="raw_values"),
+        "loss": ((outputs - targets) ** 2).mean(0).numpy(),
+    }
+    for name, values in expected.items():
+        assert [found[f"{name}/{of}"] for of in ("price", "rent", "a/b")] == pytest.approx(
+            list(values), rel=1e-5
+        )
+        assert found[name] == pytest.approx(values.mean(), rel=1e-5)
+    assert found["mse"] == pytest.approx(((true - predicted) ** 2).mean())
+
+
+def test_metrics_of_several_labels_are_those_of_each_and_their_mean():
+    torch.manual_seed(0)
+    outputs, targets = torch.randn(60, 2), (torch.rand(60, 2) > 0.6).float()
+    task = several("multilabel", "garden", "pets", labels=("no", "yes", "0", "1"))
+    found = task.final_metrics(outputs, targets)
+    assert {*found} == {*task.declared.directions}
+    true, predicted = targets.int().numpy(), (outputs > 0).int().numpy()
+    assert found["exact_match"] == pytest.approx(reference.accuracy_score(true, predicted))
+    macro = {
+        "precision": reference.precision_score, "recall": reference.recall_score, "f1": reference.f1_score,
+    }  # fmt: skip
+    for name, function in macro.items():
+        assert found[name] == pytest.approx(function(true, predicted, average="macro"))
+    assert found["roc_auc"] == pytest.approx(reference.roc_auc_score(true, outputs.numpy()))
+    for at, name in enumerate(("garden", "pets")):
+        assert found[f"accuracy/{name}"] == pytest.approx((true[:, at] == predicted[:, at]).mean())
+        assert found[f"f1/{name}"] == pytest.approx(
+            reference.f1_score(true[:, at], predicted[:, at])
+        )
+        log_loss = reference.log_loss(true[:, at], torch.sigmoid(outputs[:, at]).double().numpy())
+        assert found[f"loss/{name}"] == pytest.approx(log_loss, rel=1e-5)
+    assert found["loss"] == pytest.approx((found["loss/garden"] + found["loss/pets"]) / 2)
+    assert found["accuracy"] == pytest.approx(
+        (found["accuracy/garden"] + found["accuracy/pets"]) / 2
+    )
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_losses_of_samples_of_several_labels_make_the_loss_of_the_batch(reduction):
+    torch.manual_seed(0)
+    outputs, targets = torch.randn(8, 3), (torch.rand(8, 3) > 0.5).float()
+    task = several("multilabel", *"abc", labels=("0", "1") * 3, reduction=reduction)
+    for share in (0.0, 0.3):
+        task.label_smoothing = share
+        each = task.sample_losses(outputs, targets, torch.full((8,), share))
+        whole = each.mean() if reduction == "mean" else each.sum()
+        torch.testing.assert_close(whole, task.loss(outputs, targets))
+
+
+def test_a_target_without_variance_has_no_r2_and_does_not_spoil_the_mean():
+    outputs, targets = torch.randn(9, 2), torch.randn(9, 2)
+    targets[:, 1] = 1.0
+    found = several("regression", "a", "b").metrics(outputs, targets)
+    assert math.isnan(found["r2/b"]) and found["r2"] == pytest.approx(found["r2/a"])
 
 
 def test_softmax_of_the_lectures_scores():
@@ -305,7 +385,8 @@ def test_r2_is_not_a_number_where_all_targets_are_the_same():
         ),
         (
             "regression", 1, "cross_entropy",
-            "loss.name is cross_entropy, but the data set has numbers to predict: use mse or mae or huber or auto",
+            "loss.name is cross_entropy, but the data set has numbers to predict: use mse or mae or huber or quantile "
+            "or auto",
         ),
     ],
 )  # fmt: skip
@@ -349,3 +430,20 @@ def test_the_root_of_the_mean_squared_error_is_in_the_units_of_the_target():
         torch.tensor([[1.0], [0.0]]), torch.tensor([[0.0], [0.0]])
     )
     assert metrics["rmse"] == pytest.approx(math.sqrt(2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind, outputs", [("multiclass", 7), ("binary", 1), ("regression", 3)])
+def test_losses_of_many_models_are_those_that_vmap_gives_bit_for_bit(kind, outputs, dtype):
+    task, draws = task_of(kind, outputs), torch.Generator().manual_seed(0)
+    for models, samples in ((1, 1), (3, 17), (8, 400)):
+        scores = 10 * torch.randn(models, samples, outputs, dtype=dtype, generator=draws)
+        targets = {
+            "multiclass": torch.randint(0, 7, (models, samples), generator=draws),
+            "binary": torch.randint(0, 2, (models, samples), generator=draws).to(dtype),
+            "regression": torch.randn(scores.shape, dtype=dtype, generator=draws),
+        }[kind]
+        together = task.plain_losses(scores, targets)
+        assert torch.equal(together, torch.vmap(task.plain_loss)(scores, targets))
+        alone = [task.plain_loss(*one) for one in zip(scores, targets, strict=True)]
+        assert torch.allclose(together, torch.stack(alone), rtol=1e-5, atol=1e-6)

@@ -21,6 +21,7 @@ from dlrun.commands._names import COMMANDS, HELP
 from dlrun.config.hydra_internals import completions
 from dlrun.config.search_path import config_folders, options, packaged_configs
 from dlrun.config.settings import DataSettings, GradientSettings, RunConfig, WarmUp
+from dlrun.errors import ConfigError
 from dlrun.storage.index import LAST, OUTPUTS, run_paths, scan, sweep_paths
 from dlrun.storage.run_summary import full_name, short_name
 from dlrun.sweep.settings import SweepSettings
@@ -35,6 +36,7 @@ _EVAL_WORDS = (
     *("split=test", "split=val", "split=train"),
     *("checkpoint=best", "checkpoint=last"),
 )
+_TAKE_A_VALUE = ("--target", "--time", "--test", "--as", "--write")  # options of inspect
 _MULTIRUN = ("-m", "--multirun")
 _CONFIG_DIR = ("--config-dir", "-cd")
 # What all options of a group share, beside their own parameters.
@@ -159,6 +161,33 @@ def _runs(before: list[str], current: str) -> Iterable[str]:
     return _sweep_names(before, current)
 
 
+def _inspect(before: list[str], current: str) -> Iterable[str]:
+    """Columns after --target and --time, kinds after --as, and behind FILE the settings of datasets that read files."""
+    from dlrun.commands.inspect import KINDS, TAKEN
+    from dlrun.data.inspection.plan import OPTIONS, option_settings
+    from dlrun.data.inspection.rows import column_names
+
+    last = before[-1] if before else ""
+    if last == "--as":
+        return KINDS
+    values = [
+        word for word, option in zip(before, ["", *before], strict=False) if option in _TAKE_A_VALUE
+    ]
+    files = [
+        word
+        for word in before
+        if not word.startswith("-") and word not in values and "=" not in word
+    ]
+    if last in ("--target", "--time"):
+        with suppress(ConfigError, OSError):
+            return column_names(files[0]) if files else ()
+        return ()
+    if not files or last in _TAKE_A_VALUE:
+        return ()  # files, which shells complete by themselves
+    keys = {key for option in OPTIONS for key in option_settings(option)} - {"_target_", *TAKEN}
+    return [f"dataset.{key}=" for key in keys]
+
+
 def _shells(before: list[str], current: str) -> Iterable[str]:
     from dlrun.commands.completion import SCRIPTS
 
@@ -276,6 +305,7 @@ _BY_COMMAND: dict[str, Callable[[list[str], str], Iterable[str]]] = {
     "train": _config_words,
     "show": _show,
     "list": _list,
+    "inspect": _inspect,
     "resume": _resume,
     "eval": _eval,
     "predict": _run_names,

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import shlex
+import shutil
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from dlrun.commands import _text
-from dlrun.commands._text import Column, plural
+from dlrun.commands._text import GAP, Column, plural
+from dlrun.data.inspection.findings import Inspection
 from dlrun.data.inspection.images import ImagesReport
-from dlrun.data.inspection.inspect import Inspection, Target
 from dlrun.data.inspection.series import SeriesReport
-from dlrun.data.inspection.table import TableReport
+from dlrun.data.inspection.table import ColumnReport, TableReport, Target, short_number
 from dlrun.data.inspection.texts import CharactersReport, TextsReport
 from dlrun.errors import listed
 
-_COLUMNS = 30
+_WIDEST = 110  # characters of a line
+_LINES = 40  # of a screen
+_FEWEST = 6  # lines of columns
+_FACT = 3  # lines of one
+_NOTES = 7  # lines of notes
 _CLASSES = 8
 _GAPS = 3
-_WIDEST = 44  # characters of a cell
+_LEAKS = 4
+_SAME = 4  # columns that say the same
+_LONGEST_NAME = 20  # characters
+_PLAIN = (
+    "numbers",
+    "words",
+    "dates or times",
+    "yes and no, read as 1 and 0",
+    "no value in any row",
+)
+_EACH_CELL = ("number", "date", "yes/no")  # kinds that every cell of a column is
 _KINDS = {
     "table": "a table",
     "series": "a series",
@@ -29,34 +48,31 @@ _KINDS = {
 
 def page(found: Inspection, command: str | None, written: Path | None) -> str:
     """All of it; `command` trains on the data, `written` is the file of the new option."""
-    blocks = [f"{found.path}: {_KINDS[found.kind]}, {_size(found)}"]
-    if found.table:
-        blocks.append(_columns(found.table))
+    title = _text.wrapped(f"{found.path}: {_KINDS[found.kind]}, {_size(found)}", "  ", "")
     facts = list(_facts(found))
-    if facts:
-        blocks.append(_text.pairs(facts, ""))
-    if found.notes:
-        notes = (note.removeprefix(f"{found.path}: ") for note in found.notes)
-        blocks.append(
-            "\n".join(["train will say", *(_text.wrapped(one, "    ", "  ") for one in notes)])
-        )
-    if found.error:
-        blocks.append(_text.wrapped(found.error, "  ", "train refuses it: "))
-    if written:
-        blocks.append(f"{written} is written")
-    if command:
-        blocks.append(
-            f"{'To train, once that is mended' if found.error else 'To train'}\n  {command}"
-        )
-    else:
-        blocks.append("No column can be predicted: --target COLUMN chooses one.")
-    return "\n\n".join(blocks)
+    below = [_pairs(facts)] if facts else []
+    below += [_notes(found), *_refusals(found), f"{written} is written" if written else ""]
+    below.append(_way_on(found, command))
+    below = [block for block in below if block]
+    if not found.table:
+        return "\n\n".join([title, *below])
+    taken = sum(block.count("\n") + 2 for block in (title, *below))
+    lines = max(_LINES, shutil.get_terminal_size().lines) - taken
+    target = found.target.name if found.target else next(iter(found.leaks_sought), None)
+    return "\n\n".join([title, _columns(found.table, max(lines, _FEWEST), target), *below])
+
+
+def _width() -> int:
+    return min(_text.terminal_width(), _WIDEST)
 
 
 def _size(found: Inspection) -> str:
     content = found.content
     if found.table:
-        return f"{plural(found.table.rows, 'row')}, {plural(len(found.table.columns), 'column')}"
+        rows = plural(found.table.rows, "row")
+        if found.looked_at < 1:
+            rows = f"the first {rows} ({found.looked_at:.0%} of it)"
+        return f"{rows}, {plural(len(found.table.columns), 'column')}"
     if isinstance(content, TextsReport):
         return plural(sum(content.parts.values()), "text")
     if isinstance(content, CharactersReport):
@@ -66,72 +82,201 @@ def _size(found: Inspection) -> str:
     return "not readable as they are"
 
 
-def _columns(table: TableReport) -> str:
-    shown = table.columns[:_COLUMNS]
-    heads = ("column", "read as", "missing", "different", "values", "as a target", "why")
+def _columns(table: TableReport, lines: int, target: str | None) -> str:
+    """A line for each column, as many as there is room for, and of the target in any case."""
+    heads, left = _left_of_values(table.columns)
+    indent = " " * (len(left[0]) + len(GAP))
+    about = (f"\n{indent}".join(_about(one, _width() - len(indent))) for one in table.columns)
+    rows = [f"{row}{GAP}{said}".rstrip() for row, said in zip(left, about, strict=True)]
+    room = lines - len(heads) - 2  # for what the kinds mean, and how to see more
+    shown, below = _fitting(rows, room), list[int]()
+    if shown < len(rows):
+        below = [at for at, one in enumerate(table.columns) if one.name == target and at >= shown]
+        shown = min(shown, _fitting(rows, room - len(below)))
+    said = [*heads[:-1], f"{heads[-1]}{GAP}values; why, if not plain", *rows[:shown]]
+    rest = [one for at, one in enumerate(table.columns) if at >= shown and at not in below]
+    if rest:
+        kinds = Counter(one.kind for one in rest).items()
+        named = ", ".join(f"{count:,} {kind}" for kind, count in kinds)
+        said.append(f"… and {plural(len(rest), 'more column')} ({named}): --json shows all")
+    return "\n".join([*said, *(rows[at] for at in below), *_meanings(table)])
+
+
+def _fitting(rows: Sequence[str], lines: int) -> int:
+    """How many of the rows fit into so many lines."""
+    ends = accumulate(row.count("\n") + 1 for row in rows)
+    return sum(end <= lines for end in ends)
+
+
+def _left_of_values(columns: Sequence[ColumnReport]) -> tuple[list[str], list[str]]:
+    """The heads, and of each column what stands left of its values, all of one width."""
     rows = [
-        (one.name, one.kind, _text.count(one.missing) if one.missing else "", f"{one.distinct:,}", one.values,
-         one.as_target, one.reason)
-        for one in shown
+        (one.name, one.kind, _text.count(one.missing) if one.missing else "", f"{one.distinct:,}", _rarest(one))
+        for one in columns
     ]  # fmt: skip
-    columns = [
-        Column((head,), [row[at] for row in rows], right=head in heads[2:4], limit=_limit(head))
+    heads = (("column",), ("read as",), ("missing",), ("distinct",), ("rarest", "class"))
+    made = [
+        Column(head, [row[at] for row in rows], right=at > 1, limit=_LONGEST_NAME)
         for at, head in enumerate(heads)
     ]
-    more = len(table.columns) - len(shown)
-    return _text.table(columns) + (
-        f"\n… and {plural(more, 'more column')}: --json has all" if more else ""
+    if not any(made[-1].cells):
+        made.pop()
+    tall = max(len(column.head) for column in made)
+    lines = [GAP.join(parts) for parts in zip(*(one.lines(tall) for one in made), strict=True)]
+    return lines[:tall], lines[tall:]
+
+
+def _rarest(column: ColumnReport) -> str:
+    """How many rows the rarest class has, where the column could be a target of classes."""
+    classes = column.as_target.classes if column.as_target else {}
+    return f"{min(classes.values()):,}" if classes else ""
+
+
+def _about(column: ColumnReport, room: int) -> list[str]:
+    """What a column holds, in a line; why it is read so, where that is not plain, in others."""
+    first = column.values if len(column.values) <= room else f"{column.values[: room - 1]}…"
+    reason = "" if column.reason in _PLAIN else column.reason
+    if column.kind == "refused":
+        reason = reason.partition("; ")[0]
+    if reason and len(first) + len(reason) + 2 <= room:
+        return [f"{first}; {reason}" if first else reason]
+    more = textwrap.wrap(reason, room, max_lines=2, placeholder=" …")
+    return [first, *more] if first else more or [""]
+
+
+def _meanings(table: TableReport) -> list[str]:
+    """What is plain."""
+    kinds = {one.kind for one in table.columns}
+    said = (
+        [f"{', '.join(each)}: each cell is one"]
+        if (each := [*filter(kinds.__contains__, _EACH_CELL)])
+        else []
+    )
+    said += ["category: words that recur"] if "category" in kinds else []
+    return [f"  {'; '.join(said)}"] if said else []
+
+
+def _pairs(facts: Iterable[tuple[str, str]]) -> str:
+    """Names and texts side by side, the texts in as many lines as they need."""
+    facts = list(facts)
+    room = _width() - max(len(name) for name, _ in facts) - len(GAP)
+    texts = (textwrap.wrap(said, room, max_lines=_FACT, placeholder=" …") for _, said in facts)
+    return _text.pairs(
+        ((name, "\n".join(lines)) for (name, _), lines in zip(facts, texts, strict=True)), ""
     )
 
 
-def _limit(head: str) -> int:
-    return 200 if head == "why" else _WIDEST
+def _notes(found: Inspection) -> str:
+    lines: list[str] = []
+    for at, note in enumerate(found.notes):
+        more = textwrap.wrap(
+            note.removeprefix(f"{found.path}: "), _width(), initial_indent="  ", subsequent_indent="    ",
+            max_lines=_FACT, placeholder=" …", break_on_hyphens=False,
+        )  # fmt: skip
+        if len(lines) + len(more) > _NOTES:
+            left = plural(len(found.notes) - at, "more message")
+            lines.append(f"  … and {left}: --json shows all")
+            break
+        lines += more
+    return "\n".join(["train will say", *lines]) if lines else ""
+
+
+def _refusals(found: Inspection) -> Iterator[str]:
+    """What train refuses: what settings mend, and what they do not."""
+    for error in found.mended:
+        yield _text.wrapped(error, "  ", "train refuses it as it is: ")
+    if found.error:
+        yield _text.wrapped(found.error, "  ", "train refuses it: ")
+
+
+def _way_on(found: Inspection, command: str | None) -> str:
+    """The command to train, or why there is none."""
+    if command:
+        after = ", with what is said above set" if found.mended else ""
+        after = ", once that is mended" if found.error else after
+        return f"To train{after}\n{_folded(command)}"
+    if found.error:
+        return ""
+    aside = [f"{one.name} ({one.kind})" for one in found.table.columns] if found.table else []
+    said = f"No column can be predicted: {listed(aside, most=8)}; --target COLUMN chooses one all the same"
+    return _text.wrapped(said, "  ", "")
+
+
+def _folded(command: str) -> str:
+    """A command in lines that can be pasted as they are."""
+    lines = [""]
+    for word in map(shlex.quote, shlex.split(command)):
+        if lines[-1] and len(lines[-1]) + len(word) + 7 > _width():
+            lines.append("")
+        lines[-1] += f" {word}" if lines[-1] else word
+    return " \\\n".join(f"{'    ' if at else '  '}{line}" for at, line in enumerate(lines))
 
 
 def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
     """What stands out, in lines of a name and a text."""
-    if found.table:
-        yield from _of_table(found.table)
-    if found.in_training is not None:
-        yield "test rows in training", f"{found.in_training:,}"
     content = found.content
+    if found.table:
+        yield from _of_table(found.table, rows=found.kind in ("table", "series"))
+    if found.in_training is not None:
+        what = {"table": "rows", "texts": "texts"}.get(found.kind, "images")
+        yield f"test {what} in training", f"{found.in_training:,}"
     if isinstance(content, SeriesReport):
         yield from _of_series(content)
     if isinstance(content, TextsReport):
         yield from _of_texts(content)
     if isinstance(content, CharactersReport):
-        yield "different characters", f"{content.distinct:,}, commonest {content.commonest}"
+        yield "distinct characters", f"{content.distinct:,}, commonest {content.commonest}"
         yield "encoding", _encodings(content.encodings)
     if isinstance(content, ImagesReport):
         yield from _of_images(content)
-    if found.target and not isinstance(content, TextsReport):
-        yield "target", _target(found.target)
+    counted = isinstance(content, TextsReport) or (
+        isinstance(content, ImagesReport) and content.classes
+    )
+    if found.target and not counted:
+        yield "target", _target(found.target, filled=found.kind == "series")
+    yield from _leaks(found)
+
+
+def _leaks(found: Inspection) -> Iterator[tuple[str, str]]:
+    """The columns that may reveal the target, a line each; and those that reveal another one."""
+    others = [
+        leak for leak in found.leaks if found.target is None or leak.target != found.target.name
+    ]
     for leak in found.leaks:
-        yield "may reveal the target", f"{leak.column}: {leak.how}"
+        if leak not in others:
+            yield "may reveal the target", f"{leak.column}: {leak.how}"
+    if others:
+        said = (f"{leak.target} by {leak.column} ({leak.how})" for leak in others)
+        yield "may reveal another", listed(said, most=3)
 
 
-def _of_table(table: TableReport) -> Iterator[tuple[str, str]]:
+def _of_table(table: TableReport, *, rows: bool) -> Iterator[tuple[str, str]]:
+    """What stands out among the columns, and among the `rows` where those are what is learned from."""
     if table.constant:
         yield "constant columns", listed(table.constant, most=8)
-    if table.identifiers:
+    if table.identifiers and rows:
         yield "identifiers", listed(table.identifiers, most=8)
     if table.same_columns:
-        groups = (" = ".join(names) for names in table.same_columns)
+        groups = (
+            " = ".join([*names[:_SAME], "…"] if len(names) > _SAME else names)
+            for names in table.same_columns
+        )
         yield "columns that say the same", listed(groups, most=8)
-    yield (
-        "duplicate rows",
-        f"{table.duplicate_rows:,}{' but for identifiers' if table.identifiers else ''}",
-    )
+    if rows:
+        aside = ", identifiers left aside" if table.identifiers else ""
+        yield "duplicate rows", f"{table.duplicate_rows:,}{aside}"
 
 
-def _target(target: Target) -> str:
+def _target(target: Target, *, filled: bool) -> str:
+    """What would be predicted; rows without it are left out, or `filled`."""
+    rows = plural(target.missing, "row")
     missing = (
-        f"; missing in {plural(target.missing, 'row')}, to be left out" if target.missing else ""
+        f"; missing in {rows}, to be {'filled' if filled else 'left out'}" if target.missing else ""
     )
     if target.classes:
         return f"{target.name}, {len(target.classes)} classes: {_counts(target.classes)}{missing}"
-    least, mean, most = target.values
-    return f"{target.name}, numbers from {least:.4g} to {most:.4g}, mean {mean:.4g}{missing}"
+    least, mean, most = map(short_number, target.values)
+    return f"{target.name}, numbers from {least} to {most}, mean {mean}{missing}"
 
 
 def _counts(counts: Mapping[str, int]) -> str:
@@ -148,6 +293,12 @@ def _encodings(counts: Mapping[str, int]) -> str:
 
 def _of_series(series: SeriesReport) -> Iterator[tuple[str, str]]:
     yield "time", f"{series.time} ({series.format}), {series.first} to {series.last}"
+    if lengths := [*series.lengths.values()]:
+        names = listed(series.lengths, most=5)
+        yield (
+            "several series",
+            f"{len(lengths):,} by {' and '.join(series.series)}, of {min(lengths):,} to {max(lengths):,} rows: {names}",
+        )
     yield "step", series.step
     gaps = [f"{count:,} after {cell}" for cell, count in series.gaps.items()]
     yield (
@@ -178,6 +329,11 @@ def _of_images(images: ImagesReport) -> Iterator[tuple[str, str]]:
         yield part if len(images.classes) > 1 else "classes", f"{len(classes)}: {_counts(classes)}"
     yield "height x width", _counts(images.sizes)
     yield "colours", _counts(images.modes)
+    if images.decoded < images.count:
+        yield (
+            "read to their end",
+            f"{images.decoded:,} of {images.count:,}, evenly from all; of the others the head",
+        )
     broken = [f"{file} ({why})" for file, why in images.broken.items()]
     yield "do not open", f"{len(broken)}" + (f": {listed(broken, most=_GAPS)}" if broken else "")
     where = []

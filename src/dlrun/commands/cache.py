@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from dlrun.commands._arguments import CommandParser
-from dlrun.data.cache import VARIABLE, Entry, cache_folder, clear, entries
+from dlrun.data.cache import VARIABLE, Entry, cache_folder, clear, entries, unfinished
 
 _EPILOG = f"""\
 Data larger than dataset.memory_limit are read once into the cache, and runs train from there.
@@ -29,6 +29,8 @@ def main(argv: list[str]) -> int:
     print(f"{cache_folder()}: {_bytes(sum(one.size for one in found)) if found else 'empty'}")
     for one in found:
         print(_line(one))
+    if left := unfinished():
+        print(f"{_bytes(left)} of entries that are being built, or that a killed process left")
     return 0
 
 

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlrun.commands._arguments import run_parser
+from dlrun.commands._arguments import (
+    check_output_folder,
+    path,
+    run_parser,
+    whole,
+    writing_output,
+)
 from dlrun.commands._text import pairs
 from dlrun.errors import ConfigError
 from dlrun.runner.baseline_check import find_shortfall
@@ -16,11 +25,17 @@ from dlrun.tracking.numbers import column_texts, number_text
 
 if TYPE_CHECKING:
     from dlrun.inference.evaluate import Evaluation
+    from dlrun.storage.run_directory import RunDirectory
 
 _EPILOG = """\
 Without checkpoint=, the weights are those of the run's own test metrics: the best ones, or the last where
 trainer.early_stopping.restore_best is false. The data must be those of the run; they are split and encoded as
 they were in training.
+
+--backtest cuts the forecasts of the part into N folds, in the order of time. The model at the origin of a fold
+makes all of its forecasts, each from the rows before it: the run's own model, which has seen none of the test part,
+or with --refit one that is trained on all rows before the origin, the last val_fraction of them to validate, with
+scaling of their own (rolling origins with an expanding window).
 
 dataset.test_path names new data with their targets, in the form of the training data: a table, texts, a folder
 with a folder for each class, a series, or one long text. All of it is the test part.
@@ -32,8 +47,11 @@ examples
   dlrun eval last dataset.test_path=new.csv
   dlrun eval last dataset.test_path=new.csv dataset.drop_missing_target=true
   dlrun eval last dataset.path=/elsewhere/data.csv    where the run's own data have moved
+  dlrun eval last --backtest 5           a series: forecasts from five successive origins
+  dlrun eval last --backtest 5 --refit   each by a model that is trained on the rows before it
 """
 _OPTIONS = {"split": ("test", "val", "train"), "checkpoint": ("best", "last")}
+_NO_NAME = re.compile(r"[^\w-]+")  # what names of files do without
 _NEW_IMAGES = "dataset.image_root"  # also says where the images of new rows are
 _DROP = "dataset.drop_missing_target"  # of new rows as well
 _OF_NEW = {_NEW_IMAGES, _DROP}
@@ -52,6 +70,7 @@ def main(argv: list[str]) -> int:
     run = find_run(arguments.run)
     plain, new = _placed(read_config(run, allowed=arguments.allow), places)
     split = choices.get("split", "test")
+    _check_backtest(arguments, choices, new)
     if new is not None and split != "test":
         raise ConfigError(
             f"split is {split}, but the rows of dataset.test_path are all a test; leave out one of the two"
@@ -60,6 +79,8 @@ def main(argv: list[str]) -> int:
     from dlrun.data.files import settings_read_back
     from dlrun.inference.evaluate import evaluate
 
+    if arguments.backtest is not None:
+        return _backtest(run, plain, arguments, choices)
     with settings_read_back():
         found = evaluate(run, plain, split=split, which=choices.get("checkpoint"), new=new)
     if arguments.json:
@@ -87,14 +108,98 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--json", action="store_true", help="print a JSON object instead of a table"
     )
+    parser.add_argument(
+        "--backtest",
+        metavar="N",
+        type=whole(1, 1000),
+        help="of a series, the forecasts of the part from N successive origins: each up to the next, by step",
+    )
+    parser.add_argument(
+        "--refit",
+        action="store_true",
+        help="with --backtest: train a new model at each origin, as the run was, on the rows before it alone",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        type=path,
+        help="with --backtest: where its pictures go (default: the folder backtest of the run)",
+    )
     return parser
+
+
+def _check_backtest(arguments: argparse.Namespace, choices: dict[str, str], new: Any) -> None:
+    """Refuse what does not go together.
+
+    Raises:
+        ConfigError: naming the words.
+    """
+    if arguments.backtest is None:
+        for name in ("refit", "output"):
+            if getattr(arguments, name):
+                raise ConfigError(
+                    f"--{name} belongs to --backtest: add --backtest 5, or leave it out"
+                )
+        return
+    if new is not None:
+        raise ConfigError("--backtest takes the run's own series: leave out dataset.test_path")
+    if choices.get("split") == "train":
+        raise ConfigError(
+            "split is train, but --backtest measures forecasts of rows that the model has not learned: "
+            "choose test or val"
+        )
+    if arguments.refit and "checkpoint" in choices:
+        raise ConfigError(
+            f"checkpoint is {choices['checkpoint']}, but --refit trains new models: leave out one of the two"
+        )
+    check_output_folder(arguments.output)
+
+
+def _backtest(
+    run: RunDirectory, plain: dict[str, Any], arguments: argparse.Namespace, choices: dict[str, str]
+) -> int:
+    """Print the tables of a backtest and draw its pictures."""
+    from dlrun.commands import _backtest_page
+    from dlrun.data.files import settings_read_back
+    from dlrun.diagnostics.forecast_figure import backtest_pictures
+    from dlrun.inference.backtest import backtest
+
+    split = choices.get("split", "test")
+    with settings_read_back():
+        found = backtest(
+            run,
+            plain,
+            count=arguments.backtest,
+            split=split,
+            which=choices.get("checkpoint"),
+            refit=arguments.refit,
+            report=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+    folder: Path = arguments.output or run.path / "backtest"
+    drawn = []
+    with writing_output(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, picture in backtest_pictures(found):
+            drawn.append(folder / f"{_NO_NAME.sub('_', name)}.png")
+            drawn[-1].write_bytes(picture.png)
+    if arguments.json:
+        facts = {"run": str(run.path), "split": split, **_backtest_page.facts(found)}
+        print(json.dumps({**facts, "pictures": [str(file) for file in drawn]}))
+        return 0
+    weights = f"{found.which} weights (epoch {found.epoch})"
+    who = "a model trained anew at each" if arguments.refit else f"{weights} at each"
+    print(f"{full_name(run.path)}: {arguments.backtest} origins in the {split} part, {who}\n")
+    print(_backtest_page.page(found))
+    print(pairs([("picture", str(file)) for file in drawn], indent=""))
+    return 0
 
 
 def _print_metrics(found: Evaluation) -> None:
     """What was measured, what the baselines reach, and the confusion matrix of few classes."""
     rows = dict(zip(found.metrics, column_texts([*found.metrics.values()]), strict=True))
     for name, values in found.baselines.items():
-        reached = ", ".join(f"{metric} {number_text(value)}" for metric, value in values.items())
+        over_all = {metric: value for metric, value in values.items() if "/" not in metric}
+        reached = ", ".join(f"{metric} {number_text(value)}" for metric, value in over_all.items())
         rows[name] = f"{reached} (baseline)"
     print(pairs(rows.items()))
     if shortfall := find_shortfall(found.metrics, found.baselines):

@@ -12,10 +12,13 @@ from typing import Any, get_args
 
 from dlrun.commands._arguments import CommandParser, filled
 from dlrun.commands._inspect_page import page
-from dlrun.data.inspection.inspect import DataKind, Inspection, Request, inspect
+from dlrun.data.inspection.findings import DataKind, Inspection, Request
+from dlrun.data.inspection.inspect import inspect
 from dlrun.data.inspection.plan import check_name, write_option
 from dlrun.errors import ConfigError
 
+KINDS: tuple[str, ...] = get_args(DataKind)
+TAKEN = ("path", "target", "test_path")  # settings that FILE, --target and --test give
 _EPILOG = """\
 Other settings of the dataset are given as for `dlrun train`, and become part of the command at the end.
 
@@ -46,7 +49,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--as",
         dest="kind",
-        choices=get_args(DataKind),
+        choices=KINDS,
         help="the kind of data, where it is not found",
     )
     parser.add_argument(
@@ -80,11 +83,11 @@ def _settings(words: list[str]) -> dict[str, Any]:
 
     from dlrun.config.overrides import readable
 
-    settings = {}
+    settings: dict[str, Any] = {}
     for word in words:
         key, equals, _ = word.partition("=")
         name = key.removeprefix("dataset.")
-        if not equals or name == key or name in ("path", "target", "test_path"):
+        if not equals or name == key or name in TAKEN:
             raise ConfigError(
                 f"{word}: only settings of the dataset are taken, as dataset.KEY=VALUE; FILE, --target and --test "
                 "give path, target and test_path"
@@ -93,7 +96,9 @@ def _settings(words: list[str]) -> dict[str, Any]:
             override = OverridesParser.create().parse_override(readable(word))
         except HydraException:
             raise ConfigError(f"{word}: it cannot be read as dataset.KEY=VALUE") from None
-        settings[name] = override.value()
+        first, dot, second = name.partition(".")
+        value = override.value()
+        settings[first] = {**settings.get(first, {}), second: value} if dot else value
     return settings
 
 

@@ -20,6 +20,7 @@ _PURPOSES = {
     "model": "the model to train",
     "optimizer": "how the gradient changes the weights",
     "schedule": "how the learning rate changes over the run",
+    "loss": "what training minimizes",
     "trainer": "how long, in what batches, on which device",
     "sweep": "many runs: which settings to train",
     "experiment": "recipes: all of these choices in one file",
@@ -223,7 +224,10 @@ def _usage(group: str, shown: list[Option]) -> str:
     if group == "sweep":
         return f"dlrun train sweep={shown[-1].name} {_swept(shown[-1])}"
     words = [f"{group}={example.name}"]
-    if example.target or group == "trainer":  # an experiment's parameters lie in other groups
+    if example.target or group in (
+        "loss",
+        "trainer",
+    ):  # an experiment's parameters lie in other groups
         plain = [p for p in example.parameters if _PLAIN.fullmatch(p.value) and p.value != "null"]
         words += [f"{group}.{p.name}={p.value}" for p in plain[:1]]
     return f"dlrun train {' '.join(words)}"

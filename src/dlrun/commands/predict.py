@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,14 @@ from dlrun.commands._arguments import (
     whole,
 )
 from dlrun.commands._predictions_file import FORMS, Block, form_of, write
+from dlrun.config.metrics import MEDIAN
 from dlrun.errors import ConfigError
 from dlrun.storage.index import find_run
 from dlrun.tracking.numbers import number_text
 
 if TYPE_CHECKING:
+    from dlrun.data.base import Spec
+    from dlrun.data.series.history import History
     from dlrun.inference.load import Trained
     from dlrun.inference.predictions import Cells
 
@@ -125,8 +128,8 @@ def _blocks(trained: Trained, arguments: argparse.Namespace) -> Iterator[Block]:
                 "--keep is for rows of a table, and this run forecasts a series; leave it out"
             )
         for file in files:
-            raw = read_inputs(file, spec, preprocessing)
-            yield Forecasts(list(_forecasts(file, raw, trained, arguments.steps)))
+            for history in read_inputs(file, spec, preprocessing):
+                yield Forecasts(list(_forecasts(file, history, trained, arguments.steps)))
         return
     if arguments.steps is not None:
         raise ConfigError(
@@ -155,21 +158,39 @@ class Forecasts:
 
 
 def _forecasts(
-    path: Path, rows_RC: Any, trained: Trained, steps: int | None
+    path: Path, history: History, trained: Trained, steps: int | None
 ) -> Iterable[dict[str, Any]]:
-    """The rows that come after those of a file, numbered on from its own."""
-    from dlrun.data.series.history import continued, last_time
+    """The rows that come after those of a series in a file, numbered on from its own."""
+    from dlrun.data.series.history import continued
     from dlrun.inference.evaluate import predict
 
-    forecast = continued(
-        rows_RC, trained.preprocessing, steps=steps, predict=lambda rows: predict(trained, rows)[0]
+    own = replace(trained, preprocessing=history.scaling)
+    forecast, by_quantile = continued(
+        history.rows_RC, history.scaling, steps=steps, predict=lambda rows: predict(own, rows)
     )
-    names = trained.preprocessing.targets_told
-    last = last_time(path, trained.preprocessing)
-    for ahead, values in enumerate(forecast.tolist(), 1):
+    names, last = history.scaling.targets_told, history.last_time
+    series = {"series": history.series} if history.series else {}
+    for ahead, values in enumerate(forecast, 1):
         after = {} if last is None else {"after": f"{last} +{ahead}"}
-        row = len(rows_RC) + ahead - 1
-        yield {"input": str(path), "row": row, **after, "targets": names, "prediction": values}
+        row = history.known + ahead - 1
+        yield {
+            "input": str(path),
+            **series,
+            "row": row,
+            **after,
+            "targets": names,
+            **_values(values, by_quantile, ahead - 1, trained.spec),
+        }
+
+
+def _values(predicted_D: Any, quantiles_NDQ: Any, at: int, spec: Spec) -> dict[str, Any]:
+    """The predicted values of sample `at`, and its quantiles by name where there are any."""
+    values = {"prediction": predicted_D.tolist()}
+    if quantiles_NDQ is None:
+        return values
+    names = [f"{quantile:g}" for quantile in spec.quantiles]
+    columns = quantiles_NDQ[at].T.tolist()
+    return {**values, "quantiles": dict(zip(names, columns, strict=True))}
 
 
 def _print(records: list[dict[str, Any]], keep: Sequence[str]) -> None:
@@ -192,14 +213,11 @@ def _printed_names(records: list[dict[str, Any]], keep: Sequence[str]) -> list[s
 
 def _printed(record: dict[str, Any]) -> str:
     prediction = record["prediction"]
-    if "targets" in record:
-        values = zip(record["targets"], prediction, strict=True)
-        forecasts = [f"{of} {number_text(value, digits=6)}" for of, value in values]
-        return "  ".join([*([record["after"]] if "after" in record else []), *forecasts])
     if prediction is None:
         return "(no text)"
-    if isinstance(prediction, list):
-        return "  ".join(map(number_text, prediction))
+    if isinstance(prediction, list | dict):
+        when = [record[key] for key in ("series", "after") if key in record]
+        return "  ".join([*when, *_shown(record)])
     if "probabilities" not in record:
         return str(prediction)
     likeliest = sorted(record["probabilities"].items(), key=lambda item: -item[1])[:3]
@@ -207,8 +225,33 @@ def _printed(record: dict[str, Any]) -> str:
     return f"{prediction}  ({shown})"
 
 
+def _shown(record: dict[str, Any]) -> Iterator[str]:
+    """Each prediction of a sample, after the name of its target, before the probability of yes or other quantiles."""
+    prediction = record["prediction"]
+    several = isinstance(prediction, dict)
+    names = [*prediction] if several else record.get("targets", [""] * len(prediction))
+    digits = 6 if several or "targets" in record else 4
+    for place, (name, value) in enumerate(
+        zip(names, prediction.values() if several else prediction, strict=True)
+    ):
+        key = name if several else place
+        more = [
+            f"{quantile}: {number_text(values[key], digits=digits)}"
+            for quantile, values in record.get("quantiles", {}).items()
+            if quantile != f"{MEDIAN:g}"
+        ]
+        if "probabilities" in record:
+            more = [f"{record['probabilities'][name]:.1%}"]
+        shown = value if isinstance(value, str) else number_text(value, digits=digits)
+        yield f"{name} {shown}".strip() + (f" ({', '.join(more)})" if more else "")
+
+
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
     columns: dict[str, Any] = {
-        key: record[key] for key in ("input", "row", "after") if key in record
+        key: record[key] for key in ("input", "series", "row", "after") if key in record
     }
-    return columns | dict(zip(record["targets"], record["prediction"], strict=True))
+    names = record["targets"]
+    columns |= dict(zip(names, record["prediction"], strict=True))
+    for quantile, values in record.get("quantiles", {}).items():
+        columns |= {f"{name}_q{quantile}": v for name, v in zip(names, values, strict=True)}
+    return columns

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Direction = Literal["min", "max"]
@@ -14,47 +14,128 @@ Direction = Literal["min", "max"]
 class Metrics:
     """What one kind of problem is measured by: names without the part before them, and directions.
 
+    A metric that has a best value in between has no direction: None.
+
     Attributes:
         always: measured at every evaluation, the loss first.
         at_the_end: worth their cost once, beside those.
         comparable: the one that means the same whatever is trained on: it knows no scaling, no choice of loss.
+        by_target: those that are measured for each of several targets as well; the metric itself is then their mean.
     """
 
-    always: Mapping[str, Direction]
-    at_the_end: Mapping[str, Direction]
+    always: Mapping[str, Direction | None]
+    at_the_end: Mapping[str, Direction | None]
     comparable: str
+    by_target: tuple[str, ...] = ()
+
+    def of_targets(self, targets: Sequence[str]) -> Metrics:
+        """With those of each target, as in `mae/price`."""
+        always, at_the_end = (
+            {
+                **metrics,
+                **{
+                    of_target(name, target): metrics[name]
+                    for name in self.by_target
+                    if name in metrics
+                    for target in targets
+                },
+            }
+            for metrics in (self.always, self.at_the_end)
+        )
+        return replace(self, always=always, at_the_end=at_the_end)
 
     @property
-    def directions(self) -> dict[str, Direction]:
+    def directions(self) -> dict[str, Direction | None]:
         """All of them."""
         return {**self.always, **self.at_the_end}
+
+
+def of_target(metric: str, target: str) -> str:
+    """What a metric of one of several targets is called."""
+    return f"{metric}/{target}"
 
 
 _OF_CLASSES: dict[str, Direction] = {"precision": "max", "recall": "max", "f1": "max"}
 
 MULTICLASS = Metrics({"loss": "min", "accuracy": "max"}, _OF_CLASSES, "accuracy")
 BINARY = Metrics({"loss": "min", "accuracy": "max"}, {**_OF_CLASSES, "roc_auc": "max"}, "accuracy")
+MULTILABEL = Metrics(
+    {"loss": "min", "accuracy": "max", "exact_match": "max"},
+    {**_OF_CLASSES, "roc_auc": "max"},
+    "accuracy",
+    by_target=("loss", "accuracy", "f1", "roc_auc"),
+)
 REGRESSION = Metrics(
-    {"loss": "min", "mse": "min", "rmse": "min", "mae": "min", "r2": "max"}, {}, "rmse"
+    {"loss": "min", "mse": "min", "rmse": "min", "mae": "min", "r2": "max"},
+    {},
+    "rmse",
+    by_target=("loss", "rmse", "mae", "r2"),
 )
 LANGUAGE = Metrics(
     {"loss": "min", "accuracy": "max", "perplexity": "min", "bits": "min"}, {}, "bits"
 )
 
-_KINDS = (MULTICLASS, BINARY, REGRESSION, LANGUAGE)
+MEDIAN = 0.5
+QUANTILE_LOSS = "quantile_loss"  # in the units of the targets
+
+
+@dataclass(frozen=True)
+class Band:
+    """A central prediction interval between two of several quantiles.
+
+    Attributes:
+        percent: how much of the data it is to cover, in words: 80.
+        lower, upper: the places of its quantiles.
+    """
+
+    percent: str
+    lower: int
+    upper: int
+
+
+def bands(quantiles: Sequence[float]) -> list[Band]:
+    """The central bands between `quantiles`, the widest first: those of q and 1 - q."""
+    found = []
+    for lower, quantile in enumerate(quantiles):
+        upper = next((n for n, q in enumerate(quantiles) if abs(q + quantile - 1) < 1e-9), lower)
+        if lower < upper:
+            found.append(Band(f"{100 - 200 * quantile:.6g}", lower, upper))
+    return found
+
+
+def quantile_metrics(quantiles: Sequence[float]) -> Metrics:
+    """The metrics of forecasts by quantiles: those of the median, the quantile loss, how much each band covers."""
+    of_bands = {
+        f"{name}_{band.percent}": None
+        for band in bands(quantiles)
+        for name in ("coverage", "width")
+    }
+    always: dict[str, Direction | None] = {**REGRESSION.always, QUANTILE_LOSS: "min", **of_bands}
+    by_target = (*REGRESSION.by_target, QUANTILE_LOSS, *of_bands)
+    return Metrics(always, {}, REGRESSION.comparable, by_target)
+
+
+_KINDS = (MULTICLASS, BINARY, MULTILABEL, REGRESSION, LANGUAGE, quantile_metrics([MEDIAN]))
+_PARTS = ("train", "val", "test")
 _KNOWN: dict[str, Direction] = {
-    name: way for kind in _KINDS for name, way in kind.directions.items()
+    name: way for kind in _KINDS for name, way in kind.directions.items() if way
 }
 # What a person asks for first; a run has one of them, of texts to continue two.
 COMPARABLE = (LANGUAGE.comparable, REGRESSION.comparable, MULTICLASS.comparable)
 
 
 def direction(metric: str) -> Direction | None:
-    """The direction in which a metric improves, named as it is logged (`val/loss`) or without its part.
+    """The direction in which a metric improves, named as it is logged (`val/loss`, `val/mae/price`) or without part.
 
     None where no task declares it, as of a metric of the user's own.
     """
-    return _KNOWN.get(metric.rpartition("/")[2])
+    return _KNOWN.get(without_part(metric).partition("/")[0])
+
+
+def without_part(metric: str) -> str:
+    """What a metric is called without the part of the data before it."""
+    part, _, name = metric.partition("/")
+    return name if name and part in _PARTS else metric
 
 
 def direction_in_run(metric: str, *, monitor: str, mode: str) -> Direction | None:

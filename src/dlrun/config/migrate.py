@@ -20,13 +20,18 @@ import yaml
 from dlrun.config.moved import current, with_current_targets
 from dlrun.config.search_path import COMPONENTS, config_folders
 
-_TRAINER = "trainer"
-_PRIMARY, _SECTIONS = "train", ("loss", "checkpoint", "tracking")
+_SETTINGS = {"loss": "auto", "trainer": "default"}  # groups of settings, with their usual options
+_PRIMARY, _SECTIONS = "train", ("checkpoint", "tracking")
 _SWEEP_SETTINGS = {  # of the group sweep: what came after the version, as it was before
     "0.1": {"raw_cells": False},
 }
 _TABLE_SETTINGS: dict[str, dict[str, Any]] = {  # of tables in files: the same
-    "dlrun.data.tables.sources.csv": {"dates": None, "infer": [], "drop_missing_target": True},
+    "dlrun.data.tables.sources.csv": {
+        "dates": None,
+        "infer": [],
+        "drop_missing_target": True,
+        "rare_below": 0,
+    },
     "dlrun.data.images.table.image_table": {"drop_missing_target": True},
     "dlrun.data.text.files.text_csv": {"drop_missing_target": True},
 }
@@ -52,10 +57,8 @@ def _completed_as_written(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dic
         if isinstance(node := plain.get(key), Mapping):
             then = _TABLE_SETTINGS.get(current(str(node.get("_target_"))), {})
             whole[key] = _filled(node, {**_nearest(key, node), **then}, f"{key}.", added)
-    if isinstance(node := plain.get(_TRAINER), Mapping):
-        whole[_TRAINER] = _filled(node, _option(_TRAINER, "default"), f"{_TRAINER}.", added)
-    sections = _option("", _PRIMARY)
-    for key in _SECTIONS:
+    sections = {**_option("", _PRIMARY), **{k: _option(k, name) for k, name in _SETTINGS.items()}}
+    for key in (*_SETTINGS, *_SECTIONS):
         node, defaults = plain.get(key, {}), sections.get(key)
         if isinstance(node, Mapping) and isinstance(defaults, Mapping):
             whole[key] = _filled(node, defaults, f"{key}.", added)

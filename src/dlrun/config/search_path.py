@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 COMPONENTS = ("dataset", "model", "optimizer", "schedule")
-RUN_GROUPS = ("experiment", *COMPONENTS, "trainer")  # what one run is made of
+RUN_GROUPS = ("experiment", *COMPONENTS, "loss", "trainer")  # what one run is made of
 GROUPS = (*RUN_GROUPS, "sweep")
 
 

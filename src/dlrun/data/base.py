@@ -15,7 +15,7 @@ from dlrun.data.fingerprint import Origin
 from dlrun.data.loaders import Split
 from dlrun.errors import ConfigError
 
-TaskKind = Literal["binary", "multiclass", "regression", "language"]
+TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "language"]
 InputKind = Literal["features", "image", "sequence", "tokens"]
 
 
@@ -25,12 +25,18 @@ class Spec:
 
     `input_shape` leaves the batch axis out: (F,) for features, (C, H, W) for images, (T, F) for
     sequences and (T,) for tokens, where T is the longest there is. Outputs are raw scores: one for
-    binary (the logit of the second class), one a class for multiclass, one a target for regression,
-    one a token and step of time for language.
+    binary (the logit of the second class), one a class for multiclass, one a target for regression and
+    multilabel (the logit of its second label), one a token and step of time for language.
 
     Attributes:
         categories: of the last columns of features, how many codes each has; 0 is a category never seen.
         vocabulary: how many tokens there are. In texts, which are padded at the end, 0 is padding.
+        quantiles: of each regression target, one score for each, those of the first target first; empty where a
+            score is a prediction itself.
+        future: of a sequence, how many of its last steps are still to come. What is not known of them is 0, the
+            mean, and the last feature tells them from the others by 1.
+        target_names: of several targets in columns of a table; () otherwise.
+        labels: of multilabel, the words for no and yes of each target, one pair after the other.
     """
 
     task: TaskKind
@@ -41,6 +47,16 @@ class Spec:
     feature_names: tuple[str, ...] = ()
     categories: tuple[int, ...] = ()
     vocabulary: int = 0
+    quantiles: tuple[float, ...] = ()
+    future: int = 0
+
+    target_names: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    @property
+    def num_targets(self) -> int:
+        """How many numbers a regression predicts of one sample; 0 of other tasks."""
+        return self.num_outputs // (len(self.quantiles) or 1) if self.task == "regression" else 0
 
     @property
     def num_features(self) -> int:
@@ -59,8 +75,15 @@ class Spec:
 
     @property
     def num_classes(self) -> int:
-        """Classes to tell apart; 0 for regression and language."""
+        """Classes to tell apart; 0 for multilabel, regression and language."""
         return len(self.class_names)
+
+    @property
+    def classes(self) -> tuple[tuple[str, ...], ...]:
+        """The classes of each target that has any."""
+        if self.class_names:
+            return (self.class_names,)
+        return tuple(zip(self.labels[::2], self.labels[1::2], strict=True))
 
 
 class Preprocessing(ABC):
@@ -73,9 +96,17 @@ class Preprocessing(ABC):
     """
 
     kind: ClassVar[str]
-    tasks: ClassVar[tuple[TaskKind, ...]] = ("binary", "multiclass", "regression")
+    tasks: ClassVar[tuple[TaskKind, ...]] = ("binary", "multiclass", "multilabel", "regression")
     target_mean: list[float]
     target_std: list[float]
+
+    @property
+    def scaled_by_row(self) -> bool:
+        """Whether regression targets are (N, 2 D): standardised, and by what each was divided.
+
+        `Split.bases` then hold what was subtracted: a target in its own units is score * divisor + base.
+        """
+        return False
 
     @abstractmethod
     def inputs(self, raw: Any) -> Tensor:
@@ -101,6 +132,11 @@ class Preprocessing(ABC):
     @property
     def token_names(self) -> Sequence[str]:
         """What targets that are tokens stand for, by number; empty where targets are no tokens."""
+        return ()
+
+    @property
+    def target_names(self) -> Sequence[str]:
+        """What several targets are called where a spec of an earlier version does not say it."""
         return ()
 
     @property
@@ -175,9 +211,27 @@ def class_task(classes: int) -> tuple[TaskKind, int]:
     return ("binary", 1) if classes == 2 else ("multiclass", classes)
 
 
+def task_of(
+    class_names: Sequence[str], labels: Sequence[str], targets: int
+) -> tuple[TaskKind, int]:
+    """The kind of problem of so many targets, and how many scores it takes; the names are those of a spec."""
+    if class_names:
+        return class_task(len(class_names))
+    return ("multilabel" if labels else "regression"), targets
+
+
 def class_targets(numbers: np.ndarray, classes: int) -> Tensor:
     """(N,) class numbers as the loss takes them: 0.0 and 1.0 of two classes, whole numbers of more."""
     return torch.from_numpy(numbers.astype(np.float32 if classes == 2 else np.int64))
+
+
+def as_targets(raw: np.ndarray, spec: Spec, preprocessing: Preprocessing) -> Tensor:
+    """Class numbers (N,) or (N, D), or quantities, as a loss takes them."""
+    if spec.num_classes:
+        return class_targets(raw, spec.num_classes)
+    if spec.task == "multilabel":
+        return torch.from_numpy(raw.astype(np.float32))
+    return preprocessing.targets(raw)
 
 
 def without_constants(std: np.ndarray, mean: np.ndarray) -> np.ndarray:

@@ -2,47 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
 
+from dlrun.config.metrics import of_target
 from dlrun.data.base import Dataset
+from dlrun.data.fingerprint import Majority
 
 
 def with_baselines(data: Dataset) -> Dataset:
     """The same data with what the most frequent class, or the mean, of the training part reaches."""
     part = data.split(data.tested)
-    most = majority_of(data)
+    most, spec = majority_of(data), data.spec
     if most is not None:
-        found = majority_class(most, part.targets)
-    elif data.spec.task == "regression":
-        found = training_mean(data.train.targets, part.targets, data.preprocessing.target_std)
+        found = majority_class(most, part.targets, spec.target_names)
+    elif spec.task == "regression" and not data.preprocessing.scaled_by_row:
+        std = data.preprocessing.target_std
+        found = training_mean(data.train.targets, part.targets, std, spec.target_names)
     else:
         return data
     return replace(data, baselines={**found, **data.baselines})
 
 
-def majority_of(data: Dataset) -> int | None:
-    """The class that the training part has most of; None where there are no classes."""
-    if not data.spec.num_classes:
-        return None
-    return int(data.train.targets.long().bincount().argmax())
+def majority_of(data: Dataset) -> Majority:
+    """The class that the training part has most of, or that of each target; None where there are no classes."""
+    targets = data.train.targets
+    if data.spec.labels:
+        return (2 * targets.sum(0) > len(targets)).long().tolist()
+    return int(targets.long().bincount().argmax()) if data.spec.num_classes else None
 
 
-def majority_class(most: int, tested: Tensor) -> Mapping[str, Mapping[str, float]]:
-    """What is right where all are said to be of the class `most`."""
-    return {"majority class": {"accuracy": (tested.long() == most).double().mean().item()}}
+def majority_class(
+    most: int | list[int], tested: Tensor, targets: Sequence[str] = ()
+) -> Mapping[str, Mapping[str, float]]:
+    """What is right where all are said to be of the class `most`, of several `targets` one for each."""
+    right = (tested.long() == tested.new_tensor(most).long()).double()
+    found = {"accuracy": right.mean().item()}
+    if targets:
+        found["exact_match"] = right.prod(1).mean().item()
+        each = zip(targets, right.mean(0).tolist(), strict=True)
+        found |= {of_target("accuracy", target): share for target, share in each}
+    return {"majority class": found}
 
 
 def training_mean(
-    train: Tensor, tested: Tensor, target_std: list[float]
+    train: Tensor, tested: Tensor, target_std: list[float], names: Sequence[str] = ()
 ) -> Mapping[str, Mapping[str, float]]:
-    """The errors of the mean of `train`, both (N, D) as `Preprocessing.targets` gives them."""
+    """The errors of the mean of `train`, both (N, D) as `Preprocessing.targets` gives them.
+
+    Args:
+        names: of the targets, where each has metrics of its own.
+    """
     scale = np.array(target_std)
     targets, mean = tested.double().numpy() * scale, train.double().mean(0).numpy() * scale
-    return {"training mean": forecast_errors(targets, mean)}
+    if not names:
+        return {"training mean": forecast_errors(targets, mean)}
+    each = [forecast_errors(targets[:, at], mean[at]) for at in range(len(names))]
+    means = {
+        metric: float(np.mean([found[metric] for found in each if metric in found]))
+        for metric in max(each, key=len)
+    }
+    of_each = {
+        of_target(metric, name): value
+        for name, found in zip(names, each, strict=True)
+        for metric, value in found.items()
+    }
+    return {"training mean": means | of_each}
 
 
 def forecast_errors(targets: np.ndarray, predictions: np.ndarray) -> Mapping[str, float]:

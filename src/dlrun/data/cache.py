@@ -111,6 +111,12 @@ def entries() -> list[Entry]:
     return sorted(found, key=lambda one: (one.made, one.name), reverse=True)
 
 
+def unfinished() -> int:
+    """Bytes of what processes are building, or left when they were killed."""
+    parts = cache_folder().glob(f"*{_PART}/*")
+    return sum(file.stat().st_size for file in parts)
+
+
 def clear(names: Sequence[str] = ()) -> list[tuple[str, int]]:
     """Delete the entries `names`; without names all, and what killed processes left. Their names and sizes in bytes.
 

@@ -45,6 +45,8 @@ class Kept:
         spec = self.spec
         form = {
             "classes": spec.class_names,
+            "targets": spec.target_names,
+            "labels": spec.labels,
             "columns": spec.feature_names,
             "shape": spec.input_shape,
         }

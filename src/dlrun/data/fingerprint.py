@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -81,7 +82,8 @@ class Fingerprint:
 
     def words(self, words: Iterable[str | None]) -> Self:
         """Add texts, None where one is missing."""
-        return self._joined([[_MISSING if word is None else word for word in words]])
+        cells = iter(_MISSING if word is None else word for word in words)
+        return self._joined(iter(lambda: list(islice(cells, _WORDS)), []))
 
     def coded_words(self, codes: Indexed, kinds: Sequence[str], rows: Rows = None) -> Self:
         """Add these rows of texts by their places in `kinds`, -1 where one is missing, as `words` adds them."""
@@ -136,6 +138,7 @@ def as_words(words: np.ndarray | Iterable[str | None], rows: Rows) -> list[str |
     return (column if rows is None else column[taken(rows, slice(None))]).tolist()
 
 
+Majority = int | list[int] | None
 Content = Mapping[str, Sequence[Any]]  # of each part, how many rows it has, and their fingerprint
 
 
@@ -168,13 +171,14 @@ class Origin:
         count: rows that the parts are split from.
         parts: the row numbers of each part.
         content: how many rows each part has, and their fingerprint.
-        majority: the number of the class that the training part has most of; None where there are no classes.
+        majority: the number of the class that the training part has most of, or of that of each of several targets;
+            None where there are no classes.
     """
 
     count: int
     parts: Parts
     content: Mapping[str, tuple[int, str]]
-    majority: int | None = None
+    majority: Majority = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values and a tensor, as a checkpoint may hold them."""

@@ -95,9 +95,11 @@ class NewInputs(ABC):
 
     Attributes:
         preparing: how raw inputs become those of a model, in words for a program without dlrun.
+        reads_folders: whether a folder may be one input, in parts.
     """
 
     preparing: ClassVar[str]
+    reads_folders: ClassVar[bool] = False
 
     @abstractmethod
     def read(self, path: Path, spec: Spec, preprocessing: Any) -> Any:

@@ -70,9 +70,11 @@ def read_inputs(path: Path, spec: Spec, preprocessing: Preprocessing) -> Any:
     Raises:
         ConfigError: missing, unreadable, or not what this run was trained on.
     """
-    _refuse_other_kind(path)
+    reader = kind_of(preprocessing, spec).new_inputs
+    if not (reader.reads_folders and path.is_dir()):
+        _refuse_other_kind(path)
     with _settled():
-        return kind_of(preprocessing, spec).new_inputs.read(path, spec, preprocessing)
+        return reader.read(path, spec, preprocessing)
 
 
 def read_pieces(
@@ -117,10 +119,11 @@ def read_labelled(given: str | list[str], kept: Kept, dataset: Mapping[str, Any]
 
 
 def _baselines(part: Split, kept: Kept) -> Mapping[str, Mapping[str, float]]:
-    if kept.spec.num_classes:
+    names = kept.spec.target_names
+    if kept.spec.classes:
         most = kept.origin.majority if kept.origin else None
-        return {} if most is None else majority_class(most, part.targets)
-    if kept.spec.task != "regression":
+        return {} if most is None else majority_class(most, part.targets, names)
+    if kept.spec.task != "regression" or kept.preprocessing.scaled_by_row:
         return {}
     mean = torch.zeros(1, part.targets.shape[1])  # where targets are standardised
-    return training_mean(mean, part.targets, kept.preprocessing.target_std)
+    return training_mean(mean, part.targets, kept.preprocessing.target_std, names)

@@ -19,12 +19,15 @@ class Split:
     A kind of data whose batches are other than rows of tensors has a subclass of this.
 
     Attributes:
-        bases: (N, D) of a series, what `targets` are changes from, in their own units.
+        bases: (N, D) of a series, what `targets` are changes from, in their own units; of several series with the
+            mean that was taken from each, as `Preprocessing.scaled_by_row` says.
+        series: (N,) of several series, the number of the one that each sample is of.
     """
 
     inputs: Tensor
     targets: Tensor
     bases: Tensor | None = None
+    series: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -48,13 +51,10 @@ class Split:
 
     def first(self, count: int) -> Split:
         """The first `count` samples."""
-        return self._rows(slice(count))
+        return self.rows(slice(count))
 
-    def last(self, count: int) -> Split:
-        """The last `count` samples."""
-        return self._rows(slice(-count, None))
-
-    def _rows(self, rows: slice) -> Split:
+    def rows(self, rows: slice | Tensor) -> Split:
+        """These samples."""
         each_sample = {
             name: value[rows] for name, value in vars(self).items() if hasattr(value, "__getitem__")
         }

@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from dlrun.config.schema import check
 from dlrun.config.settings import DataSettings
-from dlrun.data.base import Dataset, Preprocessing, Spec, class_task
+from dlrun.data.base import Dataset, Preprocessing, Spec, task_of
 from dlrun.data.baselines import majority_of, with_baselines
 from dlrun.data.changed_data import Kept
 from dlrun.data.fingerprint import origin_from, origin_of
@@ -20,19 +20,24 @@ _USES = {"train": "train on", "val": "validate on", "test": "test on"}
 
 def note_missing_classes(data: Dataset) -> None:
     """A line on the error stream, where an evaluation's JSON is not, if a part has no row of a class."""
-    names = data.spec.class_names
-    lacking: dict[str, list[str]] = {}
-    for part, use in _USES.items() if names else ():
-        targets = data.split(part).targets if len(getattr(data, part)) else None
-        if targets is None:
-            continue
-        present = targets.long().flatten().bincount(minlength=len(names)).tolist()
-        if missing := [name for name, rows in zip(names, present, strict=True) if not rows]:
-            lacking.setdefault(listed(missing), []).append(use)
-    if lacking:
-        said = "; ".join(f"{of} has none to {' or '.join(uses)}" for of, uses in lacking.items())
-        alone = ", and of one class alone roc_auc is nan" if len(names) == 2 else ""
-        note(f"a class has too few rows for every part: {said}{alone}")
+    names = data.spec.target_names
+    for at, classes in enumerate(data.spec.classes):
+        lacking: dict[str, list[str]] = {}
+        for part, use in _USES.items():
+            targets = data.split(part).targets if len(getattr(data, part)) else None
+            if targets is None:
+                continue
+            numbers = (targets[:, at] if names else targets).long().flatten()
+            present = numbers.bincount(minlength=len(classes)).tolist()
+            if missing := [name for name, rows in zip(classes, present, strict=True) if not rows]:
+                lacking.setdefault(listed(missing), []).append(use)
+        if lacking:
+            said = "; ".join(
+                f"{of} has none to {' or '.join(uses)}" for of, uses in lacking.items()
+            )
+            alone = ", and of one class alone roc_auc is nan" if len(classes) == 2 else ""
+            where = f" of {names[at]}" if names else ""
+            note(f"a class{where} has too few rows for every part: {said}{alone}")
 
 
 def prepare(raw: Any, settings: DataSettings, kept: Kept | None = None) -> Dataset:
@@ -54,7 +59,10 @@ def prepare(raw: Any, settings: DataSettings, kept: Kept | None = None) -> Datas
     before = kept and kept.origin
     origin = before or origin_of(raw, kind.split(raw, settings))
     encoding = kept.preprocessing if kept else None
-    data = with_baselines(kind.encode(raw, settings, origin.parts, encoding))
+    data = kind.encode(raw, settings, origin.parts, encoding)
+    if kept is not None:  # what is measured stays as it was in the run's version
+        data = replace(data, spec=replace(data.spec, target_names=kept.spec.target_names))
+    data = with_baselines(data)
     note_missing_classes(data)
     return replace(data, origin=replace(origin, majority=majority_of(data)))
 
@@ -67,7 +75,7 @@ def kept_from(state: Mapping[str, Any], run: str) -> Kept:
     """
     origin = origin_from(state["origin"]) if "origin" in state else None
     spec, preprocessing = _spec_from(state["spec"]), preprocessing_from(state["preprocessing"])
-    if len(preprocessing.target_mean) != (spec.num_outputs if spec.task == "regression" else 0):
+    if len(preprocessing.target_mean) != spec.num_targets:
         raise TypeError(
             f"preprocessing scales {len(preprocessing.target_mean)} targets, which is no {spec.task} problem"
         )
@@ -95,18 +103,24 @@ def _spec_from(plain: Mapping[str, Any]) -> Spec:
     spec = Spec(**values)
     if not spec.input_shape or min(spec.num_outputs, *spec.input_shape, *spec.categories) < 1:
         raise TypeError("spec has a size below 1")
-    if (spec.task, spec.num_outputs) != _task_of(spec):
+    if len(spec.labels) % 2 or (spec.task, spec.num_outputs) != _task_of(spec):
         raise TypeError(f"spec has {spec.num_outputs} outputs, which is no {spec.task} problem")
+    if spec.quantiles and spec.num_targets * len(spec.quantiles) != spec.num_outputs:
+        raise TypeError(
+            f"spec has {spec.num_outputs} outputs, which are no {len(spec.quantiles)} quantiles each"
+        )
     return spec
 
 
 def _task_of(spec: Spec) -> tuple[str, int]:
-    """The task and the number of outputs that follow from classes and vocabulary."""
-    if spec.class_names:
-        return class_task(spec.num_classes)
+    """The task and the number of outputs that follow from classes, targets and vocabulary."""
     if spec.carries_state:
         return spec.task, spec.vocabulary
-    return "regression", spec.num_outputs
+    return task_of(
+        spec.class_names,
+        spec.labels,
+        len(spec.target_names) * (len(spec.quantiles) or 1) or spec.num_outputs,
+    )
 
 
 _PREPROCESSINGS = {kind.preprocessing.kind: kind.preprocessing for kind in KINDS}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from itertools import islice
@@ -68,6 +68,8 @@ _NAMES = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
     r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
 )
+_ISO = "%Y-%m-%d"
+_ISO_CELL = re.compile(r"[12]\d{3}-[01]\d-[0-3]\d(?:[T ][0-2]\d:[0-5]\d(?::[0-5]\d)?)?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LOOKED_AT = 20  # cells, before all are read by what has read these
 
@@ -104,6 +106,10 @@ class Times:
     walls: np.ndarray
     zoned: bool
 
+    def take(self, rows: np.ndarray) -> Times:
+        """Those of these rows."""
+        return replace(self, values=self.values[rows], walls=self.walls[rows])
+
     @property
     def is_number(self) -> bool:
         """Whether these are plain numbers rather than dates."""
@@ -137,6 +143,8 @@ def read_as(cells: Column, format: str, number: Number) -> Times:
     """
     if format == NUMBER:
         return _numbers(cells, number)
+    if format == _ISO and (found := iso_times(cells)):
+        return found
     moments = list(_moments(cells, format, number))
     if not re.search("%[YyG]", format) and None not in (
         common := list(_moments(cells, format, number, year=2001))
@@ -154,6 +162,17 @@ def read_as(cells: Column, format: str, number: Number) -> Times:
         raise ZonesMixed(int(zoned.argmax()), int((~zoned).argmax()))
     shift = np.array([moment.zone or 0.0 for moment in whole])
     return Times(format, walls - shift, walls, zoned=bool(zoned.any()))
+
+
+def iso_times(cells: Column) -> Times | None:
+    """Dates as ISO 8601 writes them, without zones, which numpy reads all at once; None for others."""
+    if not all(cell is not None and _ISO_CELL.fullmatch(cell) for cell in cells):
+        return None
+    try:
+        seconds = np.array(cells, "datetime64[s]").astype(np.int64).astype(np.float64)
+    except ValueError:
+        return None
+    return Times(_ISO, seconds, seconds, zoned=False)
 
 
 def likeliest(cells: Column, number: Number, *, share: float = 0.9) -> str | None:
@@ -240,9 +259,12 @@ def _moments(
         return
     pattern = _pattern(format)
     first = _first_year(cells, pattern) if "%y" in format else 0
+    read: dict[str | None, _Moment | None] = {None: None}  # each time stands in many series
     for cell in cells:
-        match = None if cell is None else pattern.fullmatch(cell)
-        yield None if match is None else _moment(match, year, first)
+        if cell not in read:
+            match = None if cell is None else pattern.fullmatch(cell)
+            read[cell] = None if match is None else _moment(match, year, first)
+        yield read[cell]
 
 
 def _first_year(cells: Column, pattern: re.Pattern[str]) -> int:

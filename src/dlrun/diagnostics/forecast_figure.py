@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice, product
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from dlrun.config.metrics import MEDIAN, Band, bands
 from dlrun.data.base import Dataset
 from dlrun.data.loaders import Split
 from dlrun.data.series.scaling import SeriesScaling
-from dlrun.diagnostics.line_chart import Curve, line_chart
+from dlrun.diagnostics.line_chart import Area, Colour, Curve, line_chart
+from dlrun.inference.backtest import Backtest, mean_errors
 from dlrun.tracking.picture import Picture
+from dlrun.training.tasks import sorted_quantiles
 
-MAX_FORECASTS = 200  # forecasts in a picture: the last ones of a part
+_FORECASTS = 200  # in a picture: the last ones of a part
 _FIGURES = 4  # pictures, at most
+_SHADES: list[Colour] = [(225, 236, 246), (200, 221, 240), (178, 207, 233)]
 _INK, _BLUE, _PALE, _ORANGE = (30, 30, 30), (31, 119, 180), (158, 202, 235), (255, 170, 90)
 
 
@@ -30,30 +37,73 @@ class Rule(NamedTuple):
         return np.concatenate([np.full(self.rows_back, np.nan), targets_R])[: len(targets_R)]
 
 
+def drawn(part: Split) -> Split:
+    """The samples of `part` whose forecasts are drawn."""
+    rows = torch.cat([torch.arange(len(part))[of] for of in _rows_by_series(part).values()])
+    each_sample = {
+        name: value[rows.to(value.device)]
+        for name, value in vars(part).items()
+        if value is not None
+    }
+    return replace(part, **each_sample)
+
+
 def forecast_pictures(data: Dataset, part: Split, outputs: Tensor) -> Iterator[tuple[str, Picture]]:
-    """(target, picture) of the last forecasts on `part`, from raw scores; nothing where the data are no series."""
+    """(target, picture) of the last forecasts on `part`, from raw scores; nothing where the data are no series.
+
+    Of several series the first few are drawn, each in pictures of its own, whose names say which.
+    """
     scaling = data.preprocessing
     if not isinstance(scaling, SeriesScaling) or part.bases is None or not len(part):
         return
-    bases = part.bases[-MAX_FORECASTS:].numpy()
-    targets, forecasts = (
-        _in_own_units(scores[-MAX_FORECASTS:], scaling, bases) for scores in (part.targets, outputs)
-    )
     rule = _better_rule(data.baselines, scaling.season)
-    for number, name in enumerate(scaling.targets_told[:_FIGURES]):
-        yield (
-            name,
-            forecast_picture(name, targets[:, :, number], forecasts[:, :, number], rule=rule),
-        )
+    quantiles = data.spec.quantiles or (MEDIAN,)
+    scores = sorted_quantiles(outputs, len(quantiles)).unbind(-1)
+    of_series = [
+        (series, [one[rows] for one in scaling.in_own_units(part, scores)])
+        for series, rows in _rows_by_series(part).items()
+    ]
+    several = list(scaling.members)
+    pictures = product(enumerate(scaling.targets_told), of_series)
+    for (number, target), (series, (targets, *by_quantile)) in islice(pictures, _FIGURES):
+        name = f"{target}, {several[series]}" if several else target
+        forecasts = [one[:, :, number] for one in by_quantile]
+        median = forecasts[quantiles.index(MEDIAN)]
+        between = [(b, forecasts[b.lower], forecasts[b.upper]) for b in bands(quantiles)]
+        picture = forecast_picture(name, targets[:, :, number], median, rule=rule, between=between)
+        yield name, picture
+
+
+def _rows_by_series(part: Split) -> dict[int, slice]:
+    """The last samples of each of the first few series, by its number."""
+    if part.series is None:
+        return {0: slice(max(0, len(part) - _FORECASTS), len(part))}
+    numbers, counts = part.series.unique_consecutive(return_counts=True)
+    ends = counts.cumsum(0).tolist()
+    return {
+        number: slice(end - min(count, _FORECASTS), end)
+        for number, count, end in list(zip(numbers.tolist(), counts.tolist(), ends, strict=True))[
+            :_FIGURES
+        ]
+    }
 
 
 def forecast_picture(
-    target: str, targets_NH: np.ndarray, forecasts_NH: np.ndarray, *, rule: Rule | None
+    target: str,
+    targets_NH: np.ndarray,
+    forecasts_NH: np.ndarray,
+    *,
+    rule: Rule | None,
+    between: Sequence[tuple[Band, np.ndarray, np.ndarray]] = (),
+    origins: Sequence[int] = (),
 ) -> Picture:
     """Forecasts at N successive origins one step ahead; of every H-th origin the whole forecast, too.
 
     Args:
         rule: drawn beside them; None for none.
+        between: bands with their lower and upper quantiles (N, H), the widest first; those of every H-th origin are
+            drawn.
+        origins: of a backtest, the number of the first forecast of each; lines show them.
     """
     count, horizon = targets_NH.shape
     targets = np.concatenate([targets_NH[:, 0], targets_NH[-1, 1:]])
@@ -67,13 +117,56 @@ def forecast_picture(
         Curve("target", _INK, targets),
         Curve("forecast 1 step ahead", _BLUE, forecasts_NH[:, 0]),
     ]
-    return line_chart(f"{target}: the last {count} forecasts", curves)
+    areas = [
+        area
+        for shade, band in enumerate(between)
+        for area in _areas(*band, colour=_SHADES[shade % 3])
+    ]
+    what = (
+        f"{count} forecasts from {len(origins)} origins"
+        if origins
+        else f"the last {count} forecasts"
+    )
+    return line_chart(f"{target}: {what}", curves, areas, marks=origins)
 
 
-def _in_own_units(scores: Tensor, scaling: SeriesScaling, bases: np.ndarray) -> np.ndarray:
-    """Standardised changes (N, H * D) as values (N, H, D)."""
-    changes = scores.detach().double().cpu().numpy() * scaling.target_std + scaling.target_mean
-    return np.asarray(changes + bases).reshape(len(bases), scaling.horizon, -1)
+def backtest_pictures(found: Backtest) -> Iterator[tuple[str, Picture]]:
+    """(target, picture) of all forecasts of a backtest, the first few of several targets and series."""
+    scaling, quantiles = found.scaling, found.quantiles or (MEDIAN,)
+    several = list(scaling.members)
+    numbers = range(min(len(several), _FIGURES)) if several else [0]
+    for (number, target), series in islice(
+        product(enumerate(scaling.targets_told), numbers), _FIGURES
+    ):
+        chosen = [one if one.series is None else one.of(series) for one in found.forecasts]
+        targets = np.concatenate([one.targets[:, :, number] for one in chosen])
+        values = np.concatenate([one.quantiles[:, :, number] for one in chosen])
+        ends = np.cumsum([len(one.targets) for one in chosen]).tolist()
+        between = [(b, values[..., b.lower], values[..., b.upper]) for b in bands(quantiles)]
+        name = f"{target}, {several[series]}" if several else target
+        yield (
+            name,
+            forecast_picture(
+                name,
+                targets,
+                values[..., quantiles.index(MEDIAN)],
+                rule=_better_rule(mean_errors(found.origins), scaling.season),
+                between=between,
+                origins=[1, *(end + 1 for end in ends[:-1])],
+            ),
+        )
+
+
+def _areas(band: Band, lower: np.ndarray, upper: np.ndarray, *, colour: Colour) -> list[Area]:
+    """A band (N, H) of every H-th origin; of one step ahead all in one."""
+    count, horizon = lower.shape
+    name = f"{band.percent} % band"
+    if horizon == 1:
+        return [Area(name, colour, lower[:, 0], upper[:, 0])]
+    return [
+        Area("" if start else name, colour, lower[start], upper[start], start + 1)
+        for start in range(0, count, horizon)
+    ]
 
 
 def _better_rule(baselines: Mapping[str, Mapping[str, float]], season: int | None) -> Rule | None:

@@ -15,7 +15,7 @@ Colour = tuple[int, int, int]
 _WIDTH, _HEIGHT = 960, 360
 _LEFT, _RIGHT, _TOP, _BOTTOM = 84, 16, 52, 30  # margins
 _FINE = 2  # lines are drawn this many times larger, then made smaller: that smooths them
-_INK, _GRID = (30, 30, 30), (228, 228, 228)
+_INK, _GRID, _MARK = (30, 30, 30), (228, 228, 228), (170, 170, 170)
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,36 @@ class Curve:
     width: int = 3  # half pixels
 
 
-def line_chart(title: str, curves: Sequence[Curve]) -> Picture:
-    """`curves` over the numbers from 1, later ones over earlier ones, with a legend and round numbers at the axes."""
-    known = np.concatenate([curve.values for curve in curves])
+@dataclass(frozen=True)
+class Area:
+    """What is between `lower` and `upper` (N,), from the number `first` on; otherwise as a curve."""
+
+    name: str
+    colour: Colour
+    lower: np.ndarray
+    upper: np.ndarray
+    first: int = 1
+
+
+def line_chart(
+    title: str, curves: Sequence[Curve], areas: Sequence[Area] = (), *, marks: Sequence[int] = ()
+) -> Picture:
+    """`areas` and `curves` over the numbers from 1, later ones over earlier ones, with a legend and round numbers.
+
+    Args:
+        marks: numbers before which a line stands.
+    """
+    known = np.concatenate(
+        [curve.values for curve in curves] + [side for a in areas for side in (a.lower, a.upper)]
+    )
     if not np.isfinite(known).any():
         known = np.zeros(1)  # a run that diverged draws an empty chart
     low, high = float(np.nanmin(known)), float(np.nanmax(known))
     count = max(curve.first - 1 + len(curve.values) for curve in curves)
     chart = _Chart(count, round_numbers(low, high, about=5))
-    pixels = chart.lines(curves)
-    _write(pixels, title, _LEFT, 6, 15)
-    _write_legend(pixels, curves)
+    pixels = chart.lines(curves, areas, marks)
+    write(pixels, title, _LEFT, 6, 15)
+    _write_legend(pixels, [*curves, *areas])
     chart.write_numbers(pixels)
     return Picture(pixels)
 
@@ -72,12 +91,19 @@ class _Chart:
         x = _LEFT + across * (_WIDTH - _LEFT - _RIGHT)
         return x, _HEIGHT - _BOTTOM - up * (_HEIGHT - _TOP - _BOTTOM)
 
-    def lines(self, curves: Sequence[Curve]) -> np.ndarray:
-        """The grid and the curves, (H, W, 3)."""
+    def lines(
+        self, curves: Sequence[Curve], areas: Sequence[Area], marks: Sequence[int]
+    ) -> np.ndarray:
+        """The areas, the grid, the marks and the curves, (H, W, 3)."""
         canvas = Image.new("RGB", (_WIDTH * _FINE, _HEIGHT * _FINE), (255, 255, 255))
         pen = ImageDraw.Draw(canvas)
+        for area in areas:
+            self._fill(pen, area)
         for tick in self.ticks:
             self._line(pen, [(0.5, tick), (self.count + 0.5, tick)], _GRID, _FINE)
+        for mark in marks:
+            ends = [(mark - 0.5, self.ticks[0]), (mark - 0.5, self.ticks[-1])]
+            self._line(pen, ends, _MARK, _FINE)
         for curve in curves:
             points = [
                 (number, float(value))
@@ -87,17 +113,30 @@ class _Chart:
             self._line(pen, points, curve.colour, curve.width)
         return np.array(canvas.reduce(_FINE))
 
+    def _fill(self, pen: ImageDraw.ImageDraw, area: Area) -> None:
+        """An area: a number alone is as wide as the line between two."""
+        numbers = np.arange(area.first, area.first + len(area.lower), dtype=float)
+        known = np.isfinite(area.lower) & np.isfinite(area.upper)
+        numbers, lower, upper = numbers[known], area.lower[known], area.upper[known]
+        if len(numbers) == 1:
+            numbers = np.array([numbers[0] - 0.5, numbers[0] + 0.5])
+            lower, upper = lower.repeat(2), upper.repeat(2)
+        outline = [*zip(numbers, upper, strict=True), *zip(numbers[::-1], lower[::-1], strict=True)]
+        places = [self.place(float(number), float(value)) for number, value in outline]
+        if places:
+            pen.polygon([(x * _FINE, y * _FINE) for x, y in places], area.colour)
+
     def write_numbers(self, pixels_HW3: np.ndarray) -> None:
         """Along both axes."""
         for tick in self.ticks:
             text = f"{tick:,.6g}"
             top = int(self.place(1, tick)[1]) - 8
-            _write(pixels_HW3, text, _LEFT - 8 - text_width(text, 12), top, 12)
+            write(pixels_HW3, text, _LEFT - 8 - text_width(text, 12), top, 12)
         for number in {1, *round_numbers(0, self.count, about=10)}:
             if number == int(number) and 1 <= number <= self.count:
                 text = f"{number:,.0f}"
                 left = int(self.place(number, self.ticks[0])[0]) - text_width(text, 12) // 2
-                _write(pixels_HW3, text, left, _HEIGHT - _BOTTOM + 6, 12)
+                write(pixels_HW3, text, left, _HEIGHT - _BOTTOM + 6, 12)
 
     def _line(
         self,
@@ -111,16 +150,17 @@ class _Chart:
             pen.line([(x * _FINE, y * _FINE) for x, y in places], colour, width, joint="curve")
 
 
-def _write_legend(pixels_HW3: np.ndarray, curves: Sequence[Curve]) -> None:
+def _write_legend(pixels_HW3: np.ndarray, curves: Sequence[Curve | Area]) -> None:
     left = _LEFT
     for curve in curves:
         if curve.name:
-            pixels_HW3[36:39, left : left + 22] = curve.colour
-            _write(pixels_HW3, curve.name, left + 28, 28, 13)
+            rows = slice(36, 39) if isinstance(curve, Curve) else slice(31, 44)
+            pixels_HW3[rows, left : left + 22] = curve.colour
+            write(pixels_HW3, curve.name, left + 28, 28, 13)
             left += 52 + text_width(curve.name, 13)
 
 
-def _write(pixels_HW3: np.ndarray, text: str, left: int, top: int, size: int) -> None:
+def write(pixels_HW3: np.ndarray, text: str, left: int, top: int, size: int) -> None:
     """Letters from a corner on; what does not fit is cut off."""
     left = max(0, left)
     ink = lettering(text, size)[:, : max(0, pixels_HW3.shape[1] - left)]

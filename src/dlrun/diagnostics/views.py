@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,25 +12,28 @@ from contextlib import contextmanager
 import numpy as np
 from torch import Tensor
 
+from dlrun.config.metrics import MEDIAN
 from dlrun.config.settings import TrackingSettings
 from dlrun.data.base import Dataset
 from dlrun.data.loaders import Split
 from dlrun.diagnostics.confusion_matrix import confusion_picture
 from dlrun.diagnostics.decision_boundary import decision_boundary
-from dlrun.diagnostics.forecast_figure import MAX_FORECASTS, forecast_pictures
+from dlrun.diagnostics.forecast_figure import drawn, forecast_pictures
 from dlrun.diagnostics.gradient_flow import GradientFlow
 from dlrun.diagnostics.image_grid import image_grid
+from dlrun.diagnostics.scatter import scatter
 from dlrun.errors import first_line
 from dlrun.inference.generate import sample_page
 from dlrun.tracking.numbers import number_text
 from dlrun.tracking.picture import Picture
 from dlrun.tracking.tracker import Tracker
 from dlrun.training.loop import Engine
-from dlrun.training.tasks import class_confusion, probabilities
+from dlrun.training.tasks import class_confusion, probabilities, sorted_quantiles
 
 log = logging.getLogger(__name__)
 
 _SHOWN = 32  # images in a picture
+_TARGETS = 4  # of which pictures are drawn
 _KEPT = 8  # pictures of samples in memory
 _SHARE = 0.01  # of the time, at most, goes into plots during training
 _END = 0.01  # seconds, about what one more plot of it takes
@@ -97,14 +101,14 @@ class Views:
             self._draw_boundary(engine, tracker)
         self._draw_histograms(engine, tracker)
         self._write_sample(engine, tracker)
-        if self.data.val.bases is not None and self.settings.images:
-            part = self.data.val.last(MAX_FORECASTS)
+        if self.data.val.bases is not None and len(self.data.val) and self.settings.images:
+            part = drawn(self.data.val)
             self._draw_forecasts(engine, tracker, "val", part, engine.outputs(part))
         self._spent += time.perf_counter() - started
 
     @going_on("a view of the end")
     def at_end(self, engine: Engine, tracker: Tracker, part: Split, outputs: Tensor) -> None:
-        """The graph, the last histograms, a trial's boundary; on `part` forecasts, confusion matrix, worst mistakes."""
+        """The graph, the last histograms, a trial's boundary; on `part` forecasts, predictions, confusion, mistakes."""
         self._draw_histograms(engine, tracker)
         self._write_sample(engine, tracker)
         if self._flow:
@@ -115,6 +119,7 @@ class Views:
             tracker.graph(engine.model, part.sample(1), kind=self._kind)
         if self.settings.images:
             self._draw_forecasts(engine, tracker, self.data.tested, part, outputs)
+            self._draw_predictions(engine, tracker, part, outputs)
         if not self.settings.images or not self.spec.num_classes:
             return
         sure, predicted = probabilities(outputs.float(), self.spec).max(1)
@@ -151,6 +156,36 @@ class Views:
         for target, picture in forecast_pictures(self.data, part, outputs):
             tracker.image(f"forecasts/{name}/{target}", picture, engine.step)
 
+    @going_on("a picture of predictions")
+    def _draw_predictions(
+        self, engine: Engine, tracker: Tracker, part: Split, outputs: Tensor
+    ) -> None:
+        """Of a regression, each target with what was predicted, the median of quantiles; images of large errors."""
+        if self.spec.task != "regression" or part.bases is not None or not len(part):
+            return
+        if quantiles := self.spec.quantiles:
+            outputs = sorted_quantiles(outputs, len(quantiles))[..., quantiles.index(MEDIAN)]
+        true, predicted = self._in_own_units(part.targets), self._in_own_units(outputs)
+        errors = (predicted - true).abs()
+        names = self.data.preprocessing.traits.get("targets", range(1, true.shape[1] + 1))
+        for at, name in enumerate(names[:_TARGETS]):
+            of = f"/{name}" if len(names) > 1 else ""
+            title = f"{name if of else 'predictions'}: {len(true):,} samples"
+            picture = scatter(title, _array(true[:, at]), _array(predicted[:, at]))
+            tracker.image(f"predictions{of}", picture, engine.step)
+            if self.spec.kind == "image":
+                worst = errors[:, at].nan_to_num(nan=math.inf).argsort(descending=True)[:_SHOWN]
+                pairs = zip(true[worst, at].tolist(), predicted[worst, at].tolist(), strict=True)
+                captions = [
+                    " as ".join(number_text(one, digits=3) for one in both) for both in pairs
+                ]
+                picture = image_grid(_array(part.inputs[worst]), captions)
+                tracker.image(f"largest_errors{of}", picture, engine.step)
+
+    def _in_own_units(self, scores: Tensor) -> Tensor:
+        """Regression targets (N, D), or what was predicted of them, in the units of the data."""
+        return self.data.preprocessing.values(scores.detach().double().cpu(), None)
+
     @going_on("the decision boundary")
     def _draw_boundary(self, engine: Engine, tracker: Tracker) -> None:
         # Two tokens or two categories are as many numbers, but no place in a plane.
@@ -160,8 +195,12 @@ class Views:
             tracker.image("decision_boundary", decision_boundary(engine, self.data), engine.step)
 
     def _label(self, target: Tensor) -> str:
+        if self.spec.labels:
+            pairs = zip(self.spec.classes, target.tolist(), strict=True)
+            return ", ".join(labels[int(answer)] for labels, answer in pairs)
         if not self.spec.num_classes:
-            return number_text(float(target.flatten()[0]), digits=3)
+            values = self._in_own_units(target.reshape(1, -1))[0, :_TARGETS].tolist()
+            return ", ".join(number_text(value, digits=3) for value in values)
         return self.spec.class_names[int(target)]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dlrun.config.metrics import MEDIAN
 from dlrun.config.settings import parse
 from dlrun.data.kind import Labelled
 from dlrun.data.kinds import kind_of, read_labelled
@@ -16,7 +17,7 @@ from dlrun.inference.load import Trained, load_trained, reported_weights
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.training.build import prepared
 from dlrun.training.forward import outputs_in_order
-from dlrun.training.tasks import class_confusion, make_task, probabilities
+from dlrun.training.tasks import class_confusion, make_task, probabilities, sorted_quantiles
 
 _BATCH = 1024
 _NUMBERS = 2**18  # of a batch of rows of few numbers: small batches cost more than their work
@@ -63,15 +64,16 @@ def evaluate(
     """
     settings = parse(plain)
     trained = load_trained(run, plain, which=which or reported_weights(run, plain))
+    spec = trained.spec
+    task = make_task(spec, settings.loss, trained.preprocessing)
     if new is None:
-        data = prepared(settings, trained.kept)
+        data = task.with_baselines(prepared(settings, trained.kept))
         part = data.split(split)
         baselines = data.baselines if split == data.tested else {}
         found = Labelled(part, baselines)
     else:
         found = read_labelled(new, trained.kept, settings.dataset)
-    spec, targets = trained.spec, found.part.targets
-    task = make_task(spec, settings.loss, trained.preprocessing)
+    targets = found.part.targets
     with torch.inference_mode():
         outputs = outputs_in_order(
             trained.model,
@@ -109,10 +111,19 @@ def predict(trained: Trained, raw: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Predictions for raw inputs (N, *input_shape), scaled as in training.
 
     Returns:
-        Class numbers (N,) and probabilities (N, C); or predicted values (N, D) in their own units and None.
+        Class numbers (N,) and probabilities (N, C); of several targets of yes and no both (N, D), the probabilities
+        those of yes; or predicted values (N, D) in their own units and, of a model that predicts them, Q ascending
+        quantiles (N, D, Q), else None.
     """
-    outputs = forward(trained, trained.preprocessing.inputs(raw)).double()
-    if trained.spec.num_classes:
-        chances = probabilities(outputs, trained.spec)
+    spec, preprocessing = trained.spec, trained.preprocessing
+    outputs = forward(trained, preprocessing.inputs(raw)).double()
+    if spec.labels:
+        return (outputs > 0).long().numpy(), probabilities(outputs, spec).numpy()
+    if spec.num_classes:
+        chances = probabilities(outputs, spec)
         return chances.argmax(1).numpy(), chances.numpy()
-    return trained.preprocessing.values(outputs, raw).numpy(), None
+    if not spec.quantiles:
+        return preprocessing.values(outputs, raw).numpy(), None
+    scores = sorted_quantiles(outputs, len(spec.quantiles)).unbind(-1)
+    values = torch.stack([preprocessing.values(one, raw) for one in scores], -1).numpy()
+    return values[..., spec.quantiles.index(MEDIAN)], values

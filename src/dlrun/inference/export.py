@@ -22,7 +22,7 @@ from dlrun.errors import RunFailed, first_line
 from dlrun.inference.load import Trained
 from dlrun.models.unroll import unrolling
 from dlrun.system.torch_internals import tree_flatten, tree_leaves, tree_unflatten
-from dlrun.training.tasks import TASKS
+from dlrun.training.tasks import TASKS, sorted_quantiles
 
 Format = Literal["onnx", "torch_export"]
 Function = Callable[[list[Tensor]], list[Tensor]]  # inputs and state to scores and new state
@@ -123,7 +123,7 @@ def description(trained: Trained, exported: Exported) -> dict[str, Any]:
         "inputs": taken,
         "outputs": given,
         "preparing": preparing,
-        "reading": TASKS[spec.task].meaning,
+        "reading": _meaning(spec),
         "class_names": list(spec.class_names),
         "preprocessing": preprocessing,
         "spec": asdict(spec),
@@ -132,6 +132,28 @@ def description(trained: Trained, exported: Exported) -> dict[str, Any]:
             "largest_difference": exported.largest_difference,
         },
     }
+
+
+def _meaning(spec: Spec) -> str:
+    """Of the outputs, in words."""
+    if not spec.quantiles:
+        return TASKS[spec.task].meaning
+    listed = ", ".join(f"{quantile:g}" for quantile in spec.quantiles)
+    return (
+        f"of each target one score for each of the quantiles {listed}, ascending, all of the first target first; "
+        "values are scores * target_std + target_mean of their target"
+    )
+
+
+class _Ascending(nn.Module):
+    """A model whose scores for the quantiles of each target are sorted, as predictions are."""
+
+    def __init__(self, model: nn.Module, quantiles: int) -> None:
+        super().__init__()
+        self.model, self.quantiles = model, quantiles
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return sorted_quantiles(self.model(inputs), self.quantiles).flatten(1)
 
 
 class _OneByOne(nn.Module):
@@ -160,6 +182,8 @@ def _traceable(model: nn.Module, spec: Spec) -> _Traceable:
         return _Traceable(
             _OneByOne(model, structure), [example[:, :1], *first], [{0: "batch"}, *axes]
         )
+    if spec.quantiles:
+        model = _Ascending(model, len(spec.quantiles))
     varying: Axes = {0: "batch"}
     if spec.padded and not _reads_step_by_step(model):
         varying[1] = "length"

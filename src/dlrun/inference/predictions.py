@@ -31,14 +31,22 @@ class Predictions:
 
     Attributes:
         identity: the columns that name each input.
-        values: (N, D) predicted numbers; or the numbers of classes (N,), -1 where an input is an empty text.
-        probabilities: (N, C) of the classes.
+        values: (N, D) predicted numbers; or the numbers of classes (N,), -1 where an input is an empty text; or of
+            several targets of yes and no (N, D) which of their labels.
+        probabilities: (N, C) of the classes, or (N, D) of yes.
+        targets: the names of D targets in columns of a table; () otherwise.
+        labels: the words for no and yes of each target of yes and no.
+        quantiles: (N, D, Q) of the predicted numbers, by the names that `quantile_names` gives.
     """
 
     identity: Mapping[str, Cells]
     values: np.ndarray
     class_names: Sequence[str] = ()
     probabilities: np.ndarray | None = None
+    targets: Sequence[str] = ()
+    labels: Sequence[tuple[str, ...]] = ()
+    quantile_names: Sequence[str] = ()
+    quantiles: np.ndarray | None = None
 
     def columns(self) -> dict[str, Cells]:
         """The columns of a table, by name.
@@ -55,30 +63,64 @@ class Predictions:
         return {**self.identity, **own}
 
     def _own_columns(self) -> dict[str, Cells]:
-        if not self.class_names:
-            width = self.values.shape[1]
-            names = ["prediction"] if width == 1 else [f"prediction_{at}" for at in range(width)]
-            found = zip(names, self.values.T, strict=True)
-            return {name: Cells(float, numbers) for name, numbers in found}
-        columns = {"prediction": Cells(str, self._classes())}
+        if self.class_names:
+            columns = {"prediction": Cells(str, self._classes())}
+        elif self.labels:
+            columns = {name: Cells(str, words) for name, words in self._labelled().items()}
+        else:
+            columns = {name: Cells(float, values) for name, values in self._numbers().items()}
         if self.probabilities is not None:
-            for name, chances in zip(self.class_names, self.probabilities.T, strict=True):
+            names = self.class_names or self.targets
+            for name, chances in zip(names, self.probabilities.T, strict=True):
                 known = chances if (self.values >= 0).all() else self._where_known(chances)
                 columns[f"p({name})"] = Cells(float, known)
         return columns
 
+    def _names(self) -> list[str]:
+        if self.targets:
+            return [f"prediction_{target}" for target in self.targets]
+        width = self.values.shape[1]
+        return ["prediction"] if width == 1 else [f"prediction_{at}" for at in range(width)]
+
+    def _labelled(self) -> dict[str, list[str]]:
+        """The label of each target, by the name of its column."""
+        columns = zip(self._names(), self.labels, self.values.T.tolist(), strict=True)
+        return {name: [labels[answer] for answer in answers] for name, labels, answers in columns}
+
+    def _numbers(self) -> dict[str, Any]:
+        names = self._names()
+        found = dict(zip(names, self.values.T, strict=True))
+        if self.quantiles is not None:
+            for quantile, values in zip(self.quantile_names, self.quantiles.T, strict=True):
+                found |= {f"{n}_q{quantile}": v for n, v in zip(names, values, strict=True)}
+        return found
+
     def records(self) -> Iterator[dict[str, Any]]:
         """A record for each input."""
-        names = self.class_names
-        for row, predicted in enumerate(self._classes() if names else self.values.tolist()):
+        for row, predicted in enumerate(self._predicted()):
             record = {name: column.cells[row] for name, column in self.identity.items()}
             record["prediction"] = predicted
             if self.probabilities is not None:
+                names = self.class_names or self.targets
                 chances = (
                     [None] * len(names) if predicted is None else self.probabilities[row].tolist()
                 )
                 record["probabilities"] = dict(zip(names, chances, strict=True))
+            if self.quantiles is not None:
+                columns = zip(self.quantile_names, self.quantiles[row].T.tolist(), strict=True)
+                record["quantiles"] = {name: self._named(values) for name, values in columns}
             yield record
+
+    def _predicted(self) -> list[Any]:
+        """What is predicted for each input: a class, the value of each target, by its name where it has one."""
+        if self.class_names:
+            return self._classes()
+        if self.labels:
+            return [self._named(row) for row in zip(*self._labelled().values(), strict=True)]
+        return [self._named(values) for values in self.values.tolist()]
+
+    def _named(self, values: Sequence[Any]) -> Any:
+        return dict(zip(self.targets, values, strict=True)) if self.targets else values
 
     def _classes(self) -> list[str | None]:
         names: list[str | None] = np.array([*self.class_names, None], object)[self.values].tolist()
@@ -94,14 +136,28 @@ def predictions(
     trained: Trained, pieces: Iterable[Piece], *, with_probabilities: bool = True
 ) -> Iterator[Predictions]:
     """The predictions for each piece, its inputs named by the columns that it keeps, or else by file and row."""
-    names = trained.spec.class_names
+    spec = trained.spec
+    targets = spec.target_names or trained.preprocessing.target_names
     for piece in pieces:
         identity = {name: Cells(object, cells) for name, cells in piece.kept.items()} or {
             "input": Cells(str, piece.files),
             "row": Cells(int, piece.rows),
         }
         values, chances = _predict(trained, piece.raw)
-        yield Predictions(identity, values, names, chances if with_probabilities else None)
+        if spec.class_names or spec.labels:
+            yield Predictions(
+                identity,
+                values,
+                spec.class_names,
+                chances if with_probabilities else None,
+                targets=targets,
+                labels=spec.classes if spec.labels else (),
+            )
+        else:
+            names = [f"{quantile:g}" for quantile in spec.quantiles]
+            yield Predictions(
+                identity, values, targets=targets, quantile_names=names, quantiles=chances
+            )
 
 
 def _predict(trained: Trained, raw: Any) -> tuple[np.ndarray, np.ndarray | None]:

@@ -182,7 +182,9 @@ def _advice(experiment: Experiment) -> str:
 
 
 def _listed(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {number_text(value)}" for name, value in values.items())
+    """The metrics over all targets."""
+    over_all = ((name, value) for name, value in values.items() if "/" not in name)
+    return ", ".join(f"{name} {number_text(value)}" for name, value in over_all)
 
 
 def metrics_only(values: Mapping[str, float]) -> dict[str, float]:

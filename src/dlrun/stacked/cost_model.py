@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from dlrun.stacked.stack import Stack
-from dlrun.system.torch_internals import TorchDispatchMode, is_view, tree_leaves
+from dlrun.system.torch_internals import DispatchMode, is_view, tree_leaves
 from dlrun.training.loop import Engine
 
 
@@ -101,7 +101,7 @@ def work_of(step: Callable[[], None]) -> Work:
     return counting.work
 
 
-class _Counting(TorchDispatchMode):
+class _Counting(DispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.work = Work()

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dlrun.config.metrics import Direction, direction
+from dlrun.config.metrics import Direction, direction, without_part
 from dlrun.storage.run_directory import SWEEP, RunDirectory, is_locked
 from dlrun.storage.sweep_directory import is_sweep
 
@@ -94,7 +94,7 @@ class RunSummary:
 
     def direction(self, metric: str) -> Direction | None:
         """Which way the metric improves, as the run's task declared it or its `trainer.mode`; None if nobody says."""
-        declared = self.mapping("directions").get(metric.rpartition("/")[2]) or direction(metric)
+        declared = self.mapping("directions").get(without_part(metric)) or direction(metric)
         asked = self.text("mode") if metric == self.monitor else None
         way = declared or asked
         return "min" if way == "min" else "max" if way == "max" else None

@@ -12,6 +12,7 @@ from torch import Tensor
 from dlrun.config.settings import DataSettings
 from dlrun.data.loaders import Split
 from dlrun.training.build import Experiment
+from dlrun.training.tasks import in_own_units
 
 # Groups whose settings decide how something is learned, and never what.
 _HOW = ("model", "optimizer", "schedule", "loss", "trainer", "checkpoint", "tracking")
@@ -21,6 +22,7 @@ _OTHER_ROWS = {
     "seed",
     *(f"dataset.{name}" for name in ("seed", "split_seed", "fold", "folds", "size")),
     *(f"dataset.{name}" for name in ("val_fraction", "test_fraction", "skip", "drop", "fill")),
+    "dataset.drop_missing_target",
     *(
         f"dataset.{name}"
         for name in ("missing", "zero_is_missing", "numeric", "categorical", "dates", "infer")
@@ -75,15 +77,18 @@ class _Meaning:
 def _meaning(experiment: Experiment, name: str) -> _Meaning:
     data, task = experiment.data, experiment.task
     spec, preprocessing = data.spec, data.preprocessing
-    kind: list[object] = [spec.task, *preprocessing.token_names]
+    names = (spec.target_names, spec.labels)
+    kind: list[object] = [spec.task, *names, *preprocessing.token_names]
     if spec.task == "regression":
-        kind += [spec.num_outputs]
+        kind += [spec.num_targets]
     if spec.num_classes:
         # Labels alone do not tell the data: two clouds of points may have the same.
         kind += [spec.class_names, _source(experiment.config.dataset)]
     part: Split = getattr(data, name)
     truths = part.targets.cpu()
-    if spec.task == "regression":
+    if preprocessing.scaled_by_row:
+        truths = in_own_units(part)
+    elif spec.task == "regression":
         scale, mean = (
             torch.tensor(numbers, dtype=torch.float64)
             for numbers in (preprocessing.target_std, preprocessing.target_mean)

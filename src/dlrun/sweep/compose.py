@@ -239,7 +239,7 @@ def _substitute(node: Any, chosen: dict[str, str]) -> Any:
     return node
 
 
-_CHOSEN = (*COMPONENTS, "trainer")
+_CHOSEN = (*COMPONENTS, "loss", "trainer")
 
 
 def recipe_words(config: TrialConfig) -> list[str]:

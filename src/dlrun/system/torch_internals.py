@@ -20,7 +20,7 @@ from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 __all__ = [
-    "TorchDispatchMode",
+    "DispatchMode",
     "add_signs",
     "fused_adam",
     "graph_for_tensorboard",
@@ -45,6 +45,15 @@ tree_flatten, tree_leaves, tree_unflatten = (
     _pytree.tree_leaves,
     _pytree.tree_unflatten,
 )
+
+
+class DispatchMode(TorchDispatchMode):
+    """A base of classes whose `__torch_dispatch__` sees every operation; none of them is compiled."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """torch.compile need not be kept out: to do that, torch imports it, for about as long as itself."""
+        return False
 
 
 def add_signs(to: list[Tensor], of: list[Tensor], *, factor: float) -> None:
@@ -93,6 +102,8 @@ def graph_for_tensorboard(model: torch.nn.Module, example: Tensor) -> tuple[byte
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         # Tracing is deprecated in torch, and TensorBoard has nothing newer.
         warnings.simplefilter("ignore")
-        # A copy leaves torch.compile behind, which cannot be traced.
-        definition, statistics = graph(copy.deepcopy(model).eval(), example)
+        # A copy leaves torch.compile behind, which cannot be traced. Traced here and not by TensorBoard,
+        # whose comparison of a second trace imports torch's distributed tensors: 0.6 s.
+        traced = torch.jit.trace(copy.deepcopy(model).eval(), example, check_trace=False)
+        definition, statistics = graph(traced, example)
     return definition.SerializeToString(), statistics.SerializeToString()

@@ -137,7 +137,9 @@ def _time_left(started: float, done: int, to_do: int) -> str:
 
 
 def format_values(values: dict[str, float]) -> str:
-    """`12,345 samples/s  train/loss 0.123  val/accuracy 0.987`: the rate, then what was learned."""
+    """`12,345 samples/s  train/loss 0.123  val/accuracy 0.987`: the rate, then what was learned, over all targets."""
     rate = values.get("samples_per_second")
-    words = [f"{name} {number_text(value)}" for name, value in values.items() if "/" in name]
+    words = [
+        f"{name} {number_text(value)}" for name, value in values.items() if name.count("/") == 1
+    ]
     return "  ".join([*([f"{rate:,.0f} samples/s"] if rate else []), *words])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -27,7 +27,7 @@ from dlrun.training.checks import check_fit, check_monitor, check_streams, requi
 from dlrun.training.device import Device, enough_memory
 from dlrun.training.device import choose as choose_device
 from dlrun.training.loop import Augmentation, Engine
-from dlrun.training.tasks import Task, make_task
+from dlrun.training.tasks import Task, make_task, spec_for
 
 _SMALLER_DATA = (
     "take fewer or smaller samples (of images, lower dataset.size or dataset.in_memory=false)"
@@ -73,7 +73,8 @@ class Experiment:
         names = ("batch_size", "shuffle", "drop_last", "overfit_batches", "fast_dev_run")
         trainer = {f"trainer.{name}": getattr(self.config.trainer, name) for name in names}
         rows = [len(part) for part in (self.data.train, self.data.val, self.data.test)]
-        return settings | trainer | {"seed": self.config.seed, "rows of the data": rows}
+        sizes = {"loss.quantiles": self.config.loss.quantiles, "rows of the data": rows}
+        return settings | trainer | {"seed": self.config.seed, **sizes}
 
 
 def load_data(config: RunConfig, device: Device, kept: Kept | None = None) -> Dataset:
@@ -90,14 +91,23 @@ def load_data(config: RunConfig, device: Device, kept: Kept | None = None) -> Da
 
 def prepared(config: RunConfig, kept: Kept | None = None) -> Dataset:
     """As `load_data`, wherever they are."""
+    return limit(raw_and_prepared(config, kept)[1], config.trainer)
+
+
+def raw_and_prepared(config: RunConfig, kept: Kept | None) -> tuple[Any, Dataset]:
+    """The data that the config describes as they were read, and split and normalised.
+
+    Raises:
+        ConfigError: as `load_data`.
+    """
     source, settings = split_component("dataset", config.dataset, DataSettings)
     try:
         with enough_memory("dataset", _SMALLER_DATA):
-            data = prepare(source(), settings, kept)
+            raw = source()
+            return raw, prepare(raw, settings, kept)
     except DataChanged as error:
         assert kept is not None
         raise ConfigError(refusal(error, config.dataset, kept.run)) from error
-    return limit(data, config.trainer)
 
 
 @dataclass(frozen=True)
@@ -138,7 +148,9 @@ def assemble(
     device = choose_device(settings.accelerator, settings.precision)
     with enough_memory("dataset", _SMALLER_DATA):
         data = load(config, device, kept)
+    data = replace(data, spec=spec_for(data.spec, config.loss))
     task = make_task(data.spec, config.loss, data.preprocessing)
+    data = task.with_baselines(data)
     check_monitor(settings.monitor, settings.mode, task, data)
 
     configure_torch(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from dlrun.cli import main
 from dlrun.config.search_path import packaged_configs
 from dlrun.config.settings import DataSettings
 from dlrun.data.images.duplicates import shared
@@ -66,6 +68,21 @@ def test_several_targets_are_quantities_with_the_parts_of_a_column() -> None:
     assert (streamed.test.targets == data.test.targets).all()
 
 
+def test_labels_of_a_test_table_are_equal_by_value_and_in_the_order_of_numbers() -> None:
+    head, *rows = Path("t.csv").read_text().splitlines()
+    for name, labels in (("t.csv", "9 10"), ("test.csv", "9.0 10.0")):
+        found = (
+            row.replace(f",{kind},", f",{labels.split()[kind == 'b']},")
+            for row in rows
+            for kind in "ab"
+            if f",{kind}," in row
+        )
+        Path(name).write_text("\n".join([head, *found]))
+    raw = read(target="kind", test_path="test.csv")
+    assert raw.class_names == ("9", "10")
+    assert raw.train.targets.tolist() == raw.test.targets.tolist() == [0, 1] * 6
+
+
 def test_rows_without_one_of_the_targets_are_refused_or_left_out() -> None:
     rows = Path("t.csv").read_text().replace("0.3,3,", ",3,").replace("0.7,7,", "0.7,?,")
     Path("t.csv").write_text(rows)
@@ -77,6 +94,34 @@ def test_rows_without_one_of_the_targets_are_refused_or_left_out() -> None:
     assert len(read(target=["x", "y"], drop_missing_target=True)) == 10
     assert "2 of 12 rows have no x or y and are left out" in noted()[-1]
     assert len(read(target="kind")) == 12
+
+
+def test_several_targets_of_two_classes_are_multilabel_and_predictions_have_their_names(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    head, *rows = Path("t.csv").read_text().split("\n")
+    marked = (f"{row},{at // 2 % 2}" for at, row in enumerate(rows))
+    Path("t.csv").write_text("\n".join([f"{head},good", *marked]))
+    spec = prepare(read(target=["kind", "good"]), SPLIT).spec
+    assert spec.task == "multilabel" and spec.classes == (("a", "b"), ("0", "1"))
+    few = ["trainer.max_epochs=1", "trainer.num_threads=1", "tracking.tensorboard=false"]
+    for target, columns in (
+        ("[x,y]", ["prediction_x", "prediction_y"]),
+        ("[kind,good]", ["prediction_kind", "prediction_good", "p(kind)", "p(good)"]),
+    ):
+        words = [
+            "dataset=image_table",
+            "dataset.path=t.csv",
+            "dataset.image=file",
+            f"dataset.target={target}",
+            "model=mlp",
+        ]
+        run = f"run_{target[1]}"
+        assert main(["train", *words, *few, f"hydra.run.dir={run}"]) == 0
+        assert main(["predict", run, "t.csv", "--output", "out.csv"]) == 0
+        assert Path("out.csv").read_text().split("\n")[0].split(",")[2:] == columns
+        assert main(["eval", run, "dataset.test_path=t.csv"]) == 0
+        assert "12 images" in capsys.readouterr().out
 
 
 def test_a_bad_image_is_refused_with_its_row_or_left_out() -> None:
@@ -91,10 +136,30 @@ def test_a_bad_image_is_refused_with_its_row_or_left_out() -> None:
     assert "1 of 12 rows are left out" in noted()[-1]
 
 
+def test_damage_in_the_middle_of_a_file_is_found_before_the_training() -> None:
+    Path("deep/2.png").unlink()
+    Image.new("L", (5, 6), 99).save("deep/2.jpg")
+    whole = Path("deep/2.jpg").read_bytes()
+    beginning = (
+        whole.index(b"\xff\xda") + 10
+    )  # of the pixels, into which a second head of them comes
+    head = b"\xff\xc0\x00\x0b\x08\x00\x06\x00\x05\x01\x01\x11\x00"
+    Path("deep/2.jpg").write_bytes(whole[:beginning] + head + whole[beginning:])
+    # Its head and its end are those of an image.
+    assert len(read(target="kind", in_memory=False)) == 12
+    raw = read(target="kind", in_memory=False, drop_bad_images=True)
+    assert len(raw) == 11 and "row 4" in noted()[-1]
+    parts = prepare(raw, replace(SPLIT, val_fraction=0.2))
+    assert len(parts.train.inputs[:]) == 7  # all can be read
+
+
 def test_mistakes_name_key_and_remedy() -> None:
     assert "dataset.image and dataset.target both name file" in refusal(target="file")
     assert "dataset.split_column=null" in refusal(target="x", split_column="kind")
-    assert "several targets must be quantities" in refusal(target=["x", "y"], task="classification")
+    assert "part, which has 3 classes, but several targets must" in refusal(target=["kind", "part"])
+    assert "x, which holds quantities, and kind, which holds classes" in refusal(
+        target=["x", "kind"]
+    )
     assert "a file; give the folder" in refusal(target="x", image_root="t.csv")
 
 

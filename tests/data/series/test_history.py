@@ -136,21 +136,21 @@ def test_one_of_several_series_is_continued_in_the_form_of_times_of_the_run(writ
 
 def next_two(rows):
     """The next two values if each is the last one and one more."""
-    return np.array([[rows[-1, 0] + 1, rows[-1, 0] + 2]])
+    return np.array([[rows[-1, 0] + 1, rows[-1, 0] + 2]]), None
 
 
 def test_a_horizon_is_told_at_a_time_and_more_is_told_from_forecasts():
     of, rows = scaling(horizon=2), np.array([[1.0], [2.0]])
-    assert continued(rows, of, steps=None, predict=next_two).tolist() == [[3], [4]]
-    assert continued(rows, of, steps=1, predict=next_two).tolist() == [[3]]
-    assert continued(rows, of, steps=5, predict=next_two).tolist() == [[3], [4], [5], [6], [7]]
+    assert continued(rows, of, steps=None, predict=next_two)[0].tolist() == [[3], [4]]
+    assert continued(rows, of, steps=1, predict=next_two)[0].tolist() == [[3]]
+    assert continued(rows, of, steps=5, predict=next_two)[0].tolist() == [[3], [4], [5], [6], [7]]
 
 
 def test_forecasts_of_several_targets_are_fed_back_to_their_own_columns():
     of = scaling(["a", "b"], ["b", "a"])
-    told = continued(
+    told, _ = continued(
         np.array([[1.0, 10.0]]), of, steps=3,
-        predict=lambda rows: np.array([[rows[-1, 1] + 10, rows[-1, 0] + 1]]),
+        predict=lambda rows: (np.array([[rows[-1, 1] + 10, rows[-1, 0] + 1]]), None),
     )  # fmt: skip
     assert told.tolist() == [[20, 2], [30, 3], [40, 4]]
 
@@ -161,6 +161,16 @@ def test_what_is_not_forecast_itself_cannot_be_fed_back():
         ConfigError, match=r"--steps is 2, but this run forecasts 1 at a time.* x, which"
     ):
         continued(np.zeros((3, 2)), of, steps=2, predict=next_two)
+
+
+def test_quantiles_are_of_one_horizon_and_not_made_from_forecasts():
+    of, rows = scaling(horizon=2), np.array([[1.0]])
+    quantiles = np.array([[[0.0, 2.0, 3.0], [1.0, 3.0, 5.0]]])
+    forecast = {"predict": lambda rows: (quantiles[..., 1], quantiles)}
+    values, found = continued(rows, of, steps=1, **forecast)
+    assert (values.tolist(), found.tolist()) == ([[2.0]], [[[0.0, 2.0, 3.0]]])
+    with pytest.raises(ConfigError, match="made from forecasts has none; ask for at most 2, or"):
+        continued(rows, of, steps=3, **forecast)
 
 
 @pytest.fixture

@@ -3,29 +3,19 @@
 import numpy as np
 import pytest
 
-from dlrun.data.series.file import series
 from dlrun.errors import ConfigError
 
-SETTINGS = {
-    "header": "auto", "skip_lines": "auto", "comment": None,
-    "delimiter": "auto", "decimal": "auto",
-    "thousands": "none", "encoding": "utf-8",
-    "missing": ["", "NA"], "skip": 0, "only": None, "time": None, "time_format": "auto", "target": "y",
-    "inputs": None, "drop": [],
-    "fill": "none", "window": 2, "horizon": 1, "difference": 0, "seasonal_difference": None,
-    "difference_inputs": True, "season": None,
-}  # fmt: skip
 TABLE = "day,y,z,wind\n2020-01-02,2,20,N\n2020-01-01,1,10,S\n2020-01-03,3,30,N\n"
 
 
 @pytest.fixture
-def read(tmp_path, monkeypatch):
+def read(tmp_path, monkeypatch, read_series):
     """(text, settings) -> the series in a file of this text."""
     monkeypatch.chdir(tmp_path)
 
     def make(text, **settings):
         (tmp_path / "a.csv").write_text(text, encoding="utf-8")
-        return series(path="a.csv", **(SETTINGS | settings))
+        return read_series("a.csv", **settings)
 
     return make
 
@@ -71,16 +61,16 @@ def test_first_rows_are_left_out_in_the_order_of_time(read):
 
 def test_words_are_columns_of_zero_and_one_for_the_kinds_in_training(read):
     found = read(TABLE, inputs=["wind", "y"])
-    layout = found.layout(2)
+    layout = found.layout(range(2))
     assert layout.names == ["y", "wind=N", "wind=S"]
     encoded = layout.encode(found.numbers, found.words)
     assert encoded.tolist() == [[2, 1, 0], [1, 0, 1], [3, 1, 0]]
-    assert found.layout(1).names == ["y", "wind=N"]
-    assert found.layout(1).encode(found.numbers, found.words)[1].tolist() == [1, 0]
+    assert found.layout(range(1)).names == ["y", "wind=N"]
+    assert found.layout(range(1)).encode(found.numbers, found.words)[1].tolist() == [1, 0]
 
 
 def test_a_target_that_is_no_input_stands_after_the_inputs(read):
-    layout = read(TABLE, inputs=["wind", "z"]).layout(3)
+    layout = read(TABLE, inputs=["wind", "z"]).layout(range(3))
     assert layout.names == ["z", "wind=N", "wind=S", "y"]
     assert layout.target_places == [3]
 
@@ -93,7 +83,7 @@ def test_missing_values_are_not_a_number_until_they_are_filled(read):
 def test_a_missing_value_is_refused_with_its_place_where_nothing_fills_it(read):
     assert refusal(read, "x,y\n1,1\n2,NA\n") == (
         "a.csv, row 3, column y: the value is missing, and dataset.fill is none; "
-        "fill it in, or set dataset.fill to forward, linear, mean or zero"
+        "fill it in, or set dataset.fill to forward, linear, season, mean or zero"
     )
     assert read("x,y\n1,NA\n2,2\n3,3\n", skip=1).numbers["y"].tolist() == [2, 3]
 
@@ -152,10 +142,10 @@ def test_a_series_knows_its_file(read):
     assert read(TABLE).source == "a.csv"
 
 
-def test_a_missing_file_is_refused_with_the_nearest_name(read, tmp_path):
+def test_a_missing_file_is_refused_with_the_nearest_name(read, tmp_path, read_series):
     read(TABLE)
     with pytest.raises(ConfigError, match=r"dataset.path is b.csv, which does not exist"):
-        series(path="b.csv", **SETTINGS)
+        read_series("b.csv")
 
 
 DAYS = "".join(f"2020-01-{day},{day * day}.5,{day}\n" for day in range(10, 30))

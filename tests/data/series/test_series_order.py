@@ -4,21 +4,13 @@ from datetime import date, timedelta
 
 import pytest
 
-from dlrun.data.series.file import series
 from dlrun.errors import BadFile, ConfigError
 
-SETTINGS = {
-    "header": True, "delimiter": "auto", "decimal": "auto",
-    "thousands": "none", "encoding": "utf-8", "missing": ["", "NA"], "skip": 0,
-    "skip_lines": "auto", "comment": None, "only": None, "time": None,
-    "time_format": "auto", "target": "y", "inputs": None, "drop": [], "fill": "none", "window": 2, "horizon": 1,
-    "difference": 0, "seasonal_difference": None, "difference_inputs": True, "season": None,
-}  # fmt: skip
 DAYS = [str(date(2021, 1, 1) + timedelta(day)) for day in range(60)]
 
 
 @pytest.fixture
-def read(tmp_path, monkeypatch, capsys):
+def read(tmp_path, monkeypatch, capsys, read_series):
     """(times, settings) -> the series of the values 0, 1, 2, … at these times, and the lines that are said."""
     monkeypatch.chdir(tmp_path)
 
@@ -29,7 +21,7 @@ def read(tmp_path, monkeypatch, capsys):
         head = f"t,y,{name}" if beside else "t,y"
         (tmp_path / "a.csv").write_text("\n".join([head, *rows, ""]))
         capsys.readouterr()
-        found = series(path="a.csv", **(SETTINGS | settings))
+        found = read_series("a.csv", **({"header": True} | settings))
         return found, capsys.readouterr().err.replace("dlrun: ", "").splitlines()
 
     return make
@@ -88,9 +80,10 @@ def test_months_before_years_are_no_decimals(read):
 @pytest.mark.parametrize("time", ["t", None])
 def test_missing_rows_are_said(read, time):
     _, said = read([*DAYS[:10], *DAYS[15:]], time=time)
+    besides = "" if time else "dataset.time=t "
     assert said[0] == (
-        "a.csv, column t: 5 days are missing after 2021-01-10; rows on both sides of a gap are taken as neighbours: "
-        "add rows with empty cells there, and set dataset.fill"
+        "a.csv, column t: 5 days are missing after 2021-01-10; rows on both sides of a gap are taken as neighbours; "
+        f"{besides}dataset.step=1D with dataset.fill adds the rows"
     )
 
 
@@ -104,7 +97,10 @@ def test_uneven_steps_are_said(read):
     _, said = read(
         ["2021-01-01 00:00", "2021-01-01 00:07", "2021-01-02 09:00", "2021-01-05"], time="t"
     )
-    assert "steps are uneven, from 7 minutes to 2.62 days" in said[0]
+    assert said[0] == (
+        "a.csv, column t: steps are uneven, from 7 minutes to 2.62 days, but rows are taken as equally far apart; "
+        "dataset.step=1D with dataset.combine and dataset.fill brings them to one step"
+    )
 
 
 def test_days_and_months_that_may_change_places_are_asked_about(read):
@@ -134,7 +130,10 @@ def test_days_and_months_that_only_the_steps_tell_apart_are_said(read):
 )
 def test_several_series_are_refused_with_the_column_that_tells_them_apart(read, times, names, time):
     message = refusal(read, times, names, "store", time=time)
-    assert "column store tells 2 series apart; keep one, as in 'dataset.only={store: " in message
+    assert (
+        "column store tells 2 series apart; set 'dataset.series=store' to learn from all" in message
+    )
+    assert "or keep one, as in 'dataset.only={store: " in message
     assert "dataset.time=null" not in message
 
 
@@ -143,7 +142,7 @@ def test_series_whose_times_never_meet_are_told_apart_by_their_steps(read):
     message = refusal(read, times, ["A", "B"] * 20, "sensor", time="t")
     assert message == (
         "a.csv, column t: steps are uneven but for those of each sensor; column sensor tells 2 series apart; "
-        "keep one, as in 'dataset.only={sensor: A}', or make a column of each"
+        "set 'dataset.series=sensor' to learn from all of them, or keep one, as in 'dataset.only={sensor: A}'"
     )
     assert "column sensor tells 2 series apart" in refusal(read, times, ["A", "B"] * 20, "sensor")
 
@@ -153,8 +152,8 @@ def test_two_columns_may_tell_series_apart(read):
         read, [day for day in DAYS for _ in range(4)], ["A,1", "A,2", "B,1", "B,2"] * 60, "store,item", time="t"
     )  # fmt: skip
     assert (
-        "columns store and item tell 4 series apart; keep one, as in 'dataset.only={store: A, item: 1}'"
-        in message
+        "columns store and item tell 4 series apart; set 'dataset.series=[store,item]' to learn from all of them, "
+        "or keep one, as in 'dataset.only={store: A, item: 1}'" in message
     )
 
 
@@ -183,7 +182,9 @@ def test_the_hour_in_a_column_of_its_own_is_no_name_of_a_series(read):
 
 def test_a_time_that_recurs_is_refused_or_said(read):
     twice = [*DAYS[:5], *DAYS[4:]]
-    assert refusal(read, twice, time="t").endswith("one row for each time; leave one out")
+    assert refusal(read, twice, time="t").endswith(
+        "one row for each time; leave one out, or set dataset.combine to mean, sum or last"
+    )
     assert "2021-01-05 stands in row 6 as well; set dataset.time=t" in read(twice)[1][0]
 
 
@@ -241,20 +242,20 @@ def test_columns_that_are_no_inputs_are_said(read):
     ]
 
 
-def test_what_is_missing_or_infinite_in_the_target_is_said(read, tmp_path):
+def test_what_is_missing_or_infinite_in_the_target_is_said(read, tmp_path, read_series):
     (tmp_path / "b.csv").write_text("y\n1\nNA\n3\n")
-    found = series(path="b.csv", **(SETTINGS | {"fill": "linear"}))
+    found = read_series("b.csv", fill="linear")
     assert len(found) == 3
     (tmp_path / "b.csv").write_text("y\n1\n-inf\n3\n")
     with pytest.raises(
         ConfigError, match=r"row 3, column y: -inf is not a finite number; mend it, or take it for"
     ):
-        series(path="b.csv", **SETTINGS)
+        read_series("b.csv")
 
 
-def test_missing_values_of_the_target_are_said_to_be_filled(tmp_path, capsys):
+def test_missing_values_of_the_target_are_said_to_be_filled(tmp_path, capsys, read_series):
     (tmp_path / "b.csv").write_text("y\n1\nNA\n3\n")
-    series(path=str(tmp_path / "b.csv"), **(SETTINGS | {"fill": "linear"}))
+    read_series(tmp_path / "b.csv", fill="linear")
     assert "column y: 1 of 3 values of the target are missing: dataset.fill=linear fills them" in (
         capsys.readouterr().err
     )

@@ -75,10 +75,6 @@ def table(path, limit, target="label", **roles):
     )
 
 
-def parts_as_file(path):
-    frame().write_csv(path)
-
-
 WRITERS = {
     "table.csv": lambda path: frame().write_csv(path),
     "table.tsv": lambda path: frame().write_csv(path, separator="\t"),
@@ -90,8 +86,10 @@ WRITERS = {
 }
 
 
-@pytest.mark.parametrize("name", WRITERS)
-@pytest.mark.parametrize("target", ["label", "x"])
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [*((name, "label") for name in WRITERS), ("table.csv", "x"), ("table.feather", "x")],
+)
 def test_what_is_stored_is_encoded_as_in_memory(tmp_path, name, target):
     WRITERS[name](tmp_path / name)
     with collected_notes() as stored_notes:
@@ -261,3 +259,16 @@ def test_new_rows_with_targets_are_read_from_the_cache_too(tmp_path):
     for (x, y), (u, v) in zip(*(part.in_order(100) for part in found), strict=True):
         assert torch.equal(x, u)
         assert torch.equal(y, v)
+
+
+def test_an_empty_column_at_the_end_is_left_out(tmp_path):
+    file = tmp_path / "table.csv"
+    lines = frame().write_csv().splitlines()
+    file.write_text("\n".join([lines[0], *(f"{line}," for line in lines[1:])]) + "\n")
+    stored, whole = table(file, NOTHING), table(file, ALL)
+    rows = np.arange(ROWS)
+    assert stored.reading == whole.reading
+    assert stored.fingerprint("train", rows) == whole.fingerprint("train", rows)
+    file.write_text(file.read_text() + f"{lines[-1]},more\n")
+    with pytest.raises(ConfigError, match="a cell behind the last column"):
+        table(file, NOTHING)

@@ -36,7 +36,8 @@ def write(folder):
 
 def lines(path, **settings):
     defaults = {
-        "test_path": None, "separator": "tab", "header": "auto", "encoding": "utf-8", "tokens": TOKENS,
+        "test_path": None, "separator": "tab", "header": "auto", "encoding": "utf-8",
+        "memory_limit": 1.0, "tokens": TOKENS,
     }  # fmt: skip
     return text_lines(path=path, **{**defaults, **settings})
 
@@ -46,7 +47,7 @@ def table(path, **settings):
         "test_path": None, "text": "text", "label": "label", "header": "auto", "skip_lines": "auto",
         "comment": None, "delimiter": "auto",
         "encoding": "utf-8", "missing": ["", "nan", "None"], "merge_labels": True,
-        "drop_missing_target": False, "tokens": TOKENS,
+        "drop_missing_target": False, "memory_limit": 1.0, "tokens": TOKENS,
     }  # fmt: skip
     return text_csv(path=path, **{**defaults, **settings})
 

@@ -25,7 +25,14 @@ def folder(tmp_path):
 
 def read(path, **settings):
     return text_folder(
-        **{"path": str(path), "test_path": None, "encoding": "utf-8", "tokens": TOKENS, **settings}
+        **{
+            "path": str(path),
+            "test_path": None,
+            "encoding": "utf-8",
+            "memory_limit": 1.0,
+            "tokens": TOKENS,
+            **settings,
+        }
     )
 
 

@@ -38,7 +38,7 @@ def read(path, **settings):
     defaults = {
         "test_path": None, "text": "text", "label": "stars", "header": "auto", "skip_lines": "auto",
         "comment": None, "delimiter": "auto", "encoding": "utf-8", "missing": ["", "nan", "None"],
-        "merge_labels": True, "drop_missing_target": True, "tokens": TOKENS,
+        "merge_labels": True, "drop_missing_target": True, "memory_limit": 1.0, "tokens": TOKENS,
     }  # fmt: skip
     return text_csv(path=str(path), **{**defaults, **settings})
 

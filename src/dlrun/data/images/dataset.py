@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dlrun.config.settings import DataSettings
 from dlrun.data.arrays.scaling import Scaling, fit_images
-from dlrun.data.base import Dataset, Spec, class_targets, class_task, without_constants
+from dlrun.data.base import Dataset, Spec, as_targets, task_of, without_constants
 from dlrun.data.fingerprint import PARTS, Parts, Rows
 from dlrun.data.images.cached import cached_pixels
 from dlrun.data.images.duplicates import note_duplicates
@@ -68,12 +68,12 @@ def prepare_images(
             scaling = _fit(files[0], pixels[0], raw, settings)
     except BadImage as error:
         raise raw.located(error) from error
-    splits = [
-        _split(targets_of(part, raw.class_names, scaling), kept, scaling)
+    spec = _spec(raw)
+    train, val, test = (
+        _split(as_targets(part.targets, spec, scaling), kept, scaling)
         for part, kept in zip(files, pixels, strict=True)
-    ]
-    train, val, test = splits
-    return Dataset(_spec(raw), scaling, train, val, test)
+    )
+    return Dataset(spec, scaling, train, val, test)
 
 
 def _files(raw: ImageFiles, name: str, rows: Rows) -> Files:
@@ -107,13 +107,6 @@ def _split(targets: Tensor, pixels: np.ndarray | Pixels, scaling: Scaling) -> Sp
     if isinstance(pixels, np.ndarray):
         return Split(scaling.inputs(pixels), targets)
     return StoredSplit.of(StoredImages(pixels, scaling), targets)
-
-
-def targets_of(files: Files, class_names: tuple[str, ...], scaling: Scaling) -> Tensor:
-    """Class numbers, or standardised quantities, as a loss takes them."""
-    if class_names:
-        return class_targets(files.targets, len(class_names))
-    return scaling.targets(files.targets)
 
 
 def _pixels(parts: Sequence[Files], raw: ImageFiles) -> Sequence[np.ndarray | Pixels]:
@@ -152,15 +145,17 @@ def _read(images: Pixels, rows: np.ndarray) -> np.ndarray:
 
 
 def _spec(raw: ImageFiles) -> Spec:
-    task, outputs = class_task(len(raw.class_names))
-    if not raw.class_names:
-        task, outputs = "regression", raw.train.targets.shape[1]
+    labels = raw.labels if isinstance(raw, ImageTable) else ()
+    names = tuple(raw.reading.targets) if isinstance(raw, ImageTable) else ()
+    task, outputs = task_of(raw.class_names, labels, len(names))
     return Spec(
         task=task,
         kind="image",
         input_shape=(raw.format.channels, raw.format.height, raw.format.width),
         num_outputs=outputs,
         class_names=raw.class_names,
+        target_names=names if len(names) > 1 else (),
+        labels=labels,
     )
 
 
@@ -178,10 +173,16 @@ class ImageTableScaling(Scaling):
     @classmethod
     def of(cls, scaling: Scaling, targets: np.ndarray, raw: ImageTable) -> ImageTableScaling:
         """That of the images with what their table adds; `targets` are those of the training part."""
-        quantities = np.empty((len(targets), 0)) if raw.class_names else targets
+        of_classes = raw.class_names or raw.labels
+        quantities = np.empty((len(targets), 0)) if of_classes else targets
         mean, std = quantities.mean(0), quantities.std(0)
         own = {"target_mean": mean.tolist(), "target_std": without_constants(std, mean).tolist()}
         return cls(**{**vars(scaling), **own, "table": dict(vars(raw.reading))})
+
+    @property
+    def target_names(self) -> list[str]:
+        names: list[str] = self.table["targets"]
+        return names if len(names) > 1 else []
 
     @property
     def traits(self) -> dict[str, list[str]]:

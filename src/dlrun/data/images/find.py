@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path, PureWindowsPath
 
 from dlrun.data.images.archive import names_in
-from dlrun.data.images.read import SUFFIXES, Head, read_head_of_whole
+from dlrun.data.images.read import SUFFIXES, Head, read_head_of_whole, refuse_damaged
 from dlrun.errors import ConfigError, did_you_mean
+from dlrun.system.hardware import usable_cores
 
 
 class NotFound(ConfigError):
@@ -27,23 +30,27 @@ class Finder:
         Raises:
             NotFound: there is none, or there are several.
         """
-        path = self.root / name.replace("\\", "/")
+        found = self.candidates(name)
+        if len(found) == 1:
+            return found[0]
+        path = self._path(name)
+        if found:
+            names = " or ".join(one.name for one in found)
+            raise NotFound(f"{name} may be {names} in {path.parent}; write its suffix")
+        raise NotFound(self._absent(name, path, self._names_in(path.parent)))
+
+    def candidates(self, name: str) -> list[Path]:
+        """The files that may be called `name`: that with its suffix, or those that differ from it by one."""
+        path = self._path(name)
         names = self._names_in(path.parent)
         if path.name in names:
-            return path
-        with_suffix = [
-            f"{path.name}{suffix}"
-            for lower in SUFFIXES
-            for suffix in (lower, lower.upper())
-            if f"{path.name}{suffix}" in names
-        ]
-        if len(with_suffix) == 1:
-            return path.with_name(with_suffix[0])
-        if with_suffix:
-            raise NotFound(
-                f"{name} may be {' or '.join(with_suffix)} in {path.parent}; write its suffix"
-            )
-        raise NotFound(self._absent(name, path, names))
+            return [path]
+        suffixes = (suffix for lower in SUFFIXES for suffix in (lower, lower.upper()))
+        found = (f"{path.name}{suffix}" for suffix in suffixes)
+        return [path.with_name(one) for one in found if one in names]
+
+    def _path(self, name: str) -> Path:
+        return self.root / name.replace("\\", "/")
 
     def _names_in(self, folder: Path) -> set[str]:
         if folder not in self._names:
@@ -63,23 +70,39 @@ class Finder:
 
 
 def find_images(
-    names: Sequence[str | None], root: Path
+    names: Sequence[str | None], root: Path, *, whole: bool = False
 ) -> tuple[list[Path], list[Head], dict[int, str]]:
-    """The files of all names that can be read as images, their heads, and by row what is wrong with the others."""
+    """The files of all names that can be read as images, their heads, and by row what is wrong with the others.
+
+    Args:
+        whole: read each image to its end, which finds pixels that are damaged in its middle as well.
+    """
     finder = Finder(root)
-    paths: list[Path] = []
-    heads: list[Head] = []
+    found: dict[int, Path] = {}
     wrong: dict[int, str] = {}
     for row, name in enumerate(names):
-        if name is None:
-            wrong[row] = "no image is named"
-            continue
         try:
-            path = finder.find(name)
-            head = read_head_of_whole(path)
-        except ConfigError as error:
+            if name is None:
+                raise NotFound("no image is named")
+            found[row] = finder.find(name)
+        except NotFound as error:
             wrong[row] = str(error)
-            continue
-        paths.append(path)
-        heads.append(head)
-    return paths, heads, wrong
+    with ThreadPoolExecutor(max(1, round(usable_cores()))) as pool:
+        heads = list(pool.map(partial(_head_or_error, whole=whole), found.values()))
+    wrong |= {row: one for row, one in zip(found, heads, strict=True) if isinstance(one, str)}
+    good = [
+        (path, head)
+        for path, head in zip(found.values(), heads, strict=True)
+        if isinstance(head, Head)
+    ]
+    return [path for path, _ in good], [head for _, head in good], dict(sorted(wrong.items()))
+
+
+def _head_or_error(path: Path, *, whole: bool) -> Head | str:
+    try:
+        head = read_head_of_whole(path)
+        if whole:
+            refuse_damaged(path)
+    except ConfigError as error:
+        return str(error)
+    return head

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,17 @@ import numpy as np
 from dlrun.data.files import part_named
 from dlrun.data.fingerprint import PARTS
 from dlrun.data.tables.column_roles import ColumnName
-from dlrun.data.tables.columns import read_numbers, undressed, undressed_as
+from dlrun.data.tables.columns import undressed_as
 from dlrun.data.tables.csv import Cells, read_csv
 from dlrun.data.tables.csv_format import CsvFormat, SkipLines
-from dlrun.data.tables.number_format import Dressing
-from dlrun.data.tables.target_column import (
-    Labelling,
-    class_names,
-    dressing_of_target,
-    numbers_of_classes,
-    with_targets,
-    words_for_missing,
+from dlrun.data.tables.number_format import Notation
+from dlrun.data.tables.target_column import Labelling, with_targets
+from dlrun.data.tables.targets import (
+    Classes,
+    Targets,
+    settle_targets,
+    target_positions,
+    target_values,
 )
 from dlrun.errors import ConfigError, listed, note
 
@@ -44,14 +44,11 @@ class LabelColumns:
         Raises:
             ConfigError: no such column, no target, or one column for two purposes.
         """
-        targets = self.target if isinstance(self.target, list) else [self.target]
-        if not targets:
-            raise ConfigError("dataset.target is an empty list, but must name a column to predict")
         image = cells.position("dataset.image", self.image)
         split = None
         if self.split_column is not None:
             split = cells.position("dataset.split_column", self.split_column)
-        found = [cells.position("dataset.target", target) for target in targets]
+        found = target_positions(cells, self.target)
         named = [("dataset.image", image), *(("dataset.target", target) for target in found)]
         if split is not None:
             named.append(("dataset.split_column", split))
@@ -98,7 +95,7 @@ class Labels:
     Attributes:
         cells: of the table; its rows are those that have a target.
         image: where the column of image names stands.
-        targets: (N,) class numbers, or (N, D) quantities; (N, 0) where they are not read.
+        targets: (N,) class numbers, or (N, D) quantities or those of several targets; (N, 0) where they are not read.
         parts: (N,) train, val or test, where a column says so.
     """
 
@@ -127,29 +124,21 @@ class Labels:
 
 def read_labels(
     path: Path, format: CsvFormat, columns: LabelColumns, labelling: Labelling, root: str | None
-) -> tuple[LabelReading, Labels, tuple[str, ...]]:
-    """The table in a file, how it was read, and the classes in it; () of quantities.
+) -> tuple[LabelReading, Labels, Targets]:
+    """The table in a file, how it was read, and its targets.
 
     Raises:
         ConfigError: a file, a column or a cell that cannot be read as the settings say.
     """
     cells = read_csv(path, format)
-    image, targets, split = columns.positions(cells)
-    blanks = words_for_missing(cells, targets)
-    cells = with_targets(cells, targets, drop=labelling.drop_missing_target)
-    labelling = _settled(cells, targets, labelling, format.decimal)
-    dressings: dict[int, Dressing] = {}
-    for target in targets:
-        if found := dressing_of_target(cells, target, labelling.task):
-            dressings[target] = found
-            labelling = replace(labelling, task="regression")
-    cells = undressed(cells, dressings)
-    labelling = labelling.settled(cells, targets[0], format.decimal)
-    classes = labelling.task == "classification"
-    names = class_names(cells, targets[0], labelling, blanks) if classes else ()
+    image, positions, split = columns.positions(cells)
+    if len(positions) == 1:
+        labelling = _few_are_classes(cells, positions[0], labelling)
+    cells, targets = settle_targets(cells, positions, labelling, format.decimal)
+    dressings = targets.dressings
     reading = LabelReading(
         image=cells.names[image],
-        targets=[cells.names[target] for target in targets],
+        targets=[cells.names[target] for target in positions],
         root=root,
         header=cells.named,
         **format.kept(cells.notation),
@@ -157,11 +146,12 @@ def read_labels(
         merge_labels=labelling.merge_labels,
     )
     parts = None if split is None else _parts(cells, split)
-    return reading, Labels(cells, image, _values(cells, targets, names, labelling), parts), names
+    values = _as_rows(targets.values(cells, cells.notation), targets.classes)
+    return reading, Labels(cells, image, values, parts), targets
 
 
 def read_more(
-    path: Path, reading: LabelReading, class_names: tuple[str, ...], *, drop_missing_target: bool
+    path: Path, reading: LabelReading, classes: Classes, *, drop_missing_target: bool
 ) -> Labels:
     """The rows of another table with their targets, read as the training table was.
 
@@ -176,7 +166,9 @@ def read_more(
     cells = with_targets(cells, found, drop=drop_missing_target)
     cells = undressed_as(cells, reading.dressings)
     labelling = Labelling(merge_labels=reading.merge_labels)
-    return Labels(cells, rows.image, _values(cells, found, class_names, labelling))
+    notation = Notation(reading.decimal, reading.thousands)
+    values = target_values(cells, found, classes, labelling, notation)
+    return Labels(cells, rows.image, _as_rows(values, classes))
 
 
 def read_names(path: Path, reading: LabelReading) -> Labels:
@@ -195,38 +187,27 @@ def _column(reading: LabelReading, name: str) -> ColumnName:
     return name if reading.header else int(name)
 
 
-def _settled(cells: Cells, targets: Sequence[int], labelling: Labelling, decimal: str) -> Labelling:
-    """With the task that the targets ask for, where it is auto and they are no numbers with units.
-
-    Of images, a few whole numbers are classes, as those of most tables of images are.
-    """
-    if len(targets) > 1:
-        if labelling.task == "classification":
-            raise ConfigError(
-                f"dataset.target names {len(targets)} columns and dataset.task is classification, but several targets "
-                "must be quantities; name one column, or set dataset.task=regression"
-            )
-        return replace(labelling, task="regression")
-    column = cells.columns[targets[0]]
-    values = column.numbers(cells.notation)
+def _few_are_classes(cells: Cells, target: int, labelling: Labelling) -> Labelling:
+    """The task where none is set: of images, a few whole numbers are classes, as those of most tables of images are."""
+    values = cells.columns[target].numbers(cells.notation)
     if labelling.task != "auto" or values is None:
         return labelling
+    values = values[~np.isnan(values)]
     kinds = len(np.unique(values))
-    if not (2 < kinds <= _FEW and len(cells) >= _ROWS * kinds and (values == values.round()).all()):
-        return labelling.settled(cells, targets[0], decimal)
+    if not (
+        2 < kinds <= _FEW and len(values) >= _ROWS * kinds and (values == values.round()).all()
+    ):
+        return labelling
     note(
-        f"{cells.path}: column {cells.names[targets[0]]}, the target, has {kinds} whole numbers, read as classes; "
+        f"{cells.path}: column {cells.names[target]}, the target, has {kinds} whole numbers, read as classes; "
         "dataset.task=regression makes them quantities"
     )
     return replace(labelling, task="classification")
 
 
-def _values(
-    cells: Cells, targets: Sequence[int], names: tuple[str, ...], labelling: Labelling
-) -> np.ndarray:
-    if names:
-        return numbers_of_classes(cells, targets[0], names, labelling)
-    return np.stack([read_numbers(cells, target) for target in targets], 1)
+def _as_rows(values: np.ndarray, classes: Classes) -> np.ndarray:
+    """Quantities of one target as those of several, (N, 1)."""
+    return values if classes else values.reshape(len(values), -1)
 
 
 def _parts(cells: Cells, split: int) -> np.ndarray:

@@ -12,11 +12,11 @@ import numpy as np
 
 from dlrun.data.arrays.new_arrays import array_parts
 from dlrun.data.arrays.scaling import Scaling
-from dlrun.data.base import Preprocessing, Spec, class_targets
+from dlrun.data.base import Preprocessing, Spec, as_targets, class_targets
 from dlrun.data.changed_data import Kept
 from dlrun.data.files import locate_file
 from dlrun.data.images.archive import locate_images
-from dlrun.data.images.dataset import ImageTableScaling, targets_of
+from dlrun.data.images.dataset import ImageTableScaling
 from dlrun.data.images.folder import labelled_images
 from dlrun.data.images.image_format import ImageFormat, reading_steps
 from dlrun.data.images.labels import LabelReading, read_more, read_names
@@ -122,14 +122,12 @@ class NewTableImages(NewImages):
         spec, scaling = kept.spec, cast(ImageTableScaling, kept.preprocessing)
         reading = replace(LabelReading(**scaling.table), root=dataset["image_root"])
         table = locate_file(TEST_PATH, one_path(given))
-        labels = read_more(
-            table, reading, spec.class_names, drop_missing_target=dataset[DROP_MISSING]
-        )
+        labels = read_more(table, reading, spec.classes, drop_missing_target=dataset[DROP_MISSING])
         drop = bool(dataset["drop_bad_images"])
         files = files_of(labels, root_of(table, reading, labels.names), drop=drop).files
         format = ImageFormat.of(spec.input_shape, scaling.reading)
         images = StoredImages(FilePixels(files.paths, format, int(dataset["workers"])), scaling)
-        return Labelled(StoredSplit.of(images, targets_of(files, spec.class_names, scaling)))
+        return Labelled(StoredSplit.of(images, as_targets(files.targets, spec, scaling)))
 
     def files_of(self, path: Path, preprocessing: ImageTableScaling) -> list[Path]:
         if not path.is_file() or is_image(path) or path.suffix.lower() in (".npy", ".npz"):

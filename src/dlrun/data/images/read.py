@@ -228,9 +228,18 @@ def read_head_of_whole(path: Path) -> Head:
     """
     head = read_head(path)
     if not _ends_whole(path):
-        with opened(path) as image:
-            image.load()
+        refuse_damaged(path)
     return head
+
+
+def refuse_damaged(path: Path) -> None:
+    """Read an image to its end.
+
+    Raises:
+        ConfigError: its pixels are damaged.
+    """
+    with opened(path) as image:
+        upright(image).load()
 
 
 def _ends_whole(path: Path) -> bool:

@@ -36,14 +36,20 @@ class ImageTable(ImageFiles):
     Attributes:
         reading: how the table was read.
         places: where the table names each image, by its path.
+        labels: as `Spec.labels`.
     """
 
     reading: LabelReading
     places: Mapping[str, str]
+    labels: tuple[str, ...] = ()
 
     @property
     def traits(self) -> dict[str, tuple[Any, ...]]:
-        return {**super().traits, "targets": tuple(self.reading.targets)}
+        return {
+            **super().traits,
+            "targets": tuple(self.reading.targets),
+            "labels": self.labels,
+        }
 
     def located(self, error: BadImage) -> ConfigError:
         place = self.places.get(error.path)
@@ -86,7 +92,7 @@ def image_table(
     settings = locals()
     refuse_size(size)
     table = locate_file("dataset.path", path)
-    reading, labels, names = read_labels(
+    reading, labels, targets = read_labels(
         table,
         CsvFormat.of(settings, missing=[str(word) for word in missing]),
         LabelColumns(image, target, split_column),
@@ -96,7 +102,7 @@ def image_table(
     found = {"train": files_of(labels, image_folder_of(table, reading), drop=drop_bad_images)}
     if test_path is not None:
         other = locate_file("dataset.test_path", test_path)
-        more = read_more(other, reading, names, drop_missing_target=drop_missing_target)
+        more = read_more(other, reading, targets.classes, drop_missing_target=drop_missing_target)
         found["test"] = files_of(more, root_of(other, reading, more.names), drop=drop_bad_images)
     heads = {path: head for one in found.values() for path, head in one.heads.items()}
     format = common_format(
@@ -107,11 +113,12 @@ def image_table(
         train=parts["train"],
         val=parts.get("val"),
         test=parts.get("test"),
-        class_names=names,
+        class_names=targets.class_names,
         format=format,
         store=store_of(in_memory, sum(map(len, parts.values())), format, memory_limit),
         workers=workers,
         reading=reading,
+        labels=targets.labels,
         places={path: place for one in found.values() for path, place in one.place_of.items()},
     )
 
@@ -135,12 +142,13 @@ def files_of(labels: Labels, root: Path, *, drop: bool) -> FoundImages:
     """The images that a table names, below `root`.
 
     Args:
-        drop: leave out rows whose image is missing or damaged, which a line on the screen counts.
+        drop: leave out rows whose image is missing or damaged, which a line on the screen counts. Each image is read
+            to its end for that.
 
     Raises:
         ConfigError: a row has no image that can be read; no row has one.
     """
-    paths, heads, wrong = find_images(labels.names, root)
+    paths, heads, wrong = find_images(labels.names, root, whole=drop)
     if wrong:
         row, reason = next(iter(wrong.items()))
         more = f", and {len(wrong) - 1:,} more rows likewise" if len(wrong) > 1 else ""

@@ -1,15 +1,21 @@
-"""Columns that predict the target so well that they may reveal it. No torch here."""
+"""Columns that predict a target so well that they may reveal it. No torch here."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlrun.data.inspection.table import read_target
 from dlrun.data.tables.csv import Cells
+from dlrun.errors import ConfigError
 
+MOST_TARGETS = 30  # for which leaks are looked for
 _ROWS = 100_000  # that are looked at, sampled from all
+_FEWEST_ROWS = 5_000  # of them, where there are many pairs of columns
+_WORK = 10_000_000  # rows of all pairs
 _FEWEST = 20  # rows, below which chance is as likely
 _CORRELATED = 0.99
 _ERRORS = 0.01  # of those that the commonest class, or the mean, makes
@@ -18,41 +24,71 @@ _PER_BIN = 20  # rows at least
 
 
 class Leak(NamedTuple):
-    """A column, and how it predicts the target."""
+    """A target, a column, and how the column predicts the target."""
 
+    target: str
     column: str
     how: str
 
 
+@dataclass(frozen=True)
+class _Values:
+    """A column: (N,) its numbers, or None, and (N,) the group of each row."""
+
+    numbers: np.ndarray | None
+    groups: np.ndarray
+
+    @classmethod
+    def of(cls, cells: Cells, at: int) -> _Values:
+        numbers = cells.columns[at].numbers(cells.notation)
+        return cls(numbers, cells.columns[at].codes + 1 if numbers is None else _bins(numbers))
+
+    def take(self, rows: np.ndarray) -> _Values:
+        numbers = None if self.numbers is None else self.numbers[rows]
+        return _Values(numbers, self.groups[rows])
+
+    def reveals(self, y: np.ndarray, classes: int) -> str | None:
+        """How they predict the targets (N,), if almost without error: class numbers, or numbers of 0 `classes`."""
+        how = None
+        if self.numbers is not None:
+            how = _ranges(self.numbers, y) if classes else _correlation(self.numbers, y)
+        return how or _by_group(self.groups, y, classes)
+
+
 def find_leaks(
-    cells: Cells, target: int, targets: np.ndarray, classes: int, without: Sequence[str] = ()
+    cells: Cells, targets: Sequence[str], settings: dict[str, Any], without: Sequence[str] = ()
 ) -> list[Leak]:
-    """The columns that alone predict the target almost without error.
+    """For each of the `targets`, the columns that alone predict it almost without error.
 
     Args:
-        targets: (N,) of all rows: class numbers, or numbers where there are no `classes`.
+        settings: of the dataset.
         without: columns that are not looked at, such as identifiers.
     """
-    rows = np.arange(len(cells))
-    if len(rows) > _ROWS:
-        rows = np.sort(np.random.default_rng(0).choice(rows, _ROWS, replace=False))
-    if len(rows) < _FEWEST:
-        return []
-    sample, y = cells.only(rows), targets[rows]
-    found = []
-    for at, name in enumerate(cells.names):
-        if at == target or name in without:
+    most = max(_FEWEST_ROWS, _WORK // max(len(targets) * len(cells.names), 1))
+    sample = cells.only(_some(len(cells), min(_ROWS, most)))
+    columns = {
+        name: _Values.of(sample, at) for at, name in enumerate(cells.names) if name not in without
+    }
+    leaks = []
+    for target in targets:
+        at = cells.names.index(target)
+        known = np.flatnonzero(sample.columns[at].known)
+        try:
+            names, y = read_target(sample.only(known), at, settings)
+        except ConfigError:  # of these rows alone
             continue
-        values = sample.columns[at].numbers(sample.notation)
-        how = None
-        if values is not None:
-            how = _ranges(values, y, classes) if classes else _correlation(values, y)
-        if how is None:
-            groups = sample.columns[at].codes + 1 if values is None else _bins(values)
-            how = _by_group(groups, y, classes)
-        if how:
-            found.append(Leak(name, how))
-    return found
+        for name, column in columns.items():
+            if name == target or len(known) < _FEWEST:
+                continue
+            if how := column.take(known).reveals(y, len(names)):
+                leaks.append(Leak(target, name, how))
+    return leaks
+
+
+def _some(rows: int, most: int) -> np.ndarray:
+    if rows <= most:
+        return np.arange(rows)
+    return np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> str | None:
@@ -63,10 +99,12 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> str | None:
     return f"correlation {found:.4f}" if abs(found) > _CORRELATED else None
 
 
-def _ranges(x: np.ndarray, y: np.ndarray, classes: int) -> str | None:
+def _ranges(x: np.ndarray, y: np.ndarray) -> str | None:
     """Whether each class is a range of its own."""
-    ends = np.array(
-        [(np.min(x[y == one]), np.max(x[y == one])) for one in range(classes) if (y == one).any()]
+    order = np.argsort(y, kind="stable")
+    starts = np.flatnonzero(np.append(True, np.diff(y[order]) > 0))
+    ends = np.stack(
+        [np.minimum.reduceat(x[order], starts), np.maximum.reduceat(x[order], starts)], 1
     )
     ends = ends[np.argsort(ends[:, 0])]
     apart = len(ends) > 1 and (ends[1:, 0] > ends[:-1, 1]).all()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,40 +13,59 @@ import yaml
 
 from dlrun.config.instantiate import component
 from dlrun.config.plain_yaml import load
+from dlrun.config.schema import check_settings
 from dlrun.config.search_path import config_folders, option_file, options
 from dlrun.config.settings import DataSettings
 from dlrun.data.tables.column_roles import ColumnRoles
 from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import CsvFormat, quoted
 from dlrun.data.tables.read import table_of
-from dlrun.data.tables.target_column import Labelling
+from dlrun.data.tables.sources import find
+from dlrun.data.tables.table_files import refuse_settings_of_texts
+from dlrun.data.tables.target_column import DROP_MISSING, Labelling
 from dlrun.errors import ConfigError, collected_notes, command
 
 TABLE = "table"
-_SHARED = {field.name for field in fields(DataSettings)}
+OPTIONS = (
+    *(TABLE, "series", "text_table", "text_lines", "text_folder", "char_lm", "image_folder"),
+    "image_table",
+)  # that may be found
+_SHARED = {one.name for one in fields(DataSettings)}
 _NAME = re.compile(r"[A-Za-z][\w-]*")
-_PLAIN_WORD = re.compile(r"[A-Za-z/.][\w./-]*|packaged:[\w./-]+|-?\d+(\.\d+)?")
+_PLAIN_WORD = re.compile(r"[A-Za-z/.][\w./-]*|(?:packaged|plotly):[\w./-]+|-?\d+(\.\d+)?")
 _MARKS = (
     ("utf-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
     ("utf-16", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
 )
 _CHUNK = 2**24  # bytes
+_SETTING = re.compile(r"'dataset\.(\w+=[^']+)'|dataset\.(\w+=[^\s;,]+)")
+_MENDS = (
+    *("missing", "thousands", "decimal", "delimiter", "comment", "header", "dates"),
+    DROP_MISSING,
+)  # the settings of which a refusal that offers one is heeded
+_MOST_MENDED = 4
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A dataset option, the settings of it that are not its defaults, and a model that can learn from it."""
+    """A dataset option, the settings of it that are not its defaults, and a model that can learn from it.
+
+    Attributes:
+        run_settings: others that the run needs, by key.
+    """
 
     option: str
     settings: Mapping[str, Any]
     model: str
+    run_settings: Mapping[str, Any] = field(default_factory=dict)
 
     def train_command(self, name: str | None = None) -> str:
         """The command to type; `name` is the option that the settings were written to."""
         words = [f"dataset={name or self.option}"]
         if name is None:
             words += [f"dataset.{key}={_typed(value)}" for key, value in self.settings.items()]
-        return command("train", *words, f"model={self.model}")
+        others = (f"{key}={_typed(value)}" for key, value in self.run_settings.items())
+        return command("train", *words, f"model={self.model}", *others)
 
     def as_yaml(self, source: str) -> str:
         """The option as a file; `source` is what was inspected."""
@@ -60,45 +79,87 @@ class Trial(NamedTuple):
     Attributes:
         raw: the data; None where train refuses them.
         error: why it does; empty otherwise.
+        mended: why it does without the settings that were added.
+        plan: with those settings; None where none was.
     """
 
     raw: Any
     notes: list[str]
     error: str
+    mended: Sequence[str] = ()
+    plan: Plan | None = None
+
+
+def option_settings(option: str) -> dict[str, Any]:
+    """All settings of a dataset option, as its file has them."""
+    file = option_file("dataset", option, config_folders())
+    assert file is not None, "the option comes with dlrun"
+    return load(file.read_text(encoding="utf-8"))
 
 
 def settings_of(option: str, changed: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings of a dataset option, some of them `changed`, without those that every dataset has.
-
-    Raises:
-        ConfigError: a setting that it does not have.
-    """
-    file = option_file("dataset", option, config_folders())
-    assert file is not None, "the option comes with dlrun"
-    settings = load(file.read_text(encoding="utf-8"))
-    return {key: value for key, value in {**settings, **changed}.items() if key not in _SHARED}
+    """The same, some of them `changed`, without those that every dataset has."""
+    settings = option_settings(option)
+    for key, value in changed.items():
+        nested = isinstance(value, Mapping) and isinstance(settings.get(key), Mapping)
+        settings[key] = {**settings[key], **value} if nested else value
+    return {key: value for key, value in settings.items() if key not in _SHARED}
 
 
 def try_out(plan: Plan, cells: Cells | None = None) -> Trial:
-    """Read the data as train does; of a table that has been read, from its `cells`."""
+    """Read the data as train does, with the settings that its refusals offer; of a table, from its `cells`.
+
+    Raises:
+        ConfigError: a setting that the option does not have, or a value that it cannot have.
+    """
+    trial = first = _try(plan, cells)
+    mended: list[str] = []
+    while trial.error and len(mended) < _MOST_MENDED:
+        offered = _offered(trial.error)
+        if offered is None or offered[0] in plan.settings:
+            break
+        plan = replace(plan, settings={**plan.settings, offered[0]: offered[1]})
+        mended.append(trial.error)
+        trial = _try(plan, None)  # which reads the file anew, as it may hold other cells now
+    if trial.error or not mended:
+        return first
+    return trial._replace(plan=plan, mended=mended)
+
+
+def _offered(error: str) -> tuple[str, Any] | None:
+    """The first setting that a refusal offers to type, if it is one that mends the reading."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser  # of 0.2 s
+
+    for quoted_word, word in _SETTING.findall(error):
+        key, _, value = (quoted_word or word).partition("=")
+        if key in _MENDS:
+            return key, OverridesParser.create().parse_override(f"x={value}").value()
+    return None
+
+
+def _try(plan: Plan, cells: Cells | None) -> Trial:
+    made = component("dataset", settings_of(plan.option, plan.settings), also_allowed=(*_SHARED,))
+    shared = {**option_settings(plan.option), "split_seed": 0, **plan.settings}
+    check_settings("dataset", {key: shared[key] for key in _SHARED}, DataSettings)
     with collected_notes() as notes:
         try:
-            made = component("dataset", settings_of(plan.option, plan.settings))
             raw = made() if cells is None else _table(cells, made.arguments)
         except ConfigError as error:
             return Trial(None, notes, str(error))
-    return Trial(raw, notes, "")
+    return Trial(raw, list(dict.fromkeys(notes)), "")
 
 
 def _table(cells: Cells, settings: dict[str, Any]) -> Any:
-    test = settings["test_path"]
+    test = None if settings["test_path"] is None else find("--test", settings["test_path"])
+    refuse_settings_of_texts(settings, cells.path, test)
     return table_of(
         cells,
-        None if test is None else Path(test).expanduser(),
+        test,
         CsvFormat.of(settings, missing=[str(word) for word in settings["missing"]]),
         ColumnRoles.of(settings),
         Labelling.of(settings),
         fill=settings["fill"],
+        rare_below=settings["rare_below"],
     )
 
 

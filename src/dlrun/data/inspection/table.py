@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,8 @@ from dlrun.data.tables.column import Column, Decimals
 from dlrun.data.tables.column_checks import refuse_ambiguous
 from dlrun.data.tables.columns import SortedColumns, sort_column, undressed
 from dlrun.data.tables.csv import Cells
+from dlrun.data.tables.dates import date_form, date_numbers
+from dlrun.data.tables.table import RareBelow, rare_bound
 from dlrun.data.tables.target_column import (
     Labelling,
     class_names,
@@ -24,26 +27,59 @@ from dlrun.data.tables.target_column import (
 )
 from dlrun.errors import ConfigError, collected_notes
 
-NO_INPUTS = ("identifier", "serial", "text", "unclear date", "constant", "refused", "empty")
+NO_INPUTS = (
+    "identifier",
+    "serial",
+    "text",
+    "unclear date",
+    "constant",
+    "refused",
+    "empty",
+    "dropped",
+)
 _UNIQUE = ("identifier", "serial")  # differ between copies of a row as well
-_TARGETS = ("target", "label", "labels", "class", "y", "outcome")
+TARGETS = ("target", "label", "labels", "class", "y", "outcome")
+_CLASSES = ("label", "labels", "class", "classes", "category")  # names of what is no quantity
 _MOST_CLASSES = 100
+_FEW_CLASSES = 20  # whole numbers
+_FEW_IMAGE_CLASSES = 10  # up to which whole numbers are classes of images
 _SHOWN = 3  # categories
 _LONGEST = 24  # characters of a cell
 _REASONS = {
-    "date": "dates or times, as in {example}",
-    "read_date": "dates or times, as in {example}",
+    "date": "dates or times",
+    "read_date": "dates or times",
+    "odd_date": "dates, but {example} is none in their form",
+    "ambiguous_date": "dates, and {example} may be several",
     "identifier": "{levels} different words in {rows} rows",
     "text": "texts of five words or more",
     "serial": "a whole number of its own in each row",
     "code": "digits with leading zeros, as in {example}",
     "dressed": "numbers with a unit, as in {example}",
     "constant": "one value in all rows",
+    "one_value": "one value in all rows",
+    "yes_no": "yes and no, read as 1 and 0",
     "numbered": "whole numbers, but named as an identifier",
-    "outlying": "numbers; {example} may stand for missing",
+    "outlying": "{example} may stand for missing",
     "levels": "{levels} different words, many to learn from",
-    "alike": "words; {example} differ in capitals or blanks alone",
+    "alike": "{example} differ in capitals or blanks alone",
 }
+_KINDS = {"odd_date": "unclear date", "ambiguous_date": "unclear date"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What would be predicted of a table.
+
+    Attributes:
+        classes: how many rows each class has, the commonest first; empty of numbers.
+        values: the least, mean and largest number; empty of classes.
+        missing: rows without a value of it.
+    """
+
+    name: str
+    classes: dict[str, int]
+    values: list[float]
+    missing: int
 
 
 @dataclass(frozen=True)
@@ -51,10 +87,11 @@ class ColumnReport:
     """One column.
 
     Attributes:
-        kind: what train reads it as: number or category; or why it is left out; or refused.
+        kind: what train reads it as: number, category, date or yes/no; or why it is left out; or refused.
+        reason: why it is read so.
         missing, distinct: how many cells, and how many different ones of the others.
-        values: the range of numbers, or the commonest words.
-        as_target: what would be predicted, in words; empty where it cannot be a target.
+        values: the range of numbers and dates, the commonest words, or the first cell of what is left out.
+        as_target: what would be predicted; None where it cannot be a target.
     """
 
     name: str
@@ -63,7 +100,7 @@ class ColumnReport:
     missing: int
     distinct: int
     values: str
-    as_target: str
+    as_target: Target | None
 
 
 @dataclass(frozen=True)
@@ -83,9 +120,14 @@ class TableReport:
     same_columns: list[list[str]]
     duplicate_rows: int
 
-    def kind(self, name: str) -> str:
-        """The kind of the column `name`."""
-        return next(column.kind for column in self.columns if column.name == name)
+    def column(self, name: str) -> ColumnReport:
+        """The column `name`."""
+        return next(column for column in self.columns if column.name == name)
+
+    @property
+    def inputs(self) -> list[str]:
+        """The columns that are read."""
+        return [one.name for one in self.columns if one.kind not in NO_INPUTS]
 
 
 def inspect_table(cells: Cells, settings: dict[str, Any]) -> TableReport:
@@ -102,23 +144,60 @@ def inspect_table(cells: Cells, settings: dict[str, Any]) -> TableReport:
     )
 
 
-def likely_target(report: TableReport, without: Sequence[str] = ()) -> str | None:
-    """The column that is most likely to be predicted: by its name, or else the last that can be."""
-    found = [one.name for one in report.columns if one.as_target and one.name not in without]
-    named = [name for name in found if name.lower() in _TARGETS]
-    return next(iter(named or found[-1:]), None)
+def likely_target(
+    report: TableReport, without: Sequence[str] = (), *, of_images: bool = False
+) -> str | None:
+    """The column that is most likely to be predicted: by its name, or else the last that can be.
+
+    One that train refuses as it stands is as likely; one that most rows lack is not. `of_images`: the first of
+    classes, where one has them.
+    """
+    found = [
+        one
+        for one in report.columns
+        if (one.as_target or one.kind == "refused") and one.name not in without
+    ]
+    found = [one for one in found if 2 * one.missing <= report.rows] or found
+    names = [one.name for one in found]
+    chosen = [name for name in names if name.lower() in TARGETS] or names[-1:]
+    if of_images and chosen == names[-1:]:
+        few = min(_FEW_IMAGE_CLASSES, report.rows // 5)
+        chosen = [one.name for one in found if _is_of_classes(one, few)] or chosen
+    return next(iter(chosen), None)
+
+
+def _is_of_classes(column: ColumnReport, most: int) -> bool:
+    target = column.as_target
+    whole = target is not None and all(value.is_integer() for value in target.values[::2])
+    return whole and 2 <= column.distinct <= most
+
+
+def are_class_numbers(column: ColumnReport) -> bool:
+    """Whether a target of numbers is one of classes by its name: a few whole numbers called label or the like."""
+    numbers = column.as_target is not None and not column.as_target.classes
+    return numbers and column.name.lower() in _CLASSES and _is_of_classes(column, _FEW_CLASSES)
 
 
 def _column(cells: Cells, at: int, settings: dict[str, Any]) -> ColumnReport:
     name, column = cells.names[at], cells.columns[at]
     kind, reason, cells = _kind(cells, at, settings)
-    distinct = _count_different(column)
-    values = cells.columns[at].numbers(cells.notation) if kind == "number" else None
-    shown = _range(values) if values is not None else _commonest(column, kind)
+    distinct = _count_different(cells, at, kind)
     missing = len(column) - int(column.known.sum())
     usable = kind not in NO_INPUTS and distinct > 1
-    target = _as_target(cells, at, settings) if usable else ""
-    return ColumnReport(name, kind, reason, missing, distinct, shown, target)
+    target = target_of(cells, at, settings) if usable else None
+    return ColumnReport(name, kind, reason, missing, distinct, _values(cells, at, kind), target)
+
+
+def _values(cells: Cells, at: int, kind: str) -> str:
+    """What a column holds, in a few words."""
+    column = cells.columns[at]
+    if kind in ("empty", "refused"):
+        return ""
+    if kind == "number" and (values := column.numbers(cells.notation)) is not None:
+        return _range(values)
+    if kind == "date":
+        return _first_and_last(column)
+    return _short(column.first) if kind in NO_INPUTS else _commonest(column)
 
 
 def _kind(cells: Cells, at: int, settings: dict[str, Any]) -> tuple[str, str, Cells]:
@@ -132,52 +211,76 @@ def _kind(cells: Cells, at: int, settings: dict[str, Any]) -> tuple[str, str, Ce
     if at in given["drop"]:
         return "dropped", "dataset.drop names it", cells
     if at in given["categorical"]:
-        return "category", "dataset.categorical names it", cells
+        rare = _rare(cells.columns[at], settings["rare_below"])
+        return "category", ", ".join(filter(None, ["dataset.categorical names it", rare])), cells
     found = SortedColumns()
     try:
         sort_column(cells, at, found, settings["infer"], decided=at in given["numeric"])
         if settings["decimal"] == "auto":
             refuse_ambiguous(cells, at)
     except ConfigError as error:
-        return "refused", str(error).removeprefix(f"{cells.path}, "), cells
+        said = str(error).removeprefix(f"{cells.path}, ")
+        return "refused", said.replace(f", column {cells.names[at]}:", ":", 1), cells
     reason = ", ".join(
         _REASONS.get(remark.fact, remark.fact).format(
-            example=remark.example, levels=f"{remark.levels:,}", rows=f"{len(cells):,}"
+            example=_short(remark.example), levels=f"{remark.levels:,}", rows=f"{len(cells):,}"
         )
         for remark in found.remarks
     )
     if at in found.dates:
         return "date", reason or "dates or times", cells
     if at in found.yes_no:
-        return "yes/no", "yes and no, read as 1 and 0", cells
+        return "yes/no", reason or _REASONS["yes_no"], cells
     if at in found.numbers:
         return "number", reason or "numbers", undressed(cells, found.dressings)
     if at in found.words:
-        return "category", reason or "words", cells
+        rare = _rare(cells.columns[at], settings["rare_below"])
+        return "category", ", ".join(filter(None, [reason, rare])) or "words", cells
     fact = found.remarks[0].fact
-    return {"date": "unclear date"}.get(fact, fact), reason, cells
+    return _KINDS.get(fact, fact), reason, cells
 
 
-def _count_different(column: Column) -> int:
-    if not isinstance(column, Decimals):
+def _rare(column: Column, rare_below: RareBelow) -> str:
+    """How many categories would be joined if all rows were trained on; empty where none."""
+    bound = rare_bound(rare_below, len(column.distinct))
+    rare = sum(count < bound for count in column.counts.values())
+    return f"{rare:,} in fewer than {bound} rows, read as one" if rare else ""
+
+
+def _count_different(cells: Cells, at: int, kind: str = "number") -> int:
+    """How many different cells a column has, or numbers, however they are written."""
+    column = cells.columns[at]
+    numbers = column.numbers(cells.notation) if kind == "number" else None
+    if numbers is None:
         return len(column.distinct)
-    values = _known_numbers(column)
-    return pl.Series(values).n_unique() if len(values) else 0
-
-
-def _known_numbers(column: Decimals) -> np.ndarray:
-    return np.asarray(column.take(np.flatnonzero(column.known)).numbers(None))  # type: ignore[arg-type]
+    return pl.Series(numbers[~np.isnan(numbers)] + 0.0).n_unique()  # -0 is 0
 
 
 def _range(values: np.ndarray) -> str:
-    return f"{np.nanmin(values):.4g} to {np.nanmax(values):.4g}, mean {np.nanmean(values):.4g}"
+    least, most, mean = np.nanmin(values), np.nanmax(values), np.nanmean(values)
+    return f"{short_number(least)} to {short_number(most)}, mean {short_number(mean)}"
 
 
-def _commonest(column: Column, kind: str) -> str:
-    if kind in ("empty", "refused"):
-        return ""
-    if kind in NO_INPUTS or kind == "date":
-        return f"as {_short(column.first)}"
+def short_number(value: float) -> str:
+    """About four digits of a number, without an exponent where it has few zeros."""
+    if value and not 1e-3 <= abs(value) < 1e7:
+        return f"{value:.4g}"
+    decimals = 3 - math.floor(math.log10(abs(value))) if value else 0
+    text = f"{round(value, decimals):{',' if abs(value) >= 1e4 else ''}.{max(decimals, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _first_and_last(column: Column) -> str:
+    """The first and the last of the dates in a column, where they have a year."""
+    form = date_form(column)
+    days = date_numbers(column, replace(form, parts=["days"]))[0][:]
+    if np.isnan(days).all():
+        return _short(column.first)
+    ends = (column[int(np.nanargmin(days))], column[int(np.nanargmax(days))])
+    return " to ".join(_short(str(end)) for end in ends)
+
+
+def _commonest(column: Column) -> str:
     counts = column.counts
     most = counts.most_common(_SHOWN)
     said = ", ".join(f"{_short(word)} {count / len(column):.0%}" for word, count in most)
@@ -189,21 +292,24 @@ def _short(cell: str) -> str:
     return flat if len(flat) <= _LONGEST else f"{flat[: _LONGEST - 1]}…"
 
 
-def _as_target(cells: Cells, at: int, settings: dict[str, Any]) -> str:
-    """What train would predict; empty where it would refuse."""
-    if isinstance(cells.columns[at], Decimals):
-        return "numbers"
-    alone = replace(cells, names=[cells.names[at]], columns=[cells.columns[at]])
+def target_of(
+    cells: Cells, at: int, settings: dict[str, Any], most: int = _MOST_CLASSES
+) -> Target | None:
+    """What would be predicted of a column; None where train would refuse, or has more than `most` classes."""
+    known = cells.only(cells.columns[at].known.nonzero()[0])
+    missing = len(cells) - len(known)
     try:
-        names, targets = read_target(alone, 0, settings)
+        names, targets = read_target(known, at, settings)
     except ConfigError:
-        return ""
+        return None
     if not names:
-        return "numbers"
+        values = [float(targets.min()), float(targets.mean()), float(targets.max())]
+        return Target(cells.names[at], {}, values, missing)
+    if len(names) > min(most, len(targets) / 2):
+        return None
     counts = np.bincount(targets, minlength=len(names))
-    if len(names) > min(_MOST_CLASSES, len(targets) / 2):
-        return ""
-    return f"{len(names)} classes, {counts.min() / len(targets):.0%} to {counts.max() / len(targets):.0%}"
+    order = np.argsort(-counts, kind="stable").tolist()
+    return Target(cells.names[at], {names[one]: int(counts[one]) for one in order}, [], missing)
 
 
 def read_target(
@@ -214,7 +320,15 @@ def read_target(
     Raises:
         ConfigError: train would refuse this target.
     """
+    column = cells.columns[at]
     labelling = Labelling.of(settings)
+    if (
+        isinstance(column, Decimals)
+        and labelling.task == "auto"
+        and _count_different(cells, at) > 2
+    ):
+        return (), np.asarray(column.numbers(cells.notation))  # of a million without their words
+    cells, at = replace(cells, names=[cells.names[at]], columns=[column]), 0
     with collected_notes():
         known = with_targets(cells, [at], drop=True)
         if dressing := dressing_of_target(known, at, labelling.task):
@@ -223,7 +337,7 @@ def read_target(
         if labelling.task == "regression":
             return (), np.asarray(known.columns[at].numbers(known.notation), np.float64)
         names = class_names(known, at, labelling, Counter())
-        return names, numbers_of_classes(known, at, names, labelling)
+        return names, numbers_of_classes(known, at, names, labelling, known.notation)
 
 
 def _same_columns(cells: Cells) -> list[list[str]]:
@@ -269,6 +383,6 @@ def _count_copies(hashes: np.ndarray) -> int:
 def count_in_training(train: Cells, test: Cells, report: TableReport) -> int:
     """How many rows of a test file stand in the training file as well, in the columns that both have."""
     both = [name for name in train.names if name in test.names]
-    kinds = [report.kind(name) for name in both]
+    kinds = [report.column(name).kind for name in both]
     hashes = [row_hashes(part.in_order(both, needed=both), kinds) for part in (train, test)]
     return int(np.isin(hashes[1], hashes[0]).sum())

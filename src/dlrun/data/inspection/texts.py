@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from dlrun.data.inspection.plan import option_settings
 from dlrun.data.text.characters import Characters
 from dlrun.data.text.texts import Texts, tokenize
 
 _SHOWN = 20  # characters
+_STREAMS = 32  # trainer.batch_size
+_SHORTEST_WINDOW = 8
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,19 @@ def inspect_characters(raw: Characters, encodings: dict[str, int]) -> Characters
         distinct=len(counts),
         commonest="".join(sign for sign, _ in counts.most_common(_SHOWN) if sign.strip()),
         encodings=encodings,
+    )
+
+
+def settings_by_size(characters: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a short text asks for, of the dataset and of the run: fewer, shorter windows side by side."""
+    defaults = option_settings("char_lm")
+    kept = (1 - defaults["test_fraction"]) * (1 - defaults["val_fraction"])
+    trained = math.floor(characters * kept) - 2
+    window = max(min(defaults["window"], trained // _STREAMS), _SHORTEST_WINDOW)
+    streams = max(min(_STREAMS, trained // window), 1)
+    return (
+        {} if window == defaults["window"] else {"window": window},
+        {} if streams == _STREAMS else {"trainer.batch_size": streams},
     )
 
 

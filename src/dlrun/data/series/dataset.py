@@ -1,38 +1,58 @@
-"""From a series to training, validation and test windows: the past trains, what comes after it validates and tests.
+"""From series to training, validation and test windows: the past trains, what comes after it validates and tests.
 
 No value to be forecast in one part is one of another part's. A window may look back at rows of an
-earlier part, as it could in use.
+earlier part, as it could in use. Of several series, each is cut and scaled by itself, and their windows
+follow one another: none holds rows of two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from dlrun.config.settings import DataSettings
-from dlrun.data.base import Dataset, Spec, without_constants
+from dlrun.data.base import Dataset, Spec
 from dlrun.data.baselines import forecast_errors
 from dlrun.data.fingerprint import Parts, Rows
 from dlrun.data.kind import Kind
 from dlrun.data.loaders import Split
+from dlrun.data.series.fitting import NothingToLearn, fit_each, fit_scaling
 from dlrun.data.series.scaling import SeriesScaling
 from dlrun.data.series.series import Layout, Series
-from dlrun.data.series.windows import Cutting, Known, fill, seasons_before
-from dlrun.errors import ConfigError
+from dlrun.data.series.windows import Cutting, Known, seasons_before
+from dlrun.errors import ConfigError, listed, note
 
 Bounds = tuple[int, int]  # the first row of a part, and the row after its last
+Baselines = Mapping[str, Mapping[str, float]]
+
+_SHOWN = 5  # names in a line
+
+
+class _Member(NamedTuple):
+    """One series, ready to be cut."""
+
+    name: str
+    scaling: SeriesScaling
+    known: Known
+    bounds: Mapping[str, Bounds]
 
 
 def split_series(series: Series, settings: DataSettings) -> Parts:
-    """The rows that each part is to forecast, one part after the other.
+    """The rows that each part is to forecast, one part after the other; of several series within each.
 
     Raises:
-        ConfigError: a part too short for one window.
+        ConfigError: a part too short for one window; of several series, in all of them.
     """
-    return {name: range(*bounds) for name, bounds in _bounds(series, settings).items()}
+    if series.members:
+        return _split_several(series, settings)
+    bounds = _bounds(len(series), settings)
+    if short := _shortage(bounds, series.cutting, settings):
+        raise _too_short(series, len(series), short)
+    return {name: range(*ends) for name, ends in bounds.items()}
 
 
 def prepare_series(
@@ -43,53 +63,106 @@ def prepare_series(
     Raises:
         ConfigError: nothing in the first part to fit by.
     """
-    bounds = {name: _ends(rows) for name, rows in parts.items()}
-    trained = bounds["train"][1]
-    layout = scaling.layout if scaling else series.layout(trained)
-    values_RC = layout.encode(series.numbers, series.words)
-    normalize = settings.normalize == "standard"
-    scaling = scaling or _fit(series, layout, values_RC[:trained], normalize=normalize)
-    known = scaling.known(values_RC)
-    splits = {name: _split(scaling, known, ends) for name, ends in bounds.items()}
+    layout = scaling.layout if scaling else series.layout(_numbers(parts["train"]))
+    cut = _cut(series, layout, parts)
+    if scaling is None:
+        training = {name: rows_RC[: bounds["train"][1]] for name, (rows_RC, bounds) in cut.items()}
+        fitted = fit_each(series, layout, training, normalize=settings.normalize == "standard")
+        scaling = SeriesScaling.joined(fitted) if series.members else fitted[""]
+    members = _scaled(cut, scaling)
+    by_row = scaling.scaled_by_row
+    splits = {name: _joined(members, name, by_row=by_row) for name in parts}
     spec = Spec(
         task="regression",
         kind="sequence",
-        input_shape=(scaling.window, len(scaling.mean)),
+        input_shape=scaling.input_shape,
         num_outputs=len(scaling.target_mean),
-        feature_names=tuple(layout.features),
+        feature_names=scaling.feature_names,
+        future=scaling.future,
     )
-    baselines = _baselines(scaling, known, bounds["test"])
+    baselines = _baselines(members, "test")
     return Dataset(
         spec, scaling, splits["train"], splits["val"], splits["test"], baselines=baselines
     )
 
 
+def simple_forecasts(
+    series: Series, parts: Parts, scaling: SeriesScaling
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """What the windows of the test part are to forecast, and what each simple rule says of it, all (N, H, D)."""
+    return _measured(_scaled(_cut(series, scaling.layout, parts), scaling), "test")
+
+
+_Cut = dict[
+    str, tuple[np.ndarray, dict[str, Bounds]]
+]  # the rows (R, C) of each series, and of its parts
+
+
+def _cut(series: Series, layout: Layout, parts: Parts) -> _Cut:
+    """Each series that is not left out, by name."""
+    values_RC = layout.encode(series.numbers, series.words)
+    cut = {}
+    for name, (first, end) in (series.bounds or {"": (0, len(series))}).items():
+        bounds = {part: _within(rows, first, end) for part, rows in parts.items()}
+        if bounds["train"][1] > bounds["train"][0]:  # otherwise it is left out
+            cut[name] = values_RC[first:end], bounds
+    return cut
+
+
+def _scaled(cut: _Cut, scaling: SeriesScaling) -> list[_Member]:
+    members = []
+    for name, (rows_RC, bounds) in cut.items():
+        own = scaling.of(name)
+        members.append(_Member(name, own, own.known(rows_RC), bounds))
+    return members
+
+
 def forecasts_of(
-    scaling: SeriesScaling, values_RC: np.ndarray
-) -> tuple[Split, Mapping[str, Mapping[str, float]]]:
-    """Every whole window in the rows of a series, and the baselines on them."""
-    known, bounds = scaling.known(values_RC), (0, len(values_RC))
-    first = int(scaling.cutting.origins(*bounds)[0])
+    scaling: SeriesScaling, histories: Mapping[str, np.ndarray]
+) -> tuple[Split, Baselines]:
+    """Every whole window in the rows (R, C) of each series, and the baselines on them."""
+    members = []
+    for name, rows_RC in histories.items():
+        own = scaling.of(name)
+        members.append(_Member(name, own, own.known(rows_RC), {"test": (0, len(rows_RC))}))
+    first = members[0].scaling.cutting.reach - 1
     if scaling.season is not None and scaling.season > first + 1:
-        scaling = replace(scaling, season=None)  # the first windows have no season before them
-    return _split(scaling, known, bounds), _baselines(scaling, known, bounds)
+        # The first windows have no season before them.
+        members = [one._replace(scaling=replace(one.scaling, season=None)) for one in members]
+    return _joined(members, "test", by_row=scaling.scaled_by_row), _baselines(members, "test")
 
 
-def _ends(rows: Rows) -> Bounds:
-    assert isinstance(rows, range), "a series is cut where it stands"
-    return rows.start, rows.stop
+def _numbers(rows: Rows) -> range | np.ndarray:
+    assert rows is not None, "a series is cut where it stands"
+    return rows
 
 
-def _bounds(series: Series, settings: DataSettings) -> dict[str, Bounds]:
-    """The rows that each part is to forecast."""
+def _within(rows: Rows, first: int, end: int) -> Bounds:
+    """Where the rows of a part begin and end in the series of the rows from `first` to `end`, counted from its own."""
+    if isinstance(rows, range):
+        return rows.start, rows.stop
+    numbers = np.asarray(_numbers(rows))
+    begin, stop = np.searchsorted(numbers, np.array([first, end], numbers.dtype))
+    count = int(stop - begin)
+    start = int(numbers[begin]) - first if count else 0
+    return start, start + count
+
+
+def _bounds(rows: int, settings: DataSettings) -> dict[str, Bounds]:
+    """The rows that each part of a series is to forecast."""
     if settings.test_fraction is None:
         raise ConfigError(
             "dataset.test_fraction is null, but a series has no test part of its own: set it, as in 0.2"
         )
-    rows, cutting = len(series), series.cutting
     validated = rows - round(settings.test_fraction * rows)
     trained = validated - round(settings.val_fraction * validated)
-    bounds = {"train": (0, trained), "val": (trained, validated), "test": (validated, rows)}
+    return {"train": (0, trained), "val": (trained, validated), "test": (validated, rows)}
+
+
+def _shortage(
+    bounds: Mapping[str, Bounds], cutting: Cutting, settings: DataSettings
+) -> tuple[str, int, int] | None:
+    """The first part that is too short for a window: its name, its rows, and how many it needs."""
     # Two forecasts to train on: one has no spread.
     needed = {"train": cutting.reach + cutting.horizon + 1, "test": cutting.horizon}
     if settings.val_fraction:
@@ -97,81 +170,110 @@ def _bounds(series: Series, settings: DataSettings) -> dict[str, Bounds]:
     for name, least in needed.items():
         first, end = bounds[name]
         if end - first < least:
-            raise ConfigError(
-                f"{series.source}: dataset.window is {cutting.window} and dataset.horizon is {cutting.horizon}: "
-                f"the {name} part has {end - first} of the {rows} rows, but needs {least}{_why(cutting)}; "
-                "lower them, change dataset.val_fraction and dataset.test_fraction, or give more rows"
-            )
-    return bounds
+            return name, end - first, least
+    return None
 
 
-def _why(cutting: Cutting) -> str:
-    return " with these differences" if cutting.reach > cutting.window else ""
-
-
-def _fit(series: Series, layout: Layout, rows_RC: np.ndarray, *, normalize: bool) -> SeriesScaling:
-    """The scaling of the training part, whose rows are `rows_RC`."""
-    cutting, count = series.cutting, len(rows_RC)
-    fallback = _means(series.source, layout, rows_RC)
-    known = fill(rows_RC, series.fill, fallback)
-    target_mean, target_std = _target_moments(series, layout, known, count)
-    features = len(layout.features)
-    mean, std = np.zeros(features), np.ones(features)
-    if normalize:
-        changed = [place for place in layout.target_places if place < features]
-        every_row = np.arange(cutting.lost, count)
-        seen = replace(cutting, window=1).windows(known, every_row, changed)[:, 0, :features]
-        mean = seen.mean(0)
-        std = without_constants(seen.std(0), mean)
-    return SeriesScaling(
-        mean=mean.tolist(),
-        std=std.tolist(),
-        target_mean=target_mean.tolist(),
-        target_std=target_std.tolist(),
-        fallback=fallback.tolist(),
-        inputs_taken=layout.inputs,
-        targets_told=layout.targets,
-        kinds=layout.kinds,
-        fill=series.fill,
-        season=series.season,
-        reading=dict(series.reading),
-        **asdict(cutting),
+def _too_short(series: Series, rows: int, short: tuple[str, int, int]) -> ConfigError:
+    cutting, (name, count, least) = series.cutting, short
+    which = " of the longest series" if series.members else ""
+    why = " with these differences" if cutting.reach > cutting.window else ""
+    return ConfigError(
+        f"{series.source}: dataset.window is {cutting.window} and dataset.horizon is {cutting.horizon}: "
+        f"the {name} part has {count} of the {rows} rows{which}, but needs {least}{why}; "
+        "lower them, change dataset.val_fraction and dataset.test_fraction, or give more rows"
     )
 
 
-def _means(source: str, layout: Layout, rows_RC: np.ndarray) -> np.ndarray:
-    """The mean of each column, without what is missing."""
-    empty = np.isnan(rows_RC).all(0)
-    if empty.any():
-        raise ConfigError(
-            f"{source}, column {layout.names[int(empty.argmax())]}: no value in the training part, "
-            f"the first {len(rows_RC)} rows; leave it out with dataset.drop, or lower the other fractions"
+def _split_several(series: Series, settings: DataSettings) -> Parts:
+    """The parts of each series that is long enough and has something to learn from; the others are named."""
+    counts, starts = dict(series.members), series.bounds
+    bounds = {name: _bounds(count, settings) for name, count in counts.items()}
+    short = {
+        name: lack for name in bounds if (lack := _shortage(bounds[name], series.cutting, settings))
+    }
+    if len(short) == len(bounds):
+        longest = max(counts, key=counts.__getitem__)
+        raise _too_short(series, counts[longest], short[longest])
+    _note_left_out(
+        series,
+        "too short for dataset.window, dataset.horizon and these fractions",
+        [f"{name} ({counts[name]} rows)" for name in short],
+    )
+    taken = {name: ends for name, ends in bounds.items() if name not in short}
+    constant = _without_content(series, taken)
+    if len(constant) == len(taken):
+        raise next(iter(constant.values()))
+    _note_left_out(
+        series, "a column has no value or a target is constant in training", list(constant)
+    )
+    taken = {name: ends for name, ends in taken.items() if name not in constant}
+    early = [name for name, ends in taken.items() if ends["test"][0] < (series.season or 0)]
+    if len(early) < len(taken):  # otherwise the baseline is refused
+        _note_left_out(
+            series, f"fewer than dataset.season={series.season} rows before the test part", early
         )
-    return np.asarray(np.nanmean(rows_RC, axis=0))
+        taken = {name: ends for name, ends in taken.items() if name not in early}
+    return {
+        part: np.concatenate(
+            [np.arange(*ends[part]) + starts[name][0] for name, ends in taken.items()]
+        )
+        for part in ("train", "val", "test")
+    }
 
 
-def _target_moments(
-    series: Series, layout: Layout, known: Known, count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (H * D,) of the targets in the first `count` rows."""
-    cutting = series.cutting
-    origins, places = cutting.origins(0, count), layout.target_places
-    values = cutting.values_after(known, origins, count)[:, :, places]
-    targets = values - cutting.bases(known, origins)[:, :, places]
-    mean, std = targets.mean(0), targets.std(0)
-    constant = (std <= 1e-9 * np.abs(values).max((0, 1))).any(0)
-    if constant.any():
-        name = layout.targets[int(constant.argmax())]
-        does = "changes by" if cutting.difference or cutting.seasonal_difference else "is"
-        raise ConfigError(
-            f"{series.source}, column {name}: it {does} the same everywhere in the training part: "
-            "there is nothing to learn; choose another target or other fractions"
+def _without_content(
+    series: Series, bounds: Mapping[str, Mapping[str, Bounds]]
+) -> dict[str, NothingToLearn]:
+    """Why nothing can be learned from some of the series, by name."""
+    starts = series.bounds
+    training = {
+        name: range(starts[name][0], starts[name][0] + ends["train"][1])
+        for name, ends in bounds.items()
+    }
+    layout = series.layout(row for rows in training.values() for row in rows)
+    values_RC = layout.encode(series.numbers, series.words)
+    found = {}
+    for name, rows in training.items():
+        try:
+            fit_scaling(series, layout, values_RC[rows.start : rows.stop], normalize=False)
+        except NothingToLearn as error:
+            found[name] = error
+    return found
+
+
+def _note_left_out(series: Series, why: str, names: Sequence[str]) -> None:
+    if names:
+        note(
+            f"{series.source}: {len(names)} of {len(series.members)} series left out, {why}: "
+            f"{listed(names, most=_SHOWN)}"
         )
-    return mean.reshape(-1), std.reshape(-1)
+
+
+def _joined(members: Sequence[_Member], part: str, *, by_row: bool) -> Split:
+    """The windows of a part, series by series."""
+    pieces = [_split(member.scaling, member.known, member.bounds[part]) for member in members]
+    if not by_row:
+        return pieces[0]
+    stds, means, numbers = [], [], []
+    for number, (member, piece) in enumerate(zip(members, pieces, strict=True)):
+        stds.append(torch.tensor(member.scaling.target_std).expand(len(piece), -1))
+        means.append(
+            torch.tensor(member.scaling.target_mean, dtype=torch.float64).expand(len(piece), -1)
+        )
+        numbers.append(torch.full((len(piece),), number))
+    targets = torch.cat([piece.targets for piece in pieces])
+    bases = torch.cat([piece.bases for piece in pieces if piece.bases is not None])
+    return Split(
+        torch.cat([piece.inputs for piece in pieces]),
+        torch.cat([targets, torch.cat(stds)], 1),
+        bases=bases + torch.cat(means),
+        series=torch.cat(numbers),
+    )
 
 
 def _split(scaling: SeriesScaling, known: Known, bounds: Bounds) -> Split:
-    """The windows of a part, from the row `bounds[0]` up to before `bounds[1]`."""
+    """The windows of a part of one series, from the row `bounds[0]` up to before `bounds[1]`."""
     origins = scaling.cutting.origins(*bounds)
     values = scaling.cutting.values_after(known, origins, bounds[1])
     values = values[:, :, scaling.layout.target_places].reshape(
@@ -183,10 +285,26 @@ def _split(scaling: SeriesScaling, known: Known, bounds: Bounds) -> Split:
     return Split(scaling.windows(known, origins), targets, bases=torch.from_numpy(bases))
 
 
-def _baselines(
-    scaling: SeriesScaling, known: Known, tested: Bounds
-) -> Mapping[str, Mapping[str, float]]:
-    """The errors of simple rules on exactly the windows of the tested part, in the series' own units."""
+def _baselines(members: Sequence[_Member], part: str) -> Baselines:
+    """The errors of simple rules on exactly the windows of a part, in the series' own units."""
+    values, rules = _measured(members, part)
+    return {name: forecast_errors(values, rule) for name, rule in rules.items()}
+
+
+def _measured(members: Sequence[_Member], part: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """As `_rules`, of all series, one after the other."""
+    measured = [_rules(member, member.bounds[part]) for member in members]
+    values = np.concatenate([values for values, _ in measured])
+    rules = {
+        name: np.concatenate([np.broadcast_to(rules[name], of.shape) for of, rules in measured])
+        for name in measured[0][1]
+    }
+    return values, rules
+
+
+def _rules(member: _Member, tested: Bounds) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """What is to be forecast (N, H, D), and what simple rules say of it, by name."""
+    scaling, known = member.scaling, member.known
     cutting, places = scaling.cutting, scaling.layout.target_places
     origins = cutting.origins(*tested)
     values = cutting.values_after(known, origins, tested[1])[:, :, places]
@@ -196,15 +314,16 @@ def _baselines(
     }
     if scaling.season is not None:
         if scaling.season > origins[0] + 1:
+            of = f" of the series {member.name}" if member.name else ""
             raise ConfigError(
-                f"dataset.season is {scaling.season}, but only {origins[0] + 1} rows come before the test part; "
+                f"dataset.season is {scaling.season}, but only {origins[0] + 1} rows{of} come before the test part; "
                 "set it to null, or lower dataset.test_fraction"
             )
         before = seasons_before(known, origins, cutting.horizon, scaling.season)
         rules["seasonal"] = before[:, :, places]
     if cutting.difference and cutting.seasonal_difference:
         rules["differencing alone"] = cutting.bases(known, origins)[:, :, places]
-    return {name: forecast_errors(values, forecasts) for name, forecasts in rules.items()}
+    return values, rules
 
 
 SERIES = Kind(

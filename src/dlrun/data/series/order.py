@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 
+from dlrun.data.series.grid import step_of
 from dlrun.data.series.several import (
     has_clock_beside,
     refuse_interleaved,
     refuse_several,
     refuse_twice,
+    repeated,
+    row_beside,
 )
 from dlrun.data.series.steps import Steps, steps_of
 from dlrun.data.series.time_column import detected_times
@@ -20,30 +23,69 @@ from dlrun.data.times import NUMERIC, Times
 from dlrun.errors import BadFile, note
 
 
-def in_time(cells: Cells, name: str, times: Times) -> list[int]:
-    """Row numbers in the order of the column `name`.
+def in_time(
+    cells: Cells, name: str, times: Times, rows: np.ndarray, *, combined: bool, keys: Sequence[str]
+) -> np.ndarray:
+    """Places in `rows`, the rows of a series, in the order of its `times`, those of the column `name`.
+
+    `keys` are the columns that tell several series apart.
 
     Raises:
-        ConfigError: a time stands in two rows.
+        ConfigError: a time stands in two rows, which are not `combined`.
     """
-    refuse_twice(cells, name, times.values)
-    return np.argsort(times.values, kind="stable").tolist()
+    if not combined and repeated(times.values) is not None:
+        refuse_twice(cells.only(rows), name, times.values, keys)
+    return np.argsort(times.values, kind="stable")
 
 
-def note_order(cells: Cells, name: str, times: Times, order: Sequence[int]) -> None:
-    """Note how many rows move, and where the steps between them are not even."""
-    moved = sum(row != place for place, row in enumerate(order))
-    if moved:
-        falls = (
-            ", which ran from newest to oldest,"
-            if list(order) == [*range(len(order))][::-1]
+def note_moved(
+    cells: Cells, name: str, orders: Mapping[str, tuple[Sequence[int], np.ndarray]]
+) -> None:
+    """Note how many rows move; of each series its rows as they come and in the order of time."""
+    moved = {
+        series: int((np.asarray(given) != order).sum()) for series, (given, order) in orders.items()
+    }
+    if not any(moved.values()):
+        return
+    falls, within = "", ""
+    if "" not in orders:
+        within = f" within {sum(map(bool, moved.values()))} of {len(orders)} series"
+    elif (orders[""][1] == np.asarray(orders[""][0])[::-1]).all():
+        falls = ", which ran from newest to oldest,"
+    note(
+        f"{cells.path}: {sum(moved.values())} of {len(cells)} rows move{falls} into the order of column "
+        f"{name}{within}; "
+        "dataset.time=null takes them as they come"
+    )
+
+
+def note_steps(
+    cells: Cells, name: str, series: Mapping[str, tuple[np.ndarray, Times]], *, besides: str = ""
+) -> None:
+    """Note where the steps of a series, its rows and times in the order of time, are not even.
+
+    Args:
+        besides: what else is to be set for even steps.
+
+    Raises:
+        ConfigError: steps have one length only among the rows of each of several series.
+    """
+    uneven: dict[str, str] = {}
+    for one, (order, times) in series.items():
+        steps = steps_of(times, np.arange(len(order)))
+        if steps is None or steps.are_regular:
+            continue
+        if not one and not steps.even:
+            refuse_interleaved(cells.only(order), name, times)
+        uneven[one] = _wrong(cells, name, steps, order, besides)
+    for one, wrong in [*uneven.items()][:1]:
+        of = f", series {one}" if one else ""
+        more = (
+            f" (the steps of {len(uneven) - 1} more series are not even)"
+            if uneven.keys() - {one}
             else ""
         )
-        note(
-            f"{cells.path}: {moved} of {len(order)} rows move{falls} into the order of column {name}; "
-            "dataset.time=null takes them as they come"
-        )
-    _note_steps(cells, name, times, np.array(order))
+        note(f"{cells.path}, column {name}{of}: {wrong}{more}")
 
 
 def look_for_times(cells: Cells, names: Sequence[str], *, set_: str = "set") -> list[str]:
@@ -91,39 +133,32 @@ def _note_as_they_come(cells: Cells, name: str, times: Times, remedy: str) -> No
         row = int(np.flatnonzero(apart == 0)[0]) + 1
         count = int((apart == 0).sum())
         note(
-            f"{cells.place(row, name)}: {cells.cell(row, name)} stands in row {cells.lines[row - 1]} as well"
+            f"{cells.place(row, name)}: {cells.cell(row, name)} stands in {row_beside(cells, row - 1, row)} as well"
             f"{f', and {count - 1} more do so' if count > 1 else ''}; {remedy} to have each time once"
         )
     else:
-        _note_steps(cells, name, times, np.arange(len(times.values)))
+        as_they_come = {"": (np.arange(len(times.values)), times)}
+        note_steps(cells, name, as_they_come, besides=f"dataset.time={name} ")
 
 
-def _note_steps(cells: Cells, name: str, times: Times, order: np.ndarray) -> None:
-    """Note where rows are missing, or that steps have no length in common.
-
-    Raises:
-        ConfigError: they have one among the rows of each of several series.
-    """
-    steps = steps_of(times, order)
-    if steps is None or steps.are_regular:
-        return
-    where = f"{cells.path}, column {name}"
+def _wrong(cells: Cells, name: str, steps: Steps, order: np.ndarray, besides: str) -> str:
+    """Where rows are missing, or how far apart they are, and what to set."""
+    step = step_of(steps)
+    given = besides + (f"dataset.step={step}" if step else "dataset.step")
     if not steps.even:
-        refuse_interleaved(cells, name, times)
-        note(
-            f"{where}: steps are uneven, from {_length(steps.shortest, steps.unit)} to "
+        return (
+            f"steps are uneven, from {_length(steps.shortest, steps.unit)} to "
             f"{_length(steps.longest, steps.unit)}, but rows are taken as equally far "
-            "apart; bring them to one step, or show how far apart they are as a column of dataset.inputs"
+            f"apart; {given} with dataset.combine and dataset.fill brings them to one step"
         )
-        return
     first = min(steps.missing)
     cell = cells.cell(int(order[first]), name)
     count = sum(steps.missing.values())
     places = len(steps.missing)
     more = f" ({count} in {places} places)" if places > 1 else ""
-    note(
-        f"{where}: {_rows(steps.missing[first], steps)} missing after {cell}{more}; rows on both sides of a gap "
-        "are taken as neighbours: add rows with empty cells there, and set dataset.fill"
+    return (
+        f"{_rows(steps.missing[first], steps)} missing after {cell}{more}; rows on both sides of a gap "
+        f"are taken as neighbours; {given} with dataset.fill adds the rows"
     )
 
 
@@ -133,7 +168,7 @@ def _rows(count: int, steps: Steps) -> str:
     if steps.size == 1 and steps.unit:
         return f"{count} {steps.unit[:-1] if count == 1 else steps.unit} {verb}"
     rows = "row" if count == 1 else "rows"
-    return f"{count} {rows} ({_length(steps.size, steps.unit)} apart) {verb}"
+    return f"{count} {rows} ({step_of(steps) or _length(steps.size, steps.unit)} apart) {verb}"
 
 
 def _length(size: float, unit: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,9 @@ class Series:
         season: rows in a period, of the seasonal baseline; None for none.
         reading: how more of this series is read from a file, plain values.
         source: what it is called in errors.
+        known_future: names of inputs that are known of the rows to be forecast as well.
         computed: whether its numbers were worked out, rather than read.
+        members: name and number of rows of each of several series, whose rows follow one another; empty for one.
     """
 
     numbers: Mapping[str, np.ndarray]
@@ -40,6 +43,8 @@ class Series:
     reading: Mapping[str, Any]
     source: str = "the series"
     computed: bool = False
+    known_future: tuple[str, ...] = ()
+    members: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse words of too many kinds.
@@ -73,6 +78,8 @@ class Series:
         """As `Raw.fingerprint`, where rows are those that a part is to forecast."""
         assert rows is not None, "a series is cut where it stands"
         found = Fingerprint()
+        if self.members:
+            found.words(f"{name} {count}" for name, count in self.members)
         for name in dict.fromkeys((*self.inputs, *self.targets)):
             if name in self.words:
                 found.words(as_words(self.words[name], rows))
@@ -80,11 +87,20 @@ class Series:
                 found.numbers(self.numbers[name], rows, computed=self.computed)
         return len(rows), str(found)
 
-    def layout(self, training_rows: int) -> Layout:
-        """Where its columns go, with the kinds of words in the first `training_rows`."""
+    @property
+    def bounds(self) -> dict[str, tuple[int, int]]:
+        """The first row of each of several series, and the row after its last, by name."""
+        ends = accumulate(count for _, count in self.members)
+        return {
+            name: (end - count, end) for (name, count), end in zip(self.members, ends, strict=True)
+        }
+
+    def layout(self, training: Iterable[int]) -> Layout:
+        """Where its columns go, with the kinds of words in the rows `training`."""
         words = {name: self.words[name] for name in self.inputs if name in self.words}
+        rows = list(training) if words else []
         kinds = {
-            name: sorted({word for word in column[:training_rows] if word is not None})
+            name: sorted({word for row in rows if (word := column[row]) is not None})
             for name, column in words.items()
         }
         return Layout(list(self.inputs), list(self.targets), kinds)
@@ -109,6 +125,12 @@ class Layout:
         """Names of the F inputs; a kind of word is called column=word."""
         numbers = [name for name in self.inputs if name not in self.kinds]
         return numbers + [f"{name}={word}" for name, words in self.kinds.items() for word in words]
+
+    def places_of(self, columns: Collection[str]) -> list[int]:
+        """Where among the F inputs those of some columns are."""
+        owners = [name for name in self.inputs if name not in self.kinds]
+        owners += [name for name, words in self.kinds.items() for _ in words]
+        return [place for place, owner in enumerate(owners) if owner in columns]
 
     @property
     def names(self) -> list[str]:

@@ -34,6 +34,7 @@ def pollution(
     skip: NonNegativeInt,
     target: ColumnName | list[ColumnName],
     inputs: list[ColumnName] | None,
+    known_future: list[ColumnName] | None,
     drop: list[ColumnName],
     fill: FillRule,
     window: Count,
@@ -67,7 +68,8 @@ def sunspots(
     """2,820 monthly means of the number of sunspots, 1749 to 1983 (Andrews and Herzberg, 1985)."""
     asked = {name: value for name, value in locals().items() if name != "root"}
     file = _fetch(root, "monthly-sunspots.csv", _SUNSPOTS_MD5)
-    return series(path=file, **_file_settings(time="Month", missing=[]), **asked)
+    settings = _file_settings(time="Month", missing=[])
+    return series(path=file, known_future=None, **settings, **asked)
 
 
 def _file_settings(*, time: str, missing: list[str]) -> dict[str, Any]:
@@ -82,8 +84,11 @@ def _file_settings(*, time: str, missing: list[str]) -> dict[str, Any]:
         "encoding": "utf-8",
         "missing": missing,
         "only": None,
+        "series": None,
         "time": time,
         "time_format": "auto",
+        "step": None,
+        "combine": "none",
     }
 
 

@@ -35,7 +35,7 @@ class Steps:
         missing: by the place of the row before a gap, how many rows are missing.
         even: whether every step is a whole number of steps, but for `shake`.
         shake: the largest part of a step by which one is not, if they are even.
-        shortest, longest: in `unit`.
+        shortest, usual, longest: in `unit`; half of all steps are longer than the usual one.
     """
 
     unit: str
@@ -44,6 +44,7 @@ class Steps:
     even: bool
     shake: float
     shortest: float
+    usual: float
     longest: float
 
     @property
@@ -112,7 +113,14 @@ def _steps(values: np.ndarray, unit: str, length: float) -> Steps:
     even = bool(shake <= _SHAKE and (counts >= 1).all() and (counts == 1).mean() >= _MOST)
     missing = {int(place): int(counts[place]) - 1 for place in np.flatnonzero(counts > 1)}
     return Steps(
-        unit, size, missing if even else {}, even, shake, float(apart.min()), float(apart.max())
+        unit,
+        size,
+        missing if even else {},
+        even,
+        shake,
+        shortest=float(apart.min()),
+        usual=float(np.median(apart)),
+        longest=float(apart.max()),
     )
 
 
@@ -121,7 +129,7 @@ def _numbers(values: np.ndarray) -> Steps:
     straight = np.linspace(values[0], values[-1], len(values))
     apart = float(np.ptp(values)) / (len(values) - 1)
     if np.abs(values - straight).max() < min(0.2 * apart, 0.5 * float(np.diff(values).min())):
-        return Steps("", apart, {}, even=True, shake=0.0, shortest=apart, longest=apart)
+        return Steps("", apart, {}, True, 0.0, shortest=apart, usual=apart, longest=apart)
     return _steps(values, "", 1.0)
 
 

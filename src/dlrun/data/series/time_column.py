@@ -33,8 +33,10 @@ _LOOKED_AT = 20  # cells, before all are
 _ODD = 2  # rows under a table, or between its parts
 
 
-def read_times(cells: Cells, name: str, format: str) -> Times:
+def read_times(cells: Cells, name: str, format: str, *, calendar: bool = False) -> Times:
     """The column `name` as times; where `format` is auto, as the one format that fits all of it.
+
+    `calendar`: numbers that may be seconds or milliseconds since 1970 are.
 
     Raises:
         ConfigError: no format, a cell that is no time, zones here and there, or formats that fit equally well.
@@ -48,14 +50,16 @@ def read_times(cells: Cells, name: str, format: str) -> Times:
         )
     try:
         if format != "auto":
-            return _by_one_clock(read_as(column, format, cells.notation.number))
-        found = [_by_one_clock(times) for times in readings(column, cells.notation.number)]
+            return without_clock_changes(read_as(column, format, cells.notation.number))
+        found = [without_clock_changes(times) for times in readings(column, cells.notation.number)]
     except NotATime as error:
         _refuse_cell(cells, name, error.row, format)
     except ZonesMixed as error:
         _refuse_zones(cells, name, *error.rows)
     if not found:
         _refuse_column(cells, name, column)
+    if calendar:
+        found = [times for times in found if not times.is_number] or found
     best = _best(found)
     if len(best) > 1:
         shown = next(cell for cell in column if cell is not None)
@@ -78,7 +82,7 @@ def detected_times(cells: Cells, name: str) -> Times | None:
     number = cells.notation.number
     if could_be_date(first):
         try:
-            found = _best([_by_one_clock(times) for times in readings(column, number)])
+            found = _best([without_clock_changes(times) for times in readings(column, number)])
         except ZonesMixed as error:
             _refuse_zones(cells, name, *error.rows)
         if found and found[0].format not in NUMERIC:
@@ -95,6 +99,17 @@ def detected_times(cells: Cells, name: str) -> Times | None:
     apart = np.diff(times.values)
     falls = len(apart) > 2 and (apart < 0).all() and np.allclose(apart, apart[0], rtol=1e-6)
     return times if falls else None
+
+
+def without_clock_changes(times: Times) -> Times:
+    """The same times where, in the order of the file, an hour comes twice because clocks were put back."""
+    if times.is_number or times.zoned or (np.diff(times.values) > 0).all():
+        return times
+    for way in (1, -1):  # from the oldest to the newest, or the other way round
+        values = by_one_clock(times.values[::way])[::way]
+        if (way * np.diff(values) > 0).all():
+            return replace(times, values=values)
+    return times
 
 
 def _refuse_another_day(cells: Cells, name: str, times: Times) -> None:
@@ -117,17 +132,6 @@ def _refuse_odd_rows(cells: Cells, name: str, column: list[str | None], format: 
     odd = [cell for cell in column if not reads(cell, format)]
     if len(odd) <= _ODD or set(odd) == {name}:
         _refuse_column(cells, name, column, format)
-
-
-def _by_one_clock(times: Times) -> Times:
-    """The same times where, in the order of the file, an hour comes twice because clocks were put back."""
-    if times.is_number or times.zoned or (np.diff(times.values) > 0).all():
-        return times
-    for way in (1, -1):  # from the oldest to the newest, or the other way round
-        values = by_one_clock(times.values[::way])[::way]
-        if (way * np.diff(values) > 0).all():
-            return replace(times, values=values)
-    return times
 
 
 def _note_chosen(cells: Cells, name: str, chosen: Times, found: list[Times]) -> None:

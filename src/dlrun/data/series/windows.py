@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-FillRule = Literal["none", "forward", "linear", "mean", "zero"]
+FillRule = Literal["none", "forward", "linear", "season", "mean", "zero"]
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,21 @@ class Known:
         return np.where(self.closing[rows] <= seen[..., None], self.closed[rows], self.open[rows])
 
 
-def fill(values_RC: np.ndarray, rule: FillRule, fallback_C: np.ndarray) -> Known:
+def fill(
+    values_RC: np.ndarray, rule: FillRule, fallback_C: np.ndarray, season: int | None = None
+) -> Known:
     """`values_RC` with every NaN replaced.
 
     Rules: zero; mean (`fallback_C`, the mean of the training part); forward (the last value known);
-    linear (a line to the next value once that is known, forward until then). Where there is no last
-    value yet, forward and linear take `fallback_C`.
+    linear (a line to the next value once that is known, forward until then); season (the value
+    `season` rows before, itself filled). Where there is no value before, these three take `fallback_C`.
     """
     missing = np.isnan(values_RC)
     rows = np.arange(len(values_RC))[:, None]
+    if rule == "season":
+        assert season is not None, "the rule asks for one"
+        values_RC = _from_season_before(values_RC, missing, fallback_C, season)
+        missing = np.zeros_like(missing)
     if rule in ("zero", "mean", "none") or not missing.any():
         plain = np.where(missing, 0.0 if rule == "zero" else fallback_C, values_RC)
         return Known(plain, plain, np.broadcast_to(rows, plain.shape))
@@ -53,6 +59,18 @@ def fill(values_RC: np.ndarray, rule: FillRule, fallback_C: np.ndarray) -> Known
     if rule == "forward":
         return Known(left, left, np.broadcast_to(rows, left.shape))
     return Known(*_lines(values_RC, missing, before, left))
+
+
+def _from_season_before(
+    values_RC: np.ndarray, missing: np.ndarray, fallback_C: np.ndarray, season: int
+) -> np.ndarray:
+    """`values_RC` where what is missing is as `season` rows before."""
+    found = np.where(missing, fallback_C, values_RC)
+    for start in range(season, len(found), season):
+        rows = slice(start, start + season)
+        before = found[start - season : start][: len(found[rows])]
+        found[rows] = np.where(missing[rows], before, found[rows])
+    return found
 
 
 def _lines(
@@ -144,6 +162,11 @@ class Cutting:
         rows = origins[:, None] - seasonal * periods
         seen = np.broadcast_to(origins[:, None], rows.shape)
         return same + known.at(origins, origins)[:, None] - known.at(rows, seen)
+
+    def rows_after(self, known: Known, origins: np.ndarray) -> np.ndarray:
+        """The rows of the horizon after each origin, as known at their end, (N, H, C)."""
+        rows = origins[:, None] + np.arange(1, self.horizon + 1)
+        return known.at(rows, np.broadcast_to(origins[:, None] + self.horizon, rows.shape))
 
     def values_after(self, known: Known, origins: np.ndarray, end: int) -> np.ndarray:
         """The values of the horizon after each origin, (N, H, C), with gaps filled from rows before `end`."""

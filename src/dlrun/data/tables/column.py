@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property
@@ -11,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dlrun.data.fingerprint import Indexed as Values
-from dlrun.data.tables.number_format import Notation, as_number
+from dlrun.data.tables.number_format import Notation, as_number, written
 
 
 class _Coded(NamedTuple):
@@ -171,23 +170,24 @@ class Decimals(Column):
 
     typed = True
 
-    def __init__(self, values: np.ndarray) -> None:
-        self._values = values
+    def __init__(self, values: np.ndarray, *, single: bool = False) -> None:
+        """`single` says that the numbers had 32 bits: 0.1 is what was 0.1 there."""
+        self._values, self.single = values, single
 
     def __len__(self) -> int:
         return len(self._values)
 
     def __getitem__(self, row: int) -> str | None:
-        return written_number(self._values[row].item()) or None
+        return written(self._values[row].item(), single=self.single) or None
 
     @cached_property
     def _coded(self) -> _Coded:
         kinds, codes = np.unique(self._values, return_inverse=True)
-        words = list(map(written_number, kinds.tolist()))
+        words = [written(number, single=self.single) for number in kinds.tolist()]
         return _Coded(codes.astype(np.int32), words, ("",))
 
     def take(self, rows: np.ndarray) -> Column:
-        return Decimals(self._values[rows])
+        return Decimals(self._values[rows], single=self.single)
 
     @property
     def known(self) -> np.ndarray:
@@ -237,20 +237,14 @@ class Listed(Column):
         return self._cells
 
 
-def written_number(number: float) -> str:
-    """What a number looks like: a whole one has all its digits; "" for nan."""
-    if math.isnan(number):
-        return ""
-    return f"{number:.0f}" if number.is_integer() and abs(number) < 2**53 else f"{number:.15g}"
-
-
 def joined(columns: Sequence[Column], notation: Notation) -> Column:
     """The cells of `columns`, one below the other: numbers where one of them has been read as such and all are."""
     if any(isinstance(column, Decimals) for column in columns):
         found = [column.numbers(notation) for column in columns]
         values = [numbers for numbers in found if numbers is not None]
         if len(values) == len(columns):
-            return Decimals(np.concatenate(values))
+            single = all(isinstance(column, Decimals) and column.single for column in columns)
+            return Decimals(np.concatenate(values), single=single)
     places: dict[str, int] = {}
     missing: set[str] = set()
     codes = []

@@ -96,7 +96,7 @@ _FACTS = {
     ),
     "levels": (
         "{columns} {has} {levels} different words in {rows} rows: many to learn from, and new ones mean nothing",
-        "{drop} leaves {them} out",
+        "dataset.rare_below=10 joins those of fewer rows to one, {drop} leaves {them} out",
     ),
     "alike": (
         "{columns} {has} words that differ in capitals or blanks alone, as in {example}, each a category",

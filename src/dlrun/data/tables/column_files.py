@@ -12,10 +12,10 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from dlrun.data.tables.column import Column, Decimals, written_number
+from dlrun.data.tables.column import Column, Decimals
 from dlrun.data.tables.csv_format import missing_among
 from dlrun.data.tables.dates import NotADate, times_of
-from dlrun.data.tables.number_format import Notation, may_be_grouped
+from dlrun.data.tables.number_format import Notation, may_be_grouped, written
 from dlrun.data.tables.stored_columns import (
     SAMPLED,
     StoredArray,
@@ -385,7 +385,7 @@ class _Decimals(_Coded):
         self._write(found)
 
     def words(self) -> list[str]:
-        return ["", *map(written_number, [*self.kinds][1:])]
+        return ["", *map(written, [*self.kinds][1:])]
 
     def of_more_kinds(self, more: list[str], *, words: bool) -> _Writer:
         table = np.array([np.nan, *[*self.kinds][1:]])

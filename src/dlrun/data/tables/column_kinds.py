@@ -13,7 +13,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from dlrun.data.tables.column import Column
-from dlrun.data.tables.number_format import Dressing, Notation, common_dressing, dressing_of
+from dlrun.data.tables.number_format import (
+    NO,
+    YES,
+    Dressing,
+    Notation,
+    common_dressing,
+    dressing_of,
+)
 from dlrun.data.times import are_compact_dates, are_dates, is_date
 
 Kind = Literal[
@@ -54,7 +61,6 @@ _COUNTER = re.compile(
 )
 _OUTLYING = {f"{sign}{'9' * digits}" for sign in ("", "-") for digits in (3, 4, 5, 6)} | {"-99"}
 _FAR = 5  # times the largest other number
-_YES, _NO = ("true", "t", "yes", "y"), ("false", "f", "no", "n")
 _YES_NO = ({"true", "t", "false", "f"}, {"yes", "y", "no", "n"})  # words that go together
 _CAMEL = re.compile(r"(?<=[a-z])(?=I[Dd]$)")  # as in PassengerId
 
@@ -120,10 +126,17 @@ def are_yes_no(words: Collection[str]) -> bool:
     return any(folded <= pair for pair in _YES_NO) and len({*map(is_yes, folded)}) == 2
 
 
+def holds_values(column: Column, notation: Notation) -> bool:
+    """Whether cells are equal as categories by what they stand for, as 1 and 1.0 or true and True."""
+    if column.numbers(notation) is not None:
+        return not column.any_leading_zero
+    return are_yes_no(column.distinct)
+
+
 def is_yes(word: str) -> bool | None:
     """Whether a word says yes; None where it says neither yes nor no."""
     folded = word.lower()
-    return True if folded in _YES else False if folded in _NO else None
+    return True if folded in YES else False if folded in NO else None
 
 
 def kind_of_words(counts: Counter[str]) -> Kind:

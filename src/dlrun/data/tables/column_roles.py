@@ -18,7 +18,9 @@ class ColumnRoles:
         target: what is predicted; of texts, their label.
         text: of texts, the columns that are joined to one.
         inputs: what a series is forecast from; None for all columns that can be.
+        known_future: inputs of a series that are known of the rows to be forecast as well.
         time: what the rows of a series are ordered by; None for their order in the file.
+        series: the column, or several, that tell the series of a file apart; None for one series.
         only: the value by column that the rows of a series must have; None for all rows.
         drop: columns that are left out.
         categorical, numeric: read as the one and as the other, whatever they hold.
@@ -30,7 +32,9 @@ class ColumnRoles:
     target: ColumnName | list[ColumnName]
     text: ColumnName | list[ColumnName] = ""
     inputs: list[ColumnName] | None = None
+    known_future: Sequence[ColumnName] | None = None
     time: ColumnName | None = None
+    series: ColumnName | list[ColumnName] | None = None
     only: Mapping[str, Any] | None = None
     drop: Sequence[ColumnName] = ()
     categorical: Sequence[ColumnName] = ()

@@ -147,7 +147,13 @@ def read_rows(cells: Cells, reading: Reading) -> Rows:
         values.append(without_zeros(numbers) if name in reading.zero_is_missing else numbers)
     for name, form in reading.date_forms.items():
         values.extend(_read_dates(cells, cells.names.index(name), form))
-    words = [Words.of(cells.columns[cells.names.index(name)]) for name in reading.words]
+    words = [
+        Words.of(
+            cells.columns[cells.names.index(name)],
+            cells.notation.spelled if name in reading.by_value else None,
+        )
+        for name in reading.words
+    ]
     return Rows(values, words)
 
 

@@ -255,6 +255,7 @@ class Begin:
         first: the cells of the first row, which begins in `line`.
         names: of the columns in a header; [] without one.
         body: the other rows.
+        empty_end: whether an empty cell behind the last column has been left out of each.
     """
 
     line: int
@@ -262,6 +263,7 @@ class Begin:
     names: list[str]
     body: list[Record]
     delimiter: str
+    empty_end: bool
 
     @property
     def is_header(self) -> bool:
@@ -282,11 +284,12 @@ def _begin(path: Path, text: str, format: CsvFormat, is_header: IsHeader | None)
     body = records[1:] if header else records
     if not body:
         raise ConfigError(f"{path}, row {line}: a header and no rows: give it data")
+    whole = len(body[0][1])
     if header:
         names, body = without_empty_end(path, names, body, named=bool(first[-1]))
     width = len(format.names or names or first)
     refuse_ragged(path, body, width, "header" if header else "table")
-    return Begin(line, first, names, body, delimiter)
+    return Begin(line, first, names, body, delimiter, empty_end=len(body[0][1]) < whole)
 
 
 def _read_exactly(path: Path, format: CsvFormat, is_header: IsHeader | None) -> Cells:
@@ -371,13 +374,13 @@ def _begin_plain(
         if unpacked:
             raise
         return None  # told by the exact reader, of the whole file
-    if begin.names and len(begin.names) != len(begin.first):
-        return None  # each row ends in a delimiter
+    if begin.empty_end and not unpacked:
+        return None
     skip, width = begin.body[0][0] - 1, len(begin.body[0][1])
     of_words = all(as_number(word) is None for word in format.missing)
     plain = format.decimal != "comma" and format.thousands == "none" and of_words
     decimals = decimals_in([cells for _, cells in begin.body], width) if plain else ()
-    return begin, Layout(begin.delimiter, skip, width, decimals)
+    return begin, Layout(begin.delimiter, skip, width, decimals, begin.empty_end)
 
 
 def _cells(

@@ -101,12 +101,14 @@ class Layout(NamedTuple):
         skip: lines above the rows.
         width: columns.
         decimals: the columns to read as numbers at once.
+        empty_end: whether each row ends in a delimiter, with nothing behind it.
     """
 
     delimiter: str
     skip: int
     width: int
     decimals: Collection[int]
+    empty_end: bool = False
 
 
 class Unsure(Exception):
@@ -365,13 +367,18 @@ def open_pieces(path: Path, layout: Layout, types: Types) -> Iterator[pl.DataFra
     Raises:
         ConfigError: a row of another length or damaged quotes, with its line; what only the exact reader can read.
     """
+    if layout.empty_end:
+        layout, of_named = layout._replace(width=layout.width + 1), types
+        types = lambda: [*of_named(), pl.String]  # noqa: E731
     try:
         with open_unpacked(path) as file:
             for frame, delimiters in pieces(file, types, layout, texts_too=True):
                 columns = frame.get_columns()
                 if sum(_inside(cells, layout.delimiter) for cells in columns) != delimiters:
                     raise Unsure("a row of another length")
-                yield _without_empty_rows(frame)
+                if layout.empty_end and columns.pop().null_count() < len(frame):
+                    raise Unsure("a cell behind the last column")
+                yield _without_empty_rows(pl.DataFrame(columns))
     except Unsure as error:
         _refuse_mistakes(path, layout)
         raise only_in_memory(path, str(error)) from error

@@ -9,12 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from dlrun.data.tables.column import Column, Values, written_number
+from dlrun.data.tables.column import Column, Values
+from dlrun.data.tables.number_format import written
 from dlrun.data.tables.stored_columns import StoredArray, StoredMoments, StoredNumbers
-from dlrun.data.times import EPOCHS, NotATime, Times, ZonesMixed, likeliest, read_as, readings
+from dlrun.data.times import (
+    EPOCHS,
+    NotATime,
+    Times,
+    ZonesMixed,
+    iso_times,
+    likeliest,
+    read_as,
+    readings,
+)
 
 AUTO = "auto"  # the format that fits all cells, where there is but one
-_ISO = re.compile(r"[12]\d{3}-[01]\d-[0-3]\d(?:[T ][0-2]\d:[0-5]\d(?::[0-5]\d)?)?")
 _DAY = 86400  # seconds
 _MONDAY = 3  # what 1970-01-01, a Thursday, is from Monday on
 _PERIODS = {"month": 12, "weekday": 7, "hour": 24}
@@ -136,7 +145,7 @@ def _kept(column: Column, format: str) -> _KeptTimes | None:
         per_second, least, most = EPOCHS[format]
         for numbers in column.values.pieces():
             if len(odd := numbers[(numbers < least) | (numbers >= most)]):
-                raise NotADate(written_number(odd[0]), [format])
+                raise NotADate(written(odd[0]), [format])
         return _KeptTimes(format, column.values, None, per_second)
     return None
 
@@ -147,7 +156,7 @@ def times_of(cells: list[str], format: str = AUTO) -> Times:
     Raises:
         NotADate: as of `date_form`.
     """
-    if format in (AUTO, "%Y-%m-%d") and (found := _iso(cells)):
+    if format in (AUTO, "%Y-%m-%d") and (found := iso_times(cells)):
         return found
     try:
         if format != AUTO:
@@ -166,17 +175,6 @@ def times_of(cells: list[str], format: str = AUTO) -> Times:
     if different:
         raise NotADate(cells[0], [one.format for one in (first, *different)])
     return first
-
-
-def _iso(cells: list[str]) -> Times | None:
-    """Dates as ISO 8601 writes them, without zones, which numpy reads all at once; None for others."""
-    if not all(map(_ISO.fullmatch, cells)):
-        return None
-    try:
-        seconds = np.array(cells, "datetime64[s]").astype(np.int64).astype(np.float64)
-    except ValueError:
-        return None
-    return Times("%Y-%m-%d", seconds, seconds, zoned=False)
 
 
 def _reads(cell: str, format: str) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,8 +17,8 @@ from dlrun.data.base import (
     Dataset,
     Preprocessing,
     Spec,
-    class_targets,
-    class_task,
+    as_targets,
+    task_of,
     without_constants,
 )
 from dlrun.data.fingerprint import Parts, as_index
@@ -26,8 +27,17 @@ from dlrun.data.loaders import Split
 from dlrun.data.splits import parted, split_rows
 from dlrun.data.tables.column import Values
 from dlrun.data.tables.stored_rows import AT_ONCE, BlockSplit, StoredInputs
-from dlrun.data.tables.table import Fill, Reading, Rows, Table, Words, take_fold
-from dlrun.errors import ConfigError
+from dlrun.data.tables.table import (
+    Fill,
+    RareBelow,
+    Reading,
+    Rows,
+    Table,
+    Words,
+    rare_bound,
+    take_fold,
+)
+from dlrun.errors import ConfigError, listed, note
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -43,7 +53,10 @@ class TableEncoding(Preprocessing):
         reading: how the rows of a file are read, as `Reading`.
         fill, mean, std: of each column of numbers; a missing one becomes `fill` before it is scaled.
         levels: of each column of words, those of the training part in their order; missing is one of
-            them where it occurs there. The code of a word is its place from 1, and 0 where it has none.
+            them where it occurs there. The code of a word is its place from 1.
+        other: of each column of words, whether a code follows those of the levels: that of all words that are too
+            rare in the training part, and of those that are not in it. Without it these have the code 0, whose vector
+            no row trains. Empty where an earlier version of dlrun did not write it.
     """
 
     kind: ClassVar[str] = "table"
@@ -54,6 +67,7 @@ class TableEncoding(Preprocessing):
     levels: list[list[str | None]]
     target_mean: list[float]
     target_std: list[float]
+    other: list[bool] = field(default_factory=list)
 
     def inputs(self, raw: Rows) -> Tensor:
         """(N, F) float32."""
@@ -63,7 +77,7 @@ class TableEncoding(Preprocessing):
         """(N, F) float32 of these rows; None is all of them."""
         count, width = len(raw) if rows is None else len(rows), len(self.fill) + len(self.levels)
         inputs = np.empty((count, width), np.float32)
-        codes = [_codes(*column) for column in zip(raw.words, self.levels, strict=True)]
+        codes = self._codes_of(raw)
 
         def write(start: int) -> None:
             part = slice(start, start + _BLOCK)
@@ -91,6 +105,23 @@ class TableEncoding(Preprocessing):
             numbers /= std
             block[column] = numbers
 
+    def _codes_of(self, raw: Rows) -> list[np.ndarray]:
+        """Of each column of words, what its kinds become, and as the last what a missing one does."""
+        by_value = self.reading.get(
+            "by_value", ()
+        )  # the raw words may have been read by another rule
+        found = []
+        names = self.reading["words"]
+        for name, words, levels, other in zip(
+            names, raw.words, self.levels, self._others, strict=True
+        ):
+            known = {level: code for code, level in enumerate(levels, 1)}
+            unknown = len(levels) + 1 if other else 0
+            kinds = words.values if name in by_value else words.kinds
+            codes = [known.get(word, unknown) for word in [*kinds, None]]
+            found.append(np.array(codes, np.float32))
+        return found
+
     @property
     def traits(self) -> dict[str, list[str]]:
         """The columns that are read as words."""
@@ -99,7 +130,12 @@ class TableEncoding(Preprocessing):
     @property
     def categories(self) -> tuple[int, ...]:
         """How many codes each column of words has, that of unknown words among them."""
-        return tuple(len(levels) + 1 for levels in self.levels)
+        columns = zip(self.levels, self._others, strict=True)
+        return tuple(len(levels) + 1 + other for levels, other in columns)
+
+    @property
+    def _others(self) -> list[bool]:
+        return self.other or [False] * len(self.levels)
 
 
 def split_table(table: Table, settings: DataSettings) -> Parts:
@@ -130,23 +166,24 @@ def prepare_table(
             table.targets[train],
             fill=table.fill,
             normalize=settings.normalize == "standard",
-            regression=not table.class_names,
+            regression=not (table.class_names or table.labels),
+            rare_below=table.rare_below,
         )
+    spec = _spec(table, encoding)
 
     def part(name: str) -> Split:
         rows = parts[name]
         if rows is None and table.test is not None and table.test_targets is not None:
-            return encode_rows(encoding, table.test, table.test_targets, len(table.class_names))
+            return encode_rows(encoding, table.test, table.test_targets, spec)
         at = np.asarray(rows)
-        targets = _targets(encoding, table.targets[at], len(table.class_names))
-        return _part(encoding, table.rows, at, targets)
+        return _part(encoding, table.rows, at, as_targets(table.targets[at], spec, encoding))
 
-    return Dataset(_spec(table, encoding), encoding, part("train"), part("val"), part("test"))
+    return Dataset(spec, encoding, part("train"), part("val"), part("test"))
 
 
-def encode_rows(encoding: TableEncoding, rows: Rows, targets: np.ndarray, classes: int) -> Split:
-    """Rows with their targets, class numbers where there are `classes`, as a model takes them."""
-    encoded = _targets(encoding, targets, classes)
+def encode_rows(encoding: TableEncoding, rows: Rows, targets: np.ndarray, spec: Spec) -> Split:
+    """Rows with their targets, class numbers or quantities, as a model takes them."""
+    encoded = as_targets(targets, spec, encoding)
     if rows.stored:
         return _part(encoding, rows, np.arange(len(rows)), encoded)
     return Split(encoding.inputs(rows), encoded)
@@ -167,10 +204,6 @@ def _at_once(function: Callable[[A], B], given: Iterable[A]) -> list[B]:
     """`function` of each of `given`, in threads: what NumPy does with many rows does not hold up the others."""
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         return list(pool.map(function, given))
-
-
-def _targets(encoding: TableEncoding, targets: np.ndarray, classes: int) -> Tensor:
-    return class_targets(targets, classes) if classes else encoding.targets(targets)
 
 
 def _rows(table: Table, settings: DataSettings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -201,6 +234,7 @@ def _fit(
     fill: Fill,
     normalize: bool,
     regression: bool,
+    rare_below: RareBelow,
 ) -> TableEncoding:
     """The encoding by the rows `train`; `targets` are theirs."""
 
@@ -214,13 +248,16 @@ def _fit(
 
     found = np.array(_at_once(fitted, rows.numbers)).reshape(-1, 3)
     fills, means, stds = found.T.tolist()
-    target = targets[:, None] if regression else np.empty((len(targets), 0))
+    target = targets.reshape(len(targets), -1) if regression else np.empty((len(targets), 0))
+    levels = [_levels(words.take(train), rare_below) for words in rows.words]
+    _note_rare(dict(zip(reading.words, levels, strict=True)), len(train))
     return TableEncoding(
         reading=dict(vars(reading)),
         fill=fills,
         mean=means,
         std=without_constants(np.array(stds), np.array(means)).tolist(),
-        levels=[_levels(words.take(train)) for words in rows.words],
+        levels=[found.known for found in levels],
+        other=[found.rare > 0 for found in levels],
         target_mean=target.mean(0).tolist(),
         target_std=without_constants(target.std(0), target.mean(0)).tolist(),
     )
@@ -233,22 +270,54 @@ def _filling(column: np.ndarray, rule: Fill) -> float:
     return float(np.median(known, overwrite_input=True) if rule == "median" else known.mean())
 
 
-def _levels(words: Words) -> list[str | None]:
-    """The different words in order, missing last."""
-    codes = np.unique(words.codes[:])
-    known = sorted(words.kinds[code] for code in codes if code >= 0)
-    return [*known, None] if len(known) < len(codes) else [*known]
+class _Levels(NamedTuple):
+    """The categories of a column.
+
+    Attributes:
+        known: what the words stand for in order, missing last; without those that are too rare.
+        rare, rows: how many are too rare, and the rows that have one of them.
+        bound: the rows below which they are.
+    """
+
+    known: list[str | None]
+    rare: int
+    rows: int
+    bound: int
 
 
-def _codes(words: Words, levels: Sequence[str | None]) -> np.ndarray:
-    """What each of the kinds of `words` becomes, and as the last what a missing one does."""
-    numbers: Mapping[str | None, int] = {level: code for code, level in enumerate(levels, 1)}
-    return np.array([numbers.get(word, 0) for word in [*words.kinds, None]], np.float32)
+def _levels(words: Words, rare_below: RareBelow) -> _Levels:
+    """Those of the training part."""
+    counts: Counter[str | None] = Counter()
+    for code, count in zip(
+        *map(np.ndarray.tolist, np.unique(words.codes[:], return_counts=True)), strict=True
+    ):
+        counts[None if code < 0 else words.values[code]] += count
+    bound = rare_bound(rare_below, len(counts))
+    kept = {word: count for word, count in counts.items() if count >= bound}
+    known = [*sorted(word for word in kept if word is not None), *([None] if None in kept else [])]
+    left = counts.total() - sum(kept.values())
+    return _Levels(known, len(counts) - len(kept), left, bound)
+
+
+def _note_rare(columns: Mapping[str, _Levels], rows: int) -> None:
+    """Note which columns have categories that are joined."""
+    joined = {name: levels for name, levels in columns.items() if levels.rare}
+    if not joined:
+        return
+    said = [
+        f"{one.rare:,} of {one.rare + len(one.known):,} in column {name} ({one.rows / rows:.1%} of the rows)"
+        for name, one in joined.items()
+    ]
+    bound = max(one.bound for one in joined.values())
+    note(
+        f"categories with fewer than {bound} training rows are read as one, other: {listed(said)}; "
+        "so are categories that are not in training; dataset.rare_below=0 keeps each"
+    )
 
 
 def _spec(table: Table, encoding: TableEncoding) -> Spec:
     reading = table.reading
-    task, outputs = class_task(len(table.class_names)) if table.class_names else ("regression", 1)
+    task, outputs = task_of(table.class_names, table.labels, len(table.target_names) or 1)
     names = tuple(reading.features)
     return Spec(
         task=task,
@@ -258,6 +327,8 @@ def _spec(table: Table, encoding: TableEncoding) -> Spec:
         class_names=table.class_names,
         feature_names=names,
         categories=encoding.categories,
+        target_names=table.target_names,
+        labels=table.labels,
     )
 
 

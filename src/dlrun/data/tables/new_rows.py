@@ -37,19 +37,20 @@ class NewRows(NewInputs):
 
     preparing = (
         "columns of numbers (those of yes_no: 1 for yes, 0 for no), then the parts of dates: fill where missing, then "
-        "(raw - mean) / std; after them columns of words: "
-        "the place in levels, from 1, and 0 for a word that is not there"
+        "(raw - mean) / std; after them columns of words: the place in levels, from 1; for a word that is not there "
+        "the place after the last where other is true, and else 0; in columns of by_value, numbers and yes/no are "
+        "spelled in one way, as 1, 0.5 and true"
     )
 
     def read(self, path: Path, spec: Spec, preprocessing: TableEncoding) -> Rows:
         _refuse_other_forms(path)
-        reading = Reading(**preprocessing.reading)
+        reading = Reading.of(preprocessing.reading)
         return _rows(_in_order(_read(path, reading), reading), reading)
 
     def pieces(
         self, files: Sequence[Path], spec: Spec, preprocessing: TableEncoding, keep: Sequence[str]
     ) -> Iterator[Piece]:
-        reading = Reading(**preprocessing.reading)
+        reading = Reading.of(preprocessing.reading)
         for path in files:
             _refuse_other_forms(path)
             first = 0
@@ -64,15 +65,15 @@ class NewRows(NewInputs):
         return files_of(folder, "INPUT")
 
     def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:
-        encoding, names = cast(TableEncoding, kept.preprocessing), kept.spec.class_names
-        reading = Reading(**encoding.reading)
-        if not reading.target:  # an earlier version wrote none
-            reading = replace(reading, target=_name(reading, dataset.get("target", "")))
+        encoding, spec = cast(TableEncoding, kept.preprocessing), kept.spec
+        reading = Reading.of(encoding.reading)
+        if not reading.targets:  # an earlier version wrote none
+            reading = replace(reading, targets=[_name(reading, dataset.get("target", ""))])
         path, limit = locate_table(TEST_PATH, one_path(given)), dataset.get("memory_limit")
         cells = _as_in_training(_read(path, reading, limit), reading)
         drop = bool(dataset.get(DROP_MISSING, False))
-        cells, targets = read_targets(cells, reading, names, drop=drop)
-        return Labelled(encode_rows(encoding, _rows(cells, reading), targets, len(names)))
+        cells, targets = read_targets(cells, reading, spec.classes, drop=drop)
+        return Labelled(encode_rows(encoding, _rows(cells, reading), targets, spec))
 
 
 def _name(reading: Reading, column: Any) -> str:
@@ -85,7 +86,7 @@ def _name(reading: Reading, column: Any) -> str:
 def _as_in_training(cells: Cells, reading: Reading) -> Cells:
     """With the columns that the training data had, the target among them."""
     if cells.named:
-        return cells.in_order(reading.columns, needed=[*reading.used, reading.target])
+        return cells.in_order(reading.columns, needed=[*reading.used, *reading.targets])
     if len(cells.names) == len(reading.columns):
         return replace(cells, names=list(reading.columns))
     raise ConfigError(

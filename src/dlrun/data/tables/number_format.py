@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from dlrun.errors import ConfigError
 
 Decimal = Literal["auto", "point", "comma"]
@@ -28,6 +30,8 @@ _TYPED = {
     **dict.fromkeys((0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF)),
 }
 Column = Sequence[str | None]
+EXACT = 2**53  # up to which a float holds each whole number
+YES, NO = ("true", "t", "yes", "y"), ("false", "f", "no", "n")
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,25 @@ class Notation:
     def number(self, cell: str) -> float | None:
         """The finite number that a cell holds, None where it holds none."""
         return as_number(self._plain(cell))
+
+    def value(self, cell: str) -> int | float | None:
+        """As `number`, exact also of a whole number that no float holds."""
+        plain = self._plain(cell)
+        number = as_number(plain)
+        if number is None or abs(number) < EXACT:
+            return number
+        try:
+            return int(plain)
+        except ValueError:
+            return number
+
+    def spelled(self, cell: str) -> str:
+        """The one spelling of what a cell holds: 1 of 1.0, true of TRUE; of any other cell itself."""
+        value = self.value(cell)
+        if value is not None:
+            return str(value) if isinstance(value, int) else written(value + 0.0)  # -0 as 0
+        folded = cell.lower()
+        return folded if folded in YES or folded in NO else cell
 
     def numbers(self, cells: Iterable[str]) -> list[float] | None:
         """The finite numbers that all of `cells` hold, or None."""
@@ -158,6 +181,19 @@ def looks_like_number(cell: str) -> bool:
     if not _NUMBERLIKE.fullmatch(cell):  # sooner for most words
         return False
     return any(notation.number(cell) is not None for notation in _ALL)
+
+
+def written(number: float, *, single: bool = False) -> str:
+    """What a number looks like: a whole one has all its digits; "" for nan.
+
+    Args:
+        single: of one that had 32 bits, the digits that those bits mean.
+    """
+    if math.isnan(number):
+        return ""
+    if number.is_integer() and abs(number) < EXACT:
+        return f"{number:.0f}"
+    return str(np.float32(number)) if single else repr(number)
 
 
 def as_number(cell: str) -> float | None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from dlrun.data.tables.column_checks import note_columns
+from dlrun.data.tables.column_kinds import holds_values
 from dlrun.data.tables.column_roles import ColumnName, ColumnRoles
 from dlrun.data.tables.columns import (
     SortedColumns,
-    read_numbers,
     read_rows,
     sort_columns,
     undressed,
@@ -21,16 +20,10 @@ from dlrun.data.tables.columns import (
 )
 from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import CsvFormat
-from dlrun.data.tables.table import Fill, Reading, Rows, Table
+from dlrun.data.tables.table import Fill, RareBelow, Reading, Rows, Table
 from dlrun.data.tables.table_files import read_alike, read_cells
-from dlrun.data.tables.target_column import (
-    Labelling,
-    class_names,
-    dressing_of_target,
-    numbers_of_classes,
-    with_targets,
-    words_for_missing,
-)
+from dlrun.data.tables.target_column import Labelling, with_targets
+from dlrun.data.tables.targets import Classes, settle_targets, target_positions, target_values
 from dlrun.errors import ConfigError
 
 
@@ -42,6 +35,7 @@ def read_table(
     labelling: Labelling,
     *,
     fill: Fill,
+    rare_below: RareBelow = 0,
     folds: int | None = None,
     fold: int = 0,
     memory_limit: float | None = math.inf,
@@ -54,8 +48,18 @@ def read_table(
         ConfigError: a file, a column or a cell that cannot be read as `format`, `roles` and `labelling` say.
     """
     cells = read_cells(path, format, memory_limit=memory_limit)
-    how = (test_path, format, roles, labelling)
-    return table_of(cells, *how, fill=fill, folds=folds, fold=fold, memory_limit=memory_limit)
+    return table_of(
+        cells,
+        test_path,
+        format,
+        roles,
+        labelling,
+        fill=fill,
+        rare_below=rare_below,
+        folds=folds,
+        fold=fold,
+        memory_limit=memory_limit,
+    )
 
 
 def table_of(
@@ -66,25 +70,20 @@ def table_of(
     labelling: Labelling,
     *,
     fill: Fill,
+    rare_below: RareBelow = 0,
     folds: int | None = None,
     fold: int = 0,
     memory_limit: float | None = math.inf,
 ) -> Table:
     """As `read_table`, of a file that has been read."""
-    if cells.typed:
-        format = replace(format, decimal="point")
-    assert not isinstance(roles.target, list), "a table has one target"
-    target = cells.position("dataset.target", roles.target)
-    blanks = words_for_missing(cells, [target])
-    cells = with_targets(cells, [target], drop=labelling.drop_missing_target)
-    columns, zero = _sorted_columns(cells, target, format, roles)
-    dressings = dict(columns.dressings)
-    if of_target := dressing_of_target(cells, target, labelling.task):
-        dressings[target] = of_target
-    cells = undressed(cells, dressings)
-    labelling = labelling.settled(cells, target, format.decimal)
-    classes = labelling.task == "classification"
-    names = class_names(cells, target, labelling, blanks) if classes else ()
+    # Numbers of a file with types are not written in any notation; other files of the same columns may be.
+    decimal = "point" if cells.typed else format.decimal
+    kept = format.kept(cells.notation) | ({"decimal": "auto"} if cells.typed else {})
+    positions = target_positions(cells, roles.target)
+    cells, targets = settle_targets(cells, positions, labelling, decimal)
+    columns, zero = _sorted_columns(cells, positions, format, roles, decimal)
+    dressings = {**columns.dressings, **targets.dressings}
+    cells = undressed(cells, columns.dressings)
 
     reading = Reading(
         columns=cells.names,
@@ -92,68 +91,87 @@ def table_of(
         numbers=[cells.names[position] for position in columns.numbers],
         words=[cells.names[position] for position in columns.words],
         zero_is_missing=[cells.names[position] for position in zero],
-        **format.kept(cells.notation),
+        **kept,
         dressings={cells.names[at]: [found.before, found.after] for at, found in dressings.items()},
-        target=cells.names[target],
+        targets=[cells.names[position] for position in positions],
         strip_label=labelling.strip_label,
         merge_labels=labelling.merge_labels,
         yes_no=[cells.names[position] for position in columns.yes_no],
         dates={cells.names[at]: dict(vars(form)) for at, form in columns.dates.items()},
+        by_value=[
+            cells.names[at]
+            for at in columns.words
+            if holds_values(cells.columns[at], cells.notation)
+        ],
     )
 
     def values(part: Cells) -> tuple[Rows, np.ndarray]:
-        rows = read_rows(part, reading)
-        if labelling.task == "regression":
-            return rows, read_numbers(part, target)
-        return rows, numbers_of_classes(part, target, names, labelling)
+        return read_rows(part, reading), targets.values(part, cells.notation)
 
     test_rows, test_targets = None, None
     if test_path:
-        used = [*reading.used, reading.target]
+        used = [*reading.used, *reading.targets]
         test = _test_cells(test_path, format, cells, used, memory_limit)
-        test = with_targets(test, [target], drop=labelling.drop_missing_target)
+        test = with_targets(test, positions, drop=labelling.drop_missing_target)
         test_rows, test_targets = values(undressed(test, dressings))
-    return Table(reading, *values(cells), names, test_rows, test_targets, fill, folds, fold)
+    rows, train_targets = values(cells)
+    return Table(
+        reading=reading,
+        rows=rows,
+        targets=train_targets,
+        class_names=targets.class_names,
+        labels=targets.labels,
+        test=test_rows,
+        test_targets=test_targets,
+        fill=fill,
+        folds=folds,
+        fold=fold,
+        rare_below=rare_below,
+    )
 
 
 def _sorted_columns(
-    cells: Cells, target: int, format: CsvFormat, roles: ColumnRoles
+    cells: Cells, targets: Sequence[int], format: CsvFormat, roles: ColumnRoles, decimal: str
 ) -> tuple[SortedColumns, list[int]]:
     """The columns that are read, remarks said, and those in which 0 stands for a missing value."""
-    zero = _inputs(cells, "zero_is_missing", roles.zero_is_missing, target)
-    dropped = _inputs(cells, "drop", roles.drop, target)
+    zero = _inputs(cells, "zero_is_missing", roles.zero_is_missing, targets)
+    dropped = _inputs(cells, "drop", roles.drop, targets)
     named = {
-        "numeric": _inputs(cells, "numeric", roles.numeric, target),
-        "categorical": _inputs(cells, "categorical", roles.categorical, target),
-        "dates": (dates := _inputs(cells, "dates", [*(roles.dates or {})], target)),
+        "numeric": _inputs(cells, "numeric", roles.numeric, targets),
+        "categorical": _inputs(cells, "categorical", roles.categorical, targets),
+        "dates": (dates := _inputs(cells, "dates", [*(roles.dates or {})], targets)),
         "drop": dropped,
     }
     columns = sort_columns(
         cells,
-        _features(cells, target, dropped),
+        _features(cells, targets, dropped),
         named,
         formats=dict(zip(dates, (roles.dates or {}).values(), strict=True)),
         infer=roles.infer,
-        decimal=format.decimal,
+        decimal=decimal,
     )
     note_columns(cells.path, len(cells), columns.remarks, columns.given, format.missing)
     return columns, zero
 
 
-def _inputs(cells: Cells, key: str, columns: Sequence[ColumnName], target: int) -> list[int]:
-    """Where the columns are that `key` names, none of which may be the target."""
+def _inputs(
+    cells: Cells, key: str, columns: Sequence[ColumnName], targets: Sequence[int]
+) -> list[int]:
+    """Where the columns are that `key` names, none of which may be a target."""
     positions = [cells.position(f"dataset.{key}", column) for column in columns]
-    if target in positions:
-        raise ConfigError(
-            f"dataset.{key} names {cells.names[target]}, which dataset.target names too; leave it out of one"
-        )
+    for target in targets:
+        if target in positions:
+            raise ConfigError(
+                f"dataset.{key} names {cells.names[target]}, which dataset.target names too; leave it out of one"
+            )
     return positions
 
 
-def _features(cells: Cells, target: int, dropped: Sequence[int]) -> list[int]:
-    features = [at for at in range(len(cells.names)) if at != target and at not in dropped]
+def _features(cells: Cells, targets: Sequence[int], dropped: Sequence[int]) -> list[int]:
+    features = [at for at in range(len(cells.names)) if at not in targets and at not in dropped]
     if not features:
-        raise ConfigError(f"{cells.path} has no column left to predict {cells.names[target]} from")
+        names = ", ".join(cells.names[target] for target in targets)
+        raise ConfigError(f"{cells.path} has no column left to predict {names} from")
     return features
 
 
@@ -174,15 +192,14 @@ def _test_cells(
 
 
 def read_targets(
-    cells: Cells, reading: Reading, class_names: tuple[str, ...], *, drop: bool
+    cells: Cells, reading: Reading, classes: Classes, *, drop: bool
 ) -> tuple[Cells, np.ndarray]:
-    """The rows of a file that have a target, and the targets: class numbers where there are `class_names`.
+    """The rows of a file that have all targets, and these as `target_values`.
 
     Raises:
         ConfigError: as `with_targets`; one that is no number, or no class of the training data.
     """
-    position = cells.names.index(reading.target)
-    known = undressed_as(with_targets(cells, [position], drop=drop), reading.dressings)
-    if not class_names:
-        return known, read_numbers(known, position)
-    return known, numbers_of_classes(known, position, class_names, Labelling.of(vars(reading)))
+    positions = [cells.names.index(name) for name in reading.targets]
+    known = undressed_as(with_targets(cells, positions, drop=drop), reading.dressings)
+    labelling = Labelling.of(vars(reading))
+    return known, target_values(known, positions, classes, labelling, reading.notation)

@@ -14,14 +14,14 @@ from dlrun.data.tables.column_roles import ColumnName, ColumnRoles, Inferred
 from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines
 from dlrun.data.tables.number_format import Decimal, Thousands
 from dlrun.data.tables.read import read_table
-from dlrun.data.tables.table import Fill, Table
+from dlrun.data.tables.table import Fill, RareBelow, Table
 from dlrun.data.tables.table_files import locate_table, refuse_settings_of_texts
 from dlrun.data.tables.target_column import Labelling, TableTask
 from dlrun.errors import ConfigError
 
 Folds = Annotated[int, Ge(2)]
 
-_PLOTLY = "plotly:"
+PLOTLY = "plotly:"
 _REPOSITORY = (
     "https://raw.githubusercontent.com/jbrownlee/Datasets/d20fcb6402ae34e653d4513b00f39257bb37ed7f"
 )
@@ -31,7 +31,7 @@ def csv(
     *,
     path: str,
     test_path: str | None,
-    target: ColumnName,
+    target: ColumnName | list[ColumnName],
     task: TableTask,
     strip_label: str,
     merge_labels: bool,
@@ -50,6 +50,7 @@ def csv(
     dates: dict[str, str] | None,
     infer: list[Inferred],
     zero_is_missing: list[ColumnName],
+    rare_below: RareBelow,
     fill: Fill,
     folds: Folds | None,
     fold: NonNegativeInt,
@@ -57,8 +58,8 @@ def csv(
 ) -> Table:
     """The table in `path`, a file or parts: absolute, from the working folder, `packaged:NAME` or `plotly:NAME`."""
     settings = locals()
-    test = None if test_path is None else _find("dataset.test_path", test_path)
-    train = _find("dataset.path", path)
+    test = None if test_path is None else find("dataset.test_path", test_path)
+    train = find("dataset.path", path)
     refuse_settings_of_texts(settings, train, test)
     return read_table(
         train,
@@ -67,6 +68,7 @@ def csv(
         ColumnRoles.of(settings),
         Labelling.of(settings),
         fill=fill,
+        rare_below=rare_below,
         folds=folds,
         fold=fold,
         memory_limit=memory_limit,
@@ -152,13 +154,17 @@ def _fetch(root: str, name: str, md5: str) -> Path:
     return fetch(root, f"tabular/{name}", url=f"{_REPOSITORY}/{name}", md5=md5)
 
 
-def _find(key: str, path: str) -> Path:
-    """The file, which may be one of the data sets inside the installed plotly."""
-    if not path.startswith(_PLOTLY):
+def find(key: str, path: str) -> Path:
+    """The file or parts that the setting `key` names; `plotly:NAME` is a data set inside the installed plotly.
+
+    Raises:
+        ConfigError: as `locate_table`, or plotly is not installed.
+    """
+    if not path.startswith(PLOTLY):
         return locate_table(key, path)
     package = importlib.util.find_spec("plotly")  # does not import it
     if package is None or not package.submodule_search_locations:
         raise ConfigError(f"{key} is {path}, whose file is part of plotly: pip install plotly")
     folder = Path(package.submodule_search_locations[0], "package_data", "datasets")
-    name = path.removeprefix(_PLOTLY)
+    name = path.removeprefix(PLOTLY)
     return locate_file(key, str(folder / name))

@@ -132,14 +132,12 @@ class BlockBatches:
             at += len(rows)
             if at <= begin:
                 continue
-            order = order[max(0, len(rows) - (at - begin)) :].to(targets.device)
-            rows = rows.to(targets.device)
-            read = (
-                take(inputs, rows[order])
-                if isinstance(inputs, Tensor)
-                else take(inputs[rows], order)
-            )
-            yield read, take(targets, rows[order])
+            order = order[max(0, len(rows) - (at - begin)) :]
+            chosen = rows[order].to(targets.device)
+            if isinstance(inputs, Tensor):
+                yield take(inputs, chosen), take(targets, chosen)
+            else:
+                yield take(inputs[rows], order.to(targets.device)), take(targets, chosen)
 
     def _windows(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Rows that are read together, ascending, and the order of them."""

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
+from dlrun.config.schema import NonNegativeInt
 from dlrun.data.fingerprint import Fingerprint
 from dlrun.data.fingerprint import Rows as Numbers
 from dlrun.data.tables.column import Column, Values
 from dlrun.data.tables.csv_format import CsvFormat, SkipLines
 from dlrun.data.tables.dates import DateForm
+from dlrun.data.tables.number_format import Notation
 from dlrun.errors import ConfigError
 
 Fill = Literal["mean", "median", "zero"]
+RareBelow = Literal["auto"] | NonNegativeInt
+_MANY, _FEW_ROWS = (
+    1000,
+    10,
+)  # auto: categories of a column, above which those of fewer rows are joined
 
 
 @dataclass(frozen=True)
@@ -23,20 +31,25 @@ class Words:
 
     Attributes:
         codes: (N,) the place of each word in `kinds`, -1 where it is missing.
-        kinds: the different words.
+        kinds: the different words, as they are written in the file.
+        values: of each of them, the one spelling of what it stands for, by which words are equal.
     """
 
     codes: Values
     kinds: list[str]
+    values: list[str]
 
     @classmethod
-    def of(cls, column: Column) -> Words:
-        """Those of a column of a file."""
-        return cls(column.kept_codes, column.distinct)
+    def of(cls, column: Column, spelled: Callable[[str], str] | None = None) -> Words:
+        """Those of a column of a file; each stands for itself where `spelled` is None."""
+        kinds = column.distinct
+        return cls(
+            column.kept_codes, kinds, kinds if spelled is None else list(map(spelled, kinds))
+        )
 
     def take(self, rows: np.ndarray | slice) -> Words:
         """The words of these rows."""
-        return Words(self.codes[rows], self.kinds)
+        return Words(self.codes[rows], self.kinds, self.values)
 
     def as_list(self) -> list[str | None]:
         """(N,) each word, None where it is missing."""
@@ -83,13 +96,15 @@ class Reading:
         numbers, words: the columns that are read as the one and as the other.
         zero_is_missing: columns of numbers in which 0 stands for a value that is not known.
         missing: words that stand for it anywhere.
-        decimal, thousands: the notation of numbers.
+        decimal, thousands: the notation of numbers; decimal is auto where the training file has types.
         skip_lines, comment: as in `CsvFormat`.
         dressings: what stands before and after the numbers of a column, as in (12 kg) or ($5).
-        target: the column that is predicted; empty where an earlier version of dlrun did not write it.
+        targets: the columns that are predicted; empty where an earlier version of dlrun did not write them.
         strip_label, merge_labels: how its labels are read, as `Labelling`.
         yes_no: those of `numbers` whose words yes and no are 1 and 0.
         dates: columns that are read as dates, each with the fields of its `DateForm`.
+        by_value: those of `words` whose words are equal by what they stand for, as 1 and 1.0; empty where an earlier
+            version of dlrun did not write it.
     """
 
     columns: list[str]
@@ -105,11 +120,20 @@ class Reading:
     skip_lines: SkipLines = 0
     comment: str | None = None
     dressings: dict[str, list[str]] = field(default_factory=dict)
-    target: str = ""
+    targets: list[str] = field(default_factory=list)
     strip_label: str = ""
     merge_labels: bool = False
     yes_no: list[str] = field(default_factory=list)
     dates: dict[str, dict[str, Any]] = field(default_factory=dict)
+    by_value: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Self:
+        """What a run kept; an earlier version of dlrun had one target."""
+        values = dict(plain)
+        if target := values.pop("target", ""):
+            values["targets"] = [target]
+        return cls(**values)
 
     @property
     def date_forms(self) -> dict[str, DateForm]:
@@ -118,7 +142,7 @@ class Reading:
 
     @property
     def used(self) -> list[str]:
-        """The columns of the file that are read, the target left out."""
+        """The columns of the file that are read, the targets left out."""
         return [*self.numbers, *self.dates, *self.words]
 
     @property
@@ -126,6 +150,11 @@ class Reading:
         """What a model reads, in its order: numbers, parts of dates, words."""
         parts = [f"{name}.{part}" for name, form in self.dates.items() for part in form["parts"]]
         return [*self.numbers, *parts, *self.words]
+
+    @property
+    def notation(self) -> Notation:
+        """How the training file writes numbers."""
+        return Notation("point" if self.decimal == "auto" else self.decimal, self.thousands)
 
     @property
     def format(self) -> CsvFormat:
@@ -138,10 +167,13 @@ class Table:
     """A table before it is split.
 
     Attributes:
-        targets: (N,) class numbers or regression targets.
+        targets: (N,) class numbers or regression targets; (N, D) of several targets.
+        class_names: of a single target.
         test, test_targets: the test part, where there is a file of its own.
         fill: what stands in for a missing number; fitted on the training part.
         folds, fold: the test part is one of so many parts, where that is not None.
+        rare_below: as of `rare_bound`.
+        labels: as `Spec.labels`.
     """
 
     reading: Reading
@@ -153,6 +185,8 @@ class Table:
     fill: Fill
     folds: int | None
     fold: int
+    rare_below: RareBelow = 0
+    labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse folds that cannot be.
@@ -184,7 +218,18 @@ class Table:
     def traits(self) -> dict[str, tuple[Any, ...]]:
         """As `Raw.traits`."""
         words, columns = tuple(self.reading.words), tuple(self.reading.features)
-        return {"classes": self.class_names, "columns": columns, "columns of words": words}
+        return {
+            "classes": self.class_names,
+            "columns": columns,
+            "columns of words": words,
+            "targets": self.target_names,
+            "labels": self.labels,
+        }
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """As `Spec.target_names`."""
+        return tuple(self.reading.targets) if self.targets.ndim > 1 else ()
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -203,6 +248,13 @@ class Table:
         for column in table.words:
             found.coded_words(column.codes, column.kinds, rows)
         return len(targets) if rows is None else len(rows), str(found)
+
+
+def rare_bound(rare_below: RareBelow, categories: int) -> int:
+    """How many rows a category must have to get a code of its own, in a column of so many categories."""
+    if rare_below != "auto":
+        return rare_below
+    return _FEW_ROWS if categories > _MANY else 0
 
 
 def take_fold(

@@ -222,16 +222,20 @@ def note_merged(where: str, labels: str) -> None:
 
 
 def numbers_of_classes(
-    cells: Cells, target: int, names: Sequence[str], labelling: Labelling
+    cells: Cells, target: int, names: Sequence[str], labelling: Labelling, of_names: Notation
 ) -> np.ndarray:
     """(N,) the number of the class of each row.
+
+    Args:
+        of_names: how numbers are written in `names`.
 
     Raises:
         ConfigError: a label that is none of the `names`, with row and column.
     """
     column = cells.columns[target]
     labels = list(map(labelling.label, column.distinct))
-    numbers = class_numbers(labels, names, merge=labelling.merge_labels, notation=cells.notation)
+    merge, notation = labelling.merge_labels, cells.notation
+    numbers = class_numbers(labels, names, merge=merge, notation=notation, of_names=of_names)
     for cell, label, number in zip(column.distinct, labels, numbers, strict=True):
         if number is None:
             raise ConfigError(
@@ -261,7 +265,7 @@ def classes_of(labels: Iterable[str], *, merge: bool, notation: Notation) -> Cla
     groups: dict[str | float, list[str]] = {}
     for label in sorted(counts, key=lambda label: (-counts[label], label)):
         groups.setdefault(_key(label, notation) if merge else label, []).append(label)
-    numbers = {label: notation.number(label) for label in counts}
+    numbers = {label: notation.value(label) for label in counts}
     if None not in numbers.values():
         ordered = [sorted(group, key=len) for group in groups.values()]
         ordered.sort(key=lambda group: (numbers[group[0]], group[0]))
@@ -271,11 +275,21 @@ def classes_of(labels: Iterable[str], *, merge: bool, notation: Notation) -> Cla
 
 
 def class_numbers(
-    labels: Sequence[str], names: Sequence[str], *, merge: bool, notation: Notation
+    labels: Sequence[str],
+    names: Sequence[str],
+    *,
+    merge: bool,
+    notation: Notation,
+    of_names: Notation | None = None,
 ) -> list[int | None]:
-    """(N,) the number of the class of each label, None where it is in none of those that `names` names."""
+    """(N,) the number of the class of each label, None where it is in none of those that `names` names.
+
+    Args:
+        notation, of_names: how numbers are written in the labels, and in the names if otherwise.
+    """
+    of_names = of_names or notation
     exact = {name: number for number, name in enumerate(names)}
-    alike = {_key(name, notation): number for number, name in enumerate(names)} if merge else {}
+    alike = {_key(name, of_names): number for number, name in enumerate(names)} if merge else {}
 
     def number(label: str) -> int | None:
         found = exact.get(label)
@@ -294,7 +308,7 @@ def merged(classes: Classes) -> str:
 
 def _key(label: str, notation: Notation) -> str | float:
     """What labels of one class have in common."""
-    number = notation.number(label)
+    number = notation.value(label)
     if number is not None:
         return number
     return " ".join(unicodedata.normalize("NFC", label).split()).casefold()

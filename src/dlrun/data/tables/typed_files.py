@@ -24,12 +24,11 @@ from dlrun.data.tables.column import Column, Decimals, Listed, missing_column
 from dlrun.data.tables.csv import Cells, Lines
 from dlrun.data.tables.csv_format import missing_among
 from dlrun.data.tables.csv_rules import listed, names_of
-from dlrun.data.tables.number_format import Notation, as_number
+from dlrun.data.tables.number_format import EXACT, Notation, as_number
 from dlrun.data.tables.stored_columns import Types, UnreadColumn
 from dlrun.errors import ConfigError, note
 
 _ROWS = 2**15  # that are read at a time
-_LARGEST = 2**53  # whole numbers up to which float64 has each
 _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
 
 
@@ -218,7 +217,9 @@ def _column(values: pl.Series, missing: Sequence[str]) -> Column:
         return missing_column(len(values))
     if is_numeric(values.dtype):
         numbers = as_numbers(values, missing)
-        return _words(as_texts(values), missing) if numbers is None else Decimals(numbers)
+        if numbers is not None:
+            return Decimals(numbers, single=values.dtype == pl.Float32)
+        return _words(as_texts(values), missing)
     return _words(as_texts(values, times=not all_midnight(values)), missing)
 
 
@@ -233,7 +234,7 @@ def as_numbers(values: pl.Series, missing: Sequence[str]) -> np.ndarray | None:
         values = values.dt.total_nanoseconds() / 1e9
     found = values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
     if values.dtype.is_integer():
-        exact = bool((np.abs(found[~np.isnan(found)]) < _LARGEST).all())
+        exact = bool((np.abs(found[~np.isnan(found)]) < EXACT).all())
     else:
         exact = not np.isinf(found).any()
     if not exact:
@@ -320,11 +321,6 @@ def _is_arrow_file(path: Path) -> bool:
     if begin.startswith(b"FEA1"):
         raise ValueError("it is of the first version of Feather; write it with a newer one")
     return begin == b"ARROW1"
-
-
-def _first_bytes(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(6)
 
 
 def _read_json_lines(path: Path) -> _Read:

@@ -3,18 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from dlrun.data.loaders import Batch, Feed, Split, cut, epoch_order, take
+from dlrun.data.loaders import Batch, Batches, Feed, Split, cut, epoch_order, take
+from dlrun.data.text.stored import RaggedFile
 
 _POOL = 50  # batches within which texts are sorted by length: alike within a batch, and yet new ones each epoch
 _TOKENS = (
     2**18
 )  # of a batch that is only looked at, padding included: the memory that one takes has a bound
+
+
+_READ = "the texts are read from files during the training (see dataset.memory_limit)"
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """Texts as rows of tokens (N, width) that are read where they are indexed; stands where a tensor would.
+
+    Attributes:
+        begins, lengths: (N,) where in the file each text begins, and how many tokens are read of it.
+        number_of: the token of each code in the file.
+    """
+
+    codes: RaggedFile
+    begins: np.ndarray
+    lengths: np.ndarray
+    number_of: np.ndarray
+    width: int
+    device: torch.device = _CPU
+    ndim: ClassVar[int] = 2
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, width)."""
+        return len(self.begins), self.width
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        return self.taken(rows, self.width)
+
+    def taken(self, rows: slice | np.ndarray, width: int) -> Tensor:
+        """(n, width) int64, the first tokens of these rows."""
+        lengths = np.minimum(self.lengths[rows], width)
+        found = np.zeros((len(lengths), width), np.int64)
+        codes = self.codes.taken(self.begins[rows], lengths)
+        found[np.arange(width) < lengths[:, None]] = self.number_of[codes]
+        return torch.from_numpy(found).to(self.device)
+
+    def index_select(self, dim: int, rows: Tensor) -> Tensor:
+        """As of a tensor."""
+        assert dim == 0, "rows are selected"
+        return self.taken(rows.cpu().numpy(), self.width)
+
+    def split(self, size: int) -> Iterator[Tensor]:
+        """All rows, `size` at a time."""
+        for start in range(0, len(self.begins), size):
+            yield self[start : start + size]
+
+    def to(self, device: torch.device) -> StoredRows:
+        """The same rows, given on `device`."""
+        return replace(self, device=device)
+
+
+class _StoredBatches(Batches):
+    not_stacked: ClassVar[str] = _READ
 
 
 @dataclass(frozen=True)
@@ -29,7 +87,8 @@ class PaddedTexts(Split):
 
     def batches(self, size: int, *, seed: int, shuffle: bool, drop_last: bool) -> Feed:
         if self.lengths is None:
-            return super().batches(size, seed=seed, shuffle=shuffle, drop_last=drop_last)
+            kind = Batches if isinstance(self.inputs, Tensor) else _StoredBatches
+            return kind(self, size, seed=seed, shuffle=shuffle, drop_last=drop_last)
         return Buckets(self, size, seed=seed, shuffle=shuffle, drop_last=drop_last)
 
     def in_order(self, size: int) -> Iterator[Batch]:
@@ -42,10 +101,23 @@ class PaddedTexts(Split):
             fewer = _at_once(size, _width(lengths[start:stop]))
             for first in range(start, stop, fewer):
                 rows = slice(first, min(first + fewer, stop))
-                yield self.inputs[rows, : _width(lengths[rows])].long(), self.targets[rows]
+                yield self.tokens(rows, _width(lengths[rows])), self.targets[rows]
+
+    def tokens(self, rows: slice | Tensor, width: int) -> Tensor:
+        """(n, width) int64, the first tokens of these rows."""
+        if not isinstance(self.inputs, Tensor):
+            at = rows if isinstance(rows, slice) else rows.cpu().numpy()
+            return cast(StoredRows, self.inputs).taken(at, width)
+        found = self.inputs[rows] if isinstance(rows, slice) else take(self.inputs, rows)
+        return found[:, :width].long()
 
     def sample(self, count: int) -> Tensor:
         return super().sample(count).long()
+
+    def to(self, device: torch.device, dtype: torch.dtype, *, channels_last: bool) -> Self:
+        floating = self.targets.is_floating_point()
+        targets = self.targets.to(device, dtype if floating else None)
+        return replace(self, inputs=self.inputs.to(device), targets=targets)
 
 
 class Buckets:
@@ -91,9 +163,9 @@ class Buckets:
         return torch.cat(pools)
 
     def _batch(self, rows: Tensor) -> Batch:
-        width, place = _width(self.lengths[rows]), self.split.inputs.device
-        rows = rows.to(place)
-        return take(self.split.inputs, rows)[:, :width].long(), take(self.split.targets, rows)
+        width = _width(self.lengths[rows])
+        rows = rows.to(self.split.targets.device)
+        return self.split.tokens(rows, width), take(self.split.targets, rows)
 
 
 def _at_once(size: int, width: int) -> int:

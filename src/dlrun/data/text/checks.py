@@ -104,8 +104,10 @@ def note_copies(texts: TokenizedTexts, train: np.ndarray, parts: Mapping[str, np
     """
     hashes = texts.hashes()
     # Alike by their hash first: few texts have to be looked at token by token.
-    alike = {name: rows[np.isin(hashes[rows], hashes[train])] for name, rows in parts.items()}
-    wanted = train[np.isin(hashes[train], hashes[np.concatenate([*alike.values()])])]
+    of_train = np.sort(hashes[train])
+    alike = {name: rows[_among(hashes[rows], of_train)] for name, rows in parts.items()}
+    of_alike = np.sort(hashes[np.concatenate([*alike.values()])])
+    wanted = train[_among(hashes[train], of_alike)]
     known = {texts.written(row) for row in wanted.tolist()}
     counts = {
         name: sum(texts.written(row) in known for row in rows.tolist())
@@ -122,6 +124,14 @@ def note_copies(texts: TokenizedTexts, train: np.ndarray, parts: Mapping[str, np
             f"{' and '.join(found)} {verb} in the training part too, word for word, which flatters results: "
             "take copies out of the data"
         )
+
+
+def _among(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+    """(N,) whether each of the values is among the ordered ones; `np.isin` takes ten times as long."""
+    if not len(ordered):
+        return np.zeros(len(values), bool)
+    places = np.searchsorted(ordered, values)
+    return np.asarray(ordered[np.minimum(places, len(ordered) - 1)] == values)
 
 
 def _plain(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -17,8 +17,9 @@ from dlrun.data.fingerprint import PARTS, Parts
 from dlrun.data.kind import Kind
 from dlrun.data.loaders import Split
 from dlrun.data.splits import parted, split_rows
-from dlrun.data.text.buckets import PaddedTexts
+from dlrun.data.text.buckets import PaddedTexts, StoredRows
 from dlrun.data.text.checks import note_copies
+from dlrun.data.text.stored import RaggedFile, StoredTexts
 from dlrun.data.text.texts import Level, Texts, TokenizedTexts, vocabulary_of
 from dlrun.errors import ConfigError, note
 
@@ -126,21 +127,22 @@ def prepare_texts(
 ) -> Dataset:
     """Gather the vocabulary of the training part, where there is none yet, and number the tokens of all parts."""
     given = {name: raw.part(name) for name, rows in parts.items() if rows is None}
-    joined = chain(raw.texts, *(texts for texts, _ in given.values()))
-    tokens = TokenizedTexts.of(joined, level=raw.tokens.level, lower=raw.tokens.lower)
-    labels = np.concatenate([raw.labels, *(labels for _, labels in given.values())])
-    rows, start = {}, len(raw)
+    sources = {"": (raw.texts, raw.labels), **given}
+    tokens, places = tokenized(
+        [texts for texts, _ in sources.values()], level=raw.tokens.level, lower=raw.tokens.lower
+    )
+    place_of = dict(zip(sources, places, strict=True))
+    rows, labels = {}, {}
     for name, own in parts.items():
-        if own is None:
-            rows[name] = np.arange(start, start := start + len(given[name][0]))
-        else:
-            rows[name] = np.asarray(own)
+        source = "" if own is not None else name
+        chosen = slice(None) if own is None else np.asarray(own)
+        rows[name], labels[name] = place_of[source][chosen], sources[source][1][chosen]
     encoding = kept or _fit(tokens, rows["train"], raw, sum(map(len, rows.values())))
     if kept is None:
         note_copies(tokens, rows["train"], {"validation": rows["val"], "test": rows["test"]})
     train, val, test = (
         encode_texts(
-            encoding, tokens, rows[name], labels, len(raw.class_names), raw.tokens.bucketing
+            encoding, tokens, rows[name], labels[name], len(raw.class_names), raw.tokens.bucketing
         )
         for name in PARTS
     )
@@ -155,14 +157,31 @@ def encode_texts(
     classes: int,
     bucketing: bool,
 ) -> Split:
-    """These rows of texts with their class numbers as a model takes them."""
-    targets = class_targets(labels[rows], classes)
-    if not bucketing:
-        return PaddedTexts(encoding.ids(tokens, rows, np.int64), targets)
+    """These rows of texts with their class numbers (len(rows),) as a model takes them."""
+    targets = class_targets(labels, classes)
+    lengths = np.minimum(tokens.lengths[rows], encoding.max_length)
+    given_lengths = torch.from_numpy(lengths) if bucketing else None
+    if isinstance(tokens.codes, RaggedFile):
+        number_of = tokens.numbers_of(encoding.vocabulary)
+        begins = tokens.starts[:-1][rows]
+        stored = StoredRows(tokens.codes, begins, lengths, number_of, encoding.max_length)
+        return PaddedTexts(cast(Tensor, stored), targets, lengths=given_lengths)
     few = len(encoding.vocabulary) <= np.iinfo(np.int16).max
-    lengths = torch.from_numpy(np.minimum(tokens.lengths[rows], encoding.max_length))
-    inputs = encoding.ids(tokens, rows, np.int16 if few else np.int32)
-    return PaddedTexts(inputs, targets, lengths=lengths)
+    kind = np.int64 if not bucketing else np.int16 if few else np.int32
+    return PaddedTexts(encoding.ids(tokens, rows, kind), targets, lengths=given_lengths)
+
+
+def tokenized(
+    sources: Sequence[Sequence[str] | StoredTexts], *, level: Level, lower: bool
+) -> tuple[TokenizedTexts, list[np.ndarray]]:
+    """The tokens of all texts, and for each of the sources, in memory or in one folder, which of them are its own."""
+    first, rows, start = sources[0], [], 0
+    if isinstance(first, StoredTexts):
+        return TokenizedTexts.stored(first), [cast(StoredTexts, one).rows for one in sources]
+    for one in sources:
+        rows.append(np.arange(start, start + len(one)))
+        start += len(one)
+    return TokenizedTexts.of(chain(*sources), level=level, lower=lower), rows
 
 
 def _fit(tokens: TokenizedTexts, train: np.ndarray, raw: Texts, texts: int) -> TextEncoding:

@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from dlrun.config.schema import Positive
 from dlrun.data.file_kinds import refuse_markup
 from dlrun.data.files import locate, text_pieces
-from dlrun.data.tables.column import Column, joined, missing_column
+from dlrun.data.tables.column import Column, missing_column
 from dlrun.data.tables.column_roles import ColumnName, ColumnRoles
 from dlrun.data.tables.csv import Cells, Lines
 from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines, missing_among
 from dlrun.data.tables.number_format import Notation
-from dlrun.data.tables.table_files import locate_table, refuse_settings_of_texts, table_pieces
+from dlrun.data.tables.table_files import (
+    files_of,
+    locate_table,
+    refuse_settings_of_texts,
+    table_pieces,
+)
 from dlrun.data.tables.target_column import (
     DROP_MISSING,
     class_numbers,
@@ -33,13 +40,14 @@ from dlrun.data.text.checks import (
     note_no_texts,
     texts_in,
 )
+from dlrun.data.text.gather import Caching, TextFiles, gathered
+from dlrun.data.text.stored import StoredTexts
 from dlrun.data.text.texts import (
     LabelledTexts,
     TextLayout,
     Texts,
     TokenSettings,
     as_texts,
-    joined_texts,
 )
 from dlrun.errors import ConfigError, note
 
@@ -55,6 +63,7 @@ def text_lines(
     separator: str,
     header: Header,
     encoding: str,
+    memory_limit: Positive | None,
     tokens: TokenSettings,
 ) -> Texts:
     """A text a line, after its label and `separator`; or one file a class, each of its lines a text.
@@ -65,16 +74,15 @@ def text_lines(
         test_path: the test part, in the same form; null where it is to be taken from the rest.
         separator: tab, space, colon or any other text; the first in a line counts.
         header: whether the first line of a file of labels and texts names the two; auto looks.
+        memory_limit: GiB; texts that take more are read from files of the cache; null: half of what is free.
 
     Raises:
         ConfigError: missing, empty, a line that is not in this form, fewer than two classes, or a
             label of the test part that training does not have.
     """
-    parts = [
-        _read_lines(key, given, separator, header, encoding)
-        for key, given in (("dataset.path", path), ("dataset.test_path", test_path))
-        if given is not None
-    ]
+    given = {"dataset.path": path} | ({"dataset.test_path": test_path} if test_path else {})
+    caching = Caching(memory_limit, tokens.level, tokens.lower)
+    parts = _read_lines(given, separator, header, encoding, caching)
     raw = as_texts(str(path), *parts, tokens=tokens)
     note_labels_apart_by_case(str(path), parts[0].labels.counts)
     labelled = isinstance(path, str) and locate("dataset.path", path).is_file()
@@ -96,6 +104,7 @@ def text_csv(
     missing: list[str | int | float],
     merge_labels: bool,
     drop_missing_target: bool,
+    memory_limit: Positive | None,
     tokens: TokenSettings,
 ) -> Texts:
     """A table with a column of texts and a column of labels, each by its name or its number from 1.
@@ -105,6 +114,7 @@ def text_csv(
         merge_labels: whether labels equal as numbers, or but for capitals and blanks, are one class.
         drop_missing_target: whether rows without a label are left out; they are refused otherwise.
         text: several columns are joined to one text, line after line, without the cells that are empty.
+        memory_limit: as of `text_lines`.
 
     Raises:
         ConfigError: as `text_lines`, or a column that there is not.
@@ -114,16 +124,13 @@ def text_csv(
     files = {"dataset.path": path} | ({"dataset.test_path": test_path} if test_path else {})
     found = {key: locate_table(key, given) for key, given in files.items()}
     refuse_settings_of_texts(settings | {"decimal": "auto", "thousands": "none"}, *found.values())
-    tables = [
-        _read_table(file, format, roles, missing, drop=drop_missing_target)
-        for file in found.values()
-    ]
-    parts = [table.rows for table in tables]
+    caching = Caching(memory_limit, tokens.level, tokens.lower)
+    forms, parts = _read_tables(found, format, roles, missing, drop_missing_target, caching)
     _note_missing_texts(path, parts[0].texts, missing)
     if merge_labels:
         parts = _merged(path, parts)
     raw = as_texts(path, *parts, tokens=tokens)
-    layout = _table_layout(tables[0].form, format, roles)
+    layout = _table_layout(forms[0], format, roles)
     return replace(raw, file_encoding=encoding, column=text, layout=layout)
 
 
@@ -157,11 +164,33 @@ def separator_of(given: str) -> str:
 
 
 def _read_lines(
-    key: str, given: str | list[str], separator: str, header: Header, encoding: str
-) -> LabelledTexts:
+    given: Mapping[str, str | list[str]],
+    separator: str,
+    header: Header,
+    encoding: str,
+    caching: Caching,
+) -> list[LabelledTexts]:
+    """The texts that each setting names."""
+    files = {key: _files_of_lines(key, one, separator, encoding) for key, one in given.items()}
+    what = next(iter(files.values())).files[0]
+    found = gathered(what, files, [separator, encoding], caching)
+    return [
+        _without_header(rows, header) if _is_labelled(key, given[key]) else rows
+        for key, rows in found.items()
+    ]
+
+
+def _is_labelled(key: str, given: str | list[str]) -> bool:
+    return isinstance(given, str) and not locate(key, given).is_dir()
+
+
+def _files_of_lines(key: str, given: str | list[str], separator: str, encoding: str) -> TextFiles:
     if isinstance(given, str) and not (path := locate(key, given)).is_dir():
-        rows = joined_texts(_read_labelled(path, separator, encoding))
-        return _without_header(rows, header)
+        if not separator_of(separator):
+            raise ConfigError(
+                "dataset.separator is empty, but must say what ends a label, such as tab"
+            )
+        return TextFiles([path], partial(_read_labelled, path, separator, encoding))
     if isinstance(given, str):
         files = texts_in(path)
         _refuse_class_folders(key, given, path, files)
@@ -173,10 +202,12 @@ def _read_lines(
         raise ConfigError(
             f"{key} is {given}, which holds {len(files)} files, but there must be one for each of two classes or more"
         )
-    classes = zip(_class_names(files), files, strict=True)
-    return joined_texts(
-        piece for name, file in classes for piece in texts_of_class(name, file, encoding)
-    )
+    return TextFiles(files, partial(_read_classes, files, encoding))
+
+
+def _read_classes(files: Sequence[Path], encoding: str) -> Iterator[LabelledTexts]:
+    for name, file in zip(_class_names(files), files, strict=True):
+        yield from texts_of_class(name, file, encoding)
 
 
 def _refuse_class_folders(key: str, given: str, path: Path, files: Sequence[Path]) -> None:
@@ -190,8 +221,6 @@ def _refuse_class_folders(key: str, given: str, path: Path, files: Sequence[Path
 
 def _read_labelled(path: Path, separator: str, encoding: str) -> Iterator[LabelledTexts]:
     between = separator_of(separator)
-    if not between:
-        raise ConfigError("dataset.separator is empty, but must say what ends a label, such as tab")
     for numbers, lines in lines_of(path, encoding):
         if numbers and numbers[0] == 1:
             refuse_markup(path, "\n".join(lines[:_FIRST]))
@@ -216,13 +245,13 @@ def _without_header(rows: LabelledTexts, header: Header) -> LabelledTexts:
             f'{rows.place(0)}: "{label}" and "{text}" are taken for a header and left out; '
             "dataset.header=false reads it as a text"
         )
-        return rows.without_first()
+        return rows.take(np.arange(1, len(rows)))
     if header == "auto" and could_be_header(label, text, others):
         note(
             f'{rows.place(0)}: "{label}" is a class of this one text, "{text}"; '
             "if they name what is below them, dataset.header=true leaves them out"
         )
-    return rows.without_first() if header is True else rows
+    return rows.take(np.arange(1, len(rows))) if header is True else rows
 
 
 def _class_names(files: Sequence[Path]) -> list[str]:
@@ -230,53 +259,78 @@ def _class_names(files: Sequence[Path]) -> list[str]:
     return stems if len({*stems}) == len(stems) else [file.name for file in files]
 
 
-class TextTable(NamedTuple):
-    """Texts from a table.
-
-    Attributes:
-        form: the table without its rows: its columns and how it is written.
-    """
-
-    form: Cells
-    rows: LabelledTexts
-
-
-def _read_table(
-    path: Path, format: CsvFormat, roles: ColumnRoles, missing: Sequence[object], *, drop: bool
-) -> TextTable:
-    """The rows that have a label, one that is no word for a missing one.
+def _read_tables(
+    paths: Mapping[str, Path],
+    format: CsvFormat,
+    roles: ColumnRoles,
+    missing: Sequence[object],
+    drop: bool,
+    caching: Caching,
+) -> tuple[list[Cells], list[LabelledTexts]]:
+    """Each table without its rows, and those of its rows that have a label.
 
     Raises:
         ConfigError: as `with_targets`, or a column that there is not.
     """
-    parts: list[Cells] = []
-    texts: list[str] = []
-    labels: list[Column] = []
+    files = {
+        key: TextFiles(files_of(path), partial(_texts_of_table, path, format, roles))
+        for key, path in paths.items()
+    }
+    settings = [format, roles.target, roles.text]
+    found = gathered(next(iter(paths.values())), files, settings, caching)
+    forms = [_form_of(path, format) for path in paths.values()]
+    tables = zip(forms, found.values(), strict=True)
+    return forms, [_with_labels(form, rows, format, roles, missing, drop) for form, rows in tables]
+
+
+def _form_of(path: Path, format: CsvFormat) -> Cells:
+    """What a table's columns are called and how it is written, without its rows."""
+    first = next(table_pieces(path, format))
+    return replace(first, path=path, columns=[missing_column(0)] * len(first.columns))
+
+
+def _texts_of_table(path: Path, format: CsvFormat, roles: ColumnRoles) -> Iterator[LabelledTexts]:
+    """Rows of a table, with the cells of the labels as they are."""
+    positions: tuple[list[int], int] | None = None
     for cells in table_pieces(path, format):
-        if not parts:
-            texts_at, label_at = _positions(cells, roles)
-        texts += texts_of(cells, texts_at)
-        labels.append(cells.columns[label_at])
-        # The cells are not needed any more, only their places.
-        parts.append(replace(cells, columns=[missing_column(len(cells))] * len(cells.names)))
-    form, column = parts[0], joined(labels, parts[0].notation)
-    column = column.without(missing_among(column.distinct, missing))
-    known = replace(
+        positions = positions or _positions(cells, roles)
+        texts_at, label_at = positions
+        texts = texts_of(cells, texts_at)
+        bare = replace(cells, columns=[])  # all that a place needs
+        place = partial(_place_of_text, bare, texts, texts_at, label_at)
+        yield LabelledTexts(texts, cells.columns[label_at], place)
+
+
+def _place_of_text(
+    cells: Cells, texts: Sequence[str], texts_at: list[int], label_at: int, row: int
+) -> str:
+    return place_of(cells, row, [label_at] if texts[row] else texts_at)
+
+
+def _with_labels(
+    form: Cells,
+    rows: LabelledTexts,
+    format: CsvFormat,
+    roles: ColumnRoles,
+    missing: Sequence[object],
+    drop: bool,
+) -> LabelledTexts:
+    """The rows that have a label, one that is no word for a missing one.
+
+    Raises:
+        ConfigError: as `with_targets`.
+    """
+    labels = rows.labels.without(missing_among(rows.labels.distinct, missing))
+    if labels.known.all():
+        return rows
+    cells = replace(
         form,
-        path=path,
-        columns=[column] * len(form.names),  # of the others, nothing but their names is asked for
-        lines=Lines.joined(parts),
+        columns=[labels] * len(form.names),  # of the others, nothing but their names is asked for
+        lines=Lines.joined(list(table_pieces(form.path, format))),
         missing=list(map(str, missing)),
     )
-    cells = with_targets(known, [label_at], drop=drop, key="dataset.label")
-    if len(cells) < len(texts):
-        texts = [texts[row] for row in np.flatnonzero(column.known).tolist()]
-    rows = LabelledTexts(
-        texts,
-        cells.columns[label_at],
-        lambda row: place_of(cells, row, [label_at] if texts[row] else texts_at),
-    )
-    return TextTable(form, rows)
+    with_targets(cells, [_label_at(form, roles)], drop=drop, key="dataset.label")
+    return replace(rows, labels=labels).take(np.flatnonzero(labels.known))
 
 
 def _positions(cells: Cells, roles: ColumnRoles) -> tuple[list[int], int]:
@@ -340,10 +394,16 @@ def _position(cells: Cells, key: str, column: ColumnName) -> int:
     return cells.position(key, column)
 
 
-def _note_missing_texts(source: str, texts: Sequence[str], missing: Sequence[object]) -> None:
+def _note_missing_texts(
+    source: str, texts: list[str] | StoredTexts, missing: Sequence[object]
+) -> None:
     """Note texts that are one of the words of `missing`; they may be real texts, so they stay."""
-    words = missing_among(filter(None, texts), missing)
-    found = Counter(text for text in texts if text in words)
+    known = {str(word).casefold() for word in missing if str(word)}
+    longest = max(map(len, known), default=0)
+    some = texts.short(longest) if isinstance(texts, StoredTexts) else texts
+    found = Counter(
+        text for text in some if len(text) <= longest and text and text.casefold() in known
+    )
     if found:
         note(
             f"{source}: {found.total()} texts are {', '.join(found)}, a word for a missing value, and are read as they "
@@ -368,21 +428,22 @@ def _merged(source: str, parts: list[LabelledTexts]) -> list[LabelledTexts]:
     return list(map(renamed, parts))
 
 
-def labelled_texts(key: str, given: Any, dataset: Mapping[str, Any]) -> LabelledTexts | None:
+def labelled_texts(
+    key: str, given: Any, dataset: Mapping[str, Any], caching: Caching
+) -> LabelledTexts | None:
     """The labelled texts that `given` names, read as the config `dataset` says; None where it names no files.
 
     Raises:
         ConfigError: missing, empty, not in this form, or a row without text or label.
     """
     if "separator" in dataset:
-        how = (dataset["separator"], dataset.get("header", False), dataset["encoding"])
-        rows = _read_lines(key, given, *how)
+        settings = (dataset["separator"], dataset.get("header", False), dataset["encoding"])
+        rows = _read_lines({key: given}, *settings, caching)[0]
     elif "text" in dataset and "label" in dataset:
         roles = ColumnRoles(dataset["label"], dataset["text"])
-        format = CsvFormat.of(dataset, missing=[""])
-        drop = bool(dataset.get(DROP_MISSING, False))
-        missing = dataset.get("missing", [])
-        rows = _read_table(locate_table(key, given), format, roles, missing, drop=drop).rows
+        table = ({key: locate_table(key, given)}, CsvFormat.of(dataset, missing=[""]), roles)
+        missing, drop = dataset.get("missing", []), bool(dataset.get(DROP_MISSING, False))
+        rows = _read_tables(*table, missing, drop, caching)[1][0]
     else:
         return None
     rows.refuse_empty()

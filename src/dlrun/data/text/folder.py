@@ -7,9 +7,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from dlrun.config.schema import Positive
 from dlrun.data.files import locate, part_folders, read_text
 from dlrun.data.tables.column import Column
 from dlrun.data.text.checks import is_blank, note_no_texts, texts_in
+from dlrun.data.text.gather import Caching, TextFiles, gathered
 from dlrun.data.text.texts import (
     LabelledTexts,
     TextLayout,
@@ -17,19 +19,27 @@ from dlrun.data.text.texts import (
     TokenSettings,
     as_texts,
     in_pieces,
-    joined_texts,
 )
 from dlrun.errors import ConfigError, listed, note
 
+_FILES = 512  # that are read at a time
 _UNLABELLED = ("unsup", "unlabeled", "unlabelled")  # folders of texts without a class
 
 
-def text_folder(*, path: str, test_path: str | None, encoding: str, tokens: TokenSettings) -> Texts:
+def text_folder(
+    *,
+    path: str,
+    test_path: str | None,
+    encoding: str,
+    memory_limit: Positive | None,
+    tokens: TokenSettings,
+) -> Texts:
     """The texts under the folder `path`, each a file, in one folder a class; classes are in the order of their names.
 
     Args:
         path: a folder of class folders, or of train/, val/ and test/ with these in them.
         test_path: class folders of the test part; null where it is `path`/test or taken from the rest.
+        memory_limit: as of `text_lines`.
 
     Raises:
         ConfigError: no such folder, one of another form, fewer than two classes, a file that cannot be
@@ -44,7 +54,9 @@ def text_folder(*, path: str, test_path: str | None, encoding: str, tokens: Toke
                 f"set dataset.path={parts['train']} to leave that out"
             )
         parts["test"] = _tested(_folder("dataset.test_path", test_path))
-    rows = {name: _labelled(part, encoding) for name, part in parts.items()}
+    files = {name: _labelled(part, encoding) for name, part in parts.items()}
+    caching = Caching(memory_limit, tokens.level, tokens.lower)
+    rows = gathered(folder, files, encoding, caching)
     raw = as_texts(
         str(parts["train"]),
         rows["train"],
@@ -55,9 +67,10 @@ def text_folder(*, path: str, test_path: str | None, encoding: str, tokens: Toke
     return replace(raw, file_encoding=encoding, layout=TextLayout("folder"))
 
 
-def labelled_files(key: str, given: str, encoding: str) -> LabelledTexts:
+def labelled_files(key: str, given: str, encoding: str, caching: Caching) -> LabelledTexts:
     """The labelled texts under the folder that the setting `key` names, or under its test/."""
-    return _labelled(_tested(_folder(key, given)), encoding)
+    folder = _tested(_folder(key, given))
+    return gathered(folder, {key: _labelled(folder, encoding)}, encoding, caching)[key]
 
 
 def _folder(key: str, path: str) -> Path:
@@ -86,11 +99,7 @@ def _tested(folder: Path) -> Path:
     return _parts(folder).get("test", folder)
 
 
-def _labelled(part: Path, encoding: str) -> LabelledTexts:
-    return joined_texts(_pieces(part, encoding))
-
-
-def _pieces(part: Path, encoding: str) -> Iterator[LabelledTexts]:
+def _labelled(part: Path, encoding: str) -> TextFiles:
     """The texts in each folder with its name; a note counts what is no text."""
     folders = _folders(part)
     classes = [one for one in folders if one.name.lower() not in _UNLABELLED]
@@ -101,7 +110,7 @@ def _pieces(part: Path, encoding: str) -> Iterator[LabelledTexts]:
         )
     _note_unlabelled([one for one in folders if one not in classes])
     left_out = [one.name for one in part.iterdir() if one.name[0] != "." and one not in folders]
-    empty: list[str] = []
+    found: list[Path] = []
     for folder in classes:
         texts = texts_in(folder)
         if not texts:
@@ -110,15 +119,22 @@ def _pieces(part: Path, encoding: str) -> Iterator[LabelledTexts]:
             )
         names = {one.name for one in folder.iterdir()} - {one.name for one in texts}
         left_out += [f"{folder.name}/{name}" for name in sorted(names)]
-        blank = {file for file in texts if is_blank(file)}
-        empty += [f"{folder.name}/{file.name}" for file in texts if file in blank]
-        for files in in_pieces([file for file in texts if file not in blank]):
-            read = [read_text(file, encoding).strip() for file in files]
-            labels = Column.of([folder.name] * len(files))
-            yield LabelledTexts(read, labels, partial(_place, files))
+        found += texts
+    blank = [file for file in found if is_blank(file)]
     note_no_texts(part, left_out, "a text is a file of its own in the folder of its class")
-    if empty:
+    if blank:
+        empty = [f"{file.parent.name}/{file.name}" for file in blank]
         note(f"{part}: {len(empty):,} left out, for being empty: {listed(empty)}")
+    gone = {*blank}
+    files = [file for file in found if file not in gone]
+    return TextFiles(files, partial(_read_files, files, encoding))
+
+
+def _read_files(files: Sequence[Path], encoding: str) -> Iterator[LabelledTexts]:
+    for some in in_pieces(files, _FILES):
+        texts = [read_text(file, encoding).strip() for file in some]
+        labels = Column.of([file.parent.name for file in some])
+        yield LabelledTexts(texts, labels, partial(_place, some))
 
 
 def _place(files: Sequence[Path], row: int) -> str:

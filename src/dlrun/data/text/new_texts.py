@@ -20,10 +20,11 @@ from dlrun.data.tables.number_format import Notation
 from dlrun.data.tables.table_files import TABLES, TYPED, file_pieces, form_of
 from dlrun.data.tables.target_column import class_numbers
 from dlrun.data.text.checks import is_blank, is_header, texts_in
-from dlrun.data.text.encoding import TextEncoding, encode_texts
+from dlrun.data.text.encoding import TextEncoding, encode_texts, tokenized
 from dlrun.data.text.files import labelled_texts, place_of, separator_of, texts_of
 from dlrun.data.text.folder import labelled_files
-from dlrun.data.text.texts import WORDS, LabelledTexts, TextLayout, TokenizedTexts
+from dlrun.data.text.gather import Caching
+from dlrun.data.text.texts import WORDS, LabelledTexts, TextLayout
 from dlrun.errors import ConfigError, did_you_mean, listed, note
 
 _PLAIN = (".txt", ".text", "")
@@ -63,12 +64,13 @@ class NewTexts(NewInputs):
     def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:
         encoding, names = cast(TextEncoding, kept.preprocessing), kept.spec.class_names
         rows: LabelledTexts | None
+        caching = Caching(dataset.get("memory_limit"), encoding.level, encoding.lower)
         if encoding.reads_whole_files:
-            rows = labelled_files(TEST_PATH, str(given), encoding.file_encoding)
+            rows = labelled_files(TEST_PATH, str(given), encoding.file_encoding, caching)
         else:
             if encoding.layout and encoding.layout["form"] == "table":
                 dataset = {**dataset, "header": encoding.layout["named"]}
-            rows = labelled_texts(TEST_PATH, given, dataset)
+            rows = labelled_texts(TEST_PATH, given, dataset, caching)
         if rows is None:
             raise from_code(given, dataset)
         merge = bool(dataset.get("merge_labels", False))
@@ -80,9 +82,8 @@ class NewTexts(NewInputs):
                     f"{rows.place(rows.labels.row_of(label))}: the label {label} is none of this run's"
                     f"{did_you_mean(label, names)}"
                 )
-        tokens = TokenizedTexts.of(rows.texts, level=encoding.level, lower=encoding.lower)
         given_labels = np.array(numbers, np.int64)[rows.labels.codes]
-        every = np.arange(len(rows))
+        tokens, [every] = tokenized([rows.texts], level=encoding.level, lower=encoding.lower)
         return Labelled(encode_texts(encoding, tokens, every, given_labels, len(names), True))
 
     def files_in(self, folder: Path, spec: Spec, preprocessing: TextEncoding) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -29,18 +30,19 @@ _COARSE = {
 
 def film_reviews(*, root: str, tokens: TokenSettings) -> Texts:
     """10,662 sentences from film reviews, half of them in favour and half against (Pang and Lee, 2005)."""
-    rows = joined_texts(
-        piece
-        for name, (ending, md5) in _REVIEWS_MD5.items()
-        for piece in texts_of_class(name, _fetch_reviews(root, ending, md5), "utf-8")
-    )
+    rows = joined_texts(partial(_reviews, root))
     return as_texts("film_reviews", rows, tokens=tokens)
 
 
 def trec(*, root: str, labels: Literal["coarse", "fine"], tokens: TokenSettings) -> Texts:
     """5,952 questions by what they ask for, of 6 classes or of 50; test part of 500 (Li and Roth, 2002)."""
-    train, test = (joined_texts(_questions(root, part, labels)) for part in _TREC_MD5)
+    train, test = (joined_texts(partial(_questions, root, part, labels)) for part in _TREC_MD5)
     return as_texts("trec", train, test, tokens=tokens)
+
+
+def _reviews(root: str) -> Iterator[LabelledTexts]:
+    for name, (ending, md5) in _REVIEWS_MD5.items():
+        yield from texts_of_class(name, _fetch_reviews(root, ending, md5), "utf-8")
 
 
 def _fetch_reviews(root: str, ending: str, md5: str) -> Path:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from dlrun.errors import ConfigError, RunFailed, note
 from dlrun.system.hardware import free_memory
 
 _LAYOUT = 1  # of the files: entries of another are not used
+_DENSE = 4  # times what is wanted, up to which all between is read
 _PACKED_TIMES = 4  # that what is packed unfolds to, about
-_PACKED = (".gz", ".zst")
+_PACKED = (".gz", ".zst", ".parquet", ".xlsx")
 
 
 def exceeds(files: Sequence[Path], memory_limit: float | None, *, times: int) -> bool:
@@ -77,14 +78,163 @@ def _in_cache(path: Path) -> Iterator[None]:
 
 
 def read_array(path: Path, kind: Any, start: int, stop: int) -> np.ndarray:
-    """The numbers from `start` to `stop` in a file; read, not mapped, as what is mapped counts as the process's memory.
+    """The numbers from `start` to `stop` in a file, -1 for its end.
+
+    They are read, not mapped: what is mapped counts as memory of the process.
 
     Raises:
         RunFailed: the file is gone.
     """
     size = np.dtype(kind).itemsize
     with _in_cache(path):
-        return np.fromfile(path, kind, count=stop - start, offset=start * size)
+        count = stop if stop < 0 else stop - start
+        return np.fromfile(path, kind, count=count, offset=start * size)
+
+
+@dataclass(frozen=True)
+class RaggedFile:
+    """Pieces of a file of numbers, read where they are asked for."""
+
+    path: Path
+    kind: Any
+
+    def taken(self, begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """The numbers of N pieces, one after the other, by where each begins and how many numbers it has.
+
+        Raises:
+            RunFailed: the file is gone.
+        """
+        found, ends = np.empty(int(lengths.sum()), self.kind), lengths.cumsum()
+        if not len(found):
+            return found
+        low, high = int(begins.min()), int((begins + lengths).max())
+        if high - low <= _DENSE * len(found):
+            span = read_array(self.path, self.kind, low, high)
+            if (begins - low == ends - lengths).all():
+                return span  # one after the other
+            return span[np.repeat(begins - low - (ends - lengths), lengths) + np.arange(len(found))]
+        order, size = begins.argsort(), found.itemsize
+        view = found.data.cast("B")
+        places = zip(
+            (begins[order] * size).tolist(),
+            ((ends - lengths)[order] * size).tolist(),
+            (ends[order] * size).tolist(),
+            strict=True,
+        )
+        with _in_cache(self.path), self.path.open("rb", buffering=0) as file:
+            for place, start, stop in places:
+                file.seek(place)
+                if file.readinto(view[start:stop]) != stop - start:
+                    raise OSError(f"{self.path} is too short")
+        return found
+
+
+def in_budget(sizes: np.ndarray, budget: int, rows: int) -> Iterator[slice]:
+    """Slices of at most so many rows whose `sizes` sum up to the budget at most; one row is always in."""
+    ends, start = sizes.cumsum(), 0
+    while start < len(sizes):
+        before = int(ends[start - 1]) if start else 0
+        stop = int(np.searchsorted(ends, before + budget, "right"))
+        stop = max(start + 1, min(stop, start + rows))
+        yield slice(start, stop)
+        start = stop
+
+
+_TEXTS, _SIZES, _TOKENS, _COUNTS = "texts", "sizes", "tokens", "counts"  # files of an entry
+_LABELS, _ABOUT = "labels", "texts.json"
+_MOST_BYTES = 4  # of a character
+_BUDGET = 2**22  # bytes of texts that are read at a time
+
+
+@dataclass(frozen=True)
+class StoredTexts:
+    """Texts in a folder of the cache, read where they are iterated over or indexed.
+
+    Attributes:
+        rows: (N,) which texts of the folder are meant.
+    """
+
+    folder: Path
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, row: int) -> str:
+        return next(iter(self.take(self.rows[[row]])))
+
+    def __iter__(self) -> Iterator[str]:
+        sizes = self._sizes()
+        begins = sizes.cumsum() - sizes
+        begins, sizes = begins[self.rows], sizes[self.rows]
+        texts = RaggedFile(self.folder / _TEXTS, np.uint8)
+        for some in in_budget(sizes, _BUDGET, len(sizes)):
+            content, end = texts.taken(begins[some], sizes[some]).tobytes(), 0
+            for size in sizes[some].tolist():
+                yield content[end : end + size].decode("utf-8", "surrogatepass")
+                end += size
+
+    def take(self, rows: np.ndarray) -> StoredTexts:
+        """Those with these numbers in the folder."""
+        return StoredTexts(self.folder, rows)
+
+    def empty(self) -> list[int]:
+        """The rows without a text."""
+        return np.flatnonzero(self._sizes()[self.rows] == 0).tolist()
+
+    def short(self, characters: int) -> StoredTexts:
+        """Those of at most so many characters, and perhaps longer ones."""
+        return self.take(self.rows[self._sizes()[self.rows] <= characters * _MOST_BYTES])
+
+    def _sizes(self) -> np.ndarray:
+        return read_array(self.folder / _SIZES, np.uint32, 0, -1).astype(np.int64)
+
+    @property
+    def tokens(self) -> tuple[RaggedFile, np.ndarray, list[str]]:
+        """Of all texts of the folder, the codes of the tokens, how many each has, and what the codes stand for."""
+        counts = read_array(self.folder / _COUNTS, np.uint32, 0, -1).astype(np.int64)
+        return (
+            RaggedFile(self.folder / _TOKENS, np.int32),
+            counts,
+            about_texts(self.folder)["words"],
+        )
+
+
+def about_texts(folder: Path) -> dict[str, Any]:
+    """What `TextWriter` has written about the texts of a folder."""
+    with _in_cache(folder / _ABOUT):
+        about: dict[str, Any] = json.loads((folder / _ABOUT).read_text())
+    return about
+
+
+def stored_labels(folder: Path, rows: np.ndarray) -> np.ndarray:
+    """The codes of the labels of these texts."""
+    return read_array(folder / _LABELS, np.int32, 0, -1)[rows]
+
+
+class TextWriter(ExitStack):
+    """Writes texts into a folder of the cache, with their tokens and labels as codes."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        names = (_TEXTS, _SIZES, _TOKENS, _COUNTS, _LABELS)
+        self._open = {name: self.enter_context((folder / name).open("wb")) for name in names}
+
+    def add(
+        self, texts: Sequence[str], tokens: np.ndarray, counts: np.ndarray, labels: np.ndarray
+    ) -> None:
+        """More texts: their tokens, one after the other, how many each has, and their labels."""
+        content = [text.encode("utf-8", "surrogatepass") for text in texts]
+        sizes = np.fromiter(map(len, content), np.uint32, len(content))
+        self._open[_TEXTS].write(b"".join(content))
+        columns = {_SIZES: sizes, _TOKENS: tokens, _COUNTS: counts.astype(np.uint32)}
+        for name, values in {**columns, _LABELS: labels.astype(np.int32)}.items():
+            self._open[name].write(np.ascontiguousarray(values).data)
+
+    def describe(self, about: Mapping[str, Any]) -> None:
+        """What else is to be known of them all."""
+        (self._folder / _ABOUT).write_text(json.dumps(about))
 
 
 _NUMBERS, _CHARACTERS = "numbers", "characters.json"

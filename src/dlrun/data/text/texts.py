@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from typing import Any, Literal, TypeVar
 
@@ -15,6 +16,7 @@ from dlrun.data.fingerprint import Fingerprint, Rows, as_words
 from dlrun.data.tables.column import Column, joined
 from dlrun.data.tables.number_format import Notation
 from dlrun.data.tables.target_column import classes_of
+from dlrun.data.text.stored import RaggedFile, StoredTexts, in_budget
 from dlrun.errors import ConfigError, did_you_mean
 
 UNKNOWN = 1  # the id of a token that training did not have; 0 is padding
@@ -82,16 +84,16 @@ class Texts:
         layout: of the files, where they are the user's own.
     """
 
-    texts: Sequence[str]
+    texts: Sequence[str] | StoredTexts
     labels: np.ndarray
     class_names: tuple[str, ...]
     tokens: TokenSettings
-    test_texts: Sequence[str] | None = None
+    test_texts: Sequence[str] | StoredTexts | None = None
     test_labels: np.ndarray | None = None
     file_encoding: str = "utf-8"
     column: str | int | list[str | int] | None = None
     layout: TextLayout | None = None
-    val_texts: Sequence[str] | None = None
+    val_texts: Sequence[str] | StoredTexts | None = None
     val_labels: np.ndarray | None = None
 
     @property
@@ -105,7 +107,7 @@ class Texts:
         parts = {"val": self.val_texts, "test": self.test_texts}
         return tuple(name for name, texts in parts.items() if texts is not None)
 
-    def part(self, name: str) -> tuple[Sequence[str], np.ndarray]:
+    def part(self, name: str) -> tuple[Sequence[str] | StoredTexts, np.ndarray]:
         """Texts and labels of a part of its own, and of `train` those that parts are drawn from."""
         parts = {
             "train": (self.texts, self.labels),
@@ -122,7 +124,11 @@ class Texts:
     def fingerprint(self, part: str, rows: Rows) -> tuple[int, str]:
         """As `Raw.fingerprint`."""
         texts, labels = self.part(part if rows is None else "train")
-        found = Fingerprint().numbers(labels, rows).words(as_words(texts, rows))
+        if isinstance(texts, StoredTexts):
+            words: Iterable[str | None] = texts if rows is None else texts.take(texts.rows[rows])
+        else:
+            words = as_words(texts, rows)
+        found = Fingerprint().numbers(labels, rows).words(words)
         return len(texts) if rows is None else len(rows), str(found)
 
 
@@ -135,7 +141,7 @@ class LabelledTexts:
         place: where the text of a row stands, for an error.
     """
 
-    texts: Sequence[str]
+    texts: list[str] | StoredTexts
     labels: Column
     place: Callable[[int], str]
 
@@ -148,8 +154,7 @@ class LabelledTexts:
         Raises:
             ConfigError: naming where it is.
         """
-        rows = self.labels.where([""]).tolist()
-        rows += [row for row, text in enumerate(self.texts) if not text or text.isspace()]
+        rows = [*self.labels.where([""]).tolist(), *_empty(self.texts)]
         if rows:
             row = min(rows)
             missing = "label" if self.texts[row].strip() else "text"
@@ -157,25 +162,42 @@ class LabelledTexts:
                 f"{self.place(row)}: there is no {missing}; fill it in or take the row out"
             )
 
-    def without_first(self) -> LabelledTexts:
-        """All but the first row."""
-        labels = self.labels.take(np.arange(1, len(self)))
-        return LabelledTexts(self.texts[1:], labels, lambda row: self.place(row + 1))
+    def take(self, rows: np.ndarray) -> LabelledTexts:
+        """The rows with these numbers."""
+        if isinstance(self.texts, StoredTexts):
+            texts: list[str] | StoredTexts = self.texts.take(self.texts.rows[rows])
+        else:
+            texts = [self.texts[row] for row in rows.tolist()]
+        return LabelledTexts(texts, self.labels.take(rows), lambda row: self.place(int(rows[row])))
 
 
-def joined_texts(pieces: Iterable[LabelledTexts]) -> LabelledTexts:
+def _empty(texts: list[str] | StoredTexts) -> list[int]:
+    if isinstance(texts, StoredTexts):
+        return texts.empty()
+    return [row for row, text in enumerate(texts) if not text or text.isspace()]
+
+
+# Reads texts some at a time, each time it is called.
+Pieces = Callable[[], Iterator[LabelledTexts]]
+
+
+def joined_texts(pieces: Pieces) -> LabelledTexts:
     """The rows of all pieces, one after the other."""
-    parts = list(pieces)
-    starts = np.cumsum([0, *map(len, parts)])
+    texts: list[str] = []
+    labels = []
+    for piece in pieces():
+        texts += piece.texts
+        labels.append(piece.labels)
+    return LabelledTexts(texts, joined(labels, Notation()), partial(place_in, pieces))
 
-    def place(row: int) -> str:
-        at = int(np.searchsorted(starts, row, "right")) - 1
-        return parts[at].place(row - int(starts[at]))
 
-    if len(parts) == 1:
-        return parts[0]
-    texts = [text for part in parts for text in part.texts]
-    return LabelledTexts(texts, joined([part.labels for part in parts], Notation()), place)
+def place_in(pieces: Pieces, row: int) -> str:
+    """Where a row stands: the pieces are read again, as that is needed for an error alone."""
+    for piece in pieces():
+        if row < len(piece):
+            return piece.place(row)
+        row -= len(piece)
+    raise IndexError("there are fewer rows")
 
 
 def as_texts(
@@ -237,14 +259,15 @@ def tokenize(text: str, *, level: Level, lower: bool) -> list[str]:
 
 _Item = TypeVar("_Item")
 _AT_ONCE = 2**13  # texts that are numbered together: the memory that it takes has a bound
+_TOKENS = 2**20  # tokens of them
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, with as many ones as zeros
 _END = "\0"  # between texts that are taken apart together: a token of its own
 
 
-def in_pieces(items: Iterable[_Item]) -> Iterator[list[_Item]]:
-    """Some items at a time."""
+def in_pieces(items: Iterable[_Item], count: int = _AT_ONCE) -> Iterator[list[_Item]]:
+    """So many items at a time."""
     rest = iter(items)
-    while some := list(islice(rest, _AT_ONCE)):
+    while some := list(islice(rest, count)):
         yield some
 
 
@@ -297,9 +320,15 @@ class TokenizedTexts:
         starts: (N + 1,) where in `codes` each text begins, and the last one ends.
     """
 
-    codes: np.ndarray
+    codes: np.ndarray | RaggedFile
     starts: np.ndarray
     words: Sequence[str]
+
+    @classmethod
+    def stored(cls, texts: StoredTexts) -> TokenizedTexts:
+        """The tokens of all texts in the folder of these."""
+        codes, counts, words = texts.tokens
+        return cls(codes, np.concatenate([[0], counts.cumsum()]), words)
 
     @classmethod
     def of(cls, texts: Iterable[str], *, level: Level, lower: bool) -> TokenizedTexts:
@@ -330,11 +359,15 @@ class TokenizedTexts:
         self, rows: np.ndarray, length: int
     ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Some of these rows at a time: how many tokens, `length` at most, each text has, and all those tokens."""
-        for first in range(0, len(rows), _AT_ONCE):
-            some = slice(first, first + _AT_ONCE)
-            lengths = np.minimum(self.lengths[rows[some]], length)
-            shift = self.starts[:-1][rows[some]] - (lengths.cumsum() - lengths)
-            yield some, lengths, self.codes[np.repeat(shift, lengths) + np.arange(lengths.sum())]
+        lengths = np.minimum(np.diff(self.starts)[rows], length)
+        for some in in_budget(lengths, _TOKENS, _AT_ONCE):
+            yield some, lengths[some], self._taken(self.starts[:-1][rows[some]], lengths[some])
+
+    def _taken(self, begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        if isinstance(self.codes, RaggedFile):
+            return self.codes.taken(begins, lengths)
+        shift = begins - (lengths.cumsum() - lengths)
+        return self.codes[np.repeat(shift, lengths) + np.arange(lengths.sum())]
 
     def numbers_of(self, vocabulary: Sequence[str]) -> np.ndarray:
         """(len(words),) the id of each different token."""
@@ -357,7 +390,8 @@ class TokenizedTexts:
 
     def written(self, row: int) -> bytes:
         """What two texts have in common that are the same token by token."""
-        return self.codes[self.starts[row] : self.starts[row + 1]].tobytes()
+        begin, end = self.starts[[row]], self.starts[[row + 1]]
+        return self._taken(begin, end - begin).tobytes()
 
 
 def vocabulary_of(
@@ -369,7 +403,7 @@ def vocabulary_of(
         ConfigError: none is common enough.
     """
     counts = np.zeros(len(texts.words), np.int64)
-    for _, _, codes in texts.beginnings(rows, length):
+    for _, _, codes in texts.beginnings(np.sort(rows), length):  # in the order of a file
         counts += np.bincount(codes, minlength=len(counts))
     common = np.flatnonzero(counts >= settings.min_count).tolist()
     if not common:
