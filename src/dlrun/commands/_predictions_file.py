@@ -130,8 +130,7 @@ def _write_text(blocks: Iterable[Block], place: Path, *, form: Form, raw: bool) 
             found = [_plain(columns[name]) for name in names if name in columns]
             rows = len(found[0])
             written = [
-                _escaped(_plain(columns[name]), raw=raw) if name in columns else [""] * rows
-                for name in names
+                _texts(columns[name], raw=raw) if name in columns else [""] * rows for name in names
             ]
             writer.writerows(zip(*written, strict=True))
             count += rows
@@ -155,9 +154,12 @@ def _plain(column: Cells) -> Sequence[Any]:
     return found
 
 
-def _escaped(cells: Sequence[Any], *, raw: bool) -> Sequence[Any]:
+def _texts(column: Cells, *, raw: bool) -> Sequence[Any]:
     """The cells as a spreadsheet may open them, each different text looked at once."""
-    texts = [] if raw else list({cell for cell in cells if isinstance(cell, str)})
+    cells = _plain(column)
+    if raw or column.kind in (int, float):
+        return cells
+    texts = list({cell for cell in cells if isinstance(cell, str)})
     safe = cells_of_spreadsheet(texts)
     if safe == texts:
         return cells
@@ -282,7 +284,7 @@ def _series(name: str, column: Cells, *, escape: bool) -> pl.Series:
     if isinstance(cells, pl.Series):
         return cells.alias(name)
     if escape:
-        cells = _escaped(_plain(column), raw=False)
+        cells = _texts(column, raw=False)
     kinds = {int: pl.Int64, float: pl.Float64}
     return pl.Series(name, cells, kinds.get(column.kind, pl.String))
 
