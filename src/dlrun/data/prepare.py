@@ -59,7 +59,10 @@ def prepare(raw: Any, settings: DataSettings, kept: Kept | None = None) -> Datas
     before = kept and kept.origin
     origin = before or origin_of(raw, kind.split(raw, settings))
     encoding = kept.preprocessing if kept else None
-    data = with_baselines(kind.encode(raw, settings, origin.parts, encoding))
+    data = kind.encode(raw, settings, origin.parts, encoding)
+    if kept is not None:  # what is measured stays as it was in the run's version
+        data = replace(data, spec=replace(data.spec, target_names=kept.spec.target_names))
+    data = with_baselines(data)
     note_missing_classes(data)
     return replace(data, origin=replace(origin, majority=majority_of(data)))
 

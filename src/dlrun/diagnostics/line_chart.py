@@ -61,7 +61,7 @@ def line_chart(
     count = max(curve.first - 1 + len(curve.values) for curve in curves)
     chart = _Chart(count, round_numbers(low, high, about=5))
     pixels = chart.lines(curves, areas, marks)
-    _write(pixels, title, _LEFT, 6, 15)
+    write_letters(pixels, title, _LEFT, 6, 15)
     _write_legend(pixels, [*curves, *areas])
     chart.write_numbers(pixels)
     return Picture(pixels)
@@ -131,12 +131,12 @@ class _Chart:
         for tick in self.ticks:
             text = f"{tick:,.6g}"
             top = int(self.place(1, tick)[1]) - 8
-            _write(pixels_HW3, text, _LEFT - 8 - text_width(text, 12), top, 12)
+            write_letters(pixels_HW3, text, _LEFT - 8 - text_width(text, 12), top, 12)
         for number in {1, *round_numbers(0, self.count, about=10)}:
             if number == int(number) and 1 <= number <= self.count:
                 text = f"{number:,.0f}"
                 left = int(self.place(number, self.ticks[0])[0]) - text_width(text, 12) // 2
-                _write(pixels_HW3, text, left, _HEIGHT - _BOTTOM + 6, 12)
+                write_letters(pixels_HW3, text, left, _HEIGHT - _BOTTOM + 6, 12)
 
     def _line(
         self,
@@ -156,11 +156,11 @@ def _write_legend(pixels_HW3: np.ndarray, curves: Sequence[Curve | Area]) -> Non
         if curve.name:
             rows = slice(36, 39) if isinstance(curve, Curve) else slice(31, 44)
             pixels_HW3[rows, left : left + 22] = curve.colour
-            _write(pixels_HW3, curve.name, left + 28, 28, 13)
+            write_letters(pixels_HW3, curve.name, left + 28, 28, 13)
             left += 52 + text_width(curve.name, 13)
 
 
-def _write(pixels_HW3: np.ndarray, text: str, left: int, top: int, size: int) -> None:
+def write_letters(pixels_HW3: np.ndarray, text: str, left: int, top: int, size: int) -> None:
     """Letters from a corner on; what does not fit is cut off."""
     left = max(0, left)
     ink = lettering(text, size)[:, : max(0, pixels_HW3.shape[1] - left)]

@@ -19,6 +19,7 @@ from dlrun.diagnostics.decision_boundary import decision_boundary
 from dlrun.diagnostics.forecast_figure import drawn, forecast_pictures
 from dlrun.diagnostics.gradient_flow import GradientFlow
 from dlrun.diagnostics.image_grid import image_grid
+from dlrun.diagnostics.prediction_figure import prediction_pictures
 from dlrun.errors import first_line
 from dlrun.inference.generate import sample_page
 from dlrun.tracking.numbers import number_text
@@ -104,7 +105,7 @@ class Views:
 
     @going_on("a view of the end")
     def at_end(self, engine: Engine, tracker: Tracker, part: Split, outputs: Tensor) -> None:
-        """The graph, the last histograms, a trial's boundary; on `part` forecasts, confusion matrix, worst mistakes."""
+        """The graph, the last histograms, a trial's boundary; on `part` predictions, confusion matrix, mistakes."""
         self._draw_histograms(engine, tracker)
         self._write_sample(engine, tracker)
         if self._flow:
@@ -115,6 +116,7 @@ class Views:
             tracker.graph(engine.model, part.sample(1), kind=self._kind)
         if self.settings.images:
             self._draw_forecasts(engine, tracker, self.data.tested, part, outputs)
+            self._draw_predictions(engine, tracker, part, outputs)
         if not self.settings.images or not self.spec.num_classes:
             return
         sure, predicted = probabilities(outputs.float(), self.spec).max(1)
@@ -150,6 +152,14 @@ class Views:
     ) -> None:
         for target, picture in forecast_pictures(self.data, part, outputs):
             tracker.image(f"forecasts/{name}/{target}", picture, engine.step)
+
+    @going_on("a picture of predictions")
+    def _draw_predictions(
+        self, engine: Engine, tracker: Tracker, part: Split, outputs: Tensor
+    ) -> None:
+        for target, picture in prediction_pictures(self.data, part, outputs):
+            name = "/".join(filter(None, ["predictions", self.data.tested, target]))
+            tracker.image(name, picture, engine.step)
 
     @going_on("the decision boundary")
     def _draw_boundary(self, engine: Engine, tracker: Tracker) -> None:

@@ -50,7 +50,7 @@ def read_config(run: RunDirectory, *, allowed: Sequence[str] = ()) -> dict[str, 
     if added:
         said = ", ".join(f"{key}={_text(value)}" for key, value in added.items())
         note(
-            f"{run.config_file} is of a version without {said}: these are taken as they are by default today; "
+            f"{run.config_file} is of a version without {said}: these values are taken for it; "
             f"`{command('resume', run.path)} KEY=VALUE` changes them"
         )
     return plain

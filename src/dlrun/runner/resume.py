@@ -155,7 +155,8 @@ def _restore(experiment: Experiment, state: Mapping[str, Any]) -> None:
     began = state["unchangeable"]
     began = {**began, "dataset._target_": current(str(began.get("dataset._target_")))}
     for key, value in experiment.unchangeable.items():
-        if (before := began.get(key)) != value:
+        # A setting that the run's version had not is as that version was.
+        if (before := began.get(key, value)) != value:
             raise ConfigError(
                 new_run(
                     f"{key} is {value}, but was {before} when this run began: a resume cannot "

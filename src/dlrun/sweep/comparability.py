@@ -77,7 +77,8 @@ class _Meaning:
 def _meaning(experiment: Experiment, name: str) -> _Meaning:
     data, task = experiment.data, experiment.task
     spec, preprocessing = data.spec, data.preprocessing
-    kind: list[object] = [spec.task, *preprocessing.token_names]
+    names = (spec.target_names, spec.labels)
+    kind: list[object] = [spec.task, *names, *preprocessing.token_names]
     if spec.task == "regression":
         kind += [spec.num_targets]
     if spec.num_classes:

@@ -70,6 +70,7 @@ FORMS = [
     "float.jsonl", "int.xlsx",
 ]  # fmt: skip
 COMMA = [("comma.csv", other) for other in ("comma.csv", "int.parquet", "gaps.jsonl")]
+COMMA += [("float.parquet", "comma.csv")]
 
 
 def pairs(*train):

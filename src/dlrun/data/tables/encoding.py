@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -75,8 +75,7 @@ class TableEncoding(Preprocessing):
         """(N, F) float32 of these rows; None is all of them."""
         count, width = len(raw) if rows is None else len(rows), len(self.fill) + len(self.levels)
         inputs = np.empty((count, width), np.float32)
-        columns = zip(raw.words, self.levels, self._others, strict=True)
-        codes = [_codes(*column) for column in columns]
+        codes = self._codes_of(raw)
 
         def write(start: int) -> None:
             part = slice(start, start + _BLOCK)
@@ -103,6 +102,23 @@ class TableEncoding(Preprocessing):
             numbers -= mean
             numbers /= std
             block[column] = numbers
+
+    def _codes_of(self, raw: Rows) -> list[np.ndarray]:
+        """Of each column of words, what its kinds become, and as the last what a missing one does."""
+        by_value = self.reading.get(
+            "by_value", ()
+        )  # the raw words may have been read by another rule
+        found = []
+        names = self.reading["words"]
+        for name, words, levels, other in zip(
+            names, raw.words, self.levels, self._others, strict=True
+        ):
+            known = {level: code for code, level in enumerate(levels, 1)}
+            unknown = len(levels) + 1 if other else 0
+            kinds = words.values if name in by_value else words.kinds
+            codes = [known.get(word, unknown) for word in [*kinds, None]]
+            found.append(np.array(codes, np.float32))
+        return found
 
     @property
     def traits(self) -> dict[str, list[str]]:
@@ -250,10 +266,9 @@ class _Levels(NamedTuple):
 def _levels(words: Words, rare_below: RareBelow) -> _Levels:
     """Those of the training part."""
     counts: Counter[str | None] = Counter()
-    for code, count in zip(
-        *map(np.ndarray.tolist, np.unique(words.codes, return_counts=True)), strict=True
-    ):
-        counts[None if code < 0 else words.values[code]] += count
+    times = np.bincount(words.codes + 1, minlength=len(words.values) + 1)
+    for at in np.flatnonzero(times).tolist():
+        counts[words.values[at - 1] if at else None] += int(times[at])
     bound = rare_bound(rare_below, len(counts))
     kept = {word: count for word, count in counts.items() if count >= bound}
     known = [*sorted(word for word in kept if word is not None), *([None] if None in kept else [])]
@@ -275,13 +290,6 @@ def _note_rare(columns: Mapping[str, _Levels], rows: int) -> None:
         f"categories with fewer than {bound} training rows are read as one, other: {listed(said)}; "
         "so are categories that are not in training; dataset.rare_below=0 keeps each"
     )
-
-
-def _codes(words: Words, levels: Sequence[str | None], other: bool) -> np.ndarray:
-    """What each of the kinds of `words` becomes, and as the last what a missing one does."""
-    numbers: Mapping[str | None, int] = {level: code for code, level in enumerate(levels, 1)}
-    unknown = len(levels) + 1 if other else 0
-    return np.array([numbers.get(word, unknown) for word in [*words.values, None]], np.float32)
 
 
 def _spec(table: Table, encoding: TableEncoding) -> Spec:

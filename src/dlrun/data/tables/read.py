@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,11 +61,12 @@ def table_of(
     fold: int = 0,
 ) -> Table:
     """As `read_table`, of a file that has been read."""
-    if cells.typed:
-        format = replace(format, decimal="point")
+    # Numbers of a file with types are not written in any notation; other files of the same columns may be.
+    decimal = "point" if cells.typed else format.decimal
+    kept = format.kept(cells.notation) | ({"decimal": "auto"} if cells.typed else {})
     positions = target_positions(cells, roles.target)
-    cells, targets = settle_targets(cells, positions, labelling, format.decimal)
-    columns, zero = _sorted_columns(cells, positions, format, roles)
+    cells, targets = settle_targets(cells, positions, labelling, decimal)
+    columns, zero = _sorted_columns(cells, positions, format, roles, decimal)
     dressings = {**columns.dressings, **targets.dressings}
     cells = undressed(cells, columns.dressings)
 
@@ -76,7 +76,7 @@ def table_of(
         numbers=[cells.names[position] for position in columns.numbers],
         words=[cells.names[position] for position in columns.words],
         zero_is_missing=[cells.names[position] for position in zero],
-        **format.kept(cells.notation),
+        **kept,
         dressings={cells.names[at]: [found.before, found.after] for at, found in dressings.items()},
         targets=[cells.names[position] for position in positions],
         strip_label=labelling.strip_label,
@@ -115,7 +115,7 @@ def table_of(
 
 
 def _sorted_columns(
-    cells: Cells, targets: Sequence[int], format: CsvFormat, roles: ColumnRoles
+    cells: Cells, targets: Sequence[int], format: CsvFormat, roles: ColumnRoles, decimal: str
 ) -> tuple[SortedColumns, list[int]]:
     """The columns that are read, remarks said, and those in which 0 stands for a missing value."""
     zero = _inputs(cells, "zero_is_missing", roles.zero_is_missing, targets)
@@ -132,7 +132,7 @@ def _sorted_columns(
         named,
         formats=dict(zip(dates, (roles.dates or {}).values(), strict=True)),
         infer=roles.infer,
-        decimal=format.decimal,
+        decimal=decimal,
     )
     note_columns(cells.path, len(cells), columns.remarks, columns.given, format.missing)
     return columns, zero

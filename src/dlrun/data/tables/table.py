@@ -85,7 +85,7 @@ class Reading:
         numbers, words: the columns that are read as the one and as the other.
         zero_is_missing: columns of numbers in which 0 stands for a value that is not known.
         missing: words that stand for it anywhere.
-        decimal, thousands: the notation of numbers.
+        decimal, thousands: the notation of numbers; decimal is auto where the training file has types.
         skip_lines, comment: as in `CsvFormat`.
         dressings: what stands before and after the numbers of a column, as in (12 kg) or ($5).
         targets: the columns that are predicted; empty where an earlier version of dlrun did not write them.
@@ -143,7 +143,7 @@ class Reading:
     @property
     def notation(self) -> Notation:
         """How the training file writes numbers."""
-        return Notation(self.decimal, self.thousands)
+        return Notation("point" if self.decimal == "auto" else self.decimal, self.thousands)
 
     @property
     def format(self) -> CsvFormat:
