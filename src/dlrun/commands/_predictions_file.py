@@ -22,6 +22,7 @@ from dlrun.errors import ConfigError
 from dlrun.storage.disk import writing
 from dlrun.storage.spreadsheets import cells as cells_of_spreadsheet
 from dlrun.system.orphans import lives
+from dlrun.system.signals import ended_by_signals
 
 if TYPE_CHECKING:
     import polars as pl
@@ -91,7 +92,11 @@ def write(blocks: Iterable[Block], output: Path, *, raw: bool) -> int:
     temporary = place.with_name(f".{place.name}.{os.getpid()}") if regular else place
     if regular:
         _remove_left(place)
-    with writing_output(output), writing(output, temporary if regular else None):
+    with (
+        ended_by_signals(),
+        writing_output(output),
+        writing(output, temporary if regular else None),
+    ):
         count = _writer(form_of(output), raw)(blocks, temporary)
         if regular:
             os.replace(temporary, place)
