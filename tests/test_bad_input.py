@@ -353,7 +353,7 @@ def test_predict_refuses_inputs_it_cannot_read(
 
 def test_predict_refuses_to_write_what_it_does_not_know(iris: str, refuse: Refuse) -> None:
     Path("rows.csv").write_text("1,2,3,4\n")
-    assert "must end in .csv or .json" in refuse("predict", iris, "rows.csv", "--output", "a.xml")
+    assert "must end in .csv, .tsv" in refuse("predict", iris, "rows.csv", "--output", "a.xml")
     assert "file/a.csv" in refuse("predict", iris, "rows.csv", "--output", "file/a.csv")
 
 

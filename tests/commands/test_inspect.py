@@ -130,7 +130,7 @@ class TestTables:
         assert main(["mixed.csv"]) == 0
         out = capsys.readouterr().out
         assert "high is not a number" in out
-        assert "train refuses it as it is: mixed.csv, row 32, column b" in out
+        assert "train refuses it as it is: row 32, column b" in out
         assert "To train, with what is said above set" in out
         found = inspected(capsys, "mixed.csv", 'dataset.missing=["",high]')
         assert found["error"] == ""
@@ -194,7 +194,8 @@ def test_what_a_refusal_offers_to_type_goes_into_the_command(
     found = inspected(capsys, "mixed.csv")
     assert found["error"] == "" and "row 32, column a: high is not a number" in found["mended"][0]
     assert found["plan"]["settings"]["missing"][-1] == "high"
-    assert "high" in found["table"]["columns"][0]["reason"]
+    assert [one["kind"] for one in found["table"]["columns"]] == ["number", "serial", "number"]
+    assert found["table"]["columns"][0]["missing"] == 1
 
 
 def test_the_reason_of_each_fact_of_a_column_is_in_words() -> None:
@@ -320,6 +321,12 @@ def test_a_short_series_and_a_short_text_have_settings_that_fit(
     )
     settings = inspected(capsys, "s.csv")["plan"]["settings"]
     assert (settings["time"], settings["window"]) == ("year", 6)
+    Path("s.csv").write_text(
+        "\n".join(["year,sold", *(f"{2000 + n},{max(n, 60)}" for n in range(80))])
+    )
+    assert (
+        "sold is the same in all rows of the training part" in inspected(capsys, "s.csv")["error"]
+    )
     Path("t.txt").write_text("".join(f"w{n} goes{', on' * (n % 4)} and ends.\n" for n in range(12)))
     plan = inspected(capsys, "t.txt")["plan"]
     assert (plan["settings"]["window"], plan["run_settings"]) == (8, {"trainer.batch_size": 29})
@@ -363,6 +370,23 @@ def test_a_folder_of_texts_and_one_long_text(
     found = inspected(capsys, "tale.txt")
     assert (found["kind"], found["content"]["lines"]) == ("text", 100)
     assert "dataset=char_lm" in found["command"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("digits", "images"),
+        ("digits.csv", "images"),
+        ("speakers.tsv.gz", "texts"),
+        ("speeches", "texts"),
+    ],
+)
+def test_what_ships_with_dlrun(
+    name: str, kind: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = inspected(capsys, f"packaged:{name}")
+    assert (found["kind"], found["error"]) == (kind, "")
+    assert f"dataset.path=packaged:{name} " in found["command"]
 
 
 def test_images(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

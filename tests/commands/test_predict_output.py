@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -120,6 +121,21 @@ def test_a_failure_half_way_leaves_the_file_of_before_and_nothing_beside_it(tmp_
     with pytest.raises(KeyError):
         write(failing(), output, raw=False)
     assert output.read_text() == "before" and list(tmp_path.iterdir()) == [output]
+
+
+@pytest.mark.parametrize("name", ["o.csv", "o.parquet"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_the_file_of_before_and_nothing_beside_it(tmp_path, name, number):
+    def ended():
+        yield block(0, 3)
+        os.kill(os.getpid(), number)
+        yield block(3, 2)
+
+    (tmp_path / name).write_text("before")
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        write(ended(), tmp_path / name, raw=False)
+    assert (tmp_path / name).read_text() == "before"
+    assert list(tmp_path.iterdir()) == [tmp_path / name]
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next_but_not_what_another_one_writes(

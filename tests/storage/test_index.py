@@ -386,7 +386,7 @@ def test_metrics_shorter_than_the_checkpoint_remembers_lose_only_a_torn_line() -
         ("test/r2", "max"),
         ("test/roc_auc", "max"),
         ("test/precision", "max"),
-        ("loss/accuracy", "max"),
+        ("loss/accuracy", "min"),
         ("val/tasty", None),
     ],
 )

@@ -128,7 +128,7 @@ def test_the_summary_tells_how_the_run_ended(run: RunDirectory) -> None:
         "mode": "min", "device": "cpu", "precision": "fp32", "error": None, "version": __version__,
         "choices": {
             "dataset": "digits", "model": "logistic", "optimizer": "adam", "schedule": "constant",
-            "trainer": "default",
+            "loss": "auto", "trainer": "default",
         },
     }  # fmt: skip
     assert {name: summary[name] for name in expected} == expected

@@ -23,6 +23,7 @@ _WIDEST = 110  # characters of a line
 _LINES = 40  # of a screen
 _FEWEST = 6  # lines of columns
 _FACT = 3  # lines of one
+_REFUSAL = 5  # lines of one
 _NOTES = 7  # lines of notes
 _CLASSES = 8
 _GAPS = 3
@@ -160,7 +161,10 @@ def _pairs(facts: Iterable[tuple[str, str]]) -> str:
     """Names and texts side by side, the texts in as many lines as they need."""
     facts = list(facts)
     room = _width() - max(len(name) for name, _ in facts) - len(GAP)
-    texts = (textwrap.wrap(said, room, max_lines=_FACT, placeholder=" …") for _, said in facts)
+    texts = (
+        textwrap.wrap(said, room, max_lines=_FACT, placeholder=" …", break_on_hyphens=False)
+        for _, said in facts
+    )
     return _text.pairs(
         ((name, "\n".join(lines)) for (name, _), lines in zip(facts, texts, strict=True)), ""
     )
@@ -183,10 +187,16 @@ def _notes(found: Inspection) -> str:
 
 def _refusals(found: Inspection) -> Iterator[str]:
     """What train refuses: what settings mend, and what they do not."""
-    for error in found.mended:
-        yield _text.wrapped(error, "  ", "train refuses it as it is: ")
-    if found.error:
-        yield _text.wrapped(found.error, "  ", "train refuses it: ")
+    errors = [("train refuses it as it is: ", error) for error in found.mended]
+    errors += [("train refuses it: ", found.error)] if found.error else []
+    for first, error in errors:
+        said = error.removeprefix(found.path).lstrip(",: ")
+        yield "\n".join(
+            textwrap.wrap(
+                first + said, _width(), subsequent_indent="  ", max_lines=_REFUSAL, placeholder=" …",
+                break_long_words=False, break_on_hyphens=False,
+            )
+        )  # fmt: skip
 
 
 def _way_on(found: Inspection, command: str | None) -> str:

@@ -22,6 +22,7 @@ from dlrun.errors import ConfigError
 from dlrun.storage.disk import writing
 from dlrun.storage.spreadsheets import cells as cells_of_spreadsheet
 from dlrun.system.orphans import lives
+from dlrun.system.signals import ended_by_signals
 
 if TYPE_CHECKING:
     import polars as pl
@@ -91,7 +92,11 @@ def write(blocks: Iterable[Block], output: Path, *, raw: bool) -> int:
     temporary = place.with_name(f".{place.name}.{os.getpid()}") if regular else place
     if regular:
         _remove_left(place)
-    with writing_output(output), writing(output, temporary if regular else None):
+    with (
+        ended_by_signals(),
+        writing_output(output),
+        writing(output, temporary if regular else None),
+    ):
         count = _writer(form_of(output), raw)(blocks, temporary)
         if regular:
             os.replace(temporary, place)
@@ -130,8 +135,7 @@ def _write_text(blocks: Iterable[Block], place: Path, *, form: Form, raw: bool) 
             found = [_plain(columns[name]) for name in names if name in columns]
             rows = len(found[0])
             written = [
-                _escaped(_plain(columns[name]), raw=raw) if name in columns else [""] * rows
-                for name in names
+                _texts(columns[name], raw=raw) if name in columns else [""] * rows for name in names
             ]
             writer.writerows(zip(*written, strict=True))
             count += rows
@@ -155,9 +159,12 @@ def _plain(column: Cells) -> Sequence[Any]:
     return found
 
 
-def _escaped(cells: Sequence[Any], *, raw: bool) -> Sequence[Any]:
+def _texts(column: Cells, *, raw: bool) -> Sequence[Any]:
     """The cells as a spreadsheet may open them, each different text looked at once."""
-    texts = [] if raw else list({cell for cell in cells if isinstance(cell, str)})
+    cells = _plain(column)
+    if raw or column.kind in (int, float):
+        return cells
+    texts = list({cell for cell in cells if isinstance(cell, str)})
     safe = cells_of_spreadsheet(texts)
     if safe == texts:
         return cells
@@ -282,7 +289,7 @@ def _series(name: str, column: Cells, *, escape: bool) -> pl.Series:
     if isinstance(cells, pl.Series):
         return cells.alias(name)
     if escape:
-        cells = _escaped(_plain(column), raw=False)
+        cells = _texts(column, raw=False)
     kinds = {int: pl.Int64, float: pl.Float64}
     return pl.Series(name, cells, kinds.get(column.kind, pl.String))
 

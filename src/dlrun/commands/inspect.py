@@ -1,7 +1,7 @@
 """`dlrun inspect`: what is in a file or a folder of data, and the command that trains on it.
 
-It finds the kind of data and reads it as `dlrun train` does: tables, series, labelled texts, one long text, and
-folders of images.
+It finds the kind of data and reads it as `dlrun train` does: tables, one series or several, labelled texts, one long
+text, images in a folder for each class, and images that a table names.
 """
 
 from __future__ import annotations
@@ -27,14 +27,18 @@ examples
   dlrun inspect people.csv --target income --test people_test.csv
   dlrun inspect people.csv dataset.delimiter=semicolon --write people
   dlrun inspect sales.csv --time month
+  dlrun inspect 'sales/*.parquet' --json
   dlrun inspect photos/
+  dlrun inspect photos/labels.csv --target age
 """
 
 
 def main(argv: list[str]) -> int:
     """Print what was found; 0 also where something is wrong with the data."""
     parser = CommandParser("inspect", __doc__, _EPILOG)
-    parser.add_argument("file", metavar="FILE", type=filled, help="a file or a folder of data")
+    parser.add_argument(
+        "file", metavar="FILE", type=filled, help="a file, a folder or a glob of parts of data"
+    )
     parser.add_argument(
         "words", metavar="dataset.KEY=VALUE", nargs="*", default=[], help="settings of the dataset"
     )
@@ -44,7 +48,7 @@ def main(argv: list[str]) -> int:
         "--test",
         metavar="FILE",
         type=filled,
-        help="a test file: rows that stand in both are counted",
+        help="a test file or folder: what stands in both is counted",
     )
     parser.add_argument(
         "--as",

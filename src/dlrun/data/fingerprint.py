@@ -66,18 +66,20 @@ class Fingerprint:
         self._hash.update(f"{(len(columns),)}".encode())
         count = len(rows) if rows is not None else len(columns[0]) if columns else 0
         size = max(1, _AT_ONCE // (8 * max(1, len(columns))))
+        chunk = np.empty((len(columns), size), "<f8")
+        joined = [np.empty((size, len(columns)), "<f8") for _ in range(2)]  # taken by turns
         with ThreadPoolExecutor(1) as hashing:  # while the next rows are gathered
             hashed = hashing.submit(lambda: None)
             for start in range(0, count if columns else 0, size):
                 part = slice(start, min(start + size, count))
+                length = part.stop - start
                 at = part if rows is None else as_index(taken(rows, part))
-                chunk = np.empty((len(columns), part.stop - start), "<f8")
-                for values, column in zip(chunk, columns, strict=True):
-                    values[:] = column[at]
-                chunk += 0  # no difference between 0.0 and -0.0
-                joined = np.ascontiguousarray(chunk.T)
+                for values, column in zip(chunk[:, :length], columns, strict=True):
+                    _gather(column, at, values)
+                matrix = joined[start // size % 2][:length]
+                np.add(chunk[:, :length].T, 0, out=matrix)  # no difference between 0.0 and -0.0
                 hashed.result()
-                hashed = hashing.submit(self._hash.update, joined.data)
+                hashed = hashing.submit(self._hash.update, matrix.data)
         return self
 
     def words(self, words: Iterable[str | None]) -> Self:
@@ -111,6 +113,14 @@ class Fingerprint:
 
 # One width for each kind of number: the same values are the same whatever holds them.
 _WIDEST = {"f": "f8", "i": "i8", "u": "u8", "c": "c16"}
+
+
+def _gather(column: Indexed, at: np.ndarray | slice, to: np.ndarray) -> None:
+    """Write the values at these rows into `to`."""
+    if isinstance(column, np.ndarray) and isinstance(at, np.ndarray) and column.dtype == to.dtype:
+        np.take(column, at, out=to, mode="clip")  # without a copy; no row is out of range
+    else:
+        to[:] = column[at]
 
 
 def _chunks(values: Indexed, rows: Rows) -> Iterator[np.ndarray]:

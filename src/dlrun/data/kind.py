@@ -122,10 +122,15 @@ class NewInputs(ABC):
         """
         for path in files:
             if keep:
-                raise ConfigError(
-                    f"--keep names {keep[0]}, a column of a table, but {path} is none; leave --keep out"
-                )
-            yield from pieces_of(path, self.read(path, spec, preprocessing))
+                raise no_table(path, keep)
+            first = 0
+            for raw in self.parts(path, spec, preprocessing):
+                yield from pieces_of(path, raw, first=first)
+                first += len(raw)
+
+    def parts(self, path: Path, spec: Spec, preprocessing: Any) -> Iterator[Any]:
+        """What `read` gives, some inputs at a time where a file may be larger than memory."""
+        yield self.read(path, spec, preprocessing)
 
     @abstractmethod
     def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:
@@ -165,6 +170,13 @@ def from_code(given: Any, dataset: Mapping[str, Any]) -> ConfigError:
     return ConfigError(
         f"{TEST_PATH} is {given}, but the data of this run come from code, {dataset['_target_']}, and no file has "
         "their form; `dlrun predict` takes new inputs without what is to be predicted"
+    )
+
+
+def no_table(path: Path, keep: Sequence[str]) -> ConfigError:
+    """For columns to keep of an input that has none."""
+    return ConfigError(
+        f"--keep names {keep[0]}, a column of a table, but {path} is none; leave --keep out"
     )
 
 

@@ -73,7 +73,8 @@ def _remedy(strata: np.ndarray | None, settings: DataSettings, rare: str) -> str
 def _take(rows: np.ndarray, strata: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
     """(taken, left): `fraction` of the shuffled `rows` of each stratum, both in shuffled order."""
     taken = np.zeros(len(rows), bool)
-    for stratum in np.unique(strata[rows]):
-        members = np.flatnonzero(strata[rows] == stratum)
+    of_rows = strata[rows]
+    for stratum in np.unique(of_rows):
+        members = np.flatnonzero(of_rows == stratum)
         taken[members[: round(fraction * len(members))]] = True
     return rows[taken], rows[~taken]

@@ -50,7 +50,7 @@ def layer_table(model: nn.Module, spec: Spec) -> str:
 
 
 def columns_line(spec: Spec) -> str:
-    """The columns by name: which are numbers and which categories, each of these with how many training has."""
+    """The columns by name: numbers, categories with how many of each training has; targets where there are several."""
     first = len(spec.feature_names) - len(spec.categories)
     numbers = spec.feature_names[:first]
     counted = zip(spec.feature_names[first:], spec.categories, strict=True)
@@ -64,7 +64,8 @@ def columns_line(spec: Spec) -> str:
         )
         if names
     ]
-    return f"inputs: {', '.join(parts)}"
+    targets = f"\ntargets: {_some(spec.target_names)}" if spec.target_names else ""
+    return f"inputs: {', '.join(parts)}{targets}"
 
 
 def summarize(model: nn.Module, example: Tensor) -> list[Layer]:

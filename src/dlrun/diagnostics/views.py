@@ -167,7 +167,7 @@ class Views:
             outputs = sorted_quantiles(outputs, len(quantiles))[..., quantiles.index(MEDIAN)]
         true, predicted = self._in_own_units(part.targets), self._in_own_units(outputs)
         errors = (predicted - true).abs()
-        names = self.data.preprocessing.traits.get("targets", range(1, true.shape[1] + 1))
+        names = self.spec.target_names or range(1, true.shape[1] + 1)
         for at, name in enumerate(names[:_TARGETS]):
             of = f"/{name}" if len(names) > 1 else ""
             title = f"{name if of else 'predictions'}: {len(true):,} samples"

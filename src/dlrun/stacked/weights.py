@@ -57,8 +57,7 @@ class StackedWeights:
 
     def collect(self, gradients: Sequence[Tensor], *, first: bool) -> None:
         """Add the gradients (K, *shape) of the leaves; `first` forgets those of the step before."""
-        for part, gradient in zip(self.parts, gradients, strict=True):
-            rows = part.of(self.gradients)
+        for rows, gradient in zip(self._places, gradients, strict=True):
             if first:
                 rows.copy_(gradient)
             else:
@@ -83,6 +82,7 @@ class StackedWeights:
     def show(self, engines: Sequence[Engine]) -> None:
         """Let the models and optimizers of the runs look into the rows."""
         self.leaves = {part.name: part.of(self.values).requires_grad_() for part in self.parts}
+        self._places = [part.of(self.gradients) for part in self.parts]  # not anew at each step
         for row, engine in enumerate(engines):
             parameters = dict(engine.model.named_parameters())
             # Not one count for all parameters: an optimizer alone would count it up for each of them.

@@ -475,6 +475,13 @@ def sorted_quantiles(outputs: Tensor, count: int) -> Tensor:
     return outputs.unflatten(-1, (-1, count)).sort(-1).values
 
 
+def point_scores(outputs: Tensor, spec: Spec) -> Tensor:
+    """The scores (N, D) that a regression's predictions are made of: of quantiles those of the median."""
+    if not spec.quantiles:
+        return outputs
+    return sorted_quantiles(outputs, len(spec.quantiles))[..., spec.quantiles.index(MEDIAN)]
+
+
 class RegressionByRow(Regression):
     """The same where each sample has a scale of its own: targets (B, 2 D) are scaled ones, and what divided them."""
 

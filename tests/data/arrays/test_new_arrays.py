@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dlrun.data import kind
+from dlrun.data.arrays import new_arrays
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Spec
-from dlrun.data.kinds import read_inputs
+from dlrun.data.kinds import read_inputs, read_pieces
 from dlrun.errors import ConfigError
 
 FEATURES = Spec("regression", "features", (3,), 1, (), ("a", "b", "c"))
@@ -349,3 +351,44 @@ def test_a_file_that_may_not_be_read_is_refused(name, write, monkeypatch):
     path = write(name, "1,2,3\n")
     monkeypatch.setattr(type(path), "open", refuse)
     assert refusal(path).endswith("[Errno 13] Permission denied")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.csv"])
+def test_pieces_hold_the_rows_of_the_whole_file(write, monkeypatch, name):
+    monkeypatch.setattr(new_arrays, "AT_ONCE", 4)
+    monkeypatch.setattr(kind, "AT_ONCE", 4)
+    monkeypatch.setattr(new_arrays, "LOOKED_AT", 3)
+    rows = np.random.default_rng(0).random((10, 3)).astype(np.float32)
+    text = "b,c,a\n" + "".join(f"{b},{c},{a}\n" for a, b, c in rows.tolist())
+    content = {"a.npy": rows, "a.npz": {"inputs": rows}, "a.csv": text}[name]
+    pieces = list(read_pieces([write(name, content)], FEATURES, Scaling([0.0], [1.0], [], [], 0.0)))
+    assert [len(piece.raw) for piece in pieces] == [4, 4, 2]
+    np.testing.assert_array_equal(np.concatenate([piece.raw for piece in pieces]), rows)
+    assert [row for piece in pieces for row in piece.rows] == list(range(10))
+
+
+def test_a_row_of_a_later_piece_is_named(write, monkeypatch):
+    monkeypatch.setattr(new_arrays, "AT_ONCE", 4)
+    path = write("a.csv", "a,b,c\n" + "1,2,3\n" * 8 + "1,x,3\n")
+    with pytest.raises(ConfigError, match="row 10, column 2: x is not a number"):
+        list(read_pieces([path], FEATURES, Scaling([0.0], [1.0], [], [], 0.0)))
+
+
+def test_images_of_several_files_are_one_piece_and_arrays_between_them_their_own(write, tmp_path):
+    pictures = [picture(4, 6) for _ in range(3)]
+    files = [write(f"{at}.png", Image.fromarray(one)) for at, one in enumerate(pictures)]
+    files.insert(2, write("a.npy", np.stack(pictures)))
+    scaling = Scaling([0.0], [1.0], [], [], 255.0)
+    pieces = list(read_pieces(files, GRAY, scaling))
+    assert [list(piece.rows) for piece in pieces] == [[0, 0], [0, 1, 2], [0]]
+    assert [name for piece in pieces for name in piece.files] == [
+        str(files[at]) for at in (0, 1, 2, 2, 2, 3)
+    ]
+    found = np.concatenate([piece.raw for piece in pieces])
+    np.testing.assert_array_equal(
+        found[:, 0], np.stack([pictures[at] for at in (0, 1, 0, 1, 2, 2)])
+    )
+    with pytest.raises(
+        ConfigError, match=r"--keep names id, a column of a table, but .*0.png is none"
+    ):
+        list(read_pieces(files, GRAY, scaling, ["id"]))

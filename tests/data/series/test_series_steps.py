@@ -169,6 +169,15 @@ def test_values_that_are_missing_do_not_count_among_combined_ones():
         assert nan(combine(values, places, 3, rule)) == [1, None, 4]
 
 
+def test_a_missing_value_beside_a_known_one_of_its_step_needs_no_rule_to_be_filled(read):
+    times = ["2021-01-01 08:00", "2021-01-01 09:00", "2021-01-02 08:00", "2021-01-02 09:00"]
+    settings = {"step": "1D", "combine": "mean", "fill": "none"}
+    assert read(times, values=["", 1, 2, 3], **settings)[0].numbers["y"].tolist() == [1, 2.5]
+    assert refusal(read, times, ["", "", 2, 3], **settings).startswith(
+        "a.csv, row 2, column y: the value is missing, and dataset.fill is none"
+    )
+
+
 def test_hours_and_quarters_are_those_of_the_clock_and_the_year(read):
     minutes = [f"2021-01-01 0{hour}:{minute}" for hour in (1, 2) for minute in (50, 55)]
     assert values_of(read, minutes, values=[1] * 4, step="1h", combine="sum") == [2, 2]

@@ -1,15 +1,19 @@
 """A table larger than memory gives the rows, statistics and batches of the same table in memory."""
 
 import gzip
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
+from dlrun.cli import main
 from dlrun.config.settings import DataSettings
 from dlrun.data.cache import clear, entries
+from dlrun.data.changed_data import Kept
 from dlrun.data.tables import column_files, csv_engine, encoding, stored_rows, typed_files
 from dlrun.data.tables.column_roles import ColumnRoles
 from dlrun.data.tables.csv_format import CsvFormat
@@ -131,13 +135,13 @@ def test_parts_of_a_folder_are_one_table(tmp_path):
         table(folder, NOTHING)
 
 
-@pytest.mark.parametrize("rows", [300, ROWS])
+@pytest.mark.parametrize(("rows", "begun"), [(300, "memory"), (ROWS, "memory"), (ROWS, "cache")])
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_batches_are_those_of_memory_and_a_resume_finds_them(tmp_path, shuffle, rows):
+def test_batches_are_those_of_memory_and_a_resume_finds_them(tmp_path, shuffle, rows, begun):
     frame(rows).write_csv(tmp_path / "table.csv")
     stored, whole = table(tmp_path / "table.csv", NOTHING), table(tmp_path / "table.csv", ALL)
     # A table that is shuffled at once has the parts that it has in memory.
-    parts = split_table(whole if rows == 300 else stored, SETTINGS)
+    parts = split_table(whole if begun == "memory" else stored, SETTINGS)
     if rows == 300:
         assert all(np.array_equal(parts[n], split_table(stored, SETTINGS)[n]) for n in parts)
     feeds = [
@@ -248,8 +252,6 @@ def test_new_rows_with_targets_are_read_from_the_cache_too(tmp_path):
     frame(1000).write_csv(tmp_path / "new.csv")
     whole = table(tmp_path / "table.csv", ALL)
     data = prepare_table(whole, SETTINGS, split_table(whole, SETTINGS), None)
-    from dlrun.data.changed_data import Kept
-
     kept = Kept(data.spec, data.preprocessing, None, "run")
     found = [
         NewRows().labelled(str(tmp_path / "new.csv"), kept, {"memory_limit": limit}).part
@@ -272,3 +274,63 @@ def test_an_empty_column_at_the_end_is_left_out(tmp_path):
     file.write_text(file.read_text() + f"{lines[-1]},more\n")
     with pytest.raises(ConfigError, match="a cell behind the last column"):
         table(file, NOTHING)
+
+
+def test_what_is_learned_from_the_data_comes_from_the_training_rows_alone(tmp_path):
+    found = frame()
+    found.write_csv(tmp_path / "table.csv")
+    before = table(tmp_path / "table.csv", NOTHING)
+    parts = split_table(before, SETTINGS)
+    train = np.isin(np.arange(ROWS), parts["train"])
+    far = pl.lit(1e6)
+    found.with_columns(
+        x=pl.when(pl.Series(train)).then("x").otherwise(far),
+        colour=pl.when(pl.Series(train)).then("colour").otherwise(pl.lit("new")),
+    ).write_csv(tmp_path / "other.csv")
+    after = table(tmp_path / "other.csv", NOTHING)
+    fitted = [prepare_table(t, SETTINGS, parts, None).preprocessing for t in (before, after)]
+    assert fitted[0] == fitted[1]
+    assert before.fingerprint("test", parts["test"]) != after.fingerprint("test", parts["test"])
+
+
+def points(run):
+    """What was measured, without the speed of the machine."""
+    lines = Path(run, "metrics.jsonl").read_text().splitlines()
+    return [
+        {k: v for k, v in json.loads(line).items() if k != "samples_per_second"} for line in lines
+    ]
+
+
+@pytest.mark.parametrize("rows", [300, ROWS])
+def test_a_run_from_the_cache_has_the_losses_of_one_in_memory(tmp_path, monkeypatch, capsys, rows):
+    """Bit for bit: of few rows from the beginning, of more when the one resumes what the other has begun."""
+    monkeypatch.chdir(tmp_path)
+    frame(rows).write_csv("table.csv")
+    usual = (
+        "train", "dataset=table", "dataset.path=table.csv", "dataset.target=label", "model=logistic",
+        "trainer.batch_size=16", "trainer.max_epochs=2", "trainer.log_every_steps=3", "trainer.accelerator=cpu",
+        "checkpoint.every_steps=5",
+    )  # fmt: skip
+    stored, whole = "dataset.memory_limit=1e-6", "dataset.memory_limit=10"
+    assert main([*usual, stored, "hydra.run.dir=stored"]) == 0
+    if rows == 300:
+        assert main([*usual, whole, "hydra.run.dir=whole"]) == 0
+        assert points("stored") == points("whole")
+    assert main([*usual, stored, "trainer.max_steps=7", "hydra.run.dir=begun"]) == 0
+    assert main(["resume", "begun", "trainer.max_steps=null", whole]) == 0
+    assert points("begun")[-1] == points("stored")[-1]
+    assert main(["eval", "stored"]) == 0
+    assert main(["cache"]) == 0
+    assert str(tmp_path / "table.csv") in capsys.readouterr().out
+
+
+def test_a_file_that_changes_before_a_resume_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    frame().write_csv("table.csv")
+    usual = ("dataset=table", "dataset.path=table.csv", "dataset.target=label", "model=logistic")
+    run = ("trainer.max_steps=3", "dataset.memory_limit=1e-6", "hydra.run.dir=run")
+    assert main(["train", *usual, *run, "trainer.accelerator=cpu"]) == 0
+    frame(ROWS + 1).write_csv("table.csv")
+    assert main(["resume", "run", "trainer.max_steps=5"]) == 2
+    assert "which has 3,001 rows, but had 3,000 when this run began" in capsys.readouterr().err
+    assert [one.is_current for one in entries()] == [True, False]

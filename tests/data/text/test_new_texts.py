@@ -5,8 +5,10 @@ from dataclasses import asdict, replace
 import polars as pl
 import pytest
 
+from dlrun.data import files
 from dlrun.data.base import Spec
-from dlrun.data.kinds import files_of, read_inputs
+from dlrun.data.kinds import files_of, read_inputs, read_pieces
+from dlrun.data.tables import csv, table_files, typed_files
 from dlrun.data.text.encoding import TextEncoding
 from dlrun.data.text.texts import TextLayout
 from dlrun.errors import ConfigError
@@ -156,3 +158,65 @@ def test_new_texts_are_read_from_every_form_of_table(form, tmp_path):
     )
     assert read(path, layout=layout) == ["A\nfine, really", "dull"]
     assert read(path, column="body") == ["fine, really", "dull"]
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    """Every file is a large one, of pieces of few lines or rows."""
+    monkeypatch.setattr(files, "_PIECE", 20)
+    monkeypatch.setattr(table_files, "_WHOLE", 0)
+    for module in (csv, typed_files):
+        monkeypatch.setattr(module, "_ROWS", 3)
+    monkeypatch.setattr(csv, "_FEW", 3)
+
+
+def pieces(path, keep=(), *, layout=None):
+    plain = layout and asdict(layout)
+    encoding = TextEncoding(["", "?"], "word", True, 5, "utf-8", None, plain)
+    return list(read_pieces([path], SPEC, encoding, list(keep)))
+
+
+def test_lines_of_a_large_file_are_numbered_on(write, small_pieces, capsys):
+    path = write("new.txt", "".join(f"text {n}\n" if n % 4 else "\n" for n in range(20)))
+    found = pieces(path)
+    assert len(found) > 3
+    assert [text for piece in found for text in piece.raw] == read(path)
+    assert [row for piece in found for row in piece.rows] == list(range(20))
+    assert capsys.readouterr().err.count("5 of 20 lines have no text") == 1
+
+
+def test_labels_of_a_large_file_are_left_away_in_all_pieces(write, small_pieces, capsys):
+    path = write(
+        "new.tsv", "label\ttext\n" + "".join(f"{'abc'[n % 3]}\ttext {n}\n" for n in range(20))
+    )
+    found = pieces(path, layout=LINES)
+    assert [text for piece in found for text in piece.raw] == [f"text {n}" for n in range(20)]
+    assert "training had none called c" in capsys.readouterr().err
+    path.write_text(path.read_text() + "no label\n")
+    with pytest.raises(ConfigError, match="line 22: there is no label before a text"):
+        pieces(path, layout=LINES)
+
+
+@pytest.mark.parametrize("name", ["new.csv", "new.parquet"])
+def test_rows_of_a_large_table_of_texts_are_given_with_the_columns_to_keep(
+    tmp_path, small_pieces, name
+):
+    table = pl.DataFrame(
+        {
+            "body": [f"b{n}" for n in range(10)],
+            "id": [f"{n:03d}" for n in range(10)],
+            "title": ["x"] * 10,
+        }
+    )
+    table.write_csv(tmp_path / name) if name == "new.csv" else table.write_parquet(tmp_path / name)
+    found = pieces(tmp_path / name, ["id"], layout=TABLE)
+    assert len(found) > 2
+    assert [text for piece in found for text in piece.raw] == [f"x\nb{n}" for n in range(10)]
+    assert [cell for piece in found for cell in piece.kept["id"]] == [f"{n:03d}" for n in range(10)]
+
+
+def test_lines_have_no_columns_to_keep(write):
+    with pytest.raises(
+        ConfigError, match=r"--keep names id, a column of a table, but .*new.txt is none"
+    ):
+        pieces(write("new.txt", "x\n"), ["id"])

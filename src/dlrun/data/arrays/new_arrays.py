@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ from dlrun.data.base import Spec
 from dlrun.data.changed_data import Kept
 from dlrun.data.file_kinds import refuse_other_kinds
 from dlrun.data.images.read import is_image
-from dlrun.data.kind import Labelled, NewInputs, from_code, one_path
-from dlrun.data.tables.headers import judge
+from dlrun.data.kind import AT_ONCE, Labelled, NewInputs, from_code, one_path
+from dlrun.data.tables.headers import LOOKED_AT, judge
 from dlrun.errors import ConfigError, first_line, note
+
+_NUMPY = b"\x93NUMPY"
+_HEAD = 2**20  # bytes, by which a file is known to be of another kind
 
 
 class NewArrays(NewInputs):
@@ -26,30 +30,58 @@ class NewArrays(NewInputs):
     preparing = "inputs are (raw - mean) / std"
 
     def read(self, path: Path, spec: Spec, preprocessing: Scaling) -> np.ndarray:
+        return np.concatenate([*self.parts(path, spec, preprocessing)])
+
+    def parts(self, path: Path, spec: Spec, preprocessing: Scaling) -> Iterator[np.ndarray]:
         if is_image(path):
             raise ConfigError(
                 f"{path} is an image, but this run was trained on {spec.kind}; give a .npy, .npz or .csv of rows"
             )
-        return read_arrays(path, spec)
+        yield from array_parts(path, spec)
 
     def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:
         raise from_code(one_path(given), dataset)
 
 
-def read_arrays(path: Path, spec: Spec) -> np.ndarray:
-    """The inputs in one file, (N, *spec.input_shape), raw values as in the data set.
+def array_parts(path: Path, spec: Spec) -> Iterator[np.ndarray]:
+    """The inputs in one file, (N, *spec.input_shape), raw values as in the data set, some at a time.
 
     Raises:
         ConfigError: unreadable, of a kind not known, or of another shape.
     """
     suffix = path.suffix.lower()
-    if suffix in (".npy", ".npz"):
-        return _shaped(path, _read_numpy(path), spec)
-    if suffix == ".csv":
-        return _shaped(path, _read_table(path, spec), spec)
-    raise ConfigError(
-        f"{path}: files ending in {suffix or 'nothing'} are not known; give an image, .npy, .npz or .csv"
-    )
+    if suffix == ".npy":
+        yield from _mapped(path, spec)
+    elif suffix == ".npz":
+        yield _shaped(path, _read_numpy(path), spec)
+    elif suffix == ".csv":
+        for rows in _read_table(path, spec):
+            yield _shaped(path, rows, spec)
+    else:
+        raise ConfigError(
+            f"{path}: files ending in {suffix or 'nothing'} are not known; give an image, .npy, .npz or .csv"
+        )
+
+
+def _mapped(path: Path, spec: Spec) -> Iterator[np.ndarray]:
+    whole = _map(path)
+    if not _is_stack(whole, spec):
+        yield _shaped(path, whole, spec)
+        return
+    for start in range(0, len(whole), AT_ONCE):
+        # Mapped anew: what has been read of a map counts as memory of the process for as long as there is any.
+        some = _map(path)[start : start + AT_ONCE]
+        yield _shaped(path, some, spec)
+
+
+def _map(path: Path) -> np.ndarray:
+    """The array in a .npy file, mapped; read whole where it cannot be."""
+    with suppress(OSError, ValueError):  # told by the reader of whole files
+        with path.open("rb") as file:
+            begin = file.read(len(_NUMPY))
+        if begin == _NUMPY:
+            return np.lib.format.open_memmap(path, mode="r")
+    return _read_numpy(path)
 
 
 def _read_numpy(path: Path) -> np.ndarray:
@@ -76,28 +108,37 @@ def _read_numpy(path: Path) -> np.ndarray:
         raise ConfigError(f"{path} cannot be read as a NumPy array: {reason}") from error
 
 
-def _read_table(path: Path, spec: Spec) -> np.ndarray:
-    """Rows of numbers; below a header, by which columns are found if it names them all."""
-    try:
-        content = path.read_bytes()
-        refuse_other_kinds(path, content)
-        file = io.StringIO(content.decode("utf-8-sig"), newline="")
-        rows = [
-            (number, row)
-            for number, row in enumerate(csv.reader(file), 1)
-            if any(cell.strip() for cell in row)
-        ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{path} cannot be read as CSV: {error}") from error
+def _read_table(path: Path, spec: Spec) -> Iterator[np.ndarray]:
+    """Rows of numbers, some at a time; below a header, by which columns are found if it names them all."""
+    rows = _rows(path)
+    first = list(islice(rows, LOOKED_AT + 1))
     columns: list[int] | None = None
-    if rows and _is_header(path, [[cell.strip() for cell in row] for _, row in rows]):
-        header = [cell.strip() for cell in rows.pop(0)[1]]
+    width = 0
+    if first and _is_header(path, [[cell.strip() for cell in row] for _, row in first]):
+        header = [cell.strip() for cell in first.pop(0)[1]]
         if spec.feature_names and set(spec.feature_names) <= set(header):
             columns = [header.index(name) for name in spec.feature_names]
-            _refuse_longer(path, rows, len(header))
-    if not rows:
+            width = len(header)
+    if not first:
         raise ConfigError(f"{path} holds no rows")
-    return np.array([_numbers(path, number, row, columns, spec) for number, row in rows])
+    rows = chain(first, rows)
+    while some := list(islice(rows, AT_ONCE)):
+        if columns is not None:
+            _refuse_longer(path, some, width)
+        yield np.array([_numbers(path, number, row, columns, spec) for number, row in some])
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file that are not empty, with their numbers."""
+    try:
+        with path.open("rb") as content:
+            refuse_other_kinds(path, content.read(_HEAD))
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for number, row in enumerate(csv.reader(file), 1):
+                if any(cell.strip() for cell in row):
+                    yield number, row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{path} cannot be read as CSV: {error}") from error
 
 
 def _is_header(path: Path, rows: list[list[str]]) -> bool:
@@ -145,14 +186,24 @@ def _is_number(cell: str) -> bool:
         return False
 
 
+def _forms(spec: Spec) -> list[tuple[int, ...]]:
+    """The shapes that one input may have: its own, or flat."""
+    shape = spec.input_shape
+    # Images of one channel are commonly stored without the channel axis.
+    plain = shape[1:] if spec.kind == "image" and shape[0] == 1 else shape
+    return [shape, plain, (spec.num_features,)]
+
+
+def _is_stack(array: np.ndarray, spec: Spec) -> bool:
+    return array.ndim > 0 and array.shape not in _forms(spec) and len(array) > 0
+
+
 def _shaped(path: Path, array: np.ndarray, spec: Spec) -> np.ndarray:
     """One input or a stack of them, flat or in shape, as (N, *input_shape)."""
     if array.dtype.kind not in "fiub":
         raise ConfigError(f"{path} holds {array.dtype}, but must hold numbers")
     shape = spec.input_shape
-    # Images of one channel are commonly stored without the channel axis.
-    plain = shape[1:] if spec.kind == "image" and shape[0] == 1 else shape
-    for one in (shape, plain, (spec.num_features,)):
+    for one in _forms(spec):
         if array.shape in (one, (len(array) if array.ndim else 0, *one)):
             if not array.size:
                 raise ConfigError(f"{path} holds no rows")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from dlrun.data.arrays.new_arrays import read_arrays
+from dlrun.data.arrays.new_arrays import array_parts
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Preprocessing, Spec, as_targets, class_targets
 from dlrun.data.changed_data import Kept
@@ -22,11 +23,12 @@ from dlrun.data.images.labels import LabelReading, read_more, read_names
 from dlrun.data.images.read import SUFFIXES, is_hidden, is_image, read_image
 from dlrun.data.images.streaming import FilePixels, StoredImages, StoredSplit
 from dlrun.data.images.table import files_of, root_of
-from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, from_code, one_path
+from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, Piece, from_code, no_table, one_path
 from dlrun.data.tables.target_column import DROP_MISSING
 from dlrun.errors import ConfigError, note
 
 _BRIGHTEST = 255.0
+_AT_ONCE = 2**22  # numbers of the images of a piece
 
 
 class NewImages(NewInputs):
@@ -39,9 +41,8 @@ class NewImages(NewInputs):
     )
 
     def read(self, path: Path, spec: Spec, preprocessing: Scaling) -> np.ndarray:
-        # Arrays by their suffix, images by how they begin.
-        if path.suffix.lower() in (".npy", ".npz", ".csv") or not is_image(path):
-            return read_arrays(path, spec)
+        if not _is_one_image(path):
+            return np.concatenate([*array_parts(path, spec)])
         if not preprocessing.pixel_max:
             raise ConfigError(
                 f"{path} is an image, but this run was trained on {spec.kind}; give a .npy, .npz or .csv of rows"
@@ -53,6 +54,23 @@ class NewImages(NewInputs):
             )
         pixels = read_image(path, format).astype(np.float32)
         return pixels[None] * np.float32(preprocessing.pixel_max / 255)
+
+    def parts(self, path: Path, spec: Spec, preprocessing: Scaling) -> Iterator[np.ndarray]:
+        yield from array_parts(path, spec)
+
+    def pieces(
+        self, files: Sequence[Path], spec: Spec, preprocessing: Scaling, keep: Sequence[str]
+    ) -> Iterator[Piece]:
+        many = max(1, _AT_ONCE // spec.num_features)
+        for of_images, alike in groupby(files, _is_one_image):
+            if not of_images:
+                yield from super().pieces(list(alike), spec, preprocessing, keep)
+                continue
+            while some := list(islice(alike, many)):
+                if keep:
+                    raise no_table(some[0], keep)
+                pixels = np.concatenate([self.read(path, spec, preprocessing) for path in some])
+                yield Piece(list(map(str, some)), [0] * len(some), pixels)
 
     def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:
         spec, scaling = kept.spec, cast(Scaling, kept.preprocessing)
@@ -117,6 +135,11 @@ class NewTableImages(NewImages):
         labels = read_names(path, LabelReading(**preprocessing.table))
         root = root_of(path, LabelReading(**preprocessing.table), labels.names)
         return [Path(name) for name in files_of(labels, root, drop=False).files.paths]
+
+
+def _is_one_image(path: Path) -> bool:
+    """Arrays by their suffix, images by how they begin."""
+    return path.suffix.lower() not in (".npy", ".npz", ".csv") and is_image(path)
 
 
 def _below(file: Path, folder: Path) -> list[Path]:

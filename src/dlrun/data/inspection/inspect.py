@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from glob import has_magic
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dlrun.data.file_kinds import refuse_markup
 from dlrun.data.files import locate, part_folders, part_named
@@ -20,7 +21,7 @@ from dlrun.data.images.read import is_image
 from dlrun.data.inspection.findings import Inspection, Request
 from dlrun.data.inspection.images import common_side, count_in_training, inspect_folder
 from dlrun.data.inspection.large import beginning
-from dlrun.data.inspection.plan import Plan, encoding_of, try_out
+from dlrun.data.inspection.plan import HOW_WRITTEN, Plan, encoding_of, offered_setting, try_out
 from dlrun.data.inspection.rows import as_texts, inspect_rows, read_rows
 from dlrun.data.inspection.texts import inspect_characters, settings_by_size
 from dlrun.data.tables.sources import PLOTLY, find
@@ -32,6 +33,7 @@ _TABLES = tuple(form for form in (*FORMS, ".tab") if form not in (".txt", ".data
 _SEPARATORS = {"tab": "\t", "colon": ":", "space": " "}
 _MOST_LABELS = 50
 _LOOKED_AT = 2000  # lines, or files of a folder
+_MOST_FILES = 100_000  # by which a folder is found to be one of images
 _SHORTEST = 64  # characters of a text that can be learned from
 
 
@@ -41,6 +43,20 @@ def inspect(given: str, request: Request) -> Inspection:
     Raises:
         ConfigError: there is none, it cannot be read, or the request does not fit it.
     """
+    found = _inspected(given, request)
+    if request.time is not None and found.kind != "series":
+        raise ConfigError(
+            f"--time is {request.time}, but {given} is read as {found.kind}, not as a series; name a column of numbers "
+            "to forecast with --target, or set --as series"
+        )
+    if request.target is not None and found.table is None:
+        raise ConfigError(
+            f"--target is {request.target}, but {given} is read as {found.kind} without columns; leave it out"
+        )
+    return found
+
+
+def _inspected(given: str, request: Request) -> Inspection:
     if given.startswith(PLOTLY) or (has_magic(given) and not Path(given).expanduser().exists()):
         return _table_file(given, find("FILE", given), request)
     path = locate_images("FILE", given)
@@ -65,18 +81,39 @@ def _table_file(given: str, path: Path, request: Request) -> Inspection:
     with beginning(path) as (read, share):
         first = files_of(read)[0]
         request = request if first.suffix.lower() in TYPED else _with_encoding(request, first)
-        cells, notes = read_rows(read, request.settings)
-        named = given if share == 1 else str(read)
-        found = inspect_rows(named, replace(cells, path=path), request)
-    said = (note.replace(str(read), str(path)) for note in (*notes, *found.notes))
-    found = replace(
-        found, notes=list(dict.fromkeys(note.removeprefix(f"{path}: ") for note in said))
-    )
+        file = _File(given if share == 1 else str(read), read, path)
+        found = file.inspected(request)
+        if found.mended and found.plan:
+            found = file.inspected_again(found, found.plan, request)
+    said = (note.replace(str(read), str(path)).removeprefix(f"{path}: ") for note in found.notes)
+    found = replace(found, notes=list(dict.fromkeys(said)))
     if share == 1:
         return found
     plan = found.plan and replace(found.plan, settings={**found.plan.settings, "path": given})
     error = found.error.replace(str(read), given)
     return replace(found, path=given, looked_at=share, plan=plan, error=error)
+
+
+class _File(NamedTuple):
+    """A table as it is `given`, what is `read` of it, and its `path`."""
+
+    given: str
+    read: Path
+    path: Path
+
+    def inspected(self, request: Request) -> Inspection:
+        """What is in it."""
+        cells, notes = read_rows(self.read, request.settings)
+        found = inspect_rows(self.given, replace(cells, path=self.path), request)
+        return replace(found, notes=[*notes, *found.notes])
+
+    def inspected_again(self, found: Inspection, plan: Plan, request: Request) -> Inspection:
+        """What is in it by what mends its reading: words that are missing values may hide a column of numbers."""
+        added = {key: plan.settings[key] for key in HOW_WRITTEN if key in plan.settings}
+        again = self.inspected(replace(request, settings={**added, **request.settings}))
+        offered = {error: offered_setting(error) for error in found.mended}
+        mended = [error for error, setting in offered.items() if setting and setting[0] in added]
+        return replace(again, mended=list(dict.fromkeys([*mended, *again.mended])))
 
 
 def _with_encoding(request: Request, path: Path) -> Request:
@@ -225,7 +262,7 @@ def _some_files(path: Path) -> list[Path]:
         if folder.is_dir()
         for one in folder.iterdir()
     ]
-    return [one for one in (*within, *deeper, *inside) if one.is_file()]
+    return list(islice((one for one in (*within, *deeper, *inside) if one.is_file()), _MOST_FILES))
 
 
 def _images(given: str, request: Request) -> Inspection:

@@ -39,10 +39,8 @@ _MARKS = (
 )
 _CHUNK = 2**24  # bytes
 _SETTING = re.compile(r"'dataset\.(\w+=[^']+)'|dataset\.(\w+=[^\s;,]+)")
-_MENDS = (
-    *("missing", "thousands", "decimal", "delimiter", "comment", "header", "dates"),
-    DROP_MISSING,
-)  # the settings of which a refusal that offers one is heeded
+HOW_WRITTEN = ("missing", "thousands", "decimal", "delimiter", "comment", "header")
+_MENDS = (*HOW_WRITTEN, "dates", DROP_MISSING)  # of which a refusal that offers one is heeded
 _MOST_MENDED = 4
 
 
@@ -115,7 +113,7 @@ def try_out(plan: Plan, cells: Cells | None = None) -> Trial:
     trial = first = _try(plan, cells)
     mended: list[str] = []
     while trial.error and len(mended) < _MOST_MENDED:
-        offered = _offered(trial.error)
+        offered = offered_setting(trial.error)
         if offered is None or offered[0] in plan.settings:
             break
         plan = replace(plan, settings={**plan.settings, offered[0]: offered[1]})
@@ -126,7 +124,7 @@ def try_out(plan: Plan, cells: Cells | None = None) -> Trial:
     return trial._replace(plan=plan, mended=mended)
 
 
-def _offered(error: str) -> tuple[str, Any] | None:
+def offered_setting(error: str) -> tuple[str, Any] | None:
     """The first setting that a refusal offers to type, if it is one that mends the reading."""
     from hydra.core.override_parser.overrides_parser import OverridesParser  # of 0.2 s
 

@@ -18,9 +18,11 @@ from dlrun.data.inspection.series import (
     SeriesReport,
     TimeColumns,
     inspect_series,
+    is_constant,
     rises_evenly,
     settings_by_length,
     time_columns,
+    training_rows,
 )
 from dlrun.data.inspection.table import (
     NO_INPUTS,
@@ -324,7 +326,15 @@ def _series(rows: _Rows, time: TimeColumns | None) -> Inspection:
     if target is None:
         return replace(found, content=report)
     plan = Plan("series", _series_settings(rows, time, report, target), "lstm")
-    return rows.with_target(replace(found.tried(plan, try_out(plan)), content=report), target)
+    found = replace(found.tried(plan, try_out(plan)), content=report)
+    if not (time and time.series) and is_constant(
+        rows.cells, target, training_rows(rows.cells, time)
+    ):
+        constant = (
+            f"{target} is the same in all rows of the training part: there is nothing to learn"
+        )
+        found = replace(found, error=found.error or f"{constant}; choose another target")
+    return rows.with_target(found, target)
 
 
 def _series_settings(

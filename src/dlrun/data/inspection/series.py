@@ -111,19 +111,31 @@ def settings_by_length(
     cells: Cells, time: TimeColumns | None, columns: Sequence[str]
 ) -> dict[str, Any]:
     """What a series asks for whose training part is short, or has no value of some of the `columns` of numbers."""
-    defaults = option_settings("series")
-    rows = len(cells)
-    validated = rows - round(defaults["test_fraction"] * rows)
-    trained = validated - round(defaults["val_fraction"] * validated)
+    defaults, rows = option_settings("series"), training_rows(cells, time)
     found: dict[str, Any] = {}
-    if 3 <= trained < defaults["window"] + defaults["horizon"] + 1:
-        found["window"] = trained - defaults["horizon"] - 1
-    values = None if time is None else _moments(cells, time.time)
-    order = np.arange(rows) if values is None else np.argsort(values, kind="stable")
+    if 3 <= len(rows) < defaults["window"] + defaults["horizon"] + 1:
+        found["window"] = len(rows) - defaults["horizon"] - 1
     known = {name: cells.columns[cells.names.index(name)].known for name in columns}
-    if empty := [name for name, there in known.items() if not there[order[:trained]].any()]:
+    if empty := [name for name, there in known.items() if not there[rows].any()]:
         found["drop"] = empty
     return found
+
+
+def training_rows(cells: Cells, time: TimeColumns | None) -> np.ndarray:
+    """The rows of the training part of a series, in the order of time or of the file."""
+    defaults, count = option_settings("series"), len(cells)
+    validated = count - round(defaults["test_fraction"] * count)
+    trained = validated - round(defaults["val_fraction"] * validated)
+    values = None if time is None else _moments(cells, time.time)
+    order = np.arange(count) if values is None else np.argsort(values, kind="stable")
+    return order[:trained]
+
+
+def is_constant(cells: Cells, name: str, rows: np.ndarray) -> bool:
+    """Whether a column of numbers is the same in all of the `rows`."""
+    values = cells.columns[cells.names.index(name)].numbers(cells.notation)
+    known = np.array([]) if values is None else values[rows][~np.isnan(values[rows])]
+    return len(known) > 0 and bool((known == known[0]).all())
 
 
 def _are_even(values: np.ndarray) -> bool:

@@ -6,7 +6,7 @@ No torch here.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from annotated_types import Ge
@@ -77,40 +77,44 @@ def series(
     settings = locals()
     file = locate_table("dataset.path", path)
     refuse_settings_of_texts(settings, file)
-    format, roles = CsvFormat.of(settings), ColumnRoles.of(settings)
-    cells = read_cells(file, format)
-    only_where = {_name(cells, "dataset.only", name): value for name, value in (only or {}).items()}
-    cells = only_rows(cells, only_where)
+    if fill == "season" and season is None:
+        raise ConfigError(
+            "dataset.fill is season, but dataset.season is null; set it to the rows in a period, as in 7"
+        )
+    return _series(read_cells(file, CsvFormat.of(settings)), str(file), settings)
+
+
+def _series(cells: Cells, source: str, settings: Mapping[str, Any]) -> Series:
+    """The series in `cells` by the settings of `series`."""
+    roles, fill = ColumnRoles.of(settings), settings["fill"]
+    only = {_name(cells, "dataset.only", name): value for name, value in (roles.only or {}).items()}
+    cells = only_rows(cells, only)
     chosen = _chosen(cells, roles)
     stepping = Stepping.of(settings, fill)
-    rows, times, dates = _rows(cells, chosen, time_format, stepping, skip)
+    rows, times, dates = _rows(cells, chosen, settings["time_format"], stepping, settings["skip"])
     if chosen.known_future:
         rows = without_future(cells, rows, chosen.targets)
     known = [name for name in chosen.known_future if name != chosen.time]
-    taken = _once([*_inputs(cells, chosen, inputs, dates), *known])
+    taken = _once([*_inputs(cells, chosen, settings["inputs"], dates), *known])
     numbers, words = read_columns(
         cells, _once([*taken, *chosen.targets]), rows, words=None, fill=fill
     )
+    _check_targets(cells, chosen.targets, numbers, fill)
     cycles: list[str] = []
     if times is not None and chosen.time in chosen.known_future:
         cycles = cycles_of(chosen.time, times, rows)
         numbers |= calendar(chosen.time, times, rows, cycles)
     in_calendar = names_of(str(chosen.time), cycles)
-    _check_targets(cells, chosen.targets, numbers, fill)
-    if fill == "season" and season is None:
-        raise ConfigError(
-            "dataset.fill is season, but dataset.season is null; set it to the rows in a period, as in 7"
-        )
     reading = {
         "header": cells.named,
-        **format.kept(cells.notation),
-        "only": only_where,
+        **CsvFormat.of(settings).kept(cells.notation),
+        "only": only,
         "series": list(chosen.series),
         "time": chosen.time,
         "time_format": "auto" if times is None else times.format,
         "calendar": cycles,
-        "step": step,
-        "combine": combine,
+        "step": settings["step"],
+        "combine": settings["combine"],
     }
     return Series(
         numbers=numbers,
@@ -119,9 +123,9 @@ def series(
         targets=chosen.targets,
         cutting=Cutting.of(settings),
         fill=fill,
-        season=season,
+        season=settings["season"],
         reading=reading,
-        source=str(file),
+        source=source,
         members=tuple((name, len(member)) for name, member in rows.members.items() if name),
         known_future=(*known, *in_calendar),
     )
@@ -230,7 +234,7 @@ def read_columns(
     of_numbers, of_words = Numbers(), Words()
     for name in names:
         if fill == "none":
-            _refuse_missing(cells, name, rows.order if needed is None else rows.last(needed))
+            _refuse_missing(cells, name, rows, needed)
         if _holds_words(cells, name) if words is None else name in words:
             of_words[name] = rows.words(np.array(cells.column(name), object)[rows.order])
         else:
@@ -306,7 +310,7 @@ def _check_targets(cells: Cells, targets: Sequence[str], numbers: Numbers, fill:
             )
 
 
-def _refuse_missing(cells: Cells, name: str, rows: np.ndarray) -> None:
+def _refuse_missing(cells: Cells, name: str, rows: Rows, needed: int | None) -> None:
     known = cells.columns[cells.names.index(name)].known
     if not known.any():
         raise BadFile(
@@ -314,10 +318,12 @@ def _refuse_missing(cells: Cells, name: str, rows: np.ndarray) -> None:
             "leave it out with dataset.drop or dataset.inputs",
             "fill the column in",
         )
-    if not known[rows].all():
-        row = int(rows[known[rows].argmin()])
+    lacking = rows.without_value(known[rows.order])
+    if needed is not None:
+        lacking = lacking[np.isin(lacking, rows.last(needed))]
+    if len(lacking):
         raise BadFile(
-            f"{cells.place(row, name)}: the value is missing, and dataset.fill is none",
+            f"{cells.place(int(lacking[0]), name)}: the value is missing, and dataset.fill is none",
             "fill it in, or set dataset.fill to forward, linear, season, mean or zero",
             "fill it in",
         )

@@ -71,8 +71,12 @@ def note_steps(
         ConfigError: steps have one length only among the rows of each of several series.
     """
     uneven: dict[str, str] = {}
+    found: dict[bytes, Steps | None] = {}  # most series have the times of others
     for one, (order, times) in series.items():
-        steps = steps_of(times, np.arange(len(order)))
+        at = times.values.tobytes()
+        if at not in found:
+            found[at] = steps_of(times, np.arange(len(order)))
+        steps = found[at]
         if steps is None or steps.are_regular:
             continue
         if not one and not steps.even:

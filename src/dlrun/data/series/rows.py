@@ -113,6 +113,12 @@ class Rows:
             return values
         return combine(values, self._places, self._steps, self.combine)
 
+    def without_value(self, known: np.ndarray) -> np.ndarray:
+        """The numbers of the rows whose step has no value, by whether each row in `order` has one."""
+        if self._places is not None:
+            known = (np.bincount(self._places[known], minlength=self._steps) > 0)[self._places]
+        return self.order[~known]
+
     def words(self, words: np.ndarray) -> tuple[str | None, ...]:
         """A word a step from those (N,) of the rows in `order`: the last one, of combined rows."""
         if self._places is None:

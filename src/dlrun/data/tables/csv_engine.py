@@ -30,7 +30,7 @@ from dlrun.errors import ConfigError
 
 _HEAD = 2**20  # bytes, by which the form of a file is judged
 _LINES = 2000  # the same
-_PIECE = 2**23  # bytes that are read at a time
+_PIECE = 2**22  # bytes that are read at a time
 _MANY = 50  # different numbers, from which on a column is one of quantities
 _MONTH = re.compile(r"\d{1,2}\.\d{4}|\d{4}\.\d{1,2}")
 _PLAIN = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")  # sooner than reading them one by one
@@ -164,15 +164,25 @@ def _read_pieces(
     columns: list[np.ndarray | list[pl.Series]] = [
         np.empty(0) if kind == pl.Float64 else [] for kind in types
     ]
-    delimiters = 0
+    delimiters = count = 0
     with path.open("rb") as file:
         for frame, more in pieces(file, lambda: types, layout):
             delimiters += more
-            for column, cells in zip(columns, frame.get_columns(), strict=True):
+            begin, count = count, count + len(frame)
+            expected = int(1.02 * path.stat().st_size / file.tell() * count) + 1
+            for at, cells in enumerate(frame.get_columns()):
+                column = columns[at]
                 if isinstance(column, list):
                     column.append(cells)
-                else:
-                    _extend(column, cells)
+                    continue
+                if len(column) < count:
+                    columns[at] = longer = np.empty(expected)
+                    longer[:begin] = column[:begin]
+                    column = longer
+                _write_numbers(cells, column[begin:count])
+    for column in columns:
+        if isinstance(column, np.ndarray):
+            column.resize(count, refcheck=False)
     return columns, delimiters
 
 
@@ -197,16 +207,19 @@ def pieces(
         file.readline()
     for piece, complete in _pieces_of_lines(file):
         frame = _read_piece(piece, types(), sign, complete=complete, texts_too=texts_too)
-        yield frame, _excess(piece, frame, sign)
+        yield frame, _surplus(piece, frame, sign)
 
 
-def _excess(piece: bytes, frame: pl.DataFrame, sign: str) -> int:
-    """How many delimiters separate no cells of the rows."""
+def _surplus(piece: bytes, frame: pl.DataFrame, sign: str) -> int:
+    """How many delimiters of a piece are between no two cells of its rows."""
+    columns = frame.get_columns()
+    if not columns[-1].null_count() and b'"' not in piece:
+        return 0  # each row has a last cell, and the engine refuses one too many
     rows = len(frame)
-    if all(one.null_count() for one in frame.get_columns()):
+    if all(one.null_count() for one in columns):
         rows -= sum(not line.strip() for line in piece.splitlines())
     signs = np.frombuffer(piece, np.uint8) == ord(sign)
-    return int(np.count_nonzero(signs)) - rows * (frame.width - 1)
+    return int(np.count_nonzero(signs)) - rows * (len(columns) - 1)
 
 
 def column_pieces(
@@ -245,7 +258,7 @@ def _columns_of(piece: bytes, format: CsvFormat, layout: Layout, *, complete: bo
         if not layout.decimals:
             raise
         return _columns_of(piece, format, layout._replace(decimals=()), complete=complete)
-    if inside != _excess(piece, frame, layout.delimiter):
+    if inside != _surplus(piece, frame, layout.delimiter):
         raise Unsure("a row of another length")
     if len(empty := rows_like(columns, [""] * layout.width)):
         rows = np.delete(np.arange(len(frame)), empty)
@@ -296,12 +309,9 @@ def _pieces_of_lines(file: IO[bytes]) -> Iterator[tuple[bytes, bool]]:
             return
 
 
-def _extend(numbers: np.ndarray, cells: pl.Series) -> None:
-    """Add cells, nan where missing, in place: parts of many columns would leave holes in memory."""
-    values = _finite(cells)
-    begin = len(numbers)
-    numbers.resize(begin + len(values), refcheck=False)
-    numbers[begin:] = values
+def _write_numbers(cells: pl.Series, to: np.ndarray) -> None:
+    """The cells as numbers, nan where missing, in their place: parts of many columns would leave holes in memory."""
+    to[:] = _finite(cells)
 
 
 def _finite(cells: pl.Series) -> np.ndarray:

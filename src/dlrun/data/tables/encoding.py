@@ -191,12 +191,13 @@ def encode_rows(encoding: TableEncoding, rows: Rows, targets: np.ndarray, spec: 
 
 def _part(encoding: TableEncoding, raw: Rows, rows: np.ndarray, targets: Tensor) -> Split:
     """These rows with their targets: in memory, or in the files that hold them."""
+    # A run finds the batches that it began with, in files or in memory.
+    ordered = len(rows) > AT_ONCE and bool((rows[1:] > rows[:-1]).all())
     if raw.stored:
         width = len(encoding.fill) + len(encoding.levels)
-        return BlockSplit.of(StoredInputs(encoding, raw, rows, width), targets)
+        stored = StoredInputs(encoding, raw, rows, width)
+        return BlockSplit.of(stored, targets, in_blocks=ordered)
     inputs = encoding.inputs_of(raw, rows)
-    # A run that began with rows in files finds its batches in memory as well.
-    ordered = len(rows) > AT_ONCE and bool((rows[1:] > rows[:-1]).all())
     return BlockSplit(inputs, targets) if ordered else Split(inputs, targets)
 
 
@@ -288,10 +289,9 @@ class _Levels(NamedTuple):
 def _levels(words: Words, rare_below: RareBelow) -> _Levels:
     """Those of the training part."""
     counts: Counter[str | None] = Counter()
-    for code, count in zip(
-        *map(np.ndarray.tolist, np.unique(words.codes[:], return_counts=True)), strict=True
-    ):
-        counts[None if code < 0 else words.values[code]] += count
+    times = np.bincount(words.codes[:] + 1, minlength=len(words.values) + 1)
+    for at in np.flatnonzero(times).tolist():
+        counts[words.values[at - 1] if at else None] += int(times[at])
     bound = rare_bound(rare_below, len(counts))
     kept = {word: count for word, count in counts.items() if count >= bound}
     known = [*sorted(word for word in kept if word is not None), *([None] if None in kept else [])]

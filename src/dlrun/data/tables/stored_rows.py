@@ -66,12 +66,18 @@ class StoredInputs:
 
 @dataclass(frozen=True)
 class BlockSplit(Split):
-    """Rows in the order of their file, in memory or, as StoredInputs, in files: the batches are the same."""
+    """Rows in memory or, as StoredInputs, in files: the batches are the same.
+
+    Attributes:
+        in_blocks: whether they stand in the order of their file, so that blocks of them are shuffled.
+    """
+
+    in_blocks: bool = True
 
     @classmethod
-    def of(cls, inputs: StoredInputs, targets: Tensor) -> BlockSplit:
+    def of(cls, inputs: StoredInputs, targets: Tensor, *, in_blocks: bool) -> BlockSplit:
         """These inputs with their targets."""
-        return cls(cast(Tensor, inputs), targets)
+        return cls(cast(Tensor, inputs), targets, in_blocks=in_blocks)
 
     def batches(self, size: int, *, seed: int, shuffle: bool, drop_last: bool) -> Feed:
         if len(self) <= AT_ONCE and isinstance(self.inputs, Tensor):
@@ -91,8 +97,8 @@ class BlockSplit(Split):
 class BlockBatches:
     """Batches of which seed and epoch decide: blocks are shuffled, and the rows of some blocks at a time.
 
-    Of so many rows as are shuffled at a time, these are the batches that `Batches` makes. Any epoch can be started
-    anywhere.
+    Of so many rows as are shuffled at a time, and of rows in another order than that of their file, these are the
+    batches that `Batches` makes. Any epoch can be started anywhere.
     """
 
     not_stacked: ClassVar[str] = (
@@ -140,15 +146,16 @@ class BlockBatches:
                 yield take(inputs[rows], order.to(targets.device)), take(targets, chosen)
 
     def _windows(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Rows that are read together, ascending, and the order of them."""
+        """Rows that are read together, and the order of them."""
         count = len(self.split)
         if not self.shuffle:
             for start in range(0, count, AT_ONCE):
                 rows = torch.arange(start, min(start + AT_ONCE, count))
                 yield rows, torch.arange(len(rows))
             return
-        if count <= AT_ONCE:
-            yield torch.arange(count), epoch_order(count, seed=self.seed, epoch=epoch)
+        if count <= AT_ONCE or not self.split.in_blocks:
+            for rows in epoch_order(count, seed=self.seed, epoch=epoch).split(AT_ONCE):
+                yield rows, torch.arange(len(rows))
             return
         blocks = epoch_order(-(-count // _BLOCK), seed=self.seed, epoch=epoch)
         for number, some in enumerate(blocks.split(AT_ONCE // _BLOCK), 1):

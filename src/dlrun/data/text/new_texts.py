@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -11,12 +12,12 @@ import numpy as np
 
 from dlrun.data.base import Preprocessing, Spec
 from dlrun.data.changed_data import Kept
-from dlrun.data.files import read_text
-from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, from_code
+from dlrun.data.files import read_text, text_pieces
+from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, Piece, from_code, no_table, pieces_of
 from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.data.tables.number_format import Notation
-from dlrun.data.tables.table_files import TABLES, TYPED, form_of, read_cells
+from dlrun.data.tables.table_files import TABLES, TYPED, file_pieces, form_of
 from dlrun.data.tables.target_column import class_numbers
 from dlrun.data.text.checks import is_blank, is_header, texts_in
 from dlrun.data.text.encoding import TextEncoding, encode_texts, tokenized
@@ -29,6 +30,13 @@ from dlrun.errors import ConfigError, did_you_mean, listed, note
 _PLAIN = (".txt", ".text", "")
 
 
+class TextPart(NamedTuple):
+    """Some texts of a file, in its order, and the cells that they are among, where it is a table."""
+
+    texts: list[str]
+    cells: Cells | None = None
+
+
 class NewTexts(NewInputs):
     """Texts to classify; evaluated on in the form of the training data, with their labels."""
 
@@ -38,7 +46,20 @@ class NewTexts(NewInputs):
     )
 
     def read(self, path: Path, spec: Spec, preprocessing: TextEncoding) -> list[str]:
-        return read_lines(path, preprocessing, spec.class_names)
+        parts = text_parts(path, preprocessing, spec.class_names)
+        return [text for part in parts for text in part.texts]
+
+    def pieces(
+        self, files: Sequence[Path], spec: Spec, preprocessing: TextEncoding, keep: Sequence[str]
+    ) -> Iterator[Piece]:
+        for path in files:
+            first = 0
+            for texts, cells in text_parts(path, preprocessing, spec.class_names):
+                if keep and cells is None:
+                    raise no_table(path, keep)
+                kept = cells.kept(keep) if cells else {}
+                yield from pieces_of(path, texts, kept, first=first)
+                first += len(texts)
 
     def labelled(self, given: Any, kept: Kept, dataset: Mapping[str, Any]) -> Labelled:
         encoding, names = cast(TextEncoding, kept.preprocessing), kept.spec.class_names
@@ -81,9 +102,9 @@ class NewTexts(NewInputs):
         return self.preparing, preprocessing.to_dict() | {"words": WORDS.pattern}
 
 
-def read_text_table(
+def table_parts(
     path: Path, encoding: str, layout: TextLayout, class_names: Sequence[str]
-) -> list[str] | None:
+) -> Iterator[TextPart] | None:
     """The texts of the rows, columns joined as in training; None for a file of plain lines.
 
     Columns go by their names; where training's table had none, by their order.
@@ -96,25 +117,28 @@ def read_text_table(
     format = CsvFormat.of(vars(layout), **how, missing=[""])
     plain = form_of(path) in _PLAIN
     try:
-        cells = read_cells(path, format)
+        head = next(file_pieces(path, format, None))
     except ConfigError:
         if plain:
             return None
         raise
-    if layout.named and (not plain or {*layout.texts} <= {*cells.row(0)}):
-        cells = cells if cells.typed else read_cells(path, replace(format, header=True))
-        positions = [_named(cells, name) for name in layout.texts]
-        labels = layout.label in cells.names
-    elif not layout.named and not (plain and len(cells.names) != len(layout.columns)):
-        positions = _counted(cells, layout)
-        labels = len(cells.names) == len(layout.columns)
-        if not cells.typed:
-            cells = _without_header(cells, layout, positions, labels, class_names)
+    if layout.named and (not plain or {*layout.texts} <= {*head.row(0)}):
+        parts = file_pieces(path, format if head.typed else replace(format, header=True), None)
+        first = next(parts)
+        positions = [_named(first, name) for name in layout.texts]
+        labels = layout.label in first.names
+    elif not layout.named and not (plain and len(head.names) != len(layout.columns)):
+        positions = _counted(head, layout)
+        labels = len(head.names) == len(layout.columns)
+        parts = file_pieces(path, format, None)
+        first = next(parts)
+        if not first.typed:
+            first = _without_header(first, layout, positions, labels, class_names)
     else:
         return None
     if labels:
         note(f"{path} has labels in column {layout.label}, which are left away")
-    return _texts(cells, positions)
+    return (TextPart(_texts(cells, positions), cells) for cells in chain([first], parts))
 
 
 def _named(cells: Cells, name: str) -> int:
@@ -163,13 +187,15 @@ class _Line(NamedTuple):
     text: str
 
 
-def read_lines(path: Path, encoding: TextEncoding, class_names: Sequence[str]) -> list[str]:
-    """The texts in a file, in its order; empty where a line is blank, so that the n-th belongs to line n.
+def text_parts(
+    path: Path, encoding: TextEncoding, class_names: Sequence[str]
+) -> Iterator[TextPart]:
+    """The texts in a file, some at a time; empty where a line is blank, so that the n-th belongs to line n.
 
     A run that was trained on files of a text each takes all of a file for one. One trained on lines with
     labels finds out whether the file has labels too, and leaves them away. Of a .csv or .tsv without
     them, of a typed file, and of whatever table training had, columns are read: those that training had its
-    texts in, or else the one called text.
+    texts in, or else the one called text. The first lines of a large file decide.
 
     Raises:
         ConfigError: missing, empty, not in the encoding of the training files, or without the column.
@@ -177,44 +203,64 @@ def read_lines(path: Path, encoding: TextEncoding, class_names: Sequence[str]) -
     if not path.is_file():
         raise ConfigError(f"{path} is not a file")
     layout = TextLayout(**encoding.layout) if encoding.layout else None
-    if layout and layout.form == "folder":
-        return ["" if is_blank(path) else read_text(path, encoding.file_encoding).strip()]
-    if layout and layout.form == "table":
-        texts = read_text_table(path, encoding.file_encoding, layout, class_names)
-        if texts is not None:
-            return texts
-    if form_of(path) in TYPED:
-        return _read_column(path, encoding)
-    lines = read_text(path, encoding.file_encoding).removesuffix("\n").split("\n")
-    if layout and layout.form == "lines":
-        texts = _without_labels(path, lines, separator_of(layout.separator), class_names)
-        if texts is not None:
-            return _told(path, texts)
-    if form_of(path) in TABLES:
-        return _read_column(path, encoding)
-    return _told(path, [line.strip() for line in lines])
+    form, of_table = layout.form if layout else "", None
+    if form == "folder":
+        yield TextPart(["" if is_blank(path) else read_text(path, encoding.file_encoding).strip()])
+        return
+    if layout and form == "table":
+        of_table = table_parts(path, encoding.file_encoding, layout, class_names)
+    if of_table is None and form_of(path) in TYPED:
+        of_table = _column_parts(path, encoding)
+    if of_table is not None:
+        yield from of_table
+        return
+    pieces = _lines_of(path, encoding.file_encoding)
+    first = next(pieces)
+    separator = separator_of(layout.separator) if layout and form == "lines" else None
+    if separator is not None and _has_labels(first, separator, class_names):
+        parts = _without_labels(path, chain([first], pieces), separator, class_names)
+        yield from _told(path, parts)
+    elif form_of(path) in TABLES:
+        yield from _column_parts(path, encoding)
+    else:
+        stripped = ([line.strip() for line in lines] for lines in chain([first], pieces))
+        yield from _told(path, stripped)
+
+
+def _lines_of(path: Path, encoding: str) -> Iterator[list[str]]:
+    for text in text_pieces(path, encoding):
+        yield text.removesuffix("\n").split("\n")
+
+
+def _has_labels(lines: list[str], separator: str, class_names: Sequence[str]) -> bool:
+    """Whether most lines begin with a class and `separator`."""
+    parted = [_parted(line, separator) for line in lines]
+    body = parted[_begins_with_header(parted, class_names) :]
+    labels = [line.label for line in body if line.found]
+    return 2 * sum(label in class_names for label in labels) > sum(any(line) for line in body)
 
 
 def _without_labels(
-    path: Path, lines: list[str], separator: str, class_names: Sequence[str]
-) -> list[str] | None:
-    """The texts after the labels; None where there are none: most lines begin with a class and `separator`."""
-    parted = [_parted(line, separator) for line in lines]
-    header = _begins_with_header(parted, class_names)
-    body = parted[header:]
-    labels = [label for label, found, _ in body if found]
-    if 2 * sum(label in class_names for label in labels) <= sum(any(line) for line in body):
-        return None
-    for number, line in enumerate(body, header + 1):
-        if any(line) and not line.found:
-            raise ConfigError(
-                f"{path}, line {number}: there is no label before a text, as in the other lines; mend the line, or "
-                "take the labels out of all"
-            )
-    others = sorted({*labels} - {*class_names})
+    path: Path, pieces: Iterable[list[str]], separator: str, class_names: Sequence[str]
+) -> Iterator[list[str]]:
+    """The texts after the labels."""
+    labels: set[str] = set()
+    above = 0
+    for lines in pieces:
+        parted = [_parted(line, separator) for line in lines]
+        header = not above and _begins_with_header(parted, class_names)
+        for number, line in enumerate(parted[header:], above + header + 1):
+            if any(line) and not line.found:
+                raise ConfigError(
+                    f"{path}, line {number}: there is no label before a text, as in the other lines; mend the line, or "
+                    "take the labels out of all"
+                )
+        labels.update(line.label for line in parted[header:] if line.found)
+        above += len(lines)
+        yield [line.text for line in parted[header:]]
+    others = sorted(labels - {*class_names})
     strange = f"; training had none called {listed(others)}" if others else ""
     note(f"{path} has labels, which are left away: the texts after them are predicted{strange}")
-    return [line.text for line in body]
 
 
 def _parted(line: str, separator: str) -> _Line:
@@ -229,13 +275,18 @@ def _begins_with_header(lines: Sequence[_Line], class_names: Sequence[str]) -> b
     return bool(named) and is_header(first.label, first.text, others)
 
 
-def _told(path: Path, texts: list[str]) -> list[str]:
-    if blank := sum(not text for text in texts):
-        note(f"{path}: {blank:,} of {len(texts):,} lines have no text, and no prediction")
-    return texts
+def _told(path: Path, parts: Iterable[list[str]]) -> Iterator[TextPart]:
+    """The texts, and at their end a line on the screen that counts the empty ones."""
+    blank = count = 0
+    for texts in parts:
+        blank += sum(not text for text in texts)
+        count += len(texts)
+        yield TextPart(texts)
+    if blank:
+        note(f"{path}: {blank:,} of {count:,} lines have no text, and no prediction")
 
 
-def _read_column(path: Path, encoding: TextEncoding) -> list[str]:
+def _column_parts(path: Path, encoding: TextEncoding) -> Iterator[TextPart]:
     column = encoding.column if isinstance(encoding.column, int | str) else "text"
     format = CsvFormat(
         header=True if isinstance(column, str) else "auto",
@@ -244,5 +295,5 @@ def _read_column(path: Path, encoding: TextEncoding) -> list[str]:
         missing=[""],
         skip_lines="auto",
     )
-    cells = read_cells(path, format)
-    return _texts(cells, [cells.position("the column of texts", column)])
+    for cells in file_pieces(path, format, None):
+        yield TextPart(_texts(cells, [cells.position("the column of texts", column)]), cells)
