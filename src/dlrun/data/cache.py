@@ -18,6 +18,7 @@ from dlrun.errors import ConfigError
 
 VARIABLE = "DLRUN_CACHE"
 _ABOUT = "about.json"
+_BLOCKS, _BLOCK = 16, 2**16  # of a file, by which its content is known, and their bytes
 _PART, _LOCK = ".part", ".lock"
 
 
@@ -49,6 +50,15 @@ class Source:
     def is_current(self) -> bool:
         """Whether the file is as it was. This reads no byte of it."""
         return self.path.is_file() and Source.of(self.path) == self
+
+    def sample(self) -> bytes:
+        """Some blocks of the file from its beginning to its end; all of a small file."""
+        if self.size <= _BLOCKS * _BLOCK:
+            return self.path.read_bytes()
+        last = self.size - _BLOCK
+        starts = [last * block // (_BLOCKS - 1) for block in range(_BLOCKS)]
+        with self.path.open("rb") as file:
+            return b"".join(file.read(_BLOCK) for start in starts if file.seek(start) == start)
 
 
 @dataclass(frozen=True)

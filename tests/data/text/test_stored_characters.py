@@ -82,6 +82,9 @@ def test_the_text_is_encoded_again_where_the_file_or_a_setting_has_changed(file)
     os.utime(file, ns=(1, 1))
     assert "two" in read(file, 1e-9).text[:]
     assert len(entries()) == 3
+    file.write_text(ASCII.replace("men", "six"))  # as long and, by its time, as old
+    os.utime(file, ns=(1, 1))
+    assert "six" in read(file, 1e-9).text[:]
 
 
 def test_what_a_killed_process_left_is_not_read(file):

@@ -30,7 +30,6 @@ from dlrun.data.tables.stored_columns import UnreadColumn
 from dlrun.errors import BadFile, ConfigError, note
 
 _LAYOUT = 1  # of the files; a change makes entries of before unused
-_BLOCKS, _BLOCK = 16, 2**16  # of a file, that are hashed, and their bytes
 _COLUMNS = "columns.json"
 
 
@@ -101,11 +100,7 @@ def _fingerprint(parts: Sequence[Cells], sources: Sequence[Source]) -> str:
         told.append([part.first, part.delimiter, part.named, places])
     found = hashlib.blake2b(repr(told).encode(), digest_size=8)
     for source in sources:
-        with source.path.open("rb") as file:
-            last = max(0, source.size - _BLOCK)
-            for start in np.unique(np.linspace(0, last, _BLOCKS, dtype=np.int64)).tolist():
-                file.seek(start)
-                found.update(file.read(_BLOCK))
+        found.update(source.sample())
     return found.hexdigest()
 
 

@@ -54,7 +54,10 @@ def from_cache(
     sources = [Source.of(file) for file in files]
     told = [_LAYOUT, settings, *((str(one.path), one.size, one.changed) for one in sources)]
     stem = re.sub(r"\W+", "-", what.stem)[:40].strip("-") or "text"
-    name = f"{stem}-{hashlib.blake2b(repr(told).encode(), digest_size=8).hexdigest()}"
+    found = hashlib.blake2b(repr(told).encode(), digest_size=8)
+    for source in sources:
+        found.update(source.sample())
+    name = f"{stem}-{found.hexdigest()}"
 
     def checked(folder: Path) -> None:
         note(
