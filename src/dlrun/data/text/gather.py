@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlrun.data.cache import made_once
 from dlrun.data.tables.column import Column
 from dlrun.data.text.stored import (
+    LAYOUT,
     StoredTexts,
     TextWriter,
     about_texts,
     exceeds,
-    from_cache,
     stored_labels,
 )
 from dlrun.data.text.texts import (
@@ -67,8 +68,8 @@ def gathered(
     if not exceeds(files, caching.memory_limit, times=_TIMES):
         return {name: joined_texts(part.pieces) for name, part in parts.items()}
     pieces = {name: part.pieces for name, part in parts.items()}
-    told = [list(parts), settings, caching.level, caching.lower]
-    folder = from_cache(what, files, told, partial(_write, pieces, caching))
+    deciding = (LAYOUT, list(parts), settings, caching.level, caching.lower)
+    folder = made_once(what, files, deciding, partial(_write, pieces, caching), act="encoded")
     about, found, start = about_texts(folder), {}, 0
     for name, count in about["parts"].items():
         rows = np.arange(start, start + count, dtype=np.int32)
