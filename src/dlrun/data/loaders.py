@@ -91,8 +91,8 @@ class Feed(Protocol):
         """Each batch of epoch `number`, without the first `skip`."""
 
 
-class Batches:
-    """The batches of a split, epoch by epoch; any epoch can be started anywhere, so a resume needs no replay.
+class CutSplit:
+    """A split that is cut into batches of rows: what each `Feed` of such batches begins with.
 
     Args:
         size: samples a batch; a last batch of one sample joins the one before, since batch norm
@@ -100,17 +100,19 @@ class Batches:
         drop_last: leave out what does not fill a batch.
     """
 
-    not_stacked: ClassVar[str] = ""
-
-    def __init__(
-        self, split: Split, size: int, *, seed: int, shuffle: bool, drop_last: bool
-    ) -> None:
+    def __init__(self, split: Any, size: int, *, seed: int, shuffle: bool, drop_last: bool) -> None:
         self.split, self.seed, self.shuffle = split, seed, shuffle
         self.bounds = cut(len(split), size, drop_last=drop_last)
 
     def __len__(self) -> int:
         """Batches an epoch."""
         return len(self.bounds)
+
+
+class Batches(CutSplit):
+    """The batches of a split, epoch by epoch; any epoch can be started anywhere, so a resume needs no replay."""
+
+    not_stacked: ClassVar[str] = ""
 
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """(inputs, targets) of each batch of epoch `number`, without the first `skip`."""
@@ -141,7 +143,7 @@ def epoch_order(size: int, *, seed: int, epoch: int) -> Tensor:
 
 
 def cut(samples: int, size: int, *, drop_last: bool) -> list[tuple[int, int]]:
-    """Where each batch of an epoch starts and stops in its order, as `Batches` says."""
+    """Where each batch of an epoch starts and stops in its order, as `CutSplit` says."""
     starts = range(0, samples, size)
     bounds = [(start, min(start + size, samples)) for start in starts]
     if len(bounds) > 1 and drop_last and bounds[-1][1] - bounds[-1][0] < size:

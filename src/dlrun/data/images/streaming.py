@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.images.image_format import ImageFormat
 from dlrun.data.images.read import read_image
-from dlrun.data.loaders import Batch, Feed, Split, cut, epoch_order
+from dlrun.data.loaders import Batch, CutSplit, Feed, Split, epoch_order
 from dlrun.errors import ConfigError, RunFailed
 from dlrun.system.orphans import begin_as_helper
 from dlrun.system.signals import ending_signals
@@ -159,7 +159,7 @@ class StoredSplit(Split):
         yield from zip(images.batches([part.tolist() for part in rows]), targets, strict=True)
 
 
-class StreamedBatches:
+class StreamedBatches(CutSplit):
     """The batches that `Batches` would make of the same images in memory, in the same order.
 
     Any epoch can be started anywhere; the workers of an epoch end with it.
@@ -168,16 +168,6 @@ class StreamedBatches:
     not_stacked: ClassVar[str] = (
         "images are read from their files or the cache during the training (see dataset.memory_limit)"
     )
-
-    def __init__(
-        self, split: StoredSplit, size: int, *, seed: int, shuffle: bool, drop_last: bool
-    ) -> None:
-        self.split, self.seed, self.shuffle = split, seed, shuffle
-        self.bounds = cut(len(split), size, drop_last=drop_last)
-
-    def __len__(self) -> int:
-        """Batches an epoch."""
-        return len(self.bounds)
 
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """(inputs, targets) of each batch of epoch `number`, without the first `skip`."""

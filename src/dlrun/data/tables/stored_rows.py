@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
-from dlrun.data.loaders import Batch, Batches, Feed, Split, cut, epoch_order, take
+from dlrun.data.loaders import Batch, Batches, CutSplit, Feed, Split, epoch_order, take
 from dlrun.data.stored import read_ahead
 
 _BLOCK = 2**13  # rows that follow each other
@@ -96,7 +96,7 @@ class BlockSplit(Split):
         return Split(self.inputs[rows], self.targets[rows])  # from now on in memory
 
 
-class BlockBatches:
+class BlockBatches(CutSplit):
     """Batches of which seed and epoch decide: blocks are shuffled, and the rows of some blocks at a time.
 
     Of so many rows as are shuffled at a time, and of rows in another order than that of their file, these are the
@@ -106,16 +106,6 @@ class BlockBatches:
     not_stacked: ClassVar[str] = (
         "the rows are read from files during the training (see dataset.memory_limit)"
     )
-
-    def __init__(
-        self, split: BlockSplit, size: int, *, seed: int, shuffle: bool, drop_last: bool
-    ) -> None:
-        self.split, self.seed, self.shuffle = split, seed, shuffle
-        self.bounds = cut(len(split), size, drop_last=drop_last)
-
-    def __len__(self) -> int:
-        """Batches an epoch."""
-        return len(self.bounds)
 
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """(inputs, targets) of each batch of epoch `number`, without the first `skip`."""
