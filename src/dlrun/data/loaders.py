@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 Batch = tuple[Tensor, Tensor]  # inputs and targets
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,38 @@ class Split:
             for tensor in (self.inputs, self.targets)
         )
         return replace(self, inputs=inputs.to(memory_format=memory), targets=targets)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTensor:
+    """What stands for a tensor of floating point whose rows are read where they are indexed, and remembers its form."""
+
+    device: torch.device = _CPU
+    dtype: torch.dtype = torch.float32
+    memory_format: torch.memory_format = torch.preserve_format
+
+    def is_floating_point(self) -> bool:
+        """As the tensors that it gives."""
+        return True
+
+    def to(
+        self,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        memory_format: torch.memory_format | None = None,
+    ) -> Self:
+        """The same rows, given in this form."""
+        return replace(
+            self,
+            device=device or self.device,
+            dtype=dtype or self.dtype,
+            memory_format=memory_format or self.memory_format,
+        )
+
+    def formed(self, rows: Tensor) -> Tensor:
+        """Rows as they are to be given."""
+        return rows.to(self.device, self.dtype).to(memory_format=self.memory_format)
 
 
 class Feed(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
@@ -17,14 +17,12 @@ from torch.utils.data import DataLoader, Dataset
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.images.image_format import ImageFormat
 from dlrun.data.images.read import read_image
-from dlrun.data.loaders import Batch, CutSplit, Feed, Split, epoch_order
+from dlrun.data.loaders import Batch, CutSplit, Feed, Split, StoredTensor, epoch_order
 from dlrun.errors import ConfigError, RunFailed
 from dlrun.system.orphans import begin_as_helper
 from dlrun.system.signals import ending_signals
 
 Rows = list[int]
-
-_CPU = torch.device("cpu")
 
 
 class Pixels(Protocol):
@@ -69,18 +67,14 @@ class FilePixels:
 
 
 @dataclass(frozen=True)
-class StoredImages:
+class StoredImages(StoredTensor):
     """Normalised images (N, C, H, W) that are read from files when they are indexed.
 
-    Stands where a tensor would: it has a length, gives a tensor for a slice or for numbers of rows,
-    and remembers the device and kind of number that it is to give.
+    Stands where a tensor would: it has a length, and gives a tensor for a slice or for numbers of rows.
     """
 
     pixels: Pixels
     scaling: Scaling
-    device: torch.device = _CPU
-    dtype: torch.dtype = torch.float32
-    memory_format: torch.memory_format = torch.preserve_format
 
     ndim = 4
 
@@ -96,26 +90,7 @@ class StoredImages:
     def __getitem__(self, rows: slice | Tensor) -> Tensor:
         """The images in these rows, read here and now."""
         numbers = range(len(self))[rows] if isinstance(rows, slice) else rows.tolist()
-        return self._finished(self.pixels.read(numbers))
-
-    def is_floating_point(self) -> bool:
-        """As the tensors that it gives."""
-        return True
-
-    def to(
-        self,
-        device: torch.device | None = None,
-        dtype: torch.dtype | None = None,
-        *,
-        memory_format: torch.memory_format | None = None,
-    ) -> StoredImages:
-        """The same images, given on `device` and as `dtype`."""
-        return replace(
-            self,
-            device=device or self.device,
-            dtype=dtype or self.dtype,
-            memory_format=memory_format or self.memory_format,
-        )
+        return self.formed(self.scaling.inputs(self.pixels.read(numbers)))
 
     def batches(self, rows: Sequence[Rows]) -> Iterator[Tensor]:
         """The images of each list of rows, in turn.
@@ -125,13 +100,9 @@ class StoredImages:
         """
         try:
             for raw in self.pixels.batches(rows):
-                yield self._finished(raw)
+                yield self.formed(self.scaling.inputs(raw))
         except ConfigError as error:
             raise RunFailed(f"{error}; put the image back, and resume the run") from error
-
-    def _finished(self, raw: np.ndarray) -> Tensor:
-        normalised = self.scaling.inputs(raw)
-        return normalised.to(self.device, self.dtype).to(memory_format=self.memory_format)
 
 
 @dataclass(frozen=True)

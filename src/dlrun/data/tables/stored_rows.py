@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
 
-from dlrun.data.loaders import Batch, Batches, CutSplit, Feed, Split, epoch_order, take
+from dlrun.data.loaders import (
+    Batch,
+    Batches,
+    CutSplit,
+    Feed,
+    Split,
+    StoredTensor,
+    epoch_order,
+    take,
+)
 from dlrun.data.stored import read_ahead
 
 _BLOCK = 2**13  # rows that follow each other
 AT_ONCE = 32 * _BLOCK  # rows that are shuffled together
 _IN_ORDER = 2**16  # rows that are read together where nothing is shuffled
-_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class StoredInputs:
+class StoredInputs(StoredTensor):
     """Inputs (N, F) that are read and encoded where they are indexed; stands where a tensor would.
 
     Args:
@@ -31,8 +39,6 @@ class StoredInputs:
     raw: Any
     rows: Any
     width: int
-    device: torch.device = _CPU
-    dtype: torch.dtype = torch.float32
 
     ndim = 2
 
@@ -46,22 +52,7 @@ class StoredInputs:
 
     def __getitem__(self, at: slice | Tensor) -> Tensor:
         rows = self.rows[at if isinstance(at, slice) else at.cpu().numpy()]
-        found: Tensor = self.encoding.inputs_of(self.raw, rows)
-        return found.to(self.device, self.dtype)
-
-    def is_floating_point(self) -> bool:
-        """As the tensors that it gives."""
-        return True
-
-    def to(
-        self,
-        device: torch.device | None = None,
-        dtype: torch.dtype | None = None,
-        *,
-        memory_format: torch.memory_format | None = None,
-    ) -> StoredInputs:
-        """The same inputs, given on `device` and as `dtype`."""
-        return replace(self, device=device or self.device, dtype=dtype or self.dtype)
+        return self.formed(self.encoding.inputs_of(self.raw, rows))
 
 
 @dataclass(frozen=True)

@@ -19,15 +19,8 @@ from dlrun.data.text.stored import (
     exceeds,
     stored_labels,
 )
-from dlrun.data.text.texts import (
-    LabelledTexts,
-    Level,
-    Pieces,
-    Tokenizer,
-    in_pieces,
-    joined_texts,
-    place_in,
-)
+from dlrun.data.text.texts import LabelledTexts, Pieces, joined_texts, place_in
+from dlrun.data.text.tokens import Level, Tokenizer, in_pieces
 
 _TIMES = 5  # times its bytes of memory are what texts take: as they are read, as texts, as numbers
 
