@@ -20,7 +20,9 @@ from dlrun.data.loaders import Split
 from dlrun.errors import ConfigError
 from dlrun.inference.export import description, export
 from dlrun.inference.load import Trained
-from dlrun.training.tasks import make_task, pinball_loss, sorted_quantiles, spec_for
+from dlrun.training.regression import pinball_loss
+from dlrun.training.scores import sorted_quantiles
+from dlrun.training.tasks import make_task, spec_for
 
 FIVE = [0.025, 0.1, 0.5, 0.9, 0.975]
 STD, MEAN = [10.0, 0.1], [0.0, 5.0]
@@ -89,7 +91,7 @@ def test_metrics_are_of_the_median_and_of_the_bands_in_the_targets_own_units():
 
 
 def test_several_runs_at_once_have_the_metrics_that_each_has_alone():
-    from dlrun.training.tasks import stacked_metrics
+    from dlrun.training.task import stacked_metrics
 
     tasks = [task_of(), task_of()]
     outputs, targets = drawn(7, 2, 20, 10), drawn(8, 2, 20, 2)

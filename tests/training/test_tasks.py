@@ -13,14 +13,14 @@ from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Spec
 from dlrun.data.loaders import Split
 from dlrun.errors import ConfigError
-from dlrun.training.tasks import (
+from dlrun.training.scores import (
     class_confusion,
     confusion_matrix,
-    make_task,
     precision_recall_f1,
     probabilities,
     roc_auc,
 )
+from dlrun.training.tasks import make_task
 
 LN2 = 0.6931471806
 # Raw scores whose sigmoid is 0.5, 0.75 and 0.25.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,12 +16,13 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from dlrun.errors import ConfigError
+from dlrun.errors import ConfigError, note
 
 VARIABLE = "DLRUN_CACHE"
 _ABOUT = "about.json"
 _BLOCKS, _BLOCK = 16, 2**16  # of a file, by which its content is known, and their bytes
 _PART, _LOCK = ".part", ".lock"
+_SOURCES = 1000  # files that an entry names, of more some in even steps
 
 
 def cache_folder() -> Path:
@@ -110,6 +113,49 @@ def entry(name: str, sources: Sequence[Source], build: Callable[[Path], Any]) ->
             f"{path} cannot be written ({error.strerror or error}): set {VARIABLE} to a folder with enough space, or "
             "dataset.memory_limit to more, if there is more memory"
         ) from error
+
+
+def made_once(
+    what: Path,
+    files: Iterable[Path],
+    settings: Iterable[Any],
+    build: Callable[[Path], Any],
+    *,
+    act: str,
+    by_content: bool = True,
+) -> Path:
+    """The folder of the cache in which `build` has written what is made of these files by these settings.
+
+    Args:
+        what: the file or folder that the user named, for messages.
+        settings: all that decides what is made, beside the files.
+        act: how it is made, for a message: read, encoded, decoded.
+        by_content: whether a file of the same size and time of change is another where samples of it differ.
+
+    Raises:
+        ConfigError: the cache cannot be written, or a file was changed meanwhile.
+    """
+    sources = [Source.of(file) for file in files]
+    digest = hashlib.blake2b(digest_size=8)
+    for part in settings:
+        digest.update(repr(part).encode())
+    for source in sources:
+        digest.update(repr((str(source.path), source.size, source.changed)).encode())
+        if by_content:
+            digest.update(source.sample())
+    stem = re.sub(r"[^A-Za-z0-9]+", "-", what.stem).strip("-")[:40] or "data"
+
+    def checked(folder: Path) -> None:
+        note(
+            f"{what} exceeds dataset.memory_limit and is {act} once, into the cache {cache_folder()}; "
+            "`dlrun cache` lists it"
+        )
+        build(folder)
+        if not all(source.is_current for source in sources):
+            raise ConfigError(f"{what} has been changed while it was read: start again")
+
+    named = sources[:: -(-len(sources) // _SOURCES)]
+    return entry(f"{stem}-{digest.hexdigest()}", named, checked).path
 
 
 def entries() -> list[Entry]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 Batch = tuple[Tensor, Tensor]  # inputs and targets
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,38 @@ class Split:
         return replace(self, inputs=inputs.to(memory_format=memory), targets=targets)
 
 
+@dataclass(frozen=True, kw_only=True)
+class StoredTensor:
+    """What stands for a tensor of floating point whose rows are read where they are indexed, and remembers its form."""
+
+    device: torch.device = _CPU
+    dtype: torch.dtype = torch.float32
+    memory_format: torch.memory_format = torch.preserve_format
+
+    def is_floating_point(self) -> bool:
+        """As the tensors that it gives."""
+        return True
+
+    def to(
+        self,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        memory_format: torch.memory_format | None = None,
+    ) -> Self:
+        """The same rows, given in this form."""
+        return replace(
+            self,
+            device=device or self.device,
+            dtype=dtype or self.dtype,
+            memory_format=memory_format or self.memory_format,
+        )
+
+    def formed(self, rows: Tensor) -> Tensor:
+        """Rows as they are to be given."""
+        return rows.to(self.device, self.dtype).to(memory_format=self.memory_format)
+
+
 class Feed(Protocol):
     """The batches of a split, epoch by epoch, in an order that only seed and epoch decide.
 
@@ -91,8 +124,8 @@ class Feed(Protocol):
         """Each batch of epoch `number`, without the first `skip`."""
 
 
-class Batches:
-    """The batches of a split, epoch by epoch; any epoch can be started anywhere, so a resume needs no replay.
+class CutSplit:
+    """A split that is cut into batches of rows: what each `Feed` of such batches begins with.
 
     Args:
         size: samples a batch; a last batch of one sample joins the one before, since batch norm
@@ -100,17 +133,19 @@ class Batches:
         drop_last: leave out what does not fill a batch.
     """
 
-    not_stacked: ClassVar[str] = ""
-
-    def __init__(
-        self, split: Split, size: int, *, seed: int, shuffle: bool, drop_last: bool
-    ) -> None:
+    def __init__(self, split: Any, size: int, *, seed: int, shuffle: bool, drop_last: bool) -> None:
         self.split, self.seed, self.shuffle = split, seed, shuffle
         self.bounds = cut(len(split), size, drop_last=drop_last)
 
     def __len__(self) -> int:
         """Batches an epoch."""
         return len(self.bounds)
+
+
+class Batches(CutSplit):
+    """The batches of a split, epoch by epoch; any epoch can be started anywhere, so a resume needs no replay."""
+
+    not_stacked: ClassVar[str] = ""
 
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """(inputs, targets) of each batch of epoch `number`, without the first `skip`."""
@@ -141,7 +176,7 @@ def epoch_order(size: int, *, seed: int, epoch: int) -> Tensor:
 
 
 def cut(samples: int, size: int, *, drop_last: bool) -> list[tuple[int, int]]:
-    """Where each batch of an epoch starts and stops in its order, as `Batches` says."""
+    """Where each batch of an epoch starts and stops in its order, as `CutSplit` says."""
     starts = range(0, samples, size)
     bounds = [(start, min(start + size, samples)) for start in starts]
     if len(bounds) > 1 and drop_last and bounds[-1][1] - bounds[-1][0] < size:

@@ -20,7 +20,7 @@ from dlrun.data.tables.encoding import TableEncoding
 from dlrun.tracking.numbers import number_text
 from dlrun.tracking.picture import Picture, lettering
 from dlrun.training.loop import Engine
-from dlrun.training.tasks import probabilities
+from dlrun.training.scores import probabilities
 
 # Ten colours told apart by most eyes, also in print (Tableau's).
 PALETTE = np.array(

@@ -18,7 +18,7 @@ from dlrun.data.series.scaling import SeriesScaling
 from dlrun.diagnostics.line_chart import Area, Colour, Curve, line_chart
 from dlrun.inference.backtest import Backtest, mean_errors
 from dlrun.tracking.picture import Picture
-from dlrun.training.tasks import sorted_quantiles
+from dlrun.training.scores import sorted_quantiles
 
 _FORECASTS = 200  # in a picture: the last ones of a part
 _FIGURES = 4  # pictures, at most

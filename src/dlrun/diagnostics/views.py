@@ -28,7 +28,7 @@ from dlrun.tracking.numbers import number_text
 from dlrun.tracking.picture import Picture
 from dlrun.tracking.tracker import Tracker
 from dlrun.training.loop import Engine
-from dlrun.training.tasks import class_confusion, probabilities, sorted_quantiles
+from dlrun.training.scores import class_confusion, probabilities, sorted_quantiles
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,9 @@ from dlrun.system.signals import StopRequest
 from dlrun.training.build import assemble, raw_and_prepared
 from dlrun.training.device import Device
 from dlrun.training.forward import outputs_in_order
-from dlrun.training.tasks import Task, make_task, sorted_quantiles
+from dlrun.training.scores import sorted_quantiles
+from dlrun.training.task import Task
+from dlrun.training.tasks import make_task
 
 Values = dict[str, float]
 _LEFT_OUT = (

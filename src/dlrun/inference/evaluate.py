@@ -17,7 +17,8 @@ from dlrun.inference.load import Trained, load_trained, reported_weights
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.training.build import prepared
 from dlrun.training.forward import outputs_in_order
-from dlrun.training.tasks import class_confusion, make_task, probabilities, sorted_quantiles
+from dlrun.training.scores import class_confusion, probabilities, sorted_quantiles
+from dlrun.training.tasks import make_task
 
 _BATCH = 1024
 _NUMBERS = 2**18  # of a batch of rows of few numbers: small batches cost more than their work

@@ -22,7 +22,8 @@ from dlrun.errors import RunFailed, first_line
 from dlrun.inference.load import Trained
 from dlrun.models.unroll import unrolling
 from dlrun.system.torch_internals import tree_flatten, tree_leaves, tree_unflatten
-from dlrun.training.tasks import TASKS, sorted_quantiles
+from dlrun.training.scores import sorted_quantiles
+from dlrun.training.tasks import TASKS
 
 Format = Literal["onnx", "torch_export"]
 Function = Callable[[list[Tensor]], list[Tensor]]  # inputs and state to scores and new state

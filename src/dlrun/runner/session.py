@@ -32,7 +32,7 @@ from dlrun.tracking.progress import Progress
 from dlrun.tracking.tracker import Tracker
 from dlrun.training.build import Experiment, Loader
 from dlrun.training.loop import Engine
-from dlrun.training.tasks import class_confusion
+from dlrun.training.scores import class_confusion
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from dlrun.stacked.weights import StackedWeights
 from dlrun.training.divergence import Diverged, find_divergence
 from dlrun.training.logged_points import Pending, Rate, mean_losses, training_point
 from dlrun.training.loop import Engine
-from dlrun.training.tasks import stacked_metrics
+from dlrun.training.task import stacked_metrics
 
 Values = dict[str, float]
 

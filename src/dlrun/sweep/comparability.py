@@ -12,7 +12,7 @@ from torch import Tensor
 from dlrun.config.settings import DataSettings
 from dlrun.data.loaders import Split
 from dlrun.training.build import Experiment
-from dlrun.training.tasks import in_own_units
+from dlrun.training.regression import in_own_units
 
 # Groups whose settings decide how something is learned, and never what.
 _HOW = ("model", "optimizer", "schedule", "loss", "trainer", "checkpoint", "tracking")

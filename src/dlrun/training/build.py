@@ -27,7 +27,8 @@ from dlrun.training.checks import check_fit, check_monitor, check_streams, requi
 from dlrun.training.device import Device, enough_memory
 from dlrun.training.device import choose as choose_device
 from dlrun.training.loop import Augmentation, Engine
-from dlrun.training.tasks import Task, make_task, spec_for
+from dlrun.training.task import Task
+from dlrun.training.tasks import make_task, spec_for
 
 _SMALLER_DATA = (
     "take fewer or smaller samples (of images, lower dataset.size or dataset.in_memory=false)"

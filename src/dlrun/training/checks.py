@@ -11,7 +11,7 @@ from dlrun.data.base import Dataset, Spec
 from dlrun.errors import ConfigError, did_you_mean, first_line
 from dlrun.training.device import Device, out_of_memory
 from dlrun.training.forward import advance
-from dlrun.training.tasks import Task
+from dlrun.training.task import Task
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dlrun.data.base import Spec
 from dlrun.data.loaders import Split
-from dlrun.training.tasks import Task
+from dlrun.training.task import Task
 
 State = Any  # a tensor, or tuples of them, however deep; None before the first batch
 

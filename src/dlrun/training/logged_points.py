@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from dlrun.training.tasks import Task
+from dlrun.training.task import Task
 
 
 @dataclass

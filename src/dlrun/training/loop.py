@@ -26,7 +26,7 @@ from dlrun.training.intervals import Intervals
 from dlrun.training.logged_points import Pending, Rate, mean_losses, training_point
 from dlrun.training.optim import Descent, gradient_norm
 from dlrun.training.schedules import plateau_of
-from dlrun.training.tasks import Task
+from dlrun.training.task import Task
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 Step = Callable[[Tensor, Tensor], None]  # from inputs and targets of one batch

@@ -137,7 +137,7 @@ def test_a_file_changed_while_it_is_decoded_is_noticed(folder, monkeypatch):
         os.utime(folder / "a" / "00.png", (1, 1))
 
     monkeypatch.setattr(cached, "_write", late)
-    with pytest.raises(ConfigError, match="have been changed while they were read: begin again"):
+    with pytest.raises(ConfigError, match="has been changed while it was read: start again"):
         data(folder)
     assert not entries()
 

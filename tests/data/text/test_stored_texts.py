@@ -16,12 +16,12 @@ from dlrun.data.cache import entries
 from dlrun.data.changed_data import Kept
 from dlrun.data.prepare import prepare
 from dlrun.data.tables import csv, table_files
-from dlrun.data.text import stored, texts
+from dlrun.data.text import stored, tokens
 from dlrun.data.text.files import text_csv, text_lines
 from dlrun.data.text.folder import text_folder
 from dlrun.data.text.new_texts import NewTexts
 from dlrun.data.text.stored import RaggedFile, StoredTexts
-from dlrun.data.text.texts import TokenSettings
+from dlrun.data.text.tokens import TokenSettings
 from dlrun.errors import ConfigError, RunFailed, forget_notes
 
 TOKENS = TokenSettings("word", True, 1, None, None, True)
@@ -49,7 +49,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(table_files, "_WHOLE", 0)
     monkeypatch.setattr(csv, "_ROWS", 10)
     monkeypatch.setattr(csv, "_FEW", 5)
-    for module in (stored, texts):
+    for module in (stored, tokens):
         monkeypatch.setattr(module, "_BUDGET" if module is stored else "_AT_ONCE", 64)
     rows = made()
     lines = "".join(f"{label}\t{text}\n" for label, text in rows)
@@ -181,7 +181,9 @@ def test_the_entry_follows_files_and_settings(folder):
 def test_a_cache_cleared_meanwhile_is_said_in_a_line(folder):
     data = prepare(read(folder / "t.tsv", SMALL), SETTINGS)
     shutil.rmtree(entries()[0].path)
-    with pytest.raises(RunFailed, match=r"is gone: resume the run, which makes it anew"):
+    with pytest.raises(
+        RunFailed, match=r"cannot be read \(No such file or directory\): resume the run"
+    ):
         next(data.train.batches(8, seed=3, shuffle=True, drop_last=False).epoch(0))
 
 

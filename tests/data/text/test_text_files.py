@@ -8,7 +8,7 @@ import yaml
 from dlrun.config.search_path import packaged_configs
 from dlrun.data.text.files import text_csv, text_lines
 from dlrun.data.text.published import film_reviews, trec
-from dlrun.data.text.texts import TokenSettings
+from dlrun.data.text.tokens import TokenSettings
 from dlrun.errors import ConfigError
 
 TOKENS = TokenSettings("word", True, 1, None, None, True)

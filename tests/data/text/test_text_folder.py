@@ -5,7 +5,7 @@ import pytest
 from dlrun.config.settings import DataSettings
 from dlrun.data.prepare import prepare
 from dlrun.data.text.folder import text_folder
-from dlrun.data.text.texts import TokenSettings
+from dlrun.data.text.tokens import TokenSettings
 from dlrun.errors import ConfigError
 
 TOKENS = TokenSettings("word", True, 1, None, None, True)

@@ -11,7 +11,7 @@ from dlrun.data.tables import csv, table_files, typed_files
 from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.data.tables.table_files import read_cells, table_pieces
 from dlrun.data.text.files import text_csv
-from dlrun.data.text.texts import TokenSettings
+from dlrun.data.text.tokens import TokenSettings
 from dlrun.errors import ConfigError
 
 TOKENS = TokenSettings("word", True, 1, None, None, True)

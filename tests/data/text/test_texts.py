@@ -8,7 +8,8 @@ import torch
 
 from dlrun.config.settings import DataSettings
 from dlrun.data.prepare import prepare, preprocessing_from
-from dlrun.data.text.texts import Texts, TokenSettings, tokenize
+from dlrun.data.text.texts import Texts
+from dlrun.data.text.tokens import TokenSettings, tokenize
 from dlrun.errors import ConfigError
 
 WORDS = {

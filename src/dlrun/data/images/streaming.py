@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
@@ -17,14 +17,12 @@ from torch.utils.data import DataLoader, Dataset
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.images.image_format import ImageFormat
 from dlrun.data.images.read import read_image
-from dlrun.data.loaders import Batch, Feed, Split, cut, epoch_order
+from dlrun.data.loaders import Batch, CutSplit, Feed, Split, StoredTensor, epoch_order
 from dlrun.errors import ConfigError, RunFailed
 from dlrun.system.orphans import begin_as_helper
 from dlrun.system.signals import ending_signals
 
 Rows = list[int]
-
-_CPU = torch.device("cpu")
 
 
 class Pixels(Protocol):
@@ -69,18 +67,14 @@ class FilePixels:
 
 
 @dataclass(frozen=True)
-class StoredImages:
+class StoredImages(StoredTensor):
     """Normalised images (N, C, H, W) that are read from files when they are indexed.
 
-    Stands where a tensor would: it has a length, gives a tensor for a slice or for numbers of rows,
-    and remembers the device and kind of number that it is to give.
+    Stands where a tensor would: it has a length, and gives a tensor for a slice or for numbers of rows.
     """
 
     pixels: Pixels
     scaling: Scaling
-    device: torch.device = _CPU
-    dtype: torch.dtype = torch.float32
-    memory_format: torch.memory_format = torch.preserve_format
 
     ndim = 4
 
@@ -96,26 +90,7 @@ class StoredImages:
     def __getitem__(self, rows: slice | Tensor) -> Tensor:
         """The images in these rows, read here and now."""
         numbers = range(len(self))[rows] if isinstance(rows, slice) else rows.tolist()
-        return self._finished(self.pixels.read(numbers))
-
-    def is_floating_point(self) -> bool:
-        """As the tensors that it gives."""
-        return True
-
-    def to(
-        self,
-        device: torch.device | None = None,
-        dtype: torch.dtype | None = None,
-        *,
-        memory_format: torch.memory_format | None = None,
-    ) -> StoredImages:
-        """The same images, given on `device` and as `dtype`."""
-        return replace(
-            self,
-            device=device or self.device,
-            dtype=dtype or self.dtype,
-            memory_format=memory_format or self.memory_format,
-        )
+        return self.formed(self.scaling.inputs(self.pixels.read(numbers)))
 
     def batches(self, rows: Sequence[Rows]) -> Iterator[Tensor]:
         """The images of each list of rows, in turn.
@@ -125,13 +100,9 @@ class StoredImages:
         """
         try:
             for raw in self.pixels.batches(rows):
-                yield self._finished(raw)
+                yield self.formed(self.scaling.inputs(raw))
         except ConfigError as error:
             raise RunFailed(f"{error}; put the image back, and resume the run") from error
-
-    def _finished(self, raw: np.ndarray) -> Tensor:
-        normalised = self.scaling.inputs(raw)
-        return normalised.to(self.device, self.dtype).to(memory_format=self.memory_format)
 
 
 @dataclass(frozen=True)
@@ -159,7 +130,7 @@ class StoredSplit(Split):
         yield from zip(images.batches([part.tolist() for part in rows]), targets, strict=True)
 
 
-class StreamedBatches:
+class StreamedBatches(CutSplit):
     """The batches that `Batches` would make of the same images in memory, in the same order.
 
     Any epoch can be started anywhere; the workers of an epoch end with it.
@@ -168,16 +139,6 @@ class StreamedBatches:
     not_stacked: ClassVar[str] = (
         "images are read from their files or the cache during the training (see dataset.memory_limit)"
     )
-
-    def __init__(
-        self, split: StoredSplit, size: int, *, seed: int, shuffle: bool, drop_last: bool
-    ) -> None:
-        self.split, self.seed, self.shuffle = split, seed, shuffle
-        self.bounds = cut(len(split), size, drop_last=drop_last)
-
-    def __len__(self) -> int:
-        """Batches an epoch."""
-        return len(self.bounds)
 
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """(inputs, targets) of each batch of epoch `number`, without the first `skip`."""

@@ -12,7 +12,8 @@ import numpy as np
 
 from dlrun.data.inspection.plan import option_settings
 from dlrun.data.text.characters import Characters
-from dlrun.data.text.texts import Texts, tokenize
+from dlrun.data.text.texts import Texts
+from dlrun.data.text.tokens import tokenize
 
 _SHOWN = 20  # characters
 _STREAMS = 32  # trainer.batch_size

@@ -6,21 +6,19 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 from weakref import ref
 
 import numpy as np
 
+from dlrun.data.stored import read_array, read_rows
 from dlrun.data.tables.column import Column, Decimals, Values
 from dlrun.data.tables.number_format import Notation, as_number
-from dlrun.errors import ConfigError, RunFailed
+from dlrun.errors import ConfigError
 
 SAMPLED = 2**16  # rows, by which a column of too many different words is judged
 _AT_ONCE = 2**20  # rows
-_NEAR = 512  # rows between two that are wanted, up to which all between are read
-_PIECE = 256  # rows, from which on a piece is worth a read of its own
 
 
 # What the cells of each column of a CSV file are to be read as, as it is asked for each piece of the file.
@@ -69,10 +67,10 @@ class StoredArray:
             if step != 1:
                 return np.asarray(self)[at]
             if self.rows is None:
-                return self._meant(self._span(start, stop))
-            return self._meant(self._gathered(self.rows[start:stop]))
+                return self._meant(read_array(self.path, self.dtype, start, stop))
+            return self._read(self.rows[start:stop])
         rows = np.atleast_1d(np.asarray(at))
-        found = self._meant(self._gathered(rows if self.rows is None else self.rows[rows]))
+        found = self._read(rows if self.rows is None else self.rows[rows])
         return found if np.ndim(at) else found[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -96,6 +94,9 @@ class StoredArray:
         for start in range(0, len(self), _AT_ONCE):
             yield self[start : start + _AT_ONCE]
 
+    def _read(self, rows: np.ndarray) -> np.ndarray:
+        return self._meant(read_rows(self.path, self.dtype, (), rows))
+
     def _meant(self, values: np.ndarray) -> np.ndarray:
         if self.table is not None:
             values = self.table[values]
@@ -103,52 +104,12 @@ class StoredArray:
             values[values == self.absent] = np.nan
         return values
 
-    def _span(self, start: int, stop: int) -> np.ndarray:
-        size = np.dtype(self.dtype).itemsize
-        count = max(0, stop - start)
-        with _there(self.path):
-            # Read, not mapped: what is mapped counts as memory of the process for as long as there is any.
-            return np.fromfile(self.path, self.dtype, count=count, offset=start * size)
-
-    def _gathered(self, rows: np.ndarray) -> np.ndarray:
-        found = np.empty(len(rows), self.dtype)
-        for start in range(0, len(rows), _AT_ONCE):
-            some = rows[start : start + _AT_ONCE]
-            bounds = [0, *(np.flatnonzero(np.abs(np.diff(some)) > _NEAR) + 1).tolist(), len(some)]
-            if len(some) < _PIECE * (len(bounds) - 2):
-                with _there(self.path):
-                    found[start : start + len(some)] = np.memmap(self.path, self.dtype, "r")[some]
-                continue
-            for begin, end in pairwise(bounds):
-                piece = some[begin:end]
-                low = int(piece.min())
-                span = self._span(low, int(piece.max()) + 1)
-                found[start + begin : start + end] = span[piece - low]
-        return found
-
 
 def without_zeros(numbers: Values) -> Values:
     """The same numbers, of which 0 stands for a missing one."""
     if isinstance(numbers, StoredArray):
         return numbers.without(0.0)
     return np.where(numbers[:] == 0, np.nan, numbers[:])
-
-
-class _there:
-    """Within it, a file that has gone is told as such."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, OSError):
-            raise RunFailed(
-                f"{self.path.parent}, which holds the rows of the table, has been deleted: resume the run, which "
-                "reads the table into the cache once more"
-            ) from error
 
 
 class StoredWords(Column):

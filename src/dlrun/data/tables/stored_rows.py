@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
 
-from dlrun.data.loaders import Batch, Batches, Feed, Split, cut, epoch_order, take
+from dlrun.data.loaders import (
+    Batch,
+    Batches,
+    CutSplit,
+    Feed,
+    Split,
+    StoredTensor,
+    epoch_order,
+    take,
+)
+from dlrun.data.stored import read_ahead
 
 _BLOCK = 2**13  # rows that follow each other
 AT_ONCE = 32 * _BLOCK  # rows that are shuffled together
 _IN_ORDER = 2**16  # rows that are read together where nothing is shuffled
-_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class StoredInputs:
+class StoredInputs(StoredTensor):
     """Inputs (N, F) that are read and encoded where they are indexed; stands where a tensor would.
 
     Args:
@@ -31,8 +39,6 @@ class StoredInputs:
     raw: Any
     rows: Any
     width: int
-    device: torch.device = _CPU
-    dtype: torch.dtype = torch.float32
 
     ndim = 2
 
@@ -46,22 +52,7 @@ class StoredInputs:
 
     def __getitem__(self, at: slice | Tensor) -> Tensor:
         rows = self.rows[at if isinstance(at, slice) else at.cpu().numpy()]
-        found: Tensor = self.encoding.inputs_of(self.raw, rows)
-        return found.to(self.device, self.dtype)
-
-    def is_floating_point(self) -> bool:
-        """As the tensors that it gives."""
-        return True
-
-    def to(
-        self,
-        device: torch.device | None = None,
-        dtype: torch.dtype | None = None,
-        *,
-        memory_format: torch.memory_format | None = None,
-    ) -> StoredInputs:
-        """The same inputs, given on `device` and as `dtype`."""
-        return replace(self, device=device or self.device, dtype=dtype or self.dtype)
+        return self.formed(self.encoding.inputs_of(self.raw, rows))
 
 
 @dataclass(frozen=True)
@@ -87,14 +78,16 @@ class BlockSplit(Split):
     def in_order(self, size: int) -> Iterator[Batch]:
         many = size * max(1, _IN_ORDER // size)
         parts = (slice(start, start + many) for start in range(0, len(self), many))
-        for inputs, targets in _ahead((self.inputs[rows], self.targets[rows]) for rows in parts):
+        for inputs, targets in read_ahead(
+            (self.inputs[rows], self.targets[rows]) for rows in parts
+        ):
             yield from zip(inputs.split(size), targets.split(size), strict=True)
 
     def _rows(self, rows: slice) -> Split:
         return Split(self.inputs[rows], self.targets[rows])  # from now on in memory
 
 
-class BlockBatches:
+class BlockBatches(CutSplit):
     """Batches of which seed and epoch decide: blocks are shuffled, and the rows of some blocks at a time.
 
     Of so many rows as are shuffled at a time, and of rows in another order than that of their file, these are the
@@ -105,22 +98,12 @@ class BlockBatches:
         "the rows are read from files during the training (see dataset.memory_limit)"
     )
 
-    def __init__(
-        self, split: BlockSplit, size: int, *, seed: int, shuffle: bool, drop_last: bool
-    ) -> None:
-        self.split, self.seed, self.shuffle = split, seed, shuffle
-        self.bounds = cut(len(split), size, drop_last=drop_last)
-
-    def __len__(self) -> int:
-        """Batches an epoch."""
-        return len(self.bounds)
-
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """(inputs, targets) of each batch of epoch `number`, without the first `skip`."""
         bounds = iter(self.bounds[skip:])
         start, stop = next(bounds, (0, 0))
         first, left = start, self.split.first(0)  # what has been read and is in no batch yet
-        for inputs, targets in _ahead(self._read(number, start)):
+        for inputs, targets in read_ahead(self._read(number, start)):
             inputs, targets = torch.cat([left.inputs, inputs]), torch.cat([left.targets, targets])
             last = first + len(targets)
             while start < stop <= last:
@@ -162,12 +145,3 @@ class BlockBatches:
             starts = (some.sort().values * _BLOCK).tolist()
             rows = torch.cat([torch.arange(s, min(s + _BLOCK, count)) for s in starts])
             yield rows, epoch_order(len(rows), seed=self.seed + (number << 32), epoch=epoch)
-
-
-def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same, each read by a thread while the one before it is used."""
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = reader.submit(next, batches, None)
-            yield batch

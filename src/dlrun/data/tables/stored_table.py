@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import polars as pl
 
-from dlrun.data.cache import Source, cache_folder, entry
+from dlrun.data.cache import made_once
 from dlrun.data.tables.column import Column, rows_like
 from dlrun.data.tables.column_files import (
     CellForm,
@@ -27,7 +26,7 @@ from dlrun.data.tables.csv import Cells, Lines, note_last_row
 from dlrun.data.tables.csv_engine import only_in_memory
 from dlrun.data.tables.number_format import Notation
 from dlrun.data.tables.stored_columns import UnreadColumn
-from dlrun.errors import BadFile, ConfigError, note
+from dlrun.errors import BadFile, ConfigError
 
 _LAYOUT = 1  # of the files; a change makes entries of before unused
 _COLUMNS = "columns.json"
@@ -42,20 +41,8 @@ def stored(path: Path, parts: Sequence[Cells]) -> Cells:
     Raises:
         ConfigError: a row of another length, damaged quoting, or what can be read only in memory.
     """
-    sources = [Source.of(part.path) for part in parts]
-    stem = re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-")[:40] or "table"
-    name = f"{stem}-{_fingerprint(parts, sources)}"
-
-    def build(folder: Path) -> None:
-        note(
-            f"{path} exceeds dataset.memory_limit and is read into the cache once, in {cache_folder()}; "
-            "`dlrun cache` lists it"
-        )
-        _write(parts, folder)
-        if not all(source.is_current for source in sources):
-            raise ConfigError(f"{path} has been changed while it was read: begin again")
-
-    found = entry(name, sources, build).path
+    files = [part.path.resolve() for part in parts]
+    found = made_once(path, files, _settings(parts), partial(_write, parts), act="read")
     about = json.loads((found / _COLUMNS).read_text(encoding="utf-8"))
     first, rows = parts[0], about["rows"]
     columns = [
@@ -91,17 +78,13 @@ def _check(cells: Cells) -> None:
         note_last_row(cells)
 
 
-def _fingerprint(parts: Sequence[Cells], sources: Sequence[Source]) -> str:
+def _settings(parts: Sequence[Cells]) -> Iterator[Any]:
+    """All that decides how the files are read."""
     first = parts[0]
-    told: list[Any] = [_LAYOUT, first.notation, list(first.missing), first.names]
-    for part, source in zip(parts, sources, strict=True):
-        places = [getattr(column, "at", -1) for column in part.columns]
-        told.append([str(source.path.resolve()), source.size, source.changed])
-        told.append([part.first, part.delimiter, part.named, places])
-    found = hashlib.blake2b(repr(told).encode(), digest_size=8)
-    for source in sources:
-        found.update(source.sample())
-    return found.hexdigest()
+    yield from (_LAYOUT, first.notation, list(first.missing), first.names)
+    for part in parts:
+        yield part.first, part.delimiter, part.named
+        yield [getattr(column, "at", -1) for column in part.columns]
 
 
 def _write(parts: Sequence[Cells], folder: Path) -> None:

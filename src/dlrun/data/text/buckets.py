@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlrun.data.loaders import Batch, Batches, Feed, Split, cut, epoch_order, take
+from dlrun.data.loaders import Batch, Batches, CutSplit, Feed, Split, epoch_order, take
 from dlrun.data.text.stored import RaggedFile
 
 _POOL = 50  # batches within which texts are sorted by length: alike within a batch, and yet new ones each epoch
@@ -120,7 +120,7 @@ class PaddedTexts(Split):
         return replace(self, inputs=self.inputs.to(device), targets=targets)
 
 
-class Buckets:
+class Buckets(CutSplit):
     """As `Batches`, for texts with lengths: every sample once an epoch, by seed and epoch alone.
 
     The shuffled samples are sorted by length within pools of many batches, and the batches shuffled.
@@ -135,13 +135,8 @@ class Buckets:
         self, split: PaddedTexts, size: int, *, seed: int, shuffle: bool, drop_last: bool
     ) -> None:
         assert split.lengths is not None
-        self.split, self.seed, self.shuffle, self.size = split, seed, shuffle, size
-        self.lengths = split.lengths.cpu()
-        self.bounds = cut(len(split), size, drop_last=drop_last)
-
-    def __len__(self) -> int:
-        """Batches an epoch."""
-        return len(self.bounds)
+        super().__init__(split, size, seed=seed, shuffle=shuffle, drop_last=drop_last)
+        self.lengths, self.size = split.lengths.cpu(), size
 
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """(inputs, targets) of each batch of epoch `number`, without the first `skip`."""

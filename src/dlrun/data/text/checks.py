@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlrun.data.text.texts import TokenizedTexts
+from dlrun.data.text.tokens import TokenizedTexts
 from dlrun.errors import listed, note
 
 # What lies beside texts and is none, by its name without an ending, or by its ending.

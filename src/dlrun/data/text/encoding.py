@@ -20,7 +20,8 @@ from dlrun.data.splits import parted, split_rows
 from dlrun.data.text.buckets import PaddedTexts, StoredRows
 from dlrun.data.text.checks import note_copies
 from dlrun.data.text.stored import RaggedFile, StoredTexts
-from dlrun.data.text.texts import Level, Texts, TokenizedTexts, vocabulary_of
+from dlrun.data.text.texts import Texts
+from dlrun.data.text.tokens import Level, TokenizedTexts, vocabulary_of
 from dlrun.errors import ConfigError, note
 
 _MOST_TEXTS = 0.95  # of the training part: a length that so many keep within is no exception

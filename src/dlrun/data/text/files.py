@@ -42,13 +42,8 @@ from dlrun.data.text.checks import (
 )
 from dlrun.data.text.gather import Caching, TextFiles, gathered
 from dlrun.data.text.stored import StoredTexts
-from dlrun.data.text.texts import (
-    LabelledTexts,
-    TextLayout,
-    Texts,
-    TokenSettings,
-    as_texts,
-)
+from dlrun.data.text.texts import LabelledTexts, TextLayout, Texts, as_texts
+from dlrun.data.text.tokens import TokenSettings
 from dlrun.errors import ConfigError, note
 
 SEPARATORS = {"tab": "\t", "space": " ", "colon": ":"}

@@ -9,24 +9,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlrun.data.cache import made_once
 from dlrun.data.tables.column import Column
 from dlrun.data.text.stored import (
+    LAYOUT,
     StoredTexts,
     TextWriter,
     about_texts,
     exceeds,
-    from_cache,
     stored_labels,
 )
-from dlrun.data.text.texts import (
-    LabelledTexts,
-    Level,
-    Pieces,
-    Tokenizer,
-    in_pieces,
-    joined_texts,
-    place_in,
-)
+from dlrun.data.text.texts import LabelledTexts, Pieces, joined_texts, place_in
+from dlrun.data.text.tokens import Level, Tokenizer, in_pieces
 
 _TIMES = 5  # times its bytes of memory are what texts take: as they are read, as texts, as numbers
 
@@ -67,8 +61,8 @@ def gathered(
     if not exceeds(files, caching.memory_limit, times=_TIMES):
         return {name: joined_texts(part.pieces) for name, part in parts.items()}
     pieces = {name: part.pieces for name, part in parts.items()}
-    told = [list(parts), settings, caching.level, caching.lower]
-    folder = from_cache(what, files, told, partial(_write, pieces, caching))
+    deciding = (LAYOUT, list(parts), settings, caching.level, caching.lower)
+    folder = made_once(what, files, deciding, partial(_write, pieces, caching), act="encoded")
     about, found, start = about_texts(folder), {}, 0
     for name, count in about["parts"].items():
         rows = np.arange(start, start + count, dtype=np.int32)

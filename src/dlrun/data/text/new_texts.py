@@ -24,7 +24,8 @@ from dlrun.data.text.encoding import TextEncoding, encode_texts, tokenized
 from dlrun.data.text.files import labelled_texts, place_of, separator_of, texts_of
 from dlrun.data.text.folder import labelled_files
 from dlrun.data.text.gather import Caching
-from dlrun.data.text.texts import WORDS, LabelledTexts, TextLayout
+from dlrun.data.text.texts import LabelledTexts, TextLayout
+from dlrun.data.text.tokens import WORDS
 from dlrun.errors import ConfigError, did_you_mean, listed, note
 
 _PLAIN = (".txt", ".text", "")

@@ -9,7 +9,8 @@ from typing import Literal
 
 from dlrun.data.files import fetch
 from dlrun.data.text.files import labelled_lines, lines_of, texts_of_class
-from dlrun.data.text.texts import LabelledTexts, Texts, TokenSettings, as_texts, joined_texts
+from dlrun.data.text.texts import LabelledTexts, Texts, as_texts, joined_texts
+from dlrun.data.text.tokens import TokenSettings
 
 _REVIEWS = "https://raw.githubusercontent.com/dennybritz/cnn-text-classification-tf/master/data/rt-polaritydata"
 _REVIEWS_MD5 = {

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import json
-import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dlrun.data.cache import Source, cache_folder, entry
+from dlrun.data.cache import made_once
 from dlrun.data.files import unpacked_size
+from dlrun.data.stored import file_of_cache, read_array
 from dlrun.data.tables.memory_need import allowed
-from dlrun.errors import ConfigError, RunFailed, note
 
-_LAYOUT = 1  # of the files: entries of another are not used
+LAYOUT = 1  # of the files: entries of another are not used
 _DENSE = 4  # times what is wanted, up to which all between is read
 _PACKED = (".gz", ".zst")
 _TIMES = {".parquet": 4, ".xlsx": 4}  # times its bytes is what such a file holds, about
@@ -41,64 +41,6 @@ def _size(file: Path) -> float:
         return unpacked_size(file) if form in _PACKED else file.stat().st_size * _TIMES.get(form, 1)
     except (OSError, EOFError, zlib.error):  # told by what reads it
         return 0.0
-
-
-def from_cache(
-    what: Path, files: Sequence[Path], settings: Any, build: Callable[[Path], None]
-) -> Path:
-    """The folder of the cache in which `build` has written what is made of these files, in `what`, by these settings.
-
-    Raises:
-        ConfigError: the cache cannot be written, or a file was changed meanwhile.
-    """
-    sources = [Source.of(file) for file in files]
-    told = [_LAYOUT, settings, *((str(one.path), one.size, one.changed) for one in sources)]
-    stem = re.sub(r"\W+", "-", what.stem)[:40].strip("-") or "text"
-    found = hashlib.blake2b(repr(told).encode(), digest_size=8)
-    for source in sources:
-        found.update(source.sample())
-    name = f"{stem}-{found.hexdigest()}"
-
-    def checked(folder: Path) -> None:
-        note(
-            f"{what} exceeds dataset.memory_limit: it is encoded once, into the cache {cache_folder()}; "
-            "`dlrun cache` lists it"
-        )
-        build(folder)
-        if not all(source.is_current for source in sources):
-            raise ConfigError(f"{what} was changed while it was read: start again")
-
-    return entry(name, sources, checked).path
-
-
-@contextmanager
-def _in_cache(path: Path) -> Iterator[None]:
-    """Within it, a file of the cache is read.
-
-    Raises:
-        RunFailed: it is gone.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise RunFailed(
-            f"{path.parent}, the part of the cache that the data are read from, is gone: resume the run, which makes "
-            "it anew"
-        ) from error
-
-
-def read_array(path: Path, kind: Any, start: int, stop: int) -> np.ndarray:
-    """The numbers from `start` to `stop` in a file, -1 for its end.
-
-    They are read, not mapped: what is mapped counts as memory of the process.
-
-    Raises:
-        RunFailed: the file is gone.
-    """
-    size = np.dtype(kind).itemsize
-    with _in_cache(path):
-        count = stop if stop < 0 else stop - start
-        return np.fromfile(path, kind, count=count, offset=start * size)
 
 
 @dataclass(frozen=True)
@@ -131,11 +73,11 @@ class RaggedFile:
             (ends[order] * size).tolist(),
             strict=True,
         )
-        with _in_cache(self.path), self.path.open("rb", buffering=0) as file:
+        with file_of_cache(self.path), self.path.open("rb", buffering=0) as file:
             for place, start, stop in places:
                 file.seek(place)
                 if file.readinto(view[start:stop]) != stop - start:
-                    raise OSError(f"{self.path} is too short")
+                    raise OSError(errno.EIO, "it has been cut off")
         return found
 
 
@@ -212,7 +154,7 @@ class StoredTexts:
 
 def about_texts(folder: Path) -> dict[str, Any]:
     """What `TextWriter` has written about the texts of a folder."""
-    with _in_cache(folder / _ABOUT):
+    with file_of_cache(folder / _ABOUT):
         about: dict[str, Any] = json.loads((folder / _ABOUT).read_text())
     return about
 
@@ -266,8 +208,9 @@ class StoredText:
     @classmethod
     def of(cls, file: Path, encoding: str, pieces: Callable[[], Iterator[str]]) -> StoredText:
         """The text of a file. The first time it is read twice: for its characters, and to number them."""
-        folder = from_cache(file, [file], encoding, lambda folder: _write_text(folder, pieces))
-        with _in_cache(folder / _CHARACTERS):
+        settings = (LAYOUT, encoding)
+        folder = made_once(file, [file], settings, partial(_write_text, pieces), act="encoded")
+        with file_of_cache(folder / _CHARACTERS):
             about = json.loads((folder / _CHARACTERS).read_text())
         return cls(folder, about["characters"], about["length"])
 
@@ -293,7 +236,7 @@ class StoredText:
         return read_array(self.folder / _NUMBERS, smallest(len(self.characters)), start, stop)
 
 
-def _write_text(folder: Path, pieces: Callable[[], Iterator[str]]) -> None:
+def _write_text(pieces: Callable[[], Iterator[str]], folder: Path) -> None:
     seen, length = np.zeros(CODE_POINTS, bool), 0
     for text in pieces():
         seen[code_points(text)] = True

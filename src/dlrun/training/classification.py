@@ -1,0 +1,158 @@
+"""Problems with classes: one of several, one of two, or several questions of yes and no. Shapes as in `task`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dlrun.config.metrics import BINARY, MULTICLASS, MULTILABEL, of_target
+from dlrun.data.base import Spec
+from dlrun.training.cross_entropy import row_cross_entropy
+from dlrun.training.scores import (
+    binary_scores,
+    confusion_matrix,
+    mean_of_known,
+    precision_recall_f1,
+)
+from dlrun.training.task import Task
+
+
+class Multiclass(Task):
+    """Softmax over C scores, cross-entropy. Targets are class numbers (B,)."""
+
+    name = "multiclass"
+    losses = ("cross_entropy",)
+    declared = MULTICLASS
+    meaning = "a softmax over the scores gives the probability of each class"
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(
+            outputs, targets, label_smoothing=self.label_smoothing, reduction=self.reduction
+        )
+
+    def sample_losses(
+        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
+    ) -> Tensor:
+        return row_cross_entropy(outputs, targets, label_smoothing)
+
+    def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, targets)
+
+    def plain_losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        # What torch.vmap makes of cross_entropy, without its import of a compiler's shapes: 0.4 s.
+        chances = torch.log_softmax(outputs, 2).gather(2, targets.unsqueeze(2))
+        return -chances.squeeze(2).mean(1)
+
+    def scores(
+        self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
+    ) -> dict[str, Tensor]:
+        return {"accuracy": (outputs.argmax(1) == targets).sum()}
+
+    def final_metrics(
+        self, outputs: Tensor, targets: Tensor, *, variance: Tensor | None = None
+    ) -> dict[str, float]:
+        confusion = confusion_matrix(outputs.argmax(1), targets, outputs.shape[1])
+        per_class = [precision_recall_f1(confusion, number) for number in range(len(confusion))]
+        macro = [sum(values) / len(per_class) for values in zip(*per_class, strict=True)]
+        names = ("precision", "recall", "f1")
+        return self.metrics(outputs, targets) | dict(zip(names, macro, strict=True))
+
+
+class _Sigmoid(Task):
+    """Questions of yes and no: binary cross-entropy of a sigmoid over each score. Targets are 0.0 or 1.0."""
+
+    losses = ("binary_cross_entropy",)
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        """The scores in the shape of the targets."""
+        return outputs
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if self.label_smoothing:
+            targets = _smoothed(targets, self.label_smoothing)
+        logits = self.logits(outputs)
+        return F.binary_cross_entropy_with_logits(logits, targets, reduction=self.reduction)
+
+    def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(self.logits(outputs), targets)
+
+
+def _smoothed(targets: Tensor, smoothing: Tensor | float) -> Tensor:
+    return targets * (1 - smoothing) + 0.5 * smoothing
+
+
+class Binary(_Sigmoid):
+    """A sigmoid over one score (B, 1), binary cross-entropy. Targets are 0.0 or 1.0 (B,)."""
+
+    name = "binary"
+    declared = BINARY
+    meaning = "a sigmoid of the score is the probability of the second class"
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        return outputs.squeeze(1)
+
+    def sample_losses(
+        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
+    ) -> Tensor:
+        if label_smoothing is not None:
+            targets = _smoothed(targets, label_smoothing)
+        return F.binary_cross_entropy_with_logits(outputs.squeeze(1), targets, reduction="none")
+
+    def scores(
+        self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
+    ) -> dict[str, Tensor]:
+        return {"accuracy": ((outputs.squeeze(1) > 0) == (targets > 0.5)).sum()}
+
+    def final_metrics(
+        self, outputs: Tensor, targets: Tensor, *, variance: Tensor | None = None
+    ) -> dict[str, float]:
+        return self.metrics(outputs, targets) | binary_scores(outputs.squeeze(1), targets)
+
+
+class Multilabel(_Sigmoid):
+    """Several questions of yes and no: a sigmoid over each score (B, D), binary cross-entropy.
+
+    Targets are 0.0 or 1.0 (B, D). Accuracy is the mean of the targets', exact_match the share of samples of which all
+    are right; precision, recall, F1 and roc_auc are means over the targets (macro).
+    """
+
+    name = "multilabel"
+    declared = MULTILABEL
+    meaning = "a sigmoid of each score is the probability of the second label of its target"
+
+    @staticmethod
+    def asked(spec: Spec) -> str:
+        return f"{spec.num_outputs} targets of two classes each"
+
+    def sample_losses(
+        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
+    ) -> Tensor:
+        if label_smoothing is not None:
+            targets = _smoothed(targets, label_smoothing.unsqueeze(1))
+        losses = F.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
+        return losses.mean(1) if self.reduction == "mean" else losses.sum(1)
+
+    def scores(
+        self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
+    ) -> dict[str, Tensor]:
+        right = (outputs > 0) == (targets > 0.5)
+        losses = F.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
+        return {
+            "accuracy": right.cpu().double().mean(),
+            "exact_match": right.all(1).sum(),
+            **self.by_target(loss=losses.mean(0), accuracy=right.sum(0)),
+        }
+
+    def final_metrics(
+        self, outputs: Tensor, targets: Tensor, *, variance: Tensor | None = None
+    ) -> dict[str, float]:
+        columns = zip(outputs.unbind(1), targets.unbind(1), strict=True)
+        found = [binary_scores(*column) for column in columns]
+        means = {name: mean_of_known([one[name] for one in found]) for name in found[0]}
+        each = {
+            of_target(name, target): one[name]
+            for name in ("f1", "roc_auc")
+            for target, one in zip(self.targets, found, strict=True)
+        }
+        return self.metrics(outputs, targets) | means | each

@@ -1,0 +1,179 @@
+"""What every kind of problem is: a loss to descend and metrics to report.
+
+Shapes: B batch, N samples, C classes, D targets; of language S streams, T steps of time, V tokens.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from dlrun.config.metrics import Metrics, of_target
+from dlrun.config.settings import LossSettings
+from dlrun.data.base import Dataset, Preprocessing, Spec, TaskKind
+from dlrun.data.loaders import Split
+
+NO_VARIANCE = torch.zeros((), dtype=torch.float64)  # of targets that are no numbers
+
+
+class Task(ABC):
+    """One kind of problem: a loss to descend and metrics to report.
+
+    Attributes:
+        name: as in a spec.
+        losses: what `loss.name` may be; the first is meant by auto.
+        declared: what `metrics` and `final_metrics` return, and which way each improves.
+        meaning: of the outputs, in words for a program without dlrun.
+        targets: the names of several targets, each of which has metrics of its own; () otherwise.
+    """
+
+    name: ClassVar[TaskKind]
+    losses: ClassVar[tuple[str, ...]]
+    declared: Metrics
+    meaning: ClassVar[str]
+
+    def __init__(
+        self,
+        settings: LossSettings,
+        loss: str,
+        preprocessing: Preprocessing,
+        targets: tuple[str, ...] = (),
+    ) -> None:
+        self.targets = targets
+        if targets:
+            self.declared = self.declared.of_targets(targets)
+        self.label_smoothing = settings.label_smoothing
+        self.reduction = settings.reduction
+        # On the CPU: not every device has float64.
+        self.target_std = torch.tensor(preprocessing.target_std, dtype=torch.float64)
+
+    @staticmethod
+    def asked(spec: Spec) -> str:
+        """What is to be found of the data, for an error."""
+        return f"{spec.num_classes} classes"
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The training loss of a batch: a scalar, the mean or the sum over its samples."""
+
+    @abstractmethod
+    def sample_losses(
+        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
+    ) -> Tensor:
+        """What each sample adds to the training loss (N,), at its own label smoothing (N,) if any."""
+
+    @abstractmethod
+    def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss without label smoothing, a scalar: what evaluations compare."""
+
+    def plain_losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """`plain_loss` of K models (K,), from their outputs and targets (K, N, ...)."""
+        losses: Tensor = torch.vmap(self.plain_loss)(outputs, targets)
+        return losses
+
+    @abstractmethod
+    def scores(
+        self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
+    ) -> dict[str, Tensor]:
+        """The metrics beside the loss, scalars; one of whole numbers counts samples. Fit for torch.vmap."""
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """What `metrics` returns."""
+        return tuple(self.declared.always)
+
+    def by_target(self, **metrics: Tensor) -> dict[str, Tensor]:
+        """Metrics (D,) by the names of the targets."""
+        return {
+            of_target(name, target): values[at]
+            for name, values in metrics.items()
+            for at, target in enumerate(self.targets)
+        }
+
+    def variance(self, part: Split) -> Tensor:
+        """What r2 sets errors against: the variance of a part's true values in their own units.
+
+        A scalar, or (D,) where each target has metrics of its own.
+        """
+        return NO_VARIANCE
+
+    def loss_unit(self, part: str) -> tuple[object, ...]:
+        """What losses on a part must have in common to be compared. Of labels, training alone sees smoothed ones."""
+        return (self.label_smoothing,) if part == "train" else ()
+
+    def kept(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """What metrics need of the outputs of a batch, to be kept until they are asked for."""
+        return outputs
+
+    def kept_targets(self, targets: Tensor) -> Tensor:
+        """The targets of a batch, a row for each row of `kept`."""
+        return targets
+
+    def size(self, targets: Tensor) -> int:
+        """How many samples a batch is."""
+        return len(targets)
+
+    def metrics(
+        self,
+        outputs: Tensor,
+        targets: Tensor,
+        *,
+        loss: float | None = None,
+        variance: Tensor | None = None,
+    ) -> dict[str, float]:
+        """Loss, unless it is known, and the usual metrics over all N samples.
+
+        Args:
+            variance: of the part that the samples are of; None where they are all of it, and no changes.
+        """
+        if loss is None:
+            loss = self.plain_loss(outputs, targets).item()
+        if variance is None:
+            variance = self.variance(Split(targets, targets))
+        scores = self.scores(outputs, targets, self.target_std, variance)
+        return {"loss": loss, **{name: _as_number(v, len(targets)) for name, v in scores.items()}}
+
+    def with_baselines(self, data: Dataset) -> Dataset:
+        """The same data with the baselines that depend on the loss."""
+        return data
+
+    def final_metrics(
+        self, outputs: Tensor, targets: Tensor, *, variance: Tensor | None = None
+    ) -> dict[str, float]:
+        """`metrics`, and those worth their cost only once, at the end."""
+        return self.metrics(outputs, targets, variance=variance)
+
+    def total(self, losses: Tensor, sizes: Tensor) -> Tensor:
+        """Sums over samples from the training losses of several batches and their sizes."""
+        return losses * sizes if self.reduction == "mean" else losses
+
+
+def stacked_metrics(
+    tasks: Sequence[Task],
+    outputs: Tensor,
+    targets: Tensor,
+    variances: Sequence[Tensor],
+    *,
+    losses: Sequence[float] | None = None,
+) -> list[dict[str, float]]:
+    """`metrics` of K models of one kind of task, from their outputs and targets (K, N, ...) and variances."""
+    if losses is None:
+        losses = tasks[0].plain_losses(outputs, targets).tolist()
+    target_std = torch.stack([task.target_std for task in tasks])
+    variance = torch.stack(list(variances))
+    scores = torch.vmap(tasks[0].scores)(outputs, targets, target_std, variance)
+    columns = [
+        [_as_number(value, targets.shape[1]) for value in values.cpu().unbind()]
+        for values in scores.values()
+    ]
+    names = ("loss", *scores)
+    return [dict(zip(names, row, strict=True)) for row in zip(losses, *columns, strict=True)]
+
+
+def _as_number(value: Tensor, samples: int) -> float:
+    """A number; of a count of samples, the share. Counted whole, as not every device has float64."""
+    return value.item() if value.is_floating_point() else int(value) / samples
