@@ -125,7 +125,7 @@ def test_every_model_forecasts_by_what_is_known_of_the_rows_to_come_alone(model,
     assert train(f"model={model}", *small, "optimizer.lr=0.1") == 0
     first, records = forecast([*past, *days(3)])
     assert [record["row"] for record in records] == [60, 61, 62]
-    assert records[0]["after"] == "2024-02-29 +1"
+    assert records[0]["time"] == "2024-03-01"
     assert forecast([*past, *days(3, temp="77")])[0] == first
     assert forecast([*past, *days(3, temp="no number")])[0] == first
     assert forecast([*past, *days(9)])[0] == first  # more than one horizon
