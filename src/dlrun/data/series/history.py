@@ -158,7 +158,7 @@ def _columns(
         return read(names, rows, needed=needed)
     known = [name for name in names if name in scaling.known_future]
     numbers, words = read(known, rows, needed=scaling.cutting.reach + scaling.future)
-    refuse_unknown(cells, rows, {**numbers, **words}, scaling.horizon)
+    refuse_unknown(cells, past, rows, {**numbers, **words}, scaling.reading["time"])
     other_numbers, other_words = read(
         [name for name in names if name not in known], past, needed=needed
     )
