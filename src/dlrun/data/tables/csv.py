@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dlrun.data.file_kinds import refuse_markup
-from dlrun.data.files import read_text, text_pieces
 from dlrun.data.tables.column import Column, Listed, missing_column, rows_like
 from dlrun.data.tables.csv_format import CsvFormat, comment_of, missing_among, missing_setting
 from dlrun.data.tables.csv_records import Record, read_records, records_in
@@ -28,6 +27,7 @@ from dlrun.data.tables.csv_rules import (
 )
 from dlrun.data.tables.headers import LOOKED_AT, judge
 from dlrun.data.tables.number_format import Notation, as_number, notation_of
+from dlrun.data.text_files import read_text, text_pieces
 from dlrun.errors import BadFile, ConfigError, did_you_mean, note
 
 if TYPE_CHECKING:

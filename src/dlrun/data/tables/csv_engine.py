@@ -20,7 +20,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from dlrun.data.files import open_unpacked
+from dlrun.data.packed import open_unpacked
 from dlrun.data.tables.column import Column, Decimals, rows_like
 from dlrun.data.tables.csv_format import CsvFormat, cells_of_any_length, missing_among
 from dlrun.data.tables.csv_rules import refuse_ragged
