@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from dlrun.data.tables.csv_engine import ODD
 from dlrun.data.tables.csv_format import missing_among
 from dlrun.data.tables.dates import NotADate, times_of
 from dlrun.data.tables.number_format import Notation, may_be_grouped, written
@@ -24,7 +25,6 @@ _SAMPLE = 2**14  # different dates, by which a column of them is judged
 _MOST_STRAYS = 100  # different words among numbers
 _CODE = re.compile(r"-?0\d")
 _WIDTHS = ("int8", "int16", "int32")
-_ODD = '^\\s*"|[\r\x00\x1c-\x1f]'  # what readers may see differently
 # What is known of a column before its cells are: many numbers; words, whatever the first cells are; times of day
 # beside dates.
 Hint = Literal["", "numbers", "words", "times"]
@@ -61,7 +61,7 @@ class CellForm:
         Raises:
             OddCell: there is one.
         """
-        if not self.typed and words.str.contains(_ODD).any():
+        if not self.typed and words.str.contains(ODD).any():
             raise OddCell("a quote in an odd place")
 
 

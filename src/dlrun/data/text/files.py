@@ -14,9 +14,9 @@ import numpy as np
 from dlrun.config.schema import Positive
 from dlrun.data.file_kinds import refuse_markup
 from dlrun.data.files import locate
+from dlrun.data.tables.cells import Cells, Lines
 from dlrun.data.tables.column import Column, missing_column
 from dlrun.data.tables.column_roles import ColumnName, ColumnRoles
-from dlrun.data.tables.csv import Cells, Lines
 from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines, missing_among
 from dlrun.data.tables.number_format import Notation
 from dlrun.data.tables.table_files import (

@@ -13,7 +13,7 @@ import numpy as np
 from dlrun.data.base import Preprocessing, Spec
 from dlrun.data.changed_data import Kept
 from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, Piece, from_code, no_table, pieces_of
-from dlrun.data.tables.csv import Cells
+from dlrun.data.tables.cells import Cells
 from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.data.tables.number_format import Notation
 from dlrun.data.tables.table_files import TABLES, TYPED, file_pieces, form_of
