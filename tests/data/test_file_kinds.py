@@ -11,9 +11,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from dlrun.data.files import read_text
 from dlrun.data.tables.csv import read_csv
 from dlrun.data.tables.csv_format import CsvFormat
+from dlrun.data.text_files import read_text
 from dlrun.errors import ConfigError
 
 TABLE = b"a,b,y\n" + b"1,2,p\n3,4,q\n" * 9

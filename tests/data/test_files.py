@@ -11,12 +11,13 @@ from urllib.request import build_opener
 
 import pytest
 
-from dlrun.data import files
+from dlrun.data import files, packed
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Spec
-from dlrun.data.files import SAMPLES, fetch, locate, locate_file, read_text, settings_read_back
+from dlrun.data.files import SAMPLES, fetch, locate, locate_file, settings_read_back
 from dlrun.data.images.folder import labelled_images
 from dlrun.data.kinds import read_inputs
+from dlrun.data.text_files import read_text
 from dlrun.errors import ConfigError
 
 CONTENT = b"sepal,petal\n5.1,1.4\n"
@@ -195,7 +196,7 @@ def test_a_text_that_cannot_be_read_says_where(tmp_path, content, encoding, mess
 
 
 def test_a_packed_file_that_unfolds_without_end_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_LARGEST", 10_000)
+    monkeypatch.setattr(packed, "LARGEST", 10_000)
     file = tmp_path / "a.csv.gz"
     file.write_bytes(gzip.compress(gzip.compress(b"1\n" * 5000)))
     assert len(read_text(file, "utf-8")) == 10_000

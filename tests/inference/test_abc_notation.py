@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from dlrun.data.files import SAMPLES, read_text
+from dlrun.data.files import SAMPLES
+from dlrun.data.text_files import read_text
 from dlrun.inference.abc_notation import NotATune, parse_tune
 
 HEADER = "X:1\nT:A tune\nM:6/8\nL:1/8\nK:G Major\n"

@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import codecs
-import gzip
 import hashlib
-import io
 import os
 import tempfile
 import urllib.request
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from glob import glob, has_magic
 from http.client import HTTPException
-from io import BufferedReader, RawIOBase
 from pathlib import Path, PurePath
-from typing import IO, Any, cast
+from typing import Any
 from urllib.error import HTTPError
 
-from dlrun.data.file_kinds import refuse_other_kinds
-from dlrun.errors import BadFile, ConfigError, did_you_mean
+from dlrun.errors import ConfigError, did_you_mean
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 _PACKAGED = "packaged:"
-_GZIP = b"\x1f\x8b"
-_ZSTD = b"\x28\xb5\x2f\xfd"
-# Of utf-32 first: the mark of utf-16 begins one of its two.
-_MARKS = (
-    ("utf-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
-    ("utf-16", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
-)
-_WIDE = ("utf-16", "utf16", "utf-32", "utf32")  # whose signs have NUL bytes in them
-_LARGEST = 2**30  # bytes that a packed file may unfold to
-_TIMES_PACKED = 2
-_PIECE = 2**23  # bytes that are read at a time
-_LOOKED_AT = 2**22  # bytes of what gzip has packed, by which the rest is judged
-_TIMES_ZSTD = 4  # times its bytes is what a file packed by zstd holds at least, most often
 _SECONDS = 30  # without an answer, after which a download has failed
 _OWN_FOLDER = (
     "DLRUN_DATA",
@@ -225,245 +206,6 @@ def download(path: Path, *, url: str, md5: str) -> None:
     if (found := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:
         raise OSError(f"what arrived has the checksum {found} instead of {md5}")
     _write(path, content)
-
-
-def read_text(path: Path, encoding: str) -> str:
-    """All of a text file with line ends as `\\n` and without a byte order mark; gzip or zstd may have packed it.
-
-    Raises:
-        ConfigError: unreadable, empty, no text, or not in this encoding, with line and column.
-    """
-    text = _decoded(path, _unpacked(path), encoding)
-    if not text or text.isspace():
-        raise _is_empty(path)
-    return text
-
-
-def text_pieces(path: Path, encoding: str, *, unfolds_to: float = _LARGEST) -> Iterator[str]:
-    """The text that `read_text` gives, some MiB at a time; each piece but the last ends where a line does.
-
-    A text whose line ends are no single byte is one piece.
-
-    Args:
-        unfolds_to: bytes that gzip may have packed.
-
-    Raises:
-        ConfigError: as `read_text`.
-    """
-    if _is_wide(encoding):
-        yield read_text(path, encoding)
-        return
-    lines, blank = 0, True
-    for content in _content_pieces(path, unfolds_to):
-        text = _decoded(path, content, encoding, lines=lines)
-        lines += text.count("\n")
-        blank = blank and (not text or text.isspace())
-        yield text
-    if blank:
-        raise _is_empty(path)
-
-
-def _content_pieces(path: Path, unfolds_to: float) -> Iterator[bytes]:
-    """The bytes of a file, unpacked; each piece but the last ends where a line does."""
-    total = 0
-    try:
-        with path.open("rb") as file:
-            begin = file.peek(4)
-            packed = begin.startswith(_GZIP)
-            stream: Any = open_unpacked(path) if begin.startswith(_ZSTD) else file
-            if packed:
-                stream = gzip.GzipFile(fileobj=file)
-            again = stream.peek(4).startswith((_GZIP, _ZSTD))
-            if again or (not packed and path.suffix.lower() == ".gz"):
-                yield _unpacked(path)
-                return
-            while content := stream.read(_PIECE) + stream.readline():
-                total += len(content)
-                if packed and total > unfolds_to:
-                    raise _unfolds(path)
-                yield content
-    except (OSError, EOFError, zlib.error) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-
-
-def _decoded(path: Path, content: bytes, encoding: str, *, lines: int = 0) -> str:
-    """The text in some whole lines of a file, with `lines` above them."""
-    if not lines:
-        refuse_other_kinds(path, content)
-    marked = next((name for name, marks in _MARKS if content.startswith(marks)), None)
-    wide = _is_wide(encoding)
-    if marked and not wide and not lines:
-        raise BadFile(
-            f"{path} begins with the byte order mark of {marked}, but is read as {encoding}",
-            f"set dataset.encoding={marked}",
-            f"save it as {encoding}, as the files that this run was trained on",
-        )
-    if b"\0" in content and not wide:
-        raise _nul_bytes(path, content, encoding, lines)
-    utf_8 = encoding.lower().replace("_", "-") in ("utf-8", "utf8", "utf-8-sig")
-    codec = ("utf-8" if lines else "utf-8-sig") if utf_8 else encoding
-    try:
-        text = content.decode(codec)
-    except UnicodeDecodeError as error:
-        before = content[: error.start]
-        line, column = before.count(b"\n") + 1 + lines, error.start - (before.rfind(b"\n") + 1) + 1
-        raise BadFile(
-            f"{path}, line {line}, byte {column}: 0x{content[error.start]:02x} is not {encoding}",
-            "set dataset.encoding to the file's own, such as latin-1 or cp1252",
-            f"save it as {encoding}, as the files that this run was trained on",
-        ) from error
-    except LookupError:
-        raise ConfigError(
-            f"dataset.encoding is {encoding}, which is not known; use one such as utf-8, latin-1 or cp1252"
-        ) from None
-    if not lines:
-        text = text.removeprefix("\ufeff")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _is_wide(encoding: str) -> bool:
-    return encoding.lower().replace("_", "-").startswith(_WIDE)
-
-
-def _is_empty(path: Path) -> ConfigError:
-    return ConfigError(f"{path} is empty: give a file with data in it")
-
-
-def _unpacked(path: Path) -> bytes:
-    """The bytes of a file, unpacked where its first bytes are those of gzip or zstd, whatever its name."""
-    try:
-        content = path.read_bytes()
-        if content.startswith(_ZSTD):
-            return _without_zstd(path, content)
-        packed = content.startswith(_GZIP)
-        for _ in range(_TIMES_PACKED):
-            if content.startswith(_GZIP):
-                content = _unfolded(path, content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-    if content and not packed and path.suffix.lower() == ".gz":
-        refuse_other_kinds(path, content)
-        remedy = "rename it without .gz"
-        raise BadFile(
-            f"{path} cannot be read: its name ends in .gz, but gzip has not packed it",
-            remedy,
-            remedy,
-        )
-    return content
-
-
-def open_unpacked(path: Path) -> IO[bytes]:
-    """The bytes of a file from its begin, unpacked as they are read where gzip or zstd has packed it.
-
-    Raises:
-        OSError: it cannot be opened.
-    """
-    with path.open("rb") as file:
-        begin = file.read(4)
-    if begin.startswith(_GZIP):
-        return cast(IO[bytes], gzip.open(path))
-    if begin == _ZSTD:
-        return BufferedReader(_Lines(path), 2**20)
-    return path.open("rb")
-
-
-def unpacked_size(path: Path) -> float:
-    """About how many bytes a file holds: by its first ones, or by its head where zstd packed it.
-
-    Raises:
-        OSError, EOFError, zlib.error: it cannot be read.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(18)
-        file.seek(0)
-        if head.startswith(_GZIP):
-            first = len(gzip.GzipFile(fileobj=file).read(_LOOKED_AT))
-            return size * first / file.tell()
-    return max(_zstd_content(head), size * _TIMES_ZSTD) if head.startswith(_ZSTD) else size
-
-
-def _zstd_content(head: bytes) -> int:
-    """The size of what a frame holds; 0 where its head does not say it (RFC 8878, 3.1.1.1)."""
-    flags = head[4]
-    single, kind = flags >> 5 & 1, flags >> 6
-    begin = 5 + (not single) + (0, 1, 2, 4)[flags & 3]
-    width = (single, 2, 4, 8)[kind]
-    return int.from_bytes(head[begin : begin + width], "little") + 256 * (kind == 1)
-
-
-class _Lines(RawIOBase):
-    """The text in what zstd has packed, some lines at a time."""
-
-    def __init__(self, path: Path) -> None:
-        import polars as pl  # texts that are not packed do without
-
-        super().__init__()
-        self._path, self._errors = path, (pl.exceptions.PolarsError, pl.exceptions.PanicException)
-        self._batches = pl.scan_lines(path).collect_batches(chunk_size=2**14)
-        self._left = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._left:
-            try:
-                lines = next(self._batches, None)
-            except self._errors as error:
-                raise _no_zstd(self._path, error) from error
-            if lines is None:
-                return 0
-            self._left = "".join(f"{line}\n" for line in lines.to_series()).encode()
-        some = self._left[: len(buffer)]
-        buffer[: len(some)] = some
-        self._left = self._left[len(some) :]
-        return len(some)
-
-
-def _unfolded(path: Path, content: bytes) -> bytes:
-    with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
-        unfolded = stream.read(_LARGEST + 1)
-    if len(unfolded) > _LARGEST:
-        raise _unfolds(path)
-    return unfolded
-
-
-def _unfolds(path: Path) -> BadFile:
-    remedy = "if it is meant, unpack it with gunzip and give the file that comes out"
-    return BadFile(f"{path} unpacks to more than {_LARGEST / 2**30:g} GiB", remedy, remedy)
-
-
-def _no_zstd(path: Path, error: BaseException) -> BadFile:
-    reason = str(error).partition("\n")[0]
-    remedy = "unpack it and give the file inside (unzstd)"
-    return BadFile(f"{path} is packed by zstd, but cannot be unpacked: {reason}", remedy, remedy)
-
-
-def _without_zstd(path: Path, content: bytes) -> bytes:
-    """The text in what zstd has packed, which Python itself cannot unpack."""
-    import polars as pl  # texts that are not packed do without
-
-    try:
-        lines = pl.read_lines(content).to_series()
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise _no_zstd(path, error) from error
-    return "\n".join(lines).encode()
-
-
-def _nul_bytes(path: Path, content: bytes, encoding: str, lines: int) -> BadFile:
-    """The error of NUL bytes: those of another encoding, or of no text."""
-    begin = content[:4096]
-    even, odd = begin[::2].count(0), begin[1::2].count(0)
-    if (even == 0) != (odd == 0) and (even + odd) * 10 > len(begin):
-        return BadFile(
-            f"{path} has NUL bytes as text in utf-16 has, but is read as {encoding}",
-            f"set dataset.encoding=utf-16-{'le' if odd else 'be'}",
-            f"save it as {encoding}, as the files that this run was trained on",
-        )
-    line = content.count(b"\n", 0, content.index(0)) + 1 + lines
-    remedy = "it is damaged or no text: mend the line, or give a file of text"
-    return BadFile(f"{path}, line {line}: a NUL byte, which no text has", remedy, remedy)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -64,13 +64,13 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Meaning:
-    """What is measured: the kind of problem, its true answers, and the unit of the loss.
+    """What is measured: the kind of problem, its targets in their own units, and the unit of the loss.
 
     Also of a classifier where its data come from.
     """
 
     kind: tuple[object, ...]
-    truths: Tensor
+    targets: Tensor
     unit: tuple[object, ...]
 
 
@@ -85,17 +85,17 @@ def _meaning(experiment: Experiment, name: str) -> _Meaning:
         # Labels alone do not tell the data: two clouds of points may have the same.
         kind += [spec.class_names, _source(experiment.config.dataset)]
     part: Split = getattr(data, name)
-    truths = part.targets.cpu()
+    targets = part.targets.cpu()
     if preprocessing.scaled_by_row:
-        truths = in_own_units(part)
+        targets = in_own_units(part)
     elif spec.task == "regression":
         scale, mean = (
             torch.tensor(numbers, dtype=torch.float64)
             for numbers in (preprocessing.target_std, preprocessing.target_mean)
         )
-        truths = truths.double() * scale + mean
-        truths = truths if part.bases is None else truths + part.bases
-    return _Meaning(tuple(kind), truths, task.loss_unit(name))
+        targets = targets.double() * scale + mean
+        targets = targets if part.bases is None else targets + part.bases
+    return _Meaning(tuple(kind), targets, task.loss_unit(name))
 
 
 def _source(dataset: Mapping[str, Any]) -> object:
@@ -113,7 +113,7 @@ def _same_question(first: _Meaning, other: _Meaning, keys: Collection[str]) -> b
     if first.kind != other.kind:
         return False
     asked = {key for key in keys if key.partition(".")[0] not in _HOW}
-    return asked <= _OTHER_ROWS or _equal(first.truths, other.truths)
+    return asked <= _OTHER_ROWS or _equal(first.targets, other.targets)
 
 
 def _equal(first: Tensor, other: Tensor) -> bool:

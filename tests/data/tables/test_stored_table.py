@@ -14,7 +14,7 @@ from dlrun.cli import main
 from dlrun.config.settings import DataSettings
 from dlrun.data.cache import clear, entries
 from dlrun.data.changed_data import Kept
-from dlrun.data.tables import column_files, csv_engine, encoding, stored_rows, typed_files
+from dlrun.data.tables import column_writers, csv_engine, encoding, stored_rows, typed_files
 from dlrun.data.tables.column_roles import ColumnRoles
 from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.data.tables.encoding import prepare_table, split_table
@@ -188,8 +188,8 @@ def test_a_cache_serves_until_its_file_changes_and_is_cleared(tmp_path):
 
 
 def test_numbers_of_many_kinds_are_numbers_whatever_their_first_cells_are(tmp_path, monkeypatch):
-    monkeypatch.setattr(column_files, "_MOST_WORDS", 100)
-    monkeypatch.setattr(column_files, "_MOST_NUMBERS", 100)
+    monkeypatch.setattr(column_writers, "_MOST_WORDS", 100)
+    monkeypatch.setattr(column_writers, "_MOST_NUMBERS", 100)
     rng = np.random.default_rng(1)
     more = {
         "many": rng.integers(0, 10_000, ROWS),

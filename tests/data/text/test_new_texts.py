@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 import polars as pl
 import pytest
 
-from dlrun.data import files
+from dlrun.data import packed
 from dlrun.data.base import Spec
 from dlrun.data.kinds import files_of, read_inputs, read_pieces
 from dlrun.data.tables import csv, table_files, typed_files
@@ -163,7 +163,7 @@ def test_new_texts_are_read_from_every_form_of_table(form, tmp_path):
 @pytest.fixture
 def small_pieces(monkeypatch):
     """Every file is a large one, of pieces of few lines or rows."""
-    monkeypatch.setattr(files, "_PIECE", 20)
+    monkeypatch.setattr(packed, "_PIECE", 20)
     monkeypatch.setattr(table_files, "_WHOLE", 0)
     for module in (csv, typed_files):
         monkeypatch.setattr(module, "_ROWS", 3)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dlrun.config.settings import DataSettings
-from dlrun.data import files
+from dlrun.data import packed
 from dlrun.data.cache import entries
 from dlrun.data.prepare import prepare
 from dlrun.data.text import character_encoding, stored, streams
@@ -27,7 +27,7 @@ WIDE = "".join(f"über {chr(0x4E00 + n)} 😀 " for n in range(600))
 def file(tmp_path, monkeypatch):
     """Read some bytes, characters and windows at a time."""
     monkeypatch.setenv("DLRUN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(files, "_PIECE", 500)
+    monkeypatch.setattr(packed, "_PIECE", 500)
     for module in (stored, streams, character_encoding):
         monkeypatch.setattr(module, "_AT_ONCE", 100)
     path = tmp_path / "text.txt"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dlrun.config.settings import DataSettings
-from dlrun.data import files
+from dlrun.data import packed
 from dlrun.data.base import Dataset
 from dlrun.data.cache import entries
 from dlrun.data.changed_data import Kept
@@ -45,7 +45,7 @@ def made(count=120):
 def folder(tmp_path, monkeypatch):
     """Files are read some bytes and rows at a time."""
     monkeypatch.setenv("DLRUN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(files, "_PIECE", 300)
+    monkeypatch.setattr(packed, "_PIECE", 300)
     monkeypatch.setattr(table_files, "_WHOLE", 0)
     monkeypatch.setattr(csv, "_ROWS", 10)
     monkeypatch.setattr(csv, "_FEW", 5)

@@ -5,13 +5,13 @@ import gzip
 import polars as pl
 import pytest
 
-from dlrun.data import files
-from dlrun.data.files import read_text, text_pieces
+from dlrun.data import packed
 from dlrun.data.tables import csv, table_files, typed_files
 from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.data.tables.table_files import read_cells, table_pieces
 from dlrun.data.text.files import text_csv
 from dlrun.data.text.tokens import TokenSettings
+from dlrun.data.text_files import read_text, text_pieces
 from dlrun.errors import ConfigError
 
 TOKENS = TokenSettings("word", True, 1, None, None, True)
@@ -31,7 +31,7 @@ def in_pieces(monkeypatch):
     monkeypatch.setattr(csv, "_ROWS", 2)
     monkeypatch.setattr(csv, "_FEW", 2)
     monkeypatch.setattr(typed_files, "_ROWS", 2)
-    monkeypatch.setattr(files, "_PIECE", 16)
+    monkeypatch.setattr(packed, "_PIECE", 16)
 
 
 def read(path, **settings):

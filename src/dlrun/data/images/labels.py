@@ -11,9 +11,10 @@ import numpy as np
 
 from dlrun.data.files import part_named
 from dlrun.data.fingerprint import PARTS
+from dlrun.data.tables.cells import Cells
 from dlrun.data.tables.column_roles import ColumnName
 from dlrun.data.tables.columns import undressed_as
-from dlrun.data.tables.csv import Cells, read_csv
+from dlrun.data.tables.csv import read_csv
 from dlrun.data.tables.csv_format import CsvFormat, SkipLines
 from dlrun.data.tables.number_format import Notation
 from dlrun.data.tables.target_column import Labelling, with_targets

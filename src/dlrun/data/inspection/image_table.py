@@ -14,8 +14,8 @@ from dlrun.data.images.archive import names_in
 from dlrun.data.images.find import Finder
 from dlrun.data.images.read import SUFFIXES, is_hidden
 from dlrun.data.inspection.images import ImagesReport, Labelled, inspect_images
+from dlrun.data.tables.cells import Cells
 from dlrun.data.tables.column import Decimals
-from dlrun.data.tables.csv import Cells
 from dlrun.errors import ConfigError
 
 _LOOKED_AT = 200  # cells

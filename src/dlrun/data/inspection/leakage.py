@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlrun.data.inspection.table import read_target
-from dlrun.data.tables.csv import Cells
+from dlrun.data.tables.cells import Cells
 from dlrun.errors import ConfigError
 
 MOST_TARGETS = 30  # for which leaks are looked for

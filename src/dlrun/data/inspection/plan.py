@@ -16,8 +16,8 @@ from dlrun.config.plain_yaml import load
 from dlrun.config.schema import check_settings
 from dlrun.config.search_path import config_folders, option_file, options
 from dlrun.config.settings import DataSettings
+from dlrun.data.tables.cells import Cells
 from dlrun.data.tables.column_roles import ColumnRoles
-from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import CsvFormat, quoted
 from dlrun.data.tables.read import table_of
 from dlrun.data.tables.sources import find

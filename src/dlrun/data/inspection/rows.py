@@ -35,7 +35,7 @@ from dlrun.data.inspection.table import (
     target_of,
 )
 from dlrun.data.inspection.texts import inspect_texts
-from dlrun.data.tables.csv import Cells
+from dlrun.data.tables.cells import Cells
 from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.data.tables.sources import find
 from dlrun.data.tables.table_files import TYPED, files_of, read_cells

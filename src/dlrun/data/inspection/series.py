@@ -14,8 +14,8 @@ import numpy as np
 from dlrun.data.inspection.plan import option_settings
 from dlrun.data.series.steps import Steps, steps_of
 from dlrun.data.series.time_column import detected_times, read_times
+from dlrun.data.tables.cells import Cells
 from dlrun.data.tables.column import Decimals
-from dlrun.data.tables.csv import Cells
 from dlrun.data.times import NotATime, Times, ZonesMixed, read_as
 from dlrun.errors import ConfigError, collected_notes
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from dlrun.data.tables.cells import Cells
 from dlrun.data.tables.column import Column, Decimals
 from dlrun.data.tables.column_checks import refuse_ambiguous
 from dlrun.data.tables.columns import SortedColumns, sort_column, undressed
-from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.dates import date_form, date_numbers
 from dlrun.data.tables.table import RareBelow, rare_bound
 from dlrun.data.tables.target_column import (

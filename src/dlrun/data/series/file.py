@@ -21,9 +21,9 @@ from dlrun.data.series.series import Series
 from dlrun.data.series.several import only_rows, series_in
 from dlrun.data.series.time_column import read_times
 from dlrun.data.series.windows import Cutting, FillRule
+from dlrun.data.tables.cells import Cells
 from dlrun.data.tables.column import Column
 from dlrun.data.tables.column_roles import ColumnName, ColumnRoles
-from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines
 from dlrun.data.tables.number_format import Decimal, Thousands, looks_like_number
 from dlrun.data.tables.table_files import locate_table, read_cells, refuse_settings_of_texts

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dlrun.data.series.rows import Rows
-from dlrun.data.tables.csv import Cells
+from dlrun.data.tables.cells import Cells
 from dlrun.errors import ConfigError, note
 
 Columns = Mapping[str, Sequence[object] | np.ndarray]

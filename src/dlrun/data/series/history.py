@@ -24,7 +24,7 @@ from dlrun.data.series.scaling import SeriesScaling
 from dlrun.data.series.series import Layout
 from dlrun.data.series.several import only_rows, series_in
 from dlrun.data.series.time_column import read_times
-from dlrun.data.tables.csv import Cells
+from dlrun.data.tables.cells import Cells
 from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.data.tables.table_files import FORMS, files_of, form_of, locate_table, read_cells
 from dlrun.data.times import Times, reads

@@ -18,7 +18,7 @@ from dlrun.data.series.several import (
 )
 from dlrun.data.series.steps import Steps, steps_of
 from dlrun.data.series.time_column import detected_times
-from dlrun.data.tables.csv import Cells
+from dlrun.data.tables.cells import Cells
 from dlrun.data.times import NUMERIC, Times
 from dlrun.errors import BadFile, note
 

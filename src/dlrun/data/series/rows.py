@@ -14,7 +14,7 @@ from dlrun.data.series.order import in_time, note_moved, note_steps
 from dlrun.data.series.several import key_columns, repeated, row_beside
 from dlrun.data.series.time_column import without_clock_changes
 from dlrun.data.series.windows import FillRule
-from dlrun.data.tables.csv import Cells
+from dlrun.data.tables.cells import Cells
 from dlrun.data.times import Times
 from dlrun.errors import BadFile, note
 

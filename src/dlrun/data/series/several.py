@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from dlrun.data.series.steps import steps_of
+from dlrun.data.tables.cells import Cells
 from dlrun.data.tables.column import Decimals
-from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.number_format import looks_like_number
 from dlrun.data.times import Times
 from dlrun.errors import BadFile, ConfigError, did_you_mean

@@ -11,7 +11,7 @@ from typing import NoReturn
 import numpy as np
 
 from dlrun.data.series.steps import by_one_clock, steps_of
-from dlrun.data.tables.csv import Cells
+from dlrun.data.tables.cells import Cells
 from dlrun.data.tables.number_format import looks_like_number
 from dlrun.data.times import (
     CLOCKS,

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from dlrun.data.tables.cells import Cells
 from dlrun.data.tables.column_kinds import stray_words, usual_dressing
-from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import missing_setting, quoted
 from dlrun.data.tables.number_format import (
     Notation,

@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
+from dlrun.data.tables.cells import Cells
 from dlrun.data.tables.column import Column, Values
 from dlrun.data.tables.column_checks import (
     Remark,
@@ -31,7 +32,6 @@ from dlrun.data.tables.column_kinds import (
     spelled_alike,
 )
 from dlrun.data.tables.column_roles import Inferred
-from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.dates import AUTO, DateForm, NotADate, date_form, date_numbers
 from dlrun.data.tables.number_format import (
     Dressing,

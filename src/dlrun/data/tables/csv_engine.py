@@ -20,7 +20,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from dlrun.data.files import open_unpacked
+from dlrun.data.packed import open_unpacked
 from dlrun.data.tables.column import Column, Decimals, rows_like
 from dlrun.data.tables.csv_format import CsvFormat, cells_of_any_length, missing_among
 from dlrun.data.tables.csv_rules import refuse_ragged
@@ -35,7 +35,7 @@ _MANY = 50  # different numbers, from which on a column is one of quantities
 _MONTH = re.compile(r"\d{1,2}\.\d{4}|\d{4}\.\d{1,2}")
 _PLAIN = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")  # sooner than reading them one by one
 _GZIP = b"\x1f\x8b"
-_ODD = '^\\s*"|[\r\x00\x1c-\x1f]'  # what the two readers may see differently
+ODD = '^\\s*"|[\r\x00\x1c-\x1f]'  # what the two readers may see differently
 
 
 def head_of(path: Path, format: CsvFormat, *, unpacked: bool = False) -> str | None:
@@ -330,7 +330,7 @@ def _column(cells: pl.Series, words: Sequence[str], delimiter: str) -> tuple[Col
     """The column, and how often the delimiter is in its cells; `words` stand for missing cells."""
     kinds = cells.unique(maintain_order=True).drop_nulls()
     texts = kinds.cast(pl.String)
-    if texts.str.contains(_ODD).any():
+    if texts.str.contains(ODD).any():
         return None
     places: dict[str, int] = {}
     written = texts.to_list()

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from dlrun.data.files import unpacked_size
+from dlrun.data.packed import unpacked_size
 from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.errors import ConfigError
 from dlrun.system.hardware import free_memory

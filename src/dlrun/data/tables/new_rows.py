@@ -12,8 +12,8 @@ from typing import Any, cast
 from dlrun.data.base import Spec
 from dlrun.data.changed_data import Kept
 from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, Piece, one_path, pieces_of
+from dlrun.data.tables.cells import Cells
 from dlrun.data.tables.columns import read_rows, undressed_as
-from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_rules import as_names, listed
 from dlrun.data.tables.encoding import TableEncoding, encode_rows
 from dlrun.data.tables.headers import judge

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dlrun.data.tables.cells import Cells
 from dlrun.data.tables.column_checks import note_columns
 from dlrun.data.tables.column_kinds import holds_values
 from dlrun.data.tables.column_roles import ColumnName, ColumnRoles
@@ -18,7 +19,6 @@ from dlrun.data.tables.columns import (
     undressed,
     undressed_as,
 )
-from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.data.tables.table import Fill, RareBelow, Reading, Rows, Table
 from dlrun.data.tables.table_files import read_alike, read_cells

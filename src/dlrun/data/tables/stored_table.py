@@ -13,16 +13,11 @@ import numpy as np
 import polars as pl
 
 from dlrun.data.cache import made_once
+from dlrun.data.tables.cells import Cells, Lines
 from dlrun.data.tables.column import Column, rows_like
-from dlrun.data.tables.column_files import (
-    CellForm,
-    ColumnFile,
-    Hint,
-    OddCell,
-    OtherKind,
-    stored_column,
-)
-from dlrun.data.tables.csv import Cells, Lines, note_last_row
+from dlrun.data.tables.column_files import ColumnFile, stored_column
+from dlrun.data.tables.column_writers import CellForm, Hint, OddCell, OtherKind
+from dlrun.data.tables.csv import note_last_row
 from dlrun.data.tables.csv_engine import only_in_memory
 from dlrun.data.tables.number_format import Notation
 from dlrun.data.tables.stored_columns import UnreadColumn

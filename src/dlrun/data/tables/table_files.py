@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.data.files import locate
+from dlrun.data.tables.cells import Cells, Lines
 from dlrun.data.tables.column import joined, missing_column
-from dlrun.data.tables.csv import Cells, IsHeader, Lines, csv_pieces, open_csv, read_csv
+from dlrun.data.tables.csv import IsHeader, csv_pieces, open_csv, read_csv
 from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.data.tables.csv_rules import listed
 from dlrun.data.tables.headers import judge

@@ -13,10 +13,10 @@ from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 
+from dlrun.data.tables.cells import Cells
 from dlrun.data.tables.column_checks import refuse_ambiguous, refuse_mixture
 from dlrun.data.tables.column_kinds import has_leading_zeros, kind_of_numbers, outlying_code
 from dlrun.data.tables.columns import undressed
-from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.csv_format import missing_setting
 from dlrun.data.tables.number_format import Dressing, Notation, common_dressing, dressing_of
 from dlrun.data.times import are_dates

@@ -8,9 +8,9 @@ from typing import NoReturn
 
 import numpy as np
 
+from dlrun.data.tables.cells import Cells
 from dlrun.data.tables.column_roles import ColumnName
 from dlrun.data.tables.columns import read_numbers, undressed
-from dlrun.data.tables.csv import Cells
 from dlrun.data.tables.number_format import Dressing, Notation
 from dlrun.data.tables.target_column import (
     Labelling,

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from dlrun.data.tables.cells import Cells, Lines
 from dlrun.data.tables.column import Column, Decimals, Listed, missing_column
-from dlrun.data.tables.csv import Cells, Lines
 from dlrun.data.tables.csv_format import missing_among
 from dlrun.data.tables.csv_rules import listed, names_of
 from dlrun.data.tables.number_format import EXACT, Notation, as_number

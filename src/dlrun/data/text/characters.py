@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dlrun.config.schema import Count, Positive
-from dlrun.data.files import locate_file, read_text, text_pieces
+from dlrun.data.files import locate_file
 from dlrun.data.fingerprint import Fingerprint, Rows
 from dlrun.data.text.stored import StoredText, exceeds
+from dlrun.data.text_files import read_text, text_pieces
 
 _AT_ONCE = 2**20  # characters that are looked at together
 _TIMES = 3  # times its bytes of memory are what a text takes: as it is read, as text, as numbers

@@ -13,10 +13,10 @@ import numpy as np
 
 from dlrun.config.schema import Positive
 from dlrun.data.file_kinds import refuse_markup
-from dlrun.data.files import locate, text_pieces
+from dlrun.data.files import locate
+from dlrun.data.tables.cells import Cells, Lines
 from dlrun.data.tables.column import Column, missing_column
 from dlrun.data.tables.column_roles import ColumnName, ColumnRoles
-from dlrun.data.tables.csv import Cells, Lines
 from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines, missing_among
 from dlrun.data.tables.number_format import Notation
 from dlrun.data.tables.table_files import (
@@ -44,6 +44,7 @@ from dlrun.data.text.gather import Caching, TextFiles, gathered
 from dlrun.data.text.stored import StoredTexts
 from dlrun.data.text.texts import LabelledTexts, TextLayout, Texts, as_texts
 from dlrun.data.text.tokens import TokenSettings
+from dlrun.data.text_files import text_pieces
 from dlrun.errors import ConfigError, note
 
 SEPARATORS = {"tab": "\t", "space": " ", "colon": ":"}

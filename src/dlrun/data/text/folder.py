@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from dlrun.config.schema import Positive
-from dlrun.data.files import locate, part_folders, read_text
+from dlrun.data.files import locate, part_folders
 from dlrun.data.tables.column import Column
 from dlrun.data.text.checks import is_blank, note_no_texts, texts_in
 from dlrun.data.text.gather import Caching, TextFiles, gathered
 from dlrun.data.text.texts import LabelledTexts, TextLayout, Texts, as_texts
 from dlrun.data.text.tokens import TokenSettings, in_pieces
+from dlrun.data.text_files import read_text
 from dlrun.errors import ConfigError, listed, note
 
 _FILES = 512  # that are read at a time

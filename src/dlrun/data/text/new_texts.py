@@ -12,9 +12,8 @@ import numpy as np
 
 from dlrun.data.base import Preprocessing, Spec
 from dlrun.data.changed_data import Kept
-from dlrun.data.files import read_text, text_pieces
 from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, Piece, from_code, no_table, pieces_of
-from dlrun.data.tables.csv import Cells
+from dlrun.data.tables.cells import Cells
 from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.data.tables.number_format import Notation
 from dlrun.data.tables.table_files import TABLES, TYPED, file_pieces, form_of
@@ -26,6 +25,7 @@ from dlrun.data.text.folder import labelled_files
 from dlrun.data.text.gather import Caching
 from dlrun.data.text.texts import LabelledTexts, TextLayout
 from dlrun.data.text.tokens import WORDS
+from dlrun.data.text_files import read_text, text_pieces
 from dlrun.errors import ConfigError, did_you_mean, listed, note
 
 _PLAIN = (".txt", ".text", "")

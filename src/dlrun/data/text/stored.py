@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dlrun.data.cache import made_once
-from dlrun.data.files import unpacked_size
+from dlrun.data.packed import unpacked_size
 from dlrun.data.stored import file_of_cache, read_array
 from dlrun.data.tables.memory_need import allowed
 
