@@ -11,17 +11,19 @@ import tempfile
 import urllib.request
 import zlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from glob import glob, has_magic
 from http.client import HTTPException
 from io import BufferedReader, RawIOBase
 from pathlib import Path, PurePath
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar, cast
 from urllib.error import HTTPError
 
 from dlrun.data.file_kinds import refuse_other_kinds
 from dlrun.errors import BadFile, ConfigError, did_you_mean
 
+A = TypeVar("A")
 SAMPLES = Path(__file__).parent.parent / "samples"
 _PACKAGED = "packaged:"
 _GZIP = b"\x1f\x8b"
@@ -225,6 +227,15 @@ def download(path: Path, *, url: str, md5: str) -> None:
     if (found := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:
         raise OSError(f"what arrived has the checksum {found} instead of {md5}")
     _write(path, content)
+
+
+def ahead(parts: Iterator[A]) -> Iterator[A]:
+    """The same, none of them None, each made by a thread while the one before it is used."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, parts, None)
+        while (part := coming.result()) is not None:
+            coming = reader.submit(next, parts, None)
+            yield part
 
 
 def read_text(path: Path, encoding: str) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
 
+from dlrun.data.files import ahead
 from dlrun.data.loaders import Batch, Batches, Feed, Split, cut, epoch_order, take
 
 _BLOCK = 2**13  # rows that follow each other
@@ -87,7 +87,7 @@ class BlockSplit(Split):
     def in_order(self, size: int) -> Iterator[Batch]:
         many = size * max(1, _IN_ORDER // size)
         parts = (slice(start, start + many) for start in range(0, len(self), many))
-        for inputs, targets in _ahead((self.inputs[rows], self.targets[rows]) for rows in parts):
+        for inputs, targets in ahead((self.inputs[rows], self.targets[rows]) for rows in parts):
             yield from zip(inputs.split(size), targets.split(size), strict=True)
 
     def _rows(self, rows: slice) -> Split:
@@ -120,7 +120,7 @@ class BlockBatches:
         bounds = iter(self.bounds[skip:])
         start, stop = next(bounds, (0, 0))
         first, left = start, self.split.first(0)  # what has been read and is in no batch yet
-        for inputs, targets in _ahead(self._read(number, start)):
+        for inputs, targets in ahead(self._read(number, start)):
             inputs, targets = torch.cat([left.inputs, inputs]), torch.cat([left.targets, targets])
             last = first + len(targets)
             while start < stop <= last:
@@ -162,12 +162,3 @@ class BlockBatches:
             starts = (some.sort().values * _BLOCK).tolist()
             rows = torch.cat([torch.arange(s, min(s + _BLOCK, count)) for s in starts])
             yield rows, epoch_order(len(rows), seed=self.seed + (number << 32), epoch=epoch)
-
-
-def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same, each read by a thread while the one before it is used."""
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = reader.submit(next, batches, None)
-            yield batch
