@@ -21,7 +21,7 @@ from dlrun.data.base import (
     task_of,
     without_constants,
 )
-from dlrun.data.fingerprint import Parts, as_index
+from dlrun.data.fingerprint import Parts, as_index, gather
 from dlrun.data.kind import Kind
 from dlrun.data.loaders import Split
 from dlrun.data.splits import parted, split_rows
@@ -93,7 +93,7 @@ class TableEncoding(Preprocessing):
                 if scaled is None:
                     block[column] = self._scaled(column, raw.numbers[column], at)
                 else:
-                    block[column] = scaled[column][at]
+                    gather(scaled[column], at, block[column])
             for column, words in enumerate(raw.words):
                 block[len(self.fill) + column] = codes[column][words.codes[at]]
             inputs[part] = block.T
@@ -277,9 +277,12 @@ def _fit(
 
     def fitted(column: Values) -> tuple[float, float, float]:
         numbers = column[train]
-        missing = _filling(numbers, fill)
-        numbers[np.isnan(numbers)] = missing
-        return missing, *(
+        missing = np.isnan(numbers)
+        some = missing.any()
+        filling = _filling(numbers[~missing] if some else numbers, fill)
+        if some:
+            numbers[missing] = filling
+        return filling, *(
             (float(numbers.mean()), float(numbers.std())) if normalize else (0.0, 1.0)
         )
 
@@ -300,11 +303,11 @@ def _fit(
     )
 
 
-def _filling(column: np.ndarray, rule: Fill) -> float:
-    known = column[~np.isnan(column)]
+def _filling(known: np.ndarray, rule: Fill) -> float:
+    """What stands in for missing ones, by the numbers that are known."""
     if rule == "zero" or not len(known):
         return 0.0
-    return float(np.median(known, overwrite_input=True) if rule == "median" else known.mean())
+    return float(np.median(known) if rule == "median" else known.mean())
 
 
 class _Levels(NamedTuple):
