@@ -57,7 +57,7 @@ def test_a_program_that_fails_ends_the_benchmark_with_its_output(
 def test_larger_tables_are_measured_from_the_cache_and_in_memory(
     data: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    import larger
+    import _larger as larger
 
     commands = []
 

@@ -7,7 +7,7 @@ The data are generated from a seed. Each figure is a median over whole processes
     sklearn    pandas, scikit-learn's ColumnTransformer and a DataLoader, up to the first step; of CSV alone
     ludwig     the preprocessing of Ludwig alone; where `--ludwig` names a Python that has it
 
-The case larger, which is run where it is named, has the figures of a table larger than memory (larger.py).
+The case larger, which is run where it is named, has the figures of a table larger than memory (_larger.py).
 
 Each program has a row of one table, with what dlrun is to reach. Seconds are those on the clock; "processor"
 is the time of all threads of the process, which other processes on the machine change less.
@@ -30,7 +30,7 @@ from statistics import median
 import numpy as np
 import polars as pl
 
-import larger
+import _larger
 from peers import check_names
 
 BENCHMARKS = Path(__file__).parent
@@ -154,7 +154,7 @@ def main() -> None:
             if case.name in (arguments.cases or [case.name for case in CASES]):
                 compare(case, Path(folder), arguments)
         if LARGER in arguments.cases:  # it takes gigabytes of the disk and minutes
-            larger.compare(Path(folder), arguments.repeat, table, take)
+            _larger.compare(Path(folder), arguments.repeat, table, take)
     if not arguments.ludwig:
         print("ludwig is left out: --ludwig PYTHON names an interpreter that has it")
 

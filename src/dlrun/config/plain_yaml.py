@@ -18,7 +18,17 @@ class Excessive(yaml.YAMLError):
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads dates as text, as Hydra does."""
+    """Reads dates as text, as Hydra does, and stops at once where values are nested too deep."""
+
+    levels = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.levels == _DEEPEST:
+            raise Excessive(f"it is nested more than {_DEEPEST} levels deep")
+        self.levels += 1
+        node = super().compose_node(parent, index)
+        self.levels -= 1
+        return node
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -45,8 +55,6 @@ def load(text: str) -> Any:
         if size > max(_MOST, 2 * len(known)):
             raise Excessive(f"its references unfold to {size:.1g} values, of at most {_MOST:,}")
         return loader.construct_document(node)
-    except RecursionError:
-        raise Excessive(f"it is nested more than {_DEEPEST} levels deep") from None
     except ValueError as error:  # a date or a number that there is not
         raise yaml.YAMLError(str(error).partition("; use sys.")[0]) from error
     finally:
