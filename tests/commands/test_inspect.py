@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shlex
 import shutil
@@ -512,3 +513,26 @@ def test_it_imports_no_torch(people: str, dlrun: Dlrun) -> None:
     done = dlrun("inspect", people, variables={"PYTHONPROFILEIMPORTTIME": "1"})
     assert done.returncode == 0
     assert " torch\n" not in done.stderr
+
+
+def test_labelled_lines_in_a_tsv_whose_texts_have_quotes(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [f'{["good", "bad"][row % 2]}\t"film" number {row} of them' for row in range(60)]
+    Path("reviews.tsv").write_text("\n".join(lines))
+    found = inspected(capsys, "reviews.tsv")
+    assert (found["plan"]["option"], found["error"]) == ("text_lines", "")
+    assert found["plan"]["settings"] == {"path": "reviews.tsv", "separator": "tab"}
+    assert inspected(capsys, "reviews.tsv", "--as", "texts")["plan"] == found["plan"]
+
+
+def test_a_folder_of_what_is_no_data_is_refused_without_waiting(project: Path) -> None:
+    for name in ("bin", "home"):
+        Path(name).mkdir()
+        Path(name, "empty").touch()
+    with pytest.raises(ConfigError, match="has no files with a content"):
+        main(["."])
+    os.mkfifo("bin/pipe")  # which waits for a writer
+    Path("bin/notes").write_text("words")
+    with pytest.raises(ConfigError, match="is read as texts with a folder for each class, and ref"):
+        main(["."])
