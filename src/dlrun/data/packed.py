@@ -13,7 +13,7 @@ from typing import IO, Any, cast
 from dlrun.data.file_kinds import refuse_other_kinds
 from dlrun.errors import BadFile, ConfigError
 
-_GZIP = b"\x1f\x8b"
+GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 LARGEST = 2**30  # bytes that a packed file may unfold to
 _TIMES_PACKED = 2
@@ -28,11 +28,11 @@ def content_pieces(path: Path, unfolds_to: float) -> Iterator[bytes]:
     try:
         with path.open("rb") as file:
             begin = file.peek(4)
-            packed = begin.startswith(_GZIP)
+            packed = begin.startswith(GZIP)
             stream: Any = open_unpacked(path) if begin.startswith(_ZSTD) else file
             if packed:
                 stream = gzip.GzipFile(fileobj=file)
-            again = stream.peek(4).startswith((_GZIP, _ZSTD))
+            again = stream.peek(4).startswith((GZIP, _ZSTD))
             if again or (not packed and path.suffix.lower() == ".gz"):
                 yield unpacked(path)
                 return
@@ -51,9 +51,9 @@ def unpacked(path: Path) -> bytes:
         content = path.read_bytes()
         if content.startswith(_ZSTD):
             return _without_zstd(path, content)
-        packed = content.startswith(_GZIP)
+        packed = content.startswith(GZIP)
         for _ in range(_TIMES_PACKED):
-            if content.startswith(_GZIP):
+            if content.startswith(GZIP):
                 content = _unfolded(path, content)
     except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
@@ -76,7 +76,7 @@ def open_unpacked(path: Path) -> IO[bytes]:
     """
     with path.open("rb") as file:
         begin = file.read(4)
-    if begin.startswith(_GZIP):
+    if begin.startswith(GZIP):
         return cast(IO[bytes], gzip.open(path))
     if begin == _ZSTD:
         return BufferedReader(_Lines(path), 2**20)
@@ -93,7 +93,7 @@ def unpacked_size(path: Path) -> float:
     with path.open("rb") as file:
         head = file.read(18)
         file.seek(0)
-        if head.startswith(_GZIP):
+        if head.startswith(GZIP):
             first = len(gzip.GzipFile(fileobj=file).read(_LOOKED_AT))
             return size * first / file.tell()
     return max(_zstd_content(head), size * _TIMES_ZSTD) if head.startswith(_ZSTD) else size

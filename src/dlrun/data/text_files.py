@@ -58,7 +58,7 @@ def _decoded(path: Path, content: bytes, encoding: str, *, lines: int = 0) -> st
     """The text in some whole lines of a file, with `lines` above them."""
     if not lines:
         refuse_other_kinds(path, content)
-    marked = next((name for name, marks in _MARKS if content.startswith(marks)), None)
+    marked = marked_encoding(content)
     wide = _is_wide(encoding)
     if marked and not wide and not lines:
         raise BadFile(
@@ -89,6 +89,19 @@ def _decoded(path: Path, content: bytes, encoding: str, *, lines: int = 0) -> st
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def marked_encoding(content: bytes) -> str | None:
+    """The encoding whose byte order mark a text begins with: utf-16 or utf-32; None without one of these."""
+    return next((name for name, marks in _MARKS if content.startswith(marks)), None)
+
+
+def unmarked_utf_16(begin: bytes) -> str | None:
+    """The order of bytes of utf-16 that NUL bytes at the beginning of a text speak for; None where they do not."""
+    even, odd = begin[::2].count(0), begin[1::2].count(0)
+    if (even == 0) == (odd == 0) or (even + odd) * 10 <= len(begin):
+        return None
+    return "utf-16-le" if odd else "utf-16-be"
+
+
 def _is_wide(encoding: str) -> bool:
     return encoding.lower().replace("_", "-").startswith(_WIDE)
 
@@ -99,12 +112,10 @@ def _is_empty(path: Path) -> ConfigError:
 
 def _nul_bytes(path: Path, content: bytes, encoding: str, lines: int) -> BadFile:
     """The error of NUL bytes: those of another encoding, or of no text."""
-    begin = content[:4096]
-    even, odd = begin[::2].count(0), begin[1::2].count(0)
-    if (even == 0) != (odd == 0) and (even + odd) * 10 > len(begin):
+    if other := unmarked_utf_16(content[:4096]):
         return BadFile(
             f"{path} has NUL bytes as text in utf-16 has, but is read as {encoding}",
-            f"set dataset.encoding=utf-16-{'le' if odd else 'be'}",
+            f"set dataset.encoding={other}",
             f"save it as {encoding}, as the files that this run was trained on",
         )
     line = content.count(b"\n", 0, content.index(0)) + 1 + lines

@@ -65,6 +65,11 @@ def free_memory(cgroups: Path = _CGROUPS) -> int:
     return int(min(_free_in_machine(), _free_in_container(cgroups)))
 
 
+def allowed_memory(limit: float | None, share: float) -> float:
+    """Bytes that data may take: `limit` GiB, or where that is None this share of what is free."""
+    return free_memory() * share if limit is None else limit * 2**30
+
+
 def _free_in_machine() -> float:
     with suppress(OSError, StopIteration, ValueError, IndexError):
         lines = Path("/proc/meminfo").read_text().splitlines()

@@ -108,7 +108,7 @@ def test_in_memory_decides_without_the_limit(folder):
 def test_more_than_half_of_free_memory_goes_into_the_cache(folder, monkeypatch):
     needed = 24 * 3 * 4 * 6 * 4
     for free, count in ((2 * needed, 0), (2 * needed - 2, 1)):
-        monkeypatch.setattr("dlrun.data.images.folder.free_memory", lambda free=free: free)
+        monkeypatch.setattr("dlrun.system.hardware.free_memory", lambda free=free: free)
         data(folder, memory_limit=None)
         assert len(entries()) == count
 

@@ -17,7 +17,7 @@ from dlrun.data.images.image_format import Alpha, ImageFormat
 from dlrun.data.images.read import SUFFIXES, BadImage, is_hidden, is_image, read_head
 from dlrun.data.images.survey import Depth, common_format
 from dlrun.errors import ConfigError, did_you_mean, listed, note
-from dlrun.system.hardware import free_memory
+from dlrun.system.hardware import allowed_memory
 
 Store = Literal["memory", "cache", "files"]
 
@@ -167,9 +167,8 @@ def store_of(
     """
     if in_memory != "auto":
         return "memory" if in_memory else "files"
-    allowed = free_memory() / 2 if limit is None else limit * 2**30
     numbers = images * format.channels * format.height * format.width
-    return "memory" if numbers * _FLOAT_BYTES <= allowed else "cache"
+    return "memory" if numbers * _FLOAT_BYTES <= allowed_memory(limit, 0.5) else "cache"
 
 
 def _folder(path: str) -> Path:

@@ -16,6 +16,7 @@ from dlrun.config.plain_yaml import load
 from dlrun.config.schema import check_settings
 from dlrun.config.search_path import config_folders, option_file, options
 from dlrun.config.settings import DataSettings
+from dlrun.data.packed import GZIP
 from dlrun.data.tables.cells import Cells
 from dlrun.data.tables.column_roles import ColumnRoles
 from dlrun.data.tables.csv_format import CsvFormat, quoted
@@ -23,6 +24,7 @@ from dlrun.data.tables.read import table_of
 from dlrun.data.tables.sources import find
 from dlrun.data.tables.table_files import refuse_settings_of_texts
 from dlrun.data.tables.target_column import DROP_MISSING, Labelling
+from dlrun.data.text_files import marked_encoding, unmarked_utf_16
 from dlrun.errors import ConfigError, collected_notes, command
 
 TABLE = "table"
@@ -33,10 +35,6 @@ OPTIONS = (
 _SHARED = {one.name for one in fields(DataSettings)}
 _NAME = re.compile(r"[A-Za-z][\w-]*")
 _PLAIN_WORD = re.compile(r"[A-Za-z/.][\w./-]*|(?:packaged|plotly):[\w./-]+|-?\d+(\.\d+)?")
-_MARKS = (
-    ("utf-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
-    ("utf-16", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
-)
 _CHUNK = 2**24  # bytes
 _SETTING = re.compile(r"'dataset\.(\w+=[^']+)'|dataset\.(\w+=[^\s;,]+)")
 HOW_WRITTEN = ("missing", "thousands", "decimal", "delimiter", "comment", "header")
@@ -192,13 +190,9 @@ def encoding_of(path: Path) -> str:
     """The encoding of a file of text: by its mark or its NUL bytes, utf-8 where it can be, or else cp1252."""
     with path.open("rb") as file:
         head = file.read(4096)
-        for name, marks in _MARKS:
-            if head.startswith(marks):
-                return name
-        even, odd = head[::2].count(0), head[1::2].count(0)
-        if (even == 0) != (odd == 0) and (even + odd) * 10 > len(head):
-            return "utf-16-le" if odd else "utf-16-be"
-        if head.startswith(b"\x1f\x8b"):
+        if wide := marked_encoding(head) or unmarked_utf_16(head):
+            return wide
+        if head.startswith(GZIP):
             return "utf-8"
         file.seek(0)
         decoder = codecs.getincrementaldecoder("utf-8")()

@@ -20,7 +20,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from dlrun.data.packed import open_unpacked
+from dlrun.data.packed import GZIP, open_unpacked
 from dlrun.data.stored import read_ahead
 from dlrun.data.tables.column import Column, Decimals, rows_like
 from dlrun.data.tables.csv_format import CsvFormat, cells_of_any_length, missing_among
@@ -35,7 +35,6 @@ _PIECE = 2**22  # bytes that are read at a time
 _MANY = 50  # different numbers, from which on a column is one of quantities
 _MONTH = re.compile(r"\d{1,2}\.\d{4}|\d{4}\.\d{1,2}")
 _PLAIN = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")  # sooner than reading them one by one
-_GZIP = b"\x1f\x8b"
 ODD = '^\\s*"|[\r\x00\x1c-\x1f]'  # what the two readers may see differently
 
 
@@ -59,7 +58,7 @@ def head_of(path: Path, format: CsvFormat, *, unpacked: bool = False) -> str | N
         text = head[:end].decode("utf-8-sig").replace("\r\n", "\n")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError):
         return None
-    return None if head.startswith(_GZIP) or not text.strip() or {"\r", "\0"} & {*text} else text
+    return None if head.startswith(GZIP) or not text.strip() or {"\r", "\0"} & {*text} else text
 
 
 def _after_lines(text: bytes, end: int) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from dlrun.data.packed import unpacked_size
 from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.errors import ConfigError
-from dlrun.system.hardware import free_memory
+from dlrun.system.hardware import allowed_memory
 
 TYPED = (
     ".parquet",
@@ -34,7 +34,7 @@ def exceeds(files: Sequence[Path], format: CsvFormat, memory_limit: float | None
     """Whether a table takes more memory than `memory_limit` GiB, or where that is None than half of what is free."""
     if memory_limit == math.inf:
         return False
-    return sum(_need(file, format) for file in files) > allowed(memory_limit, 0.5)
+    return sum(_need(file, format) for file in files) > allowed_memory(memory_limit, 0.5)
 
 
 def refuse_larger(path: Path, format: CsvFormat, memory_limit: float | None) -> None:
@@ -44,7 +44,7 @@ def refuse_larger(path: Path, format: CsvFormat, memory_limit: float | None) -> 
         ConfigError: saying how much, and what to do.
     """
     need = _need(path, format)
-    if need <= allowed(memory_limit, 1):
+    if need <= allowed_memory(memory_limit, 1):
         return
     limit = "what is free" if memory_limit is None else "dataset.memory_limit"
     what, remedy = "such a file", "write it as CSV in UTF-8, without comments, or as Parquet"
@@ -53,14 +53,9 @@ def refuse_larger(path: Path, format: CsvFormat, memory_limit: float | None) -> 
         remedy = "write it as CSV or Parquet"
     raise ConfigError(
         f"{path} takes about {need / 2**30:.1f} GiB of memory, more than {limit} "
-        f"({allowed(memory_limit, 1) / 2**30:.1f} GiB), and {what} can only be read whole: {remedy}, or set "
+        f"({allowed_memory(memory_limit, 1) / 2**30:.1f} GiB), and {what} can only be read whole: {remedy}, or set "
         "dataset.memory_limit to more, if there is more memory"
     )
-
-
-def allowed(memory_limit: float | None, share: float) -> float:
-    """Bytes: `memory_limit` GiB, or where that is None this share of what is free."""
-    return free_memory() * share if memory_limit is None else memory_limit * 2**30
 
 
 def _need(path: Path, format: CsvFormat) -> float:

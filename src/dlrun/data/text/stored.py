@@ -17,7 +17,7 @@ import numpy as np
 from dlrun.data.cache import made_once
 from dlrun.data.packed import unpacked_size
 from dlrun.data.stored import file_of_cache, read_array
-from dlrun.data.tables.memory_need import allowed
+from dlrun.system.hardware import allowed_memory
 
 LAYOUT = 1  # of the files: entries of another are not used
 _DENSE = 4  # times what is wanted, up to which all between is read
@@ -31,7 +31,7 @@ def exceeds(files: Sequence[Path], memory_limit: float | None, *, times: int) ->
     Args:
         times: how many bytes of memory each byte of a file takes.
     """
-    return sum(map(_size, files)) * times > allowed(memory_limit, 0.5)
+    return sum(map(_size, files)) * times > allowed_memory(memory_limit, 0.5)
 
 
 def _size(file: Path) -> float:
