@@ -282,9 +282,7 @@ def _fit(
         filling = _filling(numbers[~missing] if some else numbers, fill)
         if some:
             numbers[missing] = filling
-        return filling, *(
-            (float(numbers.mean()), float(numbers.std())) if normalize else (0.0, 1.0)
-        )
+        return filling, *(_mean_and_std(numbers) if normalize else (0.0, 1.0))
 
     found = np.array(_at_once(fitted, rows.numbers)).reshape(-1, 3)
     fills, means, stds = found.T.tolist()
@@ -301,6 +299,14 @@ def _fit(
         target_mean=target.mean(0).tolist(),
         target_std=without_constants(target.std(0), target.mean(0)).tolist(),
     )
+
+
+def _mean_and_std(numbers: np.ndarray) -> tuple[float, float]:
+    """As NumPy computes both, but in place: `numbers` become their squared deviations."""
+    mean = numbers.mean()
+    numbers -= mean
+    numbers *= numbers
+    return float(mean), float(np.sqrt(numbers.mean()))
 
 
 def _filling(known: np.ndarray, rule: Fill) -> float:
