@@ -91,7 +91,7 @@ def cached_pixels(paths: Sequence[str], format: ImageFormat, decode: Decode) -> 
 
     def build(place: Path) -> None:
         note(
-            f"the images in {folder} exceed dataset.memory_limit and are decoded once, into the cache, "
+            f"the images in {folder} exceed dataset.memory_limit and are decoded once, into the cache "
             f"{cache_folder()}; `dlrun cache` lists it"
         )
         _write(place / _PIXELS, len(paths), format, decode)
