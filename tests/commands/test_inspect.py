@@ -400,7 +400,7 @@ def test_a_folder_of_texts_and_one_long_text(
     lines = (f"w{row} goes{', on' * (row % 4)} and ends.\n" for row in range(99))
     Path("tale.txt").write_text("".join(lines))
     found = inspected(capsys, "tale.txt")
-    assert (found["kind"], found["content"]["lines"]) == ("text", 100)
+    assert (found["kind"], found["content"]["lines"]) == ("text", 99)
     assert "dataset=char_lm" in found["command"]
 
 
