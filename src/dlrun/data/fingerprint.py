@@ -75,7 +75,7 @@ class Fingerprint:
                 length = part.stop - start
                 at = part if rows is None else as_index(taken(rows, part))
                 for values, column in zip(chunk[:, :length], columns, strict=True):
-                    _gather(column, at, values)
+                    gather(column, at, values)
                 matrix = joined[start // size % 2][:length]
                 np.add(chunk[:, :length].T, 0, out=matrix)  # no difference between 0.0 and -0.0
                 hashed.result()
@@ -115,7 +115,7 @@ class Fingerprint:
 _WIDEST = {"f": "f8", "i": "i8", "u": "u8", "c": "c16"}
 
 
-def _gather(column: Indexed, at: np.ndarray | slice, to: np.ndarray) -> None:
+def gather(column: Indexed, at: np.ndarray | slice, to: np.ndarray) -> None:
     """Write the values at these rows into `to`."""
     if isinstance(column, np.ndarray) and isinstance(at, np.ndarray) and column.dtype == to.dtype:
         np.take(column, at, out=to, mode="clip")  # without a copy; no row is out of range

@@ -106,10 +106,10 @@ def test_what_is_stored_is_encoded_as_in_memory(tmp_path, name, target):
     assert stored.reading == whole.reading
     assert stored.class_names == whole.class_names
     parts = split_table(stored, SETTINGS)
-    one, other = (prepare_table(t, SETTINGS, parts, None) for t in (stored, whole))
-    assert one.preprocessing == other.preprocessing  # of the same training rows
     for part, rows in parts.items():
         assert stored.fingerprint(part, rows) == whole.fingerprint(part, rows)
+    one, other = (prepare_table(t, SETTINGS, parts, None) for t in (stored, whole))
+    assert one.preprocessing == other.preprocessing  # of the same training rows
     for name in ("train", "val", "test"):
         batches = zip(
             getattr(one, name).in_order(100), getattr(other, name).in_order(100), strict=True

@@ -21,6 +21,7 @@ import numpy as np
 import polars as pl
 
 from dlrun.data.packed import GZIP, open_unpacked
+from dlrun.data.stored import read_ahead
 from dlrun.data.tables.column import Column, Decimals, rows_like
 from dlrun.data.tables.csv_format import CsvFormat, cells_of_any_length, missing_among
 from dlrun.data.tables.csv_rules import refuse_ragged
@@ -163,12 +164,12 @@ def _read_pieces(
     columns: list[np.ndarray | list[pl.Series]] = [
         np.empty(0) if kind == pl.Float64 else [] for kind in types
     ]
-    delimiters = count = 0
+    delimiters = count = read = 0
     with path.open("rb") as file:
-        for frame, more in pieces(file, lambda: types, layout):
+        for frame, more, size in pieces(file, lambda: types, layout):
             delimiters += more
-            begin, count = count, count + len(frame)
-            expected = int(1.02 * path.stat().st_size / file.tell() * count) + 1
+            begin, count, read = count, count + len(frame), read + size
+            expected = int(1.02 * path.stat().st_size / read * count) + 1
             for at, cells in enumerate(frame.get_columns()):
                 column = columns[at]
                 if isinstance(column, list):
@@ -187,8 +188,8 @@ def _read_pieces(
 
 def pieces(
     file: IO[bytes], types: Callable[[], Sequence[Any]], layout: Layout, *, texts_too: bool = False
-) -> Iterator[tuple[pl.DataFrame, int]]:
-    """The rows of a file, some at a time, each with the number of delimiters that separate no cells in them.
+) -> Iterator[tuple[pl.DataFrame, int, int]]:
+    """The rows of a file, some at a time, with the number of delimiters that separate no cells in them, and of bytes.
 
     The file is read piece by piece, as its bytes would take as much memory as what they hold. Refused is what the
     engine makes rows of without a word: lines that end as on old systems, an empty cell at the very end.
@@ -204,9 +205,9 @@ def pieces(
     sign = layout.delimiter
     for _ in range(layout.skip):
         file.readline()
-    for piece, complete in _pieces_of_lines(file):
+    for piece, complete in read_ahead(_pieces_of_lines(file)):
         frame = _read_piece(piece, types(), sign, complete=complete, texts_too=texts_too)
-        yield frame, _surplus(piece, frame, sign)
+        yield frame, _surplus(piece, frame, sign), len(piece)
 
 
 def _surplus(piece: bytes, frame: pl.DataFrame, sign: str) -> int:
@@ -232,7 +233,7 @@ def column_pieces(
         with open_unpacked(path) as file:
             for _ in range(layout.skip):
                 file.readline()
-            for piece, complete in _pieces_of_lines(file):
+            for piece, complete in read_ahead(_pieces_of_lines(file)):
                 yield _columns_of(piece, format, layout, complete=complete), piece.count(b"\n")
     except (Unsure, OSError, EOFError, zlib.error):
         yield None, 0
@@ -381,7 +382,7 @@ def open_pieces(path: Path, layout: Layout, types: Types) -> Iterator[pl.DataFra
         types = lambda: [*of_named(), pl.String]  # noqa: E731
     try:
         with open_unpacked(path) as file:
-            for frame, delimiters in pieces(file, types, layout, texts_too=True):
+            for frame, delimiters, _ in pieces(file, types, layout, texts_too=True):
                 columns = frame.get_columns()
                 if sum(_inside(cells, layout.delimiter) for cells in columns) != delimiters:
                     raise Unsure("a row of another length")

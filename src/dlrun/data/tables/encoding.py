@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -21,7 +21,7 @@ from dlrun.data.base import (
     task_of,
     without_constants,
 )
-from dlrun.data.fingerprint import Parts, as_index
+from dlrun.data.fingerprint import Parts, as_index, gather
 from dlrun.data.kind import Kind
 from dlrun.data.loaders import Split
 from dlrun.data.splits import parted, split_rows
@@ -73,8 +73,14 @@ class TableEncoding(Preprocessing):
         """(N, F) float32."""
         return self.inputs_of(raw, None)
 
-    def inputs_of(self, raw: Rows, rows: np.ndarray | None) -> Tensor:
-        """(N, F) float32 of these rows; None is all of them."""
+    def inputs_of(
+        self, raw: Rows, rows: np.ndarray | None, scaled: Sequence[np.ndarray] | None = None
+    ) -> Tensor:
+        """(N, F) float32 of these rows; None is all of them.
+
+        Args:
+            scaled: the numbers of `raw` as `scale` gave them.
+        """
         count, width = len(raw) if rows is None else len(rows), len(self.fill) + len(self.levels)
         inputs = np.empty((count, width), np.float32)
         codes = self._codes_of(raw)
@@ -83,7 +89,11 @@ class TableEncoding(Preprocessing):
             part = slice(start, start + _BLOCK)
             at = part if rows is None else as_index(rows[part])
             block = np.empty((width, len(inputs[part])), np.float32)
-            self._scale(raw, at, block)
+            for column in range(len(self.fill)):
+                if scaled is None:
+                    block[column] = self._scaled(column, raw.numbers[column], at)
+                else:
+                    gather(scaled[column], at, block[column])
             for column, words in enumerate(raw.words):
                 block[len(self.fill) + column] = codes[column][words.codes[at]]
             inputs[part] = block.T
@@ -91,19 +101,34 @@ class TableEncoding(Preprocessing):
         _at_once(write, range(0, count, _BLOCK))
         return torch.from_numpy(inputs)
 
-    def _scale(self, raw: Rows, at: np.ndarray | slice, block: np.ndarray) -> None:
-        """Write the numbers of the rows `at` into `block` (F, N)."""
-        scales = zip(self.fill, self.mean, self.std, strict=True)
-        for column, (fill, mean, std) in enumerate(scales):
-            numbers = raw.numbers[column][at]
-            if isinstance(at, slice) and not raw.stored:
-                numbers = numbers.copy()
-            missing = np.isnan(numbers)
-            if missing.any():
-                numbers[missing] = fill
-            numbers -= mean
-            numbers /= std
-            block[column] = numbers
+    def scale(self, raw: Rows) -> list[np.ndarray]:
+        """The numbers of all rows, (N,) float32 each, for `inputs_of`.
+
+        Each column of `raw` is given up for what it becomes, so that both are never in memory: it is empty then.
+        """
+
+        def scale(column: int) -> np.ndarray:
+            numbers = raw.numbers[column]
+            raw.numbers[column] = np.empty(0)
+            found = np.empty(len(numbers), np.float32)
+            for start in range(0, len(numbers), _BLOCK):
+                part = slice(start, start + _BLOCK)
+                found[part] = self._scaled(column, numbers, part)
+            return found
+
+        return _at_once(scale, range(len(raw.numbers)))
+
+    def _scaled(self, column: int, numbers: Values, at: np.ndarray | slice) -> np.ndarray:
+        """(N,) float64 of a column of numbers, those of the rows `at`."""
+        found = numbers[at]
+        if isinstance(at, slice) and isinstance(numbers, np.ndarray):
+            found = found.copy()
+        missing = np.isnan(found)
+        if missing.any():
+            found[missing] = self.fill[column]
+        found -= self.mean[column]
+        found /= self.std[column]
+        return np.asarray(found)
 
     def _codes_of(self, raw: Rows) -> list[np.ndarray]:
         """Of each column of words, what its kinds become, and as the last what a missing one does."""
@@ -156,7 +181,10 @@ def split_table(table: Table, settings: DataSettings) -> Parts:
 def prepare_table(
     table: Table, settings: DataSettings, parts: Parts, encoding: TableEncoding | None
 ) -> Dataset:
-    """Fit the encoding on the training part alone, where there is none yet, and apply it to all parts."""
+    """Fit the encoding on the training part alone, where there is none yet, and apply it to all parts.
+
+    Columns of numbers in memory are used up: both they and the inputs would take much of it.
+    """
     if encoding is None:
         train = np.asarray(parts["train"], np.intp)
         encoding = _fit(
@@ -170,13 +198,15 @@ def prepare_table(
             rare_below=table.rare_below,
         )
     spec = _spec(table, encoding)
+    scaled = None if table.rows.stored else encoding.scale(table.rows)
 
     def part(name: str) -> Split:
         rows = parts[name]
         if rows is None and table.test is not None and table.test_targets is not None:
             return encode_rows(encoding, table.test, table.test_targets, spec)
         at = np.asarray(rows)
-        return _part(encoding, table.rows, at, as_targets(table.targets[at], spec, encoding))
+        targets = as_targets(table.targets[at], spec, encoding)
+        return _part(encoding, table.rows, at, targets, scaled)
 
     return Dataset(spec, encoding, part("train"), part("val"), part("test"))
 
@@ -189,7 +219,13 @@ def encode_rows(encoding: TableEncoding, rows: Rows, targets: np.ndarray, spec: 
     return Split(encoding.inputs(rows), encoded)
 
 
-def _part(encoding: TableEncoding, raw: Rows, rows: np.ndarray, targets: Tensor) -> Split:
+def _part(
+    encoding: TableEncoding,
+    raw: Rows,
+    rows: np.ndarray,
+    targets: Tensor,
+    scaled: Sequence[np.ndarray] | None = None,
+) -> Split:
     """These rows with their targets: in memory, or in the files that hold them."""
     # A run finds the batches that it began with, in files or in memory.
     ordered = len(rows) > AT_ONCE and bool((rows[1:] > rows[:-1]).all())
@@ -197,7 +233,7 @@ def _part(encoding: TableEncoding, raw: Rows, rows: np.ndarray, targets: Tensor)
         width = len(encoding.fill) + len(encoding.levels)
         stored = StoredInputs(encoding, raw, rows, width)
         return BlockSplit.of(stored, targets, in_blocks=ordered)
-    inputs = encoding.inputs_of(raw, rows)
+    inputs = encoding.inputs_of(raw, rows, scaled)
     return BlockSplit(inputs, targets) if ordered else Split(inputs, targets)
 
 
@@ -241,11 +277,12 @@ def _fit(
 
     def fitted(column: Values) -> tuple[float, float, float]:
         numbers = column[train]
-        missing = _filling(numbers, fill)
-        numbers[np.isnan(numbers)] = missing
-        return missing, *(
-            (float(numbers.mean()), float(numbers.std())) if normalize else (0.0, 1.0)
-        )
+        missing = np.isnan(numbers)
+        some = missing.any()
+        filling = _filling(numbers[~missing] if some else numbers, fill)
+        if some:
+            numbers[missing] = filling
+        return filling, *(_mean_and_std(numbers) if normalize else (0.0, 1.0))
 
     found = np.array(_at_once(fitted, rows.numbers)).reshape(-1, 3)
     fills, means, stds = found.T.tolist()
@@ -264,11 +301,19 @@ def _fit(
     )
 
 
-def _filling(column: np.ndarray, rule: Fill) -> float:
-    known = column[~np.isnan(column)]
+def _mean_and_std(numbers: np.ndarray) -> tuple[float, float]:
+    """As NumPy computes both, but in place: `numbers` become their squared deviations."""
+    mean = numbers.mean()
+    numbers -= mean
+    numbers *= numbers
+    return float(mean), float(np.sqrt(numbers.mean()))
+
+
+def _filling(known: np.ndarray, rule: Fill) -> float:
+    """What stands in for missing ones, by the numbers that are known."""
     if rule == "zero" or not len(known):
         return 0.0
-    return float(np.median(known, overwrite_input=True) if rule == "median" else known.mean())
+    return float(np.median(known) if rule == "median" else known.mean())
 
 
 class _Levels(NamedTuple):
