@@ -112,3 +112,17 @@ def test_rows_that_follow_no_time_have_no_backtest(project, capsys):
     assert main(["eval", "a", "--backtest", "5"]) == 2
     said = "--backtest follows a series in time, but this run was trained on features; leave it out"
     assert said in capsys.readouterr().err
+
+
+def test_origins_are_named_by_their_times_and_a_single_forecast_has_no_r2(project, capsys):
+    months = [f"{2000 + n // 12}-{n % 12 + 1:02}" for n in range(80)]
+    rows = (f"{month},{value}\n" for month, value in zip(months, VALUES, strict=True))
+    Path("s.csv").write_text("month,y\n" + "".join(rows))
+    train("name=a", "dataset.time=month", "dataset.horizon=1")
+    found = measured(capsys, "a", "--backtest", "32")
+    assert found["origins"][0]["times"] == [months[48], months[48]]
+    assert found["origins"][0]["metrics"]["r2"] is found["mean"]["r2"] is None
+    assert main(["eval", "a", "--backtest", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert " forecasts from " in lines[2] + lines[3]
+    assert lines[4].split()[:4] == ["1", "1-48", months[48], months[63]]

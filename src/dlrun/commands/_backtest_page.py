@@ -37,6 +37,7 @@ def facts(found: Backtest) -> dict[str, Any]:
             {
                 "trained_rows": origin.trained,
                 "rows": origin.rows,
+                "times": origin.times,
                 "forecasts": origin.forecasts,
                 "metrics": origin.metrics,
                 "steps": origin.steps,
@@ -67,10 +68,12 @@ def _origins(found: Backtest) -> str:
         known = [f"1-{origin.trained:,}" for origin in origins]
         rows = ["{:,}-{:,}".format(*origin.rows) for origin in origins if origin.rows]
         head = "trained on rows" if found.which == "refit" else "rows before it"
-        columns += [
-            Column((head,), known, right=True),
-            Column(("forecast rows",), rows, right=True),
-        ]
+        columns.append(Column((head,), known, right=True))
+        if not all(origin.times for origin in origins):
+            columns.append(Column(("forecast rows",), rows, right=True))
+    if all(origin.times for origin in origins):
+        first, last = zip(*(origin.times for origin in origins if origin.times), strict=True)
+        columns += [Column(("forecasts from",), [*first]), Column(("to",), [*last])]
     counts = [f"{origin.forecasts:,}" for origin in origins]
     columns.append(Column(("forecasts",), counts, right=True))
     for column in columns:

@@ -20,6 +20,7 @@ from dlrun.commands._text import pairs
 from dlrun.errors import ConfigError
 from dlrun.runner.baseline_check import find_shortfall
 from dlrun.storage.index import find_run
+from dlrun.storage.run_directory import finite
 from dlrun.storage.run_summary import full_name
 from dlrun.tracking.numbers import column_texts, number_text
 
@@ -84,7 +85,8 @@ def main(argv: list[str]) -> int:
     with settings_read_back():
         found = evaluate(run, plain, split=split, which=choices.get("checkpoint"), new=new)
     if arguments.json:
-        print(json.dumps({"run": str(run.path), "split": split, "file": new, **_facts(found)}))
+        facts = {"run": str(run.path), "split": split, "file": new, **_facts(found)}
+        print(json.dumps(finite(facts)))
         return 0
     measured = f"the {split} part" if new is None else _listed(new)
     print(
@@ -184,7 +186,7 @@ def _backtest(
             drawn[-1].write_bytes(picture.png)
     if arguments.json:
         facts = {"run": str(run.path), "split": split, **_backtest_page.facts(found)}
-        print(json.dumps({**facts, "pictures": [str(file) for file in drawn]}))
+        print(json.dumps(finite({**facts, "pictures": [str(file) for file in drawn]})))
         return 0
     weights = f"{found.which} weights (epoch {found.epoch})"
     who = "a model trained anew at each" if arguments.refit else f"{weights} at each"

@@ -168,16 +168,16 @@ def _forecasts(
     forecast, by_quantile = continued(
         history.rows_RC, history.scaling, steps=steps, predict=lambda rows: predict(own, rows)
     )
-    names, last = history.scaling.targets_told, history.last_time
+    names = history.scaling.targets_told
     series = {"series": history.series} if history.series else {}
     for ahead, values in enumerate(forecast, 1):
-        after = {} if last is None else {"after": f"{last} +{ahead}"}
+        time = {} if history.ahead is None else {"time": history.ahead.time(ahead)}
         row = history.known + ahead - 1
         yield {
             "input": str(path),
             **series,
             "row": row,
-            **after,
+            **time,
             "targets": names,
             **_values(values, by_quantile, ahead - 1, trained.spec),
         }
@@ -216,7 +216,7 @@ def _printed(record: dict[str, Any]) -> str:
     if prediction is None:
         return "(no text)"
     if isinstance(prediction, list | dict):
-        when = [record[key] for key in ("series", "after") if key in record]
+        when = [record[key] for key in ("series", "time") if key in record]
         return "  ".join([*when, *_shown(record)])
     if "probabilities" not in record:
         return str(prediction)
@@ -248,7 +248,7 @@ def _shown(record: dict[str, Any]) -> Iterator[str]:
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
     columns: dict[str, Any] = {
-        key: record[key] for key in ("input", "series", "row", "after") if key in record
+        key: record[key] for key in ("input", "series", "row", "time") if key in record
     }
     names = record["targets"]
     columns |= dict(zip(names, record["prediction"], strict=True))

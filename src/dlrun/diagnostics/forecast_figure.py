@@ -22,6 +22,7 @@ from dlrun.training.scores import sorted_quantiles
 
 _FORECASTS = 200  # in a picture: the last ones of a part
 _FIGURES = 4  # pictures, at most
+_ORIGINS = 40  # of a backtest: lines at more of them would hide the curves
 _SHADES: list[Colour] = [(225, 236, 246), (200, 221, 240), (178, 207, 233)]
 _INK, _BLUE, _PALE, _ORANGE = (30, 30, 30), (31, 119, 180), (158, 202, 235), (255, 170, 90)
 
@@ -103,7 +104,7 @@ def forecast_picture(
         rule: drawn beside them; None for none.
         between: bands with their lower and upper quantiles (N, H), the widest first; those of every H-th origin are
             drawn.
-        origins: of a backtest, the number of the first forecast of each; lines show them.
+        origins: of a backtest, the number of the first forecast of each; lines show them unless there are many.
     """
     count, horizon = targets_NH.shape
     targets = np.concatenate([targets_NH[:, 0], targets_NH[-1, 1:]])
@@ -127,7 +128,9 @@ def forecast_picture(
         if origins
         else f"the last {count} forecasts"
     )
-    return line_chart(f"{target}: {what}", curves, areas, marks=origins)
+    return line_chart(
+        f"{target}: {what}", curves, areas, marks=origins if len(origins) <= _ORIGINS else ()
+    )
 
 
 def backtest_pictures(found: Backtest) -> Iterator[tuple[str, Picture]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +65,7 @@ class Origin:
     Attributes:
         trained: rows that the model was trained and validated on, of one series; None of several.
         rows: the first and the last row to be forecast, counted from 1, of one series; None of several.
+        times: of the first and the last row to be forecast; None where they are unknown, or differ between series.
         metrics: by name, without a part.
         steps: of each step of the horizon, rmse, mae and how much each band covers.
         rules: of each rule that needs no model, rmse and mae.
@@ -74,6 +74,7 @@ class Origin:
 
     trained: int | None
     rows: tuple[int, int] | None
+    times: tuple[str, str] | None
     forecasts: int
     metrics: Values
     steps: list[Values]
@@ -98,13 +99,16 @@ class Backtest:
 
 
 def mean_and_spread(every: Sequence[Mapping[str, float]]) -> tuple[Values, Values]:
-    """By name, the mean over the origins and the sample standard deviation around it (0 of a single one)."""
-    columns = {name: [values[name] for values in every] for name in every[0]}
+    """By name, the mean over the origins and the sample standard deviation around it (0 of a single one).
+
+    Both are NaN where a value is: a single forecast has no r2.
+    """
+    columns = {name: np.array([values[name] for values in every]) for name in every[0]}
     spreads = {
-        name: statistics.stdev(column) if len(column) > 1 else 0.0
+        name: float(column.std(ddof=1)) if len(column) > 1 else 0.0
         for name, column in columns.items()
     }
-    return {name: statistics.fmean(column) for name, column in columns.items()}, spreads
+    return {name: float(column.mean()) for name, column in columns.items()}, spreads
 
 
 def mean_errors(origins: Sequence[Origin]) -> dict[str, Values]:
@@ -260,6 +264,7 @@ def _origin(
     return Origin(
         trained=int(tested[0]) if alone else None,
         rows=(int(tested[0]) + 1, int(tested[-1]) + 1) if alone else None,
+        times=series.span(tested),
         forecasts=len(values.targets),
         metrics={name: value for name, value in metrics.items() if name not in _LEFT_OUT},
         steps=_steps(values, quantiles),

@@ -81,7 +81,7 @@ class RunDirectory:
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Replace the summary; whoever reads meanwhile finds the old one or the new one, whole."""
         # NaN and infinity are no JSON, and a strict reader would refuse the whole file for one.
-        text = json.dumps(_finite(summary), indent=2, allow_nan=False)
+        text = json.dumps(finite(summary), indent=2, allow_nan=False)
         try:
             write_whole(self.summary_file, text + "\n")
         except DiskFull:
@@ -262,13 +262,14 @@ def truncate_metrics(run: RunDirectory, size: int) -> str | None:
     return f"{run.metrics_file} lacks points: {' and '.join(lost)}" if lost else None
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same plain value with None for each number that is not finite, which JSON cannot say."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value
 
 

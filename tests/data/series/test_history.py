@@ -223,7 +223,7 @@ def test_each_forecast_is_shown_under_the_name_of_its_target(trained, capsys):
     assert Path("p.csv").read_text().splitlines()[0] == "input,row,b,a"
 
 
-def test_forecasts_are_shown_after_the_time_of_the_last_row(trained, capsys):
+def test_forecasts_are_shown_at_the_times_that_come(trained, capsys):
     rows = [f"{1990 + t // 12}-{t % 12 + 1:02},{t}\n" for t in range(40)]
     Path("s.csv").write_text("month,a\n" + "".join(rows[::-1]))
     run = trained("dataset=series", "dataset.path=s.csv", "dataset.target=a", "dataset.time=month",
@@ -231,10 +231,10 @@ def test_forecasts_are_shown_after_the_time_of_the_last_row(trained, capsys):
     capsys.readouterr()
     assert predict.main([run, "s.csv"]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("s.csv[40]  1993-04 +1  a 1")
-    assert second.startswith("s.csv[41]  1993-04 +2  a 1")
+    assert first.startswith("s.csv[40]  1993-05  a 1")
+    assert second.startswith("s.csv[41]  1993-06  a 1")
     assert predict.main([run, "s.csv", "--output", "p.csv"]) == 0
-    assert Path("p.csv").read_text().splitlines()[0] == "input,row,after,a"
+    assert Path("p.csv").read_text().splitlines()[0] == "input,row,time,a"
 
 
 def test_months_before_years_are_continued_from_the_last_month(trained, capsys):
@@ -243,7 +243,7 @@ def test_months_before_years_are_continued_from_the_last_month(trained, capsys):
     run = trained("dataset=series", "dataset.path=s.csv", "dataset.target=a", "dataset.time=month")
     capsys.readouterr()
     assert predict.main([run, "s.csv"]) == 0
-    assert capsys.readouterr().out.startswith("s.csv[40]  4.2003 +1  a ")
+    assert capsys.readouterr().out.startswith("s.csv[40]  5.2003  a ")
 
 
 def test_steps_are_for_series_and_at_least_one(trained):

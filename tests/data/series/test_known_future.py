@@ -125,7 +125,7 @@ def test_every_model_forecasts_by_what_is_known_of_the_rows_to_come_alone(model,
     assert train(f"model={model}", *small, "optimizer.lr=0.1") == 0
     first, records = forecast([*past, *days(3)])
     assert [record["row"] for record in records] == [60, 61, 62]
-    assert records[0]["after"] == "2024-02-29 +1"
+    assert records[0]["time"] == "2024-03-01"
     assert forecast([*past, *days(3, temp="77")])[0] == first
     assert forecast([*past, *days(3, temp="no number")])[0] == first
     assert forecast([*past, *days(9)])[0] == first  # more than one horizon
@@ -152,7 +152,7 @@ def test_rows_to_come_at_the_end_of_the_training_file_are_left_out(train, past, 
     [
         ([], "ends with 0 rows without y, but this run needs 3: add a row for each step to be forecast"),
         (days(2), "ends with 2 rows without y, but this run needs 3"),
-        (days(3, holiday=""), "column holiday: it is empty 1 steps after the last known target, but this run was"),
+        (days(3, holiday=""), "column holiday: no value 1 step after 2024-02-29 (3 such values), but this run was"),
     ],
 )  # fmt: skip
 def test_rows_to_come_that_are_missing_are_asked_for(rows, expected, train, past, capsys):

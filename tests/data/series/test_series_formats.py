@@ -65,7 +65,7 @@ def test_a_series_is_the_same_in_each_form_of_table(name, read, as_csv):
     for one, other in zip(
         read_histories(Path(name), scaling), read_histories(Path("first.csv"), scaling), strict=True
     ):
-        assert (one.series, one.last_time) == (other.series, other.last_time)
+        assert (one.series, one.ahead.time(1)) == (other.series, other.ahead.time(1))
         assert one.rows_RC.tolist() == other.rows_RC.tolist()
 
 
@@ -120,7 +120,7 @@ def test_times_with_a_type_continue_a_series_whose_times_were_written_otherwise(
     FRAME.with_columns(t=FRAME["t"].dt.to_string("%d.%m.%Y")).write_csv("german.csv")
     scaling = prepare(read("german.csv"), SPLIT).preprocessing
     FRAME.write_parquet("s.parquet")
-    assert read_histories(Path("s.parquet"), scaling)[0].last_time == "2021-01-30"
+    assert read_histories(Path("s.parquet"), scaling)[0].ahead.last == "2021-01-30"
     with pytest.raises(ConfigError, match=r"2021-01-30 is no time written as %d\.%m\.%Y"):
         read_histories(Path("first.csv"), scaling)
 

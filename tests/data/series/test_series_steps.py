@@ -343,4 +343,4 @@ def test_new_rows_go_through_the_same_steps(read, tmp_path):
     read(new, [1] * len(new), name="n.csv")
     (found,) = read_histories(tmp_path / "n.csv", scaling)
     assert nan(found.rows_RC[:, 0]) == [24, 6, None, 8]
-    assert found.last_time == "2021-01-04 07:00:00"
+    assert found.ahead.last == "2021-01-04 07:00:00"

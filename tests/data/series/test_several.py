@@ -273,7 +273,7 @@ def test_new_rows_of_series_are_read_by_the_scaling_of_each_and_others_named(rea
     capsys.readouterr()
     (found,) = read_histories(Path("n.csv"), scaling)
     assert (found.series, found.rows_RC[:, 0].tolist()) == ("B", values["B"])
-    assert found.last_time == "2021-02-19" and found.scaling == scaling.of("B")
+    assert found.ahead.last == "2021-02-19" and found.scaling == scaling.of("B")
     assert capsys.readouterr().err == (
         "dlrun: n.csv: series left out that this run was not trained on (1 of 3): new\n"
         "dlrun: n.csv: series left out with fewer than the 2 rows that this run needs (1 of 2): A (1)\n"
@@ -308,10 +308,10 @@ def test_a_run_on_series_is_resumed_evaluated_exported_and_continues_each(table,
     capsys.readouterr()
     assert main(["predict", "run", "s.csv", "--output", "p.csv"]) == 0
     rows = [line.split(",") for line in Path("p.csv").read_text().splitlines()]
-    assert rows[0] == ["input", "series", "row", "after", "y"]
+    assert rows[0] == ["input", "series", "row", "time", "y"]
     assert [row[1:4] for row in rows[1:]] == [
-        ["A", "60", "2021-03-01 +1"], ["A", "61", "2021-03-01 +2"],
-        ["B", "80", "2021-03-21 +1"], ["B", "81", "2021-03-21 +2"],
+        ["A", "60", "2021-03-02"], ["A", "61", "2021-03-03"],
+        ["B", "80", "2021-03-22"], ["B", "81", "2021-03-23"],
     ]  # fmt: skip
     for row, name in zip(rows[1:], "AABB", strict=True):  # each at the level of its own series
         assert abs(float(row[4]) - np.mean(values[name])) < 60

@@ -114,6 +114,7 @@ def _series(cells: Cells, source: str, settings: Mapping[str, Any]) -> Series:
         "time_format": "auto" if times is None else times.format,
         "calendar": cycles,
         "step": settings["step"],
+        "found_step": None if rows.step is None else [rows.step.size, rows.step.unit],
         "combine": settings["combine"],
     }
     return Series(
@@ -128,7 +129,13 @@ def _series(cells: Cells, source: str, settings: Mapping[str, Any]) -> Series:
         source=source,
         members=tuple((name, len(member)) for name, member in rows.members.items() if name),
         known_future=(*known, *in_calendar),
+        times=() if times is None else _times(cells, str(chosen.time), rows),
     )
+
+
+def _times(cells: Cells, clock: str, rows: Rows) -> tuple[str | None, ...]:
+    """The cell of the column of times at each step."""
+    return rows.words(np.array(cells.column(clock), object)[rows.order])
 
 
 class _Chosen(NamedTuple):

@@ -51,24 +51,36 @@ def with_horizon(cells: Cells, rows: Rows, targets: Sequence[str], horizon: int)
     return rows.before({name: count - horizon for name, count in ahead.items()})
 
 
-def refuse_unknown(cells: Cells, rows: Rows, columns: Columns, horizon: int) -> None:
-    """Refuse columns that are known of the future without a value there.
+def refuse_unknown(
+    cells: Cells, past: Rows, rows: Rows, columns: Columns, clock: str | None
+) -> None:
+    """Refuse columns that are known of the future without a value in the steps of `rows` after `past`.
 
     Args:
         columns: by name, a value for each step of `rows`.
+        clock: the column of times.
 
     Raises:
-        ConfigError: naming the column and the step.
+        ConfigError: naming the column and the first step, and how many more there are.
     """
-    for series, (_, end) in rows.bounds.items():
-        for name, values in columns.items():
-            for ahead, value in enumerate(values[end - horizon : end], 1):
-                if value is None or value != value:
-                    of = f" of the series {series}" if series else ""
-                    raise ConfigError(
-                        f"{cells.path}, column {name}: it is empty {ahead} steps after the last known target{of}, but "
-                        "this run was trained with dataset.known_future and needs it there; fill it in"
-                    )
+    empty = [
+        (series, name, ahead)
+        for series, (start, end) in rows.bounds.items()
+        for name, values in columns.items()
+        for ahead, value in enumerate(values[start + len(past.members[series]) : end], 1)
+        if value is None or value != value
+    ]
+    for series, name, ahead in empty[:1]:
+        of = f" of the series {series}" if series else ""
+        last = "the last known target"
+        if clock is not None:
+            last = str(cells.cell(int(past.members[series].order[-1]), clock))
+        more = f" ({len(empty)} such values)" if len(empty) > 1 else ""
+        raise ConfigError(
+            f"{cells.path}, column {name}: no value {ahead} step{'s' * (ahead > 1)} after {last}{of}{more}, but this "
+            "run was trained with dataset.known_future and needs it in each row to be forecast; fill it in, or add "
+            "the row"
+        )
 
 
 def padded(values: np.ndarray, before: Rows, rows: Rows) -> np.ndarray:

@@ -31,7 +31,7 @@ _CALLED = {
     "B": ("B", "business day", "business days"),
 }
 _UNITS = {name: unit for unit, names in _CALLED.items() for name in names}
-_MONTHS = {"M": 1, "Q": 3, "Y": 12}
+MONTHS = {"M": 1, "Q": 3, "Y": 12}  # in each
 _FOUND = {"seconds": "s", "minutes": "min", "hours": "h", "days": "D", "weeks": "W",
           "months": "M", "quarters": "Q", "years": "Y", "business days": "B"}  # fmt: skip
 _NEAR, _MOST = 0.1, 0.9  # of a step; of rows that come so near to one time of it
@@ -144,12 +144,12 @@ def places_of(times: Times, step: Step, *, combined: bool) -> Places:
         ahead = float(times.walls[0] - times.values[0]) if times.zoned else 0.0
         found = [_even(clock, length, ahead, combined=combined) for clock in clocks]
         return min(found, key=lambda places: places.numbers[-1])
-    if step.unit in _MONTHS:
+    if step.unit in MONTHS:
         months = days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
-        return _counted(months, int(step.size) * _MONTHS[step.unit], by=12)
+        return _counted(months, int(step.size) * MONTHS[step.unit], by=12)
     if step.unit == "B":
         days = np.busday_count(np.full(len(days), days[0], "datetime64[D]"),
-                               days.astype("datetime64[D]"), weekmask=_worked(days))  # fmt: skip
+                               days.astype("datetime64[D]"), weekmask=worked_days(days))  # fmt: skip
         return _counted(days, int(step.size))
     return _counted((days + 3) // 7 if step.unit == "W" else days, int(step.size))
 
@@ -157,11 +157,11 @@ def places_of(times: Times, step: Step, *, combined: bool) -> Places:
 def days_off(times: Times) -> np.ndarray:
     """The rows of `times` on days of the week on which there are hardly any: they are no business days."""
     days = np.floor(times.walls / _DAY).astype(np.int64)
-    return np.flatnonzero(~_worked(days)[(days + 3) % 7])
+    return np.flatnonzero(~worked_days(days)[(days + 3) % 7])
 
 
-def _worked(days: np.ndarray) -> np.ndarray:
-    """(7,) which days of the week are worked, from Monday on: those with rows, if there are any at the weekend."""
+def worked_days(days: np.ndarray) -> np.ndarray:
+    """(7,) which days of the week are worked, from Monday on: those of `days`, if there are any at the weekend."""
     there = np.bincount((days + 3) % 7, minlength=7) > _HARDLY * len(days)
     return there if there[5:].any() else np.arange(7) < 5
 

@@ -12,12 +12,14 @@ import numpy as np
 from dlrun.data.base import Preprocessing, Spec
 from dlrun.data.changed_data import Kept
 from dlrun.data.kind import TEST_PATH, Labelled, NewInputs, one_path
+from dlrun.data.series.ahead import Ahead, rule_of
 from dlrun.data.series.calendar import calendar, names_of
 from dlrun.data.series.dataset import forecasts_of
 from dlrun.data.series.file import Numbers, Words, read_columns
 from dlrun.data.series.future import padded, refuse_unknown, with_horizon, without_future
+from dlrun.data.series.grid import Step
 from dlrun.data.series.order import look_for_times
-from dlrun.data.series.rows import Rows, Stepping, as_they_come, rows_in_time
+from dlrun.data.series.rows import Member, Rows, Stepping, as_they_come, rows_in_time
 from dlrun.data.series.scaling import SeriesScaling
 from dlrun.data.series.series import Layout
 from dlrun.data.series.several import only_rows, series_in
@@ -76,13 +78,13 @@ class History(NamedTuple):
         series: its name; empty where a file holds one.
         rows_RC: as `scaling` takes them, NaN where a value is missing; with `known_future` also those to forecast.
         scaling: its own.
-        last_time: what stands in the column of time of its last row so far; None without such a column.
+        ahead: the times of the rows after them; None without a column of times.
     """
 
     series: str
     rows_RC: np.ndarray
     scaling: SeriesScaling
-    last_time: str | None
+    ahead: Ahead | None
 
     @property
     def known(self) -> int:
@@ -111,7 +113,7 @@ def read_histories(path: Path, scaling: SeriesScaling, *, told: bool = False) ->
     numbers, words = _columns(cells, rows, past, scaling, told=told)
     if times is not None and (cycles := scaling.reading.get("calendar")):
         numbers |= calendar(scaling.reading["time"], times, rows, cycles)
-    time, bounds = scaling.reading["time"], rows.bounds
+    bounds = rows.bounds
     count = sum(map(len, rows.members.values()))
     unknown = {name: np.full(count, np.nan) for name in scaling.targets_told}
     values_RC = scaling.layout.encode({**unknown, **numbers}, words)
@@ -120,10 +122,25 @@ def read_histories(path: Path, scaling: SeriesScaling, *, told: bool = False) ->
             name,
             values_RC[slice(*bounds[name])],
             scaling.of(name),
-            None if time is None else cells.cell(int(member.order[-1]), time),
+            None if times is None else _ahead(cells, times, member, rows.members[name], scaling),
         )
         for name, member in past.members.items()
     ]
+
+
+def _ahead(
+    cells: Cells, times: Times, member: Member, whole: Member, scaling: SeriesScaling
+) -> Ahead:
+    """The times after the rows of `member`, some of which `whole` may have already."""
+    clock, reading = scaling.reading["time"], scaling.reading
+    found = reading.get("found_step")
+    combined = reading.get("combine", "none") != "none"
+    rule = rule_of(times, member, None if found is None else Step(*found), combined=combined)
+    places = range(len(whole.order)) if whole.places is None else whole.places.tolist()
+    rows = dict(zip(places, whole.order.tolist(), strict=True))
+    to_come = (rows.get(place) for place in range(len(member), len(whole)))
+    given = tuple(None if row is None else cells.cell(row, clock) for row in to_come)
+    return Ahead(str(cells.cell(int(member.order[-1]), clock)), rule, given)
 
 
 def _columns(
@@ -141,7 +158,7 @@ def _columns(
         return read(names, rows, needed=needed)
     known = [name for name in names if name in scaling.known_future]
     numbers, words = read(known, rows, needed=scaling.cutting.reach + scaling.future)
-    refuse_unknown(cells, rows, {**numbers, **words}, scaling.horizon)
+    refuse_unknown(cells, past, rows, {**numbers, **words}, scaling.reading["time"])
     other_numbers, other_words = read(
         [name for name in names if name not in known], past, needed=needed
     )

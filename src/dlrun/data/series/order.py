@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from dlrun.data.series.grid import step_of
+from dlrun.data.series.grid import Step, step_of
 from dlrun.data.series.several import (
     has_clock_beside,
     refuse_interleaved,
@@ -61,8 +61,8 @@ def note_moved(
 
 def note_steps(
     cells: Cells, name: str, series: Mapping[str, tuple[np.ndarray, Times]], *, besides: str = ""
-) -> None:
-    """Note where the steps of a series, its rows and times in the order of time, are not even.
+) -> Step | None:
+    """The step of all series, if they have one; notes where those of a series, rows and times in order, are uneven.
 
     Args:
         besides: what else is to be set for even steps.
@@ -90,6 +90,8 @@ def note_steps(
             else ""
         )
         note(f"{cells.path}, column {name}{of}: {wrong}{more}")
+    kinds = {None if steps is None else step_of(steps) for steps in found.values()}
+    return None if uneven or len(kinds) != 1 else kinds.pop()
 
 
 def look_for_times(cells: Cells, names: Sequence[str], *, set_: str = "set") -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Self
 
@@ -61,10 +61,15 @@ class Member:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of all series in a file, one series after the other; of one series by the name ""."""
+    """The rows of all series in a file, one series after the other; of one series by the name "".
+
+    Attributes:
+        step: from each row to the next, as asked for or, in all series alike, found; None for none.
+    """
 
     members: Mapping[str, Member]
     combine: Combine = "none"
+    step: Step | None = None
 
     @cached_property
     def order(self) -> np.ndarray:
@@ -92,11 +97,11 @@ class Rows:
             else:
                 kept = member.places < steps
                 members[name] = Member(member.order[kept], member.places[kept], steps)
-        return Rows(members, self.combine)
+        return replace(self, members=members)
 
     def only(self, names: Sequence[str]) -> Rows:
         """Those of these series."""
-        return Rows({name: self.members[name] for name in names}, self.combine)
+        return replace(self, members={name: self.members[name] for name in names})
 
     @property
     def bounds(self) -> dict[str, tuple[int, int]]:
@@ -183,10 +188,13 @@ def rows_in_time(
         name: _Timed(one.order[skip:], one.times.take(np.arange(skip, len(one.order))))
         for name, one in found.items()
     }
-    if stepping.step is None:
-        note_steps(cells, clock, {name: (one.order, one.times) for name, one in found.items()})
+    step = stepping.step
+    if step is None:
+        step = note_steps(
+            cells, clock, {name: (one.order, one.times) for name, one in found.items()}
+        )
         if stepping.combine == "none":
-            return Rows({name: Member(one.order) for name, one in found.items()})
+            return Rows({name: Member(one.order) for name, one in found.items()}, step=step)
     several = "" in found and stepping.combine != "none" and repeated(times.values) is not None
     if several and (columns := key_columns(cells, clock, times.values)):
         note(
@@ -195,7 +203,7 @@ def rows_in_time(
         )
     members = {name: _at_steps(cells, clock, one, stepping) for name, one in found.items()}
     _note_steps_taken(cells, clock, members, stepping)
-    return Rows(members, stepping.combine)
+    return Rows(members, stepping.combine, step)
 
 
 def _at_steps(cells: Cells, clock: str, rows: _Timed, stepping: Stepping) -> Member:

@@ -31,6 +31,7 @@ class Series:
         known_future: names of inputs that are known of the rows to be forecast as well.
         computed: whether its numbers were worked out, rather than read.
         members: name and number of rows of each of several series, whose rows follow one another; empty for one.
+        times: (R,) as they stand in the file, None at a step without a row; empty without a column of times.
     """
 
     numbers: Mapping[str, np.ndarray]
@@ -45,6 +46,7 @@ class Series:
     computed: bool = False
     known_future: tuple[str, ...] = ()
     members: tuple[tuple[str, int], ...] = ()
+    times: tuple[str | None, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse words of too many kinds.
@@ -95,6 +97,18 @@ class Series:
             name: (end - count, end) for (name, count), end in zip(self.members, ends, strict=True)
         }
 
+    def span(self, rows: Rows) -> tuple[str, str] | None:
+        """The first and the last time of these rows; None where series differ in it, or without a column of times."""
+        assert rows is not None, "a series is cut where it stands"
+        spans = set()
+        for first, end in (self.bounds or {"": (0, len(self))}).values() if self.times else ():
+            begin, stop = np.searchsorted(np.asarray(rows), [first, end])
+            if begin < stop:
+                own = self.times[int(rows[begin]) : int(rows[stop - 1]) + 1]
+                spans.add((_first(own), _first(own[::-1])))
+        found = spans.pop() if len(spans) == 1 else (None, None)
+        return None if found[0] is None or found[1] is None else (found[0], found[1])
+
     def layout(self, training: Iterable[int]) -> Layout:
         """Where its columns go, with the kinds of words in the rows `training`."""
         words = {name: self.words[name] for name in self.inputs if name in self.words}
@@ -104,6 +118,10 @@ class Series:
             for name, column in words.items()
         }
         return Layout(list(self.inputs), list(self.targets), kinds)
+
+
+def _first(times: Sequence[str | None]) -> str | None:
+    return next((time for time in times if time is not None), None)
 
 
 @dataclass(frozen=True)
