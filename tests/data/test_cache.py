@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from dlrun.cli import main
 from dlrun.data.cache import Source, clear, entries, entry
@@ -66,6 +68,24 @@ def test_one_of_several_processes_builds_and_the_others_wait(source):
     said = [process.communicate(timeout=60)[0].split() for process in processes]
     assert all("whole" in words for words in said)
     assert sum(int(words[-1]) for words in said) == 1
+
+
+def test_a_process_that_waits_for_another_says_so(source, capsys):
+    (source.parent / "cache").mkdir()
+    began = threading.Event()
+
+    def hold() -> None:
+        with FileLock(source.parent / "cache/one.lock"):
+            began.set()
+            time.sleep(0.2)
+
+    threading.Thread(target=hold).start()
+    began.wait()
+    found = entry("one", [Source.of(source)], _build)
+    assert (found.path / "values").read_text() == "whole"
+    assert f"another process reads {source} into the cache" in capsys.readouterr().err
+    entry("two", [Source.of(source)], _build)
+    assert capsys.readouterr().err == ""
 
 
 def test_what_a_killed_process_left_is_never_read(source, tmp_path):

@@ -8,7 +8,8 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -106,7 +107,7 @@ def entry(name: str, sources: Sequence[Source], build: Callable[[Path], Any]) ->
         return found
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(name + _LOCK)):
+        with _one_builder(path, sources):
             return _read(path) or _build(path, sources, build)  # another process may have built it
     except OSError as error:
         raise ConfigError(
@@ -200,6 +201,21 @@ def _clear_unfinished() -> None:
                 shutil.rmtree(part)
         except Timeout:  # a process is building it
             continue
+
+
+@contextmanager
+def _one_builder(path: Path, sources: Sequence[Source]) -> Iterator[None]:
+    """Hold the lock of an entry. A line says what this process waits for: minutes, where the files are large."""
+    lock = FileLock(path.with_name(path.name + _LOCK))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        note(f"another process reads {sources[0].path} into the cache: waiting until it is done")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _build(path: Path, sources: Sequence[Source], build: Callable[[Path], Any]) -> Entry:

@@ -204,6 +204,16 @@ def test_a_table_of_nothing_but_identifiers_is_refused(read):
         read(lambda row: f"C{row}", drop=["z"])
 
 
+def test_the_remedy_for_dates_of_several_forms_names_each_column_with_a_form(read):
+    setting = r"'dataset.dates=\{c: \"%./%./%Y\", z: \"%./%./%Y\"\}'"
+
+    def date(row):
+        return f"0{row % 9 + 1}/0{row % 7 + 1}/2024"
+
+    with pytest.raises(ConfigError, match=f"columns c, z hold dates or times, which {setting}"):
+        read(date, z=date)
+
+
 @pytest.mark.parametrize("name", ["id", "user_id", "PassengerId", "Order ID", "customerid", "uuid"])
 def test_names_of_identifiers(name):
     assert is_named_identifier(name)

@@ -33,13 +33,21 @@ _HELD = {
     "odd_date": "dates or times",
     "ambiguous_date": "dates or times",
 }
+# What reads the columns that are left out, where it is not dataset.categorical.
+_READ = {
+    "serial": "{numeric}",
+    "text": "dataset=text_csv dataset.text={first}",
+    "date": "{dates}",
+    "odd_date": "{dates}",
+    "ambiguous_date": "{dates}",
+}
 _TYPED = 20  # columns, in what is to be typed
 
 # What is so of the columns, and what to set. In both {columns} are named, and verbs agree with their number.
 _FACTS = {
     "date": (
         "{columns} {holds} dates or times, as in {example}, and {is} left out",
-        "{dates} reads {first} as numbers",
+        "{dates} reads {them} as numbers",
     ),
     "read_date": (
         "{columns} {holds} dates or times, as in {example}, and {is} read as year, month, day of the week, hour and "
@@ -141,9 +149,8 @@ def left_out(remarks: list[Remark], given: Given) -> str:
     """Why columns are left out, and which settings read them, for an error where none is left."""
     said = []
     for of in _by_fact(remarks):
-        remedy = {"serial": "{numeric}", "text": "dataset=text_csv dataset.text={first}"}
         words = _words(of, given)
-        read = remedy.get(of[0].fact, "{categorical}").format(**words)
+        read = _READ.get(of[0].fact, "{categorical}").format(**words)
         said.append(f"{words['columns']} {words['holds']} {_HELD[of[0].fact]}, which {read} reads")
     return "; ".join(said)
 
@@ -156,9 +163,10 @@ def setting(key: str, columns: Sequence[str], given: Given) -> str:
     return words if all(map(_PLAIN.fullmatch, shown)) else shlex.quote(words)
 
 
-def dates_setting(column: str, format: str) -> str:
-    """`dataset.dates={COLUMN: FORMAT}` as it can be typed into a shell."""
-    return shlex.quote(f'dataset.dates={{{quoted(column)}: "{format}"}}')
+def dates_setting(formats: Mapping[str, str]) -> str:
+    """`dataset.dates={COLUMN: FORMAT, …}` as it can be typed into a shell."""
+    shown = [f'{quoted(column)}: "{format}"' for column, format in formats.items()]
+    return shlex.quote(f"dataset.dates={{{', '.join(shown)}}}")
 
 
 def _by_fact(remarks: list[Remark]) -> list[list[Remark]]:
@@ -176,9 +184,7 @@ def _words(remarks: list[Remark], given: Given) -> dict[str, str]:
     return {
         "columns": f"column{'' if one else 's'} {', '.join(columns[:_SHOWN])}{more}",
         **{key: setting(key, columns, given) for key in ("categorical", "numeric", "drop")},
-        "dates": dates_setting(columns[0], form)
-        if (form := remarks[0].form)
-        else dates_setting(columns[0], "auto"),
+        "dates": dates_setting({remark.column: remark.form or "auto" for remark in remarks}),
         "first": columns[0] if _PLAIN.fullmatch(columns[0]) else shlex.quote(quoted(columns[0])),
         "example": remarks[0].example,
         "levels": f"{most:,}" if least == most else f"{least:,} to {most:,}",

@@ -196,7 +196,7 @@ def _form_of(cells: Cells, position: int, format: str) -> DateForm:
 def _no_date(cells: Cells, position: int, error: NotADate, format: str) -> ConfigError:
     where = cells.place(cells.columns[position].row_of(error.cell), position)
     if len(error.formats) > 1:
-        remedy = dates_setting(cells.names[position], error.formats[0])
+        remedy = dates_setting({cells.names[position]: error.formats[0]})
         ways = " and ".join(error.formats[:2])
         return ConfigError(
             f"{where}: {error.cell} may be read as {ways} alike; set {remedy} for one"

@@ -52,8 +52,8 @@ def refuse_larger(path: Path, format: CsvFormat, memory_limit: float | None) -> 
         what = "an Excel workbook" if path.suffix.lower() == ".xlsx" else "a stream of Arrow"
         remedy = "write it as CSV or Parquet"
     raise ConfigError(
-        f"{path} takes about {need / 2**30:.1f} GiB of memory, more than {limit} "
-        f"({allowed_memory(memory_limit, 1) / 2**30:.1f} GiB), and {what} can only be read whole: {remedy}, or set "
+        f"{path} takes about {need / 2**30:.2g} GiB of memory, more than {limit} "
+        f"({allowed_memory(memory_limit, 1) / 2**30:.2g} GiB), and {what} can only be read whole: {remedy}, or set "
         "dataset.memory_limit to more, if there is more memory"
     )
 

@@ -171,7 +171,8 @@ def _features(cells: Cells, targets: Sequence[int], dropped: Sequence[int]) -> l
     features = [at for at in range(len(cells.names)) if at not in targets and at not in dropped]
     if not features:
         names = ", ".join(cells.names[target] for target in targets)
-        raise ConfigError(f"{cells.path} has no column left to predict {names} from")
+        remedy = "take one out of dataset.drop" if dropped else "add one to the file"
+        raise ConfigError(f"{cells.path} has no column left to predict {names} from: {remedy}")
     return features
 
 
