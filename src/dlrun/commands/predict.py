@@ -168,7 +168,7 @@ def _forecasts(
     forecast, by_quantile = continued(
         history.rows_RC, history.scaling, steps=steps, predict=lambda rows: predict(own, rows)
     )
-    names = history.scaling.targets_told
+    names = history.scaling.target_columns
     series = {"series": history.series} if history.series else {}
     for ahead, values in enumerate(forecast, 1):
         time = {} if history.ahead is None else {"time": history.ahead.time(ahead)}

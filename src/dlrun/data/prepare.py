@@ -124,6 +124,8 @@ def _task_of(spec: Spec) -> tuple[str, int]:
 
 
 _PREPROCESSINGS = {kind.preprocessing.kind: kind.preprocessing for kind in KINDS}
+# As earlier versions wrote them.
+_FORMER_NAMES = {"inputs_taken": "input_columns", "targets_told": "target_columns"}
 
 
 def preprocessing_from(plain: Mapping[str, Any]) -> Preprocessing:
@@ -132,5 +134,5 @@ def preprocessing_from(plain: Mapping[str, Any]) -> Preprocessing:
     Raises:
         KeyError, TypeError: it is of no kind that is known, or lacks values.
     """
-    values = dict(plain)
+    values = {_FORMER_NAMES.get(name, name): value for name, value in plain.items()}
     return _PREPROCESSINGS[values.pop("kind", "scaling")](**values)

@@ -65,7 +65,7 @@ def forecast_pictures(data: Dataset, part: Split, outputs: Tensor) -> Iterator[t
         for series, rows in _rows_by_series(part).items()
     ]
     several = list(scaling.members)
-    pictures = product(enumerate(scaling.targets_told), of_series)
+    pictures = product(enumerate(scaling.target_columns), of_series)
     for (number, target), (series, (targets, *by_quantile)) in islice(pictures, _FIGURES):
         name = f"{target}, {several[series]}" if several else target
         forecasts = [one[:, :, number] for one in by_quantile]
@@ -139,7 +139,7 @@ def backtest_pictures(found: Backtest) -> Iterator[tuple[str, Picture]]:
     several = list(scaling.members)
     numbers = range(min(len(several), _FIGURES)) if several else [0]
     for (number, target), series in islice(
-        product(enumerate(scaling.targets_told), numbers), _FIGURES
+        product(enumerate(scaling.target_columns), numbers), _FIGURES
     ):
         chosen = [one if one.series is None else one.of(series) for one in found.forecasts]
         targets = np.concatenate([one.targets[:, :, number] for one in chosen])

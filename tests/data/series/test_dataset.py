@@ -199,6 +199,9 @@ def test_airline_passengers_have_their_known_baselines():
 def test_the_scaling_of_a_run_is_read_back_from_plain_values():
     scaling = prepare_series(walk(difference=1), SPLIT).preprocessing
     assert preprocessing_from(scaling.to_dict()) == scaling
+    former = {"input_columns": "inputs_taken", "target_columns": "targets_told"}
+    older = {former.get(name, name): value for name, value in scaling.to_dict().items()}
+    assert preprocessing_from(older) == scaling
 
 
 def test_forecasts_return_in_their_own_units():

@@ -32,7 +32,7 @@ READING = {
 def scaling(inputs=("y",), targets=("y",), **more):
     settings = {
         "mean": [0.0] * len(inputs), "std": [1.0] * len(inputs), "target_mean": [0.0], "target_std": [1.0],
-        "fallback": [0.5] * 2, "inputs_taken": list(inputs), "targets_told": list(targets), "kinds": {},
+        "fallback": [0.5] * 2, "input_columns": list(inputs), "target_columns": list(targets), "kinds": {},
         "window": 2, "horizon": 1, "difference": 0, "seasonal_difference": None, "difference_inputs": True,
         "fill": "none", "season": None, "reading": READING,
     }  # fmt: skip

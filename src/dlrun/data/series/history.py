@@ -105,9 +105,9 @@ def read_histories(path: Path, scaling: SeriesScaling, *, told: bool = False) ->
     _require_columns(cells, scaling, told=told)
     rows, times = _rows(cells, scaling)
     if scaling.known_future and told:
-        rows = without_future(cells, rows, scaling.targets_told)
+        rows = without_future(cells, rows, scaling.target_columns)
     elif scaling.known_future:
-        rows = with_horizon(cells, rows, scaling.targets_told, scaling.horizon)
+        rows = with_horizon(cells, rows, scaling.target_columns, scaling.horizon)
     rows = rows.only(_long_enough(cells, rows, scaling, told=told))
     past = rows if told else rows.before(dict.fromkeys(rows.members, scaling.future))
     numbers, words = _columns(cells, rows, past, scaling, told=told)
@@ -115,7 +115,7 @@ def read_histories(path: Path, scaling: SeriesScaling, *, told: bool = False) ->
         numbers |= calendar(scaling.reading["time"], times, rows, cycles)
     bounds = rows.bounds
     count = sum(map(len, rows.members.values()))
-    unknown = {name: np.full(count, np.nan) for name in scaling.targets_told}
+    unknown = {name: np.full(count, np.nan) for name in scaling.target_columns}
     values_RC = scaling.layout.encode({**unknown, **numbers}, words)
     return [
         History(
@@ -295,7 +295,7 @@ def _needed(scaling: SeriesScaling, *, told: bool) -> list[str]:
 def _require_columns(cells: Cells, scaling: SeriesScaling, *, told: bool) -> None:
     clock = scaling.reading["time"]
     keys = scaling.reading.get("series", [])
-    ends = scaling.targets_told if scaling.known_future else []
+    ends = scaling.target_columns if scaling.known_future else []
     for name in [*_needed(scaling, told=told), *ends, *keys, *([] if clock is None else [clock])]:
         if name not in cells.names:
             raise ConfigError(

@@ -31,7 +31,7 @@ class SeriesScaling(Preprocessing):
         mean, std: of the inputs (F,).
         target_mean, target_std: of the targets (H * D,), all targets of the first step first.
         fallback: means of the columns (C,) in training, for gaps with nothing before them.
-        inputs_taken, targets_told, kinds: the layout.
+        input_columns, target_columns, kinds: the layout.
         season, reading, known_future: as in `Series`.
         members: of several series, the first five of these lists for each, by its name. The scaling's own are
             then the means of them, and targets are (N, 2 H D): scaled, and by what each was divided.
@@ -43,8 +43,8 @@ class SeriesScaling(Preprocessing):
     target_mean: list[float]
     target_std: list[float]
     fallback: list[float]
-    inputs_taken: list[str]
-    targets_told: list[str]
+    input_columns: list[str]
+    target_columns: list[str]
     kinds: dict[str, list[str]]
     window: int
     horizon: int
@@ -101,15 +101,15 @@ class SeriesScaling(Preprocessing):
     def traits(self) -> dict[str, list[str]]:
         """The columns that forecasts are made from, those among them that hold words, and those that are forecast."""
         return {
-            "columns": self.inputs_taken,
-            "targets": self.targets_told,
-            "columns of words": [name for name in self.inputs_taken if name in self.kinds],
+            "columns": self.input_columns,
+            "targets": self.target_columns,
+            "columns of words": [name for name in self.input_columns if name in self.kinds],
         }
 
     @property
     def layout(self) -> Layout:
         """Where columns go."""
-        return Layout(self.inputs_taken, self.targets_told, self.kinds)
+        return Layout(self.input_columns, self.target_columns, self.kinds)
 
     @property
     def cutting(self) -> Cutting:
