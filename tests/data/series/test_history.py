@@ -1,6 +1,7 @@
 """A series continued by dlrun predict: from the rows of a file, a horizon at a time or further."""
 
 import json
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -253,3 +254,22 @@ def test_steps_are_for_series_and_at_least_one(trained):
         predict.main([run, str(rows), "--steps", "2"])
     with pytest.raises(ConfigError, match="--steps is 0, but must be a whole number from 1"):
         predict.main([run, str(rows), "--steps", "0"])
+
+
+@pytest.mark.parametrize(
+    ("left_out", "twice", "expected"),
+    [([], [39], "2024-02-26"), ([20, 21, 22], [], "2024-02-23 +1")],  # regular, or not
+)
+def test_the_step_that_training_found_is_that_of_the_forecasts(
+    left_out, twice, expected, trained, capsys
+):
+    days = [date(2024, 1, 1) + timedelta(n) for n in range(56)]
+    worked = [day for day in days if day.weekday() < 5]
+    rows = [(day, n) for n, day in enumerate(worked) if n not in left_out]
+    rows += [(worked[n], n) for n in twice]
+    Path("s.csv").write_text("t,a\n" + "".join(f"{day},{n}\n" for day, n in rows))
+    run = trained("dataset=series", "dataset.path=s.csv", "dataset.target=a", "dataset.time=t",
+                  "dataset.combine=mean")  # fmt: skip
+    capsys.readouterr()
+    assert predict.main([run, "s.csv"]) == 0
+    assert f"  {expected}  a " in capsys.readouterr().out

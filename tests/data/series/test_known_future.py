@@ -175,7 +175,7 @@ def test_a_column_known_of_the_future_is_an_input_and_nothing_else(words, expect
     assert expected in capsys.readouterr().err
 
 
-def test_several_series_have_their_own_rows_to_come(train, past):
+def test_several_series_have_their_own_rows_to_come(train, past, capsys):
     rows = [f"{store},{row}" for store in "ab" for row in past]
     head = "store,day,holiday,temp,y"
     write("s.csv", rows, head)
@@ -192,6 +192,14 @@ def test_several_series_have_their_own_rows_to_come(train, past):
     other = json.loads(Path("p.json").read_text())
     assert [record["series"] for record in first] == ["a"] * 3 + ["b"] * 3
     assert first[:3] == other[:3] and first[3:] != other[3:]
+    write("n.csv", both[:-1], head)  # b has two rows to come
+    capsys.readouterr()
+    assert main(["predict", "last", "n.csv", "--output", "p.json"]) == 0
+    assert json.loads(Path("p.json").read_text()) == first[:3]
+    assert "needs (1 of 2): b (2)\n" in capsys.readouterr().err
+    write("n.csv", rows, head)
+    assert main(["predict", "last", "n.csv"]) == 2
+    assert "ends with at most 0 rows of each series without y" in capsys.readouterr().err
 
 
 def calendar_of(read_series, path, **settings):

@@ -99,7 +99,11 @@ class _Rule:
 
 
 def rule_of(times: Times, member: Member, step: Step | None, *, combined: bool) -> _Rule | None:
-    """How the times of the rows of a series go on by `step`; None where its last rows do not stand at such steps."""
+    """How the times of the rows of a series go on by `step`; None where its last rows do not stand at such steps.
+
+    Args:
+        combined: a step has all rows within it, and begins where it begins by the calendar.
+    """
     if step is None or len(member.order) < 2:
         return None
     walls = times.walls[member.order]

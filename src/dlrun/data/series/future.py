@@ -8,7 +8,7 @@ import numpy as np
 
 from dlrun.data.series.rows import Rows
 from dlrun.data.tables.cells import Cells
-from dlrun.errors import ConfigError, note
+from dlrun.errors import ConfigError, listed, note
 
 Columns = Mapping[str, Sequence[object] | np.ndarray]
 
@@ -37,18 +37,27 @@ def without_future(cells: Cells, rows: Rows, targets: Sequence[str]) -> Rows:
 def with_horizon(cells: Cells, rows: Rows, targets: Sequence[str], horizon: int) -> Rows:
     """The rows up to `horizon` steps after the last known target of each series.
 
+    Of several series, those with fewer of them are left out, which is noted.
+
     Raises:
-        ConfigError: a series has fewer of them.
+        ConfigError: no series has so many.
     """
     ahead = steps_to_come(cells, rows, targets)
-    for name, count in ahead.items():
-        if count < horizon:
-            of = f" of the series {name}" if name else ""
-            raise ConfigError(
-                f"{cells.path} ends with {count} rows{of} without {' and '.join(targets)}, but this run needs "
-                f"{horizon}: add a row for each step to be forecast, its target empty and what is known of it filled in"
-            )
-    return rows.before({name: count - horizon for name, count in ahead.items()})
+    taken = [name for name, count in ahead.items() if count >= horizon]
+    short = [f"{name} ({count})" for name, count in ahead.items() if count < horizon]
+    if not taken:
+        most, alone = max(ahead.values()), "" in ahead
+        there = f"{most} rows" if alone else f"at most {most} rows of each series"
+        raise ConfigError(
+            f"{cells.path} ends with {there} without {' and '.join(targets)}, but this run needs "
+            f"{horizon}: add a row for each step to be forecast, its target empty and what is known of it filled in"
+        )
+    if short:
+        note(
+            f"{cells.path}: series left out with fewer than the {horizon} rows to be forecast, without "
+            f"{' and '.join(targets)}, that this run needs ({len(short)} of {len(ahead)}): {listed(short)}"
+        )
+    return rows.only(taken).before({name: ahead[name] - horizon for name in taken})
 
 
 def refuse_unknown(

@@ -132,10 +132,11 @@ def _ahead(
     cells: Cells, times: Times, member: Member, whole: Member, scaling: SeriesScaling
 ) -> Ahead:
     """The times after the rows of `member`, some of which `whole` may have already."""
-    clock, reading = scaling.reading["time"], scaling.reading
-    found = reading.get("found_step")
-    combined = reading.get("combine", "none") != "none"
-    rule = rule_of(times, member, None if found is None else Step(*found), combined=combined)
+    clock, found = scaling.reading["time"], scaling.reading.get("found_step")
+    asked = Stepping.of(scaling.reading, scaling.fill)
+    step = asked.step if found is None else Step(*found)
+    combined = asked.step is not None and asked.combine != "none"
+    rule = rule_of(times, member, step, combined=combined)
     places = range(len(whole.order)) if whole.places is None else whole.places.tolist()
     rows = dict(zip(places, whole.order.tolist(), strict=True))
     to_come = (rows.get(place) for place in range(len(member), len(whole)))
