@@ -376,3 +376,18 @@ def test_labels_of_the_census_are_those_of_both_its_files(tmp_path):
     assert (made.class_names, made.test_targets.tolist()) == (("<=50K", ">50K"), [1])
     assert "fnlwgt" not in made.reading.numbers
     assert made.test.words[0].as_list()[0] is None
+
+
+def test_columns_of_numbers_are_given_up_for_what_they_become(table):
+    made = table(HOUSES)
+    before = [np.array(column) for column in made.rows.numbers]
+    data = prepare(made, settings())
+    assert before and all(len(column) == 0 for column in made.rows.numbers)  # no memory for both
+    train = np.asarray(data.origin.parts["train"])
+    for at, (column, mean, std) in enumerate(
+        zip(before, data.preprocessing.mean, data.preprocessing.std, strict=True)
+    ):
+        known = np.where(np.isnan(column), data.preprocessing.fill[at], column)
+        assert (mean, std) == (known[train].mean(), known[train].std())
+        expected = ((known[train] - mean) / std).astype(np.float32)
+        assert np.array_equal(data.train.inputs[:, at].numpy(), expected)
