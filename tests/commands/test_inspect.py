@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 import shlex
 import shutil
 from collections.abc import Callable
@@ -62,7 +64,7 @@ class TestTables:
         self, people: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         found = inspected(capsys, people, "--target", "age")
-        assert found["target"]["missing"] == 1 and found["error"] == ""
+        assert found["targets"][0]["missing"] == 1 and found["error"] == ""
         assert "dataset.drop_missing_target=true" in found["command"]
         assert any("1 of 121 rows have no age and are left out" in one for one in found["notes"])
         assert "drop_missing_target" not in inspected(capsys, people)["command"]
@@ -100,8 +102,8 @@ class TestTables:
         self, people: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         found = inspected(capsys, people)
-        assert found["target"]["name"] == "income"
-        assert sum(found["target"]["classes"].values()) == 121
+        assert found["targets"][0]["name"] == "income"
+        assert sum(found["targets"][0]["classes"].values()) == 121
         leaks = {(one["target"], one["column"]): one["how"] for one in found["leaks"]}
         assert [*leaks][:2] == [("income", "pay"), ("income", "taxed")]
         assert {*leaks} == {
@@ -114,6 +116,36 @@ class TestTables:
         out = capsys.readouterr().out
         assert "taxed by pay (correlation 1.0000)" in out
         assert "sex by gender" not in out  # two columns that say the same
+
+    def test_several_targets(self, people: str, capsys: pytest.CaptureFixture[str]) -> None:
+        found = inspected(capsys, people, "--target", "pay,age")
+        assert found["plan"]["settings"]["target"] == ["pay", "age"]
+        assert [one["name"] for one in found["targets"]] == ["pay", "age"]
+        assert found["plan"]["settings"]["drop_missing_target"] is True and found["error"] == ""
+        assert ("pay", "taxed") in {(one["target"], one["column"]) for one in found["leaks"]}
+        found = inspected(capsys, people, "--target", "pay, taxed")
+        leaks = {(one["target"], one["column"]) for one in found["leaks"]}
+        assert not leaks & {("pay", "taxed"), ("taxed", "pay")}  # targets are no inputs
+        assert main([people, "--target", "pay,age"]) == 0
+        out = capsys.readouterr().out
+        assert "dataset.target=[pay,age]" in out.replace("'", "")
+        assert re.search(r"target +pay, numbers", out) and re.search(r"target +age, ", out)
+        with pytest.raises(ConfigError, match="did you mean age"):
+            main([people, "--target", "pay,agee"])
+
+    def test_a_column_with_a_comma_in_its_name_is_one_target(
+        self, project: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        rows = [f"{row % 7},{row * 3 % 11}" for row in range(40)]
+        Path("comma.csv").write_text("\n".join(['x,"a,b"', *rows]))
+        found = inspected(capsys, "comma.csv", "--target", "a,b")
+        assert found["plan"]["settings"]["target"] == "a,b"
+
+    def test_texts_have_one_label(self, project: Path) -> None:
+        lines = [f"a text of five words {row},{row % 2},{row % 3}" for row in range(40)]
+        Path("texts.csv").write_text("\n".join(["text,first,second", *lines]))
+        with pytest.raises(ConfigError, match="read as texts, which have one label"):
+            main(["texts.csv", "--target", "first,second"])
 
     def test_rows_of_a_test_file_in_training(
         self, people: str, capsys: pytest.CaptureFixture[str]
@@ -368,7 +400,7 @@ def test_a_folder_of_texts_and_one_long_text(
     lines = (f"w{row} goes{', on' * (row % 4)} and ends.\n" for row in range(99))
     Path("tale.txt").write_text("".join(lines))
     found = inspected(capsys, "tale.txt")
-    assert (found["kind"], found["content"]["lines"]) == ("text", 100)
+    assert (found["kind"], found["content"]["lines"]) == ("text", 99)
     assert "dataset=char_lm" in found["command"]
 
 
@@ -439,7 +471,7 @@ def test_images_that_a_table_names(project: Path, capsys: pytest.CaptureFixture[
     assert found["content"]["classes"] == {"train": {"a": 10, "b": 10}}
     assert any("2 of 21 rows are left out" in note for note in found["notes"])
     found = inspected(capsys, "set/labels.csv", "--target", "size")
-    assert found["content"]["classes"] == {} and found["target"]["classes"] == {}
+    assert found["content"]["classes"] == {} and found["targets"][0]["classes"] == {}
 
 
 def test_a_folder_of_images_whose_pixels_are_damaged_or_that_have_no_classes(
@@ -481,3 +513,26 @@ def test_it_imports_no_torch(people: str, dlrun: Dlrun) -> None:
     done = dlrun("inspect", people, variables={"PYTHONPROFILEIMPORTTIME": "1"})
     assert done.returncode == 0
     assert " torch\n" not in done.stderr
+
+
+def test_labelled_lines_in_a_tsv_whose_texts_have_quotes(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [f'{["good", "bad"][row % 2]}\t"film" number {row} of them' for row in range(60)]
+    Path("reviews.tsv").write_text("\n".join(lines))
+    found = inspected(capsys, "reviews.tsv")
+    assert (found["plan"]["option"], found["error"]) == ("text_lines", "")
+    assert found["plan"]["settings"] == {"path": "reviews.tsv", "separator": "tab"}
+    assert inspected(capsys, "reviews.tsv", "--as", "texts")["plan"] == found["plan"]
+
+
+def test_a_folder_of_what_is_no_data_is_refused_without_waiting(project: Path) -> None:
+    for name in ("bin", "home"):
+        Path(name).mkdir()
+        Path(name, "empty").touch()
+    with pytest.raises(ConfigError, match="has no files with a content"):
+        main(["."])
+    os.mkfifo("bin/pipe")  # which waits for a writer
+    Path("bin/notes").write_text("words")
+    with pytest.raises(ConfigError, match="is read as texts with a folder for each class, and ref"):
+        main(["."])

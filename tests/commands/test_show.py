@@ -120,8 +120,23 @@ def test_a_run_is_told_in_full(word: str, finished_run: RunDirectory, capsys: Ca
     assert "dlrun 0.1.0, python 3.11.7, torch 2.6.0" in words
     assert "commit 0123456789ab with changes not committed" in words
     assert "best.pt 1.5 kB" in words
-    for command in ("resume", "eval", "tensorboard"):
+    for command in ("resume", "eval", "predict", "tensorboard"):
         assert f"dlrun {command} {finished_run.path}" in text
+    assert f"dlrun predict {finished_run.path} FILE" in text
+
+
+def test_a_language_model_of_counted_steps_is_led_on_by_steps_and_to_its_texts(
+    make_run: MakeRun, capsys: Capture
+) -> None:
+    best = {"epoch": 1, "step": 200, "metrics": {"val/loss": 2.0, "val/bits": 2.9}}
+    run = RunDirectory(make_run("2026-01-31_12-00-00_char_lm_char_gru_12ab", best=best))
+    run.overrides_file.write_text("- trainer.max_steps=200\n")
+    run.checkpoints.mkdir()
+    (run.checkpoints / "best.pt").touch()
+    assert show.main(["last"]) == 0
+    text = capsys.readouterr().out
+    assert f"dlrun resume {run.path} trainer.max_steps=400\n" in text
+    assert f"dlrun generate {run.path} --prompt TEXT" in text and "dlrun predict" not in text
 
 
 def test_a_failed_run_shows_its_error_first(make_run: MakeRun, capsys: Capture) -> None:

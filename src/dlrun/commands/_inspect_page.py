@@ -59,8 +59,8 @@ def page(found: Inspection, command: str | None, written: Path | None) -> str:
         return "\n\n".join([title, *below])
     taken = sum(block.count("\n") + 2 for block in (title, *below))
     lines = max(_LINES, shutil.get_terminal_size().lines) - taken
-    target = found.target.name if found.target else next(iter(found.leaks_sought), None)
-    return "\n\n".join([title, _columns(found.table, max(lines, _FEWEST), target), *below])
+    targets = [one.name for one in found.targets] or found.leaks_sought[:1]
+    return "\n\n".join([title, _columns(found.table, max(lines, _FEWEST), targets), *below])
 
 
 def _width() -> int:
@@ -83,8 +83,8 @@ def _size(found: Inspection) -> str:
     return "not readable as they are"
 
 
-def _columns(table: TableReport, lines: int, target: str | None) -> str:
-    """A line for each column, as many as there is room for, and of the target in any case."""
+def _columns(table: TableReport, lines: int, targets: Sequence[str]) -> str:
+    """A line for each column, as many as there is room for, and of the targets in any case."""
     heads, left = _left_of_values(table.columns)
     indent = " " * (len(left[0]) + len(GAP))
     about = (f"\n{indent}".join(_about(one, _width() - len(indent))) for one in table.columns)
@@ -92,14 +92,15 @@ def _columns(table: TableReport, lines: int, target: str | None) -> str:
     room = lines - len(heads) - 2  # for what the kinds mean, and how to see more
     shown, below = _fitting(rows, room), list[int]()
     if shown < len(rows):
-        below = [at for at, one in enumerate(table.columns) if one.name == target and at >= shown]
-        shown = min(shown, _fitting(rows, room - len(below)))
+        named = [at for at, one in enumerate(table.columns) if one.name in targets]
+        shown = min(shown, max(_fitting(rows, room - sum(at >= shown for at in named)), 1))
+        below = [at for at in named if at >= shown]
     said = [*heads[:-1], f"{heads[-1]}{GAP}values; why, if not plain", *rows[:shown]]
     rest = [one for at, one in enumerate(table.columns) if at >= shown and at not in below]
     if rest:
         kinds = Counter(one.kind for one in rest).items()
-        named = ", ".join(f"{count:,} {kind}" for kind, count in kinds)
-        said.append(f"… and {plural(len(rest), 'more column')} ({named}): --json shows all")
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds)
+        said.append(f"… and {plural(len(rest), 'more column')} ({counts}): --json shows all")
     return "\n".join([*said, *(rows[at] for at in below), *_meanings(table)])
 
 
@@ -242,19 +243,19 @@ def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
     counted = isinstance(content, TextsReport) or (
         isinstance(content, ImagesReport) and content.classes
     )
-    if found.target and not counted:
-        yield "target", _target(found.target, filled=found.kind == "series")
+    for target in () if counted else found.targets:
+        yield "target", _target(target, filled=found.kind == "series")
     yield from _leaks(found)
 
 
 def _leaks(found: Inspection) -> Iterator[tuple[str, str]]:
     """The columns that may reveal the target, a line each; and those that reveal another one."""
-    others = [
-        leak for leak in found.leaks if found.target is None or leak.target != found.target.name
-    ]
+    targets = [one.name for one in found.targets]
+    others = [leak for leak in found.leaks if leak.target not in targets]
     for leak in found.leaks:
-        if leak not in others:
-            yield "may reveal the target", f"{leak.column}: {leak.how}"
+        if leak.target in targets:
+            target = "the target" if len(targets) == 1 else leak.target
+            yield f"may reveal {target}", f"{leak.column}: {leak.how}"
     if others:
         said = (f"{leak.target} by {leak.column} ({leak.how})" for leak in others)
         yield "may reveal another", listed(said, most=3)

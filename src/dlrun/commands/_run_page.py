@@ -177,6 +177,10 @@ def _next(run: RunSummary) -> Iterator[tuple[str, str]]:
     yield from _resume(run) if sweep is None else _in_sweep(run, sweep)
     if (run.path / "checkpoints" / "best.pt").exists():
         yield "evaluate it", command("eval", run.path)
+        if any(name.endswith("/bits") for name in run.best_metrics):  # of a language model
+            yield "write a text", command("generate", run.path, "--prompt", "TEXT")
+        else:
+            yield "predict", command("predict", run.path, "FILE")
     if (run.path / "tensorboard").is_dir():
         yield "see its curves", command("tensorboard", run.path)
 
@@ -185,8 +189,13 @@ def _resume(run: RunSummary) -> Iterator[tuple[str, str]]:
     has_checkpoint = (run.path / "checkpoints" / "last.pt").exists()
     if run.status in ("stopped", "killed") or (run.status == "failed" and has_checkpoint):
         yield "resume it", command("resume", run.path)
-    if run.status == "completed" and (epochs := run.number("max_epochs")):
-        yield "train longer", command("resume", run.path, f"trainer.max_epochs={2 * epochs:g}")
+    epochs, steps = run.number("max_epochs"), run.number("step")
+    if run.status == "completed" and epochs:
+        by_steps = any(
+            one.startswith("trainer.max_steps=") for one in read_overrides(RunDirectory(run.path))
+        )
+        longer = f"max_steps={2 * steps:g}" if by_steps and steps else f"max_epochs={2 * epochs:g}"
+        yield "train longer", command("resume", run.path, f"trainer.{longer}")
 
 
 def _in_sweep(run: RunSummary, sweep: Path) -> Iterator[tuple[str, str]]:

@@ -25,6 +25,7 @@ Other settings of the dataset are given as for `dlrun train`, and become part of
 examples
   dlrun inspect people.csv
   dlrun inspect people.csv --target income --test people_test.csv
+  dlrun inspect homes.csv --target price,rent
   dlrun inspect people.csv dataset.delimiter=semicolon --write people
   dlrun inspect sales.csv --time month
   dlrun inspect 'sales/*.parquet' --json
@@ -42,7 +43,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "words", metavar="dataset.KEY=VALUE", nargs="*", default=[], help="settings of the dataset"
     )
-    parser.add_argument("--target", metavar="COLUMN", type=filled, help="the column to predict")
+    parser.add_argument(
+        "--target",
+        metavar="COLUMN",
+        type=filled,
+        help="the column to predict, or several: price,rent",
+    )
     parser.add_argument("--time", metavar="COLUMN", type=filled, help="the times of a series")
     parser.add_argument(
         "--test",

@@ -176,7 +176,7 @@ def from_code(given: Any, dataset: Mapping[str, Any]) -> ConfigError:
 def no_table(path: Path, keep: Sequence[str]) -> ConfigError:
     """For columns to keep of an input that has none."""
     return ConfigError(
-        f"--keep names {keep[0]}, a column of a table, but {path} is none; leave --keep out"
+        f"--keep names {keep[0]}, a column, but {path} is an input without columns; leave --keep out"
     )
 
 

@@ -317,6 +317,7 @@ def test_a_table_row_is_a_flat_image(write):
         ("", " holds no rows"),
         ("a,b,c\n", " holds no rows"),
         ("1,2\n", ", row 1, has 2 columns, but this run takes 3"),
+        ("1\n", ", row 1, has 1 column, but this run takes 3"),
         ("x,y,z\n1,2,3\n1,2,3,4\n", ", row 3, has 4 columns, but this run takes 3"),
         ("a,b,c\n1,2,3\n1,2,3,4\n", ", row 3, has 4 columns, but the header names 3"),
         ("1,2,3\n\n1,x,3\n", ", row 3, column 2: x is not a number"),
@@ -389,6 +390,6 @@ def test_images_of_several_files_are_one_piece_and_arrays_between_them_their_own
         found[:, 0], np.stack([pictures[at] for at in (0, 1, 0, 1, 2, 2)])
     )
     with pytest.raises(
-        ConfigError, match=r"--keep names id, a column of a table, but .*0.png is none"
+        ConfigError, match=r"--keep names id, a column, but .*0.png is an input without columns"
     ):
         list(read_pieces(files, GRAY, scaling, ["id"]))

@@ -217,6 +217,6 @@ def test_rows_of_a_large_table_of_texts_are_given_with_the_columns_to_keep(
 
 def test_lines_have_no_columns_to_keep(write):
     with pytest.raises(
-        ConfigError, match=r"--keep names id, a column of a table, but .*new.txt is none"
+        ConfigError, match=r"--keep names id, a column, but .*new.txt is an input without columns"
     ):
         pieces(write("new.txt", "x\n"), ["id"])

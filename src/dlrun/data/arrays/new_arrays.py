@@ -168,8 +168,11 @@ def _numbers(
         row if columns is None else [row[column] if column < len(row) else "" for column in columns]
     )
     if len(cells) != spec.num_features:
+        named = "; only a run of dataset=image_table takes a table that names images"
+        rule = f" pixels a row{named}" if spec.kind == "image" else ""
         raise ConfigError(
-            f"{path}, row {number}, has {len(cells)} columns, but this run takes {spec.num_features}"
+            f"{path}, row {number}, has {len(cells)} column{'s'[: len(cells) != 1]}, but this run takes "
+            f"{spec.num_features}{rule}"
         )
     for column, cell in enumerate(cells, 1):
         if not _is_number(cell):

@@ -21,7 +21,8 @@ class Request:
     """What the command line says.
 
     Attributes:
-        target, time: columns.
+        target: a column, or several with commas between them.
+        time: a column.
         test: a test file.
         kind: what the file is; None to find it out.
         settings: other settings of the dataset.
@@ -47,8 +48,8 @@ class Inspection:
         looked_at: the share of a large table that was read, from its beginning.
         table: of a file of rows, its columns; also of series, texts and images that a table names.
         content: what there is of this kind of data beside its table.
-        target: what would be predicted of a table; None where train refuses it.
-        leaks: columns that may reveal a target, those of `target` first.
+        targets: what would be predicted of a table, as far as train does not refuse it.
+        leaks: columns that may reveal a target, those of `targets` first.
         leaks_sought: the columns for which they were looked for.
         in_training: rows of the test file that stand in the training file; None without a test file.
         plan: how to train on it; None where nothing can be predicted.
@@ -62,7 +63,7 @@ class Inspection:
     looked_at: float = 1.0
     table: TableReport | None = None
     content: SeriesReport | TextsReport | CharactersReport | ImagesReport | None = None
-    target: Target | None = None
+    targets: list[Target] = field(default_factory=list)
     leaks: list[Leak] = field(default_factory=list)
     leaks_sought: list[str] = field(default_factory=list)
     in_training: int | None = None

@@ -110,11 +110,11 @@ def _parts(cells: Cells, image: int) -> str | None:
     return None
 
 
-def inspect_named_images(cells: Cells, column: ImageColumn, label: str) -> ImagesReport:
-    """What is in the images that a column of `cells` names, labelled by the column `label`, where that has classes."""
+def inspect_named_images(cells: Cells, column: ImageColumn, targets: Sequence[str]) -> ImagesReport:
+    """What is in the images that a column of `cells` names, labelled by a column of `targets`, if that has classes."""
     finder = Finder(column.folder)
-    labels = cells.columns[cells.names.index(label)]
-    few = len(labels.counts) <= max(20, len(cells) // 5)
+    labels = cells.columns[cells.names.index(targets[0])]
+    few = len(targets) == 1 and len(labels.counts) <= max(20, len(cells) // 5)
     parts = cells.columns[cells.names.index(column.parts)] if column.parts else None
     images, missing = [], {}
     for row, name in enumerate(cells.columns[cells.names.index(column.name)].as_list):

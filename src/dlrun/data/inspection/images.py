@@ -102,7 +102,7 @@ def inspect_images(
             classes[image.part][image.label] += 1
     return ImagesReport(
         count=len(images),
-        classes={part: dict(counts) for part, counts in classes.items()},
+        classes={part: dict(classes[part]) for part in ("train", "val", "test") if part in classes},
         sizes=dict(Counter(one.size for _, one in good).most_common()),
         modes=dict(Counter(one.mode for _, one in good).most_common()),
         decoded=len(whole),

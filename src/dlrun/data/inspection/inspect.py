@@ -5,12 +5,13 @@ No torch here.
 
 from __future__ import annotations
 
+import stat
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from glob import has_magic
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ from dlrun.data.text.checks import texts_in
 from dlrun.errors import BadFile, ConfigError
 
 _TABLES = tuple(form for form in (*FORMS, ".tab") if form not in (".txt", ".data"))
+_OF_TABS = (".tsv", ".tab")
 _SEPARATORS = {"tab": "\t", "colon": ":", "space": " "}
 _MOST_LABELS = 50
 _LOOKED_AT = 2000  # lines, or files of a folder
@@ -68,7 +70,8 @@ def _inspected(given: str, request: Request) -> Inspection:
     try:
         found = _table_file(given, path, request)
     except ConfigError:
-        if request.kind is not None or form_of(path) in _TABLES:
+        labelled = form_of(path) in _OF_TABS and _separator(path, request.settings) == "tab"
+        if request.kind not in (None, "texts") or (form_of(path) in _TABLES and not labelled):
             raise
         return _text(given, path, _with_encoding(request, path))
     one_column = found.table is not None and len(found.table.columns) == 1
@@ -203,6 +206,8 @@ def _folder(given: str, path: Path, request: Request) -> Inspection:
     if request.kind == "text":
         raise ConfigError(f"--as is text, but {given} is a folder; give a file")
     files = [one for one in _some_files(path) if one.name[0] != "."]
+    if not files:
+        raise ConfigError(f"{given} has no files with a content; give a file, or a folder of files")
     images = any(map(is_image, files))
     tables = [one for one in files if one.parent == path and form_of(one) in _TABLES]
     if images and tables and request.kind in (None, "images"):
@@ -245,24 +250,46 @@ def _text_files(
     plan = Plan(option, {**settings, **request.settings}, "text_cnn")
     found = as_texts(Inspection("texts", given), plan, dict(encodings))
     if found.content is None:
-        raise ConfigError(found.error)
+        if request.kind is not None:
+            raise ConfigError(found.error)
+        form = "a folder for each class" if in_folders else "a file for each class"
+        rule = f"{given} is read as texts with {form}, and refused: {found.error}"
+        raise ConfigError(f"{rule}; or give one of its files or folders, to look at that")
     return found
 
 
 def _some_files(path: Path) -> list[Path]:
-    """Files of a folder, of its folders, and of those of its parts."""
+    """Files of a folder, of its folders, and of those of its parts; what is empty, as in /proc, may wait if read."""
     inside = sorted(path.iterdir(), key=lambda one: one.name)
-    folders = [one for one in inside if one.is_dir()]
-    parts = list(part_folders(path, folders).values())
-    within = [one for folder in folders for one in folder.iterdir()]
-    deeper = [
+    folders = [one for one in inside if one.is_dir() and one.name[0] != "."]
+    parts = part_folders(path, folders).values()
+    within = (one for folder in folders for one in _inside(folder))
+    deeper = (
         one
         for part in parts
-        for folder in part.iterdir()
+        for folder in _inside(part)
         if folder.is_dir()
-        for one in folder.iterdir()
-    ]
-    return list(islice((one for one in (*within, *deeper, *inside) if one.is_file()), _MOST_FILES))
+        for one in _inside(folder)
+    )
+    looked_at = islice(chain(within, deeper, inside), _MOST_FILES)
+    return [one for one in looked_at if _holds_bytes(one)]
+
+
+def _holds_bytes(path: Path) -> bool:
+    """Whether it is a file with a content; one that has gone meanwhile, or may not be looked at, is none."""
+    if not isinstance(path, Path):  # of the archive that ships with dlrun
+        return path.is_file()
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size > 0
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """What is in a folder; nothing where it may not be read."""
+    with suppress(PermissionError):
+        yield from folder.iterdir()
 
 
 def _images(given: str, request: Request) -> Inspection:

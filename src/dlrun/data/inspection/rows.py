@@ -121,15 +121,23 @@ class _Rows:
     table: TableReport
     request: Request
 
-    def target(self, without: Sequence[str] = (), *, of_images: bool = False) -> str | None:
-        """The column to predict."""
-        if self.request.target is not None:
-            return self.cells.names[self.cells.position("--target", _name(self.request.target))]
-        return likely_target(self.table, without, of_images=of_images)
+    def targets(self, without: Sequence[str] = (), *, of_images: bool = False) -> list[str]:
+        """The columns to predict: those that are asked for, or else the likeliest one, if there is any."""
+        given, cells = self.request.target, self.cells
+        if given is None:
+            likely = likely_target(self.table, without, of_images=of_images)
+            return [] if likely is None else [likely]
+        words = [given] if given in cells.names else given.split(",")
+        return [cells.names[cells.position("--target", _name(word.strip()))] for word in words]
 
     def typed(self, name: str) -> str | int:
         """A column as it is written into settings: by number where the file has no names."""
         return name if self.cells.named else int(name)
+
+    def typed_together(self, names: Sequence[str]) -> Any:
+        """One column, or a list of several, as they are written into settings."""
+        typed = [self.typed(name) for name in names]
+        return typed[0] if len(typed) == 1 else typed
 
     def found(self, kind: DataKind) -> Inspection:
         """The beginning of what there is to say."""
@@ -160,10 +168,12 @@ class _Rows:
 
         In rows by the day a last column of words, a holiday, is something that is known of the day.
         """
-        target = self.target(without=(time.time, *time.series))
+        targets = self.targets(without=(time.time, *time.series))
         numbers = self.numbers(time)
-        by_choice = self.request.target is not None or (target or "").lower() in TARGETS
-        return target in numbers if by_choice or not time.even else bool(numbers)
+        by_choice = self.request.target is not None or any(
+            one.lower() in TARGETS for one in targets
+        )
+        return {*targets} <= {*numbers} if by_choice or not time.even else bool(numbers)
 
     def numbers(self, time: TimeColumns | None = None) -> list[str]:
         """The columns of numbers that may be forecast."""
@@ -175,26 +185,31 @@ class _Rows:
         """Those of a table, as asked."""
         return {**settings_of(TABLE, {}), **self.request.settings}
 
-    def with_target(self, found: Inspection, name: str, **more: Any) -> Inspection:
+    def with_targets(self, found: Inspection, names: Sequence[str], **more: Any) -> Inspection:
         """With what would be predicted, by these settings and `more`."""
-        at, settings = self.cells.names.index(name), {**self.settings(), **more}
-        return replace(found, target=target_of(self.cells, at, settings, len(self.cells)))
+        cells, settings = self.cells, {**self.settings(), **more}
+        each = (target_of(cells, cells.names.index(one), settings, len(cells)) for one in names)
+        return replace(found, targets=[one for one in each if one is not None])
 
-    def with_leaks(self, found: Inspection, target: str) -> Inspection:
-        """With the columns that may reveal the target, or another one that could be."""
-        others = [one.name for one in self.table.columns if one.as_target and one.name != target]
-        sought = [target, *reversed(others)][:MOST_TARGETS]
-        aside = [one.name for one in self.table.columns if one.kind in NO_INPUTS]
+    def with_leaks(self, found: Inspection, targets: Sequence[str]) -> Inspection:
+        """With the columns that may reveal a target, or another one that could be; targets are no inputs."""
+        columns = self.table.columns
+        others = [one.name for one in columns if one.as_target and one.name not in targets]
+        sought = [*dict.fromkeys(targets), *reversed(others)][:MOST_TARGETS]
+        aside = [one.name for one in columns if one.kind in NO_INPUTS]
         leaks = find_leaks(self.cells, sought, self.settings(), aside)
+        leaks = [leak for leak in leaks if not {leak.target, leak.column} <= {*targets}]
         return replace(found, leaks=leaks, leaks_sought=sought)
 
 
-def _drop_missing(parts: Sequence[Cells | None], target: str) -> dict[str, Any]:
+def _drop_missing(parts: Sequence[Cells | None], targets: Sequence[str]) -> dict[str, Any]:
     """The setting that leaves out rows without a target, where any of the tables has such rows."""
     columns = (
         part.columns[part.names.index(target)]
         for part in parts
-        if part is not None and target in part.names
+        if part is not None
+        for target in targets
+        if target in part.names
     )
     return {} if all(column.known.all() for column in columns) else {DROP_MISSING: True}
 
@@ -210,48 +225,52 @@ def _table(rows: _Rows) -> Inspection:
     if request.test is not None:
         test, _ = read_rows(find("--test", request.test), request.settings)
         found = replace(found, in_training=count_in_training(rows.cells, test, rows.table))
-    name = rows.target()
-    if name is None:
+    names = rows.targets()
+    if not names:
         try_out(Plan(TABLE, {**request.settings}, ""), rows.cells)
         return found
-    if request.kind is None and (other := _instead_of_table(rows, name)):
+    if request.kind is None and (other := _instead_of_table(rows, names)):
         return other
-    settings: dict[str, Any] = {"path": rows.given, "target": rows.typed(name)}
-    settings |= {**_drop_missing([rows.cells, test], name), **request.settings}
-    if are_class_numbers(rows.table.column(name)):
+    settings: dict[str, Any] = {"path": rows.given, "target": rows.typed_together(names)}
+    settings |= {**_drop_missing([rows.cells, test], names), **request.settings}
+    if len(names) == 1 and are_class_numbers(rows.table.column(names[0])):
         settings.setdefault("task", "classification")
     if empty := [one.name for one in rows.table.columns if one.kind == "empty"]:
         settings.setdefault("drop", [rows.typed(one) for one in empty])
     plan = Plan(TABLE, {**settings, **request.test_settings}, "mlp")
-    return rows.with_leaks(
-        rows.with_target(found.tried(plan, try_out(plan, rows.cells)), name), name
-    )
+    found = rows.with_targets(found.tried(plan, try_out(plan, rows.cells)), names)
+    return rows.with_leaks(found, names)
 
 
-def _instead_of_table(rows: _Rows, target: str) -> Inspection | None:
-    """What a file is whose every column but the target is left out of a table: a series, or texts of few words."""
-    if any(name != target for name in rows.table.inputs):
+def _instead_of_table(rows: _Rows, targets: list[str]) -> Inspection | None:
+    """What a file is whose every column but the targets is left out of a table: a series, or texts of few words."""
+    if any(name not in targets for name in rows.table.inputs):
         return None
-    others = [one for one in rows.table.columns if one.name != target]
-    if target in rows.numbers() and all(one.kind in _TIMELIKE for one in others):
+    others = [one for one in rows.table.columns if one.name not in targets]
+    are_numbers = {*targets} <= {*rows.numbers()}
+    if are_numbers and all(one.kind in _TIMELIKE for one in others):
         return _series(rows, None)
     words = [one.name for one in others if one.kind == "identifier"]
-    return _texts(rows, words) if words and target not in rows.numbers() else None
+    return _texts(rows, words) if words and not are_numbers else None
 
 
 def _texts(rows: _Rows, texts: list[str]) -> Inspection:
     found, request = rows.found("texts"), rows.request
-    label = rows.target(without=texts)
-    texts = texts or [name for name in rows.cells.names if name != label][:1]
-    if label is None or not texts:
+    labels = rows.targets(without=texts)
+    texts = texts or [name for name in rows.cells.names if name not in labels][:1]
+    if not labels or not texts:
         return found
-    columns = [rows.typed(name) for name in texts]
-    text = columns[0] if len(columns) == 1 else columns
-    settings = {"path": rows.given, "text": text, "label": rows.typed(label)}
-    settings |= _drop_missing([rows.cells], label)
+    if len(labels) > 1:
+        raise ConfigError(
+            f"--target is {request.target}, but {rows.given} is read as texts, which have one label; name one column, "
+            "or set --as table"
+        )
+    text = rows.typed_together(texts)
+    settings = {"path": rows.given, "text": text, "label": rows.typed(labels[0])}
+    settings |= _drop_missing([rows.cells], labels)
     plan = Plan("text_table", {**settings, **request.test_settings, **request.settings}, "text_cnn")
     encodings = {str(request.settings.get("encoding", "utf-8")): 1}
-    return rows.with_target(as_texts(found, plan, encodings), label)
+    return rows.with_targets(as_texts(found, plan, encodings), labels)
 
 
 def as_texts(found: Inspection, plan: Plan, encodings: dict[str, int]) -> Inspection:
@@ -274,19 +293,19 @@ def _images(rows: _Rows, images: ImageColumn) -> Inspection:
     )
     found = Inspection("images", rows.given, table=replace(rows.table, columns=columns))
     aside = [name for name in (images.name, images.parts) if name is not None]
-    label = rows.target(aside, of_images=True)
-    if label is None:
+    labels = rows.targets(aside, of_images=True)
+    if not labels:
         return found
     settings: dict[str, Any] = {
         "path": rows.given,
         "image": rows.typed(images.name),
-        "target": rows.typed(label),
+        "target": rows.typed_together(labels),
         **images.settings,
-        **_drop_missing([rows.cells], label),
+        **_drop_missing([rows.cells], labels),
         **request.settings,
         **request.test_settings,
     }
-    report = inspect_named_images(rows.cells, images, label)
+    report = inspect_named_images(rows.cells, images, labels)
     if side := common_side(report):
         settings.setdefault("size", side)
     if report.broken:
@@ -300,7 +319,8 @@ def _images(rows: _Rows, images: ImageColumn) -> Inspection:
         count = len(list(shared(trial.raw.train.paths, trial.raw.test.paths)))
         found = replace(found, in_training=count)
     classes = bool(trial.raw.class_names)
-    return rows.with_target(found, label, task="classification" if classes else "regression")
+    one = "classification" if classes else "regression"
+    return rows.with_targets(found, labels, task=one if len(labels) == 1 else "auto")
 
 
 def _series(rows: _Rows, time: TimeColumns | None) -> Inspection:
@@ -319,36 +339,36 @@ def _series(rows: _Rows, time: TimeColumns | None) -> Inspection:
     if time is not None:
         written = str(request.settings.get("time_format", "auto"))
         report = inspect_series(rows.cells, time, written, numbers)
-    target = request.target and rows.target()
-    if target is None and report:
-        target = next((name for name in numbers if name in report.seasons), None)
-    target = target or next(reversed(numbers), None)
-    if target is None:
+    targets = [] if request.target is None else rows.targets()
+    if not targets:
+        seasonal = [name for name in numbers if report and name in report.seasons]
+        targets = seasonal[:1] or numbers[-1:]
+    if not targets:
         return replace(found, content=report)
-    plan = Plan("series", _series_settings(rows, time, report, target), "lstm")
+    plan = Plan("series", _series_settings(rows, time, report, targets), "lstm")
     found = replace(found.tried(plan, try_out(plan)), content=report)
-    if not (time and time.series) and is_constant(
-        rows.cells, target, training_rows(rows.cells, time)
-    ):
-        constant = (
-            f"{target} is the same in all rows of the training part: there is nothing to learn"
+    in_training = training_rows(rows.cells, time)
+    constant = [one for one in targets if is_constant(rows.cells, one, in_training)]
+    if constant and not (time and time.series):
+        said = (
+            f"{constant[0]} is the same in all rows of the training part: there is nothing to learn"
         )
-        found = replace(found, error=found.error or f"{constant}; choose another target")
-    return rows.with_target(found, target)
+        found = replace(found, error=found.error or f"{said}; choose another target")
+    return rows.with_targets(found, targets)
 
 
 def _series_settings(
-    rows: _Rows, time: TimeColumns | None, report: SeriesReport | None, target: str
+    rows: _Rows, time: TimeColumns | None, report: SeriesReport | None, targets: list[str]
 ) -> dict[str, Any]:
     """The settings that the file asks for, and those that are given."""
     cells = rows.cells
-    settings: dict[str, Any] = {"path": rows.given, "target": rows.typed(target)}
+    settings: dict[str, Any] = {"path": rows.given, "target": rows.typed_together(targets)}
     if time is not None:
         settings["time"] = rows.typed(time.time)
-        if keys := [rows.typed(key) for key in time.series]:
-            settings["series"] = keys[0] if len(keys) == 1 else keys
-    if report and (seasons := report.seasons.get(target)):
-        settings["season"] = seasons[0]
+        if time.series:
+            settings["series"] = rows.typed_together(time.series)
+    if report and (seasons := [report.seasons[one] for one in targets if one in report.seasons]):
+        settings["season"] = seasons[0][0]
     if report and report.repeated:
         settings["combine"] = "first" if rows.table.duplicate_rows >= report.repeated else "mean"
     used = rows.numbers(time)

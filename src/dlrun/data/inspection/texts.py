@@ -85,11 +85,12 @@ def inspect_texts(raw: Texts, encodings: dict[str, int]) -> TextsReport:
 def inspect_characters(raw: Characters, encodings: dict[str, int]) -> CharactersReport:
     """What is in one long text."""
     counts = Counter[str]()
+    some = ""
     for some in raw.pieces(range(len(raw))):
         counts.update(some)
     return CharactersReport(
         characters=len(raw),
-        lines=counts["\n"] + 1,
+        lines=counts["\n"] + (not some.endswith("\n")),
         distinct=len(counts),
         commonest="".join(sign for sign, _ in counts.most_common(_SHOWN) if sign.strip()),
         encodings=encodings,

@@ -34,7 +34,8 @@ def texts_in(folder: Path) -> list[Path]:
 
 def is_blank(file: Path) -> bool:
     """Whether a file of one text holds none."""
-    return file.stat().st_size <= _SMALL and not file.read_bytes().strip(_BLANK)
+    size = file.stat().st_size
+    return size == 0 or (size <= _SMALL and not file.read_bytes().strip(_BLANK))
 
 
 def note_no_texts(folder: Path, left_out: Sequence[str], remedy: str) -> None:
