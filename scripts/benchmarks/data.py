@@ -36,6 +36,7 @@ from peers import check_names
 BENCHMARKS = Path(__file__).parent
 ROWS, FEW_ROWS, TEXTS, CHARACTERS = 1_000_000, 50_000, 500_000, 111_000_000
 LARGER = "larger"
+_PIECE = 2**20  # characters that are made at a time
 LIMIT = "import sys, torch, polars; getattr(polars, sys.argv[1])(sys.argv[2])"
 
 
@@ -117,10 +118,16 @@ def write_texts(path: Path) -> None:
 
 
 def write_characters(path: Path) -> None:
-    """A text of small letters and blanks, a few of them as often as in English."""
+    """A text of small letters and blanks, a few of them as often as in English.
+
+    It is written in pieces: the peak memory that this process had would be counted as that of those that it starts.
+    """
     rng = np.random.default_rng(0)
     signs = np.frombuffer(b"  eeettaaooinnshrdlucmfwypvbgk\n", np.uint8)
-    path.write_bytes(signs[rng.integers(0, len(signs), CHARACTERS)].tobytes())
+    with path.open("wb") as file:
+        for start in range(0, CHARACTERS, _PIECE):
+            count = min(_PIECE, CHARACTERS - start)
+            file.write(signs[rng.integers(0, len(signs), count)].tobytes())
 
 
 CSV = "dataset=csv dataset.path={file} dataset.target=label"
