@@ -199,11 +199,9 @@ IMAGES = Kind(
     units={"image": "images"},
     reader="dlrun.data.images.new_images.NewImages",
 )
-IMAGE_TABLES = Kind(
+IMAGE_TABLES = replace(
+    IMAGES,
     raw=ImageTable,
-    split=split_images,
-    encode=prepare_images,
     preprocessing=ImageTableScaling,
-    units={"image": "images"},
     reader="dlrun.data.images.new_images.NewTableImages",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -86,23 +87,12 @@ def table_of(
     cells = undressed(cells, columns.dressings)
 
     reading = Reading(
-        columns=cells.names,
-        named=cells.named,
-        numbers=[cells.names[position] for position in columns.numbers],
-        words=[cells.names[position] for position in columns.words],
-        zero_is_missing=[cells.names[position] for position in zero],
         **kept,
+        **_roles_of(cells, columns, zero),
         dressings={cells.names[at]: [found.before, found.after] for at, found in dressings.items()},
         targets=[cells.names[position] for position in positions],
         strip_label=labelling.strip_label,
         merge_labels=labelling.merge_labels,
-        yes_no=[cells.names[position] for position in columns.yes_no],
-        dates={cells.names[at]: dict(vars(form)) for at, form in columns.dates.items()},
-        by_value=[
-            cells.names[at]
-            for at in columns.words
-            if holds_values(cells.columns[at], cells.notation)
-        ],
     )
 
     def values(part: Cells) -> tuple[Rows, np.ndarray]:
@@ -128,6 +118,23 @@ def table_of(
         fold=fold,
         rare_below=rare_below,
     )
+
+
+def _roles_of(cells: Cells, columns: SortedColumns, zero: Sequence[int]) -> dict[str, Any]:
+    """What a `Reading` says of the columns that are read, by name."""
+    names = cells.names
+    return {
+        "columns": names,
+        "named": cells.named,
+        "numbers": [names[at] for at in columns.numbers],
+        "words": [names[at] for at in columns.words],
+        "zero_is_missing": [names[at] for at in zero],
+        "yes_no": [names[at] for at in columns.yes_no],
+        "dates": {names[at]: dict(vars(form)) for at, form in columns.dates.items()},
+        "by_value": [
+            names[at] for at in columns.words if holds_values(cells.columns[at], cells.notation)
+        ],
+    }
 
 
 def _sorted_columns(
