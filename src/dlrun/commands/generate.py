@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import cast
 
 from dlrun.commands._arguments import (
     add_checkpoint,
@@ -41,17 +42,17 @@ def main(argv: list[str]) -> int:
     run = find_run(arguments.run)
 
     from dlrun.data.text.character_encoding import CharacterEncoding
+    from dlrun.inference.ensemble import Predictor, read_stored
     from dlrun.inference.generate import Sampling, generate
-    from dlrun.inference.load import load_trained, read_config
 
-    trained = load_trained(
-        run, read_config(run, allowed=arguments.allow), which=arguments.checkpoint
-    )
-    if not isinstance(trained.preprocessing, CharacterEncoding):
+    stored = read_stored(run, allowed=arguments.allow, which=arguments.checkpoint)
+    predictor = Predictor.load(stored)
+    if not isinstance(predictor.reference.preprocessing, CharacterEncoding):
         raise ConfigError(
-            f"{full_name(run.path)} {_does(trained.spec.task)}, and writes no text; "
+            f"{full_name(run.path)} {_does(predictor.spec.task)}, and writes no text; "
             "use `dlrun predict`, or a run with dataset=char_lm"
         )
+    trained = predictor.as_one()
     until = _unescaped(arguments.until)
     if until is None and arguments.check == "abc":
         until = "\n\n"  # where a tune ends
@@ -63,9 +64,8 @@ def main(argv: list[str]) -> int:
         until=until,
     )
     prompt = _unescaped(arguments.prompt) or ""
-    texts = generate(
-        trained.model, trained.preprocessing, prompt, sampling, number=arguments.number
-    )
+    encoding = cast(CharacterEncoding, trained.preprocessing)
+    texts = generate(trained.model, encoding, prompt, sampling, number=arguments.number)
     _deliver(texts, arguments.output)
     if arguments.check == "abc":
         _report_tunes(texts, until or "")

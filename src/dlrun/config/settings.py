@@ -181,7 +181,12 @@ def _component_node(group: str, node: Any) -> dict[str, Any]:
     return dict(node)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Refuse a name of a run that no folder can have.
+
+    Raises:
+        ConfigError: what is wrong with it.
+    """
     if not name.strip() or "/" in name or name in (".", "..") or not name.isprintable():
         raise ConfigError(
             f"name is {name}, but must be text without slashes and control characters: it names a folder"
@@ -214,7 +219,7 @@ def _check_quantiles(loss: LossSettings) -> None:
 
 def _check_together(config: RunConfig) -> None:
     """The rules that span several keys, or that no type can say."""
-    _check_name(config.name)
+    check_name(config.name)
     _check_quantiles(config.loss)
     trainer = config.trainer
     if trainer.max_epochs is None and trainer.max_steps is None:

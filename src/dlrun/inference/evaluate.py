@@ -18,6 +18,7 @@ from dlrun.storage.run_directory import RunDirectory
 from dlrun.training.build import prepared
 from dlrun.training.forward import outputs_in_order
 from dlrun.training.scores import class_confusion, probabilities, sorted_quantiles
+from dlrun.training.task import Task
 from dlrun.training.tasks import make_task
 
 _BATCH = 1024
@@ -74,7 +75,6 @@ def evaluate(
         found = Labelled(part, baselines)
     else:
         found = read_labelled(new, trained.kept, settings.dataset)
-    targets = found.part.targets
     with torch.inference_mode():
         outputs = outputs_in_order(
             trained.model,
@@ -84,15 +84,23 @@ def evaluate(
             size=settings.trainer.eval_batch_size,
             dtype=torch.float32,
         )
-    metrics = task.final_metrics(outputs, targets, variance=task.variance(found.part))
+    return evaluated(trained, task, found, outputs, split=split)
+
+
+def evaluated(
+    trained: Trained, task: Task, rows: Labelled, outputs: torch.Tensor, *, split: str
+) -> Evaluation:
+    """What the outputs of `trained` for these rows come to."""
+    spec, targets = trained.spec, rows.part.targets
+    metrics = task.final_metrics(outputs, targets, variance=task.variance(rows.part))
     return Evaluation(
         which=trained.which,
         epoch=trained.epoch,
         step=trained.step,
-        rows=len(found.part),
+        rows=len(rows.part),
         unit=kind_of(trained.preprocessing, spec).units[spec.kind],
         metrics={f"{split}/{name}": value for name, value in metrics.items()},
-        baselines=found.baselines,
+        baselines=rows.baselines,
         confusion=class_confusion(outputs, targets, spec),
         class_names=spec.class_names,
     )

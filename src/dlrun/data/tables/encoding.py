@@ -148,6 +148,10 @@ class TableEncoding(Preprocessing):
         return found
 
     @property
+    def predicted(self) -> list[str]:
+        return Reading.of(self.reading).targets
+
+    @property
     def traits(self) -> dict[str, list[str]]:
         """The columns that are read as words."""
         return {"columns of words": self.reading["words"]}
