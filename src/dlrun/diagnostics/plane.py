@@ -14,8 +14,9 @@ from dlrun.tracking.picture import Picture, text_width
 SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # ticks of what lies between 0 and 1
 
 _SIDE = 380  # pixels of the square
-_LEFT, _RIGHT, _TOP, _BOTTOM = 84, 24, 36, 48  # margins
-_LEGEND = 190  # pixels more on the right where there are names
+_LEFT, _RIGHT, _TOP, _BOTTOM = 84, 24, 36, 56  # margins
+_LEGEND = 230  # pixels more on the right where there are names
+_SMALL, _MIDDLE, _LARGE = 15, 17, 19  # letters
 _FINE = 2  # lines are drawn this many times larger, then made smaller: that smooths them
 _RADIUS = 2  # of a dot
 _OPAQUE = 0.5  # a dot; several on one place are darker
@@ -72,13 +73,13 @@ def plane(
     pixels = frame.lines(lines, guide)
     if dots:
         frame.draw_dots(pixels, dots)
-    write(pixels, title, _LEFT, 6, 15)
+    write(pixels, title, _LEFT, 6, _LARGE)
     frame.write_numbers(pixels)
-    write(pixels, axes, _LEFT, _TOP + _SIDE + 26, 13)
+    write(pixels, axes, _LEFT, _TOP + _SIDE + 28, _MIDDLE)
     for row, line in enumerate(line for line in lines if line.name):
-        top = _TOP + 8 + 20 * row
-        pixels[top + 7 : top + 10, _LEFT + _SIDE + 16 : _LEFT + _SIDE + 34] = line.colour
-        write(pixels, line.name, _LEFT + _SIDE + 40, top, 13)
+        top = _TOP + 8 + 24 * row
+        pixels[top + 9 : top + 12, _LEFT + _SIDE + 16 : _LEFT + _SIDE + 34] = line.colour
+        write(pixels, line.name, _LEFT + _SIDE + 40, top, _MIDDLE)
     return Picture(pixels)
 
 
@@ -153,11 +154,11 @@ class _Frame:
         """Along both axes."""
         for tick, down in zip(self.y_ticks, self.y(np.array(self.y_ticks)), strict=True):
             text = f"{tick:,.6g}"
-            write(pixels_HW3, text, _LEFT - 8 - text_width(text, 12), round(down) - 8, 12)
+            write(pixels_HW3, text, _LEFT - 8 - text_width(text, _SMALL), round(down) - 8, 12)
         for tick, across in zip(self.x_ticks, self.x(np.array(self.x_ticks)), strict=True):
             text = f"{tick:,.6g}"
-            left = round(across) - text_width(text, 12) // 2
-            write(pixels_HW3, text, left, _TOP + _SIDE + 6, 12)
+            left = round(across) - text_width(text, _SMALL) // 2
+            write(pixels_HW3, text, left, _TOP + _SIDE + 6, _SMALL)
 
 
 def _share(values: np.ndarray, ticks: Sequence[float]) -> np.ndarray:
