@@ -17,6 +17,7 @@ from dlrun.inference.load import Trained, load_trained, reported_weights
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.training.build import prepared
 from dlrun.training.forward import outputs_in_order
+from dlrun.training.losses.choice import loss_of
 from dlrun.training.scores import class_confusion, probabilities, sorted_quantiles
 from dlrun.training.tasks import make_task
 
@@ -66,7 +67,7 @@ def evaluate(
     settings = parse(plain)
     trained = load_trained(run, plain, which=which or reported_weights(run, plain))
     spec = trained.spec
-    task = make_task(spec, settings.loss, trained.preprocessing)
+    task = make_task(spec, loss_of(settings.loss), trained.preprocessing)
     if new is None:
         data = task.with_baselines(prepared(settings, trained.kept))
         part = data.split(split)
