@@ -181,9 +181,9 @@ TASKS = {
     "binary": ("dataset=moons", "dataset.size=200", "dataset.seed=0"),
     "binary_smoothed": ("dataset=breast_cancer", "loss.label_smoothing=0.1"),
     "multiclass": ("dataset=iris",),
-    "mse": ("dataset=diabetes", "loss.name=mse"),
-    "mae": ("dataset=diabetes", "loss.name=mae"),
-    "huber_sum": ("dataset=diabetes", "loss.name=huber", "loss.reduction=sum"),
+    "mse": ("dataset=diabetes", "loss=mse"),
+    "mae": ("dataset=diabetes", "loss=mae"),
+    "huber_sum": ("dataset=diabetes", "loss=huber", "loss.reduction=sum"),
     "quantile": ("dataset=diabetes", "loss=quantile"),
 }
 

@@ -20,7 +20,8 @@ import yaml
 from dlrun.config.moved import current, with_current_targets
 from dlrun.config.search_path import COMPONENTS, config_folders
 
-_SETTINGS = {"loss": "auto", "trainer": "default"}  # groups of settings, with their usual options
+_SETTINGS = {"trainer": "default"}  # groups of settings, with their usual options
+_USUAL = {"loss": {"_target_": "dlrun.training.losses.choice.Auto"}}  # components that came later
 _PRIMARY, _SECTIONS = "train", ("checkpoint", "tracking")
 _SWEEP_SETTINGS = {  # of the group sweep: what came after the version, as it was before
     "0.1": {"raw_cells": False},
@@ -54,7 +55,7 @@ def _completed_as_written(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dic
     whole = dict(plain)
     added: dict[str, Any] = {}
     for key in COMPONENTS:
-        if isinstance(node := plain.get(key), Mapping):
+        if isinstance(node := plain.get(key, _USUAL.get(key)), Mapping):
             then = _TABLE_SETTINGS.get(current(str(node.get("_target_"))), {})
             whole[key] = _filled(node, {**_nearest(key, node), **then}, f"{key}.", added)
     sections = {**_option("", _PRIMARY), **{k: _option(k, name) for k, name in _SETTINGS.items()}}

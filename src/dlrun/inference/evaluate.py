@@ -20,6 +20,7 @@ from dlrun.inference.threshold import Thresholds, choose, gain_of, keep, with_ke
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.training.build import prepared
 from dlrun.training.forward import outputs_in_order
+from dlrun.training.losses.choice import loss_of
 from dlrun.training.scores import class_confusion, classes, probabilities, sorted_quantiles
 from dlrun.training.task import Task
 from dlrun.training.tasks import TASKS, make_task
@@ -75,7 +76,7 @@ def evaluate(
     reported = which or reported_weights(run, plain)
     trained = with_kept(load_trained(run, plain, which=reported), run)
     spec = trained.spec
-    task = make_task(spec, settings.loss, trained.preprocessing)
+    task = make_task(spec, loss_of(settings.loss), trained.preprocessing)
     if new is None:
         data = task.with_baselines(prepared(settings, trained.kept))
         part = data.split(split)
@@ -130,7 +131,7 @@ def choose_threshold(
             f"--threshold is {rule}, but the run has {TASKS[spec.task].asked(spec)}: it is for two classes, or "
             "several targets of yes and no; leave it out"
         )
-    task = make_task(spec, settings.loss, trained.preprocessing)
+    task = make_task(spec, loss_of(settings.loss), trained.preprocessing)
     part = prepared(settings, trained.kept).split("val")
     outputs = _outputs(trained, part, task, settings)
     values = choose(rule, outputs, part.targets, spec)

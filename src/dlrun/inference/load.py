@@ -44,9 +44,8 @@ def read_config(run: RunDirectory, *, allowed: Sequence[str] = ()) -> dict[str, 
         ) from error
     if not isinstance(plain, dict):
         raise ConfigError(f"{run.config_file} is not the config of a run: it holds no mapping")
-    plain = _renewed(with_current_targets(plain))
+    plain, added = completed(_renewed(with_current_targets(plain)))
     refuse_foreign(plain, trusted_targets(allowed))
-    plain, added = completed(plain)
     if added:
         said = ", ".join(f"{key}={_text(value)}" for key, value in added.items())
         note(

@@ -20,6 +20,7 @@ from dlrun.stacked.weights import StackedWeights
 from dlrun.training.divergence import Diverged, find_divergence
 from dlrun.training.logged_points import Pending, Rate, mean_losses, training_point
 from dlrun.training.loop import Engine
+from dlrun.training.losses.base import side_by_side
 from dlrun.training.task import stacked_metrics
 
 Values = dict[str, float]
@@ -147,9 +148,8 @@ class Stack:
         self._validation = _rows([engine.data.val for engine in self.engines])
         self.descent = StackedDescent(self.engines, self.weights.values, self.weights.is_matrix())
         self._tasks = [engine.task for engine in self.engines]
-        smoothing = [task.label_smoothing for task in self._tasks]
-        column = self.weights.values.new_tensor(smoothing).unsqueeze(1)
-        self._smoothing = column if any(smoothing) else None
+        losses = [task.criterion for task in self._tasks]
+        self._loss_numbers = side_by_side(losses, self.weights.values)
 
     def _augmented(self, inputs: Tensor) -> Tensor:
         """Each run's batch, augmented with random numbers from its own generator, as alone."""
@@ -165,10 +165,11 @@ class Stack:
             outputs = self._forward(leaves | self.weights.others, x)
         if outputs.dtype != self.device.dtype:
             outputs = outputs.to(self.device.dtype)
-        smoothing = self._smoothing
-        if smoothing is not None:
-            smoothing = smoothing.expand(y.shape[:2]).flatten()
-        each = self.task.sample_losses(outputs.flatten(0, 1), y.flatten(0, 1), smoothing)
+        numbers = {
+            name: column.unsqueeze(1).expand(*y.shape[:2], *column.shape[1:]).flatten(0, 1)
+            for name, column in self._loss_numbers.items()
+        }
+        each = self.task.sample_losses(outputs.flatten(0, 1), y.flatten(0, 1), numbers)
         each = each.view(y.shape[:2])
         losses = each.mean(1) * share if self.task.reduction == "mean" else each.sum(1)
         self.weights.collect(torch.autograd.grad(losses.sum(), list(leaves.values())), first=first)

@@ -27,8 +27,10 @@ from dlrun.training.checks import check_fit, check_monitor, check_streams, requi
 from dlrun.training.device import Device, enough_memory
 from dlrun.training.device import choose as choose_device
 from dlrun.training.loop import Augmentation, Engine
+from dlrun.training.losses.base import Loss
+from dlrun.training.losses.choice import loss_of
 from dlrun.training.task import Task
-from dlrun.training.tasks import make_task, spec_for
+from dlrun.training.tasks import make_task, suited
 
 _SMALLER_DATA = (
     "take fewer or smaller samples (of images, lower dataset.size or dataset.in_memory=false)"
@@ -74,7 +76,7 @@ class Experiment:
         names = ("batch_size", "shuffle", "drop_last", "overfit_batches", "fast_dev_run")
         trainer = {f"trainer.{name}": getattr(self.config.trainer, name) for name in names}
         rows = [len(part) for part in (self.data.train, self.data.val, self.data.test)]
-        sizes = {"loss.quantiles": self.config.loss.quantiles, "rows of the data": rows}
+        sizes = {"loss.quantiles": self.config.loss.get("quantiles"), "rows of the data": rows}
         return settings | trainer | {"seed": self.config.seed, **sizes}
 
 
@@ -121,6 +123,7 @@ class _Components:
     rules: GradientSettings
     schedule: Component
     warm_up: WarmUp
+    loss: Loss
 
     @classmethod
     def of(cls, config: RunConfig) -> _Components:
@@ -132,7 +135,7 @@ class _Components:
         schedule, warm_up = split_component(
             "schedule", config.schedule, WarmUp, given=schedules.GIVEN
         )
-        return cls(data, model, optimizer, rules, schedule, warm_up)
+        return cls(data, model, optimizer, rules, schedule, warm_up, loss_of(config.loss))
 
 
 def assemble(
@@ -149,8 +152,9 @@ def assemble(
     device = choose_device(settings.accelerator, settings.precision)
     with enough_memory("dataset", _SMALLER_DATA):
         data = load(config, device, kept)
-    data = replace(data, spec=spec_for(data.spec, config.loss))
-    task = make_task(data.spec, config.loss, data.preprocessing)
+    loss = suited(parts.loss, data.spec)
+    data = replace(data, spec=loss.spec(data.spec))
+    task = make_task(data.spec, loss, data.preprocessing, data.train)
     data = task.with_baselines(data)
     check_monitor(settings.monitor, settings.mode, task, data)
 
