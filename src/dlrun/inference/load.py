@@ -192,7 +192,7 @@ def load_trained(
         epoch = state.get("epoch", -(-step // state.get("steps_per_epoch", 1)))
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} lacks what a model needs ({error})") from error
-    node = dict(plain["model"])
+    node = {key: value for key, value in plain["model"].items() if key != "freeze"}
     if node["_target_"] == _PRETRAINED:
         node["weights"] = None  # the checkpoint has its own: none need be fetched
     try:
