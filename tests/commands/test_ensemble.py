@@ -269,3 +269,15 @@ def test_texts_are_continued_by_the_mean_of_next_characters(tmp_path, monkeypatc
     text = asked(capsys, "generate", str(ensemble), "--prompt", "ab", "--length", "5")
     assert text.startswith("ab")
     assert asked(capsys, "generate", str(ensemble), "--prompt", "ab", "--length", "5") == text
+
+
+def test_it_decides_by_a_threshold_of_its_own(here, capsys):
+    ensemble = made("_one_", "_two_", "--name", "ens", "--no-test")
+    asked(capsys, "eval", str(ensemble), "--threshold", "0.9")
+    rows = predicted(capsys, ensemble, "t.csv")
+    second = [*rows[0]][-1].removeprefix("p(").removesuffix(")")  # the class that comes last
+    assert [row["prediction"] == second for row in rows] == [
+        float(row[f"p({second})"]) > 0.9 for row in rows
+    ]
+    asked(capsys, "eval", str(ensemble), "--threshold", "none")
+    assert predicted(capsys, ensemble, "t.csv") != rows

@@ -7,7 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,7 @@ examples
   dlrun eval last dataset.test_path=new.csv
   dlrun eval last dataset.test_path=new.csv dataset.drop_missing_target=true
   dlrun eval last dataset.path=/elsewhere/data.csv    where the run's own data have moved
+  dlrun eval last --threshold f1         choose the threshold of two classes on the validation part
   dlrun eval last --backtest 5           a series: forecasts from five successive origins
   dlrun eval last --backtest 5 --refit   each by a model that is trained on the rows before it
 """
@@ -90,7 +91,9 @@ def main(argv: list[str]) -> int:
             )
         return _backtest(run, stored[0].plain, arguments, choices)
     with settings_read_back():
-        found = _evaluated(stored, split=split, new=new)
+        if arguments.threshold is not None:
+            _choose_threshold(run, stored, arguments.threshold)
+        found = _evaluated(run, stored, split=split, new=new)
     if arguments.json:
         of = {"run": str(run.path), "split": split, "file": new}
         facts = {**of, **_models(found, stored), **_facts(found)}
@@ -104,17 +107,30 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _evaluated(stored: Sequence[Stored], *, split: str, new: Any) -> Evaluation:
-    """What the run, or the ensemble of several, reaches."""
+def _evaluated(run: RunDirectory, stored: Sequence[Stored], *, split: str, new: Any) -> Evaluation:
+    """What the run reaches, or the ensemble of several."""
     if len(stored) == 1:
         from dlrun.inference.evaluate import evaluate
 
-        (run,) = stored
-        return evaluate(run.run, run.plain, split=split, which=run.which, new=new)
+        (only,) = stored
+        return evaluate(run, only.plain, split=split, which=only.which, new=new)
     from dlrun.inference.ensemble import Predictor
     from dlrun.inference.ensemble_evaluation import evaluate_ensemble
 
-    return evaluate_ensemble(Predictor.load(stored), split=split, new=new)
+    return evaluate_ensemble(Predictor.load(stored, run), split=split, new=new)
+
+
+def _choose_threshold(run: RunDirectory, stored: Sequence[Stored], rule: str) -> None:
+    """Choose a threshold of the run, or of the ensemble of several, or remove it."""
+    from dlrun.inference.evaluate import choose_threshold
+
+    if len(stored) == 1 or rule == "none":
+        choose_threshold(run, stored[0].plain, rule, which=stored[0].which)
+        return
+    from dlrun.inference.ensemble import Predictor
+    from dlrun.inference.ensemble_evaluation import choose_ensemble_threshold
+
+    choose_ensemble_threshold(Predictor.load(stored), run, rule)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -129,6 +145,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--json", action="store_true", help="print a JSON object instead of a table"
+    )
+    parser.add_argument(
+        "--threshold",
+        metavar="RULE",
+        help="choose from which probability on a sample is of the second class, or a target is yes, on the validation "
+        "part: f1, youden, accuracy, cost=5, or a number; kept for eval, predict and export; none removes it",
     )
     parser.add_argument(
         "--backtest",
@@ -163,6 +185,8 @@ def _check_backtest(arguments: argparse.Namespace, choices: dict[str, str], new:
                     f"--{name} belongs to --backtest: add --backtest 5, or leave it out"
                 )
         return
+    if arguments.threshold is not None:
+        raise ConfigError("--threshold is for classes, and --backtest for series: leave out one")
     if new is not None:
         raise ConfigError("--backtest takes the run's own series: leave out dataset.test_path")
     if choices.get("split") == "train":
@@ -219,6 +243,8 @@ def _backtest(
 def _print_metrics(found: Evaluation) -> None:
     """What was measured, what the baselines reach, and the confusion matrix of few classes."""
     rows = dict(zip(found.metrics, column_texts([*found.metrics.values()]), strict=True))
+    for name, value in found.undecided.items():
+        rows[name] += f"  ({number_text(value)} at the threshold 0.5)"
     for name, values in found.baselines.items():
         over_all = {metric: value for metric, value in values.items() if "/" not in metric}
         reached = ", ".join(f"{metric} {number_text(value)}" for metric, value in over_all.items())
@@ -312,6 +338,8 @@ def _facts(found: Evaluation) -> dict[str, Any]:
         "metrics": found.metrics,
         "baselines": found.baselines,
         "confusion": found.confusion,
+        "thresholds": found.thresholds and asdict(found.thresholds),
+        "at_0.5": dict(found.undecided),
     }
 
 

@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
     from dlrun.inference.ensemble import Predictor, read_stored
 
     stored = read_stored(run, allowed=arguments.allow, which=arguments.checkpoint)
-    predictor = Predictor.load(stored)
+    predictor = Predictor.load(stored, run)
     with settings_read_back():
         samples = _samples(predictor)
     about = output.with_name(f"{output.name}.json")

@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
     from dlrun.inference.ensemble import Predictor, read_stored
 
     stored = read_stored(run, allowed=arguments.allow, which=arguments.checkpoint)
-    blocks = _blocks(Predictor.load(stored), arguments)
+    blocks = _blocks(Predictor.load(stored, run), arguments)
     if output is None:
         for block in blocks:
             _print(list(block.records()), arguments.keep)

@@ -13,9 +13,12 @@ from dlrun.data.text.character_encoding import UNKNOWN, CharacterEncoding
 from dlrun.errors import ConfigError, listed
 from dlrun.inference.averaging import MeanModel, Order, Units, places_in
 from dlrun.inference.load import Trained, load_trained, read_config
+from dlrun.inference.threshold import with_kept
 from dlrun.storage.ensemble_directory import member_directory, read_members
 from dlrun.storage.run_directory import RunDirectory, is_ensemble
 from dlrun.storage.run_summary import full_name
+
+OF_MEMBERS = "members'"  # weights that an ensemble has: neither the best nor the last of one run
 
 
 @dataclass(frozen=True)
@@ -76,19 +79,24 @@ class Predictor:
     orders: tuple[Order, ...]
 
     @classmethod
-    def load(cls, stored: Sequence[Stored]) -> Predictor:
-        """With the weights of each.
+    def load(cls, stored: Sequence[Stored], run: RunDirectory | None = None) -> Predictor:
+        """With the weights of each, and the thresholds that are kept with the run or the ensemble `run`.
 
         Raises:
             ConfigError: there is no whole checkpoint, or members that predict different things.
         """
         members = [load_trained(one.run, one.plain, which=one.which) for one in stored]
+        if len(members) == 1 and run is not None:
+            members = [with_kept(members[0], run)]
         first = members[0]
         for one, member in zip(stored[1:], members[1:], strict=True):
             refuse_others(first, member, (stored[0].name, one.name))
         if first.spec.task == "language" and len(members) > 1:
             first = _with_all_characters(members)
         orders = [order_in(first, member) for member in members]
+        if len(members) > 1:
+            first = replace(first, which=OF_MEMBERS, epoch=0, step=0)
+            first = first if run is None else with_kept(first, run)
         return cls(tuple(stored), tuple(members), first, tuple(orders))
 
     @property
@@ -133,7 +141,7 @@ class Predictor:
             units=self._units() if self.spec.task == "regression" else (),
             reads=self.prepared_alike()[1],
         )
-        return replace(self.reference, model=model.eval(), which="reported", epoch=0, step=0)
+        return replace(self.reference, model=model.eval())
 
     def _units(self) -> list[Units]:
         """Of a regression, those of each member without what each sample adds to them: the same for all members."""

@@ -22,11 +22,13 @@ from dlrun.data.series.scaling import SeriesScaling
 from dlrun.data.tables.encoding import TableEncoding
 from dlrun.errors import ConfigError, command, note
 from dlrun.inference.averaging import MeanModel, Order, Units, mean_scores, mean_values
-from dlrun.inference.ensemble import Predictor, Stored
-from dlrun.inference.evaluate import Evaluation, evaluated
+from dlrun.inference.ensemble import OF_MEMBERS, Predictor, Stored
+from dlrun.inference.evaluate import Evaluation, evaluated, outputs_of, refuse_undecided
 from dlrun.inference.load import Trained
+from dlrun.inference.threshold import Thresholds, choose, gain_of, keep
+from dlrun.storage.run_directory import RunDirectory
 from dlrun.training.build import prepared
-from dlrun.training.forward import outputs_in_order
+from dlrun.training.losses.choice import loss_of
 from dlrun.training.task import Task
 from dlrun.training.tasks import make_task
 
@@ -70,17 +72,33 @@ def evaluate_ensemble(
         NoCommonRows: there are none, as of the folds of one data set.
         ConfigError: members that were trained on different data, or data that are no longer theirs.
     """
-    data = _Data(predictor, split, new)
+    task, rows, scores = _scores(predictor, _Data(predictor, split, new), each)
+    return evaluated(predictor.reference, task, rows, scores, split=split)
+
+
+def choose_ensemble_threshold(predictor: Predictor, ensemble: RunDirectory, rule: str) -> None:
+    """As `choose_threshold`, on the rows that the validation part of all members has in common."""
+    refuse_undecided(rule, predictor.spec)
+    gain_of(rule)
+    _, rows, scores = _scores(predictor, _Data(predictor, "val", None), lambda scores: None)
+    values = choose(rule, scores, rows.part.targets, predictor.spec)
+    keep(ensemble, Thresholds(rule, values, OF_MEMBERS, 0))
+
+
+def _scores(
+    predictor: Predictor, data: _Data, each: Callable[[MemberScores], None]
+) -> tuple[Task, Labelled, Tensor]:
+    """What metrics need of the scores that mean the averages, in single precision, for the rows."""
     if predictor.spec.carries_state:
-        return _evaluate_text(predictor, data, each)
+        return _scores_of_text(predictor, data, each)
     found = [*_outputs(predictor, data, each)]
-    first, outputs = found[0], [one.outputs.double() for one in found]
+    outputs = [one.outputs.double() for one in found]
     if predictor.spec.task == "regression":
         units = [one.units for one in found]
         scores = mean_values(outputs, predictor.shares, predictor.orders, units)
     else:
         scores = mean_scores(outputs, predictor.shares, predictor.orders, predictor.spec)
-    return evaluated(predictor.reference, first.task, first.rows, scores.float(), split=split)
+    return found[0].task, found[0].rows, scores.float()
 
 
 @dataclass(frozen=True)
@@ -106,8 +124,8 @@ def _outputs(
         predictor.stored, predictor.members, predictor.orders, strict=True
     ):
         rows, settings = data.of(stored, member), parse(stored.plain)
-        task = make_task(member.spec, settings.loss, member.preprocessing)
-        outputs = _forward(member, member.model, rows.part, task, settings)
+        task = make_task(member.spec, loss_of(settings.loss), member.preprocessing)
+        outputs = outputs_of(member, rows.part, task, settings)
         units = Units.of(member.preprocessing, member.spec, rows.part)
         truth = _truth(rows.part, member, order, units)
         first = truth if first is None else first
@@ -118,38 +136,21 @@ def _outputs(
         yield _Found(rows, task, outputs, units)
 
 
-def _forward(
-    member: Trained, model: torch.nn.Module, part: Split, task: Task, settings: RunConfig
-) -> Tensor:
-    with torch.inference_mode():
-        return outputs_in_order(
-            model,
-            part,
-            spec=member.spec,
-            task=task,
-            size=settings.trainer.eval_batch_size,
-            dtype=torch.float32,
-        )
-
-
-def _evaluate_text(
+def _scores_of_text(
     predictor: Predictor, data: _Data, each: Callable[[MemberScores], None]
-) -> Evaluation:
+) -> tuple[Task, Labelled, Tensor]:
     """Of texts to be continued: all members read the same tokens side by side."""
-    reference = predictor.as_one()
-    rows, settings = data.of(predictor.stored[0], reference), parse(predictor.stored[0].plain)
-    task = make_task(reference.spec, settings.loss, reference.preprocessing)
-
-    def measured(model: torch.nn.Module) -> Evaluation:
-        outputs = _forward(reference, model, rows.part, task, settings)
-        return evaluated(reference, task, rows, outputs, split=data.split)
-
+    whole = predictor.as_one()
+    rows, settings = data.of(predictor.stored[0], whole), parse(predictor.stored[0].plain)
+    task = make_task(whole.spec, loss_of(settings.loss), whole.preprocessing)
     for stored, member, order in zip(
         predictor.stored, predictor.members, predictor.orders, strict=True
     ):
-        alone = MeanModel([member.model], [1.0], [order], reference.spec).eval()
-        each(MemberScores(stored.name, stored.share, measured(alone).metrics, ()))
-    return measured(reference.model)
+        alone = replace(whole, model=MeanModel([member.model], [1.0], [order], whole.spec).eval())
+        outputs = outputs_of(alone, rows.part, task, settings)
+        metrics = evaluated(alone, task, rows, outputs, split=data.split).metrics
+        each(MemberScores(stored.name, stored.share, metrics, ()))
+    return task, rows, outputs_of(whole, rows.part, task, settings)
 
 
 class _Data:
@@ -166,9 +167,8 @@ class _Data:
         if self.new is not None:
             return read_labelled(self.new, member.kept, stored.plain["dataset"])
         settings = parse(stored.plain)
-        data = make_task(member.spec, settings.loss, member.preprocessing).with_baselines(
-            self._prepared(settings, stored, member)
-        )
+        task = make_task(member.spec, loss_of(settings.loss), member.preprocessing)
+        data = task.with_baselines(self._prepared(settings, stored, member))
         baselines = data.baselines if self.split == data.tested else {}
         return Labelled(data.split(self.split), baselines)
 

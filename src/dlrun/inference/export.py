@@ -155,6 +155,7 @@ def description(
         "preparing": preparing,
         "reading": _meaning(spec),
         "class_names": list(spec.class_names),
+        "thresholds": list(trained.thresholds.values) if trained.thresholds else None,
         "preprocessing": by_input if others else preprocessing,
         "spec": asdict(spec),
         "checked": {

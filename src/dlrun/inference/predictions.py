@@ -168,10 +168,14 @@ def _mean(each: Sequence[Predictions], predictor: Predictor) -> Predictions:
         _in_order(one, first, order) for one, order in zip(each, predictor.orders, strict=True)
     ]
     probabilities = np.average(chances, 0, shares)
+    thresholds = predictor.reference.thresholds
     if first.labels:
-        values = (probabilities > 0.5).astype(int)
+        values = (probabilities > (thresholds.values if thresholds else 0.5)).astype(int)
+    elif thresholds:
+        values = (probabilities[:, 1] > thresholds.values[0]).astype(int)
     else:
-        values = np.where(first.values < 0, -1, probabilities.argmax(1))
+        values = probabilities.argmax(1)
+    values = np.where(first.values < 0, -1, values)
     return replace(first, values=values, probabilities=probabilities)
 
 

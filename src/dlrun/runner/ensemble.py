@@ -28,6 +28,7 @@ from dlrun.storage.index import OUTPUTS, next_order
 from dlrun.storage.run_directory import RunDirectory, write_whole
 from dlrun.storage.run_summary import read_run
 from dlrun.tracking.tracker import Tracker
+from dlrun.training.losses.choice import loss_of
 from dlrun.training.tasks import make_task
 
 _KEPT = ("step", "epoch", "steps_per_epoch", "spec", "preprocessing", "origin", "metrics")
@@ -112,7 +113,7 @@ def _copy(stored: Stored, member: RunDirectory) -> Any:
 def _summary(predictor: Predictor, result: Result, name: str) -> dict[str, Any]:
     """The contents of summary.json: the fields of a run's that an ensemble has, and its members."""
     settings, reference = parse(predictor.stored[0].plain), predictor.reference
-    task = make_task(reference.spec, settings.loss, reference.preprocessing)
+    task = make_task(reference.spec, loss_of(settings.loss), reference.preprocessing)
     shortfall = find_shortfall(result.metrics, result.baselines)
     made = now()
     return {
