@@ -49,6 +49,10 @@ class DataSettings:
     split_seed: Seed
     normalize: Literal["standard", "none"]
     augment: Augment | None
+    folds: Annotated[int, Ge(2)] | None = (
+        None  # into which the rows are cut, one of which is held out
+    )
+    fold: NonNegativeInt = 0
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def split_images(raw: ImageFiles, settings: DataSettings) -> Parts:
         test_fraction=None if "test" in raw.own else settings.test_fraction,
     )
     strata = raw.train.targets if raw.class_names else None
-    rows = split_rows(len(raw), strata, own, has_test="test" in raw.own)
+    rows = split_rows(len(raw), strata, own, has_test="test" in raw.own, has_val="val" in raw.own)
     return parted(rows, raw.own)
 
 
