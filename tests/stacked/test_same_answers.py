@@ -188,6 +188,34 @@ TASKS = {
 }
 
 
+LOSSES = {
+    "dataset=iris loss=cross_entropy": [
+        "loss.class_weights=balanced", "loss.class_weights=balanced seed=1 loss.label_smoothing=0.1",
+    ],
+    "dataset=iris loss=focal": ["loss.gamma=0", "loss.gamma=2", "loss.gamma=0.5 optimizer.lr=0.01"],
+    "dataset=iris loss=focal loss.class_weights=balanced": ["seed=0", "seed=1 loss.gamma=1"],
+    "dataset=iris loss=cross_entropy ": ["loss.class_weights=[1,2,3]", 'loss.class_weights={"setosa":0.5}'],
+    "dataset=breast_cancer loss=binary_cross_entropy": [
+        "loss.positive_weight=1", "loss.positive_weight=3", "loss.label_smoothing=0.1 loss.positive_weight=2",
+    ],
+    "dataset=breast_cancer loss=focal loss.class_weights=balanced": ["seed=0", "seed=1 loss.gamma=1"],
+    "dataset=csv dataset.target=[sex,smoker] loss=focal loss.class_weights=balanced": [
+        "loss.gamma=1", "loss.gamma=2 seed=1",
+    ],
+    "dataset=csv dataset.target=[sex,smoker] loss=binary_cross_entropy loss.positive_weight=balanced": [
+        "seed=0", "seed=1 loss.label_smoothing=0.1",
+    ],
+    "dataset=diabetes loss=huber": ["loss.delta=0.3", "loss.delta=2 loss.reduction=mean"],
+    "dataset=diabetes loss=poisson": ["seed=0", "seed=1", "optimizer.lr=0.003"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("common", LOSSES)
+def test_the_numbers_of_a_loss_are_each_trial_own(common: str) -> None:
+    words = [*common.split(), "model=mlp", "model.hidden=[8]", "optimizer.lr=0.001", *DIGITS[3:]]
+    assert_same_answers(words, LOSSES[common], epochs=2)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_every_kind_of_task_may_be_stacked(task: str) -> None:
     common = [*TASKS[task], "model=mlp", "model.hidden=[8]", *DIGITS[3:]]

@@ -18,7 +18,7 @@ from dlrun.storage.run_directory import RunDirectory
 from dlrun.training.build import prepared
 from dlrun.training.forward import outputs_in_order
 from dlrun.training.losses.choice import loss_of
-from dlrun.training.scores import class_confusion, probabilities, sorted_quantiles
+from dlrun.training.scores import class_confusion, point_scores, probabilities, sorted_quantiles
 from dlrun.training.tasks import make_task
 
 _BATCH = 1024
@@ -125,7 +125,8 @@ def predict(trained: Trained, raw: Any) -> tuple[np.ndarray, np.ndarray | None]:
         chances = probabilities(outputs, spec)
         return chances.argmax(1).numpy(), chances.numpy()
     if not spec.quantiles:
-        return preprocessing.values(outputs, raw).numpy(), None
+        points = point_scores(outputs, spec, preprocessing)
+        return preprocessing.values(points, raw).numpy(), None
     scores = sorted_quantiles(outputs, len(spec.quantiles)).unbind(-1)
     values = torch.stack([preprocessing.values(one, raw) for one in scores], -1).numpy()
     return values[..., spec.quantiles.index(MEDIAN)], values

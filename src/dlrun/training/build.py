@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dlrun.config.instantiate import Component, component, split_component
+from dlrun.config.moved import current
 from dlrun.config.settings import DataSettings, GradientSettings, RunConfig, TrainerSettings, WarmUp
 from dlrun.data.base import Dataset, Spec
 from dlrun.data.changed_data import DataChanged, Kept, refusal
@@ -23,7 +24,13 @@ from dlrun.errors import ConfigError
 from dlrun.models.dropout import use_generators
 from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import cuda_graph, optim, schedules
-from dlrun.training.checks import check_fit, check_monitor, check_streams, require_recurrent
+from dlrun.training.checks import (
+    check_fit,
+    check_loss,
+    check_monitor,
+    check_streams,
+    require_recurrent,
+)
 from dlrun.training.device import Device, enough_memory
 from dlrun.training.device import choose as choose_device
 from dlrun.training.loop import Augmentation, Engine
@@ -77,7 +84,8 @@ class Experiment:
         trainer = {f"trainer.{name}": getattr(self.config.trainer, name) for name in names}
         rows = [len(part) for part in (self.data.train, self.data.val, self.data.test)]
         sizes = {"loss.quantiles": self.config.loss.get("quantiles"), "rows of the data": rows}
-        return settings | trainer | {"seed": self.config.seed, **sizes}
+        target = {"loss._target_": current(str(self.config.loss["_target_"]))}
+        return settings | trainer | target | {"seed": self.config.seed, **sizes}
 
 
 def load_data(config: RunConfig, device: Device, kept: Kept | None = None) -> Dataset:
@@ -170,6 +178,7 @@ def assemble(
     use_generators(model, [generator])
 
     batches = make_batches(settings, data, config.seed)
+    check_loss(model, batches, task, data.spec)
     total_steps = count_steps(settings, len(batches))
     engine = Engine(
         model=model,
