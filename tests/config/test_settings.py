@@ -15,6 +15,7 @@ from dlrun.config.settings import (
     DataSettings,
     GradientSettings,
     LossSettings,
+    ModelSettings,
     RunConfig,
     TrackingSettings,
     TrainerSettings,
@@ -26,13 +27,21 @@ from dlrun.training import schedules
 from dlrun.training.losses.choice import loss_of
 
 CONFIGS = packaged_configs()
+OF_ALL_OPTIONS = yaml.safe_load((CONFIGS / "_shared.yaml").read_text())
 SETTINGS = {
     "dataset": DataSettings,
+    "model": ModelSettings,
     "optimizer": GradientSettings,
     "schedule": WarmUp,
     "loss": LossSettings,
 }
-GIVEN = {"dataset": (), "optimizer": ("groups",), "schedule": schedules.GIVEN, "loss": ()}
+GIVEN = {
+    "dataset": (),
+    "model": ("spec",),
+    "optimizer": ("groups",),
+    "schedule": schedules.GIVEN,
+    "loss": (),
+}
 COMPONENT_FILES = sorted(file for group in SETTINGS for file in (CONFIGS / group).glob("*.yaml"))
 EXPERIMENT_FILES = sorted((CONFIGS / "experiment").glob("*.yaml"))
 
@@ -58,7 +67,9 @@ def plain():
         for group, choice in default.items()
     }
     for group in ("dataset", "model", "optimizer", "schedule", "loss", "trainer"):
-        config[group] = read(CONFIGS / group / f"{choices[group]}.yaml")
+        config[group] = OF_ALL_OPTIONS.get(group, {}) | read(
+            CONFIGS / group / f"{choices[group]}.yaml"
+        )
     return config | {"name": "a run"}
 
 
@@ -114,7 +125,7 @@ def test_component_yaml_is_complete_for_its_target_and_the_settings_of_its_group
     for file in COMPONENT_FILES:
         if file.parent.name != group:
             continue
-        values = read(file)
+        values = OF_ALL_OPTIONS.get(group, {}) | read(file)
         component, shared = split_component(group, values, settings, given=GIVEN[group])
         missing = set(get_type_hints(settings)) - set(values)
         assert not missing, name_of(file)

@@ -52,14 +52,26 @@ class DataSettings:
 
 
 @dataclass(frozen=True)
+class ModelSettings:
+    """What every model has: parameters that are not trained, by patterns of their names.
+
+    Attributes:
+        freeze: the patterns; or for how many epochs each holds, null for all.
+    """
+
+    freeze: list[str] | dict[str, Count | None] | None
+
+
+@dataclass(frozen=True)
 class GradientSettings:
-    """What is done to gradients whatever the optimizer."""
+    """What is done to gradients and learning rates whatever the optimizer."""
 
     weight_decay: NonNegative
     decay_biases_and_norms: bool
     l1: NonNegative
     clip_norm: Positive | None
     clip_value: Positive | None
+    lr_multipliers: dict[str, Positive] | None  # by patterns of parameters
 
 
 @dataclass(frozen=True)

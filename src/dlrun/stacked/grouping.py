@@ -41,7 +41,9 @@ _TOLERANCE = 1e-3  # of outputs in mixed precision; a wrong forward pass is off 
 
 def why_alone(plain: Mapping[str, Any]) -> str | None:
     """The setting that keeps a run from being trained with others, or None."""
-    trainer = plain["trainer"]
+    trainer, freeze = plain["trainer"], plain["model"].get("freeze")
+    if isinstance(freeze, Mapping) and any(epochs is not None for epochs in freeze.values()):
+        return "model.freeze for some epochs"
     alone = {
         "compile": trainer["compile"],
         "cuda_graph=true": trainer["cuda_graph"] is True,
@@ -149,6 +151,8 @@ def probe_stack(stack: Stack) -> str | None:
 
 
 def _kind_of(key: str, value: Any) -> Any:
+    if key == "lr_multipliers" and isinstance(value, Mapping):
+        return list(value)  # by which patterns: the multipliers are numbers
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return "number" if is_number or key in _LIMITS else value
 

@@ -41,7 +41,8 @@ class Stack:
         self.task, self.settings, self.device = lead.task, lead.settings, lead.device
         self.pending = _merged([engine.pending for engine in engines])
         self.weights = StackedWeights(engines)
-        self.template = copy.deepcopy(lead.model).train()
+        self.template = copy.deepcopy(lead.model)
+        lead.freezing.train(self.template)
         self._forward = lift(self.template)
         self._arrange()
         self.rate = Rate(uncounted=sum(self.pending.sizes))
@@ -109,7 +110,7 @@ class Stack:
                 x = table.inputs[some]
                 parts.append(self._forward(weights, x.expand(len(self.engines), *x.shape[1:])))
             outputs = torch.cat(parts, 1).to(self.device.dtype)
-        self.template.train()
+        self.lead.freezing.train(self.template)
         return outputs
 
     def keep(self, engines: Sequence[Engine]) -> None:
@@ -146,7 +147,13 @@ class Stack:
         use_generators(self.template, [engine.generator for engine in self.engines])
         # Once: runs with data of their own have it laid side by side here.
         self._validation = _rows([engine.data.val for engine in self.engines])
-        self.descent = StackedDescent(self.engines, self.weights.values, self.weights.is_matrix())
+        weights = self.weights
+        self.descent = StackedDescent(
+            self.engines,
+            weights.values,
+            weights.is_matrix(),
+            weights.rate_multipliers(self.engines),
+        )
         self._tasks = [engine.task for engine in self.engines]
         losses = [task.criterion for task in self._tasks]
         self._loss_numbers = side_by_side(losses, self.weights.values)

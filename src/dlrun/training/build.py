@@ -12,9 +12,16 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dlrun.config.instantiate import Component, component, split_component
+from dlrun.config.instantiate import Component, split_component
 from dlrun.config.moved import current
-from dlrun.config.settings import DataSettings, GradientSettings, RunConfig, TrainerSettings, WarmUp
+from dlrun.config.settings import (
+    DataSettings,
+    GradientSettings,
+    ModelSettings,
+    RunConfig,
+    TrainerSettings,
+    WarmUp,
+)
 from dlrun.data.base import Dataset, Spec
 from dlrun.data.changed_data import DataChanged, Kept, refusal
 from dlrun.data.images.augment import augment
@@ -33,6 +40,7 @@ from dlrun.training.checks import (
 )
 from dlrun.training.device import Device, enough_memory
 from dlrun.training.device import choose as choose_device
+from dlrun.training.freezing import Freezing
 from dlrun.training.loop import Augmentation, Engine
 from dlrun.training.losses.base import Loss
 from dlrun.training.losses.choice import loss_of
@@ -68,6 +76,12 @@ class Experiment:
         data = self.data
         about = {"spec": asdict(data.spec), "preprocessing": data.preprocessing.to_dict()}
         return about if data.origin is None else {**about, "origin": data.origin.to_dict()}
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a log should say of the weights and how they are trained, where that is not as usual."""
+        lines = (self.engine.freezing.describe(), self.engine.descent.describe())
+        return [line for line in lines if line]
 
     @property
     def unchangeable(self) -> dict[str, Any]:
@@ -127,6 +141,7 @@ class _Components:
 
     data: DataSettings
     model: Component
+    shared: ModelSettings
     optimizer: Component
     rules: GradientSettings
     schedule: Component
@@ -136,14 +151,14 @@ class _Components:
     @classmethod
     def of(cls, config: RunConfig) -> _Components:
         _, data = split_component("dataset", config.dataset, DataSettings)
-        model = component("model", config.model, given=("spec",))
+        model, shared = split_component("model", config.model, ModelSettings, given=("spec",))
         optimizer, rules = split_component(
             "optimizer", config.optimizer, GradientSettings, given=("groups",)
         )
         schedule, warm_up = split_component(
             "schedule", config.schedule, WarmUp, given=schedules.GIVEN
         )
-        return cls(data, model, optimizer, rules, schedule, warm_up, loss_of(config.loss))
+        return cls(data, model, shared, optimizer, rules, schedule, warm_up, loss_of(config.loss))
 
 
 def assemble(
@@ -174,6 +189,7 @@ def assemble(
         check_fit(model, data, device)
     if config.tracking.gradient_flow:
         require_recurrent(model)
+    freezing = Freezing(model, parts.shared.freeze)
     generator = torch.Generator(device.torch_device).manual_seed(config.seed)
     use_generators(model, [generator])
 
@@ -182,11 +198,12 @@ def assemble(
     total_steps = count_steps(settings, len(batches))
     engine = Engine(
         model=model,
+        freezing=freezing,
         averaged=average(model, settings.ema_decay),
         task=task,
         data=data,
         batches=batches,
-        descent=_descent(parts, model, settings, device, len(batches), total_steps),
+        descent=_descent(parts, freezing, settings, device, len(batches), total_steps),
         total_steps=total_steps,
         device=device,
         settings=settings,
@@ -194,20 +211,23 @@ def assemble(
         augmentation=make_augmentation(parts.data, data.spec),
         generator=generator,
     )
+    freezing.enter(0)  # after the optimizer was given what is to be trained later
     engine.captured = cuda_graph.choose(engine)
     return Experiment(config, device, data, task, engine)
 
 
 def _descent(
     parts: _Components,
-    model: nn.Module,
+    freezing: Freezing,
     settings: TrainerSettings,
     device: Device,
     steps_per_epoch: int,
     total_steps: int,
 ) -> optim.Descent:
     """The optimizer of the model's weights with its schedule; after this the model may be compiled."""
-    build = partial(parts.optimizer, optim.parameter_groups(model, parts.rules))
+    model = freezing.model
+    groups = optim.parameter_groups(model, parts.rules, begins=freezing.begins)
+    build = partial(parts.optimizer, groups)
     optimizer = build() if settings.compile else without_dynamo(build)
     if settings.compile:
         model.compile()
