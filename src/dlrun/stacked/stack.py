@@ -62,7 +62,7 @@ class Stack:
             losses.append(self._forward_backward(x, y, share, first=not losses))
         self.pending.losses.append(sum(losses[1:], losses[0]))
         self.pending.sizes.append(size)
-        self.descent.update(weights.rule, weights.values, weights.gradients, self.lead.step)
+        self.descent.update(weights.values, weights.gradients, self.lead.step)
         for engine in self.engines:
             engine.step += 1
 
@@ -145,7 +145,7 @@ class Stack:
         use_generators(self.template, [engine.generator for engine in self.engines])
         # Once: runs with data of their own have it laid side by side here.
         self._validation = _rows([engine.data.val for engine in self.engines])
-        self.descent = StackedDescent(self.engines, self.weights.values, self.weights.is_matrix())
+        self.descent = StackedDescent(self.engines, self.weights.values, self.weights.rules)
         self._tasks = [engine.task for engine in self.engines]
         smoothing = [task.label_smoothing for task in self._tasks]
         column = self.weights.values.new_tensor(smoothing).unsqueeze(1)

@@ -127,7 +127,11 @@ class _Components:
         _, data = split_component("dataset", config.dataset, DataSettings)
         model = component("model", config.model, given=("spec",))
         optimizer, rules = split_component(
-            "optimizer", config.optimizer, GradientSettings, given=("groups",)
+            "optimizer",
+            config.optimizer,
+            GradientSettings,
+            given=("groups",),
+            on_demand=("model",),
         )
         schedule, warm_up = split_component(
             "schedule", config.schedule, WarmUp, given=schedules.GIVEN
@@ -194,7 +198,8 @@ def _descent(
     total_steps: int,
 ) -> optim.Descent:
     """The optimizer of the model's weights with its schedule; after this the model may be compiled."""
-    build = partial(parts.optimizer, optim.parameter_groups(model, parts.rules))
+    asked = {"model": model} if parts.optimizer.wants("model") else {}
+    build = partial(parts.optimizer, optim.parameter_groups(model, parts.rules), **asked)
     optimizer = build() if settings.compile else without_dynamo(build)
     if settings.compile:
         model.compile()
