@@ -16,7 +16,12 @@ from dlrun.training.optim import Descent, parameter_groups
 from dlrun.training.optimizer_classes import hidden_matrices
 
 RULES = GradientSettings(
-    weight_decay=0.1, decay_biases_and_norms=False, l1=0.0, clip_norm=None, clip_value=None
+    weight_decay=0.1,
+    decay_biases_and_norms=False,
+    l1=0.0,
+    clip_norm=None,
+    clip_value=None,
+    lr_multipliers=None,
 )
 SETTINGS = {
     "lr": 0.02, "adamw_lr": 0.01, "momentum": 0.9, "nesterov": True, "adjust_lr": "original",

@@ -22,7 +22,12 @@ from dlrun.training.optim import (
 from dlrun.training.schedules import Plateau
 
 PLAIN = GradientSettings(
-    weight_decay=0.0, decay_biases_and_norms=True, l1=0.0, clip_norm=None, clip_value=None
+    weight_decay=0.0,
+    decay_biases_and_norms=True,
+    l1=0.0,
+    clip_norm=None,
+    clip_value=None,
+    lr_multipliers=None,
 )
 SETTINGS = {
     "sgd": {"lr": 0.1},
@@ -457,7 +462,7 @@ from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import optim
 from dlrun.config.settings import GradientSettings
 
-rules = GradientSettings(0.1, False, 0.1, 1.0, 1.0)
+rules = GradientSettings(0.1, False, 0.1, 1.0, 1.0, None)
 muon = dict(
     lr=0.1, adamw_lr=None, momentum=0.9, nesterov=True, adjust_lr="original", beta1=0.9, beta2=0.99, eps=1e-8,
 )

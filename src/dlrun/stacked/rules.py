@@ -25,6 +25,8 @@ _NUMBERS = (
     "alpha", "beta1", "beta2", "eps", "lr_decay", "momentum", "rho",
 )  # fmt: skip
 _FLAGS = ("amsgrad", "centered", "nesterov")
+# What may differ from group to group of a run.
+_OF_A_GROUP = ("params", "lr", "lr_multiplier", "weight_decay")
 # What torch's optimizers can do beside: only an optimizer of the user's own may ask for it.
 _UNKNOWN = ("dampening", "maximize")
 # Of Muon, as torch has them.
@@ -168,7 +170,7 @@ def _iterates_as_here(group: dict[str, Any]) -> bool:
 
 def _shared_settings(group: dict[str, Any]) -> dict[str, Any]:
     """What must be the same for all weights of a run: everything but learning rate and weight decay."""
-    return {k: v for k, v in group.items() if k not in ("params", "lr", "weight_decay")}
+    return {k: v for k, v in group.items() if k not in _OF_A_GROUP}
 
 
 def _hyperparameters(group: dict[str, Any]) -> dict[str, Any]:
