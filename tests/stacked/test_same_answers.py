@@ -75,6 +75,17 @@ OPTIMIZERS = {
     ],
     "adam optimizer.amsgrad=true": ["optimizer.lr=0.1", "optimizer.beta2=0.5"],
     "adamw": ["optimizer.beta1=0.9", "optimizer.weight_decay=0.3", "optimizer.eps=0.01"],
+    "lion": [
+        "optimizer.lr=0.003", "optimizer.beta1=0.5 optimizer.lr=0.001",
+        "optimizer.beta2=0.5 optimizer.weight_decay=0.3",
+    ],
+    "muon optimizer.decay_biases_and_norms=false": [
+        "optimizer.lr=0.01", "optimizer.momentum=0.5 optimizer.beta1=0.5",
+        "optimizer.weight_decay=0.3", "optimizer.lr=0.003",
+    ],
+    "muon optimizer.adamw_lr=0.002 optimizer.adjust_lr=original": [
+        "optimizer.lr=0.03", "optimizer.adamw_lr=0.01", "optimizer.eps=0.1",
+    ],
 }  # fmt: skip
 
 
@@ -82,7 +93,8 @@ OPTIMIZERS = {
 def test_every_optimizer_has_settings_of_each_trial_own(optimizer: str) -> None:
     common = (*MLP, *f"optimizer={optimizer}".split())
     own = [f"{words} seed={seed}" for seed, words in enumerate(OPTIMIZERS[optimizer])]
-    assert_same_answers(common, own)
+    # Muon iterates in bfloat16, whose products another kernel may round otherwise.
+    assert_same_answers(common, own, relative=1e-2 if optimizer.startswith("muon") else 1e-9)
 
 
 @pytest.mark.parametrize(

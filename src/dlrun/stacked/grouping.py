@@ -21,7 +21,7 @@ from torch import Tensor
 from dlrun.data.loaders import Batches
 from dlrun.errors import first_line
 from dlrun.models.dropout import use_generators
-from dlrun.stacked.optim import has_rule
+from dlrun.stacked.rules import has_rule
 from dlrun.stacked.stack import Stack
 from dlrun.system.hardware import free_memory
 from dlrun.training.loop import Engine

@@ -64,7 +64,7 @@ class Stack:
             losses.append(self._forward_backward(x, y, share, first=not losses))
         self.pending.losses.append(sum(losses[1:], losses[0]))
         self.pending.sizes.append(size)
-        self.descent.update(weights.rule, weights.values, weights.gradients, self.lead.step)
+        self.descent.update(weights.values, weights.gradients, self.lead.step)
         for engine in self.engines:
             engine.step += 1
 
@@ -147,13 +147,7 @@ class Stack:
         use_generators(self.template, [engine.generator for engine in self.engines])
         # Once: runs with data of their own have it laid side by side here.
         self._validation = _rows([engine.data.val for engine in self.engines])
-        weights = self.weights
-        self.descent = StackedDescent(
-            self.engines,
-            weights.values,
-            weights.is_matrix(),
-            weights.rate_multipliers(self.engines),
-        )
+        self.descent = StackedDescent(self.engines, self.weights.values, self.weights.rules)
         self._tasks = [engine.task for engine in self.engines]
         losses = [task.criterion for task in self._tasks]
         self._loss_numbers = side_by_side(losses, self.weights.values)

@@ -153,7 +153,11 @@ class _Components:
         _, data = split_component("dataset", config.dataset, DataSettings)
         model, shared = split_component("model", config.model, ModelSettings, given=("spec",))
         optimizer, rules = split_component(
-            "optimizer", config.optimizer, GradientSettings, given=("groups",)
+            "optimizer",
+            config.optimizer,
+            GradientSettings,
+            given=("groups",),
+            on_demand=("model",),
         )
         schedule, warm_up = split_component(
             "schedule", config.schedule, WarmUp, given=schedules.GIVEN
@@ -227,7 +231,8 @@ def _descent(
     """The optimizer of the model's weights with its schedule; after this the model may be compiled."""
     model = freezing.model
     groups = optim.parameter_groups(model, parts.rules, begins=freezing.begins)
-    build = partial(parts.optimizer, groups)
+    asked = {"model": model} if parts.optimizer.wants("model") else {}
+    build = partial(parts.optimizer, groups, **asked)
     optimizer = build() if settings.compile else without_dynamo(build)
     if settings.compile:
         model.compile()
