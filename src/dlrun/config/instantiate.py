@@ -93,6 +93,15 @@ def component(
     return Component(key, target, checked)
 
 
+def names_class(key: str, node: Mapping[str, Any]) -> bool:
+    """Whether the `_target_` of `node` is a class, rather than a function.
+
+    Raises:
+        ConfigError: there is no such target.
+    """
+    return inspect.isclass(_locate(key, node["_target_"]))
+
+
 class WorkingFolder(MetaPathFinder):
     """Finds the user's own modules in the working folder, where nothing else has a module of that name.
 

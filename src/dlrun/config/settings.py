@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from dlrun.config.chosen_metrics import Choice, check_choices
 from dlrun.config.metrics import MEDIAN
 from dlrun.config.moved import with_current_targets
 from dlrun.config.schema import (
@@ -146,6 +147,7 @@ class RunConfig:
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
     loss: LossSettings
+    metrics: tuple[Choice, ...]  # beside the usual ones
     trainer: TrainerSettings
     checkpoint: CheckpointSettings
     tracking: TrackingSettings
@@ -165,6 +167,7 @@ def parse(plain: Mapping[str, Any]) -> RunConfig:
         seed=check("seed", plain["seed"], Seed),
         **{group: _component_node(group, plain[group]) for group in COMPONENTS},
         loss=check_settings("loss", plain["loss"], LossSettings),
+        metrics=check_choices(plain["metrics"]),
         trainer=check_settings("trainer", plain["trainer"], TrainerSettings),
         checkpoint=check_settings("checkpoint", plain["checkpoint"], CheckpointSettings),
         tracking=check_settings("tracking", plain["tracking"], TrackingSettings),

@@ -17,6 +17,7 @@ from dlrun.inference.load import Trained, load_trained, reported_weights
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.training.build import prepared
 from dlrun.training.forward import outputs_in_order
+from dlrun.training.metrics.chosen import chosen_metrics
 from dlrun.training.scores import class_confusion, probabilities, sorted_quantiles
 from dlrun.training.tasks import make_task
 
@@ -84,7 +85,8 @@ def evaluate(
             size=settings.trainer.eval_batch_size,
             dtype=torch.float32,
         )
-    metrics = task.final_metrics(outputs, targets, variance=task.variance(found.part))
+    chosen = chosen_metrics(settings, task, spec, trained.preprocessing)
+    metrics = chosen.final_metrics(task, outputs, found.part)
     return Evaluation(
         which=trained.which,
         epoch=trained.epoch,

@@ -27,6 +27,7 @@ from dlrun.training.checks import check_fit, check_monitor, check_streams, requi
 from dlrun.training.device import Device, enough_memory
 from dlrun.training.device import choose as choose_device
 from dlrun.training.loop import Augmentation, Engine
+from dlrun.training.metrics.chosen import ChosenMetrics, OwnMetric, own_metrics
 from dlrun.training.task import Task
 from dlrun.training.tasks import make_task, spec_for
 
@@ -121,6 +122,7 @@ class _Components:
     rules: GradientSettings
     schedule: Component
     warm_up: WarmUp
+    own_metrics: tuple[OwnMetric, ...]
 
     @classmethod
     def of(cls, config: RunConfig) -> _Components:
@@ -132,7 +134,8 @@ class _Components:
         schedule, warm_up = split_component(
             "schedule", config.schedule, WarmUp, given=schedules.GIVEN
         )
-        return cls(data, model, optimizer, rules, schedule, warm_up)
+        own = own_metrics(config.metrics)
+        return cls(data, model, optimizer, rules, schedule, warm_up, own)
 
 
 def assemble(
@@ -152,7 +155,10 @@ def assemble(
     data = replace(data, spec=spec_for(data.spec, config.loss))
     task = make_task(data.spec, config.loss, data.preprocessing)
     data = task.with_baselines(data)
+    chosen = ChosenMetrics(config.metrics, parts.own_metrics, task, data.spec, data.preprocessing)
+    task.declared = chosen.declared
     check_monitor(settings.monitor, settings.mode, task, data)
+    chosen.check(data)
 
     configure_torch(settings)
     seed_everything(config.seed)
@@ -171,6 +177,7 @@ def assemble(
         model=model,
         averaged=average(model, settings.ema_decay),
         task=task,
+        chosen=chosen,
         data=data,
         batches=batches,
         descent=_descent(parts, model, settings, device, len(batches), total_steps),
