@@ -92,14 +92,18 @@ _OF_EACH_TARGET: dict[
     "log_loss": "min",
     "calibration_error": "min",
 }
-_OPTIONAL: dict[str, Direction] = {
+_OF_ALL: dict[str, Direction] = {  # of several targets only of all together
     "macro_f1": "max",
     "micro_f1": "max",
     "weighted_f1": "max",
     "macro_precision": "max",
     "macro_recall": "max",
-    **_OF_EACH_TARGET,
 }
+_OPTIONAL: dict[str, Direction] = {**_OF_ALL, **_OF_EACH_TARGET}
+_OF_DECISIONS = (
+    *("accuracy", "exact_match", "balanced_accuracy", "mcc", "cohen_kappa"),
+    *(*_OF_CLASSES, *_OF_ALL),
+)
 _OF_NUMBERS: dict[str, Direction] = {
     "mape": "min",
     "smape": "min",
@@ -137,6 +141,7 @@ REGRESSION = Metrics(
 LANGUAGE = Metrics(
     {"loss": "min", "accuracy": "max", "perplexity": "min", "bits": "min"}, {}, "bits"
 )
+
 
 MEDIAN = 0.5
 QUANTILE_LOSS = "quantile_loss"  # in the units of the targets
@@ -217,6 +222,11 @@ def is_known(name: str) -> bool:
 def known_names() -> list[str]:
     """The metrics that are there, the top-k accuracy by an example."""
     return [*(name for name in _KNOWN if name != TOP_K), "top_5_accuracy"]
+
+
+def follows_threshold(metric: str) -> bool:
+    """Whether a metric without part depends on the classes that are decided for, and not on probabilities alone."""
+    return metric.partition("/")[0] in _OF_DECISIONS
 
 
 def without_part(metric: str) -> str:
