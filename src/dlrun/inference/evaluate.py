@@ -21,6 +21,7 @@ from dlrun.storage.run_directory import RunDirectory
 from dlrun.training.build import prepared
 from dlrun.training.forward import outputs_in_order
 from dlrun.training.losses.choice import loss_of
+from dlrun.training.metrics.chosen import chosen_metrics
 from dlrun.training.scores import (
     class_confusion,
     classes,
@@ -92,12 +93,12 @@ def evaluate(
         found = read_labelled(new, trained.kept, settings.dataset)
     targets = found.part.targets
     outputs = _outputs(trained, found.part, task, settings)
-    variance = task.variance(found.part)
-    metrics = task.final_metrics(outputs, targets, variance=variance)
+    chosen = chosen_metrics(settings, task, spec, trained.preprocessing)
+    metrics = chosen.final_metrics(task, outputs, found.part)
     undecided = {}
     if trained.thresholds:
         outputs = trained.thresholds.decisions(outputs)
-        decided = task.final_metrics(outputs, targets, variance=variance)
+        decided = chosen.final_metrics(task, outputs, found.part)
         undecided = {name: value for name, value in metrics.items() if follows_threshold(name)}
         metrics |= {name: decided[name] for name in undecided}
     return Evaluation(

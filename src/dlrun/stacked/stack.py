@@ -6,12 +6,14 @@ Shapes: K runs, B batch, N samples, C outputs, P weights a run, S steps.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from dlrun.data.loaders import Split
+from dlrun.errors import RunFailed
 from dlrun.models.dropout import use_generators
 from dlrun.stacked.forward import lift
 from dlrun.stacked.loaders import StackedBatches, together
@@ -89,16 +91,21 @@ class Stack:
             points.append(failures.get(row, point))
         return points
 
-    def validation_metrics(self) -> list[Values]:
+    def validation_metrics(self) -> list[Values | RunFailed]:
         """The metrics of each run on its validation part; nothing where there is none."""
         table, rows = self._validation
         if not len(table):
             return [{} for _ in self.engines]
         targets = table.targets[rows].expand(len(self.engines), *[-1] * table.targets.ndim)
         variances = [engine.variance["val"] for engine in self.engines]
-        metrics = stacked_metrics(self._tasks, self.outputs(table, rows), targets, variances)
+        outputs = self.outputs(table, rows)
+        metrics = stacked_metrics(self._tasks, outputs, targets, variances)
+        truths = [
+            engine.truth for engine in self.engines[: len(rows)]
+        ]  # one where all are the same
+        chosen = self.lead.chosen.measure_each(outputs, truths)
         self.rate.restart()
-        return metrics
+        return [_joined(*pair) for pair in zip(metrics, chosen, strict=True)]
 
     def outputs(self, table: Split, rows: Tensor) -> Tensor:
         """Outputs (K, N, C) in evaluation mode for the `rows` of `table`, (K, N) or (1, N) for all alike."""
@@ -188,6 +195,13 @@ class Stack:
             if failure is not None:
                 failures[row] = failure
         return failures
+
+
+def _joined(usual: Values, chosen: Values | RunFailed) -> Values | RunFailed:
+    """The usual metrics of a run with those of its own choice, or what kept these from being measured."""
+    if not isinstance(chosen, RunFailed):
+        return usual | chosen
+    return chosen if math.isfinite(usual["loss"]) else usual  # what has diverged says so itself
 
 
 def _merged(pending: Sequence[Pending]) -> Pending:

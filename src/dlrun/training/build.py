@@ -44,6 +44,7 @@ from dlrun.training.freezing import Freezing
 from dlrun.training.loop import Augmentation, Engine
 from dlrun.training.losses.base import Loss
 from dlrun.training.losses.choice import loss_of
+from dlrun.training.metrics.chosen import ChosenMetrics, OwnMetric, own_metrics
 from dlrun.training.task import Task
 from dlrun.training.tasks import make_task, suited
 
@@ -147,6 +148,7 @@ class _Components:
     schedule: Component
     warm_up: WarmUp
     loss: Loss
+    own_metrics: tuple[OwnMetric, ...]
 
     @classmethod
     def of(cls, config: RunConfig) -> _Components:
@@ -162,7 +164,8 @@ class _Components:
         schedule, warm_up = split_component(
             "schedule", config.schedule, WarmUp, given=schedules.GIVEN
         )
-        return cls(data, model, shared, optimizer, rules, schedule, warm_up, loss_of(config.loss))
+        loss, own = loss_of(config.loss), own_metrics(config.metrics)
+        return cls(data, model, shared, optimizer, rules, schedule, warm_up, loss, own)
 
 
 def assemble(
@@ -183,7 +186,10 @@ def assemble(
     data = replace(data, spec=loss.spec(data.spec))
     task = make_task(data.spec, loss, data.preprocessing, data.train)
     data = task.with_baselines(data)
+    chosen = ChosenMetrics(config.metrics, parts.own_metrics, task, data.spec, data.preprocessing)
+    task.declared = chosen.declared
     check_monitor(settings.monitor, settings.mode, task, data)
+    chosen.check(data)
 
     configure_torch(settings)
     seed_everything(config.seed)
@@ -205,6 +211,7 @@ def assemble(
         freezing=freezing,
         averaged=average(model, settings.ema_decay),
         task=task,
+        chosen=chosen,
         data=data,
         batches=batches,
         descent=_descent(parts, freezing, settings, device, len(batches), total_steps),
