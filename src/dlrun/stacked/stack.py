@@ -13,11 +13,13 @@ from torch import Tensor
 
 from dlrun.data.loaders import Split
 from dlrun.models.dropout import use_generators
+from dlrun.models.members import joined, members_of
 from dlrun.stacked.forward import lift
 from dlrun.stacked.loaders import StackedBatches, together
 from dlrun.stacked.optim import StackedDescent
 from dlrun.stacked.weights import StackedWeights
 from dlrun.training.divergence import Diverged, find_divergence
+from dlrun.training.forward import sample_losses
 from dlrun.training.logged_points import Pending, Rate, mean_losses, training_point
 from dlrun.training.loop import Engine
 from dlrun.training.task import stacked_metrics
@@ -168,11 +170,15 @@ class Stack:
         smoothing = self._smoothing
         if smoothing is not None:
             smoothing = smoothing.expand(y.shape[:2]).flatten()
-        each = self.task.sample_losses(outputs.flatten(0, 1), y.flatten(0, 1), smoothing)
+        model, task = self.template, self.task
+        each = sample_losses(task, model, outputs.flatten(0, 1), y.flatten(0, 1), smoothing)
         each = each.view(y.shape[:2])
         losses = each.mean(1) * share if self.task.reduction == "mean" else each.sum(1)
         self.weights.collect(torch.autograd.grad(losses.sum(), list(leaves.values())), first=first)
-        self.pending.outputs.append(outputs.detach())
+        outputs = outputs.detach()
+        self.pending.outputs.append(
+            joined(outputs, task.name, axis=2) if members_of(model) else outputs
+        )
         self.pending.targets.append(y)
         return losses.detach()
 
