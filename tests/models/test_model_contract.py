@@ -16,7 +16,8 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "model"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 # Those that score each step of a text, and the one that reads as many features as it has weights
 # written down, have tests of their own.
-PREDICTING = [name for name in NAMES if not name.startswith("char_") and name != "perceptron"]
+LANGUAGE = [name for name in NAMES if name.startswith("char_")] + ["gpt"]
+PREDICTING = [name for name in NAMES if name not in [*LANGUAGE, "perceptron"]]
 KINDS = ("features", "image", "sequence", "tokens")
 BATCH = 4
 

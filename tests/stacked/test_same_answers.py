@@ -181,9 +181,9 @@ TASKS = {
     "binary": ("dataset=moons", "dataset.size=200", "dataset.seed=0"),
     "binary_smoothed": ("dataset=breast_cancer", "loss.label_smoothing=0.1"),
     "multiclass": ("dataset=iris",),
-    "mse": ("dataset=diabetes", "loss.name=mse"),
-    "mae": ("dataset=diabetes", "loss.name=mae"),
-    "huber_sum": ("dataset=diabetes", "loss.name=huber", "loss.reduction=sum"),
+    "mse": ("dataset=diabetes", "loss=mse"),
+    "mae": ("dataset=diabetes", "loss=mae"),
+    "huber_sum": ("dataset=diabetes", "loss=huber", "loss.reduction=sum"),
     "quantile": ("dataset=diabetes", "loss=quantile"),
 }
 
@@ -275,3 +275,22 @@ def _weights(run: Engine) -> Tensor:
     """All of them, as a share of their length."""
     flat = torch.cat([tensor.double().flatten() for tensor in run.model.state_dict().values()])
     return flat / flat.norm()
+
+
+def test_frozen_layers_and_their_norms_stay_in_a_stack_as_alone() -> None:
+    words = (*MODELS["cnn_norm"], "optimizer=momentum", "model.freeze=[blocks.0.*]")
+    assert_same_answers((*DIGITS, *words), RATES)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "momentum"])
+def test_each_run_of_a_stack_has_learning_rates_by_parameter_as_alone(optimizer: str) -> None:
+    words = (
+        *MLP,
+        f"optimizer={optimizer}",
+        "optimizer.weight_decay=0.1",
+        "optimizer.decay_biases_and_norms=false",
+    )
+    by = "optimizer.lr_multipliers={{'1.*':{},'3.weight':3}}".format
+    assert_same_answers(
+        words, [f"{by(0.1)} {RATES[0]}", f"{by(2)} {RATES[1]} schedule.warmup_steps=4"]
+    )

@@ -22,7 +22,12 @@ from dlrun.training.optim import (
 from dlrun.training.schedules import Plateau
 
 PLAIN = GradientSettings(
-    weight_decay=0.0, decay_biases_and_norms=True, l1=0.0, clip_norm=None, clip_value=None
+    weight_decay=0.0,
+    decay_biases_and_norms=True,
+    l1=0.0,
+    clip_norm=None,
+    clip_value=None,
+    lr_multipliers=None,
 )
 SETTINGS = {
     "sgd": {"lr": 0.1},
@@ -441,7 +446,7 @@ from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import optim
 from dlrun.config.settings import GradientSettings
 
-rules = GradientSettings(0.1, False, 0.1, 1.0, 1.0)
+rules = GradientSettings(0.1, False, 0.1, 1.0, 1.0, None)
 for name, settings in {SETTINGS!r}.items():
     model = nn.Linear(2, 3)
     groups = optim.parameter_groups(model, rules)

@@ -26,6 +26,7 @@ from dlrun.system.signals import StopRequest
 from dlrun.training.build import assemble, raw_and_prepared
 from dlrun.training.device import Device
 from dlrun.training.forward import outputs_in_order
+from dlrun.training.losses.choice import loss_of
 from dlrun.training.scores import sorted_quantiles
 from dlrun.training.task import Task
 from dlrun.training.tasks import make_task
@@ -181,7 +182,7 @@ def _fixed(
     settings: RunConfig, trained: Trained, part: Split, every: Sequence[Fold]
 ) -> list[_Made]:
     """The forecasts of each fold by the weights of the run."""
-    task = make_task(trained.spec, settings.loss, trained.preprocessing)
+    task = make_task(trained.spec, loss_of(settings.loss), trained.preprocessing)
     with torch.inference_mode():
         outputs = outputs_in_order(
             trained.model,

@@ -44,9 +44,8 @@ def read_config(run: RunDirectory, *, allowed: Sequence[str] = ()) -> dict[str, 
         ) from error
     if not isinstance(plain, dict):
         raise ConfigError(f"{run.config_file} is not the config of a run: it holds no mapping")
-    plain = _renewed(with_current_targets(plain))
+    plain, added = completed(_renewed(with_current_targets(plain)))
     refuse_foreign(plain, trusted_targets(allowed))
-    plain, added = completed(plain)
     if added:
         said = ", ".join(f"{key}={_text(value)}" for key, value in added.items())
         note(
@@ -130,6 +129,7 @@ class Trained:
         epoch, step: of the weights.
         which: of the run's weights they are: best or last.
         kept: what more is known of the run's data, a `dlrun.data.changed_data.Kept`.
+        thresholds: what its decisions follow, a `dlrun.inference.threshold.Thresholds`; None for 0.5.
     """
 
     model: Any
@@ -139,6 +139,7 @@ class Trained:
     step: int
     which: str = "best"
     kept: Any = None
+    thresholds: Any = None
 
 
 def reported_weights(run: RunDirectory, plain: Mapping[str, Any]) -> str:
@@ -191,7 +192,7 @@ def load_trained(
         epoch = state.get("epoch", -(-step // state.get("steps_per_epoch", 1)))
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} lacks what a model needs ({error})") from error
-    node = dict(plain["model"])
+    node = {key: value for key, value in plain["model"].items() if key != "freeze"}
     if node["_target_"] == _PRETRAINED:
         node["weights"] = None  # the checkpoint has its own: none need be fetched
     try:

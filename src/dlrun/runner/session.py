@@ -136,6 +136,8 @@ class Session:
             self.views.at_start(self.tracker)
             if self.watch is None:
                 self._show_data_and_layers()
+            for remark in self.experiment.remarks:
+                log.info(remark)
         self.progress = Progress(
             start_step=engine.step,
             total_steps=engine.total_steps,

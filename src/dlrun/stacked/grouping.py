@@ -41,7 +41,9 @@ _TOLERANCE = 1e-3  # of outputs in mixed precision; a wrong forward pass is off 
 
 def why_alone(plain: Mapping[str, Any]) -> str | None:
     """The setting that keeps a run from being trained with others, or None."""
-    trainer = plain["trainer"]
+    trainer, freeze = plain["trainer"], plain["model"].get("freeze")
+    if isinstance(freeze, Mapping) and any(epochs is not None for epochs in freeze.values()):
+        return "model.freeze for some epochs"
     alone = {
         "compile": trainer["compile"],
         "cuda_graph=true": trainer["cuda_graph"] is True,
@@ -55,12 +57,12 @@ def why_alone(plain: Mapping[str, Any]) -> str | None:
 def shape_of(plain: Mapping[str, Any]) -> str:
     """A text that is equal for configs of runs that can be trained together.
 
-    Left out of it is what may differ: the name, the seed, the schedule, the numbers of the optimizer,
-    label smoothing, and dropout rates above zero.
+    Left out of it is what may differ: the name, the seed, the schedule, the numbers of the optimizer and of
+    the loss, and dropout rates above zero.
     """
     rest = {k: v for k, v in plain.items() if k not in ("name", "seed", "schedule")}
     rest["optimizer"] = {k: _kind_of(k, v) for k, v in plain["optimizer"].items()}
-    rest["loss"] = {k: v for k, v in plain["loss"].items() if k != "label_smoothing"}
+    rest["loss"] = {k: _kind_of(k, v) for k, v in plain["loss"].items()}
     rest["dataset"] = {k: v for k, v in plain["dataset"].items() if k not in _SEEDS}
     if str(plain["model"].get("_target_")).startswith(_OWN_MODELS):
         rest["model"] = {k: _without_rate(k, v) for k, v in plain["model"].items()}
@@ -147,6 +149,8 @@ def probe_stack(stack: Stack) -> str | None:
 
 
 def _kind_of(key: str, value: Any) -> Any:
+    if key == "lr_multipliers" and isinstance(value, Mapping):
+        return list(value)  # by which patterns: the multipliers are numbers
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return "number" if is_number or key in _LIMITS else value
 

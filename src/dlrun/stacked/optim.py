@@ -35,16 +35,25 @@ class StackedDescent:
     Args:
         weights: (K, P), of the runs of `engines`.
         is_matrix: (P,), 1 for weights that mix inputs, 0 for biases and the gains of norms.
+        multipliers: (K, P), of learning rates; None where all are 1.
     """
 
-    def __init__(self, engines: Sequence[Engine], weights: Tensor, is_matrix: Tensor) -> None:
+    def __init__(
+        self,
+        engines: Sequence[Engine],
+        weights: Tensor,
+        is_matrix: Tensor,
+        multipliers: Tensor | None,
+    ) -> None:
         descents = [engine.descent for engine in engines]
         rules = [descent.rules for descent in descents]
 
         def column(numbers: Sequence[float]) -> Tensor:
             return weights.new_tensor(numbers).unsqueeze(1)
 
-        self.rates = column([descent.configured[0]["lr"] for descent in descents])
+        self.rates = column([descent.base_rate for descent in descents])
+        if multipliers is not None:
+            self.rates = self.rates * multipliers
         self.l1 = column([rule.l1 for rule in rules])
         self.clip_value = column([_or_infinity(rule.clip_value) for rule in rules])
         self.clip_norm = column([_or_infinity(rule.clip_norm) for rule in rules])
@@ -103,7 +112,7 @@ class Rule:
         self.shared = self._common()
 
     def update(self, weights: Tensor, gradients: Tensor, lr: Tensor, decay: Tensor | None) -> None:
-        """Move `weights` in place, by learning rates `lr` (K, 1) and weight decay (K, 1) or (K, P)."""
+        """Move `weights` in place, by learning rates `lr` (K, 1) or (K, P) and weight decay (K, 1) or (K, P)."""
         self.counts += 1
         self._update(self, weights, gradients, lr, decay)
 
@@ -161,8 +170,10 @@ def _key(multiplier: Multiplier) -> Any:
 
 
 def _shared_settings(group: dict[str, Any]) -> dict[str, Any]:
-    """What must be the same for all weights of a run: everything but the weight decay."""
-    return {k: v for k, v in group.items() if k not in ("params", "weight_decay")}
+    """What must be the same for all weights of a run: everything but weight decay and multiplied learning rates."""
+    multiplied = ("lr", "lr_multiplier") if "lr_multiplier" in group else ()
+    apart = ("params", "weight_decay", *multiplied)
+    return {k: v for k, v in group.items() if k not in apart}
 
 
 def _hyperparameters(group: dict[str, Any]) -> dict[str, Any]:

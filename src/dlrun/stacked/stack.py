@@ -22,6 +22,7 @@ from dlrun.training.divergence import Diverged, find_divergence
 from dlrun.training.forward import sample_losses
 from dlrun.training.logged_points import Pending, Rate, mean_losses, training_point
 from dlrun.training.loop import Engine
+from dlrun.training.losses.base import side_by_side
 from dlrun.training.task import stacked_metrics
 
 Values = dict[str, float]
@@ -42,7 +43,8 @@ class Stack:
         self.task, self.settings, self.device = lead.task, lead.settings, lead.device
         self.pending = _merged([engine.pending for engine in engines])
         self.weights = StackedWeights(engines)
-        self.template = copy.deepcopy(lead.model).train()
+        self.template = copy.deepcopy(lead.model)
+        lead.freezing.train(self.template)
         self._forward = lift(self.template)
         self._arrange()
         self.rate = Rate(uncounted=sum(self.pending.sizes))
@@ -110,7 +112,7 @@ class Stack:
                 x = table.inputs[some]
                 parts.append(self._forward(weights, x.expand(len(self.engines), *x.shape[1:])))
             outputs = torch.cat(parts, 1).to(self.device.dtype)
-        self.template.train()
+        self.lead.freezing.train(self.template)
         return outputs
 
     def keep(self, engines: Sequence[Engine]) -> None:
@@ -147,11 +149,16 @@ class Stack:
         use_generators(self.template, [engine.generator for engine in self.engines])
         # Once: runs with data of their own have it laid side by side here.
         self._validation = _rows([engine.data.val for engine in self.engines])
-        self.descent = StackedDescent(self.engines, self.weights.values, self.weights.is_matrix())
+        weights = self.weights
+        self.descent = StackedDescent(
+            self.engines,
+            weights.values,
+            weights.is_matrix(),
+            weights.rate_multipliers(self.engines),
+        )
         self._tasks = [engine.task for engine in self.engines]
-        smoothing = [task.label_smoothing for task in self._tasks]
-        column = self.weights.values.new_tensor(smoothing).unsqueeze(1)
-        self._smoothing = column if any(smoothing) else None
+        losses = [task.criterion for task in self._tasks]
+        self._loss_numbers = side_by_side(losses, self.weights.values)
 
     def _augmented(self, inputs: Tensor) -> Tensor:
         """Each run's batch, augmented with random numbers from its own generator, as alone."""
@@ -167,11 +174,12 @@ class Stack:
             outputs = self._forward(leaves | self.weights.others, x)
         if outputs.dtype != self.device.dtype:
             outputs = outputs.to(self.device.dtype)
-        smoothing = self._smoothing
-        if smoothing is not None:
-            smoothing = smoothing.expand(y.shape[:2]).flatten()
+        numbers = {
+            name: column.unsqueeze(1).expand(*y.shape[:2], *column.shape[1:]).flatten(0, 1)
+            for name, column in self._loss_numbers.items()
+        }
         model, task = self.template, self.task
-        each = sample_losses(task, model, outputs.flatten(0, 1), y.flatten(0, 1), smoothing)
+        each = sample_losses(task, model, outputs.flatten(0, 1), y.flatten(0, 1), numbers)
         each = each.view(y.shape[:2])
         losses = each.mean(1) * share if self.task.reduction == "mean" else each.sum(1)
         self.weights.collect(torch.autograd.grad(losses.sum(), list(leaves.values())), first=first)

@@ -65,12 +65,20 @@ class StackedWeights:
 
     def is_matrix(self) -> Tensor:
         """(P,): 1 for weights that mix inputs, 0 for biases and the gains of norms."""
-        return torch.cat(
-            [
-                self.values.new_full((part.stop - part.start,), float(len(part.shape) > 1))
-                for part in self.parts
-            ]
-        )
+        return self._spread([float(len(part.shape) > 1) for part in self.parts])
+
+    def rate_multipliers(self, engines: Sequence[Engine]) -> Tensor | None:
+        """(K, P): what each weight's learning rate is multiplied by; None where all are 1."""
+        rows = [engine.descent.multipliers(engine.model) for engine in engines]
+        if not any(rows):
+            return None
+        return torch.stack([self._spread([row[part.name] for part in self.parts]) for row in rows])
+
+    def _spread(self, numbers: Sequence[float]) -> Tensor:
+        """(P,): the number of each part for all its weights."""
+        sizes = [part.stop - part.start for part in self.parts]
+        each = zip(sizes, numbers, strict=True)
+        return torch.cat([self.values.new_full((size,), number) for size, number in each])
 
     def keep(self, rows: Tensor, engines: Sequence[Engine]) -> None:
         """Go on with `engines` only, which are in these rows."""

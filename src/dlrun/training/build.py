@@ -12,8 +12,15 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dlrun.config.instantiate import Component, component, split_component
-from dlrun.config.settings import DataSettings, GradientSettings, RunConfig, TrainerSettings, WarmUp
+from dlrun.config.instantiate import Component, split_component
+from dlrun.config.settings import (
+    DataSettings,
+    GradientSettings,
+    ModelSettings,
+    RunConfig,
+    TrainerSettings,
+    WarmUp,
+)
 from dlrun.data.base import Dataset, Spec
 from dlrun.data.changed_data import DataChanged, Kept, refusal
 from dlrun.data.images.augment import augment
@@ -27,9 +34,12 @@ from dlrun.training import cuda_graph, optim, schedules
 from dlrun.training.checks import check_fit, check_monitor, check_streams, require_recurrent
 from dlrun.training.device import Device, enough_memory
 from dlrun.training.device import choose as choose_device
+from dlrun.training.freezing import Freezing
 from dlrun.training.loop import Augmentation, Engine
+from dlrun.training.losses.base import Loss
+from dlrun.training.losses.choice import loss_of
 from dlrun.training.task import Task
-from dlrun.training.tasks import make_task, spec_for
+from dlrun.training.tasks import make_task, suited
 
 _SMALLER_DATA = (
     "take fewer or smaller samples (of images, lower dataset.size or dataset.in_memory=false)"
@@ -62,6 +72,12 @@ class Experiment:
         return about if data.origin is None else {**about, "origin": data.origin.to_dict()}
 
     @property
+    def remarks(self) -> list[str]:
+        """What a log should say of the weights and how they are trained, where that is not as usual."""
+        lines = (self.engine.freezing.describe(), self.engine.descent.describe())
+        return [line for line in lines if line]
+
+    @property
     def unchangeable(self) -> dict[str, Any]:
         """The settings that decide which samples a step sees: a resume must find them as they were."""
         # Where files are is not what is in them.
@@ -75,7 +91,7 @@ class Experiment:
         names = ("batch_size", "shuffle", "drop_last", "overfit_batches", "fast_dev_run")
         trainer = {f"trainer.{name}": getattr(self.config.trainer, name) for name in names}
         rows = [len(part) for part in (self.data.train, self.data.val, self.data.test)]
-        sizes = {"loss.quantiles": self.config.loss.quantiles, "rows of the data": rows}
+        sizes = {"loss.quantiles": self.config.loss.get("quantiles"), "rows of the data": rows}
         return settings | trainer | {"seed": self.config.seed, **sizes}
 
 
@@ -118,22 +134,24 @@ class _Components:
 
     data: DataSettings
     model: Component
+    shared: ModelSettings
     optimizer: Component
     rules: GradientSettings
     schedule: Component
     warm_up: WarmUp
+    loss: Loss
 
     @classmethod
     def of(cls, config: RunConfig) -> _Components:
         _, data = split_component("dataset", config.dataset, DataSettings)
-        model = component("model", config.model, given=("spec",))
+        model, shared = split_component("model", config.model, ModelSettings, given=("spec",))
         optimizer, rules = split_component(
             "optimizer", config.optimizer, GradientSettings, given=("groups",)
         )
         schedule, warm_up = split_component(
             "schedule", config.schedule, WarmUp, given=schedules.GIVEN
         )
-        return cls(data, model, optimizer, rules, schedule, warm_up)
+        return cls(data, model, shared, optimizer, rules, schedule, warm_up, loss_of(config.loss))
 
 
 def assemble(
@@ -150,8 +168,9 @@ def assemble(
     device = choose_device(settings.accelerator, settings.precision)
     with enough_memory("dataset", _SMALLER_DATA):
         data = load(config, device, kept)
-    data = replace(data, spec=spec_for(data.spec, config.loss))
-    task = make_task(data.spec, config.loss, data.preprocessing)
+    loss = suited(parts.loss, data.spec)
+    data = replace(data, spec=loss.spec(data.spec))
+    task = make_task(data.spec, loss, data.preprocessing, data.train)
     data = task.with_baselines(data)
     check_monitor(settings.monitor, settings.mode, task, data)
 
@@ -164,6 +183,7 @@ def assemble(
         fit_numbers(model, data.train)
     if config.tracking.gradient_flow:
         require_recurrent(model)
+    freezing = Freezing(model, parts.shared.freeze)
     generator = torch.Generator(device.torch_device).manual_seed(config.seed)
     use_generators(model, [generator])
 
@@ -171,11 +191,12 @@ def assemble(
     total_steps = count_steps(settings, len(batches))
     engine = Engine(
         model=model,
+        freezing=freezing,
         averaged=average(model, settings.ema_decay),
         task=task,
         data=data,
         batches=batches,
-        descent=_descent(parts, model, settings, device, len(batches), total_steps),
+        descent=_descent(parts, freezing, settings, device, len(batches), total_steps),
         total_steps=total_steps,
         device=device,
         settings=settings,
@@ -183,20 +204,23 @@ def assemble(
         augmentation=make_augmentation(parts.data, data.spec),
         generator=generator,
     )
+    freezing.enter(0)  # after the optimizer was given what is to be trained later
     engine.captured = cuda_graph.choose(engine)
     return Experiment(config, device, data, task, engine)
 
 
 def _descent(
     parts: _Components,
-    model: nn.Module,
+    freezing: Freezing,
     settings: TrainerSettings,
     device: Device,
     steps_per_epoch: int,
     total_steps: int,
 ) -> optim.Descent:
     """The optimizer of the model's weights with its schedule; after this the model may be compiled."""
-    build = partial(parts.optimizer, optim.parameter_groups(model, parts.rules))
+    model = freezing.model
+    groups = optim.parameter_groups(model, parts.rules, begins=freezing.begins)
+    build = partial(parts.optimizer, groups)
     optimizer = build() if settings.compile else without_dynamo(build)
     if settings.compile:
         model.compile()

@@ -99,6 +99,7 @@ class CapturedStep:
         self.stream: torch.cuda.Stream | None = None
         self.graph: torch.cuda.CUDAGraph | None = None
         self.warm_ups = 0
+        self.stage = engine.freezing.stage  # what is frozen decides what a step does
         self.failed = False
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> None:
@@ -107,6 +108,8 @@ class CapturedStep:
         Raises:
             RunFailed: the step cannot be captured, but must be.
         """
+        if self.stage != self.engine.freezing.stage:
+            self.graph, self.warm_ups, self.stage = None, 0, self.engine.freezing.stage
         if len(targets) != self.size or self.warm_ups < _WARM_UPS or self.failed:
             self._step_by_step(inputs, targets)
         elif self.graph is not None or self._try_to_capture(inputs, targets):

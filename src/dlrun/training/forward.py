@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -45,13 +45,13 @@ def loss_and_kept(
 
 
 def sample_losses(
-    task: Task, model: nn.Module, outputs: Tensor, targets: Tensor, smoothing: Tensor | None
+    task: Task, model: nn.Module, outputs: Tensor, targets: Tensor, numbers: Mapping[str, Tensor]
 ) -> Tensor:
     """`Task.sample_losses` (N,); of a model with members, from scores (N, M, C), the means of theirs."""
     members = members_of(model)
     if not members:
-        return task.sample_losses(outputs, targets, smoothing)
-    each = None if smoothing is None else for_each(members, smoothing)
+        return task.sample_losses(outputs, targets, numbers)
+    each = {name: for_each(members, values) for name, values in numbers.items()}
     losses = task.sample_losses(outputs.flatten(0, 1), for_each(members, targets), each)
     return losses.view(-1, members).mean(1)
 

@@ -22,6 +22,7 @@ from dlrun.system.torch_internals import norms
 from dlrun.training.device import Device
 from dlrun.training.divergence import Diverged, find_divergence
 from dlrun.training.forward import State, advance, loss_and_kept, on_tensors, outputs_in_order
+from dlrun.training.freezing import Freezing
 from dlrun.training.intervals import Intervals
 from dlrun.training.logged_points import Pending, Rate, mean_losses, training_point
 from dlrun.training.optim import Descent, gradient_norm
@@ -63,6 +64,7 @@ class Engine:
         self,
         *,
         model: nn.Module,
+        freezing: Freezing,
         averaged: AveragedModel | None,
         task: Task,
         data: Dataset,
@@ -76,6 +78,7 @@ class Engine:
         generator: torch.Generator,
     ) -> None:
         self.model, self.averaged, self.task, self.data = model, averaged, task, data
+        self.freezing = freezing
         self.batches, self.descent, self.total_steps = batches, descent, total_steps
         self.device, self.settings = device, settings
         self.augmentation, self.generator = augmentation, generator
@@ -144,7 +147,7 @@ class Engine:
         Raises:
             Diverged: the loss is no longer a finite number.
         """
-        self.model.train()
+        self.freezing.train(self.model)
         started = time.perf_counter()
         saved = started
         # A new run saves its first evaluation as well: one that diverges soon has something to go back to.
@@ -154,6 +157,7 @@ class Engine:
         train_step = self.captured or self.train_step
         while not self.finished and stop.signal is None:
             epoch, position = divmod(self.step, self.steps_per_epoch)
+            self.freezing.enter(epoch)
             for inputs, targets in self.batches.epoch(epoch, skip=position):
                 train_step(inputs, targets)
                 self.step += 1
@@ -215,7 +219,7 @@ class Engine:
                 size=self.settings.eval_batch_size,
                 dtype=self.device.dtype,
             )
-        model.train()
+        self.freezing.train(model)
         return outputs
 
     def note(self, values: dict[str, float]) -> None:
