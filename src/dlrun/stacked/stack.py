@@ -15,11 +15,13 @@ from torch import Tensor
 from dlrun.data.loaders import Split
 from dlrun.errors import RunFailed
 from dlrun.models.dropout import use_generators
+from dlrun.models.members import joined, members_of
 from dlrun.stacked.forward import lift
 from dlrun.stacked.loaders import StackedBatches, together
 from dlrun.stacked.optim import StackedDescent
 from dlrun.stacked.weights import StackedWeights
 from dlrun.training.divergence import Diverged, find_divergence
+from dlrun.training.forward import sample_losses
 from dlrun.training.logged_points import Pending, Rate, mean_losses, training_point
 from dlrun.training.loop import Engine
 from dlrun.training.losses.base import side_by_side
@@ -177,11 +179,15 @@ class Stack:
             name: column.unsqueeze(1).expand(*y.shape[:2], *column.shape[1:]).flatten(0, 1)
             for name, column in self._loss_numbers.items()
         }
-        each = self.task.sample_losses(outputs.flatten(0, 1), y.flatten(0, 1), numbers)
+        model, task = self.template, self.task
+        each = sample_losses(task, model, outputs.flatten(0, 1), y.flatten(0, 1), numbers)
         each = each.view(y.shape[:2])
         losses = each.mean(1) * share if self.task.reduction == "mean" else each.sum(1)
         self.weights.collect(torch.autograd.grad(losses.sum(), list(leaves.values())), first=first)
-        self.pending.outputs.append(outputs.detach())
+        outputs = outputs.detach()
+        self.pending.outputs.append(
+            joined(outputs, task.name, axis=2) if members_of(model) else outputs
+        )
         self.pending.targets.append(y)
         return losses.detach()
 

@@ -29,6 +29,7 @@ from dlrun.data.loaders import Feed
 from dlrun.data.prepare import prepare
 from dlrun.errors import ConfigError
 from dlrun.models.dropout import use_generators
+from dlrun.models.numbers import fit_numbers
 from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import cuda_graph, optim, schedules
 from dlrun.training.checks import (
@@ -197,6 +198,7 @@ def assemble(
         built = parts.model(data.spec)
         model = place_model(built, device, channels_last=settings.channels_last)
         check_fit(model, data, device)
+        fit_numbers(model, data.train)
     if config.tracking.gradient_flow:
         require_recurrent(model)
     freezing = Freezing(model, parts.shared.freeze)
