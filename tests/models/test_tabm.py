@@ -100,7 +100,9 @@ def test_the_loss_is_the_mean_of_the_members_and_metrics_are_of_their_mean_predi
 def test_a_number_is_encoded_by_how_far_it_goes_through_each_piece():
     layer = PiecewiseLinear(2, pieces=4, size=3)
     values = torch.tensor([[0.0, 5.0], [1.0, 5.0], [3.0, 5.0], [7.0, 5.0], [9.0, 5.0], [9.0, 6.0]])
-    layer.fit(values[:5].repeat(80, 1).sort(0).values)  # cuts at 0, 1, 3, 7, 9; the second column has one value only
+    layer.fit(
+        values[:5].repeat(80, 1).sort(0).values
+    )  # cuts at 0, 1, 3, 7, 9; the second column has one value only
     with torch.no_grad():
         layer.weight.normal_()
     codes = torch.tensor([[1, 1, 0.25, 0], [0, 0, 0, 0], [1, 1, 1, 1]])

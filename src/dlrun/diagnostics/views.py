@@ -165,7 +165,8 @@ class Views:
         """Of a regression, each target with what was predicted, the median of quantiles; images of large errors."""
         if self.spec.task != "regression" or part.bases is not None or not len(part):
             return
-        outputs = point_scores(outputs, self.spec, self.data.preprocessing)
+        scaling = self.data.preprocessing
+        outputs = point_scores(outputs, self.spec, scaling.target_mean, scaling.target_std)
         true, predicted = self._in_own_units(part.targets), self._in_own_units(outputs)
         errors = (predicted - true).abs()
         names = self.spec.target_names or range(1, true.shape[1] + 1)

@@ -182,7 +182,7 @@ def predict(trained: Trained, raw: Any) -> tuple[np.ndarray, np.ndarray | None]:
         decided = trained.thresholds.decisions(outputs) if trained.thresholds else outputs
         return classes(decided, spec).numpy(), probabilities(outputs, spec).numpy()
     if not spec.quantiles:
-        points = point_scores(outputs, spec, preprocessing)
+        points = point_scores(outputs, spec, preprocessing.target_mean, preprocessing.target_std)
         return preprocessing.values(points, raw).numpy(), None
     scores = sorted_quantiles(outputs, len(spec.quantiles)).unbind(-1)
     values = torch.stack([preprocessing.values(one, raw) for one in scores], -1).numpy()
