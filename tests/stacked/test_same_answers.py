@@ -228,6 +228,13 @@ def test_the_numbers_of_a_loss_are_each_trial_own(common: str) -> None:
     assert_same_answers(words, LOSSES[common], epochs=2)
 
 
+@pytest.mark.parametrize("how", ["oversample", "undersample"])
+def test_balanced_classes_are_drawn_for_each_trial_as_alone(how: str) -> None:
+    words = ("dataset=breast_cancer", "dataset.split_seed=0", f"dataset.balance={how}")
+    common = (*words, "model=mlp", "model.hidden=[8]", *DIGITS[3:])
+    assert_same_answers(common, ["seed=0", "seed=1", "seed=0 optimizer.lr=0.01"], epochs=2)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_every_kind_of_task_may_be_stacked(task: str) -> None:
     common = [*TASKS[task], "model=mlp", "model.hidden=[8]", *DIGITS[3:]]

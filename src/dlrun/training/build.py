@@ -32,6 +32,7 @@ from dlrun.models.dropout import use_generators
 from dlrun.models.numbers import fit_numbers
 from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import cuda_graph, optim, schedules
+from dlrun.training.balance import with_balance
 from dlrun.training.checks import (
     check_fit,
     check_loss,
@@ -186,7 +187,7 @@ def assemble(
     loss = suited(parts.loss, data.spec)
     data = replace(data, spec=loss.spec(data.spec))
     task = make_task(data.spec, loss, data.preprocessing, data.train)
-    data = task.with_baselines(data)
+    data = with_balance(task.with_baselines(data), parts.data, settings, loss)
     chosen = ChosenMetrics(config.metrics, parts.own_metrics, task, data.spec, data.preprocessing)
     task.declared = chosen.declared
     check_monitor(settings.monitor, settings.mode, task, data)
@@ -299,7 +300,8 @@ def limit(data: Dataset, settings: TrainerSettings) -> Dataset:
 
 def make_batches(settings: TrainerSettings, data: Dataset, seed: int) -> Feed:
     """The training batches, one whole-batch read a step however many parts it is then taken in."""
-    samples = len(data.train)
+    drawn = data.train.resampling
+    samples = len(data.train) if drawn is None else drawn.size
     size = settings.samples_per_step(samples)
     if settings.drop_last and size > samples:
         raise ConfigError(
@@ -308,7 +310,7 @@ def make_batches(settings: TrainerSettings, data: Dataset, seed: int) -> Feed:
         )
     if data.spec.carries_state:
         check_streams(settings)
-    if settings.accumulate > (at_most := min(size, len(data.train))):
+    if settings.accumulate > (at_most := min(size, samples)):
         raise ConfigError(
             f"trainer.accumulate is {settings.accumulate}, but a batch has only {at_most} samples to take in parts: "
             "set it to that or less, or trainer.batch_size higher"

@@ -62,6 +62,10 @@ class CrossEntropy(Loss):
         return losses
 
     @property
+    def is_balanced(self) -> bool:
+        return self.class_weights == "balanced"
+
+    @property
     def numbers(self) -> Mapping[str, float | Tensor]:
         weights = {} if self.weights is None else {_WEIGHTS: self.weights}
         return {_SMOOTHING: self.label_smoothing, **weights}
@@ -121,6 +125,10 @@ class BinaryCrossEntropy(Loss):
         return losses
 
     @property
+    def is_balanced(self) -> bool:
+        return self.positive_weight == "balanced"
+
+    @property
     def numbers(self) -> Mapping[str, float | Tensor]:
         return {_SMOOTHING: self.label_smoothing, _POSITIVE: self.weight}
 
@@ -174,6 +182,10 @@ class Focal(Loss):
         log_chance = outputs.gather(1, target).squeeze(1) - total
         others = outputs.scatter(1, target, float("-inf")).logsumexp(1) - total
         return -(gamma * others).exp() * log_chance
+
+    @property
+    def is_balanced(self) -> bool:
+        return self.class_weights == "balanced"
 
     @property
     def numbers(self) -> Mapping[str, float | Tensor]:
