@@ -13,9 +13,10 @@ from dlrun.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "model"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-# Those that score each step of a text, and the one that reads as many features as it has weights
-# written down, have tests of their own.
-PREDICTING = [name for name in NAMES if not name.startswith("char_") and name != "perceptron"]
+# Those that score each step of a text, those that give their inputs again, and the one that reads as many
+# features as it has weights written down, have tests of their own.
+OWN = ("autoencoder", "vae", "perceptron")
+PREDICTING = [name for name in NAMES if not name.startswith("char_") and name not in OWN]
 KINDS = ("features", "image", "sequence", "tokens")
 BATCH = 4
 

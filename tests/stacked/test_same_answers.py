@@ -27,6 +27,8 @@ MODELS = {
     "lstm": ("model=lstm", "model.hidden_size=8"),
     "lstm_deep": ("model=lstm", "model.hidden_size=5", "model.layers=2", "model.bidirectional=true"),
     "gru": ("model=gru", "model.hidden_size=8", "model.pooling=mean"),
+    "autoencoder": ("model=autoencoder", "model.filters=[]", "model.hidden=[8]"),
+    "vae": ("model=vae", "model.filters=[4]", "model.hidden=[8]", "model.latent=3"),
 }  # fmt: skip
 
 

@@ -75,6 +75,10 @@ LANGUAGE = Metrics(
     {"loss": "min", "accuracy": "max", "perplexity": "min", "bits": "min"}, {}, "bits"
 )
 
+# Of inputs that a model gives again; of a distribution over codes with how far it is from the prior.
+RECONSTRUCTION = Metrics({"loss": "min", "mse": "min"}, {}, "mse")
+VARIATIONAL = Metrics({**RECONSTRUCTION.always, "kl": None}, {}, "mse")
+
 MEDIAN = 0.5
 QUANTILE_LOSS = "quantile_loss"  # in the units of the targets
 
@@ -115,13 +119,26 @@ def quantile_metrics(quantiles: Sequence[float]) -> Metrics:
     return Metrics(always, {}, REGRESSION.comparable, by_target)
 
 
-_KINDS = (MULTICLASS, BINARY, MULTILABEL, REGRESSION, LANGUAGE, quantile_metrics([MEDIAN]))
+_KINDS = (
+    MULTICLASS,
+    BINARY,
+    MULTILABEL,
+    REGRESSION,
+    LANGUAGE,
+    VARIATIONAL,
+    quantile_metrics([MEDIAN]),
+)
 _PARTS = ("train", "val", "test")
 _KNOWN: dict[str, Direction] = {
     name: way for kind in _KINDS for name, way in kind.directions.items() if way
 }
 # What a person asks for first; a run has one of them, of texts to continue two.
-COMPARABLE = (LANGUAGE.comparable, REGRESSION.comparable, MULTICLASS.comparable)
+COMPARABLE = (
+    LANGUAGE.comparable,
+    REGRESSION.comparable,
+    MULTICLASS.comparable,
+    RECONSTRUCTION.comparable,  # the last: a regression has it as well
+)
 
 
 def direction(metric: str) -> Direction | None:

@@ -28,7 +28,7 @@ def scatter(title: str, true_N: np.ndarray, predicted_N: np.ndarray) -> Picture:
         pen.line([(_LEFT + tick, _TOP), (_LEFT + tick, _TOP + _SIDE)], _GRID)
     pen.line([(_LEFT, _TOP + _SIDE), (_LEFT + _SIDE, _TOP)], _INK)
     pixels = np.array(canvas)
-    _draw_dots(pixels, _LEFT + _places(x, ticks), _TOP + _SIDE - _places(y, ticks))
+    draw_dots(pixels, _LEFT + _places(x, ticks), _TOP + _SIDE - _places(y, ticks), np.array(_BLUE))
     write(pixels, title, _LEFT, 6, 15)
     for tick, place in zip(ticks, _places(np.array(ticks), ticks).tolist(), strict=True):
         text = f"{tick:,.6g}"
@@ -44,7 +44,10 @@ def _places(values: np.ndarray, ticks: list[float]) -> np.ndarray:
     return np.rint((values - ticks[0]) / (ticks[-1] - ticks[0]) * _SIDE).astype(int)
 
 
-def _draw_dots(pixels_HW3: np.ndarray, x_N: np.ndarray, y_N: np.ndarray) -> None:
+def draw_dots(
+    pixels_HW3: np.ndarray, x_N: np.ndarray, y_N: np.ndarray, colour_3: np.ndarray
+) -> None:
+    """A dot at each place, darker where several lie on each other."""
     height, width = pixels_HW3.shape[:2]
     counts = np.bincount(y_N * width + x_N, minlength=height * width).reshape(height, width)
     covered = np.zeros((height, width))
@@ -54,4 +57,4 @@ def _draw_dots(pixels_HW3: np.ndarray, x_N: np.ndarray, y_N: np.ndarray) -> None
             if down**2 + right**2 <= _RADIUS**2 + 1:
                 covered += np.roll(counts, (down, right), (0, 1))
     share = 1 - (1 - _OPAQUE) ** covered[..., None]
-    pixels_HW3[:] = pixels_HW3 * (1 - share) + np.array(_BLUE) * share
+    pixels_HW3[:] = pixels_HW3 * (1 - share) + colour_3 * share

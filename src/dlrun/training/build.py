@@ -149,7 +149,7 @@ def assemble(
     device = choose_device(settings.accelerator, settings.precision)
     with enough_memory("dataset", _SMALLER_DATA):
         data = load(config, device, kept)
-    data = replace(data, spec=spec_for(data.spec, config.loss))
+    data = replace(data, spec=spec_for(data.spec, config.loss, parts.model))
     task = make_task(data.spec, config.loss, data.preprocessing)
     data = task.with_baselines(data)
     check_monitor(settings.monitor, settings.mode, task, data)

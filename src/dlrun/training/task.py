@@ -105,6 +105,10 @@ class Task(ABC):
         """What losses on a part must have in common to be compared. Of labels, training alone sees smoothed ones."""
         return (self.label_smoothing,) if part == "train" else ()
 
+    def aims(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """What the outputs for a batch are to be: the targets of the data, unless the task has others."""
+        return targets
+
     def kept(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """What metrics need of the outputs of a batch, to be kept until they are asked for."""
         return outputs

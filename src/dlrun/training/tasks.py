@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dlrun.config.instantiate import Component
 from dlrun.config.metrics import LANGUAGE
 from dlrun.config.settings import LossSettings
 from dlrun.data.base import Preprocessing, Spec
 from dlrun.errors import ConfigError
 from dlrun.training.classification import Binary, Multiclass, Multilabel
+from dlrun.training.reconstruction import Reconstruction
 from dlrun.training.regression import (
     QuantileRegression,
     QuantilesByRow,
@@ -75,16 +78,35 @@ class Language(Task):
 
 
 TASKS: dict[str, type[Task]] = {
-    task.name: task for task in (Binary, Multiclass, Multilabel, Regression, Language)
+    task.name: task
+    for task in (Binary, Multiclass, Multilabel, Regression, Language, Reconstruction)
 }
 
 
-def spec_for(spec: Spec, settings: LossSettings) -> Spec:
-    """The `spec` of data for a model with this loss: several quantiles have a score each."""
+def spec_for(spec: Spec, settings: LossSettings, model: Component | None = None) -> Spec:
+    """The `spec` of data for this model and loss: several quantiles have a score each.
+
+    A class of models whose `task` is "reconstruction" gives its inputs again, from as many numbers as its parameter
+    `latent` says; those with a parameter `beta` have a distribution over them.
+    """
+    if model is not None and getattr(model.target, "task", None) == Reconstruction.name:
+        return _of_reconstruction(spec, **model.arguments)
     if settings.quantiles is None or spec.task != "regression":
         return spec
     quantiles = tuple(settings.quantiles)
     return replace(spec, num_outputs=spec.num_targets * len(quantiles), quantiles=quantiles)
+
+
+def _of_reconstruction(spec: Spec, *, latent: int, beta: float | None = None, **_: Any) -> Spec:
+    outputs = spec.reconstructed + latent * (1 if beta is None else 2)
+    return replace(
+        spec,
+        task=Reconstruction.name,
+        num_outputs=outputs,
+        latent=latent,
+        beta=beta,
+        unused_targets=spec.num_targets,
+    )
 
 
 def make_task(spec: Spec, settings: LossSettings, preprocessing: Preprocessing) -> Task:
@@ -101,6 +123,8 @@ def make_task(spec: Spec, settings: LossSettings, preprocessing: Preprocessing) 
         raise ConfigError(
             f"loss.name is {loss}, but the data set has {task.asked(spec)}: use {' or '.join(task.losses)} or auto"
         )
+    if issubclass(task, Reconstruction):
+        return task(settings, loss, preprocessing, spec)
     if issubclass(task, Regression) and preprocessing.scaled_by_row:
         task = RegressionByRow if task is Regression else QuantilesByRow
     return task(settings, loss, preprocessing, spec.target_names)
