@@ -79,6 +79,8 @@ LANGUAGE = Metrics(
 RECONSTRUCTION = Metrics({"loss": "min", "mse": "min"}, {}, "mse")
 VARIATIONAL = Metrics({**RECONSTRUCTION.always, "kl": None}, {}, "mse")
 
+_OF_DECISIONS = ("accuracy", "exact_match", *_OF_CLASSES)
+
 MEDIAN = 0.5
 QUANTILE_LOSS = "quantile_loss"  # in the units of the targets
 
@@ -147,6 +149,11 @@ def direction(metric: str) -> Direction | None:
     None where no task declares it, as of a metric of the user's own.
     """
     return _KNOWN.get(without_part(metric).partition("/")[0])
+
+
+def follows_threshold(metric: str) -> bool:
+    """Whether a metric without part depends on the classes that are decided for, and not on probabilities alone."""
+    return metric.partition("/")[0] in _OF_DECISIONS
 
 
 def without_part(metric: str) -> str:

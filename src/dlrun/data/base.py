@@ -41,7 +41,7 @@ class Spec:
         labels: of multilabel, the words for no and yes of each target, one pair after the other.
         latent: of a reconstruction, how many numbers describe an input.
         beta: how much the distance of their distribution from the prior counts; None where they have none.
-        unused_targets: of a reconstruction, how many numbers the data have to predict, of which nothing is learned.
+        data: of a reconstruction, the spec of the data, which may have classes or numbers to predict.
     """
 
     task: TaskKind
@@ -59,16 +59,12 @@ class Spec:
     labels: tuple[str, ...] = ()
     latent: int = 0
     beta: float | None = None
-    unused_targets: int = 0
+    data: Spec | None = None
 
     @property
     def of_data(self) -> Spec:
         """What the data themselves are to be learned for, also where a model gives their inputs again instead."""
-        if self.task != "reconstruction":
-            return self
-        targets = len(self.target_names) or self.unused_targets
-        task, outputs = task_of(self.class_names, self.labels, targets)
-        return replace(self, task=task, num_outputs=outputs, latent=0, beta=None, unused_targets=0)
+        return self.data or self
 
     @property
     def reconstructed(self) -> int:
@@ -98,7 +94,7 @@ class Spec:
     @property
     def num_classes(self) -> int:
         """Classes to tell apart; 0 for multilabel, regression, language and reconstruction."""
-        return len(self.class_names) if self.task in ("binary", "multiclass") else 0
+        return len(self.class_names)
 
     @property
     def classes(self) -> tuple[tuple[str, ...], ...]:

@@ -100,6 +100,9 @@ def spec_from(plain: Mapping[str, Any]) -> Spec:
     """
     values: dict[str, Any] = {}
     for name, value in plain.items():
+        if name == "data" and value is not None:
+            values[name] = spec_from(value)
+            continue
         given = list(value) if isinstance(value, tuple) else value
         try:
             checked = check(f"spec.{name}", given, _SPEC_RULES[name])

@@ -9,22 +9,20 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from dlrun.data.base import Dataset
 from dlrun.data.loaders import Split
 from dlrun.diagnostics.decision_boundary import PALETTE
 from dlrun.diagnostics.image_grid import image_grid
-from dlrun.diagnostics.line_chart import write
-from dlrun.diagnostics.scatter import draw_dots
+from dlrun.diagnostics.line_chart import Colour
+from dlrun.diagnostics.plane import Dots, plane, ticks_of
 from dlrun.inference.samples import sample_inputs
-from dlrun.tracking.picture import Picture, text_width
+from dlrun.tracking.picture import Picture
 from dlrun.training.loop import Engine
 from dlrun.training.reconstruction import Reconstruction
 
 _SAMPLES = 48
-_SIDE, _MARGIN, _TOP, _LINE = 420, 24, 60, 18  # pixels of the plane and around it
 
 
 def reconstruction_pictures(
@@ -57,36 +55,24 @@ def codes_picture(codes_NL: np.ndarray, labels_N: np.ndarray, names: Sequence[st
     known = np.isfinite(codes_NL).all(1)
     places, shares = in_plane(codes_NL[known])
     labels = labels_N[known]
-    named = names[: len(PALETTE)]
-    width = max(_SIDE, *(text_width(name, 13) + 24 for name in named)) + 2 * _MARGIN if named else 0
-    rows = -(-len(named) // 5)
-    size = (max(width, _SIDE + 2 * _MARGIN), _TOP + _SIDE + _MARGIN + rows * _LINE)
-    pixels = np.array(Image.new("RGB", size, (255, 255, 255)))
-    low, span = places.min(0, initial=0.0), np.ptp(places, 0) if len(places) else np.ones(2)
-    scaled = (places - low) / np.where(span > 0, span, 1) * (_SIDE - 8)
-    across = _MARGIN + 4 + np.rint(scaled[:, 0]).astype(int)
-    up = _TOP + _SIDE - 4 - np.rint(scaled[:, 1]).astype(int)
-    for number in range(max(1, len(names))):
-        of_label = (labels == number) if names else slice(None)
-        draw_dots(pixels, across[of_label], up[of_label], PALETTE[number % len(PALETTE)])
-    write(
-        pixels,
-        f"codes of {len(places):,} samples, {codes_NL.shape[1]} numbers each",
-        _MARGIN,
-        6,
-        15,
-    )
+    axes = "x, y: the numbers of the code"
     if shares is not None:
-        said = (
-            f"first two principal components: {shares[0]:.0%} and {shares[1]:.0%} of the variance"
-        )
-        write(pixels, said, _MARGIN, 30, 13)
-    for number, name in enumerate(named):
-        top = _TOP + _SIDE + 8 + number // 5 * _LINE
-        left = _MARGIN + number % 5 * (_SIDE // 5)
-        pixels[top + 3 : top + 13, left : left + 10] = PALETTE[number]
-        write(pixels, name, left + 16, top, 13)
-    return Picture(pixels)
+        said = " and ".join(f"{share:.0%}" for share in shares)
+        axes = f"x, y: principal components, {said} of the variance"
+    # More classes than colours share them, without names.
+    count = min(len(names), len(PALETTE)) or 1
+    shown = names if 0 < len(names) <= len(PALETTE) else [""] * count
+    dots = [
+        Dots(name, _colour(number), *places[labels % count == number].T)
+        for number, name in enumerate(shown)
+    ]
+    title = f"codes of {len(places):,} samples, {codes_NL.shape[1]} numbers each"
+    return plane(title, axes, *map(ticks_of, places.T), dots=dots)
+
+
+def _colour(number: int) -> Colour:
+    red, green, blue = PALETTE[number].astype(int).tolist()
+    return red, green, blue
 
 
 def in_plane(codes_NL: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

@@ -126,6 +126,7 @@ def description(trained: Trained, exported: Exported) -> dict[str, Any]:
         "preparing": preparing,
         "reading": _meaning(spec),
         "class_names": list(spec.class_names),
+        "thresholds": list(trained.thresholds.values) if trained.thresholds else None,
         "preprocessing": preprocessing,
         "spec": asdict(spec),
         "checked": {

@@ -130,6 +130,7 @@ class Trained:
         epoch, step: of the weights.
         which: of the run's weights they are: best or last.
         kept: what more is known of the run's data, a `dlrun.data.changed_data.Kept`.
+        thresholds: what its decisions follow, a `dlrun.inference.threshold.Thresholds`; None for 0.5.
     """
 
     model: Any
@@ -139,6 +140,7 @@ class Trained:
     step: int
     which: str = "best"
     kept: Any = None
+    thresholds: Any = None
 
 
 def reported_weights(run: RunDirectory, plain: Mapping[str, Any]) -> str:

@@ -22,6 +22,13 @@ def probabilities(outputs: Tensor, spec: Spec) -> Tensor:
     return torch.softmax(outputs, 1)
 
 
+def classes(outputs: Tensor, spec: Spec) -> Tensor:
+    """The class numbers (N,) that raw scores decide for; of multilabel the answers (N, D)."""
+    if spec.task == "multilabel":
+        return (outputs > 0).long()
+    return (outputs > 0).squeeze(1).long() if spec.task == "binary" else outputs.argmax(1)
+
+
 def sorted_quantiles(outputs: Tensor, count: int) -> Tensor:
     """Scores (..., D * Q) as ascending quantiles (..., D, Q), `count` of them."""
     return outputs.unflatten(-1, (-1, count)).sort(-1).values
@@ -44,8 +51,7 @@ def class_confusion(outputs: Tensor, targets: Tensor, spec: Spec) -> list[list[i
     """The confusion matrix of a classifier's raw scores; None for regression."""
     if not spec.num_classes:
         return None
-    predicted = (outputs > 0).squeeze(1).long() if spec.task == "binary" else outputs.argmax(1)
-    return confusion_matrix(predicted, targets.long(), spec.num_classes)
+    return confusion_matrix(classes(outputs, spec), targets.long(), spec.num_classes)
 
 
 def precision_recall_f1(confusion: list[list[int]], number: int) -> tuple[float, float, float]:

@@ -105,7 +105,10 @@ def _of_reconstruction(spec: Spec, *, latent: int, beta: float | None = None, **
         num_outputs=outputs,
         latent=latent,
         beta=beta,
-        unused_targets=spec.num_targets,
+        data=spec,
+        class_names=(),
+        target_names=(),
+        labels=(),
     )
 
 
