@@ -10,19 +10,26 @@ import numpy as np
 import torch
 
 from dlrun.config.metrics import MEDIAN, follows_threshold
-from dlrun.config.settings import RunConfig, parse
+from dlrun.config.settings import parse
 from dlrun.data.kind import Labelled
 from dlrun.data.kinds import kind_of, read_labelled
 from dlrun.data.loaders import Split
-from dlrun.errors import ConfigError
 from dlrun.inference.load import Trained, load_trained, reported_weights
-from dlrun.inference.threshold import Thresholds, choose, gain_of, keep, with_kept
+from dlrun.inference.threshold import (
+    Thresholds,
+    anomaly_threshold,
+    check_rule,
+    choose,
+    keep,
+    with_kept,
+)
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.training.build import prepared
 from dlrun.training.forward import outputs_in_order
+from dlrun.training.reconstruction import Reconstruction
 from dlrun.training.scores import class_confusion, classes, probabilities, sorted_quantiles
 from dlrun.training.task import Task
-from dlrun.training.tasks import TASKS, make_task
+from dlrun.training.tasks import make_task
 
 _BATCH = 1024
 _NUMBERS = 2**18  # of a batch of rows of few numbers: small batches cost more than their work
@@ -84,11 +91,11 @@ def evaluate(
     else:
         found = read_labelled(new, trained.kept, settings.dataset)
     targets = found.part.targets
-    outputs = _outputs(trained, found.part, task, settings)
+    outputs = outputs_of(trained, found.part, task, size=settings.trainer.eval_batch_size)
     variance = task.variance(found.part)
     metrics = task.final_metrics(outputs, targets, variance=variance)
     undecided = {}
-    if trained.thresholds:
+    if trained.thresholds and spec.classes:
         outputs = trained.thresholds.decisions(outputs)
         decided = task.final_metrics(outputs, targets, variance=variance)
         undecided = {name: value for name, value in metrics.items() if follows_threshold(name)}
@@ -113,6 +120,8 @@ def choose_threshold(
 ) -> None:
     """Choose by `rule` on the validation part from which probability on a sample is of the second class.
 
+    Of a reconstruction, from which score on an input is an anomaly.
+
     It is kept with the run. `none` removes what is kept.
 
     Raises:
@@ -121,31 +130,30 @@ def choose_threshold(
     if rule == "none":
         keep(run, None)
         return
-    gain_of(rule)  # before anything is read
     settings = parse(plain)
     trained = load_trained(run, plain, which=which or reported_weights(run, plain))
     spec = trained.spec
-    if spec.task not in ("binary", "multilabel"):
-        raise ConfigError(
-            f"--threshold is {rule}, but the run has {TASKS[spec.task].asked(spec)}: it is for two classes, or "
-            "several targets of yes and no; leave it out"
-        )
     task = make_task(spec, settings.loss, trained.preprocessing)
+    check_rule(rule, spec)
     part = prepared(settings, trained.kept).split("val")
-    outputs = _outputs(trained, part, task, settings)
-    values = choose(rule, outputs, part.targets, spec)
+    outputs = outputs_of(trained, part, task, size=settings.trainer.eval_batch_size)
+    values = (
+        (anomaly_threshold(rule, task.anomaly_scores(outputs)),)
+        if isinstance(task, Reconstruction)
+        else choose(rule, outputs, part.targets, spec)
+    )
     keep(run, Thresholds(rule, values, trained.which, trained.step))
 
 
-def _outputs(trained: Trained, part: Split, task: Task, settings: RunConfig) -> torch.Tensor:
-    """What metrics need of the model's outputs for all samples of a part."""
+def outputs_of(trained: Trained, part: Split, task: Task, *, size: int) -> torch.Tensor:
+    """What metrics need of the model's outputs for all samples of a part, `size` at a time."""
     with torch.inference_mode():
         return outputs_in_order(
             trained.model,
             part,
             spec=trained.spec,
             task=task,
-            size=settings.trainer.eval_batch_size,
+            size=size,
             dtype=torch.float32,
         )
 

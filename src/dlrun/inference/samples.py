@@ -6,13 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.training.reconstruction import Reconstruction
+from dlrun.training.task import Task
 
 
-def sample_inputs(model: nn.Module, task: Reconstruction, *, number: int, seed: int) -> Tensor:
+def sample_inputs(model: nn.Module, task: Task, *, number: int, seed: int) -> Tensor:
     """`number` inputs (N, *input_shape), scaled as a model takes them; the same for the same seed.
 
     Of plain numbers alone. The means of what the decoder describes: without the noise of a pixel or a column.
     """
+    assert isinstance(task, Reconstruction)
     spec, weight = task.spec, next(model.parameters())
     # On the CPU, one by one: the same on every device, and the first ones whatever the number.
     generator = torch.Generator().manual_seed(seed)
