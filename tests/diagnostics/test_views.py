@@ -266,7 +266,7 @@ def test_of_quantiles_the_median_is_shown(shown, monkeypatch):
     words = (
         "dataset=image_table",
         "dataset.target=x",
-        "loss.name=quantile",
+        "loss=quantile",
         "loss.quantiles=[0.1,0.5,0.9]",
     )
     experiment, drawn = made(*words, "model=linear"), []

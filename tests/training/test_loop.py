@@ -379,7 +379,7 @@ class Poisoned(nn.Module):
 
 
 def poisoned(bad_step: int) -> dict[str, Any]:
-    return {"_target_": f"{__name__}.Poisoned", "bad_step": bad_step}
+    return {"_target_": f"{__name__}.Poisoned", "freeze": None, "bad_step": bad_step}
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_step_values_and_remedy(
@@ -485,7 +485,7 @@ class Restless(nn.Module):
         return scores
 
 
-RESTLESS = {"_target_": f"{__name__}.Restless"}
+RESTLESS = {"_target_": f"{__name__}.Restless", "freeze": None}
 
 
 def without_times(points: list[dict[str, Any]]) -> list[dict[str, Any]]:

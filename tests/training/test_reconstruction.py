@@ -10,12 +10,14 @@ from sklearn.decomposition import PCA
 from torch.distributions import Bernoulli, Categorical, Normal, kl_divergence
 
 from dlrun.config.compose import compose
-from dlrun.config.settings import LossSettings, parse
+from dlrun.config.settings import parse
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Spec
 from dlrun.errors import ConfigError
 from dlrun.models.gaussian import GaussianSample
 from dlrun.training.build import assemble
+from dlrun.training.losses.classes import BinaryCrossEntropy
+from dlrun.training.losses.quantities import MAE, MSE, Huber
 from dlrun.training.reconstruction import divergence, pca_again
 from dlrun.training.tasks import make_task
 
@@ -28,9 +30,13 @@ def made(*words):
     return assemble(parse(plain))
 
 
-def task_of(spec, loss="auto", *, reduction="mean", scaling=None):
-    settings = LossSettings(loss, 0.0, reduction, None)
-    return make_task(spec, settings, scaling or Scaling([0.0], [1.0], [], [], 0.0))
+def task_of(spec, loss="mse", *, reduction="mean", scaling=None):
+    chosen = {
+        "mse": MSE(), "mae": MAE(), "huber": Huber(delta=1.0),
+        "binary_cross_entropy": BinaryCrossEntropy(label_smoothing=0.0, positive_weight=1.0),
+    }[loss]  # fmt: skip
+    chosen.reduction = reduction
+    return make_task(spec, chosen, scaling or Scaling([0.0], [1.0], [], [], 0.0))
 
 
 def rows(width, *, latent=2, beta=None, categories=(), kind="features", shape=None):
@@ -57,7 +63,7 @@ def test_the_loss_of_a_distribution_is_the_negative_evidence_lower_bound(beta):
     log_likelihood = Normal(again, 1.0).log_prob(x).sum(1) + constant
     expected = beta * divergence(mean, log_variance) - log_likelihood
     task = task_of(spec)
-    torch.testing.assert_close(task.sample_losses(outputs, x, None), expected)
+    torch.testing.assert_close(task.sample_losses(outputs, x, {}), expected)
     torch.testing.assert_close(task.loss(outputs, x), expected.mean())
     torch.testing.assert_close(task_of(spec, reduction="sum").loss(outputs, x), expected.sum())
     metrics = task.metrics(task.kept(outputs, x), task.kept_targets(x))
@@ -88,7 +94,7 @@ def test_pixels_are_given_again_as_probabilities_of_being_bright_whatever_the_sc
     expected = -Bernoulli(logits=logits, validate_args=False).log_prob(brightness).sum(1)
     expected += divergence(*outputs[:, 4:].split(2, 1))
     aims = task.aims(inputs, torch.zeros(1))
-    torch.testing.assert_close(task.sample_losses(outputs, aims, None), expected)
+    torch.testing.assert_close(task.sample_losses(outputs, aims, {}), expected)
     again = (torch.sigmoid(logits) * 16 - 5) / 6
     torch.testing.assert_close(task.given_again(outputs), again)
     squared = ((again - aims) ** 2).mean().item()
@@ -107,7 +113,7 @@ def test_a_category_is_given_again_as_a_score_for_each_of_its_codes():
         -Categorical(logits=second).log_prob(x[:, 2]),
     ]
     expected = torch.stack(columns, 1).mean(1)
-    torch.testing.assert_close(task_of(spec).sample_losses(outputs, x, None), expected)
+    torch.testing.assert_close(task_of(spec).sample_losses(outputs, x, {}), expected)
 
 
 def test_the_sample_is_the_mean_in_evaluation_and_spread_as_asked_in_training():
@@ -167,7 +173,9 @@ def test_the_baselines_are_the_variance_and_pca_of_as_many_numbers():
         (("dataset=iris", "loss=cross_entropy"), "inputs to give again"),
         (("dataset=text_lines",), "model=autoencoder reads images and rows of tables"),
         (("dataset=airline",), "model=autoencoder reads images and rows of tables"),
-        (("dataset=iris", "loss.label_smoothing=0.1"), "a reconstruction has no labels"),
+        (("dataset=iris", "loss.label_smoothing=0.1"), "reconstruction has no labels"),
+        (("dataset=iris", "loss=quantile"), "inputs to give again"),
+        (("dataset=digits", "loss=binary_cross_entropy", "loss.positive_weight=2"), "set it to 1"),
         (("dataset=iris", "trainer.monitor=val/accuracy"), "which this run does not log"),
     ],
 )  # fmt: skip

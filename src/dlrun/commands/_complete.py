@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from dlrun.commands._names import COMMANDS, HELP
 from dlrun.config.hydra_internals import completions
 from dlrun.config.search_path import config_folders, options, packaged_configs
-from dlrun.config.settings import DataSettings, GradientSettings, RunConfig, WarmUp
+from dlrun.config.settings import DataSettings, GradientSettings, ModelSettings, RunConfig, WarmUp
 from dlrun.errors import ConfigError
 from dlrun.storage.index import LAST, OUTPUTS, run_paths, scan, sweep_paths
 from dlrun.storage.run_summary import full_name, short_name
@@ -42,6 +42,7 @@ _CONFIG_DIR = ("--config-dir", "-cd")
 # What all options of a group share, beside their own parameters.
 _SHARED = {
     "dataset": DataSettings,
+    "model": ModelSettings,
     "optimizer": GradientSettings,
     "schedule": WarmUp,
     "sweep": SweepSettings,

@@ -144,8 +144,8 @@ def _draw(
     """Write a picture of images that the decoder makes of codes from the prior."""
     from dlrun.config.settings import parse
     from dlrun.diagnostics.image_grid import image_grid
+    from dlrun.inference.evaluate import task_of
     from dlrun.inference.samples import sample_inputs
-    from dlrun.training.tasks import make_task
 
     output: Path | None = arguments.output
     if of_texts:
@@ -159,7 +159,7 @@ def _draw(
         raise ConfigError(f"--output is {output}, but must name a picture, as in samples.png")
     if arguments.number > _MOST_IMAGES:
         raise ConfigError(f"--number is {arguments.number:,}, but must be at most {_MOST_IMAGES:,}")
-    task = make_task(trained.spec, parse(plain).loss, trained.preprocessing)
+    task = task_of(trained, parse(plain))
     images = sample_inputs(trained.model, task, number=arguments.number, seed=arguments.seed)
     picture = image_grid(images.numpy(), [""] * len(images))
     with writing_output(output):

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dlrun.commands import _text
@@ -106,16 +107,21 @@ def _checked_group(group: str, folders: list[Path]) -> str:
     raise ConfigError(f"there is no group {group}{hint}")
 
 
-def _settings(folders: list[Path]) -> list[Parameter]:
-    """What every run has beside its groups: the settings of train.yaml itself."""
-    file = next(
-        (folder / "train.yaml" for folder in folders if (folder / "train.yaml").is_file()), None
-    )
-    return list(read_yaml("train", file).parameters) if file else []
+def _settings(folders: list[Path], name: str = "train") -> list[Parameter]:
+    """What every run has beside its groups: the settings of train.yaml itself, or of another such file."""
+    files = (folder / f"{name}.yaml" for folder in folders)
+    file = next((file for file in files if file.is_file()), None)
+    return list(read_yaml(name, file).parameters) if file else []
 
 
 def _of_every_run(settings: list[Parameter]) -> list[str]:
     return list(dict.fromkeys(parameter.name.partition(".")[0] for parameter in settings))
+
+
+def _of_all(group: str, folders: list[Path]) -> list[Parameter]:
+    """What all options of a group have, under the names that they have in it."""
+    inside = [p for p in _settings(folders, "_shared") if p.name.startswith(f"{group}.")]
+    return [replace(p, name=p.name.removeprefix(f"{group}.")) for p in inside]
 
 
 def _settings_page(name: str, settings: list[Parameter]) -> str:
@@ -159,7 +165,7 @@ def _group_page(group: str, folders: list[Path]) -> str:
     shown = [option for option in found if option is not None]
     if not shown:
         return f"{group} has no options yet: a file configs/{group}/NAME.yaml makes {group}=NAME"
-    common = _shared_parameters(shown)
+    common = [*_shared_parameters(shown), *_of_all(group, folders)]
     pages = [
         _describe(
             group,
@@ -179,7 +185,7 @@ def _option_page(group: str, name: str, folders: list[Path]) -> str:
     if option is None:
         hint = did_you_mean(name, visible_options(group, folders))
         raise ConfigError(f"{group} has no option {name}{hint}")
-    page = _describe(group, option, option.head, option.parameters)
+    page = _describe(group, option, option.head, [*option.parameters, *_of_all(group, folders)])
     return f"{page}\n\n{_usage(group, [option])}"
 
 

@@ -141,9 +141,9 @@ def _blocks(
     if spec.task == "reconstruction":
         from dlrun.config.settings import parse
         from dlrun.inference.anomalies import anomalies
-        from dlrun.training.tasks import make_task
+        from dlrun.inference.evaluate import task_of
 
-        yield from anomalies(trained, make_task(spec, parse(plain).loss, preprocessing), pieces)
+        yield from anomalies(trained, task_of(trained, parse(plain)), pieces)
         return
     yield from predictions(trained, pieces, with_probabilities=not arguments.no_probabilities)
 

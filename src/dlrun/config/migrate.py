@@ -20,8 +20,11 @@ import yaml
 from dlrun.config.moved import current, with_current_targets
 from dlrun.config.search_path import COMPONENTS, config_folders
 
-_SETTINGS = {"loss": "auto", "trainer": "default"}  # groups of settings, with their usual options
+_SETTINGS = {"trainer": "default"}  # groups of settings, with their usual options
+_USUAL = {"loss": {"_target_": "dlrun.training.losses.choice.Auto"}}  # components that came later
 _PRIMARY, _SECTIONS = "train", ("checkpoint", "tracking")
+_PLAIN = ("metrics",)  # settings that stand by themselves
+_OF_ALL_OPTIONS = "_shared"
 _SWEEP_SETTINGS = {  # of the group sweep: what came after the version, as it was before
     "0.1": {"raw_cells": False},
 }
@@ -53,15 +56,20 @@ def _completed_as_written(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dic
     """The same, with interpolations as the options have them."""
     whole = dict(plain)
     added: dict[str, Any] = {}
+    of_all = _option("", _OF_ALL_OPTIONS)
     for key in COMPONENTS:
-        if isinstance(node := plain.get(key), Mapping):
+        if isinstance(node := plain.get(key, _USUAL.get(key)), Mapping):
             then = _TABLE_SETTINGS.get(current(str(node.get("_target_"))), {})
-            whole[key] = _filled(node, {**_nearest(key, node), **then}, f"{key}.", added)
+            shared = {**of_all.get(key, {}), **_nearest(key, node), **then}
+            whole[key] = _filled(node, shared, f"{key}.", added)
     sections = {**_option("", _PRIMARY), **{k: _option(k, name) for k, name in _SETTINGS.items()}}
     for key in (*_SETTINGS, *_SECTIONS):
         node, defaults = plain.get(key, {}), sections.get(key)
         if isinstance(node, Mapping) and isinstance(defaults, Mapping):
             whole[key] = _filled(node, defaults, f"{key}.", added)
+    for key in _PLAIN:
+        if key not in plain:
+            whole[key] = added[key] = sections[key]
     return whole, added
 
 

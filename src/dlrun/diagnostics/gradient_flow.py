@@ -67,7 +67,7 @@ def gradient_flow(engine: Engine) -> list[float]:
     model.eval()
     with watching() as states, engine.device.autocast():
         outputs = model.forward(inputs)  # not the model itself, which may be compiled
-    model.train()
+    engine.freezing.train(model)
     if spec.carries_state:
         outputs, _ = outputs
     loss = engine.task.loss(outputs.to(engine.device.dtype), targets)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from dlrun.config.metrics import MEDIAN, follows_threshold
-from dlrun.config.settings import parse
+from dlrun.config.settings import RunConfig, parse
 from dlrun.data.kind import Labelled
 from dlrun.data.kinds import kind_of, read_labelled
 from dlrun.data.loaders import Split
@@ -26,8 +26,16 @@ from dlrun.inference.threshold import (
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.training.build import prepared
 from dlrun.training.forward import outputs_in_order
+from dlrun.training.losses.choice import loss_of
+from dlrun.training.metrics.chosen import chosen_metrics
 from dlrun.training.reconstruction import Reconstruction
-from dlrun.training.scores import class_confusion, classes, probabilities, sorted_quantiles
+from dlrun.training.scores import (
+    class_confusion,
+    classes,
+    point_scores,
+    probabilities,
+    sorted_quantiles,
+)
 from dlrun.training.task import Task
 from dlrun.training.tasks import make_task
 
@@ -82,7 +90,7 @@ def evaluate(
     reported = which or reported_weights(run, plain)
     trained = with_kept(load_trained(run, plain, which=reported), run)
     spec = trained.spec
-    task = make_task(spec, settings.loss, trained.preprocessing)
+    task = task_of(trained, settings)
     if new is None:
         data = task.with_baselines(prepared(settings, trained.kept))
         part = data.split(split)
@@ -92,12 +100,12 @@ def evaluate(
         found = read_labelled(new, trained.kept, settings.dataset)
     targets = found.part.targets
     outputs = outputs_of(trained, found.part, task, size=settings.trainer.eval_batch_size)
-    variance = task.variance(found.part)
-    metrics = task.final_metrics(outputs, targets, variance=variance)
+    chosen = chosen_metrics(settings, task, spec, trained.preprocessing)
+    metrics = chosen.final_metrics(task, outputs, found.part)
     undecided = {}
     if trained.thresholds and spec.classes:
         outputs = trained.thresholds.decisions(outputs)
-        decided = task.final_metrics(outputs, targets, variance=variance)
+        decided = chosen.final_metrics(task, outputs, found.part)
         undecided = {name: value for name, value in metrics.items() if follows_threshold(name)}
         metrics |= {name: decided[name] for name in undecided}
     return Evaluation(
@@ -133,8 +141,8 @@ def choose_threshold(
     settings = parse(plain)
     trained = load_trained(run, plain, which=which or reported_weights(run, plain))
     spec = trained.spec
-    task = make_task(spec, settings.loss, trained.preprocessing)
     check_rule(rule, spec)
+    task = task_of(trained, settings)
     part = prepared(settings, trained.kept).split("val")
     outputs = outputs_of(trained, part, task, size=settings.trainer.eval_batch_size)
     values = (
@@ -143,6 +151,11 @@ def choose_threshold(
         else choose(rule, outputs, part.targets, spec)
     )
     keep(run, Thresholds(rule, values, trained.which, trained.step))
+
+
+def task_of(trained: Trained, settings: RunConfig) -> Task:
+    """What the model of a run was trained for, and is measured by."""
+    return make_task(trained.spec, loss_of(settings.loss), trained.preprocessing)
 
 
 def outputs_of(trained: Trained, part: Split, task: Task, *, size: int) -> torch.Tensor:
@@ -182,7 +195,8 @@ def predict(trained: Trained, raw: Any) -> tuple[np.ndarray, np.ndarray | None]:
         decided = trained.thresholds.decisions(outputs) if trained.thresholds else outputs
         return classes(decided, spec).numpy(), probabilities(outputs, spec).numpy()
     if not spec.quantiles:
-        return preprocessing.values(outputs, raw).numpy(), None
+        points = point_scores(outputs, spec, preprocessing)
+        return preprocessing.values(points, raw).numpy(), None
     scores = sorted_quantiles(outputs, len(spec.quantiles)).unbind(-1)
     values = torch.stack([preprocessing.values(one, raw) for one in scores], -1).numpy()
     return values[..., spec.quantiles.index(MEDIAN)], values

@@ -44,9 +44,8 @@ def read_config(run: RunDirectory, *, allowed: Sequence[str] = ()) -> dict[str, 
         ) from error
     if not isinstance(plain, dict):
         raise ConfigError(f"{run.config_file} is not the config of a run: it holds no mapping")
-    plain = _renewed(with_current_targets(plain))
+    plain, added = completed(_renewed(with_current_targets(plain)))
     refuse_foreign(plain, trusted_targets(allowed))
-    plain, added = completed(plain)
     if added:
         said = ", ".join(f"{key}={_text(value)}" for key, value in added.items())
         note(
@@ -193,7 +192,7 @@ def load_trained(
         epoch = state.get("epoch", -(-step // state.get("steps_per_epoch", 1)))
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} lacks what a model needs ({error})") from error
-    node = dict(plain["model"])
+    node = {key: value for key, value in plain["model"].items() if key != "freeze"}
     if node["_target_"] == _PRETRAINED:
         node["weights"] = None  # the checkpoint has its own: none need be fetched
     try:

@@ -136,6 +136,8 @@ class Session:
             self.views.at_start(self.tracker)
             if self.watch is None:
                 self._show_data_and_layers()
+            for remark in self.experiment.remarks:
+                log.info(remark)
         self.progress = Progress(
             start_step=engine.step,
             total_steps=engine.total_steps,
@@ -277,7 +279,7 @@ class Session:
         name = data.tested
         part = data.split(name)
         outputs = engine.outputs(part)
-        metrics = task.final_metrics(outputs, part.targets, variance=task.variance(part))
+        metrics = engine.chosen.final_metrics(task, outputs, part)
         values = {f"test/{key}": value for key, value in metrics.items()} if name == "test" else {}
         if values:
             engine.note(values)

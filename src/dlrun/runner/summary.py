@@ -100,6 +100,7 @@ def summarise(
         "swept": dict(identity.swept),
         "seed": config.seed,
         "parameters": sum(p.numel() for p in engine.model.parameters()),
+        "frozen_parameters": engine.freezing.frozen_weights,
         "step": engine.step,
         "epoch": engine.epoch,
         "max_epochs": -(-engine.total_steps // engine.steps_per_epoch),

@@ -80,7 +80,7 @@ def gain(engine: Engine, two: Stack, runs: int) -> float:
         two: a stack of two such runs that has made a step; is one further afterwards.
     """
     inputs, targets = next(engine.batches.epoch(0))
-    engine.model.train()
+    engine.freezing.train(engine.model)
     engine.train_step(inputs, targets)  # the first one sets the optimizer's memory up
     alone = work_of(lambda: engine.train_step(inputs, targets))
     x, y = next(two.batches.epoch(0))

@@ -12,8 +12,16 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dlrun.config.instantiate import Component, component, split_component
-from dlrun.config.settings import DataSettings, GradientSettings, RunConfig, TrainerSettings, WarmUp
+from dlrun.config.instantiate import Component, split_component
+from dlrun.config.moved import current
+from dlrun.config.settings import (
+    DataSettings,
+    GradientSettings,
+    ModelSettings,
+    RunConfig,
+    TrainerSettings,
+    WarmUp,
+)
 from dlrun.data.base import Dataset, Spec
 from dlrun.data.changed_data import DataChanged, Kept, refusal
 from dlrun.data.images.augment import augment
@@ -21,14 +29,25 @@ from dlrun.data.loaders import Feed
 from dlrun.data.prepare import prepare
 from dlrun.errors import ConfigError
 from dlrun.models.dropout import use_generators
+from dlrun.models.numbers import fit_numbers
 from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import cuda_graph, optim, schedules
-from dlrun.training.checks import check_fit, check_monitor, check_streams, require_recurrent
+from dlrun.training.checks import (
+    check_fit,
+    check_loss,
+    check_monitor,
+    check_streams,
+    require_recurrent,
+)
 from dlrun.training.device import Device, enough_memory
 from dlrun.training.device import choose as choose_device
+from dlrun.training.freezing import Freezing
 from dlrun.training.loop import Augmentation, Engine
+from dlrun.training.losses.base import Loss
+from dlrun.training.losses.choice import loss_of
+from dlrun.training.metrics.chosen import ChosenMetrics, OwnMetric, own_metrics
 from dlrun.training.task import Task
-from dlrun.training.tasks import make_task, spec_for
+from dlrun.training.tasks import learned_spec, make_task, suited
 
 _SMALLER_DATA = (
     "take fewer or smaller samples (of images, lower dataset.size or dataset.in_memory=false)"
@@ -61,6 +80,12 @@ class Experiment:
         return about if data.origin is None else {**about, "origin": data.origin.to_dict()}
 
     @property
+    def remarks(self) -> list[str]:
+        """What a log should say of the weights and how they are trained, where that is not as usual."""
+        lines = (self.engine.freezing.describe(), self.engine.descent.describe())
+        return [line for line in lines if line]
+
+    @property
     def unchangeable(self) -> dict[str, Any]:
         """The settings that decide which samples a step sees: a resume must find them as they were."""
         # Where files are is not what is in them.
@@ -74,8 +99,9 @@ class Experiment:
         names = ("batch_size", "shuffle", "drop_last", "overfit_batches", "fast_dev_run")
         trainer = {f"trainer.{name}": getattr(self.config.trainer, name) for name in names}
         rows = [len(part) for part in (self.data.train, self.data.val, self.data.test)]
-        sizes = {"loss.quantiles": self.config.loss.quantiles, "rows of the data": rows}
-        return settings | trainer | {"seed": self.config.seed, **sizes}
+        sizes = {"loss.quantiles": self.config.loss.get("quantiles"), "rows of the data": rows}
+        target = {"loss._target_": current(str(self.config.loss["_target_"]))}
+        return settings | trainer | target | {"seed": self.config.seed, **sizes}
 
 
 def load_data(config: RunConfig, device: Device, kept: Kept | None = None) -> Dataset:
@@ -117,22 +143,30 @@ class _Components:
 
     data: DataSettings
     model: Component
+    shared: ModelSettings
     optimizer: Component
     rules: GradientSettings
     schedule: Component
     warm_up: WarmUp
+    loss: Loss
+    own_metrics: tuple[OwnMetric, ...]
 
     @classmethod
     def of(cls, config: RunConfig) -> _Components:
         _, data = split_component("dataset", config.dataset, DataSettings)
-        model = component("model", config.model, given=("spec",))
+        model, shared = split_component("model", config.model, ModelSettings, given=("spec",))
         optimizer, rules = split_component(
-            "optimizer", config.optimizer, GradientSettings, given=("groups",)
+            "optimizer",
+            config.optimizer,
+            GradientSettings,
+            given=("groups",),
+            on_demand=("model",),
         )
         schedule, warm_up = split_component(
             "schedule", config.schedule, WarmUp, given=schedules.GIVEN
         )
-        return cls(data, model, optimizer, rules, schedule, warm_up)
+        loss, own = loss_of(config.loss), own_metrics(config.metrics)
+        return cls(data, model, shared, optimizer, rules, schedule, warm_up, loss, own)
 
 
 def assemble(
@@ -149,10 +183,15 @@ def assemble(
     device = choose_device(settings.accelerator, settings.precision)
     with enough_memory("dataset", _SMALLER_DATA):
         data = load(config, device, kept)
-    data = replace(data, spec=spec_for(data.spec, config.loss, parts.model))
-    task = make_task(data.spec, config.loss, data.preprocessing)
+    spec = learned_spec(data.spec, parts.model)
+    loss = suited(parts.loss, spec)
+    data = replace(data, spec=loss.spec(spec))
+    task = make_task(data.spec, loss, data.preprocessing, data.train)
     data = task.with_baselines(data)
+    chosen = ChosenMetrics(config.metrics, parts.own_metrics, task, data.spec, data.preprocessing)
+    task.declared = chosen.declared
     check_monitor(settings.monitor, settings.mode, task, data)
+    chosen.check(data)
 
     configure_torch(settings)
     seed_everything(config.seed)
@@ -160,20 +199,25 @@ def assemble(
         built = parts.model(data.spec)
         model = place_model(built, device, channels_last=settings.channels_last)
         check_fit(model, data, device)
+        fit_numbers(model, data.train)
     if config.tracking.gradient_flow:
         require_recurrent(model)
+    freezing = Freezing(model, parts.shared.freeze)
     generator = torch.Generator(device.torch_device).manual_seed(config.seed)
     use_generators(model, [generator])
 
     batches = make_batches(settings, data, config.seed)
+    check_loss(model, batches, task, data.spec)
     total_steps = count_steps(settings, len(batches))
     engine = Engine(
         model=model,
+        freezing=freezing,
         averaged=average(model, settings.ema_decay),
         task=task,
+        chosen=chosen,
         data=data,
         batches=batches,
-        descent=_descent(parts, model, settings, device, len(batches), total_steps),
+        descent=_descent(parts, freezing, settings, device, len(batches), total_steps),
         total_steps=total_steps,
         device=device,
         settings=settings,
@@ -181,20 +225,24 @@ def assemble(
         augmentation=make_augmentation(parts.data, data.spec),
         generator=generator,
     )
+    freezing.enter(0)  # after the optimizer was given what is to be trained later
     engine.captured = cuda_graph.choose(engine)
     return Experiment(config, device, data, task, engine)
 
 
 def _descent(
     parts: _Components,
-    model: nn.Module,
+    freezing: Freezing,
     settings: TrainerSettings,
     device: Device,
     steps_per_epoch: int,
     total_steps: int,
 ) -> optim.Descent:
     """The optimizer of the model's weights with its schedule; after this the model may be compiled."""
-    build = partial(parts.optimizer, optim.parameter_groups(model, parts.rules))
+    model = freezing.model
+    groups = optim.parameter_groups(model, parts.rules, begins=freezing.begins)
+    asked = {"model": model} if parts.optimizer.wants("model") else {}
+    build = partial(parts.optimizer, groups, **asked)
     optimizer = build() if settings.compile else without_dynamo(build)
     if settings.compile:
         model.compile()

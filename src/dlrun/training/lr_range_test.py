@@ -98,7 +98,7 @@ def _losses(engine: Engine, steps: int) -> list[float]:
     """The loss before each step, until it has left."""
     losses: list[float] = []
     mean, lowest = 0.0, math.inf
-    engine.model.train()
+    engine.freezing.train(engine.model)
     while True:
         for inputs, targets in engine.batches.epoch(engine.step // engine.steps_per_epoch):
             engine.train_step(inputs, targets)

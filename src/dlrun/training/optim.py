@@ -1,9 +1,9 @@
-"""Optimizers: the eight of the lectures from torch.optim, and what is done to gradients before a step."""
+"""Optimizers: the eight of the lectures, newer ones, and what is done to gradients before a step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Gt, Lt
@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from dlrun.config.schema import NonNegative, Positive, Probability
 from dlrun.config.settings import GradientSettings
+from dlrun.errors import ConfigError
 from dlrun.system.torch_internals import add_signs, norms, without_capturable_warning
+from dlrun.training.optimizer_classes import Groups, Lion, MuonWithAdamW, hidden_matrices
+from dlrun.training.parameter_names import chosen
 from dlrun.training.schedules import Multiplier, plateau_of
 
-Groups = list[dict[str, Any]]
 LearningRate = Annotated[float, Gt(0)]
 
 
@@ -102,9 +104,83 @@ def adamw(
     )
 
 
-def parameter_groups(model: nn.Module, rules: GradientSettings) -> Groups:
-    """The trainable parameters as one group, or two where biases and norms are spared the weight decay."""
-    trainable = [p for p in model.parameters() if p.requires_grad]
+def lion(
+    groups: Groups, *, lr: LearningRate, beta1: Probability, beta2: Probability
+) -> torch.optim.Optimizer:
+    """Steps of one size, by the sign of a running mean of the gradient (Chen et al., 2023)."""
+    return Lion(groups, lr=lr, betas=(beta1, beta2))
+
+
+def muon(
+    groups: Groups,
+    *,
+    model: nn.Module,
+    lr: LearningRate,
+    adamw_lr: LearningRate | None,
+    momentum: Probability,
+    nesterov: bool,
+    adjust_lr: Literal["original", "match_rms_adamw"],
+    beta1: Probability,
+    beta2: Probability,
+    eps: Positive,
+) -> torch.optim.Optimizer:
+    """theta <- theta - lr * O, O the nearest orthogonal matrix to a running mean of the gradient (Jordan, 2024).
+
+    For the matrices between first and last layer; AdamW moves embeddings, the head, filters, biases and norms, at
+    `adamw_lr`, or at `lr` where that is null. `adjust_lr` scales the steps of a matrix by its shape: as Jordan does,
+    or to the size of AdamW's steps (Liu et al., 2025), so that one `lr` suits both.
+
+    Raises:
+        ConfigError: torch is too old, or the model has no such matrix.
+    """
+    if not hasattr(torch.optim, "Muon"):
+        raise ConfigError(
+            f"optimizer is muon, which torch has from version 2.9, and here is {torch.__version__}: "
+            "take a newer torch, or optimizer=adamw"
+        )
+    hidden = {id(p) for p in hidden_matrices(model)}
+    matrices, others = _parted(groups, lambda p: id(p) in hidden)
+    if not matrices:
+        raise ConfigError(
+            "optimizer is muon, but the model has no matrix to train between its first and its last layer: "
+            "take optimizer=adamw"
+        )
+    return MuonWithAdamW(
+        matrices,
+        others,
+        muon_settings={
+            "lr": lr, "momentum": momentum, "nesterov": nesterov, "adjust_lr_fn": adjust_lr,
+        },
+        adamw_settings={
+            "lr": adamw_lr or lr, "betas": (beta1, beta2), "eps": eps, "fused": _fused(others),
+        },
+    )  # fmt: skip
+
+
+def parameter_groups(
+    model: nn.Module, rules: GradientSettings, *, begins: Mapping[str, int] | None = None
+) -> Groups:
+    """The trainable parameters, in a group for each multiplier of the learning rate, its `lr_multiplier`.
+
+    One group is two where biases and norms are spared the weight decay, and more where the training of parameters
+    `begins` in different epochs: torch's fused momentum takes no group of which a part was trained before.
+
+    Raises:
+        ConfigError: a pattern of optimizer.lr_multipliers chooses no parameter.
+    """
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    multipliers, begins = rules.lr_multipliers, begins or {}
+    which = chosen("optimizer.lr_multipliers", multipliers or (), [*trainable])
+    by = {name: (multipliers or {})[pattern] for name, pattern in which.items()}
+    kinds = {name: (begins.get(name, 0), by.get(name, 1.0)) for name in trainable}
+    return [
+        group if multipliers is None else group | {"lr_multiplier": kind[1]}
+        for kind in dict.fromkeys(kinds.values())
+        for group in _groups_by_decay([p for n, p in trainable.items() if kinds[n] == kind], rules)
+    ]
+
+
+def _groups_by_decay(trainable: list[nn.Parameter], rules: GradientSettings) -> Groups:
     if rules.decay_biases_and_norms or rules.weight_decay == 0:
         return [{"params": trainable, "weight_decay": rules.weight_decay}]
     # Vectors are biases and the gains of norms; everything that mixes inputs has two axes or more.
@@ -148,8 +224,9 @@ class Descent:
         self.optimizer, self.multiplier = optimizer, multiplier
         self.rules, self.scaler = rules, scaler
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self.configured = [_hyperparameters(group) for group in optimizer.param_groups]
-        self.learning_rate = float(self.configured[0]["lr"])  # of the last step
+        self.base_rate = float(optimizer.param_groups[0]["lr"])  # that multipliers are of
+        self.configured = [_configured(group, rules) for group in optimizer.param_groups]
+        self.learning_rate = self.base_rate  # of the last step, where there is no multiplier
         self.rates: list[Tensor] = []  # of each group, where a CUDA graph reads them
         self._scaled = scaler.is_enabled()
         self._regularised = (
@@ -187,9 +264,16 @@ class Descent:
         multiplier = self.multiplier(step)
         for group, configured in zip(self.optimizer.param_groups, self.configured, strict=True):
             group["lr"] = configured["lr"] * multiplier
-        self.learning_rate = float(self.optimizer.param_groups[0]["lr"])
+        self.learning_rate = float(self.base_rate * multiplier)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=bool(self.rates)):
             group["lr"] = rate.fill_(group["lr"])
+
+    def describe(self) -> str | None:
+        """The learning rates of parameters with a multiplier, in a line; None where there are none."""
+        if not (multipliers := self.rules.lr_multipliers):
+            return None
+        rates = [f"{name} {self.base_rate * by:g}" for name, by in multipliers.items()]
+        return f"learning rates: {', '.join(rates)}, of all others {self.base_rate:g}"
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resume needs."""
@@ -234,8 +318,26 @@ def make_capturable(descent: Descent, device: torch.device) -> None:
     without_capturable_warning(optimizer)
 
 
-def _hyperparameters(group: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in group.items() if name != "params"}
+def _configured(group: dict[str, Any], rules: GradientSettings) -> dict[str, Any]:
+    """The hyper-parameters of a group, with its own learning rate.
+
+    Raises:
+        ConfigError: it has no multiplier of the learning rate where there are some.
+    """
+    if rules.lr_multipliers is not None and "lr_multiplier" not in group:
+        raise ConfigError(
+            "optimizer.lr_multipliers is set, but the optimizer makes parameter groups of its own, without their "
+            "lr_multiplier: set it to null, or hand the groups on as they are"
+        )
+    own = {name: value for name, value in group.items() if name != "params"}
+    return own | {"lr": group["lr"] * group.get("lr_multiplier", 1.0)}
+
+
+def _parted(groups: Groups, wanted: Callable[[Tensor], bool]) -> tuple[Groups, Groups]:
+    """The groups of the parameters that are `wanted`, and those of the others."""
+    first = [{**g, "params": [p for p in g["params"] if wanted(p)]} for g in groups]
+    second = [{**g, "params": [p for p in g["params"] if not wanted(p)]} for g in groups]
+    return [g for g in first if g["params"]], [g for g in second if g["params"]]
 
 
 def _fused(groups: Groups, *devices: str) -> bool | None:

@@ -5,21 +5,22 @@ Further: F numbers of an input, or columns; W numbers of an input given again (`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from dlrun.config.metrics import RECONSTRUCTION, VARIATIONAL
-from dlrun.config.settings import LossSettings
 from dlrun.data.base import Dataset, Preprocessing, Spec
 from dlrun.errors import ConfigError
+from dlrun.training.losses.base import Loss
+from dlrun.training.losses.classes import BinaryCrossEntropy
+from dlrun.training.losses.quantities import MSE
 from dlrun.training.task import Task
 
-_PIXELS = "binary_cross_entropy"
 _LOSS, _MSE, _KL = 0, 1, 2  # columns of what is kept
 _PCA_COLUMNS, _PCA_ROWS = 1024, 10_000  # beyond which PCA would take seconds
 
@@ -35,34 +36,23 @@ class Reconstruction(Task):
     code.
     """
 
-    functions: ClassVar[Mapping[str, Callable[..., Tensor]]] = {
-        "mse": F.mse_loss,
-        "mae": F.l1_loss,
-        "huber": F.huber_loss,
-        _PIXELS: F.binary_cross_entropy_with_logits,
-    }
     name = "reconstruction"
-    losses = tuple(functions)
     declared = RECONSTRUCTION
     meaning = (
         "the inputs again, each category as a score for each of its codes, then the code: of a distribution its means "
         "and the logarithms of its variances"
     )
 
-    def __init__(
-        self, settings: LossSettings, loss: str, preprocessing: Preprocessing, spec: Spec
-    ) -> None:
-        super().__init__(settings, loss, preprocessing)
-        self.spec, self.loss_name, self.function = spec, loss, self.functions[loss]
-        if settings.label_smoothing:
-            raise ConfigError(
-                f"loss.label_smoothing is {settings.label_smoothing}, but a reconstruction has no labels; set it to 0"
-            )
-        self.brightness = _Brightness(spec, preprocessing) if loss == _PIXELS else None
+    def __init__(self, criterion: Loss, preprocessing: Preprocessing, spec: Spec) -> None:
+        super().__init__(criterion, preprocessing)
+        _refuse_unfit(criterion)
+        self.spec = spec
+        pixels = isinstance(criterion, BinaryCrossEntropy)
+        self.brightness = _Brightness(spec, preprocessing) if pixels else None
         if spec.beta is not None:
             self.declared = VARIATIONAL
         # The density of a normal distribution has half the squared error in its exponent.
-        self.scale = 0.5 if loss == "mse" else 1.0
+        self.scale = 0.5 if isinstance(criterion, MSE) else 1.0
 
     @staticmethod
     def asked(spec: Spec) -> str:
@@ -72,23 +62,22 @@ class Reconstruction(Task):
         return inputs.flatten(1)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        losses = self.sample_losses(outputs, targets, None)
-        return losses.mean() if self.reduction == "mean" else losses.sum()
+        return self.criterion.reduced(self.sample_losses(outputs, targets, {}))
 
     def sample_losses(
-        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
+        self, outputs: Tensor, targets: Tensor, numbers: Mapping[str, Tensor]
     ) -> Tensor:
         again, *distribution = self._parts(outputs)
-        errors = self._column_losses(again, targets)
+        losses = self._column_losses(again, targets, numbers)
         if self.spec.beta is None:
-            return errors.mean(1)
-        return self.scale * errors.sum(1) + self.spec.beta * divergence(*distribution)
+            return losses.mean(1)
+        return self.scale * losses.sum(1) + self.spec.beta * divergence(*distribution)
 
     def kept(self, outputs: Tensor, targets: Tensor) -> Tensor:
         outputs = outputs.detach()
         again, code, *log_variance = self._parts(outputs)
         columns = [
-            self.sample_losses(outputs, targets, None),
+            self.sample_losses(outputs, targets, {}),
             self._squared_errors(again, targets).mean(1),
             *([divergence(code, *log_variance)] if log_variance else []),
         ]
@@ -107,8 +96,7 @@ class Reconstruction(Task):
         return found if self.spec.beta is None else {**found, "kl": outputs[:, _KL].mean()}
 
     def loss_unit(self, part: str) -> tuple[object, ...]:
-        summed = self.reduction if part == "train" else ""
-        return (self.loss_name, summed, self.spec.beta, self.spec.reconstructed)
+        return (*super().loss_unit(part), self.spec.beta, self.spec.reconstructed)
 
     def codes(self, outputs: Tensor) -> Tensor:
         """The codes (N, L) in what was kept of the outputs, of distributions their means."""
@@ -143,12 +131,13 @@ class Reconstruction(Task):
         widths = [self.spec.reconstructed, latent]
         return outputs.split(widths if self.spec.beta is None else [*widths, latent], 1)
 
-    def _column_losses(self, again: Tensor, inputs: Tensor) -> Tensor:
+    def _column_losses(self, again: Tensor, inputs: Tensor, own: Mapping[str, Tensor]) -> Tensor:
         """(B, F)"""
         if self.brightness is not None:
             inputs = self.brightness(inputs)
         numbers, categories = self._columns(again, inputs)
-        losses = [self.function(*numbers, reduction="none")]
+        loss = self.criterion
+        losses = [loss.rows(*numbers, own) if own else loss.function(*numbers, "none")]
         losses += [
             F.cross_entropy(scores, codes, reduction="none").unsqueeze(1)
             for scores, codes in categories
@@ -180,6 +169,22 @@ class Reconstruction(Task):
         return (numbers, inputs[:, :count]), list(zip(scores, codes, strict=True))
 
 
+def _refuse_unfit(loss: Loss) -> None:
+    """Refuse a loss that is not taken for each number of an input alone, or that weighs labels."""
+    if not loss.tasks:
+        raise ConfigError(
+            f"loss {loss.name} is of your own, but a reconstruction takes the loss of each number of an input: use "
+            "mse, mae, huber or binary_cross_entropy"
+        )
+    if isinstance(loss, BinaryCrossEntropy):
+        neutral = {"label_smoothing": 0.0, "positive_weight": 1.0}
+        for name, value in neutral.items():
+            if (found := getattr(loss, name)) != value:
+                raise ConfigError(
+                    f"loss.{name} is {found}, but a reconstruction has no labels; set it to {value:g}"
+                )
+
+
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     """(B,) Kullback-Leibler divergence, in nats, of normal distributions (B, L) from the standard one.
 
@@ -207,7 +212,7 @@ class _Brightness:
         top = getattr(preprocessing, "pixel_max", 0.0)
         if spec.kind != "image" or not top:
             raise ConfigError(
-                f"loss.name is {_PIXELS}, which gives pixels again, but the inputs are {spec.kind}"
+                f"loss is binary_cross_entropy, which gives pixels again, but the inputs are {spec.kind}"
                 f"{'' if spec.kind != 'image' else ' without a brightest value'}: use mse, mae or huber"
             )
         self._on: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}

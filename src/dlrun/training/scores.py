@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dlrun.config.metrics import MEDIAN
-from dlrun.data.base import Spec
+from dlrun.data.base import Preprocessing, Spec
 
 
 def probabilities(outputs: Tensor, spec: Spec) -> Tensor:
@@ -34,8 +34,11 @@ def sorted_quantiles(outputs: Tensor, count: int) -> Tensor:
     return outputs.unflatten(-1, (-1, count)).sort(-1).values
 
 
-def point_scores(outputs: Tensor, spec: Spec) -> Tensor:
-    """The scores (N, D) that a regression's predictions are made of: of quantiles those of the median."""
+def point_scores(outputs: Tensor, spec: Spec, preprocessing: Preprocessing) -> Tensor:
+    """The standardised predictions (N, D) of a regression: of quantiles those of the median."""
+    if spec.link == "log":
+        mean, std = map(outputs.new_tensor, (preprocessing.target_mean, preprocessing.target_std))
+        return outputs.expm1() * (mean / std)
     if not spec.quantiles:
         return outputs
     return sorted_quantiles(outputs, len(spec.quantiles))[..., spec.quantiles.index(MEDIAN)]
