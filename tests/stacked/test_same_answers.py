@@ -27,6 +27,8 @@ MODELS = {
     "lstm": ("model=lstm", "model.hidden_size=8"),
     "lstm_deep": ("model=lstm", "model.hidden_size=5", "model.layers=2", "model.bidirectional=true"),
     "gru": ("model=gru", "model.hidden_size=8", "model.pooling=mean"),
+    "autoencoder": ("model=autoencoder", "model.filters=[]", "model.hidden=[8]"),
+    "vae": ("model=vae", "model.filters=[4]", "model.hidden=[8]", "model.latent=3"),
 }  # fmt: skip
 
 
@@ -152,6 +154,11 @@ def test_schedules_are_each_trial_own(warmup: int) -> None:
 def test_label_smoothing_is_each_trial_own(reduction: str) -> None:
     common = (*MLP, f"loss.reduction={reduction}")
     assert_same_answers(common, [f"loss.label_smoothing={share}" for share in (0, 0.1, 0.5)])
+
+
+def test_reconstructions_have_a_loss_of_each_trial_own() -> None:
+    words = ("model=autoencoder", "model.filters=[]", "model.hidden=[8]", "loss=huber")
+    assert_same_answers((*DIGITS, *words), [f"loss.delta={delta}" for delta in (1, 0.1)])
 
 
 def test_trials_of_other_seeds_see_other_data_in_another_order() -> None:

@@ -48,7 +48,7 @@ from dlrun.training.losses.base import Loss
 from dlrun.training.losses.choice import loss_of
 from dlrun.training.metrics.chosen import ChosenMetrics, OwnMetric, own_metrics
 from dlrun.training.task import Task
-from dlrun.training.tasks import make_task, suited
+from dlrun.training.tasks import learned_spec, make_task, suited
 
 _SMALLER_DATA = (
     "take fewer or smaller samples (of images, lower dataset.size or dataset.in_memory=false)"
@@ -184,8 +184,9 @@ def assemble(
     device = choose_device(settings.accelerator, settings.precision)
     with enough_memory("dataset", _SMALLER_DATA):
         data = load(config, device, kept)
-    loss = suited(parts.loss, data.spec)
-    data = replace(data, spec=loss.spec(data.spec))
+    spec = learned_spec(data.spec, parts.model)
+    loss = suited(parts.loss, spec)
+    data = replace(data, spec=loss.spec(spec))
     task = make_task(data.spec, loss, data.preprocessing, data.train)
     data = with_balance(task.with_baselines(data), parts.data, settings, loss)
     chosen = ChosenMetrics(config.metrics, parts.own_metrics, task, data.spec, data.preprocessing)
