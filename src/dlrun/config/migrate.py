@@ -21,7 +21,7 @@ from dlrun.config.moved import current, with_current_targets
 from dlrun.config.search_path import COMPONENTS, config_folders
 
 _SETTINGS = {"loss": "auto", "trainer": "default"}  # groups of settings, with their usual options
-_PRIMARY, _SECTIONS = "train", ("checkpoint", "tracking")
+_PRIMARY, _SECTIONS, _VALUES = "train", ("checkpoint", "tracking"), ("init_from",)
 _OF_ALL_OPTIONS = "_shared"
 _SWEEP_SETTINGS = {  # of the group sweep: what came after the version, as it was before
     "0.1": {"raw_cells": False},
@@ -65,7 +65,8 @@ def _completed_as_written(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dic
         node, defaults = plain.get(key, {}), sections.get(key)
         if isinstance(node, Mapping) and isinstance(defaults, Mapping):
             whole[key] = _filled(node, defaults, f"{key}.", added)
-    return whole, added
+    values = {key: sections[key] for key in _VALUES if key in sections}
+    return _filled(whole, values, "", added), added
 
 
 def sweep_settings(node: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from dlrun.config.metrics import MEDIAN
 from dlrun.config.settings import parse
 from dlrun.data.kind import Labelled
 from dlrun.data.kinds import kind_of, read_labelled
-from dlrun.inference.load import Trained, load_trained, reported_weights
+from dlrun.inference.load import Trained, load_trained
 from dlrun.storage.run_directory import RunDirectory
+from dlrun.storage.stored_run import reported_weights
 from dlrun.training.build import prepared
 from dlrun.training.forward import outputs_in_order
 from dlrun.training.scores import class_confusion, probabilities, sorted_quantiles

@@ -20,6 +20,7 @@ from dlrun.config.settings import (
     RunConfig,
     TrainerSettings,
     WarmUp,
+    without_pretrained,
 )
 from dlrun.data.base import Dataset, Spec
 from dlrun.data.changed_data import DataChanged, Kept, refusal
@@ -34,6 +35,7 @@ from dlrun.training.checks import check_fit, check_monitor, check_streams, requi
 from dlrun.training.device import Device, enough_memory
 from dlrun.training.device import choose as choose_device
 from dlrun.training.freezing import Freezing
+from dlrun.training.initial_weights import initialise
 from dlrun.training.loop import Augmentation, Engine
 from dlrun.training.task import Task
 from dlrun.training.tasks import make_task, spec_for
@@ -60,6 +62,7 @@ class Experiment:
     data: Dataset
     task: Task
     engine: Engine
+    begun_with: str | None = None  # which weights of another run, in a line
 
     @property
     def about(self) -> dict[str, Any]:
@@ -70,7 +73,7 @@ class Experiment:
 
     @property
     def remarks(self) -> list[str]:
-        """What a log should say of the weights and how they are trained, where that is not as usual."""
+        """What a log should say of how weights are trained, where that is not as usual."""
         lines = (self.engine.freezing.describe(), self.engine.descent.describe())
         return [line for line in lines if line]
 
@@ -89,7 +92,8 @@ class Experiment:
         trainer = {f"trainer.{name}": getattr(self.config.trainer, name) for name in names}
         rows = [len(part) for part in (self.data.train, self.data.val, self.data.test)]
         sizes = {"loss.quantiles": self.config.loss.quantiles, "rows of the data": rows}
-        return settings | trainer | {"seed": self.config.seed, **sizes}
+        begun = {"seed": self.config.seed, "init_from": self.config.init_from}
+        return settings | trainer | begun | sizes
 
 
 def load_data(config: RunConfig, device: Device, kept: Kept | None = None) -> Dataset:
@@ -138,9 +142,10 @@ class _Components:
     warm_up: WarmUp
 
     @classmethod
-    def of(cls, config: RunConfig) -> _Components:
+    def of(cls, config: RunConfig, *, resumed: bool) -> _Components:
+        node = without_pretrained(config.model) if resumed else config.model
         _, data = split_component("dataset", config.dataset, DataSettings)
-        model, shared = split_component("model", config.model, ModelSettings, given=("spec",))
+        model, shared = split_component("model", node, ModelSettings, given=("spec",))
         optimizer, rules = split_component(
             "optimizer", config.optimizer, GradientSettings, given=("groups",)
         )
@@ -160,7 +165,7 @@ def assemble(
     Raises:
         ConfigError: any of it does not exist, is out of range or does not fit the rest.
     """
-    settings, parts = config.trainer, _Components.of(config)
+    settings, parts = config.trainer, _Components.of(config, resumed=kept is not None)
     device = choose_device(settings.accelerator, settings.precision)
     with enough_memory("dataset", _SMALLER_DATA):
         data = load(config, device, kept)
@@ -175,6 +180,9 @@ def assemble(
         built = parts.model(data.spec)
         model = place_model(built, device, channels_last=settings.channels_last)
         check_fit(model, data, device)
+    begun_with = None
+    if config.init_from is not None and kept is None:  # a checkpoint has all weights itself
+        begun_with = initialise(model, data, config.init_from)
     if config.tracking.gradient_flow:
         require_recurrent(model)
     freezing = Freezing(model, parts.shared.freeze)
@@ -200,7 +208,7 @@ def assemble(
     )
     freezing.enter(0)  # after the optimizer was given what is to be trained later
     engine.captured = cuda_graph.choose(engine)
-    return Experiment(config, device, data, task, engine)
+    return Experiment(config, device, data, task, engine, begun_with)
 
 
 def _descent(
