@@ -106,7 +106,11 @@ NO_SUCH_NAME = [
     ("trainer.max_epoch=3", "did you mean max_epochs?"),
     ("trainer.early_stopping.patient=3", "did you mean patience?"),
     ("dataset.augment.flipp=true", "did you mean flip?"),
-    ("loss.nam=mse", "did you mean name?"),
+    ("loss.reducton=sum", "did you mean reduction?"),
+    (
+        "loss.name=mse",
+        "loss.name is not a setting of loss: choose the option itself, as in loss=huber",
+    ),
     # a key that is added
     ("+optimizer.lrr=1", "optimizer.lrr is not a setting of optimizer; did you mean lr?"),
     ("+model.hiden=[3]", "model.hiden is not a setting of model; did you mean hidden?"),
@@ -129,7 +133,7 @@ WRONG_VALUE = [
     ("name=[1]", "name is [1], but must be text"),
     # not among the choices
     ("trainer.precision=fp8", "but must be one of fp32, bf16, fp16, fp64"),
-    ("loss.name=cross_entropi", "did you mean cross_entropy?"),
+    ("loss=cross_entropi", "did you mean cross_entropy?"),
     ("model.activation=rellu", "did you mean relu?"),
     ("dataset.normalize=standart", "did you mean standard?"),
     # out of range
@@ -150,9 +154,9 @@ DOES_NOT_FIT = [
     ("dataset=iris model=rnn", "model=rnn reads sequences, but the data has 4 plain features"),
     ("dataset=iris model=cnn", "choose model=mlp or a dataset of images"),
     ("model=lenet5", "images of at least 28x28, but the data has images of 1x8x8"),
-    ("loss.name=binary_cross_entropy", "but the data set has 10 classes: use cross_entropy"),
-    ("dataset=moons loss.name=cross_entropy", "has 2 classes: use binary_cross_entropy"),
-    ("dataset=diabetes loss.name=cross_entropy", "has numbers to predict: use mse"),
+    ("loss=binary_cross_entropy", "but the data set has 10 classes: use loss=cross_entropy"),
+    ("dataset=moons loss=cross_entropy", "has 2 classes: use loss=binary_cross_entropy"),
+    ("dataset=diabetes loss=cross_entropy", "has numbers to predict: use loss=mse"),
     ("dataset=diabetes loss.label_smoothing=0.1", "regression has no labels; set it to 0"),
     ("dataset.augment.shift=100", "too much for images of 8x8 pixels"),
     ("dataset.val_fraction=0.999", "leaves 0 to train"),

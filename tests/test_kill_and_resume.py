@@ -529,7 +529,7 @@ def test_a_changed_learning_rate_holds_from_the_resume_on(completed: RunDirector
         ("optimizer.lr=fast", "optimizer.lr is fast, but must be a number above 0"),
         ("trainer.batch_size=10", "3 steps an epoch, but its config now makes 10"),
         ("dataset.val_fraction=0.6", "dataset.val_fraction is 0.6, but was 0.2 when this run began"),
-        ("loss.name=binary_cross_entropy", "but the data set has 3 classes"),
+        ("loss.name=mse", "loss.name is not a setting of this run"),
         ("model._target_=nowhere.Net", "nowhere.Net, which cannot be imported"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Every command of the README and of docs/sweeps.md is typed, in order, in a folder with the files that they show.
+"""Every command of the README and of the guides is typed, in order, in a folder with the files that they show.
 
 No part needs anything of an earlier one, so each part has a folder of its own.
 """
@@ -18,7 +18,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDE = README + (ROOT / "docs/sweeps.md").read_text(encoding="utf-8")
 CUTS = ("## Your own data", "## Sweeps", "## Predict and export", "# Sweeps")  # a new part begins
 PARTS = re.split(f"^(?:{'|'.join(CUTS)})$", GUIDE, flags=re.MULTILINE)
-FILES = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", GUIDE, re.DOTALL)
+TRAINING = (ROOT / "docs/training.md").read_text(encoding="utf-8")
+SECTIONS = re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", TRAINING, re.MULTILINE | re.DOTALL)
+FILES = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", GUIDE + TRAINING, re.DOTALL)
 
 
 @pytest.fixture
@@ -56,9 +58,27 @@ def test_every_command_does_what_the_readme_says(
 ) -> None:
     assert len(PARTS) == len(CUTS) + 1
     monkeypatch.setattr(sys, "path", list(sys.path))
-    commands = commands_of(part)
-    assert commands
-    for command in commands:
+    assert commands_of(part)
+    type_all(part, capsys)
+    assert len(list(project.glob("outputs/runs/*"))) == runs
+    found = project.glob("outputs/sweeps/*")
+    assert sorted(len(list(sweep.rglob("summary.json"))) for sweep in found) == sweeps
+
+
+@pytest.mark.parametrize("part", [pytest.param(text, id=title) for title, text in SECTIONS])
+def test_every_command_does_what_the_guide_to_training_says(
+    part: str,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    type_all(part, capsys)
+
+
+def type_all(part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command of a part, in the working folder: all but those that are to be refused succeed."""
+    for command in commands_of(part):
         program, *words = shlex.split(command)
         assert program in ("dlrun", "scripts/dlrun"), command
         if words[0] == "tensorboard":  # a server: tests/test_tensorboard_http.py starts it
@@ -69,9 +89,6 @@ def test_every_command_does_what_the_readme_says(
         assert code == (2 if refused else 0), f"{command}\n{printed.out}{printed.err}"
         if refused:
             assert printed.err.strip() in README
-    assert len(list(project.glob("outputs/runs/*"))) == runs
-    found = project.glob("outputs/sweeps/*")
-    assert sorted(len(list(sweep.rglob("summary.json"))) for sweep in found) == sweeps
 
 
 def commands_of(part: str) -> list[str]:

@@ -24,13 +24,24 @@ from dlrun.config.settings import (
 )
 from dlrun.errors import ConfigError
 from dlrun.training import schedules
+from dlrun.training.losses.choice import loss_of
 
 CONFIGS = packaged_configs()
 OF_ALL_OPTIONS = yaml.safe_load((CONFIGS / "_shared.yaml").read_text())
 SETTINGS = {
-    "dataset": DataSettings, "model": ModelSettings, "optimizer": GradientSettings, "schedule": WarmUp,
-}  # fmt: skip
-GIVEN = {"dataset": (), "model": ("spec",), "optimizer": ("groups",), "schedule": schedules.GIVEN}
+    "dataset": DataSettings,
+    "model": ModelSettings,
+    "optimizer": GradientSettings,
+    "schedule": WarmUp,
+    "loss": LossSettings,
+}
+GIVEN = {
+    "dataset": (),
+    "model": ("spec",),
+    "optimizer": ("groups",),
+    "schedule": schedules.GIVEN,
+    "loss": (),
+}
 COMPONENT_FILES = sorted(file for group in SETTINGS for file in (CONFIGS / group).glob("*.yaml"))
 EXPERIMENT_FILES = sorted((CONFIGS / "experiment").glob("*.yaml"))
 
@@ -95,7 +106,6 @@ def test_the_default_run_is_a_valid_config(plain):
 @pytest.mark.parametrize(
     ("group", "settings"),
     [
-        ("loss", LossSettings),
         ("trainer", TrainerSettings),
         ("checkpoint", CheckpointSettings),
         ("tracking", TrackingSettings),
@@ -116,7 +126,9 @@ def test_component_yaml_is_complete_for_its_target_and_the_settings_of_its_group
         if file.parent.name != group:
             continue
         values = OF_ALL_OPTIONS.get(group, {}) | read(file)
-        component, shared = split_component(group, values, settings, given=GIVEN[group])
+        component, shared = split_component(
+            group, values, settings, given=GIVEN[group], on_demand=("model",)
+        )
         missing = set(get_type_hints(settings)) - set(values)
         assert not missing, name_of(file)
         assert_same_keys({key: values[key] for key in get_type_hints(settings)}, settings)
@@ -125,37 +137,15 @@ def test_component_yaml_is_complete_for_its_target_and_the_settings_of_its_group
         assert isinstance(shared, settings), name_of(file)
 
 
-@pytest.mark.parametrize(
-    ("group", "settings"), [("trainer", TrainerSettings), ("loss", LossSettings)]
-)
-def test_yamls_of_settings_have_no_key_of_their_own(group, settings):
-    known = {field.name for field in fields(settings)}
-    for file in (CONFIGS / group).glob("*.yaml"):
+def test_yamls_of_settings_have_no_key_of_their_own():
+    known = {field.name for field in fields(TrainerSettings)}
+    for file in (CONFIGS / "trainer").glob("*.yaml"):
         assert set(read(file)) - {"defaults"} <= known, name_of(file)
 
 
 def test_each_option_of_the_loss_is_named_by_its_loss():
     for file in (CONFIGS / "loss").glob("*.yaml"):
-        assert read(file)["name"] == file.stem
-
-
-@pytest.mark.parametrize(
-    ("name", "quantiles", "expected"),
-    [
-        ("quantile", None, "loss.quantiles is null: list them, as in loss.quantiles=[0.1,0.5,0.9]"),
-        ("mse", [0.5], "but loss.name is mse: set loss=quantile, or loss.quantiles=null"),
-        ("quantile", [0.9, 0.5, 0.1], "must ascend, each of them once; set it to [0.1, 0.5, 0.9]"),
-        ("quantile", [0.5, 0.5], "must ascend, each of them once; set it to [0.5]"),
-        ("quantile", [0.1, 0.9], "must contain 0.5: the median is the prediction"),
-        ("quantile", [], "must contain 0.5"),
-        ("quantile", [0.5, 1], "loss.quantiles[1] is 1, but must be a number above 0 and below 1"),
-        ("quantile", [0, 0.5], "loss.quantiles[0] is 0, but must be a number above 0 and below 1"),
-        ("quantile", 0.5, "as in loss.quantiles=[0.5]"),
-    ],
-)  # fmt: skip
-def test_quantiles_that_cannot_be_predicted_are_refused(name, quantiles, expected, plain):
-    plain["loss"]["name"] = name
-    assert expected in refusal(plain, "loss.quantiles", quantiles)
+        assert loss_of(read(file)).name == file.stem
 
 
 @pytest.mark.parametrize("file", EXPERIMENT_FILES, ids=name_of)
@@ -220,8 +210,6 @@ def test_a_run_without_one_of_its_keys_is_refused(key, plain):
             "trainer.early_stopping.patience", 0,
             "trainer.early_stopping.patience is 0, but must be a whole number of at least 1 or null",
         ),
-        ("loss.name", "crossentropy", "did you mean cross_entropy?"),
-        ("loss.label_smoothing", 1, "loss.label_smoothing is 1, but must be a number of at least 0 and below 1"),
         ("checkpoint.every_seconds", -1, "checkpoint.every_seconds is -1, but must be a number of at least 0"),
         ("tracking.graph", 1, "tracking.graph is 1, but must be true or false"),
     ],

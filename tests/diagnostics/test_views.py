@@ -24,6 +24,7 @@ WORDS = (
     "tracking.histograms=true", "tracking.gradient_flow=false",
 )  # fmt: skip
 PLANE = ("dataset=moons", "dataset.size=60", "model=mlp", "model.hidden=[4]")
+CURVES = ("curves/roc", "curves/precision_recall", "curves/calibration", "curves/scores")
 DIGITS = ("dataset=digits", "dataset.val_fraction=0.02", "model=linear")
 
 
@@ -127,7 +128,7 @@ def test_a_run_of_its_own_shows_its_boundary_at_every_evaluation_and_the_rest_at
     assert boundaries == sorted(set(boundaries))
     assert boundaries == [event.step for event in events.Scalars("val/loss")]
     assert len(boundaries) == 3
-    assert set(events.Tags()["images"]) == {"decision_boundary", "confusion_matrix"}
+    assert set(events.Tags()["images"]) == {"decision_boundary", "confusion_matrix", *CURVES}
     assert events.Histograms(events.Tags()["histograms"][0])[-1].step == boundaries[-1]
     assert events.Tags()["graph"]
 
@@ -195,7 +196,7 @@ def test_the_end_shows_everything_that_training_may_have_left_out(trials, plane,
     part = plane.data.val
     view = views_of(plane, trials_at_once=trials)
     view.at_end(plane.engine, shown, part, plane.engine.outputs(part))
-    expected = Counter(["histograms", "graph", "confusion_matrix"])
+    expected = Counter(["histograms", "graph", "confusion_matrix", *(() if trials else CURVES)])
     assert Counter(shown.tags) == expected + Counter(["decision_boundary"] if trials else [])
 
 
@@ -247,7 +248,9 @@ def test_a_regression_of_images_shows_predictions_and_the_largest_errors(shown, 
     monkeypatch.setattr(views, "scatter", lambda title, *values: drawn.append((title, *values)))
     views_of(experiment).at_end(experiment.engine, shown, part, outputs)
     assert [tag for tag in shown.tags if "/" in tag] == [
-        "predictions/x", "largest_errors/x", "predictions/y", "largest_errors/y",
+        f"{name}/{target}"
+        for target in "xy"
+        for name in ("predictions", "residuals", "residual_histogram", "largest_errors")
     ]  # fmt: skip
     true = part.targets.double() * std + mean
     (title, across, up), _ = drawn
@@ -263,7 +266,7 @@ def test_of_quantiles_the_median_is_shown(shown, monkeypatch):
     words = (
         "dataset=image_table",
         "dataset.target=x",
-        "loss.name=quantile",
+        "loss=quantile",
         "loss.quantiles=[0.1,0.5,0.9]",
     )
     experiment, drawn = made(*words, "model=linear"), []

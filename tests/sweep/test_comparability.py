@@ -38,7 +38,7 @@ def question(dlrun: Dlrun, words: str) -> tuple[str, str]:
         (f"{SERIES} dataset.difference=0,1 dataset.seasonal_difference=null,12 dataset.window=6,12",
          "minimize val/rmse",
          "dataset.difference, dataset.seasonal_difference and dataset.window change"),
-        (f"{DIABETES} loss.name=mse,mae seed=0,1", "minimize val/rmse", "loss.name and seed change"),
+        (f"{DIABETES} loss=mse,mae seed=0,1", "minimize val/rmse", "loss and seed change"),
         (f"{DIABETES} loss=mse,quantile", "minimize val/rmse", "loss changes"),
         (f"{IRIS} trainer.monitor=train/loss loss.label_smoothing=0,0.1", "maximize train/accuracy",
          "loss.label_smoothing changes"),

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from dlrun.config.settings import LossSettings
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Spec
 from dlrun.data.loaders import Split
 from dlrun.training.forward import advance, on_tensors, outputs_in_order
 from dlrun.training.tasks import make_task
+from losses import loss
 
 LANGUAGE = Spec("language", "tokens", (4,), 3, vocabulary=3)
 CLASSES = Spec("multiclass", "features", (2,), 3, class_names=("a", "b", "c"))
@@ -30,9 +30,7 @@ class Counter(nn.Module):
 
 
 def task_of(spec):
-    return make_task(
-        spec, LossSettings("auto", 0.0, "mean", None), Scaling([0.0], [1.0], [], [], 0.0)
-    )
+    return make_task(spec, loss(), Scaling([0.0], [1.0], [], [], 0.0))
 
 
 def test_what_a_model_of_language_remembers_goes_on_without_its_gradient():

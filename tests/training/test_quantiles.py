@@ -13,16 +13,16 @@ from torch import nn
 
 from dlrun.cli import main
 from dlrun.config.metrics import bands, direction, quantile_metrics
-from dlrun.config.settings import LossSettings
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Dataset, Spec
 from dlrun.data.loaders import Split
 from dlrun.errors import ConfigError
 from dlrun.inference.export import description, export
 from dlrun.inference.load import Trained
-from dlrun.training.regression import pinball_loss
+from dlrun.training.losses.quantities import pinball_loss
 from dlrun.training.scores import sorted_quantiles
-from dlrun.training.tasks import make_task, spec_for
+from dlrun.training.tasks import make_task
+from losses import loss
 
 FIVE = [0.025, 0.1, 0.5, 0.9, 0.975]
 STD, MEAN = [10.0, 0.1], [0.0, 5.0]
@@ -30,10 +30,29 @@ STD, MEAN = [10.0, 0.1], [0.0, 5.0]
 
 def task_of(quantiles=FIVE, *, reduction="mean"):
     """The task of two targets."""
-    settings = LossSettings("quantile", 0.0, reduction, quantiles)
-    spec = spec_for(Spec("regression", "features", (2,), 2), settings)
+    pinball = loss("quantile", quantiles=quantiles, reduction=reduction)
+    spec = pinball.spec(Spec("regression", "features", (2,), 2))
     assert (spec.num_outputs, spec.num_targets) == (2 * len(quantiles), 2)
-    return make_task(spec, settings, Scaling([0.0], [1.0], MEAN, STD, 0.0))
+    return make_task(spec, pinball, Scaling([0.0], [1.0], MEAN, STD, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("quantiles", "expected"),
+    [
+        (None, "loss.quantiles is null, but must be a list"),
+        ([0.9, 0.5, 0.1], "must ascend, each of them once; set it to [0.1, 0.5, 0.9]"),
+        ([0.5, 0.5], "must ascend, each of them once; set it to [0.5]"),
+        ([0.1, 0.9], "must contain 0.5: the median is the prediction"),
+        ([], "must contain 0.5"),
+        ([0.5, 1], "loss.quantiles[1] is 1, but must be a number above 0 and below 1"),
+        ([0, 0.5], "loss.quantiles[0] is 0, but must be a number above 0 and below 1"),
+        (0.5, "as in loss.quantiles=[0.5]"),
+    ],
+)
+def test_quantiles_that_cannot_be_predicted_are_refused(quantiles, expected):
+    with pytest.raises(ConfigError) as caught:
+        loss("quantile", quantiles=quantiles)
+    assert expected in str(caught.value)
 
 
 def drawn(seed, *shape):
@@ -50,7 +69,7 @@ def test_the_loss_is_scikit_learns_pinball_loss_averaged_over_the_quantiles():
     assert task.loss(outputs, targets).item() == pytest.approx(np.mean(each), rel=1e-5)
     total = task_of(reduction="sum").loss(outputs, targets).item()
     assert total == pytest.approx(60 * np.mean(each), rel=1e-5)
-    rows = task.sample_losses(outputs, targets, None)
+    rows = task.sample_losses(outputs, targets, {})
     torch.testing.assert_close(rows.mean(), task.loss(outputs, targets))
 
 
@@ -134,11 +153,9 @@ def test_the_baseline_is_the_quantiles_of_the_training_targets():
 
 
 def test_classes_have_no_quantiles():
-    settings = LossSettings("quantile", 0.0, "mean", FIVE)
     spec = Spec("multiclass", "features", (2,), 3, ("a", "b", "c"))
-    assert spec_for(spec, settings) == spec
-    with pytest.raises(ConfigError, match=r"loss.name is quantile, but the data set has 3 classes"):
-        make_task(spec, settings, Scaling([0.0], [1.0], [], [], 0.0))
+    with pytest.raises(ConfigError, match=r"loss is quantile, but the data set has 3 classes"):
+        make_task(spec, loss("quantile"), Scaling([0.0], [1.0], [], [], 0.0))
 
 
 def test_an_exported_model_gives_ascending_scores_and_says_what_they_are(tmp_path):

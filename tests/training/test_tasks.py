@@ -8,7 +8,6 @@ import torch
 from sklearn import metrics as reference
 
 from dlrun.config.metrics import direction
-from dlrun.config.settings import LossSettings
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Spec
 from dlrun.data.loaders import Split
@@ -21,6 +20,7 @@ from dlrun.training.scores import (
     roc_auc,
 )
 from dlrun.training.tasks import make_task
+from losses import loss
 
 LN2 = 0.6931471806
 # Raw scores whose sigmoid is 0.5, 0.75 and 0.25.
@@ -32,24 +32,21 @@ def make_spec(task, outputs):
     return Spec(task, "features", (2,), outputs, class_names=tuple(f"c{i}" for i in range(count)))
 
 
-def task_of(
-    kind, outputs=1, *, name="auto", label_smoothing=0.0, reduction="mean", scale=(), quantiles=None
-):
+def task_of(kind, outputs=1, *, name="auto", scale=(), **settings):
     """The task of a problem; `scale` is the (mean, std) of each regression target."""
-    settings = LossSettings(name, label_smoothing, reduction, quantiles)
     scale = scale or [(0.0, 1.0)] * outputs
     preprocessing = Scaling([0.0], [1.0], [m for m, _ in scale], [s for _, s in scale], 0.0)
-    return make_task(make_spec(kind, outputs), settings, preprocessing)
+    return make_task(make_spec(kind, outputs), loss(name, **settings), preprocessing)
 
 
-def several(kind, *names, labels=(), reduction="mean"):
+def several(kind, *names, labels=(), **settings):
     """The task of several named targets."""
     spec = Spec(kind, "features", (2,), len(names), target_names=names, labels=labels)
     scale = len(names) if kind == "regression" else 0
     preprocessing = Scaling(
         [0.0], [1.0], [3.0] * scale, [2.0 * (at + 1) for at in range(scale)], 0.0
     )
-    return make_task(spec, LossSettings("auto", 0.0, reduction, None), preprocessing)
+    return make_task(spec, loss(**settings), preprocessing)
 
 
 def test_metrics_of_several_quantities_are_those_of_each_and_their_mean():
@@ -105,10 +102,10 @@ def test_metrics_of_several_labels_are_those_of_each_and_their_mean():
 def test_losses_of_samples_of_several_labels_make_the_loss_of_the_batch(reduction):
     torch.manual_seed(0)
     outputs, targets = torch.randn(8, 3), (torch.rand(8, 3) > 0.5).float()
-    task = several("multilabel", *"abc", labels=("0", "1") * 3, reduction=reduction)
     for share in (0.0, 0.3):
-        task.label_smoothing = share
-        each = task.sample_losses(outputs, targets, torch.full((8,), share))
+        settings = {"reduction": reduction, "label_smoothing": share}
+        task = several("multilabel", *"abc", labels=("0", "1") * 3, **settings)
+        each = task.sample_losses(outputs, targets, {"label_smoothing": torch.full((8,), share)})
         whole = each.mean() if reduction == "mean" else each.sum()
         torch.testing.assert_close(whole, task.loss(outputs, targets))
 
@@ -377,16 +374,19 @@ def test_r2_is_not_a_number_where_all_targets_are_the_same():
 @pytest.mark.parametrize(
     ("kind", "outputs", "name", "message"),
     [
-        ("multiclass", 4, "mse", "loss.name is mse, but the data set has 4 classes: use cross_entropy or auto"),
-        ("multiclass", 4, "binary_cross_entropy", "has 4 classes: use cross_entropy or auto"),
+        (
+            "multiclass", 4, "mse",
+            "loss is mse, but the data set has 4 classes: use loss=cross_entropy or focal or auto",
+        ),
+        ("multiclass", 4, "binary_cross_entropy", "has 4 classes: use loss=cross_entropy or focal or auto"),
         (
             "binary", 1, "cross_entropy",
-            "loss.name is cross_entropy, but the data set has 2 classes: use binary_cross_entropy or auto",
+            "loss is cross_entropy, but the data set has 2 classes: use loss=binary_cross_entropy or focal or auto",
         ),
         (
             "regression", 1, "cross_entropy",
-            "loss.name is cross_entropy, but the data set has numbers to predict: use mse or mae or huber or quantile "
-            "or auto",
+            "loss is cross_entropy, but the data set has numbers to predict: use loss=mse or mae or huber or quantile "
+            "or poisson or auto",
         ),
     ],
 )  # fmt: skip

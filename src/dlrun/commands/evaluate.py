@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ examples
   dlrun eval last dataset.test_path=new.csv
   dlrun eval last dataset.test_path=new.csv dataset.drop_missing_target=true
   dlrun eval last dataset.path=/elsewhere/data.csv    where the run's own data have moved
+  dlrun eval last --threshold f1         choose the threshold of two classes on the validation part
   dlrun eval last --backtest 5           a series: forecasts from five successive origins
   dlrun eval last --backtest 5 --refit   each by a model that is trained on the rows before it
 """
@@ -78,11 +80,13 @@ def main(argv: list[str]) -> int:
         )
 
     from dlrun.data.files import settings_read_back
-    from dlrun.inference.evaluate import evaluate
+    from dlrun.inference.evaluate import choose_threshold, evaluate
 
     if arguments.backtest is not None:
         return _backtest(run, plain, arguments, choices)
     with settings_read_back():
+        if arguments.threshold is not None:
+            choose_threshold(run, plain, arguments.threshold, which=choices.get("checkpoint"))
         found = evaluate(run, plain, split=split, which=choices.get("checkpoint"), new=new)
     if arguments.json:
         facts = {"run": str(run.path), "split": split, "file": new, **_facts(found)}
@@ -109,6 +113,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--json", action="store_true", help="print a JSON object instead of a table"
+    )
+    parser.add_argument(
+        "--threshold",
+        metavar="RULE",
+        help="choose from which probability on a sample is of the second class, or a target is yes, on the validation "
+        "part: f1, youden, accuracy, cost=5, or a number; kept for eval, predict and export; none removes it",
     )
     parser.add_argument(
         "--backtest",
@@ -143,6 +153,8 @@ def _check_backtest(arguments: argparse.Namespace, choices: dict[str, str], new:
                     f"--{name} belongs to --backtest: add --backtest 5, or leave it out"
                 )
         return
+    if arguments.threshold is not None:
+        raise ConfigError("--threshold is for classes, and --backtest for series: leave out one")
     if new is not None:
         raise ConfigError("--backtest takes the run's own series: leave out dataset.test_path")
     if choices.get("split") == "train":
@@ -199,6 +211,8 @@ def _backtest(
 def _print_metrics(found: Evaluation) -> None:
     """What was measured, what the baselines reach, and the confusion matrix of few classes."""
     rows = dict(zip(found.metrics, column_texts([*found.metrics.values()]), strict=True))
+    for name, value in found.undecided.items():
+        rows[name] += f"  ({number_text(value)} at the threshold 0.5)"
     for name, values in found.baselines.items():
         over_all = {metric: value for metric, value in values.items() if "/" not in metric}
         reached = ", ".join(f"{metric} {number_text(value)}" for metric, value in over_all.items())
@@ -281,6 +295,8 @@ def _facts(found: Evaluation) -> dict[str, Any]:
         "metrics": found.metrics,
         "baselines": found.baselines,
         "confusion": found.confusion,
+        "thresholds": found.thresholds and asdict(found.thresholds),
+        "at_0.5": dict(found.undecided),
     }
 
 

@@ -48,9 +48,10 @@ def main(argv: list[str]) -> int:
 
     from dlrun.data.files import settings_read_back
     from dlrun.inference.load import load_trained, read_config
+    from dlrun.inference.threshold import with_kept
 
     plain = read_config(run, allowed=arguments.allow)
-    trained = load_trained(run, plain, which=arguments.checkpoint)
+    trained = with_kept(load_trained(run, plain, which=arguments.checkpoint), run)
     with settings_read_back():
         samples = _samples(plain, trained)
     about = output.with_name(f"{output.name}.json")

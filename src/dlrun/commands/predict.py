@@ -56,10 +56,10 @@ def main(argv: list[str]) -> int:
     run = find_run(arguments.run)
 
     from dlrun.inference.load import load_trained, read_config
+    from dlrun.inference.threshold import with_kept
 
-    trained = load_trained(
-        run, read_config(run, allowed=arguments.allow), which=arguments.checkpoint
-    )
+    plain = read_config(run, allowed=arguments.allow)
+    trained = with_kept(load_trained(run, plain, which=arguments.checkpoint), run)
     blocks = _blocks(trained, arguments)
     if output is None:
         for block in blocks:

@@ -20,8 +20,10 @@ import yaml
 from dlrun.config.moved import current, with_current_targets
 from dlrun.config.search_path import COMPONENTS, config_folders
 
-_SETTINGS = {"loss": "auto", "trainer": "default"}  # groups of settings, with their usual options
-_PRIMARY, _SECTIONS, _VALUES = "train", ("checkpoint", "tracking"), ("init_from",)
+_SETTINGS = {"trainer": "default"}  # groups of settings, with their usual options
+_USUAL = {"loss": {"_target_": "dlrun.training.losses.choice.Auto"}}  # components that came later
+_PRIMARY, _SECTIONS = "train", ("checkpoint", "tracking")
+_PLAIN = ("init_from", "metrics")  # settings that stand by themselves
 _OF_ALL_OPTIONS = "_shared"
 _SWEEP_SETTINGS = {  # of the group sweep: what came after the version, as it was before
     "0.1": {"raw_cells": False},
@@ -56,7 +58,7 @@ def _completed_as_written(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dic
     added: dict[str, Any] = {}
     of_all = _option("", _OF_ALL_OPTIONS)
     for key in COMPONENTS:
-        if isinstance(node := plain.get(key), Mapping):
+        if isinstance(node := plain.get(key, _USUAL.get(key)), Mapping):
             then = _TABLE_SETTINGS.get(current(str(node.get("_target_"))), {})
             shared = {**of_all.get(key, {}), **_nearest(key, node), **then}
             whole[key] = _filled(node, shared, f"{key}.", added)
@@ -65,8 +67,10 @@ def _completed_as_written(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dic
         node, defaults = plain.get(key, {}), sections.get(key)
         if isinstance(node, Mapping) and isinstance(defaults, Mapping):
             whole[key] = _filled(node, defaults, f"{key}.", added)
-    values = {key: sections[key] for key in _VALUES if key in sections}
-    return _filled(whole, values, "", added), added
+    for key in _PLAIN:
+        if key not in plain:
+            whole[key] = added[key] = sections[key]
+    return whole, added
 
 
 def sweep_settings(node: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,15 @@ _MOVED = {  # module of version 0.1: module of today
     "dlrun.sweep.coarse_to_fine": "dlrun.sweep.samplers.coarse_to_fine",
     "dlrun.sweep.grid": "dlrun.sweep.samplers.grid",
 }
+_LOSSES = {  # a loss of version 0.1: its target, and which of the settings of all losses it had a use for
+    "auto": ("choice.Auto", "label_smoothing"),
+    "cross_entropy": ("classes.CrossEntropy", "label_smoothing"),
+    "binary_cross_entropy": ("classes.BinaryCrossEntropy", "label_smoothing"),
+    "mse": ("quantities.MSE", ""),
+    "mae": ("quantities.MAE", ""),
+    "huber": ("quantities.Huber", ""),
+    "quantile": ("quantities.Quantile", "quantiles"),
+}
 
 
 def current(target: str) -> str:
@@ -31,7 +40,18 @@ def current(target: str) -> str:
 
 def with_current_targets(plain: Mapping[str, Any]) -> dict[str, Any]:
     """A config whose components are named as they are today."""
-    return {key: _with_current_target(node) for key, node in plain.items()}
+    renewed = {key: _with_current_target(node) for key, node in plain.items()}
+    loss = renewed.get("loss")
+    if isinstance(loss, Mapping) and "_target_" not in loss and loss.get("name") in _LOSSES:
+        renewed["loss"] = _with_target_of_loss(loss)
+    return renewed
+
+
+def _with_target_of_loss(loss: Mapping[str, Any]) -> dict[str, Any]:
+    """The node of a loss that was named, with settings that all losses had, as it is today."""
+    target, own = _LOSSES[loss["name"]]
+    kept = {name: value for name, value in loss.items() if name in (own, "reduction")}
+    return {"_target_": f"dlrun.training.losses.{target}", **kept}
 
 
 def _with_current_target(node: Any) -> Any:

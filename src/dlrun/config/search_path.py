@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-COMPONENTS = ("dataset", "model", "optimizer", "schedule")
-RUN_GROUPS = ("experiment", *COMPONENTS, "loss", "trainer")  # what one run is made of
+COMPONENTS = ("dataset", "model", "optimizer", "schedule", "loss")
+RUN_GROUPS = ("experiment", *COMPONENTS, "trainer")  # what one run is made of
 GROUPS = (*RUN_GROUPS, "sweep")
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from dlrun.config.metrics import MEDIAN
+from dlrun.config.chosen_metrics import Choice, check_choices
 from dlrun.config.moved import with_current_targets
 from dlrun.config.schema import (
     Count,
@@ -86,12 +85,9 @@ class WarmUp:
 
 @dataclass(frozen=True)
 class LossSettings:
-    name: Literal[
-        "auto", "cross_entropy", "binary_cross_entropy", "mse", "mae", "huber", "quantile"
-    ]
-    label_smoothing: Probability
-    reduction: Literal["mean", "sum"]
-    quantiles: list[Annotated[float, Gt(0), Lt(1)]] | None  # to predict; of the loss quantile alone
+    """What every loss shares."""
+
+    reduction: Literal["mean", "sum"]  # over the samples of a batch
 
 
 @dataclass(frozen=True)
@@ -150,7 +146,7 @@ class TrackingSettings:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run, complete: the four components still as plain nodes, everything else typed."""
+    """One run, complete: the components still as plain nodes, everything else typed."""
 
     name: str
     seed: Seed
@@ -158,7 +154,8 @@ class RunConfig:
     model: dict[str, Any]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
-    loss: LossSettings
+    loss: dict[str, Any]
+    metrics: tuple[Choice, ...]  # beside the usual ones
     trainer: TrainerSettings
     init_from: str | None  # another run, whose weights the model begins with
     checkpoint: CheckpointSettings
@@ -178,7 +175,7 @@ def parse(plain: Mapping[str, Any]) -> RunConfig:
         name=check("name", plain["name"], str),
         seed=check("seed", plain["seed"], Seed),
         **{group: _component_node(group, plain[group]) for group in COMPONENTS},
-        loss=check_settings("loss", plain["loss"], LossSettings),
+        metrics=check_choices(plain["metrics"]),
         trainer=check_settings("trainer", plain["trainer"], TrainerSettings),
         init_from=check("init_from", plain["init_from"], str | None),
         checkpoint=check_settings("checkpoint", plain["checkpoint"], CheckpointSettings),
@@ -211,32 +208,9 @@ def _check_name(name: str) -> None:
         raise ConfigError(f"name has {len(name)} letters, but must be shorter: it names a folder")
 
 
-def _check_quantiles(loss: LossSettings) -> None:
-    quantiles = loss.quantiles
-    if quantiles is None:
-        if loss.name == "quantile":
-            raise ConfigError(
-                "loss.name is quantile, but loss.quantiles is null: list them, as in loss.quantiles=[0.1,0.5,0.9]"
-            )
-        return
-    said = f"loss.quantiles is {quantiles}, but"
-    if loss.name != "quantile":
-        raise ConfigError(
-            f"{said} loss.name is {loss.name}: set loss=quantile, or loss.quantiles=null"
-        )
-    mended = sorted({*quantiles, MEDIAN})
-    if any(later <= earlier for earlier, later in pairwise(quantiles)):
-        raise ConfigError(f"{said} must ascend, each of them once; set it to {mended}")
-    if MEDIAN not in quantiles:
-        raise ConfigError(
-            f"{said} must contain {MEDIAN}: the median is the prediction that mae and rmse measure; set it to {mended}"
-        )
-
-
 def _check_together(config: RunConfig) -> None:
     """The rules that span several keys, or that no type can say."""
     _check_name(config.name)
-    _check_quantiles(config.loss)
     trainer = config.trainer
     if trainer.max_epochs is None and trainer.max_steps is None:
         raise ConfigError(

@@ -19,7 +19,16 @@ _NOT_THERE = re.compile(r"Could not delete from config\. '(.*)' does not exist")
 def unknown_key(parent: str, name: str, known: Iterable[str] = ()) -> str:
     """That `name` is no setting of `parent`, of a run where that is empty, and the nearest of the `known` ones."""
     key = f"{parent}.{name}" if parent else name
+    if gone := gone_key(key):
+        return gone
     return f"{key} is not a setting of {parent or 'a run'}{did_you_mean(name, known)}"
+
+
+def gone_key(key: str) -> str | None:
+    """What is written today in place of a key of version 0.1, in words; None where it is none."""
+    if key == "loss.name":
+        return f"{key} is not a setting of loss: choose the option itself, as in loss=huber"
+    return None
 
 
 def refused_by_hydra(error: Exception, overrides: list[str]) -> str | None:

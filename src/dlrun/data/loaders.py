@@ -23,12 +23,14 @@ class Split:
         bases: (N, D) of a series, what `targets` are changes from, in their own units; of several series with the
             mean that was taken from each, as `Preprocessing.scaled_by_row` says.
         series: (N,) of several series, the number of the one that each sample is of.
+        naive: (N, D) of a series, the mean error of a naive forecast of each target in training, in its own units.
     """
 
     inputs: Tensor
     targets: Tensor
     bases: Tensor | None = None
     series: Tensor | None = None
+    naive: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)

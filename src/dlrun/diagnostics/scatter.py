@@ -1,57 +1,51 @@
-"""Predictions of a regression over the true values: a dot for each sample, on the diagonal where it is right."""
+"""Predictions of a regression over the true values, and what is left between the two."""
 
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image, ImageDraw
 
-from dlrun.diagnostics.line_chart import round_numbers, write
-from dlrun.tracking.picture import Picture, text_width
+from dlrun.diagnostics.plane import Dots, Line, plane, ticks_of
+from dlrun.tracking.picture import Picture
 
-_SIDE = 380  # pixels of the square
-_LEFT, _RIGHT, _TOP, _BOTTOM = 84, 24, 36, 48  # margins
-_RADIUS = 2  # of a dot
-_OPAQUE = 0.5  # a dot; several on one place are darker
-_INK, _GRID, _BLUE = (150, 150, 150), (228, 228, 228), (31, 119, 180)
+_BLUE = (31, 119, 180)
+_BINS = 40
 
 
 def scatter(title: str, true_N: np.ndarray, predicted_N: np.ndarray) -> Picture:
-    """Both in the target's own units, on axes of one range; what is not finite is left out."""
+    """A dot for each sample, on the diagonal where it is right, in the target's own units.
+
+    What is not finite is left out.
+    """
     known = np.isfinite(true_N) & np.isfinite(predicted_N)
-    x, y = true_N[known], predicted_N[known]
-    ends = np.concatenate([x, y]) if len(x) else np.zeros(1)
-    ticks = round_numbers(float(ends.min()), float(ends.max()), about=6)
-    canvas = Image.new("RGB", (_LEFT + _SIDE + _RIGHT, _TOP + _SIDE + _BOTTOM), (255, 255, 255))
-    pen = ImageDraw.Draw(canvas)
-    for tick in _places(np.array(ticks), ticks).tolist():
-        pen.line([(_LEFT, _TOP + _SIDE - tick), (_LEFT + _SIDE, _TOP + _SIDE - tick)], _GRID)
-        pen.line([(_LEFT + tick, _TOP), (_LEFT + tick, _TOP + _SIDE)], _GRID)
-    pen.line([(_LEFT, _TOP + _SIDE), (_LEFT + _SIDE, _TOP)], _INK)
-    pixels = np.array(canvas)
-    _draw_dots(pixels, _LEFT + _places(x, ticks), _TOP + _SIDE - _places(y, ticks))
-    write(pixels, title, _LEFT, 6, 15)
-    for tick, place in zip(ticks, _places(np.array(ticks), ticks).tolist(), strict=True):
-        text = f"{tick:,.6g}"
-        width = text_width(text, 12)
-        write(pixels, text, _LEFT - 8 - width, _TOP + _SIDE - place - 8, 12)
-        write(pixels, text, _LEFT + place - width // 2, _TOP + _SIDE + 6, 12)
-    write(pixels, "true value; up the side: predicted", _LEFT, _TOP + _SIDE + 26, 13)
-    return Picture(pixels)
+    ticks = ticks_of(true_N[known], predicted_N[known])
+    dots = Dots(_BLUE, true_N[known], predicted_N[known])
+    axes = "x: true value, y: predicted"
+    low, high = ticks[0], ticks[-1]
+    return plane(title, axes, ticks, ticks, dots=dots, guide=((low, low), (high, high)))
 
 
-def _places(values: np.ndarray, ticks: list[float]) -> np.ndarray:
-    """Pixels from the lower or left edge of the square."""
-    return np.rint((values - ticks[0]) / (ticks[-1] - ticks[0]) * _SIDE).astype(int)
+def residuals(title: str, true_N: np.ndarray, predicted_N: np.ndarray) -> Picture:
+    """The error of each prediction over the prediction: a pattern in it is what the model has not learned."""
+    known = np.isfinite(true_N) & np.isfinite(predicted_N)
+    predicted, errors = predicted_N[known], true_N[known] - predicted_N[known]
+    x_ticks, y_ticks = ticks_of(predicted), ticks_of(errors, -errors)
+    axes = "x: predicted, y: true value - predicted"
+    guide = ((x_ticks[0], 0.0), (x_ticks[-1], 0.0))
+    return plane(title, axes, x_ticks, y_ticks, dots=Dots(_BLUE, predicted, errors), guide=guide)
 
 
-def _draw_dots(pixels_HW3: np.ndarray, x_N: np.ndarray, y_N: np.ndarray) -> None:
-    height, width = pixels_HW3.shape[:2]
-    counts = np.bincount(y_N * width + x_N, minlength=height * width).reshape(height, width)
-    covered = np.zeros((height, width))
-    around = range(-_RADIUS, _RADIUS + 1)
-    for down in around:
-        for right in around:
-            if down**2 + right**2 <= _RADIUS**2 + 1:
-                covered += np.roll(counts, (down, right), (0, 1))
-    share = 1 - (1 - _OPAQUE) ** covered[..., None]
-    pixels_HW3[:] = pixels_HW3 * (1 - share) + np.array(_BLUE) * share
+def residual_histogram(title: str, true_N: np.ndarray, predicted_N: np.ndarray) -> Picture:
+    """How often an error occurs."""
+    errors = true_N - predicted_N
+    ticks = ticks_of(errors, -errors)
+    counts, edges = np.histogram(errors[np.isfinite(errors)], _BINS, (ticks[0], ticks[-1]))
+    line = outline("", _BLUE, counts, edges)
+    axes = "x: true value - predicted, y: samples"
+    y_ticks = ticks_of(counts, np.zeros(1))
+    return plane(title, axes, ticks, y_ticks, lines=[line], guide=((0.0, 0.0), (0.0, y_ticks[-1])))
+
+
+def outline(name: str, colour: tuple[int, int, int], counts: np.ndarray, edges: np.ndarray) -> Line:
+    """A histogram's bars (N,) between `edges` (N + 1,) as the line around them."""
+    heights = np.concatenate(([0.0], counts.repeat(2), [0.0]))
+    return Line(name, colour, edges.repeat(2), heights)

@@ -12,23 +12,23 @@ from contextlib import contextmanager
 import numpy as np
 from torch import Tensor
 
-from dlrun.config.metrics import MEDIAN
 from dlrun.config.settings import TrackingSettings
-from dlrun.data.base import Dataset
+from dlrun.data.base import Dataset, Spec
 from dlrun.data.loaders import Split
+from dlrun.diagnostics.class_curves import Question, curve_pictures
 from dlrun.diagnostics.confusion_matrix import confusion_picture
 from dlrun.diagnostics.decision_boundary import decision_boundary
 from dlrun.diagnostics.forecast_figure import drawn, forecast_pictures
 from dlrun.diagnostics.gradient_flow import GradientFlow
 from dlrun.diagnostics.image_grid import image_grid
-from dlrun.diagnostics.scatter import scatter
+from dlrun.diagnostics.scatter import residual_histogram, residuals, scatter
 from dlrun.errors import first_line
 from dlrun.inference.generate import sample_page
 from dlrun.tracking.numbers import number_text
 from dlrun.tracking.picture import Picture
 from dlrun.tracking.tracker import Tracker
 from dlrun.training.loop import Engine
-from dlrun.training.scores import class_confusion, probabilities, sorted_quantiles
+from dlrun.training.scores import class_confusion, point_scores, probabilities
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ _TARGETS = 4  # of which pictures are drawn
 _KEPT = 8  # pictures of samples in memory
 _SHARE = 0.01  # of the time, at most, goes into plots during training
 _END = 0.01  # seconds, about what one more plot of it takes
+_CURVES, _RESIDUALS = 0.1, 0.02  # seconds, about what those pictures take
 
 _SAMPLE_PICTURES: dict[bytes, Picture] = {}  # by what they show, the last used one last
 
@@ -120,6 +121,7 @@ class Views:
         if self.settings.images:
             self._draw_forecasts(engine, tracker, self.data.tested, part, outputs)
             self._draw_predictions(engine, tracker, part, outputs)
+            self._draw_curves(engine, tracker, part, outputs)
         if not self.settings.images or not self.spec.num_classes:
             return
         sure, predicted = probabilities(outputs.float(), self.spec).max(1)
@@ -163,16 +165,20 @@ class Views:
         """Of a regression, each target with what was predicted, the median of quantiles; images of large errors."""
         if self.spec.task != "regression" or part.bases is not None or not len(part):
             return
-        if quantiles := self.spec.quantiles:
-            outputs = sorted_quantiles(outputs, len(quantiles))[..., quantiles.index(MEDIAN)]
+        scaling = self.data.preprocessing
+        outputs = point_scores(outputs, self.spec, scaling.target_mean, scaling.target_std)
         true, predicted = self._in_own_units(part.targets), self._in_own_units(outputs)
         errors = (predicted - true).abs()
         names = self.spec.target_names or range(1, true.shape[1] + 1)
         for at, name in enumerate(names[:_TARGETS]):
             of = f"/{name}" if len(names) > 1 else ""
             title = f"{name if of else 'predictions'}: {len(true):,} samples"
-            picture = scatter(title, _array(true[:, at]), _array(predicted[:, at]))
-            tracker.image(f"predictions{of}", picture, engine.step)
+            pair = _array(true[:, at]), _array(predicted[:, at])
+            tracker.image(f"predictions{of}", scatter(title, *pair), engine.step)
+            if self._worth(_RESIDUALS):
+                tracker.image(f"residuals{of}", residuals(title, *pair), engine.step)
+                picture = residual_histogram(title, *pair)
+                tracker.image(f"residual_histogram{of}", picture, engine.step)
             if self.spec.kind == "image":
                 worst = errors[:, at].nan_to_num(nan=math.inf).argsort(descending=True)[:_SHOWN]
                 pairs = zip(true[worst, at].tolist(), predicted[worst, at].tolist(), strict=True)
@@ -181,6 +187,19 @@ class Views:
                 ]
                 picture = image_grid(_array(part.inputs[worst]), captions)
                 tracker.image(f"largest_errors{of}", picture, engine.step)
+
+    @going_on("the curves of the classes")
+    def _draw_curves(self, engine: Engine, tracker: Tracker, part: Split, outputs: Tensor) -> None:
+        """ROC, precision and recall, calibration and histograms of the probabilities on `part`."""
+        if self.spec.classes and self._worth(_CURVES):
+            questions = questions_of(outputs, part.targets, self.spec)
+            for name, picture in curve_pictures(questions):
+                tracker.image(f"curves/{name}", picture, engine.step)
+
+    def _worth(self, seconds: float) -> bool:
+        """Whether pictures of the end that take so long are next to nothing beside the training of a trial."""
+        elapsed = time.perf_counter() - self._started
+        return not self._trials_at_once or seconds < _SHARE * elapsed / self._trials_at_once
 
     def _in_own_units(self, scores: Tensor) -> Tensor:
         """Regression targets (N, D), or what was predicted of them, in the units of the data."""
@@ -202,6 +221,20 @@ class Views:
             values = self._in_own_units(target.reshape(1, -1))[0, :_TARGETS].tolist()
             return ", ".join(number_text(value, digits=3) for value in values)
         return self.spec.class_names[int(target)]
+
+
+def questions_of(outputs: Tensor, targets: Tensor, spec: Spec) -> list[Question]:
+    """What raw scores say of each class against the rest, of two classes of the second, or of each target."""
+    chances = _array(probabilities(outputs.float(), spec))
+    truth = _array(targets)
+    if spec.labels:
+        names = spec.target_names or [labels[1] for labels in spec.classes]
+        answers = truth > 0.5
+    elif spec.task == "binary":
+        names, chances, answers = spec.class_names[1:], chances[:, 1:], truth[:, None] > 0.5
+    else:
+        names, answers = spec.class_names, truth[:, None] == np.arange(len(spec.class_names))
+    return [Question(*facts) for facts in zip(names, chances.T, answers.T, strict=True)]
 
 
 def _sample_picture(images_NCHW: np.ndarray, captions: list[str]) -> Picture:

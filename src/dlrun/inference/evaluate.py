@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
-from dlrun.config.metrics import MEDIAN
-from dlrun.config.settings import parse
+from dlrun.config.metrics import MEDIAN, follows_threshold
+from dlrun.config.settings import RunConfig, parse
 from dlrun.data.kind import Labelled
 from dlrun.data.kinds import kind_of, read_labelled
+from dlrun.data.loaders import Split
+from dlrun.errors import ConfigError
 from dlrun.inference.load import Trained, load_trained
+from dlrun.inference.threshold import Thresholds, choose, gain_of, keep, with_kept
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.storage.stored_run import reported_weights
 from dlrun.training.build import prepared
 from dlrun.training.forward import outputs_in_order
-from dlrun.training.scores import class_confusion, probabilities, sorted_quantiles
-from dlrun.training.tasks import make_task
+from dlrun.training.losses.choice import loss_of
+from dlrun.training.metrics.chosen import chosen_metrics
+from dlrun.training.scores import (
+    class_confusion,
+    classes,
+    point_scores,
+    probabilities,
+    sorted_quantiles,
+)
+from dlrun.training.task import Task
+from dlrun.training.tasks import TASKS, make_task
 
 _BATCH = 1024
 _NUMBERS = 2**18  # of a batch of rows of few numbers: small batches cost more than their work
@@ -35,6 +47,8 @@ class Evaluation:
         metrics: by name, as a run's own, `test/accuracy`.
         baselines: as of a `Dataset`; empty where none are known for this part.
         confusion: rows are true classes, columns predicted ones; None where there are no classes.
+        thresholds: what decisions were made by; None for 0.5.
+        undecided: with thresholds, the metrics that differ at 0.5, as they are there.
     """
 
     which: str
@@ -46,6 +60,8 @@ class Evaluation:
     baselines: Mapping[str, Mapping[str, float]]
     confusion: list[list[int]] | None
     class_names: tuple[str, ...]
+    thresholds: Thresholds | None = None
+    undecided: Mapping[str, float] = field(default_factory=dict)
 
 
 def evaluate(
@@ -65,9 +81,10 @@ def evaluate(
         ConfigError: there are no such weights or rows, or the data are not those of the run.
     """
     settings = parse(plain)
-    trained = load_trained(run, plain, which=which or reported_weights(run, plain))
+    reported = which or reported_weights(run, plain)
+    trained = with_kept(load_trained(run, plain, which=reported), run)
     spec = trained.spec
-    task = make_task(spec, settings.loss, trained.preprocessing)
+    task = make_task(spec, loss_of(settings.loss), trained.preprocessing)
     if new is None:
         data = task.with_baselines(prepared(settings, trained.kept))
         part = data.split(split)
@@ -76,16 +93,15 @@ def evaluate(
     else:
         found = read_labelled(new, trained.kept, settings.dataset)
     targets = found.part.targets
-    with torch.inference_mode():
-        outputs = outputs_in_order(
-            trained.model,
-            found.part,
-            spec=spec,
-            task=task,
-            size=settings.trainer.eval_batch_size,
-            dtype=torch.float32,
-        )
-    metrics = task.final_metrics(outputs, targets, variance=task.variance(found.part))
+    outputs = _outputs(trained, found.part, task, settings)
+    chosen = chosen_metrics(settings, task, spec, trained.preprocessing)
+    metrics = chosen.final_metrics(task, outputs, found.part)
+    undecided = {}
+    if trained.thresholds:
+        outputs = trained.thresholds.decisions(outputs)
+        decided = chosen.final_metrics(task, outputs, found.part)
+        undecided = {name: value for name, value in metrics.items() if follows_threshold(name)}
+        metrics |= {name: decided[name] for name in undecided}
     return Evaluation(
         which=trained.which,
         epoch=trained.epoch,
@@ -96,7 +112,51 @@ def evaluate(
         baselines=found.baselines,
         confusion=class_confusion(outputs, targets, spec),
         class_names=spec.class_names,
+        thresholds=trained.thresholds,
+        undecided={f"{split}/{name}": value for name, value in undecided.items()},
     )
+
+
+def choose_threshold(
+    run: RunDirectory, plain: Mapping[str, Any], rule: str, *, which: str | None
+) -> None:
+    """Choose by `rule` on the validation part from which probability on a sample is of the second class.
+
+    It is kept with the run. `none` removes what is kept.
+
+    Raises:
+        ConfigError: there is no such rule, no such part, or nothing to decide.
+    """
+    if rule == "none":
+        keep(run, None)
+        return
+    gain_of(rule)  # before anything is read
+    settings = parse(plain)
+    trained = load_trained(run, plain, which=which or reported_weights(run, plain))
+    spec = trained.spec
+    if spec.task not in ("binary", "multilabel"):
+        raise ConfigError(
+            f"--threshold is {rule}, but the run has {TASKS[spec.task].asked(spec)}: it is for two classes, or "
+            "several targets of yes and no; leave it out"
+        )
+    task = make_task(spec, loss_of(settings.loss), trained.preprocessing)
+    part = prepared(settings, trained.kept).split("val")
+    outputs = _outputs(trained, part, task, settings)
+    values = choose(rule, outputs, part.targets, spec)
+    keep(run, Thresholds(rule, values, trained.which, trained.step))
+
+
+def _outputs(trained: Trained, part: Split, task: Task, settings: RunConfig) -> torch.Tensor:
+    """What metrics need of the model's outputs for all samples of a part."""
+    with torch.inference_mode():
+        return outputs_in_order(
+            trained.model,
+            part,
+            spec=trained.spec,
+            task=task,
+            size=settings.trainer.eval_batch_size,
+            dtype=torch.float32,
+        )
 
 
 def forward(trained: Trained, inputs: torch.Tensor) -> torch.Tensor:
@@ -119,13 +179,12 @@ def predict(trained: Trained, raw: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """
     spec, preprocessing = trained.spec, trained.preprocessing
     outputs = forward(trained, preprocessing.inputs(raw)).double()
-    if spec.labels:
-        return (outputs > 0).long().numpy(), probabilities(outputs, spec).numpy()
-    if spec.num_classes:
-        chances = probabilities(outputs, spec)
-        return chances.argmax(1).numpy(), chances.numpy()
+    if spec.classes:
+        decided = trained.thresholds.decisions(outputs) if trained.thresholds else outputs
+        return classes(decided, spec).numpy(), probabilities(outputs, spec).numpy()
     if not spec.quantiles:
-        return preprocessing.values(outputs, raw).numpy(), None
+        points = point_scores(outputs, spec, preprocessing.target_mean, preprocessing.target_std)
+        return preprocessing.values(points, raw).numpy(), None
     scores = sorted_quantiles(outputs, len(spec.quantiles)).unbind(-1)
     values = torch.stack([preprocessing.values(one, raw) for one in scores], -1).numpy()
     return values[..., spec.quantiles.index(MEDIAN)], values

@@ -31,9 +31,8 @@ def read_config(run: RunDirectory, *, allowed: Sequence[str] = ()) -> dict[str, 
     Raises:
         ConfigError: unreadable, or it names code that nobody here offers.
     """
-    plain = _renewed(with_current_targets(read_plain(run)))
+    plain, added = completed(_renewed(with_current_targets(read_plain(run))))
     refuse_foreign(plain, trusted_targets(allowed))
-    plain, added = completed(plain)
     if added:
         said = ", ".join(f"{key}={_text(value)}" for key, value in added.items())
         note(
@@ -117,6 +116,7 @@ class Trained:
         epoch, step: of the weights.
         which: of the run's weights they are: best or last.
         kept: what more is known of the run's data, a `dlrun.data.changed_data.Kept`.
+        thresholds: what its decisions follow, a `dlrun.inference.threshold.Thresholds`; None for 0.5.
     """
 
     model: Any
@@ -126,6 +126,7 @@ class Trained:
     step: int
     which: str = "best"
     kept: Any = None
+    thresholds: Any = None
 
 
 def load_trained(

@@ -6,20 +6,25 @@ Shapes: K runs, B batch, N samples, C outputs, P weights a run, S steps.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from dlrun.data.loaders import Split
+from dlrun.errors import RunFailed
 from dlrun.models.dropout import use_generators
+from dlrun.models.members import joined, members_of
 from dlrun.stacked.forward import lift
 from dlrun.stacked.loaders import StackedBatches, together
 from dlrun.stacked.optim import StackedDescent
 from dlrun.stacked.weights import StackedWeights
 from dlrun.training.divergence import Diverged, find_divergence
+from dlrun.training.forward import sample_losses
 from dlrun.training.logged_points import Pending, Rate, mean_losses, training_point
 from dlrun.training.loop import Engine
+from dlrun.training.losses.base import side_by_side
 from dlrun.training.task import stacked_metrics
 
 Values = dict[str, float]
@@ -63,7 +68,7 @@ class Stack:
             losses.append(self._forward_backward(x, y, share, first=not losses))
         self.pending.losses.append(sum(losses[1:], losses[0]))
         self.pending.sizes.append(size)
-        self.descent.update(weights.rule, weights.values, weights.gradients, self.lead.step)
+        self.descent.update(weights.values, weights.gradients, self.lead.step)
         for engine in self.engines:
             engine.step += 1
 
@@ -88,16 +93,21 @@ class Stack:
             points.append(failures.get(row, point))
         return points
 
-    def validation_metrics(self) -> list[Values]:
+    def validation_metrics(self) -> list[Values | RunFailed]:
         """The metrics of each run on its validation part; nothing where there is none."""
         table, rows = self._validation
         if not len(table):
             return [{} for _ in self.engines]
         targets = table.targets[rows].expand(len(self.engines), *[-1] * table.targets.ndim)
         variances = [engine.variance["val"] for engine in self.engines]
-        metrics = stacked_metrics(self._tasks, self.outputs(table, rows), targets, variances)
+        outputs = self.outputs(table, rows)
+        metrics = stacked_metrics(self._tasks, outputs, targets, variances)
+        truths = [
+            engine.truth for engine in self.engines[: len(rows)]
+        ]  # one where all are the same
+        chosen = self.lead.chosen.measure_each(outputs, truths)
         self.rate.restart()
-        return metrics
+        return [_joined(*pair) for pair in zip(metrics, chosen, strict=True)]
 
     def outputs(self, table: Split, rows: Tensor) -> Tensor:
         """Outputs (K, N, C) in evaluation mode for the `rows` of `table`, (K, N) or (1, N) for all alike."""
@@ -146,17 +156,10 @@ class Stack:
         use_generators(self.template, [engine.generator for engine in self.engines])
         # Once: runs with data of their own have it laid side by side here.
         self._validation = _rows([engine.data.val for engine in self.engines])
-        weights = self.weights
-        self.descent = StackedDescent(
-            self.engines,
-            weights.values,
-            weights.is_matrix(),
-            weights.rate_multipliers(self.engines),
-        )
+        self.descent = StackedDescent(self.engines, self.weights.values, self.weights.rules)
         self._tasks = [engine.task for engine in self.engines]
-        smoothing = [task.label_smoothing for task in self._tasks]
-        column = self.weights.values.new_tensor(smoothing).unsqueeze(1)
-        self._smoothing = column if any(smoothing) else None
+        losses = [task.criterion for task in self._tasks]
+        self._loss_numbers = side_by_side(losses, self.weights.values)
 
     def _augmented(self, inputs: Tensor) -> Tensor:
         """Each run's batch, augmented with random numbers from its own generator, as alone."""
@@ -172,14 +175,19 @@ class Stack:
             outputs = self._forward(leaves | self.weights.others, x)
         if outputs.dtype != self.device.dtype:
             outputs = outputs.to(self.device.dtype)
-        smoothing = self._smoothing
-        if smoothing is not None:
-            smoothing = smoothing.expand(y.shape[:2]).flatten()
-        each = self.task.sample_losses(outputs.flatten(0, 1), y.flatten(0, 1), smoothing)
+        numbers = {
+            name: column.unsqueeze(1).expand(*y.shape[:2], *column.shape[1:]).flatten(0, 1)
+            for name, column in self._loss_numbers.items()
+        }
+        model, task = self.template, self.task
+        each = sample_losses(task, model, outputs.flatten(0, 1), y.flatten(0, 1), numbers)
         each = each.view(y.shape[:2])
         losses = each.mean(1) * share if self.task.reduction == "mean" else each.sum(1)
         self.weights.collect(torch.autograd.grad(losses.sum(), list(leaves.values())), first=first)
-        self.pending.outputs.append(outputs.detach())
+        outputs = outputs.detach()
+        self.pending.outputs.append(
+            joined(outputs, task.name, axis=2) if members_of(model) else outputs
+        )
         self.pending.targets.append(y)
         return losses.detach()
 
@@ -193,6 +201,13 @@ class Stack:
             if failure is not None:
                 failures[row] = failure
         return failures
+
+
+def _joined(usual: Values, chosen: Values | RunFailed) -> Values | RunFailed:
+    """The usual metrics of a run with those of its own choice, or what kept these from being measured."""
+    if not isinstance(chosen, RunFailed):
+        return usual | chosen
+    return chosen if math.isfinite(usual["loss"]) else usual  # what has diverged says so itself
 
 
 def _merged(pending: Sequence[Pending]) -> Pending:

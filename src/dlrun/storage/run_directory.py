@@ -64,6 +64,11 @@ class RunDirectory:
         return self.path / SUMMARY
 
     @property
+    def threshold_file(self) -> Path:
+        """The decision thresholds that were chosen for the run, where they were."""
+        return self.path / "threshold.json"
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of last.pt and best.pt."""
         return self.path / "checkpoints"
@@ -99,6 +104,12 @@ class RunDirectory:
     def read_summary(self) -> dict[str, Any] | None:
         """The summary, or None where there is none or it cannot be read."""
         return _read_json_object(self.summary_file)
+
+    def read_threshold(self) -> dict[str, Any] | None:
+        """The decision thresholds, empty where they cannot be read; None where there are none."""
+        if not os.path.lexists(self.threshold_file):
+            return None
+        return _read_json_object(self.threshold_file) or {}
 
     def read_environment(self) -> dict[str, Any] | None:
         """What the run ran on, or None where that was not written or cannot be read."""

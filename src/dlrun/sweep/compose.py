@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dlrun.config.compose import leaf_keys
 from dlrun.config.hydra_errors import explain
 from dlrun.config.search_path import COMPONENTS, RUN_GROUPS
+from dlrun.config.unknown_key import gone_key
 from dlrun.errors import ConfigError, did_you_mean, first_line
 from dlrun.sweep.space.grammar import text_of
 
@@ -151,6 +152,8 @@ class Composer:
         key = override.key_or_group
         added = override.is_add() or override.is_force_add()
         if not added and OmegaConf.select(config, key, default=_MISSING) is _MISSING:
+            if gone := gone_key(key):
+                raise ConfigError(gone)
             known = list(leaf_keys(OmegaConf.to_container(config, resolve=False)))
             where = f" of model={base.choices['model']}" if key.startswith("model.") else ""
             raise ConfigError(f"{key} is swept, but is no setting{where}{did_you_mean(key, known)}")
@@ -239,7 +242,7 @@ def _substitute(node: Any, chosen: dict[str, str]) -> Any:
     return node
 
 
-_CHOSEN = (*COMPONENTS, "loss", "trainer")
+_CHOSEN = (*COMPONENTS, "trainer")
 
 
 def recipe_words(config: TrialConfig) -> list[str]:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dlrun.config.instantiate import Component, split_component
+from dlrun.config.moved import current
 from dlrun.config.settings import (
     DataSettings,
     GradientSettings,
@@ -29,16 +30,26 @@ from dlrun.data.loaders import Feed
 from dlrun.data.prepare import prepare
 from dlrun.errors import ConfigError
 from dlrun.models.dropout import use_generators
+from dlrun.models.numbers import fit_numbers
 from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import cuda_graph, optim, schedules
-from dlrun.training.checks import check_fit, check_monitor, check_streams, require_recurrent
+from dlrun.training.checks import (
+    check_fit,
+    check_loss,
+    check_monitor,
+    check_streams,
+    require_recurrent,
+)
 from dlrun.training.device import Device, enough_memory
 from dlrun.training.device import choose as choose_device
 from dlrun.training.freezing import Freezing
 from dlrun.training.initial_weights import initialise
 from dlrun.training.loop import Augmentation, Engine
+from dlrun.training.losses.base import Loss
+from dlrun.training.losses.choice import loss_of
+from dlrun.training.metrics.chosen import ChosenMetrics, OwnMetric, own_metrics
 from dlrun.training.task import Task
-from dlrun.training.tasks import make_task, spec_for
+from dlrun.training.tasks import make_task, suited
 
 _SMALLER_DATA = (
     "take fewer or smaller samples (of images, lower dataset.size or dataset.in_memory=false)"
@@ -91,9 +102,10 @@ class Experiment:
         names = ("batch_size", "shuffle", "drop_last", "overfit_batches", "fast_dev_run")
         trainer = {f"trainer.{name}": getattr(self.config.trainer, name) for name in names}
         rows = [len(part) for part in (self.data.train, self.data.val, self.data.test)]
-        sizes = {"loss.quantiles": self.config.loss.quantiles, "rows of the data": rows}
+        sizes = {"loss.quantiles": self.config.loss.get("quantiles"), "rows of the data": rows}
+        target = {"loss._target_": current(str(self.config.loss["_target_"]))}
         begun = {"seed": self.config.seed, "init_from": self.config.init_from}
-        return settings | trainer | begun | sizes
+        return settings | trainer | target | begun | sizes
 
 
 def load_data(config: RunConfig, device: Device, kept: Kept | None = None) -> Dataset:
@@ -140,6 +152,8 @@ class _Components:
     rules: GradientSettings
     schedule: Component
     warm_up: WarmUp
+    loss: Loss
+    own_metrics: tuple[OwnMetric, ...]
 
     @classmethod
     def of(cls, config: RunConfig, *, resumed: bool) -> _Components:
@@ -147,12 +161,17 @@ class _Components:
         _, data = split_component("dataset", config.dataset, DataSettings)
         model, shared = split_component("model", node, ModelSettings, given=("spec",))
         optimizer, rules = split_component(
-            "optimizer", config.optimizer, GradientSettings, given=("groups",)
+            "optimizer",
+            config.optimizer,
+            GradientSettings,
+            given=("groups",),
+            on_demand=("model",),
         )
         schedule, warm_up = split_component(
             "schedule", config.schedule, WarmUp, given=schedules.GIVEN
         )
-        return cls(data, model, shared, optimizer, rules, schedule, warm_up)
+        loss, own = loss_of(config.loss), own_metrics(config.metrics)
+        return cls(data, model, shared, optimizer, rules, schedule, warm_up, loss, own)
 
 
 def assemble(
@@ -169,10 +188,14 @@ def assemble(
     device = choose_device(settings.accelerator, settings.precision)
     with enough_memory("dataset", _SMALLER_DATA):
         data = load(config, device, kept)
-    data = replace(data, spec=spec_for(data.spec, config.loss))
-    task = make_task(data.spec, config.loss, data.preprocessing)
+    loss = suited(parts.loss, data.spec)
+    data = replace(data, spec=loss.spec(data.spec))
+    task = make_task(data.spec, loss, data.preprocessing, data.train)
     data = task.with_baselines(data)
+    chosen = ChosenMetrics(config.metrics, parts.own_metrics, task, data.spec, data.preprocessing)
+    task.declared = chosen.declared
     check_monitor(settings.monitor, settings.mode, task, data)
+    chosen.check(data)
 
     configure_torch(settings)
     seed_everything(config.seed)
@@ -180,6 +203,7 @@ def assemble(
         built = parts.model(data.spec)
         model = place_model(built, device, channels_last=settings.channels_last)
         check_fit(model, data, device)
+        fit_numbers(model, data.train)
     begun_with = None
     if config.init_from is not None and kept is None:  # a checkpoint has all weights itself
         begun_with = initialise(model, data, config.init_from)
@@ -190,12 +214,14 @@ def assemble(
     use_generators(model, [generator])
 
     batches = make_batches(settings, data, config.seed)
+    check_loss(model, batches, task, data.spec)
     total_steps = count_steps(settings, len(batches))
     engine = Engine(
         model=model,
         freezing=freezing,
         averaged=average(model, settings.ema_decay),
         task=task,
+        chosen=chosen,
         data=data,
         batches=batches,
         descent=_descent(parts, freezing, settings, device, len(batches), total_steps),
@@ -222,7 +248,8 @@ def _descent(
     """The optimizer of the model's weights with its schedule; after this the model may be compiled."""
     model = freezing.model
     groups = optim.parameter_groups(model, parts.rules, begins=freezing.begins)
-    build = partial(parts.optimizer, groups)
+    asked = {"model": model} if parts.optimizer.wants("model") else {}
+    build = partial(parts.optimizer, groups, **asked)
     optimizer = build() if settings.compile else without_dynamo(build)
     if settings.compile:
         model.compile()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from dlrun.config.metrics import BINARY, MULTICLASS, MULTILABEL, of_target
 from dlrun.data.base import Spec
-from dlrun.training.cross_entropy import row_cross_entropy
+from dlrun.training.losses.classes import CrossEntropy
 from dlrun.training.scores import (
     binary_scores,
     confusion_matrix,
@@ -22,24 +21,12 @@ class Multiclass(Task):
     """Softmax over C scores, cross-entropy. Targets are class numbers (B,)."""
 
     name = "multiclass"
-    losses = ("cross_entropy",)
     declared = MULTICLASS
     meaning = "a softmax over the scores gives the probability of each class"
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(
-            outputs, targets, label_smoothing=self.label_smoothing, reduction=self.reduction
-        )
-
-    def sample_losses(
-        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
-    ) -> Tensor:
-        return row_cross_entropy(outputs, targets, label_smoothing)
-
-    def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(outputs, targets)
-
     def plain_losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if not isinstance(self.criterion, CrossEntropy):
+            return super().plain_losses(outputs, targets)
         # What torch.vmap makes of cross_entropy, without its import of a compiler's shapes: 0.4 s.
         chances = torch.log_softmax(outputs, 2).gather(2, targets.unsqueeze(2))
         return -chances.squeeze(2).mean(1)
@@ -59,45 +46,15 @@ class Multiclass(Task):
         return self.metrics(outputs, targets) | dict(zip(names, macro, strict=True))
 
 
-class _Sigmoid(Task):
-    """Questions of yes and no: binary cross-entropy of a sigmoid over each score. Targets are 0.0 or 1.0."""
-
-    losses = ("binary_cross_entropy",)
-
-    def logits(self, outputs: Tensor) -> Tensor:
-        """The scores in the shape of the targets."""
-        return outputs
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        if self.label_smoothing:
-            targets = _smoothed(targets, self.label_smoothing)
-        logits = self.logits(outputs)
-        return F.binary_cross_entropy_with_logits(logits, targets, reduction=self.reduction)
-
-    def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(self.logits(outputs), targets)
-
-
-def _smoothed(targets: Tensor, smoothing: Tensor | float) -> Tensor:
-    return targets * (1 - smoothing) + 0.5 * smoothing
-
-
-class Binary(_Sigmoid):
+class Binary(Task):
     """A sigmoid over one score (B, 1), binary cross-entropy. Targets are 0.0 or 1.0 (B,)."""
 
     name = "binary"
     declared = BINARY
     meaning = "a sigmoid of the score is the probability of the second class"
 
-    def logits(self, outputs: Tensor) -> Tensor:
-        return outputs.squeeze(1)
-
-    def sample_losses(
-        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
-    ) -> Tensor:
-        if label_smoothing is not None:
-            targets = _smoothed(targets, label_smoothing)
-        return F.binary_cross_entropy_with_logits(outputs.squeeze(1), targets, reduction="none")
+    def fit_for_loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        return outputs.squeeze(1), targets
 
     def scores(
         self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
@@ -110,7 +67,7 @@ class Binary(_Sigmoid):
         return self.metrics(outputs, targets) | binary_scores(outputs.squeeze(1), targets)
 
 
-class Multilabel(_Sigmoid):
+class Multilabel(Task):
     """Several questions of yes and no: a sigmoid over each score (B, D), binary cross-entropy.
 
     Targets are 0.0 or 1.0 (B, D). Accuracy is the mean of the targets', exact_match the share of samples of which all
@@ -125,19 +82,11 @@ class Multilabel(_Sigmoid):
     def asked(spec: Spec) -> str:
         return f"{spec.num_outputs} targets of two classes each"
 
-    def sample_losses(
-        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
-    ) -> Tensor:
-        if label_smoothing is not None:
-            targets = _smoothed(targets, label_smoothing.unsqueeze(1))
-        losses = F.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
-        return losses.mean(1) if self.reduction == "mean" else losses.sum(1)
-
     def scores(
         self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
     ) -> dict[str, Tensor]:
         right = (outputs > 0) == (targets > 0.5)
-        losses = F.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
+        losses = self.criterion.function(outputs, targets, "none")
         return {
             "accuracy": right.cpu().double().mean(),
             "exact_match": right.all(1).sum(),

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from dlrun.config.metrics import MEDIAN, QUANTILE_LOSS, REGRESSION, bands, quantile_metrics
-from dlrun.config.settings import LossSettings
 from dlrun.data.base import Dataset, Preprocessing, Spec
 from dlrun.data.loaders import Split
-from dlrun.errors import ConfigError
+from dlrun.training.losses.base import Loss
+from dlrun.training.losses.quantities import Quantile
 from dlrun.training.scores import sorted_quantiles
 from dlrun.training.task import NO_VARIANCE, Task
 
@@ -24,50 +21,17 @@ from dlrun.training.task import NO_VARIANCE, Task
 class Regression(Task):
     """One output a target (B, D), trained on standardised targets, reported in their own units."""
 
-    functions: Mapping[str, Callable[..., Tensor]] = {
-        "mse": F.mse_loss,
-        "mae": F.l1_loss,
-        "huber": F.huber_loss,
-    }
     name = "regression"
-    losses = (*functions, "quantile")
     declared = REGRESSION
     meaning = "values are scores * target_std + target_mean"
-
-    def __init__(
-        self,
-        settings: LossSettings,
-        loss: str,
-        preprocessing: Preprocessing,
-        targets: tuple[str, ...] = (),
-    ) -> None:
-        super().__init__(settings, loss, preprocessing, targets)
-        self.function, self.loss_name = self.functions[loss], loss
-        if settings.label_smoothing:
-            raise ConfigError(
-                f"loss.label_smoothing is {settings.label_smoothing}, but regression has no labels; set it to 0"
-            )
 
     @staticmethod
     def asked(spec: Spec) -> str:
         return "numbers to predict"
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return self.function(outputs, targets, reduction=self.reduction)
-
-    def sample_losses(
-        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
-    ) -> Tensor:
-        losses = self.function(outputs, targets, reduction="none")
-        return losses.mean(1) if self.reduction == "mean" else losses.sum(1)
-
-    def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return self.function(outputs, targets)
-
     def loss_unit(self, part: str) -> tuple[object, ...]:
         scale = tuple(f"{std:.6g}" for std in self.target_std.tolist())
-        summed = self.reduction if part == "train" else ""
-        return (self.loss_name, summed, *scale)
+        return (*super().loss_unit(part), *scale)
 
     def variance(self, part: Split) -> Tensor:
         """Of the values themselves, also where the targets are changes of them; over each target's own mean."""
@@ -82,8 +46,8 @@ class Regression(Task):
     def scores(
         self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
     ) -> dict[str, Tensor]:
-        error = (outputs - targets).cpu().double() * target_std
-        losses = self.function(outputs, targets, reduction="none") if self.targets else None
+        error = (self.criterion.points(outputs) - targets).cpu().double() * target_std
+        losses = self.criterion.function(outputs, targets, "none") if self.targets else None
         return self._scores(error, losses, variance)
 
     def _scores(self, error: Tensor, losses: Tensor | None, variance: Tensor) -> dict[str, Tensor]:
@@ -115,27 +79,17 @@ class QuantileRegression(Regression):
     predictions: that never makes the loss greater (Chernozhukov et al., 2010), and asks nothing of the model.
     """
 
-    losses = ("quantile",)
-
     def __init__(
-        self,
-        settings: LossSettings,
-        loss: str,
-        preprocessing: Preprocessing,
-        targets: tuple[str, ...] = (),
+        self, criterion: Loss, preprocessing: Preprocessing, targets: tuple[str, ...] = ()
     ) -> None:
-        assert settings.quantiles is not None, "checked with the settings"
-        self.quantiles = settings.quantiles
-        self.functions = {loss: partial(pinball_loss, quantiles=self.quantiles)}
+        assert isinstance(criterion, Quantile)
+        self.quantiles = criterion.quantiles
         self.declared = quantile_metrics(self.quantiles)
-        super().__init__(settings, loss, preprocessing, targets)
+        super().__init__(criterion, preprocessing, targets)
 
     def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         in_order = sorted_quantiles(outputs, len(self.quantiles)).flatten(-2)
         return super().plain_loss(in_order, targets)
-
-    def loss_unit(self, part: str) -> tuple[object, ...]:
-        return (tuple(self.quantiles), *super().loss_unit(part))
 
     def scores(
         self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
@@ -143,7 +97,7 @@ class QuantileRegression(Regression):
         predicted = sorted_quantiles(outputs, len(self.quantiles)).cpu().double()
         targets = targets.cpu().double()
         error = (predicted[..., self.quantiles.index(MEDIAN)] - targets) * target_std
-        losses = pinball_loss(predicted.flatten(-2), targets, self.quantiles, reduction="none")
+        losses = self.criterion.function(predicted.flatten(-2), targets, "none")
         own = {QUANTILE_LOSS: losses * target_std}
         for band in bands(self.quantiles):
             lower, upper = predicted[..., band.lower], predicted[..., band.upper]
@@ -168,36 +122,11 @@ class QuantileRegression(Regression):
         return replace(data, baselines={**data.baselines, "training quantiles": reached})
 
 
-def pinball_loss(
-    outputs: Tensor, targets: Tensor, quantiles: Sequence[float], reduction: str = "mean"
-) -> Tensor:
-    """max(q (y - f), (q - 1) (y - f)), its mean over the quantiles, for outputs (..., D * Q) and targets (..., D)."""
-    errors = (targets.unsqueeze(-1) - outputs.unflatten(-1, (-1, len(quantiles)))).unbind(-1)
-    # Numbers, and no tensor of them: a CUDA graph takes nothing from the memory of the CPU.
-    pairs = zip(quantiles, errors, strict=True)
-    each = [torch.maximum(q * error, (q - 1) * error) for q, error in pairs]
-    losses = torch.stack(each).mean(0)
-    match reduction:
-        case "mean":
-            return losses.mean()
-        case "sum":
-            return losses.sum()
-    return losses
-
-
 class RegressionByRow(Regression):
     """The same where each sample has a scale of its own: targets (B, 2 D) are scaled ones, and what divided them."""
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return super().loss(outputs, targets.chunk(2, -1)[0])
-
-    def sample_losses(
-        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
-    ) -> Tensor:
-        return super().sample_losses(outputs, targets.chunk(2, -1)[0], label_smoothing)
-
-    def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return super().plain_loss(outputs, targets.chunk(2, -1)[0])
+    def fit_for_loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        return outputs, targets.chunk(2, -1)[0]
 
     def variance(self, part: Split) -> Tensor:
         values = in_own_units(part)

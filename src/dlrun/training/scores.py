@@ -22,13 +22,24 @@ def probabilities(outputs: Tensor, spec: Spec) -> Tensor:
     return torch.softmax(outputs, 1)
 
 
+def classes(outputs: Tensor, spec: Spec) -> Tensor:
+    """The class numbers (N,) that raw scores decide for; of multilabel the answers (N, D)."""
+    if spec.task == "multilabel":
+        return (outputs > 0).long()
+    return (outputs > 0).squeeze(1).long() if spec.task == "binary" else outputs.argmax(1)
+
+
 def sorted_quantiles(outputs: Tensor, count: int) -> Tensor:
     """Scores (..., D * Q) as ascending quantiles (..., D, Q), `count` of them."""
     return outputs.unflatten(-1, (-1, count)).sort(-1).values
 
 
-def point_scores(outputs: Tensor, spec: Spec) -> Tensor:
-    """The scores (N, D) that a regression's predictions are made of: of quantiles those of the median."""
+def point_scores(
+    outputs: Tensor, spec: Spec, mean: Tensor | Sequence[float], std: Tensor | Sequence[float]
+) -> Tensor:
+    """The predictions (N, D) of a regression, standardised by `mean` and `std`: of quantiles those of the median."""
+    if spec.link == "log":
+        return outputs.expm1() * (torch.as_tensor(mean) / torch.as_tensor(std)).to(outputs)
     if not spec.quantiles:
         return outputs
     return sorted_quantiles(outputs, len(spec.quantiles))[..., spec.quantiles.index(MEDIAN)]
@@ -44,8 +55,7 @@ def class_confusion(outputs: Tensor, targets: Tensor, spec: Spec) -> list[list[i
     """The confusion matrix of a classifier's raw scores; None for regression."""
     if not spec.num_classes:
         return None
-    predicted = (outputs > 0).squeeze(1).long() if spec.task == "binary" else outputs.argmax(1)
-    return confusion_matrix(predicted, targets.long(), spec.num_classes)
+    return confusion_matrix(classes(outputs, spec), targets.long(), spec.num_classes)
 
 
 def precision_recall_f1(confusion: list[list[int]], number: int) -> tuple[float, float, float]:

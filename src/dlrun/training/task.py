@@ -6,16 +6,17 @@ Shapes: B batch, N samples, C classes, D targets; of language S streams, T steps
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from dlrun.config.metrics import Metrics, of_target
-from dlrun.config.settings import LossSettings
 from dlrun.data.base import Dataset, Preprocessing, Spec, TaskKind
 from dlrun.data.loaders import Split
+from dlrun.training.losses.base import Loss
 
 NO_VARIANCE = torch.zeros((), dtype=torch.float64)  # of targets that are no numbers
 
@@ -25,29 +26,27 @@ class Task(ABC):
 
     Attributes:
         name: as in a spec.
-        losses: what `loss.name` may be; the first is meant by auto.
+        criterion: the loss of scores and targets in their shape.
         declared: what `metrics` and `final_metrics` return, and which way each improves.
         meaning: of the outputs, in words for a program without dlrun.
         targets: the names of several targets, each of which has metrics of its own; () otherwise.
     """
 
     name: ClassVar[TaskKind]
-    losses: ClassVar[tuple[str, ...]]
     declared: Metrics
     meaning: ClassVar[str]
 
     def __init__(
         self,
-        settings: LossSettings,
-        loss: str,
+        criterion: Loss,
         preprocessing: Preprocessing,
         targets: tuple[str, ...] = (),
     ) -> None:
         self.targets = targets
         if targets:
-            self.declared = self.declared.of_targets(targets)
-        self.label_smoothing = settings.label_smoothing
-        self.reduction = settings.reduction
+            apart = [n for n in self.declared.by_target if n != "loss" or criterion.by_target]
+            self.declared = replace(self.declared, by_target=tuple(apart)).of_targets(targets)
+        self.criterion, self.reduction = criterion, criterion.reduction
         # On the CPU: not every device has float64.
         self.target_std = torch.tensor(preprocessing.target_std, dtype=torch.float64)
 
@@ -56,19 +55,23 @@ class Task(ABC):
         """What is to be found of the data, for an error."""
         return f"{spec.num_classes} classes"
 
-    @abstractmethod
+    def fit_for_loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs and targets of a batch as the loss takes them."""
+        return outputs, targets
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The training loss of a batch: a scalar, the mean or the sum over its samples."""
+        return self.criterion.batch(*self.fit_for_loss(outputs, targets))
 
-    @abstractmethod
     def sample_losses(
-        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
+        self, outputs: Tensor, targets: Tensor, numbers: Mapping[str, Tensor]
     ) -> Tensor:
-        """What each sample adds to the training loss (N,), at its own label smoothing (N,) if any."""
+        """What each sample adds to the training loss (N,), by `numbers` of the loss of its own (N, ...)."""
+        return self.criterion.of_samples(*self.fit_for_loss(outputs, targets), numbers)
 
-    @abstractmethod
     def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss without label smoothing, a scalar: what evaluations compare."""
+        """The mean loss without what is done to training samples alone, a scalar: what evaluations compare."""
+        return self.criterion.function(*self.fit_for_loss(outputs, targets), "mean")
 
     def plain_losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """`plain_loss` of K models (K,), from their outputs and targets (K, N, ...)."""
@@ -91,6 +94,7 @@ class Task(ABC):
         return {
             of_target(name, target): values[at]
             for name, values in metrics.items()
+            if name in self.declared.by_target
             for at, target in enumerate(self.targets)
         }
 
@@ -102,8 +106,9 @@ class Task(ABC):
         return NO_VARIANCE
 
     def loss_unit(self, part: str) -> tuple[object, ...]:
-        """What losses on a part must have in common to be compared. Of labels, training alone sees smoothed ones."""
-        return (self.label_smoothing,) if part == "train" else ()
+        """What losses on a part must have in common to be compared."""
+        training = self.criterion.training_unit if part == "train" else ()
+        return (*self.criterion.unit, *training)
 
     def kept(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """What metrics need of the outputs of a batch, to be kept until they are asked for."""
@@ -161,6 +166,10 @@ def stacked_metrics(
     losses: Sequence[float] | None = None,
 ) -> list[dict[str, float]]:
     """`metrics` of K models of one kind of task, from their outputs and targets (K, N, ...) and variances."""
+    if len({task.criterion.unit for task in tasks}) > 1:  # each measures by a loss of its own
+        known = [None] * len(tasks) if losses is None else losses
+        each = zip(tasks, outputs, targets, known, variances, strict=True)
+        return [task.metrics(o, t, loss=loss, variance=v) for task, o, t, loss, v in each]
     if losses is None:
         losses = tasks[0].plain_losses(outputs, targets).tolist()
     target_std = torch.stack([task.target_std for task in tasks])

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from dlrun.config.metrics import LANGUAGE
-from dlrun.config.settings import LossSettings
 from dlrun.data.base import Preprocessing, Spec
+from dlrun.data.loaders import Split
 from dlrun.errors import ConfigError
 from dlrun.training.classification import Binary, Multiclass, Multilabel
+from dlrun.training.losses.base import Loss
+from dlrun.training.losses.choice import fitting
+from dlrun.training.losses.quantities import Quantile
 from dlrun.training.regression import (
     QuantileRegression,
     QuantilesByRow,
@@ -31,7 +33,6 @@ class Language(Task):
     """
 
     name = "language"
-    losses = ("cross_entropy",)
     declared = LANGUAGE
     meaning = "a softmax over the scores gives the probability of each token to come next"
 
@@ -39,13 +40,8 @@ class Language(Task):
     def asked(spec: Spec) -> str:
         return "text to continue"
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(
-            outputs.flatten(0, 1),
-            targets.flatten(),
-            label_smoothing=self.label_smoothing,
-            reduction=self.reduction,
-        )
+    def fit_for_loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        return outputs.flatten(0, 1), targets.flatten()
 
     def kept(self, outputs: Tensor, targets: Tensor) -> Tensor:
         scores, tokens = outputs.detach().flatten(0, 1), targets.flatten()
@@ -57,11 +53,6 @@ class Language(Task):
 
     def size(self, targets: Tensor) -> int:
         return targets.numel()
-
-    def sample_losses(
-        self, outputs: Tensor, targets: Tensor, label_smoothing: Tensor | None
-    ) -> Tensor:
-        raise NotImplementedError("texts are not trained in stacks")
 
     def plain_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return -outputs[:, 0].mean()
@@ -79,28 +70,36 @@ TASKS: dict[str, type[Task]] = {
 }
 
 
-def spec_for(spec: Spec, settings: LossSettings) -> Spec:
-    """The `spec` of data for a model with this loss: several quantiles have a score each."""
-    if settings.quantiles is None or spec.task != "regression":
-        return spec
-    quantiles = tuple(settings.quantiles)
-    return replace(spec, num_outputs=spec.num_targets * len(quantiles), quantiles=quantiles)
-
-
-def make_task(spec: Spec, settings: LossSettings, preprocessing: Preprocessing) -> Task:
-    """The task that `spec` asks for.
+def suited(loss: Loss, spec: Spec) -> Loss:
+    """What `loss` is for the data of `spec`, auto the usual one.
 
     Raises:
-        ConfigError: a loss for another kind of problem.
+        ConfigError: it is for another kind of problem.
     """
-    task = TASKS[spec.task]
-    if task is Regression and settings.name == "quantile":
-        task = QuantileRegression
-    loss = task.losses[0] if settings.name == "auto" else settings.name
-    if loss not in task.losses:
+    loss = loss.suited(spec)
+    if spec.task not in (loss.tasks or TASKS):
+        names = " or ".join(one.name for one in fitting(spec.task))
         raise ConfigError(
-            f"loss.name is {loss}, but the data set has {task.asked(spec)}: use {' or '.join(task.losses)} or auto"
+            f"loss is {loss.name}, but the data set has {TASKS[spec.task].asked(spec)}: use loss={names} or auto"
         )
+    return loss
+
+
+def make_task(
+    spec: Spec, loss: Loss, preprocessing: Preprocessing, train: Split | None = None
+) -> Task:
+    """The task that `spec` asks for, with the `loss` that is asked for.
+
+    Args:
+        train: the part that is trained on; None where nothing is trained.
+
+    Raises:
+        ConfigError: a loss that does not fit the data.
+    """
+    task, loss = TASKS[spec.task], suited(loss, spec)
+    loss.fit(spec, preprocessing, train)
+    if task is Regression and isinstance(loss, Quantile):
+        task = QuantileRegression
     if issubclass(task, Regression) and preprocessing.scaled_by_row:
         task = RegressionByRow if task is Regression else QuantilesByRow
-    return task(settings, loss, preprocessing, spec.target_names)
+    return task(loss, preprocessing, spec.target_names)

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from dlrun.cli import main
-from dlrun.config.settings import DataSettings, LossSettings
+from dlrun.config.settings import DataSettings
 from dlrun.data.prepare import prepare, preprocessing_from
 from dlrun.data.series.history import read_histories
 from dlrun.data.series.series import Series
 from dlrun.data.series.windows import Cutting
 from dlrun.errors import ConfigError
 from dlrun.training.tasks import make_task
+from losses import loss
 
 SPLIT = DataSettings(
     val_fraction=0.25, test_fraction=0.2, split_seed=0, normalize="standard", augment=None
@@ -89,7 +90,7 @@ def test_metrics_and_baselines_are_over_the_forecasts_of_all_series_in_their_own
     apart = {name: prepare(one, SPLIT) for name, one in alone.items()}
     task = make_task(
         data.spec,
-        LossSettings(name="mae", reduction="mean", label_smoothing=0.0, quantiles=None),
+        loss("mae"),
         data.preprocessing,
     )
     outputs = torch.zeros(len(data.test), 2)
