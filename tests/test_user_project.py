@@ -124,7 +124,7 @@ def test_layers_of_a_model_of_the_users_own_are_frozen_and_slowed_by_name(projec
     assert (summary["frozen_parameters"], summary["parameters"]) == (4 * 12 + 12, 99)
     said = run.log.read_text()
     assert "frozen: layers.1.*: 60 of 99 weights" in said
-    assert "learning rates: layers.3.bias 0.0005, of all others 0.001" in said
+    assert "learning rates: layers.3.bias times 0.5\n" in said
 
 
 def test_an_own_option_takes_the_place_of_the_packaged_one(project: Path) -> None:
