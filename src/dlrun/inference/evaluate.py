@@ -14,7 +14,7 @@ from dlrun.config.settings import RunConfig, parse
 from dlrun.data.kind import Labelled
 from dlrun.data.kinds import kind_of, read_labelled
 from dlrun.data.loaders import Split
-from dlrun.inference.load import Trained, load_trained, reported_weights
+from dlrun.inference.load import Trained, load_trained
 from dlrun.inference.threshold import (
     Thresholds,
     anomaly_threshold,
@@ -24,6 +24,7 @@ from dlrun.inference.threshold import (
     with_kept,
 )
 from dlrun.storage.run_directory import RunDirectory
+from dlrun.storage.stored_run import reported_weights
 from dlrun.training.build import prepared
 from dlrun.training.forward import outputs_in_order
 from dlrun.training.losses.choice import loss_of

@@ -21,6 +21,7 @@ from dlrun.config.settings import (
     RunConfig,
     TrainerSettings,
     WarmUp,
+    without_pretrained,
 )
 from dlrun.data.base import Dataset, Spec
 from dlrun.data.changed_data import DataChanged, Kept, refusal
@@ -43,6 +44,7 @@ from dlrun.training.checks import (
 from dlrun.training.device import Device, enough_memory
 from dlrun.training.device import choose as choose_device
 from dlrun.training.freezing import Freezing
+from dlrun.training.initial_weights import initialise
 from dlrun.training.loop import Augmentation, Engine
 from dlrun.training.losses.base import Loss
 from dlrun.training.losses.choice import loss_of
@@ -72,6 +74,7 @@ class Experiment:
     data: Dataset
     task: Task
     engine: Engine
+    begun_with: str | None = None  # which weights of another run, in a line
 
     @property
     def about(self) -> dict[str, Any]:
@@ -82,7 +85,7 @@ class Experiment:
 
     @property
     def remarks(self) -> list[str]:
-        """What a log should say of the weights and how they are trained, where that is not as usual."""
+        """What a log should say of how weights are trained, where that is not as usual."""
         lines = (self.engine.freezing.describe(), self.engine.descent.describe())
         return [line for line in lines if line]
 
@@ -102,7 +105,8 @@ class Experiment:
         rows = [len(part) for part in (self.data.train, self.data.val, self.data.test)]
         sizes = {"loss.quantiles": self.config.loss.get("quantiles"), "rows of the data": rows}
         target = {"loss._target_": current(str(self.config.loss["_target_"]))}
-        return settings | trainer | target | {"seed": self.config.seed, **sizes}
+        begun = {"seed": self.config.seed, "init_from": self.config.init_from}
+        return settings | trainer | target | begun | sizes
 
 
 def load_data(config: RunConfig, device: Device, kept: Kept | None = None) -> Dataset:
@@ -153,9 +157,10 @@ class _Components:
     own_metrics: tuple[OwnMetric, ...]
 
     @classmethod
-    def of(cls, config: RunConfig) -> _Components:
+    def of(cls, config: RunConfig, *, resumed: bool) -> _Components:
+        node = without_pretrained(config.model) if resumed else config.model
         _, data = split_component("dataset", config.dataset, DataSettings)
-        model, shared = split_component("model", config.model, ModelSettings, given=("spec",))
+        model, shared = split_component("model", node, ModelSettings, given=("spec",))
         optimizer, rules = split_component(
             "optimizer",
             config.optimizer,
@@ -180,7 +185,7 @@ def assemble(
     Raises:
         ConfigError: any of it does not exist, is out of range or does not fit the rest.
     """
-    settings, parts = config.trainer, _Components.of(config)
+    settings, parts = config.trainer, _Components.of(config, resumed=kept is not None)
     device = choose_device(settings.accelerator, settings.precision)
     with enough_memory("dataset", _SMALLER_DATA):
         data = load(config, device, kept)
@@ -201,6 +206,9 @@ def assemble(
         model = place_model(built, device, channels_last=settings.channels_last)
         check_fit(model, data, device)
         fit_numbers(model, data.train)
+    begun_with = None
+    if config.init_from is not None and kept is None:  # a checkpoint has all weights itself
+        begun_with = initialise(model, data, config.init_from)
     if config.tracking.gradient_flow:
         require_recurrent(model)
     freezing = Freezing(model, parts.shared.freeze)
@@ -228,7 +236,7 @@ def assemble(
     )
     freezing.enter(0)  # after the optimizer was given what is to be trained later
     engine.captured = cuda_graph.choose(engine)
-    return Experiment(config, device, data, task, engine)
+    return Experiment(config, device, data, task, engine, begun_with)
 
 
 def _descent(
