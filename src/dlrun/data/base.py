@@ -161,6 +161,11 @@ class Preprocessing(ABC):
         return ()
 
     @property
+    def predicted(self) -> Sequence[str]:
+        """The columns that are predicted, in the order of the targets; empty where data have no such columns."""
+        return ()
+
+    @property
     def traits(self) -> Mapping[str, Sequence[Any]]:
         """What data must have to be encoded by it, as far as the spec does not say; as `Raw.traits`."""
         return {}
