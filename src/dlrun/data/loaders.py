@@ -25,6 +25,7 @@ class Split:
         bases: (N, D) of a series, what `targets` are changes from, in their own units; of several series with the
             mean that was taken from each, as `Preprocessing.scaled_by_row` says.
         series: (N,) of several series, the number of the one that each sample is of.
+        naive: (N, D) of a series, the mean error of a naive forecast of each target in training, in its own units.
         resampling: how often each row comes in an epoch of shuffled batches; None for once.
     """
 
@@ -32,6 +33,7 @@ class Split:
     targets: Tensor
     bases: Tensor | None = None
     series: Tensor | None = None
+    naive: Tensor | None = None
     resampling: Resampling | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dlrun.config.metrics import direction
 from dlrun.config.settings import TrainerSettings
 from dlrun.data.base import Dataset, Spec
 from dlrun.data.loaders import Feed
@@ -94,12 +93,12 @@ def _check_precision(model: nn.Module, sample: Tensor, spec: Spec, device: Devic
 def check_monitor(monitor: str, mode: str, task: Task, data: Dataset) -> None:
     """Refuse a monitored metric that no evaluation will log, or of which nobody knows what is better."""
     parts = ("train", "val") if len(data.val) else ("train",)
-    logged = [f"{part}/{name}" for part in parts for name in task.metric_names]
+    logged = [name for part in parts for name in task.declared.logged(part)]
     if monitor not in logged:
         raise ConfigError(
             f"trainer.monitor is {monitor}, which this run does not log{did_you_mean(monitor, logged)}"
         )
-    if mode == "auto" and direction(monitor) is None:
+    if mode == "auto" and task.declared.direction(monitor) is None:
         raise ConfigError(
             f"trainer.monitor is {monitor}, of which no task says whether lower or higher is better: "
             "set trainer.mode=min or trainer.mode=max"

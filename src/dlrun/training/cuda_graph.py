@@ -58,7 +58,7 @@ def why_not(engine: Engine) -> str | None:
         "cells that read texts in both directions ask the GPU for the lengths at each step": (
             engine.data.spec.padded and _reads_backwards(engine.model)
         ),
-        f"the optimizer {type(engine.descent.optimizer).__name__} keeps part of its state outside the GPU": (
+        f"the optimizer {type(engine.descent.optimizer).__name__} reads settings or memory outside the GPU": (
             not can_be_captured(engine.descent.optimizer)
         ),
     }
@@ -175,6 +175,6 @@ class CapturedStep:
             parameter.grad = gradient
         pending.losses += [loss.clone() for loss in self.left.losses]
         pending.outputs += [outputs.clone() for outputs in self.left.outputs]
-        pending.targets.append(targets)
+        pending.targets += [targets.clone() for targets in self.left.targets]
         pending.sizes.append(len(targets))
         engine.average()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dlrun.config.metrics import MEDIAN
-from dlrun.data.base import Preprocessing, Spec
+from dlrun.data.base import Spec
 
 
 def probabilities(outputs: Tensor, spec: Spec) -> Tensor:
@@ -34,11 +34,12 @@ def sorted_quantiles(outputs: Tensor, count: int) -> Tensor:
     return outputs.unflatten(-1, (-1, count)).sort(-1).values
 
 
-def point_scores(outputs: Tensor, spec: Spec, preprocessing: Preprocessing) -> Tensor:
-    """The standardised predictions (N, D) of a regression: of quantiles those of the median."""
+def point_scores(
+    outputs: Tensor, spec: Spec, mean: Tensor | Sequence[float], std: Tensor | Sequence[float]
+) -> Tensor:
+    """The predictions (N, D) of a regression, standardised by `mean` and `std`: of quantiles those of the median."""
     if spec.link == "log":
-        mean, std = map(outputs.new_tensor, (preprocessing.target_mean, preprocessing.target_std))
-        return outputs.expm1() * (mean / std)
+        return outputs.expm1() * (torch.as_tensor(mean) / torch.as_tensor(std)).to(outputs)
     if not spec.quantiles:
         return outputs
     return sorted_quantiles(outputs, len(spec.quantiles))[..., spec.quantiles.index(MEDIAN)]

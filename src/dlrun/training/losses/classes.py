@@ -85,7 +85,7 @@ class BinaryCrossEntropy(Loss):
     """
 
     name = "binary_cross_entropy"
-    tasks = ("binary", "multilabel")
+    tasks = ("binary", "multilabel", "reconstruction")
     neutral = {_SMOOTHING: 0.0, _POSITIVE: 1.0}
 
     def __init__(
