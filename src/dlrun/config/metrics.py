@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from dlrun.errors import did_you_mean
+
 Direction = Literal["min", "max"]
 
 
@@ -66,6 +68,15 @@ class Metrics:
     def may_choose(self, name: str) -> bool:
         """Whether the setting `metrics` may name it."""
         return name in self.directions or name in self.optional or (top_k(name) > 0 and self.ranks)
+
+    def remedy(self, metric: str, logged: Sequence[str]) -> str:
+        """What to do so that `metric`, named with its part, is among those `logged`."""
+        part, _, name = metric.partition("/")
+        measured = {**self.always, **self.chosen} if part == "val" else self.directions
+        name = name.partition("/")[0]
+        if part in ("val", "test") and name not in measured and self.may_choose(name):
+            return f"; add it to metrics, as in metrics=[{name}]"
+        return did_you_mean(metric, logged)
 
     @property
     def ranks(self) -> bool:
@@ -217,6 +228,11 @@ def is_known(name: str) -> bool:
     """Whether some task has a metric of this name, without its part."""
     measured = name in _KNOWN and name != TOP_K
     return measured or top_k(name) > 0 or _OF_BANDS.fullmatch(name) is not None
+
+
+def of_quantiles(name: str) -> bool:
+    """Whether a metric is measured of forecasts by quantiles alone."""
+    return name == QUANTILE_LOSS or _OF_BANDS.fullmatch(name) is not None
 
 
 def known_names() -> list[str]:

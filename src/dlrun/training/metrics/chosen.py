@@ -16,11 +16,11 @@ from torch import Tensor
 
 from dlrun.config.chosen_metrics import Choice
 from dlrun.config.instantiate import component, names_class
-from dlrun.config.metrics import Metrics, of_target, top_k
+from dlrun.config.metrics import Metrics, of_quantiles, of_target, top_k
 from dlrun.config.settings import RunConfig
 from dlrun.data.base import Dataset, Preprocessing, Spec
 from dlrun.data.loaders import Split
-from dlrun.errors import ConfigError, RunFailed, did_you_mean, first_line
+from dlrun.errors import ConfigError, RunFailed, first_line
 from dlrun.training.metrics import classes, numbers
 from dlrun.training.metrics.numbers import Predicted, Truth
 from dlrun.training.scores import probabilities
@@ -212,19 +212,23 @@ def _stacked(parts: Sequence[Any]) -> Any:
 
 
 def _check_task(choice: Choice, task: Task, spec: Spec) -> None:
-    declared = task.declared
-    if not declared.may_choose(choice.name):
-        names = [*declared.directions, *declared.optional]
-        there = [name for name in names if "/" not in name]
+    declared, said = task.declared, f"{choice.key} is {choice.name}"
+    k = top_k(choice.name)
+    if k and spec.task == "multiclass" and k >= spec.num_classes:
         raise ConfigError(
-            f"{choice.key} is {choice.name}, but the data set has {task.asked(spec)}"
-            f"{did_you_mean('', there)}"
-        )
-    if (k := top_k(choice.name)) and k >= spec.num_classes:
-        raise ConfigError(
-            f"{choice.key} is {choice.name}, but with {spec.num_classes} classes it is always 1; "
+            f"{said}, but with {spec.num_classes} classes it is always 1; "
             f"use top_{max(2, spec.num_classes // 2)}_accuracy"
         )
+    if declared.may_choose(choice.name):
+        return
+    if spec.task == "regression" and not spec.quantiles and of_quantiles(choice.name):
+        raise ConfigError(
+            f"{said}, which is of quantiles: set loss=quantile and loss.quantiles, as in [0.1,0.5,0.9]"
+        )
+    there = sorted({name.partition("/")[0] for name in (*declared.directions, *declared.optional)})
+    raise ConfigError(
+        f"{said}, but the data set has {task.asked(spec)}; choose from: {', '.join(there)}"
+    )
 
 
 def _check_numbers(names: Sequence[str], truth: Truth, part: str) -> None:
