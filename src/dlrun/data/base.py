@@ -33,6 +33,8 @@ class Spec:
         vocabulary: how many tokens there are. In texts, which are padded at the end, 0 is padding.
         quantiles: of each regression target, one score for each, those of the first target first; empty where a
             score is a prediction itself.
+        link: how the scores of a regression become predictions: identity, standardised values themselves; log, the
+            logarithm of a rate, in means of the training targets.
         future: of a sequence, how many of its last steps are still to come. What is not known of them is 0, the
             mean, and the last feature tells them from the others by 1.
         target_names: of several targets in columns of a table; () otherwise.
@@ -49,6 +51,7 @@ class Spec:
     vocabulary: int = 0
     quantiles: tuple[float, ...] = ()
     future: int = 0
+    link: Literal["identity", "log"] = "identity"
 
     target_names: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 import numpy as np
 from torch import Tensor
 
-from dlrun.config.metrics import MEDIAN
 from dlrun.config.settings import TrackingSettings
 from dlrun.data.base import Dataset, Spec
 from dlrun.data.loaders import Split
@@ -29,7 +28,7 @@ from dlrun.tracking.numbers import number_text
 from dlrun.tracking.picture import Picture
 from dlrun.tracking.tracker import Tracker
 from dlrun.training.loop import Engine
-from dlrun.training.scores import class_confusion, probabilities, sorted_quantiles
+from dlrun.training.scores import class_confusion, point_scores, probabilities
 
 log = logging.getLogger(__name__)
 
@@ -166,8 +165,8 @@ class Views:
         """Of a regression, each target with what was predicted, the median of quantiles; images of large errors."""
         if self.spec.task != "regression" or part.bases is not None or not len(part):
             return
-        if quantiles := self.spec.quantiles:
-            outputs = sorted_quantiles(outputs, len(quantiles))[..., quantiles.index(MEDIAN)]
+        scaling = self.data.preprocessing
+        outputs = point_scores(outputs, self.spec, scaling.target_mean, scaling.target_std)
         true, predicted = self._in_own_units(part.targets), self._in_own_units(outputs)
         errors = (predicted - true).abs()
         names = self.spec.target_names or range(1, true.shape[1] + 1)

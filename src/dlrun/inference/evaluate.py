@@ -24,7 +24,13 @@ from dlrun.training.forward import outputs_in_order
 from dlrun.training.losses.choice import loss_of
 from dlrun.training.metrics.chosen import chosen_metrics
 from dlrun.training.metrics.classes import class_rows
-from dlrun.training.scores import class_confusion, classes, probabilities, sorted_quantiles
+from dlrun.training.scores import (
+    class_confusion,
+    classes,
+    point_scores,
+    probabilities,
+    sorted_quantiles,
+)
 from dlrun.training.task import Task
 from dlrun.training.tasks import TASKS, make_task
 
@@ -181,7 +187,8 @@ def predict(trained: Trained, raw: Any) -> tuple[np.ndarray, np.ndarray | None]:
         decided = trained.thresholds.decisions(outputs) if trained.thresholds else outputs
         return classes(decided, spec).numpy(), probabilities(outputs, spec).numpy()
     if not spec.quantiles:
-        return preprocessing.values(outputs, raw).numpy(), None
+        points = point_scores(outputs, spec, preprocessing.target_mean, preprocessing.target_std)
+        return preprocessing.values(points, raw).numpy(), None
     scores = sorted_quantiles(outputs, len(spec.quantiles)).unbind(-1)
     values = torch.stack([preprocessing.values(one, raw) for one in scores], -1).numpy()
     return values[..., spec.quantiles.index(MEDIAN)], values

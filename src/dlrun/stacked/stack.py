@@ -15,11 +15,13 @@ from torch import Tensor
 from dlrun.data.loaders import Split
 from dlrun.errors import RunFailed
 from dlrun.models.dropout import use_generators
+from dlrun.models.members import joined, members_of
 from dlrun.stacked.forward import lift
 from dlrun.stacked.loaders import StackedBatches, together
 from dlrun.stacked.optim import StackedDescent
 from dlrun.stacked.weights import StackedWeights
 from dlrun.training.divergence import Diverged, find_divergence
+from dlrun.training.forward import sample_losses
 from dlrun.training.logged_points import Pending, Rate, mean_losses, training_point
 from dlrun.training.loop import Engine
 from dlrun.training.losses.base import side_by_side
@@ -66,7 +68,7 @@ class Stack:
             losses.append(self._forward_backward(x, y, share, first=not losses))
         self.pending.losses.append(sum(losses[1:], losses[0]))
         self.pending.sizes.append(size)
-        self.descent.update(weights.rule, weights.values, weights.gradients, self.lead.step)
+        self.descent.update(weights.values, weights.gradients, self.lead.step)
         for engine in self.engines:
             engine.step += 1
 
@@ -154,13 +156,7 @@ class Stack:
         use_generators(self.template, [engine.generator for engine in self.engines])
         # Once: runs with data of their own have it laid side by side here.
         self._validation = _rows([engine.data.val for engine in self.engines])
-        weights = self.weights
-        self.descent = StackedDescent(
-            self.engines,
-            weights.values,
-            weights.is_matrix(),
-            weights.rate_multipliers(self.engines),
-        )
+        self.descent = StackedDescent(self.engines, self.weights.values, self.weights.rules)
         self._tasks = [engine.task for engine in self.engines]
         losses = [task.criterion for task in self._tasks]
         self._loss_numbers = side_by_side(losses, self.weights.values)
@@ -183,11 +179,15 @@ class Stack:
             name: column.unsqueeze(1).expand(*y.shape[:2], *column.shape[1:]).flatten(0, 1)
             for name, column in self._loss_numbers.items()
         }
-        each = self.task.sample_losses(outputs.flatten(0, 1), y.flatten(0, 1), numbers)
+        model, task = self.template, self.task
+        each = sample_losses(task, model, outputs.flatten(0, 1), y.flatten(0, 1), numbers)
         each = each.view(y.shape[:2])
         losses = each.mean(1) * share if self.task.reduction == "mean" else each.sum(1)
         self.weights.collect(torch.autograd.grad(losses.sum(), list(leaves.values())), first=first)
-        self.pending.outputs.append(outputs.detach())
+        outputs = outputs.detach()
+        self.pending.outputs.append(
+            joined(outputs, task.name, axis=2) if members_of(model) else outputs
+        )
         self.pending.targets.append(y)
         return losses.detach()
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dlrun.config.instantiate import Component, split_component
+from dlrun.config.moved import current
 from dlrun.config.settings import (
     DataSettings,
     GradientSettings,
@@ -28,9 +29,16 @@ from dlrun.data.loaders import Feed
 from dlrun.data.prepare import prepare
 from dlrun.errors import ConfigError
 from dlrun.models.dropout import use_generators
+from dlrun.models.numbers import fit_numbers
 from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import cuda_graph, optim, schedules
-from dlrun.training.checks import check_fit, check_monitor, check_streams, require_recurrent
+from dlrun.training.checks import (
+    check_fit,
+    check_loss,
+    check_monitor,
+    check_streams,
+    require_recurrent,
+)
 from dlrun.training.device import Device, enough_memory
 from dlrun.training.device import choose as choose_device
 from dlrun.training.freezing import Freezing
@@ -92,7 +100,8 @@ class Experiment:
         trainer = {f"trainer.{name}": getattr(self.config.trainer, name) for name in names}
         rows = [len(part) for part in (self.data.train, self.data.val, self.data.test)]
         sizes = {"loss.quantiles": self.config.loss.get("quantiles"), "rows of the data": rows}
-        return settings | trainer | {"seed": self.config.seed, **sizes}
+        target = {"loss._target_": current(str(self.config.loss["_target_"]))}
+        return settings | trainer | target | {"seed": self.config.seed, **sizes}
 
 
 def load_data(config: RunConfig, device: Device, kept: Kept | None = None) -> Dataset:
@@ -147,7 +156,11 @@ class _Components:
         _, data = split_component("dataset", config.dataset, DataSettings)
         model, shared = split_component("model", config.model, ModelSettings, given=("spec",))
         optimizer, rules = split_component(
-            "optimizer", config.optimizer, GradientSettings, given=("groups",)
+            "optimizer",
+            config.optimizer,
+            GradientSettings,
+            given=("groups",),
+            on_demand=("model",),
         )
         schedule, warm_up = split_component(
             "schedule", config.schedule, WarmUp, given=schedules.GIVEN
@@ -185,6 +198,7 @@ def assemble(
         built = parts.model(data.spec)
         model = place_model(built, device, channels_last=settings.channels_last)
         check_fit(model, data, device)
+        fit_numbers(model, data.train)
     if config.tracking.gradient_flow:
         require_recurrent(model)
     freezing = Freezing(model, parts.shared.freeze)
@@ -192,6 +206,7 @@ def assemble(
     use_generators(model, [generator])
 
     batches = make_batches(settings, data, config.seed)
+    check_loss(model, batches, task, data.spec)
     total_steps = count_steps(settings, len(batches))
     engine = Engine(
         model=model,
@@ -225,7 +240,8 @@ def _descent(
     """The optimizer of the model's weights with its schedule; after this the model may be compiled."""
     model = freezing.model
     groups = optim.parameter_groups(model, parts.rules, begins=freezing.begins)
-    build = partial(parts.optimizer, groups)
+    asked = {"model": model} if parts.optimizer.wants("model") else {}
+    build = partial(parts.optimizer, groups, **asked)
     optimizer = build() if settings.compile else without_dynamo(build)
     if settings.compile:
         model.compile()

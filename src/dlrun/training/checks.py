@@ -7,9 +7,11 @@ from torch import Tensor, nn
 
 from dlrun.config.settings import TrainerSettings
 from dlrun.data.base import Dataset, Spec
+from dlrun.data.loaders import Feed
 from dlrun.errors import ConfigError, first_line
 from dlrun.training.device import Device, out_of_memory
 from dlrun.training.forward import advance
+from dlrun.training.losses.users import UsersLoss
 from dlrun.training.task import Task
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -49,6 +51,26 @@ def check_fit(model: nn.Module, data: Dataset, device: Device) -> None:
     norms = [m for m in model.modules() if isinstance(m, _BATCH_NORMS)]
     if norms and len(data.train) < 2:
         raise ConfigError("model has batch norm, which needs at least 2 training samples")
+
+
+def check_loss(model: nn.Module, batches: Feed, task: Task, spec: Spec) -> None:
+    """Try a loss of the user's own on one batch; no random state is touched.
+
+    Raises:
+        ConfigError: it cannot be computed, is not one finite number, or has no gradient.
+    """
+    if not isinstance(task.criterion, UsersLoss):
+        return
+    inputs, targets = next(batches.epoch(0))
+    state = torch.get_rng_state()
+    model.eval()
+    try:
+        with torch.no_grad():
+            outputs, _ = advance(model, inputs, None, spec)
+        task.criterion.try_out(*task.fit_for_loss(outputs, targets))
+    finally:
+        torch.set_rng_state(state)
+        model.train()
 
 
 def _check_precision(model: nn.Module, sample: Tensor, spec: Spec, device: Device) -> None:

@@ -20,7 +20,7 @@ from dlrun.system.signals import StopRequest
 from dlrun.system.torch_internals import norms
 from dlrun.training.device import Device
 from dlrun.training.divergence import Diverged, find_divergence
-from dlrun.training.forward import State, advance, on_tensors, outputs_in_order
+from dlrun.training.forward import State, advance, loss_and_kept, on_tensors, outputs_in_order
 from dlrun.training.freezing import Freezing
 from dlrun.training.intervals import Intervals
 from dlrun.training.logged_points import Pending, Rate, mean_losses, training_point
@@ -270,11 +270,11 @@ class Engine:
             outputs, self.carried = advance(self.model, inputs, self.carried, self.data.spec)
         if outputs.dtype != self.device.dtype:
             outputs = outputs.to(self.device.dtype)
-        loss = self.task.loss(outputs, targets)
+        loss, kept = loss_and_kept(self.task, self.model, outputs, targets)
         if weight is not None:
             loss = loss * weight
         self.descent.backward(loss)
-        self.pending.outputs.append(self.task.kept(outputs.detach(), targets))
+        self.pending.outputs.append(kept)
         self.pending.targets.append(self.task.kept_targets(targets))
         return loss.detach()
 

@@ -96,7 +96,8 @@ def make_task(
     Raises:
         ConfigError: a loss that does not fit the data.
     """
-    task, loss = TASKS[spec.task], suited(loss, spec).fitted(spec, preprocessing, train)
+    task, loss = TASKS[spec.task], suited(loss, spec)
+    loss.fit(spec, preprocessing, train)
     if task is Regression and isinstance(loss, Quantile):
         task = QuantileRegression
     if issubclass(task, Regression) and preprocessing.scaled_by_row:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from inspect import isclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dlrun.config.chosen_metrics import Choice
-from dlrun.config.instantiate import component, names_class
+from dlrun.config.instantiate import component, located
 from dlrun.config.metrics import Metrics, of_quantiles, of_target, top_k
 from dlrun.config.settings import RunConfig
 from dlrun.data.base import Dataset, Preprocessing, Spec
@@ -268,8 +269,9 @@ def own_metrics(choices: Sequence[Choice]) -> tuple[OwnMetric, ...]:
 
 
 def _function(key: str, node: Mapping[str, Any]) -> Own:
-    built = component(key, node, given=() if names_class(key, node) else _GIVEN)
-    if not names_class(key, node):
+    is_class = isclass(located(key, node))
+    built = component(key, node, given=() if is_class else _GIVEN)
+    if not is_class:
         return partial(built.target, **built.arguments)
     made: Own = built()
     if not callable(made):

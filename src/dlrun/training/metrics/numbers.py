@@ -70,7 +70,7 @@ class Predicted(NamedTuple):
     @classmethod
     def of(cls, outputs: Tensor, truth: Truth, spec: Spec) -> Predicted:
         """From raw scores (..., N, D), or of quantiles (..., N, D * Q): then the median."""
-        scores = point_scores(outputs, spec).cpu().double()
+        scores = point_scores(outputs.cpu().double(), spec, truth.mean, truth.std)
         values = scores * truth.std + truth.mean
         return cls(values, truth.values, truth.naive, bool(spec.target_names))
 
