@@ -209,13 +209,14 @@ _OF_BANDS = re.compile(r"(coverage|width)_\d+(\.\d+)?")
 COMPARABLE = (LANGUAGE.comparable, REGRESSION.comparable, MULTICLASS.comparable)
 
 
-def direction(metric: str) -> Direction | None:
+def direction(metric: str, own: Mapping[str, Direction | None] = _NONE) -> Direction | None:
     """The direction in which a metric improves, named as it is logged (`val/loss`, `val/mae/price`) or without part.
 
-    None where no task declares it, as of a metric of the user's own.
+    None where no task declares it. `own`: of the user's own metrics, by name without part.
     """
-    name = without_part(metric).partition("/")[0]
-    return "max" if top_k(name) else _KNOWN.get(name)
+    metric = without_part(metric)
+    name = metric.partition("/")[0]
+    return own.get(metric) or ("max" if top_k(name) else _KNOWN.get(name))
 
 
 def top_k(name: str) -> int:
@@ -254,13 +255,10 @@ def without_part(metric: str) -> str:
 def direction_in_run(
     metric: str, *, monitor: str, mode: str, own: Mapping[str, Direction | None] = _NONE
 ) -> Direction | None:
-    """The same in a run that monitors `monitor`, whose trainer.mode holds for a metric of the user's own as well.
-
-    `own`: directions of the user's own metrics, by name without part.
-    """
+    """The same in a run that monitors `monitor`, whose trainer.mode holds for a metric without a direction as well."""
     if metric == monitor and mode in ("min", "max"):
         return "min" if mode == "min" else "max"
-    return own.get(without_part(metric)) or direction(metric)
+    return direction(metric, own)
 
 
 def rank(value: float | None, *, minimize: bool) -> tuple[bool, float]:
@@ -277,7 +275,7 @@ def contradiction(
     own: Mapping[str, Direction | None] = _NONE,
 ) -> str | None:
     """In a line, that a setting asks for the worst of a metric, which is done; None where it does not."""
-    known = own.get(without_part(metric)) or direction(metric)
+    known = direction(metric, own)
     if asked == "auto" or known in (None, asked):
         return None
     better, worst = ("lower", "highest") if known == "min" else ("higher", "lowest")

@@ -30,6 +30,9 @@ from dlrun.training.task import Task
 Values = dict[str, float]
 Own = Callable[[Tensor, Tensor], Any]
 _GIVEN = ("predictions", "targets")
+_NUMBERS = (
+    2**22
+)  # scores that are looked at together: formulas make several copies of them in float64
 
 
 @dataclass(frozen=True)
@@ -135,12 +138,14 @@ class ChosenMetrics:
         """
         if not self or truths[0] is None:
             return [{} for _ in outputs]
-        columns = self._columns(outputs, truths)
-        rows = zip(*(values.tolist() for values in columns.values()), strict=True)
-        found = [dict(zip(columns, row, strict=True)) for row in rows] or [{} for _ in outputs]
+        each = truths if len(truths) > 1 else [*truths] * len(outputs)
+        size = max(1, _NUMBERS // outputs[0].numel())
+        found: list[Values] = []
+        for start in range(0, len(outputs), size):
+            some = truths[start : start + size] if len(truths) > 1 else truths
+            found += self._together(outputs[start : start + size], some)
         if not self.own:
             return list(found)
-        each = truths if len(truths) > 1 else [*truths] * len(outputs)
         return [
             self._with_own(values, *pair)
             for values, *pair in zip(found, outputs, each, strict=True)
@@ -162,10 +167,8 @@ class ChosenMetrics:
             if isinstance(found := self._with_own({}, zeros, truth), RunFailed):
                 raise ConfigError(f"{found} (tried on the {name} part, all scores 0)") from found
 
-    def _columns(
-        self, outputs: Tensor, truths: Sequence[Truth | Tensor | None]
-    ) -> dict[str, Tensor]:
-        """By name (K,), those of each of several targets as well."""
+    def _together(self, outputs: Tensor, truths: Sequence[Truth | Tensor | None]) -> list[Values]:
+        """Of each model, those of dlrun's own; of each of several targets as well."""
         columns: dict[str, Tensor] = {}
         for name, values in self._values(outputs, truths).items():
             if values.ndim == 1:
@@ -175,7 +178,10 @@ class ChosenMetrics:
             for at, target in enumerate(self.spec.target_names):
                 if (one := of_target(name, target)) in self.declared.chosen:
                     columns[one] = values[..., at]
-        return columns
+        if not columns:
+            return [{} for _ in outputs]
+        rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
 
     def _values(
         self, outputs: Tensor, truths: Sequence[Truth | Tensor | None]
