@@ -56,6 +56,20 @@ def test_several_targets_are_learned_in_a_stack_as_alone(targets: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("data", "metrics"),
+    [
+        ("digits", "macro_f1,roc_auc,average_precision,brier,calibration_error,top_2_accuracy"),
+        ("csv dataset.target=tip", "mape,smape,explained_variance,median_absolute_error"),
+        ("csv dataset.target=[sex,smoker]", "mcc,log_loss,micro_f1,roc_auc"),
+    ],
+)
+def test_chosen_metrics_are_in_a_stack_what_they_are_alone(data: str, metrics: str) -> None:
+    words = (*DIGITS[1:], f"dataset={data}".split()[0], *data.split()[1:], f"metrics=[{metrics}]")
+    own = [*RATES[:2], f"{RATES[2]} dataset.split_seed=3"]  # one has other rows to validate
+    assert_same_answers((*words, "model=mlp", "model.hidden=[8]"), own, epochs=2)
+
+
 # Each trial has another seed too: other weights at the start, and another order of the batches.
 OPTIMIZERS = {
     "sgd": ["optimizer.lr=0.1", "optimizer.lr=0.01"],

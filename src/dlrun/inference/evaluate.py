@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,10 +25,12 @@ from dlrun.inference.threshold import (
 )
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.storage.stored_run import reported_weights
+from dlrun.tracking.class_table import ClassRow
 from dlrun.training.build import prepared
 from dlrun.training.forward import outputs_in_order
 from dlrun.training.losses.choice import loss_of
 from dlrun.training.metrics.chosen import chosen_metrics
+from dlrun.training.metrics.classes import class_rows
 from dlrun.training.reconstruction import Reconstruction
 from dlrun.training.scores import (
     class_confusion,
@@ -54,6 +56,7 @@ class Evaluation:
         metrics: by name, as a run's own, `test/accuracy`.
         baselines: as of a `Dataset`; empty where none are known for this part.
         confusion: rows are true classes, columns predicted ones; None where there are no classes.
+        classes: precision, recall and F1 of each; of several targets of yes and no, of the yes of each.
         thresholds: what decisions were made by; None for 0.5.
         undecided: with thresholds, the metrics that differ at 0.5, as they are there.
     """
@@ -67,6 +70,7 @@ class Evaluation:
     baselines: Mapping[str, Mapping[str, float]]
     confusion: list[list[int]] | None
     class_names: tuple[str, ...]
+    classes: Sequence[ClassRow] = ()
     thresholds: Thresholds | None = None
     undecided: Mapping[str, float] = field(default_factory=dict)
 
@@ -131,6 +135,7 @@ def evaluated(
         baselines=rows.baselines,
         confusion=class_confusion(outputs, targets, spec),
         class_names=spec.class_names,
+        classes=class_rows(outputs, targets, spec),
         thresholds=trained.thresholds,
         undecided={f"{split}/{name}": value for name, value in undecided.items()},
     )
