@@ -84,11 +84,7 @@ def component(
     Raises:
         ConfigError: no or an unknown target, an unknown, missing or ill-typed argument.
     """
-    if not isinstance(node, Mapping) or "_target_" not in node:
-        raise ConfigError(
-            f"{key} has no _target_: choose an option of the group {key}, see `{command('list', key)}`"
-        )
-    target = _locate(key, node["_target_"])
+    target = located(key, node)
     arguments = {name: value for name, value in node.items() if name != "_target_"}
     try:
         parameters, accepts_any = _configurable(target, given, on_demand)
@@ -106,6 +102,19 @@ def component(
         for name, value in arguments.items()
     }
     return Component(key, target, checked)
+
+
+def located(key: str, node: Any) -> Callable[..., Any]:
+    """The class or function that the component in `node` names.
+
+    Raises:
+        ConfigError: no or an unknown target.
+    """
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise ConfigError(
+            f"{key} has no _target_: choose an option of the group {key}, see `{command('list', key)}`"
+        )
+    return _locate(key, node["_target_"])
 
 
 class WorkingFolder(MetaPathFinder):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from dlrun.config.chosen_metrics import Choice, check_choices
 from dlrun.config.moved import with_current_targets
 from dlrun.config.schema import (
     Count,
@@ -57,6 +58,7 @@ class DataSettings:
     split_seed: Seed
     normalize: Literal["standard", "none"]
     augment: Augment | None
+    balance: Literal["none", "oversample", "undersample"] = "none"  # of classes, in training alone
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,7 @@ class RunConfig:
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
     loss: dict[str, Any]
+    metrics: tuple[Choice, ...]  # beside the usual ones
     trainer: TrainerSettings
     checkpoint: CheckpointSettings
     tracking: TrackingSettings
@@ -179,6 +182,7 @@ def parse(plain: Mapping[str, Any]) -> RunConfig:
         name=check("name", plain["name"], str),
         seed=check("seed", plain["seed"], Seed),
         **{group: _component_node(group, plain[group]) for group in COMPONENTS},
+        metrics=check_choices(plain["metrics"]),
         trainer=check_settings("trainer", plain["trainer"], TrainerSettings),
         checkpoint=check_settings("checkpoint", plain["checkpoint"], CheckpointSettings),
         tracking=check_settings("tracking", plain["tracking"], TrackingSettings),

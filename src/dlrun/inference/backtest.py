@@ -27,6 +27,7 @@ from dlrun.training.build import assemble, raw_and_prepared
 from dlrun.training.device import Device
 from dlrun.training.forward import outputs_in_order
 from dlrun.training.losses.choice import loss_of
+from dlrun.training.metrics.chosen import chosen_metrics
 from dlrun.training.scores import sorted_quantiles
 from dlrun.training.task import Task
 from dlrun.training.tasks import make_task
@@ -161,7 +162,8 @@ def backtest(
     origins, forecasts = [], []
     for fold, (own_part, outputs, task, scaling) in zip(every, made, strict=True):
         values = _forecasts(own_part, outputs, scaling, trained.spec.quantiles)
-        metrics = task.final_metrics(outputs, own_part.targets, variance=task.variance(own_part))
+        chosen = chosen_metrics(settings, task, trained.spec, scaling)
+        metrics = chosen.final_metrics(task, outputs, own_part)
         rules = simple_forecasts(series, fold.parts, scaling)[1]
         origins.append(_origin(series, fold, metrics, values, trained.spec.quantiles, rules))
         forecasts.append(values)

@@ -167,7 +167,7 @@ def load_trained(
         ConfigError: there is no whole checkpoint, or it does not fit the config.
     """
     from dlrun.config.instantiate import component
-    from dlrun.data.prepare import kept_from
+    from dlrun.data.prepare import kept_from, spec_from
     from dlrun.storage import checkpoint
     from dlrun.training.device import enough_memory
 
@@ -186,7 +186,7 @@ def load_trained(
         other = "last" if which == "best" else "best"
         raise ConfigError(f"{error}; use the {other} checkpoint instead") from error
     try:
-        kept = kept_from(state, str(run.path))
+        kept, spec = kept_from(state, str(run.path)), spec_from(state["spec"])
         weights = _without_averaging(state["averaged"]) if state.get("averaged") else state["model"]
         step = state["step"]
         epoch = state.get("epoch", -(-step // state.get("steps_per_epoch", 1)))
@@ -197,7 +197,7 @@ def load_trained(
         node["weights"] = None  # the checkpoint has its own: none need be fetched
     try:
         with enough_memory("model", "use a machine with more"):
-            model = component("model", node, given=("spec",))(kept.spec)
+            model = component("model", node, given=("spec",))(spec)
         model.load_state_dict(weights)
     except ConfigError:
         raise
@@ -205,7 +205,7 @@ def load_trained(
         raise ConfigError(
             f"{path} does not fit the model in {run.config_file}: {' '.join(str(error).split())}"
         ) from error
-    return Trained(model.eval(), kept.spec, kept.preprocessing, epoch, step, which, kept)
+    return Trained(model.eval(), spec, kept.preprocessing, epoch, step, which, kept)
 
 
 def _without_averaging(weights: Mapping[str, Any]) -> dict[str, Any]:

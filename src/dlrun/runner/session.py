@@ -279,7 +279,7 @@ class Session:
         name = data.tested
         part = data.split(name)
         outputs = engine.outputs(part)
-        metrics = task.final_metrics(outputs, part.targets, variance=task.variance(part))
+        metrics = engine.chosen.final_metrics(task, outputs, part)
         values = {f"test/{key}": value for key, value in metrics.items()} if name == "test" else {}
         if values:
             engine.note(values)

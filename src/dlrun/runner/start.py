@@ -66,7 +66,9 @@ def begin(
     plain = with_absolute_paths(plain)
     experiment = assemble_run(plain, watch)
     trainer = experiment.config.trainer
-    if watch is None and (odd := contradiction("trainer.mode", trainer.monitor, trainer.mode)):
+    own = experiment.task.declared.chosen
+    odd = contradiction("trainer.mode", trainer.monitor, trainer.mode, own)
+    if watch is None and odd:
         note(odd)
     swept = watch.swept if watch else {}
     identity = Identity(plain, choices, overrides, metadata.now(), swept, order=order)

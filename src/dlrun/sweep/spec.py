@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import __version__
+from dlrun.config.chosen_metrics import own_directions
 from dlrun.config.metrics import direction_in_run
 from dlrun.config.migrate import sweep_settings
 from dlrun.config.moved import with_current_targets
@@ -80,7 +81,7 @@ def read_spec(words: Sequence[str], config: DictConfig, config_loader: Any) -> S
     composer = Composer(space.fixed)
     base = with_current_targets(composer.unresolved().plain)
     objective = strategy.settings.objective or str(base["trainer"]["monitor"])
-    direction = _direction(strategy.settings.direction, objective, base["trainer"])
+    direction = _direction(strategy.settings.direction, objective, base)
     return SweepSpec(space, strategy, objective, direction, composer, base)
 
 
@@ -116,7 +117,7 @@ def with_comparable_objective(
             )
             return spec
         note(f"the objective is {comparison.metric} and not {objective}: {why}")
-        direction = _direction("auto", comparison.metric, spec.config["trainer"])
+        direction = _direction("auto", comparison.metric, spec.config)
         return replace(spec, objective=comparison.metric, direction=direction)
     return spec
 
@@ -154,9 +155,10 @@ def _alone(
     return tuple(recipe_words(whole))
 
 
-def _direction(asked: str, objective: str, trainer: Mapping[str, Any]) -> Direction:
+def _direction(asked: str, objective: str, config: Mapping[str, Any]) -> Direction:
     if asked != "auto":
         return "minimize" if asked == "minimize" else "maximize"
-    way = direction_in_run(objective, monitor=trainer["monitor"], mode=trainer["mode"])
+    trainer, own = config["trainer"], own_directions(config.get("metrics", []))
+    way = direction_in_run(objective, monitor=trainer["monitor"], mode=trainer["mode"], own=own)
     # An objective of which nobody knows what is better is refused once it is known what trials log.
     return "minimize" if way == "min" else "maximize"

@@ -91,6 +91,10 @@ def _check(how: Augment, asked: list[str], data: Dataset) -> None:
             f"dataset.augment has shift {how.shift} and cutout {how.cutout}, too much for images of "
             f"{height}x{width} pixels; lower them"
         )
+    if spec.task == "reconstruction" and (mixes := [n for n in _OF_MIXING if n in asked]):
+        raise ConfigError(
+            f"dataset.augment.{mixes[0]} is for targets, but the images themselves are to be reconstructed; set it to 0"
+        )
     if how.cutmix and spec.task == "regression":
         raise ConfigError(
             "dataset.augment.cutmix is for classes, but the targets are numbers, of which a part of an image has no "

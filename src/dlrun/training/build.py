@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dlrun.config.instantiate import Component, split_component
+from dlrun.config.moved import current
 from dlrun.config.settings import (
     DataSettings,
     GradientSettings,
@@ -27,18 +28,27 @@ from dlrun.data.loaders import Feed
 from dlrun.data.prepare import prepare
 from dlrun.errors import ConfigError
 from dlrun.models.dropout import use_generators
+from dlrun.models.numbers import fit_numbers
 from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import cuda_graph, optim, schedules
 from dlrun.training.augmentation import make_augmentation, make_mixing
-from dlrun.training.checks import check_fit, check_monitor, check_streams, require_recurrent
+from dlrun.training.balance import with_balance
+from dlrun.training.checks import (
+    check_fit,
+    check_loss,
+    check_monitor,
+    check_streams,
+    require_recurrent,
+)
 from dlrun.training.device import Device, enough_memory
 from dlrun.training.device import choose as choose_device
 from dlrun.training.freezing import Freezing
 from dlrun.training.loop import Engine
 from dlrun.training.losses.base import Loss
 from dlrun.training.losses.choice import loss_of
+from dlrun.training.metrics.chosen import ChosenMetrics, OwnMetric, own_metrics
 from dlrun.training.task import Task
-from dlrun.training.tasks import make_task, suited
+from dlrun.training.tasks import learned_spec, make_task, suited
 
 _SMALLER_DATA = (
     "take fewer or smaller samples (of images, lower dataset.size or dataset.in_memory=false)"
@@ -91,7 +101,8 @@ class Experiment:
         trainer = {f"trainer.{name}": getattr(self.config.trainer, name) for name in names}
         rows = [len(part) for part in (self.data.train, self.data.val, self.data.test)]
         sizes = {"loss.quantiles": self.config.loss.get("quantiles"), "rows of the data": rows}
-        return settings | trainer | {"seed": self.config.seed, **sizes}
+        target = {"loss._target_": current(str(self.config.loss["_target_"]))}
+        return settings | trainer | target | {"seed": self.config.seed, **sizes}
 
 
 def load_data(config: RunConfig, device: Device, kept: Kept | None = None) -> Dataset:
@@ -139,6 +150,7 @@ class _Components:
     schedule: Component
     warm_up: WarmUp
     loss: Loss
+    own_metrics: tuple[OwnMetric, ...]
 
     @classmethod
     def of(cls, config: RunConfig) -> _Components:
@@ -154,7 +166,8 @@ class _Components:
         schedule, warm_up = split_component(
             "schedule", config.schedule, WarmUp, given=schedules.GIVEN
         )
-        return cls(data, model, shared, optimizer, rules, schedule, warm_up, loss_of(config.loss))
+        loss, own = loss_of(config.loss), own_metrics(config.metrics)
+        return cls(data, model, shared, optimizer, rules, schedule, warm_up, loss, own)
 
 
 def assemble(
@@ -171,11 +184,15 @@ def assemble(
     device = choose_device(settings.accelerator, settings.precision)
     with enough_memory("dataset", _SMALLER_DATA):
         data = load(config, device, kept)
-    loss = suited(parts.loss, data.spec)
-    data = replace(data, spec=loss.spec(data.spec))
+    spec = learned_spec(data.spec, parts.model)
+    loss = suited(parts.loss, spec)
+    data = replace(data, spec=loss.spec(spec))
     task = make_task(data.spec, loss, data.preprocessing, data.train)
-    data = task.with_baselines(data)
+    data = with_balance(task.with_baselines(data), parts.data, settings, loss)
+    chosen = ChosenMetrics(config.metrics, parts.own_metrics, task, data.spec, data.preprocessing)
+    task.declared = chosen.declared
     check_monitor(settings.monitor, settings.mode, task, data)
+    chosen.check(data)
 
     configure_torch(settings)
     seed_everything(config.seed)
@@ -183,6 +200,7 @@ def assemble(
         built = parts.model(data.spec)
         model = place_model(built, device, channels_last=settings.channels_last)
         check_fit(model, data, device)
+        fit_numbers(model, data.train)
     if config.tracking.gradient_flow:
         require_recurrent(model)
     freezing = Freezing(model, parts.shared.freeze)
@@ -190,12 +208,14 @@ def assemble(
     use_generators(model, [generator])
 
     batches = make_batches(settings, data, config.seed)
+    check_loss(model, batches, task, data.spec)
     total_steps = count_steps(settings, len(batches))
     engine = Engine(
         model=model,
         freezing=freezing,
         averaged=average(model, settings.ema_decay),
         task=task,
+        chosen=chosen,
         data=data,
         batches=batches,
         descent=_descent(parts, freezing, settings, device, len(batches), total_steps),
@@ -282,7 +302,8 @@ def limit(data: Dataset, settings: TrainerSettings) -> Dataset:
 
 def make_batches(settings: TrainerSettings, data: Dataset, seed: int) -> Feed:
     """The training batches, one whole-batch read a step however many parts it is then taken in."""
-    samples = len(data.train)
+    drawn = data.train.resampling
+    samples = len(data.train) if drawn is None else drawn.size
     size = settings.samples_per_step(samples)
     if settings.drop_last and size > samples:
         raise ConfigError(
@@ -291,7 +312,7 @@ def make_batches(settings: TrainerSettings, data: Dataset, seed: int) -> Feed:
         )
     if data.spec.carries_state:
         check_streams(settings)
-    if settings.accumulate > (at_most := min(size, len(data.train))):
+    if settings.accumulate > (at_most := min(size, samples)):
         raise ConfigError(
             f"trainer.accumulate is {settings.accumulate}, but a batch has only {at_most} samples to take in parts: "
             "set it to that or less, or trainer.batch_size higher"
