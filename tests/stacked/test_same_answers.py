@@ -198,8 +198,14 @@ def test_dropout_draws_for_each_trial_the_masks_that_it_draws_alone(model: tuple
     assert_same_answers((*DIGITS, *model), each)
 
 
-def test_augmentation_changes_for_each_trial_what_it_changes_alone() -> None:
-    augment = "dataset.augment={shift: 1, flip: true, rotation: 10, noise: 0.1, cutout: 2}"
+@pytest.mark.parametrize(
+    "augment",
+    [
+        "dataset.augment={shift: 1, flip: true, rotation: 10, noise: 0.1, cutout: 2}",
+        "dataset.augment={mixup: 0.4, cutmix: 1, crop: 0.3, colour: 0.2, erase: 0.5, policy: trivial_augment}",
+    ],
+)
+def test_augmentation_changes_for_each_trial_what_it_changes_alone(augment: str) -> None:
     model = ("model=cnn", "model.filters=[4]", "model.dense=[]", "model.dropout=0.2")
     assert_same_answers((*DIGITS, *model, augment), ["seed=0", "seed=1", "optimizer.lr=0.01"])
 

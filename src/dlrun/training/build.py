@@ -23,9 +23,8 @@ from dlrun.config.settings import (
     WarmUp,
     without_pretrained,
 )
-from dlrun.data.base import Dataset, Spec
+from dlrun.data.base import Dataset
 from dlrun.data.changed_data import DataChanged, Kept, refusal
-from dlrun.data.images.augment import augment
 from dlrun.data.loaders import Feed
 from dlrun.data.prepare import prepare
 from dlrun.errors import ConfigError
@@ -33,6 +32,7 @@ from dlrun.models.dropout import use_generators
 from dlrun.models.numbers import fit_numbers
 from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import cuda_graph, optim, schedules
+from dlrun.training.augmentation import make_augmentation, make_mixing
 from dlrun.training.balance import with_balance
 from dlrun.training.checks import (
     check_fit,
@@ -45,7 +45,7 @@ from dlrun.training.device import Device, enough_memory
 from dlrun.training.device import choose as choose_device
 from dlrun.training.freezing import Freezing
 from dlrun.training.initial_weights import initialise
-from dlrun.training.loop import Augmentation, Engine
+from dlrun.training.loop import Engine
 from dlrun.training.losses.base import Loss
 from dlrun.training.losses.choice import loss_of
 from dlrun.training.metrics.chosen import ChosenMetrics, OwnMetric, own_metrics
@@ -231,7 +231,8 @@ def assemble(
         device=device,
         settings=settings,
         saving=config.checkpoint,
-        augmentation=make_augmentation(parts.data, data.spec),
+        augmentation=make_augmentation(parts.data.augment, data),
+        mixing=make_mixing(parts.data.augment, data),
         generator=generator,
     )
     freezing.enter(0)  # after the optimizer was given what is to be trained later
@@ -336,24 +337,6 @@ def count_steps(settings: TrainerSettings, steps_per_epoch: int) -> int:
     if settings.max_epochs is not None:
         limits.append(settings.max_epochs * steps_per_epoch)
     return min(limits)
-
-
-def make_augmentation(settings: DataSettings, spec: Spec) -> Augmentation | None:
-    """The batch operation for `dataset.augment`, or None where all of it is off."""
-    how = settings.augment
-    if how is None or not any(vars(how).values()):
-        return None
-    if spec.kind != "image":
-        raise ConfigError(
-            f"dataset.augment is for images, but the inputs are {spec.kind}; set it to null"
-        )
-    if how.cutout > min(spec.input_shape[1:]) or how.shift >= min(spec.input_shape[1:]):
-        height, width = spec.input_shape[1:]
-        raise ConfigError(
-            f"dataset.augment has shift {how.shift} and cutout {how.cutout}, too much for images of "
-            f"{height}x{width} pixels; lower them"
-        )
-    return partial(augment, how=how)
 
 
 def average(model: nn.Module, decay: float | None) -> AveragedModel | None:
