@@ -8,7 +8,6 @@ rounds, of which the validation part chooses the best number. One thread each.
 from __future__ import annotations
 
 import argparse
-import copy
 import os
 import statistics
 import time
@@ -18,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from omegaconf import OmegaConf
 
 from dlrun.config import compose, settings
@@ -155,9 +153,7 @@ def staged(trees: Any, part: Split, scale: float, what: str) -> list[Scores]:
     inputs, targets = part.inputs.numpy(), part.targets.numpy().ravel()
     if not hasattr(trees, "classes_"):
         errors = [(found - targets) * scale for found in trees.staged_predict(inputs)]
-        return [
-            {"rmse": float((e**2).mean() ** 0.5), "mae": float(abs(e).mean())} for e in errors
-        ]
+        return [{"rmse": float((e**2).mean() ** 0.5), "mae": float(abs(e).mean())} for e in errors]
     rows, classes = np.arange(len(targets)), targets.astype(int)
     found = list(trees.staged_predict_proba(inputs))
     scores = [

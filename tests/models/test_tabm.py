@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from dlrun.data.loaders import Split
 from dlrun.models.members import joined
-from dlrun.models.numbers import PiecewiseLinear, fit_numbers
+from dlrun.models.numbers import PiecewiseLinear
+from dlrun.training.build import fit_numbers
 from dlrun.training.forward import loss_and_kept
 
 SMALL = {"members": 3, "hidden": [5, 4], "dropout": 0.0}
@@ -57,7 +58,8 @@ def test_members_are_networks_that_differ_in_factors_biases_and_heads(build, mix
 def test_at_first_members_differ_by_the_factors_of_the_first_layer_and_by_their_heads(build, mixed):
     model = build("tabm", mixed, **SMALL, pieces=0)
     alike = [name for name, p in model.named_parameters() if len(p) == 3 and (p == p[0]).all()]
-    assert alike == ["layers.1.factors", "layers.1.bias", "layers.3.factors", "layers.5.factors", "layers.5.bias"]  # fmt: skip
+    between = ["1.factors", "1.bias", "3.factors", "5.factors", "5.bias"]
+    assert alike == [f"layers.{name}" for name in between]
     assert model.start.factors.abs().eq(1).all()
 
 
@@ -100,7 +102,9 @@ def test_the_loss_is_the_mean_of_the_members_and_metrics_are_of_their_mean_predi
 def test_a_number_is_encoded_by_how_far_it_goes_through_each_piece():
     layer = PiecewiseLinear(2, pieces=4, size=3)
     values = torch.tensor([[0.0, 5.0], [1.0, 5.0], [3.0, 5.0], [7.0, 5.0], [9.0, 5.0], [9.0, 6.0]])
-    layer.fit(values[:5].repeat(80, 1).sort(0).values)  # cuts at 0, 1, 3, 7, 9; the second column has one value only
+    layer.fit(
+        values[:5].repeat(80, 1).sort(0).values
+    )  # cuts at 0, 1, 3, 7, 9; the second column has one value only
     with torch.no_grad():
         layer.weight.normal_()
     codes = torch.tensor([[1, 1, 0.25, 0], [0, 0, 0, 0], [1, 1, 1, 1]])

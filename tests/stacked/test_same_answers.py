@@ -45,6 +45,28 @@ def test_categories_are_learned_in_a_stack_as_alone() -> None:
     assert_same_answers((*DIGITS[1:], *words, "optimizer=adam"), RATES)
 
 
+TABM = (
+    "model=tabm",
+    "model.members=3",
+    "model.hidden=[4]",
+    "model.pieces=2",
+    "model.number_size=3",
+)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ("dataset=csv", "loss=quantile"),
+        ("dataset=breast_cancer", "loss.label_smoothing=0.1", "loss.reduction=sum"),
+        ("dataset=csv", "dataset.target=[sex,smoker]", "model.adapters=first"),
+        ("dataset=iris", "trainer.accumulate=3"),
+    ],
+)
+def test_members_learn_in_a_stack_as_alone(data: tuple[str, ...]) -> None:
+    assert_same_answers((*DIGITS[3:], *TABM, *data, "optimizer=adam"), RATES[:2])
+
+
 @pytest.mark.parametrize("targets", ["tip,total_bill", "sex,smoker"])
 def test_several_targets_are_learned_in_a_stack_as_alone(targets: str) -> None:
     words = ("dataset=csv", f"dataset.target=[{targets}]", "model=mlp", "model.hidden=[8]")

@@ -22,7 +22,7 @@ Pieces = Annotated[int, Ge(0), Most(1000)]
 
 
 class TabM(nn.Module):
-    """M members: MLPs that differ in factors on what goes into and out of each layer, in biases and in their last layer.
+    """M members: MLPs that differ in factors on inputs and outputs of each layer, in biases and in their last layer.
 
     Adapters "all" is TabM: of every layer's, those on the inputs of the first begin as random numbers, all others as 1.
     "first" is TabM-mini: only those on the inputs of the first layer, and the last layers, are a member's own.
