@@ -23,6 +23,7 @@ MODELS = {
     "cnn": ("model=cnn", "model.filters=[4,6]", "model.dense=[8]"),
     "cnn_average": ("model=cnn", "model.filters=[4]", "model.pool=average", "model.padding=valid"),
     "cnn_norm": ("model=cnn", "model.filters=[4,6]", "model.batch_norm=true"),
+    "resnet": ("model=resnet", "model.depth=8", "model.width=2"),
     "rnn": ("model=rnn", "model.hidden_size=8"),
     "lstm": ("model=lstm", "model.hidden_size=8"),
     "lstm_deep": ("model=lstm", "model.hidden_size=5", "model.layers=2", "model.bidirectional=true"),
@@ -30,7 +31,7 @@ MODELS = {
 }  # fmt: skip
 
 
-SLOWER = ("mlp_prelu", "mlp_norm_after", "cnn_average", "rnn", "lstm_deep")
+SLOWER = ("resnet", "mlp_prelu", "mlp_norm_after", "cnn_average", "rnn", "lstm_deep")
 
 
 @pytest.mark.parametrize(
