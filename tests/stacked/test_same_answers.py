@@ -23,6 +23,7 @@ MODELS = {
     "cnn": ("model=cnn", "model.filters=[4,6]", "model.dense=[8]"),
     "cnn_average": ("model=cnn", "model.filters=[4]", "model.pool=average", "model.padding=valid"),
     "cnn_norm": ("model=cnn", "model.filters=[4,6]", "model.batch_norm=true"),
+    "resnet": ("model=resnet", "model.depth=8", "model.width=2"),
     "rnn": ("model=rnn", "model.hidden_size=8"),
     "lstm": ("model=lstm", "model.hidden_size=8"),
     "lstm_deep": ("model=lstm", "model.hidden_size=5", "model.layers=2", "model.bidirectional=true"),
@@ -32,7 +33,7 @@ MODELS = {
 }  # fmt: skip
 
 
-SLOWER = ("mlp_prelu", "mlp_norm_after", "cnn_average", "rnn", "lstm_deep")
+SLOWER = ("resnet", "mlp_prelu", "mlp_norm_after", "cnn_average", "rnn", "lstm_deep")
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,28 @@ def test_every_model_learns_in_a_stack_what_it_learns_alone(model: str) -> None:
 def test_categories_are_learned_in_a_stack_as_alone() -> None:
     words = ("dataset=csv", "model=wide_deep", "model.crosses=[[sex,day]]", "model.hidden=[8]")
     assert_same_answers((*DIGITS[1:], *words, "optimizer=adam"), RATES)
+
+
+TABM = (
+    "model=tabm",
+    "model.members=3",
+    "model.hidden=[4]",
+    "model.pieces=2",
+    "model.number_size=3",
+)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ("dataset=csv", "loss=quantile"),
+        ("dataset=breast_cancer", "loss.label_smoothing=0.1", "loss.reduction=sum"),
+        ("dataset=csv", "dataset.target=[sex,smoker]", "model.adapters=first"),
+        ("dataset=iris", "trainer.accumulate=3"),
+    ],
+)
+def test_members_learn_in_a_stack_as_alone(data: tuple[str, ...]) -> None:
+    assert_same_answers((*DIGITS[3:], *TABM, *data, "optimizer=adam"), RATES[:2])
 
 
 @pytest.mark.parametrize("targets", ["tip,total_bill", "sex,smoker"])

@@ -25,11 +25,11 @@ from dlrun.config.settings import (
 )
 from dlrun.data.base import Dataset
 from dlrun.data.changed_data import DataChanged, Kept, refusal
-from dlrun.data.loaders import Feed
+from dlrun.data.loaders import Feed, Split
 from dlrun.data.prepare import prepare
 from dlrun.errors import ConfigError
 from dlrun.models.dropout import use_generators
-from dlrun.models.numbers import fit_numbers
+from dlrun.models.numbers import PiecewiseLinear
 from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import cuda_graph, optim, schedules
 from dlrun.training.augmentation import make_augmentation, make_mixing
@@ -55,6 +55,7 @@ from dlrun.training.tasks import learned_spec, make_task, suited
 _SMALLER_DATA = (
     "take fewer or smaller samples (of images, lower dataset.size or dataset.in_memory=false)"
 )
+_QUANTILE_ROWS = 10_000
 _SMALLER_MODEL = "make it smaller: fewer units or layers, or smaller inputs"
 
 
@@ -337,6 +338,16 @@ def count_steps(settings: TrainerSettings, steps_per_epoch: int) -> int:
     if settings.max_epochs is not None:
         limits.append(settings.max_epochs * steps_per_epoch)
     return min(limits)
+
+
+def fit_numbers(model: nn.Module, part: Split) -> None:
+    """Let the layers that cut numbers at the quantiles of a training part see its rows, or some of many."""
+    layers = [layer for layer in model.modules() if isinstance(layer, PiecewiseLinear)]
+    if layers:
+        rows = torch.arange(0, len(part), -(-len(part) // _QUANTILE_ROWS))
+        inputs = part.rows(rows.to(part.targets.device)).inputs
+        for layer in layers:
+            layer.fit(inputs)
 
 
 def average(model: nn.Module, decay: float | None) -> AveragedModel | None:

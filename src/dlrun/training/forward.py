@@ -1,4 +1,4 @@
-"""A model applied to batches: what it remembers of a text goes from each to the next, and its members learn side by side."""
+"""A model applied to batches: what it remembers of a text goes from each to the next; its members have a loss each."""
 
 from __future__ import annotations
 
