@@ -23,6 +23,7 @@ from dlrun.config.search_path import COMPONENTS, config_folders
 _SETTINGS = {"trainer": "default"}  # groups of settings, with their usual options
 _USUAL = {"loss": {"_target_": "dlrun.training.losses.choice.Auto"}}  # components that came later
 _PRIMARY, _SECTIONS = "train", ("checkpoint", "tracking")
+_PLAIN = ("init_from", "metrics")  # settings that stand by themselves
 _OF_ALL_OPTIONS = "_shared"
 _SWEEP_SETTINGS = {  # of the group sweep: what came after the version, as it was before
     "0.1": {"raw_cells": False},
@@ -66,6 +67,9 @@ def _completed_as_written(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dic
         node, defaults = plain.get(key, {}), sections.get(key)
         if isinstance(node, Mapping) and isinstance(defaults, Mapping):
             whole[key] = _filled(node, defaults, f"{key}.", added)
+    for key in _PLAIN:
+        if key not in plain:
+            whole[key] = added[key] = sections[key]
     return whole, added
 
 

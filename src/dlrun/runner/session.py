@@ -130,14 +130,16 @@ class Session:
         """Write that the run has started, and on what device."""
         self.summary.write("running")
         engine = self.engine
+        if self.watch is not None and self.experiment.begun_with:  # else it was noted
+            log.info(self.experiment.begun_with)
+        for remark in self.experiment.remarks:
+            log.info(remark)
         if engine.step == 0:
             config = self.run.config_file.read_text(encoding="utf-8")
             self.tracker.text("config", f"```yaml\n{config}```", 0)
             self.views.at_start(self.tracker)
             if self.watch is None:
                 self._show_data_and_layers()
-            for remark in self.experiment.remarks:
-                log.info(remark)
         self.progress = Progress(
             start_step=engine.step,
             total_steps=engine.total_steps,
@@ -279,7 +281,7 @@ class Session:
         name = data.tested
         part = data.split(name)
         outputs = engine.outputs(part)
-        metrics = task.final_metrics(outputs, part.targets, variance=task.variance(part))
+        metrics = engine.chosen.final_metrics(task, outputs, part)
         values = {f"test/{key}": value for key, value in metrics.items()} if name == "test" else {}
         if values:
             engine.note(values)

@@ -13,6 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, TrialState
 
+from dlrun.config.chosen_metrics import own_directions
 from dlrun.config.hydra_settings import refuse_unused
 from dlrun.config.metrics import contradiction, direction_in_run
 from dlrun.errors import ConfigError, command, note
@@ -227,7 +228,8 @@ def _check(spec: SweepSpec, config: DictConfig, load: RecordingLoader) -> Compar
         comparison=comparison,
     )
     settings, trainer = spec.strategy.settings, experiment.config.trainer
-    way = direction_in_run(spec.objective, monitor=trainer.monitor, mode=trainer.mode)
+    own = own_directions(spec.config.get("metrics", []))
+    way = direction_in_run(spec.objective, monitor=trainer.monitor, mode=trainer.mode, own=own)
     check_objective(
         spec.objective,
         experiment,
@@ -249,7 +251,8 @@ def _depends_on_results(spec: SweepSpec) -> bool:
 def _say_contradiction(spec: SweepSpec) -> None:
     asked = spec.strategy.settings.direction
     modes: dict[str, Literal["min", "max"]] = {"minimize": "min", "maximize": "max"}
-    if odd := contradiction("sweep.direction", spec.objective, modes.get(asked, "auto")):
+    own = own_directions(spec.config.get("metrics", []))
+    if odd := contradiction("sweep.direction", spec.objective, modes.get(asked, "auto"), own):
         note(odd)
 
 

@@ -117,7 +117,7 @@ def _logged(experiment: Experiment) -> list[str]:
     """The metrics that a run ends with."""
     data, task = experiment.data, experiment.task
     parts = [part for part in ("train", "val") if len(getattr(data, part))]
-    logged = [f"{part}/{name}" for part in parts for name in task.metric_names]
+    logged = [name for part in parts for name in task.declared.logged(part)]
     if len(data.test):
         logged += [f"test/{name}" for name in task.declared.directions]
     return logged

@@ -84,7 +84,7 @@ def without_dynamo(build: Callable[[], torch.optim.Optimizer]) -> torch.optim.Op
         function.__dict__["__dynamo_disable"] = function
     optimizer = build()
     cls = type(optimizer)
-    if cls.__module__.startswith("torch.optim."):  # a user's own step may rely on its decorators
+    if cls.__module__.startswith(("torch.optim.", "dlrun.")):  # a user's may rely on its decorators
         bare_step: Callable[..., Any] = inspect.unwrap(cls.step)
         optimizer.step = types.MethodType(torch.no_grad()(bare_step), optimizer)  # type: ignore[method-assign]
     return optimizer

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from dlrun.config.metrics import direction
 from dlrun.config.settings import CheckpointSettings, TrainerSettings
 from dlrun.data.base import Dataset
 from dlrun.data.loaders import Feed, Split
@@ -21,10 +20,11 @@ from dlrun.system.signals import StopRequest
 from dlrun.system.torch_internals import norms
 from dlrun.training.device import Device
 from dlrun.training.divergence import Diverged, find_divergence
-from dlrun.training.forward import State, advance, on_tensors, outputs_in_order
+from dlrun.training.forward import State, advance, loss_and_kept, on_tensors, outputs_in_order
 from dlrun.training.freezing import Freezing
 from dlrun.training.intervals import Intervals
 from dlrun.training.logged_points import Pending, Rate, mean_losses, training_point
+from dlrun.training.metrics.chosen import ChosenMetrics
 from dlrun.training.optim import Descent, gradient_norm
 from dlrun.training.schedules import plateau_of
 from dlrun.training.task import Task
@@ -67,6 +67,7 @@ class Engine:
         freezing: Freezing,
         averaged: AveragedModel | None,
         task: Task,
+        chosen: ChosenMetrics,
         data: Dataset,
         batches: Feed,
         descent: Descent,
@@ -80,14 +81,15 @@ class Engine:
         self.model, self.averaged, self.task, self.data = model, averaged, task, data
         self.freezing = freezing
         self.batches, self.descent, self.total_steps = batches, descent, total_steps
-        self.device, self.settings = device, settings
+        self.device, self.settings, self.chosen = device, settings, chosen
         self.augmentation, self.generator = augmentation, generator
         self.captured: Step | None = None  # does what train_step does, sooner
         self.steps_per_epoch = len(batches)
         self.intervals = Intervals(settings, saving, self.steps_per_epoch, total_steps)
-        mode = direction(settings.monitor) if settings.mode == "auto" else settings.mode
-        self.minimize = mode == "min"
+        declared = task.declared.direction(settings.monitor)
+        self.minimize = (declared if settings.mode == "auto" else settings.mode) == "min"
         self.variance = {"train": task.variance(data.train), "val": task.variance(data.val)}
+        self.truth = chosen.truth(data.val)
         self.step = 0
         self.waited = 0  # evaluations in a row without improvement
         self.best = Best()
@@ -192,6 +194,7 @@ class Engine:
     def learn(self, inputs: Tensor, targets: Tensor) -> None:
         """What a step does at its learning rate: all on the device, so that a CUDA graph can hold it."""
         self.descent.clear()
+        targets = self.task.aims(inputs, targets)
         if self.augmentation is not None:
             inputs = self.augmentation(inputs, self.generator)
         if self.settings.accumulate == 1:
@@ -268,11 +271,11 @@ class Engine:
             outputs, self.carried = advance(self.model, inputs, self.carried, self.data.spec)
         if outputs.dtype != self.device.dtype:
             outputs = outputs.to(self.device.dtype)
-        loss = self.task.loss(outputs, targets)
+        loss, kept = loss_and_kept(self.task, self.model, outputs, targets)
         if weight is not None:
             loss = loss * weight
         self.descent.backward(loss)
-        self.pending.outputs.append(self.task.kept(outputs.detach(), targets))
+        self.pending.outputs.append(kept)
         self.pending.targets.append(self.task.kept_targets(targets))
         return loss.detach()
 
@@ -291,9 +294,10 @@ class Engine:
         values = self._training_values() if self.pending.losses else {}
         metrics = {}
         if len(self.data.val):
-            metrics = self.task.metrics(
-                self.outputs(self.data.val), self.data.val.targets, variance=self.variance["val"]
-            )
+            outputs, targets = self.outputs(self.data.val), self.data.val.targets
+            metrics = self.task.metrics(outputs, targets, variance=self.variance["val"])
+            if math.isfinite(metrics["loss"]):  # what has diverged is not worth measuring
+                metrics |= self.chosen.measure(outputs, self.truth)
         self.rate.restart()
         return self.judge(values, metrics)
 
