@@ -28,12 +28,14 @@ MODELS = {
     "lstm": ("model=lstm", "model.hidden_size=8"),
     "lstm_deep": ("model=lstm", "model.hidden_size=5", "model.layers=2", "model.bidirectional=true"),
     "gru": ("model=gru", "model.hidden_size=8", "model.pooling=mean"),
+    "transformer": ("model=transformer", "model.width=8", "model.heads=2", "model.layers=1"),
+    "tcn": ("model=tcn", "model.channels=4", "model.layers=1"),
     "autoencoder": ("model=autoencoder", "model.filters=[]", "model.hidden=[8]"),
     "vae": ("model=vae", "model.filters=[4]", "model.hidden=[8]", "model.latent=3"),
 }  # fmt: skip
 
 
-SLOWER = ("resnet", "mlp_prelu", "mlp_norm_after", "cnn_average", "rnn", "lstm_deep")
+SLOWER = ("resnet", "mlp_prelu", "mlp_norm_after", "cnn_average", "rnn", "lstm_deep", "tcn")
 
 
 @pytest.mark.parametrize(
