@@ -59,7 +59,7 @@ class DataSettings:
     split_seed: Seed
     normalize: Literal["standard", "none"]
     augment: Augment | None
-    balance: Literal["none", "oversample", "undersample"] = "none"  # of classes, in training alone
+    balance: Literal["none", "oversample", "undersample", "latent"] = "none"  # in training alone
     folds: Annotated[int, Ge(2)] | None = (
         None  # into which the rows are cut, one of which is held out
     )

@@ -33,7 +33,7 @@ from dlrun.models.numbers import PiecewiseLinear
 from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import cuda_graph, optim, schedules
 from dlrun.training.augmentation import make_augmentation, make_mixing
-from dlrun.training.balance import with_balance
+from dlrun.training.balance import latent_balance, with_balance
 from dlrun.training.checks import (
     check_fit,
     check_loss,
@@ -235,6 +235,7 @@ def assemble(
         augmentation=make_augmentation(parts.data.augment, data),
         mixing=make_mixing(parts.data.augment, data),
         generator=generator,
+        balance=latent_balance(parts.data, model, batches, settings.eval_batch_size),
     )
     freezing.enter(0)  # after the optimizer was given what is to be trained later
     engine.captured = cuda_graph.choose(engine)
