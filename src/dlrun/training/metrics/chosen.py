@@ -225,7 +225,7 @@ class ChosenMetrics:
         if isinstance(truth, Truth):
             found = Predicted.of(outputs, truth, self.spec)
             return found.values, found.truth.clone()
-        return probabilities(outputs.cpu().double(), self.spec), truth.cpu().long()
+        return probabilities(outputs.cpu().double(), self.spec), truth.cpu().long().clone()
 
 
 def _stacked(parts: Sequence[Any]) -> Any:
