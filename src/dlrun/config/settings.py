@@ -51,6 +51,11 @@ class DataSettings:
     split_seed: Seed
     normalize: Literal["standard", "none"]
     augment: Augment | None
+    balance: Literal["none", "oversample", "undersample"] = "none"  # of classes, in training alone
+    folds: Annotated[int, Ge(2)] | None = (
+        None  # into which the rows are cut, one of which is held out
+    )
+    fold: NonNegativeInt = 0
 
 
 @dataclass(frozen=True)
@@ -199,7 +204,12 @@ def _component_node(group: str, node: Any) -> dict[str, Any]:
     return dict(node)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Refuse a name of a run that no folder can have.
+
+    Raises:
+        ConfigError: what is wrong with it.
+    """
     if not name.strip() or "/" in name or name in (".", "..") or not name.isprintable():
         raise ConfigError(
             f"name is {name}, but must be text without slashes and control characters: it names a folder"
@@ -210,7 +220,7 @@ def _check_name(name: str) -> None:
 
 def _check_together(config: RunConfig) -> None:
     """The rules that span several keys, or that no type can say."""
-    _check_name(config.name)
+    check_name(config.name)
     trainer = config.trainer
     if trainer.max_epochs is None and trainer.max_steps is None:
         raise ConfigError(

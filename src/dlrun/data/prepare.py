@@ -43,7 +43,7 @@ def note_missing_classes(data: Dataset) -> None:
 def prepare(raw: Any, settings: DataSettings, kept: Kept | None = None) -> Dataset:
     """Split what a dataset's target returned, fit on the training part what has to be, apply it to all parts.
 
-    Of a run with something `kept`, the parts have the rows that they had, encoded as they were.
+    Of a run with something `kept`, the parts have the rows that they had, or others `instead`, encoded as they were.
 
     Raises:
         ConfigError: it cannot be split as asked, or is nothing that dlrun knows.
@@ -58,6 +58,8 @@ def prepare(raw: Any, settings: DataSettings, kept: Kept | None = None) -> Datas
         kept.refuse_other(raw, kind.preprocessing)
     before = kept and kept.origin
     origin = before or origin_of(raw, kind.split(raw, settings))
+    if kept is not None and kept.instead:
+        origin = origin_of(raw, {**origin.parts, **kept.instead})
     encoding = kept.preprocessing if kept else None
     data = kind.encode(raw, settings, origin.parts, encoding)
     if kept is not None:  # what is measured stays as it was in the run's version
@@ -74,7 +76,8 @@ def kept_from(state: Mapping[str, Any], run: str) -> Kept:
         KeyError, TypeError: it lacks values, or has some of another kind.
     """
     origin = origin_from(state["origin"]) if "origin" in state else None
-    spec, preprocessing = _spec_from(state["spec"]), preprocessing_from(state["preprocessing"])
+    spec = spec_from(state["spec"]).of_data
+    preprocessing = preprocessing_from(state["preprocessing"])
     if len(preprocessing.target_mean) != spec.num_targets:
         raise TypeError(
             f"preprocessing scales {len(preprocessing.target_mean)} targets, which is no {spec.task} problem"
@@ -91,9 +94,17 @@ _SPEC_RULES = {
 }
 
 
-def _spec_from(plain: Mapping[str, Any]) -> Spec:
+def spec_from(plain: Mapping[str, Any]) -> Spec:
+    """The spec that a checkpoint has, of which a model was made.
+
+    Raises:
+        TypeError: no spec, or one whose values do not fit each other.
+    """
     values: dict[str, Any] = {}
     for name, value in plain.items():
+        if name == "data" and value is not None:
+            values[name] = spec_from(value)
+            continue
         given = list(value) if isinstance(value, tuple) else value
         try:
             checked = check(f"spec.{name}", given, _SPEC_RULES[name])
@@ -116,6 +127,8 @@ def _task_of(spec: Spec) -> tuple[str, int]:
     """The task and the number of outputs that follow from classes, targets and vocabulary."""
     if spec.carries_state:
         return spec.task, spec.vocabulary
+    if spec.task == "reconstruction":
+        return spec.task, spec.reconstructed + spec.latent * (1 if spec.beta is None else 2)
     return task_of(
         spec.class_names,
         spec.labels,

@@ -17,7 +17,8 @@ from dlrun.config.moved import with_current_targets
 from dlrun.config.search_path import GROUPS
 from dlrun.config.trust import refuse_foreign, trusted_targets
 from dlrun.errors import ConfigError, command, did_you_mean, first_line, new_run, note
-from dlrun.storage.run_directory import RunDirectory
+from dlrun.storage.ensemble_directory import member_directory
+from dlrun.storage.run_directory import RunDirectory, is_ensemble
 from dlrun.storage.stored_run import read_plain, read_state, reported_weights, weights_of
 
 _SERIES = "dlrun.data.series.file.series"
@@ -31,6 +32,11 @@ def read_config(run: RunDirectory, *, allowed: Sequence[str] = ()) -> dict[str, 
     Raises:
         ConfigError: unreadable, or it names code that nobody here offers.
     """
+    if is_ensemble(run.path):
+        raise ConfigError(
+            f"{run.path} is an ensemble of runs, which this command does not take: give one of these runs, or its "
+            f"copy, as in {member_directory(run, 0).path}"
+        )
     plain, added = completed(_renewed(with_current_targets(read_plain(run))))
     refuse_foreign(plain, trusted_targets(allowed))
     if added:
@@ -141,7 +147,7 @@ def load_trained(
     """
     from dlrun.config.instantiate import component
     from dlrun.config.settings import without_pretrained
-    from dlrun.data.prepare import kept_from
+    from dlrun.data.prepare import kept_from, spec_from
     from dlrun.training.device import enough_memory
 
     reported = reported_weights(run, plain)
@@ -150,7 +156,8 @@ def load_trained(
     which = which or reported
     state, path = read_state(run, which), run.checkpoints / f"{which}.pt"
     try:
-        kept, weights = kept_from(state, str(run.path)), weights_of(state)
+        kept, spec = kept_from(state, str(run.path)), spec_from(state["spec"])
+        weights = weights_of(state)
         step = state["step"]
         epoch = state.get("epoch", -(-step // state.get("steps_per_epoch", 1)))
     except (KeyError, TypeError, AttributeError) as error:
@@ -159,7 +166,7 @@ def load_trained(
     node.pop("freeze", None)
     try:
         with enough_memory("model", "use a machine with more"):
-            model = component("model", node, given=("spec",))(kept.spec)
+            model = component("model", node, given=("spec",))(spec)
         model.load_state_dict(weights)
     except ConfigError:
         raise
@@ -167,4 +174,4 @@ def load_trained(
         raise ConfigError(
             f"{path} does not fit the model in {run.config_file}: {' '.join(str(error).split())}"
         ) from error
-    return Trained(model.eval(), kept.spec, kept.preprocessing, epoch, step, which, kept)
+    return Trained(model.eval(), spec, kept.preprocessing, epoch, step, which, kept)

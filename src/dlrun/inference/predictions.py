@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dlrun.data.kind import Piece
+from dlrun.data.kinds import read_pieces
 from dlrun.errors import ConfigError
+from dlrun.inference.averaging import Order, places_in
+from dlrun.inference.ensemble import Predictor
 from dlrun.inference.evaluate import predict
 from dlrun.inference.load import Trained
 
@@ -54,13 +58,7 @@ class Predictions:
         Raises:
             ConfigError: a column of the input is called like one of predictions.
         """
-        own = self._own_columns()
-        for name in self.identity:
-            if name in own:
-                raise ConfigError(
-                    f"--keep names {name}, which is also a column of the predictions; rename it in the input"
-                )
-        return {**self.identity, **own}
+        return beside(self.identity, self._own_columns())
 
     def _own_columns(self) -> dict[str, Cells]:
         if self.class_names:
@@ -132,6 +130,96 @@ class Predictions:
         return found.tolist()
 
 
+def identity_of(piece: Piece) -> dict[str, Cells]:
+    """The columns that name each input: those that are kept, or else file and row."""
+    return {name: Cells(object, cells) for name, cells in piece.kept.items()} or {
+        "input": Cells(str, piece.files),
+        "row": Cells(int, piece.rows),
+    }
+
+
+def beside(identity: Mapping[str, Cells], own: Mapping[str, Cells]) -> dict[str, Cells]:
+    """The columns that name each input, and what is said of it.
+
+    Raises:
+        ConfigError: one of the first is called like one of the second.
+    """
+    for name in identity:
+        if name in own:
+            raise ConfigError(
+                f"--keep names {name}, which is also a column of the predictions; rename it in the input"
+            )
+    return {**identity, **own}
+
+
+def predictions_of(
+    predictor: Predictor,
+    files: Sequence[Path],
+    keep: Sequence[str],
+    *,
+    with_probabilities: bool = True,
+) -> Iterator[Predictions]:
+    """The predictions for the inputs in files, piece by piece; of an ensemble the averages of its members'.
+
+    Files are read once for each way in which members prepare raw inputs.
+    """
+    distinct, ways = predictor.prepared_alike()
+    readers = [predictor.members[at] for at in distinct]
+    streams = [read_pieces(files, one.spec, one.preprocessing, keep) for one in readers]
+    for pieces in zip(*streams, strict=True):
+        found = [
+            next(predictions(member, [pieces[way]]))
+            for member, way in zip(predictor.members, ways, strict=True)
+        ]
+        whole = _mean(found, predictor) if predictor.is_ensemble else found[0]
+        yield whole if with_probabilities else replace(whole, probabilities=None)
+
+
+def _mean(each: Sequence[Predictions], predictor: Predictor) -> Predictions:
+    """The weighted averages of what the members predict for the same inputs."""
+    first, shares = each[0], predictor.shares
+    if first.probabilities is None:
+        return _mean_numbers(each, predictor)
+    chances = [
+        _in_order(one, first, order) for one, order in zip(each, predictor.orders, strict=True)
+    ]
+    probabilities = np.average(chances, 0, shares)
+    thresholds = predictor.reference.thresholds
+    if first.labels:
+        values = (probabilities > (thresholds.values if thresholds else 0.5)).astype(int)
+    elif thresholds:
+        values = (probabilities[:, 1] > thresholds.values[0]).astype(int)
+    else:
+        values = probabilities.argmax(1)
+    values = np.where(first.values < 0, -1, values)
+    return replace(first, values=values, probabilities=probabilities)
+
+
+def _mean_numbers(each: Sequence[Predictions], predictor: Predictor) -> Predictions:
+    """The same of numbers, each quantile by itself."""
+
+    def mean(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        orders = (order.places.numpy() for order in predictor.orders)
+        ordered = [array[:, at] for array, at in zip(arrays, orders, strict=True)]
+        return np.average(ordered, 0, predictor.shares)
+
+    quantiles = [one.quantiles for one in each if one.quantiles is not None]
+    return replace(
+        each[0],
+        values=mean([one.values for one in each]),
+        quantiles=mean(quantiles) if quantiles else None,
+    )
+
+
+def _in_order(one: Predictions, first: Predictions, order: Order) -> np.ndarray:
+    """The probabilities of a member in the order of the first."""
+    assert one.probabilities is not None, "of classes"
+    if first.class_names:
+        return one.probabilities[:, places_in(first.class_names, one.class_names)]
+    chances = one.probabilities[:, order.places.numpy()]
+    return np.where(order.signs.numpy() > 0, chances, 1 - chances)
+
+
 def predictions(
     trained: Trained, pieces: Iterable[Piece], *, with_probabilities: bool = True
 ) -> Iterator[Predictions]:
@@ -139,10 +227,7 @@ def predictions(
     spec = trained.spec
     targets = spec.target_names or trained.preprocessing.target_names
     for piece in pieces:
-        identity = {name: Cells(object, cells) for name, cells in piece.kept.items()} or {
-            "input": Cells(str, piece.files),
-            "row": Cells(int, piece.rows),
-        }
+        identity = identity_of(piece)
         values, chances = _predict(trained, piece.raw)
         if spec.class_names or spec.labels:
             yield Predictions(

@@ -84,11 +84,13 @@ def no_rule(engine: Engine) -> str | None:
 def layout(engine: Engine) -> Hashable:
     """Equal for engines that fit into one stack: in sizes, and in how far they are."""
     data, weights = engine.data, engine.model.state_dict()
+    assert isinstance(engine.batches, Batches)
     return (
         engine.step,
         engine.total_steps,
         tuple(engine.pending.sizes),
         (len(data.train), len(data.val), data.spec),
+        engine.batches.rows,  # of an epoch, which classes that are balanced decide
         tuple((name, tensor.shape, tensor.dtype) for name, tensor in weights.items()),
     )
 

@@ -33,6 +33,7 @@ from dlrun.models.dropout import use_generators
 from dlrun.models.numbers import fit_numbers
 from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import cuda_graph, optim, schedules
+from dlrun.training.balance import with_balance
 from dlrun.training.checks import (
     check_fit,
     check_loss,
@@ -49,7 +50,7 @@ from dlrun.training.losses.base import Loss
 from dlrun.training.losses.choice import loss_of
 from dlrun.training.metrics.chosen import ChosenMetrics, OwnMetric, own_metrics
 from dlrun.training.task import Task
-from dlrun.training.tasks import make_task, suited
+from dlrun.training.tasks import learned_spec, make_task, suited
 
 _SMALLER_DATA = (
     "take fewer or smaller samples (of images, lower dataset.size or dataset.in_memory=false)"
@@ -188,10 +189,11 @@ def assemble(
     device = choose_device(settings.accelerator, settings.precision)
     with enough_memory("dataset", _SMALLER_DATA):
         data = load(config, device, kept)
-    loss = suited(parts.loss, data.spec)
-    data = replace(data, spec=loss.spec(data.spec))
+    spec = learned_spec(data.spec, parts.model)
+    loss = suited(parts.loss, spec)
+    data = replace(data, spec=loss.spec(spec))
     task = make_task(data.spec, loss, data.preprocessing, data.train)
-    data = task.with_baselines(data)
+    data = with_balance(task.with_baselines(data), parts.data, settings, loss)
     chosen = ChosenMetrics(config.metrics, parts.own_metrics, task, data.spec, data.preprocessing)
     task.declared = chosen.declared
     check_monitor(settings.monitor, settings.mode, task, data)
@@ -307,7 +309,8 @@ def limit(data: Dataset, settings: TrainerSettings) -> Dataset:
 
 def make_batches(settings: TrainerSettings, data: Dataset, seed: int) -> Feed:
     """The training batches, one whole-batch read a step however many parts it is then taken in."""
-    samples = len(data.train)
+    drawn = data.train.resampling
+    samples = len(data.train) if drawn is None else drawn.size
     size = settings.samples_per_step(samples)
     if settings.drop_last and size > samples:
         raise ConfigError(
@@ -316,7 +319,7 @@ def make_batches(settings: TrainerSettings, data: Dataset, seed: int) -> Feed:
         )
     if data.spec.carries_state:
         check_streams(settings)
-    if settings.accumulate > (at_most := min(size, len(data.train))):
+    if settings.accumulate > (at_most := min(size, samples)):
         raise ConfigError(
             f"trainer.accumulate is {settings.accumulate}, but a batch has only {at_most} samples to take in parts: "
             "set it to that or less, or trainer.batch_size higher"
