@@ -57,7 +57,7 @@ def _resized(images: Tensor, side: int | None) -> Tensor:
     """The images with a shorter side of `side` pixels, in their own proportions."""
     if side is None:
         return images
-    height, width = images.shape[2:]
+    height, width = map(int, images.shape[2:])  # numbers, also where a graph of the model is drawn
     by = side / min(height, width)
     size = (round(height * by), round(width * by))
     return F.interpolate(images, size, mode="bilinear", antialias=by < 1)
