@@ -192,7 +192,7 @@ class Stack:
         self.weights.collect(torch.autograd.grad(losses.sum(), list(leaves.values())), first=first)
         outputs = outputs.detach()
         if members_of(model):
-            outputs = joined(outputs, task.name, axis=2)
+            outputs = joined(outputs, task.name, task.criterion.link, axis=2)
         self.pending.outputs.append(self._kept(outputs, y))
         self.pending.targets.append(self._flat(task.kept_targets, y))
         return losses.detach()
