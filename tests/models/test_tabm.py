@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -77,12 +78,18 @@ def test_the_scores_of_all_members_are_those_of_their_mean_prediction(task):
     assert joined(scores * 1e3, task).isfinite().all()
 
 
+def test_the_rate_of_all_members_is_their_mean_rate():
+    scores = torch.randn(4, 7, 2)
+    torch.testing.assert_close(joined(scores, "regression", "log").exp(), scores.exp().mean(1))
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_the_loss_is_the_mean_of_the_members_and_metrics_are_of_their_mean_prediction(
     build, mixed, reduction
 ):
     class Task:
         name = "multiclass"
+        criterion = SimpleNamespace(link="identity")
 
         def loss(self, outputs, targets):
             return F.cross_entropy(outputs, targets, reduction=self.reduction)

@@ -66,6 +66,7 @@ TABM = (
         ("dataset=breast_cancer", "loss.label_smoothing=0.1", "loss.reduction=sum"),
         ("dataset=csv", "dataset.target=[sex,smoker]", "model.adapters=first"),
         ("dataset=iris", "trainer.accumulate=3"),
+        ("dataset=diabetes", "loss=poisson"),
     ],
 )
 def test_members_learn_in_a_stack_as_alone(data: tuple[str, ...]) -> None:

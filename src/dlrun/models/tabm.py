@@ -54,7 +54,7 @@ class TabM(nn.Module):
     ) -> None:
         require_numbers(spec, model="tabm")
         super().__init__()
-        self.members, self.task = members, spec.task
+        self.members, self.task, self.link = members, spec.task, spec.link
         columns, width = vectors(spec, embedding)
         numbers = spec.num_features - len(spec.categories)
         if pieces and numbers:
@@ -80,7 +80,7 @@ class TabM(nn.Module):
         """(B, M, C) in training, (B, C) in evaluation."""
         vectors_BF = self.columns(x)
         scores_BMC: Tensor = self.heads(self.layers(self.start(vectors_BF.unsqueeze(1))))
-        return scores_BMC if self.training else joined(scores_BMC, self.task)
+        return scores_BMC if self.training else joined(scores_BMC, self.task, self.link)
 
 
 # The parameters of members have three axes: two have only the matrices that all members share, which an optimizer
