@@ -126,7 +126,9 @@ def test_component_yaml_is_complete_for_its_target_and_the_settings_of_its_group
         if file.parent.name != group:
             continue
         values = OF_ALL_OPTIONS.get(group, {}) | read(file)
-        component, shared = split_component(group, values, settings, given=GIVEN[group])
+        component, shared = split_component(
+            group, values, settings, given=GIVEN[group], on_demand=("model",)
+        )
         missing = set(get_type_hints(settings)) - set(values)
         assert not missing, name_of(file)
         assert_same_keys({key: values[key] for key in get_type_hints(settings)}, settings)
@@ -164,8 +166,8 @@ def apply_experiment(file, plain):
         ((group, option),) = choice.items()
         group = group.removeprefix("override /")
         if group != "sweep":  # no part of a run
-            own = read(CONFIGS / group / f"{option}.yaml")
-            plain[group] = OF_ALL_OPTIONS.get(group, {}) | own
+            shared = deepcopy(OF_ALL_OPTIONS.get(group, {}))
+            plain[group] = shared | read(CONFIGS / group / f"{option}.yaml")
     assert set(values.pop("sweep", {})) <= set(read(CONFIGS / "sweep" / "grid.yaml"))
     merge(plain, values)
 

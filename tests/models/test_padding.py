@@ -26,11 +26,12 @@ def model_of(build, make_spec):
 
     def make(name, **settings):
         small = {"hidden_size": 4} if name in CELLS else {}
-        model = build(name, make_spec("tokens"), embedding_size=5, **small, **settings).double()
+        small |= {} if name == "transformer" else {"embedding_size": 5}
+        model = build(name, make_spec("tokens"), **small, **settings).double()
         with torch.no_grad():
             for path, parameter in model.named_parameters():
                 parameter.normal_(std=0.5)
-                if path == "embedding.vectors.weight":
+                if path.endswith("vectors.weight"):
                     parameter[0] = 0
         return model.eval()
 
@@ -73,6 +74,20 @@ def test_text_cnn(settings, model_of, ids):
     assert_padding_is_not_read(model_of("text_cnn", **settings), ids)
 
 
+@pytest.mark.parametrize("pooling", ["mean", "max", "attention", "cls"])
+@pytest.mark.parametrize("positions", ["sinusoidal", "rotary"])
+def test_transformer(positions, pooling, model_of, ids):
+    small = {"width": 8, "heads": 2}
+    assert_padding_is_not_read(
+        model_of("transformer", positions=positions, pooling=pooling, **small), ids
+    )
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_tcn(pooling, model_of, ids):
+    assert_padding_is_not_read(model_of("tcn", pooling=pooling, channels=4), ids)
+
+
 def test_bag_of_words(model_of, ids):
     assert_padding_is_not_read(model_of("bag_of_words"), ids)
 
@@ -90,7 +105,7 @@ def test_stacked_copies_read_padded_texts_as_each_alone(
     torch.testing.assert_close(stacked, torch.stack([twin(ids) for twin in twins]))
 
 
-@pytest.mark.parametrize("name", [*CELLS, "text_cnn", "bag_of_words"])
+@pytest.mark.parametrize("name", [*CELLS, "text_cnn", "bag_of_words", "transformer", "tcn"])
 def test_an_empty_text_has_a_finite_answer(name, model_of):
     assert model_of(name)(torch.zeros(2, 3, dtype=torch.long)).isfinite().all()
 

@@ -49,6 +49,13 @@ def test_what_decides_what_is_computed_and_when_may_not(word: str) -> None:
     assert shape(word) != shape()
 
 
+def test_numbers_of_a_loss_may_differ_but_not_whether_classes_are_weighted() -> None:
+    focal = ("loss=focal", "loss.class_weights=[1,2]")
+    assert shape(*focal) == shape("loss=focal", "loss.class_weights={'3': 2}", "loss.gamma=1")
+    others = [shape("loss=focal", f"loss.class_weights={how}") for how in ("none", "balanced")]
+    assert len({*others, shape(*focal), shape("loss=cross_entropy")}) == 4
+
+
 def test_dropout_by_block_may_differ_in_rates_but_not_in_where_it_is() -> None:
     cnn = [plain("dataset=digits", "model=cnn", f"model.dropout={rates}")
            for rates in ("[0.1,0.2]", "[0.3,0.4]", "[0,0.2]")]  # fmt: skip

@@ -78,7 +78,8 @@ CANNOT: list[tuple[tuple[str, ...], Device, str]] = [
     ((), Device(torch.device("cuda"), "fp64"), "trainer.precision is fp64, and must be fp32 or bf16"),
     ((), Device(torch.device("cuda"), "fp16"), "trainer.precision is fp16, and must be fp32 or bf16"),
     (("trainer.profile=true",), CUDA, "trainer.profile is to see single operations"),
-    (("optimizer=adagrad",), CUDA, "the optimizer Adagrad keeps part of its state outside the GPU"),
+    (("optimizer=adagrad",), CUDA, "the optimizer Adagrad reads settings or memory outside the GPU"),
+    (("optimizer=lion",), CUDA, "the optimizer Lion reads settings or memory outside the GPU"),
 ]  # fmt: skip
 
 

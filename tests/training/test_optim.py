@@ -38,6 +38,7 @@ SETTINGS = {
     "adadelta": {"lr": 1.0, "rho": 0.9, "eps": 1e-6},
     "adam": {"lr": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False},
     "adamw": {"lr": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False},
+    "lion": {"lr": 0.1, "beta1": 0.9, "beta2": 0.99},
 }
 NAMES = list(SETTINGS)
 STEPS = 6
@@ -154,6 +155,13 @@ def adamw(theta, g, state, t, lr, s):
     return adam(theta, g, state, t, lr, s) - lr * s.get("weight_decay", 0) * theta
 
 
+def lion(theta, g, state, t, lr, s):
+    mean = state.get("m", 0)
+    state["m"] = s["beta2"] * mean + (1 - s["beta2"]) * g
+    move = np.sign(s["beta1"] * mean + (1 - s["beta1"]) * g)
+    return theta - lr * (move + s.get("weight_decay", 0) * theta)
+
+
 RULES = {
     "sgd": sgd,
     "momentum": momentum,
@@ -163,6 +171,7 @@ RULES = {
     "adadelta": adadelta,
     "adam": adam,
     "adamw": adamw,
+    "lion": lion,
 }
 
 
@@ -187,6 +196,8 @@ def test_steps_follow_the_update_rule(name):
         ("adam", {"amsgrad": True, "beta2": 0.1}),
         ("adamw", {"beta1": 0.5, "beta2": 0.6, "eps": 0.1}),
         ("adamw", {"amsgrad": True, "beta2": 0.1}),
+        ("lion", {"beta1": 0.1}),
+        ("lion", {"beta1": 0.99, "beta2": 0.1}),
     ],
 )
 def test_every_setting_of_an_optimizer_takes_its_place_in_the_rule(name, changes):
@@ -220,11 +231,16 @@ def test_weight_decay_is_an_l2_penalty_in_the_gradient(name):
     np.testing.assert_allclose(descend(name, rules), expected, rtol=1e-10)
 
 
-def test_adamw_takes_the_weight_decay_off_the_weights_themselves():
+@pytest.mark.parametrize("name", ["adamw", "lion"])
+def test_decoupled_weight_decay_is_taken_off_the_weights_themselves(name):
     rules = replace(PLAIN, weight_decay=0.3)
-    expected = reference(adamw, weight_decay=0.3, **SETTINGS["adamw"])
+    expected = reference(RULES[name], weight_decay=0.3, **SETTINGS[name])
+    np.testing.assert_allclose(descend(name, rules), expected, rtol=1e-10)
+
+
+def test_decoupled_weight_decay_is_not_that_of_adam():
+    rules = replace(PLAIN, weight_decay=0.3)
     path = descend("adamw", rules)
-    np.testing.assert_allclose(path, expected, rtol=1e-10)
     assert not np.allclose(path, descend("adam", rules))
 
 
@@ -401,7 +417,7 @@ def stock(name, parameters):
             return torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "lion"])
 def test_steps_are_those_of_torchs_own_optimizer(name):
     model = make_model()
     optimizer = stock(name, model.parameters())
@@ -447,8 +463,14 @@ from dlrun.training import optim
 from dlrun.config.settings import GradientSettings
 
 rules = GradientSettings(0.1, False, 0.1, 1.0, 1.0, None)
-for name, settings in {SETTINGS!r}.items():
-    model = nn.Linear(2, 3)
+muon = dict(
+    lr=0.1, adamw_lr=None, momentum=0.9, nesterov=True, adjust_lr="original", beta1=0.9, beta2=0.99, eps=1e-8,
+)
+names = {SETTINGS!r} | (dict(muon=muon) if hasattr(torch.optim, "Muon") else dict())
+for name, settings in names.items():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 3))
+    if name == "muon":
+        settings = settings | dict(model=model)
     groups = optim.parameter_groups(model, rules)
     optimizer = without_dynamo(lambda: getattr(optim, name)(groups, **settings))
     scaler = torch.amp.GradScaler("cpu", enabled=False)

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import torch
 
 from dlrun.config.instantiate import component
 from dlrun.errors import ConfigError
@@ -98,10 +99,42 @@ def test_one_cycle_that_only_rises_ends_at_its_peak():
     assert multiplier(10) == pytest.approx(1)
 
 
+@pytest.mark.parametrize(("shape", "half_way"), [("linear", 0.5), ("sqrt", 1 - math.sqrt(0.5))])
+def test_a_stable_rate_decays_over_the_last_share_of_the_run(shape, half_way):
+    multiplier = bound("warmup_stable_decay", total_steps=101, decay=0.2, shape=shape, final=0.1)
+    assert {multiplier(step) for step in range(81)} == {1}
+    assert multiplier(90) == pytest.approx(0.1 + 0.9 * half_way)
+    assert multiplier(100) == pytest.approx(0.1)
+    rates = [multiplier(step) for step in range(80, 101)]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_a_stable_rate_rises_in_its_warmup_and_may_decay_all_along():
+    settings = {"decay": 1, "shape": "linear", "final": 0}
+    multiplier = bound("warmup_stable_decay", warmup_steps=4, total_steps=15, **settings)
+    assert [multiplier(step) for step in range(5)] == pytest.approx([0.25, 0.5, 0.75, 1, 1])
+    assert multiplier(9) == pytest.approx(0.5)
+    assert multiplier(14) == pytest.approx(0)
+
+
+@pytest.mark.parametrize(("period", "factor"), [(1, 1), (1, 2), (2, 3)])
+def test_a_cosine_restarts_where_torchs_own_does(period, factor):
+    multiplier = bound("cosine_restarts", period=period, factor=factor, final=0.1)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(
+        optimizer, T_0=10 * period, T_mult=factor, eta_min=0.1
+    )
+    for step in range(100):
+        assert multiplier(step) == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+
+
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
         ("cosine", {"final": 0.1}),
+        ("warmup_stable_decay", {"decay": 0.5, "shape": "sqrt", "final": 0.1}),
         ("linear", {"final": 0.1}),
         ("one_cycle", {"rise": 0.3, "initial": 0.1, "final": 0.1}),
     ],
@@ -193,6 +226,13 @@ def test_plateau_is_found_behind_a_warmup_and_rises_with_it():
         ("inverse_time", {"decay": -1}, "schedule.decay is -1, but must be a number of at least 0"),
         ("step_decay", {"every_epochs": 0, "factor": 0.1}, "schedule.every_epochs is 0"),
         ("cosine", {"final": -1}, "schedule.final is -1, but must be a number of at least 0"),
+        ("cosine_restarts", {"period": 0, "factor": 1, "final": 0}, "schedule.period is 0"),
+        ("cosine_restarts", {"period": 1, "factor": 0.5, "final": 0}, "schedule.factor is 0.5"),
+        (
+            "warmup_stable_decay",
+            {"decay": 0, "shape": "linear", "final": 0},
+            "schedule.decay is 0, but must be a number above 0 and of at most 1",
+        ),
         ("one_cycle", {"rise": 0, "initial": 0, "final": 0}, "above 0 and of at most 1"),
         ("Plateau", {"factor": 2, "patience": 1, "minimum": 0}, "schedule.factor is 2"),
     ],

@@ -374,16 +374,19 @@ def test_r2_is_not_a_number_where_all_targets_are_the_same():
 @pytest.mark.parametrize(
     ("kind", "outputs", "name", "message"),
     [
-        ("multiclass", 4, "mse", "loss is mse, but the data set has 4 classes: use loss=cross_entropy or auto"),
-        ("multiclass", 4, "binary_cross_entropy", "has 4 classes: use loss=cross_entropy or auto"),
+        (
+            "multiclass", 4, "mse",
+            "loss is mse, but the data set has 4 classes: use loss=cross_entropy or focal or auto",
+        ),
+        ("multiclass", 4, "binary_cross_entropy", "has 4 classes: use loss=cross_entropy or focal or auto"),
         (
             "binary", 1, "cross_entropy",
-            "loss is cross_entropy, but the data set has 2 classes: use loss=binary_cross_entropy or auto",
+            "loss is cross_entropy, but the data set has 2 classes: use loss=binary_cross_entropy or focal or auto",
         ),
         (
             "regression", 1, "cross_entropy",
             "loss is cross_entropy, but the data set has numbers to predict: use loss=mse or mae or huber or quantile "
-            "or auto",
+            "or poisson or auto",
         ),
     ],
 )  # fmt: skip

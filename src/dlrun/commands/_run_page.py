@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -16,8 +17,10 @@ from dlrun.runner.baseline_check import shortfall_of
 from dlrun.storage.index import sweep_of
 from dlrun.storage.run_directory import RunDirectory, is_ensemble, read_overrides
 from dlrun.storage.run_summary import RunSummary, read_run
+from dlrun.tracking.class_table import class_table, rows_from
 from dlrun.tracking.numbers import column_texts
 
+_SHOWN_CLASSES = 20
 _FILES = {
     "config.yaml": "the composed config, complete",
     "overrides.yaml": "what the command line changed",
@@ -39,7 +42,11 @@ def run_page(path: Path) -> str:
     sections = [
         f"{run.short_name}  {run.status}{_status_note(run)}",
         _text.pairs(_what(run, directory)),
-        *([members_table(run)] if is_ensemble(path) else [_metrics(run), _shortfall(run)]),
+        *(
+            [members_table(run)]
+            if is_ensemble(path)
+            else [_metrics(run), _classes(run), _shortfall(run)]
+        ),
         _text.pairs(_when_and_where(run, directory)),
         f"files in {path}\n{_text.pairs(_files(path))}",
         f"next\n{_text.pairs(_next(run))}",
@@ -93,6 +100,11 @@ def _metrics(run: RunSummary) -> str:
         values = column_texts(shown, _text.NONE)
         columns.append(Column((_at("final", run.data.get("epoch")),), values, right=True))
     return _text.table(columns)
+
+
+def _classes(run: RunSummary) -> str:
+    rows = rows_from(run.data.get("per_class"))
+    return textwrap.indent(class_table(rows, most=_SHOWN_CLASSES), "  ") if rows else ""
 
 
 def _shortfall(run: RunSummary) -> str:

@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from dlrun.runner.baseline_check import find_shortfall
 from dlrun.storage.index import find_run
 from dlrun.storage.run_directory import finite, is_ensemble
 from dlrun.storage.run_summary import full_name
+from dlrun.tracking.class_table import class_table, facts, means
 from dlrun.tracking.numbers import column_texts, number_text
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ examples
   dlrun eval last --backtest 5 --refit   each by a model that is trained on the rows before it
 """
 _OPTIONS = {"split": ("test", "val", "train"), "checkpoint": ("best", "last")}
+_CLASSES = 20  # in a table; --json has all
 _NO_NAME = re.compile(r"[^\w-]+")  # what names of files do without
 _NEW_IMAGES = "dataset.image_root"  # also says where the images of new rows are
 _DROP = "dataset.drop_missing_target"  # of new rows as well
@@ -252,7 +255,9 @@ def _print_metrics(found: Evaluation) -> None:
     print(pairs(rows.items()))
     if shortfall := find_shortfall(found.metrics, found.baselines):
         print(f"  warning: {shortfall}")
-    if found.confusion and len(found.class_names) <= 20:
+    if found.classes:
+        print(f"\n{textwrap.indent(class_table(found.classes, most=_CLASSES), '  ')}")
+    if found.confusion and len(found.class_names) <= _CLASSES:
         print(_confusion_table(found.confusion, found.class_names))
 
 
@@ -338,6 +343,8 @@ def _facts(found: Evaluation) -> dict[str, Any]:
         "metrics": found.metrics,
         "baselines": found.baselines,
         "confusion": found.confusion,
+        "per_class": facts(found.classes) if found.classes else None,
+        "class_means": facts(means(found.classes)) if found.classes else None,
         "thresholds": found.thresholds and asdict(found.thresholds),
         "at_0.5": dict(found.undecided),
     }

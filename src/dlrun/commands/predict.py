@@ -115,7 +115,7 @@ def _names(text: str) -> list[str]:
 
 def _blocks(predictor: Predictor, arguments: argparse.Namespace) -> Iterator[Block]:
     """The predictions for the inputs in the files, or for the rows that series are continued by."""
-    from dlrun.data.kinds import files_of, read_inputs
+    from dlrun.data.kinds import files_of, read_inputs, read_pieces
     from dlrun.data.series.scaling import SeriesScaling
     from dlrun.inference.predictions import predictions_of
 
@@ -136,6 +136,14 @@ def _blocks(predictor: Predictor, arguments: argparse.Namespace) -> Iterator[Blo
         raise ConfigError(
             f"--steps continues a series, but this run was trained on {spec.kind}; leave it out"
         )
+    if spec.task == "reconstruction":
+        from dlrun.config.settings import parse
+        from dlrun.inference.anomalies import anomalies
+
+        settings = parse(predictor.stored[0].plain)
+        pieces = read_pieces(files, spec, preprocessing, arguments.keep)
+        yield from anomalies(predictor.reference, settings, pieces)
+        return
     with_probabilities = not arguments.no_probabilities
     yield from predictions_of(
         predictor, files, arguments.keep, with_probabilities=with_probabilities
@@ -248,6 +256,9 @@ def _printed_names(records: list[dict[str, Any]], keep: Sequence[str]) -> list[s
 
 
 def _printed(record: dict[str, Any]) -> str:
+    if "anomaly_score" in record:
+        score = f"anomaly score {number_text(record['anomaly_score'])}"
+        return f"{score}  (anomaly)" if record.get("anomaly") == "yes" else score
     prediction = record["prediction"]
     if prediction is None:
         return "(no text)"

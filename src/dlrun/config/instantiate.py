@@ -42,9 +42,18 @@ class Component:
         except ValueError as error:
             raise ConfigError(f"{self.key}: {error}") from error
 
+    def wants(self, name: str) -> bool:
+        """Whether the target asks for what the run may give it by this name."""
+        return name in inspect.signature(self.target).parameters
+
 
 def split_component(
-    key: str, node: Any, settings: Any, *, given: tuple[str, ...] = ()
+    key: str,
+    node: Any,
+    settings: Any,
+    *,
+    given: tuple[str, ...] = (),
+    on_demand: tuple[str, ...] = (),
 ) -> tuple[Component, Any]:
     """The component in `node`, and the `settings` dataclass that every option of its group shares.
 
@@ -54,35 +63,37 @@ def split_component(
     shared = {name: value for name, value in node.items() if name in shared_names}
     own = {name: value for name, value in node.items() if name not in shared_names}
     extra_names = tuple(shared_names)
-    built = component(key, own, given=given, also_allowed=extra_names)
+    built = component(key, own, given=given, on_demand=on_demand, also_allowed=extra_names)
     return built, check_settings(key, shared, settings)
 
 
 def component(
-    key: str, node: Any, *, given: tuple[str, ...] = (), also_allowed: tuple[str, ...] = ()
+    key: str,
+    node: Any,
+    *,
+    given: tuple[str, ...] = (),
+    on_demand: tuple[str, ...] = (),
+    also_allowed: tuple[str, ...] = (),
 ) -> Component:
     """The component in `node`, its arguments checked against the signature of its `_target_`.
 
     `given` names what the run will hand over itself: by position first, or by keyword where the
-    signature has that name. `also_allowed` only widens the choice of names shown in an error.
+    signature has that name. What is `on_demand` it hands over by keyword, to those that ask for
+    it. `also_allowed` only widens the choice of names shown in an error.
 
     Raises:
         ConfigError: no or an unknown target, an unknown, missing or ill-typed argument.
     """
-    if not isinstance(node, Mapping) or "_target_" not in node:
-        raise ConfigError(
-            f"{key} has no _target_: choose an option of the group {key}, see `{command('list', key)}`"
-        )
-    target = _locate(key, node["_target_"])
+    target = located(key, node)
     arguments = {name: value for name, value in node.items() if name != "_target_"}
     try:
-        parameters, accepts_any = _configurable(target, given)
+        parameters, accepts_any = _configurable(target, given, on_demand)
     except ValueError:  # some functions written in C have no signature
         raise ConfigError(
             f"{key}._target_ is {node['_target_']}, whose arguments cannot be known: write a function around it"
         ) from None
     required = [name for name, p in parameters.items() if p.default is inspect.Parameter.empty]
-    any_names = [name for name in arguments if name not in given] if accepts_any else []
+    any_names = [n for n in arguments if n not in (*given, *on_demand)] if accepts_any else []
     allowed = [*parameters, *also_allowed, *any_names]
     check_names(key, arguments, required=required, allowed=allowed)
     rules = _type_hints(target)
@@ -91,6 +102,19 @@ def component(
         for name, value in arguments.items()
     }
     return Component(key, target, checked)
+
+
+def located(key: str, node: Any) -> Callable[..., Any]:
+    """The class or function that the component in `node` names.
+
+    Raises:
+        ConfigError: no or an unknown target.
+    """
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise ConfigError(
+            f"{key} has no _target_: choose an option of the group {key}, see `{command('list', key)}`"
+        )
+    return _locate(key, node["_target_"])
 
 
 class WorkingFolder(MetaPathFinder):
@@ -133,14 +157,15 @@ def _is_installed(path: str) -> bool:
 
 @cache  # the trials of a sweep ask for the same
 def _configurable(
-    target: Callable[..., Any], given: tuple[str, ...]
+    target: Callable[..., Any], given: tuple[str, ...], on_demand: tuple[str, ...]
 ) -> tuple[dict[str, inspect.Parameter], bool]:
     """The parameters that YAML may set, and whether the target takes any name at all."""
     parameters = inspect.signature(target).parameters.values()
     accepts_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
     named = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     positional = [p for p in named if p.kind is not p.KEYWORD_ONLY][: len(given)]
-    return {p.name: p for p in named if p not in positional and p.name not in given}, accepts_any
+    others = (*given, *on_demand)
+    return {p.name: p for p in named if p not in positional and p.name not in others}, accepts_any
 
 
 @cache

@@ -12,28 +12,30 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from dlrun.config.chosen_metrics import own_metrics
 from dlrun.config.moved import current
 from dlrun.config.search_path import COMPONENTS, config_folders
 from dlrun.errors import ConfigError
 
-_TARGET = re.compile(r"^\s*_target_:\s*['\"]?([\w.]+)", re.MULTILINE)
+_TARGET = re.compile(r"(?:^|[\s{,\[])_target_:\s*['\"]?([\w.]+)", re.MULTILINE)
+_COMMENT = re.compile(r"(?:^|\s)#.*", re.MULTILINE)
 _TRUSTED: ContextVar[set[str] | None] = ContextVar("trusted", default=None)
 
 
 def refuse_foreign(
     plain: Mapping[str, Any], trusted: set[str], groups: Sequence[str] = COMPONENTS
 ) -> None:
-    """Refuse a config in which a component of `groups` has a target that is not `trusted`.
+    """Refuse a config in which a component of `groups`, or a metric, has a target that is not `trusted`.
 
     Raises:
         ConfigError: naming the target.
     """
-    for group in groups:
-        node = plain.get(group)
+    named = [(group, plain.get(group)) for group in groups]
+    for key, node in [*named, *own_metrics(plain.get("metrics"))]:
         target = node.get("_target_") if isinstance(node, Mapping) else None
         if not isinstance(target, str) or current(target) not in trusted:
             raise ConfigError(
-                f"{group}._target_ is {target}, which no config on the search path offers: if you trust this run, "
+                f"{key}._target_ is {target}, which no config on the search path offers: if you trust this run, "
                 f"call it from the folder whose configs/ has it, or add --allow {target}"
             )
 
@@ -42,7 +44,7 @@ def trusted_targets(allowed: Sequence[str], *, folders: Sequence[Path] = ()) -> 
     """Those in the YAML files of the search path and of `folders`, and those `allowed`."""
     files = (file for folder in (*config_folders(), *folders) for file in folder.rglob("*.yaml"))
     texts = (file.read_text(encoding="utf-8", errors="replace") for file in files)
-    offered = (target for text in texts for target in _TARGET.findall(text))
+    offered = (target for text in texts for target in _TARGET.findall(_COMMENT.sub("", text)))
     return {current(target) for target in (*offered, *allowed)}
 
 

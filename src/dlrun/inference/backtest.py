@@ -20,13 +20,15 @@ from dlrun.data.series.rolling import Fold, folds
 from dlrun.data.series.scaling import SeriesScaling
 from dlrun.data.series.series import Series
 from dlrun.errors import ConfigError
-from dlrun.inference.load import Trained, load_trained, reported_weights
+from dlrun.inference.load import Trained, load_trained
 from dlrun.storage.run_directory import RunDirectory
+from dlrun.storage.stored_run import reported_weights
 from dlrun.system.signals import StopRequest
 from dlrun.training.build import assemble, raw_and_prepared
 from dlrun.training.device import Device
 from dlrun.training.forward import outputs_in_order
 from dlrun.training.losses.choice import loss_of
+from dlrun.training.metrics.chosen import chosen_metrics
 from dlrun.training.scores import sorted_quantiles
 from dlrun.training.task import Task
 from dlrun.training.tasks import make_task
@@ -161,7 +163,8 @@ def backtest(
     origins, forecasts = [], []
     for fold, (own_part, outputs, task, scaling) in zip(every, made, strict=True):
         values = _forecasts(own_part, outputs, scaling, trained.spec.quantiles)
-        metrics = task.final_metrics(outputs, own_part.targets, variance=task.variance(own_part))
+        chosen = chosen_metrics(settings, task, trained.spec, scaling)
+        metrics = chosen.final_metrics(task, outputs, own_part)
         rules = simple_forecasts(series, fold.parts, scaling)[1]
         origins.append(_origin(series, fold, metrics, values, trained.spec.quantiles, rules))
         forecasts.append(values)

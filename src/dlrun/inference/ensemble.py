@@ -70,7 +70,7 @@ class Predictor:
         stored, members: the runs, and each as it was trained.
         reference: the first of them, which decides the order of classes and targets; of texts to be continued with the
             characters of all.
-        orders: how the outputs of each come into this order.
+        orders: of an ensemble, how the outputs of each member come into this order.
     """
 
     stored: tuple[Stored, ...]
@@ -93,7 +93,7 @@ class Predictor:
             refuse_others(first, member, (stored[0].name, one.name))
         if first.spec.task == "language" and len(members) > 1:
             first = _with_all_characters(members)
-        orders = [order_in(first, member) for member in members]
+        orders = [order_in(first, member) for member in members] if len(members) > 1 else []
         if len(members) > 1:
             first = replace(first, which=OF_MEMBERS, epoch=0, step=0)
             first = first if run is None else with_kept(first, run)
@@ -219,6 +219,10 @@ def refuse_others(first: Trained, member: Trained, names: tuple[str, str]) -> No
     Raises:
         ConfigError: naming both, and what differs.
     """
+    if first.spec.task == "reconstruction":
+        raise ConfigError(
+            f"{names[0]} gives its inputs again, and reconstructions are not averaged; use it by itself"
+        )
     for what, of in _ASKED.items():
         mine, own = of(first), of(member)
         if mine != own:

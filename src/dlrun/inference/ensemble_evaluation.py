@@ -23,14 +23,12 @@ from dlrun.data.tables.encoding import TableEncoding
 from dlrun.errors import ConfigError, command, note
 from dlrun.inference.averaging import MeanModel, Order, Units, mean_scores, mean_values
 from dlrun.inference.ensemble import OF_MEMBERS, Predictor, Stored
-from dlrun.inference.evaluate import Evaluation, evaluated, outputs_of, refuse_undecided
+from dlrun.inference.evaluate import Evaluation, evaluated, outputs_of, task_of
 from dlrun.inference.load import Trained
-from dlrun.inference.threshold import Thresholds, choose, gain_of, keep
+from dlrun.inference.threshold import Thresholds, check_rule, choose, keep
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.training.build import prepared
-from dlrun.training.losses.choice import loss_of
 from dlrun.training.task import Task
-from dlrun.training.tasks import make_task
 
 _CHOOSE_COLUMNS = (TableEncoding, SeriesScaling)  # two runs may read one file differently
 _CLOSE = 1e-4  # of the spread of a target: beyond it two values are not those of one row
@@ -73,13 +71,13 @@ def evaluate_ensemble(
         ConfigError: members that were trained on different data, or data that are no longer theirs.
     """
     task, rows, scores = _scores(predictor, _Data(predictor, split, new), each)
-    return evaluated(predictor.reference, task, rows, scores, split=split)
+    settings = parse(predictor.stored[0].plain)
+    return evaluated(predictor.reference, task, rows, scores, settings, split=split)
 
 
 def choose_ensemble_threshold(predictor: Predictor, ensemble: RunDirectory, rule: str) -> None:
     """As `choose_threshold`, on the rows that the validation part of all members has in common."""
-    refuse_undecided(rule, predictor.spec)
-    gain_of(rule)
+    check_rule(rule, predictor.spec)
     _, rows, scores = _scores(predictor, _Data(predictor, "val", None), lambda scores: None)
     values = choose(rule, scores, rows.part.targets, predictor.spec)
     keep(ensemble, Thresholds(rule, values, OF_MEMBERS, 0))
@@ -124,14 +122,14 @@ def _outputs(
         predictor.stored, predictor.members, predictor.orders, strict=True
     ):
         rows, settings = data.of(stored, member), parse(stored.plain)
-        task = make_task(member.spec, loss_of(settings.loss), member.preprocessing)
+        task = task_of(member, settings)
         outputs = outputs_of(member, rows.part, task, settings)
         units = Units.of(member.preprocessing, member.spec, rows.part)
         truth = _truth(rows.part, member, order, units)
         first = truth if first is None else first
         if not _same_values(first, truth):
             raise different_data(predictor.stored[0], stored)
-        whole = evaluated(member, task, rows, outputs, split=data.split)
+        whole = evaluated(member, task, rows, outputs, settings, split=data.split)
         each(MemberScores(stored.name, stored.share, whole.metrics, task.loss_unit(data.split)))
         yield _Found(rows, task, outputs, units)
 
@@ -142,13 +140,13 @@ def _scores_of_text(
     """Of texts to be continued: all members read the same tokens side by side."""
     whole = predictor.as_one()
     rows, settings = data.of(predictor.stored[0], whole), parse(predictor.stored[0].plain)
-    task = make_task(whole.spec, loss_of(settings.loss), whole.preprocessing)
+    task = task_of(whole, settings)
     for stored, member, order in zip(
         predictor.stored, predictor.members, predictor.orders, strict=True
     ):
         alone = replace(whole, model=MeanModel([member.model], [1.0], [order], whole.spec).eval())
         outputs = outputs_of(alone, rows.part, task, settings)
-        metrics = evaluated(alone, task, rows, outputs, split=data.split).metrics
+        metrics = evaluated(alone, task, rows, outputs, settings, split=data.split).metrics
         each(MemberScores(stored.name, stored.share, metrics, ()))
     return task, rows, outputs_of(whole, rows.part, task, settings)
 
@@ -167,7 +165,7 @@ class _Data:
         if self.new is not None:
             return read_labelled(self.new, member.kept, stored.plain["dataset"])
         settings = parse(stored.plain)
-        task = make_task(member.spec, loss_of(settings.loss), member.preprocessing)
+        task = task_of(member, settings)
         data = task.with_baselines(self._prepared(settings, stored, member))
         baselines = data.baselines if self.split == data.tested else {}
         return Labelled(data.split(self.split), baselines)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,20 +11,36 @@ import torch
 
 from dlrun.config.metrics import MEDIAN, follows_threshold
 from dlrun.config.settings import RunConfig, parse
-from dlrun.data.base import Spec
 from dlrun.data.kind import Labelled
 from dlrun.data.kinds import kind_of, read_labelled
 from dlrun.data.loaders import Split
-from dlrun.errors import ConfigError
-from dlrun.inference.load import Trained, load_trained, reported_weights
-from dlrun.inference.threshold import Thresholds, choose, gain_of, keep, with_kept
+from dlrun.inference.load import Trained, load_trained
+from dlrun.inference.threshold import (
+    Thresholds,
+    anomaly_threshold,
+    check_rule,
+    choose,
+    keep,
+    with_kept,
+)
 from dlrun.storage.run_directory import RunDirectory
+from dlrun.storage.stored_run import reported_weights
+from dlrun.tracking.class_table import ClassRow
 from dlrun.training.build import prepared
 from dlrun.training.forward import outputs_in_order
 from dlrun.training.losses.choice import loss_of
-from dlrun.training.scores import class_confusion, classes, probabilities, sorted_quantiles
+from dlrun.training.metrics.chosen import chosen_metrics
+from dlrun.training.metrics.classes import class_rows
+from dlrun.training.reconstruction import Reconstruction
+from dlrun.training.scores import (
+    class_confusion,
+    classes,
+    point_scores,
+    probabilities,
+    sorted_quantiles,
+)
 from dlrun.training.task import Task
-from dlrun.training.tasks import TASKS, make_task
+from dlrun.training.tasks import make_task
 
 _BATCH = 1024
 _NUMBERS = 2**18  # of a batch of rows of few numbers: small batches cost more than their work
@@ -40,6 +56,7 @@ class Evaluation:
         metrics: by name, as a run's own, `test/accuracy`.
         baselines: as of a `Dataset`; empty where none are known for this part.
         confusion: rows are true classes, columns predicted ones; None where there are no classes.
+        classes: precision, recall and F1 of each; of several targets of yes and no, of the yes of each.
         thresholds: what decisions were made by; None for 0.5.
         undecided: with thresholds, the metrics that differ at 0.5, as they are there.
     """
@@ -53,6 +70,7 @@ class Evaluation:
     baselines: Mapping[str, Mapping[str, float]]
     confusion: list[list[int]] | None
     class_names: tuple[str, ...]
+    classes: Sequence[ClassRow] = ()
     thresholds: Thresholds | None = None
     undecided: Mapping[str, float] = field(default_factory=dict)
 
@@ -76,8 +94,7 @@ def evaluate(
     settings = parse(plain)
     reported = which or reported_weights(run, plain)
     trained = with_kept(load_trained(run, plain, which=reported), run)
-    spec = trained.spec
-    task = make_task(spec, loss_of(settings.loss), trained.preprocessing)
+    task = task_of(trained, settings)
     if new is None:
         data = task.with_baselines(prepared(settings, trained.kept))
         part = data.split(split)
@@ -85,22 +102,27 @@ def evaluate(
         found = Labelled(part, baselines)
     else:
         found = read_labelled(new, trained.kept, settings.dataset)
-    return evaluated(
-        trained, task, found, outputs_of(trained, found.part, task, settings), split=split
-    )
+    outputs = outputs_of(trained, found.part, task, settings)
+    return evaluated(trained, task, found, outputs, settings, split=split)
 
 
 def evaluated(
-    trained: Trained, task: Task, rows: Labelled, outputs: torch.Tensor, *, split: str
+    trained: Trained,
+    task: Task,
+    rows: Labelled,
+    outputs: torch.Tensor,
+    settings: RunConfig,
+    *,
+    split: str,
 ) -> Evaluation:
     """What the outputs of `trained` for these rows come to."""
     spec, targets = trained.spec, rows.part.targets
-    variance = task.variance(rows.part)
-    metrics = task.final_metrics(outputs, targets, variance=variance)
+    chosen = chosen_metrics(settings, task, spec, trained.preprocessing)
+    metrics = chosen.final_metrics(task, outputs, rows.part)
     undecided = {}
-    if trained.thresholds:
+    if trained.thresholds and spec.classes:
         outputs = trained.thresholds.decisions(outputs)
-        decided = task.final_metrics(outputs, targets, variance=variance)
+        decided = chosen.final_metrics(task, outputs, rows.part)
         undecided = {name: value for name, value in metrics.items() if follows_threshold(name)}
         metrics |= {name: decided[name] for name in undecided}
     return Evaluation(
@@ -113,6 +135,7 @@ def evaluated(
         baselines=rows.baselines,
         confusion=class_confusion(outputs, targets, spec),
         class_names=spec.class_names,
+        classes=class_rows(outputs, targets, spec),
         thresholds=trained.thresholds,
         undecided={f"{split}/{name}": value for name, value in undecided.items()},
     )
@@ -123,6 +146,8 @@ def choose_threshold(
 ) -> None:
     """Choose by `rule` on the validation part from which probability on a sample is of the second class.
 
+    Of a reconstruction, from which score on an input is an anomaly.
+
     It is kept with the run. `none` removes what is kept.
 
     Raises:
@@ -131,28 +156,24 @@ def choose_threshold(
     if rule == "none":
         keep(run, None)
         return
-    gain_of(rule)  # before anything is read
     settings = parse(plain)
     trained = load_trained(run, plain, which=which or reported_weights(run, plain))
-    refuse_undecided(rule, trained.spec)
-    task = make_task(trained.spec, loss_of(settings.loss), trained.preprocessing)
+    spec = trained.spec
+    check_rule(rule, spec)
+    task = task_of(trained, settings)
     part = prepared(settings, trained.kept).split("val")
     outputs = outputs_of(trained, part, task, settings)
-    values = choose(rule, outputs, part.targets, trained.spec)
+    values = (
+        (anomaly_threshold(rule, task.anomaly_scores(outputs)),)
+        if isinstance(task, Reconstruction)
+        else choose(rule, outputs, part.targets, spec)
+    )
     keep(run, Thresholds(rule, values, trained.which, trained.step))
 
 
-def refuse_undecided(rule: str, spec: Spec) -> None:
-    """Refuse a threshold where there is nothing to decide.
-
-    Raises:
-        ConfigError: neither two classes nor targets of yes and no.
-    """
-    if spec.task not in ("binary", "multilabel"):
-        raise ConfigError(
-            f"--threshold is {rule}, but the run has {TASKS[spec.task].asked(spec)}: it is for two classes, or "
-            "several targets of yes and no; leave it out"
-        )
+def task_of(trained: Trained, settings: RunConfig) -> Task:
+    """What the model of a run was trained for, and is measured by."""
+    return make_task(trained.spec, loss_of(settings.loss), trained.preprocessing)
 
 
 def outputs_of(trained: Trained, part: Split, task: Task, settings: RunConfig) -> torch.Tensor:
@@ -192,7 +213,8 @@ def predict(trained: Trained, raw: Any) -> tuple[np.ndarray, np.ndarray | None]:
         decided = trained.thresholds.decisions(outputs) if trained.thresholds else outputs
         return classes(decided, spec).numpy(), probabilities(outputs, spec).numpy()
     if not spec.quantiles:
-        return preprocessing.values(outputs, raw).numpy(), None
+        points = point_scores(outputs, spec, preprocessing.target_mean, preprocessing.target_std)
+        return preprocessing.values(points, raw).numpy(), None
     scores = sorted_quantiles(outputs, len(spec.quantiles)).unbind(-1)
     values = torch.stack([preprocessing.values(one, raw) for one in scores], -1).numpy()
     return values[..., spec.quantiles.index(MEDIAN)], values

@@ -167,6 +167,8 @@ def description(
 
 def _meaning(spec: Spec) -> str:
     """Of the outputs, in words."""
+    if spec.link == "log":
+        return "values are exp(scores) * target_mean"
     if not spec.quantiles:
         return TASKS[spec.task].meaning
     listed = ", ".join(f"{quantile:g}" for quantile in spec.quantiles)

@@ -14,12 +14,13 @@ from torch.nn import functional as F
 
 from dlrun.errors import ConfigError
 from dlrun.models.dropout import Dropout
+from dlrun.system.torch_internals import is_wrapped
 
 FeedForwardName = Literal["relu", "gelu", "swiglu"]
 KeysValues = tuple[Tensor, Tensor]  # (B, H, K, E) each
 
 START_STD = 0.02  # of weights
-_LONGEST_WAVE = 10_000.0  # of positions, in steps over 2 pi
+LONGEST_WAVE = 10_000.0  # of positions, in steps over 2 pi
 
 
 class Block(nn.Module):
@@ -48,7 +49,7 @@ class Block(nn.Module):
         self.attention_norm, self.feed_forward_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention = SelfAttention(width, heads)
         self.feed_forward = FeedForward(width, hidden, activation)
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(dropout) if dropout else nn.Identity()
         for part in (self.attention, self.feed_forward):
             nn.init.normal_(part.input.weight, std=START_STD)
             nn.init.normal_(part.output.weight, std=START_STD / (2 * depth) ** 0.5)
@@ -106,9 +107,9 @@ class SelfAttention(nn.Module):
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """softmax(q k' / sqrt(E) + mask) v, (B, H, T, E)."""
     mask = None if mask is None else mask.to(q.dtype)
-    if q.device.type != "cpu" or q.dtype != torch.bfloat16:
+    if not is_wrapped(q) and (q.device.type != "cpu" or q.dtype != torch.bfloat16):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    # On processors that multiply in bfloat16 torch's fused kernel takes more than twice as long as its parts.
+    # The fused kernel has no rule for torch.func.vmap, and takes twice as long as its parts on processors in bfloat16.
     fits = q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)
     return (fits if mask is None else fits + mask).softmax(-1) @ v
 
@@ -137,7 +138,7 @@ class FeedForward(nn.Module):
 def rotations(positions_T: Tensor, size: int, like: Tensor) -> Tensor:
     """Cosines and sines (2, T, E / 2) by which heads of `size` E are `turned`, in the dtype of `like`."""
     pairs = torch.arange(0, size, 2, device=positions_T.device)
-    waves = torch.exp(pairs * (-math.log(_LONGEST_WAVE) / size))
+    waves = torch.exp(pairs * (-math.log(LONGEST_WAVE) / size))
     angles = positions_T.double()[:, None] * waves  # float32 would not tell late positions apart
     return torch.stack((angles.cos(), angles.sin())).to(like.dtype)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 from math import prod
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +89,35 @@ class Embedded(nn.Module):
 
     def _each(self) -> list[nn.Embedding]:
         return [table for table in self.tables if isinstance(table, nn.Embedding)]
+
+
+class FeatureVectors(nn.Module):
+    """A vector for each column: a number scales its column's, a category has one, and each column adds its own.
+
+    Gorishniy et al. (2021), section 3.3. All begin uniform in +-1 / sqrt(D), as there.
+
+    Shapes: input (B, F), output (B, F, D).
+    """
+
+    def __init__(self, spec: Spec, width: int) -> None:
+        super().__init__()
+        self.numbers = spec.num_features - len(spec.categories)
+        self.scaled = nn.Parameter(torch.empty(self.numbers, width))
+        self.added = nn.Parameter(torch.empty(spec.num_features, width))
+        self.tables = nn.ModuleList(
+            nn.Embedding(count, width, padding_idx=0) for count in spec.categories
+        )
+        for weights in self.parameters():
+            nn.init.uniform_(weights, -(width**-0.5), width**-0.5)
+        for table in self.tables:
+            nn.init.zeros_(cast(nn.Embedding, table).weight[0].detach())
+
+    def forward(self, x_BF: Tensor) -> Tensor:
+        """(B, F, D)"""
+        parts = [x_BF[:, : self.numbers, None] * self.scaled]
+        codes = x_BF[:, self.numbers :].long()
+        parts += [table(codes[:, [column]]) for column, table in enumerate(self.tables)]
+        return torch.cat(parts, dim=1) + self.added
 
 
 def vector_size(count: int) -> int:

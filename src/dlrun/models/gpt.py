@@ -61,7 +61,7 @@ class GPT(nn.Module):
         super().__init__()
         self.context, self.heads, self.size = context, heads, width // heads
         self.embedding = nn.Embedding(vocabulary, width)
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(dropout) if dropout else nn.Identity()
         self.blocks = nn.ModuleList(
             Block(
                 width,

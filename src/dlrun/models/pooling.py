@@ -5,8 +5,12 @@ Shapes: B batch, T time, H width; outputs (B, T, H), real (B, T) booleans or Non
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
+
+PoolingName = Literal["last", "mean", "max", "attention"]
 
 
 def ends(outputs_BTH: Tensor, real_BT: Tensor | None, *, bidirectional: bool) -> Tensor:
@@ -14,7 +18,7 @@ def ends(outputs_BTH: Tensor, real_BT: Tensor | None, *, bidirectional: bool) ->
     if real_BT is None:
         last_BH = outputs_BTH[:, -1]
     else:
-        rows = torch.arange(len(outputs_BTH), device=outputs_BTH.device)
+        rows = torch.arange(outputs_BTH.shape[0], device=outputs_BTH.device)
         last_BH = outputs_BTH[rows, real_BT.sum(1) - 1]
     if not bidirectional:
         return last_BH
@@ -60,3 +64,19 @@ class AttentionPooling(nn.Module):
         if real_BT is not None:
             scores_BT = scores_BT.masked_fill(~real_BT, float("-inf"))
         return scores_BT.softmax(1)
+
+
+class Pooling(nn.Module):
+    """One of the ways by its name, of outputs of width H; `last` is that of reading forwards."""
+
+    def __init__(self, name: PoolingName, width: int) -> None:
+        super().__init__()
+        self.name = name
+        self.attention = AttentionPooling(width) if name == "attention" else None
+
+    def forward(self, outputs_BTH: Tensor, real_BT: Tensor | None) -> Tensor:
+        if self.attention is not None:
+            return self.attention(outputs_BTH, real_BT)
+        if self.name == "last":
+            return ends(outputs_BTH, real_BT, bidirectional=False)
+        return {"mean": mean_over_time, "max": max_over_time}[self.name](outputs_BTH, real_BT)

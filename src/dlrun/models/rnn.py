@@ -14,7 +14,7 @@ from dlrun.data.base import Spec
 from dlrun.models.cells import CELLS, CellName, CellNorm, initialize_cell
 from dlrun.models.dropout import Dropout
 from dlrun.models.layers import InitName, dropping, initialized
-from dlrun.models.pooling import AttentionPooling, ends, max_over_time, mean_over_time
+from dlrun.models.pooling import AttentionPooling, PoolingName, ends, max_over_time, mean_over_time
 from dlrun.models.requirements import require_sequence
 from dlrun.models.tokens import TokenEmbedding, real_tokens
 from dlrun.models.unroll import must_unroll, unrolled
@@ -41,7 +41,6 @@ def read(
     return pad_packed_sequence(rnn(packed)[0], batch_first=True, total_length=x_BTF.shape[1])[0]
 
 
-PoolingName = Literal["last", "mean", "max", "attention"]
 LayerNormPlace = Literal["none", "outputs", "gates"]
 
 

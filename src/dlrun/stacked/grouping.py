@@ -21,7 +21,7 @@ from torch import Tensor
 from dlrun.data.loaders import Batches
 from dlrun.errors import first_line
 from dlrun.models.dropout import use_generators
-from dlrun.stacked.optim import has_rule
+from dlrun.stacked.rules import has_rule
 from dlrun.stacked.stack import Stack
 from dlrun.system.hardware import free_memory
 from dlrun.training.loop import Engine
@@ -57,12 +57,12 @@ def why_alone(plain: Mapping[str, Any]) -> str | None:
 def shape_of(plain: Mapping[str, Any]) -> str:
     """A text that is equal for configs of runs that can be trained together.
 
-    Left out of it is what may differ: the name, the seed, the schedule, the numbers of the optimizer and of
-    the loss, and dropout rates above zero.
+    Left out of it is what may differ: the name, the seed, the weights to begin with, the schedule, the numbers of
+    the optimizer and of the loss, and dropout rates above zero.
     """
-    rest = {k: v for k, v in plain.items() if k not in ("name", "seed", "schedule")}
+    rest = {k: v for k, v in plain.items() if k not in ("name", "seed", "schedule", "init_from")}
     rest["optimizer"] = {k: _kind_of(k, v) for k, v in plain["optimizer"].items()}
-    rest["loss"] = {k: _kind_of(k, v) for k, v in plain["loss"].items()}
+    rest["loss"] = {k: _kind_of_loss(k, v) for k, v in plain["loss"].items()}
     rest["dataset"] = {k: v for k, v in plain["dataset"].items() if k not in _SEEDS}
     if str(plain["model"].get("_target_")).startswith(_OWN_MODELS):
         rest["model"] = {k: _without_rate(k, v) for k, v in plain["model"].items()}
@@ -70,9 +70,15 @@ def shape_of(plain: Mapping[str, Any]) -> str:
 
 
 def no_rule(engine: Engine) -> str | None:
-    """What keeps runs with this one's batches or optimizer from being trained as one, or None."""
+    """What keeps runs with this one's batches, loss or optimizer from being trained as one, or None."""
     if not isinstance(engine.batches, Batches):
         return engine.batches.not_stacked
+    if reason := engine.task.criterion.not_stacked:
+        return reason
+    if engine.balance is not None:
+        return "each model draws the rows of its epochs"
+    if getattr(engine.model, "adds_loss", False):
+        return "the model adds a loss of its own"
     if has_rule(engine.descent.optimizer):
         return None
     name = type(engine.descent.optimizer).__name__
@@ -82,11 +88,13 @@ def no_rule(engine: Engine) -> str | None:
 def layout(engine: Engine) -> Hashable:
     """Equal for engines that fit into one stack: in sizes, and in how far they are."""
     data, weights = engine.data, engine.model.state_dict()
+    assert isinstance(engine.batches, Batches)
     return (
         engine.step,
         engine.total_steps,
         tuple(engine.pending.sizes),
         (len(data.train), len(data.val), data.spec),
+        engine.batches.rows,  # of an epoch, which classes that are balanced decide
         tuple((name, tensor.shape, tensor.dtype) for name, tensor in weights.items()),
     )
 
@@ -153,6 +161,13 @@ def _kind_of(key: str, value: Any) -> Any:
         return list(value)  # by which patterns: the multipliers are numbers
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return "number" if is_number or key in _LIMITS else value
+
+
+def _kind_of_loss(key: str, value: Any) -> Any:
+    """Weights of classes are numbers, however they are written; not so whether there are any."""
+    return (
+        "numbers" if key == "class_weights" and not isinstance(value, str) else _kind_of(key, value)
+    )
 
 
 def _without_rate(key: str, value: Any) -> Any:

@@ -215,9 +215,11 @@ class StackedFit:
         self.clock = now
 
 
-def _judge(session: Session, values: Values | Diverged, metrics: Values) -> None:
+def _judge(session: Session, values: Values | Diverged, metrics: Values | RunFailed) -> None:
     if isinstance(values, Diverged):
         raise values
+    if isinstance(metrics, RunFailed):
+        raise metrics
     session.evaluated(session.engine.judge(values, metrics))
 
 

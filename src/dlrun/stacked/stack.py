@@ -6,18 +6,23 @@ Shapes: K runs, B batch, N samples, C outputs, P weights a run, S steps.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from dlrun.data.images.mixing import Mixed
 from dlrun.data.loaders import Split
+from dlrun.errors import RunFailed
 from dlrun.models.dropout import use_generators
+from dlrun.models.members import joined, members_of
 from dlrun.stacked.forward import lift
 from dlrun.stacked.loaders import StackedBatches, together
 from dlrun.stacked.optim import StackedDescent
 from dlrun.stacked.weights import StackedWeights
 from dlrun.training.divergence import Diverged, find_divergence
+from dlrun.training.forward import sample_losses
 from dlrun.training.logged_points import Pending, Rate, mean_losses, training_point
 from dlrun.training.loop import Engine
 from dlrun.training.losses.base import side_by_side
@@ -54,17 +59,23 @@ class Stack:
 
     def train_step(self, inputs: Tensor, targets: Tensor) -> None:
         """One update of every run's weights, from batches (K, B, ...)."""
+        targets = self._aims(inputs, targets)
         if self.lead.augmentation is not None:
             inputs = self._augmented(inputs)
+        mixed = None
+        if self.lead.mixing is not None:
+            inputs, mixed = self._mixed(inputs, targets)
         size, weights = targets.shape[1], self.weights
         part = -(-size // self.settings.accumulate)
         losses: list[Tensor] = []
-        for x, y in zip(inputs.split(part, 1), targets.split(part, 1), strict=True):
+        x_parts, y_parts = inputs.split(part, 1), targets.split(part, 1)
+        mixed_parts = [None] * len(x_parts) if mixed is None else mixed.parts(part, 1)
+        for x, y, m in zip(x_parts, y_parts, mixed_parts, strict=True):
             share = y.shape[1] / size if self.task.reduction == "mean" else 1.0
-            losses.append(self._forward_backward(x, y, share, first=not losses))
+            losses.append(self._forward_backward(x, y, m, share, first=not losses))
         self.pending.losses.append(sum(losses[1:], losses[0]))
         self.pending.sizes.append(size)
-        self.descent.update(weights.rule, weights.values, weights.gradients, self.lead.step)
+        self.descent.update(weights.values, weights.gradients, self.lead.step)
         for engine in self.engines:
             engine.step += 1
 
@@ -89,16 +100,21 @@ class Stack:
             points.append(failures.get(row, point))
         return points
 
-    def validation_metrics(self) -> list[Values]:
+    def validation_metrics(self) -> list[Values | RunFailed]:
         """The metrics of each run on its validation part; nothing where there is none."""
         table, rows = self._validation
         if not len(table):
             return [{} for _ in self.engines]
         targets = table.targets[rows].expand(len(self.engines), *[-1] * table.targets.ndim)
         variances = [engine.variance["val"] for engine in self.engines]
-        metrics = stacked_metrics(self._tasks, self.outputs(table, rows), targets, variances)
+        outputs = self.outputs(table, rows)
+        metrics = stacked_metrics(self._tasks, outputs, targets, variances)
+        truths = [
+            engine.truth for engine in self.engines[: len(rows)]
+        ]  # one where all are the same
+        chosen = self.lead.chosen.measure_each(outputs, truths)
         self.rate.restart()
-        return metrics
+        return [_joined(*pair) for pair in zip(metrics, chosen, strict=True)]
 
     def outputs(self, table: Split, rows: Tensor) -> Tensor:
         """Outputs (K, N, C) in evaluation mode for the `rows` of `table`, (K, N) or (1, N) for all alike."""
@@ -107,11 +123,15 @@ class Stack:
         with torch.inference_mode(), self.device.autocast():
             parts = []
             for some in rows.split(self.eval_rows, 1):
-                x = table.inputs[some]
-                parts.append(self._forward(weights, x.expand(len(self.engines), *x.shape[1:])))
-            outputs = torch.cat(parts, 1).to(self.device.dtype)
+                inputs, targets = table.inputs[some], table.targets[some]
+                x, y = (
+                    tensor.expand(len(self.engines), *tensor.shape[1:])
+                    for tensor in (inputs, self._aims(inputs, targets))
+                )
+                outputs = self._forward(weights, x).to(self.device.dtype)
+                parts.append(self._kept(outputs, y))
         self.lead.freezing.train(self.template)
-        return outputs
+        return torch.cat(parts, 1)
 
     def keep(self, engines: Sequence[Engine]) -> None:
         """Go on with these only."""
@@ -147,42 +167,77 @@ class Stack:
         use_generators(self.template, [engine.generator for engine in self.engines])
         # Once: runs with data of their own have it laid side by side here.
         self._validation = _rows([engine.data.val for engine in self.engines])
-        weights = self.weights
-        self.descent = StackedDescent(
-            self.engines,
-            weights.values,
-            weights.is_matrix(),
-            weights.rate_multipliers(self.engines),
-        )
+        self.descent = StackedDescent(self.engines, self.weights.values, self.weights.rules)
         self._tasks = [engine.task for engine in self.engines]
         losses = [task.criterion for task in self._tasks]
+        self._alike = len({loss.unit for loss in losses}) == 1
         self._loss_numbers = side_by_side(losses, self.weights.values)
 
     def _augmented(self, inputs: Tensor) -> Tensor:
         """Each run's batch, augmented with random numbers from its own generator, as alone."""
-        augmentation = self.lead.augmentation
-        assert augmentation is not None
-        pairs = zip(inputs, self.engines, strict=True)
-        return torch.stack([augmentation(x, engine.generator) for x, engine in pairs])
+        # Its own augmentation too: it knows the scaling of the run's own training part.
+        augmented = [
+            engine.augmentation(x, engine.generator)
+            for x, engine in zip(inputs, self.engines, strict=True)
+            if engine.augmentation is not None
+        ]
+        return torch.stack(augmented)
 
-    def _forward_backward(self, x: Tensor, y: Tensor, share: float, *, first: bool) -> Tensor:
+    def _mixed(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Mixed]:
+        """Each run's batch, mixed with random numbers from its own generator, as alone; shares (K, 1)."""
+        mixing = self.lead.mixing
+        assert mixing is not None
+        batches = zip(inputs, targets, self.engines, strict=True)
+        mixed = [mixing(x, y, engine.generator) for x, y, engine in batches]
+        others = torch.stack([second.targets for _, second in mixed])
+        shares = torch.stack([second.share for _, second in mixed])
+        return torch.stack([x for x, _ in mixed]), Mixed(others, shares.unsqueeze(1))
+
+    def _forward_backward(
+        self, x: Tensor, y: Tensor, mixed: Mixed | None, share: float, *, first: bool
+    ) -> Tensor:
         """Losses (K,) of a part of a batch; its gradients go to the weights' gradients."""
         leaves = self.weights.leaves
         with self.device.autocast():
             outputs = self._forward(leaves | self.weights.others, x)
         if outputs.dtype != self.device.dtype:
             outputs = outputs.to(self.device.dtype)
+        each = self._sample_losses(outputs, y)
+        if mixed is not None:
+            each = torch.lerp(self._sample_losses(outputs, mixed.targets), each, mixed.share)
+        losses = each.mean(1) * share if self.task.reduction == "mean" else each.sum(1)
+        self.weights.collect(torch.autograd.grad(losses.sum(), list(leaves.values())), first=first)
+        outputs = outputs.detach()
+        if members_of(self.template):
+            outputs = joined(outputs, self.task.name, self.task.criterion.link, axis=2)
+        self.pending.outputs.append(self._kept(outputs, y))
+        self.pending.targets.append(self._flat(self.task.kept_targets, y))
+        return losses.detach()
+
+    def _sample_losses(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """(K, B), of outputs (K, B, ...)."""
         numbers = {
             name: column.unsqueeze(1).expand(*y.shape[:2], *column.shape[1:]).flatten(0, 1)
             for name, column in self._loss_numbers.items()
         }
-        each = self.task.sample_losses(outputs.flatten(0, 1), y.flatten(0, 1), numbers)
-        each = each.view(y.shape[:2])
-        losses = each.mean(1) * share if self.task.reduction == "mean" else each.sum(1)
-        self.weights.collect(torch.autograd.grad(losses.sum(), list(leaves.values())), first=first)
-        self.pending.outputs.append(outputs.detach())
-        self.pending.targets.append(y)
-        return losses.detach()
+        model, task = self.template, self.task
+        each = sample_losses(task, model, outputs.flatten(0, 1), y.flatten(0, 1), numbers)
+        return each.view(y.shape[:2])
+
+    def _aims(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        return self._flat(self.task.aims, inputs, targets)
+
+    def _kept(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if self._alike:
+            return self._flat(self.task.kept, outputs, targets)
+        each = zip(self._tasks, outputs, targets, strict=True)
+        return torch.stack([task.kept(*pair) for task, *pair in each])
+
+    @staticmethod
+    def _flat(of_samples: Callable[..., Tensor], *stacked: Tensor) -> Tensor:
+        """What the task makes of the samples of one run, for those of all runs (K, B, ...) at once."""
+        flat = of_samples(*(tensor.flatten(0, 1) for tensor in stacked))
+        return flat.unflatten(0, stacked[0].shape[:2])
 
     def _diverged(self, losses: Tensor) -> dict[int, Diverged]:
         """By row, the runs with a loss (S, K) that is not finite."""
@@ -194,6 +249,13 @@ class Stack:
             if failure is not None:
                 failures[row] = failure
         return failures
+
+
+def _joined(usual: Values, chosen: Values | RunFailed) -> Values | RunFailed:
+    """The usual metrics of a run with those of its own choice, or what kept these from being measured."""
+    if not isinstance(chosen, RunFailed):
+        return usual | chosen
+    return chosen if math.isfinite(usual["loss"]) else usual  # what has diverged says so itself
 
 
 def _merged(pending: Sequence[Pending]) -> Pending:

@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
-from dlrun.stacked.optim import Rule
+from dlrun.stacked.rules import Part, Rule, kind_of_each, kinds_of
 from dlrun.training.loop import Engine
-
-
-@dataclass
-class Part:
-    """Where one parameter lies among the P weights of a run."""
-
-    name: str
-    start: int
-    stop: int
-    shape: torch.Size
-
-    def of(self, rows: Tensor) -> Tensor:
-        """The parameter in (P,) or (K, P): (*shape) or (K, *shape), a view."""
-        return rows[..., self.start : self.stop].view(*rows.shape[:-1], *self.shape)
 
 
 class StackedWeights:
@@ -37,11 +22,16 @@ class StackedWeights:
         values, gradients: (K, P).
         leaves: by name, each parameter (K, *shape), a view of `values` that asks for a gradient.
         others: by name, buffers and frozen parameters (K, *shape).
+        rules: of the optimizer, each for parameters that lie side by side.
     """
 
     def __init__(self, engines: Sequence[Engine]) -> None:
         models = [engine.model for engine in engines]
-        named = {n: p for n, p in models[0].named_parameters() if p.requires_grad}
+        optimizers = [engine.descent.optimizer for engine in engines]
+        kinds, kind_of = kinds_of(optimizers[0]), kind_of_each(optimizers[0])
+        trained = {n: p for n, p in models[0].named_parameters() if p.requires_grad}
+        order = sorted(trained, key=lambda name: kinds.index(kind_of[id(trained[name])]))
+        named = {name: trained[name] for name in order}
         ends = list(accumulate(p.numel() for p in named.values()))
         self.parts = [
             Part(name, end - p.numel(), end, p.shape)
@@ -51,7 +41,10 @@ class StackedWeights:
         self.gradients = torch.zeros_like(self.values)
         states = [_others(model, set(named)) for model in models]
         self.others = {name: torch.stack([state[name] for state in states]) for name in states[0]}
-        self.rule = Rule([engine.descent.optimizer for engine in engines], self.values)
+        own = {
+            kind: [p for p in self.parts if kind_of[id(named[p.name])] is kind] for kind in kinds
+        }
+        self.rules = [Rule(optimizers, self.values, own[kind], kind) for kind in kinds]
         self._take_memory(engines)
         self.show(engines)
 
@@ -63,28 +56,12 @@ class StackedWeights:
             else:
                 rows.add_(gradient)
 
-    def is_matrix(self) -> Tensor:
-        """(P,): 1 for weights that mix inputs, 0 for biases and the gains of norms."""
-        return self._spread([float(len(part.shape) > 1) for part in self.parts])
-
-    def rate_multipliers(self, engines: Sequence[Engine]) -> Tensor | None:
-        """(K, P): what each weight's learning rate is multiplied by; None where all are 1."""
-        rows = [engine.descent.multipliers(engine.model) for engine in engines]
-        if not any(rows):
-            return None
-        return torch.stack([self._spread([row[part.name] for part in self.parts]) for row in rows])
-
-    def _spread(self, numbers: Sequence[float]) -> Tensor:
-        """(P,): the number of each part for all its weights."""
-        sizes = [part.stop - part.start for part in self.parts]
-        each = zip(sizes, numbers, strict=True)
-        return torch.cat([self.values.new_full((size,), number) for size, number in each])
-
     def keep(self, rows: Tensor, engines: Sequence[Engine]) -> None:
         """Go on with `engines` only, which are in these rows."""
         self.values, self.gradients = self.values[rows], self.gradients[rows]
         self.others = {name: tensor[rows] for name, tensor in self.others.items()}
-        self.rule.keep(rows)
+        for rule in self.rules:
+            rule.keep(rows)
         self.show(engines)
 
     def show(self, engines: Sequence[Engine]) -> None:
@@ -93,13 +70,15 @@ class StackedWeights:
         self._places = [part.of(self.gradients) for part in self.parts]  # not anew at each step
         for row, engine in enumerate(engines):
             parameters = dict(engine.model.named_parameters())
-            # Not one count for all parameters: an optimizer alone would count it up for each of them.
-            for part, count in zip(self.parts, self.rule.counts, strict=True):
+            for part in self.parts:
                 parameter = parameters[part.name]
                 parameter.data = part.of(self.values[row])
                 parameter.grad = part.of(self.gradients[row])
-                memory = {name: part.of(s[row]) for name, s in self.rule.state.items()}
-                engine.descent.optimizer.state[parameter] = memory | {"step": count}
+            for rule in self.rules:
+                # Not one count for all parameters: an optimizer alone would count it up for each of them.
+                for part, count in zip(rule.parts, rule.counts, strict=True):
+                    memory = rule.memory(part, row) | {"step": count}
+                    engine.descent.optimizer.state[parameters[part.name]] = memory
             for name, tensor in self.others.items():
                 _set(engine.model, name, tensor[row])
 
@@ -107,13 +86,14 @@ class StackedWeights:
         """What the optimizers remember of earlier steps, or begin with."""
         for row, engine in enumerate(engines):
             parameters = dict(engine.model.named_parameters())
-            for part in self.parts:
-                memory = engine.descent.optimizer.state.get(parameters[part.name], {})
-                for name, tensor in self.rule.state.items():
-                    if isinstance(known := memory.get(name), Tensor):
-                        part.of(tensor[row]).copy_(known)
-                if "step" in memory:
-                    self.rule.counts.fill_(memory["step"].item())
+            for rule in self.rules:
+                for part in rule.parts:
+                    memory = engine.descent.optimizer.state.get(parameters[part.name], {})
+                    for name, place in rule.memory(part, row).items():
+                        if isinstance(known := memory.get(name), Tensor):
+                            place.copy_(known)
+                    if "step" in memory:
+                        rule.counts.fill_(memory["step"].item())
 
 
 def _row(model: nn.Module, parts: Sequence[Part]) -> Tensor:

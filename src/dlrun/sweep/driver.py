@@ -13,6 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, TrialState
 
+from dlrun.config.chosen_metrics import own_directions
 from dlrun.config.hydra_settings import refuse_unused
 from dlrun.config.metrics import contradiction, direction_in_run
 from dlrun.errors import ConfigError, command, note
@@ -42,6 +43,7 @@ from dlrun.sweep.sweep import Sweep, is_over, open_sweep
 from dlrun.sweep.trial import Interrupted
 from dlrun.sweep.validate import (
     check_columns,
+    check_measures,
     check_objective,
     check_seeds,
     check_settings_one_by_one,
@@ -91,6 +93,7 @@ def _run(
         refuse_another(spec, stored, directory.path)
         refuse_fewer(spec.strategy.plan.total, directory)
     else:
+        check_measures(spec.space)
         check_seeds(spec.space, spec.strategy.settings.seeds)
     data = RecordingLoader()
     comparison = _check(spec, config, data)
@@ -227,7 +230,8 @@ def _check(spec: SweepSpec, config: DictConfig, load: RecordingLoader) -> Compar
         comparison=comparison,
     )
     settings, trainer = spec.strategy.settings, experiment.config.trainer
-    way = direction_in_run(spec.objective, monitor=trainer.monitor, mode=trainer.mode)
+    own = own_directions(spec.config.get("metrics", []))
+    way = direction_in_run(spec.objective, monitor=trainer.monitor, mode=trainer.mode, own=own)
     check_objective(
         spec.objective,
         experiment,
@@ -249,7 +253,8 @@ def _depends_on_results(spec: SweepSpec) -> bool:
 def _say_contradiction(spec: SweepSpec) -> None:
     asked = spec.strategy.settings.direction
     modes: dict[str, Literal["min", "max"]] = {"minimize": "min", "maximize": "max"}
-    if odd := contradiction("sweep.direction", spec.objective, modes.get(asked, "auto")):
+    own = own_directions(spec.config.get("metrics", []))
+    if odd := contradiction("sweep.direction", spec.objective, modes.get(asked, "auto"), own):
         note(odd)
 
 

@@ -36,7 +36,12 @@ from dlrun.training.build import assemble
 from dlrun.training.loop import Engine
 
 # What may be swept without giving trials another shape.
-_NUMBERS = ("optimizer.", "schedule", "loss.label_smoothing", "loss.delta", "seed")
+_NUMBERS = (
+    "optimizer.",
+    "schedule",
+    *("loss.label_smoothing", "loss.delta", "loss.gamma", "loss.positive_weight"),
+    *("seed", "init_from"),
+)
 _SUSPECT = 2  # times in a row that a trial was begun without getting further: it may kill others
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "DispatchMode",
     "add_signs",
     "fused_adam",
+    "gamma",
     "graph_for_tensorboard",
     "in_torch_func",
     "is_view",
@@ -36,6 +37,9 @@ __all__ = [
 ]
 
 fused_adam: Callable[..., None] = torch._fused_adam_
+gamma: Callable[..., Tensor] = (
+    torch._standard_gamma
+)  # which torch.distributions draws without a generator
 norms = torch._foreach_norm
 is_wrapped: Callable[[Tensor], bool] = (
     torch._C._functorch.is_functorch_wrapped_tensor
@@ -84,7 +88,7 @@ def without_dynamo(build: Callable[[], torch.optim.Optimizer]) -> torch.optim.Op
         function.__dict__["__dynamo_disable"] = function
     optimizer = build()
     cls = type(optimizer)
-    if cls.__module__.startswith("torch.optim."):  # a user's own step may rely on its decorators
+    if cls.__module__.startswith(("torch.optim.", "dlrun.")):  # a user's may rely on its decorators
         bare_step: Callable[..., Any] = inspect.unwrap(cls.step)
         optimizer.step = types.MethodType(torch.no_grad()(bare_step), optimizer)  # type: ignore[method-assign]
     return optimizer

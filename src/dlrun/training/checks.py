@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dlrun.config.metrics import direction
 from dlrun.config.settings import TrainerSettings
 from dlrun.data.base import Dataset, Spec
-from dlrun.errors import ConfigError, did_you_mean, first_line
+from dlrun.data.loaders import Feed
+from dlrun.errors import ConfigError, first_line
 from dlrun.training.device import Device, out_of_memory
 from dlrun.training.forward import advance
+from dlrun.training.losses.users import UsersLoss
 from dlrun.training.task import Task
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -52,6 +53,26 @@ def check_fit(model: nn.Module, data: Dataset, device: Device) -> None:
         raise ConfigError("model has batch norm, which needs at least 2 training samples")
 
 
+def check_loss(model: nn.Module, batches: Feed, task: Task, spec: Spec) -> None:
+    """Try a loss of the user's own on one batch; no random state is touched.
+
+    Raises:
+        ConfigError: it cannot be computed, is not one finite number, or has no gradient.
+    """
+    if not isinstance(task.criterion, UsersLoss):
+        return
+    inputs, targets = next(batches.epoch(0))
+    state = torch.get_rng_state()
+    model.eval()
+    try:
+        with torch.no_grad():
+            outputs, _ = advance(model, inputs, None, spec)
+        task.criterion.try_out(*task.fit_for_loss(outputs, targets))
+    finally:
+        torch.set_rng_state(state)
+        model.train()
+
+
 def _check_precision(model: nn.Module, sample: Tensor, spec: Spec, device: Device) -> None:
     """Whether the device has the model's operations in a mixed precision; processors differ in that."""
     try:
@@ -72,12 +93,12 @@ def _check_precision(model: nn.Module, sample: Tensor, spec: Spec, device: Devic
 def check_monitor(monitor: str, mode: str, task: Task, data: Dataset) -> None:
     """Refuse a monitored metric that no evaluation will log, or of which nobody knows what is better."""
     parts = ("train", "val") if len(data.val) else ("train",)
-    logged = [f"{part}/{name}" for part in parts for name in task.metric_names]
+    logged = [name for part in parts for name in task.declared.logged(part)]
     if monitor not in logged:
         raise ConfigError(
-            f"trainer.monitor is {monitor}, which this run does not log{did_you_mean(monitor, logged)}"
+            f"trainer.monitor is {monitor}, which this run does not log{task.declared.remedy(monitor, logged)}"
         )
-    if mode == "auto" and direction(monitor) is None:
+    if mode == "auto" and task.declared.direction(monitor) is None:
         raise ConfigError(
             f"trainer.monitor is {monitor}, of which no task says whether lower or higher is better: "
             "set trainer.mode=min or trainer.mode=max"

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from dlrun.data.loaders import Batches
 from dlrun.errors import ConfigError, RunFailed, first_line
+from dlrun.training.augmentation import is_on_device
 from dlrun.training.logged_points import Pending
 from dlrun.training.loop import Engine, Step
+from dlrun.training.losses.users import UsersLoss
 from dlrun.training.optim import can_be_captured, make_capturable
 
 log = logging.getLogger(__name__)
@@ -34,8 +36,9 @@ def choose(engine: Engine) -> Step | None:
     reason = why_not(engine)
     if wanted is True and reason:
         raise ConfigError(f"trainer.cuda_graph is true, but {reason}; use auto or false")
-    # What a layer of the user's does in Python, such as counting steps, a replay would leave out.
-    if not wanted or reason or (wanted == "auto" and not is_well_known(engine.model)):
+    # What a layer or a loss of the user's does in Python, such as counting steps, a replay would leave out.
+    known = is_well_known(engine.model) and not isinstance(engine.task.criterion, UsersLoss)
+    if not wanted or reason or (wanted == "auto" and not known):
         return None
     return CapturedStep(engine, required=wanted is True)
 
@@ -56,7 +59,8 @@ def why_not(engine: Engine) -> str | None:
         "cells that read texts in both directions ask the GPU for the lengths at each step": (
             engine.data.spec.padded and _reads_backwards(engine.model)
         ),
-        f"the optimizer {type(engine.descent.optimizer).__name__} keeps part of its state outside the GPU": (
+        "dataset.augment.policy draws outside the GPU": not is_on_device(engine.augmentation),
+        f"the optimizer {type(engine.descent.optimizer).__name__} reads settings or memory outside the GPU": (
             not can_be_captured(engine.descent.optimizer)
         ),
     }
@@ -173,6 +177,6 @@ class CapturedStep:
             parameter.grad = gradient
         pending.losses += [loss.clone() for loss in self.left.losses]
         pending.outputs += [outputs.clone() for outputs in self.left.outputs]
-        pending.targets.append(targets)
+        pending.targets += [targets.clone() for targets in self.left.targets]
         pending.sizes.append(len(targets))
         engine.average()

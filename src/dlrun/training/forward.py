@@ -1,8 +1,8 @@
-"""A model applied to batches that follow one another: what it remembers of a text goes from each to the next."""
+"""A model applied to batches: what it remembers of a text goes from each to the next; its members have a loss each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dlrun.data.base import Spec
 from dlrun.data.loaders import Split
+from dlrun.models.members import joined, members_of
 from dlrun.training.task import Task
 
 State = Any  # a tensor, or tuples of them, however deep; None before the first batch
@@ -27,6 +28,45 @@ def advance(model: nn.Module, inputs: Tensor, state: State, spec: Spec) -> tuple
     return outputs, on_tensors(state, torch.Tensor.detach)
 
 
+def loss_and_kept(
+    task: Task, model: nn.Module, outputs: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The training loss of a batch, and what metrics need of it (`Task.kept`).
+
+    Of a model with members the loss is the mean of theirs: by the loss of their mean they would learn as one large
+    network, in which one makes good what another lacks (Gorishniy et al., 2025, section 3.2). Metrics are of that mean.
+
+    A model that `adds_loss` gives in training one more number for each sample, which is added to its loss.
+    """
+    members = members_of(model)
+    if getattr(model, "adds_loss", False):
+        outputs, own = outputs[:, :-1], outputs[:, -1]
+        loss = task.loss(outputs, targets) + task.criterion.reduced(own)
+        return loss, task.kept(outputs.detach(), targets)
+    if not members:
+        return task.loss(outputs, targets), task.kept(outputs.detach(), targets)
+    loss = task.loss(outputs.flatten(0, 1), for_each(members, targets))
+    loss = loss if task.reduction == "mean" else loss / members
+    return loss, task.kept(joined(outputs.detach(), task.name, task.criterion.link), targets)
+
+
+def sample_losses(
+    task: Task, model: nn.Module, outputs: Tensor, targets: Tensor, numbers: Mapping[str, Tensor]
+) -> Tensor:
+    """`Task.sample_losses` (N,); of a model with members, from scores (N, M, C), the means of theirs."""
+    members = members_of(model)
+    if not members:
+        return task.sample_losses(outputs, targets, numbers)
+    each = {name: for_each(members, values) for name, values in numbers.items()}
+    losses = task.sample_losses(outputs.flatten(0, 1), for_each(members, targets), each)
+    return losses.view(-1, members).mean(1)
+
+
+def for_each(members: int, rows: Tensor) -> Tensor:
+    """Each of the `rows` (N, ...) once for every member: (N * members, ...)."""
+    return rows.unsqueeze(1).expand(-1, members, *[-1] * (rows.ndim - 1)).flatten(0, 1)
+
+
 def outputs_in_order(
     model: nn.Module, split: Split, *, spec: Spec, task: Task, size: int, dtype: torch.dtype
 ) -> Tensor:
@@ -34,7 +74,7 @@ def outputs_in_order(
     state, found, stop = None, None, 0
     for inputs, targets in split.in_order(size):
         outputs, state = advance(model, inputs, state, spec)
-        rows = task.kept(outputs.to(dtype), targets)
+        rows = task.kept(outputs.to(dtype), task.aims(inputs, targets))
         if found is None:  # one tensor for all: many small ones leave gaps in memory
             found = rows.new_empty((len(split), *rows.shape[1:]))
         start, stop = stop, stop + len(rows)

@@ -1,9 +1,9 @@
-"""Optimizers: the eight of the lectures from torch.optim, and what is done to gradients before a step."""
+"""Optimizers: the eight of the lectures, newer ones, and what is done to gradients before a step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Gt, Lt
@@ -13,10 +13,10 @@ from dlrun.config.schema import NonNegative, Positive, Probability
 from dlrun.config.settings import GradientSettings
 from dlrun.errors import ConfigError
 from dlrun.system.torch_internals import add_signs, norms, without_capturable_warning
+from dlrun.training.optimizer_classes import Groups, Lion, MuonWithAdamW, hidden_matrices
 from dlrun.training.parameter_names import chosen
 from dlrun.training.schedules import Multiplier, plateau_of
 
-Groups = list[dict[str, Any]]
 LearningRate = Annotated[float, Gt(0)]
 
 
@@ -102,6 +102,59 @@ def adamw(
     return torch.optim.AdamW(
         groups, lr=lr, betas=(beta1, beta2), eps=eps, amsgrad=amsgrad, fused=_fused(groups)
     )
+
+
+def lion(
+    groups: Groups, *, lr: LearningRate, beta1: Probability, beta2: Probability
+) -> torch.optim.Optimizer:
+    """Steps of one size, by the sign of a running mean of the gradient (Chen et al., 2023)."""
+    return Lion(groups, lr=lr, betas=(beta1, beta2))
+
+
+def muon(
+    groups: Groups,
+    *,
+    model: nn.Module,
+    lr: LearningRate,
+    adamw_lr: LearningRate | None,
+    momentum: Probability,
+    nesterov: bool,
+    adjust_lr: Literal["original", "match_rms_adamw"],
+    beta1: Probability,
+    beta2: Probability,
+    eps: Positive,
+) -> torch.optim.Optimizer:
+    """theta <- theta - lr * O, O the nearest orthogonal matrix to a running mean of the gradient (Jordan, 2024).
+
+    For the matrices between first and last layer; AdamW moves embeddings, the head, filters, biases and norms, at
+    `adamw_lr`, or at `lr` where that is null. `adjust_lr` scales the steps of a matrix by its shape: as Jordan does,
+    or to the size of AdamW's steps (Liu et al., 2025), so that one `lr` suits both.
+
+    Raises:
+        ConfigError: torch is too old, or the model has no such matrix.
+    """
+    if not hasattr(torch.optim, "Muon"):
+        raise ConfigError(
+            f"optimizer is muon, which torch has from version 2.9, and here is {torch.__version__}: "
+            "take a newer torch, or optimizer=adamw"
+        )
+    hidden = {id(p) for p in hidden_matrices(model)}
+    matrices, others = _parted(groups, lambda p: id(p) in hidden)
+    if not matrices:
+        raise ConfigError(
+            "optimizer is muon, but the model has no matrix to train between its first and its last layer: "
+            "take optimizer=adamw"
+        )
+    return MuonWithAdamW(
+        matrices,
+        others,
+        muon_settings={
+            "lr": lr, "momentum": momentum, "nesterov": nesterov, "adjust_lr_fn": adjust_lr,
+        },
+        adamw_settings={
+            "lr": adamw_lr or lr, "betas": (beta1, beta2), "eps": eps, "fused": _fused(others),
+        },
+    )  # fmt: skip
 
 
 def parameter_groups(
@@ -215,20 +268,11 @@ class Descent:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=bool(self.rates)):
             group["lr"] = rate.fill_(group["lr"])
 
-    def multipliers(self, model: nn.Module) -> dict[str, float]:
-        """By name, what the learning rate of each trained parameter is multiplied by; empty where all are 1."""
-        if self.rules.lr_multipliers is None:
-            return {}
-        groups = self.optimizer.param_groups
-        each = {p: float(group["lr_multiplier"]) for group in groups for p in group["params"]}
-        return {name: each[p] for name, p in model.named_parameters() if p in each}
-
     def describe(self) -> str | None:
         """The learning rates of parameters with a multiplier, in a line; None where there are none."""
         if not (multipliers := self.rules.lr_multipliers):
             return None
-        rates = [f"{name} {self.base_rate * by:g}" for name, by in multipliers.items()]
-        return f"learning rates: {', '.join(rates)}, of all others {self.base_rate:g}"
+        return f"learning rates: {', '.join(f'{n} times {by:g}' for n, by in multipliers.items())}"
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resume needs."""
@@ -286,6 +330,13 @@ def _configured(group: dict[str, Any], rules: GradientSettings) -> dict[str, Any
         )
     own = {name: value for name, value in group.items() if name != "params"}
     return own | {"lr": group["lr"] * group.get("lr_multiplier", 1.0)}
+
+
+def _parted(groups: Groups, wanted: Callable[[Tensor], bool]) -> tuple[Groups, Groups]:
+    """The groups of the parameters that are `wanted`, and those of the others."""
+    first = [{**g, "params": [p for p in g["params"] if wanted(p)]} for g in groups]
+    second = [{**g, "params": [p for p in g["params"] if not wanted(p)]} for g in groups]
+    return [g for g in first if g["params"]], [g for g in second if g["params"]]
 
 
 def _fused(groups: Groups, *devices: str) -> bool | None:

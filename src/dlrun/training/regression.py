@@ -46,7 +46,7 @@ class Regression(Task):
     def scores(
         self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
     ) -> dict[str, Tensor]:
-        error = (outputs - targets).cpu().double() * target_std
+        error = (self.criterion.points(outputs) - targets).cpu().double() * target_std
         losses = self.criterion.function(outputs, targets, "none") if self.targets else None
         return self._scores(error, losses, variance)
 

@@ -10,7 +10,7 @@ import inspect
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from dlrun.config.schema import Count, Fraction, NonNegative, Positive, Share
 from dlrun.errors import ConfigError
@@ -64,6 +64,30 @@ def one_cycle(
         return 1 + (initial - 1) * 0.5 * (1 + math.cos(math.pi * progress / rise))
     fall = (progress - rise) / (1 - rise) if rise < 1 else 0.0
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * fall))
+
+
+def warmup_stable_decay(
+    step: int, *, total_steps: int, decay: Fraction, shape: Literal["linear", "sqrt"], final: Share
+) -> float:
+    """1, then over the share `decay` of the run down to `final`: a line, or 1 - sqrt(progress).
+
+    Hu et al., 2024, "MiniCPM"; the root by Hägele et al., 2024. The rise is `warmup_steps`.
+    """
+    fall = max(0.0, (_progress(step, total_steps) - (1 - decay)) / decay)
+    return final + (1 - final) * (1 - (fall if shape == "linear" else math.sqrt(fall)))
+
+
+def cosine_restarts(
+    step: int, *, steps_per_epoch: int, period: Count, factor: Count, final: NonNegative
+) -> float:
+    """Half a cosine from 1 to `final` in `period` epochs, again and again, each `factor` times as long as the last.
+
+    SGDR (Loshchilov and Hutter, 2017), step by step within an epoch.
+    """
+    length = period * steps_per_epoch
+    while step >= length:
+        step, length = step - length, length * factor
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * step / length))
 
 
 class Plateau:

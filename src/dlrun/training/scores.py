@@ -34,8 +34,12 @@ def sorted_quantiles(outputs: Tensor, count: int) -> Tensor:
     return outputs.unflatten(-1, (-1, count)).sort(-1).values
 
 
-def point_scores(outputs: Tensor, spec: Spec) -> Tensor:
-    """The scores (N, D) that a regression's predictions are made of: of quantiles those of the median."""
+def point_scores(
+    outputs: Tensor, spec: Spec, mean: Tensor | Sequence[float], std: Tensor | Sequence[float]
+) -> Tensor:
+    """The predictions (N, D) of a regression, standardised by `mean` and `std`: of quantiles those of the median."""
+    if spec.link == "log":
+        return outputs.expm1() * (torch.as_tensor(mean) / torch.as_tensor(std)).to(outputs)
     if not spec.quantiles:
         return outputs
     return sorted_quantiles(outputs, len(spec.quantiles))[..., spec.quantiles.index(MEDIAN)]

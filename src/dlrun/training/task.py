@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -43,7 +44,8 @@ class Task(ABC):
     ) -> None:
         self.targets = targets
         if targets:
-            self.declared = self.declared.of_targets(targets)
+            apart = [n for n in self.declared.by_target if n != "loss" or criterion.by_target]
+            self.declared = replace(self.declared, by_target=tuple(apart)).of_targets(targets)
         self.criterion, self.reduction = criterion, criterion.reduction
         # On the CPU: not every device has float64.
         self.target_std = torch.tensor(preprocessing.target_std, dtype=torch.float64)
@@ -92,6 +94,7 @@ class Task(ABC):
         return {
             of_target(name, target): values[at]
             for name, values in metrics.items()
+            if name in self.declared.by_target
             for at, target in enumerate(self.targets)
         }
 
@@ -106,6 +109,10 @@ class Task(ABC):
         """What losses on a part must have in common to be compared."""
         training = self.criterion.training_unit if part == "train" else ()
         return (*self.criterion.unit, *training)
+
+    def aims(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """What the outputs for a batch are to be: the targets of the data, unless the task has others."""
+        return targets
 
     def kept(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """What metrics need of the outputs of a batch, to be kept until they are asked for."""

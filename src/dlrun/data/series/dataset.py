@@ -282,11 +282,13 @@ def _joined(members: Sequence[_Member], part: str, *, by_row: bool) -> Split:
         numbers.append(torch.full((len(piece),), number))
     targets = torch.cat([piece.targets for piece in pieces])
     bases = torch.cat([piece.bases for piece in pieces if piece.bases is not None])
+    naive = [piece.naive for piece in pieces if piece.naive is not None]
     return Split(
         torch.cat([piece.inputs for piece in pieces]),
         torch.cat([targets, torch.cat(stds)], 1),
         bases=bases + torch.cat(means),
         series=torch.cat(numbers),
+        naive=torch.cat(naive) if naive else None,
     )
 
 
@@ -300,7 +302,12 @@ def _split(scaling: SeriesScaling, known: Known, bounds: Bounds) -> Split:
     bases = scaling.bases(known, origins)
     scaled = (values - bases - scaling.target_mean) / scaling.target_std
     targets = torch.from_numpy(scaled.astype(np.float32))
-    return Split(scaling.windows(known, origins), targets, bases=torch.from_numpy(bases))
+    return Split(
+        scaling.windows(known, origins),
+        targets,
+        bases=torch.from_numpy(bases),
+        naive=scaling.naive_errors(len(origins)),
+    )
 
 
 def _baselines(members: Sequence[_Member], part: str) -> Baselines:

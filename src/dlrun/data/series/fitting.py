@@ -83,6 +83,7 @@ def fit_scaling(
         season=series.season,
         reading=dict(series.reading),
         known_future=list(series.known_future),
+        naive=_naive_errors(rows_RC[:, layout.target_places], series.season or 1),
         **asdict(cutting),
     )
 
@@ -96,6 +97,14 @@ def _means(source: str, layout: Layout, rows_RC: np.ndarray) -> np.ndarray:
             f"the first {len(rows_RC)} rows; leave it out with dataset.drop, or lower the other fractions"
         )
     return np.asarray(np.nanmean(rows_RC, axis=0))
+
+
+def _naive_errors(targets_RD: np.ndarray, lag: int) -> list[float]:
+    """The mean error of each target where the value `lag` rows before is the forecast; NaN where none is known."""
+    errors = np.abs(targets_RD[lag:] - targets_RD[:-lag])
+    known = ~np.isnan(errors)
+    sums, counts = np.where(known, errors, 0.0).sum(0), known.sum(0)
+    return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0).tolist()
 
 
 def _target_moments(

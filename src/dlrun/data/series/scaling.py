@@ -15,7 +15,8 @@ from dlrun.data.loaders import Split
 from dlrun.data.series.series import Layout
 from dlrun.data.series.windows import Cutting, FillRule, Known, fill
 
-_FIGURES = ("mean", "std", "target_mean", "target_std", "fallback")  # one series has of its own
+# One series has of its own:
+_FIGURES = ("mean", "std", "target_mean", "target_std", "fallback", "naive")
 _CHUNK = 4096  # windows made at once: the memory that float64 takes stays small
 
 
@@ -33,7 +34,9 @@ class SeriesScaling(Preprocessing):
         fallback: means of the columns (C,) in training, for gaps with nothing before them.
         input_columns, target_columns, kinds: the layout.
         season, reading, known_future: as in `Series`.
-        members: of several series, the first five of these lists for each, by its name. The scaling's own are
+        naive: of each target column, the mean error in training of a forecast by the row before, or by that of one
+            `season` before; [] of a version that did not know it.
+        members: of several series, the lists of numbers for each, by its name. The scaling's own are
             then the means of them, and targets are (N, 2 H D): scaled, and by what each was divided.
     """
 
@@ -56,6 +59,7 @@ class SeriesScaling(Preprocessing):
     reading: dict[str, Any]
     members: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     known_future: list[str] = field(default_factory=list)
+    naive: list[float] = field(default_factory=list)
 
     @property
     def future(self) -> int:
@@ -158,6 +162,12 @@ class SeriesScaling(Preprocessing):
         if self.known_future:
             sequences[:, self.window :, -1] = 1
         return sequences
+
+    def naive_errors(self, count: int) -> Tensor | None:
+        """Of `count` samples, the errors of a naive forecast (N, H * D) in training, where they are known."""
+        if not self.naive:
+            return None
+        return torch.tensor(self.naive, dtype=torch.float64).repeat(self.horizon).expand(count, -1)
 
     def bases(self, known: Known, origins: np.ndarray) -> np.ndarray:
         """The values (N, H * D) that predicted changes are added to."""

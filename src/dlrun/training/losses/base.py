@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from dlrun.data.base import Preprocessing, Spec, TaskKind
+from dlrun.data.base import Link, Preprocessing, Spec, TaskKind
 from dlrun.data.loaders import Split
 
 Reduction = Literal["mean", "sum", "none"]
@@ -29,6 +29,8 @@ class Loss(ABC):
         tasks: the kinds of problem that it fits; () for all.
         neutral: of `numbers`, the value at which one changes nothing.
         not_stacked: why runs with this loss cannot be trained as one; empty where they can.
+        by_target: whether each of several targets has a loss of its own, of which the loss is the mean.
+        link: how the scores of a regression become predictions, as in a spec.
         reduction: of the losses of a batch, the shared setting.
     """
 
@@ -36,6 +38,8 @@ class Loss(ABC):
     tasks: ClassVar[tuple[TaskKind, ...]]
     neutral: ClassVar[Mapping[str, float]] = {}
     not_stacked: ClassVar[str] = ""
+    link: ClassVar[Link] = "identity"
+    by_target: ClassVar[bool] = True
     reduction: Reduction = "mean"
 
     @abstractmethod
@@ -59,6 +63,11 @@ class Loss(ABC):
         if losses.ndim == 1:
             return losses
         return losses.mean(1) if self.reduction == "mean" else losses.sum(1)
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether its weights make all classes count alike."""
+        return False
 
     @property
     def numbers(self) -> Mapping[str, float | Tensor]:
@@ -87,13 +96,22 @@ class Loss(ABC):
         """The spec of the data for a model with this loss."""
         return spec
 
-    def fitted(self, spec: Spec, preprocessing: Preprocessing, train: Split | None) -> Loss:
-        """The same loss with what it takes from the data; of the training part, None where nothing is trained.
+    def fit(  # noqa: B027  most losses need nothing
+        self, spec: Spec, preprocessing: Preprocessing, train: Split | None
+    ) -> None:
+        """Take from the data what it needs; of the training part, None where nothing is trained.
 
         Raises:
             ConfigError: they do not fit.
         """
-        return self
+
+    def points(self, outputs: Tensor) -> Tensor:
+        """The standardised numbers (N, D) that outputs predict, of numbers."""
+        return outputs
+
+    def reduced(self, losses: Tensor, reduction: Reduction | None = None) -> Tensor:
+        """One loss of those of samples and targets, by the shared setting where no reduction is named."""
+        return losses.sum() if (reduction or self.reduction) == "sum" else losses.mean()
 
 
 def side_by_side(losses: Sequence[Loss], like: Tensor) -> dict[str, Tensor]:

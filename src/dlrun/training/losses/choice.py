@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import isclass
 from typing import Any
 
 from torch import Tensor
 
-from dlrun.config.instantiate import split_component
+from dlrun.config.instantiate import located, split_component
 from dlrun.config.schema import Probability
 from dlrun.config.settings import LossSettings
 from dlrun.data.base import Spec, TaskKind
 from dlrun.errors import ConfigError
 from dlrun.training.losses.base import Loss, Reduction
-from dlrun.training.losses.classes import BinaryCrossEntropy, CrossEntropy
-from dlrun.training.losses.quantities import MAE, MSE, Huber, Quantile
+from dlrun.training.losses.classes import BinaryCrossEntropy, CrossEntropy, Focal
+from dlrun.training.losses.quantities import MAE, MSE, Huber, Poisson, Quantile
+from dlrun.training.losses.users import UsersLoss
 
 # Of each kind of problem, the first that fits is meant by auto.
-LOSSES: tuple[type[Loss], ...] = (CrossEntropy, BinaryCrossEntropy, MSE, MAE, Huber, Quantile)
+LOSSES: tuple[type[Loss], ...] = (
+    MSE,
+    MAE,
+    Huber,
+    Quantile,
+    Poisson,
+    CrossEntropy,
+    BinaryCrossEntropy,
+    Focal,
+)
 
 
 class Auto(Loss):
@@ -34,12 +45,15 @@ class Auto(Loss):
         self.label_smoothing = label_smoothing
 
     def suited(self, spec: Spec) -> Loss:
-        usual = fitting(spec.task)[0]
-        if usual in (CrossEntropy, BinaryCrossEntropy):
-            built: Loss = usual(label_smoothing=self.label_smoothing)
-        elif self.label_smoothing:
+        usual, smoothing = fitting(spec.task)[0], self.label_smoothing
+        built: Loss
+        if usual is CrossEntropy:
+            built = CrossEntropy(label_smoothing=smoothing, class_weights="none")
+        elif usual is BinaryCrossEntropy:
+            built = BinaryCrossEntropy(label_smoothing=smoothing, positive_weight=1.0)
+        elif smoothing:
             raise ConfigError(
-                f"loss.label_smoothing is {self.label_smoothing}, but {spec.task} has no labels; set it to 0"
+                f"loss.label_smoothing is {smoothing}, but {spec.task} has no labels; set it to 0"
             )
         else:
             built = usual()
@@ -64,7 +78,12 @@ def loss_of(node: Mapping[str, Any]) -> Loss:
     Raises:
         ConfigError: there is none, or it has other settings.
     """
-    component, shared = split_component("loss", node, LossSettings)
-    loss: Loss = component()
+    target = located("loss", node)
+    given = () if isclass(target) else ("outputs", "targets")
+    component, shared = split_component("loss", node, LossSettings, given=given)
+    if isclass(target) and issubclass(target, Loss):
+        loss: Loss = component()
+    else:
+        loss = UsersLoss(component, reduction=shared.reduction)
     loss.reduction = shared.reduction
     return loss

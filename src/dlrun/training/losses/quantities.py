@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Gt, Lt
@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from dlrun.config.metrics import MEDIAN
 from dlrun.config.schema import Positive
-from dlrun.data.base import Spec
+from dlrun.data.base import Preprocessing, Spec, TaskKind
+from dlrun.data.loaders import Split
 from dlrun.errors import ConfigError
 from dlrun.training.losses.base import Loss, Reduction
 
@@ -22,7 +23,7 @@ from dlrun.training.losses.base import Loss, Reduction
 class _OfErrors(Loss):
     """A loss of numbers, the same in training and in evaluations."""
 
-    tasks = ("regression",)
+    tasks: ClassVar[tuple[TaskKind, ...]] = ("regression",)
 
     def rows(self, outputs: Tensor, targets: Tensor, numbers: Mapping[str, Tensor]) -> Tensor:
         return self.function(outputs, targets, "none")
@@ -36,6 +37,7 @@ class MSE(_OfErrors):
     """The squared error."""
 
     name = "mse"
+    tasks = ("regression", "reconstruction")
 
     def function(self, outputs: Tensor, targets: Tensor, reduction: Reduction) -> Tensor:
         return F.mse_loss(outputs, targets, reduction=reduction)
@@ -45,6 +47,7 @@ class MAE(_OfErrors):
     """The absolute error."""
 
     name = "mae"
+    tasks = ("regression", "reconstruction")
 
     def function(self, outputs: Tensor, targets: Tensor, reduction: Reduction) -> Tensor:
         return F.l1_loss(outputs, targets, reduction=reduction)
@@ -58,6 +61,7 @@ class Huber(_OfErrors):
     """
 
     name = "huber"
+    tasks = ("regression", "reconstruction")
 
     def __init__(self, *, delta: Positive) -> None:
         self.delta = delta
@@ -112,6 +116,75 @@ class Quantile(_OfErrors):
     @property
     def unit(self) -> tuple[object, ...]:
         return (self.name, *self.quantiles)
+
+
+class Poisson(_OfErrors):
+    """Half the deviance of counts y from rates r: r - y + y log(y / r), of a Poisson distribution.
+
+    A score z is the logarithm of a rate, in means of the training targets: r = mean exp(z). The targets are taken in
+    their own units.
+    """
+
+    name = "poisson"
+    link = "log"
+
+    def fit(self, spec: Spec, preprocessing: Preprocessing, train: Split | None) -> None:
+        if preprocessing.kind == "series":
+            raise ConfigError(
+                "loss is poisson, but the targets of a series may be changes, or scaled one by one: "
+                "choose loss=mse or loss=quantile"
+            )
+        mean, std = (
+            torch.tensor(numbers, dtype=torch.float32)
+            for numbers in (preprocessing.target_mean, preprocessing.target_std)
+        )
+        if train is not None:
+            device = train.targets.device
+            mean, std = mean.to(device), std.to(device)
+            _refuse_no_counts(train.targets * std + mean, mean, std, spec)
+        self.mean, self.std = mean, std
+
+    def function(self, outputs: Tensor, targets: Tensor, reduction: Reduction) -> Tensor:
+        losses = self._each(outputs, targets, self.mean, self.std)
+        return losses if reduction == "none" else self.reduced(losses, reduction)
+
+    def rows(self, outputs: Tensor, targets: Tensor, numbers: Mapping[str, Tensor]) -> Tensor:
+        return self._each(outputs, targets, numbers["mean"], numbers["std"])
+
+    @staticmethod
+    def _each(outputs: Tensor, targets: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        counts = (targets * std + mean).clamp(min=0)  # as rounding may leave them below
+        return mean * outputs.exp() - counts + torch.xlogy(counts, counts / mean) - counts * outputs
+
+    def points(self, outputs: Tensor) -> Tensor:
+        return outputs.expm1() * (self.mean / self.std)
+
+    def spec(self, spec: Spec) -> Spec:
+        return replace(spec, link=self.link)
+
+    @property
+    def numbers(self) -> Mapping[str, float | Tensor]:
+        return {"mean": self.mean, "std": self.std}
+
+    @property
+    def unit(self) -> tuple[object, ...]:
+        return (self.name, *self.mean.tolist(), *self.std.tolist())
+
+
+def _refuse_no_counts(values: Tensor, mean: Tensor, std: Tensor, spec: Spec) -> None:
+    """Refuse targets (N, D), in their own units, that are no counts."""
+    names = spec.target_names or [""] * len(mean)
+    rounding = 1e-6 * (mean.abs() + std)
+    for name, column, of_rounding in zip(names, values.unbind(1), rounding, strict=True):
+        said = f"loss is poisson, but the target {name}".rstrip()
+        if bool((column < -of_rounding).any()):
+            raise ConfigError(
+                f"{said} has values below 0, as {column.min().item():.6g}; counts are 0 or more: choose loss=mse"
+            )
+        if not bool((column > of_rounding).any()):
+            raise ConfigError(
+                f"{said} is 0 in all training rows, which is no rate: choose loss=mse"
+            )
 
 
 def pinball_loss(

@@ -1,0 +1,341 @@
+"""The update rules of torch.optim for K runs at a time, each with settings of its own.
+
+Shapes: K runs, P weights a run; weights, gradients and states are (K, P), settings (K, 1).
+Each rule follows the formula of its namesake in torch.optim, whose states it keeps under the same
+names, so that a run may go from here to there and back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dlrun.system.torch_internals import fused_adam
+from dlrun.training.optimizer_classes import Lion, MuonWithAdamW
+
+Hyper = dict[str, Tensor]
+
+# Of a parameter group: what may differ from run to run, and so becomes a tensor.
+_NUMBERS = (
+    "alpha", "beta1", "beta2", "eps", "lr_decay", "momentum", "rho",
+)  # fmt: skip
+_FLAGS = ("amsgrad", "centered", "nesterov")
+# What may differ from group to group of a run.
+_OF_A_GROUP = ("params", "lr", "lr_multiplier", "weight_decay")
+# What torch's optimizers can do beside: only an optimizer of the user's own may ask for it.
+_UNKNOWN = ("dampening", "maximize")
+# Of Muon, as torch has them.
+_ITERATIONS, _COEFFICIENTS, _SMALLEST_NORM = 5, (3.4445, -4.775, 2.0315), 1e-7
+_MATRIX_RATES = {  # what the learning rate of a matrix is multiplied by
+    "original": lambda rows, columns: math.sqrt(max(1, rows / columns)),
+    "match_rms_adamw": lambda rows, columns: 0.2 * math.sqrt(max(rows, columns)),
+}
+
+
+@dataclass
+class Part:
+    """Where one parameter lies among the P weights of a run."""
+
+    name: str
+    start: int
+    stop: int
+    shape: torch.Size
+
+    def of(self, rows: Tensor) -> Tensor:
+        """The parameter in (P,) or (K, P): (*shape) or (K, *shape), a view."""
+        return rows[..., self.start : self.stop].view(*rows.shape[:-1], *self.shape)
+
+
+class Rule:
+    """One optimizer's rule for K runs, on the parameters that it moves.
+
+    Args:
+        optimizers: of each run; of one that is several, the groups of the class `kind` count.
+        parts: the parameters, next to each other among the weights.
+
+    Attributes:
+        state: the optimizer's memory, by torch's names, each (K, P).
+        counts: updates so far, for each parameter of a run, as torch keeps it.
+        steps: the first of them, a scalar tensor.
+    """
+
+    def __init__(
+        self,
+        optimizers: Sequence[torch.optim.Optimizer],
+        weights: Tensor,
+        parts: Sequence[Part],
+        kind: type[torch.optim.Optimizer],
+    ) -> None:
+        groups = [_hyperparameters(_groups_of(optimizer, kind)[0]) for optimizer in optimizers]
+        self.parts = parts
+        own = self.columns(weights)
+        self.hyper = {
+            name: weights.new_tensor([group[name] for group in groups]).unsqueeze(1)
+            for name in _NUMBERS
+            if name in groups[0]
+        }
+        self.flags = {name for name in _FLAGS if groups[0].get(name)}
+        self.adjusts_lr = groups[0].get("adjust_lr_fn") or "original"
+        self._update, names = _RULES[kind]
+        self.state = {name: torch.zeros_like(own) for name in names(self.hyper, self.flags)}
+        self.counts = torch.zeros(len(parts), dtype=torch.float32)
+        self.move = torch.zeros_like(own)  # of one update
+        self.shared = self._common()
+
+    def update(self, weights: Tensor, gradients: Tensor, lr: Tensor, decay: Tensor | None) -> None:
+        """Move `weights` in place, by learning rates `lr` and weight decay, each (K, 1) or (K, P)."""
+        self.counts += 1
+        self._update(self, weights, gradients, lr, decay)
+
+    def columns(self, rows: Tensor) -> Tensor:
+        """Of all weights, or what belongs to them, those that this rule moves: a view."""
+        return rows[:, self.parts[0].start : self.parts[-1].stop]
+
+    def memory(self, part: Part, row: int) -> dict[str, Tensor]:
+        """What the optimizer of one run remembers of a parameter: views."""
+        first = self.parts[0].start
+        place = replace(part, start=part.start - first, stop=part.stop - first)
+        return {name: place.of(tensor[row]) for name, tensor in self.state.items()}
+
+    @property
+    def steps(self) -> Tensor:
+        return self.counts[0]
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these runs only."""
+        self.hyper = {name: value[rows] for name, value in self.hyper.items()}
+        self.state = {name: value[rows] for name, value in self.state.items()}
+        self.move = self.move[rows]
+        self.shared = self._common()
+
+    def _common(self) -> dict[str, float] | None:
+        """The hyper-parameters where all runs have the same, and the CPU has a kernel for that."""
+        if self.move.device.type != "cpu" or any(
+            bool((value != value[0]).any()) for value in self.hyper.values()
+        ):
+            return None
+        return {name: value[0].item() for name, value in self.hyper.items()}
+
+
+def has_rule(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether there is a rule here for an optimizer of this kind, set up like this."""
+    return all(_is_known(kind, _groups_of(optimizer, kind)) for kind in kinds_of(optimizer))
+
+
+def kinds_of(optimizer: torch.optim.Optimizer) -> list[type[torch.optim.Optimizer]]:
+    """The classes whose rules move its parameters."""
+    return list(dict.fromkeys(_kinds_of_groups(optimizer)))
+
+
+def kind_of_each(optimizer: torch.optim.Optimizer) -> dict[int, type[torch.optim.Optimizer]]:
+    """By the id of each parameter, the class whose rule moves it."""
+    kinds = zip(optimizer.param_groups, _kinds_of_groups(optimizer), strict=True)
+    return {id(p): kind for group, kind in kinds for p in group["params"]}
+
+
+def _kinds_of_groups(optimizer: torch.optim.Optimizer) -> list[type[torch.optim.Optimizer]]:
+    if isinstance(optimizer, MuonWithAdamW):
+        return optimizer.classes
+    return [type(optimizer)] * len(optimizer.param_groups)
+
+
+def _groups_of(optimizer: torch.optim.Optimizer, kind: type) -> list[dict[str, Any]]:
+    kinds = zip(optimizer.param_groups, _kinds_of_groups(optimizer), strict=True)
+    return [group for group, its_kind in kinds if its_kind is kind]
+
+
+def _is_known(kind: type[torch.optim.Optimizer], groups: Sequence[dict[str, Any]]) -> bool:
+    settings = [_shared_settings(group) for group in groups]
+    decoupled = issubclass(kind, torch.optim.AdamW)
+    return (
+        kind in _RULES
+        and all(one == settings[0] for one in settings)
+        and not any(settings[0].get(name) for name in _UNKNOWN)
+        and settings[0].get("decoupled_weight_decay", decoupled) == decoupled
+        and ("ns_steps" not in settings[0] or _iterates_as_here(settings[0]))
+    )
+
+
+def _iterates_as_here(group: dict[str, Any]) -> bool:
+    """Whether a group of torch.optim.Muon asks for the iteration of `orthogonalised`."""
+    asked = (group["ns_steps"], tuple(group["ns_coefficients"]), group["eps"])
+    known = group["adjust_lr_fn"] is None or group["adjust_lr_fn"] in _MATRIX_RATES
+    return known and asked == (_ITERATIONS, _COEFFICIENTS, _SMALLEST_NORM)
+
+
+def _shared_settings(group: dict[str, Any]) -> dict[str, Any]:
+    """What must be the same for all weights of a run: everything but learning rate and weight decay."""
+    return {k: v for k, v in group.items() if k not in _OF_A_GROUP}
+
+
+def _hyperparameters(group: dict[str, Any]) -> dict[str, Any]:
+    betas = group.get("betas")
+    return group | ({"beta1": betas[0], "beta2": betas[1]} if betas else {})
+
+
+def _sgd(rule: Rule, w: Tensor, g: Tensor, lr: Tensor, decay: Tensor | None) -> None:
+    g = _decayed(w, g, decay)
+    if "momentum_buffer" in rule.state:
+        momentum, velocity = rule.hyper["momentum"], rule.state["momentum_buffer"]
+        velocity.mul_(momentum).add_(g)
+        g = torch.addcmul(g, momentum, velocity) if "nesterov" in rule.flags else velocity
+    w.addcmul_(lr, g, value=-1)
+
+
+def _rmsprop(rule: Rule, w: Tensor, g: Tensor, lr: Tensor, decay: Tensor | None) -> None:
+    g = _decayed(w, g, decay)
+    keep, state = 1 - rule.hyper["alpha"], rule.state
+    spread = state["square_avg"].lerp_(g * g, keep)
+    if "grad_avg" in state:
+        mean = state["grad_avg"].lerp_(g, keep)
+        spread = torch.addcmul(spread, mean, mean, value=-1)
+    move = g / spread.sqrt().add_(rule.hyper["eps"])
+    if "momentum_buffer" in state:
+        move = state["momentum_buffer"].mul_(rule.hyper["momentum"]).add_(move)
+    w.addcmul_(lr, move, value=-1)
+
+
+def _adagrad(rule: Rule, w: Tensor, g: Tensor, lr: Tensor, decay: Tensor | None) -> None:
+    g = _decayed(w, g, decay)
+    rate = lr / (1 + (rule.steps.item() - 1) * rule.hyper["lr_decay"])
+    size = rule.state["sum"].addcmul_(g, g).sqrt().add_(rule.hyper["eps"])
+    w.addcmul_(rate, g.div(size), value=-1)
+
+
+def _adadelta(rule: Rule, w: Tensor, g: Tensor, lr: Tensor, decay: Tensor | None) -> None:
+    g = _decayed(w, g, decay)
+    keep, eps = 1 - rule.hyper["rho"], rule.hyper["eps"]
+    spread, moved = rule.state["square_avg"].lerp_(g * g, keep), rule.state["acc_delta"]
+    move = ((moved + eps) / (spread + eps)).sqrt_().mul_(g)
+    w.addcmul_(lr, move, value=-1)
+    moved.lerp_(move * move, keep)
+
+
+def _adam(rule: Rule, w: Tensor, g: Tensor, lr: Tensor, decay: Tensor | None) -> None:
+    _adam_move(rule, w, _decayed(w, g, decay), lr)
+
+
+def _adamw(rule: Rule, w: Tensor, g: Tensor, lr: Tensor, decay: Tensor | None) -> None:
+    if decay is not None:
+        w.mul_(1 - lr * decay)
+    _adam_move(rule, w, g, lr)
+
+
+def _adam_move(rule: Rule, w: Tensor, g: Tensor, lr: Tensor) -> None:
+    if rule.shared is not None:
+        _fused_adam(rule, rule.shared, g)
+        w.addcmul_(lr, rule.move)
+        return
+    hyper, state, steps = rule.hyper, rule.state, rule.steps.item()
+    mean = state["exp_avg"].lerp_(g, 1 - hyper["beta1"])
+    square = state["exp_avg_sq"].lerp_(g * g, 1 - hyper["beta2"])
+    if "max_exp_avg_sq" in state:
+        square = torch.maximum(state["max_exp_avg_sq"], square, out=state["max_exp_avg_sq"])
+    # Both bias corrections on (K, 1) numbers, so that the (K, P) ones are gone through less often.
+    root = (1 - hyper["beta2"] ** steps).sqrt()
+    rate = lr / (1 - hyper["beta1"] ** steps)
+    size = square.sqrt().div_(root).add_(hyper["eps"])
+    w.addcmul_(rate, mean.div(size), value=-1)
+
+
+def _fused_adam(rule: Rule, shared: dict[str, float], g: Tensor) -> None:
+    """What Adam moves weights by at a learning rate of 1, into `rule.move`, by the kernel of torch.optim.
+
+    It takes one learning rate for all weights, but goes through them once and not eight times.
+    """
+    amsgrad = "max_exp_avg_sq" in rule.state
+    fused_adam(
+        [rule.move.zero_()],
+        [g.contiguous()],
+        [rule.state["exp_avg"]],
+        [rule.state["exp_avg_sq"]],
+        [rule.state["max_exp_avg_sq"]] if amsgrad else [],
+        [rule.steps],
+        lr=1.0,
+        beta1=shared["beta1"],
+        beta2=shared["beta2"],
+        weight_decay=0.0,
+        eps=shared["eps"],
+        amsgrad=amsgrad,
+        maximize=False,
+    )
+
+
+def _lion(rule: Rule, w: Tensor, g: Tensor, lr: Tensor, decay: Tensor | None) -> None:
+    mean, hyper = rule.state["exp_avg"], rule.hyper
+    if decay is not None:
+        w.mul_(1 - lr * decay)
+    w.addcmul_(lr, mean.lerp(g, 1 - hyper["beta1"]).sign_(), value=-1)
+    mean.lerp_(g, 1 - hyper["beta2"])
+
+
+def _muon(rule: Rule, w: Tensor, g: Tensor, lr: Tensor, decay: Tensor | None) -> None:
+    momentum = rule.hyper["momentum"]
+    mean = rule.state["momentum_buffer"].lerp_(g, 1 - momentum)
+    direction = g.lerp(mean, momentum) if "nesterov" in rule.flags else mean
+    if decay is not None:
+        w.mul_(1 - lr * decay)
+    first = rule.parts[0].start
+    by_shape: dict[torch.Size, list[slice]] = {}
+    for part in rule.parts:
+        by_shape.setdefault(part.shape, []).append(slice(part.start - first, part.stop - first))
+    for shape, places in by_shape.items():
+        matrices = torch.stack([direction[:, place].view(-1, *shape) for place in places])
+        moves = orthogonalised(matrices.flatten(0, 1)).view(len(places), len(w), -1).to(w.dtype)
+        scale = _MATRIX_RATES[rule.adjusts_lr](*shape)
+        for place, move in zip(places, moves, strict=True):
+            rates = lr if lr.shape[1] == 1 else lr[:, place]
+            w[:, place].addcmul_(rates * scale, move, value=-1)
+
+
+def orthogonalised(x_NRC: Tensor) -> Tensor:
+    """Of each matrix about the nearest one with orthogonal rows or columns, in bfloat16, as torch.optim.Muon has it.
+
+    A Newton-Schulz iteration whose singular values come near one, and not to it (Jordan, 2024).
+    """
+    a, b, c = _COEFFICIENTS
+    tall = x_NRC.shape[1] > x_NRC.shape[2]
+    x = x_NRC.bfloat16()
+    x = x.mT if tall else x
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=_SMALLEST_NORM)
+    for _ in range(_ITERATIONS):
+        gram = torch.bmm(x, x.mT)
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).contiguous()
+
+
+def _decayed(w: Tensor, g: Tensor, decay: Tensor | None) -> Tensor:
+    return g if decay is None else torch.addcmul(g, decay, w)
+
+
+def _momentum_names(hyper: Hyper, flags: set[str]) -> list[str]:
+    return ["momentum_buffer"] if bool(hyper["momentum"].any()) else []
+
+
+def _rmsprop_names(hyper: Hyper, flags: set[str]) -> list[str]:
+    mean = ["grad_avg"] if "centered" in flags else []
+    return ["square_avg", *mean, *_momentum_names(hyper, flags)]
+
+
+def _adam_names(hyper: Hyper, flags: set[str]) -> list[str]:
+    return ["exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if "amsgrad" in flags else [])]
+
+
+_Names = Callable[[Hyper, set[str]], list[str]]
+_Update = Callable[[Rule, Tensor, Tensor, Tensor, Tensor | None], None]
+_RULES: dict[type[torch.optim.Optimizer], tuple[_Update, _Names]] = {
+    torch.optim.SGD: (_sgd, _momentum_names),
+    torch.optim.RMSprop: (_rmsprop, _rmsprop_names),
+    torch.optim.Adagrad: (_adagrad, lambda hyper, flags: ["sum"]),
+    torch.optim.Adadelta: (_adadelta, lambda hyper, flags: ["square_avg", "acc_delta"]),
+    torch.optim.Adam: (_adam, _adam_names),
+    torch.optim.AdamW: (_adamw, _adam_names),
+    Lion: (_lion, lambda hyper, flags: ["exp_avg"]),
+}
+if hasattr(torch.optim, "Muon"):  # from version 2.9 on
+    _RULES[torch.optim.Muon] = (_muon, lambda hyper, flags: ["momentum_buffer"])
