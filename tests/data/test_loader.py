@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dlrun.data.loaders import Batches, Split, epoch_order, take
+from dlrun.data.loaders import Batches, Split, take
+from dlrun.data.orders import epoch_order
 
 
 def make(samples=10, size=3, *, seed=0, shuffle=True, drop_last=False):

@@ -14,10 +14,11 @@ from dlrun.models.members import members_of
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "model"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-# Those that score each step of a text, and the one that reads as many features as it has weights
-# written down, have tests of their own.
+# Those that score each step of a text, those that give their inputs again, and the one that reads as many
+# features as it has weights written down, have tests of their own.
 LANGUAGE = [name for name in NAMES if name.startswith("char_")] + ["gpt"]
-PREDICTING = [name for name in NAMES if name not in [*LANGUAGE, "perceptron"]]
+OWN = ("autoencoder", "vae", "perceptron")
+PREDICTING = [name for name in NAMES if name not in [*LANGUAGE, *OWN]]
 KINDS = ("features", "image", "sequence", "tokens")
 BATCH = 4
 

@@ -27,6 +27,8 @@ MODELS = {
     "lstm": ("model=lstm", "model.hidden_size=8"),
     "lstm_deep": ("model=lstm", "model.hidden_size=5", "model.layers=2", "model.bidirectional=true"),
     "gru": ("model=gru", "model.hidden_size=8", "model.pooling=mean"),
+    "autoencoder": ("model=autoencoder", "model.filters=[]", "model.hidden=[8]"),
+    "vae": ("model=vae", "model.filters=[4]", "model.hidden=[8]", "model.latent=3"),
 }  # fmt: skip
 
 
@@ -168,6 +170,11 @@ def test_label_smoothing_is_each_trial_own(reduction: str) -> None:
     assert_same_answers(common, [f"loss.label_smoothing={share}" for share in (0, 0.1, 0.5)])
 
 
+def test_reconstructions_have_a_loss_of_each_trial_own() -> None:
+    words = ("model=autoencoder", "model.filters=[]", "model.hidden=[8]", "loss=huber")
+    assert_same_answers((*DIGITS, *words), [f"loss.delta={delta}" for delta in (1, 0.1)])
+
+
 def test_trials_of_other_seeds_see_other_data_in_another_order() -> None:
     each = ["seed=0", "seed=1", "seed=2 dataset.split_seed=0", "seed=0 optimizer.lr=0.01"]
     assert_same_answers(MLP, each)
@@ -240,6 +247,13 @@ LOSSES = {
 def test_the_numbers_of_a_loss_are_each_trial_own(common: str) -> None:
     words = [*common.split(), "model=mlp", "model.hidden=[8]", "optimizer.lr=0.001", *DIGITS[3:]]
     assert_same_answers(words, LOSSES[common], epochs=2)
+
+
+@pytest.mark.parametrize("how", ["oversample", "undersample"])
+def test_balanced_classes_are_drawn_for_each_trial_as_alone(how: str) -> None:
+    words = ("dataset=breast_cancer", "dataset.split_seed=0", f"dataset.balance={how}")
+    common = (*words, "model=mlp", "model.hidden=[8]", *DIGITS[3:])
+    assert_same_answers(common, ["seed=0", "seed=1", "seed=0 optimizer.lr=0.01"], epochs=2)
 
 
 @pytest.mark.parametrize("task", TASKS)

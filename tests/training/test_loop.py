@@ -22,7 +22,7 @@ from dlrun.cli import main
 from dlrun.config.compose import compose
 from dlrun.config.settings import parse
 from dlrun.data.base import Spec
-from dlrun.data.loaders import epoch_order
+from dlrun.data.orders import epoch_order
 from dlrun.errors import ConfigError, RunFailed
 from dlrun.models.dropout import Dropout
 from dlrun.runner import resume, start

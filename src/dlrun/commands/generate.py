@@ -1,7 +1,8 @@
-"""`dlrun generate`: write text with a language model.
+"""`dlrun generate`: write text with a language model, or draw images with a variational autoencoder.
 
 A prompt may use the characters of the training part alone. Without one, a text begins as after an empty line.
-In PROMPT and STRING, \\n is a line break.
+In PROMPT and STRING, \\n is a line break. Images go to a picture, --output FILE.png; of the other options they
+take --number and --seed.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dlrun.commands._arguments import (
     add_checkpoint,
@@ -23,20 +25,27 @@ from dlrun.errors import ConfigError
 from dlrun.storage.index import find_run
 from dlrun.storage.run_summary import full_name
 
+if TYPE_CHECKING:
+    from dlrun.inference.load import Trained
+
 _EPILOG = """\
 examples
   dlrun generate last --prompt "ROMEO:" --length 500
   dlrun generate shakespeare_lstm --prompt "O " --temperature 0.5 --top-k 5
   dlrun generate irish_tunes_lstm --prompt "X:" --check abc --number 10
   dlrun generate last --prompt "X:1\\nT:" --until "\\n\\n" --output tune.abc
+  dlrun generate digits_vae --number 16 --output samples.png
 """
 _MOST_CHARACTERS = 10**9
+_MOST_IMAGES = 10_000  # of a picture
+_OF_TEXTS = ("prompt", "length", "temperature", "top_k", "until", "check")
 _BETWEEN = "\n" + "-" * 40 + "\n"
 
 
 def main(argv: list[str]) -> int:
     """Print or write the texts, and how many are what they should be."""
-    arguments = _parser().parse_intermixed_args(argv)
+    parser = _parser()
+    arguments = parser.parse_intermixed_args(argv)
     _check(arguments)
     run = find_run(arguments.run)
 
@@ -44,9 +53,11 @@ def main(argv: list[str]) -> int:
     from dlrun.inference.generate import Sampling, generate
     from dlrun.inference.load import load_trained, read_config
 
-    trained = load_trained(
-        run, read_config(run, allowed=arguments.allow), which=arguments.checkpoint
-    )
+    plain = read_config(run, allowed=arguments.allow)
+    trained = load_trained(run, plain, which=arguments.checkpoint)
+    if trained.spec.beta is not None:
+        of_texts = [name for name in _OF_TEXTS if vars(arguments)[name] != parser.get_default(name)]
+        return _draw(trained, plain, arguments, of_texts)
     if not isinstance(trained.preprocessing, CharacterEncoding):
         raise ConfigError(
             f"{full_name(run.path)} {_does(trained.spec.task)}, and writes no text; "
@@ -112,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="M",
         type=whole(1, 10**6),
         default=1,
-        help="the number of texts (default: 1)",
+        help="the number of texts or images (default: 1)",
     )
     parser.add_argument("--until", metavar="STRING", help="end a text once it has STRING")
     parser.add_argument(
@@ -127,8 +138,40 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _draw(
+    trained: Trained, plain: dict[str, Any], arguments: argparse.Namespace, of_texts: list[str]
+) -> int:
+    """Write a picture of images that the decoder makes of codes from the prior."""
+    from dlrun.config.settings import parse
+    from dlrun.diagnostics.image_grid import image_grid
+    from dlrun.inference.evaluate import task_of
+    from dlrun.inference.samples import sample_inputs
+
+    output: Path | None = arguments.output
+    if of_texts:
+        option = of_texts[0].replace("_", "-")
+        raise ConfigError(f"--{option} is for texts, and this run draws images; leave it out")
+    if trained.spec.kind != "image":
+        raise ConfigError(
+            f"the run has {trained.spec.kind}, of which nothing is drawn; use a run with images"
+        )
+    if output is None or output.suffix.lower() != ".png":
+        raise ConfigError(f"--output is {output}, but must name a picture, as in samples.png")
+    if arguments.number > _MOST_IMAGES:
+        raise ConfigError(f"--number is {arguments.number:,}, but must be at most {_MOST_IMAGES:,}")
+    task = task_of(trained, parse(plain))
+    images = sample_inputs(trained.model, task, number=arguments.number, seed=arguments.seed)
+    picture = image_grid(images.numpy(), [""] * len(images))
+    with writing_output(output):
+        output.write_bytes(picture.png)
+    print(f"{len(images)} images in {output}" if len(images) > 1 else f"1 image in {output}")
+    return 0
+
+
 def _does(task: str) -> str:
-    return "predicts numbers" if task == "regression" else "classifies"
+    return {"regression": "predicts numbers", "reconstruction": "gives its inputs again"}.get(
+        task, "classifies"
+    )
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
 
     plain = read_config(run, allowed=arguments.allow)
     trained = with_kept(load_trained(run, plain, which=arguments.checkpoint), run)
-    blocks = _blocks(trained, arguments)
+    blocks = _blocks(trained, plain, arguments)
     if output is None:
         for block in blocks:
             _print(list(block.records()), arguments.keep)
@@ -114,7 +114,9 @@ def _names(text: str) -> list[str]:
     return [filled(name) for name in names]
 
 
-def _blocks(trained: Trained, arguments: argparse.Namespace) -> Iterator[Block]:
+def _blocks(
+    trained: Trained, plain: dict[str, Any], arguments: argparse.Namespace
+) -> Iterator[Block]:
     """The predictions for the inputs in the files, or for the rows that series are continued by."""
     from dlrun.data.kinds import files_of, read_inputs, read_pieces
     from dlrun.data.series.scaling import SeriesScaling
@@ -136,6 +138,13 @@ def _blocks(trained: Trained, arguments: argparse.Namespace) -> Iterator[Block]:
             f"--steps continues a series, but this run was trained on {spec.kind}; leave it out"
         )
     pieces = read_pieces(files, spec, preprocessing, arguments.keep)
+    if spec.task == "reconstruction":
+        from dlrun.config.settings import parse
+        from dlrun.inference.anomalies import anomalies
+        from dlrun.inference.evaluate import task_of
+
+        yield from anomalies(trained, task_of(trained, parse(plain)), pieces)
+        return
     yield from predictions(trained, pieces, with_probabilities=not arguments.no_probabilities)
 
 
@@ -212,6 +221,9 @@ def _printed_names(records: list[dict[str, Any]], keep: Sequence[str]) -> list[s
 
 
 def _printed(record: dict[str, Any]) -> str:
+    if "anomaly_score" in record:
+        score = f"anomaly score {number_text(record['anomaly_score'])}"
+        return f"{score}  (anomaly)" if record.get("anomaly") == "yes" else score
     prediction = record["prediction"]
     if prediction is None:
         return "(no text)"

@@ -153,6 +153,9 @@ LANGUAGE = Metrics(
     {"loss": "min", "accuracy": "max", "perplexity": "min", "bits": "min"}, {}, "bits"
 )
 
+# Of inputs that a model gives again; of a distribution over codes with how far it is from the prior.
+RECONSTRUCTION = Metrics({"loss": "min", "mse": "min"}, {}, "mse")
+VARIATIONAL = Metrics({**RECONSTRUCTION.always, "kl": None}, {}, "mse")
 
 MEDIAN = 0.5
 QUANTILE_LOSS = "quantile_loss"  # in the units of the targets
@@ -194,7 +197,15 @@ def quantile_metrics(quantiles: Sequence[float]) -> Metrics:
     return replace(REGRESSION, always=always, by_target=by_target)
 
 
-_KINDS = (MULTICLASS, BINARY, MULTILABEL, REGRESSION, LANGUAGE, quantile_metrics([MEDIAN]))
+_KINDS = (
+    MULTICLASS,
+    BINARY,
+    MULTILABEL,
+    REGRESSION,
+    LANGUAGE,
+    VARIATIONAL,
+    quantile_metrics([MEDIAN]),
+)
 _PARTS = ("train", "val", "test")
 _NONE: Mapping[str, Direction | None] = {}
 _KNOWN: dict[str, Direction] = {
@@ -206,7 +217,12 @@ _KNOWN: dict[str, Direction] = {
 _TOP_K = re.compile(r"top_([1-9]\d{0,8})_accuracy")
 _OF_BANDS = re.compile(r"(coverage|width)_\d+(\.\d+)?")
 # What a person asks for first; a run has one of them, of texts to continue two.
-COMPARABLE = (LANGUAGE.comparable, REGRESSION.comparable, MULTICLASS.comparable)
+COMPARABLE = (
+    LANGUAGE.comparable,
+    REGRESSION.comparable,
+    MULTICLASS.comparable,
+    RECONSTRUCTION.comparable,  # the last: a regression has it as well
+)
 
 
 def direction(metric: str, own: Mapping[str, Direction | None] = _NONE) -> Direction | None:

@@ -23,7 +23,7 @@ from dlrun.config.search_path import COMPONENTS, config_folders
 _SETTINGS = {"trainer": "default"}  # groups of settings, with their usual options
 _USUAL = {"loss": {"_target_": "dlrun.training.losses.choice.Auto"}}  # components that came later
 _PRIMARY, _SECTIONS = "train", ("checkpoint", "tracking")
-_PLAIN = ("metrics",)  # settings that stand by themselves
+_PLAIN = ("init_from", "metrics")  # settings that stand by themselves
 _OF_ALL_OPTIONS = "_shared"
 _SWEEP_SETTINGS = {  # of the group sweep: what came after the version, as it was before
     "0.1": {"raw_cells": False},

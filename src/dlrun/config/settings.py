@@ -25,6 +25,7 @@ from dlrun.config.schema import (
 from dlrun.config.search_path import COMPONENTS
 from dlrun.errors import ConfigError, command
 
+_PRETRAINED = "dlrun.models.torchvision_model.TorchvisionModel"
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 
 
@@ -50,6 +51,7 @@ class DataSettings:
     split_seed: Seed
     normalize: Literal["standard", "none"]
     augment: Augment | None
+    balance: Literal["none", "oversample", "undersample"] = "none"  # of classes, in training alone
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ class RunConfig:
     loss: dict[str, Any]
     metrics: tuple[Choice, ...]  # beside the usual ones
     trainer: TrainerSettings
+    init_from: str | None  # another run, whose weights the model begins with
     checkpoint: CheckpointSettings
     tracking: TrackingSettings
 
@@ -175,11 +178,18 @@ def parse(plain: Mapping[str, Any]) -> RunConfig:
         **{group: _component_node(group, plain[group]) for group in COMPONENTS},
         metrics=check_choices(plain["metrics"]),
         trainer=check_settings("trainer", plain["trainer"], TrainerSettings),
+        init_from=check("init_from", plain["init_from"], str | None),
         checkpoint=check_settings("checkpoint", plain["checkpoint"], CheckpointSettings),
         tracking=check_settings("tracking", plain["tracking"], TrackingSettings),
     )
     _check_together(config)
     return config
+
+
+def without_pretrained(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The node of a model whose weights are to come from a checkpoint, so that none need be fetched."""
+    fetched = {"weights": None} if model.get("_target_") == _PRETRAINED else {}
+    return {**model, **fetched}
 
 
 def _component_node(group: str, node: Any) -> dict[str, Any]:

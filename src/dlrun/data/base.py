@@ -15,7 +15,7 @@ from dlrun.data.fingerprint import Origin
 from dlrun.data.loaders import Split
 from dlrun.errors import ConfigError
 
-TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "language"]
+TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "language", "reconstruction"]
 InputKind = Literal["features", "image", "sequence", "tokens"]
 
 
@@ -26,7 +26,9 @@ class Spec:
     `input_shape` leaves the batch axis out: (F,) for features, (C, H, W) for images, (T, F) for
     sequences and (T,) for tokens, where T is the longest there is. Outputs are raw scores: one for
     binary (the logit of the second class), one a class for multiclass, one a target for regression and
-    multilabel (the logit of its second label), one a token and step of time for language.
+    multilabel (the logit of its second label), one a token and step of time for language. Those of a reconstruction
+    are the inputs again, each category as a score for each of its codes, and then the code: `latent` numbers, or
+    the means of as many, and the logarithms of their variances, where `beta` is a number.
 
     Attributes:
         categories: of the last columns of features, how many codes each has; 0 is a category never seen.
@@ -39,6 +41,9 @@ class Spec:
             mean, and the last feature tells them from the others by 1.
         target_names: of several targets in columns of a table; () otherwise.
         labels: of multilabel, the words for no and yes of each target, one pair after the other.
+        latent: of a reconstruction, how many numbers describe an input.
+        beta: how much the distance of their distribution from the prior counts; None where they have none.
+        data: of a reconstruction, the spec of the data, which may have classes or numbers to predict.
     """
 
     task: TaskKind
@@ -55,6 +60,19 @@ class Spec:
 
     target_names: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    latent: int = 0
+    beta: float | None = None
+    data: Spec | None = None
+
+    @property
+    def of_data(self) -> Spec:
+        """What the data themselves are to be learned for, also where a model gives their inputs again instead."""
+        return self.data or self
+
+    @property
+    def reconstructed(self) -> int:
+        """How many numbers it takes to give an input again: one a number, one a code of a category."""
+        return self.num_features - len(self.categories) + sum(self.categories)
 
     @property
     def num_targets(self) -> int:
@@ -78,7 +96,7 @@ class Spec:
 
     @property
     def num_classes(self) -> int:
-        """Classes to tell apart; 0 for multilabel, regression and language."""
+        """Classes to tell apart; 0 for multilabel, regression, language and reconstruction."""
         return len(self.class_names)
 
     @property

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
+
+from dlrun.data.orders import Resampling, epoch_order
 
 Batch = tuple[Tensor, Tensor]  # inputs and targets
 _CPU = torch.device("cpu")
@@ -24,6 +26,7 @@ class Split:
             mean that was taken from each, as `Preprocessing.scaled_by_row` says.
         series: (N,) of several series, the number of the one that each sample is of.
         naive: (N, D) of a series, the mean error of a naive forecast of each target in training, in its own units.
+        resampling: how often each row comes in an epoch of shuffled batches; None for once.
     """
 
     inputs: Tensor
@@ -31,6 +34,7 @@ class Split:
     bases: Tensor | None = None
     series: Tensor | None = None
     naive: Tensor | None = None
+    resampling: Resampling | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -61,7 +65,7 @@ class Split:
         each_sample = {
             name: value[rows] for name, value in vars(self).items() if hasattr(value, "__getitem__")
         }
-        return replace(self, **each_sample)
+        return replace(self, **each_sample, resampling=None)
 
     def to(self, device: torch.device, dtype: torch.dtype, *, channels_last: bool) -> Self:
         """The same samples on `device`, floating point as `dtype`."""
@@ -137,11 +141,21 @@ class CutSplit:
 
     def __init__(self, split: Any, size: int, *, seed: int, shuffle: bool, drop_last: bool) -> None:
         self.split, self.seed, self.shuffle = split, seed, shuffle
-        self.bounds = cut(len(split), size, drop_last=drop_last)
+        self.resampling: Resampling | None = split.resampling if shuffle else None
+        self.rows = self.resampling.size if self.resampling else len(split)
+        self.bounds = cut(self.rows, size, drop_last=drop_last)
 
     def __len__(self) -> int:
         """Batches an epoch."""
         return len(self.bounds)
+
+    def order(self, epoch: int) -> Tensor:
+        """The rows of an epoch in its order."""
+        if self.resampling is not None:
+            return self.resampling.order(seed=self.seed, epoch=epoch)
+        if self.shuffle:
+            return epoch_order(self.rows, seed=self.seed, epoch=epoch)
+        return torch.arange(self.rows)
 
 
 class Batches(CutSplit):
@@ -156,7 +170,7 @@ class Batches(CutSplit):
             for start, stop in self.bounds[skip:]:
                 yield inputs[start:stop], targets[start:stop]
             return
-        order = epoch_order(len(self.split), seed=self.seed, epoch=number).to(inputs.device)
+        order = self.order(number).to(inputs.device)
         for start, stop in self.bounds[skip:]:
             rows = order[start:stop]
             yield take(inputs, rows), take(targets, rows)
@@ -168,13 +182,6 @@ def take(samples: Tensor, rows: Tensor) -> Tensor:
         # channels_last: index_select gives rows as they lie in memory only where the channels come last.
         return samples.movedim(1, -1).index_select(0, rows).movedim(-1, 1)
     return samples.index_select(0, rows)
-
-
-def epoch_order(size: int, *, seed: int, epoch: int) -> Tensor:
-    """A permutation of 0 to size-1, the same on every device for the same seed and epoch."""
-    # Seeds of neighbouring runs and epochs must not meet: 0x9E3779B97F4A7C15 spreads them over 64 bits.
-    mixed = (seed * 0x9E3779B97F4A7C15 + epoch * 0xBF58476D1CE4E5B9 + 1) % 2**63
-    return torch.randperm(size, generator=torch.Generator().manual_seed(mixed))
 
 
 def cut(samples: int, size: int, *, drop_last: bool) -> list[tuple[int, int]]:

@@ -74,7 +74,8 @@ def kept_from(state: Mapping[str, Any], run: str) -> Kept:
         KeyError, TypeError: it lacks values, or has some of another kind.
     """
     origin = origin_from(state["origin"]) if "origin" in state else None
-    spec, preprocessing = _spec_from(state["spec"]), preprocessing_from(state["preprocessing"])
+    spec = spec_from(state["spec"]).of_data
+    preprocessing = preprocessing_from(state["preprocessing"])
     if len(preprocessing.target_mean) != spec.num_targets:
         raise TypeError(
             f"preprocessing scales {len(preprocessing.target_mean)} targets, which is no {spec.task} problem"
@@ -91,9 +92,17 @@ _SPEC_RULES = {
 }
 
 
-def _spec_from(plain: Mapping[str, Any]) -> Spec:
+def spec_from(plain: Mapping[str, Any]) -> Spec:
+    """The spec that a checkpoint has, of which a model was made.
+
+    Raises:
+        TypeError: no spec, or one whose values do not fit each other.
+    """
     values: dict[str, Any] = {}
     for name, value in plain.items():
+        if name == "data" and value is not None:
+            values[name] = spec_from(value)
+            continue
         given = list(value) if isinstance(value, tuple) else value
         try:
             checked = check(f"spec.{name}", given, _SPEC_RULES[name])
@@ -116,6 +125,8 @@ def _task_of(spec: Spec) -> tuple[str, int]:
     """The task and the number of outputs that follow from classes, targets and vocabulary."""
     if spec.carries_state:
         return spec.task, spec.vocabulary
+    if spec.task == "reconstruction":
+        return spec.task, spec.reconstructed + spec.latent * (1 if spec.beta is None else 2)
     return task_of(
         spec.class_names,
         spec.labels,

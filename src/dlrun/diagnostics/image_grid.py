@@ -11,12 +11,14 @@ from dlrun.tracking.picture import Picture, sentence
 _INK = 30  # brightness of a letter
 
 
-def image_grid(images_NCHW: np.ndarray, captions: Sequence[str], *, columns: int = 8) -> Picture:
-    """The images side by side, enlarged to about 72 pixels, each over its caption.
+def image_grid(
+    images_NCHW: np.ndarray, captions: Sequence[str], *, columns: int = 8, width: int = 72
+) -> Picture:
+    """The images side by side, enlarged to about `width` pixels, each over its caption.
 
     Each image is stretched to the full range of brightness; three channels are colours, any other number is averaged.
     """
-    enlarge = max(1, 72 // images_NCHW.shape[-1])
+    enlarge = max(1, width // images_NCHW.shape[-1])
     tiles = _tiles(images_NCHW).repeat(enlarge, 1).repeat(enlarge, 2)
     count, tile_height, tile_width = tiles.shape[:3]
     columns = min(columns, count)

@@ -39,8 +39,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Dots:
-    """A dot for each point (x_N, y_N)."""
+    """A dot for each point (x_N, y_N).
 
+    Attributes:
+        name: in the legend; empty for none.
+    """
+
+    name: str
     colour: Colour
     x_N: np.ndarray
     y_N: np.ndarray
@@ -60,7 +65,7 @@ def plane(
     y_ticks: Sequence[float],
     *,
     lines: Sequence[Line] = (),
-    dots: Dots | None = None,
+    dots: Sequence[Dots] = (),
     guide: tuple[tuple[float, float], tuple[float, float]] | None = None,
 ) -> Picture:
     """Lines and dots over a grid.
@@ -69,17 +74,19 @@ def plane(
         axes: what both axes are, in words below the square.
         guide: the ends of a grey line: where points lie of a model that is right, or that guesses.
     """
-    frame = _Frame(x_ticks, y_ticks, legend=any(line.name for line in lines))
+    drawn: list[Line | Dots] = [*lines, *dots]
+    named = [one for one in drawn if one.name]
+    frame = _Frame(x_ticks, y_ticks, legend=bool(named))
     pixels = frame.lines(lines, guide)
-    if dots:
-        frame.draw_dots(pixels, dots)
+    for some in dots:
+        frame.draw_dots(pixels, some)
     write(pixels, title, _LEFT, 6, _LARGE)
     frame.write_numbers(pixels)
     write(pixels, axes, _LEFT, _TOP + _SIDE + 28, _MIDDLE)
-    for row, line in enumerate(line for line in lines if line.name):
+    for row, one in enumerate(named):
         top = _TOP + 8 + 24 * row
-        pixels[top + 9 : top + 12, _LEFT + _SIDE + 16 : _LEFT + _SIDE + 34] = line.colour
-        write(pixels, line.name, _LEFT + _SIDE + 40, top, _MIDDLE)
+        pixels[top + 9 : top + 12, _LEFT + _SIDE + 16 : _LEFT + _SIDE + 34] = one.colour
+        write(pixels, one.name, _LEFT + _SIDE + 40, top, _MIDDLE)
     return Picture(pixels)
 
 

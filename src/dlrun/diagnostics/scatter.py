@@ -18,10 +18,10 @@ def scatter(title: str, true_N: np.ndarray, predicted_N: np.ndarray) -> Picture:
     """
     known = np.isfinite(true_N) & np.isfinite(predicted_N)
     ticks = ticks_of(true_N[known], predicted_N[known])
-    dots = Dots(_BLUE, true_N[known], predicted_N[known])
+    dots = Dots("", _BLUE, true_N[known], predicted_N[known])
     axes = "x: true value, y: predicted"
     low, high = ticks[0], ticks[-1]
-    return plane(title, axes, ticks, ticks, dots=dots, guide=((low, low), (high, high)))
+    return plane(title, axes, ticks, ticks, dots=[dots], guide=((low, low), (high, high)))
 
 
 def residuals(title: str, true_N: np.ndarray, predicted_N: np.ndarray) -> Picture:
@@ -31,7 +31,9 @@ def residuals(title: str, true_N: np.ndarray, predicted_N: np.ndarray) -> Pictur
     x_ticks, y_ticks = ticks_of(predicted), ticks_of(errors, -errors)
     axes = "x: predicted, y: true value - predicted"
     guide = ((x_ticks[0], 0.0), (x_ticks[-1], 0.0))
-    return plane(title, axes, x_ticks, y_ticks, dots=Dots(_BLUE, predicted, errors), guide=guide)
+    return plane(
+        title, axes, x_ticks, y_ticks, dots=[Dots("", _BLUE, predicted, errors)], guide=guide
+    )
 
 
 def residual_histogram(title: str, true_N: np.ndarray, predicted_N: np.ndarray) -> Picture:

@@ -21,6 +21,7 @@ from dlrun.diagnostics.decision_boundary import decision_boundary
 from dlrun.diagnostics.forecast_figure import drawn, forecast_pictures
 from dlrun.diagnostics.gradient_flow import GradientFlow
 from dlrun.diagnostics.image_grid import image_grid
+from dlrun.diagnostics.latent_space import reconstruction_pictures
 from dlrun.diagnostics.scatter import residual_histogram, residuals, scatter
 from dlrun.errors import first_line
 from dlrun.inference.generate import sample_page
@@ -33,6 +34,7 @@ from dlrun.training.scores import class_confusion, point_scores, probabilities
 log = logging.getLogger(__name__)
 
 _SHOWN = 32  # images in a picture
+_PAIRS = 24  # of an image and what it is given again as
 _TARGETS = 4  # of which pictures are drawn
 _KEPT = 8  # pictures of samples in memory
 _SHARE = 0.01  # of the time, at most, goes into plots during training
@@ -102,6 +104,10 @@ class Views:
             self._draw_boundary(engine, tracker)
         self._draw_histograms(engine, tracker)
         self._write_sample(engine, tracker)
+        if self._reconstructs and len(self.data.val):
+            self._draw_reconstructions(
+                engine, tracker, self.data.val, engine.outputs(self.data.val)
+            )
         if self.data.val.bases is not None and len(self.data.val) and self.settings.images:
             part = drawn(self.data.val)
             self._draw_forecasts(engine, tracker, "val", part, engine.outputs(part))
@@ -122,6 +128,8 @@ class Views:
             self._draw_forecasts(engine, tracker, self.data.tested, part, outputs)
             self._draw_predictions(engine, tracker, part, outputs)
             self._draw_curves(engine, tracker, part, outputs)
+        if self._reconstructs:
+            self._draw_reconstructions(engine, tracker, part, outputs)
         if not self.settings.images or not self.spec.num_classes:
             return
         sure, predicted = probabilities(outputs.float(), self.spec).max(1)
@@ -157,6 +165,18 @@ class Views:
     ) -> None:
         for target, picture in forecast_pictures(self.data, part, outputs):
             tracker.image(f"forecasts/{name}/{target}", picture, engine.step)
+
+    @property
+    def _reconstructs(self) -> bool:
+        return self.settings.images and self.spec.task == "reconstruction"
+
+    @going_on("a picture of reconstructions")
+    def _draw_reconstructions(
+        self, engine: Engine, tracker: Tracker, part: Split, outputs: Tensor
+    ) -> None:
+        captions = [self._label(target) for target in part.first(_PAIRS).targets]
+        for tag, picture in reconstruction_pictures(engine, self.data, part, outputs, captions):
+            tracker.image(tag, picture, engine.step)
 
     @going_on("a picture of predictions")
     def _draw_predictions(
@@ -214,13 +234,14 @@ class Views:
             tracker.image("decision_boundary", decision_boundary(engine, self.data), engine.step)
 
     def _label(self, target: Tensor) -> str:
-        if self.spec.labels:
-            pairs = zip(self.spec.classes, target.tolist(), strict=True)
+        spec = self.spec.of_data
+        if spec.labels:
+            pairs = zip(spec.classes, target.tolist(), strict=True)
             return ", ".join(labels[int(answer)] for labels, answer in pairs)
-        if not self.spec.num_classes:
+        if not spec.num_classes:
             values = self._in_own_units(target.reshape(1, -1))[0, :_TARGETS].tolist()
             return ", ".join(number_text(value, digits=3) for value in values)
-        return self.spec.class_names[int(target)]
+        return spec.class_names[int(target)]
 
 
 def questions_of(outputs: Tensor, targets: Tensor, spec: Spec) -> list[Question]:

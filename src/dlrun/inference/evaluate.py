@@ -14,16 +14,24 @@ from dlrun.config.settings import RunConfig, parse
 from dlrun.data.kind import Labelled
 from dlrun.data.kinds import kind_of, read_labelled
 from dlrun.data.loaders import Split
-from dlrun.errors import ConfigError
-from dlrun.inference.load import Trained, load_trained, reported_weights
-from dlrun.inference.threshold import Thresholds, choose, gain_of, keep, with_kept
+from dlrun.inference.load import Trained, load_trained
+from dlrun.inference.threshold import (
+    Thresholds,
+    anomaly_threshold,
+    check_rule,
+    choose,
+    keep,
+    with_kept,
+)
 from dlrun.storage.run_directory import RunDirectory
+from dlrun.storage.stored_run import reported_weights
 from dlrun.tracking.class_table import ClassRow
 from dlrun.training.build import prepared
 from dlrun.training.forward import outputs_in_order
 from dlrun.training.losses.choice import loss_of
 from dlrun.training.metrics.chosen import chosen_metrics
 from dlrun.training.metrics.classes import class_rows
+from dlrun.training.reconstruction import Reconstruction
 from dlrun.training.scores import (
     class_confusion,
     classes,
@@ -32,7 +40,7 @@ from dlrun.training.scores import (
     sorted_quantiles,
 )
 from dlrun.training.task import Task
-from dlrun.training.tasks import TASKS, make_task
+from dlrun.training.tasks import make_task
 
 _BATCH = 1024
 _NUMBERS = 2**18  # of a batch of rows of few numbers: small batches cost more than their work
@@ -87,7 +95,7 @@ def evaluate(
     reported = which or reported_weights(run, plain)
     trained = with_kept(load_trained(run, plain, which=reported), run)
     spec = trained.spec
-    task = make_task(spec, loss_of(settings.loss), trained.preprocessing)
+    task = task_of(trained, settings)
     if new is None:
         data = task.with_baselines(prepared(settings, trained.kept))
         part = data.split(split)
@@ -96,11 +104,11 @@ def evaluate(
     else:
         found = read_labelled(new, trained.kept, settings.dataset)
     targets = found.part.targets
-    outputs = _outputs(trained, found.part, task, settings)
+    outputs = outputs_of(trained, found.part, task, size=settings.trainer.eval_batch_size)
     chosen = chosen_metrics(settings, task, spec, trained.preprocessing)
     metrics = chosen.final_metrics(task, outputs, found.part)
     undecided = {}
-    if trained.thresholds:
+    if trained.thresholds and spec.classes:
         outputs = trained.thresholds.decisions(outputs)
         decided = chosen.final_metrics(task, outputs, found.part)
         undecided = {name: value for name, value in metrics.items() if follows_threshold(name)}
@@ -126,6 +134,8 @@ def choose_threshold(
 ) -> None:
     """Choose by `rule` on the validation part from which probability on a sample is of the second class.
 
+    Of a reconstruction, from which score on an input is an anomaly.
+
     It is kept with the run. `none` removes what is kept.
 
     Raises:
@@ -134,31 +144,35 @@ def choose_threshold(
     if rule == "none":
         keep(run, None)
         return
-    gain_of(rule)  # before anything is read
     settings = parse(plain)
     trained = load_trained(run, plain, which=which or reported_weights(run, plain))
     spec = trained.spec
-    if spec.task not in ("binary", "multilabel"):
-        raise ConfigError(
-            f"--threshold is {rule}, but the run has {TASKS[spec.task].asked(spec)}: it is for two classes, or "
-            "several targets of yes and no; leave it out"
-        )
-    task = make_task(spec, loss_of(settings.loss), trained.preprocessing)
+    check_rule(rule, spec)
+    task = task_of(trained, settings)
     part = prepared(settings, trained.kept).split("val")
-    outputs = _outputs(trained, part, task, settings)
-    values = choose(rule, outputs, part.targets, spec)
+    outputs = outputs_of(trained, part, task, size=settings.trainer.eval_batch_size)
+    values = (
+        (anomaly_threshold(rule, task.anomaly_scores(outputs)),)
+        if isinstance(task, Reconstruction)
+        else choose(rule, outputs, part.targets, spec)
+    )
     keep(run, Thresholds(rule, values, trained.which, trained.step))
 
 
-def _outputs(trained: Trained, part: Split, task: Task, settings: RunConfig) -> torch.Tensor:
-    """What metrics need of the model's outputs for all samples of a part."""
+def task_of(trained: Trained, settings: RunConfig) -> Task:
+    """What the model of a run was trained for, and is measured by."""
+    return make_task(trained.spec, loss_of(settings.loss), trained.preprocessing)
+
+
+def outputs_of(trained: Trained, part: Split, task: Task, *, size: int) -> torch.Tensor:
+    """What metrics need of the model's outputs for all samples of a part, `size` at a time."""
     with torch.inference_mode():
         return outputs_in_order(
             trained.model,
             part,
             spec=trained.spec,
             task=task,
-            size=settings.trainer.eval_batch_size,
+            size=size,
             dtype=torch.float32,
         )
 

@@ -54,13 +54,7 @@ class Predictions:
         Raises:
             ConfigError: a column of the input is called like one of predictions.
         """
-        own = self._own_columns()
-        for name in self.identity:
-            if name in own:
-                raise ConfigError(
-                    f"--keep names {name}, which is also a column of the predictions; rename it in the input"
-                )
-        return {**self.identity, **own}
+        return beside(self.identity, self._own_columns())
 
     def _own_columns(self) -> dict[str, Cells]:
         if self.class_names:
@@ -132,6 +126,28 @@ class Predictions:
         return found.tolist()
 
 
+def identity_of(piece: Piece) -> dict[str, Cells]:
+    """The columns that name each input: those that are kept, or else file and row."""
+    return {name: Cells(object, cells) for name, cells in piece.kept.items()} or {
+        "input": Cells(str, piece.files),
+        "row": Cells(int, piece.rows),
+    }
+
+
+def beside(identity: Mapping[str, Cells], own: Mapping[str, Cells]) -> dict[str, Cells]:
+    """The columns that name each input, and what is said of it.
+
+    Raises:
+        ConfigError: one of the first is called like one of the second.
+    """
+    for name in identity:
+        if name in own:
+            raise ConfigError(
+                f"--keep names {name}, which is also a column of the predictions; rename it in the input"
+            )
+    return {**identity, **own}
+
+
 def predictions(
     trained: Trained, pieces: Iterable[Piece], *, with_probabilities: bool = True
 ) -> Iterator[Predictions]:
@@ -139,10 +155,7 @@ def predictions(
     spec = trained.spec
     targets = spec.target_names or trained.preprocessing.target_names
     for piece in pieces:
-        identity = {name: Cells(object, cells) for name, cells in piece.kept.items()} or {
-            "input": Cells(str, piece.files),
-            "row": Cells(int, piece.rows),
-        }
+        identity = identity_of(piece)
         values, chances = _predict(trained, piece.raw)
         if spec.class_names or spec.labels:
             yield Predictions(

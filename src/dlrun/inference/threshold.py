@@ -19,6 +19,7 @@ from dlrun.data.base import Spec
 from dlrun.errors import ConfigError, command, note
 from dlrun.inference.load import Trained
 from dlrun.storage.run_directory import RunDirectory, write_whole
+from dlrun.training.tasks import TASKS
 
 FORMS = "f1, youden, accuracy, cost=NUMBER, a probability between 0 and 1, or none"
 
@@ -48,12 +49,15 @@ class Thresholds:
 
     def described(self, spec: Spec) -> str:
         """In words, for a person."""
+        kept = f"({self.rule} on the validation part, as kept in threshold.json)"
+        if spec.task == "reconstruction":
+            return f"takes an input for an anomaly from a score of {self.values[0]:.4g} on {kept}"
         names = spec.target_names or (spec.classes[0][1],)
         pairs = zip(names, self.values, strict=True)
         each = ", ".join(
             f"for {name} from a probability of {value:.3g} on" for name, value in pairs
         )
-        return f"decides {each} ({self.rule} on the validation part, as kept in threshold.json)"
+        return f"decides {each} {kept}"
 
     def decisions(self, outputs: Tensor) -> Tensor:
         """Raw scores (N, D), moved so that 0 is the threshold: what is above it is yes."""
@@ -70,11 +74,7 @@ def gain_of(rule: str) -> Gain | float:
     """
     if rule in _RULES:
         return _RULES[rule]
-    name, _, number = rule.rpartition("=")
-    try:
-        value = float(number)
-    except ValueError:
-        value = math.nan
+    name, value = _parsed(rule)
     if name == "cost" and 0 < value < math.inf:
         return lambda hits, alarms, p, n: -(value * (p - hits) + alarms)
     if not name and 0 < value < 1:
@@ -82,6 +82,48 @@ def gain_of(rule: str) -> Gain | float:
     raise ConfigError(
         f"--threshold is {rule}, but must be {FORMS}; cost=5 says that to miss a sample of the second class "
         "costs five times as much as a false alarm"
+    )
+
+
+def _parsed(rule: str) -> tuple[str, float]:
+    """A name, or none, and a number, or nan."""
+    name, _, number = rule.rpartition("=")
+    try:
+        return name, float(number)
+    except ValueError:
+        return name, math.nan
+
+
+def check_rule(rule: str, spec: Spec) -> None:
+    """Refuse a rule that does not fit what a model was made for.
+
+    Raises:
+        ConfigError: there is no such rule, or nothing to decide.
+    """
+    if spec.task == "reconstruction":
+        anomaly_threshold(rule, torch.zeros(1))
+    elif spec.task in ("binary", "multilabel"):
+        gain_of(rule)
+    else:
+        raise ConfigError(
+            f"--threshold is {rule}, but the run has {TASKS[spec.task].asked(spec)}: it is for two classes, several "
+            "targets of yes and no, or anomaly scores; leave it out"
+        )
+
+
+def anomaly_threshold(rule: str, scores: Tensor) -> float:
+    """The score that `rule` names, or which as large a share of `scores` (N,) does not surpass.
+
+    Raises:
+        ConfigError: it is no rule.
+    """
+    name, value = _parsed(rule)
+    if name == "quantile" and 0 < value < 1:
+        return float(np.quantile(scores.double().numpy(), value))
+    if not name and -math.inf < value < math.inf:
+        return value
+    raise ConfigError(
+        f"--threshold is {rule}, but must be quantile=0.99, the share of the validation part below it, a score, or none"
     )
 
 
@@ -142,12 +184,16 @@ def with_kept(trained: Trained, run: RunDirectory) -> Trained:
     facts = run.read_threshold()
     if facts is None:
         return trained
-    anew = command("eval", run.path, "--threshold", "f1")
+    reconstructs = trained.spec.task == "reconstruction"
+    anew = command("eval", run.path, "--threshold", "quantile=0.99" if reconstructs else "f1")
     remedy = f"choose it anew with `{anew}`, or remove it with --threshold none"
     try:
         values = tuple(float(value) for value in facts["values"])
         found = Thresholds(str(facts["rule"]), values, str(facts["checkpoint"]), int(facts["step"]))
-        if len(values) != len(trained.spec.classes) or not all(0 < value < 1 for value in values):
+        (low, high), count = (0.0, 1.0), len(trained.spec.classes)
+        if reconstructs:
+            (low, high), count = (-math.inf, math.inf), 1
+        if len(values) != count or not all(low < value < high for value in values):
             raise ValueError
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{run.threshold_file} holds no thresholds: {remedy}") from error

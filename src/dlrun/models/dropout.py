@@ -16,13 +16,19 @@ _LANES = 4
 _LOWEST_16, _LOWEST_64 = -(2**15), -(2**63)
 
 
-class Dropout(nn.Module):
+class RandomLayer(nn.Module):
+    """A layer that draws random numbers: from `generators`, or until it has any from torch's global random state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generators = Generators()
+
+
+class Dropout(RandomLayer):
     """Zero each value with probability `p` in training, scale the rest by 1 / (1 - p).
 
     Srivastava et al. (2014). `p` is rounded to a multiple of 1/65536, in the scale as well, so that
     the mean is exact. The masks depend on the generator, the shape and `p` alone, not on the dtype.
-
-    Until `use_generators` gives it generators, it uses torch's global random state.
 
     `kept` is `p` in a form that torch.func can stack: the number of levels of 65536 that are kept.
     Trials trained as one under vmap may so differ in it; an integer survives a change of dtype.
@@ -38,7 +44,6 @@ class Dropout(nn.Module):
         self._kept = round((1 - p) * _LEVELS)
         self._scale = _LEVELS / max(self._kept, 1)
         self.register_buffer("kept", torch.tensor(self._kept, dtype=torch.int32), persistent=False)
-        self.generators = Generators()
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` itself in evaluation.
@@ -77,9 +82,9 @@ class Generators(tuple[torch.Generator, ...]):
 
 
 def use_generators(model: nn.Module, generators: Sequence[torch.Generator]) -> None:
-    """Give every Dropout in `model` its `generators`: one for a run alone, one for each trial of a stack."""
+    """Give every layer in `model` that draws its `generators`: one for a run alone, one for each trial of a stack."""
     for layer in model.modules():
-        if isinstance(layer, Dropout):
+        if isinstance(layer, RandomLayer):
             layer.generators = Generators(generators)
 
 

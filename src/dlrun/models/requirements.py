@@ -69,6 +69,16 @@ def require_image(spec: Spec, *, model: str) -> tuple[int, int, int]:
     return channels, height, width
 
 
+def require_rows(spec: Spec, *, model: str) -> None:
+    """Of a model that gives its inputs again.
+
+    Raises:
+        ConfigError: the data has neither images nor plain features.
+    """
+    if spec.kind not in ("image", "features"):
+        _refuse(spec, f"model={model} reads images and rows of tables", "images or plain features")
+
+
 def require_sequence(spec: Spec, *, model: str) -> int:
     """Features at each time step: those of a sequence, the pixels in one row of an image, one of a text.
 

@@ -132,14 +132,16 @@ class Session:
         """Write that the run has started, and on what device."""
         self.summary.write("running")
         engine = self.engine
+        if self.watch is not None and self.experiment.begun_with:  # else it was noted
+            log.info(self.experiment.begun_with)
+        for remark in self.experiment.remarks:
+            log.info(remark)
         if engine.step == 0:
             config = self.run.config_file.read_text(encoding="utf-8")
             self.tracker.text("config", f"```yaml\n{config}```", 0)
             self.views.at_start(self.tracker)
             if self.watch is None:
                 self._show_data_and_layers()
-            for remark in self.experiment.remarks:
-                log.info(remark)
         self.progress = Progress(
             start_step=engine.step,
             total_steps=engine.total_steps,

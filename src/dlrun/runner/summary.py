@@ -103,6 +103,7 @@ def summarise(
         "swept": dict(identity.swept),
         "seed": config.seed,
         "parameters": sum(p.numel() for p in engine.model.parameters()),
+        "init_from": config.init_from,
         "frozen_parameters": engine.freezing.frozen_weights,
         "step": engine.step,
         "epoch": engine.epoch,

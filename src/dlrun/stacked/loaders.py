@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from dlrun.data.loaders import Batches, Feed, Split, epoch_order
+from dlrun.data.loaders import Batches, Feed, Split
 
 
 class StackedBatches:
@@ -34,12 +34,11 @@ class StackedBatches:
 
     def _orders(self, number: int) -> Tensor:
         """Rows of the table, (K, N), or (1, N) where all runs have the same order."""
-        size, made = len(self.runs[0].split), {}
+        made = {}
         keys = [(batches.seed, first) for batches, first in self._runs_with_rows()]
-        for seed, first in dict.fromkeys(keys):
-            shuffle = self.runs[0].shuffle
-            order = epoch_order(size, seed=seed, epoch=number) if shuffle else torch.arange(size)
-            made[seed, first] = order + first
+        for (batches, first), key in zip(self._runs_with_rows(), keys, strict=True):
+            if key not in made:
+                made[key] = batches.order(number) + first
         chosen = keys[:1] if len(made) == 1 else keys
         return torch.stack([made[key] for key in chosen]).to(self.table.inputs.device)
 

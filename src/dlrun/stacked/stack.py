@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -58,6 +58,7 @@ class Stack:
 
     def train_step(self, inputs: Tensor, targets: Tensor) -> None:
         """One update of every run's weights, from batches (K, B, ...)."""
+        targets = self._aims(inputs, targets)
         if self.lead.augmentation is not None:
             inputs = self._augmented(inputs)
         size, weights = targets.shape[1], self.weights
@@ -116,11 +117,15 @@ class Stack:
         with torch.inference_mode(), self.device.autocast():
             parts = []
             for some in rows.split(self.eval_rows, 1):
-                x = table.inputs[some]
-                parts.append(self._forward(weights, x.expand(len(self.engines), *x.shape[1:])))
-            outputs = torch.cat(parts, 1).to(self.device.dtype)
+                inputs, targets = table.inputs[some], table.targets[some]
+                x, y = (
+                    tensor.expand(len(self.engines), *tensor.shape[1:])
+                    for tensor in (inputs, self._aims(inputs, targets))
+                )
+                outputs = self._forward(weights, x).to(self.device.dtype)
+                parts.append(self._kept(outputs, y))
         self.lead.freezing.train(self.template)
-        return outputs
+        return torch.cat(parts, 1)
 
     def keep(self, engines: Sequence[Engine]) -> None:
         """Go on with these only."""
@@ -159,6 +164,7 @@ class Stack:
         self.descent = StackedDescent(self.engines, self.weights.values, self.weights.rules)
         self._tasks = [engine.task for engine in self.engines]
         losses = [task.criterion for task in self._tasks]
+        self._alike = len({loss.unit for loss in losses}) == 1
         self._loss_numbers = side_by_side(losses, self.weights.values)
 
     def _augmented(self, inputs: Tensor) -> Tensor:
@@ -185,11 +191,26 @@ class Stack:
         losses = each.mean(1) * share if self.task.reduction == "mean" else each.sum(1)
         self.weights.collect(torch.autograd.grad(losses.sum(), list(leaves.values())), first=first)
         outputs = outputs.detach()
-        self.pending.outputs.append(
-            joined(outputs, task.name, axis=2) if members_of(model) else outputs
-        )
-        self.pending.targets.append(y)
+        if members_of(model):
+            outputs = joined(outputs, task.name, axis=2)
+        self.pending.outputs.append(self._kept(outputs, y))
+        self.pending.targets.append(self._flat(task.kept_targets, y))
         return losses.detach()
+
+    def _aims(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        return self._flat(self.task.aims, inputs, targets)
+
+    def _kept(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if self._alike:
+            return self._flat(self.task.kept, outputs, targets)
+        each = zip(self._tasks, outputs, targets, strict=True)
+        return torch.stack([task.kept(*pair) for task, *pair in each])
+
+    @staticmethod
+    def _flat(of_samples: Callable[..., Tensor], *stacked: Tensor) -> Tensor:
+        """What the task makes of the samples of one run, for those of all runs (K, B, ...) at once."""
+        flat = of_samples(*(tensor.flatten(0, 1) for tensor in stacked))
+        return flat.unflatten(0, stacked[0].shape[:2])
 
     def _diverged(self, losses: Tensor) -> dict[int, Diverged]:
         """By row, the runs with a loss (S, K) that is not finite."""

@@ -23,6 +23,7 @@ _OTHER_ROWS = {
     *(f"dataset.{name}" for name in ("seed", "split_seed", "fold", "folds", "size")),
     *(f"dataset.{name}" for name in ("val_fraction", "test_fraction", "skip", "drop", "fill")),
     "dataset.drop_missing_target",
+    "dataset.balance",  # of training alone
     *(
         f"dataset.{name}"
         for name in ("missing", "zero_is_missing", "numeric", "categorical", "dates", "infer")

@@ -21,6 +21,7 @@ from dlrun.config.settings import (
     RunConfig,
     TrainerSettings,
     WarmUp,
+    without_pretrained,
 )
 from dlrun.data.base import Dataset, Spec
 from dlrun.data.changed_data import DataChanged, Kept, refusal
@@ -32,6 +33,7 @@ from dlrun.models.dropout import use_generators
 from dlrun.models.numbers import fit_numbers
 from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import cuda_graph, optim, schedules
+from dlrun.training.balance import with_balance
 from dlrun.training.checks import (
     check_fit,
     check_loss,
@@ -42,12 +44,13 @@ from dlrun.training.checks import (
 from dlrun.training.device import Device, enough_memory
 from dlrun.training.device import choose as choose_device
 from dlrun.training.freezing import Freezing
+from dlrun.training.initial_weights import initialise
 from dlrun.training.loop import Augmentation, Engine
 from dlrun.training.losses.base import Loss
 from dlrun.training.losses.choice import loss_of
 from dlrun.training.metrics.chosen import ChosenMetrics, OwnMetric, own_metrics
 from dlrun.training.task import Task
-from dlrun.training.tasks import make_task, suited
+from dlrun.training.tasks import learned_spec, make_task, suited
 
 _SMALLER_DATA = (
     "take fewer or smaller samples (of images, lower dataset.size or dataset.in_memory=false)"
@@ -71,6 +74,7 @@ class Experiment:
     data: Dataset
     task: Task
     engine: Engine
+    begun_with: str | None = None  # which weights of another run, in a line
 
     @property
     def about(self) -> dict[str, Any]:
@@ -81,7 +85,7 @@ class Experiment:
 
     @property
     def remarks(self) -> list[str]:
-        """What a log should say of the weights and how they are trained, where that is not as usual."""
+        """What a log should say of how weights are trained, where that is not as usual."""
         lines = (self.engine.freezing.describe(), self.engine.descent.describe())
         return [line for line in lines if line]
 
@@ -101,7 +105,8 @@ class Experiment:
         rows = [len(part) for part in (self.data.train, self.data.val, self.data.test)]
         sizes = {"loss.quantiles": self.config.loss.get("quantiles"), "rows of the data": rows}
         target = {"loss._target_": current(str(self.config.loss["_target_"]))}
-        return settings | trainer | target | {"seed": self.config.seed, **sizes}
+        begun = {"seed": self.config.seed, "init_from": self.config.init_from}
+        return settings | trainer | target | begun | sizes
 
 
 def load_data(config: RunConfig, device: Device, kept: Kept | None = None) -> Dataset:
@@ -152,9 +157,10 @@ class _Components:
     own_metrics: tuple[OwnMetric, ...]
 
     @classmethod
-    def of(cls, config: RunConfig) -> _Components:
+    def of(cls, config: RunConfig, *, resumed: bool) -> _Components:
+        node = without_pretrained(config.model) if resumed else config.model
         _, data = split_component("dataset", config.dataset, DataSettings)
-        model, shared = split_component("model", config.model, ModelSettings, given=("spec",))
+        model, shared = split_component("model", node, ModelSettings, given=("spec",))
         optimizer, rules = split_component(
             "optimizer",
             config.optimizer,
@@ -179,14 +185,15 @@ def assemble(
     Raises:
         ConfigError: any of it does not exist, is out of range or does not fit the rest.
     """
-    settings, parts = config.trainer, _Components.of(config)
+    settings, parts = config.trainer, _Components.of(config, resumed=kept is not None)
     device = choose_device(settings.accelerator, settings.precision)
     with enough_memory("dataset", _SMALLER_DATA):
         data = load(config, device, kept)
-    loss = suited(parts.loss, data.spec)
-    data = replace(data, spec=loss.spec(data.spec))
+    spec = learned_spec(data.spec, parts.model)
+    loss = suited(parts.loss, spec)
+    data = replace(data, spec=loss.spec(spec))
     task = make_task(data.spec, loss, data.preprocessing, data.train)
-    data = task.with_baselines(data)
+    data = with_balance(task.with_baselines(data), parts.data, settings, loss)
     chosen = ChosenMetrics(config.metrics, parts.own_metrics, task, data.spec, data.preprocessing)
     task.declared = chosen.declared
     check_monitor(settings.monitor, settings.mode, task, data)
@@ -199,6 +206,9 @@ def assemble(
         model = place_model(built, device, channels_last=settings.channels_last)
         check_fit(model, data, device)
         fit_numbers(model, data.train)
+    begun_with = None
+    if config.init_from is not None and kept is None:  # a checkpoint has all weights itself
+        begun_with = initialise(model, data, config.init_from)
     if config.tracking.gradient_flow:
         require_recurrent(model)
     freezing = Freezing(model, parts.shared.freeze)
@@ -226,7 +236,7 @@ def assemble(
     )
     freezing.enter(0)  # after the optimizer was given what is to be trained later
     engine.captured = cuda_graph.choose(engine)
-    return Experiment(config, device, data, task, engine)
+    return Experiment(config, device, data, task, engine, begun_with)
 
 
 def _descent(
@@ -299,7 +309,8 @@ def limit(data: Dataset, settings: TrainerSettings) -> Dataset:
 
 def make_batches(settings: TrainerSettings, data: Dataset, seed: int) -> Feed:
     """The training batches, one whole-batch read a step however many parts it is then taken in."""
-    samples = len(data.train)
+    drawn = data.train.resampling
+    samples = len(data.train) if drawn is None else drawn.size
     size = settings.samples_per_step(samples)
     if settings.drop_last and size > samples:
         raise ConfigError(
@@ -308,7 +319,7 @@ def make_batches(settings: TrainerSettings, data: Dataset, seed: int) -> Feed:
         )
     if data.spec.carries_state:
         check_streams(settings)
-    if settings.accumulate > (at_most := min(size, len(data.train))):
+    if settings.accumulate > (at_most := min(size, samples)):
         raise ConfigError(
             f"trainer.accumulate is {settings.accumulate}, but a batch has only {at_most} samples to take in parts: "
             "set it to that or less, or trainer.batch_size higher"

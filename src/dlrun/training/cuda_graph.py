@@ -175,6 +175,6 @@ class CapturedStep:
             parameter.grad = gradient
         pending.losses += [loss.clone() for loss in self.left.losses]
         pending.outputs += [outputs.clone() for outputs in self.left.outputs]
-        pending.targets.append(targets)
+        pending.targets += [targets.clone() for targets in self.left.targets]
         pending.sizes.append(len(targets))
         engine.average()

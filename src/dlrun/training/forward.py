@@ -68,7 +68,7 @@ def outputs_in_order(
     state, found, stop = None, None, 0
     for inputs, targets in split.in_order(size):
         outputs, state = advance(model, inputs, state, spec)
-        rows = task.kept(outputs.to(dtype), targets)
+        rows = task.kept(outputs.to(dtype), task.aims(inputs, targets))
         if found is None:  # one tensor for all: many small ones leave gaps in memory
             found = rows.new_empty((len(split), *rows.shape[1:]))
         start, stop = stop, stop + len(rows)

@@ -194,6 +194,7 @@ class Engine:
     def learn(self, inputs: Tensor, targets: Tensor) -> None:
         """What a step does at its learning rate: all on the device, so that a CUDA graph can hold it."""
         self.descent.clear()
+        targets = self.task.aims(inputs, targets)
         if self.augmentation is not None:
             inputs = self.augmentation(inputs, self.generator)
         if self.settings.accumulate == 1:

@@ -110,6 +110,10 @@ class Task(ABC):
         training = self.criterion.training_unit if part == "train" else ()
         return (*self.criterion.unit, *training)
 
+    def aims(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """What the outputs for a batch are to be: the targets of the data, unless the task has others."""
+        return targets
+
     def kept(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """What metrics need of the outputs of a batch, to be kept until they are asked for."""
         return outputs

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dlrun.config.instantiate import Component
 from dlrun.config.metrics import LANGUAGE
 from dlrun.data.base import Preprocessing, Spec
 from dlrun.data.loaders import Split
@@ -16,6 +19,7 @@ from dlrun.training.classification import Binary, Multiclass, Multilabel
 from dlrun.training.losses.base import Loss
 from dlrun.training.losses.choice import fitting
 from dlrun.training.losses.quantities import Quantile
+from dlrun.training.reconstruction import Reconstruction
 from dlrun.training.regression import (
     QuantileRegression,
     QuantilesByRow,
@@ -66,8 +70,35 @@ class Language(Task):
 
 
 TASKS: dict[str, type[Task]] = {
-    task.name: task for task in (Binary, Multiclass, Multilabel, Regression, Language)
+    task.name: task
+    for task in (Binary, Multiclass, Multilabel, Regression, Language, Reconstruction)
 }
+
+
+def learned_spec(spec: Spec, model: Component) -> Spec:
+    """What this model is to learn of the data with `spec`.
+
+    A class of models whose `task` is "reconstruction" gives its inputs again, from as many numbers as its parameter
+    `latent` says; those with a parameter `beta` have a distribution over them.
+    """
+    if getattr(model.target, "task", None) != Reconstruction.name:
+        return spec
+    return _of_reconstruction(spec, **model.arguments)
+
+
+def _of_reconstruction(spec: Spec, *, latent: int, beta: float | None = None, **_: Any) -> Spec:
+    outputs = spec.reconstructed + latent * (1 if beta is None else 2)
+    return replace(
+        spec,
+        task=Reconstruction.name,
+        num_outputs=outputs,
+        latent=latent,
+        beta=beta,
+        data=spec,
+        class_names=(),
+        target_names=(),
+        labels=(),
+    )
 
 
 def suited(loss: Loss, spec: Spec) -> Loss:
@@ -102,4 +133,6 @@ def make_task(
         task = QuantileRegression
     if issubclass(task, Regression) and preprocessing.scaled_by_row:
         task = RegressionByRow if task is Regression else QuantilesByRow
+    if task is Reconstruction:
+        return Reconstruction(loss, preprocessing, spec)
     return task(loss, preprocessing, spec.target_names)

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.images.image_format import ImageFormat
 from dlrun.data.images.read import read_image
-from dlrun.data.loaders import Batch, CutSplit, Feed, Split, StoredTensor, epoch_order
+from dlrun.data.loaders import Batch, CutSplit, Feed, Split, StoredTensor
 from dlrun.errors import ConfigError, RunFailed
 from dlrun.system.orphans import begin_as_helper
 from dlrun.system.signals import ending_signals
@@ -142,9 +142,7 @@ class StreamedBatches(CutSplit):
 
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """(inputs, targets) of each batch of epoch `number`, without the first `skip`."""
-        order = torch.arange(len(self.split))
-        if self.shuffle:
-            order = epoch_order(len(self.split), seed=self.seed, epoch=number)
+        order = self.order(number)
         yield from self.split.read([order[start:stop] for start, stop in self.bounds[skip:]])
 
 

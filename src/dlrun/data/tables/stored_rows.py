@@ -16,9 +16,9 @@ from dlrun.data.loaders import (
     Feed,
     Split,
     StoredTensor,
-    epoch_order,
     take,
 )
+from dlrun.data.orders import epoch_order
 from dlrun.data.stored import read_ahead
 
 _BLOCK = 2**13  # rows that follow each other
@@ -130,14 +130,19 @@ class BlockBatches(CutSplit):
 
     def _windows(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Rows that are read together, and the order of them."""
-        count = len(self.split)
+        count = self.rows
+        if self.resampling is not None:
+            for drawn in self.order(epoch).split(AT_ONCE):
+                ascending, places = drawn.sort()  # read from the file in its order
+                yield ascending, places.argsort()
+            return
         if not self.shuffle:
             for start in range(0, count, AT_ONCE):
                 rows = torch.arange(start, min(start + AT_ONCE, count))
                 yield rows, torch.arange(len(rows))
             return
         if count <= AT_ONCE or not self.split.in_blocks:
-            for rows in epoch_order(count, seed=self.seed, epoch=epoch).split(AT_ONCE):
+            for rows in self.order(epoch).split(AT_ONCE):
                 yield rows, torch.arange(len(rows))
             return
         blocks = epoch_order(-(-count // _BLOCK), seed=self.seed, epoch=epoch)

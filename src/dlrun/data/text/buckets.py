@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlrun.data.loaders import Batch, Batches, CutSplit, Feed, Split, epoch_order, take
+from dlrun.data.loaders import Batch, Batches, CutSplit, Feed, Split, take
+from dlrun.data.orders import epoch_order
 from dlrun.data.text.stored import RaggedFile
 
 _POOL = 50  # batches within which texts are sorted by length: alike within a batch, and yet new ones each epoch
@@ -140,11 +141,10 @@ class Buckets(CutSplit):
 
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """(inputs, targets) of each batch of epoch `number`, without the first `skip`."""
-        order, batches = torch.arange(len(self.split)), torch.arange(len(self))
+        order, batches = self.order(number), torch.arange(len(self))
         if self.shuffle:
             # What is left out for this epoch, if any, before sorting: it would be the longest.
-            order = epoch_order(len(order), seed=self.seed, epoch=number)[: self.bounds[-1][1]]
-            order = self._sorted(order)
+            order = self._sorted(order[: self.bounds[-1][1]])
             # Of another seed than the samples': with as many batches as samples the two would be one.
             batches = epoch_order(len(self), seed=self.seed + 1, epoch=number)
         for start, stop in (self.bounds[batch] for batch in batches[skip:].tolist()):

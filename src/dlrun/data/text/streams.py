@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlrun.data.loaders import Batch, Feed, Split, epoch_order
+from dlrun.data.loaders import Batch, Feed, Split
+from dlrun.data.orders import epoch_order
 from dlrun.data.text.stored import StoredText
 from dlrun.errors import ConfigError
 

@@ -63,6 +63,11 @@ class Loss(ABC):
         return losses.mean(1) if self.reduction == "mean" else losses.sum(1)
 
     @property
+    def is_balanced(self) -> bool:
+        """Whether its weights make all classes count alike."""
+        return False
+
+    @property
     def numbers(self) -> Mapping[str, float | Tensor]:
         """What may differ between runs that are trained as one: numbers, or tensors of one shape."""
         return {}

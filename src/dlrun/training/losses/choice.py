@@ -20,14 +20,14 @@ from dlrun.training.losses.users import UsersLoss
 
 # Of each kind of problem, the first that fits is meant by auto.
 LOSSES: tuple[type[Loss], ...] = (
-    CrossEntropy,
-    BinaryCrossEntropy,
-    Focal,
     MSE,
     MAE,
     Huber,
     Quantile,
     Poisson,
+    CrossEntropy,
+    BinaryCrossEntropy,
+    Focal,
 )
 
 

@@ -62,6 +62,10 @@ class CrossEntropy(Loss):
         return losses
 
     @property
+    def is_balanced(self) -> bool:
+        return self.class_weights == "balanced"
+
+    @property
     def numbers(self) -> Mapping[str, float | Tensor]:
         weights = {} if self.weights is None else {_WEIGHTS: self.weights}
         return {_SMOOTHING: self.label_smoothing, **weights}
@@ -81,7 +85,7 @@ class BinaryCrossEntropy(Loss):
     """
 
     name = "binary_cross_entropy"
-    tasks = ("binary", "multilabel")
+    tasks = ("binary", "multilabel", "reconstruction")
     neutral = {_SMOOTHING: 0.0, _POSITIVE: 1.0}
 
     def __init__(
@@ -119,6 +123,10 @@ class BinaryCrossEntropy(Loss):
         if _POSITIVE in numbers:
             losses = losses * _weighted(targets, _beside(numbers[_POSITIVE], targets))
         return losses
+
+    @property
+    def is_balanced(self) -> bool:
+        return self.positive_weight == "balanced"
 
     @property
     def numbers(self) -> Mapping[str, float | Tensor]:
@@ -174,6 +182,10 @@ class Focal(Loss):
         log_chance = outputs.gather(1, target).squeeze(1) - total
         others = outputs.scatter(1, target, float("-inf")).logsumexp(1) - total
         return -(gamma * others).exp() * log_chance
+
+    @property
+    def is_balanced(self) -> bool:
+        return self.class_weights == "balanced"
 
     @property
     def numbers(self) -> Mapping[str, float | Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Gt, Lt
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from dlrun.config.metrics import MEDIAN
 from dlrun.config.schema import Positive
-from dlrun.data.base import Preprocessing, Spec
+from dlrun.data.base import Preprocessing, Spec, TaskKind
 from dlrun.data.loaders import Split
 from dlrun.errors import ConfigError
 from dlrun.training.losses.base import Loss, Reduction
@@ -23,7 +23,7 @@ from dlrun.training.losses.base import Loss, Reduction
 class _OfErrors(Loss):
     """A loss of numbers, the same in training and in evaluations."""
 
-    tasks = ("regression",)
+    tasks: ClassVar[tuple[TaskKind, ...]] = ("regression",)
 
     def rows(self, outputs: Tensor, targets: Tensor, numbers: Mapping[str, Tensor]) -> Tensor:
         return self.function(outputs, targets, "none")
@@ -37,6 +37,7 @@ class MSE(_OfErrors):
     """The squared error."""
 
     name = "mse"
+    tasks = ("regression", "reconstruction")
 
     def function(self, outputs: Tensor, targets: Tensor, reduction: Reduction) -> Tensor:
         return F.mse_loss(outputs, targets, reduction=reduction)
@@ -46,6 +47,7 @@ class MAE(_OfErrors):
     """The absolute error."""
 
     name = "mae"
+    tasks = ("regression", "reconstruction")
 
     def function(self, outputs: Tensor, targets: Tensor, reduction: Reduction) -> Tensor:
         return F.l1_loss(outputs, targets, reduction=reduction)
@@ -59,6 +61,7 @@ class Huber(_OfErrors):
     """
 
     name = "huber"
+    tasks = ("regression", "reconstruction")
 
     def __init__(self, *, delta: Positive) -> None:
         self.delta = delta

@@ -94,10 +94,10 @@ class ChosenMetrics:
         directions = {one.choice.name: one.choice.direction for one in own}
         self.declared: Metrics = replace(declared, chosen={**declared.chosen, **directions})
         self.names = tuple(added)
-        if own and spec.task == "language":
+        if own and spec.task in ("language", "reconstruction"):
+            what = "a text to continue" if spec.task == "language" else "a reconstruction"
             raise ConfigError(
-                f"{self.own[0].choice.key} is of your own, but of a text to continue no probabilities are kept: "
-                "leave it out"
+                f"{self.own[0].choice.key} is of your own, but of {what} no predictions are kept: leave it out"
             )
 
     def __bool__(self) -> bool:
