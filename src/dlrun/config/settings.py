@@ -25,6 +25,7 @@ from dlrun.config.schema import (
 from dlrun.config.search_path import COMPONENTS
 from dlrun.errors import ConfigError, command
 
+_PRETRAINED = "dlrun.models.torchvision_model.TorchvisionModel"
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 
 
@@ -58,7 +59,11 @@ class DataSettings:
     split_seed: Seed
     normalize: Literal["standard", "none"]
     augment: Augment | None
-    balance: Literal["none", "oversample", "undersample"] = "none"  # of classes, in training alone
+    balance: Literal["none", "oversample", "undersample", "latent"] = "none"  # in training alone
+    folds: Annotated[int, Ge(2)] | None = (
+        None  # into which the rows are cut, one of which is held out
+    )
+    fold: NonNegativeInt = 0
 
 
 @dataclass(frozen=True)
@@ -165,6 +170,7 @@ class RunConfig:
     loss: dict[str, Any]
     metrics: tuple[Choice, ...]  # beside the usual ones
     trainer: TrainerSettings
+    init_from: str | None  # another run, whose weights the model begins with
     checkpoint: CheckpointSettings
     tracking: TrackingSettings
 
@@ -184,11 +190,18 @@ def parse(plain: Mapping[str, Any]) -> RunConfig:
         **{group: _component_node(group, plain[group]) for group in COMPONENTS},
         metrics=check_choices(plain["metrics"]),
         trainer=check_settings("trainer", plain["trainer"], TrainerSettings),
+        init_from=check("init_from", plain["init_from"], str | None),
         checkpoint=check_settings("checkpoint", plain["checkpoint"], CheckpointSettings),
         tracking=check_settings("tracking", plain["tracking"], TrackingSettings),
     )
     _check_together(config)
     return config
+
+
+def without_pretrained(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The node of a model whose weights are to come from a checkpoint, so that none need be fetched."""
+    fetched = {"weights": None} if model.get("_target_") == _PRETRAINED else {}
+    return {**model, **fetched}
 
 
 def _component_node(group: str, node: Any) -> dict[str, Any]:
@@ -199,7 +212,12 @@ def _component_node(group: str, node: Any) -> dict[str, Any]:
     return dict(node)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Refuse a name of a run that no folder can have.
+
+    Raises:
+        ConfigError: what is wrong with it.
+    """
     if not name.strip() or "/" in name or name in (".", "..") or not name.isprintable():
         raise ConfigError(
             f"name is {name}, but must be text without slashes and control characters: it names a folder"
@@ -210,7 +228,7 @@ def _check_name(name: str) -> None:
 
 def _check_together(config: RunConfig) -> None:
     """The rules that span several keys, or that no type can say."""
-    _check_name(config.name)
+    check_name(config.name)
     trainer = config.trainer
     if trainer.max_epochs is None and trainer.max_steps is None:
         raise ConfigError(

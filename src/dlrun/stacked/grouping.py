@@ -57,10 +57,10 @@ def why_alone(plain: Mapping[str, Any]) -> str | None:
 def shape_of(plain: Mapping[str, Any]) -> str:
     """A text that is equal for configs of runs that can be trained together.
 
-    Left out of it is what may differ: the name, the seed, the schedule, the numbers of the optimizer and of
-    the loss, and dropout rates above zero.
+    Left out of it is what may differ: the name, the seed, the weights to begin with, the schedule, the numbers of
+    the optimizer and of the loss, and dropout rates above zero.
     """
-    rest = {k: v for k, v in plain.items() if k not in ("name", "seed", "schedule")}
+    rest = {k: v for k, v in plain.items() if k not in ("name", "seed", "schedule", "init_from")}
     rest["optimizer"] = {k: _kind_of(k, v) for k, v in plain["optimizer"].items()}
     rest["loss"] = {k: _kind_of_loss(k, v) for k, v in plain["loss"].items()}
     rest["dataset"] = {k: v for k, v in plain["dataset"].items() if k not in _SEEDS}
@@ -75,6 +75,10 @@ def no_rule(engine: Engine) -> str | None:
         return engine.batches.not_stacked
     if reason := engine.task.criterion.not_stacked:
         return reason
+    if engine.balance is not None:
+        return "each model draws the rows of its epochs"
+    if getattr(engine.model, "adds_loss", False):
+        return "the model adds a loss of its own"
     if has_rule(engine.descent.optimizer):
         return None
     name = type(engine.descent.optimizer).__name__

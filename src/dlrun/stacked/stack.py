@@ -218,7 +218,7 @@ class Stack:
         self.weights.collect(torch.autograd.grad(losses.sum(), list(leaves.values())), first=first)
         outputs = outputs.detach()
         if members_of(self.template):
-            outputs = joined(outputs, self.task.name, axis=2)
+            outputs = joined(outputs, self.task.name, self.task.criterion.link, axis=2)
         self.pending.outputs.append(self._kept(outputs, y))
         self.pending.targets.append(self._flat(self.task.kept_targets, y))
         return losses.detach()
