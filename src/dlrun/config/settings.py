@@ -50,7 +50,7 @@ class DataSettings:
     split_seed: Seed
     normalize: Literal["standard", "none"]
     augment: Augment | None
-    balance: Literal["none", "oversample", "undersample"] = "none"  # of classes, in training alone
+    balance: Literal["none", "oversample", "undersample", "latent"] = "none"  # in training alone
 
 
 @dataclass(frozen=True)

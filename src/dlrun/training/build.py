@@ -32,7 +32,7 @@ from dlrun.models.dropout import use_generators
 from dlrun.models.numbers import fit_numbers
 from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import cuda_graph, optim, schedules
-from dlrun.training.balance import with_balance
+from dlrun.training.balance import latent_balance, with_balance
 from dlrun.training.checks import (
     check_fit,
     check_loss,
@@ -225,6 +225,7 @@ def assemble(
         saving=config.checkpoint,
         augmentation=make_augmentation(parts.data, data.spec),
         generator=generator,
+        balance=latent_balance(parts.data, model, batches, settings.eval_batch_size),
     )
     freezing.enter(0)  # after the optimizer was given what is to be trained later
     engine.captured = cuda_graph.choose(engine)

@@ -18,6 +18,7 @@ from dlrun.data.base import Dataset
 from dlrun.data.loaders import Feed, Split
 from dlrun.system.signals import StopRequest
 from dlrun.system.torch_internals import norms
+from dlrun.training.balance import LatentBalance
 from dlrun.training.device import Device
 from dlrun.training.divergence import Diverged, find_divergence
 from dlrun.training.forward import State, advance, loss_and_kept, on_tensors, outputs_in_order
@@ -77,12 +78,14 @@ class Engine:
         saving: CheckpointSettings,
         augmentation: Augmentation | None,
         generator: torch.Generator,
+        balance: LatentBalance | None = None,
     ) -> None:
         self.model, self.averaged, self.task, self.data = model, averaged, task, data
         self.freezing = freezing
         self.batches, self.descent, self.total_steps = batches, descent, total_steps
         self.device, self.settings, self.chosen = device, settings, chosen
         self.augmentation, self.generator = augmentation, generator
+        self.balance = balance
         self.captured: Step | None = None  # does what train_step does, sooner
         self.steps_per_epoch = len(batches)
         self.intervals = Intervals(settings, saving, self.steps_per_epoch, total_steps)
@@ -160,6 +163,9 @@ class Engine:
         while not self.finished and stop.signal is None:
             epoch, position = divmod(self.step, self.steps_per_epoch)
             self.freezing.enter(epoch)
+            if self.balance is not None and position == 0:
+                self.balance.begin_epoch()
+                self.freezing.train(self.model)
             for inputs, targets in self.batches.epoch(epoch, skip=position):
                 train_step(inputs, targets)
                 self.step += 1
@@ -241,6 +247,7 @@ class Engine:
             "best": dict(vars(self.best)),
             "pending": dict(vars(self.pending)),
             "carried": self.carried,
+            "rarity": None if self.balance is None else self.balance.rarity,
             "latest": dict(self.latest),
             "seconds": self.seconds,
         }
@@ -257,6 +264,8 @@ class Engine:
             **{name: [*map(move, kept)] for name, kept in state["pending"].items()}
         )
         self.carried = move(state.get("carried"))
+        if self.balance is not None:
+            self.balance.rarity = state.get("rarity")
         self.best, self.latest = Best(**state["best"]), dict(state["latest"])
 
     def restore_best(self) -> None:

@@ -89,7 +89,15 @@ class ChosenMetrics:
         added = {c.name: c.direction for c in named if c.name not in task.declared.always}
         declared = replace(task.declared, chosen=added).of_targets(task.targets)
         directions = {one.choice.name: one.choice.direction for one in own}
-        self.declared: Metrics = replace(declared, chosen={**declared.chosen, **directions})
+        of_groups = {
+            of_target(declared.comparable, group): declared.directions[declared.comparable]
+            for group in spec.group_names
+        }
+        self.declared: Metrics = replace(
+            declared,
+            chosen={**declared.chosen, **directions},
+            at_the_end={**declared.at_the_end, **of_groups},
+        )
         self.names = tuple(added)
         if own and spec.task in ("language", "reconstruction"):
             what = "a text to continue" if spec.task == "language" else "a reconstruction"
@@ -111,8 +119,23 @@ class ChosenMetrics:
     def final_metrics(self, task: Task, outputs: Tensor, part: Split) -> Values:
         """All metrics of a part at the end: the usual ones of the task, then the chosen ones."""
         usual = task.final_metrics(outputs, part.targets, variance=task.variance(part))
-        chosen = self.measure(outputs, self.truth(part))
+        chosen = self.measure(outputs, self.truth(part)) | self._of_groups(task, outputs, part)
         return usual | {name: value for name, value in chosen.items() if name not in usual}
+
+    def _of_groups(self, task: Task, outputs: Tensor, part: Split) -> Values:
+        """The comparable metric of each group of samples that the data tells apart, as in `accuracy/rare`."""
+        found: Values = {}
+        if part.groups is None:
+            return found
+        metric, groups = task.declared.comparable, part.groups.to(outputs.device)
+        for number, name in enumerate(self.spec.group_names):
+            rows = groups.eq(number).nonzero().squeeze(1)
+            if len(rows):
+                values = task.metrics(
+                    outputs[rows], part.targets[rows], variance=task.variance(part)
+                )
+                found[of_target(metric, name)] = values[metric]
+        return found
 
     def measure(self, outputs: Tensor, truth: Truth | Tensor | None) -> Values:
         """The chosen metrics of one model from its outputs (N, O).
