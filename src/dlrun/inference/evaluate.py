@@ -98,6 +98,8 @@ def evaluate(
         found = Labelled(part, baselines)
     else:
         found = read_labelled(new, trained.kept, settings.dataset)
+        if spec.data is not None:
+            found = Labelled(found.part)  # the baselines are of the targets, which are not learned
     targets = found.part.targets
     outputs = outputs_of(trained, found.part, task, size=settings.trainer.eval_batch_size)
     chosen = chosen_metrics(settings, task, spec, trained.preprocessing)
