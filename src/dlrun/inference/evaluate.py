@@ -94,7 +94,6 @@ def evaluate(
     settings = parse(plain)
     reported = which or reported_weights(run, plain)
     trained = with_kept(load_trained(run, plain, which=reported), run)
-    spec = trained.spec
     task = task_of(trained, settings)
     if new is None:
         data = task.with_baselines(prepared(settings, trained.kept))
@@ -103,24 +102,37 @@ def evaluate(
         found = Labelled(part, baselines)
     else:
         found = read_labelled(new, trained.kept, settings.dataset)
-    targets = found.part.targets
-    outputs = outputs_of(trained, found.part, task, size=settings.trainer.eval_batch_size)
+    outputs = outputs_of(trained, found.part, task, settings)
+    return evaluated(trained, task, found, outputs, settings, split=split)
+
+
+def evaluated(
+    trained: Trained,
+    task: Task,
+    rows: Labelled,
+    outputs: torch.Tensor,
+    settings: RunConfig,
+    *,
+    split: str,
+) -> Evaluation:
+    """What the outputs of `trained` for these rows come to."""
+    spec, targets = trained.spec, rows.part.targets
     chosen = chosen_metrics(settings, task, spec, trained.preprocessing)
-    metrics = chosen.final_metrics(task, outputs, found.part)
+    metrics = chosen.final_metrics(task, outputs, rows.part)
     undecided = {}
     if trained.thresholds and spec.classes:
         outputs = trained.thresholds.decisions(outputs)
-        decided = chosen.final_metrics(task, outputs, found.part)
+        decided = chosen.final_metrics(task, outputs, rows.part)
         undecided = {name: value for name, value in metrics.items() if follows_threshold(name)}
         metrics |= {name: decided[name] for name in undecided}
     return Evaluation(
         which=trained.which,
         epoch=trained.epoch,
         step=trained.step,
-        rows=len(found.part),
+        rows=len(rows.part),
         unit=kind_of(trained.preprocessing, spec).units[spec.kind],
         metrics={f"{split}/{name}": value for name, value in metrics.items()},
-        baselines=found.baselines,
+        baselines=rows.baselines,
         confusion=class_confusion(outputs, targets, spec),
         class_names=spec.class_names,
         classes=class_rows(outputs, targets, spec),
@@ -150,7 +162,7 @@ def choose_threshold(
     check_rule(rule, spec)
     task = task_of(trained, settings)
     part = prepared(settings, trained.kept).split("val")
-    outputs = outputs_of(trained, part, task, size=settings.trainer.eval_batch_size)
+    outputs = outputs_of(trained, part, task, settings)
     values = (
         (anomaly_threshold(rule, task.anomaly_scores(outputs)),)
         if isinstance(task, Reconstruction)
@@ -164,15 +176,15 @@ def task_of(trained: Trained, settings: RunConfig) -> Task:
     return make_task(trained.spec, loss_of(settings.loss), trained.preprocessing)
 
 
-def outputs_of(trained: Trained, part: Split, task: Task, *, size: int) -> torch.Tensor:
-    """What metrics need of the model's outputs for all samples of a part, `size` at a time."""
+def outputs_of(trained: Trained, part: Split, task: Task, settings: RunConfig) -> torch.Tensor:
+    """What metrics need of the model's outputs for all samples of a part."""
     with torch.inference_mode():
         return outputs_in_order(
             trained.model,
             part,
             spec=trained.spec,
             task=task,
-            size=size,
+            size=settings.trainer.eval_batch_size,
             dtype=torch.float32,
         )
 

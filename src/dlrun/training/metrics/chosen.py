@@ -114,8 +114,23 @@ class ChosenMetrics:
     def final_metrics(self, task: Task, outputs: Tensor, part: Split) -> Values:
         """All metrics of a part at the end: the usual ones of the task, then the chosen ones."""
         usual = task.final_metrics(outputs, part.targets, variance=task.variance(part))
-        chosen = self.measure(outputs, self.truth(part))
+        chosen = self.measure(outputs, self.truth(part)) | self._of_groups(task, outputs, part)
         return usual | {name: value for name, value in chosen.items() if name not in usual}
+
+    def _of_groups(self, task: Task, outputs: Tensor, part: Split) -> Values:
+        """The comparable metric of each group of samples that the data tells apart, as in `accuracy/rare`."""
+        found: Values = {}
+        if part.groups is None:
+            return found
+        metric, groups = task.declared.comparable, part.groups.to(outputs.device)
+        for number, name in enumerate(self.spec.group_names):
+            rows = groups.eq(number).nonzero().squeeze(1)
+            if len(rows):
+                values = task.metrics(
+                    outputs[rows], part.targets[rows], variance=task.variance(part)
+                )
+                found[of_target(metric, name)] = values[metric]
+        return found
 
     def measure(self, outputs: Tensor, truth: Truth | Tensor | None) -> Values:
         """The chosen metrics of one model from its outputs (N, O).
