@@ -118,6 +118,15 @@ def test_its_settings_are_checked_like_any_other(fails: Fails, project: Path) ->
     assert "did you mean mine?" in fails("train", "model=mein")
 
 
+def test_layers_of_a_model_of_the_users_own_are_frozen_and_slowed_by_name(project: Path) -> None:
+    run = train("model.freeze=[layers.1.*]", "optimizer.lr_multipliers={layers.3.bias:0.5}")
+    summary = run.read_summary() or {}
+    assert (summary["frozen_parameters"], summary["parameters"]) == (4 * 12 + 12, 99)
+    said = run.log.read_text()
+    assert "frozen: layers.1.*: 60 of 99 weights" in said
+    assert "learning rates: layers.3.bias times 0.5\n" in said
+
+
 def test_an_own_option_takes_the_place_of_the_packaged_one(project: Path) -> None:
     Path("configs/optimizer").mkdir()
     packaged = yaml.safe_load(Path(packaged_file("optimizer/sgd")).read_text())
@@ -137,7 +146,7 @@ def test_another_config_folder_can_be_named(project: Path) -> None:
     Path("more/model").mkdir(parents=True)
     Path("more/model/theirs.yaml").write_text(OPTION.replace("12", "5"))
     assert main(["train", "--config-dir=more", "model=theirs", *QUICK, "hydra.run.dir=run"]) == 0
-    assert config_of(Path("run"))["model"] == {"_target_": "mynet.Net", "width": 5}
+    assert config_of(Path("run"))["model"] == {"freeze": None, "_target_": "mynet.Net", "width": 5}
 
 
 def test_an_experiment_of_the_users_own_is_composed(project: Path) -> None:
@@ -153,7 +162,7 @@ def test_an_experiment_of_the_users_own_is_composed(project: Path) -> None:
 def test_the_config_can_be_looked_at_without_training(project: Path, capsys: Capture) -> None:
     assert main(["train", "--cfg", "job", "model=mine", "model.width=7"]) == 0
     shown = yaml.safe_load(capsys.readouterr().out)
-    assert shown["model"] == {"_target_": "mynet.Net", "width": 7}
+    assert shown["model"] == {"freeze": None, "_target_": "mynet.Net", "width": 7}
     assert not Path("outputs").exists()
 
 

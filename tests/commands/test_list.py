@@ -244,6 +244,14 @@ def test_groups_within_groups_are_listed_as_the_help_of_train_has_them(
 
 
 def test_what_every_run_has_beside_its_groups_is_explained(project: Path, capsys: Capture) -> None:
-    assert "settings of every run: name  seed  checkpoint  tracking\n" in shown(capsys=capsys)
+    assert "settings of every run: name  seed  init_from  checkpoint  tracking\n" in shown(
+        capsys=capsys
+    )
     assert "tracking.graph          true   the model, drawn" in shown("tracking", capsys=capsys)
     assert shown("seed", capsys=capsys).endswith("\n\ndlrun train seed=0\n")
+
+
+def test_what_all_options_of_a_group_have_is_told_with_them(project: Path, capsys: Capture) -> None:
+    for word in ("model", "model/mlp"):
+        assert "freeze" in shown(word, capsys=capsys)
+    assert "lr_multipliers" in shown("optimizer/sgd", capsys=capsys)

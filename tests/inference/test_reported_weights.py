@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from dlrun.cli import main
-from dlrun.inference.load import reported_weights
 from dlrun.storage.run_directory import RunDirectory
+from dlrun.storage.stored_run import reported_weights
 
 COMMON = ["dataset=wine", "model=mlp", "model.hidden=[8]", "optimizer.lr=0.3", "hydra.run.dir=run"]
 COMMON += ["trainer.num_threads=1", "trainer.max_epochs=4", "tracking.tensorboard=false"]

@@ -23,16 +23,19 @@ MODELS = {
     "cnn": ("model=cnn", "model.filters=[4,6]", "model.dense=[8]"),
     "cnn_average": ("model=cnn", "model.filters=[4]", "model.pool=average", "model.padding=valid"),
     "cnn_norm": ("model=cnn", "model.filters=[4,6]", "model.batch_norm=true"),
+    "resnet": ("model=resnet", "model.depth=8", "model.width=2"),
     "rnn": ("model=rnn", "model.hidden_size=8"),
     "lstm": ("model=lstm", "model.hidden_size=8"),
     "lstm_deep": ("model=lstm", "model.hidden_size=5", "model.layers=2", "model.bidirectional=true"),
     "gru": ("model=gru", "model.hidden_size=8", "model.pooling=mean"),
+    "transformer": ("model=transformer", "model.width=8", "model.heads=2", "model.layers=1"),
+    "tcn": ("model=tcn", "model.channels=4", "model.layers=1"),
     "autoencoder": ("model=autoencoder", "model.filters=[]", "model.hidden=[8]"),
     "vae": ("model=vae", "model.filters=[4]", "model.hidden=[8]", "model.latent=3"),
 }  # fmt: skip
 
 
-SLOWER = ("mlp_prelu", "mlp_norm_after", "cnn_average", "rnn", "lstm_deep")
+SLOWER = ("resnet", "mlp_prelu", "mlp_norm_after", "cnn_average", "rnn", "lstm_deep", "tcn")
 
 
 @pytest.mark.parametrize(
@@ -47,6 +50,29 @@ def test_categories_are_learned_in_a_stack_as_alone() -> None:
     assert_same_answers((*DIGITS[1:], *words, "optimizer=adam"), RATES)
 
 
+TABM = (
+    "model=tabm",
+    "model.members=3",
+    "model.hidden=[4]",
+    "model.pieces=2",
+    "model.number_size=3",
+)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ("dataset=csv", "loss=quantile"),
+        ("dataset=breast_cancer", "loss.label_smoothing=0.1", "loss.reduction=sum"),
+        ("dataset=csv", "dataset.target=[sex,smoker]", "model.adapters=first"),
+        ("dataset=iris", "trainer.accumulate=3"),
+        ("dataset=diabetes", "loss=poisson"),
+    ],
+)
+def test_members_learn_in_a_stack_as_alone(data: tuple[str, ...]) -> None:
+    assert_same_answers((*DIGITS[3:], *TABM, *data, "optimizer=adam"), RATES[:2])
+
+
 @pytest.mark.parametrize("targets", ["tip,total_bill", "sex,smoker"])
 def test_several_targets_are_learned_in_a_stack_as_alone(targets: str) -> None:
     words = ("dataset=csv", f"dataset.target=[{targets}]", "model=mlp", "model.hidden=[8]")
@@ -54,6 +80,20 @@ def test_several_targets_are_learned_in_a_stack_as_alone(targets: str) -> None:
     assert_same_answers(
         (*DIGITS[1:], *words, "optimizer=adam"), [*RATES[:2], f"{RATES[2]}{smoothing}"]
     )
+
+
+@pytest.mark.parametrize(
+    ("data", "metrics"),
+    [
+        ("digits", "macro_f1,roc_auc,average_precision,brier,calibration_error,top_2_accuracy"),
+        ("csv dataset.target=tip", "mape,smape,explained_variance,median_absolute_error"),
+        ("csv dataset.target=[sex,smoker]", "mcc,log_loss,micro_f1,roc_auc"),
+    ],
+)
+def test_chosen_metrics_are_in_a_stack_what_they_are_alone(data: str, metrics: str) -> None:
+    words = (*DIGITS[1:], f"dataset={data}".split()[0], *data.split()[1:], f"metrics=[{metrics}]")
+    own = [*RATES[:2], f"{RATES[2]} dataset.split_seed=3"]  # one has other rows to validate
+    assert_same_answers((*words, "model=mlp", "model.hidden=[8]"), own, epochs=2)
 
 
 # Each trial has another seed too: other weights at the start, and another order of the batches.
@@ -184,8 +224,14 @@ def test_dropout_draws_for_each_trial_the_masks_that_it_draws_alone(model: tuple
     assert_same_answers((*DIGITS, *model), each)
 
 
-def test_augmentation_changes_for_each_trial_what_it_changes_alone() -> None:
-    augment = "dataset.augment={shift: 1, flip: true, rotation: 10, noise: 0.1, cutout: 2}"
+@pytest.mark.parametrize(
+    "augment",
+    [
+        "dataset.augment={shift: 1, flip: true, rotation: 10, noise: 0.1, cutout: 2}",
+        "dataset.augment={mixup: 0.4, cutmix: 1, crop: 0.3, colour: 0.2, erase: 0.5, policy: trivial_augment}",
+    ],
+)
+def test_augmentation_changes_for_each_trial_what_it_changes_alone(augment: str) -> None:
     model = ("model=cnn", "model.filters=[4]", "model.dense=[]", "model.dropout=0.2")
     assert_same_answers((*DIGITS, *model, augment), ["seed=0", "seed=1", "optimizer.lr=0.01"])
 

@@ -83,7 +83,7 @@ def test_the_config_is_complete_and_holds_no_references(run: RunDirectory) -> No
     config = yaml.safe_load(run.config_file.read_text())
     assert set(config) == {
         "name", "seed", "dataset", "model", "optimizer", "schedule", "trainer", "loss",
-        "checkpoint", "tracking",
+        "checkpoint", "tracking", "metrics",
     }  # fmt: skip
     assert config["name"] == "digits_logistic"
     assert config["seed"] == config["dataset"]["split_seed"] == 3
@@ -183,7 +183,13 @@ def test_what_is_printed_ends_with_the_test_metrics_and_where_the_run_is(
 ) -> None:
     folder = tmp_path / "run"
     run = trained(folder, "dataset=iris", "model=logistic", "trainer.fast_dev_run=true")
-    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[1:])
+    *_, classes, facts = capsys.readouterr().out.split("\n\n")
+    assert [line.split()[0] for line in classes.splitlines()[-3:]] == [
+        "virginica",
+        "macro",
+        "weighted",
+    ]
+    rows = dict(line.split(maxsplit=1) for line in facts.splitlines())
     assert rows["test/accuracy"] == f"{summary_of(run)['final']['test/accuracy']:.4f}"
     assert rows["run"] == str(folder)
     assert rows["TensorBoard"] == f"dlrun tensorboard {folder}"

@@ -138,6 +138,11 @@ def _places(before: list[str], current: str) -> Iterator[str]:
     yield from _sweep_names(before, current)
 
 
+def _members(before: list[str], current: str) -> Iterator[str]:
+    """Any number of runs and sweeps."""
+    yield from _places([], current)
+
+
 def _name(path: Path, current: str) -> str:
     return full_name(path) if current[:1].isdigit() else short_name(path)
 
@@ -312,6 +317,7 @@ _BY_COMMAND: dict[str, Callable[[list[str], str], Iterable[str]]] = {
     "predict": _run_names,
     "generate": _run_names,
     "export": _run_names,
+    "ensemble": _members,
     "summary": _summary,
     "lr-find": _config_words,
     "runs": _runs,

@@ -41,6 +41,40 @@ def as_multirun(argv: list[str]) -> list[str]:
     return ["--multirun", *rest] if sweeps else argv
 
 
+def with_initial_runs(argv: list[str]) -> list[str]:
+    """The words with the directories of the runs that init_from names: later a name may mean another, as `last` does.
+
+    Of a sweep that is read back they are directories already, which need not be there any more.
+
+    Raises:
+        ConfigError: a name means no run.
+    """
+    from dlrun.config.trust import is_reading_back
+
+    names = [word for word in argv if word.lstrip("+").startswith("init_from=")]
+    if not names or is_reading_back():
+        return argv
+    return [_with_initial_runs(word) if word in names else word for word in argv]
+
+
+def _with_initial_runs(word: str) -> str:
+    from hydra.core.override_parser.types import ChoiceSweep
+
+    from dlrun.storage.stored_run import initial_run
+    from dlrun.sweep.space.grammar import parse_word, text_of
+
+    def directory(name: Any) -> str:
+        text = getattr(name, "text", name)  # of a text in quotes
+        return text_of(str(initial_run(text).path.absolute()) if isinstance(text, str) else text)
+
+    key, value = word.partition("=")[0], parse_word(word).value()
+    if not isinstance(value, ChoiceSweep):
+        return f"{key}={directory(value)}"
+    directories = [directory(one) for one in value.list]
+    one = len(directories) == 1  # choice() itself takes no null
+    return f"{key}=choice({directories[0]})" if one else f"{key}={','.join(directories)}"
+
+
 def check_place(argv: list[str]) -> None:
     """Refuse the key for one run's directory in a multirun, and the other way round: Hydra would ignore it."""
     many = is_multirun(argv) or "hydra.mode=MULTIRUN" in argv

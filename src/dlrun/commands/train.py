@@ -9,7 +9,13 @@ from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
 
-from dlrun.commands._train_words import as_multirun, check_hydra_options, check_place, is_multirun
+from dlrun.commands._train_words import (
+    as_multirun,
+    check_hydra_options,
+    check_place,
+    is_multirun,
+    with_initial_runs,
+)
 from dlrun.config.search_path import RUN_GROUPS, packaged_configs, user_configs
 from dlrun.errors import ConfigError
 from dlrun.storage.disk import disk_full
@@ -39,6 +45,7 @@ def run_hydra(argv: list[str]) -> int:
     argv = as_multirun(readable_words(argv))
     check_hydra_options(argv)
     check_place(argv)
+    argv = with_initial_runs(argv)
     folders = [Path(word.partition("=")[2]) for word in config_words(argv)]
     check_options(argv, folders)
     register_resolvers()

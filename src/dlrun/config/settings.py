@@ -25,18 +25,27 @@ from dlrun.config.schema import (
 from dlrun.config.search_path import COMPONENTS
 from dlrun.errors import ConfigError, command
 
+_PRETRAINED = "dlrun.models.torchvision_model.TorchvisionModel"
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Random changes to a batch of training images; zero or false turns each one off."""
+    """Random changes to a batch of training samples; zero, false or null turns each one off."""
 
     shift: NonNegativeInt  # pixels: pad by this much, then crop back at a random place
     flip: bool  # left-right, half of the images
     rotation: Annotated[float, Ge(0), Le(180)]  # degrees, at most, either way
     noise: NonNegative  # standard deviation, in units of the normalised input
     cutout: NonNegativeInt  # side of the square set to the mean, pixels
+    vertical_flip: bool  # upside down, half of the images
+    crop: Annotated[float, Ge(0), Lt(1)]  # share of the area that a random crop leaves out, at most
+    colour: Annotated[float, Ge(0), Le(1)]  # change of brightness, contrast, saturation, at most
+    erase: Probability  # of a random rectangle set to the mean
+    policy: Literal["rand_augment", "trivial_augment"] | None  # of torchvision
+    mixup: NonNegative  # alpha: each image is blended with another, and so are their losses
+    cutmix: NonNegative  # alpha: a rectangle of each image comes from another
+    word_dropout: Annotated[float, Ge(0), Lt(1)]  # of texts: probability of a word to be unknown
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,10 @@ class DataSettings:
     normalize: Literal["standard", "none"]
     augment: Augment | None
     balance: Literal["none", "oversample", "undersample", "latent"] = "none"  # in training alone
+    folds: Annotated[int, Ge(2)] | None = (
+        None  # into which the rows are cut, one of which is held out
+    )
+    fold: NonNegativeInt = 0
 
 
 @dataclass(frozen=True)
@@ -157,6 +170,7 @@ class RunConfig:
     loss: dict[str, Any]
     metrics: tuple[Choice, ...]  # beside the usual ones
     trainer: TrainerSettings
+    init_from: str | None  # another run, whose weights the model begins with
     checkpoint: CheckpointSettings
     tracking: TrackingSettings
 
@@ -176,11 +190,18 @@ def parse(plain: Mapping[str, Any]) -> RunConfig:
         **{group: _component_node(group, plain[group]) for group in COMPONENTS},
         metrics=check_choices(plain["metrics"]),
         trainer=check_settings("trainer", plain["trainer"], TrainerSettings),
+        init_from=check("init_from", plain["init_from"], str | None),
         checkpoint=check_settings("checkpoint", plain["checkpoint"], CheckpointSettings),
         tracking=check_settings("tracking", plain["tracking"], TrackingSettings),
     )
     _check_together(config)
     return config
+
+
+def without_pretrained(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The node of a model whose weights are to come from a checkpoint, so that none need be fetched."""
+    fetched = {"weights": None} if model.get("_target_") == _PRETRAINED else {}
+    return {**model, **fetched}
 
 
 def _component_node(group: str, node: Any) -> dict[str, Any]:
@@ -191,7 +212,12 @@ def _component_node(group: str, node: Any) -> dict[str, Any]:
     return dict(node)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Refuse a name of a run that no folder can have.
+
+    Raises:
+        ConfigError: what is wrong with it.
+    """
     if not name.strip() or "/" in name or name in (".", "..") or not name.isprintable():
         raise ConfigError(
             f"name is {name}, but must be text without slashes and control characters: it names a folder"
@@ -202,7 +228,7 @@ def _check_name(name: str) -> None:
 
 def _check_together(config: RunConfig) -> None:
     """The rules that span several keys, or that no type can say."""
-    _check_name(config.name)
+    check_name(config.name)
     trainer = config.trainer
     if trainer.max_epochs is None and trainer.max_steps is None:
         raise ConfigError(

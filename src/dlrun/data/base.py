@@ -17,6 +17,7 @@ from dlrun.errors import ConfigError
 
 TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "language", "reconstruction"]
 InputKind = Literal["features", "image", "sequence", "tokens"]
+Link = Literal["identity", "log"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Spec:
     vocabulary: int = 0
     quantiles: tuple[float, ...] = ()
     future: int = 0
-    link: Literal["identity", "log"] = "identity"
+    link: Link = "identity"
 
     target_names: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
@@ -160,6 +161,11 @@ class Preprocessing(ABC):
     @property
     def target_names(self) -> Sequence[str]:
         """What several targets are called where a spec of an earlier version does not say it."""
+        return ()
+
+    @property
+    def predicted(self) -> Sequence[str]:
+        """The columns that are predicted, in the order of the targets; empty where data have no such columns."""
         return ()
 
     @property

@@ -20,8 +20,9 @@ from dlrun.data.series.rolling import Fold, folds
 from dlrun.data.series.scaling import SeriesScaling
 from dlrun.data.series.series import Series
 from dlrun.errors import ConfigError
-from dlrun.inference.load import Trained, load_trained, reported_weights
+from dlrun.inference.load import Trained, load_trained
 from dlrun.storage.run_directory import RunDirectory
+from dlrun.storage.stored_run import reported_weights
 from dlrun.system.signals import StopRequest
 from dlrun.training.build import assemble, raw_and_prepared
 from dlrun.training.device import Device

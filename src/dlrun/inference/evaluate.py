@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from dlrun.config.settings import RunConfig, parse
 from dlrun.data.kind import Labelled
 from dlrun.data.kinds import kind_of, read_labelled
 from dlrun.data.loaders import Split
-from dlrun.inference.load import Trained, load_trained, reported_weights
+from dlrun.inference.load import Trained, load_trained
 from dlrun.inference.threshold import (
     Thresholds,
     anomaly_threshold,
@@ -24,10 +24,13 @@ from dlrun.inference.threshold import (
     with_kept,
 )
 from dlrun.storage.run_directory import RunDirectory
+from dlrun.storage.stored_run import reported_weights
+from dlrun.tracking.class_table import ClassRow
 from dlrun.training.build import prepared
 from dlrun.training.forward import outputs_in_order
 from dlrun.training.losses.choice import loss_of
 from dlrun.training.metrics.chosen import chosen_metrics
+from dlrun.training.metrics.classes import class_rows
 from dlrun.training.reconstruction import Reconstruction
 from dlrun.training.scores import (
     class_confusion,
@@ -53,6 +56,7 @@ class Evaluation:
         metrics: by name, as a run's own, `test/accuracy`.
         baselines: as of a `Dataset`; empty where none are known for this part.
         confusion: rows are true classes, columns predicted ones; None where there are no classes.
+        classes: precision, recall and F1 of each; of several targets of yes and no, of the yes of each.
         thresholds: what decisions were made by; None for 0.5.
         undecided: with thresholds, the metrics that differ at 0.5, as they are there.
     """
@@ -66,6 +70,7 @@ class Evaluation:
     baselines: Mapping[str, Mapping[str, float]]
     confusion: list[list[int]] | None
     class_names: tuple[str, ...]
+    classes: Sequence[ClassRow] = ()
     thresholds: Thresholds | None = None
     undecided: Mapping[str, float] = field(default_factory=dict)
 
@@ -89,7 +94,6 @@ def evaluate(
     settings = parse(plain)
     reported = which or reported_weights(run, plain)
     trained = with_kept(load_trained(run, plain, which=reported), run)
-    spec = trained.spec
     task = task_of(trained, settings)
     if new is None:
         data = task.with_baselines(prepared(settings, trained.kept))
@@ -98,28 +102,42 @@ def evaluate(
         found = Labelled(part, baselines)
     else:
         found = read_labelled(new, trained.kept, settings.dataset)
-        if spec.data is not None:
+        if trained.spec.data is not None:
             found = Labelled(found.part)  # the baselines are of the targets, which are not learned
-    targets = found.part.targets
-    outputs = outputs_of(trained, found.part, task, size=settings.trainer.eval_batch_size)
+    outputs = outputs_of(trained, found.part, task, settings)
+    return evaluated(trained, task, found, outputs, settings, split=split)
+
+
+def evaluated(
+    trained: Trained,
+    task: Task,
+    rows: Labelled,
+    outputs: torch.Tensor,
+    settings: RunConfig,
+    *,
+    split: str,
+) -> Evaluation:
+    """What the outputs of `trained` for these rows come to."""
+    spec, targets = trained.spec, rows.part.targets
     chosen = chosen_metrics(settings, task, spec, trained.preprocessing)
-    metrics = chosen.final_metrics(task, outputs, found.part)
+    metrics = chosen.final_metrics(task, outputs, rows.part)
     undecided = {}
     if trained.thresholds and spec.classes:
         outputs = trained.thresholds.decisions(outputs)
-        decided = chosen.final_metrics(task, outputs, found.part)
+        decided = chosen.final_metrics(task, outputs, rows.part)
         undecided = {name: value for name, value in metrics.items() if follows_threshold(name)}
         metrics |= {name: decided[name] for name in undecided}
     return Evaluation(
         which=trained.which,
         epoch=trained.epoch,
         step=trained.step,
-        rows=len(found.part),
+        rows=len(rows.part),
         unit=kind_of(trained.preprocessing, spec).units[spec.kind],
         metrics={f"{split}/{name}": value for name, value in metrics.items()},
-        baselines=found.baselines,
+        baselines=rows.baselines,
         confusion=class_confusion(outputs, targets, spec),
         class_names=spec.class_names,
+        classes=class_rows(outputs, targets, spec),
         thresholds=trained.thresholds,
         undecided={f"{split}/{name}": value for name, value in undecided.items()},
     )
@@ -146,7 +164,7 @@ def choose_threshold(
     check_rule(rule, spec)
     task = task_of(trained, settings)
     part = prepared(settings, trained.kept).split("val")
-    outputs = outputs_of(trained, part, task, size=settings.trainer.eval_batch_size)
+    outputs = outputs_of(trained, part, task, settings)
     values = (
         (anomaly_threshold(rule, task.anomaly_scores(outputs)),)
         if isinstance(task, Reconstruction)
@@ -160,15 +178,15 @@ def task_of(trained: Trained, settings: RunConfig) -> Task:
     return make_task(trained.spec, loss_of(settings.loss), trained.preprocessing)
 
 
-def outputs_of(trained: Trained, part: Split, task: Task, *, size: int) -> torch.Tensor:
-    """What metrics need of the model's outputs for all samples of a part, `size` at a time."""
+def outputs_of(trained: Trained, part: Split, task: Task, settings: RunConfig) -> torch.Tensor:
+    """What metrics need of the model's outputs for all samples of a part."""
     with torch.inference_mode():
         return outputs_in_order(
             trained.model,
             part,
             spec=trained.spec,
             task=task,
-            size=size,
+            size=settings.trainer.eval_batch_size,
             dtype=torch.float32,
         )
 

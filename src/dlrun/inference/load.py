@@ -12,17 +12,15 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
-import yaml
-
-from dlrun.config import plain_yaml
 from dlrun.config.migrate import as_texts, completed
 from dlrun.config.moved import with_current_targets
 from dlrun.config.search_path import GROUPS
 from dlrun.config.trust import refuse_foreign, trusted_targets
 from dlrun.errors import ConfigError, command, did_you_mean, first_line, new_run, note
-from dlrun.storage.run_directory import RunDirectory
+from dlrun.storage.ensemble_directory import member_directory
+from dlrun.storage.run_directory import RunDirectory, is_ensemble
+from dlrun.storage.stored_run import read_plain, read_state, reported_weights, weights_of
 
-_PRETRAINED = "dlrun.models.torchvision_model.TorchvisionModel"
 _SERIES = "dlrun.data.series.file.series"
 
 
@@ -34,17 +32,12 @@ def read_config(run: RunDirectory, *, allowed: Sequence[str] = ()) -> dict[str, 
     Raises:
         ConfigError: unreadable, or it names code that nobody here offers.
     """
-    if not run.config_file.is_file():  # nor a pipe, which would be waited for
-        raise ConfigError(f"{run.path} is not a run: it has no {run.config_file.name}")
-    try:
-        plain = plain_yaml.load(run.config_file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+    if is_ensemble(run.path):
         raise ConfigError(
-            f"{run.config_file} is not valid YAML: {' '.join(str(error).split())}"
-        ) from error
-    if not isinstance(plain, dict):
-        raise ConfigError(f"{run.config_file} is not the config of a run: it holds no mapping")
-    plain, added = completed(_renewed(with_current_targets(plain)))
+            f"{run.path} is an ensemble of runs, which this command does not take: give one of these runs, or its "
+            f"copy, as in {member_directory(run, 0).path}"
+        )
+    plain, added = completed(_renewed(with_current_targets(read_plain(run))))
     refuse_foreign(plain, trusted_targets(allowed))
     if added:
         said = ", ".join(f"{key}={_text(value)}" for key, value in added.items())
@@ -142,20 +135,6 @@ class Trained:
     thresholds: Any = None
 
 
-def reported_weights(run: RunDirectory, plain: Mapping[str, Any]) -> str:
-    """`best` or `last`: the weights that the run measured its test part with, or would at its end.
-
-    Of a run that has no best weights yet, since it was ended before its first evaluation, the last ones.
-    """
-    summary = run.read_summary() or {}
-    tested = summary.get("tested") if summary.get("status") == "completed" else None
-    if tested not in ("best", "last"):
-        stopping = plain.get("trainer", {}).get("early_stopping", {})
-        tested = "best" if stopping.get("restore_best", True) else "last"
-    best, last = (run.checkpoints / f"{name}.pt" for name in ("best", "last"))
-    return "last" if tested == "best" and last.exists() and not best.exists() else str(tested)
-
-
 def load_trained(
     run: RunDirectory, plain: Mapping[str, Any], *, which: str | None = None
 ) -> Trained:
@@ -167,34 +146,24 @@ def load_trained(
         ConfigError: there is no whole checkpoint, or it does not fit the config.
     """
     from dlrun.config.instantiate import component
+    from dlrun.config.settings import without_pretrained
     from dlrun.data.prepare import kept_from, spec_from
-    from dlrun.storage import checkpoint
     from dlrun.training.device import enough_memory
 
     reported = reported_weights(run, plain)
     if which is None and reported == "last":
         note(f"{run.path}: the last weights are used, as for its own test metrics")
     which = which or reported
-    path = run.checkpoints / f"{which}.pt"
-    if not path.exists():
-        raise ConfigError(
-            f"{run.path} has no {which} checkpoint yet: train it first with `{command('resume', run.path)}`"
-        )
-    try:
-        state = checkpoint.load(path)
-    except ConfigError as error:
-        other = "last" if which == "best" else "best"
-        raise ConfigError(f"{error}; use the {other} checkpoint instead") from error
+    state, path = read_state(run, which), run.checkpoints / f"{which}.pt"
     try:
         kept, spec = kept_from(state, str(run.path)), spec_from(state["spec"])
-        weights = _without_averaging(state["averaged"]) if state.get("averaged") else state["model"]
+        weights = weights_of(state)
         step = state["step"]
         epoch = state.get("epoch", -(-step // state.get("steps_per_epoch", 1)))
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} lacks what a model needs ({error})") from error
-    node = {key: value for key, value in plain["model"].items() if key != "freeze"}
-    if node["_target_"] == _PRETRAINED:
-        node["weights"] = None  # the checkpoint has its own: none need be fetched
+    node = without_pretrained(plain["model"])
+    node.pop("freeze", None)
     try:
         with enough_memory("model", "use a machine with more"):
             model = component("model", node, given=("spec",))(spec)
@@ -206,12 +175,3 @@ def load_trained(
             f"{path} does not fit the model in {run.config_file}: {' '.join(str(error).split())}"
         ) from error
     return Trained(model.eval(), spec, kept.preprocessing, epoch, step, which, kept)
-
-
-def _without_averaging(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """The averaged model's own weights, out of torch's AveragedModel."""
-    return {
-        name.removeprefix("module."): value
-        for name, value in weights.items()
-        if name != "n_averaged"
-    }

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 from dlrun.config.moved import current
@@ -67,6 +68,8 @@ def reopen(
         with run_log:
             state = checkpoint.load_latest(run.checkpoints)
         plain = with_absolute_paths(plain)
+        if plain["init_from"] is not None:  # of a trial it is as its sweep has it
+            plain["init_from"] = str(Path(plain["init_from"]).absolute())
         kept = None if state is None else _kept(state, run)
         # Not within the log: where data have changed, nothing at all is written.
         experiment = assemble_run(plain, watch, kept)

@@ -18,6 +18,7 @@ from dlrun.runner.run_log import RunLog
 from dlrun.runner.session import Session, Watch
 from dlrun.runner.summary import Identity
 from dlrun.storage.run_directory import RunDirectory, lock
+from dlrun.storage.stored_run import initial_run
 from dlrun.training.build import Experiment, assemble, load_data
 
 _PATHS = (
@@ -63,7 +64,7 @@ def begin(
     Raises:
         ConfigError: it cannot be trained; nothing was done yet.
     """
-    plain = with_absolute_paths(plain)
+    plain = with_initial_run(with_absolute_paths(plain))
     experiment = assemble_run(plain, watch)
     trainer = experiment.config.trainer
     own = experiment.task.declared.chosen
@@ -85,7 +86,11 @@ def assemble_run(
     plain: Mapping[str, Any], watch: Watch | None, kept: Kept | None = None
 ) -> Experiment:
     """All that the config describes; with what the run `kept` of its data, where it has a checkpoint."""
-    return assemble(settings.parse(plain), load=watch.load if watch else load_data, kept=kept)
+    load = watch.load if watch else load_data
+    experiment = assemble(settings.parse(plain), load=load, kept=kept)
+    if watch is None and experiment.begun_with:
+        note(experiment.begun_with)
+    return experiment
 
 
 def with_absolute_paths(plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,6 +100,17 @@ def with_absolute_paths(plain: Mapping[str, Any]) -> dict[str, Any]:
         return dict(plain)
     paths = {name: absolute(dataset[name]) for name in _PATHS if name in dataset}
     return {**plain, "dataset": {**dataset, **paths}}
+
+
+def with_initial_run(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The same config with the directory of the run whose weights it begins with: its name may come to mean another.
+
+    Raises:
+        ConfigError: there is no such run.
+    """
+    if not isinstance(name := plain["init_from"], str):
+        return dict(plain)
+    return {**plain, "init_from": str(initial_run(name).path.absolute())}
 
 
 def _device_facts(experiment: Experiment) -> dict[str, Any]:

@@ -57,10 +57,10 @@ def why_alone(plain: Mapping[str, Any]) -> str | None:
 def shape_of(plain: Mapping[str, Any]) -> str:
     """A text that is equal for configs of runs that can be trained together.
 
-    Left out of it is what may differ: the name, the seed, the schedule, the numbers of the optimizer and of
-    the loss, and dropout rates above zero.
+    Left out of it is what may differ: the name, the seed, the weights to begin with, the schedule, the numbers of
+    the optimizer and of the loss, and dropout rates above zero.
     """
-    rest = {k: v for k, v in plain.items() if k not in ("name", "seed", "schedule")}
+    rest = {k: v for k, v in plain.items() if k not in ("name", "seed", "schedule", "init_from")}
     rest["optimizer"] = {k: _kind_of(k, v) for k, v in plain["optimizer"].items()}
     rest["loss"] = {k: _kind_of_loss(k, v) for k, v in plain["loss"].items()}
     rest["dataset"] = {k: v for k, v in plain["dataset"].items() if k not in _SEEDS}

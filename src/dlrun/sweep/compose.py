@@ -253,24 +253,26 @@ def recipe_words(config: TrialConfig) -> list[str]:
         for group in _CHOSEN
         if config.choices[group] != usual[group]
     ]
-    return words + [f"{key}={_text(value)}" for key, value in _settings(_difference(config))]
+    chosen = _as_chosen(config)
+    changed = _changed(chosen, config.plain)
+    return words + [f"{key}={_text(value)}" for key, value in _settings(changed, chosen)]
 
 
 def recipe_file(config: TrialConfig, head: list[str]) -> str:
     """`config` as an option of the group experiment; `head` are the comment lines that it opens with."""
     defaults = [{f"override /{group}": config.choices[group]} for group in _CHOSEN]
-    content = {"defaults": defaults, **_difference(config)}
+    content = {"defaults": defaults, **_changed(_as_chosen(config), config.plain)}
     comment = "\n".join(["# @package _global_", *(f"# {line}" for line in head)])
     return f"{comment}\n{yaml.safe_dump(content, sort_keys=False, allow_unicode=True)}"
 
 
-def _difference(config: TrialConfig) -> dict[str, Any]:
-    """What is not as the options chosen alone would have it."""
-    plain = Composer([f"{group}={config.choices[group]}" for group in _CHOSEN]).unresolved().plain
-    return _changed(plain, config.plain)
+def _as_chosen(config: TrialConfig) -> dict[str, Any]:
+    """The config as the options chosen alone would have it."""
+    return Composer([f"{group}={config.choices[group]}" for group in _CHOSEN]).unresolved().plain
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What is not in `after` as it is in `before`."""
     changed: dict[str, Any] = {}
     for key, value in after.items():
         old = before.get(key, _MISSING)
@@ -282,10 +284,14 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, A
     return changed
 
 
-def _settings(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _settings(
+    node: Mapping[str, Any], known: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Each setting with its dotted key; a mapping where `known` has none is one value, as {features.*: 0.1}."""
     for key, value in node.items():
-        if isinstance(value, Mapping) and value:
-            yield from _settings(value, f"{prefix}{key}.")
+        inner = known.get(key)
+        if isinstance(value, Mapping) and value and isinstance(inner, Mapping):
+            yield from _settings(value, inner, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -18,10 +19,11 @@ from dlrun.config.schema import check
 from dlrun.config.settings import Seed
 from dlrun.config.trust import refuse_untrusted
 from dlrun.errors import ConfigError, note
+from dlrun.storage.run_directory import is_run
 from dlrun.sweep.comparability import Comparison
 from dlrun.sweep.compose import Composer, TrialConfig, as_composed, recipe_words
 from dlrun.sweep.settings import Strategy, read_strategy
-from dlrun.sweep.space.grammar import parse_word
+from dlrun.sweep.space.grammar import parse_word, value_of
 from dlrun.sweep.space.parse import Space, parse
 from dlrun.sweep.study import Direction
 
@@ -80,9 +82,31 @@ def read_spec(words: Sequence[str], config: DictConfig, config_loader: Any) -> S
     space = Space(_alone(space.fixed, as_composed(config), in_config), space.parameters)
     composer = Composer(space.fixed)
     base = with_current_targets(composer.unresolved().plain)
+    _refuse_names_of_runs(space, base)
     objective = strategy.settings.objective or str(base["trainer"]["monitor"])
     direction = _direction(strategy.settings.direction, objective, base)
     return SweepSpec(space, strategy, objective, direction, composer, base)
+
+
+def _refuse_names_of_runs(space: Space, base: Mapping[str, Any]) -> None:
+    """Refuse init_from in a config that is no directory; a name on the command line has become one.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    sweeping = [p for p in space.parameters if "init_from" in p.sets]
+    words = [word for p in sweeping for value in p.grid(2) for word in p.words(value)]
+    swept = [value_of(word.partition("=")[2]) for word in words if _is_initial(word)]
+    for name in (base["init_from"], *swept):
+        if isinstance(name, str) and not is_run(Path(name)):
+            raise ConfigError(
+                f"init_from is {name}, which is not the directory of a run: a sweep's config takes no part of a name "
+                "and no last, which may come to mean another run while trials are trained"
+            )
+
+
+def _is_initial(word: str) -> bool:
+    return word.lstrip("+").startswith("init_from=")
 
 
 def with_comparable_objective(

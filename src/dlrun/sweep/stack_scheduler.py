@@ -40,7 +40,7 @@ _NUMBERS = (
     "optimizer.",
     "schedule",
     *("loss.label_smoothing", "loss.delta", "loss.gamma", "loss.positive_weight"),
-    "seed",
+    *("seed", "init_from"),
 )
 _SUSPECT = 2  # times in a row that a trial was begun without getting further: it may kill others
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 
 import torch
@@ -14,8 +13,6 @@ from dlrun.data.loaders import Batches, Feed
 from dlrun.data.orders import Resampling, balanced
 from dlrun.errors import ConfigError
 from dlrun.training.losses.base import Loss
-
-log = logging.getLogger(__name__)
 
 
 def with_balance(
@@ -46,7 +43,6 @@ def with_balance(
             f"{said} the loss has balanced weights as well, which would balance twice: set one of the two to none"
         )
     resampling = balanced(data.train.targets, settings.balance)
-    log.info("an epoch has %s rows, as many of each class", f"{resampling.size:,}")
     return replace(data, train=replace(data.train, resampling=resampling))
 
 

@@ -21,17 +21,18 @@ from dlrun.config.settings import (
     RunConfig,
     TrainerSettings,
     WarmUp,
+    without_pretrained,
 )
-from dlrun.data.base import Dataset, Spec
+from dlrun.data.base import Dataset
 from dlrun.data.changed_data import DataChanged, Kept, refusal
-from dlrun.data.images.augment import augment
-from dlrun.data.loaders import Feed
+from dlrun.data.loaders import Feed, Split
 from dlrun.data.prepare import prepare
 from dlrun.errors import ConfigError
 from dlrun.models.dropout import use_generators
-from dlrun.models.numbers import fit_numbers
+from dlrun.models.numbers import PiecewiseLinear
 from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import cuda_graph, optim, schedules
+from dlrun.training.augmentation import make_augmentation, make_mixing
 from dlrun.training.balance import latent_balance, with_balance
 from dlrun.training.checks import (
     check_fit,
@@ -43,7 +44,8 @@ from dlrun.training.checks import (
 from dlrun.training.device import Device, enough_memory
 from dlrun.training.device import choose as choose_device
 from dlrun.training.freezing import Freezing
-from dlrun.training.loop import Augmentation, Engine
+from dlrun.training.initial_weights import initialise
+from dlrun.training.loop import Engine
 from dlrun.training.losses.base import Loss
 from dlrun.training.losses.choice import loss_of
 from dlrun.training.metrics.chosen import ChosenMetrics, OwnMetric, own_metrics
@@ -53,6 +55,7 @@ from dlrun.training.tasks import learned_spec, make_task, suited
 _SMALLER_DATA = (
     "take fewer or smaller samples (of images, lower dataset.size or dataset.in_memory=false)"
 )
+_QUANTILE_ROWS = 10_000
 _SMALLER_MODEL = "make it smaller: fewer units or layers, or smaller inputs"
 
 
@@ -72,6 +75,7 @@ class Experiment:
     data: Dataset
     task: Task
     engine: Engine
+    begun_with: str | None = None  # which weights of another run, in a line
 
     @property
     def about(self) -> dict[str, Any]:
@@ -82,7 +86,7 @@ class Experiment:
 
     @property
     def remarks(self) -> list[str]:
-        """What a log should say of the weights and how they are trained, where that is not as usual."""
+        """What a log should say of how weights are trained, where that is not as usual."""
         lines = (self.engine.freezing.describe(), self.engine.descent.describe())
         return [line for line in lines if line]
 
@@ -102,7 +106,8 @@ class Experiment:
         rows = [len(part) for part in (self.data.train, self.data.val, self.data.test)]
         sizes = {"loss.quantiles": self.config.loss.get("quantiles"), "rows of the data": rows}
         target = {"loss._target_": current(str(self.config.loss["_target_"]))}
-        return settings | trainer | target | {"seed": self.config.seed, **sizes}
+        begun = {"seed": self.config.seed, "init_from": self.config.init_from}
+        return settings | trainer | target | begun | sizes
 
 
 def load_data(config: RunConfig, device: Device, kept: Kept | None = None) -> Dataset:
@@ -153,9 +158,10 @@ class _Components:
     own_metrics: tuple[OwnMetric, ...]
 
     @classmethod
-    def of(cls, config: RunConfig) -> _Components:
+    def of(cls, config: RunConfig, *, resumed: bool) -> _Components:
+        node = without_pretrained(config.model) if resumed else config.model
         _, data = split_component("dataset", config.dataset, DataSettings)
-        model, shared = split_component("model", config.model, ModelSettings, given=("spec",))
+        model, shared = split_component("model", node, ModelSettings, given=("spec",))
         optimizer, rules = split_component(
             "optimizer",
             config.optimizer,
@@ -180,7 +186,7 @@ def assemble(
     Raises:
         ConfigError: any of it does not exist, is out of range or does not fit the rest.
     """
-    settings, parts = config.trainer, _Components.of(config)
+    settings, parts = config.trainer, _Components.of(config, resumed=kept is not None)
     device = choose_device(settings.accelerator, settings.precision)
     with enough_memory("dataset", _SMALLER_DATA):
         data = load(config, device, kept)
@@ -201,6 +207,9 @@ def assemble(
         model = place_model(built, device, channels_last=settings.channels_last)
         check_fit(model, data, device)
         fit_numbers(model, data.train)
+    begun_with = None
+    if config.init_from is not None and kept is None:  # a checkpoint has all weights itself
+        begun_with = initialise(model, data, config.init_from)
     if config.tracking.gradient_flow:
         require_recurrent(model)
     freezing = Freezing(model, parts.shared.freeze)
@@ -223,13 +232,14 @@ def assemble(
         device=device,
         settings=settings,
         saving=config.checkpoint,
-        augmentation=make_augmentation(parts.data, data.spec),
+        augmentation=make_augmentation(parts.data.augment, data),
+        mixing=make_mixing(parts.data.augment, data),
         generator=generator,
         balance=latent_balance(parts.data, model, batches, settings.eval_batch_size),
     )
     freezing.enter(0)  # after the optimizer was given what is to be trained later
     engine.captured = cuda_graph.choose(engine)
-    return Experiment(config, device, data, task, engine)
+    return Experiment(config, device, data, task, engine, begun_with)
 
 
 def _descent(
@@ -331,22 +341,14 @@ def count_steps(settings: TrainerSettings, steps_per_epoch: int) -> int:
     return min(limits)
 
 
-def make_augmentation(settings: DataSettings, spec: Spec) -> Augmentation | None:
-    """The batch operation for `dataset.augment`, or None where all of it is off."""
-    how = settings.augment
-    if how is None or not any(vars(how).values()):
-        return None
-    if spec.kind != "image":
-        raise ConfigError(
-            f"dataset.augment is for images, but the inputs are {spec.kind}; set it to null"
-        )
-    if how.cutout > min(spec.input_shape[1:]) or how.shift >= min(spec.input_shape[1:]):
-        height, width = spec.input_shape[1:]
-        raise ConfigError(
-            f"dataset.augment has shift {how.shift} and cutout {how.cutout}, too much for images of "
-            f"{height}x{width} pixels; lower them"
-        )
-    return partial(augment, how=how)
+def fit_numbers(model: nn.Module, part: Split) -> None:
+    """Let the layers that cut numbers at the quantiles of a training part see its rows, or some of many."""
+    layers = [layer for layer in model.modules() if isinstance(layer, PiecewiseLinear)]
+    if layers:
+        rows = torch.arange(0, len(part), -(-len(part) // _QUANTILE_ROWS))
+        inputs = part.rows(rows.to(part.targets.device)).inputs
+        for layer in layers:
+            layer.fit(inputs)
 
 
 def average(model: nn.Module, decay: float | None) -> AveragedModel | None:

@@ -1,4 +1,4 @@
-"""A model applied to batches: what it remembers of a text goes from each to the next, and its members learn side by side."""
+"""A model applied to batches: what it remembers of a text goes from each to the next; its members have a loss each."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def loss_and_kept(
         return task.loss(outputs, targets), task.kept(outputs.detach(), targets)
     loss = task.loss(outputs.flatten(0, 1), for_each(members, targets))
     loss = loss if task.reduction == "mean" else loss / members
-    return loss, task.kept(joined(outputs.detach(), task.name), targets)
+    return loss, task.kept(joined(outputs.detach(), task.name, task.criterion.link), targets)
 
 
 def sample_losses(

@@ -272,8 +272,7 @@ class Descent:
         """The learning rates of parameters with a multiplier, in a line; None where there are none."""
         if not (multipliers := self.rules.lr_multipliers):
             return None
-        rates = [f"{name} {self.base_rate * by:g}" for name, by in multipliers.items()]
-        return f"learning rates: {', '.join(rates)}, of all others {self.base_rate:g}"
+        return f"learning rates: {', '.join(f'{n} times {by:g}' for n, by in multipliers.items())}"
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resume needs."""
