@@ -121,6 +121,9 @@ OPTIMIZERS = {
         "optimizer.lr=0.003", "optimizer.beta1=0.5 optimizer.lr=0.001",
         "optimizer.beta2=0.5 optimizer.weight_decay=0.3",
     ],
+    "schedule_free schedule.warmup_steps=7 optimizer.decay_biases_and_norms=false": [
+        "optimizer.lr=0.01", "optimizer.beta1=0.5 schedule.warmup_steps=3", "optimizer.weight_decay=0.3",
+    ],
     "muon optimizer.decay_biases_and_norms=false": [
         "optimizer.lr=0.01", "optimizer.momentum=0.5 optimizer.beta1=0.5",
         "optimizer.weight_decay=0.3", "optimizer.lr=0.003",
@@ -133,6 +136,8 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_has_settings_of_each_trial_own(optimizer: str) -> None:
+    if optimizer.startswith("schedule_free"):
+        pytest.importorskip("schedulefree")
     common = (*MLP, *f"optimizer={optimizer}".split())
     own = [f"{words} seed={seed}" for seed, words in enumerate(OPTIMIZERS[optimizer])]
     # Muon iterates in bfloat16, whose products another kernel may round otherwise.

@@ -119,7 +119,10 @@ class Stack:
     def outputs(self, table: Split, rows: Tensor) -> Tensor:
         """Outputs (K, N, C) in evaluation mode for the `rows` of `table`, (K, N) or (1, N) for all alike."""
         self.template.eval()
-        weights = self.weights.leaves | self.weights.others
+        self._average()
+        averages = self.lead.averaged is not None
+        leaves = self.weights.judged() if averages else self.weights.leaves
+        weights = leaves | self.weights.others
         with torch.inference_mode(), self.device.autocast():
             parts = []
             for some in rows.split(self.eval_rows, 1):
@@ -144,11 +147,17 @@ class Stack:
             self._arrange()
 
     def share_pending(self) -> None:
-        """Give each engine its part of what is pending, as a checkpoint needs it."""
+        """Give each engine its part of what is pending, and its averaged weights, as a checkpoint needs them."""
+        self._average()
         tensors = {name: getattr(self.pending, name) for name in ("losses", "outputs", "targets")}
         for row, engine in enumerate(self.engines):
             parts = {name: [tensor[row] for tensor in kept] for name, kept in tensors.items()}
             engine.pending = Pending(sizes=list(self.pending.sizes), **parts)
+
+    def _average(self) -> None:
+        """Let the weights that an optimizer averages follow those that it trains; no other average is stacked."""
+        for engine in self.engines:
+            engine.average()
 
     def not_finite(self) -> list[Diverged | None]:
         """Of each run, whether a loss or the weights are not finite numbers."""

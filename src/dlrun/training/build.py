@@ -45,10 +45,11 @@ from dlrun.training.device import Device, enough_memory
 from dlrun.training.device import choose as choose_device
 from dlrun.training.freezing import Freezing
 from dlrun.training.initial_weights import initialise
-from dlrun.training.loop import Engine
+from dlrun.training.loop import Averaged, Engine
 from dlrun.training.losses.base import Loss
 from dlrun.training.losses.choice import loss_of
 from dlrun.training.metrics.chosen import ChosenMetrics, OwnMetric, own_metrics
+from dlrun.training.optimizer_classes import ScheduleFreeAverage, is_schedule_free
 from dlrun.training.task import Task
 from dlrun.training.tasks import learned_spec, make_task, suited
 
@@ -219,15 +220,16 @@ def assemble(
     batches = make_batches(settings, data, config.seed)
     check_loss(model, batches, task, data.spec)
     total_steps = count_steps(settings, len(batches))
+    descent, averaged = _descent(parts, freezing, settings, device, len(batches), total_steps)
     engine = Engine(
         model=model,
         freezing=freezing,
-        averaged=average(model, settings.ema_decay),
+        averaged=averaged,
         task=task,
         chosen=chosen,
         data=data,
         batches=batches,
-        descent=_descent(parts, freezing, settings, device, len(batches), total_steps),
+        descent=descent,
         total_steps=total_steps,
         device=device,
         settings=settings,
@@ -249,13 +251,14 @@ def _descent(
     device: Device,
     steps_per_epoch: int,
     total_steps: int,
-) -> optim.Descent:
-    """The optimizer of the model's weights with its schedule; after this the model may be compiled."""
+) -> tuple[optim.Descent, Averaged | None]:
+    """The optimizer of the model's weights with its schedule, and their average; the model may be compiled here."""
     model = freezing.model
     groups = optim.parameter_groups(model, parts.rules, begins=freezing.begins)
     asked = {"model": model} if parts.optimizer.wants("model") else {}
     build = partial(parts.optimizer, groups, **asked)
     optimizer = build() if settings.compile else without_dynamo(build)
+    averaged = average(model, settings.ema_decay, optimizer)
     if settings.compile:
         model.compile()
     multiplier = schedules.bind(
@@ -265,7 +268,7 @@ def _descent(
         total_steps=total_steps,
     )
     scaler = torch.amp.GradScaler(device.torch_device.type, enabled=settings.precision == "fp16")
-    return optim.Descent(optimizer, multiplier, parts.rules, scaler)
+    return optim.Descent(optimizer, multiplier, parts.rules, scaler), averaged
 
 
 def place_model(model: Any, device: Device, *, channels_last: bool) -> nn.Module:
@@ -351,8 +354,21 @@ def fit_numbers(model: nn.Module, part: Split) -> None:
             layer.fit(inputs)
 
 
-def average(model: nn.Module, decay: float | None) -> AveragedModel | None:
-    """A copy of `model` that follows its weights as an exponential moving average."""
+def average(
+    model: nn.Module, decay: float | None, optimizer: torch.optim.Optimizer
+) -> Averaged | None:
+    """A copy of `model` that follows its weights: as an exponential moving average, or as the optimizer averages.
+
+    Raises:
+        ConfigError: both.
+    """
+    if is_schedule_free(type(optimizer)):
+        if decay is not None:
+            raise ConfigError(
+                f"trainer.ema_decay is {decay}, but optimizer=schedule_free averages the weights itself: "
+                "set it to null"
+            )
+        return ScheduleFreeAverage(model, optimizer)
     if decay is None:
         return None
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))

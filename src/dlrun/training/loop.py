@@ -29,9 +29,11 @@ from dlrun.training.intervals import Intervals
 from dlrun.training.logged_points import Pending, Rate, mean_losses, training_point
 from dlrun.training.metrics.chosen import ChosenMetrics
 from dlrun.training.optim import Descent, gradient_norm
+from dlrun.training.optimizer_classes import ScheduleFreeAverage
 from dlrun.training.schedules import plateau_of
 from dlrun.training.task import Task
 
+Averaged = AveragedModel | ScheduleFreeAverage
 Step = Callable[[Tensor, Tensor], None]  # from inputs and targets of one batch
 
 
@@ -67,7 +69,7 @@ class Engine:
         *,
         model: nn.Module,
         freezing: Freezing,
-        averaged: AveragedModel | None,
+        averaged: Averaged | None,
         task: Task,
         chosen: ChosenMetrics,
         data: Dataset,
