@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from dlrun.commands._names import COMMANDS, HELP
-from dlrun.config.hydra_internals import completions
 from dlrun.config.chosen_metrics import KEY as METRICS
+from dlrun.config.hydra_internals import completions
 from dlrun.config.metrics import known_names
 from dlrun.config.search_path import config_folders, options, packaged_configs
 from dlrun.config.settings import DataSettings, GradientSettings, ModelSettings, RunConfig, WarmUp

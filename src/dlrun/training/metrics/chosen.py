@@ -92,7 +92,15 @@ class ChosenMetrics:
         added = {c.name: c.direction for c in named if c.name not in task.declared.always}
         declared = replace(task.declared, chosen=added).of_targets(task.targets)
         directions = {one.choice.name: one.choice.direction for one in own}
-        self.declared: Metrics = replace(declared, chosen={**declared.chosen, **directions})
+        of_groups = {
+            of_target(declared.comparable, group): declared.directions[declared.comparable]
+            for group in spec.group_names
+        }
+        self.declared: Metrics = replace(
+            declared,
+            chosen={**declared.chosen, **directions},
+            at_the_end={**declared.at_the_end, **of_groups},
+        )
         self.names = tuple(added)
         if own and spec.task in ("language", "reconstruction"):
             what = "a text to continue" if spec.task == "language" else "a reconstruction"
