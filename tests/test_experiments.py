@@ -40,7 +40,21 @@ def chooses_sweep(name: str) -> bool:
     return {"override /sweep": "grid"} in recipe(name).get("defaults", [])
 
 
+def keys_of(node: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in node.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from keys_of(value, f"{prefix}{key}.")
+
+
 STUDIES = [name for name in options("experiment") if chooses_sweep(name)]
+
+
+OF_EVERY_RUN = {
+    key
+    for file in ("train", "_shared")
+    for key in keys_of(yaml.safe_load((packaged_configs() / f"{file}.yaml").read_text()))
+}
 
 
 @pytest.fixture(autouse=True)
@@ -66,20 +80,23 @@ def test_whatever_a_study_varies_is_a_setting_or_an_option(name: str) -> None:
         cases = values.values() if isinstance(values, dict) else [dict.fromkeys([key], values)]
         for setting, value in ((s, v) for case in cases for s, v in case.items()):
             group, _, _ = setting.partition(".")
-            files = (FOLDER.parent / group).glob("*.yaml")
+            files = [*(FOLDER.parent / group).glob("*.yaml")] if group != setting else []
+            shared = yaml.safe_load((FOLDER.parent / "_shared.yaml").read_text())
             if setting in GROUPS:
                 chosen = value if isinstance(value, list) else [value]
                 assert set(chosen) <= set(options(group)), setting
             else:
                 known = [set(keys_of(yaml.safe_load(file.read_text()))) for file in files]
-                assert any(setting.partition(".")[2] in keys for keys in known), setting
+                known.append(set(keys_of(shared.get(group, {}))))
+                own = any(setting.partition(".")[2] in keys for keys in known)
+                assert own or setting in OF_EVERY_RUN, setting
 
 
-def keys_of(node: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in node.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, dict):
-            yield from keys_of(value, f"{prefix}{key}.")
+def train_first(name: str) -> None:
+    """What the head of a recipe has trained before it, whose weights its runs begin with."""
+    head = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+    for words in re.findall(r"^# First: dlrun (.+)$", head, re.MULTILINE):
+        assert main([*words.split(), "tracking.tensorboard=false", "trainer.accelerator=cpu"]) == 0
 
 
 @pytest.mark.slow
@@ -88,6 +105,8 @@ def keys_of(node: dict[str, Any], prefix: str = "") -> Iterator[str]:
 def test_every_case_of_a_study_can_be_built_from_its_one_command(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    train_first(name)
+    capsys.readouterr()
     assert main(["train", f"experiment={name}", "--dry-run"]) == 0, capsys.readouterr().err
     said = capsys.readouterr().out
     assert re.match(r"\d+ trials? ", said) or re.match(r"\d+ trials;", said)
@@ -200,6 +219,7 @@ def test_a_study_comes_to_its_recorded_answer_again(name: str) -> None:
         pytest.skip("its data are not here: set DLRUN_DATA")
     metric, value, spread, case = recorded(BEST, studies=True)[name]
     place = "hydra.sweep.dir=sweep"
+    train_first(name)
     assert main(["train", f"experiment={name}", place, "trainer.accelerator=cpu"]) == 0
     with Path("sweep/leaderboard.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -44,8 +44,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         # the grid of -m, random, tuning with its three more
         pytest.param(PARTS[2], 0, [4, 6, 30], id="sweeps"),
         pytest.param(PARTS[3], 1, [], id="predictions"),
-        # my_study, the grid of two seeds, tpe, stacked
-        pytest.param(PARTS[4], 0, [4, 6, 12, 32], id="the guide to sweeps"),
+        # my_study, five folds and their ensemble, the grid of two seeds, tpe, stacked
+        pytest.param(PARTS[4], 1, [4, 5, 6, 12, 32], id="the guide to sweeps"),
     ],
 )
 def test_every_command_does_what_the_readme_says(

@@ -90,3 +90,22 @@ def test_a_sweep_that_lacks_a_setting_with_another_value_now_is_refused(
     file.write_text(yaml.safe_dump(stored, sort_keys=False))
     assert main(["resume", "outputs/sweep"]) == 2
     assert "another search: settings shrink 0.5 there, 0.25 here" in capsys.readouterr().err
+
+
+def test_a_loss_that_was_named_is_the_option_of_that_name_with_what_came_later(
+    dlrun: Dlrun,
+) -> None:
+    from dlrun.config.migrate import completed, sweep_description
+    from dlrun.config.moved import with_current_targets
+
+    shared = {"label_smoothing": 0.0, "reduction": "sum", "quantiles": None}
+    whole, added = completed(with_current_targets({"loss": {"name": "huber", **shared}}))
+    huber = {"_target_": "dlrun.training.losses.quantities.Huber", "reduction": "sum"}
+    assert whole["loss"] == {**huber, "delta": 1.0} and added["loss.delta"] == 1.0
+    words = ["--multirun", "loss.name=mse,mae", "loss.reduction=sum"]
+    stored = {"command": words, "overrides": words[2:], "space": {"loss.name": "mse,mae"}}
+    assert sweep_description(stored) == {
+        "command": ["--multirun", "loss=mse,mae", "loss.reduction=sum"],
+        "overrides": ["loss.reduction=sum"],
+        "space": {"loss": "mse,mae"},
+    }

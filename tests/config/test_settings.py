@@ -166,7 +166,8 @@ def apply_experiment(file, plain):
         ((group, option),) = choice.items()
         group = group.removeprefix("override /")
         if group != "sweep":  # no part of a run
-            plain[group] = read(CONFIGS / group / f"{option}.yaml")
+            shared = deepcopy(OF_ALL_OPTIONS.get(group, {}))
+            plain[group] = shared | read(CONFIGS / group / f"{option}.yaml")
     assert set(values.pop("sweep", {})) <= set(read(CONFIGS / "sweep" / "grid.yaml"))
     merge(plain, values)
 

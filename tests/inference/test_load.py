@@ -84,7 +84,7 @@ def test_of_several_options_with_one_target_the_one_most_alike_tells_what_is_mis
     packaged = yaml.safe_load((packaged_configs() / "dataset" / "airline.yaml").read_text())
     older = {name: value for name, value in packaged.items() if name not in ("header", "only")}
     run.config_file.write_text(yaml.safe_dump(PLAIN | {"dataset": older}))
-    assert read_config(run)["dataset"] == {"balance": "none", **packaged}
+    assert read_config(run)["dataset"] == {"balance": "none", "folds": None, "fold": 0, **packaged}
 
 
 @pytest.mark.parametrize("text", ["x ${oc.env:SECRET}", "${oc.${seed}:SECRET}", "\\${seed}", "${"])

@@ -78,6 +78,7 @@ def test_the_dry_pass_leaves_the_network_in_training_and_its_statistics_untouche
 def stored_weights(tmp_path, monkeypatch):
     """squeezenet1_1's file of weights where torchvision looks before it fetches."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("DLRUN_DATA", str(tmp_path / "data"))
     weights = torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
@@ -111,14 +112,53 @@ def test_weights_that_cannot_be_fetched_are_refused(tmp_path, monkeypatch, netwo
         raise URLError("Name or service not known")
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("DLRUN_DATA", str(tmp_path / "data"))
     monkeypatch.setattr("torch.hub.urlopen", offline)
     with pytest.raises(ConfigError) as refused:
         network("resnet18", (3, 32, 32), weights="IMAGENET1K_V1")
+    weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
+    file = weights.url.rpartition("/")[2]
     assert str(refused.value) == (
-        "model.weights is IMAGENET1K_V1, but "
-        "https://download.pytorch.org/models/resnet18-f37072fd.pth could not be fetched "
-        "(<urlopen error Name or service not known>); check the network connection, "
-        "or set model.weights=null to start from fresh weights"
+        f"model.weights is IMAGENET1K_V1, but its file {file} is neither in {tmp_path / 'data'} nor in "
+        f"{tmp_path / 'hub/checkpoints'}, and could not be fetched from {weights.url} "
+        "(<urlopen error Name or service not known>); put it into one of these folders, or set model.weights=null for "
+        "fresh weights"
+    )
+
+
+@pytest.mark.parametrize("damaged", [b"", b"PK", b"not weights"])
+def test_a_damaged_file_of_weights_is_named(damaged, stored_weights, tmp_path, network):
+    (file,) = (tmp_path / "hub" / "checkpoints").iterdir()
+    file.write_bytes(damaged)
+    with pytest.raises(ConfigError) as refused:
+        network("squeezenet1_1", (3, 32, 32), weights="DEFAULT")
+    assert f"model.weights is IMAGENET1K_V1, but {file} cannot be read (" in str(refused.value)
+
+
+def test_weights_in_the_folder_of_data_come_before_those_in_the_cache_of_torch(
+    stored_weights, tmp_path, monkeypatch, network
+):
+    theirs = torchvision.models.squeezenet1_1().state_dict()
+    (cached,) = (tmp_path / "hub" / "checkpoints").iterdir()
+    (tmp_path / "data").mkdir()
+    torch.save(theirs, tmp_path / "data" / cached.name)
+    monkeypatch.setattr("torch.hub.urlopen", None)
+    for folder, expected in (("data", theirs), ("elsewhere", stored_weights)):
+        monkeypatch.setenv("DLRUN_DATA", str(tmp_path / folder))
+        model = network("squeezenet1_1", (3, 32, 32), weights="DEFAULT")
+        first = model.net.features[0].weight
+        assert torch.equal(first, expected["features.0.weight"])
+
+
+def test_images_are_scaled_to_the_side_that_is_asked_for(network):
+    model = network("resnet18", (1, 8, 12), resize=64).eval()
+    seen = []
+    model.net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape))
+    model(torch.zeros(2, 1, 8, 12))
+    assert seen == [(2, 1, 64, 96)]
+    assert network("inception_v3", (1, 28, 28), resize=75)(torch.randn(2, 1, 28, 28)).shape == (
+        2,
+        4,
     )
 
 
@@ -130,7 +170,9 @@ def test_images_too_small_are_refused_before_any_weights_are_fetched(monkeypatch
     assert message.startswith(
         "model.name is inception_v3, which cannot read images of 1x28x28 (Calculated padded input"
     )
-    assert message.endswith("choose another network, such as resnet18, or images of another size")
+    assert message.endswith(
+        "choose another network, such as resnet18, or scale the images, as with model.resize=224"
+    )
     assert "\n" not in message
 
 

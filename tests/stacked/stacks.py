@@ -69,7 +69,9 @@ def alone(words: Sequence[str], *, epochs: int = EPOCHS) -> Outcome:
     losses = torch.stack(run.pending.losses)
     training = run._training_values()
     val = run.data.val
-    return outcome(run, losses, run.task.metrics(run.outputs(val), val.targets), training)
+    outputs = run.outputs(val)
+    metrics = run.task.metrics(outputs, val.targets) | run.chosen.measure(outputs, run.truth)
+    return outcome(run, losses, metrics, training)
 
 
 def as_one(each: Sequence[Sequence[str]], *, epochs: int = EPOCHS) -> list[Outcome]:

@@ -28,12 +28,14 @@ MODELS = {
     "lstm": ("model=lstm", "model.hidden_size=8"),
     "lstm_deep": ("model=lstm", "model.hidden_size=5", "model.layers=2", "model.bidirectional=true"),
     "gru": ("model=gru", "model.hidden_size=8", "model.pooling=mean"),
+    "transformer": ("model=transformer", "model.width=8", "model.heads=2", "model.layers=1"),
+    "tcn": ("model=tcn", "model.channels=4", "model.layers=1"),
     "autoencoder": ("model=autoencoder", "model.filters=[]", "model.hidden=[8]"),
     "vae": ("model=vae", "model.filters=[4]", "model.hidden=[8]", "model.latent=3"),
 }  # fmt: skip
 
 
-SLOWER = ("resnet", "mlp_prelu", "mlp_norm_after", "cnn_average", "rnn", "lstm_deep")
+SLOWER = ("resnet", "mlp_prelu", "mlp_norm_after", "cnn_average", "rnn", "lstm_deep", "tcn")
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,20 @@ def test_several_targets_are_learned_in_a_stack_as_alone(targets: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("data", "metrics"),
+    [
+        ("digits", "macro_f1,roc_auc,average_precision,brier,calibration_error,top_2_accuracy"),
+        ("csv dataset.target=tip", "mape,smape,explained_variance,median_absolute_error"),
+        ("csv dataset.target=[sex,smoker]", "mcc,log_loss,micro_f1,roc_auc"),
+    ],
+)
+def test_chosen_metrics_are_in_a_stack_what_they_are_alone(data: str, metrics: str) -> None:
+    words = (*DIGITS[1:], f"dataset={data}".split()[0], *data.split()[1:], f"metrics=[{metrics}]")
+    own = [*RATES[:2], f"{RATES[2]} dataset.split_seed=3"]  # one has other rows to validate
+    assert_same_answers((*words, "model=mlp", "model.hidden=[8]"), own, epochs=2)
+
+
 # Each trial has another seed too: other weights at the start, and another order of the batches.
 OPTIMIZERS = {
     "sgd": ["optimizer.lr=0.1", "optimizer.lr=0.01"],
@@ -105,6 +121,9 @@ OPTIMIZERS = {
         "optimizer.lr=0.003", "optimizer.beta1=0.5 optimizer.lr=0.001",
         "optimizer.beta2=0.5 optimizer.weight_decay=0.3",
     ],
+    "schedule_free schedule.warmup_steps=7 optimizer.decay_biases_and_norms=false": [
+        "optimizer.lr=0.01", "optimizer.beta1=0.5 schedule.warmup_steps=3", "optimizer.weight_decay=0.3",
+    ],
     "muon optimizer.decay_biases_and_norms=false": [
         "optimizer.lr=0.01", "optimizer.momentum=0.5 optimizer.beta1=0.5",
         "optimizer.weight_decay=0.3", "optimizer.lr=0.003",
@@ -117,6 +136,8 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_has_settings_of_each_trial_own(optimizer: str) -> None:
+    if optimizer.startswith("schedule_free"):
+        pytest.importorskip("schedulefree")
     common = (*MLP, *f"optimizer={optimizer}".split())
     own = [f"{words} seed={seed}" for seed, words in enumerate(OPTIMIZERS[optimizer])]
     # Muon iterates in bfloat16, whose products another kernel may round otherwise.
@@ -208,8 +229,14 @@ def test_dropout_draws_for_each_trial_the_masks_that_it_draws_alone(model: tuple
     assert_same_answers((*DIGITS, *model), each)
 
 
-def test_augmentation_changes_for_each_trial_what_it_changes_alone() -> None:
-    augment = "dataset.augment={shift: 1, flip: true, rotation: 10, noise: 0.1, cutout: 2}"
+@pytest.mark.parametrize(
+    "augment",
+    [
+        "dataset.augment={shift: 1, flip: true, rotation: 10, noise: 0.1, cutout: 2}",
+        "dataset.augment={mixup: 0.4, cutmix: 1, crop: 0.3, colour: 0.2, erase: 0.5, policy: trivial_augment}",
+    ],
+)
+def test_augmentation_changes_for_each_trial_what_it_changes_alone(augment: str) -> None:
     model = ("model=cnn", "model.filters=[4]", "model.dense=[]", "model.dropout=0.2")
     assert_same_answers((*DIGITS, *model, augment), ["seed=0", "seed=1", "optimizer.lr=0.01"])
 

@@ -499,6 +499,16 @@ def test_several_seeds_show_their_spread_and_a_lead_within_it_is_doubted(make: M
     assert "less than the seeds differ (standard deviation 0.01)" in answer
 
 
+def test_the_table_has_the_metrics_that_sweep_columns_names(make: Make) -> None:
+    columns = ["test/accuracy", "val/loss", "test/mcc"]  # the objective has a column anyway
+    settings = {"_target_": "optuna.samplers.TPESampler", "trials": 12, "columns": columns}
+    sweeping = make(settings=settings)
+    sweeping.complete(2)
+    told = " ".join(" ".join(page_of(sweeping).sections.values()).split())
+    assert "trialval/losstest/accuracytest/mccoptimizer.lr" in told
+    assert " 0.5000 – " in told
+
+
 def test_the_greatest_wins_where_that_was_asked(make: Make) -> None:
     sweeping = make(LR, objective="val/accuracy", direction="maximize")
     accuracies = iter([0.5, 0.9, 0.8])

@@ -14,11 +14,11 @@ from dlrun.config.settings import parse
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Spec
 from dlrun.errors import ConfigError
-from dlrun.models.gaussian import GaussianSample
+from dlrun.models.gaussian import GaussianSample, divergence
 from dlrun.training.build import assemble
 from dlrun.training.losses.classes import BinaryCrossEntropy
 from dlrun.training.losses.quantities import MAE, MSE, Huber
-from dlrun.training.reconstruction import divergence, pca_again
+from dlrun.training.reconstruction import pca_again
 from dlrun.training.tasks import make_task
 
 WORDS = ("name=x", "trainer.accelerator=cpu", "trainer.max_epochs=1", "tracking.tensorboard=false")

@@ -8,6 +8,7 @@ COMMANDS = {
     "predict": "predict",
     "generate": "generate",
     "export": "export",
+    "ensemble": "ensemble",
     "runs": "runs",
     "report": "report",
     "tensorboard": "tensorboard",
@@ -35,6 +36,7 @@ run
   predict       apply a run's model to new inputs
   generate      write text with a language model
   export        write a run's model as a file for other programs (ONNX)
+  ensemble      average the predictions of several runs, as one run
 
 results
   runs          a table of the runs, or of a sweep's trials: sort, filter, CSV

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -9,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.commands import _text
+from dlrun.commands._ensemble_page import members_table
 from dlrun.commands._text import Column
 from dlrun.errors import command
 from dlrun.runner.baseline_check import shortfall_of
 from dlrun.storage.index import sweep_of
-from dlrun.storage.run_directory import RunDirectory, read_overrides
+from dlrun.storage.run_directory import RunDirectory, is_ensemble, read_overrides
 from dlrun.storage.run_summary import RunSummary, read_run
+from dlrun.tracking.class_table import class_table, rows_from
 from dlrun.tracking.numbers import column_texts
 
+_SHOWN_CLASSES = 20
 _FILES = {
     "config.yaml": "the composed config, complete",
     "overrides.yaml": "what the command line changed",
@@ -26,6 +30,8 @@ _FILES = {
     "train.log": "the messages of the run",
     "checkpoints": "",
     "tensorboard": "event files",
+    "ensemble.yaml": "the members and their shares",
+    "members": "a copy of each: its config and its weights",
     "profile": "where the time of the first steps went: table.txt, trace.json",
 }
 
@@ -36,8 +42,11 @@ def run_page(path: Path) -> str:
     sections = [
         f"{run.short_name}  {run.status}{_status_note(run)}",
         _text.pairs(_what(run, directory)),
-        _metrics(run),
-        _shortfall(run),
+        *(
+            [members_table(run)]
+            if is_ensemble(path)
+            else [_metrics(run), _classes(run), _shortfall(run)]
+        ),
         _text.pairs(_when_and_where(run, directory)),
         f"files in {path}\n{_text.pairs(_files(path))}",
         f"next\n{_text.pairs(_next(run))}",
@@ -60,6 +69,8 @@ def _status_note(run: RunSummary) -> str:
 
 
 def _what(run: RunSummary, directory: RunDirectory) -> Iterator[tuple[str, str]]:
+    if is_ensemble(run.path):
+        yield "kind", "ensemble"
     yield from run.choices.items()
     said = [f"{group}={option}" for group, option in run.choices.items()]
     if swept := [f"{key}={text}" for key, text in run.swept.items()]:
@@ -89,6 +100,11 @@ def _metrics(run: RunSummary) -> str:
         values = column_texts(shown, _text.NONE)
         columns.append(Column((_at("final", run.data.get("epoch")),), values, right=True))
     return _text.table(columns)
+
+
+def _classes(run: RunSummary) -> str:
+    rows = rows_from(run.data.get("per_class"))
+    return textwrap.indent(class_table(rows, most=_SHOWN_CLASSES), "  ") if rows else ""
 
 
 def _shortfall(run: RunSummary) -> str:
@@ -175,9 +191,9 @@ def _size(size: float) -> str:
 def _next(run: RunSummary) -> Iterator[tuple[str, str]]:
     sweep = sweep_of(run.path)
     yield from _resume(run) if sweep is None else _in_sweep(run, sweep)
-    if (run.path / "checkpoints" / "best.pt").exists():
+    if is_ensemble(run.path) or (run.path / "checkpoints" / "best.pt").exists():
         yield "evaluate it", command("eval", run.path)
-        if any(name.endswith("/bits") for name in run.best_metrics):  # of a language model
+        if any(name.endswith("/bits") for name in run.metrics):  # of a language model
             yield "write a text", command("generate", run.path, "--prompt", "TEXT")
         else:
             yield "predict", command("predict", run.path, "FILE")

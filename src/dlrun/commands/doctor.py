@@ -18,7 +18,7 @@ from dlrun import __version__
 from dlrun.commands import _text
 from dlrun.commands._arguments import CommandParser
 from dlrun.commands._text import Column
-from dlrun.config.search_path import packaged_configs, user_configs
+from dlrun.config.search_path import data_folder, packaged_configs, user_configs
 from dlrun.errors import first_line
 from dlrun.storage.index import OUTPUTS
 from dlrun.system.hardware import (
@@ -51,7 +51,6 @@ native  the hardware computes in this precision
 slow    it works, but fp32 is faster
 no      it does not work
 """
-_DEFAULT_DATA = "~/.cache/dlrun"
 # The data sets that are downloaded, and where in the data folder they lie.
 _DATA_SETS = {
     "mnist": "MNIST/raw",
@@ -193,7 +192,7 @@ def _folders(problems: list[str]) -> Rows:
 
 def _data_folder() -> str:
     given = os.environ.get("DLRUN_DATA")
-    folder = Path(given or _DEFAULT_DATA).expanduser()
+    folder = data_folder()
     origin = "from DLRUN_DATA" if given else "DLRUN_DATA is not set"
     present = [name for name, place in _DATA_SETS.items() if any((folder / place).glob("*"))]
     missing = [name for name in _DATA_SETS if name not in present]

@@ -6,11 +6,14 @@ import argparse
 import json
 import re
 import sys
-from dataclasses import asdict
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlrun.commands._arguments import (
+    add_views,
     check_output_folder,
     path,
     run_parser,
@@ -21,11 +24,13 @@ from dlrun.commands._text import pairs
 from dlrun.errors import ConfigError
 from dlrun.runner.baseline_check import find_shortfall
 from dlrun.storage.index import find_run
-from dlrun.storage.run_directory import finite
+from dlrun.storage.run_directory import finite, is_ensemble
 from dlrun.storage.run_summary import full_name
+from dlrun.tracking.class_table import class_table, facts, means
 from dlrun.tracking.numbers import column_texts, number_text
 
 if TYPE_CHECKING:
+    from dlrun.inference.ensemble import Stored
     from dlrun.inference.evaluate import Evaluation
     from dlrun.storage.run_directory import RunDirectory
 
@@ -50,10 +55,12 @@ examples
   dlrun eval last dataset.test_path=new.csv dataset.drop_missing_target=true
   dlrun eval last dataset.path=/elsewhere/data.csv    where the run's own data have moved
   dlrun eval last --threshold f1         choose the threshold of two classes on the validation part
+  dlrun eval last --tta 8                images: the mean of the predictions for eight views
   dlrun eval last --backtest 5           a series: forecasts from five successive origins
   dlrun eval last --backtest 5 --refit   each by a model that is trained on the rows before it
 """
 _OPTIONS = {"split": ("test", "val", "train"), "checkpoint": ("best", "last")}
+_CLASSES = 20  # in a table; --json has all
 _NO_NAME = re.compile(r"[^\w-]+")  # what names of files do without
 _NEW_IMAGES = "dataset.image_root"  # also says where the images of new rows are
 _DROP = "dataset.drop_missing_target"  # of new rows as well
@@ -67,11 +74,13 @@ def main(argv: list[str]) -> int:
     choices, places = _choices(arguments.choices)
 
     from dlrun.config.overrides import refuse_unreadable
-    from dlrun.inference.load import read_config
+    from dlrun.inference.ensemble import read_stored
 
     refuse_unreadable(arguments.choices)
     run = find_run(arguments.run)
-    plain, new = _placed(read_config(run, allowed=arguments.allow), places)
+    which = choices.get("checkpoint")
+    stored, new = _placed_all(read_stored(run, allowed=arguments.allow, which=which), places)
+    stored = [replace(one, views=arguments.tta) for one in stored]
     split = choices.get("split", "test")
     _check_backtest(arguments, choices, new)
     if new is not None and split != "test":
@@ -80,25 +89,55 @@ def main(argv: list[str]) -> int:
         )
 
     from dlrun.data.files import settings_read_back
-    from dlrun.inference.evaluate import choose_threshold, evaluate
 
     if arguments.backtest is not None:
-        return _backtest(run, plain, arguments, choices)
+        if is_ensemble(run.path):
+            raise ConfigError(
+                f"--backtest is for a run, and {run.path} is an ensemble of runs: leave it out"
+            )
+        return _backtest(run, stored[0].plain, arguments, choices)
     with settings_read_back():
         if arguments.threshold is not None:
-            choose_threshold(run, plain, arguments.threshold, which=choices.get("checkpoint"))
-        found = evaluate(run, plain, split=split, which=choices.get("checkpoint"), new=new)
+            _choose_threshold(run, stored, arguments.threshold)
+        found = _evaluated(run, stored, split=split, new=new)
     if arguments.json:
-        facts = {"run": str(run.path), "split": split, "file": new, **_facts(found)}
+        of = {"run": str(run.path), "split": split, "file": new}
+        facts = {**of, **_models(found, stored), **_facts(found)}
         print(json.dumps(finite(facts)))
         return 0
     measured = f"the {split} part" if new is None else _listed(new)
-    print(
-        f"{full_name(run.path)}: {found.which} weights (epoch {found.epoch}) on {measured}, "
-        f"{found.rows:,} {found.unit}"
-    )
+    weights = f"{found.which} weights (epoch {found.epoch})"
+    who = f"{len(stored)} members" if len(stored) > 1 else weights
+    who += f", {arguments.tta} views of each image," if arguments.tta > 1 else ""
+    print(f"{full_name(run.path)}: {who} on {measured}, {found.rows:,} {found.unit}")
     _print_metrics(found)
     return 0
+
+
+def _evaluated(run: RunDirectory, stored: Sequence[Stored], *, split: str, new: Any) -> Evaluation:
+    """What the run reaches, or the ensemble of several."""
+    if len(stored) == 1:
+        from dlrun.inference.evaluate import evaluate
+
+        (only,) = stored
+        return evaluate(run, only.plain, split=split, which=only.which, new=new, views=only.views)
+    from dlrun.inference.ensemble import Predictor
+    from dlrun.inference.ensemble_evaluation import evaluate_ensemble
+
+    return evaluate_ensemble(Predictor.load(stored, run), split=split, new=new)
+
+
+def _choose_threshold(run: RunDirectory, stored: Sequence[Stored], rule: str) -> None:
+    """Choose a threshold of the run, or of the ensemble of several, or remove it."""
+    from dlrun.inference.evaluate import choose_threshold
+
+    if len(stored) == 1 or rule == "none":
+        choose_threshold(run, stored[0].plain, rule, which=stored[0].which)
+        return
+    from dlrun.inference.ensemble import Predictor
+    from dlrun.inference.ensemble_evaluation import choose_ensemble_threshold
+
+    choose_ensemble_threshold(Predictor.load(stored), run, rule)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -118,8 +157,10 @@ def _parser() -> argparse.ArgumentParser:
         "--threshold",
         metavar="RULE",
         help="choose from which probability on a sample is of the second class, or a target is yes, on the validation "
-        "part: f1, youden, accuracy, cost=5, or a number; kept for eval, predict and export; none removes it",
+        "part: f1, youden, accuracy, cost=5, or a number; of a reconstruction, what is an anomaly: quantile=0.99; kept "
+        "for eval, predict and export; none removes it",
     )
+    add_views(parser)
     parser.add_argument(
         "--backtest",
         metavar="N",
@@ -146,6 +187,9 @@ def _check_backtest(arguments: argparse.Namespace, choices: dict[str, str], new:
     Raises:
         ConfigError: naming the words.
     """
+    if arguments.tta > 1 and (arguments.threshold or arguments.backtest):
+        other = "--threshold" if arguments.threshold else "--backtest"
+        raise ConfigError(f"--tta and {other} are given, which do not go together: leave out one")
     if arguments.backtest is None:
         for name in ("refit", "output"):
             if getattr(arguments, name):
@@ -220,7 +264,9 @@ def _print_metrics(found: Evaluation) -> None:
     print(pairs(rows.items()))
     if shortfall := find_shortfall(found.metrics, found.baselines):
         print(f"  warning: {shortfall}")
-    if found.confusion and len(found.class_names) <= 20:
+    if found.classes:
+        print(f"\n{textwrap.indent(class_table(found.classes, most=_CLASSES), '  ')}")
+    if found.confusion and len(found.class_names) <= _CLASSES:
         print(_confusion_table(found.confusion, found.class_names))
 
 
@@ -246,6 +292,13 @@ def _choices(words: list[str]) -> tuple[dict[str, str], list[str]]:
             raise ConfigError(f"{key} is given twice, as {choices[key]} and {value}; leave one out")
         choices[key] = value
     return choices, places
+
+
+def _placed_all(stored: Sequence[Stored], words: list[str]) -> tuple[list[Stored], Any]:
+    """`_placed` for the run, or for each member of an ensemble."""
+    placed = [_placed(one.plain, words) for one in stored]
+    each = zip(stored, placed, strict=True)
+    return [replace(one, plain=plain) for one, (plain, _) in each], placed[0][1]
 
 
 def _placed(plain: dict[str, Any], words: list[str]) -> tuple[dict[str, Any], Any]:
@@ -286,15 +339,21 @@ def _listed(new: str | list[str]) -> str:
     return new if isinstance(new, str) else ", ".join(new)
 
 
+def _models(found: Evaluation, stored: Sequence[Stored]) -> dict[str, Any]:
+    """Which weights were measured, or whose."""
+    if len(stored) > 1:
+        return {"members": [one.name for one in stored]}
+    return {"checkpoint": found.which, "epoch": found.epoch, "step": found.step}
+
+
 def _facts(found: Evaluation) -> dict[str, Any]:
     return {
-        "checkpoint": found.which,
-        "epoch": found.epoch,
-        "step": found.step,
         "rows": found.rows,
         "metrics": found.metrics,
         "baselines": found.baselines,
         "confusion": found.confusion,
+        "per_class": facts(found.classes) if found.classes else None,
+        "class_means": facts(means(found.classes)) if found.classes else None,
         "thresholds": found.thresholds and asdict(found.thresholds),
         "at_0.5": dict(found.undecided),
     }

@@ -25,6 +25,7 @@ from dlrun.storage.run_directory import RunDirectory
 from dlrun.storage.run_summary import full_name
 
 if TYPE_CHECKING:
+    from dlrun.inference.ensemble import Predictor
     from dlrun.inference.export import Exported, Format
     from dlrun.inference.load import Trained
 
@@ -47,15 +48,14 @@ def main(argv: list[str]) -> int:
     output = _output(arguments, run)
 
     from dlrun.data.files import settings_read_back
-    from dlrun.inference.load import load_trained, read_config
-    from dlrun.inference.threshold import with_kept
+    from dlrun.inference.ensemble import Predictor, read_stored
 
-    plain = read_config(run, allowed=arguments.allow)
-    trained = with_kept(load_trained(run, plain, which=arguments.checkpoint), run)
+    stored = read_stored(run, allowed=arguments.allow, which=arguments.checkpoint)
+    predictor = Predictor.load(stored, run)
     with settings_read_back():
-        samples = _samples(plain, trained)
+        samples = _samples(predictor)
     about = output.with_name(f"{output.name}.json")
-    exported = _write(trained, run, samples, output, about, how=arguments.format)
+    exported = _write(predictor, run, samples, output, about, how=arguments.format)
     shapes = ", ".join(f"{name} {_shown(shape)}" for name, shape in exported.inputs.items())
     sizes = ", ".join(map(str, exported.batch_sizes))
     print(f"model    {output} ({output.stat().st_size / 1e6:.2g} MB), takes {shapes}")
@@ -105,9 +105,9 @@ def _output(arguments: argparse.Namespace, run: RunDirectory) -> Path:
 
 
 def _write(
-    trained: Trained,
+    predictor: Predictor,
     run: RunDirectory,
-    samples: list[Any],
+    samples: list[list[Any]],
     output: Path,
     about: Path,
     *,
@@ -116,22 +116,33 @@ def _write(
     """Write the model, check it, and write its description."""
     from dlrun.inference.export import description, export
 
+    trained, others = predictor.as_one(), _others(predictor)
     with writing_output(output):
         if output.parent.is_relative_to(run.path):
             refuse_links(run.path)
         output.parent.mkdir(parents=True, exist_ok=True)
-        exported = export(trained, output, how=how, samples=samples)
-        facts = {
-            "format": how,
-            "run": full_name(run.path),
-            "checkpoint": trained.which,
-            "epoch": trained.epoch,
-            "step": trained.step,
-        }
-        text = json.dumps(facts | description(trained, exported), indent=1, ensure_ascii=False)
+        specs = [one.spec for one in others]
+        exported = export(trained, output, how=how, samples=samples, others=specs)
+        facts = {"format": how, "run": full_name(run.path), **_weights(predictor)}
+        about_it = facts | description(trained, exported, others)
+        text = json.dumps(about_it, indent=1, ensure_ascii=False)
         with writing(about):
             about.write_text(f"{text}\n", encoding="utf-8")
     return exported
+
+
+def _others(predictor: Predictor) -> list[Trained]:
+    """Of an ensemble, a member for each way to prepare raw inputs, after the first."""
+    distinct, _ = predictor.prepared_alike()
+    return [predictor.members[at] for at in distinct[1:]]
+
+
+def _weights(predictor: Predictor) -> dict[str, Any]:
+    """Which weights the model has."""
+    if predictor.is_ensemble:
+        return {"members": [{"run": one.name, "share": one.share} for one in predictor.stored]}
+    trained = predictor.reference
+    return {"checkpoint": trained.which, "epoch": trained.epoch, "step": trained.step}
 
 
 def _refuse_missing(how: str) -> None:
@@ -142,21 +153,20 @@ def _refuse_missing(how: str) -> None:
         )
 
 
-def _samples(plain: dict[str, Any], trained: Trained) -> list[Any]:
-    """Batches of several sizes of the part of the data that the run was tested on.
+def _samples(predictor: Predictor) -> list[list[Any]]:
+    """Batches of several sizes of the part of the data that the run was tested on, as each input takes them.
 
     Raises:
         ConfigError: the data set is not here, or no longer what the run was trained on.
     """
-    from dlrun.config import settings
-    from dlrun.training.build import prepared
+    from dlrun.inference.ensemble_evaluation import same_rows
 
-    data = prepared(settings.parse(plain), trained.kept)
-    part = data.split(data.tested)
-    if trained.spec.carries_state:
+    parts = same_rows(predictor)
+    if predictor.spec.carries_state:
+        (part,) = parts
         sizes = [size for size in _BATCHES if size * _TOKENS <= len(part)]
-        return [part.inputs[: size * _TOKENS].view(size, _TOKENS).long() for size in sizes]
-    return [next(part.in_order(size))[0] for size in _BATCHES]
+        return [[part.inputs[: size * _TOKENS].view(size, _TOKENS).long()] for size in sizes]
+    return [[next(part.in_order(size))[0] for part in parts] for size in _BATCHES]
 
 
 def _shown(shape: list[Any]) -> str:

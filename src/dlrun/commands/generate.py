@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dlrun.commands._arguments import (
     add_checkpoint,
@@ -50,19 +50,20 @@ def main(argv: list[str]) -> int:
     run = find_run(arguments.run)
 
     from dlrun.data.text.character_encoding import CharacterEncoding
+    from dlrun.inference.ensemble import Predictor, read_stored
     from dlrun.inference.generate import Sampling, generate
-    from dlrun.inference.load import load_trained, read_config
 
-    plain = read_config(run, allowed=arguments.allow)
-    trained = load_trained(run, plain, which=arguments.checkpoint)
-    if trained.spec.beta is not None:
+    stored = read_stored(run, allowed=arguments.allow, which=arguments.checkpoint)
+    predictor = Predictor.load(stored)
+    if predictor.spec.beta is not None:
         of_texts = [name for name in _OF_TEXTS if vars(arguments)[name] != parser.get_default(name)]
-        return _draw(trained, plain, arguments, of_texts)
-    if not isinstance(trained.preprocessing, CharacterEncoding):
+        return _draw(predictor.reference, stored[0].plain, arguments, of_texts)
+    if not isinstance(predictor.reference.preprocessing, CharacterEncoding):
         raise ConfigError(
-            f"{full_name(run.path)} {_does(trained.spec.task)}, and writes no text; "
+            f"{full_name(run.path)} {_does(predictor.spec.task)}, and writes no text; "
             "use `dlrun predict`, or a run with dataset=char_lm"
         )
+    trained = predictor.as_one()
     until = _unescaped(arguments.until)
     if until is None and arguments.check == "abc":
         until = "\n\n"  # where a tune ends
@@ -74,9 +75,8 @@ def main(argv: list[str]) -> int:
         until=until,
     )
     prompt = _unescaped(arguments.prompt) or ""
-    texts = generate(
-        trained.model, trained.preprocessing, prompt, sampling, number=arguments.number
-    )
+    encoding = cast(CharacterEncoding, trained.preprocessing)
+    texts = generate(trained.model, encoding, prompt, sampling, number=arguments.number)
     _deliver(texts, arguments.output)
     if arguments.check == "abc":
         _report_tunes(texts, until or "")

@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlrun.commands._arguments import (
     add_checkpoint,
+    add_views,
     check_output,
     filled,
     path,
@@ -29,7 +31,7 @@ from dlrun.tracking.numbers import number_text
 if TYPE_CHECKING:
     from dlrun.data.base import Spec
     from dlrun.data.series.history import History
-    from dlrun.inference.load import Trained
+    from dlrun.inference.ensemble import Predictor
     from dlrun.inference.predictions import Cells
 
 _EPILOG = """\
@@ -55,12 +57,11 @@ def main(argv: list[str]) -> int:
     check_output(output)
     run = find_run(arguments.run)
 
-    from dlrun.inference.load import load_trained, read_config
-    from dlrun.inference.threshold import with_kept
+    from dlrun.inference.ensemble import Predictor, read_stored
 
-    plain = read_config(run, allowed=arguments.allow)
-    trained = with_kept(load_trained(run, plain, which=arguments.checkpoint), run)
-    blocks = _blocks(trained, plain, arguments)
+    stored = read_stored(run, allowed=arguments.allow, which=arguments.checkpoint)
+    stored = [replace(one, views=arguments.tta) for one in stored]
+    blocks = _blocks(Predictor.load(stored, run), arguments)
     if output is None:
         for block in blocks:
             _print(list(block.records()), arguments.keep)
@@ -100,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         help="leave cells of text files as they are; else those that a spreadsheet takes for a formula begin with '",
     )
     add_checkpoint(parser)
+    add_views(parser)
     parser.add_argument(
         "--steps",
         metavar="N",
@@ -114,15 +116,13 @@ def _names(text: str) -> list[str]:
     return [filled(name) for name in names]
 
 
-def _blocks(
-    trained: Trained, plain: dict[str, Any], arguments: argparse.Namespace
-) -> Iterator[Block]:
+def _blocks(predictor: Predictor, arguments: argparse.Namespace) -> Iterator[Block]:
     """The predictions for the inputs in the files, or for the rows that series are continued by."""
     from dlrun.data.kinds import files_of, read_inputs, read_pieces
     from dlrun.data.series.scaling import SeriesScaling
-    from dlrun.inference.predictions import predictions
+    from dlrun.inference.predictions import predictions_of
 
-    spec, preprocessing = trained.spec, trained.preprocessing
+    spec, preprocessing = predictor.spec, predictor.reference.preprocessing
     files = [file for given in arguments.inputs for file in files_of(given, spec, preprocessing)]
     if isinstance(preprocessing, SeriesScaling):
         if arguments.keep:
@@ -130,22 +130,37 @@ def _blocks(
                 "--keep is for rows of a table, and this run forecasts a series; leave it out"
             )
         for file in files:
-            for history in read_inputs(file, spec, preprocessing):
-                yield Forecasts(list(_forecasts(file, history, trained, arguments.steps)))
+            every = [read_inputs(file, one.spec, one.preprocessing) for one in predictor.members]
+            for histories in _side_by_side(file, every):
+                rows = _forecasts(file, histories, predictor, arguments.steps)
+                yield Forecasts(list(rows))
         return
     if arguments.steps is not None:
         raise ConfigError(
             f"--steps continues a series, but this run was trained on {spec.kind}; leave it out"
         )
-    pieces = read_pieces(files, spec, preprocessing, arguments.keep)
     if spec.task == "reconstruction":
         from dlrun.config.settings import parse
         from dlrun.inference.anomalies import anomalies
-        from dlrun.inference.evaluate import task_of
 
-        yield from anomalies(trained, task_of(trained, parse(plain)), pieces)
+        settings = parse(predictor.stored[0].plain)
+        pieces = read_pieces(files, spec, preprocessing, arguments.keep)
+        yield from anomalies(predictor.reference, settings, pieces)
         return
-    yield from predictions(trained, pieces, with_probabilities=not arguments.no_probabilities)
+    with_probabilities = not arguments.no_probabilities
+    yield from predictions_of(
+        predictor, files, arguments.keep, with_probabilities=with_probabilities
+    )
+
+
+def _side_by_side(file: Path, every: list[list[History]]) -> Iterable[tuple[History, ...]]:
+    """Each series in a file as each member takes it."""
+    names = [[history.series for history in histories] for histories in every]
+    if any(own != names[0] for own in names):
+        raise ConfigError(
+            f"{file}: the members of the ensemble do not forecast the same series of it; predict with them one by one"
+        )
+    return zip(*every, strict=True)
 
 
 @dataclass(frozen=True)
@@ -167,16 +182,11 @@ class Forecasts:
 
 
 def _forecasts(
-    path: Path, history: History, trained: Trained, steps: int | None
+    path: Path, histories: Sequence[History], predictor: Predictor, steps: int | None
 ) -> Iterable[dict[str, Any]]:
     """The rows that come after those of a series in a file, numbered on from its own."""
-    from dlrun.data.series.history import continued
-    from dlrun.inference.evaluate import predict
-
-    own = replace(trained, preprocessing=history.scaling)
-    forecast, by_quantile = continued(
-        history.rows_RC, history.scaling, steps=steps, predict=lambda rows: predict(own, rows)
-    )
+    history = histories[0]
+    forecast, by_quantile = _continued(histories, predictor, steps)
     names = history.scaling.target_columns
     series = {"series": history.series} if history.series else {}
     for ahead, values in enumerate(forecast, 1):
@@ -188,8 +198,36 @@ def _forecasts(
             "row": row,
             **time,
             "targets": names,
-            **_values(values, by_quantile, ahead - 1, trained.spec),
+            **_values(values, by_quantile, ahead - 1, predictor.spec),
         }
+
+
+def _continued(
+    histories: Sequence[History], predictor: Predictor, steps: int | None
+) -> tuple[Any, Any]:
+    """The values (steps, D) that follow and their quantiles (steps, D, Q) or None: the averages over the members.
+
+    Beyond the horizon each member goes on from its own forecasts.
+    """
+    import numpy as np
+
+    from dlrun.data.series.history import continued
+    from dlrun.inference.averaging import places_in
+    from dlrun.inference.evaluate import predict
+
+    names, found = histories[0].scaling.target_columns, []
+    for history, member in zip(histories, predictor.members, strict=True):
+        own = replace(member, preprocessing=history.scaling)
+        values, quantiles = continued(
+            history.rows_RC, history.scaling, steps=steps, predict=partial(predict, own)
+        )
+        at = places_in(names, history.scaling.target_columns)
+        found.append((values[:, at], None if quantiles is None else quantiles[:, at]))
+    if not predictor.is_ensemble:
+        return found[0]
+    every, spreads = zip(*found, strict=True)
+    mean = np.average(every, 0, predictor.shares)
+    return mean, None if spreads[0] is None else np.average(spreads, 0, predictor.shares)
 
 
 def _values(predicted_D: Any, quantiles_NDQ: Any, at: int, spec: Spec) -> dict[str, Any]:

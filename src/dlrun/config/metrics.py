@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from dlrun.errors import did_you_mean
+
 Direction = Literal["min", "max"]
 
 
@@ -66,6 +68,15 @@ class Metrics:
     def may_choose(self, name: str) -> bool:
         """Whether the setting `metrics` may name it."""
         return name in self.directions or name in self.optional or (top_k(name) > 0 and self.ranks)
+
+    def remedy(self, metric: str, logged: Sequence[str]) -> str:
+        """What to do so that `metric`, named with its part, is among those `logged`."""
+        part, _, name = metric.partition("/")
+        measured = {**self.always, **self.chosen} if part == "val" else self.directions
+        name = name.partition("/")[0]
+        if part in ("val", "test") and name not in measured and self.may_choose(name):
+            return f"; add it to metrics, as in metrics=[{name}]"
+        return did_you_mean(metric, logged)
 
     @property
     def ranks(self) -> bool:
@@ -214,13 +225,14 @@ COMPARABLE = (
 )
 
 
-def direction(metric: str) -> Direction | None:
+def direction(metric: str, own: Mapping[str, Direction | None] = _NONE) -> Direction | None:
     """The direction in which a metric improves, named as it is logged (`val/loss`, `val/mae/price`) or without part.
 
-    None where no task declares it, as of a metric of the user's own.
+    None where no task declares it. `own`: of the user's own metrics, by name without part.
     """
-    name = without_part(metric).partition("/")[0]
-    return "max" if top_k(name) else _KNOWN.get(name)
+    metric = without_part(metric)
+    name = metric.partition("/")[0]
+    return own.get(metric) or ("max" if top_k(name) else _KNOWN.get(name))
 
 
 def top_k(name: str) -> int:
@@ -233,6 +245,11 @@ def is_known(name: str) -> bool:
     """Whether some task has a metric of this name, without its part."""
     measured = name in _KNOWN and name != TOP_K
     return measured or top_k(name) > 0 or _OF_BANDS.fullmatch(name) is not None
+
+
+def of_quantiles(name: str) -> bool:
+    """Whether a metric is measured of forecasts by quantiles alone."""
+    return name == QUANTILE_LOSS or _OF_BANDS.fullmatch(name) is not None
 
 
 def known_names() -> list[str]:
@@ -254,13 +271,10 @@ def without_part(metric: str) -> str:
 def direction_in_run(
     metric: str, *, monitor: str, mode: str, own: Mapping[str, Direction | None] = _NONE
 ) -> Direction | None:
-    """The same in a run that monitors `monitor`, whose trainer.mode holds for a metric of the user's own as well.
-
-    `own`: directions of the user's own metrics, by name without part.
-    """
+    """The same in a run that monitors `monitor`, whose trainer.mode holds for a metric without a direction as well."""
     if metric == monitor and mode in ("min", "max"):
         return "min" if mode == "min" else "max"
-    return own.get(without_part(metric)) or direction(metric)
+    return direction(metric, own)
 
 
 def rank(value: float | None, *, minimize: bool) -> tuple[bool, float]:
@@ -277,7 +291,7 @@ def contradiction(
     own: Mapping[str, Direction | None] = _NONE,
 ) -> str | None:
     """In a line, that a setting asks for the worst of a metric, which is done; None where it does not."""
-    known = own.get(without_part(metric)) or direction(metric)
+    known = direction(metric, own)
     if asked == "auto" or known in (None, asked):
         return None
     better, worst = ("lower", "highest") if known == "min" else ("higher", "lowest")

@@ -38,6 +38,7 @@ _TABLE_SETTINGS: dict[str, dict[str, Any]] = {  # of tables in files: the same
     "dlrun.data.images.table.image_table": {"drop_missing_target": True},
     "dlrun.data.text.files.text_csv": {"drop_missing_target": True},
 }
+_CHOICE_OF_A_LOSS = re.compile("^loss[.]name=")
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
@@ -84,6 +85,11 @@ def sweep_settings(node: Mapping[str, Any]) -> dict[str, Any]:
 def sweep_description(description: Mapping[str, Any]) -> dict[str, Any]:
     """What sweep.yaml says, as it is written today."""
     whole = dict(description)
+    for part in ("command", "overrides"):
+        if isinstance(words := whole.get(part), list):
+            whole[part] = [_CHOICE_OF_A_LOSS.sub("loss=", str(word)) for word in words]
+    if isinstance(space := whole.get("space"), Mapping):
+        whole["space"] = {"loss" if k == "loss.name" else k: v for k, v in space.items()}
     if isinstance(settings := whole.get("settings"), Mapping):
         whole["settings"] = sweep_settings(settings)
     if isinstance(config := whole.get("config"), Mapping):

@@ -1,7 +1,8 @@
-"""Where configs come from: the working directory's own `configs/` first, then dlrun's. No hydra here."""
+"""Where configs come from: the working directory's own `configs/` first, then dlrun's; and data. No hydra here."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 COMPONENTS = ("dataset", "model", "optimizer", "schedule", "loss")
@@ -40,3 +41,8 @@ def option_file(group: str, option: str, folders: list[Path]) -> Path | None:
 def options(group: str, folders: list[Path]) -> list[str]:
     """The names that `group=` accepts, sorted."""
     return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
+
+
+def data_folder() -> Path:
+    """The folder of data sets and pretrained weights, as in the configs: DLRUN_DATA, or the usual one."""
+    return Path(os.environ.get("DLRUN_DATA") or "~/.cache/dlrun").expanduser()

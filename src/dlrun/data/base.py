@@ -42,6 +42,7 @@ class Spec:
             mean, and the last feature tells them from the others by 1.
         target_names: of several targets in columns of a table; () otherwise.
         labels: of multilabel, the words for no and yes of each target, one pair after the other.
+        group_names: of groups of samples that are measured one by one, as `Split.groups` numbers them.
         latent: of a reconstruction, how many numbers describe an input.
         beta: how much the distance of their distribution from the prior counts; None where they have none.
         data: of a reconstruction, the spec of the data, which may have classes or numbers to predict.
@@ -61,6 +62,7 @@ class Spec:
 
     target_names: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    group_names: tuple[str, ...] = ()
     latent: int = 0
     beta: float | None = None
     data: Spec | None = None
@@ -159,6 +161,11 @@ class Preprocessing(ABC):
     @property
     def target_names(self) -> Sequence[str]:
         """What several targets are called where a spec of an earlier version does not say it."""
+        return ()
+
+    @property
+    def predicted(self) -> Sequence[str]:
+        """The columns that are predicted, in the order of the targets; empty where data have no such columns."""
         return ()
 
     @property

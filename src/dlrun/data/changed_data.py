@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from dlrun.data.base import Dataset, Preprocessing, Spec
-from dlrun.data.fingerprint import PARTS, Content, Origin, Raw, Rows
+from dlrun.data.fingerprint import PARTS, Content, Origin, Parts, Raw, Rows
 from dlrun.errors import ConfigError, command, listed, note
 
 
@@ -24,12 +24,14 @@ class Kept:
     Attributes:
         origin: None in a checkpoint of a version of dlrun that did not write it.
         run: what to call the run on a command line.
+        instead: rows to take for a part of its own, by its name.
     """
 
     spec: Spec
     preprocessing: Preprocessing
     origin: Origin | None
     run: str
+    instead: Parts = field(default_factory=dict)
 
     def refuse_other(self, raw: Raw, needs: type[Preprocessing]) -> None:
         """Refuse data that the run was not trained on; say so where that cannot be known.
@@ -123,7 +125,7 @@ def refuse_changed(raw: Raw, origin: Origin) -> None:
 
 def difference(then: Content, now: Content, *, whose: str = "run") -> str:
     """How the parts differ from those that a run or sweep began with, to follow the name of the data; or empty."""
-    changed = [name for name, found in then.items() if not _same(now[name], found)]
+    changed = [name for name, found in then.items() if not same_content(now[name], found)]
     if not changed:
         return ""
     are = "are not those" if len(changed) > 1 else "is not the one"
@@ -141,6 +143,7 @@ def _listed_parts(names: Any) -> str:
     return f"{', '.join(most)}{' and ' if most else ''}{last} {parts}" if last else ""
 
 
-def _same(found: Sequence[Any], expected: Sequence[Any]) -> bool:
+def same_content(found: Sequence[Any], expected: Sequence[Any]) -> bool:
+    """Whether two fingerprints of a part, each with its number of rows, are of the same content."""
     hashes = zip(found[1].split("+"), expected[1].split("+"), strict=False)
     return found[0] == expected[0] and all(a == b for a, b in hashes)

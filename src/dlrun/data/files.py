@@ -14,15 +14,12 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.error import HTTPError
 
+from dlrun.config.search_path import data_folder
 from dlrun.errors import ConfigError, did_you_mean
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 _PACKAGED = "packaged:"
 _SECONDS = 30  # without an answer, after which a download has failed
-_OWN_FOLDER = (
-    "DLRUN_DATA",
-    "~/.cache/dlrun",
-)  # as in the configs: a variable, and where it is not set
 _READING_BACK = (
     "DLRUN_READING_BACK"  # in the environment, which the processes of a sweep have as well
 )
@@ -150,8 +147,7 @@ def refuse_foreign_folder(root: Path, missing: str) -> None:
     Raises:
         ConfigError: with what to do.
     """
-    own = Path(os.environ.get(*_OWN_FOLDER)).expanduser()
-    if os.environ.get(_READING_BACK) and root.absolute() != own.absolute():
+    if os.environ.get(_READING_BACK) and root.absolute() != data_folder().absolute():
         raise ConfigError(
             f"dataset.root is {root}, which does not hold {missing}, and nothing is downloaded into a folder that a "
             "stored config names: put it there yourself, or give dataset.root=FOLDER for one that has it"

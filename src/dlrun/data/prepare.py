@@ -43,7 +43,7 @@ def note_missing_classes(data: Dataset) -> None:
 def prepare(raw: Any, settings: DataSettings, kept: Kept | None = None) -> Dataset:
     """Split what a dataset's target returned, fit on the training part what has to be, apply it to all parts.
 
-    Of a run with something `kept`, the parts have the rows that they had, encoded as they were.
+    Of a run with something `kept`, the parts have the rows that they had, or others `instead`, encoded as they were.
 
     Raises:
         ConfigError: it cannot be split as asked, or is nothing that dlrun knows.
@@ -58,6 +58,8 @@ def prepare(raw: Any, settings: DataSettings, kept: Kept | None = None) -> Datas
         kept.refuse_other(raw, kind.preprocessing)
     before = kept and kept.origin
     origin = before or origin_of(raw, kind.split(raw, settings))
+    if kept is not None and kept.instead:
+        origin = origin_of(raw, {**origin.parts, **kept.instead})
     encoding = kept.preprocessing if kept else None
     data = kind.encode(raw, settings, origin.parts, encoding)
     if kept is not None:  # what is measured stays as it was in the run's version

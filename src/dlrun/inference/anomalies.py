@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from dlrun.config.settings import RunConfig
 from dlrun.data.kind import Piece
 from dlrun.data.loaders import Split
-from dlrun.inference.evaluate import outputs_of
+from dlrun.inference.evaluate import outputs_of, task_of
 from dlrun.inference.load import Trained
 from dlrun.inference.predictions import Cells, beside, identity_of
 from dlrun.training.reconstruction import Reconstruction
-from dlrun.training.task import Task
-
-_BATCH = 1024
 
 
 @dataclass(frozen=True)
@@ -53,12 +51,15 @@ class Anomalies:
             yield {name: column.cells[row] for name, column in columns.items()}
 
 
-def anomalies(trained: Trained, task: Task, pieces: Iterable[Piece]) -> Iterator[Anomalies]:
+def anomalies(
+    trained: Trained, settings: RunConfig, pieces: Iterable[Piece]
+) -> Iterator[Anomalies]:
     """The scores of each piece, its inputs named as those of predictions."""
+    task = task_of(trained, settings)
     assert isinstance(task, Reconstruction)
     threshold = trained.thresholds.values[0] if trained.thresholds else None
     for piece in pieces:
         inputs = trained.preprocessing.inputs(piece.raw)
         part = Split(inputs, torch.zeros(len(inputs)))
-        scores = task.anomaly_scores(outputs_of(trained, part, task, size=_BATCH))
+        scores = task.anomaly_scores(outputs_of(trained, part, task, settings))
         yield Anomalies(identity_of(piece), scores.double().numpy(), threshold)

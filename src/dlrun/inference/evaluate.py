@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,12 +23,15 @@ from dlrun.inference.threshold import (
     keep,
     with_kept,
 )
+from dlrun.inference.views import on_views
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.storage.stored_run import reported_weights
+from dlrun.tracking.class_table import ClassRow
 from dlrun.training.build import prepared
 from dlrun.training.forward import outputs_in_order
 from dlrun.training.losses.choice import loss_of
 from dlrun.training.metrics.chosen import chosen_metrics
+from dlrun.training.metrics.classes import class_rows
 from dlrun.training.reconstruction import Reconstruction
 from dlrun.training.scores import (
     class_confusion,
@@ -54,6 +57,7 @@ class Evaluation:
         metrics: by name, as a run's own, `test/accuracy`.
         baselines: as of a `Dataset`; empty where none are known for this part.
         confusion: rows are true classes, columns predicted ones; None where there are no classes.
+        classes: precision, recall and F1 of each; of several targets of yes and no, of the yes of each.
         thresholds: what decisions were made by; None for 0.5.
         undecided: with thresholds, the metrics that differ at 0.5, as they are there.
     """
@@ -67,6 +71,7 @@ class Evaluation:
     baselines: Mapping[str, Mapping[str, float]]
     confusion: list[list[int]] | None
     class_names: tuple[str, ...]
+    classes: Sequence[ClassRow] = ()
     thresholds: Thresholds | None = None
     undecided: Mapping[str, float] = field(default_factory=dict)
 
@@ -78,11 +83,13 @@ def evaluate(
     split: str,
     which: str | None,
     new: str | list[str] | None = None,
+    views: int = 1,
 ) -> Evaluation:
     """Measure a run's weights on one part of its data set, or on the rows that `new` names, on the CPU.
 
     Args:
         which: best or last; None for the weights that the run reported.
+        views: of each image, whose predictions are averaged.
 
     Raises:
         ConfigError: there are no such weights or rows, or the data are not those of the run.
@@ -90,7 +97,7 @@ def evaluate(
     settings = parse(plain)
     reported = which or reported_weights(run, plain)
     trained = with_kept(load_trained(run, plain, which=reported), run)
-    spec = trained.spec
+    trained = on_views(trained, plain, views)
     task = task_of(trained, settings)
     if new is None:
         data = task.with_baselines(prepared(settings, trained.kept))
@@ -99,26 +106,42 @@ def evaluate(
         found = Labelled(part, baselines)
     else:
         found = read_labelled(new, trained.kept, settings.dataset)
-    targets = found.part.targets
-    outputs = outputs_of(trained, found.part, task, size=settings.trainer.eval_batch_size)
+        if trained.spec.data is not None:
+            found = Labelled(found.part)  # the baselines are of the targets, which are not learned
+    outputs = outputs_of(trained, found.part, task, settings)
+    return evaluated(trained, task, found, outputs, settings, split=split)
+
+
+def evaluated(
+    trained: Trained,
+    task: Task,
+    rows: Labelled,
+    outputs: torch.Tensor,
+    settings: RunConfig,
+    *,
+    split: str,
+) -> Evaluation:
+    """What the outputs of `trained` for these rows come to."""
+    spec, targets = trained.spec, rows.part.targets
     chosen = chosen_metrics(settings, task, spec, trained.preprocessing)
-    metrics = chosen.final_metrics(task, outputs, found.part)
+    metrics = chosen.final_metrics(task, outputs, rows.part)
     undecided = {}
     if trained.thresholds and spec.classes:
         outputs = trained.thresholds.decisions(outputs)
-        decided = chosen.final_metrics(task, outputs, found.part)
+        decided = chosen.final_metrics(task, outputs, rows.part)
         undecided = {name: value for name, value in metrics.items() if follows_threshold(name)}
         metrics |= {name: decided[name] for name in undecided}
     return Evaluation(
         which=trained.which,
         epoch=trained.epoch,
         step=trained.step,
-        rows=len(found.part),
+        rows=len(rows.part),
         unit=kind_of(trained.preprocessing, spec).units[spec.kind],
         metrics={f"{split}/{name}": value for name, value in metrics.items()},
-        baselines=found.baselines,
+        baselines=rows.baselines,
         confusion=class_confusion(outputs, targets, spec),
         class_names=spec.class_names,
+        classes=class_rows(outputs, targets, spec),
         thresholds=trained.thresholds,
         undecided={f"{split}/{name}": value for name, value in undecided.items()},
     )
@@ -145,7 +168,7 @@ def choose_threshold(
     check_rule(rule, spec)
     task = task_of(trained, settings)
     part = prepared(settings, trained.kept).split("val")
-    outputs = outputs_of(trained, part, task, size=settings.trainer.eval_batch_size)
+    outputs = outputs_of(trained, part, task, settings)
     values = (
         (anomaly_threshold(rule, task.anomaly_scores(outputs)),)
         if isinstance(task, Reconstruction)
@@ -159,15 +182,15 @@ def task_of(trained: Trained, settings: RunConfig) -> Task:
     return make_task(trained.spec, loss_of(settings.loss), trained.preprocessing)
 
 
-def outputs_of(trained: Trained, part: Split, task: Task, *, size: int) -> torch.Tensor:
-    """What metrics need of the model's outputs for all samples of a part, `size` at a time."""
+def outputs_of(trained: Trained, part: Split, task: Task, settings: RunConfig) -> torch.Tensor:
+    """What metrics need of the model's outputs for all samples of a part."""
     with torch.inference_mode():
         return outputs_in_order(
             trained.model,
             part,
             spec=trained.spec,
             task=task,
-            size=size,
+            size=settings.trainer.eval_batch_size,
             dtype=torch.float32,
         )
 

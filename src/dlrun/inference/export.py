@@ -8,7 +8,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from dlrun.data.base import Spec, made_up_inputs
 from dlrun.data.kinds import kind_of
 from dlrun.errors import RunFailed, first_line
+from dlrun.inference.averaging import MeanModel
 from dlrun.inference.load import Trained
 from dlrun.models.unroll import unrolling
 from dlrun.system.torch_internals import tree_flatten, tree_leaves, tree_unflatten
@@ -53,14 +54,21 @@ class Exported:
 
 @dataclass(frozen=True)
 class _Traceable:
-    """A model as a function of tensors side by side: what to trace it with, and what may vary."""
+    """A model as a function of tensors side by side: what to trace it with, and what may vary.
+
+    Attributes:
+        names: of the inputs, or of the input and the state that follows.
+        carries_state: whether what follows the first input is a state, which is given out again.
+    """
 
     module: nn.Module
     inputs: list[Tensor]
     axes: list[Axes]
+    names: list[str]
+    carries_state: bool = False
 
     def arguments(self, tensors: list[Any]) -> tuple[Any, ...]:
-        """As the module takes them: the state, where there is one, as a list."""
+        """As the module takes them: what follows the first as a list."""
         return (tensors[0], tensors[1:]) if len(self.inputs) > 1 else (tensors[0],)
 
     def __call__(self, tensors: list[Tensor]) -> list[Tensor]:
@@ -68,26 +76,39 @@ class _Traceable:
             return list(tree_leaves(self.module(*self.arguments(tensors))))
 
     @property
-    def names(self) -> list[str]:
-        return ["inputs", *(f"state_{number}" for number in range(len(self.inputs) - 1))]
+    def state(self) -> list[int]:
+        """Which of the inputs are a state."""
+        return [*range(1, len(self.inputs))] if self.carries_state else []
 
 
-def export(trained: Trained, path: Path, *, how: Format, samples: Sequence[Tensor]) -> Exported:
+def export(
+    trained: Trained,
+    path: Path,
+    *,
+    how: Format,
+    samples: Sequence[Tensor | Sequence[Tensor]],
+    others: Sequence[Spec] = (),
+) -> Exported:
     """Write the model to `path`, and apply what was written to `samples`, batches as a model takes them.
 
     A batch may be of any size. So may the length of texts, but of models that read them step by step:
     theirs are to be filled up to the longest. A language model takes one token at a time, hands its
     state on, and begins with zeros.
 
+    Args:
+        samples: of several inputs a tensor for each.
+        others: of an ensemble whose members prepare raw inputs differently, the specs of its inputs after the first.
+
     Raises:
         RunFailed: the model cannot be exported, or what was exported gives other outputs; no file is left.
     """
-    model = _traceable(trained.model.eval(), trained.spec)
+    model = _traceable(trained.model.eval(), [trained.spec, *others])
+    batches = [[one] if isinstance(one, Tensor) else list(one) for one in samples]
     outputs = model(model.inputs)
-    produced = ["scores", *(f"new_{name}" for name in model.names[1:])]
+    produced = ["scores", *(f"new_{model.names[at]}" for at in model.state)]
     try:
         _write(model, produced, path, trained.spec, how)
-        difference = max(_difference(model, _loaded(model, path, how), batch) for batch in samples)
+        difference = max(_difference(model, _loaded(model, path, how), batch) for batch in batches)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -97,29 +118,37 @@ def export(trained: Trained, path: Path, *, how: Format, samples: Sequence[Tenso
             f"the exported model gives other outputs than the run's, by {difference:.2g} of the largest; "
             "its file was taken away"
         )
-    axes = [{0: "batch"}, *model.axes[1:]]
+    axes = [{0: "batch"}, *(model.axes[at] for at in model.state)]
     return Exported(
         dict(zip(model.names, map(_shape, model.inputs, model.axes), strict=True)),
         dict(zip(produced, map(_shape, outputs, axes), strict=True)),
         difference,
-        sorted({len(batch) for batch in samples}),
+        sorted({len(batch[0]) for batch in batches}),
     )
 
 
-def description(trained: Trained, exported: Exported) -> dict[str, Any]:
-    """What a program must know to use the file, as plain values."""
+def description(
+    trained: Trained, exported: Exported, others: Sequence[Trained] = ()
+) -> dict[str, Any]:
+    """What a program must know to use the file, as plain values; `others` prepare the inputs after the first."""
     spec = trained.spec
-    kind = "int64" if spec.kind == "tokens" else "float32"
+    readers = [trained, *others]
+    kinds = {"tokens": "int64"}
+    types = [kinds.get(one.spec.kind, "float32") for one in readers]
     taken = [
-        {"name": name, "type": kind if name == "inputs" else "float32", "shape": shape}
-        for name, shape in exported.inputs.items()
+        {"name": name, "type": types[at] if at < len(types) else "float32", "shape": shape}
+        for at, (name, shape) in enumerate(exported.inputs.items())
     ]
     given = [
         {"name": name, "type": "float32", "shape": shape}
         for name, shape in exported.outputs.items()
     ]
-    reader = kind_of(trained.preprocessing, spec).new_inputs
-    preparing, preprocessing = reader.describe(trained.preprocessing, spec)
+    described = [
+        kind_of(one.preprocessing, one.spec).new_inputs.describe(one.preprocessing, one.spec)
+        for one in readers
+    ]
+    preparing, preprocessing = described[0]
+    by_input = {name: own for name, (_, own) in zip(exported.inputs, described, strict=False)}
     return {
         "inputs": taken,
         "outputs": given,
@@ -127,7 +156,7 @@ def description(trained: Trained, exported: Exported) -> dict[str, Any]:
         "reading": _meaning(spec),
         "class_names": list(spec.class_names),
         "thresholds": list(trained.thresholds.values) if trained.thresholds else None,
-        "preprocessing": preprocessing,
+        "preprocessing": by_input if others else preprocessing,
         "spec": asdict(spec),
         "checked": {
             "batch_sizes": exported.batch_sizes,
@@ -172,26 +201,41 @@ class _OneByOne(nn.Module):
         return scores, tree_leaves(after)
 
 
-def _traceable(model: nn.Module, spec: Spec) -> _Traceable:
-    example = made_up_inputs(spec, _TRACED_WITH)
+def _traceable(model: nn.Module, specs: Sequence[Spec]) -> _Traceable:
+    spec = specs[0]
     if spec.carries_state:
-        with torch.no_grad():
-            (_, state), (_, other) = (model(example[:count, :1]) for count in (_TRACED_WITH, 1))
-        leaves, structure = tree_flatten(state)
-        axes = [
-            {a: "batch" for a in range(one.ndim) if one.shape[a] != two.shape[a]}
-            for one, two in zip(leaves, tree_leaves(other), strict=True)
-        ]
-        first = [torch.zeros_like(leaf) for leaf in leaves]
-        return _Traceable(
-            _OneByOne(model, structure), [example[:, :1], *first], [{0: "batch"}, *axes]
-        )
-    if spec.quantiles:
+        return _with_state(model, spec)
+    if spec.quantiles and not isinstance(model, MeanModel):  # of which they ascend already
         model = _Ascending(model, len(spec.quantiles))
-    varying: Axes = {0: "batch"}
-    if spec.padded and not _reads_step_by_step(model):
-        varying[1] = "length"
-    return _Traceable(model, [example], [varying])
+    examples = [made_up_inputs(one, _TRACED_WITH) for one in specs]
+    has_length = spec.padded and not _reads_step_by_step(model)
+    axes: list[Axes] = [{0: "batch"} | ({1: "length"} if has_length else {}) for _ in specs]
+    if len(specs) == 1:
+        return _Traceable(model, examples, axes, ["inputs"])
+    for number, own in enumerate(axes[1:], 2):  # each text may take another number of tokens
+        own |= {1: f"length_{number}"} if has_length else {}
+    return _Traceable(model, examples, axes, [f"inputs_{n}" for n, _ in enumerate(specs, 1)])
+
+
+def _with_state(model: nn.Module, spec: Spec) -> _Traceable:
+    """A language model, one token at a time."""
+    example = made_up_inputs(spec, _TRACED_WITH)
+    with torch.no_grad():
+        (_, state), (_, other) = (model(example[:count, :1]) for count in (_TRACED_WITH, 1))
+    leaves, structure = tree_flatten(state)
+    axes = [
+        {a: "batch" for a in range(one.ndim) if one.shape[a] != two.shape[a]}
+        for one, two in zip(leaves, tree_leaves(other), strict=True)
+    ]
+    first = [torch.zeros_like(leaf) for leaf in leaves]
+    names = ["inputs", *(f"state_{number}" for number, _ in enumerate(leaves))]
+    return _Traceable(
+        _OneByOne(model, structure),
+        [example[:, :1], *first],
+        [{0: "batch"}, *axes],
+        names,
+        carries_state=True,
+    )
 
 
 def _reads_step_by_step(model: nn.Module) -> bool:
@@ -231,7 +275,7 @@ def _loaded(model: _Traceable, path: Path, how: Format) -> Function:
     """What was written, as another program would load it, as the function that `model` is."""
     if how == "torch_export":
         module = torch.export.load(path).module()
-        return _Traceable(module, model.inputs, model.axes)
+        return replace(model, module=module)
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -244,17 +288,18 @@ def _loaded(model: _Traceable, path: Path, how: Format) -> Function:
     return run
 
 
-def _difference(model: _Traceable, exported: Function, batch: Tensor) -> float:
+def _difference(model: _Traceable, exported: Function, batch: Sequence[Tensor]) -> float:
     """The largest, of a batch, or of the first tokens of several texts, each with the state before it."""
-    example, count = model.inputs[0], len(batch)
-    if len(model.inputs) == 1:
-        return _apart(model([_fitting(batch, model)]), exported([_fitting(batch, model)]))
+    if not model.carries_state:
+        given = [_fitting(one, model, at) for at, one in enumerate(batch)]
+        return _apart(model(given), exported(given))
+    (texts,) = batch
     states = [
-        _resized(state, axes, count)
+        _resized(state, axes, len(texts))
         for state, axes in zip(model.inputs[1:], model.axes[1:], strict=True)
     ]
     largest, own = 0.0, states
-    for token in batch[:, :_STEPS].split(example.shape[1], dim=1):
+    for token in texts[:, :_STEPS].split(model.inputs[0].shape[1], dim=1):
         expected, found = model([token, *own]), exported([token, *states])
         largest = max(largest, _apart(expected, found))
         own, states = expected[1:], found[1:]
@@ -268,9 +313,9 @@ def _apart(expected: list[Tensor], found: list[Tensor]) -> float:
     )
 
 
-def _fitting(batch: Tensor, model: _Traceable) -> Tensor:
+def _fitting(batch: Tensor, model: _Traceable, at: int) -> Tensor:
     """Texts filled up, where the model takes them at one length only."""
-    axes, length = model.axes[0], model.inputs[0].shape[1]
+    axes, length = model.axes[at], model.inputs[at].shape[1]
     if batch.dtype != torch.int64 or 1 in axes or batch.shape[1] == length:
         return batch
     return F.pad(batch, [0, length - batch.shape[1]])

@@ -17,7 +17,8 @@ from dlrun.config.moved import with_current_targets
 from dlrun.config.search_path import GROUPS
 from dlrun.config.trust import refuse_foreign, trusted_targets
 from dlrun.errors import ConfigError, command, did_you_mean, first_line, new_run, note
-from dlrun.storage.run_directory import RunDirectory
+from dlrun.storage.ensemble_directory import member_directory
+from dlrun.storage.run_directory import RunDirectory, is_ensemble
 from dlrun.storage.stored_run import read_plain, read_state, reported_weights, weights_of
 
 _SERIES = "dlrun.data.series.file.series"
@@ -31,6 +32,11 @@ def read_config(run: RunDirectory, *, allowed: Sequence[str] = ()) -> dict[str, 
     Raises:
         ConfigError: unreadable, or it names code that nobody here offers.
     """
+    if is_ensemble(run.path):
+        raise ConfigError(
+            f"{run.path} is an ensemble of runs, which this command does not take: give one of these runs, or its "
+            f"copy, as in {member_directory(run, 0).path}"
+        )
     plain, added = completed(_renewed(with_current_targets(read_plain(run))))
     refuse_foreign(plain, trusted_targets(allowed))
     if added:

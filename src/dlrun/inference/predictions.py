@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dlrun.data.kind import Piece
+from dlrun.data.kinds import read_pieces
 from dlrun.errors import ConfigError
+from dlrun.inference.averaging import Order, places_in
+from dlrun.inference.ensemble import Predictor
 from dlrun.inference.evaluate import predict
 from dlrun.inference.load import Trained
 
@@ -146,6 +150,74 @@ def beside(identity: Mapping[str, Cells], own: Mapping[str, Cells]) -> dict[str,
                 f"--keep names {name}, which is also a column of the predictions; rename it in the input"
             )
     return {**identity, **own}
+
+
+def predictions_of(
+    predictor: Predictor,
+    files: Sequence[Path],
+    keep: Sequence[str],
+    *,
+    with_probabilities: bool = True,
+) -> Iterator[Predictions]:
+    """The predictions for the inputs in files, piece by piece; of an ensemble the averages of its members'.
+
+    Files are read once for each way in which members prepare raw inputs.
+    """
+    distinct, ways = predictor.prepared_alike()
+    readers = [predictor.members[at] for at in distinct]
+    streams = [read_pieces(files, one.spec, one.preprocessing, keep) for one in readers]
+    for pieces in zip(*streams, strict=True):
+        found = [
+            next(predictions(member, [pieces[way]]))
+            for member, way in zip(predictor.members, ways, strict=True)
+        ]
+        whole = _mean(found, predictor) if predictor.is_ensemble else found[0]
+        yield whole if with_probabilities else replace(whole, probabilities=None)
+
+
+def _mean(each: Sequence[Predictions], predictor: Predictor) -> Predictions:
+    """The weighted averages of what the members predict for the same inputs."""
+    first, shares = each[0], predictor.shares
+    if first.probabilities is None:
+        return _mean_numbers(each, predictor)
+    chances = [
+        _in_order(one, first, order) for one, order in zip(each, predictor.orders, strict=True)
+    ]
+    probabilities = np.average(chances, 0, shares)
+    thresholds = predictor.reference.thresholds
+    if first.labels:
+        values = (probabilities > (thresholds.values if thresholds else 0.5)).astype(int)
+    elif thresholds:
+        values = (probabilities[:, 1] > thresholds.values[0]).astype(int)
+    else:
+        values = probabilities.argmax(1)
+    values = np.where(first.values < 0, -1, values)
+    return replace(first, values=values, probabilities=probabilities)
+
+
+def _mean_numbers(each: Sequence[Predictions], predictor: Predictor) -> Predictions:
+    """The same of numbers, each quantile by itself."""
+
+    def mean(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        orders = (order.places.numpy() for order in predictor.orders)
+        ordered = [array[:, at] for array, at in zip(arrays, orders, strict=True)]
+        return np.average(ordered, 0, predictor.shares)
+
+    quantiles = [one.quantiles for one in each if one.quantiles is not None]
+    return replace(
+        each[0],
+        values=mean([one.values for one in each]),
+        quantiles=mean(quantiles) if quantiles else None,
+    )
+
+
+def _in_order(one: Predictions, first: Predictions, order: Order) -> np.ndarray:
+    """The probabilities of a member in the order of the first."""
+    assert one.probabilities is not None, "of classes"
+    if first.class_names:
+        return one.probabilities[:, places_in(first.class_names, one.class_names)]
+    chances = one.probabilities[:, order.places.numpy()]
+    return np.where(order.signs.numpy() > 0, chances, 1 - chances)
 
 
 def predictions(

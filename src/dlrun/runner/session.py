@@ -28,10 +28,12 @@ from dlrun.runner.summary import Identity, SummaryWriter, Training, closing_tabl
 from dlrun.storage.disk import DiskFull, disk_full
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.system.signals import StopRequest
+from dlrun.tracking.class_table import ClassRow, class_table, facts
 from dlrun.tracking.progress import Progress
 from dlrun.tracking.tracker import Tracker
 from dlrun.training.build import Experiment, Loader
 from dlrun.training.loop import Engine
+from dlrun.training.metrics.classes import class_rows
 from dlrun.training.scores import class_confusion
 
 log = logging.getLogger(__name__)
@@ -183,11 +185,11 @@ class Session:
     def completed(self) -> None:
         """The run has reached its end."""
         self.progress.close()
-        confusion = self._test()
+        confusion, rows = self._test()
         self.tracker.flush()  # a run that says it is complete has all its points
-        self.summary.write("completed", confusion=confusion)
+        self.summary.write("completed", confusion=confusion, per_class=facts(rows) or None)
         self._show_hparams()
-        table = closing_table(self.experiment, self.run)
+        table = closing_table(self.experiment, self.run, rows)
         log.info("completed\n%s", table)
         if self.watch is None:
             print(table)
@@ -273,8 +275,8 @@ class Session:
             log.info("the model\n%s", table)
             self.tracker.text("model", f"```\n{table}\n```", 0)
 
-    def _test(self) -> list[list[int]] | None:
-        """Test the chosen weights and show what they do; the confusion matrix of a classifier."""
+    def _test(self) -> tuple[list[list[int]] | None, list[ClassRow]]:
+        """Test the chosen weights and show what they do; the confusion matrix of a classifier, and its classes."""
         engine, data, task = self.engine, self.experiment.data, self.experiment.task
         if engine.reported == "best":
             engine.restore_best()
@@ -287,7 +289,9 @@ class Session:
             engine.note(values)
             self._write(values)
         self.views.at_end(engine, self.tracker, part, outputs)
-        return class_confusion(outputs, part.targets, data.spec)
+        if rows := class_rows(outputs, part.targets, data.spec):
+            self.tracker.text("per_class", f"```\n{class_table(rows)}\n```", engine.step)
+        return class_confusion(outputs, part.targets, data.spec), rows
 
     def _show_hparams(self) -> None:
         show_hparams(self.tracker, self.identity, self.run, self.summary.status)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
@@ -13,10 +13,12 @@ from dlrun.errors import command
 from dlrun.runner.baseline_check import Shortfall, find_shortfall
 from dlrun.runner.metadata import now
 from dlrun.storage.run_directory import RunDirectory
+from dlrun.tracking.class_table import ClassRow, class_table
 from dlrun.tracking.numbers import column_texts, number_text
 from dlrun.training.build import Experiment
 from dlrun.training.loop import Engine
 
+_CLASSES = 5  # in the table at the end
 _SUMMARY_SECONDS = 2.0  # between two summaries of a run under way
 
 
@@ -82,6 +84,7 @@ def summarise(
     status: str,
     error: Mapping[str, Any] | None = None,
     confusion: list[list[int]] | None = None,
+    per_class: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """The contents of summary.json."""
     engine, config = experiment.engine, experiment.config
@@ -120,6 +123,7 @@ def summarise(
         "baselines": {name: dict(values) for name, values in experiment.data.baselines.items()},
         "below_baseline": shortfall and {**vars(shortfall), "advice": _advice(experiment)},
         "confusion": confusion,
+        "per_class": per_class,
         "seconds": round(engine.seconds, 3),
         "device": str(experiment.device.torch_device),
         "precision": config.trainer.precision,
@@ -130,8 +134,10 @@ def summarise(
     }
 
 
-def closing_table(experiment: Experiment, run: RunDirectory) -> str:
-    """Test metrics, best epoch, time, and where to look next."""
+def closing_table(
+    experiment: Experiment, run: RunDirectory, classes: Sequence[ClassRow] = ()
+) -> str:
+    """The classes, test metrics, best epoch, time, and where to look next."""
     engine = experiment.engine
     tested = _tested(engine)
     rows = list(zip(tested, column_texts([*tested.values()]), strict=True))
@@ -158,7 +164,12 @@ def closing_table(experiment: Experiment, run: RunDirectory) -> str:
     if experiment.config.tracking.tensorboard:
         rows.append(("TensorBoard", command("tensorboard", run.path)))
     width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+    lines = "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+    if not classes:
+        return lines
+    part = experiment.data.tested
+    where = "" if part == "test" else f"on the {part} part\n"  # of which no metrics stand below
+    return f"{where}{class_table(classes, most=_CLASSES)}\n\n{lines}"
 
 
 def _shortfall(experiment: Experiment) -> Shortfall | None:

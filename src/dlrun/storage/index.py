@@ -111,6 +111,39 @@ def find_sweep(text: str) -> SweepDirectory:
     raise ConfigError(f"{text} is a trial of a sweep, not a sweep: give {from_here(sweep)}")
 
 
+def find_runs(text: str) -> tuple[list[Path], Path | None]:
+    """The runs that `text` means, in the order of their numbers, and the sweep that they are the trials of, if any.
+
+    It means one run, all of a sweep, or those of the seeds of a trial: `SWEEP/3`.
+
+    Raises:
+        ConfigError: it means none, or several runs or sweeps.
+    """
+    trial = _trial_with_seeds(text)
+    found = trial or find_run_or_sweep(text).path
+    if is_run(found):
+        return [found], None
+    runs = sorted(run_paths(found), key=lambda path: (len(str(path)), path))
+    return runs, None if trial else found
+
+
+def _trial_with_seeds(text: str) -> Path | None:
+    """The folder of the trial that `text` names, where it holds a run for each of several seeds."""
+    name, _, number = text.partition("/")
+    if is_run(Path(text)) or is_sweep(Path(text)):
+        return None
+    if Path(text).is_dir():
+        folder: Path | None = Path(text)
+    elif name == LAST:
+        newest = _newest(_runs_and_sweeps())
+        folder = newest and newest / number
+    else:
+        sweep = _sweep_of_trial(text)
+        folder = sweep and sweep / number
+    has_seeds = folder is not None and not is_run(folder) and sweep_of(folder / "seed") is not None
+    return folder if has_seeds and not is_sweep(folder or Path()) else None
+
+
 def find_folder(text: str) -> Path:
     """The folder that `text` means, for a command that takes any folder of runs beside a run or a sweep.
 

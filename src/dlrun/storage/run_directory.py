@@ -22,6 +22,7 @@ from dlrun.storage.disk import DiskFull, writing
 from dlrun.storage.links import open_here, refuse_links
 
 CONFIG, SUMMARY, LOCK = "config.yaml", "summary.json", ".lock"
+ENSEMBLE = "ensemble.yaml"  # in place of a config, in the directory of an ensemble of runs
 SWEEP, CLAIMS = (
     "sweep.yaml",
     ".claims",
@@ -133,6 +134,11 @@ def from_here(path: Path) -> Path:
 def is_run(path: Path) -> bool:
     """Whether `path` is a run's directory: it holds a config or a summary."""
     return (path / CONFIG).is_file() or (path / SUMMARY).is_file()
+
+
+def is_ensemble(path: Path) -> bool:
+    """Whether the run at `path` is an ensemble of several, whose weights it has copies of."""
+    return (path / ENSEMBLE).is_file()
 
 
 @contextmanager

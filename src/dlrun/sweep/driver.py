@@ -43,6 +43,7 @@ from dlrun.sweep.sweep import Sweep, is_over, open_sweep
 from dlrun.sweep.trial import Interrupted
 from dlrun.sweep.validate import (
     check_columns,
+    check_measures,
     check_objective,
     check_seeds,
     check_settings_one_by_one,
@@ -92,6 +93,7 @@ def _run(
         refuse_another(spec, stored, directory.path)
         refuse_fewer(spec.strategy.plan.total, directory)
     else:
+        check_measures(spec.space)
         check_seeds(spec.space, spec.strategy.settings.seeds)
     data = RecordingLoader()
     comparison = _check(spec, config, data)

@@ -9,7 +9,7 @@ from typing import Any
 
 from dlrun.config import settings
 from dlrun.config.trust import refuse_untrusted
-from dlrun.errors import ConfigError, did_you_mean
+from dlrun.errors import ConfigError
 from dlrun.sweep.comparability import Comparison
 from dlrun.sweep.compose import Composer
 from dlrun.sweep.space.parse import Interval, Parameter, Space
@@ -67,7 +67,7 @@ def check_objective(
     """
     logged = _logged(experiment)
     if objective not in logged:
-        hint = did_you_mean(objective, logged)
+        hint = experiment.task.declared.remedy(objective, logged)
         known = f"{hint} (logged are {', '.join(logged)})" if hint.endswith("?") else hint
         raise ConfigError(f"sweep.objective is {objective}, which no trial logs{known}")
     if not directed:
@@ -92,8 +92,22 @@ def check_columns(columns: list[str], experiment: Experiment) -> None:
     for place, name in enumerate(columns):
         if name not in logged:
             raise ConfigError(
-                f"sweep.columns[{place}] is {name}, which no trial logs{did_you_mean(name, logged)}"
+                f"sweep.columns[{place}] is {name}, which no trial logs"
+                f"{experiment.task.declared.remedy(name, logged)}"
             )
+
+
+def check_measures(space: Space) -> None:
+    """Refuse trials that are measured by different metrics: they could not be compared.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    if swept := next((p for p in space.parameters if p.bare_key == "metrics"), None):
+        raise ConfigError(
+            f"{swept} is swept, but decides what is measured and not what is learned: name all metrics in one list, "
+            "as in metrics=[macro_f1,mcc]"
+        )
 
 
 def check_seeds(space: Space, seeds: int) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from dlrun.config.settings import TrainerSettings
 from dlrun.data.base import Dataset, Spec
 from dlrun.data.loaders import Feed
-from dlrun.errors import ConfigError, did_you_mean, first_line
+from dlrun.errors import ConfigError, first_line
 from dlrun.training.device import Device, out_of_memory
 from dlrun.training.forward import advance
 from dlrun.training.losses.users import UsersLoss
@@ -96,7 +96,7 @@ def check_monitor(monitor: str, mode: str, task: Task, data: Dataset) -> None:
     logged = [name for part in parts for name in task.declared.logged(part)]
     if monitor not in logged:
         raise ConfigError(
-            f"trainer.monitor is {monitor}, which this run does not log{did_you_mean(monitor, logged)}"
+            f"trainer.monitor is {monitor}, which this run does not log{task.declared.remedy(monitor, logged)}"
         )
     if mode == "auto" and task.declared.direction(monitor) is None:
         raise ConfigError(

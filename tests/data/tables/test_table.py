@@ -9,8 +9,8 @@ import yaml
 
 from dlrun.config.settings import DataSettings
 from dlrun.data.prepare import prepare, preprocessing_from
+from dlrun.data.splits import take_fold
 from dlrun.data.tables import sources
-from dlrun.data.tables.table import take_fold
 from dlrun.errors import ConfigError
 
 CSV = yaml.safe_load(
@@ -206,8 +206,6 @@ def test_a_column_of_names_is_pointed_out(table, capsys):
         ("a,price\n1,2\n2,3\n", {"task": "regression", "drop": ["a"]}, "has no column left"),
         ("a,price\n1,2\n2,3\n", {"drop": ["price"]}, "dataset.drop names price, which dataset.target"),
         ("a,price\n1,x\n2,3\n", {"task": "regression"}, "row 2, column price: x is not a number"),
-        ("a,price\n1,2\n2,3\n", {"folds": 3}, "dataset.folds is 3, but there are only 2 rows"),
-        ("a,price\n1,2\n2,3\n", {"folds": 2, "fold": 2}, "dataset.fold is 2, but dataset.folds is 2"),
         ("a,price\n1,2\n2,3\n", {"path": "gone.csv"}, "dataset.path is gone.csv, which does not exist"),
         ("a,price\n1,2\n2,3\n", {"path": "plotly:tip.csv.gz"}, "did you mean tips.csv.gz?"),
     ],
@@ -235,9 +233,7 @@ def test_a_test_file_that_does_not_fit_is_refused(table, content, test, words):
 
 
 def test_a_test_part_is_not_asked_for_twice(table):
-    assert "test_fraction=null" in refusal(prepare, table(HOUSES, folds=3), settings())
-    content = "a,price\n1,x\n2,y\n"
-    assert "test file of its own" in refusal(table, content, test=content, folds=2)
+    assert "test_fraction=null" in refusal(prepare, table(HOUSES), settings(folds=3))
 
 
 # What is fitted
@@ -319,7 +315,8 @@ def test_folds_are_disjoint_cover_all_and_keep_the_shares_of_classes():
 def test_a_fold_is_the_test_part_and_the_seed_changes_all(table):
     def tested(fold, seed):
         data = prepare(
-            table(HOUSES, folds=5, fold=fold), settings(test_fraction=None, split_seed=seed)
+            table(HOUSES),
+            settings(test_fraction=None, split_seed=seed, folds=5, fold=fold),
         )
         assert len(data.train) + len(data.val) + len(data.test) == 30
         assert not {*rows_of(data, "train").tolist()} & {*rows_of(data, "test").tolist()}

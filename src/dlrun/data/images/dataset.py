@@ -43,7 +43,7 @@ def split_images(raw: ImageFiles, settings: DataSettings) -> Parts:
         test_fraction=None if "test" in raw.own else settings.test_fraction,
     )
     strata = raw.train.targets if raw.class_names else None
-    rows = split_rows(len(raw), strata, own, has_test="test" in raw.own)
+    rows = split_rows(len(raw), strata, own, has_test="test" in raw.own, has_val="val" in raw.own)
     return parted(rows, raw.own)
 
 
@@ -180,14 +180,18 @@ class ImageTableScaling(Scaling):
         return cls(**{**vars(scaling), **own, "table": dict(vars(raw.reading))})
 
     @property
-    def target_names(self) -> list[str]:
+    def predicted(self) -> list[str]:
         names: list[str] = self.table["targets"]
-        return names if len(names) > 1 else []
+        return names
+
+    @property
+    def target_names(self) -> list[str]:
+        return self.predicted if len(self.predicted) > 1 else []
 
     @property
     def traits(self) -> dict[str, list[str]]:
         """The columns that are predicted."""
-        return {"targets": self.table["targets"]}
+        return {"targets": self.predicted}
 
 
 # Also of images that came as an array: new ones may be files.

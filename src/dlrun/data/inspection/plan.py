@@ -14,7 +14,7 @@ import yaml
 from dlrun.config.instantiate import component
 from dlrun.config.plain_yaml import load
 from dlrun.config.schema import check_settings
-from dlrun.config.search_path import config_folders, option_file, options
+from dlrun.config.search_path import config_folders, option_file, options, packaged_configs
 from dlrun.config.settings import DataSettings
 from dlrun.data.packed import GZIP
 from dlrun.data.tables.cells import Cells
@@ -87,10 +87,12 @@ class Trial(NamedTuple):
 
 
 def option_settings(option: str) -> dict[str, Any]:
-    """All settings of a dataset option, as its file has them."""
+    """All settings of a dataset option, as its file has them, and those that every dataset has."""
     file = option_file("dataset", option, config_folders())
     assert file is not None, "the option comes with dlrun"
-    return load(file.read_text(encoding="utf-8"))
+    of_all = packaged_configs() / "_shared.yaml"
+    shared, own = (load(one.read_text(encoding="utf-8")) for one in (of_all, file))
+    return {**shared["dataset"], **own}
 
 
 def settings_of(option: str, changed: Mapping[str, Any]) -> dict[str, Any]:

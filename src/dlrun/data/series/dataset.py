@@ -24,6 +24,7 @@ from dlrun.data.series.fitting import NothingToLearn, fit_each, fit_scaling
 from dlrun.data.series.scaling import SeriesScaling
 from dlrun.data.series.series import Layout, Series
 from dlrun.data.series.windows import Cutting, Known, seasons_before
+from dlrun.data.splits import is_folded
 from dlrun.errors import ConfigError, listed, note
 
 Bounds = tuple[int, int]  # the first row of a part, and the row after its last
@@ -51,7 +52,7 @@ def split_series(series: Series, settings: DataSettings) -> Parts:
         return _split_several(series, settings)
     bounds = _bounds(len(series), settings)
     if short := _shortage(bounds, series.cutting, settings):
-        raise _too_short(series, len(series), short)
+        raise _too_short(series, len(series), short, settings)
     return {name: range(*ends) for name, ends in bounds.items()}
 
 
@@ -149,10 +150,22 @@ def _within(rows: Rows, first: int, end: int) -> Bounds:
 
 
 def _bounds(rows: int, settings: DataSettings) -> dict[str, Bounds]:
-    """The rows that each part of a series is to forecast."""
+    """The rows that each part of a series is to forecast.
+
+    Of folds, one block after the first is the test part, and all rows before it train and validate: an expanding
+    window, so that nothing is learned from what comes later.
+    """
+    if is_folded(settings):
+        assert settings.folds is not None, "asked for"
+        validated, end = (
+            (settings.fold + after) * rows // (settings.folds + 1) for after in (1, 2)
+        )
+        trained = validated - round(settings.val_fraction * validated)
+        return {"train": (0, trained), "val": (trained, validated), "test": (validated, end)}
     if settings.test_fraction is None:
         raise ConfigError(
-            "dataset.test_fraction is null, but a series has no test part of its own: set it, as in 0.2"
+            "dataset.test_fraction is null, but a series has no test part of its own: set it, as in 0.2, or "
+            "dataset.folds"
         )
     validated = rows - round(settings.test_fraction * rows)
     trained = validated - round(settings.val_fraction * validated)
@@ -174,14 +187,19 @@ def _shortage(
     return None
 
 
-def _too_short(series: Series, rows: int, short: tuple[str, int, int]) -> ConfigError:
+def _too_short(
+    series: Series, rows: int, short: tuple[str, int, int], settings: DataSettings
+) -> ConfigError:
     cutting, (name, count, least) = series.cutting, short
     which = " of the longest series" if series.members else ""
+    remedy = "change dataset.val_fraction and dataset.test_fraction"
+    if settings.folds is not None:
+        remedy = f"lower dataset.folds from {settings.folds} or change dataset.val_fraction"
     why = " with these differences" if cutting.reach > cutting.window else ""
     return ConfigError(
         f"{series.source}: dataset.window is {cutting.window} and dataset.horizon is {cutting.horizon}: "
         f"the {name} part has {count} of the {rows} rows{which}, but needs {least}{why}; "
-        "lower them, change dataset.val_fraction and dataset.test_fraction, or give more rows"
+        f"lower them, {remedy}, or give more rows"
     )
 
 
@@ -194,7 +212,7 @@ def _split_several(series: Series, settings: DataSettings) -> Parts:
     }
     if len(short) == len(bounds):
         longest = max(counts, key=counts.__getitem__)
-        raise _too_short(series, counts[longest], short[longest])
+        raise _too_short(series, counts[longest], short[longest], settings)
     _note_left_out(
         series,
         "too short for dataset.window, dataset.horizon and these fractions",

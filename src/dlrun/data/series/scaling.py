@@ -102,6 +102,10 @@ class SeriesScaling(Preprocessing):
         return replace(next(iter(members.values())), **means, members=each)
 
     @property
+    def predicted(self) -> list[str]:
+        return self.target_columns
+
+    @property
     def traits(self) -> dict[str, list[str]]:
         """The columns that forecasts are made from, those among them that hold words, and those that are forecast."""
         return {

@@ -35,9 +35,8 @@ from dlrun.data.tables.table import (
     Table,
     Words,
     rare_bound,
-    take_fold,
 )
-from dlrun.errors import ConfigError, listed, note
+from dlrun.errors import listed, note
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -148,6 +147,10 @@ class TableEncoding(Preprocessing):
         return found
 
     @property
+    def predicted(self) -> list[str]:
+        return Reading.of(self.reading).targets
+
+    @property
     def traits(self) -> dict[str, list[str]]:
         """The columns that are read as words."""
         return {"columns of words": self.reading["words"]}
@@ -246,20 +249,8 @@ def _at_once(function: Callable[[A], B], given: Iterable[A]) -> list[B]:
 def _rows(table: Table, settings: DataSettings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row numbers that train, validate and test."""
     strata = table.targets if table.class_names else None
-    if table.folds is None:
-        has_test = table.test is not None
-        return split_rows(len(table.rows), strata, settings, has_test=has_test, rare=_RARE)
-    if settings.test_fraction is not None:
-        raise ConfigError(
-            f"dataset.test_fraction is {settings.test_fraction}, but dataset.folds is {table.folds}, of which "
-            "dataset.fold is the test part; set dataset.test_fraction=null"
-        )
-    rest, test = take_fold(
-        len(table.rows), strata, folds=table.folds, fold=table.fold, seed=settings.split_seed
-    )
-    left = None if strata is None else strata[rest]
-    train, val, _ = split_rows(len(rest), left, settings, has_test=True, rare=_RARE)
-    return rest[train], rest[val], test
+    has_test = table.test is not None
+    return split_rows(len(table.rows), strata, settings, has_test=has_test, rare=_RARE)
 
 
 def _fit(

@@ -37,8 +37,6 @@ def read_table(
     *,
     fill: Fill,
     rare_below: RareBelow = 0,
-    folds: int | None = None,
-    fold: int = 0,
     memory_limit: float | None = math.inf,
 ) -> Table:
     """The table in `path`, with the rows of `test_path` as its test part.
@@ -57,8 +55,6 @@ def read_table(
         labelling,
         fill=fill,
         rare_below=rare_below,
-        folds=folds,
-        fold=fold,
         memory_limit=memory_limit,
     )
 
@@ -72,8 +68,6 @@ def table_of(
     *,
     fill: Fill,
     rare_below: RareBelow = 0,
-    folds: int | None = None,
-    fold: int = 0,
     memory_limit: float | None = math.inf,
 ) -> Table:
     """As `read_table`, of a file that has been read."""
@@ -114,8 +108,6 @@ def table_of(
         test=test_rows,
         test_targets=test_targets,
         fill=fill,
-        folds=folds,
-        fold=fold,
         rare_below=rare_below,
     )
 

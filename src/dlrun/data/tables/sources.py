@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Annotated
 
-from annotated_types import Ge
-
-from dlrun.config.schema import NonNegativeInt, Positive
+from dlrun.config.schema import Positive
 from dlrun.data.files import fetch, locate_file
 from dlrun.data.tables.column_roles import ColumnName, ColumnRoles, Inferred
 from dlrun.data.tables.csv_format import CsvFormat, Header, SkipLines
@@ -18,8 +15,6 @@ from dlrun.data.tables.table import Fill, RareBelow, Table
 from dlrun.data.tables.table_files import locate_table, refuse_settings_of_texts
 from dlrun.data.tables.target_column import Labelling, TableTask
 from dlrun.errors import ConfigError
-
-Folds = Annotated[int, Ge(2)]
 
 PLOTLY = "plotly:"
 _REPOSITORY = (
@@ -52,8 +47,6 @@ def csv(
     zero_is_missing: list[ColumnName],
     rare_below: RareBelow,
     fill: Fill,
-    folds: Folds | None,
-    fold: NonNegativeInt,
     memory_limit: Positive | None,
 ) -> Table:
     """The table in `path`, a file or parts: absolute, from the working folder, `packaged:NAME` or `plotly:NAME`."""
@@ -69,8 +62,6 @@ def csv(
         Labelling.of(settings),
         fill=fill,
         rare_below=rare_below,
-        folds=folds,
-        fold=fold,
         memory_limit=memory_limit,
     )
 
@@ -100,8 +91,6 @@ def pima(
     drop: list[ColumnName],
     zero_is_missing: list[ColumnName],
     fill: Fill,
-    folds: Folds | None,
-    fold: NonNegativeInt,
 ) -> Table:
     """768 women of Pima ancestry, 8 measurements, diabetes within five years or not (Smith et al., 1988)."""
     format = _format(
@@ -111,12 +100,10 @@ def pima(
     roles = ColumnRoles("diabetes", drop=drop, zero_is_missing=zero_is_missing)
     labelling = Labelling("classification")
     file = _fetch(root, "pima-indians-diabetes.csv", "56a8d8ae619fcc223941e54f361b8406")
-    return read_table(file, None, format, roles, labelling, fill=fill, folds=folds, fold=fold)
+    return read_table(file, None, format, roles, labelling, fill=fill)
 
 
-def boston(
-    *, root: str, drop: list[ColumnName], fill: Fill, folds: Folds | None, fold: NonNegativeInt
-) -> Table:
+def boston(*, root: str, drop: list[ColumnName], fill: Fill) -> Table:
     """506 districts of Boston, 13 measurements, median price of a house in $1000 (Harrison and Rubinfeld, 1978)."""
     format = _format(
         "CRIM", "ZN", "INDUS", "CHAS", "NOX", "RM", "AGE", "DIS", "RAD", "TAX", "PTRATIO", "B", "LSTAT",
@@ -124,7 +111,7 @@ def boston(
     )  # fmt: skip
     roles, labelling = ColumnRoles("MEDV", drop=drop), Labelling("regression")
     file = _fetch(root, "housing.csv", "5978b0ed7d7b7178eeff97cc6a7aada7")
-    return read_table(file, None, format, roles, labelling, fill=fill, folds=folds, fold=fold)
+    return read_table(file, None, format, roles, labelling, fill=fill)
 
 
 def wine_quality(
@@ -133,8 +120,6 @@ def wine_quality(
     task: TableTask,
     drop: list[ColumnName],
     fill: Fill,
-    folds: Folds | None,
-    fold: NonNegativeInt,
 ) -> Table:
     """1,599 red wines, 11 chemical measurements, the tasters' mark from 3 to 8 (Cortez et al., 2009)."""
     format = _format(
@@ -143,7 +128,7 @@ def wine_quality(
     )  # fmt: skip
     roles, labelling = ColumnRoles("quality", drop=drop), Labelling(task)
     file = _fetch(root, "winequality-red.csv", "18625f38d0ab8a40b7d642ae69679a80")
-    return read_table(file, None, format, roles, labelling, fill=fill, folds=folds, fold=fold)
+    return read_table(file, None, format, roles, labelling, fill=fill)
 
 
 def _format(*names: str) -> CsvFormat:

@@ -15,7 +15,6 @@ from dlrun.data.tables.column import Column, Values
 from dlrun.data.tables.csv_format import CsvFormat, SkipLines
 from dlrun.data.tables.dates import DateForm
 from dlrun.data.tables.number_format import Notation
-from dlrun.errors import ConfigError
 
 Fill = Literal["mean", "median", "zero"]
 RareBelow = Literal["auto"] | NonNegativeInt
@@ -171,7 +170,6 @@ class Table:
         class_names: of a single target.
         test, test_targets: the test part, where there is a file of its own.
         fill: what stands in for a missing number; fitted on the training part.
-        folds, fold: the test part is one of so many parts, where that is not None.
         rare_below: as of `rare_bound`.
         labels: as `Spec.labels`.
     """
@@ -183,36 +181,8 @@ class Table:
     test: Rows | None
     test_targets: np.ndarray | None
     fill: Fill
-    folds: int | None
-    fold: int
     rare_below: RareBelow = 0
     labels: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Refuse folds that cannot be.
-
-        Raises:
-            ConfigError: a fold that is none of them, more folds than rows, a test part asked for twice.
-        """
-        if self.folds is None:
-            if self.fold:
-                raise ConfigError(
-                    f"dataset.fold is {self.fold}, but dataset.folds is null: set dataset.folds as well, or no fold"
-                )
-            return
-        if not 0 <= self.fold < self.folds:
-            raise ConfigError(
-                f"dataset.fold is {self.fold}, but dataset.folds is {self.folds}: "
-                f"give one from 0 to {self.folds - 1}"
-            )
-        if self.folds > len(self.rows):
-            raise ConfigError(
-                f"dataset.folds is {self.folds}, but there are only {len(self.rows)} rows; lower it"
-            )
-        if self.test is not None:
-            raise ConfigError(
-                f"dataset.folds is {self.folds}, but the table has a test file of its own; set one of the two to null"
-            )
 
     @property
     def traits(self) -> dict[str, tuple[Any, ...]]:
@@ -255,15 +225,3 @@ def rare_bound(rare_below: RareBelow, categories: int) -> int:
     if rare_below != "auto":
         return rare_below
     return _FEW_ROWS if categories > _MANY else 0
-
-
-def take_fold(
-    count: int, strata: np.ndarray | None, *, folds: int, fold: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """(rest, test): row numbers of `fold` of `folds` parts, as alike in size and in classes as can be."""
-    order = np.random.default_rng(seed).permutation(count)
-    if strata is not None:
-        order = order[np.argsort(strata[order], kind="stable")]
-    of_row = np.empty(count, np.int64)
-    of_row[order] = np.arange(count) % folds
-    return np.flatnonzero(of_row != fold), np.flatnonzero(of_row == fold)

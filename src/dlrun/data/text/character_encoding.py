@@ -16,8 +16,9 @@ from dlrun.data.base import Dataset, Preprocessing, Spec
 from dlrun.data.fingerprint import PARTS, Parts, Rows
 from dlrun.data.kind import Kind
 from dlrun.data.loaders import Split
+from dlrun.data.splits import is_folded
 from dlrun.data.text.characters import Characters
-from dlrun.data.text.stored import CODE_POINTS, StoredText, code_points, smallest
+from dlrun.data.text.stored import CODE_POINTS, StoredText, around, code_points, smallest
 from dlrun.data.text.streams import StoredTokens, StreamedText, Tokens
 from dlrun.errors import ConfigError, note
 
@@ -114,9 +115,10 @@ def _consecutive(rows: Rows) -> range:
 
 
 def _check(settings: DataSettings) -> None:
-    if settings.test_fraction is None:
+    if not is_folded(settings) and settings.test_fraction is None:
         raise ConfigError(
-            "dataset.test_fraction is null, but a text has no test part of its own: set it, as in 0.1"
+            "dataset.test_fraction is null, but a text has no test part of its own: set it, as in 0.1, or "
+            "dataset.folds"
         )
     if settings.normalize != "none":
         raise ConfigError(
@@ -129,9 +131,17 @@ def _check(settings: DataSettings) -> None:
 
 
 def _cut(raw: Characters, settings: DataSettings) -> Parts:
-    """The text's three parts: shuffled, each would be known from its neighbours."""
+    """The text's three parts: shuffled, each would be known from its neighbours.
+
+    Of folds, one block is the test part; what follows it trains, after the end of the text from its beginning on, and
+    what comes last before the block validates.
+    """
     size = len(raw.text)
-    tested = round((settings.test_fraction or 0.0) * size)
+    if settings.folds is not None:
+        first, last = ((settings.fold + after) * size // settings.folds for after in (0, 1))
+    else:
+        first, last = size - round((settings.test_fraction or 0.0) * size), size
+    tested = last - first
     validated = round(settings.val_fraction * (size - tested))
     trained = size - tested - validated
     asked = [(trained, raw.window + 1), (tested, 2), (validated, 2 if settings.val_fraction else 0)]
@@ -141,10 +151,11 @@ def _cut(raw: Characters, settings: DataSettings) -> Parts:
             f"{tested} to test: give a longer text or a smaller dataset.window than {raw.window}; at least "
             f"{raw.window + 1} are needed to train and 2 in each other part"
         )
+    begin = last % size
     return {
-        "train": range(trained),
-        "val": range(trained, size - tested),
-        "test": range(size - tested, size),
+        "train": range(begin, begin + trained),
+        "val": range(begin + trained, begin + trained + validated),
+        "test": range(first, last),
     }
 
 
@@ -212,8 +223,12 @@ def _different(text: str | StoredText, rows: range) -> list[str]:
 
 def _chunks(text: str, rows: range) -> Iterator[tuple[int, np.ndarray]]:
     """The code points of these characters of a text, some at a time, and where among `rows` they start."""
-    for start in range(rows.start, rows.stop, _AT_ONCE):
-        yield start - rows.start, code_points(text[start : min(start + _AT_ONCE, rows.stop)])
+    before = 0
+    for first, last in around(rows.start, rows.stop, len(text)):
+        for start in range(first, last, _AT_ONCE):
+            points = code_points(text[start : min(start + _AT_ONCE, last)])
+            yield before, points
+            before += len(points)
 
 
 CHARACTERS = Kind(

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from dlrun.config.schema import Count, Positive
 from dlrun.data.files import locate_file
 from dlrun.data.fingerprint import Fingerprint, Rows
-from dlrun.data.text.stored import StoredText, exceeds
+from dlrun.data.text.stored import StoredText, around, exceeds
 from dlrun.data.text_files import read_text, text_pieces
 
 _AT_ONCE = 2**20  # characters that are looked at together
@@ -47,9 +47,10 @@ class Characters:
         return len(rows), str(found)
 
     def pieces(self, rows: range) -> Iterator[str]:
-        """These characters, some at a time."""
-        for start in range(rows.start, rows.stop, _AT_ONCE):
-            yield self.text[start : min(start + _AT_ONCE, rows.stop)]
+        """These characters, some at a time; after the end of the text comes its beginning again."""
+        for first, last in around(rows.start, rows.stop, len(self.text)):
+            for start in range(first, last, _AT_ONCE):
+                yield self.text[start : min(start + _AT_ONCE, last)]
 
 
 def char_lm(

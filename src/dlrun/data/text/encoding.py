@@ -119,7 +119,8 @@ def split_texts(raw: Texts, settings: DataSettings) -> Parts:
         settings = replace(settings, test_fraction=None)
     if "val" in raw.own:
         settings = replace(settings, val_fraction=0.0)
-    rows = split_rows(len(raw), raw.labels, settings, has_test=has_test)
+    has_val = "val" in raw.own
+    rows = split_rows(len(raw), raw.labels, settings, has_test=has_test, has_val=has_val)
     return parted(rows, raw.own)
 
 

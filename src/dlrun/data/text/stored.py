@@ -232,8 +232,10 @@ class StoredText:
         return "".join(self.characters[at] for at in np.flatnonzero(seen).tolist())
 
     def numbers(self, start: int, stop: int) -> np.ndarray:
-        """The numbers of the characters from `start` to `stop`."""
-        return read_array(self.folder / _NUMBERS, smallest(len(self.characters)), start, stop)
+        """The numbers of the characters from `start` to `stop`, which may be `around` the end."""
+        kind, file = smallest(len(self.characters)), self.folder / _NUMBERS
+        found = [read_array(file, kind, *part) for part in around(start, stop, self.length)]
+        return found[0] if len(found) == 1 else np.concatenate(found)
 
 
 def _write_text(pieces: Callable[[], Iterator[str]], folder: Path) -> None:
@@ -249,6 +251,15 @@ def _write_text(pieces: Callable[[], Iterator[str]], folder: Path) -> None:
             file.write(number_of[code_points(text)].data)
     about = {"characters": "".join(map(chr, points.tolist())), "length": length}
     (folder / _CHARACTERS).write_text(json.dumps(about))
+
+
+def around(start: int, stop: int, size: int) -> list[tuple[int, int]]:
+    """Where the characters from `start` to `stop` are in a text of `size`: after its end comes its beginning again."""
+    if stop <= size:
+        return [(start, stop)]
+    if start >= size:
+        return [(start - size, stop - size)]
+    return [(start, size), (0, stop - size)]
 
 
 CODE_POINTS = 0x110000  # that there are

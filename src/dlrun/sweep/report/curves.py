@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from dlrun.config.chosen_metrics import own_directions
 from dlrun.config.metrics import direction
 from dlrun.errors import ConfigError
 from dlrun.storage.run_directory import RunDirectory, is_run, read_metrics
@@ -126,13 +128,20 @@ def _metric(snapshot: Snapshot) -> str:
 def _falls(snapshot: Snapshot, metric: str) -> bool:
     """Whether the monitored metric improves by falling."""
     mode = _trainer(snapshot).get("mode")
-    return (direction(metric) if mode in (None, "auto") else mode) == "min"
+    with suppress(ConfigError):  # what is stored may be damaged
+        own = own_directions(_config(snapshot).get("metrics", []))
+        return (direction(metric, own) if mode in (None, "auto") else mode) == "min"
+    return False
 
 
 def _trainer(snapshot: Snapshot) -> Mapping[str, Any]:
-    config = snapshot.description.get("config")
-    trainer = config.get("trainer") if isinstance(config, Mapping) else None
+    trainer = _config(snapshot).get("trainer")
     return trainer if isinstance(trainer, Mapping) else {}
+
+
+def _config(snapshot: Snapshot) -> Mapping[str, Any]:
+    config = snapshot.description.get("config")
+    return config if isinstance(config, Mapping) else {}
 
 
 def run_directories(folder: Path) -> list[RunDirectory]:

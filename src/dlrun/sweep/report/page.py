@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -91,7 +91,7 @@ def page(snapshot: Snapshot, described: Described) -> str:
         **_head(snapshot),
         **_answer(snapshot, answer),
         **_failed(snapshot),
-        table=_table(answer),
+        table=_table(answer, snapshot.settings.get("columns") or ()),
         has_leaderboard=snapshot.sweep.leaderboard_file.exists(),
         sections=[(section, list(map(_figure, charts))) for section, charts in described],
         version=__version__,
@@ -198,8 +198,8 @@ class _Column:
     are_settings: bool = False
 
 
-def _table(answer: Answer) -> dict[str, Any]:
-    """The best trials; without rows where no trial has completed."""
+def _table(answer: Answer, metrics: Iterable[object]) -> dict[str, Any]:
+    """The best trials, with more `metrics` beside the objective; without rows where no trial has completed."""
     found = answer.completed
     title = f"The best {answer.noun}s" if answer.comparable else f"The {answer.noun}s"
     if answer.repetitions.are_all:  # of which none is better than another
@@ -210,7 +210,7 @@ def _table(answer: Answer) -> dict[str, Any]:
     return {
         "title": title,
         "caption": _caption(answer, len(found)),
-        "columns": list(_columns(answer, rows)),
+        "columns": list(_columns(answer, rows, [m for m in metrics if m != answer.objective])),
         "rows": len(rows),
     }
 
@@ -230,7 +230,7 @@ def _caption(answer: Answer, total: int) -> str:
     return f"{caption}."
 
 
-def _columns(answer: Answer, rows: Sequence[Row]) -> Iterator[_Column]:
+def _columns(answer: Answer, rows: Sequence[Row], metrics: Sequence[object]) -> Iterator[_Column]:
     if answer.comparable and not answer.repetitions.are_all:  # ranks
         yield _Column("", list(map(str, range(1, len(rows) + 1))))
     if any(row.trials for row in rows):
@@ -241,6 +241,8 @@ def _columns(answer: Answer, rows: Sequence[Row]) -> Iterator[_Column]:
     if any(row.spread for row in rows):
         spreads = [number_text(row.spread or 0.0, digits=2) for row in rows]
         yield _Column(f"over {answer.repetitions.noun}", [f"± {spread}" for spread in spreads])
+    for name in map(str, metrics):
+        yield _Column(name, column_texts([row.metrics.get(name) for row in rows], "–"))
     for key in dict.fromkeys(key for row in rows for key in row.swept):
         cells = [row.swept.get(key, "–") for row in rows]
         yield _Column(key, cells, all(map(is_number, cells)), are_settings=True)

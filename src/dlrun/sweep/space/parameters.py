@@ -261,7 +261,8 @@ def read_cases(where: str, key: str, cases: Mapping[Any, Any]) -> Cases:
 
 
 def _check_value(where: str, setting: Any, value: Any) -> None:
-    if isinstance(value, Mapping):
+    # Patterns of names, as {features.*: 0.1}, are one value; names of settings are not.
+    if isinstance(value, Mapping) and all(str(name).isidentifier() for name in value):
         raise ConfigError(
             f"{where}.{setting} is a mapping; write {setting}.NAME: … for what is in it"
         )

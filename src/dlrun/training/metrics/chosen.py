@@ -17,11 +17,11 @@ from torch import Tensor
 
 from dlrun.config.chosen_metrics import Choice
 from dlrun.config.instantiate import component, located
-from dlrun.config.metrics import Metrics, of_target, top_k
+from dlrun.config.metrics import Metrics, of_quantiles, of_target, top_k
 from dlrun.config.settings import RunConfig
 from dlrun.data.base import Dataset, Preprocessing, Spec
 from dlrun.data.loaders import Split
-from dlrun.errors import ConfigError, RunFailed, did_you_mean, first_line
+from dlrun.errors import ConfigError, RunFailed, first_line
 from dlrun.training.metrics import classes, numbers
 from dlrun.training.metrics.numbers import Predicted, Truth
 from dlrun.training.scores import probabilities
@@ -30,6 +30,9 @@ from dlrun.training.task import Task
 Values = dict[str, float]
 Own = Callable[[Tensor, Tensor], Any]
 _GIVEN = ("predictions", "targets")
+_NUMBERS = (
+    2**22
+)  # scores that are looked at together: formulas make several copies of them in float64
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,15 @@ class ChosenMetrics:
         added = {c.name: c.direction for c in named if c.name not in task.declared.always}
         declared = replace(task.declared, chosen=added).of_targets(task.targets)
         directions = {one.choice.name: one.choice.direction for one in own}
-        self.declared: Metrics = replace(declared, chosen={**declared.chosen, **directions})
+        of_groups = {
+            of_target(declared.comparable, group): declared.directions[declared.comparable]
+            for group in spec.group_names
+        }
+        self.declared: Metrics = replace(
+            declared,
+            chosen={**declared.chosen, **directions},
+            at_the_end={**declared.at_the_end, **of_groups},
+        )
         self.names = tuple(added)
         if own and spec.task in ("language", "reconstruction"):
             what = "a text to continue" if spec.task == "language" else "a reconstruction"
@@ -111,8 +122,23 @@ class ChosenMetrics:
     def final_metrics(self, task: Task, outputs: Tensor, part: Split) -> Values:
         """All metrics of a part at the end: the usual ones of the task, then the chosen ones."""
         usual = task.final_metrics(outputs, part.targets, variance=task.variance(part))
-        chosen = self.measure(outputs, self.truth(part))
+        chosen = self.measure(outputs, self.truth(part)) | self._of_groups(task, outputs, part)
         return usual | {name: value for name, value in chosen.items() if name not in usual}
+
+    def _of_groups(self, task: Task, outputs: Tensor, part: Split) -> Values:
+        """The comparable metric of each group of samples that the data tells apart, as in `accuracy/rare`."""
+        found: Values = {}
+        if part.groups is None:
+            return found
+        metric, groups = task.declared.comparable, part.groups.to(outputs.device)
+        for number, name in enumerate(self.spec.group_names):
+            rows = groups.eq(number).nonzero().squeeze(1)
+            if len(rows):
+                values = task.metrics(
+                    outputs[rows], part.targets[rows], variance=task.variance(part)
+                )
+                found[of_target(metric, name)] = values[metric]
+        return found
 
     def measure(self, outputs: Tensor, truth: Truth | Tensor | None) -> Values:
         """The chosen metrics of one model from its outputs (N, O).
@@ -135,12 +161,14 @@ class ChosenMetrics:
         """
         if not self or truths[0] is None:
             return [{} for _ in outputs]
-        columns = self._columns(outputs, truths)
-        rows = zip(*(values.tolist() for values in columns.values()), strict=True)
-        found = [dict(zip(columns, row, strict=True)) for row in rows] or [{} for _ in outputs]
+        each = truths if len(truths) > 1 else [*truths] * len(outputs)
+        size = max(1, _NUMBERS // outputs[0].numel())
+        found: list[Values] = []
+        for start in range(0, len(outputs), size):
+            some = truths[start : start + size] if len(truths) > 1 else truths
+            found += self._together(outputs[start : start + size], some)
         if not self.own:
             return list(found)
-        each = truths if len(truths) > 1 else [*truths] * len(outputs)
         return [
             self._with_own(values, *pair)
             for values, *pair in zip(found, outputs, each, strict=True)
@@ -162,10 +190,8 @@ class ChosenMetrics:
             if isinstance(found := self._with_own({}, zeros, truth), RunFailed):
                 raise ConfigError(f"{found} (tried on the {name} part, all scores 0)") from found
 
-    def _columns(
-        self, outputs: Tensor, truths: Sequence[Truth | Tensor | None]
-    ) -> dict[str, Tensor]:
-        """By name (K,), those of each of several targets as well."""
+    def _together(self, outputs: Tensor, truths: Sequence[Truth | Tensor | None]) -> list[Values]:
+        """Of each model, those of dlrun's own; of each of several targets as well."""
         columns: dict[str, Tensor] = {}
         for name, values in self._values(outputs, truths).items():
             if values.ndim == 1:
@@ -175,7 +201,10 @@ class ChosenMetrics:
             for at, target in enumerate(self.spec.target_names):
                 if (one := of_target(name, target)) in self.declared.chosen:
                     columns[one] = values[..., at]
-        return columns
+        if not columns:
+            return [{} for _ in outputs]
+        rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
 
     def _values(
         self, outputs: Tensor, truths: Sequence[Truth | Tensor | None]
@@ -204,7 +233,7 @@ class ChosenMetrics:
         if isinstance(truth, Truth):
             found = Predicted.of(outputs, truth, self.spec)
             return found.values, found.truth.clone()
-        return probabilities(outputs.cpu().double(), self.spec), truth.cpu().long()
+        return probabilities(outputs.cpu().double(), self.spec), truth.cpu().long().clone()
 
 
 def _stacked(parts: Sequence[Any]) -> Any:
@@ -213,19 +242,23 @@ def _stacked(parts: Sequence[Any]) -> Any:
 
 
 def _check_task(choice: Choice, task: Task, spec: Spec) -> None:
-    declared = task.declared
-    if not declared.may_choose(choice.name):
-        names = [*declared.directions, *declared.optional]
-        there = [name for name in names if "/" not in name]
+    declared, said = task.declared, f"{choice.key} is {choice.name}"
+    k = top_k(choice.name)
+    if k and spec.task == "multiclass" and k >= spec.num_classes:
         raise ConfigError(
-            f"{choice.key} is {choice.name}, but the data set has {task.asked(spec)}"
-            f"{did_you_mean('', there)}"
-        )
-    if (k := top_k(choice.name)) and k >= spec.num_classes:
-        raise ConfigError(
-            f"{choice.key} is {choice.name}, but with {spec.num_classes} classes it is always 1; "
+            f"{said}, but with {spec.num_classes} classes it is always 1; "
             f"use top_{max(2, spec.num_classes // 2)}_accuracy"
         )
+    if declared.may_choose(choice.name):
+        return
+    if spec.task == "regression" and not spec.quantiles and of_quantiles(choice.name):
+        raise ConfigError(
+            f"{said}, which is of quantiles: set loss=quantile and loss.quantiles, as in [0.1,0.5,0.9]"
+        )
+    there = sorted({name.partition("/")[0] for name in (*declared.directions, *declared.optional)})
+    raise ConfigError(
+        f"{said}, but the data set has {task.asked(spec)}; choose from: {', '.join(there)}"
+    )
 
 
 def _check_numbers(names: Sequence[str], truth: Truth, part: str) -> None:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from dlrun.config.metrics import top_k
 from dlrun.data.base import Spec
+from dlrun.tracking.class_table import ClassRow
 
 _BINS = 15  # of the calibration error, as Guo et al. (2017) have them
 
@@ -152,6 +153,22 @@ class Ranked(NamedTuple):
         return cls(
             positive, below, through, positives.gather(-1, below), positives.gather(-1, through)
         )
+
+
+def class_rows(outputs: Tensor, targets: Tensor, spec: Spec) -> list[ClassRow]:
+    """The counts of each class from raw scores; of several targets of yes and no, of the yes of each.
+
+    Nothing of a task without classes.
+    """
+    if not spec.classes:
+        return []
+    found = Classified.of(outputs, targets, spec)
+    counts, names = found.counts, spec.class_names
+    if spec.task == "multilabel":
+        pairs = zip(spec.target_names, spec.labels[1::2], strict=True)
+        counts, names = found.yes, tuple(f"{target}={yes}" for target, yes in pairs)
+    columns = (column.long().tolist() for column in counts)
+    return [ClassRow.of(*row) for row in zip(names, *columns, strict=True)]
 
 
 def balanced_accuracy(found: Classified) -> Tensor:
