@@ -242,8 +242,8 @@ def common_rows(predictor: Predictor, split: str) -> Rows:
     most = max(len(rows) for rows in parts if rows is not None)
     if len(common) < most:
         note(
-            f"the members have different {PARTS[split]} parts: of up to {most:,} rows, {len(common):,} are in this part "
-            "of all of them, and measured; with one dataset.split_seed all would be"
+            f"the members have different {PARTS[split]} parts: of up to {most:,} rows, {len(common):,} are in this "
+            "part of all of them, and measured; with one dataset.split_seed all would be"
         )
     return common
 
