@@ -106,6 +106,7 @@ NO_SUCH_NAME = [
     ("trainer.max_epoch=3", "did you mean max_epochs?"),
     ("trainer.early_stopping.patient=3", "did you mean patience?"),
     ("dataset.augment.flipp=true", "did you mean flip?"),
+    ("dataset=iris dataset.augment.flip=true", "as chosen here, where dataset.augment is null"),
     ("loss.reducton=sum", "did you mean reduction?"),
     (
         "loss.name=mse",

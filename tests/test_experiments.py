@@ -81,11 +81,13 @@ def test_whatever_a_study_varies_is_a_setting_or_an_option(name: str) -> None:
         for setting, value in ((s, v) for case in cases for s, v in case.items()):
             group, _, _ = setting.partition(".")
             files = [*(FOLDER.parent / group).glob("*.yaml")] if group != setting else []
+            shared = yaml.safe_load((FOLDER.parent / "_shared.yaml").read_text())
             if setting in GROUPS:
                 chosen = value if isinstance(value, list) else [value]
                 assert set(chosen) <= set(options(group)), setting
             else:
                 known = [set(keys_of(yaml.safe_load(file.read_text()))) for file in files]
+                known.append(set(keys_of(shared.get(group, {}))))
                 own = any(setting.partition(".")[2] in keys for keys in known)
                 assert own or setting in OF_EVERY_RUN, setting
 

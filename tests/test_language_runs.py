@@ -103,6 +103,37 @@ def test_a_resumed_run_remembers_what_it_had_read(
         assert torch.equal(mine, other)
 
 
+def test_a_memory_of_keys_and_values_is_kept_over_a_break(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    import signal
+
+    gpt = ("model=gpt", "model.width=8", "model.heads=2", "model.layers=1", "model.context=9")
+    words = [word for word in WORDS if not word.startswith("model")]
+    plain: Any = OmegaConf.to_container(
+        compose([*words, *gpt, "tracking.tensorboard=false", "trainer.max_steps=5"]), resolve=True
+    )
+    del plain["sweep"]
+    whole, parted = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "parted")
+    assert start.train(plain, whole, overrides=[], choices={}) == 0
+    step = Engine.train_step
+
+    def stopped(self: Engine, *batch: torch.Tensor) -> None:
+        step(self, *batch)
+        if self.step == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "train_step", stopped)
+        assert start.train(plain, parted, overrides=[], choices={}) == 143
+    assert resume.resume(plain, parted, overrides=[]) == 0
+    expected, found = state_of(whole), state_of(parted)
+    torch.testing.assert_close(found["model"], expected["model"], rtol=0, atol=0)
+    torch.testing.assert_close(found["carried"], expected["carried"], rtol=0, atol=0)
+    assert generate(parted, "--prompt", "ab", "--length", "30") == 0
+    assert len(capsys.readouterr().out) > 20
+
+
 def test_what_the_run_measured_is_measured_again(run: RunDirectory, capsys: Any) -> None:
     summary = run.read_summary() or {}
     assert set(summary["baselines"]) == {"character frequencies", "pairs of characters"}

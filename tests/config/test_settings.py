@@ -166,8 +166,8 @@ def apply_experiment(file, plain):
         ((group, option),) = choice.items()
         group = group.removeprefix("override /")
         if group != "sweep":  # no part of a run
-            own = read(CONFIGS / group / f"{option}.yaml")
-            plain[group] = OF_ALL_OPTIONS.get(group, {}) | own
+            shared = deepcopy(OF_ALL_OPTIONS.get(group, {}))
+            plain[group] = shared | read(CONFIGS / group / f"{option}.yaml")
     assert set(values.pop("sweep", {})) <= set(read(CONFIGS / "sweep" / "grid.yaml"))
     merge(plain, values)
 

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from torch import Tensor, nn
 
 from dlrun.cli import main
+from dlrun.config.instantiate import component
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Spec
 from dlrun.data.kinds import read_inputs
@@ -26,6 +28,7 @@ from dlrun.inference.load import Trained
 from dlrun.models.cnn import CNN
 from dlrun.models.language import RecurrentLanguageModel
 
+CONFIGS = Path(__file__).parents[2] / "configs" / "model"
 IMAGES = Spec("multiclass", "image", (1, 6, 6), 3, ("a", "b", "c"))
 TEXTS = Spec("multiclass", "tokens", (6,), 3, ("a", "b", "c"), vocabulary=11)
 LANGUAGE = Spec("language", "tokens", (16,), 9, vocabulary=9)
@@ -53,6 +56,13 @@ def small_cnn() -> CNN:
         "negative_slope": 0.01, "init": "default",
     }  # fmt: skip
     return CNN(IMAGES, **knobs)
+
+
+def model_of(name: str, spec: Spec, **settings: Any) -> nn.Module:
+    """The model of configs/model/<name>.yaml with these settings."""
+    node = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    model: nn.Module = component("model", node | settings, given=("spec",))(spec)
+    return model
 
 
 class Bag(nn.Module):
@@ -102,6 +112,31 @@ def test_a_language_model_hands_its_state_on(cell: Any, tmp_path: Path) -> None:
     with torch.no_grad():
         whole, _ = model(text)
     torch.testing.assert_close(scores, whole[:, -1:])
+
+
+@pytest.mark.parametrize("name", ["transformer", pytest.param("tcn", marks=pytest.mark.slow)])
+def test_a_model_that_masks_padding_takes_any_length(name: str, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"channels": 4, "layers": 1}
+    if name == "transformer":
+        settings = {"width": 8, "heads": 2, "layers": 1, "pooling": "cls"}
+    model = model_of(name, TEXTS, **settings)
+    batches = [torch.tensor([[3, 4, 0]]), torch.randint(1, 11, (4, 6))]
+    found = export(trained(model, TEXTS), tmp_path / "m", how="torch_export", samples=batches)
+    assert found.inputs == {"inputs": ["batch", "length"]}
+
+
+def test_a_memory_of_keys_and_values_begins_with_zeros_in_any_batch(tmp_path: Path) -> None:
+    model = model_of("gpt", LANGUAGE, width=8, heads=2, layers=1, context=3)
+    path, text = tmp_path / "m.pt2", torch.randint(0, 9, (2, 8))
+    found = export(trained(model, LANGUAGE), path, how="torch_export", samples=[text, text[:1]])
+    memory: Any = {f"state_{number}": ["batch", 2, 3, 4] for number in (1, 2)}
+    assert found.inputs == {"inputs": ["batch", 1], "state_0": [1]} | memory
+    run = torch.export.load(path).module()
+    state = [torch.zeros(1), torch.zeros(2, 2, 3, 4), torch.zeros(2, 2, 3, 4)]
+    for token in text.split(1, dim=1):
+        scores, state = run(token, state)
+    with torch.no_grad():
+        torch.testing.assert_close(scores, model.eval()(text)[0][:, -1:])
 
 
 def test_a_full_disk_is_no_fault_of_the_model(tmp_path: Path) -> None:

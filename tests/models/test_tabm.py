@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from torch.nn import functional as F
 
 from dlrun.data.loaders import Split
 from dlrun.models.members import joined
-from dlrun.models.numbers import PiecewiseLinear, fit_numbers
+from dlrun.models.numbers import PiecewiseLinear
+from dlrun.training.build import fit_numbers
 from dlrun.training.forward import loss_and_kept
 
 SMALL = {"members": 3, "hidden": [5, 4], "dropout": 0.0}
@@ -38,7 +40,7 @@ def test_members_are_networks_that_differ_in_factors_biases_and_heads(build, mix
     for member in range(3):
 
         def own(name, member=member):
-            return state[name][member, 0]
+            return state[name][0, member]
 
         x = inputs * own("start.factors")
         if adapters == "first":
@@ -50,14 +52,16 @@ def test_members_are_networks_that_differ_in_factors_biases_and_heads(build, mix
             x = (x + own("layers.1.bias")).relu() * own("layers.3.factors")
             x = F.linear(x, state["layers.4.weight"]) * own("layers.5.factors")
             x = (x + own("layers.5.bias")).relu()
-        scores = x @ state["heads.weight"][member] + own("heads.bias")
+        scores = x @ state["heads.weight"][member] + state["heads.bias"][member, 0]
         torch.testing.assert_close(found[:, member], scores)
 
 
 def test_at_first_members_differ_by_the_factors_of_the_first_layer_and_by_their_heads(build, mixed):
     model = build("tabm", mixed, **SMALL, pieces=0)
-    alike = [name for name, p in model.named_parameters() if len(p) == 3 and (p == p[0]).all()]
-    assert alike == ["layers.1.factors", "layers.1.bias", "layers.3.factors", "layers.5.factors", "layers.5.bias"]  # fmt: skip
+    own = {name: p for name, p in model.named_parameters() if p.ndim == 3 and len(p) == 1}
+    alike = [name for name, p in own.items() if (p == p[:, :1]).all()]
+    between = ["1.factors", "1.bias", "3.factors", "5.factors", "5.bias"]
+    assert alike == [f"layers.{name}" for name in between]
     assert model.start.factors.abs().eq(1).all()
 
 
@@ -74,12 +78,18 @@ def test_the_scores_of_all_members_are_those_of_their_mean_prediction(task):
     assert joined(scores * 1e3, task).isfinite().all()
 
 
+def test_the_rate_of_all_members_is_their_mean_rate():
+    scores = torch.randn(4, 7, 2)
+    torch.testing.assert_close(joined(scores, "regression", "log").exp(), scores.exp().mean(1))
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_the_loss_is_the_mean_of_the_members_and_metrics_are_of_their_mean_prediction(
     build, mixed, reduction
 ):
     class Task:
         name = "multiclass"
+        criterion = SimpleNamespace(link="identity")
 
         def loss(self, outputs, targets):
             return F.cross_entropy(outputs, targets, reduction=self.reduction)

@@ -23,16 +23,19 @@ MODELS = {
     "cnn": ("model=cnn", "model.filters=[4,6]", "model.dense=[8]"),
     "cnn_average": ("model=cnn", "model.filters=[4]", "model.pool=average", "model.padding=valid"),
     "cnn_norm": ("model=cnn", "model.filters=[4,6]", "model.batch_norm=true"),
+    "resnet": ("model=resnet", "model.depth=8", "model.width=2"),
     "rnn": ("model=rnn", "model.hidden_size=8"),
     "lstm": ("model=lstm", "model.hidden_size=8"),
     "lstm_deep": ("model=lstm", "model.hidden_size=5", "model.layers=2", "model.bidirectional=true"),
     "gru": ("model=gru", "model.hidden_size=8", "model.pooling=mean"),
+    "transformer": ("model=transformer", "model.width=8", "model.heads=2", "model.layers=1"),
+    "tcn": ("model=tcn", "model.channels=4", "model.layers=1"),
     "autoencoder": ("model=autoencoder", "model.filters=[]", "model.hidden=[8]"),
     "vae": ("model=vae", "model.filters=[4]", "model.hidden=[8]", "model.latent=3"),
 }  # fmt: skip
 
 
-SLOWER = ("mlp_prelu", "mlp_norm_after", "cnn_average", "rnn", "lstm_deep")
+SLOWER = ("resnet", "mlp_prelu", "mlp_norm_after", "cnn_average", "rnn", "lstm_deep", "tcn")
 
 
 @pytest.mark.parametrize(
@@ -45,6 +48,29 @@ def test_every_model_learns_in_a_stack_what_it_learns_alone(model: str) -> None:
 def test_categories_are_learned_in_a_stack_as_alone() -> None:
     words = ("dataset=csv", "model=wide_deep", "model.crosses=[[sex,day]]", "model.hidden=[8]")
     assert_same_answers((*DIGITS[1:], *words, "optimizer=adam"), RATES)
+
+
+TABM = (
+    "model=tabm",
+    "model.members=3",
+    "model.hidden=[4]",
+    "model.pieces=2",
+    "model.number_size=3",
+)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ("dataset=csv", "loss=quantile"),
+        ("dataset=breast_cancer", "loss.label_smoothing=0.1", "loss.reduction=sum"),
+        ("dataset=csv", "dataset.target=[sex,smoker]", "model.adapters=first"),
+        ("dataset=iris", "trainer.accumulate=3"),
+        ("dataset=diabetes", "loss=poisson"),
+    ],
+)
+def test_members_learn_in_a_stack_as_alone(data: tuple[str, ...]) -> None:
+    assert_same_answers((*DIGITS[3:], *TABM, *data, "optimizer=adam"), RATES[:2])
 
 
 @pytest.mark.parametrize("targets", ["tip,total_bill", "sex,smoker"])
@@ -95,6 +121,9 @@ OPTIMIZERS = {
         "optimizer.lr=0.003", "optimizer.beta1=0.5 optimizer.lr=0.001",
         "optimizer.beta2=0.5 optimizer.weight_decay=0.3",
     ],
+    "schedule_free schedule.warmup_steps=7 optimizer.decay_biases_and_norms=false": [
+        "optimizer.lr=0.01", "optimizer.beta1=0.5 schedule.warmup_steps=3", "optimizer.weight_decay=0.3",
+    ],
     "muon optimizer.decay_biases_and_norms=false": [
         "optimizer.lr=0.01", "optimizer.momentum=0.5 optimizer.beta1=0.5",
         "optimizer.weight_decay=0.3", "optimizer.lr=0.003",
@@ -107,6 +136,8 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_has_settings_of_each_trial_own(optimizer: str) -> None:
+    if optimizer.startswith("schedule_free"):
+        pytest.importorskip("schedulefree")
     common = (*MLP, *f"optimizer={optimizer}".split())
     own = [f"{words} seed={seed}" for seed, words in enumerate(OPTIMIZERS[optimizer])]
     # Muon iterates in bfloat16, whose products another kernel may round otherwise.
@@ -198,8 +229,14 @@ def test_dropout_draws_for_each_trial_the_masks_that_it_draws_alone(model: tuple
     assert_same_answers((*DIGITS, *model), each)
 
 
-def test_augmentation_changes_for_each_trial_what_it_changes_alone() -> None:
-    augment = "dataset.augment={shift: 1, flip: true, rotation: 10, noise: 0.1, cutout: 2}"
+@pytest.mark.parametrize(
+    "augment",
+    [
+        "dataset.augment={shift: 1, flip: true, rotation: 10, noise: 0.1, cutout: 2}",
+        "dataset.augment={mixup: 0.4, cutmix: 1, crop: 0.3, colour: 0.2, erase: 0.5, policy: trivial_augment}",
+    ],
+)
+def test_augmentation_changes_for_each_trial_what_it_changes_alone(augment: str) -> None:
     model = ("model=cnn", "model.filters=[4]", "model.dense=[]", "model.dropout=0.2")
     assert_same_answers((*DIGITS, *model, augment), ["seed=0", "seed=1", "optimizer.lr=0.01"])
 

@@ -31,13 +31,21 @@ Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 
 @dataclass(frozen=True)
 class Augment:
-    """Random changes to a batch of training images; zero or false turns each one off."""
+    """Random changes to a batch of training samples; zero, false or null turns each one off."""
 
     shift: NonNegativeInt  # pixels: pad by this much, then crop back at a random place
     flip: bool  # left-right, half of the images
     rotation: Annotated[float, Ge(0), Le(180)]  # degrees, at most, either way
     noise: NonNegative  # standard deviation, in units of the normalised input
     cutout: NonNegativeInt  # side of the square set to the mean, pixels
+    vertical_flip: bool  # upside down, half of the images
+    crop: Annotated[float, Ge(0), Lt(1)]  # share of the area that a random crop leaves out, at most
+    colour: Annotated[float, Ge(0), Le(1)]  # change of brightness, contrast, saturation, at most
+    erase: Probability  # of a random rectangle set to the mean
+    policy: Literal["rand_augment", "trivial_augment"] | None  # of torchvision
+    mixup: NonNegative  # alpha: each image is blended with another, and so are their losses
+    cutmix: NonNegative  # alpha: a rectangle of each image comes from another
+    word_dropout: Annotated[float, Ge(0), Lt(1)]  # of texts: probability of a word to be unknown
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ class DataSettings:
     split_seed: Seed
     normalize: Literal["standard", "none"]
     augment: Augment | None
-    balance: Literal["none", "oversample", "undersample"] = "none"  # of classes, in training alone
+    balance: Literal["none", "oversample", "undersample", "latent"] = "none"  # in training alone
     folds: Annotated[int, Ge(2)] | None = (
         None  # into which the rows are cut, one of which is held out
     )

@@ -47,6 +47,8 @@ def refused_by_hydra(error: Exception, overrides: list[str]) -> str | None:
         launcher = config["hydra"]["runtime"]["choices"]["hydra/launcher"]
         return f"{key} is not a setting of hydra/launcher={launcher}; choose another, as in hydra/launcher=joblib"
     known = [found for found in leaf_keys(config) if is_hydra == found.startswith("hydra.")]
+    if parent in known and not any(found.startswith(f"{parent}.") for found in known):
+        return f"{key} is not a setting as chosen here, where {parent} is null"
     below = [found for found in known if found.endswith(f".{name}")]
     if not parent and below:
         return f"{unknown_key(parent, name)}; did you mean {' or '.join(below)}?"

@@ -17,6 +17,7 @@ from dlrun.errors import ConfigError
 
 TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "language", "reconstruction"]
 InputKind = Literal["features", "image", "sequence", "tokens"]
+Link = Literal["identity", "log"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Spec:
             mean, and the last feature tells them from the others by 1.
         target_names: of several targets in columns of a table; () otherwise.
         labels: of multilabel, the words for no and yes of each target, one pair after the other.
+        group_names: of groups of samples that are measured one by one, as `Split.groups` numbers them.
         latent: of a reconstruction, how many numbers describe an input.
         beta: how much the distance of their distribution from the prior counts; None where they have none.
         data: of a reconstruction, the spec of the data, which may have classes or numbers to predict.
@@ -56,10 +58,11 @@ class Spec:
     vocabulary: int = 0
     quantiles: tuple[float, ...] = ()
     future: int = 0
-    link: Literal["identity", "log"] = "identity"
+    link: Link = "identity"
 
     target_names: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    group_names: tuple[str, ...] = ()
     latent: int = 0
     beta: float | None = None
     data: Spec | None = None

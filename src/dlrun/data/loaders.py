@@ -26,6 +26,7 @@ class Split:
             mean that was taken from each, as `Preprocessing.scaled_by_row` says.
         series: (N,) of several series, the number of the one that each sample is of.
         naive: (N, D) of a series, the mean error of a naive forecast of each target in training, in its own units.
+        groups: (N,) the number of the group of each sample, where groups are measured one by one.
         resampling: how often each row comes in an epoch of shuffled batches; None for once.
     """
 
@@ -34,6 +35,7 @@ class Split:
     bases: Tensor | None = None
     series: Tensor | None = None
     naive: Tensor | None = None
+    groups: Tensor | None = None
     resampling: Resampling | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:

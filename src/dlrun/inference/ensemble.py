@@ -14,6 +14,7 @@ from dlrun.errors import ConfigError, listed
 from dlrun.inference.averaging import MeanModel, Order, Units, places_in
 from dlrun.inference.load import Trained, load_trained, read_config
 from dlrun.inference.threshold import with_kept
+from dlrun.inference.views import on_views
 from dlrun.storage.ensemble_directory import member_directory, read_members
 from dlrun.storage.run_directory import RunDirectory, is_ensemble
 from dlrun.storage.run_summary import full_name
@@ -30,6 +31,7 @@ class Stored:
         plain: its config.
         which: best or last weights; None for those that the run reported.
         share: of an ensemble's mean.
+        views: of each image, whose predictions are averaged.
     """
 
     name: str
@@ -37,6 +39,13 @@ class Stored:
     plain: dict[str, Any]
     which: str | None = None
     share: float = 1.0
+    views: int = 1
+
+    def load(self) -> Trained:
+        """The model with its weights."""
+        return on_views(
+            load_trained(self.run, self.plain, which=self.which), self.plain, self.views
+        )
 
 
 def read_stored(
@@ -85,7 +94,7 @@ class Predictor:
         Raises:
             ConfigError: there is no whole checkpoint, or members that predict different things.
         """
-        members = [load_trained(one.run, one.plain, which=one.which) for one in stored]
+        members = [one.load() for one in stored]
         if len(members) == 1 and run is not None:
             members = [with_kept(members[0], run)]
         first = members[0]
@@ -247,6 +256,7 @@ _ASKED: dict[str, Callable[[Trained], Any]] = {
     "targets": lambda one: sorted(one.preprocessing.predicted),
     "classes": _classes,
     "quantiles": lambda one: list(one.spec.quantiles),
+    "links from scores to predictions": lambda one: one.spec.link,
     "horizons": lambda one: getattr(one.preprocessing, "horizon", None),
     "numbers of targets": lambda one: one.spec.num_targets,
 }

@@ -1,4 +1,4 @@
-"""Random codes from the run's own generator: the same noise alone and among trials trained as one."""
+"""Distributions over codes, sampled from the run's own generator: the same noise alone and in a stack."""
 
 from __future__ import annotations
 
@@ -27,6 +27,14 @@ class GaussianSample(RandomLayer):
         else:
             noise = _noise(mean.shape, mean, self.generators.of(1)[0])
         return mean + (log_variance / 2).exp() * noise
+
+
+def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """(B,) Kullback-Leibler divergence, in nats, of normal distributions (B, L) from the standard one.
+
+    Kingma and Welling (2014), appendix B: the sum of (mean^2 + variance - 1 - log variance) / 2.
+    """
+    return (mean**2 + log_variance.exp() - 1 - log_variance).sum(1) / 2
 
 
 class _Noise(torch.autograd.Function):

@@ -7,7 +7,7 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dlrun.data.base import TaskKind
+from dlrun.data.base import Link, TaskKind
 
 
 def members_of(model: nn.Module) -> int:
@@ -15,10 +15,11 @@ def members_of(model: nn.Module) -> int:
     return getattr(model, "members", 0)
 
 
-def joined(scores: Tensor, task: TaskKind, *, axis: int = 1) -> Tensor:
+def joined(scores: Tensor, task: TaskKind, link: Link = "identity", *, axis: int = 1) -> Tensor:
     """The scores of the mean prediction of members, which lie along `axis`; C scores are the last.
 
-    Their softmax or sigmoid is the mean of the members' probabilities; of regression they are the mean itself.
+    Their softmax or sigmoid is the mean of the members' probabilities. Of regression they are the mean itself, or its
+    logarithm, where `link` says that scores are logarithms (as in a `Spec`).
     """
     match task:
         case "multiclass" | "language":
@@ -26,4 +27,6 @@ def joined(scores: Tensor, task: TaskKind, *, axis: int = 1) -> Tensor:
         case "binary" | "multilabel":
             # log(p / (1 - p)) of the mean p; the number of members cancels out.
             return F.logsigmoid(scores).logsumexp(axis) - F.logsigmoid(-scores).logsumexp(axis)
+    if link == "log":
+        return scores.logsumexp(axis) - math.log(scores.shape[axis])
     return scores.mean(axis)

@@ -8,9 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dlrun.data.loaders import Split
-
-_ROWS = 10_000  # that quantiles are taken of
 _ROWS_A_PIECE = 100  # at least: fewer say too little of it
 _FARTHEST = 0.999  # of a normal distribution: where pieces are cut before any data are seen
 
@@ -18,9 +15,9 @@ _FARTHEST = 0.999  # of a normal distribution: where pieces are cut before any d
 class PiecewiseLinear(nn.Module):
     """Describe each of the first F numbers of a vector by E learned ones, and leave the rest as it is.
 
-    A number is encoded by how far it goes through each piece of its range, from 0 to 1, and the code
-    is multiplied by a matrix of the column (Gorishniy et al., 2022, section 3.2). To that a linear function of the number
-    is added, with which training begins: the matrix is zero at first, as in the authors' package (its version B).
+    A number is encoded by how far it goes through each piece of its column's range, from 0 to 1, and the code is
+    multiplied by a matrix of the column (Gorishniy et al., 2022, section 3.2). A linear function of the number is
+    added, with which training begins: the matrix is zero at first, as in version B of the authors' package.
 
     Shapes: input (B, F + R), output (B, F * E + R).
     """
@@ -31,19 +28,19 @@ class PiecewiseLinear(nn.Module):
     def __init__(self, numbers: int, *, pieces: int, size: int) -> None:
         super().__init__()
         self.numbers = numbers
-        bound = size**-0.5
-        self.slope = nn.Parameter(torch.empty(numbers, size).uniform_(-bound, bound))
-        self.shift = nn.Parameter(torch.empty(numbers, size).uniform_(-bound, bound))
+        # As large as the number that they describe: the next layer begins as one that reads the numbers themselves.
+        self.slope = nn.Parameter(torch.randn(numbers, size))
+        self.shift = nn.Parameter(torch.zeros(numbers, size))
         self.weight = nn.Parameter(torch.zeros(numbers, pieces, size))
         self.register_buffer("low", torch.zeros(numbers, pieces))
         self.register_buffer("scale", torch.zeros(numbers, pieces))
-        standard = torch.linspace(1 - _FARTHEST, _FARTHEST, _ROWS).mul(2).sub(1).erfinv() * 2**0.5
+        standard = torch.linspace(1 - _FARTHEST, _FARTHEST, 10_000).mul(2).sub(1).erfinv() * 2**0.5
         self.fit(standard.unsqueeze(1).expand(-1, numbers))
 
     def fit(self, inputs: Tensor) -> None:
-        """Cut each column of `inputs` (N, F, ...) into pieces of as many rows each, 100 or more, where its values allow it.
+        """Cut each column of `inputs` (N, F, ...) into pieces of equally many rows, 100 or more, at its quantiles.
 
-        Equal quantiles are one cut; pieces that are then left over stay at 0.
+        Equal quantiles are one cut; the codes of pieces that are then left over stay at 0.
         """
         pieces = max(1, min(self.low.shape[1], len(inputs) // _ROWS_A_PIECE))
         shares = torch.linspace(0, 1, pieces + 1, dtype=torch.float64)
@@ -62,13 +59,3 @@ class PiecewiseLinear(nn.Module):
         pieced = torch.bmm(codes.transpose(0, 1), self.weight).transpose(0, 1)
         embedded = torch.addcmul(self.shift, numbers, self.slope) + pieced
         return torch.cat([embedded.flatten(1), x[:, self.numbers :]], 1)
-
-
-def fit_numbers(model: nn.Module, part: Split) -> None:
-    """Let the layers of `model` that describe numbers by their quantiles see a training part, or some of its rows."""
-    layers = [layer for layer in model.modules() if isinstance(layer, PiecewiseLinear)]
-    if layers:
-        rows = torch.arange(0, len(part), -(-len(part) // _ROWS))
-        inputs = part.rows(rows.to(part.targets.device)).inputs
-        for layer in layers:
-            layer.fit(inputs)

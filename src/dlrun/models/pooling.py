@@ -18,7 +18,7 @@ def ends(outputs_BTH: Tensor, real_BT: Tensor | None, *, bidirectional: bool) ->
     if real_BT is None:
         last_BH = outputs_BTH[:, -1]
     else:
-        rows = torch.arange(len(outputs_BTH), device=outputs_BTH.device)
+        rows = torch.arange(outputs_BTH.shape[0], device=outputs_BTH.device)
         last_BH = outputs_BTH[rows, real_BT.sum(1) - 1]
     if not bidirectional:
         return last_BH

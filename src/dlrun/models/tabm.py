@@ -22,7 +22,7 @@ Pieces = Annotated[int, Ge(0), Most(1000)]
 
 
 class TabM(nn.Module):
-    """M members: MLPs that differ in factors on what goes into and out of each layer, in biases and in their last layer.
+    """M members: MLPs that differ in factors on inputs and outputs of each layer, in biases and in their last layer.
 
     Adapters "all" is TabM: of every layer's, those on the inputs of the first begin as random numbers, all others as 1.
     "first" is TabM-mini: only those on the inputs of the first layer, and the last layers, are a member's own.
@@ -54,7 +54,7 @@ class TabM(nn.Module):
     ) -> None:
         require_numbers(spec, model="tabm")
         super().__init__()
-        self.members, self.task = members, spec.task
+        self.members, self.task, self.link = members, spec.task, spec.link
         columns, width = vectors(spec, embedding)
         numbers = spec.num_features - len(spec.categories)
         if pieces and numbers:
@@ -79,22 +79,20 @@ class TabM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, M, C) in training, (B, C) in evaluation."""
         vectors_BF = self.columns(x)
-        scores_MBC = self.heads(self.layers(self.start(vectors_BF.unsqueeze(0))))
-        if self.training:
-            return scores_MBC.transpose(0, 1)
-        return joined(scores_MBC, self.task, axis=0)
+        scores_BMC: Tensor = self.heads(self.layers(self.start(vectors_BF.unsqueeze(1))))
+        return scores_BMC if self.training else joined(scores_BMC, self.task, self.link)
 
 
-# Members come first, and each parameter of a layer has an axis for the batch: a shared matrix is then one product
-# with all rows of all members, and only what mixes inputs for all has two axes.
+# The parameters of members have three axes: two have only the matrices that all members share, which an optimizer
+# for matrices is for.
 
 
 class Factors(nn.Module):
-    """Each member's own factors on F inputs, 1 at first: (M or 1, B, F) to (M, B, F)."""
+    """Each member's own factors on F inputs, 1 at first: (B, M or 1, F) to (B, M, F)."""
 
     def __init__(self, members: int, features: int) -> None:
         super().__init__()
-        self.factors = nn.Parameter(torch.ones(members, 1, features))
+        self.factors = nn.Parameter(torch.ones(1, members, features))
 
     def draw(self, how: Literal["normal", "signs"]) -> None:
         """Begin with random numbers: what makes members differ."""
@@ -104,11 +102,12 @@ class Factors(nn.Module):
                 self.factors.sign_()
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, M, F)"""
         return x * self.factors
 
 
 class Affine(nn.Module):
-    """Each member's own factors on F outputs of a layer, 1 at first, and biases, alike at first: (M, B, F) to the same.
+    """Each member's own factors on F outputs of a layer, 1 at first, and biases, alike at first: (B, M, F) to the same.
 
     Args:
         fan_in: inputs of the layer that the biases belong to.
@@ -116,16 +115,17 @@ class Affine(nn.Module):
 
     def __init__(self, members: int, features: int, *, fan_in: int) -> None:
         super().__init__()
-        self.factors = nn.Parameter(torch.ones(members, 1, features))
+        self.factors = nn.Parameter(torch.ones(1, members, features))
         bias = torch.empty(1, 1, features).uniform_(-(fan_in**-0.5), fan_in**-0.5)
-        self.bias = nn.Parameter(bias.repeat(members, 1, 1))
+        self.bias = nn.Parameter(bias.repeat(1, members, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, M, F)"""
         return torch.addcmul(self.bias, x, self.factors)
 
 
 class Heads(nn.Module):
-    """A linear layer of its own for each member: (M, B, inputs) to (M, B, outputs)."""
+    """A linear layer of its own for each member: (B, M, inputs) to (B, M, outputs)."""
 
     def __init__(self, members: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -134,4 +134,5 @@ class Heads(nn.Module):
         self.bias = nn.Parameter(torch.empty(members, 1, outputs).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.baddbmm(self.bias, x, self.weight)
+        """(B, M, outputs)"""
+        return torch.baddbmm(self.bias, x.transpose(0, 1), self.weight).transpose(0, 1)

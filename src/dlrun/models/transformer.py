@@ -96,7 +96,7 @@ class Transformer(nn.Module):
         real_BT = real_tokens(x) if self.padded else None
         x_BTD = self._steps(x)
         if self.first is not None:
-            x_BTD = torch.cat((self.first.expand(len(x_BTD), 1, -1), x_BTD), dim=1)
+            x_BTD = torch.cat((self.first.expand(x_BTD.shape[0], 1, -1), x_BTD), dim=1)
             real_BT = None if real_BT is None else nn.functional.pad(real_BT, (1, 0), value=True)
         x_BTD = self.dropout(in_autocast(x_BTD))
         places = torch.arange(x_BTD.shape[1], device=x.device)

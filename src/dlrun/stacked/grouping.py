@@ -75,6 +75,10 @@ def no_rule(engine: Engine) -> str | None:
         return engine.batches.not_stacked
     if reason := engine.task.criterion.not_stacked:
         return reason
+    if engine.balance is not None:
+        return "each model draws the rows of its epochs"
+    if getattr(engine.model, "adds_loss", False):
+        return "the model adds a loss of its own"
     if has_rule(engine.descent.optimizer):
         return None
     name = type(engine.descent.optimizer).__name__

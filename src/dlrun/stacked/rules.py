@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dlrun.system.torch_internals import fused_adam
-from dlrun.training.optimizer_classes import Lion, MuonWithAdamW
+from dlrun.training.optimizer_classes import Lion, MuonWithAdamW, is_schedule_free
 
 Hyper = dict[str, Tensor]
 
@@ -25,6 +25,8 @@ _NUMBERS = (
     "alpha", "beta1", "beta2", "eps", "lr_decay", "momentum", "rho",
 )  # fmt: skip
 _FLAGS = ("amsgrad", "centered", "nesterov")
+# Of the library schedulefree: it begins as the weights, and their average lies between the two.
+_STARTING_WEIGHTS = "z"
 # What may differ from group to group of a run.
 _OF_A_GROUP = ("params", "lr", "lr_multiplier", "weight_decay")
 # What torch's optimizers can do beside: only an optimizer of the user's own may ask for it.
@@ -71,7 +73,8 @@ class Rule:
         parts: Sequence[Part],
         kind: type[torch.optim.Optimizer],
     ) -> None:
-        groups = [_hyperparameters(_groups_of(optimizer, kind)[0]) for optimizer in optimizers]
+        self.groups = [_groups_of(optimizer, kind) for optimizer in optimizers]
+        groups = [_hyperparameters(own[0]) for own in self.groups]
         self.parts = parts
         own = self.columns(weights)
         self.hyper = {
@@ -81,8 +84,10 @@ class Rule:
         }
         self.flags = {name for name in _FLAGS if groups[0].get(name)}
         self.adjusts_lr = groups[0].get("adjust_lr_fn") or "original"
-        self._update, names = _RULES[kind]
+        self._update, names = _rule_of(kind)
         self.state = {name: torch.zeros_like(own) for name in names(self.hyper, self.flags)}
+        if _STARTING_WEIGHTS in self.state:
+            self.state[_STARTING_WEIGHTS].copy_(own)
         self.counts = torch.zeros(len(parts), dtype=torch.float32)
         self.move = torch.zeros_like(own)  # of one update
         self.shared = self._common()
@@ -102,12 +107,20 @@ class Rule:
         place = replace(part, start=part.start - first, stop=part.stop - first)
         return {name: place.of(tensor[row]) for name, tensor in self.state.items()}
 
+    def judged(self, weights: Tensor) -> Tensor:
+        """What is to be judged of all `weights` that this rule moves: themselves, or their average."""
+        own = self.columns(weights)
+        if _STARTING_WEIGHTS not in self.state:
+            return own
+        return own.lerp(self.state[_STARTING_WEIGHTS], 1 - 1 / self.hyper["beta1"])
+
     @property
     def steps(self) -> Tensor:
         return self.counts[0]
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these runs only."""
+        self.groups = [self.groups[row] for row in rows.tolist()]
         self.hyper = {name: value[rows] for name, value in self.hyper.items()}
         self.state = {name: value[rows] for name, value in self.state.items()}
         self.move = self.move[rows]
@@ -153,12 +166,29 @@ def _is_known(kind: type[torch.optim.Optimizer], groups: Sequence[dict[str, Any]
     settings = [_shared_settings(group) for group in groups]
     decoupled = issubclass(kind, torch.optim.AdamW)
     return (
-        kind in _RULES
+        (kind in _RULES or _is_adamw_schedule_free(kind))
         and all(one == settings[0] for one in settings)
         and not any(settings[0].get(name) for name in _UNKNOWN)
         and settings[0].get("decoupled_weight_decay", decoupled) == decoupled
         and ("ns_steps" not in settings[0] or _iterates_as_here(settings[0]))
+        and ("weight_sum" not in settings[0] or _averages_as_here(groups))
     )
+
+
+def _averages_as_here(groups: Sequence[dict[str, Any]]) -> bool:
+    """Whether all groups of a schedule-free optimizer weigh steps alike, and need no warm-up of its own."""
+    alike = len({group["lr"] for group in groups}) == 1
+    return alike and (groups[0]["r"], groups[0]["warmup_steps"]) == (0, 0)
+
+
+def _is_adamw_schedule_free(kind: type) -> bool:
+    return is_schedule_free(kind) and kind.__name__ == "AdamWScheduleFree"
+
+
+def _rule_of(kind: type[torch.optim.Optimizer]) -> tuple[_Update, _Names]:
+    if _is_adamw_schedule_free(kind):  # which is not imported before it is asked for
+        return _schedule_free, lambda hyper, flags: [_STARTING_WEIGHTS, "exp_avg_sq"]
+    return _RULES[kind]
 
 
 def _iterates_as_here(group: dict[str, Any]) -> bool:
@@ -291,6 +321,31 @@ def _muon(rule: Rule, w: Tensor, g: Tensor, lr: Tensor, decay: Tensor | None) ->
         for place, move in zip(places, moves, strict=True):
             rates = lr if lr.shape[1] == 1 else lr[:, place]
             w[:, place].addcmul_(rates * scale, move, value=-1)
+
+
+def _schedule_free(rule: Rule, w: Tensor, g: Tensor, lr: Tensor, decay: Tensor | None) -> None:
+    shares = [
+        _weigh(groups, rate) for groups, rate in zip(rule.groups, lr[:, 0].tolist(), strict=True)
+    ]
+    share, hyper = w.new_tensor(shares).unsqueeze(1), rule.hyper
+    z, square = rule.state[_STARTING_WEIGHTS], rule.state["exp_avg_sq"]
+    square.lerp_(g * g, 1 - hyper["beta2"])
+    unbiased = square / (1 - hyper["beta2"] ** rule.groups[0][0]["k"])
+    move = _decayed(w, g / unbiased.sqrt_().add_(hyper["eps"]), decay)
+    w.lerp_(z, share).addcmul_(lr * (hyper["beta1"] * (1 - share) - 1), move)
+    z.addcmul_(lr, move, value=-1)
+
+
+def _weigh(groups: Sequence[dict[str, Any]], lr: float) -> float:
+    """The share of this step in the average of a run, counted in the groups of its optimizer."""
+    first = groups[0]
+    highest = max(lr, first["lr_max"])
+    weight = highest ** first["weight_lr_power"]
+    total = first["weight_sum"] + weight
+    counted = {"k": first["k"] + 1, "lr_max": highest, "weight_sum": total, "scheduled_lr": lr}
+    for group in groups:
+        group.update(counted)
+    return float(weight / total) if total else 0.0
 
 
 def orthogonalised(x_NRC: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from dlrun.data.images.mixing import Mixed
 from dlrun.data.loaders import Split
 from dlrun.errors import RunFailed
 from dlrun.models.dropout import use_generators
@@ -61,12 +62,17 @@ class Stack:
         targets = self._aims(inputs, targets)
         if self.lead.augmentation is not None:
             inputs = self._augmented(inputs)
+        mixed = None
+        if self.lead.mixing is not None:
+            inputs, mixed = self._mixed(inputs, targets)
         size, weights = targets.shape[1], self.weights
         part = -(-size // self.settings.accumulate)
         losses: list[Tensor] = []
-        for x, y in zip(inputs.split(part, 1), targets.split(part, 1), strict=True):
+        x_parts, y_parts = inputs.split(part, 1), targets.split(part, 1)
+        mixed_parts = [None] * len(x_parts) if mixed is None else mixed.parts(part, 1)
+        for x, y, m in zip(x_parts, y_parts, mixed_parts, strict=True):
             share = y.shape[1] / size if self.task.reduction == "mean" else 1.0
-            losses.append(self._forward_backward(x, y, share, first=not losses))
+            losses.append(self._forward_backward(x, y, m, share, first=not losses))
         self.pending.losses.append(sum(losses[1:], losses[0]))
         self.pending.sizes.append(size)
         self.descent.update(weights.values, weights.gradients, self.lead.step)
@@ -113,7 +119,10 @@ class Stack:
     def outputs(self, table: Split, rows: Tensor) -> Tensor:
         """Outputs (K, N, C) in evaluation mode for the `rows` of `table`, (K, N) or (1, N) for all alike."""
         self.template.eval()
-        weights = self.weights.leaves | self.weights.others
+        self._average()
+        averages = self.lead.averaged is not None
+        leaves = self.weights.judged() if averages else self.weights.leaves
+        weights = leaves | self.weights.others
         with torch.inference_mode(), self.device.autocast():
             parts = []
             for some in rows.split(self.eval_rows, 1):
@@ -138,11 +147,17 @@ class Stack:
             self._arrange()
 
     def share_pending(self) -> None:
-        """Give each engine its part of what is pending, as a checkpoint needs it."""
+        """Give each engine its part of what is pending, and its averaged weights, as a checkpoint needs them."""
+        self._average()
         tensors = {name: getattr(self.pending, name) for name in ("losses", "outputs", "targets")}
         for row, engine in enumerate(self.engines):
             parts = {name: [tensor[row] for tensor in kept] for name, kept in tensors.items()}
             engine.pending = Pending(sizes=list(self.pending.sizes), **parts)
+
+    def _average(self) -> None:
+        """Let the weights that an optimizer averages follow those that it trains; no other average is stacked."""
+        for engine in self.engines:
+            engine.average()
 
     def not_finite(self) -> list[Diverged | None]:
         """Of each run, whether a loss or the weights are not finite numbers."""
@@ -169,33 +184,54 @@ class Stack:
 
     def _augmented(self, inputs: Tensor) -> Tensor:
         """Each run's batch, augmented with random numbers from its own generator, as alone."""
-        augmentation = self.lead.augmentation
-        assert augmentation is not None
-        pairs = zip(inputs, self.engines, strict=True)
-        return torch.stack([augmentation(x, engine.generator) for x, engine in pairs])
+        # Its own augmentation too: it knows the scaling of the run's own training part.
+        augmented = [
+            engine.augmentation(x, engine.generator)
+            for x, engine in zip(inputs, self.engines, strict=True)
+            if engine.augmentation is not None
+        ]
+        return torch.stack(augmented)
 
-    def _forward_backward(self, x: Tensor, y: Tensor, share: float, *, first: bool) -> Tensor:
+    def _mixed(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Mixed]:
+        """Each run's batch, mixed with random numbers from its own generator, as alone; shares (K, 1)."""
+        mixing = self.lead.mixing
+        assert mixing is not None
+        batches = zip(inputs, targets, self.engines, strict=True)
+        mixed = [mixing(x, y, engine.generator) for x, y, engine in batches]
+        others = torch.stack([second.targets for _, second in mixed])
+        shares = torch.stack([second.share for _, second in mixed])
+        return torch.stack([x for x, _ in mixed]), Mixed(others, shares.unsqueeze(1))
+
+    def _forward_backward(
+        self, x: Tensor, y: Tensor, mixed: Mixed | None, share: float, *, first: bool
+    ) -> Tensor:
         """Losses (K,) of a part of a batch; its gradients go to the weights' gradients."""
         leaves = self.weights.leaves
         with self.device.autocast():
             outputs = self._forward(leaves | self.weights.others, x)
         if outputs.dtype != self.device.dtype:
             outputs = outputs.to(self.device.dtype)
+        each = self._sample_losses(outputs, y)
+        if mixed is not None:
+            each = torch.lerp(self._sample_losses(outputs, mixed.targets), each, mixed.share)
+        losses = each.mean(1) * share if self.task.reduction == "mean" else each.sum(1)
+        self.weights.collect(torch.autograd.grad(losses.sum(), list(leaves.values())), first=first)
+        outputs = outputs.detach()
+        if members_of(self.template):
+            outputs = joined(outputs, self.task.name, self.task.criterion.link, axis=2)
+        self.pending.outputs.append(self._kept(outputs, y))
+        self.pending.targets.append(self._flat(self.task.kept_targets, y))
+        return losses.detach()
+
+    def _sample_losses(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """(K, B), of outputs (K, B, ...)."""
         numbers = {
             name: column.unsqueeze(1).expand(*y.shape[:2], *column.shape[1:]).flatten(0, 1)
             for name, column in self._loss_numbers.items()
         }
         model, task = self.template, self.task
         each = sample_losses(task, model, outputs.flatten(0, 1), y.flatten(0, 1), numbers)
-        each = each.view(y.shape[:2])
-        losses = each.mean(1) * share if self.task.reduction == "mean" else each.sum(1)
-        self.weights.collect(torch.autograd.grad(losses.sum(), list(leaves.values())), first=first)
-        outputs = outputs.detach()
-        if members_of(model):
-            outputs = joined(outputs, task.name, axis=2)
-        self.pending.outputs.append(self._kept(outputs, y))
-        self.pending.targets.append(self._flat(task.kept_targets, y))
-        return losses.detach()
+        return each.view(y.shape[:2])
 
     def _aims(self, inputs: Tensor, targets: Tensor) -> Tensor:
         return self._flat(self.task.aims, inputs, targets)

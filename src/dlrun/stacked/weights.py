@@ -56,6 +56,11 @@ class StackedWeights:
             else:
                 rows.add_(gradient)
 
+    def judged(self) -> dict[str, Tensor]:
+        """By name, the parameters (K, *shape) to evaluate: of an optimizer that averages them, the averages."""
+        values = torch.cat([rule.judged(self.values) for rule in self.rules], 1)
+        return {part.name: part.of(values) for part in self.parts}
+
     def keep(self, rows: Tensor, engines: Sequence[Engine]) -> None:
         """Go on with `engines` only, which are in these rows."""
         self.values, self.gradients = self.values[rows], self.gradients[rows]

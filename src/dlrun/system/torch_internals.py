@@ -23,6 +23,7 @@ __all__ = [
     "DispatchMode",
     "add_signs",
     "fused_adam",
+    "gamma",
     "graph_for_tensorboard",
     "in_torch_func",
     "is_view",
@@ -36,6 +37,9 @@ __all__ = [
 ]
 
 fused_adam: Callable[..., None] = torch._fused_adam_
+gamma: Callable[..., Tensor] = (
+    torch._standard_gamma
+)  # which torch.distributions draws without a generator
 norms = torch._foreach_norm
 is_wrapped: Callable[[Tensor], bool] = (
     torch._C._functorch.is_functorch_wrapped_tensor

@@ -23,17 +23,17 @@ from dlrun.config.settings import (
     WarmUp,
     without_pretrained,
 )
-from dlrun.data.base import Dataset, Spec
+from dlrun.data.base import Dataset
 from dlrun.data.changed_data import DataChanged, Kept, refusal
-from dlrun.data.images.augment import augment
-from dlrun.data.loaders import Feed
+from dlrun.data.loaders import Feed, Split
 from dlrun.data.prepare import prepare
 from dlrun.errors import ConfigError
 from dlrun.models.dropout import use_generators
-from dlrun.models.numbers import fit_numbers
+from dlrun.models.numbers import PiecewiseLinear
 from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import cuda_graph, optim, schedules
-from dlrun.training.balance import with_balance
+from dlrun.training.augmentation import make_augmentation, make_mixing
+from dlrun.training.balance import latent_balance, with_balance
 from dlrun.training.checks import (
     check_fit,
     check_loss,
@@ -45,16 +45,18 @@ from dlrun.training.device import Device, enough_memory
 from dlrun.training.device import choose as choose_device
 from dlrun.training.freezing import Freezing
 from dlrun.training.initial_weights import initialise
-from dlrun.training.loop import Augmentation, Engine
+from dlrun.training.loop import Averaged, Engine
 from dlrun.training.losses.base import Loss
 from dlrun.training.losses.choice import loss_of
 from dlrun.training.metrics.chosen import ChosenMetrics, OwnMetric, own_metrics
+from dlrun.training.optimizer_classes import ScheduleFreeAverage, is_schedule_free
 from dlrun.training.task import Task
 from dlrun.training.tasks import learned_spec, make_task, suited
 
 _SMALLER_DATA = (
     "take fewer or smaller samples (of images, lower dataset.size or dataset.in_memory=false)"
 )
+_QUANTILE_ROWS = 10_000
 _SMALLER_MODEL = "make it smaller: fewer units or layers, or smaller inputs"
 
 
@@ -212,21 +214,24 @@ def assemble(
     batches = make_batches(settings, data, config.seed)
     check_loss(model, batches, task, data.spec)
     total_steps = count_steps(settings, len(batches))
+    descent, averaged = _descent(parts, freezing, settings, device, len(batches), total_steps)
     engine = Engine(
         model=model,
         freezing=freezing,
-        averaged=average(model, settings.ema_decay),
+        averaged=averaged,
         task=task,
         chosen=chosen,
         data=data,
         batches=batches,
-        descent=_descent(parts, freezing, settings, device, len(batches), total_steps),
+        descent=descent,
         total_steps=total_steps,
         device=device,
         settings=settings,
         saving=config.checkpoint,
-        augmentation=make_augmentation(parts.data, data.spec),
+        augmentation=make_augmentation(parts.data.augment, data),
+        mixing=make_mixing(parts.data.augment, data),
         generator=generator,
+        balance=latent_balance(parts.data, model, batches, settings.eval_batch_size),
     )
     freezing.enter(0)  # after the optimizer was given what is to be trained later
     engine.captured = cuda_graph.choose(engine)
@@ -252,13 +257,14 @@ def _descent(
     device: Device,
     steps_per_epoch: int,
     total_steps: int,
-) -> optim.Descent:
-    """The optimizer of the model's weights with its schedule; after this the model may be compiled."""
+) -> tuple[optim.Descent, Averaged | None]:
+    """The optimizer of the model's weights with its schedule, and their average; the model may be compiled here."""
     model = freezing.model
     groups = optim.parameter_groups(model, parts.rules, begins=freezing.begins)
     asked = {"model": model} if parts.optimizer.wants("model") else {}
     build = partial(parts.optimizer, groups, **asked)
     optimizer = build() if settings.compile else without_dynamo(build)
+    averaged = average(model, settings.ema_decay, optimizer)
     if settings.compile:
         model.compile()
     multiplier = schedules.bind(
@@ -268,7 +274,7 @@ def _descent(
         total_steps=total_steps,
     )
     scaler = torch.amp.GradScaler(device.torch_device.type, enabled=settings.precision == "fp16")
-    return optim.Descent(optimizer, multiplier, parts.rules, scaler)
+    return optim.Descent(optimizer, multiplier, parts.rules, scaler), averaged
 
 
 def place_model(model: Any, device: Device, *, channels_last: bool) -> nn.Module:
@@ -344,26 +350,31 @@ def count_steps(settings: TrainerSettings, steps_per_epoch: int) -> int:
     return min(limits)
 
 
-def make_augmentation(settings: DataSettings, spec: Spec) -> Augmentation | None:
-    """The batch operation for `dataset.augment`, or None where all of it is off."""
-    how = settings.augment
-    if how is None or not any(vars(how).values()):
-        return None
-    if spec.kind != "image":
-        raise ConfigError(
-            f"dataset.augment is for images, but the inputs are {spec.kind}; set it to null"
-        )
-    if how.cutout > min(spec.input_shape[1:]) or how.shift >= min(spec.input_shape[1:]):
-        height, width = spec.input_shape[1:]
-        raise ConfigError(
-            f"dataset.augment has shift {how.shift} and cutout {how.cutout}, too much for images of "
-            f"{height}x{width} pixels; lower them"
-        )
-    return partial(augment, how=how)
+def fit_numbers(model: nn.Module, part: Split) -> None:
+    """Let the layers that cut numbers at the quantiles of a training part see its rows, or some of many."""
+    layers = [layer for layer in model.modules() if isinstance(layer, PiecewiseLinear)]
+    if layers:
+        rows = torch.arange(0, len(part), -(-len(part) // _QUANTILE_ROWS))
+        inputs = part.rows(rows.to(part.targets.device)).inputs
+        for layer in layers:
+            layer.fit(inputs)
 
 
-def average(model: nn.Module, decay: float | None) -> AveragedModel | None:
-    """A copy of `model` that follows its weights as an exponential moving average."""
+def average(
+    model: nn.Module, decay: float | None, optimizer: torch.optim.Optimizer
+) -> Averaged | None:
+    """A copy of `model` that follows its weights: as an exponential moving average, or as the optimizer averages.
+
+    Raises:
+        ConfigError: both.
+    """
+    if is_schedule_free(type(optimizer)):
+        if decay is not None:
+            raise ConfigError(
+                f"trainer.ema_decay is {decay}, but optimizer=schedule_free averages the weights itself: "
+                "set it to null"
+            )
+        return ScheduleFreeAverage(model, optimizer)
     if decay is None:
         return None
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))

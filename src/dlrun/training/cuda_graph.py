@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dlrun.data.loaders import Batches
 from dlrun.errors import ConfigError, RunFailed, first_line
+from dlrun.training.augmentation import is_on_device
 from dlrun.training.logged_points import Pending
 from dlrun.training.loop import Engine, Step
 from dlrun.training.losses.users import UsersLoss
@@ -58,6 +59,7 @@ def why_not(engine: Engine) -> str | None:
         "cells that read texts in both directions ask the GPU for the lengths at each step": (
             engine.data.spec.padded and _reads_backwards(engine.model)
         ),
+        "dataset.augment.policy draws outside the GPU": not is_on_device(engine.augmentation),
         f"the optimizer {type(engine.descent.optimizer).__name__} reads settings or memory outside the GPU": (
             not can_be_captured(engine.descent.optimizer)
         ),

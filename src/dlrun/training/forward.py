@@ -1,4 +1,4 @@
-"""A model applied to batches: what it remembers of a text goes from each to the next, and its members learn side by side."""
+"""A model applied to batches: what it remembers of a text goes from each to the next; its members have a loss each."""
 
 from __future__ import annotations
 
@@ -35,13 +35,19 @@ def loss_and_kept(
 
     Of a model with members the loss is the mean of theirs: by the loss of their mean they would learn as one large
     network, in which one makes good what another lacks (Gorishniy et al., 2025, section 3.2). Metrics are of that mean.
+
+    A model that `adds_loss` gives in training one more number for each sample, which is added to its loss.
     """
     members = members_of(model)
+    if getattr(model, "adds_loss", False):
+        outputs, own = outputs[:, :-1], outputs[:, -1]
+        loss = task.loss(outputs, targets) + task.criterion.reduced(own)
+        return loss, task.kept(outputs.detach(), targets)
     if not members:
         return task.loss(outputs, targets), task.kept(outputs.detach(), targets)
     loss = task.loss(outputs.flatten(0, 1), for_each(members, targets))
     loss = loss if task.reduction == "mean" else loss / members
-    return loss, task.kept(joined(outputs.detach(), task.name), targets)
+    return loss, task.kept(joined(outputs.detach(), task.name, task.criterion.link), targets)
 
 
 def sample_losses(

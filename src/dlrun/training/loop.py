@@ -15,9 +15,12 @@ from torch.optim.swa_utils import AveragedModel
 
 from dlrun.config.settings import CheckpointSettings, TrainerSettings
 from dlrun.data.base import Dataset
+from dlrun.data.images.mixing import Mixed, Mixing
 from dlrun.data.loaders import Feed, Split
 from dlrun.system.signals import StopRequest
 from dlrun.system.torch_internals import norms
+from dlrun.training.augmentation import Augmentation
+from dlrun.training.balance import LatentBalance
 from dlrun.training.device import Device
 from dlrun.training.divergence import Diverged, find_divergence
 from dlrun.training.forward import State, advance, loss_and_kept, on_tensors, outputs_in_order
@@ -26,10 +29,11 @@ from dlrun.training.intervals import Intervals
 from dlrun.training.logged_points import Pending, Rate, mean_losses, training_point
 from dlrun.training.metrics.chosen import ChosenMetrics
 from dlrun.training.optim import Descent, gradient_norm
+from dlrun.training.optimizer_classes import ScheduleFreeAverage
 from dlrun.training.schedules import plateau_of
 from dlrun.training.task import Task
 
-Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+Averaged = AveragedModel | ScheduleFreeAverage
 Step = Callable[[Tensor, Tensor], None]  # from inputs and targets of one batch
 
 
@@ -65,7 +69,7 @@ class Engine:
         *,
         model: nn.Module,
         freezing: Freezing,
-        averaged: AveragedModel | None,
+        averaged: Averaged | None,
         task: Task,
         chosen: ChosenMetrics,
         data: Dataset,
@@ -76,13 +80,16 @@ class Engine:
         settings: TrainerSettings,
         saving: CheckpointSettings,
         augmentation: Augmentation | None,
+        mixing: Mixing | None,
         generator: torch.Generator,
+        balance: LatentBalance | None = None,
     ) -> None:
         self.model, self.averaged, self.task, self.data = model, averaged, task, data
         self.freezing = freezing
         self.batches, self.descent, self.total_steps = batches, descent, total_steps
         self.device, self.settings, self.chosen = device, settings, chosen
-        self.augmentation, self.generator = augmentation, generator
+        self.augmentation, self.mixing, self.generator = augmentation, mixing, generator
+        self.balance = balance
         self.captured: Step | None = None  # does what train_step does, sooner
         self.steps_per_epoch = len(batches)
         self.intervals = Intervals(settings, saving, self.steps_per_epoch, total_steps)
@@ -160,6 +167,9 @@ class Engine:
         while not self.finished and stop.signal is None:
             epoch, position = divmod(self.step, self.steps_per_epoch)
             self.freezing.enter(epoch)
+            if self.balance is not None and position == 0:
+                self.balance.begin_epoch()
+                self.freezing.train(self.model)
             for inputs, targets in self.batches.epoch(epoch, skip=position):
                 train_step(inputs, targets)
                 self.step += 1
@@ -197,10 +207,13 @@ class Engine:
         targets = self.task.aims(inputs, targets)
         if self.augmentation is not None:
             inputs = self.augmentation(inputs, self.generator)
+        mixed = None
+        if self.mixing is not None:
+            inputs, mixed = self.mixing(inputs, targets, self.generator)
         if self.settings.accumulate == 1:
-            loss = self._forward_backward(inputs, targets)
+            loss = self._forward_backward(inputs, targets, mixed)
         else:
-            loss = self._accumulate(inputs, targets)
+            loss = self._accumulate(inputs, targets, mixed)
         self.pending.losses.append(loss)
         self.pending.sizes.append(self.task.size(targets))
         self.descent.move()
@@ -241,6 +254,7 @@ class Engine:
             "best": dict(vars(self.best)),
             "pending": dict(vars(self.pending)),
             "carried": self.carried,
+            "rarity": None if self.balance is None else self.balance.rarity,
             "latest": dict(self.latest),
             "seconds": self.seconds,
         }
@@ -257,6 +271,8 @@ class Engine:
             **{name: [*map(move, kept)] for name, kept in state["pending"].items()}
         )
         self.carried = move(state.get("carried"))
+        if self.balance is not None:
+            self.balance.rarity = state.get("rarity")
         self.best, self.latest = Best(**state["best"]), dict(state["latest"])
 
     def restore_best(self) -> None:
@@ -265,13 +281,20 @@ class Engine:
             self.evaluated.load_state_dict(self.best.weights)
 
     def _forward_backward(
-        self, inputs: Tensor, targets: Tensor, weight: float | None = None
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        mixed: Mixed | None,
+        weight: float | None = None,
     ) -> Tensor:
         with self.device.autocast():
             outputs, self.carried = advance(self.model, inputs, self.carried, self.data.spec)
         if outputs.dtype != self.device.dtype:
             outputs = outputs.to(self.device.dtype)
         loss, kept = loss_and_kept(self.task, self.model, outputs, targets)
+        if mixed is not None:
+            other, _ = loss_and_kept(self.task, self.model, outputs, mixed.targets)
+            loss = torch.lerp(other, loss, mixed.share)
         if weight is not None:
             loss = loss * weight
         self.descent.backward(loss)
@@ -279,14 +302,17 @@ class Engine:
         self.pending.targets.append(self.task.kept_targets(targets))
         return loss.detach()
 
-    def _accumulate(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def _accumulate(self, inputs: Tensor, targets: Tensor, mixed: Mixed | None) -> Tensor:
         """The same gradient as the whole batch at once, a share of the memory (batch norm sees the parts)."""
         size = -(-len(targets) // self.settings.accumulate)
-        parts = zip(inputs.split(size), targets.split(size), strict=True)
+        x_parts, y_parts = inputs.split(size), targets.split(size)
+        mixed_parts = [None] * len(x_parts) if mixed is None else mixed.parts(size)
+        parts = zip(x_parts, y_parts, mixed_parts, strict=True)
         # The last part may be short: weight by size, or the mean leans towards it.
         mean = self.task.reduction == "mean"
         losses = [
-            self._forward_backward(x, y, len(y) / len(targets) if mean else None) for x, y in parts
+            self._forward_backward(x, y, m, len(y) / len(targets) if mean else None)
+            for x, y, m in parts
         ]
         return torch.stack(losses).sum()
 

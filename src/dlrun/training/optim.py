@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from annotated_types import Gt, Lt
 from torch import Tensor, nn
 
-from dlrun.config.schema import NonNegative, Positive, Probability
+from dlrun.config.schema import Fraction, NonNegative, Positive, Probability
 from dlrun.config.settings import GradientSettings
 from dlrun.errors import ConfigError
 from dlrun.system.torch_internals import add_signs, norms, without_capturable_warning
-from dlrun.training.optimizer_classes import Groups, Lion, MuonWithAdamW, hidden_matrices
+from dlrun.training.optimizer_classes import (
+    Groups,
+    Lion,
+    MuonWithAdamW,
+    hidden_matrices,
+    keep_gradients,
+)
 from dlrun.training.parameter_names import chosen
 from dlrun.training.schedules import Multiplier, plateau_of
 
 LearningRate = Annotated[float, Gt(0)]
+
+# Of a parameter group: what is moved, and what schedulefree counts there.
+_NO_SETTINGS = ("params", "k", "weight_sum", "lr_max", "scheduled_lr", "train_mode")
 
 
 def sgd(groups: Groups, *, lr: LearningRate) -> torch.optim.Optimizer:
@@ -155,6 +164,26 @@ def muon(
             "lr": adamw_lr or lr, "betas": (beta1, beta2), "eps": eps, "fused": _fused(others),
         },
     )  # fmt: skip
+
+
+def schedule_free(
+    groups: Groups, *, lr: LearningRate, beta1: Fraction, beta2: Probability, eps: Positive
+) -> torch.optim.Optimizer:
+    """AdamW whose weights to judge are an average of all steps, in place of a schedule (Defazio et al., 2024).
+
+    Raises:
+        ConfigError: the library schedulefree is not installed.
+    """
+    try:
+        from schedulefree import AdamWScheduleFree
+    except ImportError:
+        raise ConfigError(
+            "optimizer is schedule_free, which needs: pip install 'dlrun[schedule_free]'"
+        ) from None
+    optimizer: Any = AdamWScheduleFree(groups, lr=lr, betas=(beta1, beta2), eps=eps)
+    optimizer.train()  # for good: what is judged is a copy
+    keep_gradients(optimizer)
+    return cast(torch.optim.Optimizer, optimizer)
 
 
 def parameter_groups(
@@ -328,7 +357,7 @@ def _configured(group: dict[str, Any], rules: GradientSettings) -> dict[str, Any
             "optimizer.lr_multipliers is set, but the optimizer makes parameter groups of its own, without their "
             "lr_multiplier: set it to null, or hand the groups on as they are"
         )
-    own = {name: value for name, value in group.items() if name != "params"}
+    own = {name: value for name, value in group.items() if name not in _NO_SETTINGS}
     return own | {"lr": group["lr"] * group.get("lr_multiplier", 1.0)}
 
 

@@ -1,7 +1,8 @@
-"""Optimizers that torch does not have, or not as one: Lion, and Muon with AdamW for what is no matrix."""
+"""Optimizers that torch does not have, or not as one: Lion, Muon with AdamW for what is no matrix, schedule-free."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +76,50 @@ class MuonWithAdamW(torch.optim.Optimizer):
             one.param_groups, one.state = self.param_groups[start:stop], self.state
             one.step()
             start = stop
+
+
+def is_schedule_free(kind: type) -> bool:
+    """Whether it is a class of the library schedulefree, whose weights in training are not those to judge."""
+    return kind.__module__.startswith("schedulefree.")
+
+
+def keep_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """Leave the gradients as they are: the library normalises them in place, and their norm is logged later."""
+    kept: list[tuple[Tensor, Tensor | None]] = []
+
+    def lend_copies(*_: Any) -> None:
+        kept[:] = [(p, p.grad) for group in optimizer.param_groups for p in group["params"]]
+        for parameter, gradient in kept:
+            parameter.grad = None if gradient is None else gradient.clone()
+
+    def put_back(*_: Any) -> None:
+        for parameter, gradient in kept:
+            parameter.grad = gradient
+
+    optimizer.register_step_pre_hook(lend_copies)
+    optimizer.register_step_post_hook(put_back)
+
+
+class ScheduleFreeAverage(nn.Module):
+    """A copy of a model with the weights to judge, x = y + (1 - 1 / beta1) * (z - y) (Defazio et al., 2024).
+
+    The library trains y and remembers z. It would turn y into x and back; a copy leaves every bit of y as it is,
+    however often it is looked at.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__()
+        self.module, self.optimizer = copy.deepcopy(model), optimizer
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Follow `model`, whose weights the optimizer moves."""
+        beta = {p: g["betas"][0] for g in self.optimizer.param_groups for p in g["params"]}
+        for x, y in zip(self.module.parameters(), model.parameters(), strict=True):
+            z = self.optimizer.state[y].get("z") if y in beta else None
+            x.copy_(y if z is None else y.lerp(z, 1 - 1 / beta[y]))
+        for own, buffer in zip(self.module.buffers(), model.buffers(), strict=True):
+            own.copy_(buffer)
 
 
 def hidden_matrices(model: nn.Module) -> list[Tensor]:

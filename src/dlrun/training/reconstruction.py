@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from dlrun.config.metrics import RECONSTRUCTION, VARIATIONAL
 from dlrun.data.base import Dataset, Preprocessing, Spec
 from dlrun.errors import ConfigError
+from dlrun.models.gaussian import divergence
 from dlrun.training.losses.base import Loss
 from dlrun.training.losses.classes import BinaryCrossEntropy
 from dlrun.training.losses.quantities import MSE
@@ -183,14 +184,6 @@ def _refuse_unfit(loss: Loss) -> None:
                 raise ConfigError(
                     f"loss.{name} is {found}, but a reconstruction has no labels; set it to {value:g}"
                 )
-
-
-def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """(B,) Kullback-Leibler divergence, in nats, of normal distributions (B, L) from the standard one.
-
-    Kingma and Welling (2014), appendix B: the sum of (mean^2 + variance - 1 - log variance) / 2.
-    """
-    return (mean**2 + log_variance.exp() - 1 - log_variance).sum(1) / 2
 
 
 def pca_again(train: Tensor, tested: Tensor, components: int) -> Tensor:

@@ -5,33 +5,52 @@ import torch
 from torch.nn import functional as F
 
 from dlrun.config.settings import Augment
-from dlrun.data.images.augment import augment, cutout, rotate, shift
+from dlrun.data.arrays.scaling import Scaling
+from dlrun.data.images.augment import (
+    Augmentation,
+    boxes,
+    by_policy,
+    crop,
+    cutout,
+    recolour,
+    rotate,
+    shift,
+)
 
-OFF = {"shift": 0, "flip": False, "rotation": 0.0, "noise": 0.0, "cutout": 0}
+OFF = {
+    "shift": 0, "flip": False, "rotation": 0.0, "noise": 0.0, "cutout": 0, "vertical_flip": False, "crop": 0.0,
+    "colour": 0.0, "erase": 0.0, "policy": None, "mixup": 0.0, "cutmix": 0.0, "word_dropout": 0.0,
+}  # fmt: skip
+# Raw values run from 0 to 255.
+SCALING = Scaling([[[100.0]]], [[[50.0]]], [], [], pixel_max=255.0)
 
 
-def apply(images, seed=0, **how):
+def apply(images, seed=0, scaling=SCALING, **how):
     generator = torch.Generator().manual_seed(seed)
-    return augment(images, generator, how=Augment(**(OFF | how)))
+    return Augmentation(Augment(**(OFF | how)), scaling)(images, generator)
 
 
 @pytest.fixture
 def images():
-    """Thirty-two images of two channels, 5 high and 7 wide."""
-    return torch.randn(32, 2, 5, 7, generator=torch.Generator().manual_seed(9))
+    """Thirty-two images of three channels, 5 high and 7 wide."""
+    return torch.randn(32, 3, 5, 7, generator=torch.Generator().manual_seed(9))
 
 
-EACH = [{"shift": 2}, {"flip": True}, {"rotation": 30.0}, {"noise": 0.1}, {"cutout": 3}]
+EACH = [
+    {"shift": 2}, {"flip": True}, {"rotation": 30.0}, {"noise": 0.1}, {"cutout": 3}, {"vertical_flip": True},
+    {"crop": 0.9}, {"colour": 0.5}, {"erase": 0.9},
+]  # fmt: skip
+POLICIES = [pytest.param({"policy": name}, id=name) for name in ("rand_augment", "trivial_augment")]
 
 
 def test_with_everything_off_nothing_changes_and_nothing_is_drawn(images):
     generator = torch.Generator().manual_seed(0)
     before = generator.get_state()
-    assert torch.equal(augment(images, generator, how=Augment(**OFF)), images)
+    assert torch.equal(Augmentation(Augment(**OFF), SCALING)(images, generator), images)
     assert torch.equal(generator.get_state(), before)
 
 
-@pytest.mark.parametrize("how", EACH)
+@pytest.mark.parametrize("how", [*EACH, *POLICIES])
 def test_each_change_keeps_shape_and_type_and_leaves_its_input_alone(how, images):
     original = images.clone()
     for x in (images, images.double()):
@@ -41,7 +60,7 @@ def test_each_change_keeps_shape_and_type_and_leaves_its_input_alone(how, images
     assert torch.equal(images, original)
 
 
-@pytest.mark.parametrize("how", EACH)
+@pytest.mark.parametrize("how", [*EACH, *POLICIES])
 def test_the_generator_alone_decides(how, images):
     torch.manual_seed(1)
     first = apply(images, seed=5, **how)
@@ -161,3 +180,83 @@ def test_what_is_cut_out_stays_zero_under_the_noise():
     zeros = (changed == 0).sum((1, 2, 3))
     assert (zeros > 0).all()
     assert zeros.max() == 9
+
+
+def test_vertical_flip_turns_about_half_of_the_images_upside_down(images):
+    flipped = apply(images.repeat(10, 1, 1, 1), vertical_flip=True)
+    turned = (flipped == images.repeat(10, 1, 1, 1).flip(2)).flatten(1).all(1)
+    assert 0.4 < turned.float().mean() < 0.6
+
+
+def test_a_crop_enlarges_the_part_that_it_is_asked_for():
+    """The upper left quarter of a picture of two slopes."""
+    rows, columns = torch.meshgrid(torch.arange(8.0), torch.arange(12.0), indexing="ij")
+    image = (10 * rows + columns).expand(1, 1, 8, 12)
+    part = crop(image, torch.full((2, 1), 0.5), torch.full((2, 1), -1.0))
+    expected = F.interpolate(image[:, :, :4, :6], size=(8, 12), mode="bilinear")
+    torch.testing.assert_close(part[..., 1:-1, 1:-1], expected[..., 1:-1, 1:-1])
+    whole = crop(image, torch.ones(2, 1), torch.full((2, 1), 0.3))
+    torch.testing.assert_close(whole, image)
+
+
+def test_random_crops_leave_out_no_more_than_asked():
+    rows, columns = torch.meshgrid(torch.arange(40.0), torch.arange(40.0), indexing="ij")
+    images = torch.stack([rows, columns]).expand(300, 2, 40, 40)
+    cropped = apply(images, crop=0.75)
+    spans = cropped.amax((2, 3)) - cropped.amin((2, 3)) + 1
+    share = spans.prod(1) / 1600
+    assert 0.2 < share.min() < 0.35
+    assert share.max() > 0.9
+    assert apply(images, crop=0.1).std() > 0
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_colours_change_as_by_torchvision(channels):
+    from torchvision.transforms.v2 import functional
+
+    images = torch.rand(2, channels, 5, 7)
+    ones = torch.ones(2)
+    own = torch.tensor([0.6, 1.4])
+    given = {
+        "brightness": (own, ones, ones), "contrast": (ones, own, ones), "saturation": (ones, ones, own),
+    }  # fmt: skip
+    for name, factors in given.items():
+        adjust = getattr(functional, f"adjust_{name}")
+        expected = [adjust(x, f) for x, f in zip(images, own.tolist(), strict=True)]
+        torch.testing.assert_close(recolour(images, *factors), torch.stack(expected))
+
+
+def test_colours_are_changed_where_black_is_zero_and_stay_between_black_and_white():
+    raw = torch.randint(256, (16, 3, 4, 4)).float()
+    changed = apply((raw - 100) / 50, colour=0.8) * 50 + 100
+    assert changed.min() > -0.01
+    assert changed.max() < 255.01
+    black = torch.full((8, 1, 4, 4), -2.0)  # (0 - 100) / 50
+    torch.testing.assert_close(apply(black, colour=1.0), black)
+
+
+def test_erasing_sets_rectangles_to_zero_in_its_share_of_the_images():
+    erased = apply(torch.ones(1000, 2, 20, 30), erase=0.3) == 0
+    hit = erased.flatten(1).any(1)
+    assert 0.25 < hit.float().mean() < 0.35
+    areas = erased[hit, 0].float().mean((1, 2))
+    assert 0.01 < areas.min() < areas.max() < 0.36
+    each = erased[hit, 0]
+    rectangle = each.any(2)[:, :, None] & each.any(1)[:, None, :]
+    assert torch.equal(each, rectangle)
+
+
+def test_boxes_are_cut_off_at_the_border():
+    inside = boxes(
+        torch.ones(2, 1, 4, 4), torch.tensor([[-2, 1], [0, 3]]), torch.tensor([[1, 3], [2, 9]])
+    )
+    assert inside[0, 0].nonzero().tolist() == [[0, 0], [0, 1]]
+    assert inside[1, 0].nonzero().tolist() == [[1, 3], [2, 3]]
+
+
+@pytest.mark.parametrize("policy", ["rand_augment", "trivial_augment"])
+def test_a_policy_draws_operations_for_each_image_from_the_given_generator(policy):
+    same = torch.rand(1, 3, 16, 16).expand(24, 3, 16, 16)
+    changed = by_policy(same, policy, torch.Generator().manual_seed(0), fill=[0.5, 0.5, 0.5])
+    assert len(torch.unique(changed, dim=0)) > 12
+    assert 0 <= changed.min() <= changed.max() <= 1

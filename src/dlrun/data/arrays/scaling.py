@@ -73,8 +73,11 @@ def prepare_source(
     def part(name: str) -> Split:
         rows = parts[name]
         if rows is None and source.test_inputs is not None and source.test_targets is not None:
-            return _split(source, scaling, source.test_inputs, source.test_targets)
-        return _split(source, scaling, source.inputs[rows], source.targets[rows])
+            return _split(
+                source, scaling, source.test_inputs, source.test_targets, source.test_groups
+            )
+        groups = None if source.groups is None else source.groups[rows]
+        return _split(source, scaling, source.inputs[rows], source.targets[rows], groups)
 
     return Dataset(_spec(source), scaling, part("train"), part("val"), part("test"))
 
@@ -120,11 +123,19 @@ def _moments(rows: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, np.nd
 
 
 def _split(
-    source: Source, preprocessing: Scaling, inputs: np.ndarray, targets: np.ndarray
+    source: Source,
+    preprocessing: Scaling,
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    groups: np.ndarray | None,
 ) -> Split:
-    if source.task == "regression":
-        return Split(preprocessing.inputs(inputs), preprocessing.targets(targets))
-    return Split(preprocessing.inputs(inputs), class_targets(targets, len(source.class_names)))
+    return Split(
+        preprocessing.inputs(inputs),
+        preprocessing.targets(targets)
+        if source.task == "regression"
+        else class_targets(targets, len(source.class_names)),
+        groups=None if groups is None else torch.from_numpy(groups),
+    )
 
 
 def _spec(source: Source) -> Spec:
@@ -138,6 +149,7 @@ def _spec(source: Source) -> Spec:
         num_outputs=outputs,
         class_names=source.class_names,
         feature_names=source.feature_names,
+        group_names=source.group_names,
     )
 
 

@@ -26,6 +26,7 @@ class Source:
         targets: (N,) class numbers, or (N,) or (N, D) regression targets.
         test_inputs, test_targets: the test part, where the data set comes with one.
         pixel_max: raw value of a fully bright pixel; 0 where the inputs are not images.
+        group_names, groups, test_groups: groups that are measured one by one, and the number of that of each input.
     """
 
     inputs: np.ndarray
@@ -37,6 +38,9 @@ class Source:
     test_inputs: np.ndarray | None = None
     test_targets: np.ndarray | None = None
     pixel_max: float = 0.0
+    group_names: tuple[str, ...] = ()
+    groups: np.ndarray | None = None
+    test_groups: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could only fail later, in words that no longer say why.

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from dlrun.data.base import Preprocessing, Spec, TaskKind
+from dlrun.data.base import Link, Preprocessing, Spec, TaskKind
 from dlrun.data.loaders import Split
 
 Reduction = Literal["mean", "sum", "none"]
@@ -30,6 +30,7 @@ class Loss(ABC):
         neutral: of `numbers`, the value at which one changes nothing.
         not_stacked: why runs with this loss cannot be trained as one; empty where they can.
         by_target: whether each of several targets has a loss of its own, of which the loss is the mean.
+        link: how the scores of a regression become predictions, as in a spec.
         reduction: of the losses of a batch, the shared setting.
     """
 
@@ -37,6 +38,7 @@ class Loss(ABC):
     tasks: ClassVar[tuple[TaskKind, ...]]
     neutral: ClassVar[Mapping[str, float]] = {}
     not_stacked: ClassVar[str] = ""
+    link: ClassVar[Link] = "identity"
     by_target: ClassVar[bool] = True
     reduction: Reduction = "mean"
 

@@ -126,6 +126,7 @@ class Poisson(_OfErrors):
     """
 
     name = "poisson"
+    link = "log"
 
     def fit(self, spec: Spec, preprocessing: Preprocessing, train: Split | None) -> None:
         if preprocessing.kind == "series":
@@ -159,7 +160,7 @@ class Poisson(_OfErrors):
         return outputs.expm1() * (self.mean / self.std)
 
     def spec(self, spec: Spec) -> Spec:
-        return replace(spec, link="log")
+        return replace(spec, link=self.link)
 
     @property
     def numbers(self) -> Mapping[str, float | Tensor]:
