@@ -297,6 +297,18 @@ def test_every_schedule_sets_the_learning_rate_and_resumes_identically(
         assert rates[-1] != rates[3]
 
 
+@pytest.mark.parametrize("loss", options("loss"))
+def test_every_loss_fits_some_data_and_learns_from_one_step(loss: str) -> None:
+    made = None
+    for dataset in ("iris", "breast_cancer", "diabetes"):
+        try:
+            made = built(*QUICK, f"dataset={dataset}", "model=linear", f"loss={loss}")
+        except ConfigError as error:
+            assert "but the data set has" in str(error)
+    assert made is not None
+    assert_one_step_learns(made)
+
+
 @pytest.mark.parametrize("trainer", options("trainer"))
 def test_every_trainer_runs_to_its_end_and_resumes_identically(
     trainer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -90,6 +90,10 @@ def nudged_norm(net, ids, target, task, t):
     return np.linalg.norm(gradient)
 
 
+def test_a_layer_that_is_frozen_has_no_gradients_to_show():
+    assert gradient_flow(engine_of("model=gru", *TEXTS, "model.freeze=[rnn.*,embedding.*]")) == []
+
+
 def test_looking_changes_neither_gradients_nor_random_numbers_nor_the_mode():
     engine = engine_of("model=gru", *TEXTS, "model.dropout=0.5")
     before = torch.get_rng_state()

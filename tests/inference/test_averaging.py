@@ -104,3 +104,16 @@ def test_one_model_of_all_takes_the_inputs_of_each():
     inputs = (first, second, first)
     chances = [s * m(x).softmax(1) for s, m, x in zip(SHARES, models, inputs, strict=True)]
     torch.testing.assert_close(whole(first, [second]).softmax(1), sum(chances))
+
+
+def test_the_mean_of_rates_is_that_of_the_rates_themselves():
+    spec = Spec("regression", "features", (2,), 1, link="log")
+    scalings = [Scaling([], [], [mean], [7.0], 0.0) for mean in (2.0, 5.0, 1.0)]
+    units = [Units.of(scaling, spec) for scaling in scalings]
+    outputs = scores(4, 1)
+    found = mean_values(outputs, SHARES, [Order.of([0])] * 3, units).exp() * 2.0
+    expected = [
+        share * one.exp() * scaling.target_mean[0]
+        for share, one, scaling in zip(SHARES, outputs, scalings, strict=True)
+    ]
+    torch.testing.assert_close(found, sum(expected))

@@ -17,7 +17,7 @@ NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 # Those that score each step of a text, those that give their inputs again, and the one that reads as many
 # features as it has weights written down, have tests of their own.
 LANGUAGE = [name for name in NAMES if name.startswith("char_")] + ["gpt"]
-OWN = ("autoencoder", "vae", "perceptron")
+OWN = ("autoencoder", "vae", "debiasing_vae", "perceptron")
 PREDICTING = [name for name in NAMES if name not in [*LANGUAGE, *OWN]]
 KINDS = ("features", "image", "sequence", "tokens")
 BATCH = 4

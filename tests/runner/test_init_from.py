@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from dlrun.cli import main
-from dlrun.storage.run_directory import RunDirectory
+from dlrun.storage.run_directory import ENSEMBLE, SUMMARY, RunDirectory
 
 Capture = pytest.CaptureFixture[str]
 QUICK = (
@@ -98,6 +98,12 @@ def test_what_cannot_be_begun_with_is_refused_in_one_line(capsys: Capture) -> No
         f"init_from is {source.path.absolute()}, which has no tensor that fits this model, by name and shape "
         "(there 0.weight 8×4, 0.bias 8, 2.weight 3×8, 2.bias 3; here"
     ) in said
+    ensemble = Path("outputs/runs/ensemble")
+    ensemble.mkdir()
+    for name in (ENSEMBLE, SUMMARY):
+        (ensemble / name).write_text("{}")
+    said = refused(f"init_from={ensemble}", capsys=capsys)
+    assert f"init_from is {ensemble}, an ensemble, which has the weights of several models" in said
     (source.checkpoints / "best.pt").write_bytes(b"PK")
     assert "best.pt is damaged" in refused("init_from=source", capsys=capsys)
 

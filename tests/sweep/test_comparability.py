@@ -65,6 +65,14 @@ def test_where_it_keeps_its_unit_the_loss_counts(words: str, dlrun: Dlrun) -> No
     assert question(dlrun, words) == ("minimize val/loss", "")
 
 
+def test_blocks_of_a_text_are_compared_though_some_lack_a_rare_character(dlrun: Dlrun) -> None:
+    words = (
+        "dataset=char_lm model=char_gru dataset.folds=3 dataset.test_fraction=null dataset.fold=0,1"
+    )
+    aim, said = question(dlrun, words)
+    assert aim == "minimize val/loss" and "unseen in training" in said
+
+
 @pytest.mark.parametrize(
     ("words", "keys"),
     [

@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int:
     predictor = Predictor.load(stored)
     result = _untested(predictor) if arguments.no_test else _tested(predictor)
     made = write_ensemble(predictor, result, name=arguments.name or _name(stored))
-    print(_page(result, made))
+    print(_page(result, made, writes=predictor.spec.carries_state))
     return 0
 
 
@@ -222,10 +222,11 @@ def _untested(predictor: Predictor) -> Result:
     return Result(None, members, 0.0)
 
 
-def _page(result: Result, made: RunDirectory) -> str:
-    """Each member, their mean, the ensemble and the baselines, and what to do next."""
+def _page(result: Result, made: RunDirectory, *, writes: bool) -> str:
+    """Each member, their mean, the ensemble and the baselines, and what to do next: `writes` texts, or predicts."""
     summary = read_run(made.path)
-    rows = [("run", str(made.path)), ("predict", command("predict", made.path, "FILE"))]
+    use = ("generate", "--prompt TEXT") if writes else ("predict", "FILE")
+    rows = [("run", str(made.path)), (use[0], f"{command(use[0], made.path)} {use[1]}")]
     if result.whole is not None:
         rows.insert(0, ("measured on", f"{result.whole.rows:,} {result.whole.unit}"))
     return f"{members_table(summary)}\n\n{_text.pairs(rows, indent='')}"

@@ -157,7 +157,8 @@ def _parser() -> argparse.ArgumentParser:
         "--threshold",
         metavar="RULE",
         help="choose from which probability on a sample is of the second class, or a target is yes, on the validation "
-        "part: f1, youden, accuracy, cost=5, or a number; kept for eval, predict and export; none removes it",
+        "part: f1, youden, accuracy, cost=5, or a number; of a reconstruction, what is an anomaly: quantile=0.99; kept "
+        "for eval, predict and export; none removes it",
     )
     add_views(parser)
     parser.add_argument(

@@ -48,7 +48,8 @@ class GradientFlow:
         norms = gradient_flow(engine)
         if not norms:
             warnings.warn(
-                "the model reads its sequences in a way that shows no hidden states", stacklevel=2
+                "the model reads its sequences in a way that shows no gradients of hidden states",
+                stacklevel=2,
             )
             return
         self.curves[engine.step] = norms
@@ -59,7 +60,7 @@ class GradientFlow:
 def gradient_flow(engine: Engine) -> list[float]:
     """For each time step of a batch the norm of the gradient of a sequence's loss there, a mean over sequences.
 
-    Empty where the model is the user's own and reads by torch's fused layers.
+    Empty where the model is the user's own and reads by torch's fused layers, or the layer is frozen.
     """
     inputs, targets = next(iter(engine.batches.epoch(0)))
     inputs, targets = inputs[:_ROWS], targets[:_ROWS]
@@ -73,7 +74,7 @@ def gradient_flow(engine: Engine) -> list[float]:
     loss = engine.task.loss(outputs.to(engine.device.dtype), targets)
     if engine.task.reduction == "mean":
         loss = loss * len(inputs)
-    if not states:
+    if not states or not all(state.requires_grad for state in states[0]):  # frozen, the latter
         return []
     return norms_through_time(loss, states[0], real_BT=inputs != 0 if spec.padded else None)
 

@@ -82,14 +82,18 @@ def _log_mean(logs: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
 class Units:
     """From scores of a regression to values in the targets' own units: value = score * std + base.
 
+    Where a score is the logarithm of a rate, value = (exp(score) - 1) * std + base.
+
     Attributes:
         std, base: (D,), or (N, D) where each sample has its own.
         quantiles: how many scores each target has; 0 where a score is a prediction itself.
+        logarithms: whether scores are logarithms of rates, in units of `std`.
     """
 
     std: Tensor
     base: Tensor
-    quantiles: int
+    quantiles: int = 0
+    logarithms: bool = False
 
     @classmethod
     def of(cls, preprocessing: Preprocessing, spec: Spec, part: Split | None = None) -> Units:
@@ -101,19 +105,23 @@ class Units:
             std, base = part.targets.double().chunk(2, 1)[1], part.bases.double()
         elif part is not None and part.bases is not None:
             base = base + part.bases
-        return cls(std, base, len(spec.quantiles))
+        if spec.link == "log":
+            std = torch.tensor(preprocessing.target_mean, dtype=torch.float64)
+        return cls(std, base, len(spec.quantiles), spec.link == "log")
 
     def values(self, scores: Tensor) -> Tensor:
         """(..., D), or (..., D, Q) ascending, from scores (..., O)."""
         if not self.quantiles:
-            return scores.to(self.std) * self.std + self.base
+            points = scores.to(self.std)
+            return (points.expm1() if self.logarithms else points) * self.std + self.base
         ascending = sorted_quantiles(scores, self.quantiles).to(self.std)
         return ascending * self.std.unsqueeze(-1) + self.base.unsqueeze(-1)
 
     def scores(self, values: Tensor) -> Tensor:
         """Scores (..., O) that mean these values."""
         if not self.quantiles:
-            return (values - self.base) / self.std
+            points = (values - self.base) / self.std
+            return points.log1p() if self.logarithms else points
         return ((values - self.base.unsqueeze(-1)) / self.std.unsqueeze(-1)).flatten(-2)
 
 
@@ -170,9 +178,9 @@ class MeanModel(nn.Module):
         found = [model(every[at]) for model, at in zip(self.models, self.reads, strict=True)]
         if self.spec.task != "regression":
             return mean_scores(found, self.shares, self._orders, self.spec)
-        quantiles = len(self.spec.quantiles)
+        form = len(self.spec.quantiles), self.spec.link == "log"
         units = [
-            Units(self._kept("std", number), self._kept("base", number), quantiles)
+            Units(self._kept("std", number), self._kept("base", number), *form)
             for number in range(len(self.models))
         ]
         return mean_values(found, self.shares, self._orders, units)

@@ -256,6 +256,7 @@ _ASKED: dict[str, Callable[[Trained], Any]] = {
     "targets": lambda one: sorted(one.preprocessing.predicted),
     "classes": _classes,
     "quantiles": lambda one: list(one.spec.quantiles),
+    "links from scores to predictions": lambda one: one.spec.link,
     "horizons": lambda one: getattr(one.preprocessing, "horizon", None),
     "numbers of targets": lambda one: one.spec.num_targets,
 }

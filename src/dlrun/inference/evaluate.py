@@ -106,6 +106,8 @@ def evaluate(
         found = Labelled(part, baselines)
     else:
         found = read_labelled(new, trained.kept, settings.dataset)
+        if trained.spec.data is not None:
+            found = Labelled(found.part)  # the baselines are of the targets, which are not learned
     outputs = outputs_of(trained, found.part, task, settings)
     return evaluated(trained, task, found, outputs, settings, split=split)
 

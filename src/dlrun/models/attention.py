@@ -92,9 +92,9 @@ class SelfAttention(nn.Module):
             mask: is added to how well they fit, (T, K) or (B, 1, 1, K): -inf where one is not to be seen, 0 elsewhere.
             turns: `rotations` of the T steps.
         """
-        q, k, v = self.input(x_BTD).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        if turns is not None:
-            q, k = turned(torch.stack((q, k)), turns)
+        qkv = self.input(x_BTD).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k = qkv[:2] if turns is None else turned(qkv[:2], turns)
+        v = qkv[2]
         if earlier is not None:
             k, v = (
                 torch.cat((before.to(new.dtype), new), dim=2)

@@ -1,4 +1,4 @@
-"""Distributions over codes, sampled from the run's own generator: the same noise alone and among trials trained as one."""
+"""Distributions over codes, sampled from the run's own generator: the same noise alone and in a stack."""
 
 from __future__ import annotations
 

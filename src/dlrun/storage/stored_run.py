@@ -10,19 +10,24 @@ import yaml
 from dlrun.config import plain_yaml
 from dlrun.errors import ConfigError, command
 from dlrun.storage.index import find_run
-from dlrun.storage.run_directory import RunDirectory
+from dlrun.storage.run_directory import RunDirectory, is_ensemble
 
 
 def initial_run(name: str) -> RunDirectory:
     """The run that the setting init_from names, as every command names runs.
 
     Raises:
-        ConfigError: there is none, or there are several.
+        ConfigError: there is none, there are several, or it is an ensemble.
     """
     try:
-        return find_run(name)
+        run = find_run(name)
     except ConfigError as error:
         raise ConfigError(f"init_from: {error}") from error
+    if is_ensemble(run.path):
+        raise ConfigError(
+            f"init_from is {run.path}, an ensemble, which has the weights of several models: name one of the runs in it"
+        )
+    return run
 
 
 def read_plain(run: RunDirectory) -> dict[str, Any]:

@@ -67,10 +67,12 @@ class Comparison:
 class _Meaning:
     """What is measured: the kind of problem, its targets in their own units, and the unit of the loss.
 
-    Also of a classifier where its data come from.
+    Also of a classifier where its data come from. `tokens` are those of a text that its training part has: a block of
+    the same text may lack a rare one.
     """
 
     kind: tuple[object, ...]
+    tokens: tuple[str, ...]
     targets: Tensor
     unit: tuple[object, ...]
 
@@ -79,7 +81,7 @@ def _meaning(experiment: Experiment, name: str) -> _Meaning:
     data, task = experiment.data, experiment.task
     spec, preprocessing = data.spec, data.preprocessing
     names = (spec.target_names, spec.labels)
-    kind: list[object] = [spec.task, *names, *preprocessing.token_names]
+    kind: list[object] = [spec.task, *names]
     if spec.task == "regression":
         kind += [spec.num_targets]
     if spec.num_classes:
@@ -96,7 +98,8 @@ def _meaning(experiment: Experiment, name: str) -> _Meaning:
         )
         targets = targets.double() * scale + mean
         targets = targets if part.bases is None else targets + part.bases
-    return _Meaning(tuple(kind), targets, task.loss_unit(name))
+    tokens = tuple(preprocessing.token_names)
+    return _Meaning(tuple(kind), tokens, targets, task.loss_unit(name))
 
 
 def _source(dataset: Mapping[str, Any]) -> object:
@@ -114,7 +117,8 @@ def _same_question(first: _Meaning, other: _Meaning, keys: Collection[str]) -> b
     if first.kind != other.kind:
         return False
     asked = {key for key in keys if key.partition(".")[0] not in _HOW}
-    return asked <= _OTHER_ROWS or _equal(first.targets, other.targets)
+    same_targets = first.tokens == other.tokens and _equal(first.targets, other.targets)
+    return asked <= _OTHER_ROWS or same_targets
 
 
 def _equal(first: Tensor, other: Tensor) -> bool:

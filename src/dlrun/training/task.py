@@ -84,11 +84,6 @@ class Task(ABC):
     ) -> dict[str, Tensor]:
         """The metrics beside the loss, scalars; one of whole numbers counts samples. Fit for torch.vmap."""
 
-    @property
-    def metric_names(self) -> tuple[str, ...]:
-        """What `metrics` returns."""
-        return tuple(self.declared.always)
-
     def by_target(self, **metrics: Tensor) -> dict[str, Tensor]:
         """Metrics (D,) by the names of the targets."""
         return {
