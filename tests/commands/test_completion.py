@@ -109,6 +109,10 @@ class TestCandidates:
     def test_a_list_is_completed_as_one_value(self, project: Path) -> None:
         assert complete("train", "model=cnn", "model.filt") == ["model.filters="]
 
+    def test_metrics_of_a_list(self, project: Path) -> None:
+        assert complete("train", "metrics=[macro_f") == ["metrics=[macro_f1"]
+        assert complete("train", "metrics=[mcc,bri") == ["metrics=[mcc,brier"]
+
     def test_values_that_a_type_names(self, project: Path) -> None:
         assert complete("train", "trainer.precision=f") == [
             f"trainer.precision={name}" for name in ("fp16", "fp32", "fp64")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def test_the_config_is_complete_and_holds_no_references(run: RunDirectory) -> No
     config = yaml.safe_load(run.config_file.read_text())
     assert set(config) == {
         "name", "seed", "dataset", "model", "optimizer", "schedule", "trainer", "loss",
-        "checkpoint", "tracking", "metrics",
+        "checkpoint", "tracking", "metrics", "init_from",
     }  # fmt: skip
     assert config["name"] == "digits_logistic"
     assert config["seed"] == config["dataset"]["split_seed"] == 3
@@ -206,7 +207,8 @@ def test_the_scalars_in_tensorboard_are_those_of_the_metrics(run: RunDirectory) 
 
 def test_images_of_classes_are_shown_in_tensorboard(run: RunDirectory) -> None:
     found = events(run)
-    assert set(found.Tags()["images"]) == {"data/samples", "confusion_matrix", "worst_mistakes"}
+    images = {name for name in found.Tags()["images"] if not name.startswith("curves/")}
+    assert images == {"data/samples", "confusion_matrix", "worst_mistakes"}
     assert found.Tags()["graph"]
     assert {"weights/1.weight", "gradients/1.weight"} <= set(found.Tags()["histograms"])
 
@@ -260,6 +262,25 @@ def test_eval_measures_what_the_run_measured(
     tested = {name: value for name, value in final.items() if name.startswith("test/")}
     assert measured["metrics"] == pytest.approx(tested, rel=1e-6)
     assert measured["confusion"] == summary_of(run)["confusion"]
+    assert measured["per_class"] == summary_of(run)["per_class"]
+
+
+def test_each_class_is_shown_by_show_and_eval_and_in_tensorboard(
+    run: RunDirectory, capsys: Capture
+) -> None:
+    final, rows = summary_of(run)["final"], summary_of(run)["per_class"]
+    assert [row["name"] for row in rows] == list("0123456789")
+    assert np.mean([row["f1"] for row in rows]) == pytest.approx(final["test/f1"])
+    assert "per_class/text_summary" in events(run).Tags()["tensors"]
+    capsys.readouterr()
+    for command in ("show", "eval"):
+        assert main([command, str(run.path)]) == 0
+        (mean,) = re.findall(r"macro mean +(.*)", capsys.readouterr().out)
+        assert mean.split()[2] == f"{final['test/f1']:.4f}"
+    assert main(["eval", str(run.path), "--json"]) == 0
+    macro, weighted = json.loads(capsys.readouterr().out)["class_means"]
+    assert macro["precision"] == pytest.approx(final["test/precision"])
+    assert weighted["recall"] == pytest.approx(final["test/accuracy"])
 
 
 @pytest.mark.parametrize(("split", "checkpoint"), [("val", "best"), ("val", "last")])

@@ -48,7 +48,7 @@ class Own(nn.Sequential):
         super().__init__(nn.Linear(4, spec.num_outputs))
 
 
-OWN = {"_target_": f"{__name__}.Own"}
+OWN = {"_target_": f"{__name__}.Own", "freeze": None}
 
 
 def built(*words: str, **sections: Any) -> Engine:
@@ -149,6 +149,9 @@ class Emulation:
         pairs = [*zip(self.step.left.losses, found.losses, strict=True)]
         pairs += zip(self.step.left.outputs, found.outputs, strict=True)
         for old, value in [*pairs, *zip(grads, new, strict=True)]:
+            if value is None:  # of a parameter that is frozen
+                assert old is None
+                continue
             old.copy_(value)
             value.fill_(float("nan"))  # only what the capture left behind may be looked at
 
@@ -178,6 +181,7 @@ def take(engine: Engine, steps: int) -> None:
     step = engine.captured or engine.train_step
     while steps:
         epoch, position = divmod(engine.step, engine.steps_per_epoch)
+        engine.freezing.enter(epoch)
         for batch in engine.batches.epoch(epoch, skip=position):
             step(*batch)
             engine.step += 1
@@ -230,6 +234,22 @@ def test_replayed_steps_fill_and_read_what_steps_one_by_one_do(
     take(alone, 20)
     take(replayed, 20)
     assert emulation.replays == (20 - 5 - 3 if UNEVEN in words else 20 - 3)
+    assert_equal_runs(alone, replayed)
+
+
+UNFREEZING = ("model.batch_norm=before", "model.freeze={0.*:1,1.*:1}")
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
+def test_steps_are_captured_anew_when_layers_are_unfrozen(
+    optimizer: str, emulated: Callable[[Engine], Emulation]
+) -> None:
+    given = (*IRIS, "trainer.accelerator=cpu", f"optimizer={optimizer}", *UNFREEZING)
+    alone, replayed = built(*given), built(*given)
+    emulation = emulated(replayed)
+    take(alone, 20)
+    take(replayed, 20)
+    assert emulation.replays == 20 - 3 - 3  # steps that come before each of two captures
     assert_equal_runs(alone, replayed)
 
 
@@ -318,7 +338,7 @@ def test_a_capture_that_fails_ends_a_run_that_asked_for_it(
 
 @gpu
 @needs_cuda
-@pytest.mark.parametrize("words", VARIANTS)
+@pytest.mark.parametrize("words", [*VARIANTS, UNFREEZING])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_on_a_gpu_captured_steps_are_those_taken_one_by_one(
     optimizer: str, words: tuple[str, ...]

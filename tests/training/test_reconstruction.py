@@ -10,6 +10,7 @@ from sklearn.decomposition import PCA
 from torch.distributions import Bernoulli, Categorical, Normal, kl_divergence
 
 from dlrun.config.compose import compose
+from dlrun.config.instantiate import Component
 from dlrun.config.settings import parse
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Spec
@@ -19,7 +20,7 @@ from dlrun.training.build import assemble
 from dlrun.training.losses.classes import BinaryCrossEntropy
 from dlrun.training.losses.quantities import MAE, MSE, Huber
 from dlrun.training.reconstruction import pca_again
-from dlrun.training.tasks import make_task
+from dlrun.training.tasks import learned_spec, make_task
 
 WORDS = ("name=x", "trainer.accelerator=cpu", "trainer.max_epochs=1", "tracking.tensorboard=false")
 
@@ -182,3 +183,14 @@ def test_the_baselines_are_the_variance_and_pca_of_as_many_numbers():
 def test_what_does_not_fit_is_refused_in_a_line(words, said):
     with pytest.raises(ConfigError, match=said):
         made("model=autoencoder", *words)
+
+
+def test_a_class_that_reconstructs_without_a_code_is_refused():
+    class Plain:
+        task = "reconstruction"
+
+    with pytest.raises(
+        ConfigError,
+        match="is Plain, a class that gives its inputs again, but has no setting latent",
+    ):
+        learned_spec(rows(4), Component("model", Plain, {}))

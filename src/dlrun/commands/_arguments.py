@@ -83,6 +83,18 @@ def path(text: str) -> Path:
     return Path(filled(text))
 
 
+def add_views(parser: argparse.ArgumentParser) -> None:
+    """`--tta`."""
+    parser.add_argument(
+        "--tta",
+        metavar="N",
+        type=whole(1, 64),
+        default=1,
+        help="of images, average the predictions for N views: the image, its mirror images where the run was trained "
+        "on them, and small moves (test-time augmentation)",
+    )
+
+
 def whole(least: int, most: int) -> Callable[[str], int]:
     """The type of an option that takes a whole number from `least` to `most`."""
 

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from dlrun.commands._names import COMMANDS, HELP
+from dlrun.config.chosen_metrics import KEY as METRICS
 from dlrun.config.hydra_internals import completions
+from dlrun.config.metrics import known_names
 from dlrun.config.search_path import config_folders, options, packaged_configs
 from dlrun.config.settings import DataSettings, GradientSettings, ModelSettings, RunConfig, WarmUp
 from dlrun.errors import ConfigError
@@ -207,6 +209,9 @@ def _command_names(before: list[str], current: str) -> Iterable[str]:
 def _config_words(before: list[str], current: str) -> Iterable[str]:
     """The words that `current` can become, after the arguments `before`."""
     key, equals, value = current.partition("=")
+    if equals and key == METRICS:
+        listed = value[: max(value.rfind(","), value.rfind("[")) + 1] or "["
+        return [f"{key}={listed}{name}" for name in known_names()]
     if equals and (names := _named_values(key.split("."))):
         return [f"{key}={name}" for name in names]
     earlier, _, value = value.rpartition(",")

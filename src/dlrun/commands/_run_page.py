@@ -78,9 +78,14 @@ def _what(run: RunSummary, directory: RunDirectory) -> Iterator[tuple[str, str]]
         said += swept
     if changes := [text for text in read_overrides(directory) if text not in said]:
         yield "changed", "\n".join(changes)
-    for name in ("seed", "parameters"):
-        if (value := run.number(name)) is not None:
-            yield name, str(int(value)) if name == "seed" else _text.count(value)
+    if (seed := run.number("seed")) is not None:
+        yield "seed", str(int(seed))
+    if (parameters := run.number("parameters")) is not None:
+        frozen = run.number("frozen_parameters")
+        yield (
+            "parameters",
+            _text.count(parameters) + (f", {_text.count(frozen)} of them frozen" if frozen else ""),
+        )
 
 
 def _metrics(run: RunSummary) -> str:

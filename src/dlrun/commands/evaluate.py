@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlrun.commands._arguments import (
+    add_views,
     check_output_folder,
     path,
     run_parser,
@@ -54,6 +55,7 @@ examples
   dlrun eval last dataset.test_path=new.csv dataset.drop_missing_target=true
   dlrun eval last dataset.path=/elsewhere/data.csv    where the run's own data have moved
   dlrun eval last --threshold f1         choose the threshold of two classes on the validation part
+  dlrun eval last --tta 8                images: the mean of the predictions for eight views
   dlrun eval last --backtest 5           a series: forecasts from five successive origins
   dlrun eval last --backtest 5 --refit   each by a model that is trained on the rows before it
 """
@@ -78,6 +80,7 @@ def main(argv: list[str]) -> int:
     run = find_run(arguments.run)
     which = choices.get("checkpoint")
     stored, new = _placed_all(read_stored(run, allowed=arguments.allow, which=which), places)
+    stored = [replace(one, views=arguments.tta) for one in stored]
     split = choices.get("split", "test")
     _check_backtest(arguments, choices, new)
     if new is not None and split != "test":
@@ -105,6 +108,7 @@ def main(argv: list[str]) -> int:
     measured = f"the {split} part" if new is None else _listed(new)
     weights = f"{found.which} weights (epoch {found.epoch})"
     who = f"{len(stored)} members" if len(stored) > 1 else weights
+    who += f", {arguments.tta} views of each image," if arguments.tta > 1 else ""
     print(f"{full_name(run.path)}: {who} on {measured}, {found.rows:,} {found.unit}")
     _print_metrics(found)
     return 0
@@ -116,7 +120,7 @@ def _evaluated(run: RunDirectory, stored: Sequence[Stored], *, split: str, new: 
         from dlrun.inference.evaluate import evaluate
 
         (only,) = stored
-        return evaluate(run, only.plain, split=split, which=only.which, new=new)
+        return evaluate(run, only.plain, split=split, which=only.which, new=new, views=only.views)
     from dlrun.inference.ensemble import Predictor
     from dlrun.inference.ensemble_evaluation import evaluate_ensemble
 
@@ -156,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
         "part: f1, youden, accuracy, cost=5, or a number; of a reconstruction, what is an anomaly: quantile=0.99; kept "
         "for eval, predict and export; none removes it",
     )
+    add_views(parser)
     parser.add_argument(
         "--backtest",
         metavar="N",
@@ -182,6 +187,9 @@ def _check_backtest(arguments: argparse.Namespace, choices: dict[str, str], new:
     Raises:
         ConfigError: naming the words.
     """
+    if arguments.tta > 1 and (arguments.threshold or arguments.backtest):
+        other = "--threshold" if arguments.threshold else "--backtest"
+        raise ConfigError(f"--tta and {other} are given, which do not go together: leave out one")
     if arguments.backtest is None:
         for name in ("refit", "output"):
             if getattr(arguments, name):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun.commands._arguments import (
     add_checkpoint,
+    add_views,
     check_output,
     filled,
     path,
@@ -59,6 +60,7 @@ def main(argv: list[str]) -> int:
     from dlrun.inference.ensemble import Predictor, read_stored
 
     stored = read_stored(run, allowed=arguments.allow, which=arguments.checkpoint)
+    stored = [replace(one, views=arguments.tta) for one in stored]
     blocks = _blocks(Predictor.load(stored, run), arguments)
     if output is None:
         for block in blocks:
@@ -99,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         help="leave cells of text files as they are; else those that a spreadsheet takes for a formula begin with '",
     )
     add_checkpoint(parser)
+    add_views(parser)
     parser.add_argument(
         "--steps",
         metavar="N",

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -82,14 +83,18 @@ def _log_mean(logs: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
 class Units:
     """From scores of a regression to values in the targets' own units: value = score * std + base.
 
+    Where a score is the logarithm of a rate, value = (exp(score) - 1) * std + base.
+
     Attributes:
         std, base: (D,), or (N, D) where each sample has its own.
         quantiles: how many scores each target has; 0 where a score is a prediction itself.
+        logarithms: whether scores are logarithms of rates, in units of `std`.
     """
 
     std: Tensor
     base: Tensor
-    quantiles: int
+    quantiles: int = 0
+    logarithms: bool = False
 
     @classmethod
     def of(cls, preprocessing: Preprocessing, spec: Spec, part: Split | None = None) -> Units:
@@ -101,19 +106,23 @@ class Units:
             std, base = part.targets.double().chunk(2, 1)[1], part.bases.double()
         elif part is not None and part.bases is not None:
             base = base + part.bases
-        return cls(std, base, len(spec.quantiles))
+        if spec.link == "log":
+            std = torch.tensor(preprocessing.target_mean, dtype=torch.float64)
+        return cls(std, base, len(spec.quantiles), spec.link == "log")
 
     def values(self, scores: Tensor) -> Tensor:
         """(..., D), or (..., D, Q) ascending, from scores (..., O)."""
         if not self.quantiles:
-            return scores.to(self.std) * self.std + self.base
+            points = scores.to(self.std)
+            return (points.expm1() if self.logarithms else points) * self.std + self.base
         ascending = sorted_quantiles(scores, self.quantiles).to(self.std)
         return ascending * self.std.unsqueeze(-1) + self.base.unsqueeze(-1)
 
     def scores(self, values: Tensor) -> Tensor:
         """Scores (..., O) that mean these values."""
         if not self.quantiles:
-            return (values - self.base) / self.std
+            points = (values - self.base) / self.std
+            return points.log1p() if self.logarithms else points
         return ((values - self.base.unsqueeze(-1)) / self.std.unsqueeze(-1)).flatten(-2)
 
 
@@ -140,6 +149,7 @@ class MeanModel(nn.Module):
     Args:
         units: of each member, of a regression.
         reads: of each member, which of the inputs it takes; () where there is one.
+        rescalings: of each member, the scale and shift that make its own input of that; () where they are the same.
     """
 
     def __init__(
@@ -151,6 +161,7 @@ class MeanModel(nn.Module):
         *,
         units: Sequence[Units] = (),
         reads: Sequence[int] = (),
+        rescalings: Sequence[tuple[Any, Any] | None] = (),
     ) -> None:
         super().__init__()
         self.models, self.shares, self.spec = nn.ModuleList(models), list(shares), spec
@@ -158,6 +169,10 @@ class MeanModel(nn.Module):
         for number, order in enumerate(orders):
             for name, value in vars(order).items():
                 self.register_buffer(f"{name}_{number}", value)
+        for number, rescaling in enumerate(rescalings):
+            for name, value in zip(("scale", "shift"), rescaling or (1.0, 0.0), strict=True):
+                self.register_buffer(f"{name}_{number}", torch.as_tensor(value).float())
+        self.rescaled = [number for number, one in enumerate(rescalings) if _changes(one)]
         for number, unit in enumerate(units):  # in single precision, as the models
             self.register_buffer(f"std_{number}", unit.std.float())
             self.register_buffer(f"base_{number}", unit.base.float())
@@ -167,15 +182,23 @@ class MeanModel(nn.Module):
         if self.spec.carries_state:
             return self._read_on(inputs, others)
         every = [inputs, *(others or [])]
-        found = [model(every[at]) for model, at in zip(self.models, self.reads, strict=True)]
+        found = [
+            model(self._rescaled(every[at], number))
+            for number, (model, at) in enumerate(zip(self.models, self.reads, strict=True))
+        ]
         if self.spec.task != "regression":
             return mean_scores(found, self.shares, self._orders, self.spec)
-        quantiles = len(self.spec.quantiles)
+        form = len(self.spec.quantiles), self.spec.link == "log"
         units = [
-            Units(self._kept("std", number), self._kept("base", number), quantiles)
+            Units(self._kept("std", number), self._kept("base", number), *form)
             for number in range(len(self.models))
         ]
         return mean_values(found, self.shares, self._orders, units)
+
+    def _rescaled(self, inputs: Tensor, number: int) -> Tensor:
+        if number not in self.rescaled:  # tokens have no scale
+            return inputs
+        return inputs * self._kept("scale", number) + self._kept("shift", number)
 
     def _read_on(self, tokens: Tensor, states: Any) -> tuple[Tensor, tuple[Any, ...]]:
         states = states or [None] * len(self.models)
@@ -197,6 +220,10 @@ class MeanModel(nn.Module):
     def _kept(self, name: str, number: int) -> Tensor:
         kept: Tensor = self.get_buffer(f"{name}_{number}")
         return kept
+
+
+def _changes(rescaling: tuple[Any, Any] | None) -> bool:
+    return rescaling is not None and not (np.all(rescaling[0] == 1) and np.all(rescaling[1] == 0))
 
 
 def places_in(names: Sequence[str], own: Sequence[str]) -> list[int]:

@@ -10,10 +10,11 @@ from dlrun.data.base import Preprocessing, Spec
 from dlrun.data.kinds import kind_of
 from dlrun.data.series.scaling import SeriesScaling
 from dlrun.data.text.character_encoding import UNKNOWN, CharacterEncoding
-from dlrun.errors import ConfigError, listed
+from dlrun.errors import ConfigError, collected_notes, listed, note
 from dlrun.inference.averaging import MeanModel, Order, Units, places_in
 from dlrun.inference.load import Trained, load_trained, read_config
 from dlrun.inference.threshold import with_kept
+from dlrun.inference.views import on_views
 from dlrun.storage.ensemble_directory import member_directory, read_members
 from dlrun.storage.run_directory import RunDirectory, is_ensemble
 from dlrun.storage.run_summary import full_name
@@ -30,6 +31,7 @@ class Stored:
         plain: its config.
         which: best or last weights; None for those that the run reported.
         share: of an ensemble's mean.
+        views: of each image, whose predictions are averaged.
     """
 
     name: str
@@ -37,6 +39,13 @@ class Stored:
     plain: dict[str, Any]
     which: str | None = None
     share: float = 1.0
+    views: int = 1
+
+    def load(self) -> Trained:
+        """The model with its weights."""
+        return on_views(
+            load_trained(self.run, self.plain, which=self.which), self.plain, self.views
+        )
 
 
 def read_stored(
@@ -55,10 +64,15 @@ def read_stored(
             "leave it out"
         )
     stored = []
-    for number, member in enumerate(read_members(run)):
-        directory = member_directory(run, number)
-        plain = read_config(directory, allowed=allowed)
-        stored.append(Stored(member.name, directory, plain, member.checkpoint, member.share))
+    with collected_notes() as notes:  # each would say the same
+        for number, member in enumerate(read_members(run)):
+            directory = member_directory(run, number)
+            plain = read_config(directory, allowed=allowed)
+            stored.append(Stored(member.name, directory, plain, member.checkpoint, member.share))
+    if notes:
+        note(
+            f"{run.path} is of an earlier version: what its members lack is as the configs say today"
+        )
     return stored
 
 
@@ -85,7 +99,7 @@ class Predictor:
         Raises:
             ConfigError: there is no whole checkpoint, or members that predict different things.
         """
-        members = [load_trained(one.run, one.plain, which=one.which) for one in stored]
+        members = [one.load() for one in stored]
         if len(members) == 1 and run is not None:
             members = [with_kept(members[0], run)]
         first = members[0]
@@ -115,11 +129,11 @@ class Predictor:
         return [one.share for one in self.stored]
 
     def prepared_alike(self) -> tuple[list[int], list[int]]:
-        """A member for each way to prepare raw inputs, and of each member which of these ways is its own."""
+        """A member for each way to prepare raw inputs, but for their scale, and of each member which way is its own."""
         distinct: list[int] = []
         ways = []
         for number, member in enumerate(self.members):
-            alike = (n for n, at in enumerate(distinct) if _alike(self.members[at], member))
+            alike = (n for n, at in enumerate(distinct) if _rescaling(member, self.members[at]))
             ways.append(next(alike, len(distinct)))
             if ways[-1] == len(distinct):
                 distinct.append(number)
@@ -133,13 +147,19 @@ class Predictor:
         """
         if not self.is_ensemble:
             return self.reference
+        distinct, ways = self.prepared_alike()
+        scales = [
+            _rescaling(member, self.members[distinct[way]])
+            for member, way in zip(self.members, ways, strict=True)
+        ]
         model = MeanModel(
             [member.model for member in self.members],
             self.shares,
             self.orders,
             self.spec,
             units=self._units() if self.spec.task == "regression" else (),
-            reads=self.prepared_alike()[1],
+            reads=ways,
+            rescalings=[] if self.spec.carries_state else scales,
         )
         return replace(self.reference, model=model.eval())
 
@@ -155,9 +175,11 @@ class Predictor:
         return [Units.of(one.preprocessing, one.spec) for one in self.members]
 
 
-def _alike(one: Trained, other: Trained) -> bool:
-    same_inputs = (one.spec.kind, one.spec.input_shape) == (other.spec.kind, other.spec.input_shape)
-    return same_inputs and one.preprocessing == other.preprocessing
+def _rescaling(member: Trained, other: Trained) -> tuple[Any, Any] | None:
+    """(scale, shift) that make the member's inputs of those of another; None where more than a scale differs."""
+    if (member.spec.kind, member.spec.input_shape) != (other.spec.kind, other.spec.input_shape):
+        return None
+    return member.preprocessing.rescaling(other.preprocessing)
 
 
 def _added(preprocessing: Preprocessing) -> Any:
@@ -247,6 +269,7 @@ _ASKED: dict[str, Callable[[Trained], Any]] = {
     "targets": lambda one: sorted(one.preprocessing.predicted),
     "classes": _classes,
     "quantiles": lambda one: list(one.spec.quantiles),
+    "links from scores to predictions": lambda one: one.spec.link,
     "horizons": lambda one: getattr(one.preprocessing, "horizon", None),
     "numbers of targets": lambda one: one.spec.num_targets,
 }

@@ -31,7 +31,9 @@ from dlrun.training.build import prepared
 from dlrun.training.task import Task
 
 _CHOOSE_COLUMNS = (TableEncoding, SeriesScaling)  # two runs may read one file differently
-_CLOSE = 1e-4  # of the spread of a target: beyond it two values are not those of one row
+_CLOSE = (
+    1e-4  # of a target's standard deviation, or of 1: values further apart are not those of one row
+)
 
 
 @dataclass(frozen=True)
@@ -125,9 +127,9 @@ def _outputs(
         task = task_of(member, settings)
         outputs = outputs_of(member, rows.part, task, settings)
         units = Units.of(member.preprocessing, member.spec, rows.part)
-        truth = _truth(rows.part, member, order, units)
+        truth = _truth(rows.part, member, order)
         first = truth if first is None else first
-        if not _same_values(first, truth):
+        if not _same_values(first, truth, units.std):
             raise different_data(predictor.stored[0], stored)
         whole = evaluated(member, task, rows, outputs, settings, split=data.split)
         each(MemberScores(stored.name, stored.share, whole.metrics, task.loss_unit(data.split)))
@@ -240,8 +242,8 @@ def common_rows(predictor: Predictor, split: str) -> Rows:
     most = max(len(rows) for rows in parts if rows is not None)
     if len(common) < most:
         note(
-            f"the members have different {PARTS[split]} parts: measured are the {len(common):,} of up to {most:,} rows "
-            "that are in this part of every member"
+            f"the members have different {PARTS[split]} parts: of up to {most:,} rows, {len(common):,} are in this "
+            "part of all of them, and measured; with one dataset.split_seed all would be"
         )
     return common
 
@@ -266,13 +268,14 @@ def _both(some: Rows, others: Rows) -> Rows:
     return rows[np.isin(rows, np.asarray(others))]
 
 
-def _truth(part: Split, member: Trained, order: Order, units: Units) -> Tensor:
+def _truth(part: Split, member: Trained, order: Order) -> Tensor:
     """The true values of each row in the order of the ensemble: numbers of classes, or values in their own units."""
     targets = part.targets.double()
     match member.spec.task:
         case "regression":
+            own = Units.of(member.preprocessing, replace(member.spec, link="identity"), part)
             of_rows = targets[:, : member.spec.num_targets]
-            return replace(units, quantiles=0).values(of_rows)[:, order.places]
+            return replace(own, quantiles=0).values(of_rows)[:, order.places]
         case "multiclass":
             return order.places.argsort()[part.targets.long()].double()
         case "binary":
@@ -281,8 +284,8 @@ def _truth(part: Split, member: Trained, order: Order, units: Units) -> Tensor:
     return torch.where(order.signs > 0, aligned, 1 - aligned)
 
 
-def _same_values(first: Tensor, other: Tensor) -> bool:
+def _same_values(first: Tensor, other: Tensor, std: Tensor) -> bool:
     if first.shape != other.shape:
         return False
-    spread = (first - first.mean(0)).abs().max().clamp(min=1e-12)
-    return bool(((first - other).abs() <= _CLOSE * spread).all())
+    scale = std.max() if std.numel() else 1.0  # classes have none
+    return bool(((first - other).abs() <= _CLOSE * scale).all())

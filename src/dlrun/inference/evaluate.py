@@ -23,6 +23,7 @@ from dlrun.inference.threshold import (
     keep,
     with_kept,
 )
+from dlrun.inference.views import on_views
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.storage.stored_run import reported_weights
 from dlrun.tracking.class_table import ClassRow
@@ -82,11 +83,13 @@ def evaluate(
     split: str,
     which: str | None,
     new: str | list[str] | None = None,
+    views: int = 1,
 ) -> Evaluation:
     """Measure a run's weights on one part of its data set, or on the rows that `new` names, on the CPU.
 
     Args:
         which: best or last; None for the weights that the run reported.
+        views: of each image, whose predictions are averaged.
 
     Raises:
         ConfigError: there are no such weights or rows, or the data are not those of the run.
@@ -94,6 +97,7 @@ def evaluate(
     settings = parse(plain)
     reported = which or reported_weights(run, plain)
     trained = with_kept(load_trained(run, plain, which=reported), run)
+    trained = on_views(trained, plain, views)
     task = task_of(trained, settings)
     if new is None:
         data = task.with_baselines(prepared(settings, trained.kept))

@@ -28,9 +28,9 @@ class PiecewiseLinear(nn.Module):
     def __init__(self, numbers: int, *, pieces: int, size: int) -> None:
         super().__init__()
         self.numbers = numbers
-        bound = size**-0.5
-        self.slope = nn.Parameter(torch.empty(numbers, size).uniform_(-bound, bound))
-        self.shift = nn.Parameter(torch.empty(numbers, size).uniform_(-bound, bound))
+        # As large as the number that they describe: the next layer begins as one that reads the numbers themselves.
+        self.slope = nn.Parameter(torch.randn(numbers, size))
+        self.shift = nn.Parameter(torch.zeros(numbers, size))
         self.weight = nn.Parameter(torch.zeros(numbers, pieces, size))
         self.register_buffer("low", torch.zeros(numbers, pieces))
         self.register_buffer("scale", torch.zeros(numbers, pieces))

@@ -203,16 +203,10 @@ def assemble(
 
     configure_torch(settings)
     seed_everything(config.seed)
-    with enough_memory("model", _SMALLER_MODEL):
-        built = parts.model(data.spec)
-        model = place_model(built, device, channels_last=settings.channels_last)
-        check_fit(model, data, device)
-        fit_numbers(model, data.train)
-    begun_with = None
-    if config.init_from is not None and kept is None:  # a checkpoint has all weights itself
-        begun_with = initialise(model, data, config.init_from)
-    if config.tracking.gradient_flow:
-        require_recurrent(model)
+    model = _model(parts, config, data, device)
+    # A checkpoint has all weights itself.
+    source = config.init_from if kept is None else None
+    begun_with = None if source is None else initialise(model, data, source)
     freezing = Freezing(model, parts.shared.freeze)
     generator = torch.Generator(device.torch_device).manual_seed(config.seed)
     use_generators(model, [generator])
@@ -242,6 +236,18 @@ def assemble(
     freezing.enter(0)  # after the optimizer was given what is to be trained later
     engine.captured = cuda_graph.choose(engine)
     return Experiment(config, device, data, task, engine, begun_with)
+
+
+def _model(parts: _Components, config: RunConfig, data: Dataset, device: Device) -> nn.Module:
+    """The model, with weights of its own, checked against the data."""
+    with enough_memory("model", _SMALLER_MODEL):
+        built = parts.model(data.spec)
+        model = place_model(built, device, channels_last=config.trainer.channels_last)
+        check_fit(model, data, device)
+        fit_numbers(model, data.train)
+    if config.tracking.gradient_flow:
+        require_recurrent(model)
+    return model
 
 
 def _descent(

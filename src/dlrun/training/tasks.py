@@ -80,9 +80,17 @@ def learned_spec(spec: Spec, model: Component) -> Spec:
 
     A class of models whose `task` is "reconstruction" gives its inputs again, from as many numbers as its parameter
     `latent` says; those with a parameter `beta` have a distribution over them.
+
+    Raises:
+        ConfigError: such a class has no `latent`.
     """
     if getattr(model.target, "task", None) != Reconstruction.name:
         return spec
+    if not isinstance(model.arguments.get("latent"), int):
+        raise ConfigError(
+            f"model._target_ is {model.target.__name__}, a class that gives its inputs again, but has no setting "
+            "latent, a whole number: how many numbers describe an input; add it"
+        )
     return _of_reconstruction(spec, **model.arguments)
 
 

@@ -38,6 +38,9 @@ class Distance:
 def words(predictions, targets):
     return "good"
 
+def each(predictions, targets):
+    return predictions.mean(0)
+
 def later(predictions, targets):
     if predictions.std() > 0:
         raise KeyError("later")
@@ -173,6 +176,7 @@ def test_a_class_of_the_users_own_gets_values_in_their_own_units(project, capsys
         (["metrics=[{_target_:mymetrics.cost,direction:min,mis:1}]"], "did you mean miss?"),
         (["metrics=[{_target_:mymetrics.cost,direction:min,miss:much}]"], "miss is much, but must be a number"),
         (["metrics=[{_target_:mymetrics.words,direction:min}]"], "gave 'good', but must give one number"),
+        (["metrics=[{_target_:mymetrics.each,direction:min}]"], "gave tensor([0.3333, 0.3333, 0.3333]"),
         (["metrics=[{_target_:mymetrics.Distance,power:1,direction:min}]"], "metrics[0], Distance, raised"),
         (["dataset=diabetes", "metrics=[mase]"], "error of a naive forecast of a series"),
         (["dataset=diabetes", "metrics=[coverage_80]"], "set loss=quantile"),

@@ -21,7 +21,7 @@ from dlrun.config.metrics import Metrics, of_quantiles, of_target, top_k
 from dlrun.config.settings import RunConfig
 from dlrun.data.base import Dataset, Preprocessing, Spec
 from dlrun.data.loaders import Split
-from dlrun.errors import ConfigError, RunFailed, first_line
+from dlrun.errors import ConfigError, RunFailed, first_line, note
 from dlrun.training.metrics import classes, numbers
 from dlrun.training.metrics.numbers import Predicted, Truth
 from dlrun.training.scores import probabilities
@@ -59,9 +59,9 @@ class OwnMetric:
             raise RunFailed(
                 f"{said} raised {type(error).__name__} for {len(targets)} samples: {first_line(error)}"
             ) from error
-        if isinstance(value, (Tensor, np.ndarray)) and value.ndim == 0:
+        if isinstance(value, (Tensor, np.ndarray, np.generic)) and value.ndim == 0:
             value = value.item()
-        if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise RunFailed(f"{said} gave {value!r:.80}, but must give one number")
         return float(value)
 
@@ -122,7 +122,12 @@ class ChosenMetrics:
     def final_metrics(self, task: Task, outputs: Tensor, part: Split) -> Values:
         """All metrics of a part at the end: the usual ones of the task, then the chosen ones."""
         usual = task.final_metrics(outputs, part.targets, variance=task.variance(part))
-        chosen = self.measure(outputs, self.truth(part)) | self._of_groups(task, outputs, part)
+        truth = self.truth(part)
+        if isinstance(truth, Truth) and "mape" in self.names and truth.has_zeros:
+            note(
+                "mape is nan: it divides by the true values, some of which are 0; use smape or mae"
+            )
+        chosen = self.measure(outputs, truth) | self._of_groups(task, outputs, part)
         return usual | {name: value for name, value in chosen.items() if name not in usual}
 
     def _of_groups(self, task: Task, outputs: Tensor, part: Split) -> Values:
