@@ -117,3 +117,18 @@ def test_the_mean_of_rates_is_that_of_the_rates_themselves():
         for share, one, scaling in zip(SHARES, outputs, scalings, strict=True)
     ]
     torch.testing.assert_close(found, sum(expected))
+
+
+def test_one_model_makes_the_input_of_each_member_of_another_scale():
+    spec = Spec("multiclass", "features", (2,), 3, ("a", "b", "c"))
+    scalings = [Scaling([m, 2 * m], [s, 3 * s], [], [], 0.0) for m, s in ((1.0, 2.0), (5.0, 3.0))]
+    assert scalings[1].rescaling(Scaling([1.0], [1.0], [], [], 255.0)) is None
+    models = [torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)]
+    rescalings = [scaling.rescaling(scalings[0]) for scaling in scalings]
+    whole = MeanModel(models, [0.5, 0.5], [Order.of([0, 1, 2])] * 2, spec, rescalings=rescalings)
+    raw = np.random.default_rng(0).standard_normal((4, 2))
+    chances = [
+        model(scaling.inputs(raw)).softmax(1)
+        for model, scaling in zip(models, scalings, strict=True)
+    ]
+    torch.testing.assert_close(whole(scalings[0].inputs(raw)).softmax(1), sum(chances) / 2)

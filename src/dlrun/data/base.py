@@ -136,6 +136,13 @@ class Preprocessing(ABC):
     def inputs(self, raw: Any) -> Tensor:
         """Raw inputs as a model takes them, (N, *input_shape)."""
 
+    def rescaling(self, other: Preprocessing) -> tuple[Any, Any] | None:
+        """(scale, shift) that make inputs of those that `other` makes: inputs * scale + shift, both broadcast.
+
+        None where the two differ in more than the scales of their inputs and targets.
+        """
+        return (1.0, 0.0) if self == other else None
+
     def part(self, inputs: Tensor, targets: Tensor) -> Split:
         """Inputs as a model takes them, with their targets, in the batches of this kind of data."""
         return Split(inputs, targets)

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -148,6 +149,7 @@ class MeanModel(nn.Module):
     Args:
         units: of each member, of a regression.
         reads: of each member, which of the inputs it takes; () where there is one.
+        rescalings: of each member, the scale and shift that make its own input of that; () where they are the same.
     """
 
     def __init__(
@@ -159,6 +161,7 @@ class MeanModel(nn.Module):
         *,
         units: Sequence[Units] = (),
         reads: Sequence[int] = (),
+        rescalings: Sequence[tuple[Any, Any] | None] = (),
     ) -> None:
         super().__init__()
         self.models, self.shares, self.spec = nn.ModuleList(models), list(shares), spec
@@ -166,6 +169,10 @@ class MeanModel(nn.Module):
         for number, order in enumerate(orders):
             for name, value in vars(order).items():
                 self.register_buffer(f"{name}_{number}", value)
+        for number, rescaling in enumerate(rescalings):
+            for name, value in zip(("scale", "shift"), rescaling or (1.0, 0.0), strict=True):
+                self.register_buffer(f"{name}_{number}", torch.as_tensor(value).float())
+        self.rescaled = [number for number, one in enumerate(rescalings) if _changes(one)]
         for number, unit in enumerate(units):  # in single precision, as the models
             self.register_buffer(f"std_{number}", unit.std.float())
             self.register_buffer(f"base_{number}", unit.base.float())
@@ -175,7 +182,10 @@ class MeanModel(nn.Module):
         if self.spec.carries_state:
             return self._read_on(inputs, others)
         every = [inputs, *(others or [])]
-        found = [model(every[at]) for model, at in zip(self.models, self.reads, strict=True)]
+        found = [
+            model(self._rescaled(every[at], number))
+            for number, (model, at) in enumerate(zip(self.models, self.reads, strict=True))
+        ]
         if self.spec.task != "regression":
             return mean_scores(found, self.shares, self._orders, self.spec)
         form = len(self.spec.quantiles), self.spec.link == "log"
@@ -184,6 +194,11 @@ class MeanModel(nn.Module):
             for number in range(len(self.models))
         ]
         return mean_values(found, self.shares, self._orders, units)
+
+    def _rescaled(self, inputs: Tensor, number: int) -> Tensor:
+        if number not in self.rescaled:  # tokens have no scale
+            return inputs
+        return inputs * self._kept("scale", number) + self._kept("shift", number)
 
     def _read_on(self, tokens: Tensor, states: Any) -> tuple[Tensor, tuple[Any, ...]]:
         states = states or [None] * len(self.models)
@@ -205,6 +220,10 @@ class MeanModel(nn.Module):
     def _kept(self, name: str, number: int) -> Tensor:
         kept: Tensor = self.get_buffer(f"{name}_{number}")
         return kept
+
+
+def _changes(rescaling: tuple[Any, Any] | None) -> bool:
+    return rescaling is not None and not (np.all(rescaling[0] == 1) and np.all(rescaling[1] == 0))
 
 
 def places_in(names: Sequence[str], own: Sequence[str]) -> list[int]:

@@ -10,7 +10,7 @@ from dlrun.data.base import Preprocessing, Spec
 from dlrun.data.kinds import kind_of
 from dlrun.data.series.scaling import SeriesScaling
 from dlrun.data.text.character_encoding import UNKNOWN, CharacterEncoding
-from dlrun.errors import ConfigError, listed
+from dlrun.errors import ConfigError, collected_notes, listed, note
 from dlrun.inference.averaging import MeanModel, Order, Units, places_in
 from dlrun.inference.load import Trained, load_trained, read_config
 from dlrun.inference.threshold import with_kept
@@ -64,10 +64,15 @@ def read_stored(
             "leave it out"
         )
     stored = []
-    for number, member in enumerate(read_members(run)):
-        directory = member_directory(run, number)
-        plain = read_config(directory, allowed=allowed)
-        stored.append(Stored(member.name, directory, plain, member.checkpoint, member.share))
+    with collected_notes() as notes:  # each would say the same
+        for number, member in enumerate(read_members(run)):
+            directory = member_directory(run, number)
+            plain = read_config(directory, allowed=allowed)
+            stored.append(Stored(member.name, directory, plain, member.checkpoint, member.share))
+    if notes:
+        note(
+            f"{run.path} is of an earlier version: what its members lack is as the configs say today"
+        )
     return stored
 
 
@@ -124,11 +129,11 @@ class Predictor:
         return [one.share for one in self.stored]
 
     def prepared_alike(self) -> tuple[list[int], list[int]]:
-        """A member for each way to prepare raw inputs, and of each member which of these ways is its own."""
+        """A member for each way to prepare raw inputs, but for their scale, and of each member which way is its own."""
         distinct: list[int] = []
         ways = []
         for number, member in enumerate(self.members):
-            alike = (n for n, at in enumerate(distinct) if _alike(self.members[at], member))
+            alike = (n for n, at in enumerate(distinct) if _rescaling(member, self.members[at]))
             ways.append(next(alike, len(distinct)))
             if ways[-1] == len(distinct):
                 distinct.append(number)
@@ -142,13 +147,19 @@ class Predictor:
         """
         if not self.is_ensemble:
             return self.reference
+        distinct, ways = self.prepared_alike()
+        scales = [
+            _rescaling(member, self.members[distinct[way]])
+            for member, way in zip(self.members, ways, strict=True)
+        ]
         model = MeanModel(
             [member.model for member in self.members],
             self.shares,
             self.orders,
             self.spec,
             units=self._units() if self.spec.task == "regression" else (),
-            reads=self.prepared_alike()[1],
+            reads=ways,
+            rescalings=[] if self.spec.carries_state else scales,
         )
         return replace(self.reference, model=model.eval())
 
@@ -164,9 +175,11 @@ class Predictor:
         return [Units.of(one.preprocessing, one.spec) for one in self.members]
 
 
-def _alike(one: Trained, other: Trained) -> bool:
-    same_inputs = (one.spec.kind, one.spec.input_shape) == (other.spec.kind, other.spec.input_shape)
-    return same_inputs and one.preprocessing == other.preprocessing
+def _rescaling(member: Trained, other: Trained) -> tuple[Any, Any] | None:
+    """(scale, shift) that make the member's inputs of those of another; None where more than a scale differs."""
+    if (member.spec.kind, member.spec.input_shape) != (other.spec.kind, other.spec.input_shape):
+        return None
+    return member.preprocessing.rescaling(other.preprocessing)
 
 
 def _added(preprocessing: Preprocessing) -> Any:

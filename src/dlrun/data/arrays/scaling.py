@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -49,6 +49,15 @@ class Scaling(Preprocessing):
         scaled = np.subtract(raw, np.asarray(self.mean, np.float32), dtype=np.float32)
         scaled /= np.asarray(self.std, np.float32)
         return torch.from_numpy(np.ascontiguousarray(scaled))
+
+    def rescaling(self, other: Preprocessing) -> tuple[Any, Any] | None:
+        scales = {
+            name: getattr(other, name) for name in ("mean", "std", "target_mean", "target_std")
+        }
+        if not isinstance(other, Scaling) or replace(self, **scales) != other:
+            return None
+        mean, std = np.asarray(self.mean), np.asarray(self.std)
+        return np.asarray(other.std) / std, (np.asarray(other.mean) - mean) / std
 
 
 def split_source(source: Source, settings: DataSettings) -> Parts:

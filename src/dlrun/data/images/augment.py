@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
@@ -55,7 +57,7 @@ class Augmentation:
     def _recoloured(self, x_BCHW: Tensor, generator: Generator) -> Tensor:
         """What is done to colours: on images from 0, black, to 1, as the operations are defined there."""
         mean, std = (
-            torch.tensor(moment, device=x_BCHW.device, dtype=x_BCHW.dtype) / self.scaling.pixel_max
+            _by_channel(x_BCHW, np.ravel(moment)) / self.scaling.pixel_max
             for moment in (self.scaling.mean, self.scaling.std)
         )
         x_BCHW = (x_BCHW * std + mean).clamp(0, 1)
@@ -101,7 +103,7 @@ def grey(x_BCHW: Tensor) -> Tensor:
     """The brightness (B, 1, H, W) of three colours; of any other number of channels all as they are."""
     if x_BCHW.shape[1] != 3:
         return x_BCHW
-    return (x_BCHW * x_BCHW.new_tensor([0.2989, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    return (x_BCHW * _by_channel(x_BCHW, [0.2989, 0.587, 0.114])).sum(1, keepdim=True)
 
 
 def by_policy(x_BCHW: Tensor, policy: str, generator: Generator, *, fill: list[float]) -> Tensor:
@@ -190,12 +192,18 @@ def _rectangles(x: Tensor, generator: Generator, probability: float) -> tuple[Te
     drawn = _uniform(x, generator, 0, 1) < probability
     area = _uniform(x, generator, 0.02, 0.33)
     ratio = _uniform(x, generator, math.log(0.3), math.log(3.3)).exp()
-    whole = x.new_tensor(x.shape[-2:])[:, None]
-    shares = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()]).clamp(max=1)
-    sides = (shares * whole).round()
-    places = torch.stack([_uniform(x, generator, 0, 1) for _ in range(2)])
-    first = (places * (whole - sides)).round()
-    return first, first + sides * drawn
+    shares = ((area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1))
+    first, beyond = [], []
+    for share, whole in zip(shares, x.shape[-2:], strict=True):
+        side = (share * whole).round()
+        first.append((_uniform(x, generator, 0, 1) * (whole - side)).round())
+        beyond.append(first[-1] + side * drawn)
+    return torch.stack(first), torch.stack(beyond)
+
+
+def _by_channel(like: Tensor, values: Iterable[float]) -> Tensor:
+    """(C, 1, 1), filled on the device: a copy from the CPU could be no part of a CUDA graph."""
+    return torch.stack([like.new_full((1, 1), float(value)) for value in values])
 
 
 def _uniform(x: Tensor, generator: Generator, low: float, high: float) -> Tensor:

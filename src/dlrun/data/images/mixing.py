@@ -69,9 +69,11 @@ def _everywhere(x_BCHW: Tensor, share: Tensor, generator: Generator) -> Tensor:
 
 def _outside_a_rectangle(x_BCHW: Tensor, share: Tensor, generator: Generator) -> Tensor:
     """1 outside a rectangle with a random middle and a part of the area: 1 - `share`, or what lies in the image."""
-    size = x_BCHW.new_tensor(x_BCHW.shape[-2:])
-    sides = (size * (1 - share).sqrt()).floor()
-    middle = (torch.rand(2, generator=generator, device=x_BCHW.device) * size).floor()
-    first = middle - (sides / 2).floor()
-    inside = boxes(x_BCHW[:1], first[:, None], (first + sides)[:, None])
+    places = torch.rand(2, generator=generator, device=x_BCHW.device, dtype=x_BCHW.dtype)
+    first, beyond = [], []
+    for place, whole in zip(places, x_BCHW.shape[-2:], strict=True):
+        side = ((1 - share).sqrt() * whole).floor()
+        first.append((place * whole).floor() - (side / 2).floor())
+        beyond.append(first[-1] + side)
+    inside = boxes(x_BCHW[:1], torch.stack(first)[:, None], torch.stack(beyond)[:, None])
     return 1 - inside[0, 0].to(x_BCHW.dtype)
