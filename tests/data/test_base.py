@@ -352,3 +352,20 @@ def test_the_training_mean_is_the_baseline_of_a_regression_in_its_own_units():
 def test_a_target_that_returns_no_data_set_is_refused():
     with pytest.raises(ConfigError, match=r"dataset\._target_ returned a list, but must return"):
         prepare([1, 2], settings())
+
+
+@pytest.mark.parametrize(
+    ("groups", "names", "said"),
+    [
+        (np.array([0, 1]), ("a", "b"), "one for each of 4 inputs"),
+        (np.zeros(4), ("a",), "must be whole numbers"),
+        (
+            np.array([0, 1, 2, 0]),
+            ("a", "b"),
+            "run from 0 to 2, but dataset.group_names has 2 names",
+        ),
+    ],
+)
+def test_groups_that_do_not_fit_are_refused(groups, names, said):
+    with pytest.raises(ConfigError, match=said):
+        features(4, groups=groups, group_names=names)

@@ -14,6 +14,7 @@ from torch import nn
 from dlrun.cli import main
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Spec
+from dlrun.errors import ConfigError
 from dlrun.inference.load import Trained, read_config
 from dlrun.inference.views import on_views, views_of
 from dlrun.storage.index import find_run
@@ -115,14 +116,19 @@ def test_eval_and_predict_average_over_views(
     assert read_config(find_run("last"))["dataset"]["augment"]["flip"] is True
 
 
-def test_views_of_what_is_no_image_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    words = [w for w in WORDS if "augment" not in w and "digits" not in w]
-    assert main([*words, "dataset=iris"]) == 0
-    capsys.readouterr()
-    assert main(["eval", "last", "--tta", "2"]) == 2
-    assert (
-        "--tta is for images with targets, but the inputs are features" in capsys.readouterr().err
-    )
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (Spec(task="multiclass", kind="features", input_shape=(4,), num_outputs=3), "are features"),
+        (
+            Spec(task="reconstruction", kind="image", input_shape=SHAPE, num_outputs=64),
+            "are to be reconstructed",
+        ),
+    ],
+)
+def test_views_of_what_is_no_image_with_targets_are_refused(spec: Spec, said: str) -> None:
+    trained = Trained(nn.Identity(), spec, SCALING, 1, 1)
+    with pytest.raises(
+        ConfigError, match=f"--tta is for images with targets, but the inputs {said}"
+    ):
+        on_views(trained, {}, 2)

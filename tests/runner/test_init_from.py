@@ -108,6 +108,14 @@ def test_what_cannot_be_begun_with_is_refused_in_one_line(capsys: Capture) -> No
     assert "best.pt is damaged" in refused("init_from=source", capsys=capsys)
 
 
+def test_layers_for_other_columns_are_said_to_be_new(capsys: Capture) -> None:
+    train("source")
+    capsys.readouterr()
+    train("wines", "dataset=wine", "init_from=source")
+    said = capsys.readouterr().err
+    assert "3 of 4 tensors are taken; new is 0.weight; the columns of the data are others" in said
+
+
 def test_trials_of_a_stack_begin_with_it_as_alone(capsys: Capture) -> None:
     source = train("source")
     capsys.readouterr()

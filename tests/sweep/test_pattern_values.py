@@ -5,6 +5,7 @@ from __future__ import annotations
 import hydra
 import pytest
 
+from dlrun.cli import main
 from dlrun.config.compose import register_resolvers
 from dlrun.config.search_path import packaged_configs
 from dlrun.errors import ConfigError
@@ -22,6 +23,24 @@ def test_what_a_recipe_says_of_patterns_makes_the_same_config_again() -> None:
         words = recipe_words(config)
         assert Composer(words).unresolved().plain == config.plain
     assert sorted(words) == ["dataset.augment.shift=1", FROZEN, SLOWER]
+
+
+def test_a_trial_has_its_own_patterns_in_the_place_of_those_of_the_config() -> None:
+    register_resolvers()
+    with hydra.initialize_config_dir(str(packaged_configs()), version_base="1.3"):
+        composer = Composer([FROZEN])
+        for word, value in (("[0.*]", ["0.*"]), ("{2.*:1}", {"2.*": 1}), ("null", None)):
+            assert composer.trial([f"model.freeze={word}"]).plain["model"]["freeze"] == value
+
+
+def test_patterns_beside_those_of_a_config_are_refused_with_the_remedy(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["show", FROZEN, "model.freeze={4.*:1}"]
+    assert main(words) == 2
+    said = "a config has other patterns there; take them away first, as in model.freeze=null"
+    assert said in capsys.readouterr().err
+    assert main([*words[:2], "model.freeze=null", words[2]]) == 0
 
 
 def test_a_case_may_set_patterns() -> None:

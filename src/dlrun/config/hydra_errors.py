@@ -15,6 +15,7 @@ from dlrun.config.compose import compose, leaf_keys
 from dlrun.config.option_files import not_utf8
 from dlrun.config.overrides import as_text
 from dlrun.config.search_path import COMPONENTS, GROUPS, config_folders, options
+from dlrun.config.settings import OF_PATTERNS
 from dlrun.config.unknown_key import refused_by_hydra, unknown_key
 from dlrun.errors import ConfigError, RunFailed, command, did_you_mean, first_line
 
@@ -70,11 +71,23 @@ def explain(error: Exception, overrides: list[str]) -> Exception:
         return ConfigError(
             f"{found[1]}: a sweep stands within a value; list whole values, as {key}=choice([1,2],[1,3])"
         )
+    if (message := _another_mapping(error, overrides)) is not None:
+        return ConfigError(message)
     if isinstance(error, InterpolationResolutionError):
         return ConfigError(_broken_interpolation(error, overrides))
     if isinstance(error, HydraException | OmegaConfBaseException):
         return ConfigError(refused_by_hydra(error, overrides) or _one_line(error))
     return error
+
+
+def _another_mapping(error: Exception, overrides: list[str]) -> str | None:
+    """Patterns in the place of others that an option has, to which Hydra would add them, and may not."""
+    told = f"{error} {getattr(error.__cause__, 'full_key', '')}"
+    for word in overrides:
+        key, _, value = word.lstrip("+").partition("=")
+        if key in OF_PATTERNS and value[:1] in ("{", "[") and key in told:
+            return f"{word}: a config has other patterns there; take them away first, as in {key}=null '{word}'"
+    return None
 
 
 def _left_out(overrides: list[str]) -> str | None:

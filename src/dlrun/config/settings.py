@@ -66,6 +66,9 @@ class DataSettings:
     fold: NonNegativeInt = 0
 
 
+OF_PATTERNS = ("model.freeze", "optimizer.lr_multipliers")  # one value, as a mapping too
+
+
 @dataclass(frozen=True)
 class ModelSettings:
     """What every model has: parameters that are not trained, by patterns of their names.

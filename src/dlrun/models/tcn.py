@@ -69,7 +69,7 @@ class TCN(nn.Module):
         count = blocks_to_see(steps, kernel) if layers == "auto" else layers
         activate = partial(activation_layer, activation, negative_slope=negative_slope)
         convolution = partial(
-            CausalConvolution,
+            Convolution,
             kernel=kernel,
             weight_norm=weight_norm,
             init=init,
@@ -100,6 +100,8 @@ class TCN(nn.Module):
 class Block(nn.Module):
     """Two convolutions, each with an activation and dropout, and their input added to that; then an activation.
 
+    A convolution sees a step and those before it; zeros stand before the first.
+
     Shapes: B batch, H channels, T time; (B, H', T) to (B, H, T).
     """
 
@@ -109,7 +111,9 @@ class Block(nn.Module):
         super().__init__()
         self.body = nn.Sequential()
         for convolution in pair:
-            self.body.extend([convolution, activate(), *dropping(dropout)])
+            reach = convolution.dilation[0] * (convolution.kernel_size[0] - 1)
+            before = nn.ZeroPad1d((reach, 0))
+            self.body.extend([before, convolution, activate(), *dropping(dropout)])
         inputs, outputs = pair[0].in_channels, pair[0].out_channels
         self.shortcut = nn.Conv1d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
         self.activation = activate()
@@ -120,12 +124,12 @@ class Block(nn.Module):
         return outputs
 
 
-class CausalConvolution(nn.Conv1d):
-    """A convolution over a step and those before it, `dilation` apart; zeros stand before the first.
+class Convolution(nn.Conv1d):
+    """A convolution whose filters, with `weight_norm`, have direction and length as separate weights.
 
-    With `weight_norm` a filter has its direction and its length as separate weights (Salimans and Kingma, 2016).
+    Salimans and Kingma (2016).
 
-    Shapes: B batch, H channels, T time; (B, H', T) to (B, H, T).
+    Shapes: B batch, H channels, T time; (B, H', T) to (B, H, T - `dilation` * (`kernel` - 1)).
     """
 
     def __init__(
@@ -140,17 +144,15 @@ class CausalConvolution(nn.Conv1d):
         gain: float,
     ) -> None:
         super().__init__(inputs, outputs, kernel, dilation=dilation)
-        self.before = dilation * (kernel - 1)
         initialized(self, init, gain=gain)
         self.length = nn.Parameter(self._lengths().detach().flatten()) if weight_norm else None
 
     def forward(self, x_BHT: Tensor) -> Tensor:
-        """(B, H, T)"""
-        weight = self.weight
-        if self.length is not None:
-            weight = weight * (self.length[:, None, None] / self._lengths())
-        padded = F.pad(x_BHT, (self.before, 0))
-        return F.conv1d(padded, weight, self.bias, dilation=self.dilation)
+        """(B, H, T - what the filters reach beyond one step)"""
+        if self.length is None:
+            return super().forward(x_BHT)
+        weight = self.weight * (self.length[:, None, None] / self._lengths())
+        return F.conv1d(x_BHT, weight, self.bias, dilation=self.dilation)
 
     def _lengths(self) -> Tensor:
         """(H, 1, 1)"""

@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dlrun.config.compose import leaf_keys
 from dlrun.config.hydra_errors import explain
 from dlrun.config.search_path import COMPONENTS, RUN_GROUPS
+from dlrun.config.settings import OF_PATTERNS
 from dlrun.config.unknown_key import gone_key
 from dlrun.errors import ConfigError, did_you_mean, first_line
 from dlrun.sweep.space.grammar import text_of
@@ -158,7 +159,8 @@ class Composer:
             where = f" of model={base.choices['model']}" if key.startswith("model.") else ""
             raise ConfigError(f"{key} is swept, but is no setting{where}{did_you_mean(key, known)}")
         try:
-            OmegaConf.update(config, key, override.value(), force_add=added)
+            merge = key not in OF_PATTERNS
+            OmegaConf.update(config, key, override.value(), merge=merge, force_add=added)
         except OmegaConfBaseException as error:
             raise ConfigError(f"{word}: {first_line(error)}") from error
 

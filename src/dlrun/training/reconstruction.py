@@ -5,7 +5,7 @@ Further: F numbers of an input, or columns; W numbers of an input given again (`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from dlrun.training.task import Task
 
 _LOSS, _MSE, _KL = 0, 1, 2  # columns of what is kept
 _PCA_COLUMNS, _PCA_ROWS = 1024, 10_000  # beyond which PCA would take seconds
+_AT_ONCE = 4096  # rows whose errors are computed in 64 bits
 
 
 class Reconstruction(Task):
@@ -117,13 +118,15 @@ class Reconstruction(Task):
         train, tested = data.train.inputs, data.split(data.tested).inputs
         if self.spec.categories or not isinstance(train, Tensor) or len(train) < 2:
             return replace(data, baselines={})
-        x, y = (part.flatten(1).double().cpu() for part in (train, tested))
-        mean = x.mean(0)
-        found = {"training mean": {"mse": ((y - mean) ** 2).mean().item()}}
+        x, y = (part.flatten(1).cpu() for part in (train, tested))
+        mean = x.mean(0, dtype=torch.float64)
+        found = {"training mean": {"mse": _mse(y, lambda rows: mean.expand_as(rows))}}
         # A distribution gives up exactness for what it is: to be set beside PCA, it would have to be none.
-        if self.spec.beta is None and x.shape[1] <= _PCA_COLUMNS:
-            again = mean + pca_again(x - mean, y - mean, self.spec.latent)
-            found[f"PCA of {self.spec.latent}"] = {"mse": ((y - again) ** 2).mean().item()}
+        if self.spec.beta is None and self.spec.latent < x.shape[1] <= _PCA_COLUMNS:
+            some = x[:: -(-len(x) // _PCA_ROWS)].double() - mean
+            axes = principal_axes(some, self.spec.latent)
+            error = _mse(y, lambda rows: mean + (rows - mean) @ axes @ axes.T)
+            found[f"PCA of {self.spec.latent}"] = {"mse": error}
         return replace(data, baselines=found)
 
     def _parts(self, outputs: Tensor) -> tuple[Tensor, ...]:
@@ -186,12 +189,16 @@ def _refuse_unfit(loss: Loss) -> None:
                 )
 
 
-def pca_again(train: Tensor, tested: Tensor, components: int) -> Tensor:
-    """The rows `tested` (N, F) as the first principal components of the rows `train` give them again; all centred."""
-    some = train[:: -(-len(train) // _PCA_ROWS)]
-    _, vectors = torch.linalg.eigh(some.T @ some)  # by ascending eigenvalues
-    axes = vectors[:, -components:]
-    return tested @ axes @ axes.T
+def principal_axes(centred: Tensor, count: int) -> Tensor:
+    """The first principal axes (F, count) of centred rows (N, F)."""
+    _, vectors = torch.linalg.eigh(centred.T @ centred)  # by ascending eigenvalues
+    return vectors[:, -count:]
+
+
+def _mse(rows: Tensor, again: Callable[[Tensor], Tensor]) -> float:
+    """The mean squared error of what rows (N, F) are given again as, some at a time."""
+    pieces = (piece.double() for piece in rows.split(_AT_ONCE))
+    return sum(((piece - again(piece)) ** 2).sum().item() for piece in pieces) / rows.numel()
 
 
 class _Brightness:

@@ -49,12 +49,14 @@ class Source:
             ConfigError: shapes, classes or values that do not fit each other.
         """
         self._check_part("", self.inputs, self.targets)
+        self._check_groups("", self.groups, self.targets)
         if (self.test_inputs is None) != (self.test_targets is None):
             raise ConfigError(
                 "dataset has only one of test_inputs and test_targets: give both, or none"
             )
         if self.test_inputs is not None and self.test_targets is not None:
             self._check_part("test_", self.test_inputs, self.test_targets)
+            self._check_groups("test_", self.test_groups, self.test_targets)
             if self.test_inputs.shape[1:] != self.inputs.shape[1:]:
                 raise ConfigError(
                     f"dataset.test_inputs are of shape {self.test_inputs.shape[1:]} each, but the inputs of "
@@ -102,6 +104,21 @@ class Source:
                 )
         if self.task == "classification":
             self._check_classes(part, targets)
+
+    def _check_groups(self, part: str, groups: np.ndarray | None, targets: np.ndarray) -> None:
+        if groups is None:
+            return
+        if groups.dtype.kind not in "iu" or groups.shape != (len(targets),):
+            raise ConfigError(
+                f"dataset.{part}groups are {groups.dtype} of shape {groups.shape}, but must be whole numbers, one for "
+                f"each of {len(targets)} inputs"
+            )
+        count = len(self.group_names)
+        if len(groups) and not 0 <= groups.min() <= groups.max() < count:
+            raise ConfigError(
+                f"dataset.{part}groups run from {groups.min()} to {groups.max()}, but dataset.group_names has "
+                f"{count} names"
+            )
 
     def _check_classes(self, part: str, targets: np.ndarray) -> None:
         classes = len(self.class_names)
