@@ -244,7 +244,7 @@ def test_groups_within_groups_are_listed_as_the_help_of_train_has_them(
 
 
 def test_what_every_run_has_beside_its_groups_is_explained(project: Path, capsys: Capture) -> None:
-    assert "settings of every run: name  seed  init_from  checkpoint  tracking\n" in shown(
+    assert "settings of every run: name  seed  init_from  metrics  checkpoint  tracking\n" in shown(
         capsys=capsys
     )
     assert "tracking.graph          true   the model, drawn" in shown("tracking", capsys=capsys)
