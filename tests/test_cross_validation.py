@@ -12,7 +12,7 @@ from dlrun.cli import main
 
 
 def test_the_seeds_of_a_sweep_are_the_folds_and_its_result_is_their_mean(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = [
@@ -30,3 +30,13 @@ def test_the_seeds_of_a_sweep_are_the_folds_and_its_result_is_their_mean(
     with (sweep / "leaderboard.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert float(row["test/mae"]) == pytest.approx(statistics.mean(errors))
+    # All rows were tested by one of them, so that their ensemble is measured on new ones.
+    assert main(["ensemble", str(sweep)]) == 0
+    said = capsys.readouterr()
+    assert (
+        "no row is in the test part of all 3 members" in said.err and "mean of members" in said.out
+    )
+    assert main(["eval", "ensemble"]) == 2
+    head, row = "total_bill,tip,sex,smoker,day,time,size", "16.99,1.01,Female,No,Sun,Dinner,2"
+    (tmp_path / "new.csv").write_text(f"{head}\n{row}\n")
+    assert main(["eval", "ensemble", "dataset.test_path=new.csv"]) == 0

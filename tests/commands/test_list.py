@@ -244,9 +244,8 @@ def test_groups_within_groups_are_listed_as_the_help_of_train_has_them(
 
 
 def test_what_every_run_has_beside_its_groups_is_explained(project: Path, capsys: Capture) -> None:
-    assert "settings of every run: name  seed  init_from  metrics  checkpoint  tracking\n" in shown(
-        capsys=capsys
-    )
+    named = "settings of every run: name  seed  init_from  metrics  checkpoint  tracking\n"
+    assert named in shown(capsys=capsys)
     assert "tracking.graph          true   the model, drawn" in shown("tracking", capsys=capsys)
     assert shown("seed", capsys=capsys).endswith("\n\ndlrun train seed=0\n")
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from dlrun.cli import main
 from dlrun.config.compose import compose
 from dlrun.config.settings import DataSettings, parse
 from dlrun.data import splits
@@ -186,17 +185,3 @@ def test_a_text_and_a_series_refuse_a_fraction_beside_folds(here, capsys):
     ):
         with pytest.raises(ConfigError, match=r"set dataset\.test_fraction=null"):
             data(*words)
-
-
-def test_the_models_of_all_folds_make_an_ensemble_that_is_measured_on_new_rows(here, capsys):
-    words = ("model=mlp", "model.hidden=[4]", "trainer.max_epochs=1", "tracking.tensorboard=false")
-    sweep = (*TABLE, "dataset.target=sunny", "dataset.folds=3", "dataset.fold=0,1,2")
-    assert main(["train", "-m", *words, *sweep]) == 0
-    assert "over the folds (n = 3)" in capsys.readouterr().out
-    assert main(["ensemble", "last"]) == 0
-    said = capsys.readouterr()
-    assert (
-        "no row is in the test part of all 3 members" in said.err and "mean of members" in said.out
-    )
-    assert main(["eval", "ensemble"]) == 2
-    assert main(["eval", "ensemble", "dataset.test_path=t.csv"]) == 0

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from dlrun.errors import ConfigError
 from dlrun.training.parameter_names import chosen
@@ -43,7 +42,7 @@ class Freezing:
         norms = [
             f"{name}{_STATISTICS}"
             for name, module in model.named_modules()
-            if isinstance(module, _NormBase) and module.track_running_stats
+            if getattr(module, "running_mean", None) is not None
         ]
         names = [*self._parameters, *norms]
         self._chosen = chosen("model.freeze", self._patterns, names) if self._patterns else {}
