@@ -16,7 +16,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from dlrun.config import compose
-from dlrun.config.instantiate import component
+from dlrun.config.instantiate import split_component
+from dlrun.config.settings import ModelSettings
 from dlrun.data.base import Spec
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "scripts" / "benchmarks"
@@ -131,7 +132,7 @@ def test_all_programs_train_the_same_architecture(
     config: Any = OmegaConf.to_container(compose.compose(dlrun.words(work)))
     classes = tuple("0123456789")
     spec = Spec("multiclass", "image", (1, 28, 28), num_outputs=10, class_names=classes)
-    ours = component("model", config["model"], given=("spec",))(spec)
+    ours = split_component("model", config["model"], ModelSettings, given=("spec",))[0](spec)
     assert shapes(ours.parameters()) == shapes(by_hand.MODELS[case]().parameters())
     assert config["trainer"]["batch_size"] == job.BATCH_SIZE
     assert config["trainer"]["precision"] == "fp32"

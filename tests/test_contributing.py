@@ -84,7 +84,7 @@ def test_the_commands_of_every_recipe_work_once_it_is_followed(checkout: Path) -
     *_, size = done.stdout.splitlines()
     (newest,) = checkout.glob("outputs/runs/*_diabetes_*")
     assert int(size) == sum(file.stat().st_size for file in newest.rglob("*") if file.is_file())
-    assert "name: log_cosh" in (newest / "config.yaml").read_text()
+    assert "losses.log_cosh.LogCosh" in (newest / "config.yaml").read_text()
 
 
 def test_what_the_recipes_write_keeps_the_style(checkout: Path) -> None:

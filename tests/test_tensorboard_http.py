@@ -212,7 +212,8 @@ def test_the_hparams_page_shows_the_metrics_of_the_summary(name: str, page: Page
 def test_the_images_can_be_opened(name: str, page: Page) -> None:
     run = f"{name}/tensorboard"
     tags = page.json("/data/plugin/images/tags")[run]
-    assert set(tags) == {"data/samples", "confusion_matrix", "worst_mistakes"}
+    curves = {f"curves/{name}" for name in ("roc", "precision_recall", "calibration", "scores")}
+    assert set(tags) == {"data/samples", "confusion_matrix", "worst_mistakes"} | curves
     for tag in tags:
         (entry,) = page.json("/data/plugin/images/images", run=run, tag=tag, sample="0")
         picture = page.get(f"/data/plugin/images/individualImage?{entry['query']}")
@@ -243,7 +244,9 @@ def test_the_histograms_of_weights_and_gradients_are_shown(name: str, page: Page
 @pytest.mark.parametrize("name", RUNS)
 def test_the_config_and_the_layers_can_be_read_as_text(name: str, page: Page) -> None:
     run = f"{name}/tensorboard"
-    shown = {"config": "dlrun.models.logistic.LogisticRegression", "model": "Linear"}
+    shown = {
+        "config": "dlrun.models.logistic.LogisticRegression", "model": "Linear", "per_class": "recall",
+    }  # fmt: skip
     tags = {tag.partition("/")[0]: tag for tag in page.json("/data/plugin/text/tags")[run]}
     assert sorted(tags) == sorted(shown)
     for name, words in shown.items():

@@ -384,8 +384,8 @@ def test_r2_is_not_a_number_where_all_targets_are_the_same():
         ),
         (
             "regression", 1, "cross_entropy",
-            "loss is cross_entropy, but the data set has numbers to predict: use loss=mse or mae or huber or quantile "
-            "or poisson or auto",
+            "loss is cross_entropy, but the data set has numbers to predict: use loss=mse or mae or "
+            "huber or quantile or poisson or auto",
         ),
     ],
 )  # fmt: skip

@@ -20,7 +20,7 @@ from dlrun.errors import ConfigError
 from dlrun.training.losses.base import Loss, Reduction
 
 
-class _OfErrors(Loss):
+class OfErrors(Loss):
     """A loss of numbers, the same in training and in evaluations."""
 
     tasks: ClassVar[tuple[TaskKind, ...]] = ("regression",)
@@ -33,7 +33,7 @@ class _OfErrors(Loss):
         return (self.reduction,)
 
 
-class MSE(_OfErrors):
+class MSE(OfErrors):
     """The squared error."""
 
     name = "mse"
@@ -43,7 +43,7 @@ class MSE(_OfErrors):
         return F.mse_loss(outputs, targets, reduction=reduction)
 
 
-class MAE(_OfErrors):
+class MAE(OfErrors):
     """The absolute error."""
 
     name = "mae"
@@ -53,7 +53,7 @@ class MAE(_OfErrors):
         return F.l1_loss(outputs, targets, reduction=reduction)
 
 
-class Huber(_OfErrors):
+class Huber(OfErrors):
     """e^2 / 2 of errors e up to delta, delta (|e| - delta / 2) beyond (Huber, 1964).
 
     Args:
@@ -83,7 +83,7 @@ class Huber(_OfErrors):
         return (self.name, self.delta)
 
 
-class Quantile(_OfErrors):
+class Quantile(OfErrors):
     """The pinball loss of quantiles to predict, a score for each (Koenker and Bassett, 1978).
 
     Args:
@@ -118,7 +118,7 @@ class Quantile(_OfErrors):
         return (self.name, *self.quantiles)
 
 
-class Poisson(_OfErrors):
+class Poisson(OfErrors):
     """Half the deviance of counts y from rates r: r - y + y log(y / r), of a Poisson distribution.
 
     A score z is the logarithm of a rate, in means of the training targets: r = mean exp(z). The targets are taken in
