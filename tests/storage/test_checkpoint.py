@@ -163,12 +163,12 @@ def test_a_torn_checkpoint_gives_way_to_the_one_before_with_a_warning(share, tmp
 
 
 def test_a_flipped_bit_is_found_or_touches_nothing_that_is_read(tmp_path):
-    """Every byte in turn, another bit each: what loads is what was saved, or it is refused."""
+    """Every 29th byte in turn, another bit each: what loads is what was saved, or it is refused."""
     save(tmp_path, state(1))
     file = tmp_path / "last.pt"
     whole = file.read_bytes()
     refused = 0
-    for position in range(0, len(whole), 7):
+    for position in range(0, len(whole), 29):
         flipped = bytearray(whole)
         flipped[position] ^= 1 << position % 8
         file.write_bytes(flipped)
@@ -179,7 +179,7 @@ def test_a_flipped_bit_is_found_or_touches_nothing_that_is_read(tmp_path):
             continue
         assert loaded["step"] == 1
         assert torch.equal(loaded["model"]["w"], state(1)["model"]["w"])
-    assert refused > 50
+    assert refused > 12
 
 
 def test_a_flipped_bit_in_the_weights_is_refused(tmp_path):

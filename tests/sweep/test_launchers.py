@@ -180,7 +180,7 @@ def test_workers_of_joblib_share_the_cores_and_find_what_one_process_would(
     words = ("sweep=coarse_to_fine", "sweep.trials=4", "sweep.rounds=2", "model.width=4,8,16,32")
     assert sweep(*words, "trainer.num_threads=1", "hydra.sweep.dir=row").code == 0
     result = sweep(*words, *JOBLIB)
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.err) == (0, ""), result.err
     assert look().states == ["complete"] * 4
     assert look().swept == look("row").swept
     assert look().values == pytest.approx(look("row").values)
@@ -208,6 +208,7 @@ def test_joblib_left_to_itself_runs_a_trial_a_core(
     assert look().states == ["complete"] * 2
 
 
+@pytest.mark.slow
 def test_jobs_of_submitit_on_this_machine(away: Dlrun, look: Looks) -> None:
     words = ("model.width=4", "hydra/launcher=submitit_local", "hydra.sweep.dir=sweep")
     result = away("train", "-m", *QUICK, *words)

@@ -157,6 +157,7 @@ def test_fail_fast_stops_several_processes_too(
 # Workers that end without an error message.
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_costs_its_own_trial_alone(away: Dlrun, look: Looks) -> None:
     result = away(
         *TRAIN, "model.width=4,13", "checkpoint.every_steps=1", *JOBLIB, SIGKILL="13", AT_STEP="3"

@@ -43,7 +43,16 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("how", ["forkserver", "spawn", "at-once", "late", "joblib"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "forkserver",
+        pytest.param("spawn", marks=pytest.mark.slow),
+        "at-once",
+        pytest.param("late", marks=pytest.mark.slow),
+        "joblib",
+    ],
+)
 def test_a_helper_ends_with_the_process_that_started_it(how, tmp_path):
     (tmp_path / "helped.py").write_text(HELPED)
     words = [sys.executable, str(tmp_path / "helped.py"), how]

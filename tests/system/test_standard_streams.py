@@ -23,7 +23,14 @@ def test_what_nobody_reads_is_dropped() -> None:
     file.close()
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+@pytest.mark.parametrize(
+    "closed",
+    [
+        pytest.param(">&-", marks=pytest.mark.slow),
+        pytest.param("2>&-", marks=pytest.mark.slow),
+        ">&- 2>&- <&-",
+    ],
+)
 def test_a_run_trains_with_streams_closed(closed: str, tmp_path: Path) -> None:
     words = (
         "train dataset=iris trainer.fast_dev_run=true tracking.tensorboard=false hydra.run.dir=run"
