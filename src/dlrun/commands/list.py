@@ -116,6 +116,11 @@ def _settings(folders: list[Path], name: str = "train") -> list[Parameter]:
     return list(read_yaml(name, file).parameters) if file else []
 
 
+def settings_of_every_run(folders: list[Path]) -> list[str]:
+    """What is listed beside the groups: the settings of train.yaml that are in no group."""
+    return _of_every_run(_settings(folders))
+
+
 def _of_every_run(settings: list[Parameter]) -> list[str]:
     return list(dict.fromkeys(parameter.name.partition(".")[0] for parameter in settings))
 
