@@ -65,10 +65,10 @@ def listed(names: Iterable[object], *, most: int = 3) -> str:
     return ", ".join(texts[:most]) + (f" and {left:,} more" if left > 0 else "")
 
 
-def did_you_mean(name: str, options: Iterable[str]) -> str:
-    """`; did you mean X?` for the closest of `options`, or all of them where none is close."""
+def did_you_mean(name: str, options: Iterable[str], *, beside: Sequence[str] = ()) -> str:
+    """`; did you mean X?` for the closest of `options` and of those `beside`, or all `options` where none is close."""
     names = sorted(str(option) for option in options)
-    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(str(name), [*names, *beside], n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]}?"
     return f"; choose from: {', '.join(names)}" if names else ""

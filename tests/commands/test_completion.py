@@ -145,6 +145,7 @@ class TestCandidates:
 
     def test_groups_of_list(self, project: Path) -> None:
         assert complete("list", "mo") == ["model"]
+        assert complete("list", "metr") == ["metrics"]
         assert complete("list", "model/cn") == ["model/cnn"]
 
     def test_what_show_takes(self, make_run: MakeRun) -> None:

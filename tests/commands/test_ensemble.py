@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from dlrun.cli import main
+from dlrun.commands._ensemble_page import members_table
 from dlrun.storage.run_directory import RunDirectory
+from dlrun.storage.run_summary import RunSummary
 from dlrun.storage.sweep_directory import SweepDirectory
 
 QUICK = (
@@ -282,3 +284,11 @@ def test_it_decides_by_a_threshold_of_its_own(here, capsys):
     ]
     asked(capsys, "eval", str(ensemble), "--threshold", "none")
     assert predicted(capsys, ensemble, "t.csv") != rows
+
+
+def test_a_metric_that_one_member_lacks_has_no_mean_of_members() -> None:
+    metrics = ({"test/accuracy": 0.5, "test/mcc": 0.25}, {"test/accuracy": 0.7})
+    members = [{"name": f"m{n}", "metrics": values} for n, values in enumerate(metrics)]
+    table = members_table(RunSummary(Path("run"), "completed", {"members": members}))
+    (mean,) = (line for line in table.splitlines() if line.startswith("mean of members"))
+    assert mean.split()[-1] == "-" and "0.6 ±" in mean

@@ -250,6 +250,11 @@ def test_what_every_run_has_beside_its_groups_is_explained(project: Path, capsys
     assert shown("seed", capsys=capsys).endswith("\n\ndlrun train seed=0\n")
 
 
+def test_the_metrics_that_may_be_named_are_listed(project: Path, capsys: Capture) -> None:
+    said = shown("metrics", capsys=capsys).replace(",", " ").split()
+    assert {"macro_f1", "mase", "coverage_80", "top_5_accuracy", "perplexity"} <= set(said)
+
+
 def test_what_all_options_of_a_group_have_is_told_with_them(project: Path, capsys: Capture) -> None:
     for word in ("model", "model/mlp"):
         assert "freeze" in shown(word, capsys=capsys)

@@ -104,13 +104,14 @@ def _show(before: list[str], current: str) -> Iterator[str]:
 
 
 def _list(before: list[str], current: str) -> Iterator[str]:
-    from dlrun.commands.list import all_groups, visible_options
+    from dlrun.commands.list import all_groups, settings_of_every_run, visible_options
 
     folders = config_folders()
     if not before or before[-1] == "--config-dir":
         group, slash, _ = current.rpartition("/")
         names = visible_options(group, folders) if slash else []
-        yield from (f"{group}/{name}" for name in names) if slash else all_groups(folders)
+        words = [*all_groups(folders), *settings_of_every_run(folders)]
+        yield from (f"{group}/{name}" for name in names) if slash else words
 
 
 def _run_names(before: list[str], current: str) -> Iterator[str]:

@@ -41,7 +41,7 @@ def members_table(ensemble: RunSummary) -> str:
         rules = [one.get(metric) for one in baselines.values()]
         texts = column_texts([*values, *rules], NONE)
         *own, whole = texts[: len(values)]
-        mean = _mean([one[name] for one in every if name in one])
+        mean = _mean([one.get(name) for one in every])
         cells = [*own, *("" for _ in _more(members)), mean, whole, *texts[len(values) :]]
         columns.append(Column((part, metric), cells))
     table = _text.table(columns)
@@ -63,8 +63,10 @@ def _more(members: Sequence[Any]) -> list[str]:
     return [f"and {len(members) - _MOST_MEMBERS} more"] if len(members) > _MOST_MEMBERS else []
 
 
-def _mean(values: Sequence[float]) -> str:
-    return spread_text(*mean_and_spread(values)) if values else NONE
+def _mean(values: Sequence[float | None]) -> str:
+    """Of all members; nothing where one was not measured by the metric."""
+    known = [value for value in values if value is not None]
+    return spread_text(*mean_and_spread(known)) if known and len(known) == len(values) else NONE
 
 
 def _share(value: Any) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dlrun.commands import _text
 from dlrun.commands._arguments import CommandParser, filled
+from dlrun.config.metrics import known_names
 from dlrun.config.option_files import Option, Parameter, read_option, read_yaml
 from dlrun.config.search_path import GROUPS, config_folders, option_file, options, packaged_configs
 from dlrun.errors import ConfigError, did_you_mean
@@ -36,6 +37,7 @@ examples
   dlrun list                what there is
   dlrun list model          every model with its parameters and their defaults
   dlrun list model/cnn      one of them
+  dlrun list metrics        the metrics that a run can be measured by
 """
 
 
@@ -114,6 +116,11 @@ def _settings(folders: list[Path], name: str = "train") -> list[Parameter]:
     return list(read_yaml(name, file).parameters) if file else []
 
 
+def settings_of_every_run(folders: list[Path]) -> list[str]:
+    """What is listed beside the groups: the settings of train.yaml that are in no group."""
+    return _of_every_run(_settings(folders))
+
+
 def _of_every_run(settings: list[Parameter]) -> list[str]:
     return list(dict.fromkeys(parameter.name.partition(".")[0] for parameter in settings))
 
@@ -128,7 +135,16 @@ def _settings_page(name: str, settings: list[Parameter]) -> str:
     shown = [p for p in settings if p.name.partition(".")[0] == name]
     example = next((p for p in shown if _PLAIN.fullmatch(p.value) and p.value != "null"), None)
     usage = f"\n\ndlrun train {example.name}={example.value}" if example else ""
-    return f"{name}: of every run\n{_parameter_lines(shown)}{usage}"
+    return f"{name}: of every run\n{_parameter_lines(shown)}{_values(name)}{usage}"
+
+
+def _values(name: str) -> str:
+    """What a setting may name, of one whose values are too many for its comment."""
+    if name != "metrics":
+        return ""
+    names = ", ".join(sorted({*known_names(), "coverage_80", "width_80"}))
+    rule = "a metric that does not fit the data is refused before the training"
+    return f"\n\n{_text.wrapped(names, _text.GAP)}\n\n{rule}"
 
 
 def _overview(folders: list[Path], settings: list[Parameter]) -> str:

@@ -76,7 +76,8 @@ class Metrics:
         name = name.partition("/")[0]
         if part in ("val", "test") and name not in measured and self.may_choose(name):
             return f"; add it to metrics, as in metrics=[{name}]"
-        return did_you_mean(metric, logged)
+        optional = sorted(f"{part}/{other}" for other in self.optional if part in ("val", "test"))
+        return did_you_mean(metric, logged, beside=optional)
 
     @property
     def ranks(self) -> bool:

@@ -142,6 +142,9 @@ def _summary(predictor: Predictor, result: Result, name: str) -> dict[str, Any]:
     }
 
 
+_PLURALS = {"loss": "losses"}
+
+
 def _choices(members: Sequence[Path]) -> dict[str, str]:
     """The option of each group; of several how many they are."""
     found: dict[str, dict[str, None]] = {}
@@ -149,6 +152,8 @@ def _choices(members: Sequence[Path]) -> dict[str, str]:
         for group, option in read_run(path).choices.items():
             found.setdefault(group, {})[option] = None
     return {
-        group: next(iter(options)) if len(options) == 1 else f"{len(options)} {group}s"
+        group: next(iter(options))
+        if len(options) == 1
+        else f"{len(options)} {_PLURALS.get(group, f'{group}s')}"
         for group, options in found.items()
     }

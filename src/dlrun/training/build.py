@@ -30,6 +30,7 @@ from dlrun.data.prepare import prepare
 from dlrun.errors import ConfigError
 from dlrun.models.dropout import use_generators
 from dlrun.models.numbers import PiecewiseLinear
+from dlrun.system.allocator import keep_freed_memory
 from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import cuda_graph, optim, schedules
 from dlrun.training.augmentation import make_augmentation, make_mixing
@@ -202,6 +203,7 @@ def assemble(
     chosen.check(data)
 
     configure_torch(settings)
+    keep_freed_memory()  # after the data were read: what that took goes back to the system
     seed_everything(config.seed)
     model = _model(parts, config, data, device)
     # A checkpoint has all weights itself.

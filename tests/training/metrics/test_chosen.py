@@ -180,6 +180,7 @@ def test_a_class_of_the_users_own_gets_values_in_their_own_units(project, capsys
         (["metrics=[{_target_:mymetrics.Distance,power:1,direction:min}]"], "metrics[0], Distance, raised"),
         (["dataset=diabetes", "metrics=[mase]"], "error of a naive forecast of a series"),
         (["dataset=diabetes", "metrics=[coverage_80]"], "set loss=quantile"),
+        (["trainer.monitor=val/makro_f1"], "did you mean val/macro_f1?"),
         (["trainer.monitor=val/mcc"], "add it to metrics, as in metrics=[mcc]"),
         (["trainer.monitor=train/mcc", "metrics=[mcc]"], "which this run does not log"),
     ],
