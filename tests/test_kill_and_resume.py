@@ -248,6 +248,7 @@ def test_a_killed_run_resumes_to_the_very_same_end(
     assert_ended_alike(run, whole)
 
 
+@pytest.mark.slow
 def test_a_run_killed_again_and_again_resumes_to_the_very_same_end(
     dlrun: Run, whole: RunDirectory
 ) -> None:

@@ -77,6 +77,17 @@ SMOKE = {
     "overfit": "dataset=digits model=mlp trainer.overfit_batches=1 trainer.log_every_steps=1",
     "resnet18": "dataset=digits model=torchvision trainer.channels_last=true trainer.precision=bf16",
     "mobilenet": "dataset=digits model=torchvision model.name=mobilenet_v3_small",
+    "members": "dataset=breast_cancer model=tabm metrics=[macro_f1,brier,calibration_error]",
+    "residual": "dataset=digits model=resnet model.depth=8 dataset.augment.mixup=0.2 dataset.augment.crop=0.5",
+    "weights": "dataset=iris model=mlp loss=focal loss.class_weights=balanced",
+    "counts": "dataset=diabetes model=mlp loss=poisson",
+    "balance": "dataset=breast_cancer model=mlp dataset.balance=oversample loss.label_smoothing=0.1",
+    "transformer": "dataset=airline model=transformer loss=quantile",
+    "convolutions in time": "dataset=airline model=tcn optimizer=lion",
+    "gpt": "dataset=shakespeare model=gpt model.width=64 optimizer=muon trainer.precision=bf16",
+    "reconstruction": "dataset=digits model=vae",
+    "rare samples": "dataset=unbalanced_digits model=debiasing_vae dataset.balance=latent",
+    "unfreezing": "dataset=digits model=cnn model.freeze={blocks.*:1} optimizer.lr_multipliers={blocks.*:0.1}",
     "vit": "dataset=image_folder dataset.size=224 dataset.color=rgb model=torchvision model.name=vit_b_16 trainer.batch_size=8",
 }
 RANGE = "optimizer.lr=tag(log,interval(1e-4,1e-1))"

@@ -66,11 +66,14 @@ def listed(names: Iterable[object], *, most: int = 3) -> str:
 
 
 def did_you_mean(name: str, options: Iterable[str], *, beside: Sequence[str] = ()) -> str:
-    """`; did you mean X?` for the closest of `options` and of those `beside`, or all `options` where none is close."""
+    """`; did you mean X?` for the closest of `options` and of those `beside`, or all `options` where none is close.
+
+    Of close ones, one that begins with `name` comes first.
+    """
     names = sorted(str(option) for option in options)
-    close = difflib.get_close_matches(str(name), [*names, *beside], n=1, cutoff=0.6)
+    close = difflib.get_close_matches(str(name), [*names, *beside], n=5, cutoff=0.6)
     if close:
-        return f"; did you mean {close[0]}?"
+        return f"; did you mean {max(close, key=lambda one: one.startswith(name))}?"
     return f"; choose from: {', '.join(names)}" if names else ""
 
 

@@ -40,7 +40,7 @@ def test_a_summary_of_a_run_is_that_of_its_config_and_stands_in_its_log(
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("model=cnnn", "the group model has no such option; did you mean cnn?"),
+        ("model=cn", "the group model has no such option; did you mean cnn?"),
         ("model.hiden=[1]", "did you mean hidden?"),
         ("trainer.batch_size=0", "trainer.batch_size is 0, but must be"),
         ("model=mlp,cnn", "several values make a sweep"),

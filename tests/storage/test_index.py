@@ -236,6 +236,14 @@ def test_a_run_is_found_by(text: str, found: str, three_runs: None) -> None:
     assert find_run(text).path == Path(found)
 
 
+def test_a_whole_name_is_meant_before_an_id_that_ends_so() -> None:
+    named = "outputs/runs/2026-01-01_10-00-00_cc_aa11bb"
+    make_run(named)
+    make_run("outputs/runs/2026-01-01_11-00-00_digits_aabbcc")
+    assert find_run("cc").path == Path(named)
+    assert find_run("bbcc").path.name.endswith("aabbcc")
+
+
 def test_a_run_elsewhere_is_found_by_its_directory(tmp_path: Path) -> None:
     make_run(str(tmp_path / "elsewhere"))
     assert find_run(str(tmp_path / "elsewhere")).path == tmp_path / "elsewhere"

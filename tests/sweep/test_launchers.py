@@ -174,6 +174,7 @@ def test_without_gpus_nothing_is_said_of_them(monkeypatch: pytest.MonkeyPatch) -
 # Launchers.
 
 
+@pytest.mark.slow
 def test_workers_of_joblib_share_the_cores_and_find_what_one_process_would(
     sweep: Dlrun, look: Looks
 ) -> None:

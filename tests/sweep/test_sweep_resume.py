@@ -97,6 +97,7 @@ def go_on(away: Dlrun, train: Sequence[str] = TRAIN, **variables: str) -> Result
     return away(*(("resume", "sweep") if began else train), **variables)
 
 
+@pytest.mark.slow
 def test_a_sweep_killed_again_and_again_ends_as_if_nothing_had_happened(
     away: Dlrun, look: Looks, whole: Look
 ) -> None:

@@ -291,7 +291,9 @@ def _shown(record: dict[str, Any]) -> Iterator[str]:
             if quantile != f"{MEDIAN:g}"
         ]
         if "probabilities" in record:
-            more = [f"{record['probabilities'][name]:.1%}"]
+            more = [
+                f"p({name}) {record['probabilities'][name]:.1%}"
+            ]  # as in a table of predictions
         shown = value if isinstance(value, str) else number_text(value, digits=digits)
         yield f"{name} {shown}".strip() + (f" ({', '.join(more)})" if more else "")
 

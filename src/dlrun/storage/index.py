@@ -15,6 +15,7 @@ Standard library only, so that this starts at once.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -204,10 +205,16 @@ def _directory(path: Path) -> RunDirectory | SweepDirectory:
     return SweepDirectory(path if path.name not in ("", "..") else path.resolve())
 
 
+_OWN_NAME = re.compile(
+    r"^[\d-]{10}_[\d-]{8}_|_[0-9a-f]{6}$"
+)  # what stands around a name of one's own
+
+
 def _matches(text: str, names: Iterable[str]) -> list[str]:
     """The names that fit best, those of later dates first."""
     rules: tuple[Callable[[str], bool], ...] = (
         lambda name: name == text,
+        lambda name: _OWN_NAME.sub("", name) == text,  # before a short id that ends so by chance
         lambda name: name.endswith(text),  # SWEEP/1 is not SWEEP/10
         lambda name: fits(text, name),
     )
