@@ -112,7 +112,7 @@ def test_every_option_is_named_in_the_readme() -> None:
     table = README.split("| group | options |")[1].split("\n\n")[0]
     named = set(re.findall(r"`(\w+)`", table))
     configs = Path(__file__).parents[1] / "configs"
-    groups = ("dataset", "model", "optimizer", "schedule", "trainer", "sweep")
+    groups = ("dataset", "model", "optimizer", "loss", "schedule", "trainer", "sweep")
     offered = {file.stem for group in groups for file in (configs / group).glob("*.yaml")}
     assert offered <= named
 
