@@ -67,6 +67,25 @@ class Block(nn.Module):
         return x_BTD + self.dropout(self.feed_forward(self.feed_forward_norm(x_BTD))), kept
 
 
+def stacked_blocks(
+    width: int,
+    *,
+    layers: int,
+    heads: int,
+    expansion: float,
+    activation: FeedForwardName,
+    dropout: float,
+) -> nn.ModuleList:
+    """The blocks of a model, `expansion` times as wide between the two layers of each feed-forward part."""
+    hidden = max(1, round(width * expansion))
+    return nn.ModuleList(
+        Block(
+            width, heads=heads, hidden=hidden, activation=activation, dropout=dropout, depth=layers
+        )
+        for _ in range(layers)
+    )
+
+
 class SelfAttention(nn.Module):
     """Each step asks all steps that it may see, and takes the mean of their values, weighted by how well they fit.
 

@@ -9,12 +9,12 @@ from dlrun.config.schema import Count, Depth, Positive, Probability, Width
 from dlrun.data.base import Spec
 from dlrun.models.attention import (
     START_STD,
-    Block,
     FeedForwardName,
     KeysValues,
     in_autocast,
     require_heads,
     rotations,
+    stacked_blocks,
 )
 from dlrun.models.dropout import Dropout
 from dlrun.models.requirements import require_language
@@ -62,16 +62,13 @@ class GPT(nn.Module):
         self.context, self.heads, self.size = context, heads, width // heads
         self.embedding = nn.Embedding(vocabulary, width)
         self.dropout = Dropout(dropout) if dropout else nn.Identity()
-        self.blocks = nn.ModuleList(
-            Block(
-                width,
-                heads=heads,
-                hidden=max(1, round(width * expansion)),
-                activation=activation,
-                dropout=dropout,
-                depth=layers,
-            )
-            for _ in range(layers)
+        self.blocks = stacked_blocks(
+            width,
+            layers=layers,
+            heads=heads,
+            expansion=expansion,
+            activation=activation,
+            dropout=dropout,
         )
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocabulary, bias=False)

@@ -12,11 +12,11 @@ from dlrun.config.schema import Depth, Positive, Probability, Width
 from dlrun.data.base import Spec
 from dlrun.models.attention import (
     LONGEST_WAVE,
-    Block,
     FeedForwardName,
     in_autocast,
     require_heads,
     rotations,
+    stacked_blocks,
 )
 from dlrun.models.columns import FeatureVectors
 from dlrun.models.dropout import Dropout
@@ -75,16 +75,13 @@ class Transformer(nn.Module):
         else:
             self.vectors = nn.Linear(features, width)
         self.dropout = Dropout(dropout) if dropout else nn.Identity()
-        self.blocks = nn.ModuleList(
-            Block(
-                width,
-                heads=heads,
-                hidden=max(1, round(width * expansion)),
-                activation=activation,
-                dropout=dropout,
-                depth=layers,
-            )
-            for _ in range(layers)
+        self.blocks = stacked_blocks(
+            width,
+            layers=layers,
+            heads=heads,
+            expansion=expansion,
+            activation=activation,
+            dropout=dropout,
         )
         self.norm = nn.LayerNorm(width)
         self.first = nn.Parameter(torch.randn(width)) if pooling == "cls" else None
