@@ -129,6 +129,9 @@ class TrainerSettings:
     eval_every_steps: Count | None
     log_every_steps: Count
     accelerator: Literal["auto", "cpu", "cuda", "mps"]
+    devices: Annotated[int, Ge(1), Most(1024)] | Literal["all"] | list[NonNegativeInt]
+    strategy: Literal["ddp", "fsdp"]
+    sync_batch_norm: bool
     precision: Literal["fp32", "bf16", "fp16", "fp64"]
     channels_last: bool
     compile: bool
