@@ -52,6 +52,7 @@ from dlrun.training.losses.base import Loss
 from dlrun.training.losses.choice import loss_of
 from dlrun.training.metrics.chosen import ChosenMetrics, OwnMetric, own_metrics
 from dlrun.training.optimizer_classes import ScheduleFreeAverage, is_schedule_free
+from dlrun.training.ranks import ALONE, Ranks
 from dlrun.training.task import Task
 from dlrun.training.tasks import learned_spec, make_task, suited
 
@@ -180,11 +181,15 @@ class _Components:
 
 
 def assemble(
-    config: RunConfig, *, load: Loader = load_data, kept: Kept | None = None
+    config: RunConfig,
+    *,
+    load: Loader = load_data,
+    kept: Kept | None = None,
+    ranks: Ranks = ALONE,
 ) -> Experiment:
     """Build what `config` describes; `load` may remember the data of an earlier run.
 
-    Of a run to be resumed, `kept` is what it has learned from its data.
+    Of a run to be resumed, `kept` is what it has learned from its data. Of several `ranks` each builds the same.
 
     Raises:
         ConfigError: any of it does not exist, is out of range or does not fit the rest.
@@ -214,7 +219,7 @@ def assemble(
     generator = torch.Generator(device.torch_device).manual_seed(config.seed)
     use_generators(model, [generator])
 
-    batches = make_batches(settings, data, config.seed)
+    batches = make_batches(settings, data, config.seed, ranks.share)
     check_loss(model, batches, task, data.spec)
     total_steps = count_steps(settings, len(batches))
     descent, averaged = _descent(parts, freezing, settings, device, len(batches), total_steps)
@@ -235,9 +240,14 @@ def assemble(
         mixing=make_mixing(parts.data.augment, data),
         generator=generator,
         balance=latent_balance(parts.data, model, batches, settings.eval_batch_size),
+        ranks=ranks,
     )
     freezing.enter(0)  # after the optimizer was given what is to be trained later
     engine.captured = cuda_graph.choose(engine)
+    if not ranks.first:  # each draws its own; the first one as alone
+        own = np.random.SeedSequence((config.seed, ranks.share.index)).generate_state(1)
+        seed_everything(int(own[0]))
+        generator.manual_seed(int(own[0]))
     return Experiment(config, device, data, task, engine, begun_with)
 
 
