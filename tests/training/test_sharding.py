@@ -125,8 +125,7 @@ def compare(make: Any, name: str, share: Share) -> None:
     alone = make().double()
     parted = copy.deepcopy(alone)
     averages = [AveragedModel(m, multi_avg_fn=get_ema_multi_avg_fn(0.9)) for m in (alone, parted)]
-    for model in (parted, averages[1].module):
-        shard(model, torch.device("cpu"))
+    shard(parted, averages[1], torch.device("cpu"))
     held = sum(p.to_local().numel() for p in parted.parameters())  # type: ignore[attr-defined]
     assert 0.4 < held / sum(p.numel() for p in alone.parameters()) < 0.65
     wanted, descent = train(alone, averages[0], name, WHOLE)
@@ -141,7 +140,7 @@ def compare(make: Any, name: str, share: Share) -> None:
             wanted_state = {key: like.state_dict()[key] for key in state}
             torch.testing.assert_close(state, wanted_state, rtol=0, atol=1e-9)
     again = make().double()
-    shard(again, torch.device("cpu"))
+    shard(again, None, torch.device("cpu"))
     load_weights(again, states[0])
     optimizer = descent_of(again, name).optimizer
     load_optimizer(optimizer, gathered(of_parts.optimizer.state_dict(), first=first))
@@ -185,5 +184,5 @@ def refuse_scalars() -> None:
     model = stack()
     model.scale = nn.Parameter(torch.tensor(2.0))
     with pytest.raises(ConfigError, match=r"fsdp, which cannot part this model .*scalar"):
-        shard(model, torch.device("cpu"))
+        shard(model, None, torch.device("cpu"))
     assert whole(torch.ones(2)).sum() == 2

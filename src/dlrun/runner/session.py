@@ -35,6 +35,7 @@ from dlrun.training.build import Experiment, Loader
 from dlrun.training.loop import Engine
 from dlrun.training.metrics.classes import class_rows
 from dlrun.training.scores import class_confusion
+from dlrun.training.sharding import in_parts
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,7 @@ class Session:
             experiment.data,
             config.tracking,
             model=config.model,
+            in_parts=in_parts(self.engine.model),
             trials_at_once=watch.at_once if watch else None,
         )
         self._open = opened.pop_all()
@@ -273,6 +275,11 @@ class Session:
         sizes = (len(part) for part in (data.train, data.val, data.test))
         where = "in memory" if isinstance(data.train.inputs, Tensor) else "read from their files"
         log.info("%s samples to train on, %s to validate, %s to test, %s", *sizes, where)
+        if in_parts(self.engine.model):
+            log.info(
+                "each device has a part of the model: the table of layers and views of the whole model are left out"
+            )
+            return
         with going_on("the table of layers"):
             table = layer_table(self.engine.model, data.spec)
             log.info("the model\n%s", table)

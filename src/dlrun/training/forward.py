@@ -12,6 +12,7 @@ from dlrun.data.base import Spec
 from dlrun.data.loaders import Split
 from dlrun.data.share import WHOLE, Share
 from dlrun.models.members import joined, members_of
+from dlrun.training.sharding import in_step
 from dlrun.training.task import Task
 
 State = Any  # a tensor, or tuples of them, however deep; None before the first batch
@@ -83,7 +84,11 @@ def outputs_in_order(
     Or for a process's `share` of them; where it is empty the shape of a row is not known, and it is (0,).
     """
     state, found, stop = None, None, 0
-    for inputs, targets in split.in_order(size, share):
+
+    def idle_pass() -> None:
+        advance(model, split.sample(1), None, spec)
+
+    for inputs, targets in in_step(model, split.in_order(size, share), idle_pass):
         outputs, state = advance(model, inputs, state, spec)
         rows = task.kept(outputs.to(dtype), task.aims(inputs, targets))
         if found is None:  # one tensor for all: many small ones leave gaps in memory

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from dlrun.config.settings import CheckpointSettings, TrainerSettings
 from dlrun.data.base import Dataset
@@ -22,6 +21,7 @@ from dlrun.storage.checkpoint import random_states
 from dlrun.system.signals import StopRequest
 from dlrun.system.torch_internals import norms
 from dlrun.training.augmentation import Augmentation
+from dlrun.training.averaging import Averaged
 from dlrun.training.balance import LatentBalance
 from dlrun.training.device import Device
 from dlrun.training.divergence import Diverged, find_divergence
@@ -32,13 +32,19 @@ from dlrun.training.intervals import Intervals
 from dlrun.training.logged_points import Pending, Rate, joined, mean_losses, training_point
 from dlrun.training.metrics.chosen import ChosenMetrics
 from dlrun.training.optim import Descent, gradient_norm
-from dlrun.training.optimizer_classes import ScheduleFreeAverage
 from dlrun.training.ranks import ALONE, Ranks
 from dlrun.training.replica import Replica
 from dlrun.training.schedules import plateau_of
+from dlrun.training.sharding import (
+    gathered,
+    in_parts,
+    kept_weights,
+    load_weights,
+    whole,
+    without_gradients,
+)
 from dlrun.training.task import Task
 
-Averaged = AveragedModel | ScheduleFreeAverage
 Step = Callable[[Tensor, Tensor], None]  # from inputs and targets of one batch
 
 
@@ -116,6 +122,7 @@ class Engine:
         self.pending, self.rate = Pending(), Rate()
         self.gathered = Pending()  # of several ranks, what was pending when it was last saved
         self.of_ranks: list[dict[str, Any]] = []  # what each rank alone had then
+        self.parts: dict[str, Any] | None = None  # of each weight, as one, while that is saved
         self.latest: dict[str, float] = {}  # the newest value of every metric
         self.seconds = 0.0  # trained so far, over all processes of this run
 
@@ -254,7 +261,7 @@ class Engine:
         Of several ranks the one that calls this computes all of them, or its `share`.
         """
         model = self.evaluated.eval()
-        with torch.inference_mode(), self.device.autocast():
+        with without_gradients(model), self.device.autocast():
             outputs = outputs_in_order(
                 model,
                 split,
@@ -287,7 +294,7 @@ class Engine:
     def restore_best(self) -> None:
         """Give the model to evaluate the weights of the best evaluation, where there was one."""
         if self.best.weights:
-            self.evaluated.load_state_dict(self.best.weights)
+            load_weights(self.evaluated, self.best.weights)
 
     def loss(self, inputs: Tensor, targets: Tensor, mixed: Mixed | None) -> tuple[Tensor, Tensor]:
         """The training loss of a part of a batch, and what metrics need of its outputs."""
@@ -323,7 +330,8 @@ class Engine:
 
     def _accumulate(self, inputs: Tensor, targets: Tensor, mixed: Mixed | None) -> Tensor:
         """The same gradient as the whole batch at once, a share of the memory (batch norm sees the parts)."""
-        size = -(-len(targets) // self.settings.accumulate)
+        count, rows = self.settings.accumulate, len(targets)
+        size = -(-rows // count) if self.replica is None else self.replica.parts(rows, count)
         x_parts, y_parts = inputs.split(size), targets.split(size)
         mixed_parts = [None] * len(x_parts) if mixed is None else mixed.parts(size)
         parts = zip(x_parts, y_parts, mixed_parts, strict=True)
@@ -374,8 +382,7 @@ class Engine:
         gain = 0.0 if best is None else (best - value if self.minimize else value - best)
         improved = not math.isnan(value) and (best is None or gain > margin)
         if improved:
-            state = self.evaluated.state_dict()
-            weights = {name: tensor.detach().clone() for name, tensor in state.items()}
+            weights = kept_weights(self.evaluated, first=self.ranks.first)
             self.best = Best(value, self.epoch, self.step, dict(self.latest), weights)
         self.waited = 0 if improved else self.waited + 1
         if plateau := plateau_of(self.descent.multiplier):
@@ -406,7 +413,17 @@ class Engine:
             carried = on_tensors(self.carried, torch.Tensor.cpu)
             own = {"carried": carried, "random": random_states(self.generator)}
             self.of_ranks = self.ranks.to_first(own)
+        if in_parts(self.model):
+            self.parts = gathered(self.trained(), first=self.ranks.first)
         return self._gather_pending()
+
+    def trained(self) -> dict[str, Any]:
+        """The weights, and what average and optimizer remember of them."""
+        return {
+            "model": self.model.state_dict(),
+            "averaged": None if self.averaged is None else self.averaged.state_dict(),
+            "descent": self.descent.state_dict(),
+        }
 
     def _gather_pending(self) -> Pending:
         """What is pending of all ranks; on all but rank 0 its losses and sizes alone."""
@@ -420,9 +437,10 @@ class Engine:
         """Save, unless weights are not finite, or come from a loss that was not."""
         self._check_losses(self.gather())
         sizes = norms([p.detach() for p in self.model.parameters()])
-        if not torch.stack(sizes).isfinite().all():
+        if not whole(torch.stack(sizes)).isfinite().all():
             raise Diverged(self.step, self.latest)
         self.ranks.by_first(save)
+        self.parts = None
 
     def _check_losses(self, pending: Pending) -> None:
         """Refuse to log or save what a step without a finite loss has touched."""

@@ -10,6 +10,7 @@ import copy
 import gc
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -18,11 +19,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dlrun.data.base import Spec
 from dlrun.data.loaders import Feed
+from dlrun.data.share import Share
 from dlrun.storage.checkpoint import random_states, restore_random_states
 from dlrun.training.device import Device
 from dlrun.training.forward import advance
 from dlrun.training.freezing import Freezing
 from dlrun.training.ranks import Ranks
+from dlrun.training.sharding import in_parts
+from dlrun.training.sync_batch_norm import left_out
 
 Compute = Callable[..., tuple[Tensor, Tensor]]  # of a part of a batch: its loss, and what is kept
 
@@ -63,7 +67,7 @@ class Replica:
         self._learner: nn.Module | None = None
         self._stage = 0
         self._sizes: Sequence[int] = ()
-        self.factor, self.counts = 1.0, True
+        self._whole, self.factor, self.counts = 0, 1.0, True  # of the batch
 
     def enter(self, epoch: int) -> bool:
         """Be ready for an epoch, of which all is frozen that is to be; whether that took time."""
@@ -77,18 +81,24 @@ class Replica:
 
     def begin_batch(self, position: int) -> None:
         """The next batch is the one at this position of the epoch."""
-        whole = self._sizes[position]
-        own = len(self.ranks.share.of(whole))
+        self._whole = self._sizes[position]
+        own = len(self.ranks.share.of(self._whole))
         self.counts = own > 0
-        self.factor = self.ranks.size * (own / whole if self.mean else float(self.counts))
+        self.factor = self.ranks.size * (own / self._whole if self.mean else float(self.counts))
 
     def loss(self, *part: Any, last: bool) -> tuple[Tensor, Tensor]:
         """As `compute`; after the `last` part of a batch the gradients of all ranks are added up."""
         assert self._learner is not None
         # As `no_sync` has it, which would have to be open until the backward pass is over.
         self._learner.require_backward_grad_sync = last  # type: ignore[assignment]
-        loss, kept = self._learner(*part)
+        with nullcontext() if self.counts else left_out(self.model):
+            loss, kept = self._learner(*part)
         return loss, kept
+
+    def parts(self, rows: int, count: int) -> list[int]:
+        """How many of this rank's rows of the batch to take in each part, of `count` or as many as all ranks can."""
+        count = min(count, max(1, self._whole // self.ranks.size))
+        return [len(Share(part, count).of(rows)) for part in range(count)]
 
     def weighted(self, loss: Tensor) -> Tensor:
         """The loss to go back from."""
@@ -97,10 +107,13 @@ class Replica:
     def _wrapped(self) -> nn.Module:
         """What computes losses and adds up gradients: called as `compute`, with `require_backward_grad_sync`.
 
-        The parameters to train must be known; so this is done anew where some are released. Another strategy
-        has its own of these here. The buffers are told by rank 0 at each step only where a layer of the user's own may
-        read them in training; those of batch norm are told before each evaluation.
+        The parameters to train must be known; so this is done anew where some are released. Those of a model of which
+        each rank has a part add up their gradients themselves, after each part of a batch. The buffers are told by
+        rank 0 at each step only where a layer of the user's own may read them in training; those of batch norm are
+        told before each evaluation.
         """
+        if in_parts(self.model):
+            return _Learner(self.model, self.compute)
         known = is_well_known(self.model)
         unused = not known or self._leaves_some_unused()
         learner = DistributedDataParallel(
