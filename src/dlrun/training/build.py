@@ -27,6 +27,7 @@ from dlrun.data.base import Dataset
 from dlrun.data.changed_data import DataChanged, Kept, refusal
 from dlrun.data.loaders import Feed, Split
 from dlrun.data.prepare import prepare
+from dlrun.data.share import WHOLE, Share
 from dlrun.errors import ConfigError
 from dlrun.models.dropout import use_generators
 from dlrun.models.numbers import PiecewiseLinear
@@ -36,10 +37,10 @@ from dlrun.training import cuda_graph, optim, schedules
 from dlrun.training.augmentation import make_augmentation, make_mixing
 from dlrun.training.balance import latent_balance, with_balance
 from dlrun.training.checks import (
+    check_batches,
     check_fit,
     check_loss,
     check_monitor,
-    check_streams,
     require_recurrent,
 )
 from dlrun.training.device import Device, enough_memory
@@ -321,25 +322,20 @@ def limit(data: Dataset, settings: TrainerSettings) -> Dataset:
     return data
 
 
-def make_batches(settings: TrainerSettings, data: Dataset, seed: int) -> Feed:
-    """The training batches, one whole-batch read a step however many parts it is then taken in."""
-    drawn = data.train.resampling
-    samples = len(data.train) if drawn is None else drawn.size
-    size = settings.samples_per_step(samples)
-    if settings.drop_last and size > samples:
-        raise ConfigError(
-            f"trainer.batch_size is {size}, but there are only {samples} training samples, and trainer.drop_last "
-            "leaves out what does not fill a batch; lower the batch size or set trainer.drop_last=false"
-        )
-    if data.spec.carries_state:
-        check_streams(settings)
-    if settings.accumulate > (at_most := min(size, samples)):
-        raise ConfigError(
-            f"trainer.accumulate is {settings.accumulate}, but a batch has only {at_most} samples to take in parts: "
-            "set it to that or less, or trainer.batch_size higher"
-        )
+def make_batches(settings: TrainerSettings, data: Dataset, seed: int, share: Share = WHOLE) -> Feed:
+    """The training batches, one whole-batch read a step however many parts it is then taken in.
+
+    Args:
+        share: what this process takes of each batch.
+
+    Raises:
+        ConfigError: as `check_batches`.
+    """
+    size = check_batches(settings, data, share.count)
     shuffle = settings.shuffle and not settings.overfit_batches
-    return data.train.batches(size, seed=seed, shuffle=shuffle, drop_last=settings.drop_last)
+    return data.train.batches(
+        size, seed=seed, shuffle=shuffle, drop_last=settings.drop_last, share=share
+    )
 
 
 def count_steps(settings: TrainerSettings, steps_per_epoch: int) -> int:
