@@ -42,7 +42,7 @@ from dlrun.training.checks import (
     check_streams,
     require_recurrent,
 )
-from dlrun.training.device import Device, enough_memory
+from dlrun.training.device import Device, enough_memory, index_of
 from dlrun.training.device import choose as choose_device
 from dlrun.training.freezing import Freezing
 from dlrun.training.initial_weights import initialise
@@ -51,6 +51,7 @@ from dlrun.training.losses.base import Loss
 from dlrun.training.losses.choice import loss_of
 from dlrun.training.metrics.chosen import ChosenMetrics, OwnMetric, own_metrics
 from dlrun.training.optimizer_classes import ScheduleFreeAverage, is_schedule_free
+from dlrun.training.ranks import ALONE, Ranks
 from dlrun.training.task import Task
 from dlrun.training.tasks import learned_spec, make_task, suited
 
@@ -179,17 +180,22 @@ class _Components:
 
 
 def assemble(
-    config: RunConfig, *, load: Loader = load_data, kept: Kept | None = None
+    config: RunConfig,
+    *,
+    load: Loader = load_data,
+    kept: Kept | None = None,
+    ranks: Ranks = ALONE,
 ) -> Experiment:
     """Build what `config` describes; `load` may remember the data of an earlier run.
 
-    Of a run to be resumed, `kept` is what it has learned from its data.
+    Of a run to be resumed, `kept` is what it has learned from its data. Nothing here waits for other ranks.
 
     Raises:
         ConfigError: any of it does not exist, is out of range or does not fit the rest.
     """
     settings, parts = config.trainer, _Components.of(config, resumed=kept is not None)
-    device = choose_device(settings.accelerator, settings.precision)
+    index = index_of(settings, ranks.local if ranks.size > 1 else None)
+    device = choose_device(settings.accelerator, settings.precision, index)
     with enough_memory("dataset", _SMALLER_DATA):
         data = load(config, device, kept)
     spec = learned_spec(data.spec, parts.model)
@@ -234,6 +240,7 @@ def assemble(
         mixing=make_mixing(parts.data.augment, data),
         generator=generator,
         balance=latent_balance(parts.data, model, batches, settings.eval_batch_size),
+        ranks=ranks,
     )
     freezing.enter(0)  # after the optimizer was given what is to be trained later
     engine.captured = cuda_graph.choose(engine)

@@ -30,6 +30,7 @@ from dlrun.training.logged_points import Pending, Rate, mean_losses, training_po
 from dlrun.training.metrics.chosen import ChosenMetrics
 from dlrun.training.optim import Descent, gradient_norm
 from dlrun.training.optimizer_classes import ScheduleFreeAverage
+from dlrun.training.ranks import ALONE, Ranks
 from dlrun.training.schedules import plateau_of
 from dlrun.training.task import Task
 
@@ -83,13 +84,14 @@ class Engine:
         mixing: Mixing | None,
         generator: torch.Generator,
         balance: LatentBalance | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.model, self.averaged, self.task, self.data = model, averaged, task, data
         self.freezing = freezing
         self.batches, self.descent, self.total_steps = batches, descent, total_steps
         self.device, self.settings, self.chosen = device, settings, chosen
         self.augmentation, self.mixing, self.generator = augmentation, mixing, generator
-        self.balance = balance
+        self.balance, self.ranks = balance, ranks
         self.captured: Step | None = None  # does what train_step does, sooner
         self.steps_per_epoch = len(batches)
         self.intervals = Intervals(settings, saving, self.steps_per_epoch, total_steps)
