@@ -15,6 +15,7 @@ from dlrun.commands._train_words import (
     check_place,
     is_multirun,
     with_initial_runs,
+    without_prepare,
 )
 from dlrun.config.search_path import RUN_GROUPS, packaged_configs, user_configs
 from dlrun.errors import ConfigError
@@ -43,6 +44,8 @@ def run_hydra(argv: list[str]) -> int:
 
     refuse_unreadable([os.getcwd(), *filter(None, argv)])
     argv = as_multirun(readable_words(argv))
+    prepares = "--prepare" in argv
+    argv = without_prepare(argv)
     check_hydra_options(argv)
     check_place(argv)
     argv = with_initial_runs(argv)
@@ -51,7 +54,7 @@ def run_hydra(argv: list[str]) -> int:
     register_resolvers()
     entry = hydra.main(
         config_path=str(packaged_configs()), config_name="train", version_base="1.3"
-    )(_job)
+    )(_prepare if prepares else _job)
     own = [folder for folder in (user_configs(), *folders) if folder is not None]
     with (
         _arguments(argv),
@@ -114,7 +117,12 @@ class _Ended(BaseException):
         self.code, self.error = code, error
 
 
-def _job(cfg: Any) -> None:
+def _prepare(cfg: Any) -> None:
+    """Make the directory of a run, and say how to train it."""
+    _job(cfg, prepares=True)
+
+
+def _job(cfg: Any, *, prepares: bool = False) -> None:
     """One run. Launchers may send this function to another process: it imports what it needs."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
@@ -141,12 +149,13 @@ def _job(cfg: Any) -> None:
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
         _refuse_lone_sweep(plain.pop("sweep"), chosen)
         parse(plain)  # refuses what it can before torch is loaded
-        from dlrun.runner import start
+        from dlrun.runner import launch
         from dlrun.storage.index import next_order
 
         end_if_signalled()
         order = next_order()
-        code = start.train(plain, run, overrides=overrides, choices=groups, order=order)
+        act = launch.prepare if prepares else launch.train
+        code = act(plain, run, overrides=overrides, choices=groups, order=order)
     except Exception as error:
         raise _Ended(1, error) from error
     finally:

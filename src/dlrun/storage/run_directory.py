@@ -22,6 +22,7 @@ from dlrun.storage.disk import DiskFull, writing
 from dlrun.storage.links import open_here, refuse_links
 
 CONFIG, SUMMARY, LOCK = "config.yaml", "summary.json", ".lock"
+PREPARED = "prepared"  # status of a run that is to begin when all its processes are there
 ENSEMBLE = "ensemble.yaml"  # in place of a config, in the directory of an ensemble of runs
 SWEEP, CLAIMS = (
     "sweep.yaml",
@@ -134,6 +135,11 @@ def from_here(path: Path) -> Path:
 def is_run(path: Path) -> bool:
     """Whether `path` is a run's directory: it holds a config or a summary."""
     return (path / CONFIG).is_file() or (path / SUMMARY).is_file()
+
+
+def is_prepared(run: RunDirectory) -> bool:
+    """Whether the run is prepared, and was not begun yet."""
+    return (run.read_summary() or {}).get("status") == PREPARED
 
 
 def is_ensemble(path: Path) -> bool:
