@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -52,20 +53,36 @@ def is_within(distribution: BaseDistribution, internal: float) -> bool:
 
 
 class KernelLock(BaseJournalFileLock):
-    """A lock that a killed process gives up; Optuna's own makes the others wait for half a minute."""
+    """A lock that a killed process gives up; Optuna's own makes the others wait for half a minute.
+
+    A thread that holds it may take it again.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._held = path, ExitStack()
+        self._path, self._thread, self._held = path, threading.RLock(), ExitStack()
+        self._times = 0  # that the thread has taken it
 
     def acquire(self) -> bool:
-        while True:
-            with ExitStack() as tried:
-                if tried.enter_context(claim(self._path, 0)):
-                    self._held = tried.pop_all()
-                    return True
+        with ExitStack() as undone:
+            self._thread.acquire()
+            undone.callback(self._thread.release)
+            while not self._times and not self._taken():
+                pass
+            self._times += 1
+            undone.pop_all()
+        return True
 
     def release(self) -> None:
-        self._held.close()
+        self._times -= 1
+        if not self._times:
+            self._held.close()
+        self._thread.release()
+
+    def _taken(self) -> bool:
+        with ExitStack() as tried:
+            if taken := tried.enter_context(claim(self._path, 0)):
+                self._held = tried.pop_all()
+        return taken
 
 
 class JournalFile(JournalFileBackend):
