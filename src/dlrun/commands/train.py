@@ -5,13 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import (
-    AbstractContextManager,
-    contextmanager,
-    nullcontext,
-    redirect_stderr,
-    suppress,
-)
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +21,7 @@ from dlrun.config.search_path import RUN_GROUPS, packaged_configs, user_configs
 from dlrun.errors import ConfigError
 from dlrun.storage.disk import disk_full
 from dlrun.storage.sweep_directory import config_words
-from dlrun.system.signals import end_if_signalled, ended_by_signals
+from dlrun.system.signals import end_if_signalled, ended_by_signals, hand_on
 
 
 def main(argv: list[str]) -> int:
@@ -183,8 +177,10 @@ def _trial(folder: Path) -> None:
     from dlrun.system.orphans import begin_as_helper
 
     begin_as_helper()
-    with suppress(Interrupted):  # it is saved, and the sweep will find it unfinished
+    try:
         run_trial(open_sweep(folder.parent), int(folder.name))
+    except Interrupted as end:  # it is saved, and the sweep will find it unfinished
+        hand_on(end.code)
 
 
 def _refuse_lone_sweep(sweep: Any, chosen: Any) -> None:
