@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 from typing import Any
 
 from dlrun.commands._train_words import (
+    NO_DRIVER,
     as_multirun,
     check_hydra_options,
     check_place,
@@ -42,6 +43,7 @@ def run_hydra(argv: list[str]) -> int:
     from dlrun.config.overrides import readable_words, refuse_unreadable
 
     refuse_unreadable([os.getcwd(), *filter(None, argv)])
+    prepares = NO_DRIVER in argv
     argv = as_multirun(readable_words(argv))
     check_hydra_options(argv)
     check_place(argv)
@@ -58,6 +60,7 @@ def run_hydra(argv: list[str]) -> int:
         _hydra_errors_raised(),
         composing_once(argv, own),
         ended_by_signals(),
+        _preparing() if prepares else nullcontext(),
     ):
         try:
             if "--cfg" in argv:
@@ -73,6 +76,12 @@ def run_hydra(argv: list[str]) -> int:
         except Exception as error:
             raise _explained(error, argv, folders) from error
     return 0
+
+
+def _preparing() -> AbstractContextManager[None]:
+    from dlrun.sweep.quota import acting_as
+
+    return acting_as("prepare")
 
 
 def _explained(error: Exception, argv: list[str], folders: list[Path]) -> Exception:

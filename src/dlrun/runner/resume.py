@@ -28,6 +28,8 @@ from dlrun.storage.run_directory import (
     truncate_metrics,
 )
 from dlrun.training.build import Experiment
+from dlrun.training.engine_state import load_engine_state, random_states_for, ranks_of
+from dlrun.training.ranks import ALONE, Ranks
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +56,11 @@ def reopen(
     *,
     overrides: list[str],
     watch: Watch | None = None,
+    ranks: Ranks = ALONE,
 ) -> Session:
     """The run in `run` at its last whole checkpoint, ready to train on with `plain` as its config.
+
+    Of several `ranks` by the first; the others do as `follow` says.
 
     Raises:
         ConfigError: it cannot be, or nothing is left to train.
@@ -70,13 +75,13 @@ def reopen(
         plain = with_absolute_paths(plain)
         if plain["init_from"] is not None:  # of a trial it is as its sweep has it
             plain["init_from"] = str(Path(plain["init_from"]).absolute())
-        kept = None if state is None else _kept(state, run)
+        kept = None if state is None else kept_of(state, run)
         # Not within the log: where data have changed, nothing at all is written.
-        experiment = assemble_run(plain, watch, kept)
+        experiment = assemble_run(plain, watch, kept, ranks)
         run_log.takes_notes = True
         with run_log:
             if state is not None:
-                _restore(experiment, state)
+                restore(experiment, state)
             engine = experiment.engine
             if engine.finished and (run.read_summary() or {}).get("status") == "completed":
                 raise ConfigError(_nothing_left(experiment, run))
@@ -91,7 +96,7 @@ def reopen(
         return Session(experiment, run, identity, watch, log=run_log, opened=opened)
 
 
-def _kept(state: Mapping[str, Any], run: RunDirectory) -> Kept:
+def kept_of(state: Mapping[str, Any], run: RunDirectory) -> Kept:
     try:
         itemgetter(*_NEEDED)(state)  # which best.pt in the place of last.pt lacks
         return kept_from(state, str(run.path))
@@ -141,7 +146,7 @@ def _training(summary: Mapping[str, Any]) -> Training | None:
     return Training(trained, summary.get("stack_size"))
 
 
-def _restore(experiment: Experiment, state: Mapping[str, Any]) -> None:
+def restore(experiment: Experiment, state: Mapping[str, Any]) -> None:
     """Put the engine and every random state where the checkpoint took them.
 
     Raises:
@@ -167,8 +172,16 @@ def _restore(experiment: Experiment, state: Mapping[str, Any]) -> None:
                 )
             )
     try:
-        engine.load_state_dict(dict(state))
-        checkpoint.restore_random_states(state["random"], engine.generator)
+        load_engine_state(engine, dict(state))
+        if (drawn := random_states_for(engine.ranks.share, dict(state))) is not None:
+            checkpoint.restore_random_states(drawn, engine.generator)
+        if (saved := ranks_of(dict(state))) != engine.ranks.size:
+            now = _processes(engine.ranks.size)
+            log.info(
+                "saved by %s, resumed by %s: same data order, other rounding",
+                _processes(saved),
+                now,
+            )
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         shown = reason if len(reason) <= 200 else f"{reason[:200]}…"
@@ -178,6 +191,10 @@ def _restore(experiment: Experiment, state: Mapping[str, Any]) -> None:
                 "a resume cannot change their structure"
             )
         ) from error
+
+
+def _processes(count: int) -> str:
+    return f"{count} process{'es' * (count > 1)}"
 
 
 def _nothing_left(experiment: Experiment, run: RunDirectory) -> str:

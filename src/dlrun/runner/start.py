@@ -20,6 +20,7 @@ from dlrun.runner.summary import Identity
 from dlrun.storage.run_directory import RunDirectory, lock
 from dlrun.storage.stored_run import initial_run
 from dlrun.training.build import Experiment, assemble, load_data
+from dlrun.training.ranks import ALONE, Ranks
 
 _PATHS = (
     "root",
@@ -58,14 +59,15 @@ def begin(
     choices: Mapping[str, str],
     order: float | None = None,
     watch: Watch | None = None,
+    ranks: Ranks = ALONE,
 ) -> Session:
-    """A new run in the directory `run`, ready to train.
+    """A new run in the directory `run`, ready to train; of several `ranks` by the first.
 
     Raises:
         ConfigError: it cannot be trained; nothing was done yet.
     """
     plain = with_initial_run(with_absolute_paths(plain))
-    experiment = assemble_run(plain, watch)
+    experiment = assemble_run(plain, watch, ranks=ranks)
     trainer = experiment.config.trainer
     own = experiment.task.declared.chosen
     odd = contradiction("trainer.mode", trainer.monitor, trainer.mode, own)
@@ -83,12 +85,12 @@ def begin(
 
 
 def assemble_run(
-    plain: Mapping[str, Any], watch: Watch | None, kept: Kept | None = None
+    plain: Mapping[str, Any], watch: Watch | None, kept: Kept | None = None, ranks: Ranks = ALONE
 ) -> Experiment:
     """All that the config describes; with what the run `kept` of its data, where it has a checkpoint."""
     load = watch.load if watch else load_data
-    experiment = assemble(settings.parse(plain), load=load, kept=kept)
-    if watch is None and experiment.begun_with:
+    experiment = assemble(settings.parse(plain), load=load, kept=kept, ranks=ranks)
+    if ranks.first and watch is None and experiment.begun_with:
         note(experiment.begun_with)
     return experiment
 

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.data.base import Spec
+from dlrun.data.images.mixing import Mixed
 from dlrun.data.loaders import Split
+from dlrun.data.share import WHOLE, Share
 from dlrun.models.members import joined, members_of
 from dlrun.training.task import Task
 
@@ -68,19 +70,45 @@ def for_each(members: int, rows: Tensor) -> Tensor:
 
 
 def outputs_in_order(
-    model: nn.Module, split: Split, *, spec: Spec, task: Task, size: int, dtype: torch.dtype
+    model: nn.Module,
+    split: Split,
+    share: Share = WHOLE,
+    *,
+    spec: Spec,
+    task: Task,
+    size: int,
+    dtype: torch.dtype,
 ) -> Tensor:
-    """What metrics need of the model's outputs (`Task.kept`) for all samples, in order, `size` at a time."""
+    """What metrics need of the model's outputs (`Task.kept`) for all samples, in order, `size` at a time.
+
+    Or for a process's `share` of them; where it is empty the shape of a row is not known, and it is (0,).
+    """
     state, found, stop = None, None, 0
-    for inputs, targets in split.in_order(size):
+    for inputs, targets in split.in_order(size, share):
         outputs, state = advance(model, inputs, state, spec)
         rows = task.kept(outputs.to(dtype), task.aims(inputs, targets))
         if found is None:  # one tensor for all: many small ones leave gaps in memory
             found = rows.new_empty((len(split), *rows.shape[1:]))
         start, stop = stop, stop + len(rows)
         found[start:stop] = rows
-    assert found is not None, "a part has samples"
-    return found[:stop]
+    return torch.empty(0) if found is None else found[:stop]
+
+
+def in_parts(
+    inputs: Tensor, targets: Tensor, mixed: Mixed | None, *, count: int, mean: bool
+) -> list[tuple[Tensor, Tensor, Mixed | None, float | None]]:
+    """A batch in parts, which have the same gradient for a share of the memory (batch norm sees the parts).
+
+    With what the loss of each is multiplied by; None for nothing.
+    """
+    if count == 1:
+        return [(inputs, targets, mixed, None)]
+    size = -(-len(targets) // count)
+    x_parts, y_parts = inputs.split(size), targets.split(size)
+    mixed_parts = [None] * len(x_parts) if mixed is None else mixed.parts(size)
+    # The last part may be short: weight by size, or the mean leans towards it.
+    weights = [len(y) / len(targets) if mean else None for y in y_parts]
+    return [*zip(x_parts, y_parts, mixed_parts, weights, strict=True)]
 
 
 def on_tensors(state: State, change: Callable[[Tensor], Tensor]) -> State:

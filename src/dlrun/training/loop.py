@@ -17,19 +17,31 @@ from dlrun.config.settings import CheckpointSettings, TrainerSettings
 from dlrun.data.base import Dataset
 from dlrun.data.images.mixing import Mixed, Mixing
 from dlrun.data.loaders import Feed, Split
+from dlrun.data.share import WHOLE, Share
+from dlrun.storage.checkpoint import random_states
 from dlrun.system.signals import StopRequest
 from dlrun.system.torch_internals import norms
 from dlrun.training.augmentation import Augmentation
 from dlrun.training.balance import LatentBalance
 from dlrun.training.device import Device
-from dlrun.training.divergence import Diverged, find_divergence
-from dlrun.training.forward import State, advance, loss_and_kept, on_tensors, outputs_in_order
+from dlrun.training.divergence import Diverged, refuse_divergence
+from dlrun.training.forward import (
+    State,
+    advance,
+    in_parts,
+    loss_and_kept,
+    on_tensors,
+    outputs_in_order,
+)
 from dlrun.training.freezing import Freezing
+from dlrun.training.interruptions import Interruptions
 from dlrun.training.intervals import Intervals
-from dlrun.training.logged_points import Pending, Rate, mean_losses, training_point
+from dlrun.training.logged_points import Pending, Rate, gathered, mean_losses, training_point
 from dlrun.training.metrics.chosen import ChosenMetrics
 from dlrun.training.optim import Descent, gradient_norm
 from dlrun.training.optimizer_classes import ScheduleFreeAverage
+from dlrun.training.ranks import ALONE, Ranks
+from dlrun.training.replica import Replica
 from dlrun.training.schedules import plateau_of
 from dlrun.training.task import Task
 
@@ -83,15 +95,18 @@ class Engine:
         mixing: Mixing | None,
         generator: torch.Generator,
         balance: LatentBalance | None = None,
+        ranks: Ranks = ALONE,
+        replica: Replica | None = None,
     ) -> None:
         self.model, self.averaged, self.task, self.data = model, averaged, task, data
         self.freezing = freezing
         self.batches, self.descent, self.total_steps = batches, descent, total_steps
         self.device, self.settings, self.chosen = device, settings, chosen
         self.augmentation, self.mixing, self.generator = augmentation, mixing, generator
-        self.balance = balance
+        self.balance, self.ranks = balance, ranks
         self.captured: Step | None = None  # does what train_step does, sooner
         self.steps_per_epoch = len(batches)
+        self.replica = replica  # of several ranks
         self.intervals = Intervals(settings, saving, self.steps_per_epoch, total_steps)
         declared = task.declared.direction(settings.monitor)
         self.minimize = (declared if settings.mode == "auto" else settings.mode) == "min"
@@ -102,6 +117,7 @@ class Engine:
         self.best = Best()
         self.carried: State = None  # what the model remembers of the text before the next batch
         self.pending, self.rate = Pending(), Rate()
+        self.of_ranks: list[dict[str, Any]] = []  # what each rank alone had at the last checkpoint
         self.latest: dict[str, float] = {}  # the newest value of every metric
         self.seconds = 0.0  # trained so far, over all processes of this run
 
@@ -151,47 +167,53 @@ class Engine:
     ) -> None:
         """Train until finished, or until `stop` notes a signal.
 
-        `save` is called when a checkpoint is due, and at the end.
+        `save` is called when a checkpoint is due, and at the end; it and the observer on the first rank alone. All
+        ranks go on, save and end at the same steps.
 
         Raises:
             Diverged: the loss is no longer a finite number.
         """
         self.freezing.train(self.model)
         started = time.perf_counter()
-        saved = started
+        interruptions = Interruptions(self.ranks, self.intervals, stop)
         # A new run saves its first evaluation as well: one that diverges soon has something to go back to.
         first_best_unsaved = not self.best.step
         self.rate = Rate(uncounted=sum(self.pending.sizes))
         before = self.seconds
         train_step = self.captured or self.train_step
-        while not self.finished and stop.signal is None:
+        while not self.finished and not interruptions.stopping:
             epoch, position = divmod(self.step, self.steps_per_epoch)
-            self.freezing.enter(epoch)
-            if self.balance is not None and position == 0:
-                self.balance.begin_epoch()
-                self.freezing.train(self.model)
+            self.begin_epoch(epoch, position)
             for inputs, targets in self.batches.epoch(epoch, skip=position):
                 train_step(inputs, targets)
                 self.step += 1
                 observer.stepped()
+                interruptions.stepped()
                 self.seconds = before + time.perf_counter() - started
                 if self.intervals.evaluation_due(self.step):
-                    observer.evaluated(self._evaluate())
+                    values = self._evaluate()
+                    self.ranks.by_first(partial(observer.evaluated, values))
                 elif self.intervals.logging_due(self.step):
                     self.note(values := self._training_values())
                     observer.logged(values)
-                if self.finished or stop.signal is not None:
+                if self.finished or interruptions.stopping:
                     break
-                if self.intervals.saving_due(self.step, saved) or (
-                    first_best_unsaved and self.best.step
-                ):
-                    self._check_finite()
-                    save()
-                    saved = time.perf_counter()
+                if interruptions.saving_due(self.step) or (first_best_unsaved and self.best.step):
+                    self._save(save)
+                    interruptions.saved()
                     first_best_unsaved = first_best_unsaved and not self.best.step
         self.seconds = before + time.perf_counter() - started
-        self._check_finite()
-        save()
+        self._save(save)
+
+    def begin_epoch(self, epoch: int, position: int) -> None:
+        """Set up what changes from one epoch to the next, before the batch at `position` of it."""
+        self.freezing.enter(epoch)
+        if self.balance is not None and position == 0:
+            self.ranks.by_first(self.balance.begin_epoch)
+            self.balance.rarity = self.ranks.of_first(self.balance.rarity)
+            self.freezing.train(self.model)
+        if self.replica is not None and self.replica.enter(epoch):
+            self.rate.restart()
 
     def train_step(self, inputs: Tensor, targets: Tensor) -> None:
         """One update of the weights from one batch, taken in `accumulate` parts where that is above 1."""
@@ -204,18 +226,21 @@ class Engine:
     def learn(self, inputs: Tensor, targets: Tensor) -> None:
         """What a step does at its learning rate: all on the device, so that a CUDA graph can hold it."""
         self.descent.clear()
+        if self.replica is not None:
+            self.replica.begin_batch(self.step % self.steps_per_epoch)
         targets = self.task.aims(inputs, targets)
         if self.augmentation is not None:
             inputs = self.augmentation(inputs, self.generator)
         mixed = None
         if self.mixing is not None:
             inputs, mixed = self.mixing(inputs, targets, self.generator)
-        if self.settings.accumulate == 1:
-            loss = self._forward_backward(inputs, targets, mixed)
-        else:
-            loss = self._accumulate(inputs, targets, mixed)
-        self.pending.losses.append(loss)
+        count, mean = self.settings.accumulate, self.task.reduction == "mean"
+        parts = in_parts(inputs, targets, mixed, count=count, mean=mean)
+        losses = [self._forward_backward(*part, last=part is parts[-1]) for part in parts]
+        self.pending.losses.append(losses[0] if count == 1 else torch.stack(losses).sum())
         self.pending.sizes.append(self.task.size(targets))
+        if self.replica is not None:
+            self.pending.end_step(counts=self.replica.counts)
         self.descent.move()
 
     def average(self) -> None:
@@ -223,13 +248,17 @@ class Engine:
         if self.averaged is not None:
             self.averaged.update_parameters(self.model)
 
-    def outputs(self, split: Split) -> Tensor:
-        """What metrics need of the model's outputs for every sample of a split, in order, in evaluation mode."""
+    def outputs(self, split: Split, share: Share = WHOLE) -> Tensor:
+        """What metrics need of the model's outputs for every sample of a split, in order, in evaluation mode.
+
+        Of several ranks the one that calls this computes all of them, or its `share`.
+        """
         model = self.evaluated.eval()
         with torch.inference_mode(), self.device.autocast():
             outputs = outputs_in_order(
                 model,
                 split,
+                share,
                 spec=self.data.spec,
                 task=self.task,
                 size=self.settings.eval_batch_size,
@@ -238,55 +267,30 @@ class Engine:
         self.freezing.train(model)
         return outputs
 
+    def outputs_of_all(self, split: Split) -> Tensor:
+        """`outputs`, each rank computing its share: all of them on rank 0, on the others their own."""
+        if self.ranks.size == 1:
+            return self.outputs(split)
+        self.ranks.tell_tensors([*self.evaluated.buffers()])
+        return self.ranks.rows_to_first(self.outputs(split, self.ranks.share))
+
+    def test(self) -> Tensor:
+        """`outputs_of_all` for the part that the run is tested on, by the weights that it is tested with."""
+        if self.reported == "best":
+            self.restore_best()
+        return self.outputs_of_all(self.data.split(self.data.tested))
+
     def note(self, values: dict[str, float]) -> None:
         """Keep the values of a point as the newest."""
         self.latest |= values
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that a resume needs, but for the random states."""
-        return {
-            "step": self.step,
-            "steps_per_epoch": self.steps_per_epoch,
-            "model": self.model.state_dict(),
-            "averaged": None if self.averaged is None else self.averaged.state_dict(),
-            "descent": self.descent.state_dict(),
-            "waited": self.waited,
-            "best": dict(vars(self.best)),
-            "pending": dict(vars(self.pending)),
-            "carried": self.carried,
-            "rarity": None if self.balance is None else self.balance.rarity,
-            "latest": dict(self.latest),
-            "seconds": self.seconds,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state` was taken."""
-        self.step, self.waited, self.seconds = state["step"], state["waited"], state["seconds"]
-        self.model.load_state_dict(state["model"])
-        if self.averaged is not None and state["averaged"] is not None:
-            self.averaged.load_state_dict(state["averaged"])
-        self.descent.load_state_dict(state["descent"])
-        move = partial(on_tensors, change=lambda tensor: tensor.to(self.device.torch_device))
-        self.pending = Pending(
-            **{name: [*map(move, kept)] for name, kept in state["pending"].items()}
-        )
-        self.carried = move(state.get("carried"))
-        if self.balance is not None:
-            self.balance.rarity = state.get("rarity")
-        self.best, self.latest = Best(**state["best"]), dict(state["latest"])
 
     def restore_best(self) -> None:
         """Give the model to evaluate the weights of the best evaluation, where there was one."""
         if self.best.weights:
             self.evaluated.load_state_dict(self.best.weights)
 
-    def _forward_backward(
-        self,
-        inputs: Tensor,
-        targets: Tensor,
-        mixed: Mixed | None,
-        weight: float | None = None,
-    ) -> Tensor:
+    def loss(self, inputs: Tensor, targets: Tensor, mixed: Mixed | None) -> tuple[Tensor, Tensor]:
+        """The training loss of a part of a batch, and what metrics need of its outputs."""
         with self.device.autocast():
             outputs, self.carried = advance(self.model, inputs, self.carried, self.data.spec)
         if outputs.dtype != self.device.dtype:
@@ -295,35 +299,36 @@ class Engine:
         if mixed is not None:
             other, _ = loss_and_kept(self.task, self.model, outputs, mixed.targets)
             loss = torch.lerp(other, loss, mixed.share)
+        return loss, kept
+
+    def _forward_backward(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        mixed: Mixed | None,
+        weight: float | None,
+        *,
+        last: bool,
+    ) -> Tensor:
+        if self.replica is None:
+            loss, kept = self.loss(inputs, targets, mixed)
+        else:
+            loss, kept = self.replica.loss(self.loss, inputs, targets, mixed, last=last)
         if weight is not None:
             loss = loss * weight
-        self.descent.backward(loss)
+        self.descent.backward(loss if self.replica is None else self.replica.weighted(loss))
         self.pending.outputs.append(kept)
         self.pending.targets.append(self.task.kept_targets(targets))
         return loss.detach()
 
-    def _accumulate(self, inputs: Tensor, targets: Tensor, mixed: Mixed | None) -> Tensor:
-        """The same gradient as the whole batch at once, a share of the memory (batch norm sees the parts)."""
-        size = -(-len(targets) // self.settings.accumulate)
-        x_parts, y_parts = inputs.split(size), targets.split(size)
-        mixed_parts = [None] * len(x_parts) if mixed is None else mixed.parts(size)
-        parts = zip(x_parts, y_parts, mixed_parts, strict=True)
-        # The last part may be short: weight by size, or the mean leans towards it.
-        mean = self.task.reduction == "mean"
-        losses = [
-            self._forward_backward(x, y, m, len(y) / len(targets) if mean else None)
-            for x, y, m in parts
-        ]
-        return torch.stack(losses).sum()
-
     def _evaluate(self) -> dict[str, float]:
         values = self._training_values() if self.pending.losses else {}
-        metrics = {}
+        measure: Callable[[], dict[str, float]] = dict
         if len(self.data.val):
-            outputs, targets = self.outputs(self.data.val), self.data.val.targets
-            metrics = self.task.metrics(outputs, targets, variance=self.variance["val"])
-            if math.isfinite(metrics["loss"]):  # what has diverged is not worth measuring
-                metrics |= self.chosen.measure(outputs, self.truth)
+            part = self.data.val
+            seen = self.outputs_of_all(part), part, self.variance["val"], self.truth
+            measure = partial(self.chosen.metrics, self.task, *seen)
+        values, metrics = self.ranks.by_first(lambda: (values, measure()))
         self.rate.restart()
         return self.judge(values, metrics)
 
@@ -356,9 +361,13 @@ class Engine:
             plateau.observe(improved=improved)
 
     def _training_values(self) -> dict[str, float]:
-        """Means over the steps since the last logged point, which they end."""
-        self._check_pending()
-        pending, self.pending = self.pending, Pending()
+        """Means over the steps since the last logged point, which they end; of several ranks known to the first."""
+        pending = gathered(self.pending, self.ranks, self.task)
+        refuse_divergence(pending.losses, step=self.step, latest=self.latest)
+        self.pending = Pending()
+        norm = gradient_norm(self.descent.parameters).item()
+        if not self.ranks.first:
+            return {}
         losses = torch.stack(pending.losses).cpu().double()
         loss = mean_losses(self.task, losses, pending.sizes).item()
         outputs, targets = torch.cat(pending.outputs), torch.cat(pending.targets)
@@ -367,20 +376,22 @@ class Engine:
             metrics,
             learning_rate=self.descent.learning_rate,
             rate=self.rate.ended(sum(pending.sizes)),
-            gradient_norm=gradient_norm(self.descent.parameters).item(),
+            gradient_norm=norm,
         )
 
-    def _check_pending(self) -> None:
-        """Refuse to log or save what a step without a finite loss has touched."""
-        if not self.pending.losses:
-            return
-        losses = torch.stack(self.pending.losses)
-        if failure := find_divergence(losses, step=self.step, latest=self.latest):
-            raise failure
+    def gather(self) -> None:
+        """Bring to rank 0 what a checkpoint needs of the others; all must call it."""
+        self.pending = gathered(self.pending, self.ranks, self.task)
+        if self.ranks.size > 1:
+            carried = on_tensors(self.carried, torch.Tensor.cpu)
+            own = {"carried": carried, "random": random_states(self.generator)}
+            self.of_ranks = self.ranks.to_first(own)
 
-    def _check_finite(self) -> None:
-        """Refuse to save weights that are not finite, or come from a loss that was not."""
-        self._check_pending()
+    def _save(self, save: Callable[[], None]) -> None:
+        """Save, unless weights are not finite, or come from a loss that was not."""
+        self.gather()
+        refuse_divergence(self.pending.losses, step=self.step, latest=self.latest)
         sizes = norms([p.detach() for p in self.model.parameters()])
         if not torch.stack(sizes).isfinite().all():
             raise Diverged(self.step, self.latest)
+        self.ranks.by_first(save)
