@@ -36,6 +36,7 @@ from dlrun.stacked.stack import Stack
 from dlrun.sweep.data_cache import data_loader
 from dlrun.training.build import assemble
 from dlrun.training.cuda_graph import CapturedStep
+from dlrun.training.engine_state import engine_state, load_engine_state
 from dlrun.training.logged_points import Pending
 from dlrun.training.optim import make_capturable
 
@@ -299,10 +300,10 @@ def resume() -> None:
 
 def _through_a_file(one: Any, other: Any) -> None:
     file = io.BytesIO()
-    torch.save({"engine": one.state_dict(), "drawn": one.generator.get_state()}, file)
+    torch.save({"engine": engine_state(one), "drawn": one.generator.get_state()}, file)
     file.seek(0)
     state = torch.load(file, map_location="cpu", weights_only=True)
-    other.load_state_dict(state["engine"])
+    load_engine_state(other, state["engine"])
     if other.generator.get_state().shape == state["drawn"].shape:
         other.generator.set_state(state["drawn"])
 

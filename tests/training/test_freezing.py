@@ -18,6 +18,7 @@ from dlrun.errors import ConfigError
 from dlrun.system.signals import StopRequest
 from dlrun.system.torch_internals import without_dynamo
 from dlrun.training.build import assemble
+from dlrun.training.engine_state import engine_state, load_engine_state
 from dlrun.training.freezing import Freezing
 from dlrun.training.loop import Engine
 from dlrun.training.parameter_names import chosen
@@ -151,11 +152,11 @@ def test_a_run_resumed_between_two_unfreezings_is_the_same_bit_for_bit() -> None
         "checkpoint.every_steps=1",
     )
     whole, states = engine(*words), list[Any]()
-    fit(whole, save=lambda: states.append(copy.deepcopy(whole.state_dict())))
+    fit(whole, save=lambda: states.append(copy.deepcopy(engine_state(whole))))
     for step in (1, 4, 6, 7):
         state = next(one for one in states if one["step"] == step)
         run = engine(*words)
-        run.load_state_dict(copy.deepcopy(state))
+        load_engine_state(run, copy.deepcopy(state))
         assert not changed(weights(fit(run)), weights(whole))
 
 

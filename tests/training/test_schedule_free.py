@@ -13,6 +13,7 @@ from dlrun.config import settings
 from dlrun.config.compose import compose
 from dlrun.errors import ConfigError
 from dlrun.training.build import assemble
+from dlrun.training.engine_state import engine_state, load_engine_state
 from dlrun.training.loop import Engine
 from dlrun.training.optim import gradient_norm
 
@@ -69,7 +70,7 @@ def test_looking_at_the_average_changes_no_bit_and_a_resume_goes_on_as_if_never_
     first = train(built(), until=4)
     first.outputs(first.data.val)
     resumed = built("optimizer.weight_decay=0.1")
-    resumed.load_state_dict(first.state_dict())
+    load_engine_state(resumed, engine_state(first))
     train(resumed, until=11)
     for one, other in ((resumed.model, whole.model), (resumed.evaluated, whole.evaluated)):
         pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, Self
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dlrun.data.orders import Resampling, epoch_order
+from dlrun.data.share import WHOLE, Share
 
 Batch = tuple[Tensor, Tensor]  # inputs and targets
 _CPU = torch.device("cpu")
@@ -46,13 +47,21 @@ class Split:
         """How many samples a row of a training batch has."""
         return 1
 
-    def batches(self, size: int, *, seed: int, shuffle: bool, drop_last: bool) -> Feed:
-        """Training batches of `size` rows each."""
-        return Batches(self, size, seed=seed, shuffle=shuffle, drop_last=drop_last)
+    @property
+    def feed(self) -> Callable[..., Feed]:
+        """The class of its training batches."""
+        return Batches
 
-    def in_order(self, size: int) -> Iterator[Batch]:
-        """All samples from first to last, `size` at a time or fewer."""
-        yield from zip(self.inputs.split(size), self.targets.split(size), strict=True)
+    def batches(
+        self, size: int, *, seed: int, shuffle: bool, drop_last: bool, share: Share = WHOLE
+    ) -> Feed:
+        """Training batches of `size` rows each, of which a process has its `share`."""
+        return self.feed(self, size, seed=seed, shuffle=shuffle, drop_last=drop_last, share=share)
+
+    def in_order(self, size: int, share: Share = WHOLE) -> Iterator[Batch]:
+        """All samples from first to last, or a process's `share` of them, `size` at a time or fewer."""
+        for rows in share.parts(len(self), size):
+            yield self.inputs[rows], self.targets[rows]
 
     def sample(self, count: int) -> Tensor:
         """The first `count` inputs as a batch that a model takes."""
@@ -118,6 +127,9 @@ class StoredTensor:
 class Feed(Protocol):
     """The batches of a split, epoch by epoch, in an order that only seed and epoch decide.
 
+    Several processes have the same batches, each its share of the rows of each; one whose share of a batch is empty has
+    the first row of it.
+
     Attributes:
         not_stacked: why runs with such batches cannot be trained as one; empty where they can.
     """
@@ -131,6 +143,9 @@ class Feed(Protocol):
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """Each batch of epoch `number`, without the first `skip`."""
 
+    def sizes(self, epoch: int) -> Sequence[int]:
+        """The rows of each whole batch of an epoch, in the order in which they come."""
+
 
 class CutSplit:
     """A split that is cut into batches of rows: what each `Feed` of such batches begins with.
@@ -139,17 +154,35 @@ class CutSplit:
         size: samples a batch; a last batch of one sample joins the one before, since batch norm
             has nothing to normalise a single sample by.
         drop_last: leave out what does not fill a batch.
+
+    Attributes:
+        bounds: where each whole batch starts and stops in the order of an epoch.
+        own: the same of the rows of each that this process has.
     """
 
-    def __init__(self, split: Any, size: int, *, seed: int, shuffle: bool, drop_last: bool) -> None:
+    def __init__(
+        self,
+        split: Any,
+        size: int,
+        *,
+        seed: int,
+        shuffle: bool,
+        drop_last: bool,
+        share: Share = WHOLE,
+    ) -> None:
         self.split, self.seed, self.shuffle = split, seed, shuffle
         self.resampling: Resampling | None = split.resampling if shuffle else None
         self.rows = self.resampling.size if self.resampling else len(split)
         self.bounds = cut(self.rows, size, drop_last=drop_last)
+        self.own = [share.of_batch(*bounds) for bounds in self.bounds]
 
     def __len__(self) -> int:
         """Batches an epoch."""
         return len(self.bounds)
+
+    def sizes(self, epoch: int) -> Sequence[int]:
+        """As of `Feed`."""
+        return [stop - start for start, stop in self.bounds]
 
     def order(self, epoch: int) -> Tensor:
         """The rows of an epoch in its order."""
@@ -169,11 +202,11 @@ class Batches(CutSplit):
         """(inputs, targets) of each batch of epoch `number`, without the first `skip`."""
         inputs, targets = self.split.inputs, self.split.targets
         if not self.shuffle:
-            for start, stop in self.bounds[skip:]:
+            for start, stop in self.own[skip:]:
                 yield inputs[start:stop], targets[start:stop]
             return
         order = self.order(number).to(inputs.device)
-        for start, stop in self.bounds[skip:]:
+        for start, stop in self.own[skip:]:
             rows = order[start:stop]
             yield take(inputs, rows), take(targets, rows)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -20,6 +21,17 @@ class Share:
         least, longer = divmod(size, self.count)
         start = self.index * least + min(self.index, longer)
         return range(start, start + least + (self.index < longer))
+
+    def of_batch(self, start: int, stop: int) -> tuple[int, int]:
+        """Which of the rows `start` to `stop` of a batch; where too few, the first, which another takes as well."""
+        own = self.of(stop - start) or range(1)
+        return start + own.start, start + own.stop
+
+    def parts(self, size: int, at_once: int) -> Iterator[slice]:
+        """Its part of `size` rows, so many at a time; none where it is empty."""
+        own = self.of(size)
+        for start in own[::at_once]:
+            yield slice(start, min(start + at_once, own.stop))
 
 
 WHOLE = Share()

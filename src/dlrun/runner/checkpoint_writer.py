@@ -10,6 +10,7 @@ from dlrun.storage import checkpoint
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.tracking.tracker import Tracker
 from dlrun.training.build import Experiment
+from dlrun.training.engine_state import engine_state
 
 
 class CheckpointWriter:
@@ -37,7 +38,7 @@ class CheckpointWriter:
             "unchangeable": self.experiment.unchangeable,
             **self.experiment.about,
         }
-        return {self.run.checkpoints / checkpoint.LAST: engine.state_dict() | extra}
+        return {self.run.checkpoints / checkpoint.LAST: engine_state(engine) | extra}
 
     def best(self) -> dict[Path, dict[str, Any]]:
         """The best model by its file, or nothing where there is none or it is on disk already."""

@@ -35,7 +35,13 @@ _LINGER_SECONDS = (
     2.0  # for which a rank that failed lets rank 0 end by itself, which may have failed alike
 )
 _FAILURE, _ENDED = "dlrun/failure", "dlrun/ended"
-_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out", "Socket Timeout")  # fmt: skip
+_LOST = (  # as gloo says it
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "Timed out",
+    "Socket Timeout",
+)
 _T = TypeVar("_T")
 
 

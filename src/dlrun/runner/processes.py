@@ -1,7 +1,7 @@
 """The processes that train one run on this machine: started and watched by torch's elastic agent, stopped from here.
 
-`torch.distributed.launcher` has the same agent, but kills what has not ended half a minute after a signal, and takes a
-hang-up for one that is to be ignored. So the agent is in a thread here, and signals go to the ranks, which save and end.
+`torch.distributed.launcher` has the same agent, but kills what has not ended half a minute after a signal, and ends at
+a hang-up that is to be ignored. So the agent is in a thread here, and signals go to the ranks, which save and end.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ from dlrun.storage.run_directory import (
     truncate_metrics,
 )
 from dlrun.training.build import Experiment
+from dlrun.training.engine_state import load_engine_state, random_states_for, ranks_of
 from dlrun.training.ranks import ALONE, Ranks
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,8 @@ def reopen(
     ranks: Ranks = ALONE,
 ) -> Session:
     """The run in `run` at its last whole checkpoint, ready to train on with `plain` as its config.
+
+    Of several `ranks` by the first; the others do as `follow` says.
 
     Raises:
         ConfigError: it cannot be, or nothing is left to train.
@@ -118,7 +121,7 @@ def _opened(
     with run_log:
         state = checkpoint.load_latest(run.checkpoints)
     # Not within the log: where data have changed, nothing at all is written.
-    experiment = assemble_run(plain, watch, _kept(state, run), ranks)
+    experiment = assemble_run(plain, watch, kept_of(state, run), ranks)
     run_log.takes_notes = True
     with run_log:
         _go_on(experiment, run, state)
@@ -128,7 +131,7 @@ def _opened(
 def _followed(plain: Mapping[str, Any], run: RunDirectory, ranks: Ranks) -> Experiment:
     """The run as its last checkpoint has it, on a rank that writes nothing."""
     state = checkpoint.load_latest(run.checkpoints)
-    experiment = assemble_run(plain, None, _kept(state, run), ranks)
+    experiment = assemble_run(plain, None, kept_of(state, run), ranks)
     _go_on(experiment, run, state)
     return experiment
 
@@ -140,7 +143,7 @@ def _go_on(experiment: Experiment, run: RunDirectory, state: Mapping[str, Any] |
         ConfigError: the checkpoint does not fit the config, or nothing is left to train.
     """
     if state is not None:
-        _restore(experiment, state)
+        restore(experiment, state)
     if experiment.engine.finished and (run.read_summary() or {}).get("status") == "completed":
         raise ConfigError(_nothing_left(experiment, run))
 
@@ -153,7 +156,7 @@ def _with_present_paths(plain: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _kept(state: Mapping[str, Any] | None, run: RunDirectory) -> Kept | None:
+def kept_of(state: Mapping[str, Any] | None, run: RunDirectory) -> Kept | None:
     if state is None:
         return None
     try:
@@ -205,7 +208,7 @@ def _training(summary: Mapping[str, Any]) -> Training | None:
     return Training(trained, summary.get("stack_size"))
 
 
-def _restore(experiment: Experiment, state: Mapping[str, Any]) -> None:
+def restore(experiment: Experiment, state: Mapping[str, Any]) -> None:
     """Put the engine and every random state where the checkpoint took them.
 
     Raises:
@@ -231,8 +234,16 @@ def _restore(experiment: Experiment, state: Mapping[str, Any]) -> None:
                 )
             )
     try:
-        engine.load_state_dict(dict(state))
-        checkpoint.restore_random_states(state["random"], engine.generator)
+        load_engine_state(engine, dict(state))
+        if (drawn := random_states_for(engine.ranks.share, dict(state))) is not None:
+            checkpoint.restore_random_states(drawn, engine.generator)
+        if (saved := ranks_of(dict(state))) != engine.ranks.size:
+            now = _processes(engine.ranks.size)
+            log.info(
+                "saved by %s, resumed by %s: same data order, other rounding",
+                _processes(saved),
+                now,
+            )
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         shown = reason if len(reason) <= 200 else f"{reason[:200]}…"
@@ -242,6 +253,10 @@ def _restore(experiment: Experiment, state: Mapping[str, Any]) -> None:
                 "a resume cannot change their structure"
             )
         ) from error
+
+
+def _processes(count: int) -> str:
+    return f"{count} process{'es' * (count > 1)}"
 
 
 def _nothing_left(experiment: Experiment, run: RunDirectory) -> str:

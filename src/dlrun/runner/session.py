@@ -220,6 +220,7 @@ class Session:
             # Before the checkpoint, from which a run that is not over would train on.
             self.summary.write("pruned")
             self._show_hparams()
+            self.engine.gather()
             self.checkpoints.save()
             return
         if (full := disk_full(error)) is not None:
@@ -289,11 +290,9 @@ class Session:
     def _test(self) -> tuple[list[list[int]] | None, list[ClassRow]]:
         """Test the chosen weights and show what they do; the confusion matrix of a classifier, and its classes."""
         engine, data, task = self.engine, self.experiment.data, self.experiment.task
-        if engine.reported == "best":
-            engine.restore_best()
+        outputs = engine.test()
         name = data.tested
         part = data.split(name)
-        outputs = engine.outputs(part)
         metrics = engine.chosen.final_metrics(task, outputs, part)
         values = {f"test/{key}": value for key, value in metrics.items()} if name == "test" else {}
         if values:

@@ -59,14 +59,15 @@ def begin(
     choices: Mapping[str, str],
     order: float | None = None,
     watch: Watch | None = None,
+    ranks: Ranks = ALONE,
 ) -> Session:
-    """A new run in the directory `run`, ready to train.
+    """A new run in the directory `run`, ready to train; of several `ranks` by the first.
 
     Raises:
         ConfigError: it cannot be trained; nothing was done yet.
     """
     plain = with_initial_run(with_absolute_paths(plain))
-    experiment = assemble_run(plain, watch)
+    experiment = assemble_run(plain, watch, ranks=ranks)
     if watch is None:
         note_contradiction(experiment)
     swept = watch.swept if watch else {}
@@ -89,7 +90,7 @@ def assemble_run(
     """All that the config describes; with what the run `kept` of its data, where it has a checkpoint."""
     load = watch.load if watch else load_data
     experiment = assemble(settings.parse(plain), load=load, kept=kept, ranks=ranks)
-    if watch is None and experiment.begun_with:
+    if ranks.first and watch is None and experiment.begun_with:
         note(experiment.begun_with)
     return experiment
 

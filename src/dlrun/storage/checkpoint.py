@@ -28,7 +28,7 @@ _FIELDS: dict[str, Any] = {
     "step": int, "epoch": int, "steps_per_epoch": int, "metrics_size": int, "waited": int, "model": dict,
     "metrics": dict, "best": dict, "pending": dict, "descent": dict, "latest": dict, "random": dict,
     "unchangeable": dict, "seconds": int | float, "spec": dict, "preprocessing": dict, "origin": dict | None,
-    "averaged": dict | None,
+    "averaged": dict | None, "ranks": list,
 }  # fmt: skip
 _MOST_SECONDS = 1e11  # thousands of years: what no run takes, and no display can show
 _AT_ONCE = 16  # files that are synced side by side

@@ -27,6 +27,7 @@ from dlrun.data.base import Dataset
 from dlrun.data.changed_data import DataChanged, Kept, refusal
 from dlrun.data.loaders import Feed, Split
 from dlrun.data.prepare import prepare
+from dlrun.data.share import WHOLE, Share
 from dlrun.errors import ConfigError
 from dlrun.models.dropout import use_generators
 from dlrun.models.numbers import PiecewiseLinear
@@ -36,10 +37,10 @@ from dlrun.training import cuda_graph, optim, schedules
 from dlrun.training.augmentation import make_augmentation, make_mixing
 from dlrun.training.balance import latent_balance, with_balance
 from dlrun.training.checks import (
+    check_batches,
     check_fit,
     check_loss,
     check_monitor,
-    check_streams,
     require_recurrent,
 )
 from dlrun.training.device import Device, enough_memory, index_of
@@ -188,7 +189,8 @@ def assemble(
 ) -> Experiment:
     """Build what `config` describes; `load` may remember the data of an earlier run.
 
-    Of a run to be resumed, `kept` is what it has learned from its data. Nothing here waits for other ranks.
+    Of a run to be resumed, `kept` is what it has learned from its data. Of several `ranks` each builds the same,
+    and waits for none.
 
     Raises:
         ConfigError: any of it does not exist, is out of range or does not fit the rest.
@@ -219,7 +221,7 @@ def assemble(
     generator = torch.Generator(device.torch_device).manual_seed(config.seed)
     use_generators(model, [generator])
 
-    batches = make_batches(settings, data, config.seed)
+    batches = make_batches(settings, data, config.seed, ranks.share)
     check_loss(model, batches, task, data.spec)
     total_steps = count_steps(settings, len(batches))
     descent, averaged = _descent(parts, freezing, settings, device, len(batches), total_steps)
@@ -244,6 +246,10 @@ def assemble(
     )
     freezing.enter(0)  # after the optimizer was given what is to be trained later
     engine.captured = cuda_graph.choose(engine)
+    if not ranks.first:  # each draws its own; the first one as alone
+        own = np.random.SeedSequence((config.seed, ranks.share.index)).generate_state(1)
+        seed_everything(int(own[0]))
+        generator.manual_seed(int(own[0]))
     return Experiment(config, device, data, task, engine, begun_with)
 
 
@@ -328,25 +334,20 @@ def limit(data: Dataset, settings: TrainerSettings) -> Dataset:
     return data
 
 
-def make_batches(settings: TrainerSettings, data: Dataset, seed: int) -> Feed:
-    """The training batches, one whole-batch read a step however many parts it is then taken in."""
-    drawn = data.train.resampling
-    samples = len(data.train) if drawn is None else drawn.size
-    size = settings.samples_per_step(samples)
-    if settings.drop_last and size > samples:
-        raise ConfigError(
-            f"trainer.batch_size is {size}, but there are only {samples} training samples, and trainer.drop_last "
-            "leaves out what does not fill a batch; lower the batch size or set trainer.drop_last=false"
-        )
-    if data.spec.carries_state:
-        check_streams(settings)
-    if settings.accumulate > (at_most := min(size, samples)):
-        raise ConfigError(
-            f"trainer.accumulate is {settings.accumulate}, but a batch has only {at_most} samples to take in parts: "
-            "set it to that or less, or trainer.batch_size higher"
-        )
+def make_batches(settings: TrainerSettings, data: Dataset, seed: int, share: Share = WHOLE) -> Feed:
+    """The training batches, one whole-batch read a step however many parts it is then taken in.
+
+    Args:
+        share: what this process takes of each batch.
+
+    Raises:
+        ConfigError: as `check_batches`.
+    """
+    size = check_batches(settings, data, share.count)
     shuffle = settings.shuffle and not settings.overfit_batches
-    return data.train.batches(size, seed=seed, shuffle=shuffle, drop_last=settings.drop_last)
+    return data.train.batches(
+        size, seed=seed, shuffle=shuffle, drop_last=settings.drop_last, share=share
+    )
 
 
 def count_steps(settings: TrainerSettings, steps_per_epoch: int) -> int:

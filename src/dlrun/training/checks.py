@@ -105,7 +105,39 @@ def check_monitor(monitor: str, mode: str, task: Task, data: Dataset) -> None:
         )
 
 
-def check_streams(settings: TrainerSettings) -> None:
+def check_batches(settings: TrainerSettings, data: Dataset, devices: int) -> int:
+    """The samples of a batch, of a text the streams.
+
+    Raises:
+        ConfigError: there are no such batches of these data, or too few samples in one for its parts or the devices.
+    """
+    drawn = data.train.resampling
+    samples = len(data.train) if drawn is None else drawn.size
+    size = settings.samples_per_step(samples)
+    if settings.drop_last and size > samples:
+        raise ConfigError(
+            f"trainer.batch_size is {size}, but there are only {samples} training samples, and trainer.drop_last "
+            "leaves out what does not fill a batch; lower the batch size or set trainer.drop_last=false"
+        )
+    if data.spec.carries_state:
+        _check_streams(settings)
+    at_most = min(size, samples)
+    if settings.accumulate > at_most:
+        raise ConfigError(
+            f"trainer.accumulate is {settings.accumulate}, but a batch has only {at_most} samples to take in parts: "
+            "set it to that or less, or trainer.batch_size higher"
+        )
+    if devices > at_most:
+        rows = "streams" if data.spec.carries_state else "samples"
+        remedy = ", or trainer.batch_size higher" if size < samples else ""
+        raise ConfigError(
+            f"trainer.devices is {devices}, but a batch has only {at_most} {rows} to share: set it to that or "
+            f"less{remedy}"
+        )
+    return size
+
+
+def _check_streams(settings: TrainerSettings) -> None:
     """Refuse batches that a text, read in streams side by side, cannot be cut into."""
     if settings.batch_size == "full":
         raise ConfigError(

@@ -19,11 +19,11 @@ from dlrun.training.logged_points import Pending
 from dlrun.training.loop import Engine, Step
 from dlrun.training.losses.users import UsersLoss
 from dlrun.training.optim import can_be_captured, make_capturable
+from dlrun.training.replica import is_well_known
 
 log = logging.getLogger(__name__)
 
 _WARM_UPS = 3  # steps that choose kernels and make the optimizer's memory
-_WELL_KNOWN = ("dlrun", "torch", "torchvision")
 
 
 def choose(engine: Engine) -> Step | None:
@@ -51,6 +51,7 @@ def why_not(engine: Engine) -> str | None:
         "its batches are not read from tensors in memory, all of one shape": (
             not isinstance(engine.batches, Batches)
         ),
+        "its gradients are those of several devices": engine.ranks.size > 1,
         "trainer.compile makes graphs of its own": settings.compile,
         "trainer.profile is to see single operations": settings.profile,
         f"trainer.precision is {settings.precision}, and must be fp32 or bf16 for that": (
@@ -65,11 +66,6 @@ def why_not(engine: Engine) -> str | None:
         ),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
-
-
-def is_well_known(model: nn.Module) -> bool:
-    """Whether every layer is dlrun's, torch's or torchvision's: their steps do the same work each time."""
-    return all(type(m).__module__.partition(".")[0] in _WELL_KNOWN for m in model.modules())
 
 
 def _reads_backwards(model: nn.Module) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dlrun.data.base import Spec
 from dlrun.data.loaders import Split
+from dlrun.data.share import WHOLE, Share
 from dlrun.models.members import joined, members_of
 from dlrun.training.task import Task
 
@@ -68,19 +69,28 @@ def for_each(members: int, rows: Tensor) -> Tensor:
 
 
 def outputs_in_order(
-    model: nn.Module, split: Split, *, spec: Spec, task: Task, size: int, dtype: torch.dtype
+    model: nn.Module,
+    split: Split,
+    share: Share = WHOLE,
+    *,
+    spec: Spec,
+    task: Task,
+    size: int,
+    dtype: torch.dtype,
 ) -> Tensor:
-    """What metrics need of the model's outputs (`Task.kept`) for all samples, in order, `size` at a time."""
+    """What metrics need of the model's outputs (`Task.kept`) for all samples, in order, `size` at a time.
+
+    Or for a process's `share` of them; where it is empty the shape of a row is not known, and it is (0,).
+    """
     state, found, stop = None, None, 0
-    for inputs, targets in split.in_order(size):
+    for inputs, targets in split.in_order(size, share):
         outputs, state = advance(model, inputs, state, spec)
         rows = task.kept(outputs.to(dtype), task.aims(inputs, targets))
         if found is None:  # one tensor for all: many small ones leave gaps in memory
             found = rows.new_empty((len(split), *rows.shape[1:]))
         start, stop = stop, stop + len(rows)
         found[start:stop] = rows
-    assert found is not None, "a part has samples"
-    return found[:stop]
+    return torch.empty(0) if found is None else found[:stop]
 
 
 def on_tensors(state: State, change: Callable[[Tensor], Tensor]) -> State:

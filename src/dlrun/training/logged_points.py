@@ -9,8 +9,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
+from dlrun.training.ranks import Ranks
 from dlrun.training.task import Task
 
 
@@ -26,6 +28,19 @@ class Pending:
     sizes: list[int] = field(default_factory=list)  # samples of one run, one a step
     outputs: list[Tensor] = field(default_factory=list)
     targets: list[Tensor] = field(default_factory=list)
+
+    def end_step(self, *, counts: bool) -> None:
+        """Have one entry of the last step, as of each before; without its rows where they do not count."""
+        last = len(self.losses) - 1
+        for rows in (self.outputs, self.targets):
+            rows[last:] = [torch.cat(rows[last:])[: None if counts else 0]]
+        if not counts:
+            self.sizes[last] = 0
+
+    def add(self, later: Pending) -> None:
+        """What later steps left behind as well."""
+        for name, values in vars(later).items():
+            getattr(self, name).extend(values)
 
 
 class Rate:
@@ -48,6 +63,38 @@ class Rate:
         rate = (samples - self._uncounted) / (now - self._started)
         self._uncounted, self._started = 0, now
         return rate
+
+
+def joined(pending: Pending, ranks: Ranks, task: Task) -> Pending:
+    """What the steps of all ranks left behind as those of one process would: losses and sizes; on rank 0 all of it.
+
+    Args:
+        pending: of this rank, as many steps as on each; outputs and targets have an entry for each step.
+    """
+    if not pending.losses:
+        return Pending()
+    losses = torch.stack(pending.losses).double()
+    rows = torch.cat(pending.outputs), torch.cat(pending.targets)
+    own = [losses, *map(losses.new_tensor, (pending.sizes, [*map(len, pending.outputs)]))]
+    losses_RS, sizes_RS, counts_RS = ranks.each(torch.stack(own)).unbind(1)
+    sizes_S = sizes_RS.sum(0)
+    # A rank without rows of a batch had the first of it, which another counts.
+    sums_S = torch.where(sizes_RS > 0, task.total(losses_RS, sizes_RS), 0).sum(0)
+    whole_S = sums_S / sizes_S if task.reduction == "mean" else sums_S
+    counts = counts_RS.long().tolist()
+    outputs, targets = (
+        _by_step(ranks.parts_to_first(one, [*map(sum, counts)]), counts)
+        if ranks.first
+        else ranks.parts_to_first(one, [*map(sum, counts)])[:0]
+        for one in rows
+    )
+    return Pending([*whole_S.unbind()], sizes_S.long().tolist(), outputs, targets)
+
+
+def _by_step(parts: Sequence[Tensor], counts: Sequence[Sequence[int]]) -> list[Tensor]:
+    """The rows of each step, one rank's after another's, from those of each rank."""
+    each = [part.split(list(of_rank)) for part, of_rank in zip(parts, counts, strict=True)]
+    return [torch.cat(of_step) for of_step in zip(*each, strict=True)]
 
 
 def mean_losses(task: Task, losses: Tensor, sizes: Sequence[int]) -> Tensor:

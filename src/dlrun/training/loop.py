@@ -17,6 +17,8 @@ from dlrun.config.settings import CheckpointSettings, TrainerSettings
 from dlrun.data.base import Dataset
 from dlrun.data.images.mixing import Mixed, Mixing
 from dlrun.data.loaders import Feed, Split
+from dlrun.data.share import WHOLE, Share
+from dlrun.storage.checkpoint import random_states
 from dlrun.system.signals import StopRequest
 from dlrun.system.torch_internals import norms
 from dlrun.training.augmentation import Augmentation
@@ -25,12 +27,14 @@ from dlrun.training.device import Device
 from dlrun.training.divergence import Diverged, find_divergence
 from dlrun.training.forward import State, advance, loss_and_kept, on_tensors, outputs_in_order
 from dlrun.training.freezing import Freezing
+from dlrun.training.interruptions import Interruptions
 from dlrun.training.intervals import Intervals
-from dlrun.training.logged_points import Pending, Rate, mean_losses, training_point
+from dlrun.training.logged_points import Pending, Rate, joined, mean_losses, training_point
 from dlrun.training.metrics.chosen import ChosenMetrics
 from dlrun.training.optim import Descent, gradient_norm
 from dlrun.training.optimizer_classes import ScheduleFreeAverage
 from dlrun.training.ranks import ALONE, Ranks
+from dlrun.training.replica import Replica
 from dlrun.training.schedules import plateau_of
 from dlrun.training.task import Task
 
@@ -94,6 +98,12 @@ class Engine:
         self.balance, self.ranks = balance, ranks
         self.captured: Step | None = None  # does what train_step does, sooner
         self.steps_per_epoch = len(batches)
+        self.replica = None
+        if ranks.size > 1:
+            self.replica = Replica(
+                ranks, self.loss, freezing, batches, mean=task.reduction == "mean",
+                spec=data.spec, device=device, generator=generator,
+            )  # fmt: skip
         self.intervals = Intervals(settings, saving, self.steps_per_epoch, total_steps)
         declared = task.declared.direction(settings.monitor)
         self.minimize = (declared if settings.mode == "auto" else settings.mode) == "min"
@@ -104,6 +114,8 @@ class Engine:
         self.best = Best()
         self.carried: State = None  # what the model remembers of the text before the next batch
         self.pending, self.rate = Pending(), Rate()
+        self.gathered = Pending()  # of several ranks, what was pending when it was last saved
+        self.of_ranks: list[dict[str, Any]] = []  # what each rank alone had then
         self.latest: dict[str, float] = {}  # the newest value of every metric
         self.seconds = 0.0  # trained so far, over all processes of this run
 
@@ -153,47 +165,54 @@ class Engine:
     ) -> None:
         """Train until finished, or until `stop` notes a signal.
 
-        `save` is called when a checkpoint is due, and at the end.
+        `save` is called when a checkpoint is due, and at the end; it and the observer on the first rank alone. All
+        ranks go on, save and end at the same steps.
 
         Raises:
             Diverged: the loss is no longer a finite number.
         """
         self.freezing.train(self.model)
         started = time.perf_counter()
-        saved = started
+        interruptions = Interruptions(self.ranks, self.intervals, stop)
         # A new run saves its first evaluation as well: one that diverges soon has something to go back to.
         first_best_unsaved = not self.best.step
-        self.rate = Rate(uncounted=sum(self.pending.sizes))
+        self.rate = Rate(uncounted=sum(self.pending.sizes + self.gathered.sizes))
         before = self.seconds
         train_step = self.captured or self.train_step
-        while not self.finished and stop.signal is None:
+        while not self.finished and not interruptions.stopping:
             epoch, position = divmod(self.step, self.steps_per_epoch)
-            self.freezing.enter(epoch)
-            if self.balance is not None and position == 0:
-                self.balance.begin_epoch()
-                self.freezing.train(self.model)
+            self.begin_epoch(epoch, position)
             for inputs, targets in self.batches.epoch(epoch, skip=position):
                 train_step(inputs, targets)
                 self.step += 1
                 observer.stepped()
+                interruptions.stepped()
                 self.seconds = before + time.perf_counter() - started
                 if self.intervals.evaluation_due(self.step):
-                    observer.evaluated(self._evaluate())
+                    values = self._evaluate()
+                    self.ranks.by_first(partial(observer.evaluated, values))
                 elif self.intervals.logging_due(self.step):
                     self.note(values := self._training_values())
-                    observer.logged(values)
-                if self.finished or stop.signal is not None:
+                    if self.ranks.first:
+                        observer.logged(values)
+                if self.finished or interruptions.stopping:
                     break
-                if self.intervals.saving_due(self.step, saved) or (
-                    first_best_unsaved and self.best.step
-                ):
-                    self._check_finite()
-                    save()
-                    saved = time.perf_counter()
+                if interruptions.saving_due(self.step) or (first_best_unsaved and self.best.step):
+                    self._save(save)
+                    interruptions.saved()
                     first_best_unsaved = first_best_unsaved and not self.best.step
         self.seconds = before + time.perf_counter() - started
-        self._check_finite()
-        save()
+        self._save(save)
+
+    def begin_epoch(self, epoch: int, position: int) -> None:
+        """Set up what changes from one epoch to the next, before the batch at `position` of it."""
+        self.freezing.enter(epoch)
+        if self.balance is not None and position == 0:
+            self.ranks.by_first(self.balance.begin_epoch)
+            self.balance.rarity = self.ranks.of_first(self.balance.rarity)
+            self.freezing.train(self.model)
+        if self.replica is not None and self.replica.enter(epoch):
+            self.rate.restart()
 
     def train_step(self, inputs: Tensor, targets: Tensor) -> None:
         """One update of the weights from one batch, taken in `accumulate` parts where that is above 1."""
@@ -206,6 +225,8 @@ class Engine:
     def learn(self, inputs: Tensor, targets: Tensor) -> None:
         """What a step does at its learning rate: all on the device, so that a CUDA graph can hold it."""
         self.descent.clear()
+        if self.replica is not None:
+            self.replica.begin_batch(self.step % self.steps_per_epoch)
         targets = self.task.aims(inputs, targets)
         if self.augmentation is not None:
             inputs = self.augmentation(inputs, self.generator)
@@ -218,6 +239,8 @@ class Engine:
             loss = self._accumulate(inputs, targets, mixed)
         self.pending.losses.append(loss)
         self.pending.sizes.append(self.task.size(targets))
+        if self.replica is not None:
+            self.pending.end_step(counts=self.replica.counts)
         self.descent.move()
 
     def average(self) -> None:
@@ -225,13 +248,17 @@ class Engine:
         if self.averaged is not None:
             self.averaged.update_parameters(self.model)
 
-    def outputs(self, split: Split) -> Tensor:
-        """What metrics need of the model's outputs for every sample of a split, in order, in evaluation mode."""
+    def outputs(self, split: Split, share: Share = WHOLE) -> Tensor:
+        """What metrics need of the model's outputs for every sample of a split, in order, in evaluation mode.
+
+        Of several ranks the one that calls this computes all of them, or its `share`.
+        """
         model = self.evaluated.eval()
         with torch.inference_mode(), self.device.autocast():
             outputs = outputs_in_order(
                 model,
                 split,
+                share,
                 spec=self.data.spec,
                 task=self.task,
                 size=self.settings.eval_batch_size,
@@ -240,55 +267,30 @@ class Engine:
         self.freezing.train(model)
         return outputs
 
+    def outputs_of_all(self, split: Split) -> Tensor:
+        """`outputs`, each rank computing its share: all of them on rank 0, on the others their own."""
+        if self.ranks.size == 1:
+            return self.outputs(split)
+        self.ranks.tell_tensors([*self.evaluated.buffers()])
+        return self.ranks.rows_to_first(self.outputs(split, self.ranks.share))
+
+    def test(self) -> Tensor:
+        """`outputs_of_all` for the part that the run is tested on, by the weights that it is tested with."""
+        if self.reported == "best":
+            self.restore_best()
+        return self.outputs_of_all(self.data.split(self.data.tested))
+
     def note(self, values: dict[str, float]) -> None:
         """Keep the values of a point as the newest."""
         self.latest |= values
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that a resume needs, but for the random states."""
-        return {
-            "step": self.step,
-            "steps_per_epoch": self.steps_per_epoch,
-            "model": self.model.state_dict(),
-            "averaged": None if self.averaged is None else self.averaged.state_dict(),
-            "descent": self.descent.state_dict(),
-            "waited": self.waited,
-            "best": dict(vars(self.best)),
-            "pending": dict(vars(self.pending)),
-            "carried": self.carried,
-            "rarity": None if self.balance is None else self.balance.rarity,
-            "latest": dict(self.latest),
-            "seconds": self.seconds,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state` was taken."""
-        self.step, self.waited, self.seconds = state["step"], state["waited"], state["seconds"]
-        self.model.load_state_dict(state["model"])
-        if self.averaged is not None and state["averaged"] is not None:
-            self.averaged.load_state_dict(state["averaged"])
-        self.descent.load_state_dict(state["descent"])
-        move = partial(on_tensors, change=lambda tensor: tensor.to(self.device.torch_device))
-        self.pending = Pending(
-            **{name: [*map(move, kept)] for name, kept in state["pending"].items()}
-        )
-        self.carried = move(state.get("carried"))
-        if self.balance is not None:
-            self.balance.rarity = state.get("rarity")
-        self.best, self.latest = Best(**state["best"]), dict(state["latest"])
 
     def restore_best(self) -> None:
         """Give the model to evaluate the weights of the best evaluation, where there was one."""
         if self.best.weights:
             self.evaluated.load_state_dict(self.best.weights)
 
-    def _forward_backward(
-        self,
-        inputs: Tensor,
-        targets: Tensor,
-        mixed: Mixed | None,
-        weight: float | None = None,
-    ) -> Tensor:
+    def loss(self, inputs: Tensor, targets: Tensor, mixed: Mixed | None) -> tuple[Tensor, Tensor]:
+        """The training loss of a part of a batch, and what metrics need of its outputs."""
         with self.device.autocast():
             outputs, self.carried = advance(self.model, inputs, self.carried, self.data.spec)
         if outputs.dtype != self.device.dtype:
@@ -297,9 +299,24 @@ class Engine:
         if mixed is not None:
             other, _ = loss_and_kept(self.task, self.model, outputs, mixed.targets)
             loss = torch.lerp(other, loss, mixed.share)
+        return loss, kept
+
+    def _forward_backward(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        mixed: Mixed | None,
+        weight: float | None = None,
+        *,
+        last: bool = True,
+    ) -> Tensor:
+        if self.replica is None:
+            loss, kept = self.loss(inputs, targets, mixed)
+        else:
+            loss, kept = self.replica.loss(inputs, targets, mixed, last=last)
         if weight is not None:
             loss = loss * weight
-        self.descent.backward(loss)
+        self.descent.backward(loss if self.replica is None else self.replica.weighted(loss))
         self.pending.outputs.append(kept)
         self.pending.targets.append(self.task.kept_targets(targets))
         return loss.detach()
@@ -313,21 +330,28 @@ class Engine:
         # The last part may be short: weight by size, or the mean leans towards it.
         mean = self.task.reduction == "mean"
         losses = [
-            self._forward_backward(x, y, m, len(y) / len(targets) if mean else None)
-            for x, y, m in parts
+            self._forward_backward(
+                x, y, m, len(y) / len(targets) if mean else None, last=number == len(x_parts)
+            )
+            for number, (x, y, m) in enumerate(parts, 1)
         ]
         return torch.stack(losses).sum()
 
     def _evaluate(self) -> dict[str, float]:
-        values = self._training_values() if self.pending.losses else {}
-        metrics = {}
-        if len(self.data.val):
-            outputs, targets = self.outputs(self.data.val), self.data.val.targets
-            metrics = self.task.metrics(outputs, targets, variance=self.variance["val"])
-            if math.isfinite(metrics["loss"]):  # what has diverged is not worth measuring
-                metrics |= self.chosen.measure(outputs, self.truth)
+        values = self._training_values() if self.pending.losses or self.gathered.losses else {}
+        outputs = self.outputs_of_all(self.data.val) if len(self.data.val) else None
+        values, metrics = self.ranks.by_first(lambda: (values, self._measured(outputs)))
         self.rate.restart()
         return self.judge(values, metrics)
+
+    def _measured(self, outputs: Tensor | None) -> dict[str, float]:
+        """The metrics of the validation part, where there is one."""
+        if outputs is None:
+            return {}
+        metrics = self.task.metrics(outputs, self.data.val.targets, variance=self.variance["val"])
+        if math.isfinite(metrics["loss"]):  # what has diverged is not worth measuring
+            metrics |= self.chosen.measure(outputs, self.truth)
+        return metrics
 
     def judge(self, values: dict[str, float], metrics: dict[str, float]) -> dict[str, float]:
         """Take note of an evaluation: training `values` and the `metrics` of the validation part, as one point to log.
@@ -358,9 +382,13 @@ class Engine:
             plateau.observe(improved=improved)
 
     def _training_values(self) -> dict[str, float]:
-        """Means over the steps since the last logged point, which they end."""
-        self._check_pending()
-        pending, self.pending = self.pending, Pending()
+        """Means over the steps since the last logged point, which they end; of several ranks known to the first."""
+        pending = self._gather_pending()
+        self._check_losses(pending)
+        self.pending, self.gathered = Pending(), Pending()
+        norm = gradient_norm(self.descent.parameters).item()
+        if not self.ranks.first:
+            return {}
         losses = torch.stack(pending.losses).cpu().double()
         loss = mean_losses(self.task, losses, pending.sizes).item()
         outputs, targets = torch.cat(pending.outputs), torch.cat(pending.targets)
@@ -369,20 +397,37 @@ class Engine:
             metrics,
             learning_rate=self.descent.learning_rate,
             rate=self.rate.ended(sum(pending.sizes)),
-            gradient_norm=gradient_norm(self.descent.parameters).item(),
+            gradient_norm=norm,
         )
 
-    def _check_pending(self) -> None:
-        """Refuse to log or save what a step without a finite loss has touched."""
-        if not self.pending.losses:
-            return
-        losses = torch.stack(self.pending.losses)
-        if failure := find_divergence(losses, step=self.step, latest=self.latest):
-            raise failure
+    def gather(self) -> Pending:
+        """Bring to rank 0 what a checkpoint needs of the others, which all must call; what is pending."""
+        if self.ranks.size > 1:
+            carried = on_tensors(self.carried, torch.Tensor.cpu)
+            own = {"carried": carried, "random": random_states(self.generator)}
+            self.of_ranks = self.ranks.to_first(own)
+        return self._gather_pending()
 
-    def _check_finite(self) -> None:
-        """Refuse to save weights that are not finite, or come from a loss that was not."""
-        self._check_pending()
+    def _gather_pending(self) -> Pending:
+        """What is pending of all ranks; on all but rank 0 its losses and sizes alone."""
+        if self.ranks.size == 1:
+            return self.pending
+        self.gathered.add(joined(self.pending, self.ranks, self.task))
+        self.pending = Pending()
+        return self.gathered
+
+    def _save(self, save: Callable[[], None]) -> None:
+        """Save, unless weights are not finite, or come from a loss that was not."""
+        self._check_losses(self.gather())
         sizes = norms([p.detach() for p in self.model.parameters()])
         if not torch.stack(sizes).isfinite().all():
             raise Diverged(self.step, self.latest)
+        self.ranks.by_first(save)
+
+    def _check_losses(self, pending: Pending) -> None:
+        """Refuse to log or save what a step without a finite loss has touched."""
+        if not pending.losses:
+            return
+        losses = torch.stack(pending.losses)
+        if failure := find_divergence(losses, step=self.step, latest=self.latest):
+            raise failure

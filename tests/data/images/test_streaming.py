@@ -162,6 +162,16 @@ def test_a_file_that_breaks_during_training_is_named_in_one_line(
     assert "\n" not in str(failure.value)
 
 
+def test_the_first_images_of_files_are_a_part_in_memory(folder: Path) -> None:
+    part = data(folder, in_memory=False).train
+    few = part.first(6)
+    options: Any = {"seed": 5, "shuffle": True, "drop_last": False}
+    batches = list(few.batches(4, **options).epoch(0))
+    assert [len(targets) for _, targets in batches] == [4, 2]
+    assert_equal(few.in_order(4), part.first(6).batches(4, **options | {"shuffle": False}).epoch(0))
+    assert torch.equal(few.inputs, part.inputs[:6])
+
+
 @pytest.mark.slow  # torch looks after its workers every 5 seconds
 def test_a_worker_that_is_killed_ends_the_run_in_one_line(folder: Path) -> None:
     _, streamed = feeds(folder, workers=1, size=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
@@ -18,6 +18,7 @@ from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.images.image_format import ImageFormat
 from dlrun.data.images.read import read_image
 from dlrun.data.loaders import Batch, CutSplit, Feed, Split, StoredTensor
+from dlrun.data.share import WHOLE, Share
 from dlrun.errors import ConfigError, RunFailed
 from dlrun.system.orphans import begin_as_helper
 from dlrun.system.signals import ending_signals
@@ -114,14 +115,16 @@ class StoredSplit(Split):
         """These images with their targets."""
         return cls(cast(Tensor, images), targets)
 
-    def batches(self, size: int, *, seed: int, shuffle: bool, drop_last: bool) -> Feed:
-        return StreamedBatches(self, size, seed=seed, shuffle=shuffle, drop_last=drop_last)
+    @property
+    def feed(self) -> Callable[..., Feed]:
+        return StreamedBatches
 
-    def in_order(self, size: int) -> Iterator[Batch]:
-        yield from self.read(torch.arange(len(self)).split(size))
+    def in_order(self, size: int, share: Share = WHOLE) -> Iterator[Batch]:
+        rows = torch.arange(len(self))
+        yield from self.read([rows[part] for part in share.parts(len(self), size)])
 
-    def _rows(self, rows: slice) -> Split:
-        return Split(self.inputs[rows], self.targets[rows])  # from now on in memory
+    def rows(self, rows: slice | Tensor) -> Split:
+        return Split(**vars(super().rows(rows)))  # from now on in memory
 
     def read(self, rows: Sequence[Tensor]) -> Iterator[Batch]:
         """A batch for each list of rows, read ahead."""
@@ -143,7 +146,7 @@ class StreamedBatches(CutSplit):
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """(inputs, targets) of each batch of epoch `number`, without the first `skip`."""
         order = self.order(number)
-        yield from self.split.read([order[start:stop] for start, stop in self.bounds[skip:]])
+        yield from self.split.read([order[start:stop] for start, stop in self.own[skip:]])
 
 
 def read_batches(

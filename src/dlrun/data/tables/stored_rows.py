@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -19,6 +20,7 @@ from dlrun.data.loaders import (
     take,
 )
 from dlrun.data.orders import epoch_order
+from dlrun.data.share import WHOLE, Share
 from dlrun.data.stored import read_ahead
 
 _BLOCK = 2**13  # rows that follow each other
@@ -70,21 +72,15 @@ class BlockSplit(Split):
         """These inputs with their targets."""
         return cls(cast(Tensor, inputs), targets, in_blocks=in_blocks)
 
-    def batches(self, size: int, *, seed: int, shuffle: bool, drop_last: bool) -> Feed:
-        if len(self) <= AT_ONCE and isinstance(self.inputs, Tensor):
-            return Batches(self, size, seed=seed, shuffle=shuffle, drop_last=drop_last)
-        return BlockBatches(self, size, seed=seed, shuffle=shuffle, drop_last=drop_last)
+    @property
+    def feed(self) -> Callable[..., Feed]:
+        small = len(self) <= AT_ONCE and isinstance(self.inputs, Tensor)
+        return Batches if small else BlockBatches
 
-    def in_order(self, size: int) -> Iterator[Batch]:
+    def in_order(self, size: int, share: Share = WHOLE) -> Iterator[Batch]:
         many = size * max(1, _IN_ORDER // size)
-        parts = (slice(start, start + many) for start in range(0, len(self), many))
-        for inputs, targets in read_ahead(
-            (self.inputs[rows], self.targets[rows]) for rows in parts
-        ):
+        for inputs, targets in read_ahead(super().in_order(many, share)):
             yield from zip(inputs.split(size), targets.split(size), strict=True)
-
-    def _rows(self, rows: slice) -> Split:
-        return Split(self.inputs[rows], self.targets[rows])  # from now on in memory
 
 
 class BlockBatches(CutSplit):
@@ -100,33 +96,36 @@ class BlockBatches(CutSplit):
 
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """(inputs, targets) of each batch of epoch `number`, without the first `skip`."""
-        bounds = iter(self.bounds[skip:])
-        start, stop = next(bounds, (0, 0))
-        first, left = start, self.split.first(0)  # what has been read and is in no batch yet
-        for inputs, targets in read_ahead(self._read(number, start)):
+        bounds = self.own[skip:]
+        sizes = deque(stop - start for start, stop in bounds)
+        left = self.split.first(0)  # what has been read and is in no batch yet
+        for inputs, targets in read_ahead(self._read(number, bounds)):
             inputs, targets = torch.cat([left.inputs, inputs]), torch.cat([left.targets, targets])
-            last = first + len(targets)
-            while start < stop <= last:
-                yield inputs[start - first : stop - first], targets[start - first : stop - first]
-                start, stop = next(bounds, (0, 0))
-            if not stop:
-                return
-            left = Split(inputs[start - first :], targets[start - first :])
-            first = start
+            stop = 0
+            while sizes and stop + sizes[0] <= len(targets):
+                start, stop = stop, stop + sizes.popleft()
+                yield inputs[start:stop], targets[start:stop]
+            left = Split(inputs[stop:], targets[stop:])
 
-    def _read(self, epoch: int, begin: int) -> Iterator[Batch]:
-        """The rows of an epoch in its order, from the row `begin` of it, some at a time."""
-        inputs, targets, at = self.split.inputs, self.split.targets, 0
+    def _read(self, epoch: int, bounds: Sequence[tuple[int, int]]) -> Iterator[Batch]:
+        """The rows of an epoch that lie between these bounds in its order, some at a time."""
+        inputs, targets, begin = self.split.inputs, self.split.targets, 0
+        starts, stops = torch.tensor(bounds, dtype=torch.int64).view(-1, 2).unbind(1)
         for rows, order in self._windows(epoch):
-            at += len(rows)
-            if at <= begin:
+            order = order[_between(starts - begin, stops - begin, len(rows))]
+            begin += len(rows)
+            if not len(order):
                 continue
-            order = order[max(0, len(rows) - (at - begin)) :]
             chosen = rows[order].to(targets.device)
             if isinstance(inputs, Tensor):
                 yield take(inputs, chosen), take(targets, chosen)
             else:
-                yield take(inputs[rows], order.to(targets.device)), take(targets, chosen)
+                read = torch.zeros(len(rows), dtype=torch.bool).index_fill(0, order, True)
+                places = (read.cumsum(0) - 1)[order]
+                yield (
+                    take(inputs[rows[read]], places.to(targets.device)),
+                    take(targets, chosen),
+                )
 
     def _windows(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Rows that are read together, and the order of them."""
@@ -150,3 +149,9 @@ class BlockBatches(CutSplit):
             starts = (some.sort().values * _BLOCK).tolist()
             rows = torch.cat([torch.arange(s, min(s + _BLOCK, count)) for s in starts])
             yield rows, epoch_order(len(rows), seed=self.seed + (number << 32), epoch=epoch)
+
+
+def _between(starts: Tensor, stops: Tensor, size: int) -> Tensor:
+    """Which of `size` places lie between a start and its stop, (size,)."""
+    begun, ended = (at.clamp(0, size).bincount(minlength=size + 1) for at in (starts, stops))
+    return (begun - ended).cumsum(0)[:-1] > 0

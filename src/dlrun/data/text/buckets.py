@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dlrun.data.loaders import Batch, Batches, CutSplit, Feed, Split, take
 from dlrun.data.orders import epoch_order
+from dlrun.data.share import WHOLE, Share
 from dlrun.data.text.stored import RaggedFile
 
 _POOL = 50  # batches within which texts are sorted by length: alike within a batch, and yet new ones each epoch
@@ -62,11 +63,6 @@ class StoredRows:
         assert dim == 0, "rows are selected"
         return self.taken(rows.cpu().numpy(), self.width)
 
-    def split(self, size: int) -> Iterator[Tensor]:
-        """All rows, `size` at a time."""
-        for start in range(0, len(self.begins), size):
-            yield self[start : start + size]
-
     def to(self, device: torch.device) -> StoredRows:
         """The same rows, given on `device`."""
         return replace(self, device=device)
@@ -86,22 +82,21 @@ class PaddedTexts(Split):
 
     lengths: Tensor | None = None
 
-    def batches(self, size: int, *, seed: int, shuffle: bool, drop_last: bool) -> Feed:
-        if self.lengths is None:
-            kind = Batches if isinstance(self.inputs, Tensor) else _StoredBatches
-            return kind(self, size, seed=seed, shuffle=shuffle, drop_last=drop_last)
-        return Buckets(self, size, seed=seed, shuffle=shuffle, drop_last=drop_last)
+    @property
+    def feed(self) -> Callable[..., Feed]:
+        if self.lengths is not None:
+            return Buckets
+        return Batches if isinstance(self.inputs, Tensor) else _StoredBatches
 
-    def in_order(self, size: int) -> Iterator[Batch]:
+    def in_order(self, size: int, share: Share = WHOLE) -> Iterator[Batch]:
         if self.lengths is None:
-            yield from super().in_order(_at_once(size, self.inputs.shape[1]))
+            yield from super().in_order(_at_once(size, self.inputs.shape[1]), share)
             return
         lengths = self.lengths.cpu()
-        for start in range(0, len(lengths), size):
-            stop = min(start + size, len(lengths))
-            fewer = _at_once(size, _width(lengths[start:stop]))
-            for first in range(start, stop, fewer):
-                rows = slice(first, min(first + fewer, stop))
+        for part in share.parts(len(lengths), size):
+            fewer = _at_once(size, _width(lengths[part]))
+            for first in range(part.start, part.stop, fewer):
+                rows = slice(first, min(first + fewer, part.stop))
                 yield self.tokens(rows, _width(lengths[rows])), self.targets[rows]
 
     def tokens(self, rows: slice | Tensor, width: int) -> Tensor:
@@ -132,23 +127,33 @@ class Buckets(CutSplit):
         "the runs have texts of different lengths in a batch (dataset.tokens.bucketing=false makes them alike)"
     )
 
-    def __init__(
-        self, split: PaddedTexts, size: int, *, seed: int, shuffle: bool, drop_last: bool
-    ) -> None:
+    def __init__(self, split: PaddedTexts, size: int, **cutting: Any) -> None:
         assert split.lengths is not None
-        super().__init__(split, size, seed=seed, shuffle=shuffle, drop_last=drop_last)
+        super().__init__(split, size, **cutting)
         self.lengths, self.size = split.lengths.cpu(), size
 
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """(inputs, targets) of each batch of epoch `number`, without the first `skip`."""
-        order, batches = self.order(number), torch.arange(len(self))
+        order = self.order(number)
         if self.shuffle:
             # What is left out for this epoch, if any, before sorting: it would be the longest.
             order = self._sorted(order[: self.bounds[-1][1]])
-            # Of another seed than the samples': with as many batches as samples the two would be one.
-            batches = epoch_order(len(self), seed=self.seed + 1, epoch=number)
-        for start, stop in (self.bounds[batch] for batch in batches[skip:].tolist()):
-            yield self._batch(order[start:stop])
+        for batch in self._batches(number)[skip:]:
+            # As wide for all processes that have rows of it.
+            width = _width(self.lengths[order[slice(*self.bounds[batch])]])
+            rows = order[slice(*self.own[batch])].to(self.split.targets.device)
+            yield self.split.tokens(rows, width), take(self.split.targets, rows)
+
+    def sizes(self, epoch: int) -> Sequence[int]:
+        sizes = super().sizes(epoch)
+        return [sizes[batch] for batch in self._batches(epoch)]
+
+    def _batches(self, epoch: int) -> list[int]:
+        """The batches in the order in which they come."""
+        if not self.shuffle:
+            return [*range(len(self))]
+        # Of another seed than the samples': with as many batches as samples the two would be one.
+        return epoch_order(len(self), seed=self.seed + 1, epoch=epoch).tolist()
 
     def _sorted(self, order: Tensor) -> Tensor:
         """The same samples, sorted by length within each pool."""
@@ -156,11 +161,6 @@ class Buckets(CutSplit):
             pool[self.lengths[pool].argsort(stable=True)] for pool in order.split(_POOL * self.size)
         ]
         return torch.cat(pools)
-
-    def _batch(self, rows: Tensor) -> Batch:
-        width = _width(self.lengths[rows])
-        rows = rows.to(self.split.targets.device)
-        return self.split.tokens(rows, width), take(self.split.targets, rows)
 
 
 def _at_once(size: int, width: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dlrun.data.loaders import Batch, Feed, Split
 from dlrun.data.orders import epoch_order
+from dlrun.data.share import WHOLE, Share
 from dlrun.data.text.stored import StoredText
 from dlrun.errors import ConfigError
 
@@ -77,18 +78,20 @@ class StreamedText(Split):
     def samples_a_row(self) -> int:
         return self.window
 
-    def batches(self, size: int, *, seed: int, shuffle: bool, drop_last: bool) -> Feed:
-        return Streams(self, size, seed=seed, shuffle=shuffle, drop_last=drop_last)
+    @property
+    def feed(self) -> Callable[..., Feed]:
+        return Streams
 
-    def in_order(self, size: int) -> Iterator[Batch]:
-        """In windows of `size` tokens at most.
+    def in_order(self, size: int, share: Share = WHOLE) -> Iterator[Batch]:
+        """In windows of `size` tokens at most; a process has its share of the streams, if there are as many.
 
         There are as many streams as have room for `window` in `size`, but few enough to be long; windows
         are then as long as `size` allows. All tokens are there but the last S - 1 at most.
         """
         streams = max(1, min(size // self.window, len(self) // _LEAST))
         length = len(self) // streams
-        yield from _windows(self, streams, length, max(1, size // streams), start=0, skip=0)
+        window = max(1, size // streams)
+        yield from _windows(self, share.of(streams), length, window, start=0, skip=0)
 
     def sample(self, count: int) -> Tensor:
         return self.inputs[:count].long().unsqueeze(1)
@@ -107,6 +110,7 @@ class Streams:
 
     Args:
         size: how many streams.
+        share: which of them a process reads, in all windows and epochs.
 
     Raises:
         ConfigError: fewer tokens than streams, or than a window of each where it must be whole.
@@ -117,9 +121,17 @@ class Streams:
     )
 
     def __init__(
-        self, split: StreamedText, size: int, *, seed: int, shuffle: bool, drop_last: bool
+        self,
+        split: StreamedText,
+        size: int,
+        *,
+        seed: int,
+        shuffle: bool,
+        drop_last: bool,
+        share: Share = WHOLE,
     ) -> None:
         self.split, self.size, self.window = split, size, split.window
+        self.own = share.of(size)
         self.seed, self.shuffle = seed, shuffle
         whole = shuffle or drop_last
         if len(split) < size * (self.window if whole else 1):
@@ -136,8 +148,12 @@ class Streams:
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """(inputs, targets) of each window of epoch `number`, (S, T), without the first `skip`."""
         yield from _windows(
-            self.split, self.size, self.length, self.window, start=self._offset(number), skip=skip
+            self.split, self.own, self.length, self.window, start=self._offset(number), skip=skip
         )
+
+    def sizes(self, epoch: int) -> Sequence[int]:
+        """As of `Feed`."""
+        return [self.size] * len(self)
 
     def _windows(self) -> int:
         """Whole windows; where there are several, one may go, so that the offset has room to vary."""
@@ -152,8 +168,12 @@ class Streams:
 
 
 def _windows(
-    split: Split, streams: int, length: int, window: int, *, start: int, skip: int
+    split: Split, own: range, length: int, window: int, *, start: int, skip: int
 ) -> Iterator[Batch]:
+    """The windows of the streams `own` of those of this length that follow one another from `start`."""
+    if not own:
+        return
+    streams, start = len(own), start + own.start * length
     # Of tokens that stay in a file, those of many windows are read at a time.
     block = window * max(1, _AT_ONCE // (streams * window))
     for begin in range(skip * window, length, block):
