@@ -28,6 +28,7 @@ from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
 from dlrun.errors import ConfigError, RunFailed, command, first_line
 from dlrun.runner.peers import LAUNCHED, Report, rank_log
+from dlrun.storage.disk import DiskFull
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.system.orphans import helped_by_children
 from dlrun.system.signals import answered
@@ -163,6 +164,8 @@ def _told(run: RunDirectory, count: int, rank: int, report: Report) -> int:
         raise KeyboardInterrupt
     if report.code == 2:
         raise ConfigError(report.message)
+    if report.disk_full:
+        raise DiskFull(report.message)
     if rank == 0:
         raise RunFailed(report.message)
     raise RunFailed(

@@ -114,7 +114,7 @@ def _opened(
     opened: ExitStack,
 ) -> tuple[RunLog, Experiment, dict[str, Any] | None]:
     """The run's log, the run as its last checkpoint has it, and that checkpoint; `opened` closes what is open."""
-    opened.enter_context(lock(run))
+    opened.enter_context(lock(run, is_rank=watch is not None and ranks.size > 1))
     run_log = RunLog(run, quiet=watch is not None, keep_open=watch is None)
     opened.callback(run_log.close)
     run_log.takes_notes = False  # not before the data are known to be the same

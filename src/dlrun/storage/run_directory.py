@@ -30,6 +30,7 @@ SWEEP, CLAIMS = (
 )  # of a sweep, in which trials are runs: one file with all their locks
 
 _LOCK_SECONDS = 0.5
+_RANK_SECONDS = 15.0  # in which ranks whose launcher was killed have ended
 _TRIAL, _SEED = re.compile(r"[0-9]{1,9}"), re.compile(r"seed[0-9]+")
 _DIGITS = 100  # of a whole number that a run may write: far within what a float can stand for
 
@@ -148,10 +149,11 @@ def is_ensemble(path: Path) -> bool:
 
 
 @contextmanager
-def lock(run: RunDirectory) -> Iterator[None]:
+def lock(run: RunDirectory, *, is_rank: bool = False) -> Iterator[None]:
     """Hold the run for this process: no other may train it meanwhile, and others see it is alive.
 
-    A run of a trial is held by holding the trial, as a process that trains the sweep does already.
+    A run of a trial is held by holding the trial, as a process that trains the sweep does already. Where that has
+    started ranks, the first of them holds the run: it may outlive it for as long as it saves.
 
     Raises:
         ConfigError: another process holds it, or a symbolic link is in it.
@@ -160,7 +162,7 @@ def lock(run: RunDirectory) -> Iterator[None]:
     busy = ConfigError(
         f"{run.path} is being trained by another process: wait for it, or stop it first"
     )
-    if trial := _trial_of(run.path):
+    if not is_rank and (trial := _trial_of(run.path)):
         with claims.claim(*trial, reentrant=True) as held:
             if not held:
                 raise busy
@@ -171,7 +173,7 @@ def lock(run: RunDirectory) -> Iterator[None]:
     file = FileLock(run.path / LOCK)
     try:
         # Not zero: is_locked of another process may be holding it for an instant.
-        file.acquire(timeout=_LOCK_SECONDS, poll_interval=0.02)
+        file.acquire(timeout=_RANK_SECONDS if is_rank else _LOCK_SECONDS, poll_interval=0.02)
     except Timeout:
         raise busy from None
     try:
