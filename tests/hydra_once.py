@@ -1,4 +1,4 @@
-"""The steps of Hydra's composition, much of the time of a test that trains, kept for the next test that needs them.
+"""The steps of composing and reading configs, much of the time of a test that trains, kept for the next one.
 
 What depends on the values of words, on the environment or on the working directory is worked out each
 time; so is every error. Programs that tests start compose as everywhere else.
@@ -28,13 +28,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from omegaconf.grammar_parser import parse
 
+from dlrun.config import plain_yaml
 from dlrun.config.search_path import packaged_configs
+from dlrun.sweep import compose
 
 _FEW = 300  # files and folders of a user's configs that are read to know whether they have changed
 
 
 def keep_steps(patch: pytest.MonkeyPatch) -> None:
-    """Patch Hydra until `patch` is undone."""
+    """Patch Hydra, and what reads and composes configs without it, until `patch` is undone."""
     patch.setattr(ConfigRepository, "load_config", _loading())
     patch.setattr(config_loader_impl, "create_defaults_list", _choosing())
     patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", _merging())
@@ -43,6 +45,8 @@ def keep_steps(patch: pytest.MonkeyPatch) -> None:
     parse_once = functools.lru_cache(maxsize=None)(parse)
     for module in (omegaconf.base, omegaconf._utils):
         patch.setattr(module, "parse", parse_once)
+    patch.setattr(plain_yaml, "load", _reading_yaml())
+    patch.setattr(compose, "_compose", _composing())
 
 
 def _loading() -> Callable[..., Any]:
@@ -113,6 +117,33 @@ def _reading() -> Callable[..., Any]:
         return copy.copy(kept[text, rule])
 
     return parse_rule
+
+
+def _reading_yaml() -> Callable[[str], Any]:
+    read, kept = plain_yaml.load, dict[str, bytes]()
+
+    def load(text: str) -> Any:
+        if text not in kept:
+            kept[text] = pickle.dumps(read(text))
+        return pickle.loads(kept[text])
+
+    return load
+
+
+def _composing() -> Callable[..., Any]:
+    """What the trials of a sweep begin from: its values are those of files and words, not yet resolved."""
+    make, kept = compose._compose.__wrapped__, dict[Any, bytes]()
+
+    def composed(words: tuple[str, ...], loader: Any) -> Any:
+        contents = _contents(loader.repository)
+        key = (words, contents)
+        if contents is None or any("${" in word or "hydra." in word for word in words):
+            return make(words, loader)
+        if key not in kept:
+            kept[key] = pickle.dumps(make(words, loader))
+        return pickle.loads(kept[key])
+
+    return composed
 
 
 def _share_sources(self: Any, delegate: Any) -> None:

@@ -316,6 +316,7 @@ def test_a_second_signal_ends_at_once(dlrun: Run, whole: RunDirectory) -> None:
     assert_ended_alike(run, whole)
 
 
+@pytest.mark.cluster
 def test_ctrl_c_stops_the_installed_program_and_the_command_it_names_finishes(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -256,11 +256,13 @@ def test_a_shim_that_does_not_run_is_passed_over(checkout: Checkout) -> None:
     assert "DLRUN_PYTHON=/none does not run" in result.stderr
 
 
-def test_the_test_script_leaves_slow_tests_out_and_uses_two_workers(ready: Checkout) -> None:
+def test_the_test_script_leaves_slow_and_cluster_tests_out_and_uses_two_workers(
+    ready: Checkout,
+) -> None:
     lines = ready.call("-k", "a b", script="scripts/test").stdout.split("\n")
     called = ["pytest", f"cwd={ready.root}", "env=", "threads=1"]
     assert lines[:-1] == [
-        *called, "-n", "2", "--dist", "worksteal", "-m", "not slow", "-k", "a b",
+        *called, "-n", "2", "--dist", "worksteal", "-m", "not slow and not cluster", "-k", "a b",
     ]  # fmt: skip
 
 
@@ -268,7 +270,7 @@ def test_ci_runs_every_check_and_names_the_one_that_failed(checkout: Checkout) -
     result = checkout.call(script=".ci/run", FAKE_FAILING_TOOL="ruff")
     assert result.returncode == 1
     programs = [line for line in result.stdout.split("\n") if line in {"ruff", "mypy", "pytest"}]
-    assert programs == ["ruff", "ruff", "mypy", "pytest"]
+    assert programs == ["ruff", "ruff", "mypy", "pytest", "pytest"]
     assert result.stdout.endswith("FAILED:\n  ruff check .\n  ruff format --check .\n")
     assert checkout.call(script=".ci/run").returncode == 0
 

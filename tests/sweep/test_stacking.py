@@ -541,7 +541,7 @@ def test_a_config_that_nothing_can_be_made_of_fails_alone(
 
 
 @pytest.mark.parametrize(
-    ("name", "code", "second"), [("INT", 130, "stacked"), ("TERM", 143, "basic")]
+    ("name", "code", "second"), [("INT", 130, "stacked"), ("USR1", 138, "basic")]
 )
 def test_a_signal_saves_every_trial_and_a_resume_ends_as_if_there_had_been_none(
     name: str,
@@ -555,6 +555,7 @@ def test_a_signal_saves_every_trial_and_a_resume_ends_as_if_there_had_been_none(
     train = ("train", "-m", *own, RATES)
     assert dlrun(*train, "sweep.stack=off", "hydra.sweep.dir=turned").code == 0
     monkeypatch.setenv("SIGNAL", f"9:{name}")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")  # whose queue sends USR1
     result = dlrun(*train, "sweep.stack=off", "hydra/launcher=stacked", "hydra.sweep.dir=stacked")
     assert result.code == code
     assert "`dlrun resume stacked`" in result.err

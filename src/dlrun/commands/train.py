@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from dlrun.config.search_path import RUN_GROUPS, packaged_configs, user_configs
 from dlrun.errors import ConfigError
 from dlrun.storage.disk import disk_full
 from dlrun.storage.sweep_directory import config_words
-from dlrun.system.signals import end_if_signalled, ended_by_signals
+from dlrun.system.signals import end_if_signalled, ended_by_signals, hand_on
 
 
 def main(argv: list[str]) -> int:
@@ -172,13 +172,19 @@ def _is_trial(hydra_config: Any) -> bool:
 
 def _trial(folder: Path) -> None:
     """One trial of a sweep, whose folder is named by its number."""
+    from dlrun.storage.shared_locks import at_work
     from dlrun.sweep.sweep import open_sweep
     from dlrun.sweep.trial import Interrupted, run_trial
     from dlrun.system.orphans import begin_as_helper
 
     begin_as_helper()
-    with suppress(Interrupted):  # it is saved, and the sweep will find it unfinished
-        run_trial(open_sweep(folder.parent), int(folder.name))
+    sweep = open_sweep(folder.parent)
+    shares_machine = sweep.slots is not None  # with the driver, which has seen that locks hold
+    try:
+        with nullcontext() if shares_machine else at_work(sweep.directory):
+            run_trial(sweep, int(folder.name))
+    except Interrupted as end:  # it is saved, and the sweep will find it unfinished
+        hand_on(end.code)
 
 
 def _refuse_lone_sweep(sweep: Any, chosen: Any) -> None:

@@ -250,6 +250,29 @@ def _check_together(config: RunConfig) -> None:
         raise ConfigError(
             f"trainer.monitor is {trainer.monitor}, but must name a logged metric, as in val/loss"
         )
+    if trainer.strategy == "fsdp":
+        _check_sharded(config)
+
+
+def _check_sharded(config: RunConfig) -> None:
+    """Refuse what needs whole weights in one place, or what torch cannot do with parts of them."""
+    trainer, optimizer = config.trainer, str(config.optimizer.get("_target_"))
+    remedies = {
+        "trainer.compile=true": (trainer.compile, "false"),
+        "trainer.cuda_graph=true": (trainer.cuda_graph is True, "auto"),
+        "trainer.channels_last=true": (trainer.channels_last, "false"),
+        "trainer.precision=fp16": (trainer.precision == "fp16", "bf16"),
+        "tracking.gradient_flow=true": (config.tracking.gradient_flow, "false"),
+        "dataset.balance=latent": (config.dataset.get("balance") == "latent", "none"),
+        "optimizer=muon": (optimizer.endswith(".optim.muon"), "adamw"),
+        "optimizer=schedule_free": (optimizer.endswith(".optim.schedule_free"), "adamw"),
+    }
+    for setting, (chosen, remedy) in remedies.items():
+        if chosen:
+            key = setting.partition("=")[0]
+            raise ConfigError(
+                f"trainer.strategy is fsdp, which does not go with {setting}: take {key}={remedy}, or strategy ddp"
+            )
 
 
 def _check_devices(devices: int | str | list[int], accelerator: str) -> None:

@@ -21,6 +21,7 @@ from dlrun.runner.metadata import now
 from dlrun.storage.disk import DiskFull
 from dlrun.storage.index import next_order
 from dlrun.storage.run_directory import RunDirectory, from_here, lock
+from dlrun.storage.shared_locks import at_work
 from dlrun.storage.sweep_directory import SweepDirectory, is_sweep
 from dlrun.sweep import resources
 from dlrun.sweep.comparability import Comparison
@@ -112,6 +113,9 @@ def _run(
             raise ConfigError(
                 f"{directory.path} was begun by another process a moment ago: give this sweep a folder of its own"
             )
+    launcher = config.hydra.launcher
+    alone, here = resources.in_this_process(launcher), resources.is_local(launcher)
+    held.enter_context(at_work(directory, others=not alone, elsewhere=not (alone or here)))
     sweep = _describe_and_open(spec, directory, stored, config, data.found | before)
     return _run_all(sweep, spec, config, hydra_context, task_function)
 

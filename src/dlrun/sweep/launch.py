@@ -162,7 +162,7 @@ class Launched:
 
     def _launch_alone(self, number: int) -> None:
         self._launch([number])
-        if self._left([number]):
+        if self._left([number]) and self._attempts(number):
             error = "its process ended twice without an error message (killed? out of memory?); its checkpoint is kept"
             self.sweep.ledger.ended(number, TrialState.FAIL, {"error": error})
             for run in self.sweep.runs(number):
@@ -171,6 +171,7 @@ class Launched:
     def _launch(self, numbers: Sequence[int]) -> None:
         """Launch and wait; that one or another trial's process dies is no error yet."""
         begun = sum(map(self._attempts, numbers))
+        stopped = {number: self._stopped_at(number) for number in numbers}
         taken = any(map(self.sweep.is_claimed, numbers))  # by who trains one of them alone
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.hydra_context,
@@ -206,14 +207,25 @@ class Launched:
         if nothing_ended and not taken and sum(map(self._attempts, numbers)) == begun:
             reason = f": {first_line(raised)}" if raised else ""
             raise RunFailed(f"the launcher started no trial{reason}") from raised
+        for number in self._left(numbers):
+            # A queue that ends jobs and begins them again may do so with a trial any number of times.
+            if self._stopped_at(number) > stopped[number]:
+                self.before[number] = self.sweep.ledger.attempts(number)
 
     def _left(self, numbers: Sequence[int]) -> list[int]:
         trials = self.sweep.ledger.trials()
         return [number for number in numbers if not is_over(trials[number])]
 
     def _attempts(self, number: int) -> int:
-        """How often this process has begun the trial."""
+        """How often the trial was begun and got no further here."""
         return self.sweep.ledger.attempts(number) - self.before[number]
+
+    def _stopped_at(self, number: int) -> int:
+        """The steps of a trial that a signal has stopped, saved; -1 where none has."""
+        summaries = [run.read_summary() or {} for run in self.sweep.runs(number)]
+        if not any(summary.get("status") == "stopped" for summary in summaries):
+            return -1
+        return sum(int(summary.get("step", 0)) for summary in summaries)
 
     @contextmanager
     def _looking(self) -> Iterator[None]:

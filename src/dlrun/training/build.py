@@ -53,6 +53,7 @@ from dlrun.training.losses.choice import loss_of
 from dlrun.training.metrics.chosen import ChosenMetrics, OwnMetric, own_metrics
 from dlrun.training.optimizer_classes import ScheduleFreeAverage, is_schedule_free
 from dlrun.training.ranks import ALONE, Ranks
+from dlrun.training.replica import Replica
 from dlrun.training.task import Task
 from dlrun.training.tasks import learned_spec, make_task, suited
 
@@ -189,8 +190,8 @@ def assemble(
 ) -> Experiment:
     """Build what `config` describes; `load` may remember the data of an earlier run.
 
-    Of a run to be resumed, `kept` is what it has learned from its data. Of several `ranks` each builds the same,
-    and waits for none.
+    Of a run to be resumed, `kept` is what it has learned from its data. Of several `ranks` each builds the same;
+    nothing here waits for others.
 
     Raises:
         ConfigError: any of it does not exist, is out of range or does not fit the rest.
@@ -225,6 +226,12 @@ def assemble(
     check_loss(model, batches, task, data.spec)
     total_steps = count_steps(settings, len(batches))
     descent, averaged = _descent(parts, freezing, settings, device, len(batches), total_steps)
+    replica = None
+    if ranks.size > 1:
+        mean = task.reduction == "mean"
+        replica = Replica(
+            ranks, freezing, batches, mean=mean, spec=data.spec, device=device, generator=generator
+        )
     engine = Engine(
         model=model,
         freezing=freezing,
@@ -243,6 +250,7 @@ def assemble(
         generator=generator,
         balance=latent_balance(parts.data, model, batches, settings.eval_batch_size),
         ranks=ranks,
+        replica=replica,
     )
     freezing.enter(0)  # after the optimizer was given what is to be trained later
     engine.captured = cuda_graph.choose(engine)

@@ -24,12 +24,19 @@ from dlrun.system.torch_internals import norms
 from dlrun.training.augmentation import Augmentation
 from dlrun.training.balance import LatentBalance
 from dlrun.training.device import Device
-from dlrun.training.divergence import Diverged, find_divergence
-from dlrun.training.forward import State, advance, loss_and_kept, on_tensors, outputs_in_order
+from dlrun.training.divergence import Diverged, refuse_divergence
+from dlrun.training.forward import (
+    State,
+    advance,
+    in_parts,
+    loss_and_kept,
+    on_tensors,
+    outputs_in_order,
+)
 from dlrun.training.freezing import Freezing
 from dlrun.training.interruptions import Interruptions
 from dlrun.training.intervals import Intervals
-from dlrun.training.logged_points import Pending, Rate, joined, mean_losses, training_point
+from dlrun.training.logged_points import Pending, Rate, gathered, mean_losses, training_point
 from dlrun.training.metrics.chosen import ChosenMetrics
 from dlrun.training.optim import Descent, gradient_norm
 from dlrun.training.optimizer_classes import ScheduleFreeAverage
@@ -89,6 +96,7 @@ class Engine:
         generator: torch.Generator,
         balance: LatentBalance | None = None,
         ranks: Ranks = ALONE,
+        replica: Replica | None = None,
     ) -> None:
         self.model, self.averaged, self.task, self.data = model, averaged, task, data
         self.freezing = freezing
@@ -98,12 +106,7 @@ class Engine:
         self.balance, self.ranks = balance, ranks
         self.captured: Step | None = None  # does what train_step does, sooner
         self.steps_per_epoch = len(batches)
-        self.replica = None
-        if ranks.size > 1:
-            self.replica = Replica(
-                ranks, self.loss, freezing, batches, mean=task.reduction == "mean",
-                spec=data.spec, device=device, generator=generator,
-            )  # fmt: skip
+        self.replica = replica  # of several ranks
         self.intervals = Intervals(settings, saving, self.steps_per_epoch, total_steps)
         declared = task.declared.direction(settings.monitor)
         self.minimize = (declared if settings.mode == "auto" else settings.mode) == "min"
@@ -114,8 +117,7 @@ class Engine:
         self.best = Best()
         self.carried: State = None  # what the model remembers of the text before the next batch
         self.pending, self.rate = Pending(), Rate()
-        self.gathered = Pending()  # of several ranks, what was pending when it was last saved
-        self.of_ranks: list[dict[str, Any]] = []  # what each rank alone had then
+        self.of_ranks: list[dict[str, Any]] = []  # what each rank alone had at the last checkpoint
         self.latest: dict[str, float] = {}  # the newest value of every metric
         self.seconds = 0.0  # trained so far, over all processes of this run
 
@@ -176,7 +178,7 @@ class Engine:
         interruptions = Interruptions(self.ranks, self.intervals, stop)
         # A new run saves its first evaluation as well: one that diverges soon has something to go back to.
         first_best_unsaved = not self.best.step
-        self.rate = Rate(uncounted=sum(self.pending.sizes + self.gathered.sizes))
+        self.rate = Rate(uncounted=sum(self.pending.sizes))
         before = self.seconds
         train_step = self.captured or self.train_step
         while not self.finished and not interruptions.stopping:
@@ -193,8 +195,7 @@ class Engine:
                     self.ranks.by_first(partial(observer.evaluated, values))
                 elif self.intervals.logging_due(self.step):
                     self.note(values := self._training_values())
-                    if self.ranks.first:
-                        observer.logged(values)
+                    observer.logged(values)
                 if self.finished or interruptions.stopping:
                     break
                 if interruptions.saving_due(self.step) or (first_best_unsaved and self.best.step):
@@ -233,11 +234,10 @@ class Engine:
         mixed = None
         if self.mixing is not None:
             inputs, mixed = self.mixing(inputs, targets, self.generator)
-        if self.settings.accumulate == 1:
-            loss = self._forward_backward(inputs, targets, mixed)
-        else:
-            loss = self._accumulate(inputs, targets, mixed)
-        self.pending.losses.append(loss)
+        count, mean = self.settings.accumulate, self.task.reduction == "mean"
+        parts = in_parts(inputs, targets, mixed, count=count, mean=mean)
+        losses = [self._forward_backward(*part, last=part is parts[-1]) for part in parts]
+        self.pending.losses.append(losses[0] if count == 1 else torch.stack(losses).sum())
         self.pending.sizes.append(self.task.size(targets))
         if self.replica is not None:
             self.pending.end_step(counts=self.replica.counts)
@@ -306,14 +306,14 @@ class Engine:
         inputs: Tensor,
         targets: Tensor,
         mixed: Mixed | None,
-        weight: float | None = None,
+        weight: float | None,
         *,
-        last: bool = True,
+        last: bool,
     ) -> Tensor:
         if self.replica is None:
             loss, kept = self.loss(inputs, targets, mixed)
         else:
-            loss, kept = self.replica.loss(inputs, targets, mixed, last=last)
+            loss, kept = self.replica.loss(self.loss, inputs, targets, mixed, last=last)
         if weight is not None:
             loss = loss * weight
         self.descent.backward(loss if self.replica is None else self.replica.weighted(loss))
@@ -321,37 +321,16 @@ class Engine:
         self.pending.targets.append(self.task.kept_targets(targets))
         return loss.detach()
 
-    def _accumulate(self, inputs: Tensor, targets: Tensor, mixed: Mixed | None) -> Tensor:
-        """The same gradient as the whole batch at once, a share of the memory (batch norm sees the parts)."""
-        size = -(-len(targets) // self.settings.accumulate)
-        x_parts, y_parts = inputs.split(size), targets.split(size)
-        mixed_parts = [None] * len(x_parts) if mixed is None else mixed.parts(size)
-        parts = zip(x_parts, y_parts, mixed_parts, strict=True)
-        # The last part may be short: weight by size, or the mean leans towards it.
-        mean = self.task.reduction == "mean"
-        losses = [
-            self._forward_backward(
-                x, y, m, len(y) / len(targets) if mean else None, last=number == len(x_parts)
-            )
-            for number, (x, y, m) in enumerate(parts, 1)
-        ]
-        return torch.stack(losses).sum()
-
     def _evaluate(self) -> dict[str, float]:
-        values = self._training_values() if self.pending.losses or self.gathered.losses else {}
-        outputs = self.outputs_of_all(self.data.val) if len(self.data.val) else None
-        values, metrics = self.ranks.by_first(lambda: (values, self._measured(outputs)))
+        values = self._training_values() if self.pending.losses else {}
+        measure: Callable[[], dict[str, float]] = dict
+        if len(self.data.val):
+            part = self.data.val
+            seen = self.outputs_of_all(part), part, self.variance["val"], self.truth
+            measure = partial(self.chosen.metrics, self.task, *seen)
+        values, metrics = self.ranks.by_first(lambda: (values, measure()))
         self.rate.restart()
         return self.judge(values, metrics)
-
-    def _measured(self, outputs: Tensor | None) -> dict[str, float]:
-        """The metrics of the validation part, where there is one."""
-        if outputs is None:
-            return {}
-        metrics = self.task.metrics(outputs, self.data.val.targets, variance=self.variance["val"])
-        if math.isfinite(metrics["loss"]):  # what has diverged is not worth measuring
-            metrics |= self.chosen.measure(outputs, self.truth)
-        return metrics
 
     def judge(self, values: dict[str, float], metrics: dict[str, float]) -> dict[str, float]:
         """Take note of an evaluation: training `values` and the `metrics` of the validation part, as one point to log.
@@ -383,9 +362,9 @@ class Engine:
 
     def _training_values(self) -> dict[str, float]:
         """Means over the steps since the last logged point, which they end; of several ranks known to the first."""
-        pending = self._gather_pending()
-        self._check_losses(pending)
-        self.pending, self.gathered = Pending(), Pending()
+        pending = gathered(self.pending, self.ranks, self.task)
+        refuse_divergence(pending.losses, step=self.step, latest=self.latest)
+        self.pending = Pending()
         norm = gradient_norm(self.descent.parameters).item()
         if not self.ranks.first:
             return {}
@@ -400,34 +379,19 @@ class Engine:
             gradient_norm=norm,
         )
 
-    def gather(self) -> Pending:
-        """Bring to rank 0 what a checkpoint needs of the others, which all must call; what is pending."""
+    def gather(self) -> None:
+        """Bring to rank 0 what a checkpoint needs of the others; all must call it."""
+        self.pending = gathered(self.pending, self.ranks, self.task)
         if self.ranks.size > 1:
             carried = on_tensors(self.carried, torch.Tensor.cpu)
             own = {"carried": carried, "random": random_states(self.generator)}
             self.of_ranks = self.ranks.to_first(own)
-        return self._gather_pending()
-
-    def _gather_pending(self) -> Pending:
-        """What is pending of all ranks; on all but rank 0 its losses and sizes alone."""
-        if self.ranks.size == 1:
-            return self.pending
-        self.gathered.add(joined(self.pending, self.ranks, self.task))
-        self.pending = Pending()
-        return self.gathered
 
     def _save(self, save: Callable[[], None]) -> None:
         """Save, unless weights are not finite, or come from a loss that was not."""
-        self._check_losses(self.gather())
+        self.gather()
+        refuse_divergence(self.pending.losses, step=self.step, latest=self.latest)
         sizes = norms([p.detach() for p in self.model.parameters()])
         if not torch.stack(sizes).isfinite().all():
             raise Diverged(self.step, self.latest)
         self.ranks.by_first(save)
-
-    def _check_losses(self, pending: Pending) -> None:
-        """Refuse to log or save what a step without a finite loss has touched."""
-        if not pending.losses:
-            return
-        losses = torch.stack(pending.losses)
-        if failure := find_divergence(losses, step=self.step, latest=self.latest):
-            raise failure

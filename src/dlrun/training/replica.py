@@ -38,7 +38,6 @@ class Replica:
     that no other waits for it.
 
     Args:
-        compute: the loss of a part of a batch by the model, and what metrics need of its outputs.
         generator: that the model draws from.
 
     Attributes:
@@ -48,7 +47,6 @@ class Replica:
     def __init__(
         self,
         ranks: Ranks,
-        compute: Compute,
         freezing: Freezing,
         batches: Feed,
         *,
@@ -57,7 +55,7 @@ class Replica:
         device: Device,
         generator: Generator,
     ) -> None:
-        self.ranks, self.compute, self.freezing, self.batches = ranks, compute, freezing, batches
+        self.ranks, self.freezing, self.batches = ranks, freezing, batches
         self.mean, self.spec, self.device, self.generator = mean, spec, device, generator
         self.model = freezing.model
         self._learner: nn.Module | None = None
@@ -82,12 +80,12 @@ class Replica:
         self.counts = own > 0
         self.factor = self.ranks.size * (own / whole if self.mean else float(self.counts))
 
-    def loss(self, *part: Any, last: bool) -> tuple[Tensor, Tensor]:
-        """As `compute`; after the `last` part of a batch the gradients of all ranks are added up."""
+    def loss(self, compute: Compute, *part: Any, last: bool) -> tuple[Tensor, Tensor]:
+        """What `compute` makes of a part of a batch; after the `last` part the gradients of all ranks are added up."""
         assert self._learner is not None
         # As `no_sync` has it, which would have to be open until the backward pass is over.
         self._learner.require_backward_grad_sync = last  # type: ignore[assignment]
-        loss, kept = self._learner(*part)
+        loss, kept = self._learner(compute, *part)
         return loss, kept
 
     def weighted(self, loss: Tensor) -> Tensor:
@@ -95,7 +93,7 @@ class Replica:
         return loss if self.factor == 1 else loss * self.factor
 
     def _wrapped(self) -> nn.Module:
-        """What computes losses and adds up gradients: called as `compute`, with `require_backward_grad_sync`.
+        """What computes losses and adds up gradients: called with a `Compute` and what that takes.
 
         The parameters to train must be known; so this is done anew where some are released. Another strategy
         has its own of these here. The buffers are told by rank 0 at each step only where a layer of the user's own may
@@ -104,7 +102,7 @@ class Replica:
         known = is_well_known(self.model)
         unused = not known or self._leaves_some_unused()
         learner = DistributedDataParallel(
-            _Learner(self.model, self.compute),
+            _Learner(self.model),
             find_unused_parameters=unused,
             gradient_as_bucket_view=True,
         )
@@ -138,14 +136,14 @@ def is_well_known(model: nn.Module) -> bool:
 class _Learner(nn.Module):
     """From a part of a batch to its loss: all that the gradients go back from, so that no other output counts."""
 
-    def __init__(self, model: nn.Module, compute: Compute) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model, self.compute = model, compute
+        self.model = model
 
-    def forward(self, *part: Any) -> Any:
-        """As `compute`; of nothing, a number that all parameters have a gradient of."""
-        if part:
-            return self.compute(*part)
+    def forward(self, compute: Compute | None = None, *part: Any) -> Any:
+        """As `compute`; without it, a number that all parameters have a gradient of."""
+        if compute is not None:
+            return compute(*part)
         return torch.stack([p.sum().float() for p in self.parameters() if p.requires_grad]).sum()
 
 
