@@ -12,6 +12,7 @@ from dlrun.errors import ConfigError, RunFailed, first_line
 from dlrun.runner import peers
 from dlrun.runner.peers import Place, Report
 from dlrun.runner.session import Watch
+from dlrun.storage.disk import DiskFull
 from dlrun.storage.index import find_run
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.system.hardware import usable_cores
@@ -84,7 +85,11 @@ class _Rank:
 
     def _watch(self) -> Watch | None:
         """What a sweep adds to a run that is one of its trials."""
-        return None
+        if not self.is_trial or not self.ranks.first:
+            return None
+        from dlrun.sweep.trial import watch_of
+
+        return watch_of(self.directory)
 
     def _failed(self, error: Exception) -> int:
         """Tell of the error: here, unless dlrun has started this process and tells of it."""
@@ -94,7 +99,10 @@ class _Rank:
             traceback.print_exception(error)
         words = str(error) if own else _in_short(error, traceback_above=launched)
         report = Report(
-            words, 2 if isinstance(error, ConfigError) else 1, isinstance(error, peers.RankLost)
+            words,
+            2 if isinstance(error, ConfigError) else 1,
+            lost=isinstance(error, peers.RankLost),
+            disk_full=isinstance(error, DiskFull),
         )
         if not report.lost:
             peers.tell_failure(self.ranks, words)

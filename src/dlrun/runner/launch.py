@@ -28,12 +28,12 @@ def train(
     order: float | None = None,
 ) -> int:
     """As `start.train`, in as many processes as the run has devices."""
-    count = _count(plain)
+    count = count_devices(plain)
     if count == 1:
         return start.train(plain, run, overrides=overrides, choices=choices, order=order)
-    _make(plain, run, overrides, choices, order)
+    prepare_run(plain, run, overrides, choices, order)
     try:
-        return _in_processes(plain, run, count, [])
+        return train_in_processes(plain, run, count)
     finally:
         if is_prepared(run):
             _remove(run)
@@ -52,7 +52,7 @@ def prepare(
     Raises:
         ConfigError: the directory holds a run already.
     """
-    _make(plain, run, overrides, choices, order)
+    prepare_run(plain, run, overrides, choices, order)
     devices, allowed = plain["trainer"]["devices"], worker_words(plain)
     each = len(devices) if isinstance(devices, list) else {"all": "gpu"}.get(devices, devices)
     words = shlex.join(["-m", "dlrun.worker", str(run.path), *allowed])
@@ -66,13 +66,18 @@ def prepare(
     return 0
 
 
-def _make(
+def prepare_run(
     plain: Mapping[str, Any],
     run: RunDirectory,
     overrides: list[str],
     choices: Mapping[str, str],
-    order: float | None,
+    order: float | None = None,
 ) -> None:
+    """Make the directory of a run, which its ranks find when they begin.
+
+    Raises:
+        ConfigError: it holds a run, or the run's setting init_from names none.
+    """
     plain = start.with_initial_run(start.with_absolute_paths(plain))
     begun = {"created": metadata.now(), "order": order, "choices": dict(choices)}
     metadata.write_start(run, plain, overrides, begun)
@@ -87,10 +92,10 @@ def go_on(
     overrides: list[str],
 ) -> int:
     """As `resume.resume`, in as many processes as the run has devices now."""
-    count = _count(plain)
+    count = count_devices(plain)
     if count == 1:
         return resume.resume(plain, run, overrides=overrides)
-    return _in_processes(plain, run, count, overrides)
+    return train_in_processes(plain, run, count, overrides)
 
 
 def worker_words(plain: Mapping[str, Any]) -> list[str]:
@@ -101,8 +106,8 @@ def worker_words(plain: Mapping[str, Any]) -> list[str]:
     return [f"--allow={target}" for target in sorted(targets - trusted_targets(()))]
 
 
-def _count(plain: Mapping[str, Any]) -> int:
-    """In how many processes to train.
+def count_devices(plain: Mapping[str, Any]) -> int:
+    """In how many processes to train a run, one for each of its devices.
 
     Raises:
         ConfigError: there are fewer devices, or this build of torch cannot have several work together.
@@ -121,12 +126,17 @@ def _count(plain: Mapping[str, Any]) -> int:
     return count
 
 
-def _in_processes(
-    plain: Mapping[str, Any], run: RunDirectory, count: int, overrides: Sequence[str]
+def train_in_processes(
+    plain: Mapping[str, Any], run: RunDirectory, count: int, words: Sequence[str] = ()
 ) -> int:
-    from dlrun.runner.processes import run_processes  # torch's launcher takes long to import
+    """Train the run of the directory in `count` processes; the exit code as of one.
 
-    return run_processes(run, count, [*worker_words(plain), "--", *overrides])
+    Args:
+        words: for the command line of each, options and values to change.
+    """
+    from dlrun.runner.processes import run_processes  # which only those need that have several
+
+    return run_processes(run, count, [*worker_words(plain), *words])
 
 
 def _remove(run: RunDirectory) -> None:

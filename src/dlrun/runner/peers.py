@@ -35,7 +35,7 @@ _LINGER_SECONDS = (
     2.0  # for which a rank that failed lets rank 0 end by itself, which may have failed alike
 )
 _FAILURE, _ENDED = "dlrun/failure", "dlrun/ended"
-_LOST = (
+_LOST = (  # as gloo says it
     "Connection closed by peer",
     "Connection reset by peer",
     "Broken pipe",
@@ -52,12 +52,14 @@ class Report:
     Attributes:
         code: the exit code.
         lost: whether it was another rank's end that ended it.
+        disk_full: whether it was a full disk.
         timestamp: seconds since 1970; torch's agent reads it, and the message.
     """
 
     message: str
     code: int
     lost: bool = False
+    disk_full: bool = False
     timestamp: int = 0
 
     def leave(self) -> None:

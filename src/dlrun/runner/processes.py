@@ -1,7 +1,7 @@
 """The processes that train one run on this machine: started and watched by torch's elastic agent, stopped from here.
 
-`torch.distributed.launcher` has the same agent, but kills what has not ended half a minute after a signal, and takes a
-hang-up for one to be ignored. So the agent is in a thread here, and signals go to the ranks, which save and end.
+`torch.distributed.launcher` has the same agent, but kills what has not ended half a minute after a signal, and ends at
+a hang-up that is to be ignored. So the agent is in a thread here, and signals go to the ranks, which save and end.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
 from dlrun.errors import ConfigError, RunFailed, command, first_line
 from dlrun.runner.peers import LAUNCHED, Report, rank_log
+from dlrun.storage.disk import DiskFull
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.system.orphans import helped_by_children
 from dlrun.system.signals import answered
@@ -163,6 +164,8 @@ def _told(run: RunDirectory, count: int, rank: int, report: Report) -> int:
         raise KeyboardInterrupt
     if report.code == 2:
         raise ConfigError(report.message)
+    if report.disk_full:
+        raise DiskFull(report.message)
     if rank == 0:
         raise RunFailed(report.message)
     raise RunFailed(

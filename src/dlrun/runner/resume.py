@@ -114,14 +114,14 @@ def _opened(
     opened: ExitStack,
 ) -> tuple[RunLog, Experiment, dict[str, Any] | None]:
     """The run's log, the run as its last checkpoint has it, and that checkpoint; `opened` closes what is open."""
-    opened.enter_context(lock(run))
+    opened.enter_context(lock(run, is_rank=watch is not None and ranks.size > 1))
     run_log = RunLog(run, quiet=watch is not None, keep_open=watch is None)
     opened.callback(run_log.close)
     run_log.takes_notes = False  # not before the data are known to be the same
     with run_log:
         state = checkpoint.load_latest(run.checkpoints)
     # Not within the log: where data have changed, nothing at all is written.
-    experiment = assemble_run(plain, watch, _kept(state, run), ranks)
+    experiment = assemble_run(plain, watch, kept_of(state, run), ranks)
     run_log.takes_notes = True
     with run_log:
         _go_on(experiment, run, state)
@@ -131,7 +131,7 @@ def _opened(
 def _followed(plain: Mapping[str, Any], run: RunDirectory, ranks: Ranks) -> Experiment:
     """The run as its last checkpoint has it, on a rank that writes nothing."""
     state = checkpoint.load_latest(run.checkpoints)
-    experiment = assemble_run(plain, None, _kept(state, run), ranks)
+    experiment = assemble_run(plain, None, kept_of(state, run), ranks)
     _go_on(experiment, run, state)
     return experiment
 
@@ -156,7 +156,7 @@ def _with_present_paths(plain: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _kept(state: Mapping[str, Any] | None, run: RunDirectory) -> Kept | None:
+def kept_of(state: Mapping[str, Any] | None, run: RunDirectory) -> Kept | None:
     if state is None:
         return None
     try:

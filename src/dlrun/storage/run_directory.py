@@ -29,6 +29,7 @@ SWEEP, CLAIMS = (
     ".claims",
 )  # of a sweep, in which trials are runs: one file with all their locks
 
+_RANK_SECONDS = 15.0  # in which ranks whose launcher was killed have ended
 _TRIAL, _SEED = re.compile(r"[0-9]{1,9}"), re.compile(r"seed[0-9]+")
 _DIGITS = 100  # of a whole number that a run may write: far within what a float can stand for
 
@@ -147,17 +148,20 @@ def is_ensemble(path: Path) -> bool:
 
 
 @contextmanager
-def lock(run: RunDirectory) -> Iterator[None]:
+def lock(run: RunDirectory, *, is_rank: bool = False) -> Iterator[None]:
     """Hold the run for this process: no other may train it meanwhile, and others see it is alive.
 
-    A run of a trial is held by holding the trial, as a process that trains the sweep does already.
+    A run of a trial is held by holding the trial, as a process that trains the sweep does already. Where that has
+    started ranks, the first of them holds the run: it may outlive it for as long as it saves.
 
     Raises:
         ConfigError: another process holds it, or a symbolic link is in it.
     """
     refuse_links(run.path)
-    trial = _trial_of(run.path)
-    with claims.claim(*(trial or (run.path / LOCK, 0)), reentrant=trial is not None) as held:
+    trial = None if is_rank else _trial_of(run.path)
+    place, number = trial or (run.path / LOCK, 0)
+    seconds = _RANK_SECONDS if is_rank else None
+    with claims.claim(place, number, reentrant=trial is not None, seconds=seconds) as held:
         if not held:
             raise ConfigError(
                 f"{run.path} is being trained by another process: wait for it, or stop it first"
