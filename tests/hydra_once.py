@@ -19,7 +19,7 @@ from typing import Any
 import omegaconf._utils
 import omegaconf.base
 import pytest
-from hydra._internal import config_loader_impl
+from hydra._internal import config_loader_impl, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
 from hydra._internal.defaults_list import Overrides
@@ -39,6 +39,7 @@ def keep_steps(patch: pytest.MonkeyPatch) -> None:
     """Patch Hydra, and what reads and composes configs without it, until `patch` is undone."""
     patch.setattr(ConfigRepository, "load_config", _loading())
     patch.setattr(config_loader_impl, "create_defaults_list", _choosing())
+    patch.setattr(defaults_list, "_create_interpolation_map", _where_needed())
     patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", _merging())
     patch.setattr(OverridesParser, "parse_rule", _reading())
     patch.setattr(CachingConfigRepository, "__init__", _share_sources)
@@ -85,6 +86,17 @@ def _choosing() -> Callable[..., Any]:
         return replace(kept[key], config_overrides=settings)
 
     return create_defaults_list
+
+
+def _where_needed() -> Callable[..., Any]:
+    """What has been chosen so far: Hydra makes it for each file, and looks at it where one refers to it."""
+    make = defaults_list._create_interpolation_map
+
+    def chosen(overrides: Any, defaults: list[Any], self_added: bool) -> Any:
+        refers = any(default.is_interpolation() for default in defaults)
+        return make(overrides, defaults, self_added) if refers else None
+
+    return chosen
 
 
 def _merging() -> Callable[..., Any]:
