@@ -9,8 +9,9 @@ from dlrun.commands._names import COMMANDS, HELP, HIDDEN_COMMANDS, LONG
 
 USAGE_ERROR = 2  # the user's mistake, found before any work
 FAILURE = 1  # work was begun and failed
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-PIPE_CLOSED = 141  # 128 + SIGPIPE
+SIGNALLED = 128  # and above: + the number of a signal, as shells have it
+INTERRUPTED = 130  # by SIGINT
+PIPE_CLOSED = 141  # by SIGPIPE
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,10 +28,15 @@ def main(argv: list[str] | None = None) -> int:
         _prepare_streams(arguments)  # which may be others from then on
     try:
         with ControlCharactersShown():  # around the streams that are written to from now on
-            return _run(arguments)
+            code = _run(arguments)
     finally:
         if before is None:
             del os.environ["PYTHONSAFEPATH"]
+    if code > SIGNALLED:
+        from dlrun.system.signals import hand_on
+
+        hand_on(code)
+    return code
 
 
 def _run(arguments: list[str]) -> int:

@@ -5,6 +5,8 @@ import hashlib
 import os
 import socket
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from urllib.request import build_opener
@@ -31,6 +33,7 @@ def server(monkeypatch):
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             asked.append(self.path)
+            time.sleep(0.2 if self.path == "/slow" else 0)
             self.send_response(404 if self.path == "/missing" else 200)
             self.end_headers()
             self.wfile.write(CONTENT)
@@ -61,6 +64,18 @@ def test_a_missing_file_of_a_named_data_set_is_fetched_once(server, tmp_path, ca
         assert found.read_bytes() == CONTENT
     assert server.asked == ["/data.csv"]
     assert "downloading" in capsys.readouterr().out
+
+
+def test_several_that_miss_a_file_at_the_same_moment_fetch_it_once(server, tmp_path, capsys):
+    arguments = {"url": address(server, "/slow"), "md5": MD5}
+    with ThreadPoolExecutor(4) as pool:
+        found = [pool.submit(fetch, str(tmp_path), "data.csv", **arguments) for _ in range(4)]
+    assert {one.result().read_bytes() for one in found} == {CONTENT}
+    assert server.asked == ["/slow"]
+    said = capsys.readouterr()
+    assert said.out.count("downloading") == 1
+    assert f"another process downloads {tmp_path / 'data.csv'}: waiting" in said.err
+    assert [path.name for path in tmp_path.iterdir()] == ["data.csv"]
 
 
 def test_what_arrives_with_another_checksum_is_refused_and_not_kept(server, tmp_path):

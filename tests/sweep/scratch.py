@@ -60,7 +60,7 @@ class Net(nn.Module):
     def misbehave(self):
         if meant("RAISE", self.width):
             raise IndexError(f"width {self.width} has a bug")
-        for name in ("SIGKILL", "SIGINT", "SIGTERM"):
+        for name in ("SIGKILL", "SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
             if meant(name, self.width):
                 os.kill(os.getpid(), signal.Signals[name])
         if meant("SIGKILL_ONCE", self.width) and not pathlib.Path(f"died{self.width}").exists():

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from dlrun.system import hardware
 from dlrun.system.hardware import (
     NATIVE,
     NEVER,
@@ -79,3 +80,17 @@ def test_a_gpu_is_described() -> None:
     ((text, capability),) = cuda_devices(fake_torch(cuda="12.4"))
     assert text.startswith("A GPU, 24.0 GiB, compute capability 8.9")
     assert capability == (8, 9)
+
+
+@pytest.mark.parametrize(
+    ("told", "processes"), [(None, 1), ("4", 4), ("", 1), ("many", 1), ("0", 1)]
+)
+def test_the_processes_of_a_run_on_one_machine_share_the_memory_that_data_may_take(
+    monkeypatch: pytest.MonkeyPatch, told: str | None, processes: int
+) -> None:
+    monkeypatch.setattr(hardware, "free_memory", lambda: 800)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    if told is not None:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", told)
+    assert hardware.allowed_memory(None, 0.5) == 400 / processes
+    assert hardware.allowed_memory(2.0, 0.5) == 2**31 / processes

@@ -18,7 +18,7 @@ from dlrun.data.share import WHOLE, Share
 from dlrun.errors import ConfigError
 from dlrun.training import optim
 from dlrun.training.schedules import constant
-from dlrun.training.sharding import blocks, gathered, load_optimizer, load_weights, shard, whole
+from dlrun.training.sharding import blocks, load_optimizer, load_weights, made_whole, shard, whole
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "sgd": {},
@@ -120,7 +120,7 @@ def compare_all(rank: int, folder: str) -> None:
 
 
 def compare(make: Any, name: str, share: Share) -> None:
-    """Train alone and in parts; then load what was gathered into other models, whole and in parts."""
+    """Train alone and in parts; then load what was made_whole into other models, whole and in parts."""
     torch.manual_seed(0)
     alone = make().double()
     parted = copy.deepcopy(alone)
@@ -133,7 +133,7 @@ def compare(make: Any, name: str, share: Share) -> None:
     assert found == pytest.approx(wanted, abs=1e-12), name
     first = share.index == 0
     trained = (parted, averages[1], of_parts.optimizer)
-    states = [gathered(one.state_dict(), first=first) for one in trained]
+    states = [made_whole(one.state_dict(), first=first) for one in trained]
     if first:
         states[2].pop("param_groups")  # whose kernels differ
         for state, like in zip(states, (alone, averages[0], descent.optimizer), strict=True):
@@ -143,9 +143,9 @@ def compare(make: Any, name: str, share: Share) -> None:
     shard(again, None, torch.device("cpu"))
     load_weights(again, states[0])
     optimizer = descent_of(again, name).optimizer
-    load_optimizer(optimizer, gathered(of_parts.optimizer.state_dict(), first=first))
+    load_optimizer(optimizer, made_whole(of_parts.optimizer.state_dict(), first=first))
     for state, other in zip((states[0], states[2]), (again, optimizer), strict=True):
-        same = gathered(other.state_dict(), first=first)
+        same = made_whole(other.state_dict(), first=first)
         if first:
             torch.testing.assert_close({key: same[key] for key in state}, state, rtol=0, atol=0)
 

@@ -107,13 +107,35 @@ def entry(name: str, sources: Sequence[Source], build: Callable[[Path], Any]) ->
         return found
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _one_builder(path, sources):
+        waiting = f"another process reads {sources[0].path} into the cache"
+        with only_one(path.with_name(path.name + _LOCK), waiting):
             return _read(path) or _build(path, sources, build)  # another process may have built it
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be written ({error.strerror or error}): set {VARIABLE} to a folder with enough space, or "
             "dataset.memory_limit to more, if there is more memory"
         ) from error
+
+
+@contextmanager
+def only_one(lock_file: Path, waiting: str) -> Iterator[bool]:
+    """Hold a lock, and say whether another process had it before.
+
+    Args:
+        waiting: what the other one does, for a line that says why nothing happens: minutes, where files are large.
+    """
+    lock = FileLock(lock_file)
+    try:
+        lock.acquire(blocking=False)
+        waited = False
+    except Timeout:
+        note(f"{waiting}: waiting until it is done")
+        lock.acquire()
+        waited = True
+    try:
+        yield waited
+    finally:
+        lock.release()
 
 
 def made_once(
@@ -201,21 +223,6 @@ def _clear_unfinished() -> None:
                 shutil.rmtree(part)
         except Timeout:  # a process is building it
             continue
-
-
-@contextmanager
-def _one_builder(path: Path, sources: Sequence[Source]) -> Iterator[None]:
-    """Hold the lock of an entry. A line says what this process waits for: minutes, where the files are large."""
-    lock = FileLock(path.with_name(path.name + _LOCK))
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        note(f"another process reads {sources[0].path} into the cache: waiting until it is done")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _build(path: Path, sources: Sequence[Source], build: Callable[[Path], Any]) -> Entry:

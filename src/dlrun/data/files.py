@@ -15,6 +15,7 @@ from typing import Any
 from urllib.error import HTTPError
 
 from dlrun.config.search_path import data_folder
+from dlrun.data.cache import only_one
 from dlrun.errors import ConfigError, did_you_mean
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -174,15 +175,31 @@ def fetch(root: str, relative: str, *, url: str, md5: str) -> Path:
     if path.is_file():
         return path
     refuse_foreign_folder(folder, relative)
-    print(f"dlrun: {path} is missing: downloading it from {url}…", flush=True)
     try:
-        download(path, url=url, md5=md5)
+        with one_download(path):
+            if not path.is_file():
+                print(f"dlrun: {path} is missing: downloading it from {url}…", flush=True)
+                download(path, url=url, md5=md5)
     except OSError as error:
         raise ConfigError(
             f"dataset.root is {root}, which does not hold {relative}, and downloading failed ({error}); "
             f"put the file there, or point DLRUN_DATA or dataset.root to a folder that has it"
         ) from error
     return path
+
+
+@contextmanager
+def one_download(target: Path) -> Iterator[bool]:
+    """Let one process of this machine download what belongs at `target`; whether another one has done it before."""
+    # Among temporary files: the folder of the data may not be there yet, and a failed download leaves nothing in it.
+    user = os.getuid() if hasattr(os, "getuid") else os.getlogin()
+    name = hashlib.blake2b(os.fsencode(target.absolute()), digest_size=8).hexdigest()
+    lock = Path(tempfile.gettempdir()) / f"dlrun-{user}-{name}.lock"
+    with only_one(lock, f"another process downloads {target}") as waited:
+        try:
+            yield waited
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def download(path: Path, *, url: str, md5: str) -> None:

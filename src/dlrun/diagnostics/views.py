@@ -58,7 +58,7 @@ class Views:
 
     Args:
         model: what the config says of it.
-        in_parts: whether other devices have parts of it: then what needs a model of its own is left out.
+        sharded: whether other devices have parts of it: then what needs a model of its own is left out.
         trials_at_once: how many trials of a sweep share the process's time, where this run is one: the
             views of a trial are for looking back, so those during training must cost next to nothing.
     """
@@ -69,11 +69,11 @@ class Views:
         settings: TrackingSettings,
         *,
         model: object,
-        in_parts: bool = False,
+        sharded: bool = False,
         trials_at_once: int | None = None,
     ) -> None:
         self.data, self.spec, self.settings = data, data.spec, settings
-        self._in_parts = in_parts
+        self._sharded = sharded
         self._kind = f"{model} for {data.spec}"
         self._flow = GradientFlow() if settings.gradient_flow and settings.tensorboard else None
         self._started = time.perf_counter()
@@ -95,7 +95,7 @@ class Views:
 
         The boundaries of a trial, too, are drawn only so long.
         """
-        if self._in_parts:
+        if self._sharded:
             return
         if self._flow:
             self._flow.at_evaluation(engine, tracker)
@@ -121,7 +121,7 @@ class Views:
     @going_on("a view of the end")
     def at_end(self, engine: Engine, tracker: Tracker, part: Split, outputs: Tensor) -> None:
         """The graph, the last histograms, a trial's boundary; on `part` forecasts, predictions, confusion, mistakes."""
-        if not self._in_parts:
+        if not self._sharded:
             self._show_model(engine, tracker, part)
         if self.settings.images:
             self._draw_forecasts(engine, tracker, self.data.tested, part, outputs)
@@ -177,7 +177,7 @@ class Views:
 
     @property
     def _reconstructs(self) -> bool:
-        wanted = self.settings.images and not self._in_parts
+        wanted = self.settings.images and not self._sharded
         return wanted and self.spec.task == "reconstruction"
 
     @going_on("a picture of reconstructions")

@@ -39,13 +39,12 @@ class Follower:
     def stepped(self) -> None:
         """A step was made."""
 
-    def logged(self, values: dict[str, float]) -> NoReturn:
-        """Only the first rank's values are logged."""
-        raise AssertionError("a follower has no values")
+    def logged(self, values: dict[str, float]) -> None:
+        """A point was logged, by the first rank."""
 
     def evaluated(self, values: dict[str, float]) -> NoReturn:
-        """As `logged`."""
-        self.logged(values)
+        """Only the first rank is told."""
+        raise AssertionError("a follower is told no evaluation")
 
     @staticmethod
     def _save() -> NoReturn:

@@ -66,8 +66,17 @@ def free_memory(cgroups: Path = _CGROUPS) -> int:
 
 
 def allowed_memory(limit: float | None, share: float) -> float:
-    """Bytes that data may take: `limit` GiB, or where that is None this share of what is free."""
-    return free_memory() * share if limit is None else limit * 2**30
+    """Bytes that data may take: `limit` GiB, or where that is None this share of what is free.
+
+    The processes of one run on this machine each have the same part of it, since each holds the data.
+    """
+    return (free_memory() * share if limit is None else limit * 2**30) / local_processes()
+
+
+def local_processes() -> int:
+    """How many processes of one run are on this machine, as torch's launcher tells each of them; 1 of other runs."""
+    told = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, int(told)) if told.isdecimal() else 1
 
 
 def _free_in_machine() -> float:

@@ -3,13 +3,17 @@
 Before training, and outside of it, `ended_by_signals` turns SIGTERM and a hang-up into an exception, as Python
 does with SIGINT, so that nothing half made is left behind. During training, `StopRequest` only notes the first
 signal, which the training loop answers between two steps: it saves a checkpoint and ends the run as stopped.
+
+In a job of Slurm the warning that its time is up, SIGUSR1 or SIGUSR2, does the same. Where the program that dlrun
+runs in has handlers of its own, `hand_on` calls the one for the signal at the end: submitit's requeues its job.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
@@ -19,11 +23,34 @@ _received: list[int] = []  # the signal that is ending dlrun
 
 def ending_signals() -> list[signal.Signals]:
     """Those that ask for an end. A hang-up is none where it is ignored, as nohup has it."""
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
-    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
-        numbers.append(hang_up)
-    return numbers
+    numbers = [signal.SIGINT, signal.SIGTERM, *_heeded("HUP"), *warning_signals()]
+    return [*dict.fromkeys(numbers)]  # a warning may be SIGTERM, too
+
+
+def warning_signals() -> list[signal.Signals]:
+    """Those by which a queue warns of the end of a job; none outside of a job.
+
+    Elsewhere they are for somebody else: a handler may show, say, where the program is.
+    """
+    if not {"SLURM_JOB_ID", "SUBMITIT_EXECUTOR"} & os.environ.keys():
+        return []
+    chosen = os.environ.get("SUBMITIT_PREEMPT_SIGNAL", "USR2")
+    return _heeded(*dict.fromkeys(("USR1", "USR2", chosen)))
+
+
+def _heeded(*names: str) -> list[signal.Signals]:
+    """The signals of these names, without those that are ignored, or that the system has not."""
+    found = [number for name in names if (number := getattr(signal, f"SIG{name}", None))]
+    return [number for number in found if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def hand_on(code: int) -> None:
+    """Answer the signal that `code`, an exit code, tells of as the program does that dlrun runs in, if it does."""
+    if (number := code - 128) not in signal.valid_signals():
+        return
+    handler = signal.getsignal(number)
+    if callable(handler) and handler is not signal.default_int_handler:
+        signal.raise_signal(number)
 
 
 @contextmanager
@@ -53,8 +80,27 @@ def end_if_signalled() -> None:
         raise SystemExit(128 + _received[0]) from None
 
 
+@contextmanager
+def answered(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """While entered, `handler` answers every ending signal."""
+    before: dict[signal.Signals, Any] = {}
+    _handle(ending_signals(), handler, before)
+    try:
+        yield
+    finally:
+        _restore(before)
+
+
+def ignore_signals() -> None:
+    """From now on no signal ends this process, which is about to end."""
+    _handle(ending_signals(), signal.SIG_IGN, {})
+
+
 class StopRequest:
-    """While entered, the first of the ending signals is only noted in `signal`; a second one ends at once."""
+    """While entered, the first of the ending signals is only noted in `signal`; a second one ends at once.
+
+    A warning never does: a queue sends it besides SIGTERM, before or after.
+    """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -74,12 +120,13 @@ class StopRequest:
 
     @property
     def exit_code(self) -> int:
-        """130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP, as a shell reports them."""
+        """128 + the signal's number, as a shell reports it: 130 for SIGINT, 143 for SIGTERM, 138 for SIGUSR1."""
         return 128 + self.signal if self.signal else 0
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number)
-        _restore(self._before)
+        warnings = warning_signals()
+        _restore({one: handler for one, handler in self._before.items() if one not in warnings})
 
 
 def _handle(numbers: list[signal.Signals], handler: Any, before: dict[signal.Signals, Any]) -> None:

@@ -45,7 +45,7 @@ from dlrun.training.checks import (
     check_parts,
     require_recurrent,
 )
-from dlrun.training.device import Device, enough_memory
+from dlrun.training.device import Device, enough_memory, index_of
 from dlrun.training.device import choose as choose_device
 from dlrun.training.freezing import Freezing
 from dlrun.training.initial_weights import initialise
@@ -54,6 +54,7 @@ from dlrun.training.losses.base import Loss
 from dlrun.training.losses.choice import loss_of
 from dlrun.training.metrics.chosen import ChosenMetrics, OwnMetric, own_metrics
 from dlrun.training.ranks import ALONE, Ranks
+from dlrun.training.replica import Replica
 from dlrun.training.sharding import shard
 from dlrun.training.sync_batch_norm import synchronise
 from dlrun.training.task import Task
@@ -192,13 +193,15 @@ def assemble(
 ) -> Experiment:
     """Build what `config` describes; `load` may remember the data of an earlier run.
 
-    Of a run to be resumed, `kept` is what it has learned from its data. Of several `ranks` each builds the same.
+    Of a run to be resumed, `kept` is what it has learned from its data. Of several `ranks` each builds the same;
+    nothing here waits for others.
 
     Raises:
         ConfigError: any of it does not exist, is out of range or does not fit the rest.
     """
     settings, parts = config.trainer, _Components.of(config, resumed=kept is not None)
-    device = choose_device(settings.accelerator, settings.precision)
+    index = index_of(settings, ranks.local if ranks.size > 1 else None)
+    device = choose_device(settings.accelerator, settings.precision, index)
     with enough_memory("dataset", _SMALLER_DATA):
         data = load(config, device, kept)
     spec = learned_spec(data.spec, parts.model)
@@ -214,15 +217,15 @@ def assemble(
     configure_torch(settings)
     keep_freed_memory()  # after the data were read: what that took goes back to the system
     seed_everything(config.seed)
-    in_parts = settings.strategy == "fsdp" and ranks.size > 1
-    model = _model(parts, config, data, device, in_parts=in_parts)
+    sharded = settings.strategy == "fsdp" and ranks.size > 1
+    model = _model(parts, config, data, device, sharded=sharded)
     # A checkpoint has all weights itself.
     source = config.init_from if kept is None else None
     begun_with = None if source is None else initialise(model, data, source)
     if settings.sync_batch_norm and ranks.size > 1:
         synchronise(model, device.torch_device)
     averaged = exponential_average(model, settings.ema_decay)
-    if in_parts:
+    if sharded:
         shard(model, averaged, device.torch_device)
         check_parts(model, data, device)
     freezing = Freezing(model, parts.shared.freeze)
@@ -234,6 +237,12 @@ def assemble(
     check_batch_norm(model, batches, data.spec, ranks.size)
     total_steps = count_steps(settings, len(batches))
     descent = _descent(parts, freezing, settings, device, len(batches), total_steps)
+    replica = None
+    if ranks.size > 1:
+        mean = task.reduction == "mean"
+        replica = Replica(
+            ranks, freezing, batches, mean=mean, spec=data.spec, device=device, generator=generator
+        )
     engine = Engine(
         model=model,
         freezing=freezing,
@@ -252,6 +261,7 @@ def assemble(
         generator=generator,
         balance=latent_balance(parts.data, model, batches, settings.eval_batch_size),
         ranks=ranks,
+        replica=replica,
     )
     freezing.enter(0)  # after the optimizer was given what is to be trained later
     engine.captured = cuda_graph.choose(engine)
@@ -263,14 +273,14 @@ def assemble(
 
 
 def _model(
-    parts: _Components, config: RunConfig, data: Dataset, device: Device, *, in_parts: bool
+    parts: _Components, config: RunConfig, data: Dataset, device: Device, *, sharded: bool
 ) -> nn.Module:
-    """The model, with weights of its own, checked against the data; one that will be `in_parts` later, then."""
+    """The model, with weights of its own, checked against the data; one to be `sharded` only after that."""
     with enough_memory("model", _SMALLER_MODEL):
         built = parts.model(data.spec)
-        place = replace(device, torch_device=torch.device("cpu")) if in_parts else device
+        place = replace(device, torch_device=torch.device("cpu")) if sharded else device
         model = place_model(built, place, channels_last=config.trainer.channels_last)
-        if not in_parts:
+        if not sharded:
             check_fit(model, data, device)
         fit_numbers(model, data.train)
     if config.tracking.gradient_flow:

@@ -5,8 +5,9 @@ Shapes: S steps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from dlrun.errors import RunFailed
@@ -28,6 +29,16 @@ class Diverged(RunFailed):
             "likely the learning rate is too high: lower optimizer.lr, or set schedule.warmup_steps or "
             "optimizer.clip_norm"
         )
+
+
+def refuse_divergence(losses: Sequence[Tensor], *, step: int, latest: Mapping[str, float]) -> None:
+    """Refuse to log or save what steps up to `step` have left, of which each has its loss in `losses`.
+
+    Raises:
+        Diverged: one of them is not finite.
+    """
+    if losses and (failure := find_divergence(torch.stack([*losses]), step=step, latest=latest)):
+        raise failure
 
 
 def find_divergence(losses_S: Tensor, *, step: int, latest: Mapping[str, float]) -> Diverged | None:

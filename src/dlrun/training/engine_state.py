@@ -18,7 +18,7 @@ from dlrun.data.share import Share
 from dlrun.training.forward import State, advance, on_tensors
 from dlrun.training.logged_points import Pending
 from dlrun.training.loop import Engine
-from dlrun.training.sharding import load_weights
+from dlrun.training.sharding import load_weights, whole_states
 
 Stored = dict[str, Any]
 
@@ -32,10 +32,10 @@ def engine_state(engine: Engine) -> Stored:
     return {
         "step": engine.step,
         "steps_per_epoch": engine.steps_per_epoch,
-        **(engine.parts or engine.trained()),
+        **(engine.unsharded or whole_states(engine.model, engine.averaged, engine.descent)),
         "waited": engine.waited,
         "best": dict(vars(engine.best)),
-        "pending": dict(vars(engine.pending if alone else engine.gathered)),
+        "pending": engine.pending.state(),
         "carried": engine.carried if alone else None,
         "rarity": None if engine.balance is None else engine.balance.rarity,
         "latest": dict(engine.latest),
@@ -52,11 +52,10 @@ def load_engine_state(engine: Engine, state: Stored) -> None:
         load_weights(engine.averaged, state["averaged"])
     engine.descent.load_state_dict(state["descent"])
     move = partial(on_tensors, change=lambda tensor: tensor.to(engine.device.torch_device))
-    pending = Pending(**{name: [*map(move, kept)] for name, kept in state["pending"].items()})
-    if engine.ranks.size == 1:
-        engine.pending = pending
-    else:
-        engine.pending, engine.gathered = Pending(), pending
+    kept = {name: [*map(move, values)] for name, values in state["pending"].items()}
+    engine.pending = Pending(**kept)
+    if engine.ranks.size > 1:
+        engine.pending.begin_with_whole()
     engine.carried = move(_own_carried(engine, state))
     if engine.balance is not None:
         engine.balance.rarity = state.get("rarity")

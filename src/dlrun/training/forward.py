@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.data.base import Spec
+from dlrun.data.images.mixing import Mixed
 from dlrun.data.loaders import Split
 from dlrun.data.share import WHOLE, Share
 from dlrun.models.members import joined, members_of
@@ -96,6 +97,35 @@ def outputs_in_order(
         start, stop = stop, stop + len(rows)
         found[start:stop] = rows
     return torch.empty(0) if found is None else found[:stop]
+
+
+def in_parts(
+    inputs: Tensor,
+    targets: Tensor,
+    mixed: Mixed | None,
+    *,
+    count: int,
+    mean: bool,
+    least: int | None = None,
+) -> list[tuple[Tensor, Tensor, Mixed | None, float | None]]:
+    """A batch in parts, which have the same gradient for a share of the memory (batch norm sees the parts).
+
+    With what the loss of each is multiplied by; None for nothing.
+
+    Args:
+        least: of several ranks, the rows that each has at least: all must take as many parts.
+    """
+    if count == 1:
+        return [(inputs, targets, mixed, None)]
+    size: int | list[int] = -(-len(targets) // count)
+    if least is not None:
+        count = min(count, least)
+        size = [len(Share(part, count).of(len(targets))) for part in range(count)]
+    x_parts, y_parts = inputs.split(size), targets.split(size)
+    mixed_parts = [None] * len(x_parts) if mixed is None else mixed.parts(size)
+    # The last part may be short: weight by size, or the mean leans towards it.
+    weights = [len(y) / len(targets) if mean else None for y in y_parts]
+    return [*zip(x_parts, y_parts, mixed_parts, weights, strict=True)]
 
 
 def on_tensors(state: State, change: Callable[[Tensor], Tensor]) -> State:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,6 +29,8 @@ class Pending:
     sizes: list[int] = field(default_factory=list)  # samples of one run, one a step
     outputs: list[Tensor] = field(default_factory=list)
     targets: list[Tensor] = field(default_factory=list)
+    # Of several ranks, how many of the steps, the first ones, are those of all of them.
+    whole: int = field(default=0, init=False)
 
     def end_step(self, *, counts: bool) -> None:
         """Have one entry of the last step, as of each before; without its rows where they do not count."""
@@ -37,10 +40,15 @@ class Pending:
         if not counts:
             self.sizes[last] = 0
 
-    def add(self, later: Pending) -> None:
-        """What later steps left behind as well."""
-        for name, values in vars(later).items():
-            getattr(self, name).extend(values)
+    def begin_with_whole(self) -> None:
+        """Take what is there for that of all ranks, of which each step is to have one entry."""
+        self.whole = len(self.losses)
+        for rows in (self.outputs, self.targets):
+            rows[:] = [torch.cat(rows), *(rows[0][:0] for _ in self.losses[1:])] if rows else []
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds of it."""
+        return {name: value for name, value in vars(self).items() if name != "whole"}
 
 
 class Rate:
@@ -65,35 +73,44 @@ class Rate:
         return rate
 
 
-def joined(pending: Pending, ranks: Ranks, task: Task) -> Pending:
-    """What the steps of all ranks left behind as those of one process would: losses and sizes; on rank 0 all of it.
+def gathered(pending: Pending, ranks: Ranks, task: Task) -> Pending:
+    """What the steps of all ranks left behind, as those of one process would: outputs and targets on rank 0 alone.
 
-    Args:
-        pending: of this rank, as many steps as on each; outputs and targets have an entry for each step.
+    Of several ranks each step has one entry of each kind. Steps that are whole already stay as they are, so that the
+    same comes of it, bit for bit, however often it is gathered in between.
     """
-    if not pending.losses:
-        return Pending()
-    losses = torch.stack(pending.losses).double()
-    rows = torch.cat(pending.outputs), torch.cat(pending.targets)
-    own = [losses, *map(losses.new_tensor, (pending.sizes, [*map(len, pending.outputs)]))]
-    losses_RS, sizes_RS, counts_RS = ranks.each(torch.stack(own)).unbind(1)
+    first = pending.whole
+    if ranks.size == 1 or first == len(pending.losses):
+        return pending
+    losses = torch.stack(pending.losses[first:]).double()
+    own = [losses.new_tensor([*map(len, pending.outputs[first:])])]
+    own += [losses, losses.new_tensor(pending.sizes[first:])]
+    rows_RS, losses_RS, sizes_RS = ranks.each(torch.stack(own)).unbind(1)
     sizes_S = sizes_RS.sum(0)
     # A rank without rows of a batch had the first of it, which another counts.
     sums_S = torch.where(sizes_RS > 0, task.total(losses_RS, sizes_RS), 0).sum(0)
     whole_S = sums_S / sizes_S if task.reduction == "mean" else sums_S
-    counts = counts_RS.long().tolist()
-    outputs, targets = (
-        _by_step(ranks.parts_to_first(one, [*map(sum, counts)]), counts)
-        if ranks.first
-        else ranks.parts_to_first(one, [*map(sum, counts)])[:0]
-        for one in rows
+    rows = rows_RS.long().tolist()
+    found = Pending(
+        [*pending.losses[:first], *whole_S],
+        pending.sizes[:first] + sizes_S.long().tolist(),
+        pending.outputs[:first] + _by_step(pending.outputs[first:], rows, ranks),
+        pending.targets[:first] + _by_step(pending.targets[first:], rows, ranks),
     )
-    return Pending([*whole_S.unbind()], sizes_S.long().tolist(), outputs, targets)
+    found.whole = len(pending.losses)
+    return found
 
 
-def _by_step(parts: Sequence[Tensor], counts: Sequence[Sequence[int]]) -> list[Tensor]:
-    """The rows of each step, one rank's after another's, from those of each rank."""
-    each = [part.split(list(of_rank)) for part, of_rank in zip(parts, counts, strict=True)]
+def _by_step(own: list[Tensor], rows: Sequence[Sequence[int]], ranks: Ranks) -> list[Tensor]:
+    """Of each step the rows of all ranks, one rank's after another's, on rank 0; none on the others.
+
+    Args:
+        rows: of each rank, how many there are of each step.
+    """
+    parts = ranks.parts_to_first(torch.cat(own), [*map(sum, rows)])
+    if not ranks.first:
+        return [part[:0] for part in own]
+    each = [part.split(list(of_rank)) for part, of_rank in zip(parts, rows, strict=True)]
     return [torch.cat(of_step) for of_step in zip(*each, strict=True)]
 
 

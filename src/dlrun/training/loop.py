@@ -20,29 +20,29 @@ from dlrun.data.share import WHOLE, Share
 from dlrun.storage.checkpoint import random_states
 from dlrun.system.signals import StopRequest
 from dlrun.system.torch_internals import norms
+from dlrun.training import sharding
 from dlrun.training.augmentation import Augmentation
 from dlrun.training.averaging import Averaged
 from dlrun.training.balance import LatentBalance
 from dlrun.training.device import Device
-from dlrun.training.divergence import Diverged, find_divergence
-from dlrun.training.forward import State, advance, loss_and_kept, on_tensors, outputs_in_order
+from dlrun.training.divergence import Diverged, refuse_divergence
+from dlrun.training.forward import (
+    State,
+    advance,
+    in_parts,
+    loss_and_kept,
+    on_tensors,
+    outputs_in_order,
+)
 from dlrun.training.freezing import Freezing
 from dlrun.training.interruptions import Interruptions
 from dlrun.training.intervals import Intervals
-from dlrun.training.logged_points import Pending, Rate, joined, mean_losses, training_point
+from dlrun.training.logged_points import Pending, Rate, gathered, mean_losses, training_point
 from dlrun.training.metrics.chosen import ChosenMetrics
 from dlrun.training.optim import Descent, gradient_norm
 from dlrun.training.ranks import ALONE, Ranks
 from dlrun.training.replica import Replica
 from dlrun.training.schedules import plateau_of
-from dlrun.training.sharding import (
-    gathered,
-    in_parts,
-    kept_weights,
-    load_weights,
-    whole,
-    without_gradients,
-)
 from dlrun.training.task import Task
 
 Step = Callable[[Tensor, Tensor], None]  # from inputs and targets of one batch
@@ -95,6 +95,7 @@ class Engine:
         generator: torch.Generator,
         balance: LatentBalance | None = None,
         ranks: Ranks = ALONE,
+        replica: Replica | None = None,
     ) -> None:
         self.model, self.averaged, self.task, self.data = model, averaged, task, data
         self.freezing = freezing
@@ -104,12 +105,7 @@ class Engine:
         self.balance, self.ranks = balance, ranks
         self.captured: Step | None = None  # does what train_step does, sooner
         self.steps_per_epoch = len(batches)
-        self.replica = None
-        if ranks.size > 1:
-            self.replica = Replica(
-                ranks, self.loss, freezing, batches, mean=task.reduction == "mean",
-                spec=data.spec, device=device, generator=generator,
-            )  # fmt: skip
+        self.replica = replica  # of several ranks
         self.intervals = Intervals(settings, saving, self.steps_per_epoch, total_steps)
         declared = task.declared.direction(settings.monitor)
         self.minimize = (declared if settings.mode == "auto" else settings.mode) == "min"
@@ -120,9 +116,10 @@ class Engine:
         self.best = Best()
         self.carried: State = None  # what the model remembers of the text before the next batch
         self.pending, self.rate = Pending(), Rate()
-        self.gathered = Pending()  # of several ranks, what was pending when it was last saved
-        self.of_ranks: list[dict[str, Any]] = []  # what each rank alone had then
-        self.parts: dict[str, Any] | None = None  # of each weight, as one, while that is saved
+        self.of_ranks: list[dict[str, Any]] = []  # what each rank alone had at the last checkpoint
+        self.unsharded: dict[str, Any] | None = (
+            None  # of several ranks, what is trained, for a checkpoint
+        )
         self.latest: dict[str, float] = {}  # the newest value of every metric
         self.seconds = 0.0  # trained so far, over all processes of this run
 
@@ -183,7 +180,7 @@ class Engine:
         interruptions = Interruptions(self.ranks, self.intervals, stop)
         # A new run saves its first evaluation as well: one that diverges soon has something to go back to.
         first_best_unsaved = not self.best.step
-        self.rate = Rate(uncounted=sum(self.pending.sizes + self.gathered.sizes))
+        self.rate = Rate(uncounted=sum(self.pending.sizes))
         before = self.seconds
         train_step = self.captured or self.train_step
         while not self.finished and not interruptions.stopping:
@@ -200,8 +197,7 @@ class Engine:
                     self.ranks.by_first(partial(observer.evaluated, values))
                 elif self.intervals.logging_due(self.step):
                     self.note(values := self._training_values())
-                    if self.ranks.first:
-                        observer.logged(values)
+                    observer.logged(values)
                 if self.finished or interruptions.stopping:
                     break
                 if interruptions.saving_due(self.step) or (first_best_unsaved and self.best.step):
@@ -240,11 +236,11 @@ class Engine:
         mixed = None
         if self.mixing is not None:
             inputs, mixed = self.mixing(inputs, targets, self.generator)
-        if self.settings.accumulate == 1:
-            loss = self._forward_backward(inputs, targets, mixed)
-        else:
-            loss = self._accumulate(inputs, targets, mixed)
-        self.pending.losses.append(loss)
+        count, mean = self.settings.accumulate, self.task.reduction == "mean"
+        least = None if self.replica is None else self.replica.least
+        parts = in_parts(inputs, targets, mixed, count=count, mean=mean, least=least)
+        losses = [self._forward_backward(*part, last=part is parts[-1]) for part in parts]
+        self.pending.losses.append(losses[0] if len(parts) == 1 else torch.stack(losses).sum())
         self.pending.sizes.append(self.task.size(targets))
         if self.replica is not None:
             self.pending.end_step(counts=self.replica.counts)
@@ -261,7 +257,7 @@ class Engine:
         Of several ranks the one that calls this computes all of them, or its `share`.
         """
         model = self.evaluated.eval()
-        with without_gradients(model), self.device.autocast():
+        with sharding.without_gradients(model), self.device.autocast():
             outputs = outputs_in_order(
                 model,
                 split,
@@ -294,7 +290,7 @@ class Engine:
     def restore_best(self) -> None:
         """Give the model to evaluate the weights of the best evaluation, where there was one."""
         if self.best.weights:
-            load_weights(self.evaluated, self.best.weights)
+            sharding.load_weights(self.evaluated, self.best.weights)
 
     def loss(self, inputs: Tensor, targets: Tensor, mixed: Mixed | None) -> tuple[Tensor, Tensor]:
         """The training loss of a part of a batch, and what metrics need of its outputs."""
@@ -313,14 +309,14 @@ class Engine:
         inputs: Tensor,
         targets: Tensor,
         mixed: Mixed | None,
-        weight: float | None = None,
+        weight: float | None,
         *,
-        last: bool = True,
+        last: bool,
     ) -> Tensor:
         if self.replica is None:
             loss, kept = self.loss(inputs, targets, mixed)
         else:
-            loss, kept = self.replica.loss(inputs, targets, mixed, last=last)
+            loss, kept = self.replica.loss(self.loss, inputs, targets, mixed, last=last)
         if weight is not None:
             loss = loss * weight
         self.descent.backward(loss if self.replica is None else self.replica.weighted(loss))
@@ -328,38 +324,15 @@ class Engine:
         self.pending.targets.append(self.task.kept_targets(targets))
         return loss.detach()
 
-    def _accumulate(self, inputs: Tensor, targets: Tensor, mixed: Mixed | None) -> Tensor:
-        """The same gradient as the whole batch at once, a share of the memory (batch norm sees the parts)."""
-        count, rows = self.settings.accumulate, len(targets)
-        size = -(-rows // count) if self.replica is None else self.replica.parts(rows, count)
-        x_parts, y_parts = inputs.split(size), targets.split(size)
-        mixed_parts = [None] * len(x_parts) if mixed is None else mixed.parts(size)
-        parts = zip(x_parts, y_parts, mixed_parts, strict=True)
-        # The last part may be short: weight by size, or the mean leans towards it.
-        mean = self.task.reduction == "mean"
-        losses = [
-            self._forward_backward(
-                x, y, m, len(y) / len(targets) if mean else None, last=number == len(x_parts)
-            )
-            for number, (x, y, m) in enumerate(parts, 1)
-        ]
-        return torch.stack(losses).sum()
-
     def _evaluate(self) -> dict[str, float]:
-        values = self._training_values() if self.pending.losses or self.gathered.losses else {}
-        outputs = self.outputs_of_all(self.data.val) if len(self.data.val) else None
-        values, metrics = self.ranks.by_first(lambda: (values, self._measured(outputs)))
+        values = self._training_values() if self.pending.losses else {}
+        measure: Callable[[], dict[str, float]] = dict
+        if len(part := self.data.val):
+            seen = self.outputs_of_all(part), part, self.variance["val"], self.truth
+            measure = partial(self.chosen.metrics, self.task, *seen)
+        values, metrics = self.ranks.by_first(lambda: (values, measure()))
         self.rate.restart()
         return self.judge(values, metrics)
-
-    def _measured(self, outputs: Tensor | None) -> dict[str, float]:
-        """The metrics of the validation part, where there is one."""
-        if outputs is None:
-            return {}
-        metrics = self.task.metrics(outputs, self.data.val.targets, variance=self.variance["val"])
-        if math.isfinite(metrics["loss"]):  # what has diverged is not worth measuring
-            metrics |= self.chosen.measure(outputs, self.truth)
-        return metrics
 
     def judge(self, values: dict[str, float], metrics: dict[str, float]) -> dict[str, float]:
         """Take note of an evaluation: training `values` and the `metrics` of the validation part, as one point to log.
@@ -382,7 +355,7 @@ class Engine:
         gain = 0.0 if best is None else (best - value if self.minimize else value - best)
         improved = not math.isnan(value) and (best is None or gain > margin)
         if improved:
-            weights = kept_weights(self.evaluated, first=self.ranks.first)
+            weights = sharding.kept_weights(self.evaluated, first=self.ranks.first)
             self.best = Best(value, self.epoch, self.step, dict(self.latest), weights)
         self.waited = 0 if improved else self.waited + 1
         if plateau := plateau_of(self.descent.multiplier):
@@ -390,9 +363,9 @@ class Engine:
 
     def _training_values(self) -> dict[str, float]:
         """Means over the steps since the last logged point, which they end; of several ranks known to the first."""
-        pending = self._gather_pending()
-        self._check_losses(pending)
-        self.pending, self.gathered = Pending(), Pending()
+        pending = gathered(self.pending, self.ranks, self.task)
+        refuse_divergence(pending.losses, step=self.step, latest=self.latest)
+        self.pending = Pending()
         norm = gradient_norm(self.descent.parameters).item()
         if not self.ranks.first:
             return {}
@@ -407,45 +380,22 @@ class Engine:
             gradient_norm=norm,
         )
 
-    def gather(self) -> Pending:
-        """Bring to rank 0 what a checkpoint needs of the others, which all must call; what is pending."""
+    def gather(self) -> None:
+        """Bring to rank 0 what a checkpoint needs of the others; all must call it."""
+        self.pending = gathered(self.pending, self.ranks, self.task)
         if self.ranks.size > 1:
             carried = on_tensors(self.carried, torch.Tensor.cpu)
             own = {"carried": carried, "random": random_states(self.generator)}
             self.of_ranks = self.ranks.to_first(own)
-        if in_parts(self.model):
-            self.parts = gathered(self.trained(), first=self.ranks.first)
-        return self._gather_pending()
-
-    def trained(self) -> dict[str, Any]:
-        """The weights, and what average and optimizer remember of them."""
-        return {
-            "model": self.model.state_dict(),
-            "averaged": None if self.averaged is None else self.averaged.state_dict(),
-            "descent": self.descent.state_dict(),
-        }
-
-    def _gather_pending(self) -> Pending:
-        """What is pending of all ranks; on all but rank 0 its losses and sizes alone."""
-        if self.ranks.size == 1:
-            return self.pending
-        self.gathered.add(joined(self.pending, self.ranks, self.task))
-        self.pending = Pending()
-        return self.gathered
+            trained = self.model, self.averaged, self.descent
+            self.unsharded = sharding.whole_states(*trained, first=self.ranks.first)
 
     def _save(self, save: Callable[[], None]) -> None:
         """Save, unless weights are not finite, or come from a loss that was not."""
-        self._check_losses(self.gather())
+        self.gather()
+        refuse_divergence(self.pending.losses, step=self.step, latest=self.latest)
         sizes = norms([p.detach() for p in self.model.parameters()])
-        if not whole(torch.stack(sizes)).isfinite().all():
+        if not sharding.whole(torch.stack(sizes)).isfinite().all():
             raise Diverged(self.step, self.latest)
         self.ranks.by_first(save)
-        self.parts = None
-
-    def _check_losses(self, pending: Pending) -> None:
-        """Refuse to log or save what a step without a finite loss has touched."""
-        if not pending.losses:
-            return
-        losses = torch.stack(pending.losses)
-        if failure := find_divergence(losses, step=self.step, latest=self.latest):
-            raise failure
+        self.unsharded = None

@@ -6,6 +6,7 @@ same order: each waits for the others.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dlrun.data.share import Share
+from dlrun.errors import RunFailed, first_line
 
 
 class Ranks:
@@ -103,13 +105,14 @@ class Ranks:
         """What `act` returns or raises on rank 0, on every rank; the others do not call it."""
         if self.size == 1:
             return act()
-        value, error = None, None
+        value: Any = None
+        error: Exception | None = None
         if self.first:
             try:
                 value = act()
             except Exception as raised:
                 error = raised
-        value, told = self.of_first((value, error))
+        value, told = self.of_first((value, error and _sendable(error)))
         if told is not None:
             raise error or told  # on rank 0 with its traceback
         return value
@@ -129,6 +132,15 @@ class Ranks:
         found: list[Any] | None = [None] * self.size if self.first else None
         dist.gather_object(value, found)
         return found or []
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error, or where another process could not read it, what it says."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RunFailed(first_line(error))
+    return error
 
 
 ALONE = Ranks(Share())

@@ -19,13 +19,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dlrun.data.base import Spec
 from dlrun.data.loaders import Feed
-from dlrun.data.share import Share
 from dlrun.storage.checkpoint import random_states, restore_random_states
 from dlrun.training.device import Device
 from dlrun.training.forward import advance
 from dlrun.training.freezing import Freezing
 from dlrun.training.ranks import Ranks
-from dlrun.training.sharding import in_parts
+from dlrun.training.sharding import has_shards
 from dlrun.training.sync_batch_norm import left_out
 
 Compute = Callable[..., tuple[Tensor, Tensor]]  # of a part of a batch: its loss, and what is kept
@@ -42,17 +41,16 @@ class Replica:
     that no other waits for it.
 
     Args:
-        compute: the loss of a part of a batch by the model, and what metrics need of its outputs.
         generator: that the model draws from.
 
     Attributes:
         counts: whether this rank has samples of its own in the batch.
+        least: samples that each rank computes, at least.
     """
 
     def __init__(
         self,
         ranks: Ranks,
-        compute: Compute,
         freezing: Freezing,
         batches: Feed,
         *,
@@ -61,13 +59,13 @@ class Replica:
         device: Device,
         generator: Generator,
     ) -> None:
-        self.ranks, self.compute, self.freezing, self.batches = ranks, compute, freezing, batches
+        self.ranks, self.freezing, self.batches = ranks, freezing, batches
         self.mean, self.spec, self.device, self.generator = mean, spec, device, generator
         self.model = freezing.model
         self._learner: nn.Module | None = None
         self._stage = 0
         self._sizes: Sequence[int] = ()
-        self._whole, self.factor, self.counts = 0, 1.0, True  # of the batch
+        self.factor, self.counts, self.least = 1.0, True, 1
 
     def enter(self, epoch: int) -> bool:
         """Be ready for an epoch, of which all is frozen that is to be; whether that took time."""
@@ -81,52 +79,48 @@ class Replica:
 
     def begin_batch(self, position: int) -> None:
         """The next batch is the one at this position of the epoch."""
-        self._whole = self._sizes[position]
-        own = len(self.ranks.share.of(self._whole))
-        self.counts = own > 0
-        self.factor = self.ranks.size * (own / self._whole if self.mean else float(self.counts))
+        whole = self._sizes[position]
+        own = len(self.ranks.share.of(whole))
+        self.counts, self.least = own > 0, max(1, whole // self.ranks.size)
+        self.factor = self.ranks.size * (own / whole if self.mean else float(self.counts))
 
-    def loss(self, *part: Any, last: bool) -> tuple[Tensor, Tensor]:
-        """As `compute`; after the `last` part of a batch the gradients of all ranks are added up."""
+    def loss(self, compute: Compute, *part: Any, last: bool) -> tuple[Tensor, Tensor]:
+        """What `compute` makes of a part of a batch; after the `last` part the gradients of all ranks are added up."""
         assert self._learner is not None
         # As `no_sync` has it, which would have to be open until the backward pass is over.
         self._learner.require_backward_grad_sync = last  # type: ignore[assignment]
         with nullcontext() if self.counts else left_out(self.model):
-            loss, kept = self._learner(*part)
+            loss, kept = self._learner(compute, *part)
         return loss, kept
-
-    def parts(self, rows: int, count: int) -> list[int]:
-        """How many of this rank's rows of the batch to take in each part, of `count` or as many as all ranks can."""
-        count = min(count, max(1, self._whole // self.ranks.size))
-        return [len(Share(part, count).of(rows)) for part in range(count)]
 
     def weighted(self, loss: Tensor) -> Tensor:
         """The loss to go back from."""
         return loss if self.factor == 1 else loss * self.factor
 
     def _wrapped(self) -> nn.Module:
-        """What computes losses and adds up gradients: called as `compute`, with `require_backward_grad_sync`.
+        """What computes losses and adds up gradients: called with a `Compute` and what that takes.
 
         The parameters to train must be known; so this is done anew where some are released. Those of a model of which
         each rank has a part add up their gradients themselves, after each part of a batch. The buffers are told by
         rank 0 at each step only where a layer of the user's own may read them in training; those of batch norm are
         told before each evaluation.
         """
-        if in_parts(self.model):
-            return _Learner(self.model, self.compute)
+        if has_shards(self.model):
+            return _Learner(self.model)
         known = is_well_known(self.model)
         unused = not known or self._leaves_some_unused()
         learner = DistributedDataParallel(
-            _Learner(self.model, self.compute),
+            _Learner(self.model),
             find_unused_parameters=unused,
             gradient_as_bucket_view=True,
         )
         learner.broadcast_buffers = (
             not known
         )  # the parameter of this name is deprecated, its successor new
-        if unused:  # its buckets stay as they are; torch advises against it where all are used
-            warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
-        else:
+        # What torch advises for speed: nothing that a user could follow.
+        warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+        if not unused:  # else it leaves them as they are
             _settle(learner)
         return learner
 
@@ -151,14 +145,14 @@ def is_well_known(model: nn.Module) -> bool:
 class _Learner(nn.Module):
     """From a part of a batch to its loss: all that the gradients go back from, so that no other output counts."""
 
-    def __init__(self, model: nn.Module, compute: Compute) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model, self.compute = model, compute
+        self.model = model
 
-    def forward(self, *part: Any) -> Any:
-        """As `compute`; of nothing, a number that all parameters have a gradient of."""
-        if part:
-            return self.compute(*part)
+    def forward(self, compute: Compute | None = None, *part: Any) -> Any:
+        """As `compute`; without it, a number that all parameters have a gradient of."""
+        if compute is not None:
+            return compute(*part)
         return torch.stack([p.sum().float() for p in self.parameters() if p.requires_grad]).sum()
 
 

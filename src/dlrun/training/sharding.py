@@ -62,7 +62,7 @@ def blocks(model: nn.Module) -> list[nn.Module]:
     return [module for module in large if module in repeated - inner]
 
 
-def in_parts(model: nn.Module) -> bool:
+def has_shards(model: nn.Module) -> bool:
     """Whether each rank has a part of `model`."""
     return any(map(is_sharded, model.parameters()))
 
@@ -77,7 +77,7 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
 
 
-def gathered(state: Any, *, first: bool) -> Any:
+def made_whole(state: Any, *, first: bool) -> Any:
     """The same tree with whole tensors in place of those of which each rank has a part, which all ranks must ask for.
 
     They stand on the CPU of the `first` rank; the others have their shapes alone, which take no memory.
@@ -88,33 +88,42 @@ def gathered(state: Any, *, first: bool) -> Any:
         full = whole(state.detach())
         return full.cpu() if first else torch.empty_like(full, device="meta")
     if isinstance(state, Mapping):
-        return {key: gathered(value, first=first) for key, value in state.items()}
+        return {key: made_whole(value, first=first) for key, value in state.items()}
     if isinstance(state, (list, tuple)):
-        return type(state)(gathered(value, first=first) for value in state)
+        return type(state)(made_whole(value, first=first) for value in state)
     return state
 
 
+def whole_states(
+    model: nn.Module, averaged: nn.Module | None, descent: Any, *, first: bool = True
+) -> State:
+    """The states of what is trained, as `made_whole` has them."""
+    parts = {"model": model, "averaged": averaged, "descent": descent}
+    states = {name: None if part is None else part.state_dict() for name, part in parts.items()}
+    return {name: made_whole(state, first=first) for name, state in states.items()}
+
+
 def kept_weights(module: nn.Module, *, first: bool) -> State:
-    """The weights of `module` as they are now, for later: as `gathered` has them where each rank has a part."""
+    """The weights of `module` as they are now, for later: as `made_whole` has them where each rank has a part."""
     state = module.state_dict()
-    parts = {name: gathered(value, first=first) for name, value in state.items()}
+    parts = {name: made_whole(value, first=first) for name, value in state.items()}
     return {n: p.detach().clone() if p is state[n] else p for n, p in parts.items()}
 
 
 def load_weights(module: nn.Module, weights: State) -> None:
-    """Give `module` weights as `gathered` made them; of sharded ones rank 0's count, and all ranks must do it.
+    """Give `module` weights as `made_whole` made them; of sharded ones rank 0's count, and all ranks must do it.
 
     Raises:
         RuntimeError: they are of another model.
     """
-    if in_parts(module):
+    if has_shards(module):
         own = module.state_dict()
         weights = {n: parted(value, own[n]) if n in own else value for n, value in weights.items()}
     module.load_state_dict(weights)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
-    """Give `optimizer` a state as `gathered` made it: what it remembers of a weight is parted as that is."""
+    """Give `optimizer` a state as `made_whole` made it: what it remembers of a weight is parted as that is."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     if any(map(is_sharded, parameters)):
         remembered = {
@@ -127,8 +136,8 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
 
 def without_gradients(model: nn.Module) -> AbstractContextManager[Any]:
     """The context of an evaluation."""
-    # What is gathered under inference_mode could not be written to in the training that follows.
-    return torch.no_grad() if in_parts(model) else torch.inference_mode()
+    # What is made_whole under inference_mode could not be written to in the training that follows.
+    return torch.no_grad() if has_shards(model) else torch.inference_mode()
 
 
 def in_step(
@@ -138,7 +147,7 @@ def in_step(
 
     For each forward pass gathers the parts of all ranks, so that all must make as many.
     """
-    if not in_parts(model):
+    if not has_shards(model):
         yield from batches
         return
     for batch in batches:

@@ -7,7 +7,9 @@ import pickle
 import shutil
 import struct
 import tarfile
+import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.error import URLError
 
@@ -198,6 +200,25 @@ def test_what_was_downloaded_is_read(write, tmp_path, monkeypatch):
     assert asked == [f"https://ossci-datasets.s3.amazonaws.com/mnist/{file}.gz" for file in FILES]
     assert len(mnist(root=str(tmp_path)).targets) == 12
     assert len(asked) == 4
+
+
+def test_several_that_miss_the_files_at_the_same_moment_download_them_once(
+    write, tmp_path, monkeypatch, capsys
+):
+    elsewhere = write().rename(tmp_path / "published")
+    asked = []
+
+    def answer(url, timeout):
+        asked.append(url)
+        time.sleep(0.05)
+        return (elsewhere / url.rpartition("/")[2]).open("rb")
+
+    monkeypatch.setattr(files._OPENER, "open", answer)
+    with ThreadPoolExecutor(3) as pool:
+        found = [pool.submit(mnist, root=str(tmp_path)) for _ in range(3)]
+    assert [len(one.result().targets) for one in found] == [12] * 3
+    assert len(asked) == 4
+    assert capsys.readouterr().out.count("downloading") == 1
 
 
 def refuse_to_ask(*arguments, **more):

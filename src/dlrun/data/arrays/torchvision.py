@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import struct
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from dlrun.data.arrays.source import Source
-from dlrun.data.files import download, refuse_foreign_folder
+from dlrun.data.files import download, one_download, refuse_foreign_folder
 from dlrun.errors import ConfigError
 
 _DIGITS = tuple("0123456789")
@@ -72,17 +73,25 @@ def cifar10(*, root: str) -> Source:
     try:
         train, test = load()
     except RuntimeError:  # torchvision's word for files that are missing or fail their checksum
-        names = [name for name, _ in CIFAR10.train_list + CIFAR10.test_list]
-        wanted = [f"cifar-10-batches-py/{name}" for name in [*names, CIFAR10.meta["filename"]]]
+        meta = (CIFAR10.meta["filename"], CIFAR10.meta["md5"])
+        files = [*CIFAR10.train_list, *CIFAR10.test_list, meta]
+        wanted = {f"{CIFAR10.base_folder}/{name}": md5 for name, md5 in files}
         packed = folder / CIFAR10.filename
 
         def fetch() -> None:
+            if all(check_integrity(folder / file, md5) for file, md5 in wanted.items()):
+                return  # by now: another process has fetched them
             # torchvision itself would try http where https fails.
             if not check_integrity(packed, CIFAR10.tgz_md5):
                 download(packed, url=CIFAR10.url, md5=CIFAR10.tgz_md5)
-            extract_archive(packed, folder)
+            # Each file is whole at once: another process may be reading it.
+            with tempfile.TemporaryDirectory(dir=folder) as fresh:
+                extract_archive(packed, fresh)
+                (folder / CIFAR10.base_folder).mkdir(exist_ok=True)
+                for file in wanted:
+                    Path(fresh, file).replace(folder / file)
 
-        _download("CIFAR10", folder, wanted, fetch)
+        _download("CIFAR10", folder, [*wanted], fetch)
         train, test = load()
     return Source(
         inputs=train.data.transpose(0, 3, 1, 2),
@@ -150,10 +159,12 @@ def _download(name: str, root: Path, files: list[str], fetch: Callable[[], Any])
         ConfigError: naming the folder, the files and the remedy.
     """
     refuse_foreign_folder(root, name)
-    print(f"dlrun: {name} is not in {root}: downloading it there…", flush=True)
     before = {root, *root.glob("**/")} if root.exists() else set()
     try:
-        fetch()
+        with one_download(root / name) as waited:
+            if not waited:
+                print(f"dlrun: {name} is not in {root}: downloading it there…", flush=True)
+            fetch()
     except Exception as error:  # network, proxy, disk: whatever it was, the remedy is the same
         _remove_empty(root, before)
         reason = next(

@@ -10,7 +10,7 @@ from pathlib import Path
 from dlrun.data.packed import unpacked_size
 from dlrun.data.tables.csv_format import CsvFormat
 from dlrun.errors import ConfigError
-from dlrun.system.hardware import allowed_memory
+from dlrun.system.hardware import allowed_memory, local_processes
 
 TYPED = (
     ".parquet",
@@ -47,6 +47,8 @@ def refuse_larger(path: Path, format: CsvFormat, memory_limit: float | None) -> 
     if need <= allowed_memory(memory_limit, 1):
         return
     limit = "what is free" if memory_limit is None else "dataset.memory_limit"
+    if (processes := local_processes()) > 1:
+        limit += f" for each of {processes} processes"
     what, remedy = "such a file", "write it as CSV in UTF-8, without comments, or as Parquet"
     if path.suffix.lower() in TYPED:
         what = "an Excel workbook" if path.suffix.lower() == ".xlsx" else "a stream of Arrow"

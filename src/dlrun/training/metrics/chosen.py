@@ -5,6 +5,7 @@ Shapes: K models of a stack, N samples, O raw scores a sample, C classes, D targ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -118,6 +119,20 @@ class ChosenMetrics:
         if self.spec.task != "regression":
             return part.targets
         return Truth.of(part, self.preprocessing)
+
+    def metrics(
+        self,
+        task: Task,
+        outputs: Tensor,
+        part: Split,
+        variance: Tensor,
+        truth: Truth | Tensor | None,
+    ) -> Values:
+        """The usual metrics of a part and the chosen ones, for its `variance` and `truth`."""
+        usual = task.metrics(outputs, part.targets, variance=variance)
+        if not math.isfinite(usual["loss"]):  # what has diverged is not worth measuring
+            return usual
+        return usual | self.measure(outputs, truth)
 
     def final_metrics(self, task: Task, outputs: Tensor, part: Split) -> Values:
         """All metrics of a part at the end: the usual ones of the task, then the chosen ones."""
