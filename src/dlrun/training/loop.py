@@ -118,7 +118,7 @@ class Engine:
         self.pending, self.rate = Pending(), Rate()
         self.of_ranks: list[dict[str, Any]] = []  # what each rank alone had at the last checkpoint
         self.unsharded: dict[str, Any] | None = (
-            None  # of several ranks, what is trained, for a checkpoint
+            None  # and the whole of what is trained, while it is saved
         )
         self.latest: dict[str, float] = {}  # the newest value of every metric
         self.seconds = 0.0  # trained so far, over all processes of this run
