@@ -172,13 +172,17 @@ def _is_trial(hydra_config: Any) -> bool:
 
 def _trial(folder: Path) -> None:
     """One trial of a sweep, whose folder is named by its number."""
+    from dlrun.storage.shared_locks import at_work
     from dlrun.sweep.sweep import open_sweep
     from dlrun.sweep.trial import Interrupted, run_trial
     from dlrun.system.orphans import begin_as_helper
 
     begin_as_helper()
+    sweep = open_sweep(folder.parent)
+    shares_machine = sweep.slots is not None  # with the driver, which has seen that locks hold
     try:
-        run_trial(open_sweep(folder.parent), int(folder.name))
+        with nullcontext() if shares_machine else at_work(sweep.directory):
+            run_trial(sweep, int(folder.name))
     except Interrupted as end:  # it is saved, and the sweep will find it unfinished
         hand_on(end.code)
 

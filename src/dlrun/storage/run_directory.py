@@ -28,7 +28,6 @@ SWEEP, CLAIMS = (
     ".claims",
 )  # of a sweep, in which trials are runs: one file with all their locks
 
-_LOCK_SECONDS = 0.5
 _TRIAL, _SEED = re.compile(r"[0-9]{1,9}"), re.compile(r"seed[0-9]+")
 _DIGITS = 100  # of a whole number that a run may write: far within what a float can stand for
 
@@ -151,44 +150,18 @@ def lock(run: RunDirectory) -> Iterator[None]:
         ConfigError: another process holds it, or a symbolic link is in it.
     """
     refuse_links(run.path)
-    busy = ConfigError(
-        f"{run.path} is being trained by another process: wait for it, or stop it first"
-    )
-    if trial := _trial_of(run.path):
-        with claims.claim(*trial, reentrant=True) as held:
-            if not held:
-                raise busy
-            yield
-        return
-    from filelock import FileLock, Timeout
-
-    file = FileLock(run.path / LOCK)
-    try:
-        # Not zero: is_locked of another process may be holding it for an instant.
-        file.acquire(timeout=_LOCK_SECONDS, poll_interval=0.02)
-    except Timeout:
-        raise busy from None
-    try:
+    trial = _trial_of(run.path)
+    with claims.claim(*(trial or (run.path / LOCK, 0)), reentrant=trial is not None) as held:
+        if not held:
+            raise ConfigError(
+                f"{run.path} is being trained by another process: wait for it, or stop it first"
+            )
         yield
-    finally:
-        file.release()
 
 
 def is_locked(path: Path) -> bool:
     """Whether a process is training the run at `path` now, or the trial that it is of."""
-    if trial := _trial_of(path):
-        return claims.is_claimed(*trial)
-    if not (path / LOCK).exists() or (path / LOCK).is_symlink():
-        return False
-    from filelock import FileLock, Timeout
-
-    try:
-        with FileLock(path / LOCK).acquire(blocking=False):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # somebody else's file, or nothing can be written there
-        return _is_locked_to_readers(path / LOCK)
+    return claims.is_claimed(*(_trial_of(path) or (path / LOCK, 0)))
 
 
 def _trial_of(path: Path) -> tuple[Path, int] | None:
@@ -198,18 +171,6 @@ def _trial_of(path: Path) -> tuple[Path, int] | None:
     if not _TRIAL.fullmatch(trial.name) or not (trial.parent / SWEEP).is_file():
         return None
     return trial.parent / CLAIMS, int(trial.name)
-
-
-def _is_locked_to_readers(file: Path) -> bool:
-    """As `is_locked`, where the file may be read and not written; yes where that cannot be found out."""
-    try:
-        import fcntl
-
-        with file.open("rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except (OSError, ImportError):
-        return True
-    return False
 
 
 def read_overrides(run: RunDirectory) -> list[str]:

@@ -21,6 +21,7 @@ from dlrun.runner.metadata import now
 from dlrun.storage.disk import DiskFull
 from dlrun.storage.index import next_order
 from dlrun.storage.run_directory import RunDirectory, from_here, lock
+from dlrun.storage.shared_locks import at_work
 from dlrun.storage.sweep_directory import SweepDirectory, is_sweep
 from dlrun.sweep import resources
 from dlrun.sweep.comparability import Comparison
@@ -107,6 +108,12 @@ def _run(
     task_function: TaskFunction,
 ) -> int:
     """As `run`, of a spec and what `directory` holds of it; `held` has the lock of what is there."""
+    launcher = config.hydra.launcher
+    alone, here = resources.in_this_process(launcher), resources.is_local(launcher)
+    if role() == "prepare" and not alone:
+        raise ConfigError(
+            "--no-driver launches nothing, but hydra/launcher is set: leave out one of the two"
+        )
     if stored is not None:
         spec = with_stored_objective(spec, stored)
         refuse_another(spec, stored, directory.path)
@@ -132,10 +139,7 @@ def _run(
             raise ConfigError(
                 f"{directory.path} was begun by another process a moment ago: give this sweep a folder of its own"
             )
-    if role() == "prepare" and not resources.in_this_process(config.hydra.launcher):
-        raise ConfigError(
-            "--no-driver launches nothing, but hydra/launcher is set: leave out one of the two"
-        )
+    held.enter_context(at_work(directory, others=not alone, elsewhere=not (alone or here)))
     sweep = _describe_and_open(spec, directory, stored, config, data.found | before)
     if role() == "prepare":
         print(f"{_size(spec)}; in {directory.path}")
@@ -158,21 +162,20 @@ def _run_all(
     watcher = Watcher(sweep)
     had = watcher.standing.ended
     try:
-        with sweep.directory.joined():
-            if resources.in_this_process(config.hydra.launcher):
-                stacked = resources.is_stacked(config.hydra.launcher)
-                Worker(sweep, watcher, forced=stacked).run()
-            else:
-                launched = Launched(
-                    sweep,
-                    watcher,
-                    config=config,
-                    hydra_context=hydra_context,
-                    task_function=task_function,
-                )
-                for numbers in spec.strategy.plan.rounds():
-                    if (left := sweep.left(numbers)) and not sweep.stops_at_failures():
-                        launched.run(left)
+        if resources.in_this_process(config.hydra.launcher):
+            stacked = resources.is_stacked(config.hydra.launcher)
+            Worker(sweep, watcher, forced=stacked).run()
+        else:
+            launched = Launched(
+                sweep,
+                watcher,
+                config=config,
+                hydra_context=hydra_context,
+                task_function=task_function,
+            )
+            for numbers in spec.strategy.plan.rounds():
+                if (left := sweep.left(numbers)) and not sweep.stops_at_failures():
+                    launched.run(left)
     except Interrupted as end:
         return _stopped(sweep, watcher, end.code)
     except DiskFull as full:
