@@ -18,6 +18,7 @@ from dlrun.errors import ConfigError
 from dlrun.storage.sweep_directory import SweepDirectory
 from dlrun.sweep import quota
 from dlrun.sweep.ending import ended_by, how_to_go_on, seconds_of, seconds_worked
+from dlrun.sweep.launch import Watcher
 from dlrun.sweep.quota import Limits, Quota
 from dlrun.sweep.settings import Time
 from dlrun.sweep.study import Ledger, create_study
@@ -290,6 +291,25 @@ def test_a_worker_stops_at_a_failed_trial_where_the_sweep_asks_for_it(
     assert dlrun("resume", "sweep", "--no-driver").code == 0
     assert dlrun("work", "sweep").code == 1
     assert look().states == ["fail", "complete"]
+
+
+def test_the_minutes_of_a_worker_leave_its_trial_to_another(
+    sweep: Dlrun, dlrun: Dlrun, look: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sweep("optimizer.lr=0.1,0.2", "hydra.sweep.dir=whole").code == 0
+    assert sweep("optimizer.lr=0.1,0.2", "--no-driver").code == 0
+    entered: list[Limits] = []
+    monkeypatch.setattr(Limits, "__enter__", lambda limits: entered.append(limits) or limits)
+    monkeypatch.setattr(Limits, "__exit__", lambda *_: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(Watcher, "evaluated", lambda *_: entered[0]._end())  # the timer has run out
+        result = dlrun("work", "sweep", "--minutes", "1")
+    assert (result.code, result.err) == (0, "")
+    assert "0 trials ended here; 0 of 2 done (the minutes are over)" in result.out
+    assert (look().summary(0)["status"], look().summary(0)["step"]) == ("stopped", 3)
+    assert dlrun("work", "sweep").code == 0
+    assert look().starts(0) == [0, 3]
+    assert look().points(0) == look("whole").points(0)
 
 
 def test_a_worker_whose_configs_are_not_those_of_the_sweep_takes_no_trial(
