@@ -6,6 +6,7 @@ as it computes. All else here is for checkpoints: whole weights, as any number o
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -19,6 +20,7 @@ from dlrun.errors import ConfigError, first_line
 
 State = dict[str, Any]
 Batch = TypeVar("Batch", bound=tuple[Tensor, ...])
+_KNOWN = ("dlrun.", "torch.")
 _MOST_AXES = 8  # of a sample
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -34,6 +36,9 @@ def shard(model: nn.Module, averaged: AveragedModel | None, device: torch.device
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
+    if all(type(module).__module__.startswith(_KNOWN) for module in model.modules()):
+        # They change no output of a block in place, of which torch warns.
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module")
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     try:
         for one in (model,) if averaged is None else (model, averaged.module):
