@@ -250,3 +250,26 @@ def test_the_settings_of_a_run_cannot_change_once_checked(plain):
         config.trainer.batch_size = 3
     plain["dataset"]["val_fraction"] = 0.9
     assert config.dataset["val_fraction"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "value", "remedy"),
+    [
+        ("trainer", "compile", True, "trainer.compile=false"),
+        ("trainer", "cuda_graph", True, "trainer.cuda_graph=auto"),
+        ("trainer", "channels_last", True, "trainer.channels_last=false"),
+        ("trainer", "precision", "fp16", "trainer.precision=bf16"),
+        ("tracking", "gradient_flow", True, "tracking.gradient_flow=false"),
+        ("dataset", "balance", "latent", "dataset.balance=none"),
+        ("optimizer", "_target_", "dlrun.training.optim.muon", "optimizer=adamw"),
+        ("optimizer", "_target_", "dlrun.training.optim.schedule_free", "optimizer=adamw"),
+    ],
+)
+def test_what_needs_whole_weights_is_refused_where_each_device_has_a_part(
+    plain, group, key, value, remedy
+):
+    plain[group][key] = value
+    parse(plain)
+    plain["trainer"]["strategy"] = "fsdp"
+    with pytest.raises(ConfigError, match=rf"fsdp, which does not go with .*: take {remedy}"):
+        parse(plain)

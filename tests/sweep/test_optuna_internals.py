@@ -4,6 +4,7 @@ import ast
 import re
 from importlib.metadata import requires, version
 from pathlib import Path
+from threading import Thread
 
 import optuna
 import pytest
@@ -99,3 +100,25 @@ def test_a_sampler_looks_at_trials_as_they_are_now():
 def test_a_distribution_says_what_is_within_it():
     assert internals.is_within(FloatDistribution(0, 1), 0.5), CHANGED
     assert not internals.is_within(FloatDistribution(0, 1), 2.0), CHANGED
+
+
+def test_the_lock_of_a_journal_is_held_by_one_thread_which_may_take_it_again(tmp_path):
+    locks = [internals.KernelLock(tmp_path / ".journal.lock") for _ in range(2)]
+    inside, most = [0], [0]
+
+    def work(lock):
+        for _ in range(20):
+            lock.acquire()
+            lock.acquire()
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+            lock.release()
+            inside[0] -= 1
+            lock.release()
+
+    threads = [Thread(target=work, args=(locks[index % 2],)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert (inside, most) == ([0], [1])

@@ -23,7 +23,16 @@ from dlrun.sweep.repetitions import Repetitions, mean_and_spread
 SPREADS = "spreads"  # a field of the row of a sweep: the standard deviations of its `best` and `final` metrics
 
 # Of two trials the one that comes further is better, whatever their numbers.
-_BY_STATUS = ("completed", "pruned", "running", "stopped", "killed", "failed", "unreadable")
+_BY_STATUS = (
+    "completed",
+    "pruned",
+    "running",
+    "prepared",
+    "stopped",
+    "killed",
+    "failed",
+    "unreadable",
+)
 _ASKED = re.compile(r"^(objective|direction|comparable): (.+)$", re.MULTILINE)
 
 
@@ -143,6 +152,8 @@ def _one_row(sweep: Path, runs: Sequence[RunSummary]) -> RunSummary:
         "seconds": sum(seconds),
     }
     status = _text.plural(count, "trial") + (f", {running} running" if running else "")
+    if not running and (reason := SweepDirectory(sweep).read_end().get("ended_by")):
+        status += f", ended by its {reason}"
     return RunSummary(sweep, status, data)
 
 

@@ -240,6 +240,7 @@ def _check_together(config: RunConfig) -> None:
         raise ConfigError(
             "trainer.max_epochs and trainer.max_steps are both null: set one, or nothing ends the run"
         )
+    _check_devices(trainer.devices, trainer.accelerator)
     if config.dataset.get("val_fraction") == 0 and trainer.monitor.startswith("val/"):
         raise ConfigError(
             f"trainer.monitor is {trainer.monitor}, but dataset.val_fraction is 0: there is no validation part; "
@@ -249,3 +250,40 @@ def _check_together(config: RunConfig) -> None:
         raise ConfigError(
             f"trainer.monitor is {trainer.monitor}, but must name a logged metric, as in val/loss"
         )
+    if trainer.strategy == "fsdp":
+        _check_sharded(config)
+
+
+def _check_sharded(config: RunConfig) -> None:
+    """Refuse what needs whole weights in one place, or what torch cannot do with parts of them."""
+    trainer, optimizer = config.trainer, str(config.optimizer.get("_target_"))
+    remedies = {
+        "trainer.compile=true": (trainer.compile, "false"),
+        "trainer.cuda_graph=true": (trainer.cuda_graph is True, "auto"),
+        "trainer.channels_last=true": (trainer.channels_last, "false"),
+        "trainer.precision=fp16": (trainer.precision == "fp16", "bf16"),
+        "tracking.gradient_flow=true": (config.tracking.gradient_flow, "false"),
+        "dataset.balance=latent": (config.dataset.get("balance") == "latent", "none"),
+        "optimizer=muon": (optimizer.endswith(".optim.muon"), "adamw"),
+        "optimizer=schedule_free": (optimizer.endswith(".optim.schedule_free"), "adamw"),
+    }
+    for setting, (chosen, remedy) in remedies.items():
+        if chosen:
+            key = setting.partition("=")[0]
+            raise ConfigError(
+                f"trainer.strategy is fsdp, which does not go with {setting}: take {key}={remedy}, or strategy ddp"
+            )
+
+
+def _check_devices(devices: int | str | list[int], accelerator: str) -> None:
+    """What can be said of devices before it is known which ones there are."""
+    if isinstance(devices, list):
+        text = f"trainer.devices is [{','.join(map(str, devices))}]"
+        if not devices:
+            raise ConfigError(f"{text}, but must name a GPU, as in [0], or be a number or all")
+        if twice := [one for one in devices if devices.count(one) > 1]:
+            raise ConfigError(f"{text}, which names GPU {twice[0]} twice; name each once")
+        if accelerator in ("cpu", "mps"):
+            raise ConfigError(
+                f"{text}, which names GPUs, but trainer.accelerator is {accelerator}: give a number, as in 1"
+            )

@@ -23,6 +23,7 @@ from dlrun.errors import command
 from dlrun.runner.checkpoint_writer import CheckpointWriter
 from dlrun.runner.failures import error_facts, explain
 from dlrun.runner.hparams import show_hparams
+from dlrun.runner.peers import RankLost
 from dlrun.runner.run_log import RunLog
 from dlrun.runner.summary import Identity, SummaryWriter, Training, closing_table
 from dlrun.storage.disk import DiskFull, disk_full
@@ -35,6 +36,7 @@ from dlrun.training.build import Experiment, Loader
 from dlrun.training.loop import Engine
 from dlrun.training.metrics.classes import class_rows
 from dlrun.training.scores import class_confusion
+from dlrun.training.sharding import has_shards
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +98,7 @@ class Session:
             experiment.data,
             config.tracking,
             model=config.model,
+            sharded=has_shards(self.engine.model),
             trials_at_once=watch.at_once if watch else None,
         )
         self._open = opened.pop_all()
@@ -154,11 +157,7 @@ class Session:
             self.experiment.device.torch_device,
             engine.total_steps,
             self.experiment.config.name,
-            f"as one of a stack of {size} runs"
-            if (size := self.summary.training.stack_size)
-            else (
-                f"by {self.engine.ranks.size} processes" if self.engine.ranks.size > 1 else "alone"
-            ),
+            self._with_whom(),
         )
 
     def stepped(self) -> None:
@@ -230,7 +229,9 @@ class Session:
             self.halted_by(full)
         failure = explain(error, self.experiment, self.run)
         self.checkpoints.save_best()
-        self.summary.write("failed", error=error_facts(failure or error, self.engine.step))
+        killed = isinstance(failure, RankLost) and not failure.failed
+        status = "stopped" if killed else "failed"
+        self.summary.write(status, error=error_facts(failure or error, self.engine.step))
         self._show_hparams()
         log.error("%s\n%s", failure or "failed", "".join(traceback.format_exception(error)))
         if failure is None:
@@ -268,11 +269,26 @@ class Session:
     def _write(self, values: dict[str, float]) -> None:
         self.tracker.log(self.engine.step, self.engine.epoch, values)
 
+    def _with_whom(self) -> str:
+        ranks, devices = self.engine.ranks.size, self.engine.settings.devices
+        if size := self.summary.training.stack_size:
+            return f"as one of a stack of {size} runs"
+        if ranks == 1:
+            return "alone"
+        asked = len(devices) if isinstance(devices, list) else devices
+        other = "" if asked in (ranks, "all") else f" (as started; trainer.devices is {devices})"
+        return f"in {ranks} processes{other}, rank 0 is this one"
+
     def _show_data_and_layers(self) -> None:
         data = self.experiment.data
         sizes = (len(part) for part in (data.train, data.val, data.test))
         where = "in memory" if isinstance(data.train.inputs, Tensor) else "read from their files"
         log.info("%s samples to train on, %s to validate, %s to test, %s", *sizes, where)
+        if has_shards(self.engine.model):
+            log.info(
+                "each device has a part of the model: the table of layers and views of the whole model are left out"
+            )
+            return
         with going_on("the table of layers"):
             table = layer_table(self.engine.model, data.spec)
             log.info("the model\n%s", table)

@@ -7,6 +7,7 @@ here: what is done with such a file is done here. Standard library only.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -19,10 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from dlrun.errors import ConfigError
 from dlrun.storage.links import open_here
 
 _SECONDS = 0.5  # for which another process may be looking whether a number is claimed
-_POLL_SECONDS = 0.02
+_POLL_SECONDS = 0.001, 0.02  # the first wait and the longest
+# What file systems without locks answer, and those that should pass them on to a server that is not there.
+_WITHOUT = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 @dataclass
@@ -38,15 +42,23 @@ _MUTEX = threading.RLock()
 
 
 @contextmanager
-def claim(file: Path, number: int, *, reentrant: bool = False) -> Iterator[bool]:
+def claim(
+    file: Path, number: int, *, reentrant: bool = False, seconds: float | None = None
+) -> Iterator[bool]:
     """Try to hold the number for this process; whether that worked.
 
     Args:
         reentrant: it works as well where this process holds the number already.
+        seconds: for how long to try; None for as long as a look takes.
+
+    Raises:
+        ConfigError: the file system has no locks.
     """
-    until = time.monotonic() + _SECONDS
+    until = time.monotonic() + (_SECONDS if seconds is None else seconds)
+    pause, longest = _POLL_SECONDS
     while (claims := _take(file, number, reentrant)) is None and time.monotonic() < until:
-        time.sleep(_POLL_SECONDS)
+        time.sleep(pause)
+        pause = min(2 * pause, longest)
     try:
         yield claims is not None
     finally:
@@ -66,20 +78,22 @@ def is_claimed(file: Path, number: int) -> bool:
                 return not _is_free(stream, number)
         except FileNotFoundError:
             return False
-        except OSError:
+        except (OSError, ConfigError):
             return True
 
 
 def _take(file: Path, number: int, reentrant: bool) -> _Claims | None:
     with _MUTEX:
         claims = _opened(file)
-        if (reentrant or not claims.held[number]) and (
-            claims.held[number] or _lock(claims.file, number)
-        ):
-            claims.held[number] += 1
-            return claims
-        _close_unless_held(claims)
-        return None
+        try:
+            if (reentrant or not claims.held[number]) and (
+                claims.held[number] or _lock(claims.file, number)
+            ):
+                claims.held[number] += 1
+                return claims
+            return None
+        finally:
+            _close_unless_held(claims)
 
 
 def _give_back(claims: _Claims, number: int) -> None:
@@ -107,6 +121,13 @@ def _close_unless_held(claims: _Claims) -> None:
         for identity in [key for key, other in _OPEN.items() if other is claims]:
             del _OPEN[identity]
         claims.file.close()
+
+
+def _without(file: IO[bytes], error: OSError) -> str:
+    return (
+        f"{file.name} cannot be locked ({error.strerror}): runs and sweeps need a file system with POSIX locks; "
+        "choose another folder, as in hydra.run.dir=DIR or hydra.sweep.dir=DIR"
+    )
 
 
 def _identity(file: Path) -> tuple[int, int]:
@@ -141,7 +162,9 @@ else:
             fcntl.lockf(file, kind | fcntl.LOCK_NB, 1, number)
         except (BlockingIOError, PermissionError):  # as POSIX has it
             return False
-        except OSError as error:  # of a file system without locks
+        except OSError as error:
+            if error.errno in _WITHOUT:
+                raise ConfigError(_without(file, error)) from error
             error.filename = str(file.name)
             raise
         return True

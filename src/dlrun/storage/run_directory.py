@@ -22,13 +22,14 @@ from dlrun.storage.disk import DiskFull, writing
 from dlrun.storage.links import open_here, refuse_links
 
 CONFIG, SUMMARY, LOCK = "config.yaml", "summary.json", ".lock"
+PREPARED = "prepared"  # status of a run that is to begin when all its processes are there
 ENSEMBLE = "ensemble.yaml"  # in place of a config, in the directory of an ensemble of runs
 SWEEP, CLAIMS = (
     "sweep.yaml",
     ".claims",
 )  # of a sweep, in which trials are runs: one file with all their locks
 
-_LOCK_SECONDS = 0.5
+_RANK_SECONDS = 15.0  # in which ranks whose launcher was killed have ended
 _TRIAL, _SEED = re.compile(r"[0-9]{1,9}"), re.compile(r"seed[0-9]+")
 _DIGITS = 100  # of a whole number that a run may write: far within what a float can stand for
 
@@ -136,59 +137,41 @@ def is_run(path: Path) -> bool:
     return (path / CONFIG).is_file() or (path / SUMMARY).is_file()
 
 
+def is_prepared(run: RunDirectory) -> bool:
+    """Whether the run is prepared, and was not begun yet."""
+    return (run.read_summary() or {}).get("status") == PREPARED
+
+
 def is_ensemble(path: Path) -> bool:
     """Whether the run at `path` is an ensemble of several, whose weights it has copies of."""
     return (path / ENSEMBLE).is_file()
 
 
 @contextmanager
-def lock(run: RunDirectory) -> Iterator[None]:
+def lock(run: RunDirectory, *, is_rank: bool = False) -> Iterator[None]:
     """Hold the run for this process: no other may train it meanwhile, and others see it is alive.
 
-    A run of a trial is held by holding the trial, as a process that trains the sweep does already.
+    A run of a trial is held by holding the trial, as a process that trains the sweep does already. Where that has
+    started ranks, the first of them holds the run: it may outlive it for as long as it saves.
 
     Raises:
         ConfigError: another process holds it, or a symbolic link is in it.
     """
     refuse_links(run.path)
-    busy = ConfigError(
-        f"{run.path} is being trained by another process: wait for it, or stop it first"
-    )
-    if trial := _trial_of(run.path):
-        with claims.claim(*trial, reentrant=True) as held:
-            if not held:
-                raise busy
-            yield
-        return
-    from filelock import FileLock, Timeout
-
-    file = FileLock(run.path / LOCK)
-    try:
-        # Not zero: is_locked of another process may be holding it for an instant.
-        file.acquire(timeout=_LOCK_SECONDS, poll_interval=0.02)
-    except Timeout:
-        raise busy from None
-    try:
+    trial = None if is_rank else _trial_of(run.path)
+    place, number = trial or (run.path / LOCK, 0)
+    seconds = _RANK_SECONDS if is_rank else None
+    with claims.claim(place, number, reentrant=trial is not None, seconds=seconds) as held:
+        if not held:
+            raise ConfigError(
+                f"{run.path} is being trained by another process: wait for it, or stop it first"
+            )
         yield
-    finally:
-        file.release()
 
 
 def is_locked(path: Path) -> bool:
     """Whether a process is training the run at `path` now, or the trial that it is of."""
-    if trial := _trial_of(path):
-        return claims.is_claimed(*trial)
-    if not (path / LOCK).exists() or (path / LOCK).is_symlink():
-        return False
-    from filelock import FileLock, Timeout
-
-    try:
-        with FileLock(path / LOCK).acquire(blocking=False):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # somebody else's file, or nothing can be written there
-        return _is_locked_to_readers(path / LOCK)
+    return claims.is_claimed(*(_trial_of(path) or (path / LOCK, 0)))
 
 
 def _trial_of(path: Path) -> tuple[Path, int] | None:
@@ -198,18 +181,6 @@ def _trial_of(path: Path) -> tuple[Path, int] | None:
     if not _TRIAL.fullmatch(trial.name) or not (trial.parent / SWEEP).is_file():
         return None
     return trial.parent / CLAIMS, int(trial.name)
-
-
-def _is_locked_to_readers(file: Path) -> bool:
-    """As `is_locked`, where the file may be read and not written; yes where that cannot be found out."""
-    try:
-        import fcntl
-
-        with file.open("rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except (OSError, ImportError):
-        return True
-    return False
 
 
 def read_overrides(run: RunDirectory) -> list[str]:

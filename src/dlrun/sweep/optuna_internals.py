@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
 from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
@@ -25,6 +26,7 @@ from optuna.storages.journal._storage import JournalOperation, JournalStorageRep
 from optuna.trial import FrozenTrial
 
 from dlrun.storage.append_file import Appender
+from dlrun.storage.claims import claim
 from dlrun.storage.sweep_directory import SweepDirectory
 
 __all__ = ["JournalOperation"]  # what an entry of a journal does, by its number there
@@ -51,24 +53,43 @@ def is_within(distribution: BaseDistribution, internal: float) -> bool:
 
 
 class KernelLock(BaseJournalFileLock):
-    """A lock that a killed process gives up; Optuna's own makes the others wait for half a minute."""
+    """A lock that a killed process gives up; Optuna's own makes the others wait for half a minute.
 
-    def __init__(self, path: str) -> None:
-        self._lock = FileLock(path)
+    A thread that holds it may take it again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._thread, self._held = path, threading.RLock(), ExitStack()
+        self._times = 0  # that the thread has taken it
 
     def acquire(self) -> bool:
-        self._lock.acquire(poll_interval=0.002)
+        with ExitStack() as undone:
+            self._thread.acquire()
+            undone.callback(self._thread.release)
+            while not self._times and not self._taken():
+                pass
+            self._times += 1
+            undone.pop_all()
         return True
 
     def release(self) -> None:
-        self._lock.release()
+        self._times -= 1
+        if not self._times:
+            self._held.close()
+        self._thread.release()
+
+    def _taken(self) -> bool:
+        with ExitStack() as tried:
+            if taken := tried.enter_context(claim(self._path, 0)):
+                self._held = tried.pop_all()
+        return taken
 
 
 class JournalFile(JournalFileBackend):
     """Optuna's journal file."""
 
     def __init__(self, sweep: SweepDirectory) -> None:
-        lock = KernelLock(str(sweep.path / ".journal.lock"))
+        lock = KernelLock(sweep.path / ".journal.lock")
         _cut_torn_entry(sweep, lock)
         super().__init__(str(sweep.journal), lock)
         self._path, self._kernel_lock = sweep.journal, lock
@@ -80,11 +101,17 @@ class JournalFile(JournalFileBackend):
             DiskFull: there is no room for them.
         """
         data = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
-        self._kernel_lock.acquire()
-        try:
+        with self.alone():
             file = Appender(self._path, flush_seconds=_NEVER)
             file.write(data)
             file.sync()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within this, no other process writes to the journal."""
+        self._kernel_lock.acquire()
+        try:
+            yield
         finally:
             self._kernel_lock.release()
 
@@ -101,11 +128,16 @@ class MemoryJournal(BaseJournalBackend):
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         self._entries += map(_as_read, logs)
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Nothing to do: no other process has it."""
+        return nullcontext()
+
 
 class TransactionalStorage(JournalStorage):
     """Optuna's storage in a journal, with changes that are made as a whole."""
 
-    def __init__(self, journal: BaseJournalBackend) -> None:
+    def __init__(self, journal: JournalFile | MemoryJournal) -> None:
+        self._journal = journal
         self._held: list[dict[str, Any]] | None = None
         self._made: deque[dict[str, Any]] = deque()  # before they were in the journal
         super().__init__(journal)
@@ -136,6 +168,13 @@ class TransactionalStorage(JournalStorage):
             raise
         finally:
             self._held = None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """As `together`, and nobody else changes anything meanwhile: for what depends on how many trials there are."""
+        assert self._held is None, "what others have changed since would not be seen"
+        with self._journal.alone(), self.together():
+            yield
 
     def _sync_with_backend(self) -> None:
         if self._held is not None:  # the state of the beginning holds until the end

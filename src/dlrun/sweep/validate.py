@@ -12,8 +12,11 @@ from dlrun.config.trust import refuse_untrusted
 from dlrun.errors import ConfigError
 from dlrun.sweep.comparability import Comparison
 from dlrun.sweep.compose import Composer
+from dlrun.sweep.repetitions import Repetitions
 from dlrun.sweep.space.parse import Interval, Parameter, Space
+from dlrun.sweep.spec import SweepSpec
 from dlrun.training.build import Experiment, Loader, assemble
+from dlrun.training.device import count_processes
 
 
 def check_settings_one_by_one(
@@ -97,6 +100,26 @@ def check_columns(columns: list[str], experiment: Experiment) -> None:
             )
 
 
+def check_patience(spec: SweepSpec) -> None:
+    """Refuse patience where a single trial cannot be the best.
+
+    Raises:
+        ConfigError: the trials repeat settings, or cannot be compared.
+    """
+    patience, seeds = spec.strategy.settings.patience, spec.strategy.settings.seeds
+    if patience is None:
+        return
+    said = f"sweep.patience is {patience}, and counts trials without a better result"
+    repetitions = Repetitions(spec.space.texts(), seeds)
+    if repetitions.across_trials:
+        raise ConfigError(
+            f"{said}, but here several trials repeat one setting with other {repetitions.noun}: "
+            "use sweep.seeds=N for repetitions, or leave sweep.patience out"
+        )
+    if not spec.comparable:
+        raise ConfigError(f"{said}, but the trials cannot be compared: leave it out")
+
+
 def check_measures(space: Space) -> None:
     """Refuse trials that are measured by different metrics: they could not be compared.
 
@@ -175,7 +198,9 @@ def _assemble(words: list[str], composer: Composer, *, load: Loader, here: bool)
     # As written: what an interpolation makes of a target may differ from trial to trial.
     refuse_untrusted(composer.unresolved(words).plain)
     parsed = settings.parse(composer.trial(words).plain)
-    if not here:  # the machine that starts a sweep may have no GPU
+    if here:
+        count_processes(parsed.trainer)
+    else:  # the machine that starts a sweep may have no GPU
         trainer = dataclasses.replace(parsed.trainer, accelerator="cpu")
         parsed = dataclasses.replace(parsed, trainer=trainer)
     return assemble(parsed, load=load)

@@ -22,6 +22,7 @@ from dlrun.training.optimizer_classes import (
 )
 from dlrun.training.parameter_names import chosen
 from dlrun.training.schedules import Multiplier, plateau_of
+from dlrun.training.sharding import is_sharded, load_optimizer, whole
 
 LearningRate = Annotated[float, Gt(0)]
 
@@ -94,7 +95,12 @@ def adam(
 ) -> torch.optim.Optimizer:
     """theta <- theta - lr * m_hat / (sqrt(v_hat) + eps), bias-corrected moments (Kingma and Ba, 2015)."""
     return torch.optim.Adam(
-        groups, lr=lr, betas=(beta1, beta2), eps=eps, amsgrad=amsgrad, fused=_fused(groups)
+        groups,
+        lr=lr,
+        betas=(beta1, beta2),
+        eps=eps,
+        amsgrad=amsgrad,
+        fused=_fused(groups, sharded=True),
     )
 
 
@@ -109,7 +115,12 @@ def adamw(
 ) -> torch.optim.Optimizer:
     """Adam with the weight decay taken off the weights directly (Loshchilov and Hutter, 2019)."""
     return torch.optim.AdamW(
-        groups, lr=lr, betas=(beta1, beta2), eps=eps, amsgrad=amsgrad, fused=_fused(groups)
+        groups,
+        lr=lr,
+        betas=(beta1, beta2),
+        eps=eps,
+        amsgrad=amsgrad,
+        fused=_fused(groups, sharded=True),
     )
 
 
@@ -161,7 +172,7 @@ def muon(
             "lr": lr, "momentum": momentum, "nesterov": nesterov, "adjust_lr_fn": adjust_lr,
         },
         adamw_settings={
-            "lr": adamw_lr or lr, "betas": (beta1, beta2), "eps": eps, "fused": _fused(others),
+            "lr": adamw_lr or lr, "betas": (beta1, beta2), "eps": eps, "fused": _fused(others, sharded=True),
         },
     )  # fmt: skip
 
@@ -237,7 +248,7 @@ def regularise(parameters: list[Tensor], rules: GradientSettings) -> None:
 def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
     """Euclidean norm of all gradients together, a scalar tensor (no wait for the device)."""
     gradients = [p.grad for p in parameters if p.grad is not None]
-    return torch.stack(norms(gradients)).norm() if gradients else torch.zeros(())
+    return whole(torch.stack(norms(gradients)).norm()) if gradients else torch.zeros(())
 
 
 class Descent:
@@ -314,7 +325,7 @@ class Descent:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`, with the hyper-parameters as configured now: a resume may have changed them."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         for group, configured in zip(self.optimizer.param_groups, self.configured, strict=True):
             group.update(configured)
         if state["scaler"]:
@@ -368,12 +379,20 @@ def _parted(groups: Groups, wanted: Callable[[Tensor], bool]) -> tuple[Groups, G
     return [g for g in first if g["params"]], [g for g in second if g["params"]]
 
 
-def _fused(groups: Groups, *devices: str) -> bool | None:
-    """True where torch has a fused kernel for these parameters: floating point on the CPU or a GPU."""
+def _fused(groups: Groups, *devices: str, sharded: bool = False) -> bool | None:
+    """True where torch has a fused kernel for these parameters: floating point on the CPU or a GPU.
+
+    Args:
+        devices: those that it has one for, where it is not for all.
+        sharded: whether it has one for parameters of which each rank holds a part.
+    """
     parameters = [p for group in groups for p in group["params"]]
     supported = devices or ("cpu", "cuda", "mps")
     return (
         True
-        if all(p.device.type in supported and p.is_floating_point() for p in parameters)
+        if all(
+            p.device.type in supported and p.is_floating_point() and (sharded or not is_sharded(p))
+            for p in parameters
+        )
         else None
     )
