@@ -40,16 +40,16 @@ def raising(error: Exception) -> Callable[[], None]:
 
 def test_what_one_rank_cannot_do_is_refused_by_all_in_the_same_words() -> None:
     refused = ("ConfigError", "no such file", "")
-    with pytest.raises(ConfigError, match="^rank 1 of 2: no such file$"):
+    with pytest.raises(ConfigError, match=r"^rank 1 of 2: no such file$"):
         together(Two(0, refused), lambda: 1)
-    with pytest.raises(ConfigError, match="^rank 1 of 2: no such file$"):
+    with pytest.raises(ConfigError, match=r"^rank 1 of 2: no such file$"):
         together(Two(1, None), raising(ConfigError("no such file")))
 
 
 def test_what_no_rank_can_do_is_said_as_one_process_would_say_it() -> None:
     refused = ("ConfigError", "no such file", "")
     for index in (0, 1):
-        with pytest.raises(ConfigError, match="^no such file$"):
+        with pytest.raises(ConfigError, match=r"^no such file$"):
             together(Two(index, refused), raising(ConfigError("no such file")))
 
 
@@ -57,7 +57,7 @@ def test_a_failure_of_another_rank_is_shown_with_its_traceback(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     told = peers._told(ValueError("wrong"))
-    with pytest.raises(RankFailed, match="^rank 1 of 2: ValueError: wrong$"):
+    with pytest.raises(RankFailed, match=r"^rank 1 of 2: ValueError: wrong$"):
         together(Two(0, told), lambda: 1)
     assert capsys.readouterr().err.endswith("ValueError: wrong\n")
 
@@ -157,9 +157,9 @@ def test_a_run_that_was_stopped_or_refused_ends_as_one_of_one_process() -> None:
     assert outcome({}, {0: -15, 1: -15}, (signal.SIGTERM,)) == 143  # before it could say so
     assert outcome({}, {0: -9, 1: -9}, (signal.SIGINT, signal.SIGINT)) == 130
     refused = {0: Report("no such file", 2), 1: STOPPED}
-    with pytest.raises(ConfigError, match="^no such file$"):
+    with pytest.raises(ConfigError, match=r"^no such file$"):
         outcome(refused, {0: 2})
-    with pytest.raises(DiskFull, match="^full$"):
+    with pytest.raises(DiskFull, match=r"^full$"):
         outcome({0: Report("full", 1, disk_full=True), 1: Report("full", 1)}, {0: 1})
     with pytest.raises(KeyboardInterrupt):
         outcome({0: Report("interrupted", 130)}, {0: 130}, (signal.SIGINT,))
