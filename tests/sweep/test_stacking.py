@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ from dlrun.runner.checkpoint_writer import CheckpointWriter
 from dlrun.runner.session import Session
 from dlrun.stacked.stack import Stack
 from dlrun.storage.disk import DiskFull
-from dlrun.sweep import launch, stack_runner, stack_scheduler, trial
+from dlrun.sweep import stack_runner, stack_scheduler, trial, work
 from dlrun.sweep.stack_scheduler import StackScheduler
+from dlrun.sweep.sweep import Sweep
 from dlrun.sweep.trial import Interrupted, run_trial
 from dlrun.training.loop import Engine
 
@@ -577,7 +577,7 @@ def test_trials_begun_in_turn_are_gone_on_with_as_a_stack(
     assert dlrun(*train, "hydra.sweep.dir=turned").code == 0
     with monkeypatch.context() as patch:
         patch.setenv("SIGNAL", "5:TERM")
-        patch.setattr(launch, "run_trial", begin_only)
+        patch.setattr(work, "run_trial", begin_only)
         dlrun(*train, "hydra.sweep.dir=stacked")
     assert [look("stacked").summary(run)["step"] for run in "012"] == [5] * 3
     assert dlrun("resume", "stacked", "hydra/launcher=stacked").code == 0
@@ -585,10 +585,14 @@ def test_trials_begun_in_turn_are_gone_on_with_as_a_stack(
     assert_same_sweeps(look("stacked"), look("turned"))
 
 
-def begin_only(*given: Any) -> None:
-    """A trial in turn, which a signal stops: the sweep goes on."""
-    with suppress(Interrupted):
-        run_trial(*given)
+def begin_only(sweep: Sweep, number: int, observe: Any) -> bool:
+    """A trial in turn, which a signal stops: the sweep goes on up to the last."""
+    try:
+        return run_trial(sweep, number, observe)
+    except Interrupted:
+        if number == 2:
+            raise
+        return True
 
 
 def test_a_stacked_trial_that_was_stopped_may_be_resumed_alone(

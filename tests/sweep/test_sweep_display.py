@@ -177,11 +177,13 @@ def watcher(trials: list[FrozenTrial], monkeypatch: pytest.MonkeyPatch) -> Watch
         directory=None,
         repetitions=Repetitions({}),
         comparable=True,
+        minimize=True,
+        helping=False,
     )
     monkeypatch.setattr(launch, "make_display", lambda standing: Heard())
     monkeypatch.setattr(launch, "write_leaderboard", lambda *given, **named: None)
     monkeypatch.setattr(launch, "_LOOK_SECONDS", 0.01)
-    return Watcher(sweep, minimize=True)  # type: ignore[arg-type]
+    return Watcher(sweep)  # type: ignore[arg-type]
 
 
 def news(watcher: Watcher) -> list[tuple[int, str]]:

@@ -50,6 +50,12 @@ def run_parser(command: str, description: str | None, epilog: str) -> argparse.A
     parser.add_argument(
         "run", metavar="RUN", type=filled, help="a directory, a unique part of its name, or `last`"
     )
+    add_allow(parser)
+    return parser
+
+
+def add_allow(parser: argparse.ArgumentParser) -> None:
+    """The option `--allow`: what is trusted of a stored config."""
     parser.add_argument(
         "--allow",
         metavar="TARGET",
@@ -58,7 +64,6 @@ def run_parser(command: str, description: str | None, epilog: str) -> argparse.A
         default=[],
         help="call this _target_ of the run's config, although no config here offers it (repeatable)",
     )
-    return parser
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:

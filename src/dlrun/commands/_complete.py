@@ -32,7 +32,16 @@ _COMMAND_LINE = re.compile(r"^  ([\w-]+) {2,}(\S.*)$", re.MULTILINE)
 _LONG_OPTION = re.compile(r"^  (?:-\w, )?(--[a-z][\w-]*)", re.MULTILINE)
 _GLOBAL_OPTIONS = ("--help", "--version", "--debug")
 _TRAIN_OPTIONS = (
-    *("--multirun", "--dry-run", "--config-dir", "--cfg", "--resolve", "--package", "--help"),
+    *(
+        "--multirun",
+        "--dry-run",
+        "--no-driver",
+        "--config-dir",
+        "--cfg",
+        "--resolve",
+        "--package",
+        "--help",
+    ),
 )
 _EVAL_WORDS = (
     *("split=test", "split=val", "split=train"),
@@ -328,6 +337,7 @@ _BY_COMMAND: dict[str, Callable[[list[str], str], Iterable[str]]] = {
     "lr-find": _config_words,
     "runs": _runs,
     "report": _sweep_names,
+    "work": _sweep_names,
     "tensorboard": _places,
     "completion": _shells,
     "help": _command_names,

@@ -4,6 +4,7 @@
 COMMANDS = {
     "train": "train",
     "resume": "resume",
+    "work": "work",
     "eval": "evaluate",
     "predict": "predict",
     "generate": "generate",
@@ -21,7 +22,7 @@ COMMANDS = {
     "cache": "cache",
     "completion": "completion",
 }
-LONG = {"train", "resume", "lr-find", "_worker"}
+LONG = {"train", "resume", "work", "lr-find", "_worker"}
 HIDDEN_COMMANDS = {"_complete": "_complete", "_worker": "_worker"}
 
 HELP = """\
@@ -32,6 +33,7 @@ usage: dlrun COMMAND [ARGUMENTS ...]
 run
   train         train one model, or many models as a sweep
   resume        continue an interrupted run or sweep, or train longer
+  work          train trials of a sweep beside other processes
   eval          measure a run's model on a part of its dataset
   predict       apply a run's model to new inputs
   generate      write text with a language model

@@ -13,7 +13,9 @@ from dlrun.config.search_path import config_folders, options
 from dlrun.errors import command
 from dlrun.storage.run_directory import is_locked, is_run
 from dlrun.storage.run_summary import short_name
+from dlrun.storage.shared_locks import count_at_work
 from dlrun.storage.sweep_directory import SweepDirectory
+from dlrun.sweep import ending
 from dlrun.sweep.snapshot import Snapshot, take
 from dlrun.sweep.summary import NO_BEST, answer_of, command_of, warning
 
@@ -38,10 +40,11 @@ def sweep_page(sweep: SweepDirectory) -> str:
     """
     snapshot = take(sweep)
     is_over = _count_ended(snapshot) >= _total(snapshot)
-    is_running = is_locked(sweep.path)
+    is_running = is_locked(sweep.path) or count_at_work(sweep) > 0
     status = "running" if is_running else "completed" if is_over else "not finished"
+    told = snapshot.early_end or f"{status}: {_counts(snapshot)}"
     sections = [
-        f"{short_name(sweep.path)}  {status}: {_counts(snapshot)}",
+        f"{short_name(sweep.path)}  {told}",
         _text.pairs(_question(snapshot)),
         "\n".join(_answer(snapshot)),
         "\n".join(_failed(snapshot)),
@@ -134,7 +137,11 @@ def _files(sweep: SweepDirectory) -> Iterator[tuple[str, str]]:
 def _next(snapshot: Snapshot, *, resumable: bool) -> Iterator[tuple[str, str]]:
     path = snapshot.sweep.path
     if resumable:
-        yield "resume it", command("resume", path)
+        reason = snapshot.ended_by
+        more = ending.how_to_go_on(reason, snapshot.settings, path) if reason else ""
+        yield "resume it", more or command("resume", path)
+        if not reason:
+            yield "help to train it", command("work", path)
     yield "see its trials", command("runs", path)
     if (winner := snapshot.winner) is not None and not snapshot.repetitions.across_trials:
         folder = snapshot.sweep.trial(winner.number)

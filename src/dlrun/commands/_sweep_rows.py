@@ -152,6 +152,8 @@ def _one_row(sweep: Path, runs: Sequence[RunSummary]) -> RunSummary:
         "seconds": sum(seconds),
     }
     status = _text.plural(count, "trial") + (f", {running} running" if running else "")
+    if not running and (reason := SweepDirectory(sweep).read_end().get("ended_by")):
+        status += f", ended by its {reason}"
     return RunSummary(sweep, status, data)
 
 

@@ -15,6 +15,7 @@ from dlrun.errors import ConfigError, command, did_you_mean
 from dlrun.storage.sweep_directory import config_words
 
 _GROUP = "sweep"
+NO_DRIVER = "--no-driver"
 _MODES = ("run", "multirun", "cfg", "info")
 _INSTEAD = {
     "shell_completion": "dlrun has its own: `{completion}`",
@@ -36,9 +37,26 @@ def as_multirun(argv: list[str]) -> list[str]:
         if not sweeps:
             raise ConfigError("--dry-run shows the trials of a sweep: add sweep=random, say, or -m")
         argv = [*(word for word in argv if word != "--dry-run"), "sweep.dry_run=true"]
+    if NO_DRIVER in argv:
+        argv = _prepared(argv, sweeps=sweeps)
     # In front: among the overrides, Hydra would not know the words after it.
     rest = [word for word in argv if word not in ("-m", "--multirun")]
     return ["--multirun", *rest] if sweeps else argv
+
+
+def _prepared(argv: list[str], *, sweeps: bool) -> list[str]:
+    """The arguments without --no-driver.
+
+    Raises:
+        ConfigError: there is nothing that it could prepare.
+    """
+    if not sweeps:
+        raise ConfigError(
+            f"{NO_DRIVER} prepares a sweep: add sweep=random, say, or -m; a single run is prepared by --prepare"
+        )
+    if "sweep.dry_run=true" in argv:
+        raise ConfigError(f"--dry-run and {NO_DRIVER} exclude each other: leave one out")
+    return [word for word in argv if word != NO_DRIVER]
 
 
 def without_prepare(argv: list[str]) -> list[str]:
@@ -49,7 +67,7 @@ def without_prepare(argv: list[str]) -> list[str]:
     """
     if "--prepare" in argv and is_multirun(argv):
         raise ConfigError(
-            "--prepare makes the directory of one run, but this is a sweep; leave one of the two out"
+            f"--prepare makes the directory of one run, but this is a sweep, which {NO_DRIVER} prepares"
         )
     return [word for word in argv if word != "--prepare"]
 

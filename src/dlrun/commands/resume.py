@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dlrun.commands._arguments import run_parser
+from dlrun.errors import ConfigError
 from dlrun.storage.index import find_run_or_sweep
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.storage.sweep_directory import SweepDirectory
@@ -31,17 +32,29 @@ def main(argv: list[str]) -> int:
         metavar="KEY=VALUE",
         help="values to change from here on",
     )
+    parser.add_argument(
+        "--no-driver",
+        action="store_true",
+        help="of a sweep: change it, as in sweep.trials=60, and leave the training to `dlrun work`",
+    )
     arguments = parser.parse_intermixed_args(argv)
     from dlrun.config.overrides import note_repeated, readable_words, refuse_unreadable
-    from dlrun.data.files import settings_read_back
 
     refuse_unreadable(arguments.overrides)
     note_repeated(arguments.overrides)
     words = readable_words(arguments.overrides)
     place = find_run_or_sweep(arguments.run)
+    if isinstance(place, SweepDirectory):
+        from dlrun.sweep.quota import acting_as
+
+        drives = not arguments.no_driver
+        with acting_as("drive" if drives else "prepare"):
+            return rerun(place, words, arguments.allow, launching=drives)
+    if arguments.no_driver:
+        raise ConfigError(f"--no-driver is for a sweep, but {arguments.run} is a run: leave it out")
+    from dlrun.data.files import settings_read_back
+
     with settings_read_back():
-        if isinstance(place, SweepDirectory):
-            return _resume_sweep(place, words, arguments.allow)
         return _resume_run(place, words, arguments.allow)
 
 
@@ -56,13 +69,20 @@ def _resume_run(run: RunDirectory, words: list[str], allowed: list[str]) -> int:
     return launch.go_on(plain, run, overrides=words)
 
 
-def _resume_sweep(sweep: SweepDirectory, words: list[str], allowed: list[str]) -> int:
-    """Run the sweep's own command once more, with its directory and the changed `words`."""
+def rerun(
+    sweep: SweepDirectory, words: list[str], allowed: list[str], *, launching: bool = True
+) -> int:
+    """Run the sweep's own command once more, with its directory and the changed `words`.
+
+    Args:
+        launching: with the launcher that it had, if any.
+    """
     from dlrun.commands import train
     from dlrun.config.trust import trusting_only
+    from dlrun.data.files import settings_read_back
     from dlrun.sweep.resume import allowed_folders, command_words
     from dlrun.sweep.space.grammar import text_of
 
-    first = command_words(sweep, words, allowed=allowed)
-    with trusting_only(allowed, folders=allowed_folders(allowed)):
+    first = command_words(sweep, words, allowed=allowed, launching=launching)
+    with settings_read_back(), trusting_only(allowed, folders=allowed_folders(allowed)):
         return train.run_hydra([*first, f"hydra.sweep.dir={text_of(str(sweep.path))}"])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 from typing import Any
 
 from dlrun.commands._train_words import (
+    NO_DRIVER,
     as_multirun,
     check_hydra_options,
     check_place,
@@ -43,6 +44,7 @@ def run_hydra(argv: list[str]) -> int:
     from dlrun.config.overrides import readable_words, refuse_unreadable
 
     refuse_unreadable([os.getcwd(), *filter(None, argv)])
+    driverless = NO_DRIVER in argv
     argv = as_multirun(readable_words(argv))
     prepares = "--prepare" in argv
     argv = without_prepare(argv)
@@ -61,6 +63,7 @@ def run_hydra(argv: list[str]) -> int:
         _hydra_errors_raised(),
         composing_once(argv, own),
         ended_by_signals(),
+        _preparing_a_sweep() if driverless else nullcontext(),
     ):
         try:
             if "--cfg" in argv:
@@ -76,6 +79,12 @@ def run_hydra(argv: list[str]) -> int:
         except Exception as error:
             raise _explained(error, argv, folders) from error
     return 0
+
+
+def _preparing_a_sweep() -> AbstractContextManager[None]:
+    from dlrun.sweep.quota import acting_as
+
+    return acting_as("prepare")
 
 
 def _explained(error: Exception, argv: list[str], folders: list[Path]) -> Exception:

@@ -28,7 +28,7 @@ _PRIMARY, _SECTIONS = "train", ("checkpoint", "tracking")
 _PLAIN = ("init_from", "metrics")  # settings that stand by themselves
 _OF_ALL_OPTIONS = "_shared"
 _SWEEP_SETTINGS = {  # of the group sweep: what came after the version, as it was before
-    "0.1": {"raw_cells": False},
+    "0.1": {"raw_cells": False, "budget": None, "patience": None},
 }
 _TABLE_SETTINGS: dict[str, dict[str, Any]] = {  # of tables in files: the same
     "dlrun.data.tables.sources.csv": {

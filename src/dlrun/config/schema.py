@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
 from collections.abc import Mapping
 from functools import cache
@@ -36,6 +37,15 @@ NonNegative = Annotated[float, Ge(0), Most(1e38)]
 Probability = Annotated[float, Ge(0), Lt(1)]
 Share = Annotated[float, Ge(0), Le(1)]
 Fraction = Annotated[float, Gt(0), Le(1)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """How a text must be written: as the pattern says, which `words` explain."""
+
+    pattern: str
+    words: str
+
 
 _PLAIN_NAMES = {
     int: "a whole number",
@@ -113,6 +123,8 @@ def describe(rule: Any) -> str:
     origin = get_origin(rule)
     if origin is Annotated:
         base, *bounds = get_args(rule)
+        if isinstance(bounds[0], Form):
+            return bounds[0].words
         words = [_BOUND_NAMES[type(b)].format(b) for b in bounds if type(b) in _BOUND_NAMES]
         return f"{describe(base)} {' and '.join(words)}".strip()
     if origin is Literal:
@@ -192,6 +204,8 @@ def _within(value: Any, bound: Any) -> bool:
             return bool(value < limit)
         case Le(le=limit):
             return bool(value <= limit)
+        case Form(pattern=pattern):
+            return re.fullmatch(pattern, value) is not None
     return True
 
 

@@ -31,7 +31,7 @@ from dlrun.runner.peers import LAUNCHED, Report, rank_log
 from dlrun.storage.disk import DiskFull
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.system.orphans import helped_by_children
-from dlrun.system.signals import answered
+from dlrun.system.signals import answered, warning_signals
 
 _LOOK_SECONDS = 0.1
 
@@ -72,7 +72,12 @@ class _Processes(threading.Thread):
             self.error = error
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal: the first one asks the ranks to save and end, a second one ends them."""
+        """Handle a signal: the first one asks the ranks to save and end, a second one ends them.
+
+        A queue's warning never does: it may come besides SIGTERM.
+        """
+        if self.signals and number in warning_signals():
+            return
         self.signals.append(signal.Signals(number))
         self.forward()
 

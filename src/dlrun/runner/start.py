@@ -72,6 +72,7 @@ def begin(
         note_contradiction(experiment)
     swept = watch.swept if watch else {}
     identity = Identity(plain, choices, overrides, metadata.now(), swept, order=order)
+    run.path.mkdir(parents=True, exist_ok=True)
     with ExitStack() as opened:
         opened.enter_context(lock(run))
         begun = {"created": identity.created, "order": order, "choices": dict(choices)}

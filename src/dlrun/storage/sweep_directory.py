@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -61,6 +62,19 @@ class SweepDirectory:
     def report_folder(self) -> Path:
         """The report's pictures as PNG."""
         return self.path / "report"
+
+    @property
+    def end_file(self) -> Path:
+        """How the sweep ended, written with the leaderboard: trials that are over, trials in all, and what ended it."""
+        return self.path / ".end.json"
+
+    def read_end(self) -> dict[str, Any]:
+        """What `end_file` says; empty where the sweep has not ended since it was begun or resumed."""
+        try:
+            end = json.loads(self.end_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return end if isinstance(end, dict) else {}
 
     def trial(self, number: int) -> Path:
         """The folder of a trial: the run's directory, or with several seeds the folder of its runs."""

@@ -141,7 +141,7 @@ def _draw(columns: Sequence[Sequence[Text]]) -> RenderableType:
     return table
 
 
-_BEST_ROWS = 8
+_BEST_ROWS = _NEWS_ROWS = 8
 _LINE_SECONDS = 15.0  # between two lines about a trial under way
 
 
@@ -304,4 +304,6 @@ class _Table:
         width = self.console.width
         table = [make_table(rows, standing.answer.objective, width)] if rows else []
         news = [Text(f"trial {n}: {text}") for n, text in sorted(self.under_way.items())]
+        if (more := len(news) - _NEWS_ROWS) > 0:
+            news[_NEWS_ROWS:] = [Text(f"{more} more under way")]
         return Group(head, *table, *news)

@@ -26,9 +26,10 @@ from dlrun.storage.sweep_directory import SweepDirectory, is_sweep
 from dlrun.sweep import resources
 from dlrun.sweep.comparability import Comparison
 from dlrun.sweep.data_cache import RecordingLoader
-from dlrun.sweep.display import Standing
 from dlrun.sweep.finish import finish
-from dlrun.sweep.launch import Launched, Watcher, launcher_settings, run_here
+from dlrun.sweep.helper import help_in
+from dlrun.sweep.launch import Launched, Watcher, launcher_settings
+from dlrun.sweep.quota import Limits, role
 from dlrun.sweep.resume import (
     allow_words,
     refuse_another,
@@ -38,7 +39,6 @@ from dlrun.sweep.resume import (
 )
 from dlrun.sweep.samplers.per_trial import TrialSamplers
 from dlrun.sweep.spec import SweepSpec, read_spec, with_comparable_objective
-from dlrun.sweep.stack_scheduler import StackScheduler
 from dlrun.sweep.study import create_study, rehearsal
 from dlrun.sweep.sweep import Sweep, is_over, open_sweep
 from dlrun.sweep.trial import Interrupted
@@ -46,9 +46,11 @@ from dlrun.sweep.validate import (
     check_columns,
     check_measures,
     check_objective,
+    check_patience,
     check_seeds,
     check_settings_one_by_one,
 )
+from dlrun.sweep.work import Worker
 
 _SHOWN_DRY = 10  # settings of a dry run
 _FAILURE = 1
@@ -70,6 +72,8 @@ def run(
     spec = read_spec(words, config, hydra_context.config_loader)
     refuse_unused(config.hydra, sweeps=True)
     directory = SweepDirectory(from_here(Path(str(config.hydra.sweep.dir)).expanduser()))
+    if isinstance(limits := role(), Limits):
+        return _help(spec, directory, config, limits)
     with ExitStack() as held:
         begun = is_sweep(directory.path)
         # Before it is read: another process at work on it would change what was read.
@@ -77,6 +81,22 @@ def run(
             held.enter_context(lock(RunDirectory(directory.path)))
         stored = directory.read() if begun else None
         return _run(spec, directory, stored, held, config, hydra_context, task_function)
+
+
+def _help(spec: SweepSpec, directory: SweepDirectory, config: DictConfig, limits: Limits) -> int:
+    """Take trials of a sweep that another process has begun, once it is sure that they are the same here.
+
+    Raises:
+        ConfigError: its configs or data are not the same here, or a trial could not be trained.
+    """
+    stored = directory.read()
+    spec = with_stored_objective(spec, stored)
+    refuse_another(spec, stored, directory.path)
+    with at_work(directory):
+        data = RecordingLoader()
+        _check(spec, config, data)
+        data.refuse_other(stored.get("data", {}))
+        return help_in(directory, limits, forced=resources.is_stacked(config.hydra.launcher))
 
 
 def _run(
@@ -89,6 +109,12 @@ def _run(
     task_function: TaskFunction,
 ) -> int:
     """As `run`, of a spec and what `directory` holds of it; `held` has the lock of what is there."""
+    launcher = config.hydra.launcher
+    alone, here = resources.in_this_process(launcher), resources.is_local(launcher)
+    if role() == "prepare" and not alone:
+        raise ConfigError(
+            "--no-driver launches nothing, but hydra/launcher is set: leave out one of the two"
+        )
     if stored is not None:
         spec = with_stored_objective(spec, stored)
         refuse_another(spec, stored, directory.path)
@@ -103,6 +129,7 @@ def _run(
     if stored is None:
         spec = with_comparable_objective(spec, comparison, by_results=_depends_on_results(spec))
         _say_contradiction(spec)
+    check_patience(spec)
     if spec.strategy.settings.dry_run:
         return _show_plan(spec, None if stored is None else directory)
     _refuse_foreign_folder(directory)
@@ -113,10 +140,14 @@ def _run(
             raise ConfigError(
                 f"{directory.path} was begun by another process a moment ago: give this sweep a folder of its own"
             )
-    launcher = config.hydra.launcher
-    alone, here = resources.in_this_process(launcher), resources.is_local(launcher)
-    held.enter_context(at_work(directory, others=not alone, elsewhere=not (alone or here)))
+    held.enter_context(
+        at_work(directory, others=not alone or role() == "prepare", elsewhere=not (alone or here))
+    )
     sweep = _describe_and_open(spec, directory, stored, config, data.found | before)
+    if role() == "prepare":
+        print(f"{_size(spec)}; in {directory.path}")
+        print(f"prepared; train with any number of `{command('work', directory.path)}`")
+        return 0
     return _run_all(sweep, spec, config, hydra_context, task_function)
 
 
@@ -131,27 +162,23 @@ def _run_all(
     print(f"{_size(spec)}; in {sweep.directory.path}", flush=True)
     # All that is loaded by now stays: a collection that looks at it again takes as long as many trials.
     gc.freeze()
-    watcher = Watcher(sweep, minimize=spec.direction == "minimize")
-    stacking = _stacking(sweep, watcher, config)
-    plan = spec.strategy.plan
+    watcher = Watcher(sweep)
     had = watcher.standing.ended
     try:
-        for numbers in plan.rounds():
-            left = _left(sweep, numbers)
-            if not left:
-                continue
-            if resources.in_this_process(config.hydra.launcher):
-                run_here(sweep, stacking.run(left) if stacking else left, watcher)
-            else:
-                Launched(
-                    sweep,
-                    watcher,
-                    config=config,
-                    hydra_context=hydra_context,
-                    task_function=task_function,
-                ).run(left)
-            if sweep.stops_at_failures():
-                break
+        if resources.in_this_process(config.hydra.launcher):
+            stacked = resources.is_stacked(config.hydra.launcher)
+            Worker(sweep, watcher, forced=stacked).run()
+        else:
+            launched = Launched(
+                sweep,
+                watcher,
+                config=config,
+                hydra_context=hydra_context,
+                task_function=task_function,
+            )
+            for numbers in spec.strategy.plan.rounds():
+                if (left := sweep.left(numbers)) and not sweep.stops_at_failures():
+                    launched.run(left)
     except Interrupted as end:
         return _stopped(sweep, watcher, end.code)
     except DiskFull as full:
@@ -165,41 +192,17 @@ def _run_all(
         gc.unfreeze()
         watcher.display.close()
     code = finish(sweep, watcher.standing)
-    _say_how_to_resume(sweep, watcher.standing, had)
+    if had == spec.strategy.plan.total:
+        _say_nothing_was_left(sweep)
     return code
 
 
-def _stacking(sweep: Sweep, watcher: Watcher, config: DictConfig) -> StackScheduler | None:
-    """What trains trials together, unless nobody wants that."""
-    stack, launcher = sweep.strategy.settings.stack, config.hydra.launcher
-    forced = stack == "on" or resources.is_stacked(launcher)
-    return StackScheduler(sweep, watcher, forced=forced) if forced or stack == "auto" else None
-
-
-def _say_how_to_resume(sweep: Sweep, standing: Standing, had: int) -> None:
-    """What to type where the sweep was ended early, or had nothing left to do; `had` were over before."""
-    directory, total = sweep.directory.path, sweep.strategy.plan.total
-    if standing.ended < total:
-        again = command("resume", directory, *allow_words(sweep.directory))
-        print(f"stopped at a failed trial (sweep.fail_fast=true); continue with `{again}`")
-    elif had == total:
-        more = command("resume", directory, f"sweep.trials={2 * total}")
-        whole = sweep.strategy.is_complete_grid
-        hint = f": the grid has {total} combinations" if whole else f"; `{more}` adds trials"
-        print(f"nothing was left to train{hint}")
-
-
-def _left(sweep: Sweep, numbers: Sequence[int]) -> list[int]:
-    """The trials that are not over; those begun once come first, those begun again and again last."""
-    trials = sweep.ledger.trials()
-
-    def turn(number: int) -> int:
-        if number >= len(trials) or trials[number].state is TrialState.WAITING:
-            return 1
-        # One that takes this process down with it must not keep the others from their turn.
-        return 0 if sweep.ledger.attempts(number) < 2 else 2
-
-    return sorted(_unfinished(trials, numbers), key=turn)
+def _say_nothing_was_left(sweep: Sweep) -> None:
+    total = sweep.strategy.plan.total
+    more = command("resume", sweep.directory.path, f"sweep.trials={2 * total}")
+    whole = sweep.strategy.is_complete_grid
+    hint = f": the grid has {total} combinations" if whole else f"; `{more}` adds trials"
+    print(f"nothing was left to train{hint}")
 
 
 def _unfinished(trials: Sequence[FrozenTrial], numbers: Sequence[int]) -> list[int]:
@@ -336,6 +339,7 @@ def _describe_and_open(
         before | spec.description() | {"failures_forgiven": 0, "places": count, "data": data}
     )
     # Before the study: a kill between the two leaves a sweep that can be resumed.
+    directory.end_file.unlink(missing_ok=True)
     directory.write(description)
     create_study(directory, spec.direction)
     sweep = open_sweep(directory.path)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dlrun.errors import ConfigError, command
-from dlrun.storage.run_directory import read_metrics, write_whole
+from dlrun.storage.run_directory import RunDirectory, is_locked, lock, read_metrics, write_whole
 from dlrun.storage.sweep_directory import config_words
+from dlrun.sweep import ending
 from dlrun.sweep.compose import recipe_file
 from dlrun.sweep.display import Standing, draw_text, make_table, settings_text
 from dlrun.sweep.leaderboard import Row, best_command, write_leaderboard
 from dlrun.sweep.published_ranks import agreement, ranking_table
+from dlrun.sweep.resume import allow_words
 from dlrun.sweep.summary import NO_BEST, Answer, warning
 from dlrun.sweep.sweep import Sweep
 from dlrun.system.terminal import make_console
@@ -24,6 +28,19 @@ if TYPE_CHECKING:
 _TABLE_ROWS = 20
 _FAR_ABOVE = 2  # times the first loss that was logged
 _FAILED_SHOWN = 5
+
+
+def finish_once(sweep: Sweep, standing: Standing) -> bool:
+    """As `finish`, unless another process has done that, or is about to; whether it was done here."""
+    place = RunDirectory(sweep.directory.path)
+    if is_locked(place.path):
+        return False
+    with suppress(ConfigError), lock(place):
+        if sweep.directory.read_end() == _end(sweep, standing):
+            return False
+        finish(sweep, standing)
+        return True
+    return False
 
 
 def finish(sweep: Sweep, standing: Standing) -> int:
@@ -50,7 +67,27 @@ def finish(sweep: Sweep, standing: Standing) -> int:
         print(f"failed: {failed - _FAILED_SHOWN} more")
     print(f"compare   {command('runs', place.path)}")
     _report(sweep)
+    end = _end(sweep, standing)
+    write_whole(place.end_file, json.dumps(end))
+    _say_how_to_go_on(sweep, end["ended_by"], standing)
     return 1 if failed else 0
+
+
+def _say_how_to_go_on(sweep: Sweep, reason: str | None, standing: Standing) -> None:
+    """What to type where the sweep was ended before all its trials were over."""
+    path = sweep.directory.path
+    if reason is not None:
+        more = ending.how_to_go_on(reason, sweep.strategy.node, path)
+        print(f"{ending.words(reason, standing.ended, standing.total)}; `{more}` goes on")
+    elif standing.ended < standing.total:
+        again = command("resume", path, *allow_words(sweep.directory))
+        print(f"stopped at a failed trial (sweep.fail_fast=true); continue with `{again}`")
+
+
+def _end(sweep: Sweep, standing: Standing) -> dict[str, Any]:
+    """What `SweepDirectory.end_file` says."""
+    reason = sweep.ended_by() if standing.ended < standing.total else None
+    return {"ended": standing.ended, "total": standing.total, "ended_by": reason}
 
 
 def setting_command(sweep: Sweep, row: Row) -> str:

@@ -58,7 +58,7 @@ _FIELDS: dict[int, dict[str, Any]] = {
 }
 _ATTRIBUTES: dict[str, Any] = {
     "seconds": int | float, "metrics": dict, "error": str, "attempts": int, "progress": list, "diverged": bool,
-    "values": list, "each": list,
+    "values": list, "each": list, "helped": int, "worked": list,
 }  # fmt: skip
 
 
@@ -169,7 +169,9 @@ def _is_fact(facts: Mapping[str, Any]) -> bool:
         return False
     each = [facts.get("metrics", {}), *facts.get("each", ())]
     are_metrics = all(isinstance(one, dict) and _are_numbers(one.values()) for one in each)
-    return are_metrics and _are_numbers(facts.get("values", ()))
+    spans = facts.get("worked", ())
+    are_spans = all(isinstance(s, list) and len(s) == 2 and _are_numbers(s) for s in spans)
+    return are_metrics and are_spans and _are_numbers(facts.get("values", ()))
 
 
 def _is_sampled(entry: Entry, known: Mapping[str, Parameter]) -> bool:

@@ -1,4 +1,4 @@
-"""Getting trials run: one after the other in this process, or by one of Hydra's launchers."""
+"""How trials are followed as they go on, in whatever process; and how one of Hydra's launchers runs them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dlrun.sweep.leaderboard import Row, make_row, merit, write_leaderboard
 from dlrun.sweep.space.grammar import text_of
 from dlrun.sweep.summary import Answer
 from dlrun.sweep.sweep import Sweep, is_over
-from dlrun.sweep.trial import record_death, run_trial
+from dlrun.sweep.trial import record_death
 from dlrun.system.orphans import helped_by_children, helped_by_joblib
 from dlrun.tracking.progress import format_values
 from dlrun.training.loop import Engine
@@ -36,15 +36,18 @@ class Watcher:
 
     Attributes:
         ended: the trials that are over, best first.
+        here: the trials that this process has begun.
     """
 
-    def __init__(self, sweep: Sweep, *, minimize: bool) -> None:
-        self.sweep, self.minimize = sweep, minimize
+    def __init__(self, sweep: Sweep, here: set[int] | None = None) -> None:
+        self.sweep = sweep
+        self.here: set[int] = set() if here is None else here
         self.ended: list[Row] = []
         self.tally: Counter[str] = Counter()
         self.shown: set[int] = set()
         self.evaluations: dict[int, int] = {}  # of each trial under way, the latest
-        self.next_board = 0.0
+        self.next_board = self.next_look = 0.0
+        self.on_board = 0  # trials that leaderboard.csv has
         for trial in sweep.ledger.trials():
             if is_over(trial):
                 self._add(trial)
@@ -60,19 +63,25 @@ class Watcher:
     def _answer(self) -> Answer:
         sweep = self.sweep
         return Answer(
-            self.ended, sweep.objective, self.minimize, sweep.repetitions, sweep.comparable
+            self.ended, sweep.objective, sweep.minimize, sweep.repetitions, sweep.comparable
         )
 
     def look(self, trials: Sequence[FrozenTrial] | None = None) -> None:
-        """Show what has changed since the last look, among `trials` or all."""
+        """Show what has changed since the last look, among `trials` or all.
+
+        Of many processes that help in a sweep, each shows what it does itself, and none writes leaderboard.csv.
+        """
         started = time.monotonic()
         for trial in self.sweep.ledger.trials() if trials is None else trials:
             if is_over(trial) and trial.number not in self.shown:
                 row = self._add(trial)
-                self.display.trial_ended(row, self.standing)
-            elif trial.state is TrialState.RUNNING:
+                if not self.sweep.helping or trial.number in self.here:
+                    self.display.trial_ended(row, self.standing)
+            elif trial.state is TrialState.RUNNING and trial.number not in self.here:
                 self._show_evaluation(trial)
-        if started >= self.next_board:
+        is_new = len(self.ended) > self.on_board and not self.sweep.helping
+        if is_new and started >= self.next_board:
+            self.on_board = len(self.ended)
             # A disk that is full now may have room when the sweep ends and it is written again.
             with suppress(OSError):
                 raw = self.sweep.strategy.settings.raw_cells
@@ -80,8 +89,15 @@ class Watcher:
             taken = time.monotonic() - started
             self.next_board = time.monotonic() + taken / _BOARD_SHARE
 
+    def look_around(self) -> None:
+        """Now and then, while a trial is trained here, look at those of other processes."""
+        if time.monotonic() >= self.next_look:
+            self.look()
+            self.next_look = time.monotonic() + _LOOK_SECONDS
+
     def evaluated(self, number: int, engine: Engine) -> None:
         """Show a trial of this process after an evaluation."""
+        self.look_around()
         epochs = -(-engine.total_steps // engine.steps_per_epoch)
         values = format_values({k: v for k, v in engine.latest.items() if "/" in k})
         settings = settings_text(make_row(self.sweep.ledger.trial(number), self.sweep.space))
@@ -89,6 +105,8 @@ class Watcher:
 
     def _show_evaluation(self, trial: FrozenTrial) -> None:
         """Show the latest evaluation of a trial in another process."""
+        if self.sweep.helping:
+            return
         evaluation = max(trial.intermediate_values, default=0)
         if self.evaluations.get(trial.number) == evaluation:
             return
@@ -103,24 +121,8 @@ class Watcher:
         self.shown.add(trial.number)
         row = make_row(trial, self.sweep.space, self.sweep.objective)
         self.tally[row.status] += 1
-        insort(self.ended, row, key=lambda other: merit(other, minimize=self.minimize))
+        insort(self.ended, row, key=lambda other: merit(other, minimize=self.sweep.minimize))
         return row
-
-
-def run_here(sweep: Sweep, numbers: Sequence[int], watcher: Watcher) -> None:
-    """Run the trials one after the other.
-
-    Raises:
-        Interrupted: a signal came.
-    """
-    for number in numbers:
-        sweep.ledger.plan(number + 1)
-        while sweep.is_claimed(number):  # by a worker that outlived an earlier process
-            time.sleep(_LOOK_SECONDS)
-        run_trial(sweep, number, watcher.evaluated)
-        watcher.look([sweep.ledger.trial(number)])
-        if sweep.stops_at_failures():
-            return
 
 
 class Launched:
@@ -150,19 +152,23 @@ class Launched:
         """
         ledger = self.sweep.ledger
         ledger.plan(max(numbers) + 1)
-        self.before = {number: ledger.attempts(number) for number in numbers}
+        self.before = {number: self._begun_by_drivers(number) for number in numbers}
         with self._looking():
-            while (left := self._left(numbers)) and not self.sweep.stops_at_failures():
+            while (left := self.sweep.left(numbers)) and not self.sweep.stops_at_failures():
+                free = [number for number in left if not self.sweep.is_claimed(number)]
                 # One that an earlier process left unfinished is not suspect: that process was ended as a whole.
-                suspects = [number for number in left if self._attempts(number)]
-                if fresh := [number for number in left if number not in suspects]:
+                suspects = [number for number in free if self._attempts(number)]
+                if not free:
+                    time.sleep(_LOOK_SECONDS)
+                elif fresh := [number for number in free if number not in suspects]:
                     self._launch(fresh)
                 else:
                     self._launch_alone(suspects[0])
 
     def _launch_alone(self, number: int) -> None:
+        before = self._attempts(number)
         self._launch([number])
-        if self._left([number]) and self._attempts(number):
+        if self.sweep.left([number]) and self._attempts(number) > before:
             error = "its process ended twice without an error message (killed? out of memory?); its checkpoint is kept"
             self.sweep.ledger.ended(number, TrialState.FAIL, {"error": error})
             for run in self.sweep.runs(number):
@@ -199,26 +205,25 @@ class Launched:
             raised = error
         full = raised and disk_full(raised)
         # After the death of one, others may still be at work.
-        while any(map(self.sweep.is_claimed, self._left(numbers))):
+        while any(map(self.sweep.is_claimed, self.sweep.left(numbers))):
             time.sleep(_LOOK_SECONDS)
         if full:
             raise full
-        nothing_ended = self._left(numbers) == list(numbers)
+        nothing_ended = self.sweep.left(numbers) == list(numbers)
         if nothing_ended and not taken and sum(map(self._attempts, numbers)) == begun:
             reason = f": {first_line(raised)}" if raised else ""
             raise RunFailed(f"the launcher started no trial{reason}") from raised
-        for number in self._left(numbers):
+        for number in self.sweep.left(numbers):
             # A queue that ends jobs and begins them again may do so with a trial any number of times.
             if self._stopped_at(number) > stopped[number]:
-                self.before[number] = self.sweep.ledger.attempts(number)
-
-    def _left(self, numbers: Sequence[int]) -> list[int]:
-        trials = self.sweep.ledger.trials()
-        return [number for number in numbers if not is_over(trials[number])]
+                self.before[number] = self._begun_by_drivers(number)
 
     def _attempts(self, number: int) -> int:
-        """How often the trial was begun and got no further here."""
-        return self.sweep.ledger.attempts(number) - self.before[number]
+        """How often the launcher of this process has begun the trial, and it got no further here."""
+        return self._begun_by_drivers(number) - self.before[number]
+
+    def _begun_by_drivers(self, number: int) -> int:
+        return self.sweep.ledger.attempts(number) - self.sweep.ledger.helped(number)
 
     def _stopped_at(self, number: int) -> int:
         """The steps of a trial that a signal has stopped, saved; -1 where none has."""

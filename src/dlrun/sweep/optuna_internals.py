@@ -13,7 +13,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +101,17 @@ class JournalFile(JournalFileBackend):
             DiskFull: there is no room for them.
         """
         data = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
-        self._kernel_lock.acquire()
-        try:
+        with self.alone():
             file = Appender(self._path, flush_seconds=_NEVER)
             file.write(data)
             file.sync()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within this, no other process writes to the journal."""
+        self._kernel_lock.acquire()
+        try:
+            yield
         finally:
             self._kernel_lock.release()
 
@@ -122,11 +128,16 @@ class MemoryJournal(BaseJournalBackend):
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         self._entries += map(_as_read, logs)
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Nothing to do: no other process has it."""
+        return nullcontext()
+
 
 class TransactionalStorage(JournalStorage):
     """Optuna's storage in a journal, with changes that are made as a whole."""
 
-    def __init__(self, journal: BaseJournalBackend) -> None:
+    def __init__(self, journal: JournalFile | MemoryJournal) -> None:
+        self._journal = journal
         self._held: list[dict[str, Any]] | None = None
         self._made: deque[dict[str, Any]] = deque()  # before they were in the journal
         super().__init__(journal)
@@ -157,6 +168,13 @@ class TransactionalStorage(JournalStorage):
             raise
         finally:
             self._held = None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """As `together`, and nobody else changes anything meanwhile: for what depends on how many trials there are."""
+        assert self._held is None, "what others have changed since would not be seen"
+        with self._journal.alone(), self.together():
+            yield
 
     def _sync_with_backend(self) -> None:
         if self._held is not None:  # the state of the beginning holds until the end

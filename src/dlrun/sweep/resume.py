@@ -10,17 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.config.migrate import completed_sweep
+from dlrun.config.schema import Count, check
 from dlrun.config.search_path import config_folders
 from dlrun.config.trust import is_reading_back
 from dlrun.errors import ConfigError
 from dlrun.storage.sweep_directory import SweepDirectory, config_words
+from dlrun.sweep.settings import Time, Trials
+from dlrun.sweep.space.grammar import text_of
 from dlrun.sweep.spec import SweepSpec
 
 # What a resume may change: how far and how, not what is asked.
 CHANGEABLE = (
-    "trials", "fail_fast", "trials_per_gpu", "stack", "max_stack", "dry_run", "columns", "ranking", "report",
-    "raw_cells",
+    "trials", "fail_fast", "budget", "patience", "trials_per_gpu", "stack", "max_stack", "dry_run", "columns",
+    "ranking", "report", "raw_cells",
 )  # fmt: skip
+# What is kept as it has come to be: a larger sweep.trials must not change what a round is, and one resume must not
+# take back what another has changed. An option of somebody's own may lack the later ones.
+_KEPT = {
+    "sweep.trials": Trials | None, "sweep.trials_per_round": Count | None, "++sweep.budget": Time | None,
+    "++sweep.patience": Trials | None,
+}  # fmt: skip
 _CHANGEABLE = tuple(f"sweep.{name}=" for name in CHANGEABLE)
 _LAUNCHER = ("hydra/launcher=", "hydra.launcher.")
 _CONFIG_FOLDER = re.compile(r"(--config-dir|-cd)=(.+)")
@@ -36,9 +45,16 @@ _HARMLESS = re.compile(r"hydra/launcher=\w+|hydra\.launcher\.(?!_target_)\w+=[\w
 
 
 def command_words(
-    sweep: SweepDirectory, words: Sequence[str], *, allowed: Sequence[str] = ()
+    sweep: SweepDirectory,
+    words: Sequence[str],
+    *,
+    allowed: Sequence[str] = (),
+    launching: bool = True,
 ) -> list[str]:
     """What `dlrun train` is to be called with: as at first, as far as it has come to be, and `words`.
+
+    Args:
+        launching: with its launcher; without it, only whether trials are stacked stays.
 
     Raises:
         ConfigError: a word would change what the sweep asks, or the sweep's own might call code that is
@@ -55,15 +71,17 @@ def command_words(
     command, settings = description.get("command"), description.get("settings")
     if not isinstance(command, list) or not isinstance(settings, dict):
         raise ConfigError(f"{sweep.sweep_file} lacks the command or the settings of its sweep")
-    # As they were worked out at first: a larger sweep.trials must not change what a round is.
     kept = [
-        f"sweep.{key}={settings[key]}" for key in ("trials", "trials_per_round") if key in settings
+        f"{key}={text_of(check(key, settings[name], rule))}"
+        for key, rule in _KEPT.items()
+        if (name := key.partition(".")[2]) in settings
     ]
     typed = list(joined([str(word) for word in command]))
     for word in [*typed, *_composed_of(description)]:
         _refuse_foreign(word, sweep, allowed)
     another = any(word.startswith("hydra/launcher=") for word in words)
-    if another:  # whose settings are not those of the one before
+    dropped = not launching and "hydra/launcher=stacked" not in typed
+    if another or dropped:  # the settings of one are not those of another
         typed = [word for word in typed if not word.lstrip("+").startswith(_LAUNCHER)]
     return [*typed, *kept, *words]
 

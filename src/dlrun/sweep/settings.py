@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge
 
 from dlrun.config.instantiate import Component, split_component
-from dlrun.config.schema import Count, Most, check_settings
+from dlrun.config.schema import Count, Form, Most, check_settings
 from dlrun.config.settings import Seed
 from dlrun.errors import ConfigError
 from dlrun.sweep.published_ranks import RankingSettings, check_ranking
@@ -21,6 +21,9 @@ from dlrun.sweep.space.parse import Space
 GIVEN = ("seed", "grid", "distributions", "compare", "trials_per_round")
 MOST_TRIALS = 10**6
 Trials = Annotated[int, Ge(1), Most(MOST_TRIALS)]
+# Days, hours, minutes and seconds; not all of them 0.
+TIME = r"(?=.*[1-9])(?:(\d{1,4})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s)?"
+Time = Annotated[str, Form(TIME, "a time with its units (as in 2h, 1h30m, 45s)")]
 _GRID = ("points",)
 _ROUNDS = ("rounds", "trials_per_round", "epochs_per_round")
 
@@ -37,6 +40,10 @@ class SweepSettings:
     direction: Literal["auto", "minimize", "maximize"]
     pruner: Literal["none", "median", "hyperband"]
     fail_fast: bool
+    budget: Time | None  # of time in which any process works on the sweep; then no trial begins
+    patience: (
+        Trials | None
+    )  # trials that end in a row without a better result; then no trial begins
     trials_per_gpu: Annotated[int, Ge(1), Most(256)]
     stack: Literal["auto", "on", "off"]
     max_stack: Annotated[int, Ge(1), Most(10_000)]

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dlrun.config.metrics import rank
 from dlrun.errors import ConfigError
 from dlrun.storage.sweep_directory import SweepDirectory
+from dlrun.sweep import ending
 from dlrun.sweep.leaderboard import Results, Row, make_row
 from dlrun.sweep.repetitions import Repetitions
 from dlrun.sweep.space.parse import Parameter, Space, parse
@@ -92,6 +93,23 @@ class Snapshot:
     def judged(self) -> list[FrozenTrial]:
         """The trials that are over, in the order of `ranked`, then those that were pruned or failed."""
         return [*self.ranked, *self.of(TrialState.PRUNED, TrialState.FAIL)]
+
+    @cached_property
+    def ended_by(self) -> str | None:
+        """What ended the sweep before all its trials were over, `budget` or `patience`; None where nothing has."""
+        count, total = self.count(), self.settings.get("trials")
+        ended = sum(number for state, number in count.items() if state.is_finished())
+        if count[TrialState.RUNNING] or not isinstance(total, int) or ended >= total:
+            return None
+        return ending.ended_by(self.trials, self.settings, minimize=self.minimize)
+
+    @property
+    def early_end(self) -> str:
+        """The same in words, as `ended by its budget: 12 of 30 trials`; empty where nothing has."""
+        if self.ended_by is None:
+            return ""
+        ended = sum(trial.state.is_finished() for trial in self.trials)
+        return ending.words(self.ended_by, ended, self.settings["trials"])
 
     @cached_property
     def varied(self) -> list[str]:

@@ -128,6 +128,7 @@ class StackRunner:
             self._report()
             if self.sweep.stops_at_failures():
                 fit.halt()
+            self.watcher.look_around()
             lead = stack.lead
             epochs = -(-lead.total_steps // lead.steps_per_epoch)
             text = f"and {len(stack.engines) - 1} more as one, epoch {lead.epoch}/{epochs}"
@@ -145,6 +146,9 @@ class StackRunner:
                 member.attempt.observe = None  # a line for each of them would be too much
             fit.run(stop)
         if stop.signal is not None:
+            with self.sweep.ledger.together():
+                for attempt in {m.attempt: None for m in members if self.left[m.attempt]}:
+                    self.sweep.ledger.goes_on(attempt.number)
             raise Interrupted(stop.exit_code)
 
     def _leave(self, fit: StackedFit, members: Sequence[_Member], gone: _Member) -> None:
@@ -166,6 +170,7 @@ class StackRunner:
             except Exception as failure:
                 error = failure
             if code:
+                self.sweep.ledger.goes_on(member.attempt.number)
                 raise Interrupted(code)
             self._over(member.attempt, error or _pruned(member.session))
             self._report()

@@ -27,9 +27,10 @@ from dlrun.stacked.grouping import (
 from dlrun.stacked.stack import Stack
 from dlrun.sweep.data_cache import data_loader
 from dlrun.sweep.launch import Watcher
+from dlrun.sweep.quota import Quota
 from dlrun.sweep.space.parameters import Interval, Parameter
 from dlrun.sweep.stack_runner import StackRunner
-from dlrun.sweep.sweep import Sweep, is_over
+from dlrun.sweep.sweep import Sweep
 from dlrun.sweep.trial import Attempt
 from dlrun.tracking.numbers import number_text
 from dlrun.training.build import assemble
@@ -115,10 +116,11 @@ class StackScheduler:
 
     Args:
         forced: stack whatever can be stacked, without asking whether it pays.
+        quota: how many of them this process may take.
     """
 
-    def __init__(self, sweep: Sweep, watcher: Watcher, *, forced: bool) -> None:
-        self.sweep, self.watcher = sweep, watcher
+    def __init__(self, sweep: Sweep, watcher: Watcher, *, forced: bool, quota: Quota) -> None:
+        self.sweep, self.watcher, self.quota = sweep, watcher, quota
         self.seeds = sweep.strategy.settings.seeds
         self.max_stack = sweep.strategy.settings.max_stack
         self.judgement = Judgement(forced=forced)
@@ -127,7 +129,7 @@ class StackScheduler:
         self.runs: Counter[str] = Counter()  # to be stacked, by shape
 
     def run(self, numbers: Sequence[int]) -> list[int]:
-        """Train the trials that can be sampled now; the numbers of those that are left.
+        """Train the trials that can be sampled now and that no other process is at work on; those that are left.
 
         Raises:
             Interrupted: a signal came.
@@ -135,18 +137,17 @@ class StackScheduler:
         waiting = deque(self._sampled_alike(numbers))
         if len(waiting) * self.seeds < 2 or self.max_stack < 2:
             return list(numbers)
-        while waiting and not self.sweep.stops_at_failures():
+        while waiting and (room := self.quota.share(len(numbers))):
             with ExitStack() as claims:
-                groups = self._gather(waiting, claims)
-                if not waiting:
+                groups = self._gather(waiting, claims, min(room, self.max_stack))
+                if (
+                    not waiting and self.quota.limits is None
+                ):  # with others, who has the same is not known
                     self._report_alone()
                 for shape, attempts in groups.items():
                     reason = self.judgement.verdicts[shape].reason
                     StackRunner(self.sweep, self.watcher, reason).train(attempts)
-        if self.sweep.stops_at_failures():
-            return []
-        trials = self.sweep.ledger.trials()
-        return [n for n in numbers if n >= len(trials) or not is_over(trials[n])]
+        return self.sweep.left(numbers)
 
     def _sampled_alike(self, numbers: Sequence[int]) -> list[int]:
         """The trials whose values are sampled the same whatever the results of the others."""
@@ -164,11 +165,12 @@ class StackScheduler:
         shapes = math.prod(map(_shapes, self.sweep.space.parameters))
         return max(2, min(self.max_stack, trials * self.seeds // shapes))
 
-    def _gather(self, waiting: deque[int], claims: ExitStack) -> dict[str, list[Attempt]]:
-        """Trials to train together, by shape; a trial that is better trained alone is trained here."""
+    def _gather(
+        self, waiting: deque[int], claims: ExitStack, room: int
+    ) -> dict[str, list[Attempt]]:
+        """Trials to train together, `room` at most, by shape; a trial that is better trained alone is trained here."""
         groups: dict[str, list[Attempt]] = defaultdict(list)
-        room = self.max_stack
-        while waiting and room > 0 and not self.sweep.stops_at_failures():
+        while waiting and room > 0 and self.quota.is_open:
             # One at a time, unless all are to wait for others: what was begun should be trained.
             count = min(room, len(waiting)) if self.judgement.all_stack else 1
             for attempt in self._begin([waiting.popleft() for _ in range(count)], claims):
@@ -196,13 +198,13 @@ class StackScheduler:
     def _begin(self, numbers: Sequence[int], claims: ExitStack) -> list[Attempt]:
         """An attempt at each trial, unless another process is at it or it is over."""
         ledger, attempts = self.sweep.ledger, []
+        ledger.plan(max(numbers) + 1)
+        free = [number for number in numbers if not self.sweep.is_claimed(number)]
+        mine = [number for number in free if claims.enter_context(self.sweep.claim(number))]
         with ledger.together():
-            ledger.plan(max(numbers) + 1)
-        with ledger.together():
-            for number in numbers:
-                mine = claims.enter_context(self.sweep.claim(number))
-                if mine and not is_over(ledger.trial(number)):
-                    attempts.append(Attempt(self.sweep, number, observe=self.watcher.evaluated))
+            for number in filter(self.sweep.may_train, mine):
+                self.watcher.here.add(number)
+                attempts.append(Attempt(self.sweep, number, observe=self.watcher.evaluated))
         return attempts
 
     def _shape(self, attempt: Attempt) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
@@ -21,7 +22,6 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.storages import JournalStorage
-from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from dlrun.errors import RunFailed, first_line, note
@@ -38,7 +38,8 @@ from dlrun.sweep.optuna_internals import (
 )
 
 NAME = "sweep"
-_ATTEMPTS, _PROGRESS = "attempts", "progress"  # user attributes of a trial
+# User attributes of a trial. WORKED has each time that a process was at work on it, from and to in seconds since 1970.
+_ATTEMPTS, _HELPED, _PROGRESS, WORKED = "attempts", "helped", "progress", "worked"
 Direction = Literal["minimize", "maximize"]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # dlrun reports trials itself
@@ -50,7 +51,7 @@ class Ledger:
     Any number of processes may hold one of the same sweep; each sees what the others wrote.
     """
 
-    def __init__(self, where: SweepDirectory | BaseJournalBackend) -> None:
+    def __init__(self, where: SweepDirectory | MemoryJournal) -> None:
         journal = JournalFile(where) if isinstance(where, SweepDirectory) else where
         self._storage = TransactionalStorage(journal)
         self.study = EndlessStudy(study_name=NAME, storage=self._storage)
@@ -58,10 +59,14 @@ class Ledger:
         self._planned = self._storage.get_n_trials(self._study_id)
 
     def plan(self, count: int) -> None:
-        """Have `count` trials, adding what is missing as waiting ones; for the driver alone."""
-        while self._planned < count:
-            self.study.enqueue_trial({})
-            self._planned += 1
+        """Have `count` trials, adding what is missing as waiting ones; of several processes that ask, one adds."""
+        if self._planned >= count:
+            return
+        with self._storage.alone():
+            self._planned = self._storage.get_n_trials(self._study_id)
+            while self._planned < count:
+                self.study.enqueue_trial({})
+                self._planned += 1
 
     def together(self) -> AbstractContextManager[None]:
         """What is changed within this is written at its end, at once: each wait for the disk costs."""
@@ -75,8 +80,13 @@ class Ledger:
         """One of them."""
         return self._storage.get_trial(self._id(number))
 
-    def begin(self, number: int, distributions: Mapping[str, BaseDistribution]) -> Trial:
+    def begin(
+        self, number: int, distributions: Mapping[str, BaseDistribution], *, helping: bool = False
+    ) -> Trial:
         """The trial, running and with all its parameters sampled; those of an interrupted one stay.
+
+        Args:
+            helping: by a process that the driver knows nothing of.
 
         Raises:
             RunFailed: the sampler raised something; the trial is as it was.
@@ -90,8 +100,10 @@ class Ledger:
             before = self._storage.get_trial(trial_id)
             if before.state is TrialState.WAITING:
                 self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
-            attempts = before.user_attrs.get(_ATTEMPTS, 0)
-            self._storage.set_trial_user_attr(trial_id, _ATTEMPTS, attempts + 1)
+            facts, now = before.user_attrs, _now()
+            counted = (_ATTEMPTS, _HELPED) if helping else (_ATTEMPTS,)
+            self._note(number, {name: facts.get(name, 0) + 1 for name in counted})
+            self._note(number, {WORKED: [*facts.get(WORKED, ()), [now, now]]})
             trial = Trial(self.study, trial_id)
             for name, distribution in distributions.items():
                 _suggest(trial, name, distribution)
@@ -105,6 +117,19 @@ class Ledger:
         """How often the trial was begun or resumed."""
         return int(self.trial(number).user_attrs.get(_ATTEMPTS, 0))
 
+    def helped(self, number: int) -> int:
+        """How often of these by a process that the driver knows nothing of."""
+        return int(self.trial(number).user_attrs.get(_HELPED, 0))
+
+    def goes_on(self, number: int) -> None:
+        """The trial is at work at this moment, or was up to it."""
+        self._note(number, self._worked(number))
+
+    def _worked(self, number: int) -> dict[str, Any]:
+        """The fact that a process was at work on it from its last beginning until now."""
+        *before, (begun, _) = self.trial(number).user_attrs.get(WORKED) or [[_now()] * 2]
+        return {WORKED: [*before, [begun, max(begun, _now())]]}
+
     def stands_still(self, number: int, progress: int) -> int:
         """How often in a row the trial was begun with no more `progress` than this, now included."""
         before, times = self.trial(number).user_attrs.get(_PROGRESS, (None, 0))
@@ -114,14 +139,14 @@ class Ledger:
 
     def completed(self, number: int, value: float, facts: Mapping[str, Any]) -> None:
         """The trial reached its end with this objective."""
-        self._note(number, facts)
-        with self._blaming_the_sampler(f"take the result of trial {number}"):
+        with self._blaming_the_sampler(f"take the result of trial {number}"), self.together():
+            self._note(number, {**facts, **self._worked(number)})
             self.study.tell(number, value)
 
     def ended(self, number: int, state: TrialState, facts: Mapping[str, Any]) -> None:
         """The trial was pruned or has failed."""
-        self._note(number, facts)
-        with self._blaming_the_sampler(f"take the end of trial {number}"):
+        with self._blaming_the_sampler(f"take the end of trial {number}"), self.together():
+            self._note(number, {**facts, **self._worked(number)})
             self.study.tell(number, state=state)
 
     def _note(self, number: int, facts: Mapping[str, Any]) -> None:
@@ -191,6 +216,10 @@ def make_pruner(name: str, evaluations: int) -> optuna.pruners.BasePruner:
 def is_finite(value: float | None) -> bool:
     """Whether an objective is a number that can be compared."""
     return value is not None and math.isfinite(value)
+
+
+def _now() -> float:
+    return round(time.time(), 2)
 
 
 def _suggest(trial: Trial, name: str, distribution: BaseDistribution) -> None:

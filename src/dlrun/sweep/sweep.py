@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -13,12 +14,15 @@ from optuna.trial import FrozenTrial, TrialState
 from dlrun.storage import claims
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.storage.sweep_directory import SweepDirectory
+from dlrun.sweep import ending
 from dlrun.sweep.compose import Composer
 from dlrun.sweep.repetitions import Repetitions
 from dlrun.sweep.samplers.per_trial import TrialSamplers
 from dlrun.sweep.settings import Strategy, read_strategy
 from dlrun.sweep.space.parse import Space, parse
 from dlrun.sweep.study import Ledger
+
+_SHARE = 0.005  # of the budget: what a killed process may have worked for nothing
 
 
 @dataclass
@@ -29,6 +33,7 @@ class Sweep:
         comparable: whether one of its trials can be called the best.
         slots: trials at a time that share this machine; None where each has resources of its own.
         forgiven: trials that had failed before this sweep was resumed.
+        helping: whether this process takes trials beside a driver, or without one.
     """
 
     directory: SweepDirectory
@@ -36,11 +41,14 @@ class Sweep:
     strategy: Strategy
     samplers: TrialSamplers
     objective: str
+    minimize: bool
     comparable: bool
     composer: Composer
     ledger: Ledger
     slots: int | None
     forgiven: int
+    helping: bool = False
+    noted: float = 0.0  # when it was last noted that this process is at work
 
     @cached_property
     def repetitions(self) -> Repetitions:
@@ -53,6 +61,40 @@ class Sweep:
             return False
         failed = [t for t in self.ledger.trials() if t.state is TrialState.FAIL]
         return len(failed) > self.forgiven
+
+    def ended_by(self) -> str | None:
+        """The setting, `budget` or `patience`, that lets no further trial begin; None where one may."""
+        settings = self.strategy.settings
+        if settings.budget is None and settings.patience is None:
+            return None
+        node = self.strategy.node
+        return ending.ended_by(self.ledger.trials(), node, minimize=self.minimize)
+
+    def goes_on(self, number: int) -> None:
+        """Note now and then that the trial is at work: of a process that is killed, that much of its time is known."""
+        budget = self.strategy.settings.budget
+        if budget is None or time.monotonic() - self.noted < ending.seconds_of(budget) * _SHARE:
+            return
+        self.noted = time.monotonic()
+        self.ledger.goes_on(number)
+
+    def left(self, numbers: Sequence[int]) -> list[int]:
+        """The trials that are to be trained yet, as it stands now; once none may begin, those that were begun."""
+        trials, ended = self.ledger.trials(), self.ended_by()
+
+        def is_left(number: int) -> bool:
+            if number >= len(trials) or trials[number].state is TrialState.WAITING:
+                return ended is None
+            return not is_over(trials[number])
+
+        return list(filter(is_left, numbers))
+
+    def may_train(self, number: int) -> bool:
+        """Whether the trial is to be trained yet, and nothing has ended the sweep before."""
+        trial = self.ledger.trial(number)
+        if is_over(trial) or self.stops_at_failures():
+            return False
+        return trial.state is not TrialState.WAITING or self.ended_by() is None
 
     def runs(self, number: int) -> list[RunDirectory]:
         """The run directories of a trial, one a seed."""
@@ -94,6 +136,7 @@ def _opened(path: Path, changed: int) -> Sweep:
         strategy,
         TrialSamplers(strategy, space),
         description["objective"],
+        description["direction"] == "minimize",
         description.get("comparable", True) is not False,
         composer,
         Ledger(directory),

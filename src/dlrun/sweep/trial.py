@@ -48,19 +48,21 @@ class Interrupted(Exception):
         self.code = code
 
 
-def run_trial(sweep: Sweep, number: int, observe: Observer | None = None) -> None:
-    """Bring the trial to its end, from wherever it stands, unless another process is at it.
+def run_trial(sweep: Sweep, number: int, observe: Observer | None = None) -> bool:
+    """Bring the trial to its end, from wherever it stands, unless another process is at it; whether that was done.
 
     Raises:
         Interrupted: a signal came; what was done is saved, and the trial can be resumed.
         DiskFull: there is no room to go on, and the same holds.
     """
     with sweep.claim(number) as mine:
-        if not mine or is_over(sweep.ledger.trial(number)):
-            return
+        if not mine or is_over(sweep.ledger.trial(number)):  # before it waits for a slot
+            return False
         with _slot(sweep) as slot:
-            if not sweep.stops_at_failures():  # asked last: it may have waited long for its slot
-                Attempt(sweep, number, slot=slot, observe=observe).run()
+            if not sweep.may_train(number):  # asked last: it may have waited long for its slot
+                return False
+            Attempt(sweep, number, slot=slot, observe=observe).run()
+            return True
 
 
 def _slot(sweep: Sweep) -> AbstractContextManager[int | None]:
@@ -94,7 +96,9 @@ class Attempt:
         if is_rank:
             self.trial: Trial = sweep.ledger.running(number)
         else:
-            self.trial = sweep.ledger.begin(number, sweep.space.distributions())
+            self.trial = sweep.ledger.begin(
+                number, sweep.space.distributions(), helping=sweep.helping
+            )
         self._configs: dict[int, tuple[TrialConfig, list[str]]] = {}
 
     def run(self) -> None:
@@ -110,6 +114,7 @@ class Attempt:
                 self.failure = error
                 break
             if code:
+                self.sweep.ledger.goes_on(self.number)
                 raise Interrupted(code)
             if _summary(run).status == "pruned":
                 break
@@ -266,7 +271,9 @@ class Attempt:
         """Report each evaluation; the first seed's values decide whether the trial is pruned."""
         trial, objective = self.trial, self.sweep.objective
         pruner, reported = self.sweep.strategy.settings.pruner, 0
-        is_away = self.sweep.slots is not None or self.is_rank
+        # What a process elsewhere trains, the driver can show only by what is reported.
+        helping_alone = self.sweep.helping and self.at_once == 1
+        is_away = self.sweep.slots is not None or self.is_rank or helping_alone
         reports = index == 0 and (pruner != "none" or is_away)
         if reports:
             known = self.sweep.ledger.trial(self.number).intermediate_values
@@ -275,6 +282,7 @@ class Attempt:
         def after_evaluation(engine: Engine) -> None:
             if self.observe is not None:
                 self.observe(self.number, engine)
+            self.sweep.goes_on(self.number)
             value, step = engine.latest.get(objective), engine.evaluations
             # A resumed run repeats what came after its checkpoint: that was reported, and judged, before.
             if not reports or not is_finite(value) or step < reported:

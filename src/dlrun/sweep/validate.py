@@ -12,7 +12,9 @@ from dlrun.config.trust import refuse_untrusted
 from dlrun.errors import ConfigError
 from dlrun.sweep.comparability import Comparison
 from dlrun.sweep.compose import Composer
+from dlrun.sweep.repetitions import Repetitions
 from dlrun.sweep.space.parse import Interval, Parameter, Space
+from dlrun.sweep.spec import SweepSpec
 from dlrun.training.build import Experiment, Loader, assemble
 from dlrun.training.device import count_processes
 
@@ -96,6 +98,26 @@ def check_columns(columns: list[str], experiment: Experiment) -> None:
                 f"sweep.columns[{place}] is {name}, which no trial logs"
                 f"{experiment.task.declared.remedy(name, logged)}"
             )
+
+
+def check_patience(spec: SweepSpec) -> None:
+    """Refuse patience where a single trial cannot be the best.
+
+    Raises:
+        ConfigError: the trials repeat settings, or cannot be compared.
+    """
+    patience, seeds = spec.strategy.settings.patience, spec.strategy.settings.seeds
+    if patience is None:
+        return
+    said = f"sweep.patience is {patience}, and counts trials without a better result"
+    repetitions = Repetitions(spec.space.texts(), seeds)
+    if repetitions.across_trials:
+        raise ConfigError(
+            f"{said}, but here several trials repeat one setting with other {repetitions.noun}: "
+            "use sweep.seeds=N for repetitions, or leave sweep.patience out"
+        )
+    if not spec.comparable:
+        raise ConfigError(f"{said}, but the trials cannot be compared: leave it out")
 
 
 def check_measures(space: Space) -> None:

@@ -30,6 +30,7 @@ from dlrun.sweep.summary import NO_BEST, Answer, answer_of, command_of, warning
 from dlrun.tracking.numbers import column_texts, is_number, number_text, spread_text
 
 _MOST_FAILED = 20
+_UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
 _TABLE_ROWS = 10
 _FRAME = 18  # pixels of a figure's border and padding
 _STRATEGIES = {
@@ -121,7 +122,7 @@ def _head(snapshot: Snapshot) -> dict[str, Any]:
     return {
         "name": short_name(name),  # when it was stands below
         "facts": list(_when_and_how_many(snapshot)),
-        "unfinished": len(snapshot.of(TrialState.RUNNING, TrialState.WAITING)),
+        "unfinished": 0 if snapshot.ended_by else len(snapshot.of(*_UNFINISHED)),
         "renew": command("report", snapshot.sweep.path),
         "strategy": list(_strategy(snapshot)),
         "question": question,
@@ -141,6 +142,8 @@ def _when_and_how_many(snapshot: Snapshot) -> Iterator[str]:
     yield f"{count[TrialState.COMPLETE]} completed"
     yield f"{count[TrialState.PRUNED]} pruned"
     yield f"{count[TrialState.FAIL]} failed"
+    if snapshot.early_end:
+        yield snapshot.early_end
 
 
 def _strategy(snapshot: Snapshot) -> Iterator[str]:
