@@ -17,7 +17,7 @@ from dlrun.storage.index import find_run
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.system.hardware import usable_cores
 from dlrun.system.orphans import end_with_parent
-from dlrun.system.signals import ended_by_signals, ignore_signals
+from dlrun.system.signals import StopRequest, ended_by_signals, ignore_signals
 from dlrun.training.device import kind_of
 from dlrun.training.ranks import ALONE, Ranks
 
@@ -40,6 +40,7 @@ def main(argv: list[str]) -> int:
     if place.rank:
         _print_to_log(run, place.rank)
     end_with_parent()
+    StopRequest.ends_at_second = False
     rank = _Rank(run, place, is_trial=arguments.trial)
     return rank.run(arguments.overrides, arguments.allow)
 
