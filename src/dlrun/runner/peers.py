@@ -24,6 +24,7 @@ from dlrun.data.fingerprint import Fingerprint
 from dlrun.data.share import Share
 from dlrun.errors import ConfigError, RunFailed, first_line
 from dlrun.storage.run_directory import RunDirectory, write_whole
+from dlrun.system.torch_internals import default_store
 from dlrun.training.build import Experiment
 from dlrun.training.ranks import Ranks
 
@@ -247,7 +248,9 @@ def tell_failure(ranks: Ranks, words: str) -> None:
     """Let the other ranks know why this one ends."""
     if ranks.size > 1 and not ranks.first:
         with suppress(RuntimeError):
-            _store().set(_FAILURE, f"rank {ranks.share.index} of {ranks.size} failed: {words}")
+            default_store().set(
+                _FAILURE, f"rank {ranks.share.index} of {ranks.size} failed: {words}"
+            )
 
 
 def end_with_first(ranks: Ranks, *, alike: bool) -> None:
@@ -259,10 +262,10 @@ def end_with_first(ranks: Ranks, *, alike: bool) -> None:
         return
     with suppress(RuntimeError):  # it is gone
         if ranks.first:
-            _store().set(_ENDED, "yes")
+            default_store().set(_ENDED, "yes")
         else:
             seconds = _patience() if alike else _LINGER_SECONDS
-            _store().wait([_ENDED], timedelta(seconds=seconds))
+            default_store().wait([_ENDED], timedelta(seconds=seconds))
 
 
 def explain_loss(error: Exception) -> RankLost | None:
@@ -273,13 +276,6 @@ def explain_loss(error: Exception) -> RankLost | None:
     if not isinstance(error, dist.DistError) and not any(sign in text for sign in _LOST):
         return None
     with suppress(RuntimeError):
-        if (store := _store()).check([_FAILURE]):
+        if (store := default_store()).check([_FAILURE]):
             return RankLost(store.get(_FAILURE).decode(), failed=True)
     return RankLost("another rank ended without a word", failed=False)
-
-
-def _store() -> Any:
-    """The store by which the ranks met."""
-    from torch.distributed import distributed_c10d
-
-    return distributed_c10d._get_default_store()

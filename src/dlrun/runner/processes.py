@@ -31,7 +31,7 @@ from dlrun.runner.peers import LAUNCHED, Report, rank_log
 from dlrun.storage.disk import DiskFull
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.system.orphans import helped_by_children
-from dlrun.system.signals import answered, warning_signals, warning_signals
+from dlrun.system.signals import answered, warning_signals
 
 _LOOK_SECONDS = 0.1
 

@@ -129,7 +129,7 @@ class StopRequest:
         return 128 + self.signal if self.signal else 0
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.signal = self.signal or signal.Signals(number)
+        self.signal = signal.Signals(number)
         if not self.ends_at_second:
             return
         warnings = warning_signals()
