@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from contextlib import suppress
 
 from dlrun.commands._arguments import run_parser
 from dlrun.config import settings
@@ -67,6 +68,8 @@ class _Rank:
             return self._failed(error)
         if code:
             self._end(Report("", code), alike=True)
+        else:
+            self._remove_empty_log()
         return code
 
     def _train(self, words: list[str], allowed: list[str]) -> int:
@@ -115,10 +118,18 @@ class _Rank:
     def _end(self, report: Report, *, alike: bool = False) -> None:
         """Leave the report; where all ranks end `alike`, rank 0 ends first, and where they may, it gets a moment."""
         report.leave()
+        self._remove_empty_log()
         if self.place.rank == 0:
             ignore_signals()  # with which those that have started the ranks end all when one has ended
         if not report.lost:
             peers.end_with_first(self.ranks, alike=alike)
+
+    def _remove_empty_log(self) -> None:
+        log = peers.rank_log(self.directory, self.place.rank)
+        with suppress(OSError):
+            if self.place.rank and not log.stat().st_size:
+                log.unlink()
+                log.parent.rmdir()
 
 
 def _in_short(error: Exception, *, traceback_above: bool) -> str:

@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -31,7 +32,6 @@ from dlrun.training.ranks import Ranks
 LAUNCHED = "DLRUN_LAUNCHED"  # variable of the environment: dlrun itself has started this rank
 _PATIENCE = "DLRUN_RANKS_TIMEOUT"  # likewise: seconds that ranks wait for each other
 _SECONDS, _MOST_SECONDS = 1800.0, 1e8
-_MEET_SECONDS = 600.0  # at most, until all have started
 _LINGER_SECONDS = (
     2.0  # for which a rank that failed lets rank 0 end by itself, which may have failed alike
 )
@@ -130,19 +130,32 @@ class Place:
         Raises:
             ConfigError: not all came in time, or the port is taken.
         """
-        patience = _patience()
-        seconds = min(patience, _MEET_SECONDS)
+        seconds = _patience()
+        kind = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+        # A server of something else that never answers is waited for without end.
+        watch = threading.Timer(seconds + _LINGER_SECONDS, self._give_up, [seconds])
+        watch.daemon = True
+        watch.start()
         try:
-            dist.init_process_group(
-                "cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=timedelta(seconds=seconds)
-            )
+            dist.init_process_group(kind, timeout=timedelta(seconds=seconds))
         except (RuntimeError, ValueError) as error:
-            address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-            raise ConfigError(
-                f"rank {self.rank} of {self.size} did not meet the others at {address} within {seconds:g} s "
-                f"({first_line(error)[:200]}): is the port free, and was every rank started?"
-            ) from error
+            raise self._alone(first_line(error)[:200], seconds) from error
+        finally:
+            watch.cancel()
         return Ranks(Share(self.rank, self.size), self.local)
+
+    def _alone(self, reason: str, seconds: float) -> ConfigError:
+        address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        return ConfigError(
+            f"rank {self.rank} of {self.size} could not meet the others at {address} ({reason}): is the port free, and "
+            f"was every rank started within {seconds:g} s?"
+        )
+
+    def _give_up(self, seconds: float) -> None:
+        error = str(self._alone("no answer", seconds))
+        Report(error, 2).leave()
+        print(f"dlrun: error: {error}", file=sys.stderr, flush=True)
+        os._exit(2)
 
 
 def rank_log(run: RunDirectory, rank: int) -> Path:
