@@ -116,9 +116,8 @@ class Engine:
         self.best = Best()
         self.carried: State = None  # what the model remembers of the text before the next batch
         self.pending, self.rate = Pending(), Rate()
-        # For the checkpoint that is being written: what each rank alone has, and the whole of what is in shards.
-        self.of_ranks: list[dict[str, Any]] = []
-        self.unsharded: dict[str, Any] | None = None
+        self.of_ranks: list[dict[str, Any]] = []  # what each rank alone had at the last checkpoint
+        self.unsharded: dict[str, Any] | None = None  # what is trained, while it is saved
         self.latest: dict[str, float] = {}  # the newest value of every metric
         self.seconds = 0.0  # trained so far, over all processes of this run
 
