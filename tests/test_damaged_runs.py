@@ -9,7 +9,7 @@ import torch
 
 from dlrun.cli import main
 from dlrun.errors import ConfigError
-from dlrun.runner.resume import _kept
+from dlrun.runner.resume import kept_of
 from dlrun.storage.checkpoint import load, save
 from dlrun.storage.run_directory import RunDirectory, is_locked, read_metrics, truncate_metrics
 
@@ -66,7 +66,7 @@ def test_the_best_model_in_the_place_of_the_last_checkpoint_is_refused_in_one_li
     with pytest.raises(
         ConfigError, match=r"lacks what a run needs to continue \('steps_per_epoch'"
     ):
-        _kept({"step": 1, "model": {}, "metrics": {}}, run)
+        kept_of({"step": 1, "model": {}, "metrics": {}}, run)
 
 
 def test_summaries_nested_without_end_or_with_numbers_beyond_any_do_not_hide_the_other_runs(

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from scratch import QUICK, Look, Result
@@ -10,6 +16,8 @@ from scratch import QUICK, Look, Result
 Dlrun = Callable[..., Result]
 Looks = Callable[..., Look]
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "scaling.md"
+SECONDS = 120  # that no job may take
 WORDS = [word.replace("max_epochs=2", "max_epochs=5") for word in QUICK]  # 15 steps
 WORDS += ["trainer.num_threads=1"]
 
@@ -32,3 +40,49 @@ def test_jobs_that_submitit_requeues_or_launches_again_end_as_undisturbed_ones(
     logs = [file.read_text() for file in look().path.glob(".submitit/*/*_log.out")]
     # By itself submitit only notes SIGTERM: that trial's job has ended, and the sweep launched two more.
     assert sorted(log.count("Requeued job") for log in logs) == [0, 0, 0, 2]
+
+
+# The scripts of the documents.
+
+
+@pytest.fixture
+def job(project: Path) -> Callable[..., int]:
+    """Runs the script of docs/scaling.md that has the word, as a job whose srun is the shell's own call."""
+    blocks = re.findall(r"```bash\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    folder = project / "bin"
+    folder.mkdir()
+    for name, body in {
+        "srun": 'exec "$@"',
+        "scontrol": 'echo "scontrol $*" >> asked',
+        "sleep": 'echo "sleep $*" >> asked',
+        "dlrun": f'exec {sys.executable} -m dlrun.cli "$@"',
+    }.items():
+        (folder / name).write_text(f"#!/bin/bash\n{body}\n")
+        (folder / name).chmod(0o755)
+
+    def run(word: str, *arguments: str, **variables: str) -> int:
+        (script,) = [block for block in blocks if word in block]
+        Path("job.sh").write_text(script.replace("experiment=mnist_cnn", shlex.join(WORDS)))
+        path = f"{folder}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "SLURM_JOB_ID": "77", **variables}
+        return subprocess.run(
+            ["bash", "job.sh", *arguments], env=environment, check=False, timeout=SECONDS
+        ).returncode
+
+    return run
+
+
+def test_the_script_of_one_run_begins_it_and_resumes_it_when_its_job_is_requeued(
+    job: Callable[..., int], dlrun: Dlrun, look: Looks
+) -> None:
+    assert dlrun("train", *WORDS, "hydra.run.dir=runs/whole").code == 0
+    assert job("dlrun train", AT_STEP="6", SIGUSR1="8") == 138
+    assert look("outputs/runs").summary("slurm-77")["status"] == "stopped"
+    assert Path("asked").read_text() == "scontrol requeue 77\n"
+    assert job("dlrun train", AT_STEP="6", SIGTERM="8") == 143
+    assert Path("asked").read_text() == "scontrol requeue 77\nsleep 600\n"
+    assert job("dlrun train") == 0
+    found = look("outputs/runs")
+    assert found.summary("slurm-77")["status"] == "completed"
+    assert found.points("slurm-77") == look("runs").points("whole")
+    assert Path("asked").read_text().count("\n") == 2

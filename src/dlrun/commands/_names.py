@@ -22,8 +22,8 @@ COMMANDS = {
     "cache": "cache",
     "completion": "completion",
 }
-LONG = {"train", "resume", "work", "lr-find"}
-HIDDEN_COMMANDS = {"_complete": "_complete"}
+LONG = {"train", "resume", "work", "lr-find", "_worker"}
+HIDDEN_COMMANDS = {"_complete": "_complete", "_worker": "_worker"}
 
 HELP = """\
 dlrun - config-driven experiments in deep learning

@@ -28,6 +28,7 @@ _FILES = {
     "metrics.jsonl": "every logged point",
     "summary.json": "the results that this page shows",
     "train.log": "the messages of the run",
+    "ranks": "what processes other than the first have printed",
     "checkpoints": "",
     "tensorboard": "event files",
     "ensemble.yaml": "the members and their shares",
@@ -63,6 +64,7 @@ def _status_note(run: RunSummary) -> str:
         return "\n\n".join([where, *(_text.wrapped(line, "  ") for line in text.splitlines())])
     return {
         "killed": ": its process ended without an error message",
+        "prepared": ": not begun yet",
         "pruned": ": its sweep ended it early, since other trials did better",
         "unreadable": ": its summary.json is missing or damaged",
     }.get(run.status, "")
@@ -133,7 +135,7 @@ def _when_and_where(run: RunSummary, directory: RunDirectory) -> Iterator[tuple[
     if trained := run.text("trained"):
         yield "trained", _trained(trained, run.number("stack_size"))
     if device := run.text("device"):
-        yield "device", _device(device, environment)
+        yield "device", _device(device, environment, run.number("devices"))
     if versions := [f"{name} {environment[name]}" for name in _packages(environment)]:
         yield "with", ", ".join(versions)
     if commit := environment.get("git_commit"):
@@ -160,11 +162,14 @@ def _progress(run: RunSummary) -> str:
     return ", ".join(words)
 
 
-def _device(device: str, environment: dict[str, Any]) -> str:
+def _device(device: str, environment: dict[str, Any], count: float | None) -> str:
     name, threads = environment.get("device_name"), environment.get("threads")
     more = [str(name)] if name and name != device else []
     if device == "cpu" and isinstance(threads, int):
         more.append(_text.plural(threads, "thread"))
+    if count and count > 1:  # of a GPU, the others are of the same kind
+        device = f"{count:g} processes on {device.partition(':')[0]}"
+        more[-1:] = [f"{more[-1]} each"] if more else []
     return f"{device} ({', '.join(more)})" if more else device
 
 
@@ -210,6 +215,8 @@ def _resume(run: RunSummary) -> Iterator[tuple[str, str]]:
     has_checkpoint = (run.path / "checkpoints" / "last.pt").exists()
     if run.status in ("stopped", "killed") or (run.status == "failed" and has_checkpoint):
         yield "resume it", command("resume", run.path)
+    if run.status == "prepared":
+        yield "begin it", command("resume", run.path)
     epochs, steps = run.number("max_epochs"), run.number("step")
     if run.status == "completed" and epochs:
         by_steps = any(

@@ -23,7 +23,16 @@ from dlrun.sweep.repetitions import Repetitions, mean_and_spread
 SPREADS = "spreads"  # a field of the row of a sweep: the standard deviations of its `best` and `final` metrics
 
 # Of two trials the one that comes further is better, whatever their numbers.
-_BY_STATUS = ("completed", "pruned", "running", "stopped", "killed", "failed", "unreadable")
+_BY_STATUS = (
+    "completed",
+    "pruned",
+    "running",
+    "prepared",
+    "stopped",
+    "killed",
+    "failed",
+    "unreadable",
+)
 _ASKED = re.compile(r"^(objective|direction|comparable): (.+)$", re.MULTILINE)
 
 

@@ -59,6 +59,19 @@ def _prepared(argv: list[str], *, sweeps: bool) -> list[str]:
     return [word for word in argv if word != NO_DRIVER]
 
 
+def without_prepare(argv: list[str]) -> list[str]:
+    """The arguments, `--prepare` left out, which dlrun has and Hydra has not.
+
+    Raises:
+        ConfigError: they ask for a sweep.
+    """
+    if "--prepare" in argv and is_multirun(argv):
+        raise ConfigError(
+            f"--prepare makes the directory of one run, but this is a sweep, which {NO_DRIVER} prepares"
+        )
+    return [word for word in argv if word != "--prepare"]
+
+
 def with_initial_runs(argv: list[str]) -> list[str]:
     """The words with the directories of the runs that init_from names: later a name may mean another, as `last` does.
 

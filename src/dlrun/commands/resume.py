@@ -64,9 +64,9 @@ def _resume_run(run: RunDirectory, words: list[str], allowed: list[str]) -> int:
     plain = read_config(run, allowed=allowed)
     if words:
         plain = override(plain, words)
-    from dlrun.runner import resume
+    from dlrun.runner import launch
 
-    return resume.resume(plain, run, overrides=words)
+    return launch.go_on(plain, run, overrides=words)
 
 
 def rerun(

@@ -16,6 +16,7 @@ from dlrun.commands._train_words import (
     check_place,
     is_multirun,
     with_initial_runs,
+    without_prepare,
 )
 from dlrun.config.search_path import RUN_GROUPS, packaged_configs, user_configs
 from dlrun.errors import ConfigError
@@ -43,8 +44,10 @@ def run_hydra(argv: list[str]) -> int:
     from dlrun.config.overrides import readable_words, refuse_unreadable
 
     refuse_unreadable([os.getcwd(), *filter(None, argv)])
-    prepares = NO_DRIVER in argv
+    driverless = NO_DRIVER in argv
     argv = as_multirun(readable_words(argv))
+    prepares = "--prepare" in argv
+    argv = without_prepare(argv)
     check_hydra_options(argv)
     check_place(argv)
     argv = with_initial_runs(argv)
@@ -53,14 +56,14 @@ def run_hydra(argv: list[str]) -> int:
     register_resolvers()
     entry = hydra.main(
         config_path=str(packaged_configs()), config_name="train", version_base="1.3"
-    )(_job)
+    )(_prepare if prepares else _job)
     own = [folder for folder in (user_configs(), *folders) if folder is not None]
     with (
         _arguments(argv),
         _hydra_errors_raised(),
         composing_once(argv, own),
         ended_by_signals(),
-        _preparing() if prepares else nullcontext(),
+        _preparing_a_sweep() if driverless else nullcontext(),
     ):
         try:
             if "--cfg" in argv:
@@ -78,7 +81,7 @@ def run_hydra(argv: list[str]) -> int:
     return 0
 
 
-def _preparing() -> AbstractContextManager[None]:
+def _preparing_a_sweep() -> AbstractContextManager[None]:
     from dlrun.sweep.quota import acting_as
 
     return acting_as("prepare")
@@ -123,7 +126,12 @@ class _Ended(BaseException):
         self.code, self.error = code, error
 
 
-def _job(cfg: Any) -> None:
+def _prepare(cfg: Any) -> None:
+    """Make the directory of a run, and say how to train it."""
+    _job(cfg, prepares=True)
+
+
+def _job(cfg: Any, *, prepares: bool = False) -> None:
     """One run. Launchers may send this function to another process: it imports what it needs."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
@@ -150,12 +158,13 @@ def _job(cfg: Any) -> None:
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
         _refuse_lone_sweep(plain.pop("sweep"), chosen)
         parse(plain)  # refuses what it can before torch is loaded
-        from dlrun.runner import start
+        from dlrun.runner import launch
         from dlrun.storage.index import next_order
 
         end_if_signalled()
         order = next_order()
-        code = start.train(plain, run, overrides=overrides, choices=groups, order=order)
+        act = launch.prepare if prepares else launch.train
+        code = act(plain, run, overrides=overrides, choices=groups, order=order)
     except Exception as error:
         raise _Ended(1, error) from error
     finally:

@@ -11,6 +11,8 @@ What each version needs stands in one place, so that a later version adds to it:
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -39,6 +41,7 @@ _TABLE_SETTINGS: dict[str, dict[str, Any]] = {  # of tables in files: the same
     "dlrun.data.text.files.text_csv": {"drop_missing_target": True},
 }
 _CHOICE_OF_A_LOSS = re.compile("^loss[.]name=")
+_FASTEST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first is not everywhere
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
@@ -138,29 +141,37 @@ def _nearest(group: str, node: Mapping[str, Any]) -> Mapping[str, Any]:
     """The option of `group` with the target of `node` and most of its values."""
     target = current(str(node.get("_target_")))
     alike = [one for one in _options(group) if current(str(one.get("_target_"))) == target]
-    return max(alike, key=lambda one: sum(node.get(name) == one[name] for name in one), default={})
+    best = max(alike, key=lambda one: sum(node.get(name) == one[name] for name in one), default={})
+    return copy.deepcopy(best)
 
 
 def _options(group: str) -> Iterator[Mapping[str, Any]]:
     names = {file.stem for folder in config_folders() for file in (folder / group).glob("*.yaml")}
-    return (_option(group, name) for name in sorted(names))
+    return (_read(group, name) for name in sorted(names))
 
 
 def _option(group: str, name: str) -> Mapping[str, Any]:
     """The content of an option's file without its defaults; empty where it is no YAML."""
-    for folder in config_folders():
-        if not (file := folder / group / f"{name}.yaml").is_file():
-            continue
-        try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError):
-            return {}
-        return (
-            {key: content[key] for key in content if key != "defaults"}
-            if isinstance(content, Mapping)
-            else {}
-        )
-    return {}
+    return copy.deepcopy(_read(group, name))
+
+
+def _read(group: str, name: str) -> Mapping[str, Any]:
+    """The same, to be read only: others get the same object."""
+    files = (folder / group / f"{name}.yaml" for folder in config_folders())
+    file = next((file for file in files if file.is_file()), None)
+    return {} if file is None else _parsed(file.read_bytes())
+
+
+@functools.cache
+def _parsed(text: bytes) -> Mapping[str, Any]:
+    """An ensemble reads a config for each member, and each reads about a hundred options."""
+    try:
+        content = yaml.load(text, _FASTEST)
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return {}
+    if not isinstance(content, Mapping):
+        return {}
+    return {key: content[key] for key in content if key != "defaults"}
 
 
 def _resolved(plain: dict[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:

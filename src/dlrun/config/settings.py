@@ -240,6 +240,7 @@ def _check_together(config: RunConfig) -> None:
         raise ConfigError(
             "trainer.max_epochs and trainer.max_steps are both null: set one, or nothing ends the run"
         )
+    _check_devices(trainer.devices, trainer.accelerator)
     if config.dataset.get("val_fraction") == 0 and trainer.monitor.startswith("val/"):
         raise ConfigError(
             f"trainer.monitor is {trainer.monitor}, but dataset.val_fraction is 0: there is no validation part; "
@@ -271,4 +272,18 @@ def _check_sharded(config: RunConfig) -> None:
             key = setting.partition("=")[0]
             raise ConfigError(
                 f"trainer.strategy is fsdp, which does not go with {setting}: take {key}={remedy}, or strategy ddp"
+            )
+
+
+def _check_devices(devices: int | str | list[int], accelerator: str) -> None:
+    """What can be said of devices before it is known which ones there are."""
+    if isinstance(devices, list):
+        text = f"trainer.devices is [{','.join(map(str, devices))}]"
+        if not devices:
+            raise ConfigError(f"{text}, but must name a GPU, as in [0], or be a number or all")
+        if twice := [one for one in devices if devices.count(one) > 1]:
+            raise ConfigError(f"{text}, which names GPU {twice[0]} twice; name each once")
+        if accelerator in ("cpu", "mps"):
+            raise ConfigError(
+                f"{text}, which names GPUs, but trainer.accelerator is {accelerator}: give a number, as in 1"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dlrun.errors import RunFailed, command
+from dlrun.runner.peers import explain_loss
 from dlrun.storage import checkpoint
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.training.build import Experiment
@@ -22,6 +23,8 @@ def explain(error: Exception, experiment: Experiment, run: RunDirectory) -> RunF
         return error
     if isinstance(error, RunFailed):
         return error
+    if lost := explain_loss(error):
+        return lost
     if out_of_memory(error):
         trainer = experiment.config.trainer
         samples = trainer.samples_per_step(len(experiment.data.train))

@@ -59,6 +59,12 @@ def write_start(
     write_config(run, config, overrides)
 
 
+def add_to_environment(run: RunDirectory, about: Mapping[str, Any]) -> None:
+    """What is known of a run's environment only once it begins."""
+    written = (run.read_environment() or {}) | dict(about)
+    write_whole(run.environment_file, json.dumps(written, indent=2) + "\n")
+
+
 def write_config(run: RunDirectory, config: Mapping[str, Any], overrides: list[str]) -> None:
     """The composed config and what the command line changed, as YAML."""
     write_whole(run.config_file, "".join(_yaml_part(key, value) for key, value in config.items()))

@@ -15,13 +15,21 @@ from dlrun.data.changed_data import Kept
 from dlrun.data.prepare import kept_from
 from dlrun.errors import ConfigError, command, new_run
 from dlrun.runner import metadata
+from dlrun.runner.follower import Follower
+from dlrun.runner.peers import refuse_different, together
 from dlrun.runner.run_log import RunLog
 from dlrun.runner.session import Session, Watch
-from dlrun.runner.start import assemble_run, with_absolute_paths
+from dlrun.runner.start import (
+    assemble_run,
+    device_facts,
+    note_contradiction,
+    with_absolute_paths,
+)
 from dlrun.runner.summary import Identity, Training
 from dlrun.storage import checkpoint
 from dlrun.storage.run_directory import (
     RunDirectory,
+    is_prepared,
     latest_overrides,
     lock,
     read_overrides,
@@ -42,12 +50,20 @@ def resume(
     *,
     overrides: list[str],
     watch: Watch | None = None,
+    ranks: Ranks = ALONE,
 ) -> int:
     """Continue the run in `run` from its last whole checkpoint, with `plain` as its config from now on.
 
+    One of several `ranks` takes its part in that; a run without a checkpoint begins.
+
     Returns and raises as `start.train` does.
     """
-    return reopen(plain, run, overrides=overrides, watch=watch).train()
+    if ranks.first:
+        return reopen(plain, run, overrides=overrides, watch=watch, ranks=ranks).train()
+    plain = _with_present_paths(plain)
+    experiment = together(ranks, lambda: _followed(plain, run, ranks))
+    refuse_different(ranks, experiment)
+    return Follower(experiment).train()
 
 
 def reopen(
@@ -65,38 +81,84 @@ def reopen(
     Raises:
         ConfigError: it cannot be, or nothing is left to train.
     """
+    plain = _with_present_paths(plain)
     with ExitStack() as opened:
-        opened.enter_context(lock(run))
-        run_log = RunLog(run, quiet=watch is not None, keep_open=watch is None)
-        opened.callback(run_log.close)
-        run_log.takes_notes = False  # not before the data are known to be the same
+        run_log, experiment, state = together(
+            ranks, lambda: _opened(plain, run, watch, ranks, opened)
+        )
+        refuse_different(ranks, experiment)
         with run_log:
-            state = checkpoint.load_latest(run.checkpoints)
-        plain = with_absolute_paths(plain)
-        if plain["init_from"] is not None:  # of a trial it is as its sweep has it
-            plain["init_from"] = str(Path(plain["init_from"]).absolute())
-        kept = None if state is None else kept_of(state, run)
-        # Not within the log: where data have changed, nothing at all is written.
-        experiment = assemble_run(plain, watch, kept, ranks)
-        run_log.takes_notes = True
-        with run_log:
-            if state is not None:
-                restore(experiment, state)
             engine = experiment.engine
-            if engine.finished and (run.read_summary() or {}).get("status") == "completed":
-                raise ConfigError(_nothing_left(experiment, run))
+            begins = state is None and is_prepared(run)
             _cut_back(run, state)
             overrides = latest_overrides([*read_overrides(run), *overrides])
             metadata.write_config(run, plain, overrides)
             identity = _identity(run, plain, overrides, watch, first_step=engine.step == 0)
-            where = f"resuming {run.path} at step {engine.step:,} of {engine.total_steps:,}"
-            log.info(where)
-            if watch is None:
-                print(where)
+            if begins:
+                metadata.add_to_environment(run, device_facts(experiment))
+            else:
+                where = f"resuming {run.path} at step {engine.step:,} of {engine.total_steps:,}"
+                log.info(where)
+                if watch is None:
+                    print(where)
+        if begins and watch is None:
+            note_contradiction(experiment)
         return Session(experiment, run, identity, watch, log=run_log, opened=opened)
 
 
-def kept_of(state: Mapping[str, Any], run: RunDirectory) -> Kept:
+def _opened(
+    plain: Mapping[str, Any],
+    run: RunDirectory,
+    watch: Watch | None,
+    ranks: Ranks,
+    opened: ExitStack,
+) -> tuple[RunLog, Experiment, dict[str, Any] | None]:
+    """The run's log, the run as its last checkpoint has it, and that checkpoint; `opened` closes what is open."""
+    opened.enter_context(lock(run, is_rank=watch is not None and ranks.size > 1))
+    run_log = RunLog(run, quiet=watch is not None, keep_open=watch is None)
+    opened.callback(run_log.close)
+    run_log.takes_notes = False  # not before the data are known to be the same
+    with run_log:
+        state = checkpoint.load_latest(run.checkpoints)
+    # Not within the log: where data have changed, nothing at all is written.
+    experiment = assemble_run(plain, watch, kept_of(state, run), ranks)
+    run_log.takes_notes = True
+    with run_log:
+        _go_on(experiment, run, state)
+    return run_log, experiment, state
+
+
+def _followed(plain: Mapping[str, Any], run: RunDirectory, ranks: Ranks) -> Experiment:
+    """The run as its last checkpoint has it, on a rank that writes nothing."""
+    state = checkpoint.load_latest(run.checkpoints)
+    experiment = assemble_run(plain, None, kept_of(state, run), ranks)
+    _go_on(experiment, run, state)
+    return experiment
+
+
+def _go_on(experiment: Experiment, run: RunDirectory, state: Mapping[str, Any] | None) -> None:
+    """Put the run where its checkpoint was taken.
+
+    Raises:
+        ConfigError: the checkpoint does not fit the config, or nothing is left to train.
+    """
+    if state is not None:
+        restore(experiment, state)
+    if experiment.engine.finished and (run.read_summary() or {}).get("status") == "completed":
+        raise ConfigError(_nothing_left(experiment, run))
+
+
+def _with_present_paths(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with absolute paths, as a run has them; of a trial they are as its sweep has them."""
+    plain = with_absolute_paths(plain)
+    if plain["init_from"] is not None:
+        plain["init_from"] = str(Path(plain["init_from"]).absolute())
+    return plain
+
+
+def kept_of(state: Mapping[str, Any] | None, run: RunDirectory) -> Kept | None:
+    if state is None:
+        return None
     try:
         itemgetter(*_NEEDED)(state)  # which best.pt in the place of last.pt lacks
         return kept_from(state, str(run.path))

@@ -23,6 +23,7 @@ from dlrun.errors import command
 from dlrun.runner.checkpoint_writer import CheckpointWriter
 from dlrun.runner.failures import error_facts, explain
 from dlrun.runner.hparams import show_hparams
+from dlrun.runner.peers import RankLost
 from dlrun.runner.run_log import RunLog
 from dlrun.runner.summary import Identity, SummaryWriter, Training, closing_table
 from dlrun.storage.disk import DiskFull, disk_full
@@ -154,11 +155,7 @@ class Session:
             self.experiment.device.torch_device,
             engine.total_steps,
             self.experiment.config.name,
-            f"as one of a stack of {size} runs"
-            if (size := self.summary.training.stack_size)
-            else (
-                f"by {self.engine.ranks.size} processes" if self.engine.ranks.size > 1 else "alone"
-            ),
+            self._with_whom(),
         )
 
     def stepped(self) -> None:
@@ -230,7 +227,9 @@ class Session:
             self.halted_by(full)
         failure = explain(error, self.experiment, self.run)
         self.checkpoints.save_best()
-        self.summary.write("failed", error=error_facts(failure or error, self.engine.step))
+        killed = isinstance(failure, RankLost) and not failure.failed
+        status = "stopped" if killed else "failed"
+        self.summary.write(status, error=error_facts(failure or error, self.engine.step))
         self._show_hparams()
         log.error("%s\n%s", failure or "failed", "".join(traceback.format_exception(error)))
         if failure is None:
@@ -267,6 +266,16 @@ class Session:
 
     def _write(self, values: dict[str, float]) -> None:
         self.tracker.log(self.engine.step, self.engine.epoch, values)
+
+    def _with_whom(self) -> str:
+        ranks, devices = self.engine.ranks.size, self.engine.settings.devices
+        if size := self.summary.training.stack_size:
+            return f"as one of a stack of {size} runs"
+        if ranks == 1:
+            return "alone"
+        asked = len(devices) if isinstance(devices, list) else devices
+        other = "" if asked in (ranks, "all") else f" (as started; trainer.devices is {devices})"
+        return f"in {ranks} processes{other}, rank 0 is this one"
 
     def _show_data_and_layers(self) -> None:
         data = self.experiment.data

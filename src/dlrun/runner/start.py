@@ -68,24 +68,25 @@ def begin(
     """
     plain = with_initial_run(with_absolute_paths(plain))
     experiment = assemble_run(plain, watch, ranks=ranks)
-    trainer = experiment.config.trainer
-    own = experiment.task.declared.chosen
-    odd = contradiction("trainer.mode", trainer.monitor, trainer.mode, own)
-    if watch is None and odd:
-        note(odd)
+    if watch is None:
+        note_contradiction(experiment)
     swept = watch.swept if watch else {}
     identity = Identity(plain, choices, overrides, metadata.now(), swept, order=order)
+    run.path.mkdir(parents=True, exist_ok=True)
     with ExitStack() as opened:
         opened.enter_context(lock(run))
         begun = {"created": identity.created, "order": order, "choices": dict(choices)}
-        metadata.write_start(run, plain, overrides, _device_facts(experiment) | begun)
+        metadata.write_start(run, plain, overrides, device_facts(experiment) | begun)
         run_log = RunLog(run, quiet=watch is not None, keep_open=watch is None)
         opened.callback(run_log.close)
         return Session(experiment, run, identity, watch, log=run_log, opened=opened)
 
 
 def assemble_run(
-    plain: Mapping[str, Any], watch: Watch | None, kept: Kept | None = None, ranks: Ranks = ALONE
+    plain: Mapping[str, Any],
+    watch: Watch | None,
+    kept: Kept | None = None,
+    ranks: Ranks = ALONE,
 ) -> Experiment:
     """All that the config describes; with what the run `kept` of its data, where it has a checkpoint."""
     load = watch.load if watch else load_data
@@ -93,6 +94,13 @@ def assemble_run(
     if ranks.first and watch is None and experiment.begun_with:
         note(experiment.begun_with)
     return experiment
+
+
+def note_contradiction(experiment: Experiment) -> None:
+    """Say where the config wants another way for the monitored metric than the metric itself."""
+    trainer, own = experiment.config.trainer, experiment.task.declared.chosen
+    if odd := contradiction("trainer.mode", trainer.monitor, trainer.mode, own):
+        note(odd)
 
 
 def with_absolute_paths(plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,7 +123,10 @@ def with_initial_run(plain: Mapping[str, Any]) -> dict[str, Any]:
     return {**plain, "init_from": str(initial_run(name).path.absolute())}
 
 
-def _device_facts(experiment: Experiment) -> dict[str, Any]:
+def device_facts(experiment: Experiment) -> dict[str, Any]:
+    """On what a run is trained, as environment.json has it; threads of each of its processes."""
     device = experiment.device.torch_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return {"device": str(device), "device_name": name, "threads": torch.get_num_threads()}
+    facts = {"device": str(device), "device_name": name, "threads": torch.get_num_threads()}
+    size = experiment.engine.ranks.size
+    return facts | {"devices": size} if size > 1 else facts

@@ -126,6 +126,7 @@ def summarise(
         "per_class": per_class,
         "seconds": round(engine.seconds, 3),
         "device": str(experiment.device.torch_device),
+        "devices": engine.ranks.size,
         "precision": config.trainer.precision,
         "trained": training.trained,
         "stack_size": training.stack_size,

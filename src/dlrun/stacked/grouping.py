@@ -45,6 +45,7 @@ def why_alone(plain: Mapping[str, Any]) -> str | None:
     if isinstance(freeze, Mapping) and any(epochs is not None for epochs in freeze.values()):
         return "model.freeze for some epochs"
     alone = {
+        "devices": trainer["devices"] != 1,
         "compile": trainer["compile"],
         "cuda_graph=true": trainer["cuda_graph"] is True,
         "precision=fp16": trainer["precision"] == "fp16",

@@ -42,16 +42,20 @@ _MUTEX = threading.RLock()
 
 
 @contextmanager
-def claim(file: Path, number: int, *, reentrant: bool = False) -> Iterator[bool]:
+def claim(
+    file: Path, number: int, *, reentrant: bool = False, seconds: float | None = None
+) -> Iterator[bool]:
     """Try to hold the number for this process; whether that worked.
 
     Args:
         reentrant: it works as well where this process holds the number already.
+        seconds: for how long to try; None for as long as a look takes.
 
     Raises:
         ConfigError: the file system has no locks.
     """
-    until, (pause, longest) = time.monotonic() + _SECONDS, _POLL_SECONDS
+    until = time.monotonic() + (_SECONDS if seconds is None else seconds)
+    pause, longest = _POLL_SECONDS
     while (claims := _take(file, number, reentrant)) is None and time.monotonic() < until:
         time.sleep(pause)
         pause = min(2 * pause, longest)

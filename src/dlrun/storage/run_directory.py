@@ -22,12 +22,14 @@ from dlrun.storage.disk import DiskFull, writing
 from dlrun.storage.links import open_here, refuse_links
 
 CONFIG, SUMMARY, LOCK = "config.yaml", "summary.json", ".lock"
+PREPARED = "prepared"  # status of a run that is to begin when all its processes are there
 ENSEMBLE = "ensemble.yaml"  # in place of a config, in the directory of an ensemble of runs
 SWEEP, CLAIMS = (
     "sweep.yaml",
     ".claims",
 )  # of a sweep, in which trials are runs: one file with all their locks
 
+_RANK_SECONDS = 15.0  # in which ranks whose launcher was killed have ended
 _TRIAL, _SEED = re.compile(r"[0-9]{1,9}"), re.compile(r"seed[0-9]+")
 _DIGITS = 100  # of a whole number that a run may write: far within what a float can stand for
 
@@ -135,23 +137,31 @@ def is_run(path: Path) -> bool:
     return (path / CONFIG).is_file() or (path / SUMMARY).is_file()
 
 
+def is_prepared(run: RunDirectory) -> bool:
+    """Whether the run is prepared, and was not begun yet."""
+    return (run.read_summary() or {}).get("status") == PREPARED
+
+
 def is_ensemble(path: Path) -> bool:
     """Whether the run at `path` is an ensemble of several, whose weights it has copies of."""
     return (path / ENSEMBLE).is_file()
 
 
 @contextmanager
-def lock(run: RunDirectory) -> Iterator[None]:
+def lock(run: RunDirectory, *, is_rank: bool = False) -> Iterator[None]:
     """Hold the run for this process: no other may train it meanwhile, and others see it is alive.
 
-    A run of a trial is held by holding the trial, as a process that trains the sweep does already.
+    A run of a trial is held by holding the trial, as a process that trains the sweep does already. Where that has
+    started ranks, the first of them holds the run: it may outlive it for as long as it saves.
 
     Raises:
         ConfigError: another process holds it, or a symbolic link is in it.
     """
     refuse_links(run.path)
-    trial = _trial_of(run.path)
-    with claims.claim(*(trial or (run.path / LOCK, 0)), reentrant=trial is not None) as held:
+    trial = None if is_rank else _trial_of(run.path)
+    place, number = trial or (run.path / LOCK, 0)
+    seconds = _RANK_SECONDS if is_rank else None
+    with claims.claim(place, number, reentrant=trial is not None, seconds=seconds) as held:
         if not held:
             raise ConfigError(
                 f"{run.path} is being trained by another process: wait for it, or stop it first"

@@ -25,7 +25,7 @@ class RunSummary:
     """A run as its summary tells it. Fields that are missing or of the wrong kind read as empty."""
 
     path: Path
-    status: str  # running, completed, stopped, failed, pruned; killed or unreadable, found out on reading
+    status: str  # prepared, running, completed, stopped, failed, pruned; killed or unreadable, found out on reading
     data: Mapping[str, Any]
 
     @property

@@ -134,12 +134,12 @@ class Composer:
         return OverridesParser.create()
 
     def _patched(self, words: Sequence[str]) -> tuple[_Base, DictConfig]:
-        groups = tuple(word for word in words if self.is_group(_key(word)))
-        base = self._base(groups)
-        config = copy.deepcopy(base.config)
-        for word in words:
-            if word not in groups:
-                self._set(config, word, base)
+        """The composed config with these words; not to be changed."""
+        values = [word for word in words if not self.is_group(_key(word))]
+        base = self._base(tuple(word for word in words if word not in values))
+        config = copy.deepcopy(base.config) if values else base.config
+        for word in values:
+            self._set(config, word, base)
         return base, config
 
     def _base(self, groups: tuple[str, ...]) -> _Base:

@@ -139,7 +139,9 @@ def _run(
             raise ConfigError(
                 f"{directory.path} was begun by another process a moment ago: give this sweep a folder of its own"
             )
-    held.enter_context(at_work(directory, others=not alone, elsewhere=not (alone or here)))
+    held.enter_context(
+        at_work(directory, others=not alone or role() == "prepare", elsewhere=not (alone or here))
+    )
     sweep = _describe_and_open(spec, directory, stored, config, data.found | before)
     if role() == "prepare":
         print(f"{_size(spec)}; in {directory.path}")
@@ -234,6 +236,11 @@ def _check(spec: SweepSpec, config: DictConfig, load: RecordingLoader) -> Compar
         comparison=comparison,
     )
     settings, trainer = spec.strategy.settings, experiment.config.trainer
+    if resources.is_local(launcher) and trainer.devices != 1:
+        raise ConfigError(
+            f"trainer.devices is {trainer.devices}, but hydra/launcher runs several trials side by side on this "
+            "machine: leave the launcher out, so that each has all devices in its turn, or set trainer.devices=1"
+        )
     own = own_directions(spec.config.get("metrics", []))
     way = direction_in_run(spec.objective, monitor=trainer.monitor, mode=trainer.mode, own=own)
     check_objective(

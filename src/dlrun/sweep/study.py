@@ -109,6 +109,10 @@ class Ledger:
                 _suggest(trial, name, distribution)
         return trial
 
+    def running(self, number: int) -> Trial:
+        """The trial that another process has begun."""
+        return Trial(self.study, self._id(number))
+
     def attempts(self, number: int) -> int:
         """How often the trial was begun or resumed."""
         return int(self.trial(number).user_attrs.get(_ATTEMPTS, 0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,7 @@ from dlrun import __version__
 from dlrun.errors import ConfigError, RunFailed, first_line
 from dlrun.runner import metadata, resume, start
 from dlrun.runner.hparams import show_failed
+from dlrun.runner.launch import count_devices, prepare_run, train_in_processes
 from dlrun.runner.session import Pruned, Session, Watch
 from dlrun.runner.summary import Identity
 from dlrun.storage.disk import DiskFull, disk_full
@@ -27,14 +28,14 @@ from dlrun.sweep.data_cache import data_loader
 from dlrun.sweep.journal import facts_of
 from dlrun.sweep.space.parse import by_key
 from dlrun.sweep.study import is_finite, make_pruner
-from dlrun.sweep.sweep import Sweep, is_over
+from dlrun.sweep.sweep import Sweep, is_over, open_sweep
 from dlrun.tracking.numbers import number_text
-from dlrun.training.divergence import Diverged
 from dlrun.training.loop import Engine
 
 Observer = Callable[[int, Engine], None]  # number of the trial, its engine after an evaluation
 
 
+_OVER = ("completed", "pruned", "failed")  # statuses of runs
 _DEATHS = 3  # in a row without a new checkpoint, before the trial itself is to blame
 _DIED = "each of its processes ended without an error message (killed? out of memory?)"
 
@@ -75,6 +76,7 @@ class Attempt:
 
     Args:
         at_once: how many runs this process trains at a time.
+        is_rank: the process that has started this one, as a rank of the trial's run, has begun the trial.
     """
 
     def __init__(
@@ -85,14 +87,18 @@ class Attempt:
         slot: int | None = None,
         observe: Observer | None = None,
         at_once: int = 1,
+        is_rank: bool = False,
     ) -> None:
         self.sweep, self.number, self.slot, self.observe = sweep, number, slot, observe
-        self.at_once = at_once
+        self.at_once, self.is_rank = at_once, is_rank
         self.failure: Exception | None = None
         sweep.ledger.study.sampler = sweep.samplers.sampler(number)
-        self.trial: Trial = sweep.ledger.begin(
-            number, sweep.space.distributions(), helping=sweep.helping
-        )
+        if is_rank:
+            self.trial: Trial = sweep.ledger.running(number)
+        else:
+            self.trial = sweep.ledger.begin(
+                number, sweep.space.distributions(), helping=sweep.helping
+            )
         self._configs: dict[int, tuple[TrialConfig, list[str]]] = {}
 
     def run(self) -> None:
@@ -101,8 +107,7 @@ class Attempt:
             return
         for index, run in enumerate(self.sweep.runs(self.number)):
             try:
-                session = self.open(index)
-                code = session.train() if session else 0
+                code = self._train(index)
             except DiskFull:  # no fault of the trial's
                 raise
             except Exception as error:
@@ -145,15 +150,18 @@ class Attempt:
         if before.get("status") == "failed":
             raise RunFailed(str((before.get("error") or {}).get("message")))
         words, config = self._words(), None
-        watch = Watch(self._swept(), self._after_evaluation(index), data_loader, self.at_once)
         try:
             config, words = self._config(index)
-            return self._begin_or_reopen(run, config, words, watch)
+            return self._begin_or_reopen(run, config, words, self.watch(index))
         except Exception as error:
             if (full := disk_full(error)) is not None:
                 raise full from error
             self._record_failure(run, config, words, error)
             raise
+
+    def watch(self, index: int) -> Watch:
+        """What the sweep adds to one seed's run."""
+        return Watch(self._swept(), self._after_evaluation(index), data_loader, self.at_once)
 
     def report(self) -> None:
         """Report to the study how the trial ended."""
@@ -168,7 +176,7 @@ class Attempt:
             facts["each"] = [run.metrics for run in ended if run.status == "completed"]
         if self.failure is not None:
             error: dict[str, Any] = {"error": _failure(self.failure)}
-            if isinstance(self.failure, Diverged):
+            if any(run.mapping("error").get("kind") == "Diverged" for run in summaries):
                 error["diverged"] = True
             self.sweep.ledger.ended(self.number, TrialState.FAIL, facts | error)
         elif pruned:
@@ -188,6 +196,36 @@ class Attempt:
         last = [run.checkpoints / "last.pt" for run in self.sweep.runs(self.number)]
         progress = max((file.stat().st_mtime_ns for file in last if file.exists()), default=0)
         return self.sweep.ledger.stands_still(self.number, progress)
+
+    def _train(self, index: int) -> int:
+        """Train one seed's run to its end or until a signal, in a process for each of its devices; the exit code."""
+        try:
+            config, words = self._config(index)
+            count = count_devices(config.plain)
+        except Exception:  # which opening it meets as well, and records
+            count = 1
+        run = self.sweep.runs(self.number)[index]
+        if count == 1 or (run.read_summary() or {}).get("status") in _OVER:
+            session = self.open(index)
+            return session.train() if session else 0
+        try:
+            return self._train_in_processes(run, config, words, count)
+        except DiskFull:
+            raise
+        except RunFailed as error:  # its ranks have said so in its summary, unless they have died
+            record_death(run, str(error), ("prepared", "running", "stopped"))
+            raise
+        except Exception as error:
+            self._record_failure(run, config, words, error)
+            raise
+
+    def _train_in_processes(
+        self, run: RunDirectory, config: TrialConfig, words: list[str], count: int
+    ) -> int:
+        overrides = [*self.sweep.space.fixed, *words]
+        if not run.config_file.exists():
+            prepare_run(config.plain, run, overrides, config.choices)
+        return train_in_processes(config.plain, run, count, ["--trial"])
 
     def _begin_or_reopen(
         self, run: RunDirectory, config: TrialConfig, words: list[str], watch: Watch
@@ -234,7 +272,8 @@ class Attempt:
         trial, objective = self.trial, self.sweep.objective
         pruner, reported = self.sweep.strategy.settings.pruner, 0
         # What a process elsewhere trains, the driver can show only by what is reported.
-        is_away = self.sweep.slots is not None or (self.sweep.helping and self.at_once == 1)
+        helping_alone = self.sweep.helping and self.at_once == 1
+        is_away = self.sweep.slots is not None or self.is_rank or helping_alone
         reports = index == 0 and (pruner != "none" or is_away)
         if reports:
             known = self.sweep.ledger.trial(self.number).intermediate_values
@@ -286,10 +325,22 @@ class Attempt:
             show_failed(run, identity)
 
 
-def record_death(run: RunDirectory, reason: str) -> None:
-    """Say in a run's own summary and log what became of it, which its process could not."""
+def watch_of(run: RunDirectory) -> Watch:
+    """What rank 0 of a trial's run, which is trained by several processes, has to report to its sweep."""
+    seed = run.path.name.removeprefix("seed") if run.path.name.startswith("seed") else ""
+    trial = run.path.parent if seed else run.path
+    sweep = open_sweep(trial.parent)
+    return Attempt(sweep, int(trial.name), is_rank=True).watch(int(seed or 0))
+
+
+def record_death(run: RunDirectory, reason: str, statuses: Sequence[str] = ("running",)) -> None:
+    """Say in a run's own summary and log what became of it, which its process could not.
+
+    Args:
+        statuses: those in which a summary that nobody writes any more may be.
+    """
     summary = run.read_summary()
-    if summary is None or summary.get("status") != "running":
+    if summary is None or summary.get("status") not in statuses:
         return
     run.write_summary({**summary, "status": "failed", "error": {"kind": "Died", "message": reason}})
     with open_here(run.log, "a", encoding="utf-8") as log:

@@ -16,6 +16,7 @@ from dlrun.sweep.repetitions import Repetitions
 from dlrun.sweep.space.parse import Interval, Parameter, Space
 from dlrun.sweep.spec import SweepSpec
 from dlrun.training.build import Experiment, Loader, assemble
+from dlrun.training.device import count_processes
 
 
 def check_settings_one_by_one(
@@ -197,7 +198,9 @@ def _assemble(words: list[str], composer: Composer, *, load: Loader, here: bool)
     # As written: what an interpolation makes of a target may differ from trial to trial.
     refuse_untrusted(composer.unresolved(words).plain)
     parsed = settings.parse(composer.trial(words).plain)
-    if not here:  # the machine that starts a sweep may have no GPU
+    if here:
+        count_processes(parsed.trainer)
+    else:  # the machine that starts a sweep may have no GPU
         trainer = dataclasses.replace(parsed.trainer, accelerator="cpu")
         parsed = dataclasses.replace(parsed, trainer=trainer)
     return assemble(parsed, load=load)

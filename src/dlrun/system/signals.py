@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
@@ -78,6 +78,22 @@ def end_if_signalled() -> None:
     """Raise SystemExit if a signal has come that asks for an end: an import may have swallowed the first exception."""
     if _received:
         raise SystemExit(128 + _received[0]) from None
+
+
+@contextmanager
+def answered(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """While entered, `handler` answers every ending signal."""
+    before: dict[signal.Signals, Any] = {}
+    _handle(ending_signals(), handler, before)
+    try:
+        yield
+    finally:
+        _restore(before)
+
+
+def ignore_signals() -> None:
+    """From now on no signal ends this process, which is about to end."""
+    _handle(ending_signals(), signal.SIG_IGN, {})
 
 
 class StopRequest:

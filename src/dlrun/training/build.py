@@ -43,7 +43,7 @@ from dlrun.training.checks import (
     check_monitor,
     require_recurrent,
 )
-from dlrun.training.device import Device, enough_memory
+from dlrun.training.device import Device, enough_memory, index_of
 from dlrun.training.device import choose as choose_device
 from dlrun.training.freezing import Freezing
 from dlrun.training.initial_weights import initialise
@@ -190,13 +190,15 @@ def assemble(
 ) -> Experiment:
     """Build what `config` describes; `load` may remember the data of an earlier run.
 
-    Of a run to be resumed, `kept` is what it has learned from its data. Of several `ranks` each builds the same.
+    Of a run to be resumed, `kept` is what it has learned from its data. Of several `ranks` each builds the same;
+    nothing here waits for others.
 
     Raises:
         ConfigError: any of it does not exist, is out of range or does not fit the rest.
     """
     settings, parts = config.trainer, _Components.of(config, resumed=kept is not None)
-    device = choose_device(settings.accelerator, settings.precision)
+    index = index_of(settings, ranks.local if ranks.size > 1 else None)
+    device = choose_device(settings.accelerator, settings.precision, index)
     with enough_memory("dataset", _SMALLER_DATA):
         data = load(config, device, kept)
     spec = learned_spec(data.spec, parts.model)

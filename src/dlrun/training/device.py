@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from dlrun.config.settings import TrainerSettings
 from dlrun.errors import ConfigError, command
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -37,29 +38,90 @@ class Device:
         return torch.autocast(self.torch_device.type, _AUTOCAST[self.precision])
 
 
-def choose(accelerator: str, precision: str) -> Device:
+def choose(accelerator: str, precision: str, index: int | None = None) -> Device:
     """The device for `accelerator`: with auto CUDA where there is one, then Apple's MPS, else the CPU.
+
+    Of several CUDA devices the one with this `index`, which is this process's from then on.
 
     Raises:
         ConfigError: it is not there, or cannot compute in `precision`.
+    """
+    name = kind_of(accelerator)
+    if name == "mps" and precision == "fp64":
+        raise ConfigError(
+            "trainer.precision is fp64, which MPS cannot compute; use fp32 or trainer.accelerator=cpu"
+        )
+    if name != "cuda" or index is None:
+        return Device(torch.device(name), precision)
+    if index >= torch.cuda.device_count():
+        raise _too_few(f"GPU {index} is asked for")
+    device = torch.device(name, index)
+    torch.cuda.set_device(device)
+    return Device(device, precision)
+
+
+def index_of(settings: TrainerSettings, local: int | None) -> int | None:
+    """Which of the CUDA devices a process takes that is number `local` of its run on this machine.
+
+    None, for the one that torch takes by itself, where the run is of one process and names no device.
+    """
+    if not isinstance(settings.devices, list):
+        return local
+    local = local or 0
+    return settings.devices[local] if local < len(settings.devices) else local
+
+
+def count_processes(settings: TrainerSettings) -> int:
+    """In how many processes of this machine a run is trained: one for each of its devices.
+
+    Raises:
+        ConfigError: there are fewer devices.
+    """
+    kind, devices = kind_of(settings.accelerator), settings.devices
+    named = f"[{','.join(map(str, devices))}]" if isinstance(devices, list) else devices
+    there = torch.cuda.device_count() if kind == "cuda" else 0
+    if isinstance(devices, list):
+        if max(devices) >= there:
+            raise _too_few(f"trainer.devices is {named}")
+        return len(devices)
+    if kind == "mps" and devices not in (1, "all"):
+        raise ConfigError(
+            f"trainer.devices is {named}, but MPS is one device; use 1, or trainer.accelerator=cpu"
+        )
+    if devices == "all":
+        return max(1, there)
+    if kind == "cuda" and int(devices) > there:
+        raise _too_few(f"trainer.devices is {named}")
+    return int(devices)
+
+
+def kind_of(accelerator: str) -> str:
+    """`cuda`, `mps` or `cpu`.
+
+    Raises:
+        ConfigError: there is none of those that are asked for.
     """
     available: dict[str, Callable[[], bool]] = {
         "cuda": torch.cuda.is_available,
         "mps": torch.backends.mps.is_available,
         "cpu": lambda: True,
     }
-    name = accelerator
     if accelerator == "auto":
-        name = next(kind for kind, there in available.items() if there())
-    elif not available[accelerator]():
+        return next(kind for kind, there in available.items() if there())
+    if not available[accelerator]():
         raise ConfigError(
             f"trainer.accelerator is {accelerator}, but there is none here (see `{command('doctor')}`); use auto or cpu"
         )
-    if name == "mps" and precision == "fp64":
-        raise ConfigError(
-            "trainer.precision is fp64, which MPS cannot compute; use fp32 or trainer.accelerator=cpu"
-        )
-    return Device(torch.device(name), precision)
+    return accelerator
+
+
+def _too_few(asked: str) -> ConfigError:
+    count = torch.cuda.device_count()
+    there = {0: "no GPU", 1: "one GPU, 0,"}.get(count, f"GPUs 0 to {count - 1}")
+    return ConfigError(
+        f"{asked}, but there is {there} here (see `{command('doctor')}`): name fewer, or "
+        "use trainer.devices=all or trainer.accelerator=cpu"
+    )
 
 
 def out_of_memory(error: BaseException) -> bool:

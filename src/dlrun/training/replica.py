@@ -109,9 +109,10 @@ class Replica:
         learner.broadcast_buffers = (
             not known
         )  # the parameter of this name is deprecated, its successor new
-        if unused:  # its buckets stay as they are; torch advises against it where all are used
-            warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
-        else:
+        # What torch advises for speed: nothing that a user could follow.
+        warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+        if not unused:  # else it leaves them as they are
             _settle(learner)
         return learner
 

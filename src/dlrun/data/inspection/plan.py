@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from dlrun.config import plain_yaml
 from dlrun.config.instantiate import component
-from dlrun.config.plain_yaml import load
 from dlrun.config.schema import check_settings
 from dlrun.config.search_path import config_folders, option_file, options, packaged_configs
 from dlrun.config.settings import DataSettings
@@ -91,7 +91,7 @@ def option_settings(option: str) -> dict[str, Any]:
     file = option_file("dataset", option, config_folders())
     assert file is not None, "the option comes with dlrun"
     of_all = packaged_configs() / "_shared.yaml"
-    shared, own = (load(one.read_text(encoding="utf-8")) for one in (of_all, file))
+    shared, own = (plain_yaml.load(one.read_text(encoding="utf-8")) for one in (of_all, file))
     return {**shared["dataset"], **own}
 
 
