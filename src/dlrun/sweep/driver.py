@@ -92,11 +92,10 @@ def _help(spec: SweepSpec, directory: SweepDirectory, config: DictConfig, limits
     stored = directory.read()
     spec = with_stored_objective(spec, stored)
     refuse_another(spec, stored, directory.path)
-    with at_work(directory):
-        data = RecordingLoader()
-        _check(spec, config, data)
-        data.refuse_other(stored.get("data", {}))
-        return help_in(directory, limits, forced=resources.is_stacked(config.hydra.launcher))
+    data = RecordingLoader()
+    _check(spec, config, data)
+    data.refuse_other(stored.get("data", {}))
+    return help_in(directory, limits, forced=resources.is_stacked(config.hydra.launcher))
 
 
 def _run(
