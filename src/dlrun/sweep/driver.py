@@ -28,6 +28,7 @@ from dlrun.sweep.data_cache import RecordingLoader
 from dlrun.sweep.display import Standing
 from dlrun.sweep.finish import finish
 from dlrun.sweep.launch import Launched, Watcher, launcher_settings, run_here
+from dlrun.sweep.ray_cluster import Cluster, connected, read_settings
 from dlrun.sweep.resume import (
     allow_words,
     refuse_another,
@@ -105,6 +106,7 @@ def _run(
     if spec.strategy.settings.dry_run:
         return _show_plan(spec, None if stored is None else directory)
     _refuse_foreign_folder(directory)
+    cluster = _cluster(spec, config, held)
     if stored is None:
         directory.path.mkdir(parents=True, exist_ok=True)
         held.enter_context(lock(RunDirectory(directory.path)))
@@ -113,7 +115,7 @@ def _run(
                 f"{directory.path} was begun by another process a moment ago: give this sweep a folder of its own"
             )
     sweep = _describe_and_open(spec, directory, stored, config, data.found | before)
-    return _run_all(sweep, spec, config, hydra_context, task_function)
+    return _run_all(sweep, spec, config, hydra_context, task_function, cluster)
 
 
 def _run_all(
@@ -122,6 +124,7 @@ def _run_all(
     config: DictConfig,
     hydra_context: HydraContext,
     task_function: TaskFunction,
+    cluster: Cluster | None,
 ) -> int:
     """Every trial that is not over, round by round, and the end."""
     print(f"{_size(spec)}; in {sweep.directory.path}", flush=True)
@@ -138,6 +141,10 @@ def _run_all(
                 continue
             if resources.in_this_process(config.hydra.launcher):
                 run_here(sweep, stacking.run(left) if stacking else left, watcher)
+            elif cluster is not None:
+                from dlrun.sweep.ray_driver import OnRay
+
+                OnRay(sweep, watcher, cluster).run(left)
             else:
                 Launched(
                     sweep,
@@ -163,6 +170,16 @@ def _run_all(
     code = finish(sweep, watcher.standing)
     _say_how_to_resume(sweep, watcher.standing, had)
     return code
+
+
+def _cluster(spec: SweepSpec, config: DictConfig, held: ExitStack) -> Cluster | None:
+    """The cluster that trials are trained on, if they are, connected until `held` is closed."""
+    if not resources.is_ray(config.hydra.launcher):
+        return None
+    accelerator, per_gpu = config.trainer.accelerator, spec.strategy.settings.trials_per_gpu
+    return held.enter_context(
+        connected(config.hydra.launcher, accelerator=accelerator, trials_per_gpu=per_gpu)
+    )
 
 
 def _stacking(sweep: Sweep, watcher: Watcher, config: DictConfig) -> StackScheduler | None:
@@ -220,13 +237,15 @@ def _check(spec: SweepSpec, config: DictConfig, load: RecordingLoader) -> Compar
         raise ConfigError(
             "sweep.stack is on, but hydra/launcher runs each trial in a process of its own: leave out one of the two"
         )
+    if resources.is_ray(launcher):
+        read_settings(launcher)
     comparison = Comparison(spec.part)
     experiment = check_settings_one_by_one(
         spec.space,
         spec.composer,
         first,
         load=load,
-        here=resources.in_this_process(launcher) or resources.is_local(launcher),
+        here=resources.on_this_machine(launcher),
         comparison=comparison,
     )
     settings, trainer = spec.strategy.settings, experiment.config.trainer

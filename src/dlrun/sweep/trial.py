@@ -114,9 +114,7 @@ class Attempt:
         """Whether this process would most likely be the next to die of the trial, which then has failed."""
         if self.deaths <= _DEATHS:
             return False
-        self.sweep.ledger.ended(self.number, TrialState.FAIL, {"error": _DIED})
-        for run in self.sweep.runs(self.number):
-            record_death(run, _DIED)
+        record_death(self.sweep, self.number, _DIED)
         return True
 
     def config(self, index: int) -> TrialConfig:
@@ -180,9 +178,7 @@ class Attempt:
             return 0
         if any(_summary(run).status == "stopped" for run in self.sweep.runs(self.number)):
             return 0  # by a signal or a full disk, of which it says so
-        last = [run.checkpoints / "last.pt" for run in self.sweep.runs(self.number)]
-        progress = max((file.stat().st_mtime_ns for file in last if file.exists()), default=0)
-        return self.sweep.ledger.stands_still(self.number, progress)
+        return self.sweep.ledger.stands_still(self.number, self.sweep.progress(self.number))
 
     def _begin_or_reopen(
         self, run: RunDirectory, config: TrialConfig, words: list[str], watch: Watch
@@ -278,8 +274,14 @@ class Attempt:
             show_failed(run, identity)
 
 
-def record_death(run: RunDirectory, reason: str) -> None:
-    """Say in a run's own summary and log what became of it, which its process could not."""
+def record_death(sweep: Sweep, number: int, reason: str) -> None:
+    """Say what became of a trial, which its process could not: in the study, and in each run's summary and log."""
+    sweep.ledger.ended(number, TrialState.FAIL, {"error": reason})
+    for run in sweep.runs(number):
+        _record_end(run, reason)
+
+
+def _record_end(run: RunDirectory, reason: str) -> None:
     summary = run.read_summary()
     if summary is None or summary.get("status") != "running":
         return
