@@ -259,9 +259,9 @@ def on_cluster(cluster: TwoNodes, **variables: str) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-# 12 steps a trial.
+# 12 steps a trial, each of which is logged.
 FOUR = [word.replace("max_epochs=2", "max_epochs=4") for word in QUICK]
-TRAIN = ("train", "-m", *FOUR, "trainer.num_threads=1")
+TRAIN = ("train", "-m", *FOUR, "trainer.num_threads=1", "trainer.log_every_steps=1")
 
 
 @pytest.mark.cluster
@@ -273,13 +273,14 @@ def test_a_sweep_loses_a_node_a_process_and_a_trial_and_finds_what_one_process_w
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     words = ("model.width=4,8,13,21,16", "checkpoint.every_steps=1")
-    cluster = on_cluster(two_nodes, PAUSE="0.2", RAISE="13", SIGKILL_ONCE="21", AT_STEP="3")
+    cluster = on_cluster(two_nodes, PAUSE="1.5", RAISE="13", SIGKILL_ONCE="21", AT_STEP="3")
     process = start(*TRAIN, *words, *cluster, "hydra.sweep.dir=sweep")
     monkeypatch.setenv("RAISE", "13")
     monkeypatch.setenv("AT_STEP", "3")
     assert dlrun(*TRAIN, *words, "hydra.sweep.dir=whole", "sweep.stack=off").code == 1
     wait_for(lambda: all(is_under_way(look(), number) for number in (0, 1)))
     two_nodes.lose_a_node()
+    Path("hurry").touch()
     process.join(120)
     assert process.exitcode == 1, Path("err.txt").read_text()
     assert Path("err.txt").read_text() == ""
@@ -306,7 +307,7 @@ def test_a_signal_saves_the_trials_on_all_nodes_and_a_resume_completes_them(
     look: Looks,
 ) -> None:
     train = (*TRAIN, "model.width=4,8", "checkpoint.every_seconds=1000")
-    cluster = on_cluster(two_nodes, PAUSE="0.2")
+    cluster = on_cluster(two_nodes, PAUSE="1.5")
     process = start(*train, *cluster, "hydra.sweep.dir=sweep")
     assert dlrun(*train, "hydra.sweep.dir=whole", "sweep.stack=off").code == 0
     wait_for(lambda: all(is_under_way(look(), number) for number in (0, 1)))
@@ -320,6 +321,7 @@ def test_a_signal_saves_the_trials_on_all_nodes_and_a_resume_completes_them(
     assert [look().summary(number)["status"] for number in (0, 1)] == ["stopped"] * 2
     assert all(look().summary(number)["step"] > 0 for number in (0, 1))
 
+    Path("hurry").touch()
     words = allow_words(SweepDirectory(look().path))
     result = away("resume", "sweep", *words)
     assert (result.code, result.err) == (0, "")
@@ -345,7 +347,7 @@ def test_ray_on_this_machine_is_started_for_a_sweep_and_ends_with_it(
 
 
 def is_under_way(sweep: Look, number: int) -> bool:
-    """Whether the trial has a checkpoint or a point, and is not over."""
+    """Whether the trial has been trained for a step."""
     return sweep.path.exists() and (sweep.run(number).path / "metrics.jsonl").exists()
 
 
