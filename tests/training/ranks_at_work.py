@@ -151,7 +151,11 @@ def by_another_number(ranks: Ranks, folder: Path) -> dict[str, Any]:
         if kept is None:
             ranks.of_all(None)
             kept = torch.load(path, weights_only=True)
-        ends = [resumed(some, state, *words)["weights"] for some in (ranks, ALONE) for state in kept["states"]]
+        ends = [
+            resumed(some, state, *words)["weights"]
+            for some in (ranks, ALONE)
+            for state in kept["states"]
+        ]
         found[kind] = max((end - kept["weights"]).abs().max().item() for end in ends)
     return found
 
