@@ -23,13 +23,16 @@ TRAIN = (
     "argv",
     [
         ("train", "--help"),
-        (
-            "train",
-            "-m",
-            *TRAIN,
-            "optimizer.lr=0.1,0.2",
-            "hydra/launcher=joblib",
-            "hydra.sweep.dir=sweep",
+        pytest.param(
+            (
+                "train",
+                "-m",
+                *TRAIN,
+                "optimizer.lr=0.1,0.2",
+                "hydra/launcher=joblib",
+                "hydra.sweep.dir=sweep",
+            ),
+            marks=pytest.mark.cluster,
         ),
     ],
     ids=["help", "processes"],

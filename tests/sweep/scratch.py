@@ -174,7 +174,8 @@ def be_dlrun(words: list[str], folder: str, variables: dict[str, str]) -> None:
     os.setsid()  # a group to be killed as a whole
     os.chdir(folder)
     os.environ.update(variables)
-    for number, name in ((1, "out.txt"), (2, "err.txt")):
+    says = variables.get("SAYS", "")  # of several at a time, each says it in files of its own
+    for number, name in ((1, f"{says}out.txt"), (2, f"{says}err.txt")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     if "KILL_AT" in variables:
         _die_before_write(int(variables["KILL_AT"]))

@@ -13,6 +13,7 @@ from dlrun.config.search_path import config_folders, options
 from dlrun.errors import command
 from dlrun.storage.run_directory import is_locked, is_run
 from dlrun.storage.run_summary import short_name
+from dlrun.storage.shared_locks import count_at_work
 from dlrun.storage.sweep_directory import SweepDirectory
 from dlrun.sweep import ending
 from dlrun.sweep.snapshot import Snapshot, take
@@ -39,7 +40,7 @@ def sweep_page(sweep: SweepDirectory) -> str:
     """
     snapshot = take(sweep)
     is_over = _count_ended(snapshot) >= _total(snapshot)
-    is_running = is_locked(sweep.path) or sweep.present() > 0
+    is_running = is_locked(sweep.path) or count_at_work(sweep) > 0
     status = "running" if is_running else "completed" if is_over else "not finished"
     told = snapshot.early_end or f"{status}: {_counts(snapshot)}"
     sections = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dlrun.commands._arguments import CommandParser, add_allow, filled, number, whole
 from dlrun.storage.index import find_sweep
+from dlrun.storage.shared_locks import at_work
 
 _MOST_TRIALS, _MOST_MINUTES = 10**6, 10**6
 _EPILOG = """\
@@ -47,7 +48,7 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     sweep = find_sweep(arguments.sweep)
     # Counted from now on, before anything heavy is loaded: who starts at the same time is to share the trials.
-    with sweep.joined():
+    with at_work(sweep):
         from dlrun.commands.resume import rerun
         from dlrun.sweep.quota import Limits, acting_as
 

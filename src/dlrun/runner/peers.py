@@ -29,7 +29,7 @@ from dlrun.training.ranks import Ranks
 
 LAUNCHED = "DLRUN_LAUNCHED"  # variable of the environment: dlrun itself has started this rank
 _PATIENCE = "DLRUN_RANKS_TIMEOUT"  # likewise: seconds that ranks wait for each other
-_SECONDS = 1800.0
+_SECONDS, _MOST_SECONDS = 1800.0, 1e8
 _MEET_SECONDS = 600.0  # at most, until all have started
 _LINGER_SECONDS = (
     2.0  # for which a rank that failed lets rank 0 end by itself, which may have failed alike
@@ -157,7 +157,7 @@ def _patience() -> float:
     """
     text = os.environ.get(_PATIENCE, str(_SECONDS))
     try:
-        if (seconds := float(text)) > 0:
+        if 0 < (seconds := float(text)) < _MOST_SECONDS:
             return seconds
     except ValueError:
         pass
@@ -232,6 +232,7 @@ def _facts(experiment: Experiment) -> Mapping[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "samples of the parts": ", ".join(f"{len(part):,}" for part in parts),
         "steps an epoch": experiment.engine.steps_per_epoch,
+        "parameters of the model": sum(p.numel() for p in experiment.engine.model.parameters()),
         "the files of the data, by a checksum": _digest(origin),
         "the kind of the data, by a checksum": _digest(experiment.about["spec"]),
         "the config, by a checksum": _digest(experiment.unchangeable),

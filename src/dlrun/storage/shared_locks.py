@@ -83,6 +83,12 @@ def at_work(
             yield
 
 
+def count_at_work(sweep: SweepDirectory) -> int:
+    """How many processes are at work on the sweep, as far as their locks are seen."""
+    numbers = [_parts(file)[2] for file in (sweep.path / ".workers").glob("*.*.*")]
+    return sum(claims.is_claimed(sweep.claims, number) for number in numbers)
+
+
 def kept_here(folder: Path, mounts: Path = _MOUNTS) -> str | None:
     """The file system of the folder, in words, where its mount says that locks are those of this host alone."""
     try:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from dlrun.errors import ConfigError
-from dlrun.storage import claims
 from dlrun.storage.run_directory import CLAIMS, SWEEP, write_whole
 
 _KINDS: dict[str, type] = {
     "command": list, "overrides": list, "space": dict, "settings": dict, "config": dict, "objective": str,
 }  # fmt: skip
-_COUNTED = 64  # processes at work on a sweep: more make no difference
 _LONGEST = 200  # characters of an objective: pictures cannot hold longer ones
 _SPACE = re.compile(r"^space:.*\n(?:[ \t].*\n|\n)*", re.MULTILINE)
 _PLAIN_ENTRY = re.compile(r"  ([\w.+/@]+): (.+)")  # of the space: a key and its values on one line
@@ -78,22 +75,6 @@ class SweepDirectory:
         except (OSError, ValueError):
             return {}
         return end if isinstance(end, dict) else {}
-
-    @contextmanager
-    def joined(self) -> Iterator[None]:
-        """Be counted, within this, among the processes that are at work on the sweep."""
-        free = (n for n in range(_COUNTED) if not claims.is_claimed(self._members, n))
-        with ExitStack() as held:
-            any(held.enter_context(claims.claim(self._members, number)) for number in free)
-            yield
-
-    def present(self) -> int:
-        """How many processes are at work on the sweep, counted up to 64."""
-        return sum(claims.is_claimed(self._members, number) for number in range(_COUNTED))
-
-    @property
-    def _members(self) -> Path:
-        return self.path / ".members"
 
     def trial(self, number: int) -> Path:
         """The folder of a trial: the run's directory, or with several seeds the folder of its runs."""

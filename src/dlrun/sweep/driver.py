@@ -109,6 +109,12 @@ def _run(
     task_function: TaskFunction,
 ) -> int:
     """As `run`, of a spec and what `directory` holds of it; `held` has the lock of what is there."""
+    launcher = config.hydra.launcher
+    alone, here = resources.in_this_process(launcher), resources.is_local(launcher)
+    if role() == "prepare" and not alone:
+        raise ConfigError(
+            "--no-driver launches nothing, but hydra/launcher is set: leave out one of the two"
+        )
     if stored is not None:
         spec = with_stored_objective(spec, stored)
         refuse_another(spec, stored, directory.path)
@@ -134,12 +140,6 @@ def _run(
             raise ConfigError(
                 f"{directory.path} was begun by another process a moment ago: give this sweep a folder of its own"
             )
-    if role() == "prepare" and not resources.in_this_process(config.hydra.launcher):
-        raise ConfigError(
-            "--no-driver launches nothing, but hydra/launcher is set: leave out one of the two"
-        )
-    launcher = config.hydra.launcher
-    alone, here = resources.in_this_process(launcher), resources.is_local(launcher)
     held.enter_context(
         at_work(directory, others=not alone or role() == "prepare", elsewhere=not (alone or here))
     )
@@ -165,21 +165,20 @@ def _run_all(
     watcher = Watcher(sweep)
     had = watcher.standing.ended
     try:
-        with sweep.directory.joined():
-            if resources.in_this_process(config.hydra.launcher):
-                stacked = resources.is_stacked(config.hydra.launcher)
-                Worker(sweep, watcher, forced=stacked).run()
-            else:
-                launched = Launched(
-                    sweep,
-                    watcher,
-                    config=config,
-                    hydra_context=hydra_context,
-                    task_function=task_function,
-                )
-                for numbers in spec.strategy.plan.rounds():
-                    if (left := sweep.left(numbers)) and not sweep.stops_at_failures():
-                        launched.run(left)
+        if resources.in_this_process(config.hydra.launcher):
+            stacked = resources.is_stacked(config.hydra.launcher)
+            Worker(sweep, watcher, forced=stacked).run()
+        else:
+            launched = Launched(
+                sweep,
+                watcher,
+                config=config,
+                hydra_context=hydra_context,
+                task_function=task_function,
+            )
+            for numbers in spec.strategy.plan.rounds():
+                if (left := sweep.left(numbers)) and not sweep.stops_at_failures():
+                    launched.run(left)
     except Interrupted as end:
         return _stopped(sweep, watcher, end.code)
     except DiskFull as full:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import signal
 import threading
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal
 
+from dlrun.storage.shared_locks import count_at_work
 from dlrun.sweep.sweep import Sweep, open_sweep
 
 _LEAST = 8  # trials in a share: smaller stacks gain little
@@ -19,7 +21,8 @@ _LEAST = 8  # trials in a share: smaller stacks gain little
 class Limits:
     """How far a process helps in a sweep, as the options of `dlrun work` say.
 
-    While entered, the minutes run; at their end the process gets a SIGTERM, which saves what it trains.
+    The minutes count from now on. At their end, while this is entered, the process gets a SIGTERM, which saves what it
+    trains.
 
     Attributes:
         is_late: whether they are over.
@@ -27,10 +30,11 @@ class Limits:
 
     def __init__(self, trials: int | None, minutes: float | None, *, forever: bool) -> None:
         self.trials, self.minutes, self.forever = trials, minutes, forever
-        self.is_late = False
+        self.is_late, self._begun = False, time.monotonic()
 
     def __enter__(self) -> Limits:
-        self._timer = threading.Timer(60 * (self.minutes or 0), self._end)
+        left = 60 * (self.minutes or 0) - (time.monotonic() - self._begun)
+        self._timer = threading.Timer(max(0.0, left), self._end)
         self._timer.daemon = True
         if self.minutes is not None:
             self._timer.start()
@@ -81,7 +85,7 @@ class Quota:
         """How many of the trials that are `left` to take at a time, so that others find some too."""
         if not self.is_open:
             return 0
-        present = self.sweep.directory.present()
+        present = count_at_work(self.sweep.directory)
         # Who helps expects others, and leaves a share for one that is about to come.
         others = max(0, present - 1) + 1 if self.limits or present > 1 else 0
         share = left if not others else max(_LEAST, math.ceil(left / (1 + others)))
