@@ -117,6 +117,9 @@ class Sweep:
         """Try to hold the trial for this process; whether that worked. A killed process lets go."""
         self.directory.trial(number).mkdir(exist_ok=True)
         with claims.claim(self.directory.claims, number) as mine:
+            if mine:
+                for run in self.runs(number):
+                    run.look_anew()
             yield mine
 
 
