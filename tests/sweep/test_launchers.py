@@ -193,11 +193,13 @@ def test_workers_of_joblib_share_the_cores_and_find_what_one_process_would(
     assert result.out.count("\ntrial ") == 4 + 1  # a line each and the head of the table
 
 
+@pytest.mark.cluster
 def test_the_number_of_threads_may_be_said(sweep: Dlrun, look: Looks) -> None:
     assert sweep("model.width=4,8", "trainer.num_threads=1", *JOBLIB).code == 0
     assert [look().environment(number)["threads"] for number in (0, 1)] == [1, 1]
 
 
+@pytest.mark.cluster
 def test_joblib_left_to_itself_runs_a_trial_a_core(
     dlrun: Dlrun, look: Looks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
