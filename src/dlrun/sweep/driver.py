@@ -265,10 +265,11 @@ def _check(spec: SweepSpec, config: DictConfig, load: RecordingLoader) -> Compar
         comparison=comparison,
     )
     settings, trainer = spec.strategy.settings, experiment.config.trainer
-    if resources.is_local(launcher) and trainer.devices != 1:
+    by_side = resources.is_local(launcher) or resources.is_ray(launcher)
+    if by_side and trainer.devices != 1:
         raise ConfigError(
-            f"trainer.devices is {trainer.devices}, but hydra/launcher runs several trials side by side on this "
-            "machine: leave the launcher out, so that each has all devices in its turn, or set trainer.devices=1"
+            f"trainer.devices is {trainer.devices}, but hydra/launcher runs trials side by side, each on one device: "
+            "leave the launcher out, so that each has all devices in its turn, or set trainer.devices=1"
         )
     own = own_directions(spec.config.get("metrics", []))
     way = direction_in_run(spec.objective, monitor=trainer.monitor, mode=trainer.mode, own=own)
