@@ -175,18 +175,23 @@ SABOTAGE = {"writing": die_while_writing, "renaming": die_while_renaming}
 def whole(processes: Any, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """The run that nothing happened to."""
     folder = tmp_path_factory.mktemp("whole")
-    make_project(folder)
-    process = processes.Process(
-        target=be_dlrun, args=(["train", *WORDS, "hydra.run.dir=run"], str(folder), {}, "")
-    )
-    process.start()
-    assert Ended(process, folder).code == 0, (folder / "err.txt").read_text()
+    assert trained(processes, folder).code == 0, (folder / "err.txt").read_text()
     run = RunDirectory(folder / "run")
     summary = summary_of(run)
     assert (summary["stopped_early"], summary["step"], summary["epoch"]) == (True, LAST_STEP, 3)
     rates = {point["lr"] for point in read_metrics(run) if "lr" in point}
     assert sorted(rates) == pytest.approx([0.00025, 0.0005, 0.001])
     return run
+
+
+def trained(processes: Any, folder: Path, **variables: str) -> Ended:
+    """The training in a process of its own, in `folder`."""
+    make_project(folder)
+    process = processes.Process(
+        target=be_dlrun, args=(["train", *WORDS, "hydra.run.dir=run"], str(folder), variables, "")
+    )
+    process.start()
+    return Ended(process, folder)
 
 
 def summary_of(run: RunDirectory) -> dict[str, Any]:
@@ -223,9 +228,9 @@ def assert_ended_alike(run: RunDirectory, whole: RunDirectory) -> None:
 @pytest.mark.parametrize(
     ("step", "checkpoint"),
     [
-        (1, None),  # before anything was learned
+        pytest.param(1, None, marks=pytest.mark.cluster),  # before anything was learned
         (6, None),  # before the first checkpoint
-        (8, 7),  # just after a checkpoint
+        pytest.param(8, 7, marks=pytest.mark.cluster),  # just after a checkpoint
         (10, 7),  # during the step that an evaluation follows
         (27, 21),  # in the middle of the second epoch, at the start of which there is a checkpoint
         (48, 42),  # after the rate fell, with the patience half gone
@@ -384,10 +389,17 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.fixture(scope="module")
+def stopped_once(processes: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stopped")
+    assert trained(processes, folder, SIGNALS="25:TERM").code == 143
+    return folder / "run"
+
+
 @pytest.fixture
-def stopped(dlrun: Run) -> RunDirectory:
+def stopped(stopped_once: Path, project: Path) -> RunDirectory:
     """A run stopped at step 25; the checkpoint before that one was taken at step 21."""
-    assert dlrun("train", *WORDS, "hydra.run.dir=run", SIGNALS="25:TERM").code == 143
+    shutil.copytree(stopped_once, "run")
     return RunDirectory(Path("run"))
 
 

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from dlrun import cli
 from dlrun.commands.inspect import main
 from dlrun.data.inspection.series import find_seasons
 from dlrun.data.inspection.table import _REASONS
@@ -277,16 +278,14 @@ def test_a_workbook_names_what_it_needs(project: Path, monkeypatch: pytest.Monke
 
 
 def test_the_command_and_the_written_option_train(
-    people: str, dlrun: Dlrun, capsys: pytest.CaptureFixture[str]
+    people: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = shlex.split(inspected(capsys, people)["command"])[1:]
     short = ("trainer.max_epochs=1", "tracking.tensorboard=false")
-    done = dlrun(*words, *short)
-    assert done.returncode == 0, done.stderr
+    assert cli.main([*words, *short]) == 0
     assert main([people, "--write", "folk"]) == 0
     assert "dataset=folk model=mlp" in capsys.readouterr().out
-    done = dlrun("train", "dataset=folk", *short)
-    assert done.returncode == 0, done.stderr
+    assert cli.main(["train", "dataset=folk", *short]) == 0
     with pytest.raises(ConfigError, match="exists"):
         main([people, "--write", "folk"])
     with pytest.raises(ConfigError, match="dataset option of dlrun"):

@@ -20,7 +20,8 @@ from dlrun.cli import main
 from dlrun.errors import ConfigError
 from dlrun.storage import claims, shared_locks
 from dlrun.storage.claims import claim, is_claimed
-from dlrun.storage.shared_locks import at_work, kept_here, look_anew
+from dlrun.storage.run_directory import RunDirectory, lock
+from dlrun.storage.shared_locks import at_work, kept_here
 from dlrun.storage.sweep_directory import SweepDirectory
 
 QUICK = (
@@ -229,11 +230,19 @@ def test_without_locks_neither_a_run_nor_a_sweep_is_begun(
     assert os.listdir("run") == [".lock"]
 
 
-def test_a_folder_is_looked_at_anew_without_a_change(tmp_path: Path) -> None:
-    tmp_path.chmod(0o750)
-    look_anew(tmp_path)
-    assert tmp_path.stat().st_mode & 0o777 == 0o750
-    look_anew(tmp_path / "none")
+def test_who_takes_a_run_asks_the_server_what_is_in_its_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.checkpoints.mkdir(parents=True)
+    run.path.chmod(0o750)
+    asked: list[Path] = []
+    chmod = os.chmod
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "chmod", lambda path, mode: (asked.append(path), chmod(path, mode)))
+        with lock(run):
+            assert asked == [tmp_path, run.path, run.checkpoints]
+    assert run.path.stat().st_mode & 0o777 == 0o750
 
 
 @pytest.mark.cluster

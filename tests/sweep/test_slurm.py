@@ -86,3 +86,19 @@ def test_the_script_of_one_run_begins_it_and_resumes_it_when_its_job_is_requeued
     assert found.summary("slurm-77")["status"] == "completed"
     assert found.points("slurm-77") == look("runs").points("whole")
     assert Path("asked").read_text().count("\n") == 2
+
+
+def test_the_script_of_workers_goes_on_with_a_sweep_when_its_job_is_requeued(
+    job: Callable[..., int], dlrun: Dlrun, look: Looks
+) -> None:
+    train = ("train", "-m", *WORDS, "model.width=4,13")
+    assert dlrun(*train, "hydra.sweep.dir=whole").code == 0
+    assert dlrun(*train, "hydra.sweep.dir=sweep", "--no-driver").code == 0
+    assert job("dlrun work", "sweep", AT_STEP="6", SIGUSR1="13") == 138
+    assert Path("asked").read_text() == "scontrol requeue 77\n"
+    assert look().summary(1)["status"] == "stopped"
+    assert job("dlrun work", "sweep") == 0
+    assert look().states == ["complete"] * 2
+    assert [look().starts(number) for number in (0, 1)] == [[0], [0, 6]]
+    for number in (0, 1):
+        assert look().points(number) == look("whole").points(number)

@@ -18,7 +18,7 @@ from dlrun.data.share import WHOLE, Share
 from dlrun.errors import ConfigError
 from dlrun.training import optim
 from dlrun.training.schedules import constant
-from dlrun.training.sharding import blocks, gathered, load_optimizer, load_weights, shard, whole
+from dlrun.training.sharding import blocks, load_optimizer, load_weights, made_whole, shard, whole
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "sgd": {},
@@ -120,13 +120,12 @@ def compare_all(rank: int, folder: str) -> None:
 
 
 def compare(make: Any, name: str, share: Share) -> None:
-    """Train alone and in parts; then load what was gathered into other models, whole and in parts."""
+    """Train alone and in parts; then load what was made_whole into other models, whole and in parts."""
     torch.manual_seed(0)
     alone = make().double()
     parted = copy.deepcopy(alone)
     averages = [AveragedModel(m, multi_avg_fn=get_ema_multi_avg_fn(0.9)) for m in (alone, parted)]
-    for model in (parted, averages[1].module):
-        shard(model, torch.device("cpu"))
+    shard(parted, averages[1], torch.device("cpu"))
     held = sum(p.to_local().numel() for p in parted.parameters())  # type: ignore[attr-defined]
     assert 0.4 < held / sum(p.numel() for p in alone.parameters()) < 0.65
     wanted, descent = train(alone, averages[0], name, WHOLE)
@@ -134,19 +133,19 @@ def compare(make: Any, name: str, share: Share) -> None:
     assert found == pytest.approx(wanted, abs=1e-12), name
     first = share.index == 0
     trained = (parted, averages[1], of_parts.optimizer)
-    states = [gathered(one.state_dict(), first=first) for one in trained]
+    states = [made_whole(one.state_dict(), first=first) for one in trained]
     if first:
         states[2].pop("param_groups")  # whose kernels differ
         for state, like in zip(states, (alone, averages[0], descent.optimizer), strict=True):
             wanted_state = {key: like.state_dict()[key] for key in state}
             torch.testing.assert_close(state, wanted_state, rtol=0, atol=1e-9)
     again = make().double()
-    shard(again, torch.device("cpu"))
+    shard(again, None, torch.device("cpu"))
     load_weights(again, states[0])
     optimizer = descent_of(again, name).optimizer
-    load_optimizer(optimizer, gathered(of_parts.optimizer.state_dict(), first=first))
+    load_optimizer(optimizer, made_whole(of_parts.optimizer.state_dict(), first=first))
     for state, other in zip((states[0], states[2]), (again, optimizer), strict=True):
-        same = gathered(other.state_dict(), first=first)
+        same = made_whole(other.state_dict(), first=first)
         if first:
             torch.testing.assert_close({key: same[key] for key in state}, state, rtol=0, atol=0)
 
@@ -185,5 +184,5 @@ def refuse_scalars() -> None:
     model = stack()
     model.scale = nn.Parameter(torch.tensor(2.0))
     with pytest.raises(ConfigError, match=r"fsdp, which cannot part this model .*scalar"):
-        shard(model, torch.device("cpu"))
+        shard(model, None, torch.device("cpu"))
     assert whole(torch.ones(2)).sum() == 2

@@ -58,6 +58,7 @@ class Views:
 
     Args:
         model: what the config says of it.
+        sharded: whether other devices have parts of it: then what needs a model of its own is left out.
         trials_at_once: how many trials of a sweep share the process's time, where this run is one: the
             views of a trial are for looking back, so those during training must cost next to nothing.
     """
@@ -68,9 +69,11 @@ class Views:
         settings: TrackingSettings,
         *,
         model: object,
+        sharded: bool = False,
         trials_at_once: int | None = None,
     ) -> None:
         self.data, self.spec, self.settings = data, data.spec, settings
+        self._sharded = sharded
         self._kind = f"{model} for {data.spec}"
         self._flow = GradientFlow() if settings.gradient_flow and settings.tensorboard else None
         self._started = time.perf_counter()
@@ -92,6 +95,8 @@ class Views:
 
         The boundaries of a trial, too, are drawn only so long.
         """
+        if self._sharded:
+            return
         if self._flow:
             self._flow.at_evaluation(engine, tracker)
         if not self._trials_at_once:
@@ -116,14 +121,8 @@ class Views:
     @going_on("a view of the end")
     def at_end(self, engine: Engine, tracker: Tracker, part: Split, outputs: Tensor) -> None:
         """The graph, the last histograms, a trial's boundary; on `part` forecasts, predictions, confusion, mistakes."""
-        self._draw_histograms(engine, tracker)
-        self._write_sample(engine, tracker)
-        if self._flow:
-            self._flow.draw(engine, tracker)
-        if self._trials_at_once:
-            self._draw_boundary(engine, tracker)
-        if self.settings.graph:
-            tracker.graph(engine.model, part.sample(1), kind=self._kind)
+        if not self._sharded:
+            self._show_model(engine, tracker, part)
         if self.settings.images:
             self._draw_forecasts(engine, tracker, self.data.tested, part, outputs)
             self._draw_predictions(engine, tracker, part, outputs)
@@ -149,6 +148,16 @@ class Views:
             picture = image_grid(_array(part.inputs[worst]), captions)
             tracker.image("worst_mistakes", picture, engine.step)
 
+    def _show_model(self, engine: Engine, tracker: Tracker, part: Split) -> None:
+        self._draw_histograms(engine, tracker)
+        self._write_sample(engine, tracker)
+        if self._flow:
+            self._flow.draw(engine, tracker)
+        if self._trials_at_once:
+            self._draw_boundary(engine, tracker)
+        if self.settings.graph:
+            tracker.graph(engine.model, part.sample(1), kind=self._kind)
+
     @going_on("the histograms")
     def _draw_histograms(self, engine: Engine, tracker: Tracker) -> None:
         if self.settings.histograms:
@@ -168,7 +177,8 @@ class Views:
 
     @property
     def _reconstructs(self) -> bool:
-        return self.settings.images and self.spec.task == "reconstruction"
+        wanted = self.settings.images and not self._sharded
+        return wanted and self.spec.task == "reconstruction"
 
     @going_on("a picture of reconstructions")
     def _draw_reconstructions(

@@ -31,7 +31,7 @@ from dlrun.runner.peers import LAUNCHED, Report, rank_log
 from dlrun.storage.disk import DiskFull
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.system.orphans import helped_by_children
-from dlrun.system.signals import answered
+from dlrun.system.signals import answered, warning_signals
 
 _LOOK_SECONDS = 0.1
 
@@ -44,7 +44,7 @@ class _Processes(threading.Thread):
         self.result: RunResult | None = None
         self.error: BaseException | None = None
         self.signals: list[signal.Signals] = []
-        self._sent = 0
+        self._sent = False
         rendezvous = RendezvousParameters(
             backend="c10d",
             endpoint="localhost:0",
@@ -71,6 +71,11 @@ class _Processes(threading.Thread):
         except BaseException as error:
             self.error = error
 
+    @property
+    def in_hurry(self) -> bool:
+        """Whether a second signal has come; what a queue warns of is none."""
+        return len([one for one in self.signals if one not in warning_signals()]) > 1
+
     def note(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal: the first one asks the ranks to save and end, a second one ends them."""
         self.signals.append(signal.Signals(number))
@@ -79,16 +84,15 @@ class _Processes(threading.Thread):
     def forward(self) -> None:
         """Send what has come to the ranks, once they are there."""
         ranks = [worker.id for worker in self._agent.get_worker_group().workers]
-        if not all(isinstance(rank, int) for rank in ranks):
+        if not self.signals or not all(isinstance(rank, int) for rank in ranks):
             return
-        while self._sent < len(self.signals):
-            for rank in ranks:
-                with suppress(ProcessLookupError):
-                    if self._sent == 0:
-                        os.kill(rank, self.signals[0])
-                    else:  # with all that it has started: each has a session of its own
-                        os.killpg(rank, signal.SIGKILL)
-            self._sent += 1
+        for rank in ranks:
+            with suppress(ProcessLookupError):
+                if self.in_hurry:  # with all that it has started: each has a session of its own
+                    os.killpg(rank, signal.SIGKILL)
+                elif not self._sent:
+                    os.kill(rank, self.signals[0])
+        self._sent = True
 
 
 def run_processes(
@@ -134,7 +138,7 @@ def _outcome(
 ) -> int:
     """The exit code, or the error of the rank that was the first to have one."""
     asked = processes.signals  # to end
-    if len(asked) > 1:  # in a hurry: what was not saved is lost
+    if processes.in_hurry:  # what was not saved is lost
         return 128 + asked[0]
     failures: dict[int, Any] = processes.result.failures if processes.result else {}
     silent = {rank: one.exitcode for rank, one in sorted(failures.items()) if rank not in reports}

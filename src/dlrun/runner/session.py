@@ -36,6 +36,7 @@ from dlrun.training.build import Experiment, Loader
 from dlrun.training.loop import Engine
 from dlrun.training.metrics.classes import class_rows
 from dlrun.training.scores import class_confusion
+from dlrun.training.sharding import has_shards
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,7 @@ class Session:
             experiment.data,
             config.tracking,
             model=config.model,
+            sharded=has_shards(self.engine.model),
             trials_at_once=watch.at_once if watch else None,
         )
         self._open = opened.pop_all()
@@ -282,6 +284,11 @@ class Session:
         sizes = (len(part) for part in (data.train, data.val, data.test))
         where = "in memory" if isinstance(data.train.inputs, Tensor) else "read from their files"
         log.info("%s samples to train on, %s to validate, %s to test, %s", *sizes, where)
+        if has_shards(self.engine.model):
+            log.info(
+                "each device has a part of the model: the table of layers and views of the whole model are left out"
+            )
+            return
         with going_on("the table of layers"):
             table = layer_table(self.engine.model, data.spec)
             log.info("the model\n%s", table)

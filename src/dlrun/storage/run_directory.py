@@ -85,6 +85,15 @@ class RunDirectory:
         """The messages of the run."""
         return self.path / "train.log"
 
+    def look_anew(self) -> None:
+        """Have this host see which files another has made and removed, of which NFS believes for a minute what it saw.
+
+        To set what is set already asks the server, whose answer says whether the folder has changed.
+        """
+        for folder in (self.path.parent, self.path, self.checkpoints):
+            with suppress(OSError):  # there is none, or it is somebody else's
+                os.chmod(folder, folder.stat().st_mode)
+
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Replace the summary; whoever reads meanwhile finds the old one or the new one, whole."""
         # NaN and infinity are no JSON, and a strict reader would refuse the whole file for one.
@@ -166,6 +175,7 @@ def lock(run: RunDirectory, *, is_rank: bool = False) -> Iterator[None]:
             raise ConfigError(
                 f"{run.path} is being trained by another process: wait for it, or stop it first"
             )
+        run.look_anew()
         yield
 
 

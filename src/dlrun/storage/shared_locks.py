@@ -109,12 +109,6 @@ def kept_here(folder: Path, mounts: Path = _MOUNTS) -> str | None:
     return f"{kind} mounted with {found[0]}" if found else None
 
 
-def look_anew(folder: Path) -> None:
-    """Have this host see what others have made and removed in the folder, of which NFS keeps what it saw before."""
-    with suppress(OSError):  # somebody else's folder
-        os.chmod(folder, folder.stat().st_mode)
-
-
 def _is_free_to_another(file: Path, number: int) -> bool:
     """Whether another process gets a byte that this one holds."""
     if sys.platform == "win32":

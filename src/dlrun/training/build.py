@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dlrun.config.instantiate import Component, split_component
 from dlrun.config.moved import current
@@ -35,25 +34,29 @@ from dlrun.system.allocator import keep_freed_memory
 from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import cuda_graph, optim, schedules
 from dlrun.training.augmentation import make_augmentation, make_mixing
+from dlrun.training.averaging import exponential_average, schedule_free_average
 from dlrun.training.balance import latent_balance, with_balance
 from dlrun.training.checks import (
+    check_batch_norm,
     check_batches,
     check_fit,
     check_loss,
     check_monitor,
+    check_parts,
     require_recurrent,
 )
 from dlrun.training.device import Device, enough_memory, index_of
 from dlrun.training.device import choose as choose_device
 from dlrun.training.freezing import Freezing
 from dlrun.training.initial_weights import initialise
-from dlrun.training.loop import Averaged, Engine
+from dlrun.training.loop import Engine
 from dlrun.training.losses.base import Loss
 from dlrun.training.losses.choice import loss_of
 from dlrun.training.metrics.chosen import ChosenMetrics, OwnMetric, own_metrics
-from dlrun.training.optimizer_classes import ScheduleFreeAverage, is_schedule_free
 from dlrun.training.ranks import ALONE, Ranks
 from dlrun.training.replica import Replica
+from dlrun.training.sharding import shard
+from dlrun.training.sync_batch_norm import synchronise
 from dlrun.training.task import Task
 from dlrun.training.tasks import learned_spec, make_task, suited
 
@@ -214,18 +217,26 @@ def assemble(
     configure_torch(settings)
     keep_freed_memory()  # after the data were read: what that took goes back to the system
     seed_everything(config.seed)
-    model = _model(parts, config, data, device)
+    sharded = settings.strategy == "fsdp" and ranks.size > 1
+    model = _model(parts, config, data, device, sharded=sharded)
     # A checkpoint has all weights itself.
     source = config.init_from if kept is None else None
     begun_with = None if source is None else initialise(model, data, source)
+    if settings.sync_batch_norm and ranks.size > 1:
+        synchronise(model, device.torch_device)
+    averaged = exponential_average(model, settings.ema_decay)
+    if sharded:
+        shard(model, averaged, device.torch_device)
+        check_parts(model, data, device)
     freezing = Freezing(model, parts.shared.freeze)
     generator = torch.Generator(device.torch_device).manual_seed(config.seed)
     use_generators(model, [generator])
 
     batches = make_batches(settings, data, config.seed, ranks.share)
     check_loss(model, batches, task, data.spec)
+    check_batch_norm(model, batches, data.spec, ranks.size)
     total_steps = count_steps(settings, len(batches))
-    descent, averaged = _descent(parts, freezing, settings, device, len(batches), total_steps)
+    descent = _descent(parts, freezing, settings, device, len(batches), total_steps)
     replica = None
     if ranks.size > 1:
         mean = task.reduction == "mean"
@@ -235,7 +246,7 @@ def assemble(
     engine = Engine(
         model=model,
         freezing=freezing,
-        averaged=averaged,
+        averaged=schedule_free_average(model, settings.ema_decay, descent.optimizer) or averaged,
         task=task,
         chosen=chosen,
         data=data,
@@ -261,12 +272,16 @@ def assemble(
     return Experiment(config, device, data, task, engine, begun_with)
 
 
-def _model(parts: _Components, config: RunConfig, data: Dataset, device: Device) -> nn.Module:
-    """The model, with weights of its own, checked against the data."""
+def _model(
+    parts: _Components, config: RunConfig, data: Dataset, device: Device, *, sharded: bool
+) -> nn.Module:
+    """The model, with weights of its own, checked against the data; one to be `sharded` only after that."""
     with enough_memory("model", _SMALLER_MODEL):
         built = parts.model(data.spec)
-        model = place_model(built, device, channels_last=config.trainer.channels_last)
-        check_fit(model, data, device)
+        place = replace(device, torch_device=torch.device("cpu")) if sharded else device
+        model = place_model(built, place, channels_last=config.trainer.channels_last)
+        if not sharded:
+            check_fit(model, data, device)
         fit_numbers(model, data.train)
     if config.tracking.gradient_flow:
         require_recurrent(model)
@@ -280,14 +295,13 @@ def _descent(
     device: Device,
     steps_per_epoch: int,
     total_steps: int,
-) -> tuple[optim.Descent, Averaged | None]:
-    """The optimizer of the model's weights with its schedule, and their average; the model may be compiled here."""
+) -> optim.Descent:
+    """The optimizer of the model's weights with its schedule; the model may be compiled here."""
     model = freezing.model
     groups = optim.parameter_groups(model, parts.rules, begins=freezing.begins)
     asked = {"model": model} if parts.optimizer.wants("model") else {}
     build = partial(parts.optimizer, groups, **asked)
     optimizer = build() if settings.compile else without_dynamo(build)
-    averaged = average(model, settings.ema_decay, optimizer)
     if settings.compile:
         model.compile()
     multiplier = schedules.bind(
@@ -297,7 +311,7 @@ def _descent(
         total_steps=total_steps,
     )
     scaler = torch.amp.GradScaler(device.torch_device.type, enabled=settings.precision == "fp16")
-    return optim.Descent(optimizer, multiplier, parts.rules, scaler), averaged
+    return optim.Descent(optimizer, multiplier, parts.rules, scaler)
 
 
 def place_model(model: Any, device: Device, *, channels_last: bool) -> nn.Module:
@@ -376,23 +390,3 @@ def fit_numbers(model: nn.Module, part: Split) -> None:
         inputs = part.rows(rows.to(part.targets.device)).inputs
         for layer in layers:
             layer.fit(inputs)
-
-
-def average(
-    model: nn.Module, decay: float | None, optimizer: torch.optim.Optimizer
-) -> Averaged | None:
-    """A copy of `model` that follows its weights: as an exponential moving average, or as the optimizer averages.
-
-    Raises:
-        ConfigError: both.
-    """
-    if is_schedule_free(type(optimizer)):
-        if decay is not None:
-            raise ConfigError(
-                f"trainer.ema_decay is {decay}, but optimizer=schedule_free averages the weights itself: "
-                "set it to null"
-            )
-        return ScheduleFreeAverage(model, optimizer)
-    if decay is None:
-        return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))

@@ -53,6 +53,52 @@ def check_fit(model: nn.Module, data: Dataset, device: Device) -> None:
         raise ConfigError("model has batch norm, which needs at least 2 training samples")
 
 
+def check_parts(model: nn.Module, data: Dataset, device: Device) -> None:
+    """As `check_fit`, for a model of which each rank has a part.
+
+    Raises:
+        ConfigError: the model refuses the data or the precision, or reads weights where it has only a part of them.
+    """
+    try:
+        check_fit(model, data, device)
+    except ConfigError as error:
+        if "DTensor" not in str(error):
+            raise
+        raise ConfigError(
+            "trainer.strategy is fsdp, but the model reads weights of one of its blocks outside of that block, where "
+            "each device has a part of them: use strategy ddp"
+        ) from error
+
+
+def check_batch_norm(model: nn.Module, batches: Feed, spec: Spec, devices: int) -> None:
+    """Refuse batches of which a device has one number for each channel of a batch norm of its own.
+
+    Raises:
+        ConfigError: there are such.
+    """
+    norms = [m for m in model.modules() if type(m) in _BATCH_NORMS]
+    if devices == 1 or not norms or (least := min(batches.sizes(0))) >= 2 * devices:
+        return
+    numbers: list[int] = []
+    hooks = [
+        norm.register_forward_pre_hook(
+            lambda _, inputs: numbers.append(inputs[0].numel() // inputs[0].shape[1])
+        )
+        for norm in norms
+    ]
+    model.eval()
+    with torch.no_grad():
+        advance(model, batches.split.sample(1), None, spec)
+    model.train()
+    for hook in hooks:
+        hook.remove()
+    if 1 in numbers:
+        raise ConfigError(
+            f"trainer.devices is {devices}, and a batch has {least} samples: batch norm finds no spread in the one "
+            "of a device; set trainer.sync_batch_norm=true, another trainer.batch_size or trainer.drop_last=true"
+        )
+
+
 def check_loss(model: nn.Module, batches: Feed, task: Task, spec: Spec) -> None:
     """Try a loss of the user's own on one batch; no random state is touched.
 

@@ -117,9 +117,9 @@ def kind_of(accelerator: str) -> str:
 
 def _too_few(asked: str) -> ConfigError:
     count = torch.cuda.device_count()
-    there = {0: "no GPU", 1: "one GPU, 0,"}.get(count, f"GPUs 0 to {count - 1}")
+    there = {0: "is no GPU", 1: "is one GPU, 0,"}.get(count, f"are GPUs 0 to {count - 1}")
     return ConfigError(
-        f"{asked}, but there is {there} here (see `{command('doctor')}`): name fewer, or "
+        f"{asked}, but there {there} here (see `{command('doctor')}`): name fewer, or "
         "use trainer.devices=all or trainer.accelerator=cpu"
     )
 

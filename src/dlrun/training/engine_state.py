@@ -18,6 +18,7 @@ from dlrun.data.share import Share
 from dlrun.training.forward import State, advance, on_tensors
 from dlrun.training.logged_points import Pending
 from dlrun.training.loop import Engine
+from dlrun.training.sharding import load_weights, whole_states
 
 Stored = dict[str, Any]
 
@@ -31,9 +32,7 @@ def engine_state(engine: Engine) -> Stored:
     return {
         "step": engine.step,
         "steps_per_epoch": engine.steps_per_epoch,
-        "model": engine.model.state_dict(),
-        "averaged": None if engine.averaged is None else engine.averaged.state_dict(),
-        "descent": engine.descent.state_dict(),
+        **(engine.unsharded or whole_states(engine.model, engine.averaged, engine.descent)),
         "waited": engine.waited,
         "best": dict(vars(engine.best)),
         "pending": engine.pending.state(),
@@ -48,9 +47,9 @@ def engine_state(engine: Engine) -> Stored:
 def load_engine_state(engine: Engine, state: Stored) -> None:
     """Continue where `state` was taken."""
     engine.step, engine.waited, engine.seconds = state["step"], state["waited"], state["seconds"]
-    engine.model.load_state_dict(state["model"])
+    load_weights(engine.model, state["model"])
     if engine.averaged is not None and state["averaged"] is not None:
-        engine.averaged.load_state_dict(state["averaged"])
+        load_weights(engine.averaged, state["averaged"])
     engine.descent.load_state_dict(state["descent"])
     move = partial(on_tensors, change=lambda tensor: tensor.to(engine.device.torch_device))
     kept = {name: [*map(move, values)] for name, values in state["pending"].items()}

@@ -13,6 +13,7 @@ from dlrun.data.images.mixing import Mixed
 from dlrun.data.loaders import Split
 from dlrun.data.share import WHOLE, Share
 from dlrun.models.members import joined, members_of
+from dlrun.training.sharding import in_step
 from dlrun.training.task import Task
 
 State = Any  # a tensor, or tuples of them, however deep; None before the first batch
@@ -84,7 +85,11 @@ def outputs_in_order(
     Or for a process's `share` of them; where it is empty the shape of a row is not known, and it is (0,).
     """
     state, found, stop = None, None, 0
-    for inputs, targets in split.in_order(size, share):
+
+    def idle_pass() -> None:
+        advance(model, split.sample(1), None, spec)
+
+    for inputs, targets in in_step(model, split.in_order(size, share), idle_pass):
         outputs, state = advance(model, inputs, state, spec)
         rows = task.kept(outputs.to(dtype), task.aims(inputs, targets))
         if found is None:  # one tensor for all: many small ones leave gaps in memory
@@ -95,15 +100,27 @@ def outputs_in_order(
 
 
 def in_parts(
-    inputs: Tensor, targets: Tensor, mixed: Mixed | None, *, count: int, mean: bool
+    inputs: Tensor,
+    targets: Tensor,
+    mixed: Mixed | None,
+    *,
+    count: int,
+    mean: bool,
+    least: int | None = None,
 ) -> list[tuple[Tensor, Tensor, Mixed | None, float | None]]:
     """A batch in parts, which have the same gradient for a share of the memory (batch norm sees the parts).
 
     With what the loss of each is multiplied by; None for nothing.
+
+    Args:
+        least: of several ranks, the rows that each has at least: all must take as many parts.
     """
     if count == 1:
         return [(inputs, targets, mixed, None)]
-    size = -(-len(targets) // count)
+    size: int | list[int] = -(-len(targets) // count)
+    if least is not None:
+        count = min(count, least)
+        size = [len(Share(part, count).of(len(targets))) for part in range(count)]
     x_parts, y_parts = inputs.split(size), targets.split(size)
     mixed_parts = [None] * len(x_parts) if mixed is None else mixed.parts(size)
     # The last part may be short: weight by size, or the mean leans towards it.

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from dlrun.config.settings import CheckpointSettings, TrainerSettings
 from dlrun.data.base import Dataset
@@ -21,7 +20,9 @@ from dlrun.data.share import WHOLE, Share
 from dlrun.storage.checkpoint import random_states
 from dlrun.system.signals import StopRequest
 from dlrun.system.torch_internals import norms
+from dlrun.training import sharding
 from dlrun.training.augmentation import Augmentation
+from dlrun.training.averaging import Averaged
 from dlrun.training.balance import LatentBalance
 from dlrun.training.device import Device
 from dlrun.training.divergence import Diverged, refuse_divergence
@@ -39,13 +40,11 @@ from dlrun.training.intervals import Intervals
 from dlrun.training.logged_points import Pending, Rate, gathered, mean_losses, training_point
 from dlrun.training.metrics.chosen import ChosenMetrics
 from dlrun.training.optim import Descent, gradient_norm
-from dlrun.training.optimizer_classes import ScheduleFreeAverage
 from dlrun.training.ranks import ALONE, Ranks
 from dlrun.training.replica import Replica
 from dlrun.training.schedules import plateau_of
 from dlrun.training.task import Task
 
-Averaged = AveragedModel | ScheduleFreeAverage
 Step = Callable[[Tensor, Tensor], None]  # from inputs and targets of one batch
 
 
@@ -118,6 +117,7 @@ class Engine:
         self.carried: State = None  # what the model remembers of the text before the next batch
         self.pending, self.rate = Pending(), Rate()
         self.of_ranks: list[dict[str, Any]] = []  # what each rank alone had at the last checkpoint
+        self.unsharded: dict[str, Any] | None = None  # what is trained, while it is saved
         self.latest: dict[str, float] = {}  # the newest value of every metric
         self.seconds = 0.0  # trained so far, over all processes of this run
 
@@ -235,9 +235,10 @@ class Engine:
         if self.mixing is not None:
             inputs, mixed = self.mixing(inputs, targets, self.generator)
         count, mean = self.settings.accumulate, self.task.reduction == "mean"
-        parts = in_parts(inputs, targets, mixed, count=count, mean=mean)
+        least = None if self.replica is None else self.replica.least
+        parts = in_parts(inputs, targets, mixed, count=count, mean=mean, least=least)
         losses = [self._forward_backward(*part, last=part is parts[-1]) for part in parts]
-        self.pending.losses.append(losses[0] if count == 1 else torch.stack(losses).sum())
+        self.pending.losses.append(losses[0] if len(parts) == 1 else torch.stack(losses).sum())
         self.pending.sizes.append(self.task.size(targets))
         if self.replica is not None:
             self.pending.end_step(counts=self.replica.counts)
@@ -254,7 +255,7 @@ class Engine:
         Of several ranks the one that calls this computes all of them, or its `share`.
         """
         model = self.evaluated.eval()
-        with torch.inference_mode(), self.device.autocast():
+        with sharding.without_gradients(model), self.device.autocast():
             outputs = outputs_in_order(
                 model,
                 split,
@@ -287,7 +288,7 @@ class Engine:
     def restore_best(self) -> None:
         """Give the model to evaluate the weights of the best evaluation, where there was one."""
         if self.best.weights:
-            self.evaluated.load_state_dict(self.best.weights)
+            sharding.load_weights(self.evaluated, self.best.weights)
 
     def loss(self, inputs: Tensor, targets: Tensor, mixed: Mixed | None) -> tuple[Tensor, Tensor]:
         """The training loss of a part of a batch, and what metrics need of its outputs."""
@@ -324,8 +325,7 @@ class Engine:
     def _evaluate(self) -> dict[str, float]:
         values = self._training_values() if self.pending.losses else {}
         measure: Callable[[], dict[str, float]] = dict
-        if len(self.data.val):
-            part = self.data.val
+        if len(part := self.data.val):
             seen = self.outputs_of_all(part), part, self.variance["val"], self.truth
             measure = partial(self.chosen.metrics, self.task, *seen)
         values, metrics = self.ranks.by_first(lambda: (values, measure()))
@@ -353,8 +353,7 @@ class Engine:
         gain = 0.0 if best is None else (best - value if self.minimize else value - best)
         improved = not math.isnan(value) and (best is None or gain > margin)
         if improved:
-            state = self.evaluated.state_dict()
-            weights = {name: tensor.detach().clone() for name, tensor in state.items()}
+            weights = sharding.kept_weights(self.evaluated, first=self.ranks.first)
             self.best = Best(value, self.epoch, self.step, dict(self.latest), weights)
         self.waited = 0 if improved else self.waited + 1
         if plateau := plateau_of(self.descent.multiplier):
@@ -386,12 +385,15 @@ class Engine:
             carried = on_tensors(self.carried, torch.Tensor.cpu)
             own = {"carried": carried, "random": random_states(self.generator)}
             self.of_ranks = self.ranks.to_first(own)
+            trained = self.model, self.averaged, self.descent
+            self.unsharded = sharding.whole_states(*trained, first=self.ranks.first)
 
     def _save(self, save: Callable[[], None]) -> None:
         """Save, unless weights are not finite, or come from a loss that was not."""
         self.gather()
         refuse_divergence(self.pending.losses, step=self.step, latest=self.latest)
         sizes = norms([p.detach() for p in self.model.parameters()])
-        if not torch.stack(sizes).isfinite().all():
+        if not sharding.whole(torch.stack(sizes)).isfinite().all():
             raise Diverged(self.step, self.latest)
         self.ranks.by_first(save)
+        self.unsharded = None

@@ -22,7 +22,7 @@ from dlrun.training.optimizer_classes import (
 )
 from dlrun.training.parameter_names import chosen
 from dlrun.training.schedules import Multiplier, plateau_of
-from dlrun.training.sharding import is_sharded, whole
+from dlrun.training.sharding import is_sharded, load_optimizer, whole
 
 LearningRate = Annotated[float, Gt(0)]
 
@@ -325,7 +325,7 @@ class Descent:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`, with the hyper-parameters as configured now: a resume may have changed them."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         for group, configured in zip(self.optimizer.param_groups, self.configured, strict=True):
             group.update(configured)
         if state["scaler"]:

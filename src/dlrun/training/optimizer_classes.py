@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -98,28 +97,6 @@ def keep_gradients(optimizer: torch.optim.Optimizer) -> None:
 
     optimizer.register_step_pre_hook(lend_copies)
     optimizer.register_step_post_hook(put_back)
-
-
-class ScheduleFreeAverage(nn.Module):
-    """A copy of a model with the weights to judge, x = y + (1 - 1 / beta1) * (z - y) (Defazio et al., 2024).
-
-    The library trains y and remembers z. It would turn y into x and back; a copy leaves every bit of y as it is,
-    however often it is looked at.
-    """
-
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        super().__init__()
-        self.module, self.optimizer = copy.deepcopy(model), optimizer
-
-    @torch.no_grad()
-    def update_parameters(self, model: nn.Module) -> None:
-        """Follow `model`, whose weights the optimizer moves."""
-        beta = {p: g["betas"][0] for g in self.optimizer.param_groups for p in g["params"]}
-        for x, y in zip(self.module.parameters(), model.parameters(), strict=True):
-            z = self.optimizer.state[y].get("z") if y in beta else None
-            x.copy_(y if z is None else y.lerp(z, 1 - 1 / beta[y]))
-        for own, buffer in zip(self.module.buffers(), model.buffers(), strict=True):
-            own.copy_(buffer)
 
 
 def hidden_matrices(model: nn.Module) -> list[Tensor]:

@@ -10,6 +10,7 @@ import copy
 import gc
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ from dlrun.training.device import Device
 from dlrun.training.forward import advance
 from dlrun.training.freezing import Freezing
 from dlrun.training.ranks import Ranks
+from dlrun.training.sharding import has_shards
+from dlrun.training.sync_batch_norm import left_out
 
 Compute = Callable[..., tuple[Tensor, Tensor]]  # of a part of a batch: its loss, and what is kept
 
@@ -42,6 +45,7 @@ class Replica:
 
     Attributes:
         counts: whether this rank has samples of its own in the batch.
+        least: samples that each rank computes, at least.
     """
 
     def __init__(
@@ -61,7 +65,7 @@ class Replica:
         self._learner: nn.Module | None = None
         self._stage = 0
         self._sizes: Sequence[int] = ()
-        self.factor, self.counts = 1.0, True
+        self.factor, self.counts, self.least = 1.0, True, 1
 
     def enter(self, epoch: int) -> bool:
         """Be ready for an epoch, of which all is frozen that is to be; whether that took time."""
@@ -77,7 +81,7 @@ class Replica:
         """The next batch is the one at this position of the epoch."""
         whole = self._sizes[position]
         own = len(self.ranks.share.of(whole))
-        self.counts = own > 0
+        self.counts, self.least = own > 0, max(1, whole // self.ranks.size)
         self.factor = self.ranks.size * (own / whole if self.mean else float(self.counts))
 
     def loss(self, compute: Compute, *part: Any, last: bool) -> tuple[Tensor, Tensor]:
@@ -85,7 +89,8 @@ class Replica:
         assert self._learner is not None
         # As `no_sync` has it, which would have to be open until the backward pass is over.
         self._learner.require_backward_grad_sync = last  # type: ignore[assignment]
-        loss, kept = self._learner(compute, *part)
+        with nullcontext() if self.counts else left_out(self.model):
+            loss, kept = self._learner(compute, *part)
         return loss, kept
 
     def weighted(self, loss: Tensor) -> Tensor:
@@ -95,10 +100,13 @@ class Replica:
     def _wrapped(self) -> nn.Module:
         """What computes losses and adds up gradients: called with a `Compute` and what that takes.
 
-        The parameters to train must be known; so this is done anew where some are released. Another strategy
-        has its own of these here. The buffers are told by rank 0 at each step only where a layer of the user's own may
-        read them in training; those of batch norm are told before each evaluation.
+        The parameters to train must be known; so this is done anew where some are released. Those of a model of which
+        each rank has a part add up their gradients themselves, after each part of a batch. The buffers are told by
+        rank 0 at each step only where a layer of the user's own may read them in training; those of batch norm are
+        told before each evaluation.
         """
+        if has_shards(self.model):
+            return _Learner(self.model)
         known = is_well_known(self.model)
         unused = not known or self._leaves_some_unused()
         learner = DistributedDataParallel(
@@ -106,9 +114,8 @@ class Replica:
             find_unused_parameters=unused,
             gradient_as_bucket_view=True,
         )
-        learner.broadcast_buffers = (
-            not known
-        )  # the parameter of this name is deprecated, its successor new
+        # The parameter of this name is deprecated, and its successor new.
+        learner.broadcast_buffers = not known
         # What torch advises for speed: nothing that a user could follow.
         warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")

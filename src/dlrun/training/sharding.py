@@ -7,22 +7,25 @@ as it computes. All else here is for checkpoints: whole weights, as any number o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from dlrun.errors import ConfigError, first_line
 
 State = dict[str, Any]
+Batch = TypeVar("Batch")
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
-def shard(model: nn.Module, device: torch.device) -> None:
+def shard(model: nn.Module, averaged: AveragedModel | None, device: torch.device) -> None:
     """Leave this rank its part of each weight of `model`, which then stands on `device`; others have the rest.
 
-    Every forward pass is then one of all ranks together.
+    Its average, where there is one, is parted alike. Every forward pass is then one of all ranks together.
 
     Raises:
         ConfigError: torch cannot part it.
@@ -32,9 +35,10 @@ def shard(model: nn.Module, device: torch.device) -> None:
 
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     try:
-        for part in (*blocks(model), model):
-            # The root too: what is whole after an evaluation would not be a part where weights are saved.
-            fully_shard(part, mesh=mesh, reshard_after_forward=True)
+        for one in (model,) if averaged is None else (model, averaged.module):
+            for part in (*blocks(one), one):
+                # The root too: what is whole after an evaluation would not be a part where weights are saved.
+                fully_shard(part, mesh=mesh, reshard_after_forward=True)
     except (ValueError, RuntimeError, AssertionError) as error:
         raise ConfigError(
             f"trainer.strategy is fsdp, which cannot part this model ({first_line(error)}); use ddp"
@@ -58,6 +62,11 @@ def blocks(model: nn.Module) -> list[nn.Module]:
     return [module for module in large if module in repeated - inner]
 
 
+def has_shards(model: nn.Module) -> bool:
+    """Whether each rank has a part of `model`."""
+    return any(map(is_sharded, model.parameters()))
+
+
 def is_sharded(tensor: Tensor) -> bool:
     """Whether this rank has only a part of it."""
     return hasattr(tensor, "full_tensor")
@@ -68,7 +77,7 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
 
 
-def gathered(state: Any, *, first: bool) -> Any:
+def made_whole(state: Any, *, first: bool) -> Any:
     """The same tree with whole tensors in place of those of which each rank has a part, which all ranks must ask for.
 
     They stand on the CPU of the `first` rank; the others have their shapes alone, which take no memory.
@@ -79,29 +88,42 @@ def gathered(state: Any, *, first: bool) -> Any:
         full = whole(state.detach())
         return full.cpu() if first else torch.empty_like(full, device="meta")
     if isinstance(state, Mapping):
-        return {key: gathered(value, first=first) for key, value in state.items()}
+        return {key: made_whole(value, first=first) for key, value in state.items()}
     if isinstance(state, (list, tuple)):
-        return type(state)(gathered(value, first=first) for value in state)
+        return type(state)(made_whole(value, first=first) for value in state)
     return state
 
 
+def whole_states(
+    model: nn.Module, averaged: nn.Module | None, descent: Any, *, first: bool = True
+) -> State:
+    """The states of what is trained, as `made_whole` has them."""
+    parts = {"model": model, "averaged": averaged, "descent": descent}
+    states = {name: None if part is None else part.state_dict() for name, part in parts.items()}
+    return {name: made_whole(state, first=first) for name, state in states.items()}
+
+
+def kept_weights(module: nn.Module, *, first: bool) -> State:
+    """The weights of `module` as they are now, for later: as `made_whole` has them where each rank has a part."""
+    state = module.state_dict()
+    parts = {name: made_whole(value, first=first) for name, value in state.items()}
+    return {n: p.detach().clone() if p is state[n] else p for n, p in parts.items()}
+
+
 def load_weights(module: nn.Module, weights: State) -> None:
-    """Give `module` weights as `gathered` made them; of sharded ones rank 0's count, and all ranks must do it.
+    """Give `module` weights as `made_whole` made them; of sharded ones rank 0's count, and all ranks must do it.
 
     Raises:
         RuntimeError: they are of another model.
     """
-    own = module.state_dict()
-    if any(map(is_sharded, own.values())):
-        weights = {
-            name: parted(value, own[name]) if name in own else value
-            for name, value in weights.items()
-        }
+    if has_shards(module):
+        own = module.state_dict()
+        weights = {n: parted(value, own[n]) if n in own else value for n, value in weights.items()}
     module.load_state_dict(weights)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
-    """Give `optimizer` a state as `gathered` made it: what it remembers of a weight is parted as that is."""
+    """Give `optimizer` a state as `made_whole` made it: what it remembers of a weight is parted as that is."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     if any(map(is_sharded, parameters)):
         remembered = {
@@ -112,6 +134,29 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
     optimizer.load_state_dict(state)
 
 
+def without_gradients(model: nn.Module) -> AbstractContextManager[Any]:
+    """The context of an evaluation."""
+    # What is made_whole under inference_mode could not be written to in the training that follows.
+    return torch.no_grad() if has_shards(model) else torch.inference_mode()
+
+
+def in_step(
+    model: nn.Module, batches: Iterable[Batch], idle_pass: Callable[[], object]
+) -> Iterator[Batch]:
+    """The batches of this rank; of a model in parts, then passes that nobody needs as long as others have batches.
+
+    For each forward pass gathers the parts of all ranks, so that all must make as many.
+    """
+    if not has_shards(model):
+        yield from batches
+        return
+    for batch in batches:
+        _any_has_more(True)
+        yield batch
+    while _any_has_more(False):
+        idle_pass()
+
+
 def parted(value: Any, like: Tensor) -> Any:
     """This rank's part of a whole tensor, where `like` is sharded and of the same shape; anything else as it is."""
     if not isinstance(value, Tensor) or not is_sharded(like) or value.shape != like.shape:
@@ -120,6 +165,12 @@ def parted(value: Any, like: Tensor) -> Any:
 
     full = torch.empty_like(value, device=like.device) if value.is_meta else value.to(like.device)
     return distribute_tensor(full, like.device_mesh, like.placements)  # type: ignore[attr-defined]
+
+
+def _any_has_more(this: bool) -> bool:
+    more = torch.tensor(int(this))
+    torch.distributed.all_reduce(more, torch.distributed.ReduceOp.MAX)
+    return bool(more)
 
 
 def _candidates(model: nn.Module) -> Iterator[nn.Module]:

@@ -106,7 +106,8 @@ def train(tmp_path, monkeypatch, past):
     def run(*words):
         common = ["dataset=series", "dataset.path=s.csv", "dataset.target=y", "dataset.time=day",
                   "dataset.horizon=3", "dataset.window=5", "dataset.known_future=[holiday]",
-                  "trainer.max_epochs=1", "trainer.accelerator=cpu", "tracking.tensorboard=false"]  # fmt: skip
+                  "trainer.max_epochs=1", "trainer.accelerator=cpu", "trainer.num_threads=1",
+                  "tracking.tensorboard=false"]  # fmt: skip
         return main(["train", *common, *words])
 
     return run

@@ -18,8 +18,8 @@ class Mixed:
     targets: Tensor
     share: Tensor
 
-    def parts(self, size: int, axis: int = 0) -> list[Mixed]:
-        """Of each `size` samples in turn, which are counted along `axis`."""
+    def parts(self, size: int | list[int], axis: int = 0) -> list[Mixed]:
+        """Of each `size` samples in turn, or of so many, which are counted along `axis`."""
         return [Mixed(part, self.share) for part in self.targets.split(size, axis)]
 
 
