@@ -9,11 +9,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from scratch import QUICK, Look, Result
+from scratch import QUICK, Look, Result, ended
 
 from dlrun.sweep import launch
 from dlrun.sweep.sweep import open_sweep
@@ -23,7 +24,7 @@ Dlrun = Callable[..., Result]
 Looks = Callable[..., Look]
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "scaling.md"
-SECONDS = 120  # that no job may take
+SECONDS = 300  # that no job may take
 WORDS = [word.replace("max_epochs=2", "max_epochs=5") for word in QUICK]  # 15 steps
 WORDS += ["trainer.num_threads=1"]
 
@@ -81,13 +82,15 @@ def test_a_trial_that_is_stopped_where_it_was_stopped_before_has_failed(
 
 @pytest.mark.cluster
 def test_jobs_that_submitit_requeues_or_launches_again_end_as_undisturbed_ones(
-    dlrun: Dlrun, away: Dlrun, look: Looks
+    dlrun: Dlrun, start: Callable[..., BaseProcess], project: Path, look: Looks
 ) -> None:
     assert dlrun("train", "-m", *WORDS, "model.width=4,13", "hydra.sweep.dir=whole").code == 0
-    result = away(
+    process = start(
         "train", "-m", *WORDS, "model.width=4,13", "hydra/launcher=submitit_local",
         "hydra.sweep.dir=sweep", AT_STEP="8", SIGUSR2="13", SIGTERM="4",
     )  # fmt: skip
+    process.join(SECONDS)
+    result = ended(process, project)
     assert (result.code, result.err) == (0, "")
     assert look().states == ["complete"] * 2
     for number in (0, 1):
