@@ -16,7 +16,7 @@ from dlrun.storage.sweep_directory import SweepDirectory
 from hydra_once import keep_steps
 
 # Modules with a test of many seconds, which no worker shall begin when the others have nothing left.
-LONG = ("test_readme.py", "test_working_folder.py", "test_contributing.py", "test_launchers.py")
+LONG = ("test_readme.py", "test_kill_and_resume.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,7 @@
 """The order of the house: a package imports only from itself and from those below it; no modules import in a circle."""
 
 import ast
+import functools
 import graphlib
 import subprocess
 import sys
@@ -52,7 +53,10 @@ def imports_of(name: str) -> set[str]:
     return found
 
 
-IMPORTS = {name: imports_of(name) for name in MODULES}
+@functools.cache
+def imports() -> dict[str, set[str]]:
+    """The same of every module; not while tests are collected, which every worker does."""
+    return {name: imports_of(name) for name in MODULES}
 
 
 def package_of(name: str) -> str:
@@ -62,11 +66,11 @@ def package_of(name: str) -> str:
 def test_a_package_imports_only_from_those_below_it() -> None:
     wrong = [
         f"{name} imports {used}"
-        for name, modules in IMPORTS.items()
+        for name, modules in imports().items()
         for used in modules
         if ORDER.index(package_of(used)) < ORDER.index(package_of(name))
     ]
-    assert IMPORTS["sweep.trial"]
+    assert imports()["sweep.trial"]
     assert not wrong
 
 
@@ -81,7 +85,7 @@ def test_every_package_has_its_place_and_only_four_modules_stand_outside() -> No
 def test_no_modules_import_in_a_circle() -> None:
     circle: list[str] = []
     try:
-        graphlib.TopologicalSorter({n: used - {n} for n, used in IMPORTS.items()}).prepare()
+        graphlib.TopologicalSorter({n: used - {n} for n, used in imports().items()}).prepare()
     except graphlib.CycleError as error:
         circle = error.args[1]
     assert not circle, " is imported by ".join(circle)
@@ -89,7 +93,10 @@ def test_no_modules_import_in_a_circle() -> None:
 
 def test_models_know_the_spec_and_no_data_set() -> None:
     used = {
-        used for name, modules in IMPORTS.items() if name.startswith("models.") for used in modules
+        used
+        for name, modules in imports().items()
+        if name.startswith("models.")
+        for used in modules
     }
     assert {name for name in used if name.startswith("data")} == {"data.base"}
 

@@ -77,6 +77,7 @@ def test_there_is_a_recipe_for_each_thing_that_is_added_most() -> None:
     assert all(commands(recipe, "scripts/dlrun") for recipe in ADDED)
 
 
+@pytest.mark.cluster
 def test_the_commands_of_every_recipe_work_once_it_is_followed(checkout: Path) -> None:
     words = [words for recipe in ADDED for words in commands(recipe, "scripts/dlrun")]
     done = python("-c", FOLLOWED.format(words), folder=checkout)

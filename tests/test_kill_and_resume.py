@@ -228,9 +228,9 @@ def assert_ended_alike(run: RunDirectory, whole: RunDirectory) -> None:
 @pytest.mark.parametrize(
     ("step", "checkpoint"),
     [
-        (1, None),  # before anything was learned
+        pytest.param(1, None, marks=pytest.mark.cluster),  # before anything was learned
         (6, None),  # before the first checkpoint
-        (8, 7),  # just after a checkpoint
+        pytest.param(8, 7, marks=pytest.mark.cluster),  # just after a checkpoint
         (10, 7),  # during the step that an evaluation follows
         (27, 21),  # in the middle of the second epoch, at the start of which there is a checkpoint
         (48, 42),  # after the rate fell, with the patience half gone

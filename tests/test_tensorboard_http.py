@@ -24,6 +24,8 @@ from dlrun.cli import main
 from dlrun.storage.run_directory import RunDirectory, read_metrics
 from dlrun.training.loop import Engine
 
+pytestmark = pytest.mark.cluster  # TensorBoard takes seconds to be up
+
 SECONDS = 90
 WORDS = (
     "dataset=digits", "model=logistic", "trainer.max_epochs=3", "trainer.accelerator=cpu",

@@ -34,8 +34,19 @@ TRAIN = (
             ),
             marks=pytest.mark.cluster,
         ),
+        pytest.param(
+            (
+                "train",
+                "-m",
+                *TRAIN,
+                "optimizer.lr=0.1,0.2",
+                "hydra/launcher=ray",
+                "+hydra.launcher.init.object_store_memory=80_000_000",
+            ),
+            marks=pytest.mark.cluster,
+        ),
     ],
-    ids=["help", "processes"],
+    ids=["help", "processes", "ray"],
 )
 def test_no_file_of_the_working_folder_is_run_but_the_target_of_a_config(argv, tmp_path):
     if "hydra/launcher=joblib" in argv:

@@ -123,7 +123,10 @@ def outcome(
 ) -> int:
     failures = {rank: SimpleNamespace(exitcode=code) for rank, code in (codes or {}).items()}
     processes: Any = SimpleNamespace(
-        signals=list(signals), error=None, result=SimpleNamespace(failures=failures)
+        signals=list(signals),
+        in_hurry=len(signals) > 1,
+        error=None,
+        result=SimpleNamespace(failures=failures),
     )
     return _outcome(RunDirectory(Path("r")), 2, processes, reports)
 

@@ -26,7 +26,7 @@ from dlrun.storage.sweep_directory import SweepDirectory
 from dlrun.sweep.study import open_study
 
 # Its training step AT_STEP goes wrong for the widths that a variable of the environment names, as in
-# RAISE=13,21 (or RAISE=all); PAUSE seconds are added to each step.
+# RAISE=13,21 (or RAISE=all); PAUSE seconds are added to each step until there is a file `hurry`.
 MODEL = """
 import os, pathlib, signal, time
 import torch
@@ -54,7 +54,8 @@ class Net(nn.Module):
             self.steps += 1
             if self.steps == int(os.environ.get("AT_STEP", 1)):
                 self.misbehave()
-            time.sleep(float(os.environ.get("PAUSE", 0)))
+            if "PAUSE" in os.environ and not pathlib.Path("hurry").exists():
+                time.sleep(float(os.environ["PAUSE"]))
         return self.layers(x)
 
     def misbehave(self):

@@ -30,7 +30,6 @@ JOBLIB_TARGET = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLaunc
         (JOBLIB_TARGET, False, True),
         ("hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher", False, True),
         ("hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher", False, False),
-        ("hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher", False, True),
     ],
 )
 def test_launchers_are_known_by_where_their_trials_run(
@@ -194,11 +193,13 @@ def test_workers_of_joblib_share_the_cores_and_find_what_one_process_would(
     assert result.out.count("\ntrial ") == 4 + 1  # a line each and the head of the table
 
 
+@pytest.mark.cluster
 def test_the_number_of_threads_may_be_said(sweep: Dlrun, look: Looks) -> None:
     assert sweep("model.width=4,8", "trainer.num_threads=1", *JOBLIB).code == 0
     assert [look().environment(number)["threads"] for number in (0, 1)] == [1, 1]
 
 
+@pytest.mark.cluster
 def test_joblib_left_to_itself_runs_a_trial_a_core(
     dlrun: Dlrun, look: Looks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,23 +219,6 @@ def test_jobs_of_submitit_on_this_machine(away: Dlrun, look: Looks) -> None:
     assert look().starts(0) == [0]
     assert look().description["places"] == resources.cores()
     assert look().environment(0)["threads"] == 1
-
-
-@pytest.mark.slow
-def test_jobs_of_ray_on_this_machine(away: Dlrun, look: Looks) -> None:
-    pytest.importorskip(
-        "ray",
-        reason="the extra `ray` is large, and its launcher takes older pins of cloudpickle and joblib",
-    )
-    pytest.importorskip("hydra_plugins.hydra_ray_launcher.ray_launcher")
-    words = (
-        "model.width=4,8,16", "hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2",
-        "+hydra.launcher.ray.init.include_dashboard=false", "hydra.sweep.dir=sweep",
-    )  # fmt: skip
-    result = away("train", "-m", *QUICK, *words)
-    assert result.code == 0, result.err
-    assert look().states == ["complete"] * 3
-    assert [look().starts(number) for number in range(3)] == [[0]] * 3
 
 
 def test_a_launcher_that_can_start_nothing_is_named_by_its_reason(

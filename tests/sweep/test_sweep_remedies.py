@@ -72,12 +72,13 @@ def test_any_metric_of_the_end_may_be_the_objective(dlrun: Dlrun, look: Looks) -
 
 
 def test_a_launcher_that_is_not_installed_says_how_to_install_it(dlrun: Dlrun) -> None:
-    if find_spec("hydra_plugins.hydra_ray_launcher") is not None:
-        pytest.skip("Ray's launcher is installed here")
-    result = dlrun("train", *QUICK, "sweep=random", LR, "hydra/launcher=ray")
+    if find_spec("hydra_plugins.hydra_joblib_launcher") is not None:
+        pytest.skip("joblib's launcher is installed here")
+    result = dlrun("train", *QUICK, "sweep=random", LR, "hydra/launcher=joblib")
     assert result.code == 2
     assert (
-        "hydra/launcher=ray: that launcher is not installed: pip install 'dlrun[ray]'" in result.err
+        "hydra/launcher=joblib: that launcher is not installed: pip install 'dlrun[joblib]'"
+        in result.err
     )
 
 

@@ -197,6 +197,7 @@ def some_evaluated(look: Look) -> bool:
     )
 
 
+@pytest.mark.cluster
 def test_a_sweep_whose_processes_are_all_killed_is_completed(
     start: Start, away: Dlrun, look: Looks, whole: Look
 ) -> None:

@@ -1,8 +1,9 @@
 """Private parts of torch and Hydra: named in one module each, and there in the versions that are installed."""
 
 import ast
-import subprocess
+import os
 import sys
+from contextlib import redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 import dlrun
+from dlrun.cli import main
 from dlrun.config import hydra_internals
 from dlrun.system import torch_internals
 
@@ -112,20 +114,25 @@ def test_torch_makes_the_graph_that_tensorboard_shows(torch_changed):
     assert b"aten::linear" in graph, torch_changed
 
 
-def test_a_stacked_sweep_with_all_its_files_imports_no_compiler(tmp_path):
+def tell_what_is_loaded_after(words: list[str], folder: Path) -> None:
+    """The body of a process: a command, and the parts of torch's compiler that it has imported."""
+    os.chdir(folder)
+    compiler = {"sympy", "torch._dynamo", "torch._inductor", "torch.distributed.tensor"}
+    with Path("said").open("w") as said, redirect_stdout(said):
+        print(main(words), sorted(compiler & sys.modules.keys()))
+
+
+def test_a_stacked_sweep_with_all_its_files_imports_no_compiler(tmp_path, processes):
     """torch imports one, for as long as itself, wherever it sees a use of it: mend dlrun/system/torch_internals.py."""
     words = "train dataset=iris model=mlp trainer.max_epochs=1 sweep=grid optimizer.lr=0.1,0.2"
-    code = f"""
-import sys
-from dlrun.cli import main
-code = main({words.split()!r})
-loaded = {{"sympy", "torch._dynamo", "torch._inductor", "torch.distributed.tensor"}} & sys.modules.keys()
-print(code, sorted(loaded))
-"""
-    run = [sys.executable, "-c", code]
-    result = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "2 runs as one" in result.stdout
-    assert result.stdout.splitlines()[-1] == "0 []", result.stdout
+    given = {"target": tell_what_is_loaded_after, "args": (words.split(), tmp_path)}
+    process = processes.Process(**given, daemon=True)
+    process.start()
+    process.join(60)
+    said = (tmp_path / "said").read_text()
+    assert process.exitcode == 0, said
+    assert "2 runs as one" in said
+    assert said.splitlines()[-1] == "0 []", said
 
 
 def test_hydra_has_a_parser_of_its_command_line():

@@ -35,16 +35,15 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     (folder / "configs.json").write_text(json.dumps(composed))
     (folder / "text.txt").write_text("".join(np.random.default_rng(0).choice([*"abcdef \n"], 2000)))
     script = str(Path(__file__).with_name("ranks_at_work.py"))
-    processes = [
-        subprocess.Popen(
-            [sys.executable, script, str(folder), str(number)],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            cwd=folder,
-            stderr=(folder / f"said-{number}").open("wb"),
-        )
-        for number in range(PROCESSES)
-    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    processes = []
     try:
+        for number in range(PROCESSES):
+            command = [sys.executable, script, str(folder), str(number)]
+            with (folder / f"said-{number}").open("wb") as file:
+                processes.append(
+                    subprocess.Popen(command, env=environment, cwd=folder, stderr=file)
+                )
         codes = [process.wait(timeout=300) for process in processes]
     finally:
         for process in processes:

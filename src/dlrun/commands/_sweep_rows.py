@@ -17,7 +17,7 @@ from dlrun.errors import ConfigError
 from dlrun.storage.index import sweep_of
 from dlrun.storage.run_directory import SWEEP
 from dlrun.storage.run_summary import RunSummary, glance
-from dlrun.storage.sweep_directory import SweepDirectory, read_space
+from dlrun.storage.sweep_directory import SweepDirectory, early_end, read_space
 from dlrun.sweep.repetitions import Repetitions, mean_and_spread
 
 SPREADS = "spreads"  # a field of the row of a sweep: the standard deviations of its `best` and `final` metrics
@@ -152,8 +152,9 @@ def _one_row(sweep: Path, runs: Sequence[RunSummary]) -> RunSummary:
         "seconds": sum(seconds),
     }
     status = _text.plural(count, "trial") + (f", {running} running" if running else "")
-    if not running and (reason := SweepDirectory(sweep).read_end().get("ended_by")):
-        status += f", ended by its {reason}"
+    end = SweepDirectory(sweep).read_end()
+    if not running and end.get("ended_by"):
+        status = early_end(end["ended_by"], end["ended"], end["total"])
     return RunSummary(sweep, status, data)
 
 

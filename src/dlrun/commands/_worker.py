@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from contextlib import suppress
 
 from dlrun.commands._arguments import run_parser
 from dlrun.config import settings
@@ -17,7 +18,7 @@ from dlrun.storage.index import find_run
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.system.hardware import usable_cores
 from dlrun.system.orphans import end_with_parent
-from dlrun.system.signals import ended_by_signals, ignore_signals
+from dlrun.system.signals import StopRequest, ended_by_signals, ignore_signals
 from dlrun.training.device import kind_of
 from dlrun.training.ranks import ALONE, Ranks
 
@@ -40,6 +41,7 @@ def main(argv: list[str]) -> int:
     if place.rank:
         _print_to_log(run, place.rank)
     end_with_parent()
+    StopRequest.ends_at_second = False
     rank = _Rank(run, place, is_trial=arguments.trial)
     return rank.run(arguments.overrides, arguments.allow)
 
@@ -66,6 +68,8 @@ class _Rank:
             return self._failed(error)
         if code:
             self._end(Report("", code), alike=True)
+        else:
+            self._remove_empty_log()
         return code
 
     def _train(self, words: list[str], allowed: list[str]) -> int:
@@ -114,10 +118,18 @@ class _Rank:
     def _end(self, report: Report, *, alike: bool = False) -> None:
         """Leave the report; where all ranks end `alike`, rank 0 ends first, and where they may, it gets a moment."""
         report.leave()
+        self._remove_empty_log()
         if self.place.rank == 0:
             ignore_signals()  # with which those that have started the ranks end all when one has ended
         if not report.lost:
             peers.end_with_first(self.ranks, alike=alike)
+
+    def _remove_empty_log(self) -> None:
+        log = peers.rank_log(self.directory, self.place.rank)
+        with suppress(OSError):
+            if self.place.rank and not log.stat().st_size:
+                log.unlink()
+                log.parent.rmdir()
 
 
 def _in_short(error: Exception, *, traceback_above: bool) -> str:

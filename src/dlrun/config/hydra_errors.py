@@ -25,7 +25,6 @@ _LAUNCHERS = {
     "joblib": "joblib",
     "submitit_local": "slurm",
     "submitit_slurm": "slurm",
-    "ray": "ray",
 }
 _WITHIN = re.compile(r"Error merging override (\S+)[\s\S]*type annotation: Set\[str\]")
 _CHOICE_OF_NULL = re.compile(r"[^=]+=\s*choice\((.*\bnull\b.*)\)\s*")

@@ -32,6 +32,23 @@ def completions(plugin: CompletionPlugin, words: list[str]) -> list[str]:
     return list(plugin._query("train", " ".join(words)))
 
 
+def begin_to_compose(configs: Path, folders: Iterable[Path]) -> None:
+    """From now on Hydra composes in this process, from `configs` and each --config-dir in `folders`."""
+    from hydra import version
+    from hydra._internal.hydra import Hydra
+    from hydra._internal.utils import create_config_search_path
+    from hydra.core.config_search_path import SearchPathQuery
+    from hydra.core.global_hydra import GlobalHydra
+
+    path = create_config_search_path(str(configs))
+    for folder in folders:
+        last = SearchPathQuery(provider="schema", path=None)
+        path.prepend("command-line", f"file://{folder}", anchor=last)
+    version.setbase("1.3")
+    GlobalHydra.instance().clear()
+    Hydra.create_main_hydra2("train", path)
+
+
 @contextmanager
 def composing_once(words: Iterable[str], folders: Iterable[Path]) -> Iterator[None]:
     """Within this, Hydra composes the config of a command line once, and not before to see whether it sets hydra.mode.

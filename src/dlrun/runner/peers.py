@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -24,13 +25,13 @@ from dlrun.data.fingerprint import Fingerprint
 from dlrun.data.share import Share
 from dlrun.errors import ConfigError, RunFailed, first_line
 from dlrun.storage.run_directory import RunDirectory, write_whole
+from dlrun.system.torch_internals import default_store
 from dlrun.training.build import Experiment
 from dlrun.training.ranks import Ranks
 
 LAUNCHED = "DLRUN_LAUNCHED"  # variable of the environment: dlrun itself has started this rank
 _PATIENCE = "DLRUN_RANKS_TIMEOUT"  # likewise: seconds that ranks wait for each other
 _SECONDS, _MOST_SECONDS = 1800.0, 1e8
-_MEET_SECONDS = 600.0  # at most, until all have started
 _LINGER_SECONDS = (
     2.0  # for which a rank that failed lets rank 0 end by itself, which may have failed alike
 )
@@ -129,19 +130,32 @@ class Place:
         Raises:
             ConfigError: not all came in time, or the port is taken.
         """
-        patience = _patience()
-        seconds = min(patience, _MEET_SECONDS)
+        seconds = _patience()
+        kind = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+        # A server of something else that never answers is waited for without end.
+        watch = threading.Timer(seconds + _LINGER_SECONDS, self._give_up, [seconds])
+        watch.daemon = True
+        watch.start()
         try:
-            dist.init_process_group(
-                "cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=timedelta(seconds=seconds)
-            )
+            dist.init_process_group(kind, timeout=timedelta(seconds=seconds))
         except (RuntimeError, ValueError) as error:
-            address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-            raise ConfigError(
-                f"rank {self.rank} of {self.size} did not meet the others at {address} within {seconds:g} s "
-                f"({first_line(error)[:200]}): is the port free, and was every rank started?"
-            ) from error
+            raise self._alone(first_line(error)[:200], seconds) from error
+        finally:
+            watch.cancel()
         return Ranks(Share(self.rank, self.size), self.local)
+
+    def _alone(self, reason: str, seconds: float) -> ConfigError:
+        address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        return ConfigError(
+            f"rank {self.rank} of {self.size} could not meet the others at {address} ({reason}): is the port free, and "
+            f"was every rank started within {seconds:g} s?"
+        )
+
+    def _give_up(self, seconds: float) -> None:
+        error = str(self._alone("no answer", seconds))
+        Report(error, 2).leave()
+        print(f"dlrun: error: {error}", file=sys.stderr, flush=True)
+        os._exit(2)
 
 
 def rank_log(run: RunDirectory, rank: int) -> Path:
@@ -247,7 +261,9 @@ def tell_failure(ranks: Ranks, words: str) -> None:
     """Let the other ranks know why this one ends."""
     if ranks.size > 1 and not ranks.first:
         with suppress(RuntimeError):
-            _store().set(_FAILURE, f"rank {ranks.share.index} of {ranks.size} failed: {words}")
+            default_store().set(
+                _FAILURE, f"rank {ranks.share.index} of {ranks.size} failed: {words}"
+            )
 
 
 def end_with_first(ranks: Ranks, *, alike: bool) -> None:
@@ -259,10 +275,10 @@ def end_with_first(ranks: Ranks, *, alike: bool) -> None:
         return
     with suppress(RuntimeError):  # it is gone
         if ranks.first:
-            _store().set(_ENDED, "yes")
+            default_store().set(_ENDED, "yes")
         else:
             seconds = _patience() if alike else _LINGER_SECONDS
-            _store().wait([_ENDED], timedelta(seconds=seconds))
+            default_store().wait([_ENDED], timedelta(seconds=seconds))
 
 
 def explain_loss(error: Exception) -> RankLost | None:
@@ -273,13 +289,6 @@ def explain_loss(error: Exception) -> RankLost | None:
     if not isinstance(error, dist.DistError) and not any(sign in text for sign in _LOST):
         return None
     with suppress(RuntimeError):
-        if (store := _store()).check([_FAILURE]):
+        if (store := default_store()).check([_FAILURE]):
             return RankLost(store.get(_FAILURE).decode(), failed=True)
     return RankLost("another rank ended without a word", failed=False)
-
-
-def _store() -> Any:
-    """The store by which the ranks met."""
-    from torch.distributed import distributed_c10d
-
-    return distributed_c10d._get_default_store()

@@ -44,7 +44,7 @@ class _Processes(threading.Thread):
         self.result: RunResult | None = None
         self.error: BaseException | None = None
         self.signals: list[signal.Signals] = []
-        self._sent = 0
+        self._sent = False
         rendezvous = RendezvousParameters(
             backend="c10d",
             endpoint="localhost:0",
@@ -71,29 +71,28 @@ class _Processes(threading.Thread):
         except BaseException as error:
             self.error = error
 
-    def note(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal: the first one asks the ranks to save and end, a second one ends them.
+    @property
+    def in_hurry(self) -> bool:
+        """Whether a second signal has come; what a queue warns of is none."""
+        return len([one for one in self.signals if one not in warning_signals()]) > 1
 
-        A queue's warning never does: it may come besides SIGTERM.
-        """
-        if self.signals and number in warning_signals():
-            return
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal: the first one asks the ranks to save and end, a second one ends them."""
         self.signals.append(signal.Signals(number))
         self.forward()
 
     def forward(self) -> None:
         """Send what has come to the ranks, once they are there."""
         ranks = [worker.id for worker in self._agent.get_worker_group().workers]
-        if not all(isinstance(rank, int) for rank in ranks):
+        if not self.signals or not all(isinstance(rank, int) for rank in ranks):
             return
-        while self._sent < len(self.signals):
-            for rank in ranks:
-                with suppress(ProcessLookupError):
-                    if self._sent == 0:
-                        os.kill(rank, self.signals[0])
-                    else:  # with all that it has started: each has a session of its own
-                        os.killpg(rank, signal.SIGKILL)
-            self._sent += 1
+        for rank in ranks:
+            with suppress(ProcessLookupError):
+                if self.in_hurry:  # with all that it has started: each has a session of its own
+                    os.killpg(rank, signal.SIGKILL)
+                elif not self._sent:
+                    os.kill(rank, self.signals[0])
+        self._sent = True
 
 
 def run_processes(
@@ -139,7 +138,7 @@ def _outcome(
 ) -> int:
     """The exit code, or the error of the rank that was the first to have one."""
     asked = processes.signals  # to end
-    if len(asked) > 1:  # in a hurry: what was not saved is lost
+    if processes.in_hurry:  # what was not saved is lost
         return 128 + asked[0]
     failures: dict[int, Any] = processes.result.failures if processes.result else {}
     silent = {rank: one.exitcode for rank, one in sorted(failures.items()) if rank not in reports}

@@ -76,7 +76,7 @@ def reopen(
 ) -> Session:
     """The run in `run` at its last whole checkpoint, ready to train on with `plain` as its config.
 
-    Of several `ranks` by the first; the others do as `follow` says.
+    Of several `ranks` by the first.
 
     Raises:
         ConfigError: it cannot be, or nothing is left to train.

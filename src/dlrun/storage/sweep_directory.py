@@ -74,7 +74,9 @@ class SweepDirectory:
             end = json.loads(self.end_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return end if isinstance(end, dict) else {}
+        if not isinstance(end, dict) or end.get("ended_by") not in (None, "budget", "patience"):
+            return {}
+        return end if all(type(end.get(name)) is int for name in ("ended", "total")) else {}
 
     def trial(self, number: int) -> Path:
         """The folder of a trial: the run's directory, or with several seeds the folder of its runs."""
@@ -139,6 +141,11 @@ def read_space(sweep: Path) -> Mapping[str, Any]:
     except yaml.YAMLError:
         return {}
     return space if isinstance(space, Mapping) else {}
+
+
+def early_end(reason: str, ended: int, total: int) -> str:
+    """How a sweep ended early: `ended by its budget: 12 of 30 trials`."""
+    return f"ended by its {reason}: {ended:,} of {total:,} trials"
 
 
 def config_words(command: Sequence[str]) -> list[str]:

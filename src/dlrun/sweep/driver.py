@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -30,6 +30,7 @@ from dlrun.sweep.finish import finish
 from dlrun.sweep.helper import help_in
 from dlrun.sweep.launch import Launched, Watcher, launcher_settings
 from dlrun.sweep.quota import Limits, role
+from dlrun.sweep.ray_cluster import Cluster, connected, read_settings
 from dlrun.sweep.resume import (
     allow_words,
     refuse_another,
@@ -51,6 +52,9 @@ from dlrun.sweep.validate import (
     check_settings_one_by_one,
 )
 from dlrun.sweep.work import Worker
+
+if TYPE_CHECKING:
+    from dlrun.sweep.ray_driver import OnRay  # which imports Ray
 
 _SHOWN_DRY = 10  # settings of a dry run
 _FAILURE = 1
@@ -92,11 +96,10 @@ def _help(spec: SweepSpec, directory: SweepDirectory, config: DictConfig, limits
     stored = directory.read()
     spec = with_stored_objective(spec, stored)
     refuse_another(spec, stored, directory.path)
-    with at_work(directory):
-        data = RecordingLoader()
-        _check(spec, config, data)
-        data.refuse_other(stored.get("data", {}))
-        return help_in(directory, limits, forced=resources.is_stacked(config.hydra.launcher))
+    data = RecordingLoader()
+    _check(spec, config, data)
+    data.refuse_other(stored.get("data", {}))
+    return help_in(directory, limits, forced=resources.is_stacked(config.hydra.launcher))
 
 
 def _run(
@@ -110,7 +113,7 @@ def _run(
 ) -> int:
     """As `run`, of a spec and what `directory` holds of it; `held` has the lock of what is there."""
     launcher = config.hydra.launcher
-    alone, here = resources.in_this_process(launcher), resources.is_local(launcher)
+    alone = resources.in_this_process(launcher)
     if role() == "prepare" and not alone:
         raise ConfigError(
             "--no-driver launches nothing, but hydra/launcher is set: leave out one of the two"
@@ -133,6 +136,7 @@ def _run(
     if spec.strategy.settings.dry_run:
         return _show_plan(spec, None if stored is None else directory)
     _refuse_foreign_folder(directory)
+    cluster = _cluster(spec, config, held)
     if stored is None:
         directory.path.mkdir(parents=True, exist_ok=True)
         held.enter_context(lock(RunDirectory(directory.path)))
@@ -140,15 +144,14 @@ def _run(
             raise ConfigError(
                 f"{directory.path} was begun by another process a moment ago: give this sweep a folder of its own"
             )
-    held.enter_context(
-        at_work(directory, others=not alone or role() == "prepare", elsewhere=not (alone or here))
-    )
+    others, elsewhere = not alone or role() == "prepare", not resources.on_this_machine(launcher)
+    held.enter_context(at_work(directory, others=others, elsewhere=elsewhere))
     sweep = _describe_and_open(spec, directory, stored, config, data.found | before)
     if role() == "prepare":
         print(f"{_size(spec)}; in {directory.path}")
         print(f"prepared; train with any number of `{command('work', directory.path)}`")
         return 0
-    return _run_all(sweep, spec, config, hydra_context, task_function)
+    return _run_all(sweep, spec, config, hydra_context, task_function, cluster)
 
 
 def _run_all(
@@ -157,6 +160,7 @@ def _run_all(
     config: DictConfig,
     hydra_context: HydraContext,
     task_function: TaskFunction,
+    cluster: Cluster | None,
 ) -> int:
     """Every trial that is not over, round by round, and the end."""
     print(f"{_size(spec)}; in {sweep.directory.path}", flush=True)
@@ -169,13 +173,7 @@ def _run_all(
             stacked = resources.is_stacked(config.hydra.launcher)
             Worker(sweep, watcher, forced=stacked).run()
         else:
-            launched = Launched(
-                sweep,
-                watcher,
-                config=config,
-                hydra_context=hydra_context,
-                task_function=task_function,
-            )
+            launched = _launched(sweep, watcher, config, hydra_context, task_function, cluster)
             for numbers in spec.strategy.plan.rounds():
                 if (left := sweep.left(numbers)) and not sweep.stops_at_failures():
                     launched.run(left)
@@ -195,6 +193,34 @@ def _run_all(
     if had == spec.strategy.plan.total:
         _say_nothing_was_left(sweep)
     return code
+
+
+def _launched(
+    sweep: Sweep,
+    watcher: Watcher,
+    config: DictConfig,
+    hydra_context: HydraContext,
+    task_function: TaskFunction,
+    cluster: Cluster | None,
+) -> Launched | OnRay:
+    """What has other processes train the trials."""
+    if cluster is not None:
+        from dlrun.sweep.ray_driver import OnRay
+
+        return OnRay(sweep, watcher, cluster)
+    return Launched(
+        sweep, watcher, config=config, hydra_context=hydra_context, task_function=task_function
+    )
+
+
+def _cluster(spec: SweepSpec, config: DictConfig, held: ExitStack) -> Cluster | None:
+    """The cluster that trials are trained on, if they are, connected until `held` is closed."""
+    if not resources.is_ray(config.hydra.launcher):
+        return None
+    accelerator, per_gpu = config.trainer.accelerator, spec.strategy.settings.trials_per_gpu
+    return held.enter_context(
+        connected(config.hydra.launcher, accelerator=accelerator, trials_per_gpu=per_gpu)
+    )
 
 
 def _say_nothing_was_left(sweep: Sweep) -> None:
@@ -227,13 +253,15 @@ def _check(spec: SweepSpec, config: DictConfig, load: RecordingLoader) -> Compar
         raise ConfigError(
             "sweep.stack is on, but hydra/launcher runs each trial in a process of its own: leave out one of the two"
         )
+    if resources.is_ray(launcher):
+        read_settings(launcher)
     comparison = Comparison(spec.part)
     experiment = check_settings_one_by_one(
         spec.space,
         spec.composer,
         first,
         load=load,
-        here=resources.in_this_process(launcher) or resources.is_local(launcher),
+        here=resources.on_this_machine(launcher),
         comparison=comparison,
     )
     settings, trainer = spec.strategy.settings, experiment.config.trainer

@@ -74,11 +74,6 @@ def _is_exhausted(trials: Iterable[FrozenTrial], patience: int, *, minimize: boo
     return False
 
 
-def words(reason: str, ended: int, total: int) -> str:
-    """How a sweep ended early: `ended by its budget: 12 of 30 trials`."""
-    return f"ended by its {reason}: {ended:,} of {total:,} trials"
-
-
 def how_to_go_on(reason: str, settings: Mapping[str, Any], path: object) -> str:
     """The command that lets more trials begin."""
     more = (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun.errors import ConfigError, command
 from dlrun.storage.run_directory import RunDirectory, is_locked, lock, read_metrics, write_whole
-from dlrun.storage.sweep_directory import config_words
+from dlrun.storage.sweep_directory import config_words, early_end
 from dlrun.sweep import ending
 from dlrun.sweep.compose import recipe_file
 from dlrun.sweep.display import Standing, draw_text, make_table, settings_text
@@ -78,7 +78,7 @@ def _say_how_to_go_on(sweep: Sweep, reason: str | None, standing: Standing) -> N
     path = sweep.directory.path
     if reason is not None:
         more = ending.how_to_go_on(reason, sweep.strategy.node, path)
-        print(f"{ending.words(reason, standing.ended, standing.total)}; `{more}` goes on")
+        print(f"{early_end(reason, standing.ended, standing.total)}; `{more}` goes on")
     elif standing.ended < standing.total:
         again = command("resume", path, *allow_words(sweep.directory))
         print(f"stopped at a failed trial (sweep.fail_fast=true); continue with `{again}`")

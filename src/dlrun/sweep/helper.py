@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.errors import ConfigError, command
 from dlrun.storage.disk import DiskFull
-from dlrun.storage.sweep_directory import SweepDirectory
+from dlrun.storage.sweep_directory import SweepDirectory, early_end
 from dlrun.sweep import ending
 from dlrun.sweep.finish import finish_once
 from dlrun.sweep.journal import read_journal
@@ -116,7 +116,7 @@ class _Helper:
         told = self._summary() if self.here else done
         if reason := self.sweep.ended_by():
             more = ending.how_to_go_on(reason, self.sweep.strategy.node, self.directory.path)
-            told += f", {ending.words(reason, standing.ended, standing.total)}; `{more}` goes on"
+            told += f", {early_end(reason, standing.ended, standing.total)}; `{more}` goes on"
         elif standing.ended < standing.total:
             more = command("resume", self.directory.path, *allow_words(self.directory))
             told += f", stopped at a failed trial (sweep.fail_fast=true); `{more}` goes on"

@@ -28,6 +28,7 @@ from dlrun.tracking.progress import format_values
 from dlrun.training.loop import Engine
 
 _LOOK_SECONDS = 0.5  # between two looks at trials in other processes
+DIED_TWICE = "its process ended twice without an error message (killed? out of memory?); its checkpoint is kept"
 _BOARD_SHARE = 0.02  # of the time that writing leaderboard.csv may take
 
 
@@ -169,10 +170,7 @@ class Launched:
         before = self._attempts(number)
         self._launch([number])
         if self.sweep.left([number]) and self._attempts(number) > before:
-            error = "its process ended twice without an error message (killed? out of memory?); its checkpoint is kept"
-            self.sweep.ledger.ended(number, TrialState.FAIL, {"error": error})
-            for run in self.sweep.runs(number):
-                record_death(run, error)
+            record_death(self.sweep, number, DIED_TWICE)
 
     def _launch(self, numbers: Sequence[int]) -> None:
         """Launch and wait; that one or another trial's process dies is no error yet."""

@@ -89,6 +89,8 @@ class Quota:
         # Who helps expects others, and leaves a share for one that is about to come.
         others = max(0, present - 1) + 1 if self.limits or present > 1 else 0
         share = left if not others else max(_LEAST, math.ceil(left / (1 + others)))
+        if patience := self.sweep.strategy.settings.patience:
+            share = min(share, patience)  # more at a time would end after it has run out
         if self.limits and self.limits.trials:
             share = min(share, self.limits.trials - len(self.here))
         return share

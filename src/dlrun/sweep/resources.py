@@ -14,7 +14,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from dlrun.system.hardware import usable_cores
 
 # Launchers that run trials side by side on this machine; on a cluster each job has resources of its own.
-_LOCAL = ("joblib", "LocalLauncher", "RayLauncher")
+_LOCAL = ("joblib", "LocalLauncher")
 _POLL_SECONDS = 0.1
 _GPU = "DLRUN_GPU"  # variable of the environment: the GPU that this process has been given
 
@@ -27,6 +27,18 @@ def is_local(launcher: Mapping[str, Any]) -> bool:
 def is_joblib(launcher: Mapping[str, Any]) -> bool:
     """Whether the launcher is joblib's, whose processes wait for trials."""
     return "joblib" in str(launcher.get("_target_"))
+
+
+def is_ray(launcher: Mapping[str, Any]) -> bool:
+    """Whether trials are tasks of Ray's, which gives each its cores and GPUs."""
+    return str(launcher.get("_target_")) == "hydra_plugins.dlrun_plugins.launcher.RayLauncher"
+
+
+def on_this_machine(launcher: Mapping[str, Any]) -> bool:
+    """Whether what this machine lacks, as a GPU, no trial has."""
+    if is_ray(launcher):
+        return launcher["init"].get("address") is None
+    return in_this_process(launcher) or is_local(launcher)
 
 
 def in_this_process(launcher: Mapping[str, Any]) -> bool:

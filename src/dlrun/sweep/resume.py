@@ -40,8 +40,11 @@ _NAMES = re.compile(
 _NAME = re.compile(r"[\w./-]+")
 # What becomes an interpolation other than one of a setting, as ${oc.env:HOME}; Hydra takes backslashes away.
 _CALL = re.compile(r"\$\\*\{(?![\w.\[\]]+\})")
-# Of Hydra's own settings some call code, as hydra.callbacks and launcher.setup do; plain values do not.
-_HARMLESS = re.compile(r"hydra/launcher=\w+|hydra\.launcher\.(?!_target_)\w+=[\w.:-]*")
+# Of Hydra's own settings some call code, as hydra.callbacks and launcher.setup do; plain values do not. What comes from
+# a cluster of Ray's may be code.
+_HARMLESS = re.compile(
+    r"hydra/launcher=\w+|hydra\.launcher\.((?!_target_)\w+=[\w.:-]*|init\.(num_[cg]pus=[\w.]*|address=(auto|null)))"
+)
 
 
 def command_words(
@@ -114,9 +117,11 @@ def typed_command() -> list[str]:
 
 
 def allow_words(sweep: SweepDirectory) -> list[str]:
-    """What a resume must be told to trust: a folder of configs that the sweep was begun with."""
-    folders = config_words(sweep.read()["command"])
-    return [word.replace("--config-dir=", "--allow=", 1) for word in folders]
+    """What a resume must be told to trust: folders of configs, and words that could call code."""
+    description = sweep.read()
+    words = [*joined(description["command"]), *_composed_of(description)]
+    foreign = dict.fromkeys(_trusted_as(word) for word in words if not _is_harmless(word))
+    return [f"--allow={word}" for word in foreign]
 
 
 def with_stored_objective(spec: SweepSpec, stored: Mapping[str, Any]) -> SweepSpec:
@@ -166,18 +171,19 @@ def refuse_fewer(total: int, sweep: SweepDirectory) -> None:
 
 def _refuse_foreign(word: str, sweep: SweepDirectory, allowed: Sequence[str]) -> None:
     """Refuse a word of a sweep that may come from somebody else, where it could call their code."""
-    folder = _CONFIG_FOLDER.fullmatch(word)
     trusted = {*allowed, *(str(Path(name).absolute()) for name in allowed)}
-    if (
-        word == "--multirun"
-        or _is_harmless(word)
-        or {word, folder[2] if folder else word} & trusted
-    ):
+    if _is_harmless(word) or {word, _trusted_as(word)} & trusted:
         return
     raise ConfigError(
         f"{sweep.path} was begun with {word}, which may {_harm(word)}: if you trust this sweep, "
-        f"add --allow {folder[2] if folder else word}"
+        f"add --allow {_trusted_as(word)}"
     )
+
+
+def _trusted_as(word: str) -> str:
+    """What --allow is to name: the folder alone of one that is given for configs."""
+    folder = _CONFIG_FOLDER.fullmatch(word)
+    return folder[2] if folder else word
 
 
 def _harm(word: str) -> str:
@@ -189,6 +195,8 @@ def _is_harmless(word: str) -> bool:
 
     Such a file may set all that Hydra has, before dlrun sees it. A value may refer to settings and to nothing else.
     """
+    if word == "--multirun":
+        return True
     if _CALL.search(word):
         return False
     if word.partition("=")[0].lstrip("+~").partition(".")[0].partition("/")[0] == "hydra":

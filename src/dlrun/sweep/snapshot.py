@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.config.metrics import rank
 from dlrun.errors import ConfigError
-from dlrun.storage.sweep_directory import SweepDirectory
+from dlrun.storage.sweep_directory import SweepDirectory, early_end
 from dlrun.sweep import ending
 from dlrun.sweep.leaderboard import Results, Row, make_row
 from dlrun.sweep.repetitions import Repetitions
@@ -109,7 +109,7 @@ class Snapshot:
         if self.ended_by is None:
             return ""
         ended = sum(trial.state.is_finished() for trial in self.trials)
-        return ending.words(self.ended_by, ended, self.settings["trials"])
+        return early_end(self.ended_by, ended, self.settings["trials"])
 
     @cached_property
     def varied(self) -> list[str]:

@@ -103,6 +103,11 @@ class Sweep:
             return [RunDirectory(folder)]
         return [RunDirectory(folder / f"seed{index}") for index in range(seeds)]
 
+    def progress(self, number: int) -> int:
+        """A number that changes with each checkpoint of the trial; 0 before the first."""
+        last = [run.checkpoints / "last.pt" for run in self.runs(number)]
+        return max((file.stat().st_mtime_ns for file in last if file.exists()), default=0)
+
     def is_claimed(self, number: int) -> bool:
         """Whether a process is at work on the trial."""
         return claims.is_claimed(self.directory.claims, number)

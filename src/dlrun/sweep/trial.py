@@ -124,9 +124,7 @@ class Attempt:
         """Whether this process would most likely be the next to die of the trial, which then has failed."""
         if self.deaths <= _DEATHS:
             return False
-        self.sweep.ledger.ended(self.number, TrialState.FAIL, {"error": _DIED})
-        for run in self.sweep.runs(self.number):
-            record_death(run, _DIED)
+        record_death(self.sweep, self.number, _DIED)
         return True
 
     def config(self, index: int) -> TrialConfig:
@@ -193,9 +191,7 @@ class Attempt:
             return 0
         if any(_summary(run).status == "stopped" for run in self.sweep.runs(self.number)):
             return 0  # by a signal or a full disk, of which it says so
-        last = [run.checkpoints / "last.pt" for run in self.sweep.runs(self.number)]
-        progress = max((file.stat().st_mtime_ns for file in last if file.exists()), default=0)
-        return self.sweep.ledger.stands_still(self.number, progress)
+        return self.sweep.ledger.stands_still(self.number, self.sweep.progress(self.number))
 
     def _train(self, index: int) -> int:
         """Train one seed's run to its end or until a signal, in a process for each of its devices; the exit code."""
@@ -213,7 +209,7 @@ class Attempt:
         except DiskFull:
             raise
         except RunFailed as error:  # its ranks have said so in its summary, unless they have died
-            record_death(run, str(error), ("prepared", "running", "stopped"))
+            _record_end(run, str(error), ("prepared", "running", "stopped"))
             raise
         except Exception as error:
             self._record_failure(run, config, words, error)
@@ -333,7 +329,14 @@ def watch_of(run: RunDirectory) -> Watch:
     return Attempt(sweep, int(trial.name), is_rank=True).watch(int(seed or 0))
 
 
-def record_death(run: RunDirectory, reason: str, statuses: Sequence[str] = ("running",)) -> None:
+def record_death(sweep: Sweep, number: int, reason: str) -> None:
+    """Say what became of a trial, which its process could not: in the study, and in each run's summary and log."""
+    sweep.ledger.ended(number, TrialState.FAIL, {"error": reason})
+    for run in sweep.runs(number):
+        _record_end(run, reason)
+
+
+def _record_end(run: RunDirectory, reason: str, statuses: Sequence[str] = ("running",)) -> None:
     """Say in a run's own summary and log what became of it, which its process could not.
 
     Args:

@@ -100,7 +100,12 @@ class StopRequest:
     """While entered, the first of the ending signals is only noted in `signal`; a second one ends at once.
 
     A warning never does: a queue sends it besides SIGTERM, before or after.
+
+    Attributes:
+        ends_at_second: false of a rank, which gets a signal from its launcher and perhaps from elsewhere as well.
     """
+
+    ends_at_second = True
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -125,6 +130,8 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number)
+        if not self.ends_at_second:
+            return
         warnings = warning_signals()
         _restore({one: handler for one, handler in self._before.items() if one not in warnings})
 

@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 __all__ = [
     "DispatchMode",
     "add_signs",
+    "default_store",
     "fused_adam",
     "gamma",
     "graph_for_tensorboard",
@@ -111,3 +112,10 @@ def graph_for_tensorboard(model: torch.nn.Module, example: Tensor) -> tuple[byte
         traced = torch.jit.trace(copy.deepcopy(model).eval(), example, check_trace=False)
         definition, statistics = graph(traced, example)
     return definition.SerializeToString(), statistics.SerializeToString()
+
+
+def default_store() -> Any:
+    """The store by which the ranks of the default process group met."""
+    from torch.distributed import distributed_c10d
+
+    return distributed_c10d._get_default_store()

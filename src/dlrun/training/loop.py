@@ -117,9 +117,7 @@ class Engine:
         self.carried: State = None  # what the model remembers of the text before the next batch
         self.pending, self.rate = Pending(), Rate()
         self.of_ranks: list[dict[str, Any]] = []  # what each rank alone had at the last checkpoint
-        self.unsharded: dict[str, Any] | None = (
-            None  # and the whole of what is trained, while it is saved
-        )
+        self.unsharded: dict[str, Any] | None = None  # what is trained, while it is saved
         self.latest: dict[str, float] = {}  # the newest value of every metric
         self.seconds = 0.0  # trained so far, over all processes of this run
 

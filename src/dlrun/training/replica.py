@@ -114,9 +114,8 @@ class Replica:
             find_unused_parameters=unused,
             gradient_as_bucket_view=True,
         )
-        learner.broadcast_buffers = (
-            not known
-        )  # the parameter of this name is deprecated, its successor new
+        # The parameter of this name is deprecated, and its successor new.
+        learner.broadcast_buffers = not known
         # What torch advises for speed: nothing that a user could follow.
         warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")

@@ -1,8 +1,9 @@
-"""The launcher that stacks trials, by name. Imported at the start of every Hydra program: nothing heavy here."""
+"""Launchers that dlrun's sweeper knows by name. Imported at the start of every Hydra program: nothing heavy here."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -10,8 +11,13 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
-class StackedLauncher(Launcher):
-    """Tells dlrun's sweeper to train trials as one, in its own process; it launches nothing itself."""
+class _OfOurSweeper(Launcher):
+    """Tells dlrun's sweeper how to train trials; it launches nothing itself."""
+
+    name: str
+
+    def __init__(self, **settings: Any) -> None:
+        pass
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -29,5 +35,17 @@ class StackedLauncher(Launcher):
         from dlrun.errors import ConfigError
 
         raise ConfigError(
-            "hydra/launcher is stacked, which only dlrun's own sweeper can use: leave out hydra/sweeper=…"
+            f"hydra/launcher is {self.name}, which only dlrun's own sweeper can use: leave out hydra/sweeper=…"
         )
+
+
+class StackedLauncher(_OfOurSweeper):
+    """Trials that differ only in numbers are trained as one, in this process."""
+
+    name = "stacked"
+
+
+class RayLauncher(_OfOurSweeper):
+    """Each trial is a task of Ray's, on this machine or on a cluster."""
+
+    name = "ray"
