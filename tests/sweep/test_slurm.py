@@ -107,7 +107,7 @@ def test_jobs_that_submitit_requeues_or_launches_again_end_as_undisturbed_ones(
 @pytest.fixture
 def job(project: Path) -> Callable[..., int]:
     """Runs the script of docs/scaling.md that has the word, as a job whose srun is the shell's own call."""
-    blocks = re.findall(r"```bash\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```bash\n(#!.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
     folder = project / "bin"
     folder.mkdir()
     for name, body in {
@@ -136,12 +136,12 @@ def test_the_script_of_one_run_begins_it_and_resumes_it_when_its_job_is_requeued
     job: Callable[..., int], dlrun: Dlrun, look: Looks
 ) -> None:
     assert dlrun("train", *WORDS, "hydra.run.dir=runs/whole").code == 0
-    assert job("dlrun train", AT_STEP="6", SIGUSR1="8") == 138
+    assert job("srun dlrun train", AT_STEP="6", SIGUSR1="8") == 138
     assert look("outputs/runs").summary("slurm-77")["status"] == "stopped"
     assert Path("asked").read_text() == "scontrol requeue 77\n"
-    assert job("dlrun train", AT_STEP="6", SIGTERM="8") == 143
+    assert job("srun dlrun train", AT_STEP="6", SIGTERM="8") == 143
     assert Path("asked").read_text() == "scontrol requeue 77\nsleep 600\n"
-    assert job("dlrun train") == 0
+    assert job("srun dlrun train") == 0
     found = look("outputs/runs")
     assert found.summary("slurm-77")["status"] == "completed"
     assert found.points("slurm-77") == look("runs").points("whole")
@@ -155,10 +155,10 @@ def test_the_script_of_workers_goes_on_with_a_sweep_when_its_job_is_requeued(
     train = ("train", "-m", *WORDS, "model.width=4,13")
     assert dlrun(*train, "hydra.sweep.dir=whole").code == 0
     assert dlrun(*train, "hydra.sweep.dir=sweep", "--no-driver").code == 0
-    assert job("dlrun work", "sweep", AT_STEP="6", SIGUSR1="13") == 138
+    assert job("srun dlrun work", "sweep", AT_STEP="6", SIGUSR1="13") == 138
     assert Path("asked").read_text() == "scontrol requeue 77\n"
     assert look().summary(1)["status"] == "stopped"
-    assert job("dlrun work", "sweep") == 0
+    assert job("srun dlrun work", "sweep") == 0
     assert look().states == ["complete"] * 2
     assert [look().starts(number) for number in (0, 1)] == [[0], [0, 6]]
     for number in (0, 1):
