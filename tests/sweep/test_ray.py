@@ -101,6 +101,16 @@ def test_ray_gives_each_trial_its_cores_and_no_place_on_this_machine() -> None:
     assert not resources.on_this_machine(launcher(init__address="auto"))
 
 
+@pytest.mark.parametrize(
+    ("devices", "per_gpu", "gpus"),
+    [(1, 1, 1), (1, 3, 0.3333), (1, 6, 0.1666), (2, 1, 2), ([0, 2], 1, 2), ("all", 2, 0.5)],
+)
+def test_a_trial_takes_a_gpu_for_each_device_or_a_part_of_one(
+    devices: Any, per_gpu: int, gpus: float
+) -> None:
+    assert ray_cluster.gpus_of_trial(devices, per_gpu) == gpus
+
+
 # Nodes.
 
 
