@@ -19,7 +19,13 @@ from dlrun.data.arrays import scikit_learn
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDE = README + (ROOT / "docs/sweeps.md").read_text(encoding="utf-8")
-CUTS = ("## Your own data", "## Sweeps", "## Predict and export", "# Sweeps")  # a new part begins
+CUTS = (  # a new part begins
+    "## Your own data",
+    "## Sweeps",
+    "## Several devices, several machines",
+    "## Predict and export",
+    "# Sweeps",
+)
 PARTS = re.split(f"^(?:{'|'.join(CUTS)})$", GUIDE, flags=re.MULTILINE)
 TRAINING = (ROOT / "docs/training.md").read_text(encoding="utf-8")
 SECTIONS = re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", TRAINING, re.MULTILINE | re.DOTALL)
@@ -54,9 +60,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.param(PARTS[1], 7, [], id="own data and models"),
         # the grid of -m, random, tuning with its three more
         pytest.param(PARTS[2], 0, [4, 6, 30], id="sweeps"),
-        pytest.param(PARTS[3], 1, [], id="predictions"),
+        pytest.param(PARTS[3], 1, [6], id="devices and machines", marks=pytest.mark.cluster),
+        pytest.param(PARTS[4], 1, [], id="predictions"),
         # my_study, five folds and their ensemble, the grid of two seeds, tpe, stacked
-        pytest.param(PARTS[4], 1, [4, 5, 6, 12, 32], id="the guide to sweeps"),
+        pytest.param(PARTS[5], 1, [4, 5, 6, 12, 32], id="the guide to sweeps"),
     ],
 )
 def test_every_command_does_what_the_readme_says(

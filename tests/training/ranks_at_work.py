@@ -30,6 +30,7 @@ from dlrun.training.build import assemble
 from dlrun.training.engine_state import engine_state, load_engine_state, random_states_for
 from dlrun.training.loop import Engine
 from dlrun.training.ranks import ALONE, Ranks
+from dlrun.training.sharding import whole
 
 PROCESSES = 4
 _PATIENCE = timedelta(seconds=60)  # until a process that waits for another gives up
@@ -55,9 +56,32 @@ KINDS = {
     "a table in parts": (*IRIS, DROPOUT, "trainer.accumulate=3", "model.freeze={0.*: 1}", "schedule=cosine"),
     "characters": (*TEXT, "model.dropout=0.1"),
     "images": IMAGES,
+    "a table by a sharded model": (
+        *IRIS, DROPOUT, "trainer.strategy=fsdp", "trainer.ema_decay=0.9", "optimizer=adamw", "optimizer.clip_norm=1",
+        "trainer.accumulate=2", "model.freeze={0.*: 1}",
+    ),
+    "images with synchronised batch norm": (*IMAGES, "trainer.sync_batch_norm=true", "optimizer=momentum"),
 }  # fmt: skip
+SHARDED = (
+    "trainer.precision=fp64",
+    "trainer.strategy=fsdp",
+    "optimizer=adamw",
+    "optimizer.clip_norm=0.5",
+)
 EXACT = {
     "a table": (*IRIS, "trainer.precision=fp64"),
+    "a table by a sharded model": (*IRIS, *SHARDED, "model.hidden=[9,9]", "trainer.ema_decay=0.9"),
+    "images with synchronised batch norm": (
+        "dataset=digits",
+        "model=cnn",
+        "model.filters=[3]",
+        "model.dense=[8]",
+        "model.batch_norm=true",
+        "trainer.batch_size=120",
+        "trainer.max_epochs=1",
+        "trainer.sync_batch_norm=true",
+        *SHARDED,
+    ),
     "characters": (*TEXT, "trainer.precision=fp64", "model.dropout=0.0"),
 }
 CONFIGS = {
@@ -101,7 +125,8 @@ def built(ranks: Ranks, name: str, **nodes: Any) -> Engine:
 
 def weights(engine: Engine) -> Tensor:
     states = engine.model.state_dict(), engine.evaluated.state_dict()
-    return torch.cat([t.detach().flatten().double() for state in states for t in state.values()])
+    tensors = [whole(t.detach()) for state in states for t in state.values()]
+    return torch.cat([t.flatten().double() for t in tensors])
 
 
 def run(

@@ -86,8 +86,9 @@ def outputs_in_order(
     """
     state, found, stop = None, None, 0
 
-    def idle_pass() -> None:
-        advance(model, split.sample(1), None, spec)
+    def idle_pass(shape: tuple[int, ...]) -> None:
+        any_value = split.sample(1).flatten()[:1]
+        advance(model, any_value.expand(1, *shape), None, spec)
 
     for inputs, targets in in_step(model, split.in_order(size, share), idle_pass):
         outputs, state = advance(model, inputs, state, spec)

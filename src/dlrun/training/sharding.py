@@ -6,6 +6,7 @@ as it computes. All else here is for checkpoints: whole weights, as any number o
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -18,7 +19,9 @@ from torch.optim.swa_utils import AveragedModel
 from dlrun.errors import ConfigError, first_line
 
 State = dict[str, Any]
-Batch = TypeVar("Batch")
+Batch = TypeVar("Batch", bound=tuple[Tensor, ...])
+_KNOWN = ("dlrun.", "torch.")
+_MOST_AXES = 8  # of a sample
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
@@ -33,6 +36,9 @@ def shard(model: nn.Module, averaged: AveragedModel | None, device: torch.device
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
+    if all(type(module).__module__.startswith(_KNOWN) for module in model.modules()):
+        # They change no output of a block in place, of which torch warns.
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module")
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     try:
         for one in (model,) if averaged is None else (model, averaged.module):
@@ -141,20 +147,21 @@ def without_gradients(model: nn.Module) -> AbstractContextManager[Any]:
 
 
 def in_step(
-    model: nn.Module, batches: Iterable[Batch], idle_pass: Callable[[], object]
+    model: nn.Module, batches: Iterable[Batch], idle_pass: Callable[[tuple[int, ...]], object]
 ) -> Iterator[Batch]:
-    """The batches of this rank; of a model in parts, then passes that nobody needs as long as others have batches.
+    """The batches of this rank; of a sharded model, then passes that nobody needs as long as others have batches.
 
-    For each forward pass gathers the parts of all ranks, so that all must make as many.
+    For each forward pass gathers the parts of all ranks, so that all must make as many, of samples of one shape: a
+    model may read a long one piece by piece.
     """
     if not has_shards(model):
         yield from batches
         return
     for batch in batches:
-        _any_has_more(True)
+        _largest_sample(batch[0])
         yield batch
-    while _any_has_more(False):
-        idle_pass()
+    while shape := _largest_sample(None):
+        idle_pass(shape)
 
 
 def parted(value: Any, like: Tensor) -> Any:
@@ -167,10 +174,13 @@ def parted(value: Any, like: Tensor) -> Any:
     return distribute_tensor(full, like.device_mesh, like.placements)  # type: ignore[attr-defined]
 
 
-def _any_has_more(this: bool) -> bool:
-    more = torch.tensor(int(this))
-    torch.distributed.all_reduce(more, torch.distributed.ReduceOp.MAX)
-    return bool(more)
+def _largest_sample(inputs: Tensor | None) -> tuple[int, ...]:
+    """The shape of a sample that some rank has the inputs of, the largest on each axis; empty where none has any."""
+    shape = (0,) * _MOST_AXES if inputs is None else inputs.shape[1:]
+    told = torch.tensor([*shape, *(0,) * (_MOST_AXES - len(shape)), int(inputs is not None)])
+    torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
+    *sides, has_more = told.tolist()
+    return tuple(side for side in sides if side) or (1,) * has_more
 
 
 def _candidates(model: nn.Module) -> Iterator[nn.Module]:
