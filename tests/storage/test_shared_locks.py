@@ -21,7 +21,7 @@ from dlrun.errors import ConfigError
 from dlrun.storage import claims, shared_locks
 from dlrun.storage.claims import claim, is_claimed
 from dlrun.storage.run_directory import RunDirectory, lock
-from dlrun.storage.shared_locks import at_work, kept_here
+from dlrun.storage.shared_locks import at_work, count_at_work, kept_here
 from dlrun.storage.sweep_directory import SweepDirectory
 
 QUICK = (
@@ -34,7 +34,7 @@ server:/a /nfs nfs4 rw,vers=4.2,local_lock=none,addr=10.0.0.1 0 0
 server:/b /nolock nfs rw,vers=3,nolock,local_lock=all 0 0
 server:/c /posix nfs rw,vers=3,local_lock=posix 0 0
 server:/d /flock nfs rw,vers=3,local_lock=flock 0 0
-user@host: /home/me/far\\040away fuse.sshfs rw,user_id=1000 0 0
+user@host: /home/me/fär\\040away fuse.sshfs rw,user_id=1000 0 0
 10.0.0.2@tcp:/scratch /lustre lustre rw,flock,lazystatfs 0 0
 10.0.0.2@tcp:/scratch /lustre/local lustre rw,localflock,lazystatfs 0 0
 //server/share /cifs cifs rw,nobrl 0 0
@@ -105,7 +105,7 @@ def beats(sweep: SweepDirectory) -> list[Path]:
         ("/nolock/sweep", "nfs mounted with nolock"),
         ("/posix/sweep", "nfs mounted with local_lock=posix"),
         ("/flock/sweep", None),  # of the other kind of locks, which a sweep does not use
-        ("/home/me/far away/sweep", "sshfs"),
+        ("/home/me/fär away/sweep", "sshfs"),
         ("/lustre/sweep", None),
         ("/lustre/local/sweep", "lustre mounted with localflock"),
         ("/cifs/sweep", "cifs mounted with nobrl"),
@@ -117,7 +117,7 @@ def test_mounts_say_which_locks_stay_on_their_host(
     folder: str, found: str | None, tmp_path: Path
 ) -> None:
     mounts = tmp_path / "mounts"
-    mounts.write_text(MOUNTS)
+    mounts.write_text(MOUNTS, encoding="utf-8")
     assert kept_here(Path(folder), mounts) == found
     assert kept_here(Path(folder), tmp_path / "no_such_file") is None
 
@@ -190,6 +190,22 @@ def test_what_a_killed_process_left_is_removed(
         left.write_text("000000000004")
         with at_work(sweep, others=False):
             assert left not in beats(sweep)
+
+
+def test_no_number_is_written_through_a_link_and_no_other_file_is_taken_for_one(
+    sweep: SweepDirectory, tmp_path: Path
+) -> None:
+    (sweep.path / ".workers").mkdir()
+    (sweep.path / ".workers" / "a.b.c").touch()
+    with at_work(sweep, others=False):
+        assert count_at_work(sweep) == 1
+    os.rename(sweep.path / ".workers", tmp_path / "elsewhere")
+    (sweep.path / ".workers").symlink_to(tmp_path / "elsewhere")
+    with (
+        pytest.raises(ConfigError, match="workers is a symbolic link"),
+        at_work(sweep, others=False),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(

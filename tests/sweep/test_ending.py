@@ -344,6 +344,23 @@ def test_only_what_is_a_sweep_can_be_worked_on(sweep: Dlrun, dlrun: Dlrun) -> No
         assert why in result.err
 
 
+@pytest.mark.parametrize(
+    ("journal", "told"), [(None, "is missing or empty"), ("{}\n", "is damaged: end all processes")]
+)
+def test_a_worker_trains_nothing_without_a_sound_journal(
+    journal: str | None, told: str, sweep: Dlrun, dlrun: Dlrun, look: Looks, project: Path
+) -> None:
+    assert sweep("optimizer.lr=0.1,0.2", "--no-driver").code == 0
+    file = project / "sweep" / "study.journal"
+    file.write_text(file.read_text() + journal) if journal else file.unlink()
+    result = dlrun("work", "sweep")
+    assert result.code == 2
+    assert told in result.err
+    assert dlrun("resume", "sweep", "--no-driver").code == 0
+    assert dlrun("work", "sweep").code == 0
+    assert look().states == ["complete"] * 2
+
+
 def test_a_sweep_is_opened_anew_once_it_was_changed(sweep: Dlrun, dlrun: Dlrun) -> None:
     random = ("optimizer.lr=interval(0.1,0.2)", "sweep=random", "sweep.trials=2")
     assert sweep(*random, "--no-driver").code == 0

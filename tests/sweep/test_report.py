@@ -57,6 +57,8 @@ ROUNDS = {
     "direction": "auto",
     "pruner": "none",
     "fail_fast": False,
+    "budget": None,
+    "patience": None,
     "trials_per_gpu": 1,
     "stack": "auto",
     "max_stack": 128,

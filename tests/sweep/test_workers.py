@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -98,6 +99,8 @@ def test_workers_that_join_and_die_find_what_one_process_finds(
     assert [(result.code, result.err) for result in results] == [(0, "")] * 4
     tables = [result.out.count("\nbest: trial") for result in results]
     assert tables == [1, 0, 0, 0] if driven else sum(tables) == 1
+    if driven:  # it tells of all trials, whoever trained them
+        assert set(re.findall(r"^trial (\d+): .* done", results[0].out, re.M)) == set("012345678")
     assert_same_sweeps(look(), look("whole"))
     assert (look().path / "best.yaml").exists()
 

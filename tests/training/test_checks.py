@@ -36,6 +36,10 @@ def test_a_batch_is_shared_by_as_many_devices_as_it_has_samples() -> None:
             {"streams": True},
             "has only 8 streams to share: set it to that or less, or trainer.batch_size higher",
         ),
+        (
+            {"batch_size": 1},
+            "has only 1 sample to share: set it to that or less, or trainer.batch_size higher",
+        ),
         ({"samples": 5}, "has only 5 samples to share: set it to that or less"),
         (
             {"samples": 5, "batch_size": "full"},

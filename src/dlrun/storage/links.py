@@ -29,12 +29,17 @@ def open_here(path: Path, mode: str, *, opening: Any = open, **how: Any) -> Any:
         raise
 
 
-def refuse_links(folder: Path) -> None:
+def refuse_links(folder: Path, *, itself: bool = False) -> None:
     """Refuse a directory to be written in that has a link of either kind, a pipe or a device anywhere in it.
+
+    Args:
+        itself: and one that is reached through a link.
 
     Raises:
         ConfigError: naming the first.
     """
+    if itself and folder.is_symlink():
+        raise _refused(folder)
     for above, folders, files in os.walk(folder):
         for name in (*folders, *files):
             path = Path(above, name)

@@ -7,6 +7,7 @@ the host that takes them, or take them and let anybody have them as well. Standa
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from dlrun.errors import ConfigError
 from dlrun.storage import claims
+from dlrun.storage.links import refuse_links
 from dlrun.storage.sweep_directory import SweepDirectory
 
 NEEDED = (
@@ -38,6 +40,7 @@ _ALWAYS_KEPT_HERE = ("fuse.sshfs", "fuse.rclone", "fuse.s3fs", "fuse.gcsfuse")
 
 _BEAT_SECONDS = 1.0
 _BEATS = 4  # in which a process that lives is seen to
+_WORKERS, _BEAT = ".workers", re.compile(r".+\.\d{1,10}\.\d{10}")  # host, process and byte
 _FIRST = 10**9  # above the numbers of all trials
 _TAKEN = 9
 _TAKE = f"""
@@ -69,8 +72,9 @@ def at_work(
             f"{sweep.path} is on {reason}, whose locks no other host sees: {NEEDED}; {ELSEWHERE}"
         )
     number = _FIRST + secrets.randbelow(_FIRST)
-    workers = sweep.path / ".workers"
+    workers = sweep.path / _WORKERS
     workers.mkdir(exist_ok=True)
+    refuse_links(workers, itself=True)
     beat = workers / f"{_host()}.{os.getpid()}.{number}"
     with claims.claim(sweep.claims, number):
         if others and _is_free_to_another(sweep.claims, number):
@@ -79,27 +83,29 @@ def at_work(
                 f"{ELSEWHERE}"
             )
         with _beating(beat):
-            _refuse_unseen(sweep, [file for file in workers.glob("*.*.*") if file != beat])
+            _refuse_unseen(sweep, [file for file in _beats(sweep) if file != beat])
             yield
 
 
 def count_at_work(sweep: SweepDirectory) -> int:
     """How many processes are at work on the sweep, as far as their locks are seen."""
-    numbers = [_parts(file)[2] for file in (sweep.path / ".workers").glob("*.*.*")]
+    numbers = [_parts(file)[2] for file in _beats(sweep)]
     return sum(claims.is_claimed(sweep.claims, number) for number in numbers)
 
 
 def kept_here(folder: Path, mounts: Path = _MOUNTS) -> str | None:
     """The file system of the folder, in words, where its mount says that locks are those of this host alone."""
     try:
-        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        lines = mounts.read_bytes().splitlines()
     except OSError:  # not Linux
         return None
     path, kind, options = folder.resolve(), "", ""
     place = Path()
     for line in lines:
-        _, where, its_kind, its_options, *_ = line.split(" ")
-        mounted = Path(where.encode().decode("unicode_escape"))  # a space is \040
+        _, where, its_kind, its_options, *_ = map(os.fsdecode, line.split(b" "))
+        mounted = Path(
+            re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), where)
+        )  # a space is \040
         if path.is_relative_to(mounted) and len(mounted.parts) >= len(place.parts):
             place, kind, options = mounted, its_kind, its_options  # the last hides those before
     if kind in _ALWAYS_KEPT_HERE:
@@ -182,6 +188,11 @@ def _unseen(sweep: SweepDirectory, file: Path) -> str:
         f"process {process} of {host.rpartition('-')[0]} is at work in {sweep.path}, and its lock is not seen by this "
         f"one{reason}: {NEEDED}; mount it so on all of them, or run all processes on one host"
     )
+
+
+def _beats(sweep: SweepDirectory) -> list[Path]:
+    """The files of all that are at work, and of those that were killed."""
+    return [file for file in (sweep.path / _WORKERS).glob("*") if _BEAT.fullmatch(file.name)]
 
 
 def _parts(file: Path) -> tuple[str, str, int]:

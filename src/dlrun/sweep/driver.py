@@ -21,13 +21,14 @@ from dlrun.runner.metadata import now
 from dlrun.storage.disk import DiskFull
 from dlrun.storage.index import next_order
 from dlrun.storage.run_directory import RunDirectory, from_here, lock
-from dlrun.storage.shared_locks import at_work
+from dlrun.storage.shared_locks import at_work, count_at_work
 from dlrun.storage.sweep_directory import SweepDirectory, is_sweep
 from dlrun.sweep import resources
 from dlrun.sweep.comparability import Comparison
 from dlrun.sweep.data_cache import RecordingLoader
 from dlrun.sweep.finish import finish
 from dlrun.sweep.helper import help_in
+from dlrun.sweep.journal import read_journal
 from dlrun.sweep.launch import Launched, Watcher, launcher_settings
 from dlrun.sweep.quota import Limits, role
 from dlrun.sweep.ray_cluster import Cluster, connected, read_settings
@@ -217,9 +218,9 @@ def _cluster(spec: SweepSpec, config: DictConfig, held: ExitStack) -> Cluster | 
     """The cluster that trials are trained on, if they are, connected until `held` is closed."""
     if not resources.is_ray(config.hydra.launcher):
         return None
-    accelerator, per_gpu = config.trainer.accelerator, spec.strategy.settings.trials_per_gpu
+    per_gpu = spec.strategy.settings.trials_per_gpu
     return held.enter_context(
-        connected(config.hydra.launcher, accelerator=accelerator, trials_per_gpu=per_gpu)
+        connected(config.hydra.launcher, trainer=config.trainer, trials_per_gpu=per_gpu)
     )
 
 
@@ -265,10 +266,11 @@ def _check(spec: SweepSpec, config: DictConfig, load: RecordingLoader) -> Compar
         comparison=comparison,
     )
     settings, trainer = spec.strategy.settings, experiment.config.trainer
-    if resources.is_local(launcher) and trainer.devices != 1:
+    by_side = resources.is_local(launcher) or resources.is_ray(launcher)
+    if by_side and trainer.devices != 1:
         raise ConfigError(
-            f"trainer.devices is {trainer.devices}, but hydra/launcher runs several trials side by side on this "
-            "machine: leave the launcher out, so that each has all devices in its turn, or set trainer.devices=1"
+            f"trainer.devices is {trainer.devices}, but hydra/launcher runs trials side by side, each on one device: "
+            "leave the launcher out, so that each has all devices in its turn, or set trainer.devices=1"
         )
     own = own_directions(spec.config.get("metrics", []))
     way = direction_in_run(spec.objective, monitor=trainer.monitor, mode=trainer.mode, own=own)
@@ -367,6 +369,10 @@ def _describe_and_open(
         before | spec.description() | {"failures_forgiven": 0, "places": count, "data": data}
     )
     # Before the study: a kill between the two leaves a sweep that can be resumed.
+    if count_at_work(directory) > 1 and read_journal(directory).damaged:
+        raise ConfigError(
+            f"{directory.journal} is damaged, and other processes work on the sweep: end them, so that it can be mended"
+        )
     directory.end_file.unlink(missing_ok=True)
     directory.write(description)
     create_study(directory, spec.direction)

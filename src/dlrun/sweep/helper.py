@@ -37,10 +37,12 @@ def help_in(directory: SweepDirectory, limits: Limits, *, forced: bool) -> int:
         forced: stack whatever can be stacked, whether it pays or not.
 
     Raises:
-        ConfigError: its journal is damaged.
+        ConfigError: its journal is damaged, or there is none.
     """
-    if read_journal(directory).damaged:
-        mend = command("resume", directory.path)
+    journal, mend = read_journal(directory), command("resume", directory.path, "--no-driver")
+    if not journal.entries:
+        raise ConfigError(f"{directory.journal} is missing or empty: `{mend}` makes it")
+    if journal.damaged:
         raise ConfigError(
             f"{directory.journal} is damaged: end all processes that work on the sweep, then `{mend}` mends it"
         )

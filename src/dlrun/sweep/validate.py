@@ -9,6 +9,7 @@ from typing import Any
 
 from dlrun.config import settings
 from dlrun.config.trust import refuse_untrusted
+from dlrun.data.share import Share
 from dlrun.errors import ConfigError
 from dlrun.sweep.comparability import Comparison
 from dlrun.sweep.compose import Composer
@@ -17,6 +18,7 @@ from dlrun.sweep.space.parse import Interval, Parameter, Space
 from dlrun.sweep.spec import SweepSpec
 from dlrun.training.build import Experiment, Loader, assemble
 from dlrun.training.device import count_processes
+from dlrun.training.ranks import ALONE, Ranks
 
 
 def check_settings_one_by_one(
@@ -199,8 +201,10 @@ def _assemble(words: list[str], composer: Composer, *, load: Loader, here: bool)
     refuse_untrusted(composer.unresolved(words).plain)
     parsed = settings.parse(composer.trial(words).plain)
     if here:
-        count_processes(parsed.trainer)
-    else:  # the machine that starts a sweep may have no GPU
-        trainer = dataclasses.replace(parsed.trainer, accelerator="cpu")
-        parsed = dataclasses.replace(parsed, trainer=trainer)
-    return assemble(parsed, load=load)
+        # As the first of its ranks would, which needs the others only to part a model.
+        count = count_processes(parsed.trainer)
+        alone = parsed.trainer.strategy == "fsdp"
+        return assemble(parsed, load=load, ranks=ALONE if alone else Ranks(Share(0, count)))
+    # The machine that starts a sweep may have no GPU.
+    trainer = dataclasses.replace(parsed.trainer, accelerator="cpu")
+    return assemble(dataclasses.replace(parsed, trainer=trainer), load=load)

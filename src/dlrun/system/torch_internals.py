@@ -9,6 +9,7 @@ import contextlib
 import copy
 import inspect
 import io
+import sys
 import types
 import warnings
 from collections.abc import Callable
@@ -16,12 +17,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 __all__ = [
     "DispatchMode",
     "add_signs",
+    "ddp_without_dynamo",
     "default_store",
     "fused_adam",
     "gamma",
@@ -93,6 +96,23 @@ def without_dynamo(build: Callable[[], torch.optim.Optimizer]) -> torch.optim.Op
         bare_step: Callable[..., Any] = inspect.unwrap(cls.step)
         optimizer.step = types.MethodType(torch.no_grad()(bare_step), optimizer)  # type: ignore[method-assign]
     return optimizer
+
+
+def ddp_without_dynamo(module: torch.nn.Module, **settings: Any) -> DistributedDataParallel:
+    """DistributedDataParallel of a module that is never compiled, without the import of torch._dynamo.
+
+    It asks there how it would be compiled, and wraps a function against it; that takes about as long as `import torch`.
+    """
+    bare = inspect.unwrap(vars(DistributedDataParallel)["_inside_ddp_forward"])
+    bare.__dict__["__dynamo_disable"] = bare  # as in `without_dynamo`
+    if "torch._dynamo" in sys.modules:
+        return DistributedDataParallel(module, **settings)
+    answers = types.SimpleNamespace(get_optimize_ddp_mode=lambda: "ddp_optimizer")
+    torch._dynamo = types.SimpleNamespace(utils=answers)  # type: ignore[assignment]
+    try:
+        return DistributedDataParallel(module, **settings)
+    finally:
+        del torch._dynamo
 
 
 def without_capturable_warning(optimizer: torch.optim.Optimizer) -> None:

@@ -174,7 +174,7 @@ def check_batches(settings: TrainerSettings, data: Dataset, devices: int) -> int
             "set it to that or less, or trainer.batch_size higher"
         )
     if devices > at_most:
-        rows = "streams" if data.spec.carries_state else "samples"
+        rows = ("stream" if data.spec.carries_state else "sample") + "s" * (at_most > 1)
         remedy = ", or trainer.batch_size higher" if size < samples else ""
         raise ConfigError(
             f"trainer.devices is {devices}, but a batch has only {at_most} {rows} to share: set it to that or "

@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from dlrun.data.base import Spec
 from dlrun.data.loaders import Feed
 from dlrun.storage.checkpoint import random_states, restore_random_states
+from dlrun.system.torch_internals import ddp_without_dynamo
 from dlrun.training.device import Device
 from dlrun.training.forward import advance
 from dlrun.training.freezing import Freezing
@@ -72,8 +72,9 @@ class Replica:
         self._sizes = self.batches.sizes(epoch)
         if self._learner is not None and self._stage == self.freezing.stage:
             return False
-        self._learner = None
-        gc.collect()  # its hooks on the parameters end with it
+        if self._learner is not None:
+            self._learner = None
+            gc.collect()  # its hooks on the parameters end with it
         self._learner, self._stage = self._wrapped(), self.freezing.stage
         return True
 
@@ -109,10 +110,8 @@ class Replica:
             return _Learner(self.model)
         known = is_well_known(self.model)
         unused = not known or self._leaves_some_unused()
-        learner = DistributedDataParallel(
-            _Learner(self.model),
-            find_unused_parameters=unused,
-            gradient_as_bucket_view=True,
+        learner = ddp_without_dynamo(
+            _Learner(self.model), find_unused_parameters=unused, gradient_as_bucket_view=True
         )
         # The parameter of this name is deprecated, and its successor new.
         learner.broadcast_buffers = not known
