@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
-from ranks_at_work import ALWAYS, CONFIGS, EXACT, KINDS, PROCESSES
+from ranks_at_work import ALWAYS, CONFIGS, EXACT, KINDS
+from side_by_side import PROCESSES, run
 
 from dlrun.config.compose import compose
 
@@ -34,23 +31,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     composed = {name: config(words) for name, words in CONFIGS.items()}
     (folder / "configs.json").write_text(json.dumps(composed))
     (folder / "text.txt").write_text("".join(np.random.default_rng(0).choice([*"abcdef \n"], 2000)))
-    script = str(Path(__file__).with_name("ranks_at_work.py"))
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    processes = []
-    try:
-        for number in range(PROCESSES):
-            command = [sys.executable, script, str(folder), str(number)]
-            with (folder / f"said-{number}").open("wb") as file:
-                processes.append(
-                    subprocess.Popen(command, env=environment, cwd=folder, stderr=file)
-                )
-        codes = [process.wait(timeout=300) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    said = "\n".join((folder / f"said-{number}").read_text() for number in range(PROCESSES))
-    assert codes == [0] * PROCESSES, said
+    run("ranks_at_work.py", folder)
     return {
         size: [json.loads((folder / f"found-{size}-{n}.json").read_text()) for n in range(size)]
         for size in (2, PROCESSES)
