@@ -71,7 +71,7 @@ WORDS = (
     "trainer.devices=2", "trainer.num_threads=1", "trainer.log_every_steps=10", "checkpoint.every_steps=5",
     "tracking.tensorboard=false",
 )  # fmt: skip
-SECONDS = 120  # for a process to end, on a machine with much else to do
+SECONDS = 240  # for a process to end, on a machine with much else to do
 MARK = "DLRUN_TEST_MARK"
 
 

@@ -71,6 +71,12 @@ def test_rank_0_and_a_run_of_one_process_raise_their_own_error() -> None:
     assert together(Two(1, None), lambda: 7) == together(ALONE, lambda: 7) == 7
 
 
+def test_a_rank_that_waits_for_all_hears_of_one_that_has_failed() -> None:
+    ranks = Two(0, ("ConfigError", "no such file", ""))
+    with pytest.raises(ConfigError, match=r"^rank 1 of 2: no such file$"):
+        together(ranks, ranks.ready)
+
+
 def test_ranks_that_see_different_data_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     here = {"host": "a", "steps an epoch": 7, "device": "Good GPU"}
     monkeypatch.setattr(peers, "_facts", lambda experiment: here)

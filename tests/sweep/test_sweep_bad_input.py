@@ -103,7 +103,7 @@ REFUSED_LIKEWISE = [
     ("-m model.width=4,8 hydra/launcher=jobli", "did you mean joblib?"),
     ("-m model.width=4,8 hydra/launcher=joblib hydra.launcher.n_job=2", "n_job"),
     ("-m model.width=4,8 hydra/launcher=joblib trainer.devices=2", "trainer.devices is 2, but hydra/launcher runs"),
-    ("-m trainer.devices=2 trainer.batch_size=1,8", "trainer.batch_size=1: trainer.devices is 2, but a batch has"),
+    ("-m trainer.devices=2 trainer.batch_size=8,1", "trainer.batch_size=1: trainer.devices is 2, but a batch has"),
 ]  # fmt: skip
 
 

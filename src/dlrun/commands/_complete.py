@@ -36,6 +36,7 @@ _TRAIN_OPTIONS = (
         "--multirun",
         "--dry-run",
         "--no-driver",
+        "--prepare",
         "--config-dir",
         "--cfg",
         "--resolve",

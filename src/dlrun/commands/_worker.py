@@ -70,6 +70,7 @@ class _Rank:
             self._end(Report("", code), alike=True)
         else:
             self._remove_empty_log()
+            peers.leave()
         return code
 
     def _train(self, words: list[str], allowed: list[str]) -> int:
@@ -97,6 +98,7 @@ class _Rank:
 
     def _failed(self, error: Exception) -> int:
         """Tell of the error: here, unless dlrun has started this process and tells of it."""
+        error = peers.explain_loss(error) or error  # before the training, too
         launched = peers.LAUNCHED in os.environ and self.place.rank == 0
         own = isinstance(error, ConfigError | RunFailed)  # in words for the user
         if launched and not own:
@@ -118,7 +120,8 @@ class _Rank:
     def _end(self, report: Report, *, alike: bool = False) -> None:
         """Leave the report; where all ranks end `alike`, rank 0 ends first, and where they may, it gets a moment."""
         report.leave()
-        self._remove_empty_log()
+        if not report.message:  # else it will be printed
+            self._remove_empty_log()
         if self.place.rank == 0:
             ignore_signals()  # with which those that have started the ranks end all when one has ended
         if not report.lost:

@@ -27,7 +27,7 @@ from dlrun.errors import ConfigError, RunFailed, first_line
 from dlrun.storage.run_directory import RunDirectory, write_whole
 from dlrun.system.torch_internals import default_store
 from dlrun.training.build import Experiment
-from dlrun.training.ranks import Ranks
+from dlrun.training.ranks import OthersFailed, Ranks
 
 LAUNCHED = "DLRUN_LAUNCHED"  # variable of the environment: dlrun itself has started this rank
 _PATIENCE = "DLRUN_RANKS_TIMEOUT"  # likewise: seconds that ranks wait for each other
@@ -179,7 +179,7 @@ def _patience() -> float:
 
 
 def together(ranks: Ranks, work: Callable[[], _T]) -> _T:
-    """What `work` gives on this rank, once it has been done on all; it may not wait for another rank.
+    """What `work` gives on this rank, once it has been done on all; it waits for others by `ranks.ready` alone.
 
     Raises:
         ConfigError, RankFailed: it could not be done on one of them, the same on all; rank 0's own error as it is.
@@ -189,9 +189,13 @@ def together(ranks: Ranks, work: Callable[[], _T]) -> _T:
     error: Exception | None = None
     try:
         result = work()
+    except OthersFailed as failure:
+        told = failure.told
     except Exception as failure:
         error = failure
-    told = ranks.of_all(_told(error))
+        told = ranks.of_all(_told(error))
+    else:
+        told = ranks.of_all(None)
     found = [(rank, one) for rank, one in enumerate(told) if one]
     if not found:
         return result
@@ -281,9 +285,15 @@ def end_with_first(ranks: Ranks, *, alike: bool) -> None:
             default_store().wait([_ENDED], timedelta(seconds=seconds))
 
 
+def leave() -> None:
+    """End the connections to the other ranks, which all end now as well."""
+    with suppress(RuntimeError):
+        dist.destroy_process_group()
+
+
 def explain_loss(error: Exception) -> RankLost | None:
     """The error as one of another rank, where that is what it comes from."""
-    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+    if not isinstance(error, RuntimeError) or not dist.is_available() or not dist.is_initialized():
         return None
     text = str(error)
     if not isinstance(error, dist.DistError) and not any(sign in text for sign in _LOST):

@@ -18,7 +18,7 @@ from dlrun.sweep.space.parse import Interval, Parameter, Space
 from dlrun.sweep.spec import SweepSpec
 from dlrun.training.build import Experiment, Loader, assemble
 from dlrun.training.device import count_processes
-from dlrun.training.ranks import Ranks
+from dlrun.training.ranks import ALONE, Ranks
 
 
 def check_settings_one_by_one(
@@ -201,9 +201,10 @@ def _assemble(words: list[str], composer: Composer, *, load: Loader, here: bool)
     refuse_untrusted(composer.unresolved(words).plain)
     parsed = settings.parse(composer.trial(words).plain)
     if here:
-        # As the first of its ranks would, which needs none of the others for that.
-        ranks = Ranks(Share(0, count_processes(parsed.trainer)))
-        return assemble(parsed, load=load, ranks=ranks)
+        # As the first of its ranks would, which needs the others only to part a model.
+        count = count_processes(parsed.trainer)
+        alone = parsed.trainer.strategy == "fsdp"
+        return assemble(parsed, load=load, ranks=ALONE if alone else Ranks(Share(0, count)))
     # The machine that starts a sweep may have no GPU.
     trainer = dataclasses.replace(parsed.trainer, accelerator="cpu")
     return assemble(dataclasses.replace(parsed, trainer=trainer), load=load)

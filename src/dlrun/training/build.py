@@ -193,8 +193,8 @@ def assemble(
 ) -> Experiment:
     """Build what `config` describes; `load` may remember the data of an earlier run.
 
-    Of a run to be resumed, `kept` is what it has learned from its data. Of several `ranks` each builds the same;
-    nothing here waits for others.
+    Of a run to be resumed, `kept` is what it has learned from its data. Of several `ranks` each builds the same
+    and waits for the others only to part a model.
 
     Raises:
         ConfigError: any of it does not exist, is out of range or does not fit the rest.
@@ -226,6 +226,7 @@ def assemble(
         synchronise(model, device.torch_device)
     averaged = exponential_average(model, settings.ema_decay)
     if sharded:
+        ranks.ready()
         shard(model, averaged, device.torch_device)
         check_parts(model, data, device)
     freezing = Freezing(model, parts.shared.freeze)

@@ -18,6 +18,14 @@ from dlrun.data.share import Share
 from dlrun.errors import RunFailed, first_line
 
 
+class OthersFailed(Exception):
+    """A rank cannot go on to what all do together; `told` is what each has said of that, None where it can."""
+
+    def __init__(self, told: list[Any]) -> None:
+        super().__init__(told)
+        self.told = told
+
+
 class Ranks:
     """The ranks of a run.
 
@@ -126,6 +134,15 @@ class Ranks:
         found: list[Any] = [None] * self.size
         dist.all_gather_object(found, value)
         return found
+
+    def ready(self) -> None:
+        """Wait until every rank is as far as this one, before what needs them all.
+
+        Raises:
+            OthersFailed: one has failed, and told it by `of_all`.
+        """
+        if any(told := self.of_all(None)):
+            raise OthersFailed(told)
 
     def to_first(self, value: Any) -> list[Any]:
         """The plain values of all ranks, in their order, on rank 0; nothing on the others."""
