@@ -2,8 +2,8 @@
 
 Each is trained once uninterrupted, and once more with up to four kills: after a random time or, every third, in the
 middle of what is being saved (half a checkpoint written, a file not yet synced or renamed). A sweep's driver is killed
-alone or with all its processes. Everything on the CPU, with one thread a process; every random choice follows --seed,
-the moment that a time stands for does not.
+alone or with all its processes; of workers of a sweep one is killed, while those that have joined go on. Everything on
+the CPU, with one thread a process; every random choice follows --seed, the moment that a time stands for does not.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ SWEEPS = {
     "in turn": ("sweep.stack=off",),
     "stacked": ("sweep.stack=on",),
     "joblib": ("sweep.stack=off", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
+    "workers": ("sweep.stack=off",),
 }
 
 
@@ -75,9 +76,15 @@ class Victim:
     def go_on(self, folder: str) -> list[str]:
         """Resume, or train anew where it was killed before it had said what it is."""
         if (Path(folder) / ("sweep.yaml" if self.is_sweep else "config.yaml")).exists():
-            return ["resume", folder]
+            return self.help(folder) or ["resume", folder]
         shutil.rmtree(folder, ignore_errors=True)
         return self.train(folder)
+
+    def help(self, folder: str) -> list[str]:
+        """Take trials beside other processes, of a sweep that has begun; empty where it is not for workers."""
+        journal = Path(folder) / "study.journal"
+        is_begun = self.kind == "workers" and journal.exists() and journal.stat().st_size > 0
+        return ["work", folder] if is_begun else []
 
     def is_complete(self, folder: str) -> bool:
         if self.is_sweep:  # of which a resume says that nothing is left
@@ -150,9 +157,11 @@ def tormented(
     if _end(process) != 0:
         return 0, [f"uninterrupted, it failed: {_last_line(f'{whole}.txt')}"]
     seconds = time.monotonic() - began
-    kills = 0
+    kills, beside = 0, []
     while not victim.is_complete(folder):
         spared = kills == KILLS
+        if words := victim.help(folder):
+            beside.append(_start(processes, words, 0, f"{folder}-{len(beside)}.txt"))
         write = draws.randint(1, 15) if not spared and draws.random() < 1 / 3 else 0
         process = _start(processes, victim.go_on(folder), write, f"{folder}.txt")
         if not spared and not write:
@@ -168,6 +177,8 @@ def tormented(
             break
         else:
             return kills, [f"exit code {code} after {kills} kills: {_last_line(f'{folder}.txt')}"]
+    if codes := [code for code in map(_end, beside) if code != 0]:
+        return kills, [f"exit codes {codes} of processes that were not killed"]
     try:
         return kills, list(victim.differences(whole, folder))
     except Exception as error:  # of a file that is missing or damaged

@@ -101,6 +101,16 @@ def test_ray_gives_each_trial_its_cores_and_no_place_on_this_machine() -> None:
     assert not resources.on_this_machine(launcher(init__address="auto"))
 
 
+@pytest.mark.parametrize(
+    ("devices", "per_gpu", "gpus"),
+    [(1, 1, 1), (1, 3, 0.3333), (1, 6, 0.1666), (2, 1, 2), ([0, 2], 1, 2), ("all", 2, 0.5)],
+)
+def test_a_trial_takes_a_gpu_for_each_device_or_a_part_of_one(
+    devices: Any, per_gpu: int, gpus: float
+) -> None:
+    assert ray_cluster.gpus_of_trial(devices, per_gpu) == gpus
+
+
 # Nodes.
 
 
@@ -259,9 +269,9 @@ def on_cluster(cluster: TwoNodes, **variables: str) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-# 12 steps a trial, each of which is logged.
-FOUR = [word.replace("max_epochs=2", "max_epochs=4") for word in QUICK]
-TRAIN = ("train", "-m", *FOUR, "trainer.num_threads=1", "trainer.log_every_steps=1")
+# 60 steps a trial, each of which is logged: a pause at each gives two nodes time to begin, however slow they are.
+LONG = [word.replace("max_epochs=2", "max_epochs=20") for word in QUICK]
+TRAIN = ("train", "-m", *LONG, "trainer.num_threads=1", "trainer.log_every_steps=1")
 
 
 @pytest.mark.cluster
@@ -278,7 +288,7 @@ def test_a_sweep_loses_a_node_a_process_and_a_trial_and_finds_what_one_process_w
     monkeypatch.setenv("RAISE", "13")
     monkeypatch.setenv("AT_STEP", "3")
     assert dlrun(*TRAIN, *words, "hydra.sweep.dir=whole", "sweep.stack=off").code == 1
-    wait_for(lambda: all(is_under_way(look(), number) for number in (0, 1)))
+    wait_for(lambda: all(look().run(n).checkpoints.joinpath("last.pt").exists() for n in (0, 1)))
     two_nodes.lose_a_node()
     Path("hurry").touch()
     process.join(120)
@@ -310,7 +320,7 @@ def test_a_signal_saves_the_trials_on_all_nodes_and_a_resume_completes_them(
     cluster = on_cluster(two_nodes, PAUSE="1.5")
     process = start(*train, *cluster, "hydra.sweep.dir=sweep")
     assert dlrun(*train, "hydra.sweep.dir=whole", "sweep.stack=off").code == 0
-    wait_for(lambda: all(is_under_way(look(), number) for number in (0, 1)))
+    wait_for(lambda: all((look().path / str(n) / "metrics.jsonl").exists() for n in (0, 1)))
     assert process.pid is not None
     os.kill(process.pid, signal.SIGTERM)
     process.join(60)
@@ -344,11 +354,6 @@ def test_ray_on_this_machine_is_started_for_a_sweep_and_ends_with_it(
     assert look().states == ["complete"] * 2
     assert [look().environment(number)["threads"] for number in (0, 1)] == [1, 1]
     assert not (project / ".ray").exists()
-
-
-def is_under_way(sweep: Look, number: int) -> bool:
-    """Whether the trial has been trained for a step."""
-    return sweep.path.exists() and (sweep.run(number).path / "metrics.jsonl").exists()
 
 
 def rows(sweep: Look) -> list[dict[str, str]]:

@@ -98,6 +98,7 @@ def reopen(
                 metadata.add_to_environment(run, device_facts(experiment))
             else:
                 where = f"resuming {run.path} at step {engine.step:,} of {engine.total_steps:,}"
+                where += _by_others(state, ranks)
                 log.info(where)
                 if watch is None:
                     print(where)
@@ -237,13 +238,6 @@ def restore(experiment: Experiment, state: Mapping[str, Any]) -> None:
         load_engine_state(engine, dict(state))
         if (drawn := random_states_for(engine.ranks.share, dict(state))) is not None:
             checkpoint.restore_random_states(drawn, engine.generator)
-        if (saved := ranks_of(dict(state))) != engine.ranks.size:
-            now = _processes(engine.ranks.size)
-            log.info(
-                "saved by %s, resumed by %s: same data order, other rounding",
-                _processes(saved),
-                now,
-            )
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         shown = reason if len(reason) <= 200 else f"{reason[:200]}…"
@@ -255,8 +249,11 @@ def restore(experiment: Experiment, state: Mapping[str, Any]) -> None:
         ) from error
 
 
-def _processes(count: int) -> str:
-    return f"{count} process{'es' * (count > 1)}"
+def _by_others(state: Mapping[str, Any] | None, ranks: Ranks) -> str:
+    """What to say of a checkpoint that another number of processes saved; else nothing."""
+    if state is None or (saved := ranks_of(dict(state))) == ranks.size:
+        return ""
+    return f", saved by {saved}, now in {ranks.size} process{'es' * (ranks.size > 1)}: same data order, other rounding"
 
 
 def _nothing_left(experiment: Experiment, run: RunDirectory) -> str:

@@ -218,9 +218,9 @@ def _cluster(spec: SweepSpec, config: DictConfig, held: ExitStack) -> Cluster | 
     """The cluster that trials are trained on, if they are, connected until `held` is closed."""
     if not resources.is_ray(config.hydra.launcher):
         return None
-    accelerator, per_gpu = config.trainer.accelerator, spec.strategy.settings.trials_per_gpu
+    per_gpu = spec.strategy.settings.trials_per_gpu
     return held.enter_context(
-        connected(config.hydra.launcher, accelerator=accelerator, trials_per_gpu=per_gpu)
+        connected(config.hydra.launcher, trainer=config.trainer, trials_per_gpu=per_gpu)
     )
 
 

@@ -175,7 +175,7 @@ class Launched:
     def _launch(self, numbers: Sequence[int]) -> None:
         """Launch and wait; that one or another trial's process dies is no error yet."""
         begun = sum(map(self._attempts, numbers))
-        stopped = {number: self._stopped_at(number) for number in numbers}
+        stopped = {number: self.sweep.stopped_at(number) for number in numbers}
         taken = any(map(self.sweep.is_claimed, numbers))  # by who trains one of them alone
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.hydra_context,
@@ -213,7 +213,7 @@ class Launched:
             raise RunFailed(f"the launcher started no trial{reason}") from raised
         for number in self.sweep.left(numbers):
             # A queue that ends jobs and begins them again may do so with a trial any number of times.
-            if self._stopped_at(number) > stopped[number]:
+            if self.sweep.stopped_at(number) > stopped[number]:
                 self.before[number] = self._begun_by_drivers(number)
 
     def _attempts(self, number: int) -> int:
@@ -222,13 +222,6 @@ class Launched:
 
     def _begun_by_drivers(self, number: int) -> int:
         return self.sweep.ledger.attempts(number) - self.sweep.ledger.helped(number)
-
-    def _stopped_at(self, number: int) -> int:
-        """The steps of a trial that a signal has stopped, saved; -1 where none has."""
-        summaries = [run.read_summary() or {} for run in self.sweep.runs(number)]
-        if not any(summary.get("status") == "stopped" for summary in summaries):
-            return -1
-        return sum(int(summary.get("step", 0)) for summary in summaries)
 
     @contextmanager
     def _looking(self) -> Iterator[None]:

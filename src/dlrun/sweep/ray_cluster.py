@@ -107,7 +107,9 @@ def read_settings(launcher: DictConfig) -> RaySettings:
 
 
 @contextmanager
-def connected(launcher: DictConfig, *, accelerator: str, trials_per_gpu: int) -> Iterator[Cluster]:
+def connected(
+    launcher: DictConfig, *, trainer: DictConfig, trials_per_gpu: int
+) -> Iterator[Cluster]:
     """Start Ray on this machine, or connect to a cluster.
 
     Raises:
@@ -124,14 +126,20 @@ def connected(launcher: DictConfig, *, accelerator: str, trials_per_gpu: int) ->
     try:
         num_gpus = settings.num_gpus
         if num_gpus is None:
-            use = accelerator != "cpu" and any(node.get("GPU") for node in _nodes())
-            num_gpus = 10_000 // trials_per_gpu / 10_000 if use else 0  # Ray knows four decimals
+            use = trainer.accelerator != "cpu" and any(node.get("GPU") for node in _nodes())
+            num_gpus = gpus_of_trial(trainer.devices, trials_per_gpu) if use else 0
         cluster = Cluster(settings, num_gpus, grows=settings.init.get("address") is not None)
         if not cluster.grows:
             cluster.refuse_endless_wait()
         yield cluster
     finally:
         ray.shutdown()
+
+
+def gpus_of_trial(devices: Any, trials_per_gpu: int) -> float:
+    """Those that a trial takes, or the part of one; `devices` as in the trainer's settings."""
+    count = devices if isinstance(devices, int) else 1 if devices == "all" else len(devices)
+    return count if count > 1 else 10_000 // trials_per_gpu / 10_000  # Ray knows four decimals
 
 
 def _connect(settings: RaySettings) -> None:

@@ -61,7 +61,9 @@ class OnRay:
         self.waiting: deque[int] = deque()
         self.elsewhere: set[int] = set()  # that another process has claimed
         self.under_way: dict[Any, int] = {}  # trials by the reference of their task
-        self.ended_at: dict[int, int] = {}  # the progress of a trial whose process has ended
+        # How far a trial was when its process died, or a signal to its process had it saved.
+        self.died_at: dict[int, int] = {}
+        self.saved_at: dict[int, int] = {}
 
     def run(self, numbers: Sequence[int]) -> None:
         """Bring all the trials to an end.
@@ -103,7 +105,7 @@ class OnRay:
             number = self.waiting.popleft()
             if self.sweep.may_train(number):
                 cpus = self.cluster.settings.num_cpus
-                if number in self.ended_at:  # a node to itself
+                if number in self.died_at:  # a node to itself
                     cpus = self.cluster.most_cpus() or cpus
                 task = self.task.options(num_cpus=cpus, name=f"trial {number}")
                 self.under_way[task.remote(self.order, number)] = number
@@ -126,7 +128,7 @@ class OnRay:
             except NodeDiedError:
                 self.waiting.append(number)
             except (WorkerCrashedError, OutOfMemoryError, TaskCancelledError):
-                self._process_ended(number)
+                self._begin_again(number, self.died_at, self.sweep.progress(number))
             except RayError as error:
                 raise RunFailed(f"Ray could not run trial {number}: {first_line(error)}") from error
             else:
@@ -139,21 +141,18 @@ class OnRay:
             raise DiskFull(outcome.text)
         if outcome.kind == "failed":
             raise RunFailed(outcome.text)
-        if (
-            outcome.kind == "saved"
-        ):  # by a signal to the process, as from a node that is about to be taken away
-            self._process_ended(number)
+        if outcome.kind == "saved":  # as on a node that is about to be taken away
+            self._begin_again(number, self.saved_at, self.sweep.stopped_at(number))
         elif outcome.kind == "left":
             self.elsewhere.add(number)
 
-    def _process_ended(self, number: int) -> None:
-        """Let it begin again if it has come further since its process ended before; else the trial has failed."""
-        progress = self.sweep.progress(number)
-        if self.ended_at.get(number) != progress:
-            self.ended_at[number] = progress
-            self.waiting.append(number)
+    def _begin_again(self, number: int, before: dict[int, int], now: int) -> None:
+        """Unless the trial has come no further than the last time that it ended in this way: then it has failed."""
+        if before.get(number) == now:
+            record_death(self.sweep, number, DIED_TWICE)
             return
-        record_death(self.sweep, number, DIED_TWICE)
+        before[number] = now
+        self.waiting.append(number)
 
     def _save(self) -> None:
         """Ask each trial under way to save, and wait for that; a second Ctrl-C ends the wait."""

@@ -108,6 +108,13 @@ class Sweep:
         last = [run.checkpoints / "last.pt" for run in self.runs(number)]
         return max((file.stat().st_mtime_ns for file in last if file.exists()), default=0)
 
+    def stopped_at(self, number: int) -> int:
+        """The steps of a trial that a signal has stopped, saved; -1 where none has."""
+        summaries = [run.read_summary() or {} for run in self.runs(number)]
+        if not any(summary.get("status") == "stopped" for summary in summaries):
+            return -1
+        return sum(int(summary.get("step", 0)) for summary in summaries)
+
     def is_claimed(self, number: int) -> bool:
         """Whether a process is at work on the trial."""
         return claims.is_claimed(self.directory.claims, number)
