@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 import torch
 import yaml
 
+from apart import SECONDS, Result, be_dlrun, ended, kill_group, wait_for
 from dlrun.cli import main
 from dlrun.storage.run_directory import RunDirectory, read_metrics
 from dlrun.storage.run_summary import read_run
@@ -65,7 +65,7 @@ WORDS = (
     "dataset.augment.shift=1", "dataset.augment.noise=0.1", "dataset.augment.rotation=10",
     "checkpoint.every_steps=7", "tracking.tensorboard=false",
 )  # fmt: skip
-LAST_STEP, SECONDS = 60, 90
+LAST_STEP = 60
 IRIS = (
     "name=iris", "dataset=iris", "model=logistic", "optimizer=sgd", "optimizer.lr=0.1",
     "trainer.max_epochs=2", "trainer.accelerator=cpu", "trainer.num_threads=1",
@@ -90,28 +90,17 @@ def make_project(folder: Path) -> None:
     option.write_text("_target_: restless.Net\nhidden: 16\ndropout: 0.3\n")
 
 
-class Ended:
-    """What is left of a process: its exit code, or minus the signal, and what it said."""
-
-    def __init__(self, process: BaseProcess, folder: Path) -> None:
-        process.join(SECONDS)
-        assert process.exitcode is not None, "still running"
-        self.code = process.exitcode
-        self.out = (folder / "out.txt").read_text()
-        self.err = (folder / "err.txt").read_text()
-
-
 Start = Callable[..., BaseProcess]
-Run = Callable[..., Ended]
+Run = Callable[..., Result]
 
 
 @pytest.fixture
 def start(processes: Any, project: Path) -> Iterator[Start]:
     started = []
 
-    def begin(*words: str, sabotage: str = "", **variables: str) -> BaseProcess:
+    def begin(*words: str, moment: str = "", **variables: str) -> BaseProcess:
         process: BaseProcess = processes.Process(
-            target=be_dlrun, args=(list(words), str(project), variables, sabotage)
+            target=be_dlrun, args=(list(words), str(project), variables, SABOTAGE.get(moment))
         )
         process.start()
         started.append(process)
@@ -119,26 +108,12 @@ def start(processes: Any, project: Path) -> Iterator[Start]:
 
     yield begin
     for process in started:
-        if process.is_alive():
-            process.kill()
+        kill_group(process)
 
 
 @pytest.fixture
 def dlrun(start: Start, project: Path) -> Run:
-    return lambda *words, **more: Ended(start(*words, **more), project)
-
-
-def be_dlrun(words: list[str], folder: str, variables: dict[str, str], sabotage: str) -> None:
-    os.chdir(folder)
-    os.environ.update(variables)
-    for number, name in ((1, "out.txt"), (2, "err.txt")):
-        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    if sabotage:
-        SABOTAGE[sabotage]()
-    code = main(words)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    return lambda *words, **more: ended(start(*words, **more), project)
 
 
 def die_while_writing() -> None:
@@ -184,14 +159,14 @@ def whole(processes: Any, tmp_path_factory: pytest.TempPathFactory) -> RunDirect
     return run
 
 
-def trained(processes: Any, folder: Path, **variables: str) -> Ended:
+def trained(processes: Any, folder: Path, **variables: str) -> Result:
     """The training in a process of its own, in `folder`."""
     make_project(folder)
     process = processes.Process(
-        target=be_dlrun, args=(["train", *WORDS, "hydra.run.dir=run"], str(folder), variables, "")
+        target=be_dlrun, args=(["train", *WORDS, "hydra.run.dir=run"], str(folder), variables)
     )
     process.start()
-    return Ended(process, folder)
+    return ended(process, folder)
 
 
 def summary_of(run: RunDirectory) -> dict[str, Any]:
@@ -277,7 +252,7 @@ def test_a_run_killed_before_its_first_evaluation_goes_on_from_the_last_interval
 def test_a_kill_while_a_checkpoint_is_saved_leaves_a_whole_one(
     moment: str, dlrun: Run, whole: RunDirectory
 ) -> None:
-    killed = dlrun("train", *WORDS, "hydra.run.dir=run", sabotage=moment)
+    killed = dlrun("train", *WORDS, "hydra.run.dir=run", moment=moment)
     assert killed.code == -signal.SIGKILL
     assert dlrun("resume", "run").code == 0
     assert_ended_alike(RunDirectory(Path("run")), whole)
@@ -333,7 +308,7 @@ def test_ctrl_c_stops_the_installed_program_and_the_command_it_names_finishes(
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     try:
-        wait_until(lambda: len(points_written(Path("run"))) > 5)
+        wait_for(lambda: len(points_written(Path("run"))) > 5)
         process.send_signal(signal.SIGINT)
         _, message = process.communicate(timeout=SECONDS)
     finally:
@@ -357,25 +332,18 @@ def points_written(folder: Path) -> list[bytes]:
     return file.read_bytes().splitlines() if file.exists() else []
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
-
-
 def test_two_processes_cannot_resume_the_same_run(
     start: Start, dlrun: Run, project: Path, whole: RunDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert dlrun("train", *WORDS, "hydra.run.dir=run", SIGNALS="25:KILL").code == -signal.SIGKILL
     first = start("resume", "run", WAIT_AT="3")
-    wait_until(lambda: Path("waiting").exists() or not first.is_alive())
+    wait_for(lambda: Path("waiting").exists() or not first.is_alive())
     before = snapshot(Path("run"))
     assert main(["resume", "run"]) == 2
     assert "is being trained by another process" in capsys.readouterr().err
     assert snapshot(Path("run")) == before
     Path("go").touch()
-    assert Ended(first, project).code == 0
+    assert ended(first, project).code == 0
     assert_ended_alike(RunDirectory(Path("run")), whole)
 
 

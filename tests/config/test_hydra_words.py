@@ -67,6 +67,8 @@ def refuse(capsys: Capture) -> Refuse:
         ("name=${name}", "name is ${name}: Recursive interpolation detected"),
         ("name=${oc.env:NOPE_}", "name is ${oc.env:NOPE_}: Environment variable 'NOPE_' not found"),
         ("hydra.nope=1", "hydra.nope is not a setting of hydra; choose from: callbacks, env"),
+        ("hydra/launcher=ray hydra.launcher.num_cpu=2",
+         "hydra.launcher.num_cpu is not a setting of hydra/launcher=ray; did you mean num_cpus?"),
         ("hydra.launcher.n_jobs=2",
          "hydra.launcher.n_jobs is not a setting of hydra/launcher=basic; choose another"),
         ("~dataset.tset_fraction", "dataset.tset_fraction is not a setting of dataset; did you mean test_fraction?"),

@@ -9,6 +9,7 @@ import torch
 from stacks import DIGITS, assert_same_answers
 from torch import Tensor
 
+from dlrun.training.engine_state import engine_state, load_engine_state
 from dlrun.training.loop import Engine
 
 MLP = (*DIGITS, "model=mlp", "model.hidden=[16]")
@@ -367,7 +368,7 @@ def test_where_rounding_grows_each_single_step_still_differs_by_no_more_than_rou
     for epoch in range(3):
         for batches in zip(*(single.batches.epoch(epoch) for single in singles), strict=True):
             for run, single in zip(runs, singles, strict=True):
-                run.load_state_dict(copy.deepcopy(single.state_dict()))
+                load_engine_state(run, copy.deepcopy(engine_state(single)))
             stack = Stack(runs, eval_rows=10)
             for single, batch in zip(singles, batches, strict=True):
                 single.train_step(*batch)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scratch import QUICK, Look, Result, be_dlrun, ended, kill_group, make_project
+from scratch import QUICK, Look, Result, be_dlrun, die_before_write, ended, kill_group, make_project
 
 from dlrun.cli import main
 
@@ -57,8 +58,10 @@ def start(processes: Any, project: Path) -> Iterator[Callable[..., BaseProcess]]
     started: list[BaseProcess] = []
 
     def begin(*words: str, **variables: str) -> BaseProcess:
+        write = int(variables.get("KILL_AT", 0))
+        sabotage = partial(die_before_write, write) if write else None
         process: BaseProcess = processes.Process(
-            target=be_dlrun, args=(list(words), str(project), variables)
+            target=be_dlrun, args=(list(words), str(project), variables, sabotage)
         )
         process.start()
         started.append(process)

@@ -7,20 +7,20 @@ import json
 import os
 import re
 import signal
-import sys
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import optuna
 import yaml
 
-from dlrun.cli import main
+from apart import Result as Result
+from apart import be_dlrun as be_dlrun
+from apart import ended as ended
+from apart import kill_group as kill_group
+from apart import wait_for as wait_for
 from dlrun.storage.run_directory import RunDirectory, read_metrics
 from dlrun.storage.sweep_directory import SweepDirectory
 from dlrun.sweep.study import open_study
@@ -74,7 +74,6 @@ QUICK = (
     "tracking.tensorboard=false",
 )  # fmt: skip
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-_SECONDS = 120  # that no process of a test may take
 _OF_THE_CLOCK = ("samples_per_second",)
 
 
@@ -84,15 +83,6 @@ def make_project(folder: Path) -> None:
     option = folder / "configs" / "model" / "net.yaml"
     option.parent.mkdir(parents=True)
     option.write_text("# misbehaves on request\n_target_: faulty.Net\nwidth: 8\nbias: true\n")
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a command ended and what it said."""
-
-    code: int
-    out: str
-    err: str
 
 
 @dataclass(frozen=True)
@@ -170,47 +160,7 @@ class Look:
         ]
 
 
-def be_dlrun(words: list[str], folder: str, variables: dict[str, str]) -> None:
-    """The body of a process of its own that runs one command and keeps what it says in files."""
-    os.setsid()  # a group to be killed as a whole
-    os.chdir(folder)
-    os.environ.update(variables)
-    says = variables.get("SAYS", "")  # of several at a time, each says it in files of its own
-    for number, name in ((1, f"{says}out.txt"), (2, f"{says}err.txt")):
-        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    if "KILL_AT" in variables:
-        _die_before_write(int(variables["KILL_AT"]))
-    code = main(words)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def ended(process: BaseProcess, folder: Path) -> Result:
-    """Waits for a process; its code is minus the signal that killed it."""
-    process.join(_SECONDS)
-    assert process.exitcode is not None, "still running"
-    out, err = ((folder / name).read_text() for name in ("out.txt", "err.txt"))
-    return Result(process.exitcode, out, err)
-
-
-def kill_group(process: BaseProcess) -> None:
-    """kill -9 for the process and all that it has started."""
-    assert process.pid is not None
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.join(_SECONDS)
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    """Returns when the condition holds."""
-    end = time.monotonic() + _SECONDS
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
-
-
-def _die_before_write(number: int) -> None:
+def die_before_write(number: int) -> None:
     """kill -9 in place of the write of that number, of those that are to last: renamed or synced files."""
     count = [0]
 

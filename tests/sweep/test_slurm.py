@@ -17,7 +17,7 @@ import pytest
 from scratch import QUICK, Look, Result, ended
 
 from dlrun.sweep import launch
-from dlrun.sweep.sweep import open_sweep
+from dlrun.sweep.sweep import Sweep, open_sweep
 from dlrun.sweep.trial import Interrupted, run_trial
 
 Dlrun = Callable[..., Result]
@@ -71,7 +71,7 @@ def test_a_trial_that_is_stopped_again_and_again_further_on_has_not_failed(
 def test_a_trial_that_is_stopped_where_it_was_stopped_before_has_failed(
     jobs_here: list[int], dlrun: Dlrun, look: Looks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch.Launched, "_stopped_at", lambda self, number: 4)
+    monkeypatch.setattr(Sweep, "stopped_at", lambda self, number: 4)
     monkeypatch.setenv("AT_STEP", "4")
     monkeypatch.setenv("SIGTERM", "13")
     words = ("hydra/launcher=submitit_local", "hydra.sweep.dir=sweep")

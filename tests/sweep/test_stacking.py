@@ -570,6 +570,22 @@ def test_a_signal_saves_every_trial_and_a_resume_ends_as_if_there_had_been_none(
     assert_same_sweeps(look("stacked"), look("turned"))
 
 
+def test_a_worker_goes_on_with_the_stack_that_another_has_left(
+    own: tuple[str, ...], dlrun: Dlrun, look: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = ("train", "-m", *own, RATES, "optimizer=adam")
+    assert dlrun(*train, "sweep.stack=off", "hydra.sweep.dir=turned").code == 0
+    assert dlrun(*train, "sweep.stack=on", "hydra.sweep.dir=stacked", "--no-driver").code == 0
+    monkeypatch.setenv("SIGNAL", "9:TERM")
+    result = dlrun("work", "stacked")
+    assert result.code == 143
+    assert "stopped with 0 of 3 done; continue with `dlrun work stacked`" in result.err
+    monkeypatch.delenv("SIGNAL")
+    result = dlrun("work", "stacked")
+    assert (result.code, said_stacks(result.out)) == (0, [3])
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
 def test_trials_begun_in_turn_are_gone_on_with_as_a_stack(
     own: tuple[str, ...], dlrun: Dlrun, look: Looks, monkeypatch: pytest.MonkeyPatch
 ) -> None:

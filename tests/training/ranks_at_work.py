@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from side_by_side import PROCESSES
 from torch import Tensor, nn
 
 from dlrun.config.settings import parse
@@ -32,7 +33,6 @@ from dlrun.training.loop import Engine
 from dlrun.training.ranks import ALONE, Ranks
 from dlrun.training.sharding import whole
 
-PROCESSES = 4
 _PATIENCE = timedelta(seconds=60)  # until a process that waits for another gives up
 
 ALWAYS = (

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from side_by_side import PROCESSES
 
 from dlrun.config.settings import parse
 from dlrun.data.share import Share
@@ -25,7 +26,6 @@ from dlrun.system.signals import StopRequest
 from dlrun.training.build import assemble
 from dlrun.training.ranks import Ranks
 
-PROCESSES = 4
 _PATIENCE = timedelta(seconds=120)  # until a process that waits for another gives up
 
 

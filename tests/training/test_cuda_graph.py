@@ -22,6 +22,7 @@ from dlrun.training import cuda_graph
 from dlrun.training.build import assemble
 from dlrun.training.cuda_graph import CapturedStep
 from dlrun.training.device import Device
+from dlrun.training.engine_state import engine_state, load_engine_state
 from dlrun.training.logged_points import Pending
 from dlrun.training.loop import Engine
 
@@ -260,7 +261,7 @@ def test_a_replayed_run_goes_on_from_its_state(emulated: Callable[[Engine], Emul
     take(whole, 20)
     emulated(part)
     take(part, 9)
-    rest.load_state_dict(copy.deepcopy(part.state_dict()))
+    load_engine_state(rest, copy.deepcopy(engine_state(part)))
     rest.generator.set_state(part.generator.get_state())
     emulated(rest)
     take(rest, 11)
@@ -377,7 +378,7 @@ def test_on_a_gpu_a_captured_run_goes_on_from_its_state(optimizer: str) -> None:
     whole, part, rest = (built(*given, "trainer.cuda_graph=true") for _ in range(3))
     take(whole, 20)
     take(part, 9)
-    rest.load_state_dict(copy.deepcopy(part.state_dict()))
+    load_engine_state(rest, copy.deepcopy(engine_state(part)))
     rest.generator.set_state(part.generator.get_state())
     take(rest, 11)
     assert_equal_runs(whole, rest)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from PIL import Image
-from ranks_of_cases import PROCESSES
+from side_by_side import PROCESSES, run
 
 from dlrun.config.compose import compose
 from dlrun.runner.start import with_absolute_paths
@@ -98,6 +95,14 @@ CASES: dict[str, tuple[str, ...]] = {
     "batches in parts": (*IRIS, "trainer.accumulate=3", "trainer.batch_size=22"),
     "more parts than a process has rows": (*IRIS, "trainer.accumulate=7", "trainer.batch_size=8"),
     "class weights": (*TABLE, "loss=cross_entropy", "dataset.target=c", "loss.class_weights=balanced"),
+    "class weights of several targets": (
+        *TABLE, "dataset.target=[y,z]", "loss=binary_cross_entropy", "loss.positive_weight=balanced",
+    ),
+    "counts": (*TABLE, "dataset.target=n", "loss=poisson"),
+    "categories": (*TABLE[:3], "model=wide_deep", "model.hidden=[6]"),
+    "batch norm over all processes": (
+        *IRIS, "model.batch_norm=before", "trainer.sync_batch_norm=true", "trainer.batch_size=31",
+    ),
     "label smoothing": (*IRIS, "loss.label_smoothing=0.1"),
     "focal": (*IRIS, "loss=focal"),
     "oversampling": (*TABLE, "dataset.target=c", "dataset.balance=oversample"),
@@ -134,11 +139,13 @@ CASES: dict[str, tuple[str, ...]] = {
 def write_data(folder: Path) -> None:
     """A table, texts, a long text, images and several series, all small and random."""
     rng = np.random.default_rng(0)
-    lines = ["a,b,c,y,z"]
+    lines = ["a,b,c,y,z,n"]
     for row in range(130):
         a, b = rng.normal(size=2)
         c = "uvw"[int(row % 5 == 0) + int(row % 11 == 0)]
-        lines.append(f"{a:.3f},{b:.3f},{c},{'no' if a < b else 'yes'},{'no' if a < 0 else 'yes'}")
+        lines.append(
+            f"{a:.3f},{b:.3f},{c},{'no' if a < b else 'yes'},{'no' if a < 0 else 'yes'},{row % 7}"
+        )
     (folder / "table.csv").write_text("\n".join(lines))
     words = [f"w{number}" for number in range(20)]
     texts = [" ".join(rng.choice(words, rng.integers(3, 12))) for _ in range(90)]
@@ -169,23 +176,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any
         patch.chdir(folder)
         cases = {name: config(words) for name, words in CASES.items()}
     (folder / "cases.json").write_text(json.dumps(cases))
-    script = str(Path(__file__).with_name("ranks_of_cases.py"))
-    environment = os.environ | {"DLRUN_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
-    processes = []
-    try:
-        for number in range(PROCESSES):
-            with (folder / f"said-{number}").open("wb") as said:
-                command = [sys.executable, script, str(folder), str(number)]
-                processes.append(
-                    subprocess.Popen(command, env=environment, cwd=folder, stderr=said)
-                )
-        codes = [process.wait(timeout=600) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    errors = "\n".join((folder / f"said-{number}").read_text() for number in range(PROCESSES))
-    assert codes == [0] * PROCESSES, errors
+    run("ranks_of_cases.py", folder)
     compilers = [(folder / f"compilers-{number}").read_text() for number in range(PROCESSES)]
     assert not any(compilers), "torch imported one: mend dlrun/system/torch_internals.py"
     return {size: read(folder, size) for size in (1, 2, 4)}

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torch.distributed as dist
 from omegaconf import OmegaConf
-from ranks_at_work import ALWAYS, CONFIGS, EXACT, KINDS, PROCESSES
+from ranks_at_work import ALWAYS, CONFIGS, EXACT, KINDS
+from side_by_side import PROCESSES, run
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from dlrun.config.compose import compose
+from dlrun.training.replica import _Learner, _settle
 
 pytestmark = pytest.mark.cluster
 
@@ -34,23 +37,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     composed = {name: config(words) for name, words in CONFIGS.items()}
     (folder / "configs.json").write_text(json.dumps(composed))
     (folder / "text.txt").write_text("".join(np.random.default_rng(0).choice([*"abcdef \n"], 2000)))
-    script = str(Path(__file__).with_name("ranks_at_work.py"))
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    processes = []
-    try:
-        for number in range(PROCESSES):
-            command = [sys.executable, script, str(folder), str(number)]
-            with (folder / f"said-{number}").open("wb") as file:
-                processes.append(
-                    subprocess.Popen(command, env=environment, cwd=folder, stderr=file)
-                )
-        codes = [process.wait(timeout=300) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    said = "\n".join((folder / f"said-{number}").read_text() for number in range(PROCESSES))
-    assert codes == [0] * PROCESSES, said
+    run("ranks_at_work.py", folder)
     return {
         size: [json.loads((folder / f"found-{size}-{n}.json").read_text()) for n in range(size)]
         for size in (2, PROCESSES)
@@ -126,3 +113,41 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_step(ranks: list[dict[str, A
 def test_a_model_may_use_its_layers_at_random_or_not_at_all(ranks: list[dict[str, Any]]) -> None:
     assert {rank["layers_left_out"]["apart"] for rank in ranks} == {0}
     assert ranks[0]["layers_left_out"]["moved"] == [True, True, True, True, False, False]
+
+
+class OtherwiseUsed(nn.Module):
+    """Its layers are used in another order than they are registered in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(600, 600), nn.Linear(600, 600), nn.Linear(600, 3)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers[2](self.layers[0](self.layers[1](x)))
+
+
+def test_gradients_are_added_up_in_the_same_groups_from_the_first_step_on(tmp_path: Path) -> None:
+    store = dist.FileStore(str(tmp_path / "store"), 1)
+    dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        model = OtherwiseUsed()
+        names = {id(p): name for name, p in model.named_parameters()}
+        groups: list[list[str]] = []
+
+        def sent(state, bucket):  # torch reads annotations, and these would be text
+            groups.append([names[id(p)] for p in bucket.parameters()])
+            future: Any = torch.futures.Future()
+            future.set_result(bucket.buffer())
+            return future
+
+        learner = DistributedDataParallel(_Learner(model), bucket_cap_mb=1)
+        learner.register_comm_hook(None, sent)
+        _settle(learner)
+        seen = []
+        for _ in range(3):
+            groups.clear()
+            learner(lambda: model(torch.ones(2, 600)).sum()).backward()
+            seen.append([*groups])
+        assert len(seen[0]) > 1 and seen[1:] == [seen[0]] * 2
+    finally:
+        dist.destroy_process_group()

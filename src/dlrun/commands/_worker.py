@@ -70,6 +70,7 @@ class _Rank:
             self._end(Report("", code), alike=True)
         else:
             self._remove_empty_log()
+            peers.leave()
         return code
 
     def _train(self, words: list[str], allowed: list[str]) -> int:

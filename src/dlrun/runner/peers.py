@@ -285,6 +285,12 @@ def end_with_first(ranks: Ranks, *, alike: bool) -> None:
             default_store().wait([_ENDED], timedelta(seconds=seconds))
 
 
+def leave() -> None:
+    """End the connections to the other ranks, which all end now as well."""
+    with suppress(RuntimeError):
+        dist.destroy_process_group()
+
+
 def explain_loss(error: Exception) -> RankLost | None:
     """The error as one of another rank, where that is what it comes from."""
     if not isinstance(error, RuntimeError) or not dist.is_available() or not dist.is_initialized():

@@ -83,6 +83,8 @@ class Ranks:
             return [rows]
         padded = rows.new_zeros((max(counts), *rows.shape[1:]))
         padded[: len(rows)] = rows
+        if not padded.numel():  # there is nothing to send
+            return [padded[:count] for count in counts] if self.first else [rows]
         found = [torch.empty_like(padded) for _ in counts] if self.first else None
         dist.gather(padded, found)
         if found is None:

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from dlrun.errors import ConfigError
+from dlrun.system.torch_internals import AnyBatchNorm
 
 _OF_TORCH = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
-class SyncBatchNormOnCPU(_BatchNorm):
+class SyncBatchNormOnCPU(AnyBatchNorm):
     """What torch's SyncBatchNorm is on GPUs, for tensors on the CPU, which that refuses."""
 
     counts = True  # whether this rank has samples: see `left_out`
@@ -86,7 +86,7 @@ def synchronise(model: nn.Module, device: torch.device) -> None:
     """
     kind = SyncBatchNormOnGPU if device.type == "cuda" else SyncBatchNormOnCPU
     for name, layer in model.named_modules():
-        if not isinstance(layer, _BatchNorm):
+        if not isinstance(layer, AnyBatchNorm):
             continue
         if type(layer) not in _OF_TORCH:
             raise ConfigError(
