@@ -271,7 +271,8 @@ def _check_sharded(config: RunConfig) -> None:
         if chosen:
             key = setting.partition("=")[0]
             raise ConfigError(
-                f"trainer.strategy is fsdp, which does not go with {setting}: take {key}={remedy}, or strategy ddp"
+                f"trainer.strategy is fsdp, which does not go with {setting}: take {key}={remedy}, or "
+                "trainer.strategy=ddp"
             )
 
 

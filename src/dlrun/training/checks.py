@@ -66,7 +66,7 @@ def check_parts(model: nn.Module, data: Dataset, device: Device) -> None:
             raise
         raise ConfigError(
             "trainer.strategy is fsdp, but the model reads weights of one of its blocks outside of that block, where "
-            "each device has a part of them: use strategy ddp"
+            "each device has a part of them: take trainer.strategy=ddp"
         ) from error
 
 

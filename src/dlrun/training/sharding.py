@@ -47,7 +47,7 @@ def shard(model: nn.Module, averaged: AveragedModel | None, device: torch.device
                 fully_shard(part, mesh=mesh, reshard_after_forward=True)
     except (ValueError, RuntimeError, AssertionError) as error:
         raise ConfigError(
-            f"trainer.strategy is fsdp, which cannot part this model ({first_line(error)}); use ddp"
+            f"trainer.strategy is fsdp, which cannot part this model ({first_line(error)}): take trainer.strategy=ddp"
         ) from error
 
 
