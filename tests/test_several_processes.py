@@ -207,13 +207,26 @@ def test_two_machines_train_one_run_by_torchrun(project: Project) -> None:
     assert summary["status"] == "completed" and summary["devices"] == 2
 
 
-def test_the_trials_of_a_sweep_are_trained_by_two_processes_each(project: Project) -> None:
+def test_the_trials_of_a_sweep_are_trained_by_two_processes_each_which_may_die(
+    project: Project,
+) -> None:
     words = [word for word in WORDS if "max_epochs" not in word]
     swept = ["trainer.max_epochs=4", "optimizer.lr=0.01,1e-9"]
-    code, said = project.run("train", "-m", *words, *swept, "hydra.sweep.dir=s")
+    code, said = project.run("train", "-m", *words, *swept, "hydra.sweep.dir=s", DO="1:100:KILL")
     assert code == 0, said
     for number in (0, 1):
         summary = project.summary(f"s/{number}")
         assert summary["status"] == "completed" and summary["devices"] == 2
         assert summary["swept"] == {"optimizer.lr": ("0.01", "1e-9")[number]}
     assert (project.folder / "s/leaderboard.csv").read_text().count("\n") == 3
+
+
+def test_a_trial_whose_ranks_die_without_getting_further_fails_at_the_third_time(
+    project: Project,
+) -> None:
+    swept = ["optimizer.lr=0.01", "hydra.sweep.dir=dies"]
+    code, said = project.run("train", "-m", *WORDS, *swept, DO="1:3:KILL")
+    assert code == 1, said
+    log = project.directory("dies/0").log.read_text()
+    assert log.count("training on cpu") == 3
+    assert "rank 1 of 2 was ended by SIGKILL" in project.summary("dies/0")["error"]["message"]

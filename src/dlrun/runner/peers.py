@@ -83,6 +83,10 @@ class RankLost(RunFailed):
         self.failed = failed
 
 
+class RankDied(RunFailed):
+    """A rank ended without a word, as by SIGKILL: for those who have started it, who may start it again."""
+
+
 class RankFailed(RunFailed):
     """Another rank failed before the first step; its traceback was shown."""
 

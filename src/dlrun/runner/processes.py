@@ -27,7 +27,7 @@ from torch.distributed.elastic.rendezvous import RendezvousParameters
 from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
 from dlrun.errors import ConfigError, RunFailed, command, first_line
-from dlrun.runner.peers import LAUNCHED, Report, rank_log
+from dlrun.runner.peers import LAUNCHED, RankDied, Report, rank_log
 from dlrun.storage.disk import DiskFull
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.system.orphans import helped_by_children
@@ -110,7 +110,8 @@ def run_processes(
 
     Raises:
         ConfigError: the ranks refused the run; nothing was done.
-        RunFailed: a rank failed, or ended without a word.
+        RankDied: a rank ended without a word.
+        RunFailed: a rank failed.
     """
     _quiet_torch()
     with TemporaryDirectory(prefix="dlrun_", ignore_cleanup_errors=True) as folder:
@@ -145,7 +146,7 @@ def _outcome(
     told = {rank: report for rank, report in sorted(reports.items()) if not report.lost}
     if not asked:  # one that the system ended takes others with it, which may end as at a signal
         for rank, code in silent.items():
-            raise RunFailed(_dead(run, count, rank, code))
+            raise RankDied(_dead(run, count, rank, code))
     for rank, report in sorted(told.items(), key=lambda one: (one[1].code >= 128, one[0])):
         return _told(run, count, rank, report)
     if asked:

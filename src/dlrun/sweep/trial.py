@@ -16,6 +16,7 @@ from dlrun.errors import ConfigError, RunFailed, first_line
 from dlrun.runner import metadata, resume, start
 from dlrun.runner.hparams import show_failed
 from dlrun.runner.launch import count_devices, prepare_run, train_in_processes
+from dlrun.runner.peers import RankDied
 from dlrun.runner.session import Pruned, Session, Watch
 from dlrun.runner.summary import Identity
 from dlrun.storage.disk import DiskFull, disk_full
@@ -221,7 +222,13 @@ class Attempt:
         overrides = [*self.sweep.space.fixed, *words]
         if not run.config_file.exists():
             prepare_run(config.plain, run, overrides, config.choices)
-        return train_in_processes(config.plain, run, count, ["--trial"])
+        while True:
+            try:
+                return train_in_processes(config.plain, run, count, ["--trial"])
+            except RankDied:  # which may be no fault of the trial's
+                progress = self.sweep.progress(self.number)
+                if self.sweep.ledger.stands_still(self.number, progress) >= _DEATHS:
+                    raise
 
     def _begin_or_reopen(
         self, run: RunDirectory, config: TrialConfig, words: list[str], watch: Watch
