@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -34,7 +32,7 @@ from dlrun.system.allocator import keep_freed_memory
 from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import cuda_graph, optim, schedules
 from dlrun.training.augmentation import make_augmentation, make_mixing
-from dlrun.training.averaging import exponential_average, schedule_free_average
+from dlrun.training.averaging import Averaged, exponential_average, schedule_free_average
 from dlrun.training.balance import latent_balance, with_balance
 from dlrun.training.checks import (
     check_batch_norm,
@@ -53,6 +51,7 @@ from dlrun.training.loop import Engine
 from dlrun.training.losses.base import Loss
 from dlrun.training.losses.choice import loss_of
 from dlrun.training.metrics.chosen import ChosenMetrics, OwnMetric, own_metrics
+from dlrun.training.random_numbers import draw_apart, seed_everything
 from dlrun.training.ranks import ALONE, Ranks
 from dlrun.training.replica import Replica
 from dlrun.training.sharding import shard
@@ -202,33 +201,16 @@ def assemble(
     settings, parts = config.trainer, _Components.of(config, resumed=kept is not None)
     index = index_of(settings, ranks.local if ranks.size > 1 else None)
     device = choose_device(settings.accelerator, settings.precision, index)
-    with enough_memory("dataset", _SMALLER_DATA):
-        data = load(config, device, kept)
-    spec = learned_spec(data.spec, parts.model)
-    loss = suited(parts.loss, spec)
-    data = replace(data, spec=loss.spec(spec))
-    task = make_task(data.spec, loss, data.preprocessing, data.train)
-    data = with_balance(task.with_baselines(data), parts.data, settings, loss)
-    chosen = ChosenMetrics(config.metrics, parts.own_metrics, task, data.spec, data.preprocessing)
-    task.declared = chosen.declared
-    check_monitor(settings.monitor, settings.mode, task, data)
-    chosen.check(data)
+    data, task, chosen = _data(parts, config, device, load, kept)
 
     configure_torch(settings)
     keep_freed_memory()  # after the data were read: what that took goes back to the system
     seed_everything(config.seed)
-    sharded = settings.strategy == "fsdp" and ranks.size > 1
-    model = _model(parts, config, data, device, sharded=sharded)
+    model = _model(parts, config, data, device, sharded=_is_sharded(settings, ranks))
     # A checkpoint has all weights itself.
     source = config.init_from if kept is None else None
     begun_with = None if source is None else initialise(model, data, source)
-    if settings.sync_batch_norm and ranks.size > 1:
-        synchronise(model, device.torch_device)
-    averaged = exponential_average(model, settings.ema_decay)
-    if sharded:
-        ranks.ready()
-        shard(model, averaged, device.torch_device)
-        check_parts(model, data, device)
+    averaged = _for_ranks(model, data, device, settings, ranks)
     freezing = Freezing(model, parts.shared.freeze)
     generator = torch.Generator(device.torch_device).manual_seed(config.seed)
     use_generators(model, [generator])
@@ -266,11 +248,46 @@ def assemble(
     )
     freezing.enter(0)  # after the optimizer was given what is to be trained later
     engine.captured = cuda_graph.choose(engine)
-    if not ranks.first:  # each draws its own; the first one as alone
-        own = np.random.SeedSequence((config.seed, ranks.share.index)).generate_state(1)
-        seed_everything(int(own[0]))
-        generator.manual_seed(int(own[0]))
+    if not ranks.first:
+        draw_apart(config.seed, ranks, generator)
     return Experiment(config, device, data, task, engine, begun_with)
+
+
+def _data(
+    parts: _Components, config: RunConfig, device: Device, load: Loader, kept: Kept | None
+) -> tuple[Dataset, Task, ChosenMetrics]:
+    """The data, what is to be learned of them, and how that is measured."""
+    settings = config.trainer
+    with enough_memory("dataset", _SMALLER_DATA):
+        data = load(config, device, kept)
+    spec = learned_spec(data.spec, parts.model)
+    loss = suited(parts.loss, spec)
+    data = replace(data, spec=loss.spec(spec))
+    task = make_task(data.spec, loss, data.preprocessing, data.train)
+    data = with_balance(task.with_baselines(data), parts.data, settings, loss)
+    chosen = ChosenMetrics(config.metrics, parts.own_metrics, task, data.spec, data.preprocessing)
+    task.declared = chosen.declared
+    check_monitor(settings.monitor, settings.mode, task, data)
+    chosen.check(data)
+    return data, task, chosen
+
+
+def _is_sharded(settings: TrainerSettings, ranks: Ranks) -> bool:
+    return settings.strategy == "fsdp" and ranks.size > 1
+
+
+def _for_ranks(
+    model: nn.Module, data: Dataset, device: Device, settings: TrainerSettings, ranks: Ranks
+) -> Averaged | None:
+    """Make the model one of several ranks, where there are some; its exponential average, if that is asked for."""
+    if settings.sync_batch_norm and ranks.size > 1:
+        synchronise(model, device.torch_device)
+    averaged = exponential_average(model, settings.ema_decay)
+    if _is_sharded(settings, ranks):
+        ranks.ready()
+        shard(model, averaged, device.torch_device)
+        check_parts(model, data, device)
+    return averaged
 
 
 def _model(
@@ -323,18 +340,6 @@ def place_model(model: Any, device: Device, *, channels_last: bool) -> nn.Module
         )
     model = model.to(device.torch_device, device.dtype)
     return model.to(memory_format=torch.channels_last) if channels_last else model
-
-
-def seed_everything(seed: int) -> None:
-    """Set every random state that a model, the user's own too, may draw from."""
-    random.seed(seed)
-    np.random.seed(seed)
-    # As torch.manual_seed, which takes down a stack trace for each kind of device that is not there.
-    torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_available():
-        torch.cuda.manual_seed_all(seed)
-    if torch.backends.mps.is_available():
-        torch.mps.manual_seed(seed)
 
 
 def configure_torch(settings: TrainerSettings) -> None:
