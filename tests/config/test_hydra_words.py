@@ -69,6 +69,8 @@ def refuse(capsys: Capture) -> Refuse:
         ("hydra.nope=1", "hydra.nope is not a setting of hydra; choose from: callbacks, env"),
         ("hydra/launcher=ray hydra.launcher.num_cpu=2",
          "hydra.launcher.num_cpu is not a setting of hydra/launcher=ray; did you mean num_cpus?"),
+        ("hydra/launcher=ray hydra.launcher.foo=2",
+         "hydra.launcher.foo is not a setting of hydra/launcher=ray; choose from: init, max_concurrent, num_cpus"),
         ("hydra.launcher.n_jobs=2",
          "hydra.launcher.n_jobs is not a setting of hydra/launcher=basic; choose another"),
         ("~dataset.tset_fraction", "dataset.tset_fraction is not a setting of dataset; did you mean test_fraction?"),

@@ -67,6 +67,7 @@ REFUSED = [
     (f"sweep=coarse_to_fine sweep.shrink=1 {LR}", "sweep.shrink is 1, but must be a number above 0 and below 1"),
     # what else is on the command line
     ("--dry-run optimizer.lr=0.1", "--dry-run shows the trials of a sweep: add sweep=random, say, or -m"),
+    ("sweep.budget=5s", "sweep.budget=5s is for a sweep, not for a single run: add sweep=random, say, or -m"),
     ("sweep=random", "nothing is swept: give at least one key several values or a range"),
     (f"-m hydra.run.dir=here {LR}", "hydra.run.dir=here names one directory for many runs"),
     (LR, "add -m, or sweep=random"),

@@ -29,7 +29,7 @@ from scratch import (
 )
 
 from dlrun.cli import main
-from dlrun.sweep.resume import _is_harmless
+from dlrun.sweep.resume import CHANGEABLE, _is_harmless
 
 Dlrun = Callable[..., Result]
 Looks = Callable[..., Look]
@@ -552,3 +552,12 @@ def test_what_is_allowed_is_called(dlrun: Dlrun, look: Looks, project: Path) -> 
     allowed = dlrun("resume", "sweep", "sweep.trials=2", "--allow", "theirs")
     assert (allowed.code, allowed.err) == (0, "")
     assert look().states == ["complete"] * 2
+
+
+def test_the_help_of_resume_names_all_that_a_sweep_lets_change(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["resume", "--help"])
+    shown = capsys.readouterr().out
+    assert [name for name in CHANGEABLE if f"sweep.{name}" not in shown] == ["dry_run"]

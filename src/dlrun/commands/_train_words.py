@@ -107,7 +107,10 @@ def _with_initial_runs(word: str) -> str:
 
 
 def check_place(argv: list[str]) -> None:
-    """Refuse the key for one run's directory in a multirun, and the other way round: Hydra would ignore it."""
+    """Refuse the key for one run's directory in a multirun, and what is for a sweep in a single run.
+
+    Neither would do anything there.
+    """
     many = is_multirun(argv) or "hydra.mode=MULTIRUN" in argv
     wrong = "hydra.run.dir=" if many else "hydra.sweep.dir="
     given = next((word for word in argv if word.startswith(wrong)), None)
@@ -115,6 +118,11 @@ def check_place(argv: list[str]) -> None:
         raise ConfigError(f"{given} names one directory for many runs; use hydra.sweep.dir=DIR")
     if given:
         raise ConfigError(f"{given} is for a sweep; a single run takes hydra.run.dir=DIR")
+    setting = next((word for word in argv if word.lstrip("+").startswith(f"{_GROUP}.")), None)
+    if setting and not many:
+        raise ConfigError(
+            f"{setting} is for a sweep, not for a single run: add sweep=random, say, or -m"
+        )
 
 
 def check_hydra_options(argv: list[str]) -> None:

@@ -11,14 +11,17 @@ from dlrun.storage.sweep_directory import SweepDirectory
 _EPILOG = """\
 A SWEEP is named like a run: by its directory, a unique part of its name, or `last` if it is the newest. The
 missing trials are trained, and the interrupted ones are resumed; no trial runs twice. What is searched does
-not change. Only these can be changed: sweep.trials, sweep.fail_fast, hydra/launcher and the
-launcher's settings.
+not change. These can be changed:
+  how far it goes     sweep.trials, sweep.budget, sweep.patience, sweep.fail_fast
+  how it is trained   hydra/launcher and its settings, sweep.trials_per_gpu, sweep.stack, sweep.max_stack
+  what its end shows  sweep.columns, sweep.ranking, sweep.report, sweep.raw_cells
 
 examples
   dlrun resume last
   dlrun resume outputs/runs/2026-01-31_12-00-00_digits_cnn_1a2b3c trainer.max_epochs=40
   dlrun resume digits_cnn optimizer.lr=1e-4
   dlrun resume outputs/sweeps/2026-01-31_12-00-00_digits_1a2b3c sweep.trials=100
+  dlrun resume outputs/sweeps/2026-01-31_12-00-00_digits_1a2b3c sweep.budget=4h
 """
 
 

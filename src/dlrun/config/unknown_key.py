@@ -45,9 +45,9 @@ def refused_by_hydra(error: Exception, overrides: list[str]) -> str | None:
     config, is_hydra = _composed(overrides), key.partition(".")[0] == "hydra"
     if config and parent == "hydra.launcher":
         launcher = config["hydra"]["runtime"]["choices"]["hydra/launcher"]
-        near = did_you_mean(name, config["hydra"]["launcher"])
-        another = "; choose another, as in hydra/launcher=joblib"
-        hint = near if near.endswith("?") else another
+        settings = [key for key in config["hydra"]["launcher"] if not key.startswith("_")]
+        # Hydra's own and the one that stacks have none: the word is for another.
+        hint = did_you_mean(name, settings) or "; choose another, as in hydra/launcher=joblib"
         return f"{key} is not a setting of hydra/launcher={launcher}{hint}"
     known = [found for found in leaf_keys(config) if is_hydra == found.startswith("hydra.")]
     if parent in known and not any(found.startswith(f"{parent}.") for found in known):
