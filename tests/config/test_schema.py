@@ -110,6 +110,12 @@ def test_whole_numbers_in_a_list_of_numbers_become_floats():
         (None, Literal["min", "max"], "null, but must be one of min, max"),
         (True, Literal[1, 2], "true, but must be one of 1, 2"),
         (3, list[int], "3, but must be a list (a whole number each), as in trainer.key=[3]"),
+        (0.5, list[int], "0.5, but must be a list (a whole number each)"),
+        (
+            -1,
+            Count | list[Count],
+            "-1, but must be a whole number of at least 1 or a list (a whole number of at least 1 each)",
+        ),
         ("ab", list[str], "ab, but must be a list (text each), as in trainer.key=[ab]"),
         (3, dict[str, int], "3, but must be a mapping"),
         (3, Inner, "3, but must be a group of settings"),

@@ -53,6 +53,14 @@ def test_a_prepared_run_is_not_prepared_twice(capsys: pytest.CaptureFixture[str]
     assert "already holds a run" in capsys.readouterr().err
 
 
+def test_what_trains_a_prepared_run_can_be_typed_as_it_is_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    prepare("hydra.run.dir='my runs/großer 1'")
+    words = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert words[-4:] == ["--rdzv-id=großer 1", "-m", "dlrun.worker", "my runs/großer 1"]
+
+
 def test_a_sweep_is_not_prepared(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--prepare", "-m", "seed=1,2"]) == 2
     assert "--prepare makes the directory of one run" in capsys.readouterr().err

@@ -144,7 +144,7 @@ STOPPED = Report("", 143)
 @pytest.mark.parametrize(
     ("reports", "codes", "words"),
     [
-        ({0: LOST}, {1: -9}, r"^rank 1 of 2 was ended by SIGKILL .* see r/ranks/1.log; continue"),
+        ({0: LOST}, {1: -9}, r"^rank 1 of 2 was ended by SIGKILL .* with it; continue"),
         ({0: STOPPED}, {1: -9, 0: 143}, "^rank 1 of 2 was ended by SIGKILL"),
         ({1: LOST}, {0: -11}, r"^rank 0 of 2 was ended by SIGSEGV, and the others with it; con"),
         ({}, {1: 3}, "^rank 1 of 2 ended with exit code 3"),
@@ -158,6 +158,20 @@ def test_a_run_that_failed_is_said_in_one_line(
 ) -> None:
     with pytest.raises(RunFailed, match=words):
         outcome(reports, codes)
+
+
+def test_a_rank_that_crashed_is_said_with_its_log_where_it_printed_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    log = peers.rank_log(RunDirectory(Path("r")), 1)
+    log.parent.mkdir(parents=True)
+    log.touch()
+    with pytest.raises(RunFailed, match=r"SIGSEGV, and the others with it; continue"):
+        outcome({0: LOST}, {1: -11})
+    log.write_text("Fatal Python error: Segmentation fault")
+    with pytest.raises(RunFailed, match=r"the others with it; see r/ranks/1.log; continue"):
+        outcome({0: LOST}, {1: -11})
 
 
 def test_a_run_that_was_stopped_or_refused_ends_as_one_of_one_process() -> None:

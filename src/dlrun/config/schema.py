@@ -85,7 +85,7 @@ def check(key: str, value: Any, rule: Any) -> Any:
         if isinstance(value, str) and (options := _literals(rule)):
             hint = did_you_mean(value, options) if value not in options else ""
             hint = hint if hint.startswith("; did") else ""
-        elif not isinstance(value, list | Mapping | None) and _takes_list(rule):
+        elif not isinstance(value, list | Mapping | None) and _fits(key, [value], rule):
             hint = f", as in {key}=[{_shown(value)}]"
         raise ConfigError(f"{key} is {_shown(value)}, but must be {describe(rule)}{hint}") from None
 
@@ -222,8 +222,12 @@ def _passed(value: Any, rule: Any) -> Any:
     return most if most is not None and isinstance(value, kind) and value > most else None
 
 
-def _takes_list(rule: Any) -> bool:
-    return get_origin(rule) is list or any(get_origin(part) is list for part in get_args(rule))
+def _fits(key: str, value: Any, rule: Any) -> bool:
+    try:
+        _convert(key, value, rule)
+    except (_Mismatch, ConfigError):
+        return False
+    return True
 
 
 def _literals(rule: Any) -> list[str]:

@@ -55,13 +55,15 @@ def prepare(
     prepare_run(plain, run, overrides, choices, order)
     devices, allowed = plain["trainer"]["devices"], worker_words(plain)
     each = len(devices) if isinstance(devices, list) else {"all": "gpu"}.get(devices, devices)
-    words = shlex.join(["-m", "dlrun.worker", str(run.path), *allowed])
+    words = shlex.join(
+        [f"--rdzv-id={run.path.name}", "-m", "dlrun.worker", str(run.path), *allowed]
+    )
     print(
         f"prepared {run.path}; train it on this machine with\n"
         f"  {command('resume', run.path, *allowed)}\n"
         "or on N machines that see this folder, by the same command on each, where HOST is one of them, with\n"
         f"  torchrun --nnodes=N --nproc-per-node={each} --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 "
-        f"--rdzv-id={run.path.name} {words}"
+        f"{words}"
     )
     return 0
 

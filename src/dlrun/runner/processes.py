@@ -185,7 +185,8 @@ def _dead(run: RunDirectory, count: int, rank: int, code: int) -> str:
         name = signal.Signals(-code).name
         hint = " (out of memory?)" if name == "SIGKILL" else ""
         ended = f"was ended by {name}{hint}"
-    where = f"; see {rank_log(run, rank)}" if rank else ""
+    log = rank_log(run, rank)
+    where = f"; see {log}" if log.is_file() and log.stat().st_size else ""
     return (
         f"rank {rank} of {count} {ended}, and the others with it{where}; "
         f"continue with `{command('resume', run.path)}`"
