@@ -87,6 +87,10 @@ class RankFailed(RunFailed):
     """Another rank failed before the first step; its traceback was shown."""
 
 
+class RankEnded(RunFailed):
+    """A rank ended, and the message names the directory of the run: it tells more, and the run can be resumed."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Which rank this process is: its number among all, and among those of this machine."""

@@ -27,7 +27,7 @@ from torch.distributed.elastic.rendezvous import RendezvousParameters
 from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
 from dlrun.errors import ConfigError, RunFailed, command, first_line
-from dlrun.runner.peers import LAUNCHED, Report, rank_log
+from dlrun.runner.peers import LAUNCHED, RankEnded, Report, rank_log
 from dlrun.storage.disk import DiskFull
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.system.orphans import helped_by_children
@@ -143,15 +143,18 @@ def _outcome(
     failures: dict[int, Any] = processes.result.failures if processes.result else {}
     silent = {rank: one.exitcode for rank, one in sorted(failures.items()) if rank not in reports}
     told = {rank: report for rank, report in sorted(reports.items()) if not report.lost}
+    # When one has ended, the agent ends the others by this signal, also before they can tell of it.
+    first = {rank: code for rank, code in silent.items() if code != -signal.SIGTERM}
+    silent = first if first or told else silent
     if not asked:  # one that the system ended takes others with it, which may end as at a signal
         for rank, code in silent.items():
-            raise RunFailed(_dead(run, count, rank, code))
+            raise RankEnded(_dead(run, count, rank, code))
     for rank, report in sorted(told.items(), key=lambda one: (one[1].code >= 128, one[0])):
         return _told(run, count, rank, report)
     if asked:
         return 128 + asked[0]
     for report in reports.values():
-        raise RunFailed(f"{report.message}; continue with `{command('resume', run.path)}`")
+        raise RankEnded(f"{report.message}; continue with `{command('resume', run.path)}`")
     if isinstance(processes.error, OSError | RuntimeError):
         reason = first_line(processes.error)
         raise RunFailed(f"the {count} processes of the run could not be started: {reason}")
@@ -172,7 +175,7 @@ def _told(run: RunDirectory, count: int, rank: int, report: Report) -> int:
         raise DiskFull(report.message)
     if rank == 0:
         raise RunFailed(report.message)
-    raise RunFailed(
+    raise RankEnded(
         f"rank {rank} of {count} failed ({report.message}; see {rank_log(run, rank)}); "
         f"continue with `{command('resume', run.path)}`"
     )
