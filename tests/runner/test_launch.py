@@ -10,6 +10,7 @@ import pytest
 from dlrun.cli import main
 from dlrun.commands._train_words import composed_run
 from dlrun.runner import launch
+from dlrun.runner.peers import RankEnded
 from dlrun.storage.index import find_run
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.storage.run_summary import read_run
@@ -98,6 +99,17 @@ def test_a_run_that_did_not_begin_leaves_nothing_but_what_was_there(
     assert main(["train", *IRIS, "hydra.run.dir=new/run", "trainer.devices=2"]) == 130
     assert not Path("new").exists()
     assert launched == [["r", "2"], ["new/run", "2"]]
+
+
+def test_a_new_run_of_which_a_rank_was_killed_stays_to_be_resumed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def killed(*_: object) -> int:
+        raise RankEnded("rank 1 of 2 was ended by SIGKILL; continue with `dlrun resume r`")
+
+    monkeypatch.setattr(launch, "train_in_processes", killed)
+    assert main(["train", *IRIS, "hydra.run.dir=r", "trainer.devices=2"]) == 1
+    assert read_run(Path("r")).status == "prepared"
 
 
 def test_a_resume_gives_its_changes_to_the_workers(launched: list[list[str]]) -> None:

@@ -147,6 +147,8 @@ STOPPED = Report("", 143)
         ({0: LOST}, {1: -9}, r"^rank 1 of 2 was ended by SIGKILL .* with it; continue"),
         ({0: STOPPED}, {1: -9, 0: 143}, "^rank 1 of 2 was ended by SIGKILL"),
         ({1: LOST}, {0: -11}, r"^rank 0 of 2 was ended by SIGSEGV, and the others with it; con"),
+        ({}, {0: -15, 1: -9}, "^rank 1 of 2 was ended by SIGKILL"),
+        ({}, {0: -15}, "^rank 0 of 2 was ended by SIGTERM"),
         ({}, {1: 3}, "^rank 1 of 2 ended with exit code 3"),
         ({0: LOST, 1: Report("ValueError: no", 1)}, {1: 1}, r"^rank 1 of 2 failed \(ValueError:"),
         ({0: Report("ValueError, see", 1), 1: Report("ValueError: no", 1)}, {1: 1}, "^ValueError,"),
@@ -180,6 +182,8 @@ def test_a_run_that_was_stopped_or_refused_ends_as_one_of_one_process() -> None:
     assert outcome({}, {0: -15, 1: -15}, (signal.SIGTERM,)) == 143  # before it could say so
     assert outcome({}, {0: -9, 1: -9}, (signal.SIGINT, signal.SIGINT)) == 130
     refused = {0: Report("no such file", 2), 1: STOPPED}
+    with pytest.raises(ConfigError, match=r"^no such file$"):  # rank 0 was ended by the agent
+        outcome({1: Report("no such file", 2)}, {0: -15, 1: 2})
     with pytest.raises(ConfigError, match=r"^no such file$"):
         outcome(refused, {0: 2})
     with pytest.raises(DiskFull, match=r"^full$"):

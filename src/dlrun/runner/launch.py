@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from dlrun.config import settings
@@ -14,6 +14,7 @@ from dlrun.config.search_path import COMPONENTS
 from dlrun.config.trust import trusted_targets
 from dlrun.errors import ConfigError, command, note
 from dlrun.runner import metadata, resume, start
+from dlrun.runner.peers import RankEnded
 from dlrun.storage.run_directory import LOCK, PREPARED, RunDirectory, is_prepared
 from dlrun.system.hardware import usable_cores
 from dlrun.training.device import count_processes, kind_of
@@ -32,11 +33,13 @@ def train(
     if count == 1:
         return start.train(plain, run, overrides=overrides, choices=choices, order=order)
     prepare_run(plain, run, overrides, choices, order)
-    try:
-        return train_in_processes(plain, run, count)
-    finally:
-        if is_prepared(run):
-            _remove(run)
+    with ExitStack() as undone:
+        undone.callback(_remove_prepared, run)
+        try:
+            return train_in_processes(plain, run, count)
+        except RankEnded:
+            undone.pop_all()
+            raise
 
 
 def prepare(
@@ -141,8 +144,10 @@ def train_in_processes(
     return run_processes(run, count, [*worker_words(plain), *words])
 
 
-def _remove(run: RunDirectory) -> None:
-    """Remove what was written of a run that has not begun, and only that."""
+def _remove_prepared(run: RunDirectory) -> None:
+    """Remove what was written of a run if it has not begun, and only that."""
+    if not is_prepared(run):
+        return
     files = (run.config_file, run.overrides_file, run.environment_file, run.summary_file)
     for file in (*files, run.log, run.path / LOCK):
         file.unlink(missing_ok=True)

@@ -83,12 +83,16 @@ class RankLost(RunFailed):
         self.failed = failed
 
 
-class RankDied(RunFailed):
-    """A rank ended without a word, as by SIGKILL: for those who have started it, who may start it again."""
-
-
 class RankFailed(RunFailed):
     """Another rank failed before the first step; its traceback was shown."""
+
+
+class RankEnded(RunFailed):
+    """A rank ended, and the message names the directory of the run: it tells more, and the run can be resumed."""
+
+
+class RankDied(RankEnded):
+    """A rank ended without a word, as by SIGKILL: who has started it may start it again."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from torch.distributed.elastic.rendezvous import RendezvousParameters
 from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
 from dlrun.errors import ConfigError, RunFailed, command, first_line
-from dlrun.runner.peers import LAUNCHED, RankDied, Report, rank_log
+from dlrun.runner.peers import LAUNCHED, RankDied, RankEnded, Report, rank_log
 from dlrun.storage.disk import DiskFull
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.system.orphans import helped_by_children
@@ -144,6 +144,9 @@ def _outcome(
     failures: dict[int, Any] = processes.result.failures if processes.result else {}
     silent = {rank: one.exitcode for rank, one in sorted(failures.items()) if rank not in reports}
     told = {rank: report for rank, report in sorted(reports.items()) if not report.lost}
+    # When one has ended, the agent ends the others by this signal, also before they can tell of it.
+    first = {rank: code for rank, code in silent.items() if code != -signal.SIGTERM}
+    silent = first if first or told else silent
     if not asked:  # one that the system ended takes others with it, which may end as at a signal
         for rank, code in silent.items():
             raise RankDied(_dead(run, count, rank, code))
@@ -152,7 +155,7 @@ def _outcome(
     if asked:
         return 128 + asked[0]
     for report in reports.values():
-        raise RunFailed(f"{report.message}; continue with `{command('resume', run.path)}`")
+        raise RankEnded(f"{report.message}; continue with `{command('resume', run.path)}`")
     if isinstance(processes.error, OSError | RuntimeError):
         reason = first_line(processes.error)
         raise RunFailed(f"the {count} processes of the run could not be started: {reason}")
@@ -173,7 +176,7 @@ def _told(run: RunDirectory, count: int, rank: int, report: Report) -> int:
         raise DiskFull(report.message)
     if rank == 0:
         raise RunFailed(report.message)
-    raise RunFailed(
+    raise RankEnded(
         f"rank {rank} of {count} failed ({report.message}; see {rank_log(run, rank)}); "
         f"continue with `{command('resume', run.path)}`"
     )
