@@ -69,19 +69,25 @@ def finish(sweep: Sweep, standing: Standing) -> int:
     _report(sweep)
     end = _end(sweep, standing)
     write_whole(place.end_file, json.dumps(end))
-    _say_how_to_go_on(sweep, end["ended_by"], standing)
+    if early := ended_early(sweep, end["ended_by"], standing):
+        print(early)
     return 1 if failed else 0
 
 
-def _say_how_to_go_on(sweep: Sweep, reason: str | None, standing: Standing) -> None:
-    """What to type where the sweep was ended before all its trials were over."""
+def ended_early(sweep: Sweep, reason: str | None, standing: Standing) -> str | None:
+    """What ended the sweep before all its trials were over, and what to type then; None where nothing did.
+
+    Args:
+        reason: as `Sweep.ended_by` says.
+    """
     path = sweep.directory.path
     if reason is not None:
         more = ending.how_to_go_on(reason, sweep.strategy.node, path)
-        print(f"{early_end(reason, standing.ended, standing.total)}; `{more}` goes on")
-    elif standing.ended < standing.total:
+        return f"{early_end(reason, standing.ended, standing.total)}; `{more}` goes on"
+    if standing.ended < standing.total:
         again = command("resume", path, *allow_words(sweep.directory))
-        print(f"stopped at a failed trial (sweep.fail_fast=true); continue with `{again}`")
+        return f"stopped at a failed trial (sweep.fail_fast=true); continue with `{again}`"
+    return None
 
 
 def _end(sweep: Sweep, standing: Standing) -> dict[str, Any]:

@@ -11,9 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.errors import ConfigError, command
 from dlrun.storage.disk import DiskFull
-from dlrun.storage.sweep_directory import SweepDirectory, early_end
-from dlrun.sweep import ending
-from dlrun.sweep.finish import finish_once
+from dlrun.storage.sweep_directory import SweepDirectory
+from dlrun.sweep.finish import ended_early, finish_once
 from dlrun.sweep.journal import read_journal
 from dlrun.sweep.launch import Watcher
 from dlrun.sweep.quota import Limits, Quota
@@ -116,12 +115,8 @@ class _Helper:
             return 1 if standing.count("failed") and self.here else 0
         done = f"nothing is left to train: {standing.counts()}"
         told = self._summary() if self.here else done
-        if reason := self.sweep.ended_by():
-            more = ending.how_to_go_on(reason, self.sweep.strategy.node, self.directory.path)
-            told += f", {early_end(reason, standing.ended, standing.total)}; `{more}` goes on"
-        elif standing.ended < standing.total:
-            more = command("resume", self.directory.path, *allow_words(self.directory))
-            told += f", stopped at a failed trial (sweep.fail_fast=true); `{more}` goes on"
+        if early := ended_early(self.sweep, self.sweep.ended_by(), standing):
+            told += f", {early}"
         print(f"{told}; `{command('show', self.directory.path)}` shows its results")
         return 1 if standing.count("failed") and self.here else 0
 
