@@ -13,6 +13,8 @@ from filelock import FileLock
 from scratch import JOBLIB, QUICK, Look, Result
 
 from dlrun.sweep import resources
+from dlrun.system import hardware
+from dlrun.system.hardware import cores_each
 
 Dlrun = Callable[..., Result]
 Looks = Callable[..., Look]
@@ -53,7 +55,7 @@ def test_launchers_are_known_by_where_their_trials_run(
 def test_as_many_trials_run_at_a_time_as_there_are_gpus_or_else_cores(
     n_jobs: int | None, gpus: int, per_gpu: int, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resources, "cores", lambda: 6)
+    monkeypatch.setattr(hardware, "usable_cores", lambda: float(6))
     launcher = {"_target_": JOBLIB_TARGET} | ({} if n_jobs is None else {"n_jobs": n_jobs})
     assert resources.count_slots(launcher, gpus=gpus, trials_per_gpu=per_gpu) == count
 
@@ -62,14 +64,14 @@ def test_as_many_trials_run_at_a_time_as_there_are_gpus_or_else_cores(
 def test_trials_share_the_cores(
     cores: int, count: int, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resources, "cores", lambda: cores)
+    monkeypatch.setattr(hardware, "usable_cores", lambda: float(cores))
     plain = {"trainer": {"num_threads": None}}
     assert resources.thread_words(plain, count) == [f"trainer.num_threads={threads}"]
     assert resources.thread_words({"trainer": {"num_threads": 3}}, count) == []
 
 
 def test_cores_are_those_that_the_process_may_use() -> None:
-    ask = "from dlrun.sweep.resources import cores; print(cores())"
+    ask = "from dlrun.system.hardware import cores_each; print(cores_each())"
     pinned = f"import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); {ask}"
     if not hasattr(sys.modules["os"], "sched_setaffinity"):
         pytest.skip("this system has no affinity")
@@ -184,7 +186,7 @@ def test_workers_of_joblib_share_the_cores_and_find_what_one_process_would(
     assert look().states == ["complete"] * 4
     assert look().swept == look("row").swept
     assert look().values == pytest.approx(look("row").values)
-    threads = max(1, resources.cores() // 2)
+    threads = max(1, cores_each() // 2)
     for number in range(4):
         assert look().environment(number)["threads"] == threads
         assert look().config(number)["trainer"]["num_threads"] == threads
@@ -203,7 +205,7 @@ def test_the_number_of_threads_may_be_said(sweep: Dlrun, look: Looks) -> None:
 def test_joblib_left_to_itself_runs_a_trial_a_core(
     dlrun: Dlrun, look: Looks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resources, "cores", lambda: 2)
+    monkeypatch.setattr(hardware, "usable_cores", lambda: float(2))
     words = ("model.width=4,8", "hydra/launcher=joblib", "hydra.sweep.dir=sweep")
     assert dlrun("train", "-m", *QUICK, *words).code == 0
     assert look().description["places"] == 2
@@ -217,7 +219,7 @@ def test_jobs_of_submitit_on_this_machine(away: Dlrun, look: Looks) -> None:
     assert (result.code, result.err) == (0, "")
     assert look().states == ["complete"]
     assert look().starts(0) == [0]
-    assert look().description["places"] == resources.cores()
+    assert look().description["places"] == cores_each()
     assert look().environment(0)["threads"] == 1
 
 

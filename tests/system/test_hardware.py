@@ -94,3 +94,14 @@ def test_the_processes_of_a_run_on_one_machine_share_the_memory_that_data_may_ta
         monkeypatch.setenv("LOCAL_WORLD_SIZE", told)
     assert hardware.allowed_memory(None, 0.5) == 400 / processes
     assert hardware.allowed_memory(2.0, 0.5) == 2**31 / processes
+
+
+@pytest.mark.parametrize(
+    ("usable", "processes", "each"),
+    [(0.5, 1, 1), (0.5, 2, 1), (2.9, 1, 2), (8.0, 3, 2), (2.0, 4, 1)],
+)
+def test_processes_have_whole_cores_each_and_one_at_least(
+    usable: float, processes: int, each: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "usable_cores", lambda: usable)
+    assert hardware.cores_each(processes) == each

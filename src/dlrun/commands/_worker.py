@@ -16,7 +16,7 @@ from dlrun.runner.session import Watch
 from dlrun.storage.disk import DiskFull
 from dlrun.storage.index import find_run
 from dlrun.storage.run_directory import RunDirectory
-from dlrun.system.hardware import usable_cores
+from dlrun.system.hardware import cores_each
 from dlrun.system.orphans import end_with_parent
 from dlrun.system.signals import StopRequest, ended_by_signals, ignore_signals
 from dlrun.training.device import kind_of
@@ -155,4 +155,4 @@ def _share_cores(processes: int) -> None:
     """Compute with this process's part of the cores of the machine."""
     import torch
 
-    torch.set_num_threads(max(1, int(usable_cores()) // processes))
+    torch.set_num_threads(cores_each(processes))

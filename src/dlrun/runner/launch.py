@@ -16,7 +16,7 @@ from dlrun.errors import ConfigError, command, note
 from dlrun.runner import metadata, resume, start
 from dlrun.runner.peers import RankEnded
 from dlrun.storage.run_directory import LOCK, PREPARED, RunDirectory, is_prepared
-from dlrun.system.hardware import usable_cores
+from dlrun.system.hardware import cores_each
 from dlrun.training.device import count_processes, kind_of
 
 
@@ -126,7 +126,7 @@ def count_devices(plain: Mapping[str, Any]) -> int:
             raise ConfigError(
                 f"trainer.devices is {trainer.devices}, but this build of torch has no torch.distributed; use 1"
             )
-        if kind_of(trainer.accelerator) == "cpu" and count > (cores := int(usable_cores())):
+        if kind_of(trainer.accelerator) == "cpu" and count > (cores := cores_each()):
             note(f"trainer.devices is {count}: more processes than the {cores} cores here")
     return count
 

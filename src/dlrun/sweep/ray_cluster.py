@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from dlrun.config.schema import Most, NonNegative, Positive, check_settings
 from dlrun.config.search_path import packaged_configs
 from dlrun.errors import ConfigError, first_line
-from dlrun.sweep import resources
+from dlrun.system.hardware import cores_each
 
 _KEY = "hydra.launcher"
 _CLIENT = "ray://"
@@ -151,7 +151,7 @@ def _connect(settings: RaySettings) -> None:
     if address is None:
         # Else Ray writes a key into the home folder.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex())
-        words = {"num_cpus": resources.cores(), "include_dashboard": False} | words
+        words = {"num_cpus": cores_each(), "include_dashboard": False} | words
     elif address != "auto":
         _wait_for(str(address), settings.timeout)
     before = signal.getsignal(signal.SIGTERM)

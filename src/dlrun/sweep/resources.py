@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from dlrun.system.hardware import usable_cores
+from dlrun.system.hardware import cores_each
 
 # Launchers that run trials side by side on this machine; on a cluster each job has resources of its own.
 _LOCAL = ("joblib", "LocalLauncher")
@@ -51,17 +51,12 @@ def is_stacked(launcher: Mapping[str, Any]) -> bool:
     return str(launcher.get("_target_")).endswith("StackedLauncher")
 
 
-def cores() -> int:
-    """Whole CPU cores that this process may use, one at least."""
-    return max(1, int(usable_cores()))
-
-
 def count_slots(launcher: Mapping[str, Any], *, gpus: int, trials_per_gpu: int) -> int:
     """Trials at a time: `n_jobs` of the launcher where it says, else by the GPUs or cores there are."""
     asked = launcher.get("n_jobs")
     if isinstance(asked, int) and asked > 0:
         return asked
-    return gpus * trials_per_gpu or cores()
+    return gpus * trials_per_gpu or cores_each()
 
 
 @contextmanager
@@ -104,4 +99,4 @@ def thread_words(plain: Mapping[str, Any], count: int) -> list[str]:
     """The override that gives a trial its share of the cores, unless the config says how many threads."""
     if plain["trainer"].get("num_threads") is not None:
         return []
-    return [f"trainer.num_threads={max(1, cores() // count)}"]
+    return [f"trainer.num_threads={cores_each(count)}"]

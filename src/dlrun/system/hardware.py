@@ -41,6 +41,11 @@ def usable_cores() -> float:
     return min(cores, container_quota())
 
 
+def cores_each(processes: int = 1) -> int:
+    """Whole cores for each of so many processes that share those of `usable_cores`, one at least."""
+    return max(1, int(usable_cores()) // processes)
+
+
 def container_quota(cgroups: Path = _CGROUPS) -> float:
     """The cores whose time the control group of this process gets; infinite without a limit."""
     try:
