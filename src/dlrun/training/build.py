@@ -47,6 +47,7 @@ from dlrun.training.device import Device, enough_memory, index_of
 from dlrun.training.device import choose as choose_device
 from dlrun.training.freezing import Freezing
 from dlrun.training.initial_weights import initialise
+from dlrun.training.lookahead import make_lookahead
 from dlrun.training.loop import Engine
 from dlrun.training.losses.base import Loss
 from dlrun.training.losses.choice import loss_of
@@ -238,7 +239,7 @@ def assemble(
         device=device,
         settings=settings,
         saving=config.checkpoint,
-        augmentation=make_augmentation(parts.data.augment, data),
+        augmentation=make_augmentation(parts.data.augment, data, config.seed),
         mixing=make_mixing(parts.data.augment, data),
         generator=generator,
         balance=latent_balance(parts.data, model, batches, settings.eval_batch_size),
@@ -328,7 +329,8 @@ def _descent(
         total_steps=total_steps,
     )
     scaler = torch.amp.GradScaler(device.torch_device.type, enabled=settings.precision == "fp16")
-    return optim.Descent(optimizer, multiplier, parts.rules, scaler)
+    lookahead = make_lookahead(parts.rules.lookahead, model, optimizer, total_steps)
+    return optim.Descent(optimizer, multiplier, parts.rules, scaler, lookahead)
 
 
 def place_model(model: Any, device: Device, *, channels_last: bool) -> nn.Module:
