@@ -18,6 +18,7 @@ OPTIMIZERS = (
 
 RUNS: list[tuple[str, ...]] = [
     *((*IRIS, f"optimizer={name}") for name in OPTIMIZERS),
+    (*IRIS, "model.batch_norm=before", "trainer.ema_decay=0.9"),
     (*DIGITS, "model.batch_norm=true", "model.dense_dropout=0.3"),
 ]
 
