@@ -19,6 +19,10 @@ OPTIMIZERS = (
 RUNS: list[tuple[str, ...]] = [
     *((*IRIS, f"optimizer={name}") for name in OPTIMIZERS),
     (*IRIS, "model.batch_norm=before", "trainer.ema_decay=0.9"),
+    *(
+        (*IRIS, "trainer.precision=fp16", f"optimizer={name}")
+        for name in ("sgd", "rmsprop", "adadelta", "adagrad", "lion")
+    ),
     (*DIGITS, "model.batch_norm=true", "model.dense_dropout=0.3"),
 ]
 
