@@ -26,6 +26,7 @@ __all__ = [
     "AnyBatchNorm",
     "DispatchMode",
     "add_signs",
+    "copy_all",
     "ddp_without_dynamo",
     "default_store",
     "fused_adam",
@@ -42,6 +43,7 @@ __all__ = [
     "without_dynamo",
 ]
 
+copy_all: Callable[..., Any] = torch._foreach_copy_
 fused_adam: Callable[..., None] = torch._fused_adam_
 gamma: Callable[..., Tensor] = (
     torch._standard_gamma

@@ -158,4 +158,3 @@ class CapturedStep:
         pending.outputs += [outputs.clone() for outputs in self.left.outputs]
         pending.targets += [targets.clone() for targets in self.left.targets]
         pending.sizes.append(len(targets))
-        engine.average()
