@@ -24,7 +24,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 SMALL = (
     "experiment=cifar10_fast", "dataset=digits", "dataset.val_fraction=0.89", "dataset.test_fraction=0.5",
     "model.widths=[6,8]", "optimizer.lookahead={every_steps: 2, share: 0.3, power: 3}", "trainer.batch_size=32",
-    "trainer.num_threads=1",
+    "trainer.drop_last=true", "trainer.num_threads=1",
 )  # fmt: skip
 ON_CPU = (*SMALL, "trainer.accelerator=cpu", "trainer.precision=bf16")
 

@@ -24,7 +24,11 @@ RUNS: list[tuple[str, ...]] = [
         for name in ("sgd", "rmsprop", "adadelta", "adagrad", "lion")
     ),
     (*DIGITS, "model.batch_norm=true", "model.dense_dropout=0.3"),
-]
+    (
+        "experiment=cifar10_fast", "dataset=digits", "model.widths=[4,4]", "trainer.batch_size=16",
+        "trainer.channels_last=false",
+    ),
+]  # fmt: skip
 
 
 def steps(engine: Engine, count: int) -> Watched:
