@@ -10,10 +10,10 @@ from functools import partial
 from dlrun.errors import RunFailed
 from dlrun.runner.checkpoint_writer import save_all
 from dlrun.runner.session import Session
+from dlrun.stacked.memory import StackTooLarge, lacks_memory
 from dlrun.stacked.stack import Stack, Values
 from dlrun.storage.disk import DiskFull, disk_full
 from dlrun.system.signals import StopRequest
-from dlrun.training.device import out_of_memory
 from dlrun.training.divergence import Diverged
 from dlrun.training.loop import Engine
 
@@ -51,7 +51,8 @@ class StackedFit:
 
         Raises:
             DiskFull: there is no room to go on; all that are not over can be resumed.
-            RunFailed: there is not enough memory to train so many at a time.
+            StackTooLarge: there is not enough memory to train so many at a time. Those that are not over stand
+                where they were last saved, as after a kill.
         """
         try:
             self._start()
@@ -71,6 +72,10 @@ class StackedFit:
                     if session.engine not in self.over:
                         session.halted_by(full)
             raise
+        except Exception as error:
+            if not lacks_memory(error):
+                raise
+            raise StackTooLarge(len(self.stack.engines)) from None
 
     def _start(self) -> None:
         for session in list(self.sessions.values()):
@@ -115,11 +120,8 @@ class StackedFit:
 
     def _fail(self, error: Exception) -> None:
         """A step could not be made: all that were to make it have failed, unless they were too many."""
-        if out_of_memory(error):
-            runs = len(self.stack.engines)
-            raise RunFailed(
-                f"out of memory with {runs} runs trained as one: set sweep.max_stack below {runs}"
-            ) from error
+        if lacks_memory(error):
+            raise error
         for engine in self.stack.engines:
             self._end(self.sessions[engine], error)
         self.after_event()
@@ -182,6 +184,8 @@ class StackedFit:
         except Exception as error:
             if (full := disk_full(error)) is not None:
                 raise full from error
+            if lacks_memory(error):  # which the others take: alone it may have enough
+                raise
             self._end(session, error)
 
     def _end(self, session: Session, error: Exception | None) -> None:

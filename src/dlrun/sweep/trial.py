@@ -19,6 +19,7 @@ from dlrun.runner.launch import count_devices, prepare_run, train_in_processes
 from dlrun.runner.peers import RankDied
 from dlrun.runner.session import Pruned, Session, Watch
 from dlrun.runner.summary import Identity
+from dlrun.stacked.memory import StackTooLarge, lacks_memory
 from dlrun.storage.disk import DiskFull, disk_full
 from dlrun.storage.links import open_here
 from dlrun.storage.run_directory import RunDirectory
@@ -136,10 +137,14 @@ class Attempt:
         """
         return self._config(index)[0]
 
-    def open(self, index: int) -> Session | None:
+    def open(self, index: int, *, beside_others: bool = False) -> Session | None:
         """One seed's run, begun or resumed, ready to train; None where it is over.
 
+        Args:
+            beside_others: this process has opened other runs, to be trained with it.
+
         Raises:
+            StackTooLarge: those have taken the memory; nothing is said of this one.
             Exception: whatever keeps it from being trained; its directory says so.
         """
         run = self.sweep.runs(self.number)[index]
@@ -155,6 +160,8 @@ class Attempt:
         except Exception as error:
             if (full := disk_full(error)) is not None:
                 raise full from error
+            if beside_others and lacks_memory(error):
+                raise StackTooLarge(self.at_once) from None
             self._record_failure(run, config, words, error)
             raise
 
