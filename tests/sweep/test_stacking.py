@@ -352,7 +352,7 @@ def test_a_stack_that_runs_out_of_memory_is_halved_and_no_trial_is_lost(
     words = ("seed=0,1", "model.dropout=0.1,0.2", "checkpoint.every_steps=2")
     assert in_turn(*words).code == 0
     short_of_memory(monkeypatch, fitting, where, call + (fitting < 2 and where == "__init__"))
-    monkeypatch.setattr(stack_scheduler, "probe_stack", lambda stack: None)  # of two
+    monkeypatch.setattr(stack_scheduler, "probe_stack", lambda stack, alone: None)  # of two
     result = stacked(*words)
     assert (result.code, result.err) == (0, "")
     assert said_stacks(result.out) == told

@@ -15,8 +15,9 @@ from typing import Any
 from dlrun.config import settings
 from dlrun.errors import ConfigError, first_line
 from dlrun.stacked.cost_model import gain
-from dlrun.stacked.grouping import no_rule, probe_stack, shape_of, why_alone
+from dlrun.stacked.grouping import no_rule, shape_of, why_alone
 from dlrun.stacked.memory import memory_of, room, run_bytes, sample_bytes
+from dlrun.stacked.probe import probe_stack
 from dlrun.stacked.stack import Stack
 from dlrun.sweep.data_cache import data_loader
 from dlrun.sweep.launch import Watcher
@@ -86,7 +87,7 @@ class Judgement:
             stack = Stack([_engine(plain) for _ in range(2)], eval_rows=2)
         except Exception as error:  # to be met, and recorded, by the trial itself
             return Verdict(False, first_line(error))
-        if reason := probe_stack(stack):
+        if reason := probe_stack(stack, engine):
             return Verdict(False, reason)
         if self.forced:
             return Verdict(True, "as sweep.stack=on asks")
