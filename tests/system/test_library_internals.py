@@ -58,6 +58,7 @@ def test_torch_moves_many_tensors_in_one_call(torch_changed):
     weights = [torch.tensor([2.0, -2.0]), torch.zeros(3)]
     torch_internals.add_signs(gradients, weights, factor=0.5)
     assert gradients[0].tolist() == [1.5, 0.5], torch_changed
+    torch_internals.copy_all([weights[1]], [torch.zeros(3)])
     assert [float(n) for n in torch_internals.norms(weights)] == [pytest.approx(8**0.5), 0.0]
 
 

@@ -31,9 +31,11 @@ IRIS = (
 )  # fmt: skip
 DIGITS = ("name=test", "dataset=digits", "model=cnn", "trainer.batch_size=128")
 UNEVEN = "trainer.batch_size=26"
-OPTIMIZERS = ["sgd", "momentum", "nesterov", "rmsprop", "adadelta", "adam", "adamw"]
+OPTIMIZERS = [
+    "sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adadelta", "adam", "adamw", "lion",
+]  # fmt: skip
 # What tells CPU tensors from those of a GPU where an optimizer can be captured.
-ON_CPU = ["sgd", "momentum", "nesterov", "adam", "adamw"]
+ON_CPU = ["sgd", "momentum", "nesterov", "adagrad", "adam", "adamw", "lion"]
 CUDA = Device(torch.device("cuda"), "fp32")
 
 gpu = pytest.mark.gpu
@@ -77,8 +79,8 @@ CANNOT: list[tuple[tuple[str, ...], Device, str]] = [
     ((), Device(torch.device("cuda"), "fp64"), "trainer.precision is fp64, and must be fp32 or bf16"),
     ((), Device(torch.device("cuda"), "fp16"), "trainer.precision is fp16, and must be fp32 or bf16"),
     (("trainer.profile=true",), CUDA, "trainer.profile is to see single operations"),
-    (("optimizer=adagrad",), CUDA, "the optimizer Adagrad reads settings or memory outside the GPU"),
-    (("optimizer=lion",), CUDA, "the optimizer Lion reads settings or memory outside the GPU"),
+    (("optimizer=muon", "model.hidden=[8,8]"), CUDA, "the optimizer MuonWithAdamW reads settings or memory"),
+    (("optimizer=schedule_free",), CUDA, "the optimizer AdamWScheduleFree reads settings or memory"),
 ]  # fmt: skip
 
 

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from dlrun.data.loaders import Batches
 from dlrun.errors import ConfigError, RunFailed, first_line
 from dlrun.training.augmentation import is_on_device
+from dlrun.training.capturable import can_be_captured, make_capturable
 from dlrun.training.graph import Recorder
 from dlrun.training.logged_points import Pending
 from dlrun.training.loop import Engine, Step
 from dlrun.training.losses.users import UsersLoss
-from dlrun.training.optim import can_be_captured, make_capturable
 from dlrun.training.replica import is_well_known
 
 log = logging.getLogger(__name__)
@@ -158,4 +158,3 @@ class CapturedStep:
         pending.outputs += [outputs.clone() for outputs in self.left.outputs]
         pending.targets += [targets.clone() for targets in self.left.targets]
         pending.sizes.append(len(targets))
-        engine.average()

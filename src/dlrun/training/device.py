@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dlrun.config.settings import TrainerSettings
 from dlrun.errors import ConfigError, command
@@ -36,6 +37,13 @@ class Device:
         if self.precision not in _AUTOCAST:
             return contextlib.nullcontext()
         return torch.autocast(self.torch_device.type, _AUTOCAST[self.precision])
+
+
+def send(numbers: Tensor, to: Tensor) -> None:
+    """Fill a tensor of a device with `numbers` of the host: neither waits for the other."""
+    # From memory that may be moved a copy waits until all work before it is done.
+    ahead = numbers if to.device.type == "cpu" else numbers.pin_memory()
+    to.copy_(ahead, non_blocking=True)
 
 
 def choose(accelerator: str, precision: str, index: int | None = None) -> Device:

@@ -221,7 +221,6 @@ class Engine:
         if self.step % self.steps_per_epoch == 0:
             self.carried = None
         self.learn(inputs, targets)
-        self.average()
 
     def learn(self, inputs: Tensor, targets: Tensor) -> None:
         """What a step does at its learning rate: all on the device, so that a CUDA graph can hold it."""
@@ -243,6 +242,7 @@ class Engine:
         if self.replica is not None:
             self.pending.end_step(counts=self.replica.counts)
         self.descent.move()
+        self.average()
 
     def average(self) -> None:
         """Let the running average of the weights, where there is one, follow them."""

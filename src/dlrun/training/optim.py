@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dlrun.config.schema import Fraction, NonNegative, Positive, Probability
 from dlrun.config.settings import GradientSettings
 from dlrun.errors import ConfigError
-from dlrun.system.torch_internals import add_signs, norms, without_capturable_warning
+from dlrun.system.torch_internals import add_signs, norms
 from dlrun.training.optimizer_classes import (
     Groups,
     Lion,
@@ -23,6 +23,7 @@ from dlrun.training.optimizer_classes import (
 from dlrun.training.parameter_names import chosen
 from dlrun.training.schedules import Multiplier, plateau_of
 from dlrun.training.sharding import is_sharded, load_optimizer, whole
+from dlrun.training.skipped_steps import skip_without_asking
 
 LearningRate = Annotated[float, Gt(0)]
 
@@ -269,6 +270,8 @@ class Descent:
         self.learning_rate = self.base_rate  # of the last step, where there is no multiplier
         self.rates: list[Tensor] = []  # of each group, where a CUDA graph reads them
         self._scaled = scaler.is_enabled()
+        if self._scaled and self.parameters[0].device.type != "cpu":
+            skip_without_asking(optimizer)
         self._regularised = (
             bool(rules.l1) or rules.clip_value is not None or rules.clip_norm is not None
         )
@@ -333,28 +336,6 @@ class Descent:
         plateau = plateau_of(self.multiplier)
         if plateau and state["plateau"]:
             plateau.load_state_dict(state["plateau"])
-
-
-def can_be_captured(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether `make_capturable` can do its part: torch's own but Adagrad, whose steps count on the CPU."""
-    kinds = (torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adadelta)
-    return type(optimizer) in kinds or (
-        type(optimizer) is torch.optim.SGD and all(g["fused"] for g in optimizer.param_groups)
-    )
-
-
-def make_capturable(descent: Descent, device: torch.device) -> None:
-    """Let a CUDA graph hold `descent.move`: learning rates and counts of steps become tensors on `device`."""
-    optimizer = descent.optimizer
-    descent.rates = [torch.zeros((), device=device) for _ in optimizer.param_groups]
-    for group in optimizer.param_groups:
-        if "capturable" in group:
-            group["capturable"] = True
-    for state in optimizer.state.values():
-        if "step" in state:
-            state["step"] = state["step"].to(device)
-    # Not captured are the steps before the graph, and those of other sizes.
-    without_capturable_warning(optimizer)
 
 
 def _configured(group: dict[str, Any], rules: GradientSettings) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlrun.data.loaders import Batch, Batches, CutSplit, Feed, Split, take
+from dlrun.data.loaders import Batch, Batches, CutSplit, Feed, Split, sent, take
 from dlrun.data.orders import epoch_order
 from dlrun.data.share import WHOLE, Share
 from dlrun.data.text.stored import RaggedFile
@@ -141,7 +141,7 @@ class Buckets(CutSplit):
         for batch in self._batches(number)[skip:]:
             # As wide for all processes that have rows of it.
             width = _width(self.lengths[order[slice(*self.bounds[batch])]])
-            rows = order[slice(*self.own[batch])].to(self.split.targets.device)
+            rows = sent(order[slice(*self.own[batch])], self.split.targets.device)
             yield self.split.tokens(rows, width), take(self.split.targets, rows)
 
     def sizes(self, epoch: int) -> Sequence[int]:
