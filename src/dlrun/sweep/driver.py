@@ -53,6 +53,7 @@ from dlrun.sweep.validate import (
     check_settings_one_by_one,
 )
 from dlrun.sweep.work import Worker
+from dlrun.training.device import DeviceLost
 
 if TYPE_CHECKING:
     from dlrun.sweep.ray_driver import OnRay  # which imports Ray
@@ -180,8 +181,8 @@ def _run_all(
                     launched.run(left)
     except Interrupted as end:
         return _stopped(sweep, watcher, end.code)
-    except DiskFull as full:
-        print(f"dlrun: error: {full}", file=sys.stderr)
+    except (DiskFull, DeviceLost) as error:
+        print(f"dlrun: error: {error}", file=sys.stderr)
         return _stopped(sweep, watcher, _FAILURE)
     except KeyboardInterrupt:
         return _stopped(sweep, watcher, _INTERRUPTED)

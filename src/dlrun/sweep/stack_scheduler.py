@@ -28,6 +28,7 @@ from dlrun.sweep.sweep import Sweep
 from dlrun.sweep.trial import Attempt
 from dlrun.tracking.numbers import number_text
 from dlrun.training.build import assemble
+from dlrun.training.device import require_device
 from dlrun.training.loop import Engine
 
 # What may be swept without giving trials another shape.
@@ -87,7 +88,9 @@ class Judgement:
             stack = Stack([_engine(plain) for _ in range(2)], eval_rows=2)
         except Exception as error:  # to be met, and recorded, by the trial itself
             return Verdict(False, first_line(error))
-        if reason := probe_stack(stack, engine):
+        reason = probe_stack(stack, engine)
+        if reason:
+            require_device()
             return Verdict(False, reason)
         if self.forced:
             return Verdict(True, "as sweep.stack=on asks")
