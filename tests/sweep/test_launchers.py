@@ -7,12 +7,14 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from filelock import FileLock
 from scratch import JOBLIB, QUICK, Look, Result
 
 from dlrun.sweep import resources
+from dlrun.sweep.spec import SweepSpec
 from dlrun.system import hardware
 from dlrun.system.hardware import cores_each
 
@@ -58,6 +60,24 @@ def test_as_many_trials_run_at_a_time_as_there_are_gpus_or_else_cores(
     monkeypatch.setattr(hardware, "usable_cores", lambda: float(6))
     launcher = {"_target_": JOBLIB_TARGET} | ({} if n_jobs is None else {"n_jobs": n_jobs})
     assert resources.count_slots(launcher, gpus=gpus, trials_per_gpu=per_gpu) == count
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "swept", "on_cpu"),
+    [
+        ("cpu", {"optimizer.lr"}, True),
+        ("cpu", {"trainer.accelerator"}, False),
+        ("auto", {"optimizer.lr"}, False),
+    ],
+)
+def test_gpus_count_unless_every_trial_is_told_to_leave_them_alone(
+    accelerator: str, swept: set[str], on_cpu: bool
+) -> None:
+    spec: Any = SimpleNamespace(
+        space=SimpleNamespace(parameters=[SimpleNamespace(sets=swept)]),
+        config={"trainer": {"accelerator": accelerator}},
+    )
+    assert SweepSpec.on_cpu.fget(spec) is on_cpu  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("cores", "count", "threads"), [(8, 2, 4), (8, 3, 2), (2, 4, 1)])

@@ -360,7 +360,7 @@ def _describe_and_open(
     if resources.is_local(launcher):
         import torch
 
-        gpus = torch.cuda.device_count()
+        gpus = 0 if spec.on_cpu else torch.cuda.device_count()
         per_gpu = spec.strategy.settings.trials_per_gpu
         count = resources.count_slots(launcher, gpus=gpus, trials_per_gpu=per_gpu)
         launcher_settings(config, count)
