@@ -272,11 +272,9 @@ class Attempt:
         config = self.sweep.composer.trial(words)
         more = [f"seed={config.plain['seed'] + index}"] if index else []
         if self.slot is not None:
-            import torch
-
             count = self.sweep.slots or 1
             if config.plain["trainer"]["accelerator"] != "cpu":
-                resources.use_gpu(self.slot, torch.cuda.device_count())
+                resources.use_gpu(self.slot, self.sweep.gpus, count)
             more += resources.thread_words(config.plain, count)
         words = [*words, *more]
         return (self.sweep.composer.trial(words) if more else config), words
