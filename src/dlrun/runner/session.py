@@ -261,7 +261,11 @@ class Session:
             self.tracker.close()
 
     def _fit(self, stop: StopRequest) -> None:
-        profile = profiled(self.run.path / "profile", enabled=self.engine.settings.profile)
+        profile = profiled(
+            self.run.path / "profile",
+            self.experiment.device.torch_device,
+            enabled=self.engine.settings.profile,
+        )
         try:
             with profile as self._profile_step:
                 self.engine.fit(save=self.checkpoints.save, observer=self, stop=stop)

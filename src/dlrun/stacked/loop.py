@@ -14,6 +14,7 @@ from dlrun.stacked.memory import StackTooLarge, lacks_memory
 from dlrun.stacked.stack import Stack, Values
 from dlrun.storage.disk import DiskFull, disk_full
 from dlrun.system.signals import StopRequest
+from dlrun.training.device import require_device
 from dlrun.training.divergence import Diverged
 from dlrun.training.loop import Engine
 
@@ -51,8 +52,9 @@ class StackedFit:
 
         Raises:
             DiskFull: there is no room to go on; all that are not over can be resumed.
-            StackTooLarge: there is not enough memory to train so many at a time. Those that are not over stand
-                where they were last saved, as after a kill.
+            StackTooLarge: there is not enough memory to train so many at a time.
+            DeviceLost: nothing more can be computed in this process. After both, those that are not over stand where
+                they were last saved, as after a kill.
         """
         try:
             self._start()
@@ -73,9 +75,10 @@ class StackedFit:
                         session.halted_by(full)
             raise
         except Exception as error:
-            if not lacks_memory(error):
-                raise
-            raise StackTooLarge(len(self.stack.engines)) from None
+            if lacks_memory(error):
+                raise StackTooLarge(len(self.stack.engines)) from None
+            require_device()
+            raise
 
     def _start(self) -> None:
         for session in list(self.sessions.values()):
@@ -120,11 +123,17 @@ class StackedFit:
 
     def _fail(self, error: Exception) -> None:
         """A step could not be made: all that were to make it have failed, unless they were too many."""
-        if lacks_memory(error):
-            raise error
+        self._refuse_shared(error)
         for engine in self.stack.engines:
             self._end(self.sessions[engine], error)
         self.after_event()
+
+    @staticmethod
+    def _refuse_shared(error: Exception) -> None:
+        """Raise what is no single run's fault: they all take the memory, and one GPU."""
+        if lacks_memory(error):
+            raise error
+        require_device()
 
     def _evaluate(self) -> None:
         training = self.stack.training_values() if self.stack.pending.losses else None
@@ -184,8 +193,7 @@ class StackedFit:
         except Exception as error:
             if (full := disk_full(error)) is not None:
                 raise full from error
-            if lacks_memory(error):  # which the others take: alone it may have enough
-                raise
+            self._refuse_shared(error)
             self._end(session, error)
 
     def _end(self, session: Session, error: Exception | None) -> None:

@@ -29,6 +29,7 @@ from dlrun.sweep.launch import Watcher
 from dlrun.sweep.sweep import Sweep
 from dlrun.sweep.trial import Attempt, Interrupted
 from dlrun.system.signals import StopRequest
+from dlrun.training.device import require_device
 from dlrun.training.loop import Engine
 
 _EVALUATION_BYTES = 2**28  # that one forward pass of an evaluation may take
@@ -82,6 +83,7 @@ class StackRunner:
         Raises:
             Interrupted: a signal came; every run under way is saved.
             DiskFull: there is no room to go on; no trial has failed of that.
+            DeviceLost: this process can train no more.
         """
         seeds = self.sweep.strategy.settings.seeds
         attempts = [attempt for attempt in attempts if not attempt.gives_up()]
@@ -120,6 +122,7 @@ class StackRunner:
             except DiskFull:
                 raise
             except Exception as error:
+                require_device()
                 self._over(attempt, error)
                 continue
             if session is None:
@@ -259,6 +262,8 @@ class StackRunner:
                 raise Interrupted(code)
             self._over(member.attempt, error or _pruned(member.session))
             self._report()
+            if error is not None:
+                require_device()
 
     def _over(self, attempt: Attempt, error: Exception | None) -> None:
         """One run of a trial is over; the trial is, with the last of its runs or the first that did not complete."""

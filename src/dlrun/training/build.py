@@ -29,7 +29,7 @@ from dlrun.errors import ConfigError
 from dlrun.models.dropout import use_generators
 from dlrun.models.numbers import PiecewiseLinear
 from dlrun.system.allocator import keep_freed_memory
-from dlrun.system.torch_internals import without_dynamo
+from dlrun.system.torch_internals import without_cards, without_dynamo
 from dlrun.training import cuda_graph, optim, schedules
 from dlrun.training.augmentation import make_augmentation, make_mixing
 from dlrun.training.averaging import Averaged, exponential_average, schedule_free_average
@@ -205,7 +205,7 @@ def assemble(
 
     configure_torch(settings)
     keep_freed_memory()  # after the data were read: what that took goes back to the system
-    seed_everything(config.seed)
+    seed_everything(config.seed, device.torch_device)
     model = _model(parts, config, data, device, sharded=_is_sharded(settings, ranks))
     # A checkpoint has all weights itself.
     source = config.init_from if kept is None else None
@@ -319,7 +319,7 @@ def _descent(
     groups = optim.parameter_groups(model, parts.rules, begins=freezing.begins)
     asked = {"model": model} if parts.optimizer.wants("model") else {}
     build = partial(parts.optimizer, groups, **asked)
-    optimizer = build() if settings.compile else without_dynamo(build)
+    optimizer = without_cards(build()) if settings.compile else without_dynamo(build)
     if settings.compile:
         model.compile()
     multiplier = schedules.bind(
