@@ -91,6 +91,8 @@ class StackedFit:
         """What is left of an epoch, or until a run has ended or a signal comes."""
         stack = self.stack
         epoch, position = divmod(stack.lead.step, stack.lead.steps_per_epoch)
+        for engine in stack.engines:
+            engine.begin_epoch(epoch, position)
         for inputs, targets in stack.batches.epoch(epoch, skip=position):
             try:
                 stack.train_step(inputs, targets)

@@ -36,7 +36,9 @@ __all__ = [
     "in_torch_func",
     "is_view",
     "is_wrapped",
+    "move_towards",
     "norms",
+    "replace_if",
     "skips_by_itself",
     "take_over_skips",
     "tree_flatten",
@@ -75,6 +77,20 @@ class DispatchMode(TorchDispatchMode):
 def add_signs(to: list[Tensor], of: list[Tensor], *, factor: float) -> None:
     """Add `factor` times the sign of each tensor to its partner, in place: two calls for all of them."""
     torch._foreach_add_(to, torch._foreach_sign(of), alpha=factor)
+
+
+def move_towards(moved: list[Tensor], targets: list[Tensor], *, share: Tensor) -> None:
+    """Move each tensor by a `share` of the way to its partner, in place; the share is a scalar on their device."""
+    ways = torch._foreach_sub(targets, moved)
+    torch._foreach_mul_(ways, share)
+    torch._foreach_add_(moved, ways)
+
+
+def replace_if(due: Tensor, replaced: list[Tensor], by: list[Tensor]) -> None:
+    """Replace finite tensors by their partners, in place, if a scalar on their device is 1, and not if it is 0."""
+    parts = torch._foreach_mul(by, due)
+    torch._foreach_mul_(replaced, 1 - due)
+    torch._foreach_add_(replaced, parts)
 
 
 def in_torch_func() -> bool:
