@@ -44,6 +44,7 @@ __all__ = [
     "tree_flatten",
     "tree_leaves",
     "tree_unflatten",
+    "uncompiled",
     "without_capturable_warning",
     "without_cards",
     "without_dynamo",
@@ -122,6 +123,11 @@ def without_dynamo(build: Callable[[], torch.optim.Optimizer]) -> torch.optim.Op
         own: Any = weakref.proxy(optimizer)
         optimizer.step = types.MethodType(torch.no_grad()(bare_step), own)  # type: ignore[method-assign]
     return optimizer
+
+
+def uncompiled(model: torch.nn.Module) -> None:
+    """Undo `model.compile()`, by which a model names itself and its tensors wait for Python to look for cycles."""
+    model._compiled_call_impl = None
 
 
 def without_cards(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
