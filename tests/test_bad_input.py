@@ -133,7 +133,7 @@ WRONG_VALUE = [
     ("seed=null", "seed is null, but must be a whole number"),
     ("name=[1]", "name is [1], but must be text"),
     # not among the choices
-    ("trainer.precision=fp8", "but must be one of fp32, bf16, fp16, fp64"),
+    ("trainer.precision=fp8", "but must be one of fp32, tf32, bf16, fp16, fp64"),
     ("loss=cross_entropi", "did you mean cross_entropy?"),
     ("model.activation=rellu", "did you mean relu?"),
     ("dataset.normalize=standart", "did you mean standard?"),

@@ -19,7 +19,8 @@ from typing import Any
 _CGROUPS = Path("/sys/fs/cgroup")
 _UNKNOWN = 2.0**31  # bytes that are taken for free where the system does not say it
 NATIVE, SLOW, NEVER = "native", "slow", "no"
-PRECISIONS = ("fp32", "fp64", "bf16", "fp16")
+PRECISIONS = ("fp32", "tf32", "fp64", "bf16", "fp16")
+TF32_SINCE = (8, 0)  # compute capability
 # Compute capabilities of the data-centre chips, whose fp64 runs at half the speed of fp32; on all
 # others it is 1/32 of that or less.
 _FAST_FP64 = {(6, 0), (7, 0), (8, 0), (9, 0), (10, 0)}
@@ -127,6 +128,7 @@ def cpu_precisions(features: Collection[str]) -> dict[str, str]:
     fp16 = {"avx512_fp16", "amx_fp16", "asimdhp"} & set(features)
     return {
         "fp32": NATIVE,
+        "tf32": NEVER,
         "fp64": NATIVE,
         "bf16": NATIVE if bf16 else SLOW,
         "fp16": NATIVE if fp16 else SLOW,
@@ -137,6 +139,7 @@ def cuda_precisions(capability: tuple[int, int]) -> dict[str, str]:
     """How well a CUDA device of this compute capability computes in each precision."""
     return {
         "fp32": NATIVE,
+        "tf32": NATIVE if capability >= TF32_SINCE else NEVER,
         "fp64": NATIVE if capability in _FAST_FP64 else SLOW,
         "bf16": NATIVE if capability >= (8, 0) else SLOW,
         "fp16": NATIVE if capability >= (7, 0) or capability in {(5, 3), (6, 0), (6, 2)} else SLOW,
@@ -145,7 +148,7 @@ def cuda_precisions(capability: tuple[int, int]) -> dict[str, str]:
 
 def mps_precisions() -> dict[str, str]:
     """How well Apple's GPUs compute in each precision."""
-    return {"fp32": NATIVE, "fp64": NEVER, "bf16": NATIVE, "fp16": NATIVE}
+    return {"fp32": NATIVE, "tf32": NEVER, "fp64": NEVER, "bf16": NATIVE, "fp16": NATIVE}
 
 
 def cuda_devices(torch: Any) -> list[tuple[str, tuple[int, int]]]:

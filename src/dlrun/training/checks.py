@@ -13,6 +13,7 @@ from dlrun.training.device import Device, out_of_memory
 from dlrun.training.forward import advance
 from dlrun.training.losses.users import UsersLoss
 from dlrun.training.task import Task
+from dlrun.training.torch_state import is_not_repeatable, not_repeatable
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -33,6 +34,8 @@ def check_fit(model: nn.Module, data: Dataset, device: Device) -> None:
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         if isinstance(error, ConfigError) or out_of_memory(error):
             raise
+        if is_not_repeatable(error):
+            raise ConfigError(not_repeatable(error)) from error
         reason = first_line(error)
         raise ConfigError(
             f"model does not fit the data, whose inputs are {spec.kind} of shape {spec.input_shape}: {reason}"
