@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import torch
 
 from dlrun.config.settings import TrainerSettings
 from dlrun.errors import ConfigError, command
-from dlrun.system.hardware import TF32_SINCE
+from dlrun.system.hardware import NO_TF32, TF32_SINCE, tf32_is_switched_off
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # As torch says it where it has no error of a kind of its own.
@@ -74,8 +73,8 @@ def _require_tf32(device: torch.device) -> None:
             f"TF32 needs compute capability {TF32_SINCE[0]}.{TF32_SINCE[1]}, and this GPU has "
             f"{capability[0]}.{capability[1]}"
         )
-    elif os.environ.get("NVIDIA_TF32_OVERRIDE") == "0":
-        reason = "NVIDIA_TF32_OVERRIDE=0 in the environment switches TF32 off"
+    elif tf32_is_switched_off():
+        reason = f"{NO_TF32}=0 in the environment switches TF32 off"
     if reason:
         raise ConfigError(f"trainer.precision is tf32, but {reason}; use fp32")
 

@@ -16,10 +16,8 @@ from dlrun.config.settings import TrainerSettings
 from dlrun.data.base import Dataset
 from dlrun.data.text.buckets import Buckets
 from dlrun.errors import ConfigError
+from dlrun.system.hardware import CUBLAS_WORKSPACE, REPEATABLE_WORKSPACES
 from dlrun.training.device import Device
-
-_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
-_REPEATABLE = (":4096:8", ":16:8")  # by NVIDIA's notes on cuBLAS, "Results reproducibility"
 
 
 def configure(settings: TrainerSettings, device: Device, data: Dataset) -> None:
@@ -61,10 +59,9 @@ def not_repeatable(error: BaseException) -> str:
     """Such an error in words for the user."""
     text = str(error)
     if "CuBLAS" in text:  # the variable is read once, at the first product of this process
-        what = f"{_WORKSPACE} was not yet set at the first product of this process"
         return (
-            f"trainer.deterministic is true, but {what}; start again with {_WORKSPACE}={_REPEATABLE[0]} in the "
-            "environment"
+            f"trainer.deterministic is true, but this process has multiplied before {CUBLAS_WORKSPACE} was set; start "
+            f"again with {CUBLAS_WORKSPACE}={REPEATABLE_WORKSPACES[0]} in the environment"
         )
     name = text.split(" ", 1)[0]
     return (
@@ -75,11 +72,11 @@ def not_repeatable(error: BaseException) -> str:
 
 def _ask_cublas_to_repeat() -> None:
     """Set the variable that cuBLAS reads at the first product of a process; older versions of torch demand it."""
-    chosen = os.environ.setdefault(_WORKSPACE, _REPEATABLE[0])
-    if chosen not in _REPEATABLE:
+    chosen = os.environ.setdefault(CUBLAS_WORKSPACE, REPEATABLE_WORKSPACES[0])
+    if chosen not in REPEATABLE_WORKSPACES:
         raise ConfigError(
-            f"trainer.deterministic is true, but {_WORKSPACE} is {chosen} in the environment, and must be "
-            f"{' or '.join(_REPEATABLE)} for that; set it so, or unset it"
+            f"trainer.deterministic is true, but {CUBLAS_WORKSPACE} is {chosen} in the environment, and must be "
+            f"{' or '.join(REPEATABLE_WORKSPACES)} for that; set it so, or unset it"
         )
 
 
