@@ -27,7 +27,7 @@ class Augmentation:
     scaling: Scaling
 
     def __call__(self, x_BCHW: Tensor, generator: Generator) -> Tensor:
-        how = self.how
+        how, given = self.how, x_BCHW
         if how.policy or how.colour:
             x_BCHW = self._recoloured(x_BCHW, generator)
         if how.crop:
@@ -52,7 +52,9 @@ class Augmentation:
             x_BCHW = cutout(x_BCHW, how.cutout, torch.stack(centres))
         if how.erase:
             x_BCHW = erase(x_BCHW, *_rectangles(x_BCHW, generator, how.erase))
-        return x_BCHW
+        # Some of the operations lose the layout that convolutions are to have.
+        last = given.is_contiguous(memory_format=torch.channels_last)
+        return x_BCHW.contiguous(memory_format=torch.channels_last) if last else x_BCHW
 
     def _recoloured(self, x_BCHW: Tensor, generator: Generator) -> Tensor:
         """What is done to colours: on images from 0, black, to 1, as the operations are defined there."""
