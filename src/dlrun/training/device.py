@@ -32,9 +32,14 @@ class Device:
         """Of parameters and data; tf32, bf16 and fp16 keep those in fp32 and round as they compute."""
         return torch.float64 if self.precision == "fp64" else torch.float32
 
+    @property
+    def is_mixed(self) -> bool:
+        """Whether layers compute in fewer bits than parameters have."""
+        return self.precision in _AUTOCAST
+
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The context a forward pass runs in: mixed precision, or nothing."""
-        if self.precision not in _AUTOCAST:
+        if not self.is_mixed:
             return contextlib.nullcontext()
         return torch.autocast(self.torch_device.type, _AUTOCAST[self.precision])
 
