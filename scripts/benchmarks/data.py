@@ -219,7 +219,7 @@ def print_row(case: str, name: str, taken: list[Taken], goal: str) -> None:
 
 def commands(case: Case, file: Path, ludwig: str | None) -> dict[str, list[str]]:
     """The program of each name that takes part."""
-    words = case.words.format(file=file).split()
+    words = [*case.words.format(file=file).split(), "trainer.accelerator=cpu"]
     found = {"dlrun": [sys.executable, *program("first_step"), "train", *words]}
     if case.reader is None:
         return found

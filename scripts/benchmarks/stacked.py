@@ -22,19 +22,19 @@ import copy
 import csv
 import math
 import os
-import platform
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
 
+import _accelerator
 from _pace import stack_step_seconds, step_seconds
 from dlrun import cli
 from dlrun.config import compose, settings
@@ -57,6 +57,10 @@ class Case:
     trials: int = 64
     epochs: int = 20
     target: float | None = None
+
+    def on(self, accelerator: str) -> Case:
+        """The same, trained there."""
+        return replace(self, overrides=f"{self.overrides} trainer.accelerator={accelerator}")
 
 
 MOONS = "dataset=moons model=mlp model.hidden=[16]"
@@ -107,26 +111,24 @@ def main() -> None:
     if "DLRUN_DATA" in os.environ:  # sweeps are run in folders of their own
         os.environ["DLRUN_DATA"] = str(Path(os.environ["DLRUN_DATA"]).absolute())
     if arguments.rule:
-        compare_with_rule(arguments.repeat)
+        compare_with_rule(arguments.repeat, arguments.accelerator)
         return
     names = arguments.cases or [
         n for n in CASES if not n.startswith("mnist") or "DLRUN_DATA" in os.environ
     ]
-    threads = torch.get_num_threads()
-    print(
-        f"{platform.processor() or platform.machine()}, {threads} threads, torch {torch.__version__}"
-    )
+    print(_accelerator.described(arguments.accelerator))
     print(
         f"{'case':<16} {'trials':>6}  {'in turn / on':<20} {'in turn / auto':<20} {'auto':<8}"
         f" {'steps':<20} {'rule':>5} {'seconds on':>10}  target"
     )
     for name in names:
-        case = CASES[name]
+        case = CASES[name].on(arguments.accelerator)
         compare(name, case, arguments.trials or case.trials, arguments.measured, arguments.repeat)
     if arguments.peer:
         name = next(iter(CASES))
         trials = arguments.trials or CASES[name].trials
-        compare_with_peer(name, CASES[name], trials, arguments.repeat)
+        case = CASES[name].on(arguments.accelerator)
+        compare_with_peer(name, case, trials, arguments.repeat)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -139,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=int, help="of torch (default: its own choice)")
     add("--rule", action="store_true", help="steps of many shapes, beside what the rule says")
     add("--peer", choices=[PEER], help=f"time {next(iter(CASES))} by Optuna and Lightning, too")
+    _accelerator.add_option(parser)
     return parser
 
 
@@ -168,13 +171,14 @@ def compare(name: str, case: Case, trials: int, measured: int, repeat: int) -> N
     )
 
 
-def compare_with_rule(repeat: int) -> None:
+def compare_with_rule(repeat: int, accelerator: str) -> None:
     """Print a row for each shape, batch size and number of runs."""
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, digits, Adam")
+    print(f"{_accelerator.described(accelerator)}, digits, Adam")
     print(f"{'model':<18} {'batch':>5} {'runs':>4}  {'in turn / as one':>16} {'rule':>6}  decision")
     for name, words in SHAPES.items():
         for batch in BATCHES:
-            plain = plain_config(Case(f"dataset=digits {words} trainer.batch_size={batch}"))
+            case = Case(f"dataset=digits {words} trainer.batch_size={batch}")
+            plain = plain_config(case.on(accelerator))
             for runs in RUNS:
                 measured = measured_gain(plain, runs, pairs=max(_PAIRS, repeat))
                 ruled = rule(plain, runs)
@@ -208,11 +212,12 @@ def compare_with_peer(name: str, case: Case, trials: int, repeat: int) -> None:
     built = assemble(settings.parse(plain_config(case)))  # for its data only
     train, val = built.data.train, built.data.val
     tensors = (train.inputs, train.targets, val.inputs, val.targets)
+    kind = train.inputs.device.type
 
     def peer(count: int) -> float:
         with elsewhere("peer.log"):
             started = time.perf_counter()
-            search(tensors, trials=count, epochs=case.epochs, lr=RANGE)
+            search(tensors, trials=count, epochs=case.epochs, lr=RANGE, accelerator=kind)
             return time.perf_counter() - started
 
     sweep("on", case, 2), peer(1)

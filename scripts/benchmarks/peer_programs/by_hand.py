@@ -61,16 +61,17 @@ def train(
     batch_size: int,
     stepped: Callable[[], None] = lambda: None,
 ) -> float:
-    """Train on tensors in memory, validating once an epoch; the last validation accuracy.
+    """Train on tensors in memory, of the device too, validating once an epoch; the last validation accuracy.
 
     `stepped` is called after each step.
     """
     inputs, targets = train
+    where = inputs.device
     loss_function = nn.CrossEntropyLoss()
     last = 0.0
     for _ in range(epochs):
         model.train()
-        for rows in torch.randperm(len(targets)).split(batch_size):
+        for rows in torch.randperm(len(targets), device=where).split(batch_size):
             optimizer.zero_grad()
             loss_function(model(inputs[rows]), targets[rows]).backward()
             optimizer.step()
