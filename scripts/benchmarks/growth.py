@@ -64,11 +64,11 @@ def trials(counts: Sequence[int], _: int) -> None:
     print(f"{'trials':>8}  {'stack=auto':>10}  {'stack=off':>10}  auto chose")
     sweep("on", case, 2)
     for count in counts:
-        together, as_one = sweep("auto", case, count)
-        alone, _as_one = sweep("off", case, count)
+        together, alone = sweep("auto", case, count), sweep("off", case, count)
         print(
-            f"{count:>8}  {60 * count / together:>10.0f}  {60 * count / alone:>10.0f}"
-            f"  {'as one' if as_one else 'in turn'}",
+            f"{count:>8}  {60 * count / together.seconds:>10.0f}"
+            f"  {60 * count / alone.seconds:>10.0f}"
+            f"  {'as one' if together.as_one else 'in turn'}",
             flush=True,
         )
 

@@ -40,6 +40,7 @@ from dlrun import cli
 from dlrun.config import compose, settings
 from dlrun.stacked.cost_model import gain
 from dlrun.stacked.stack import Stack
+from dlrun.sweep.data_cache import data_loader
 from dlrun.training.build import assemble
 from dlrun.training.loop import Engine
 
@@ -154,10 +155,11 @@ def compare(name: str, case: Case, trials: int, measured: int, repeat: int) -> N
         # Whoever comes later finds the processor in another state: take turns at that too.
         for mode in (*MODES[turn % 3 :], *MODES[: turn % 3]):
             if mode == "off":
-                seconds[mode] = whole(lambda n: sweep("off", case, n)[0], trials, measured)
+                seconds[mode] = whole(lambda n: sweep("off", case, n).seconds, trials, measured)
             else:
-                seconds[mode], as_one = sweep(mode, case, trials)
-                choices |= {as_one} if mode == "auto" else set()
+                swept = sweep(mode, case, trials)
+                seconds[mode] = swept.seconds
+                choices |= {swept.as_one} if mode == "auto" else set()
         turns.append(seconds)
         steps.append(step_ratio(case, trials))
     print(
@@ -222,7 +224,8 @@ def compare_with_peer(name: str, case: Case, trials: int, repeat: int) -> None:
 
     sweep("on", case, 2), peer(1)
     pairs = [
-        (sweep("auto", case, trials)[0], whole(peer, trials, _PEER_MEASURED)) for _ in range(repeat)
+        (sweep("auto", case, trials).seconds, whole(peer, trials, _PEER_MEASURED))
+        for _ in range(repeat)
     ]
     ratios = [theirs / ours for ours, theirs in pairs]
     print(f"{name}: {PEER} / auto, {trials} trials: {spread(ratios)}, target {PEER_TARGET}")
@@ -236,8 +239,22 @@ def whole(sweeper: Sweeper, trials: int, measured: int) -> float:
     return two + (trials - 2) * (some - two) / (measured - 2)
 
 
-def sweep(mode: str, case: Case, trials: int) -> tuple[float, bool]:
-    """(seconds, whether trials were trained as one) of a whole sweep in this process."""
+@dataclass(frozen=True)
+class Swept:
+    """A sweep that was made.
+
+    Attributes:
+        as_one: whether trials were trained as one.
+        losses: the best validation loss of each trial, in their order.
+    """
+
+    seconds: float
+    as_one: bool
+    losses: list[float]
+
+
+def sweep(mode: str, case: Case, trials: int) -> Swept:
+    """A whole sweep in this process."""
     words = [*case.overrides.split(), f"trainer.max_epochs={case.epochs}", SPACE, "sweep=random"]
     words += [f"sweep.trials={trials}", f"sweep.stack={mode}", "hydra.sweep.dir=sweep"]
     with elsewhere("sweep.log") as folder:
@@ -248,11 +265,12 @@ def sweep(mode: str, case: Case, trials: int) -> tuple[float, bool]:
         if code:  # dlrun has said why
             raise SystemExit(code)
         with (folder / "sweep" / "leaderboard.csv").open() as file:
-            completed = sum(row["status"] == "completed" for row in csv.DictReader(file))
+            rows = [row for row in csv.DictReader(file) if row["status"] == "completed"]
         as_one = "runs as one" in (folder / "sweep.log").read_text()
-    if completed < trials:  # those that fail early would be quick, and the ratio worth nothing
-        raise SystemExit(f"only {completed} of {trials} trials were completed: {' '.join(words)}")
-    return seconds, as_one
+    if len(rows) < trials:  # those that fail early would be quick, and the ratio worth nothing
+        raise SystemExit(f"only {len(rows)} of {trials} trials were completed: {' '.join(words)}")
+    rows.sort(key=lambda row: int(row["trial"]))
+    return Swept(seconds, as_one, [float(row["val/loss"]) for row in rows])
 
 
 @contextlib.contextmanager
@@ -284,7 +302,7 @@ def make_engine(plain: Any, lr: float) -> Engine:
     """The engine of one trial."""
     plain = copy.deepcopy(plain)
     plain["optimizer"]["lr"] = lr
-    return assemble(settings.parse(plain)).engine
+    return assemble(settings.parse(plain), load=data_loader).engine
 
 
 def plain_config(case: Case) -> Any:

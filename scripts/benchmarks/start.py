@@ -14,10 +14,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from peer_programs.launch import python_path
+
 REPEAT = 9
 _DLRUN = str(Path(sys.executable).with_name("dlrun"))
 _SCRIPT = str(Path(__file__).parents[1] / "dlrun")
-_BENCHMARKS = str(Path(__file__).parent)
 
 FIRST_STEP = [sys.executable, "-m", "peer_programs.first_step"]
 
@@ -57,7 +58,7 @@ def first_step(*words: str) -> tuple[float, float]:
         answer = subprocess.run(
             [*FIRST_STEP, "train", *words, f"hydra.run.dir={folder}/run"],
             check=True, capture_output=True, text=True,
-            env=os.environ | {"HYDRA_FULL_ERROR": "", "PYTHONPATH": _BENCHMARKS},
+            env=os.environ | {"HYDRA_FULL_ERROR": "", "PYTHONPATH": python_path()},
         )  # fmt: skip
     imported, step = answer.stdout.split()[-2:]
     return float(imported), float(step)

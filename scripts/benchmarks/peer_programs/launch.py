@@ -86,13 +86,19 @@ class Running:
     def _environment(self) -> dict[str, str]:
         environment = os.environ | {
             "DLRUN_DATA": str(self.data),
-            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "PYTHONPATH": python_path(),
         }
         if self.accelerator == "cpu":
             environment["CUDA_VISIBLE_DEVICES"] = ""  # Keras takes a GPU wherever it sees one
         # The set-up has seen to dlrun's; a peer's first process writes that of its own packages.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         return environment
+
+
+def python_path() -> str:
+    """PYTHONPATH by which a process finds the programs here, and what the caller's names."""
+    given = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([str(Path(__file__).parents[1]), *([given] if given else [])])
 
 
 def _result(notes: dict[str, float], began: float, usage: resource.struct_rusage) -> Result:
