@@ -3,7 +3,7 @@
     python probe.py [--device cuda|cpu] [PART ...]
 
 Each part is a process: a CUDA error that stays ends that part alone. All but `memory` go side by side.
-On the CPU, parts that are about CUDA alone are left out, and the others only show that they run.
+On the CPU they only show that they run.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from typing import Any
 
 import torch
 
+from _accelerator import now
 from commands import Run, apart, dlrun, say, told, trained
 from dlrun.training.loop import Engine
 from gpu_parts.pace import built
 from stacked import Case, sweep
 
 _AT_A_TIME = 3
-_SECONDS = 150  # for a part
+_SECONDS = {"cuda": 150, "cpu": 900}  # for a part
 AUGMENT = "dataset.augment={shift: 1, flip: true, rotation: 10, noise: 0.1, cutout: 2}"
 NO_BUCKETS = "dataset=text_csv dataset.tokens.bucketing=false dataset.tokens.max_length=60 trainer.batch_size=32"
 TEXTS = "dataset=text_csv trainer.batch_size=32"
@@ -89,7 +90,7 @@ STACKED: dict[str, str] = {
     "mlp dropout": f"{DIGITS} model=mlp model.hidden=[32] model.dropout=0.3",
     "mlp rmsprop": f"{DIGITS} model=mlp model.hidden=[32] optimizer=rmsprop",
     "mlp momentum clip": f"{DIGITS} model=mlp model.hidden=[32] optimizer=momentum optimizer.clip_norm=0.5",
-    "mlp schedule": f"{DIGITS} model=mlp model.hidden=[32] schedule=exponential schedule.gamma=0.9",
+    "mlp schedule": f"{DIGITS} model=mlp model.hidden=[32] schedule=exponential schedule.rate=0.9",
     "mlp bf16": f"{DIGITS} model=mlp model.hidden=[32] trainer.precision=bf16",
     "cnn bn": f"{DIGITS} model=cnn model.batch_norm=true",
     "lstm": f"{ROWS} model=lstm",
@@ -119,7 +120,7 @@ def main() -> int:
     given = parser.parse_args()
     if unknown := [name for name in given.parts if name not in PARTS]:
         parser.error(f"there is no part {unknown[0]}; choose from: {', '.join(PARTS)}")
-    names = [name for name in given.parts or PARTS if given.device == "cuda" or name not in _CUDA]
+    names = given.parts or list(PARTS)
     if given.inside:
         with tempfile.TemporaryDirectory() as folder:
             for name in names:
@@ -136,9 +137,9 @@ def _apart(device: str, name: str) -> None:
     """A part in a process of its own."""
     command = [sys.executable, __file__, "--inside", "--device", device, name]
     try:
-        code = subprocess.run(command, timeout=_SECONDS, check=False).returncode
+        code = subprocess.run(command, timeout=_SECONDS[device], check=False).returncode
     except subprocess.TimeoutExpired:
-        code = f"not done after {_SECONDS} s"
+        code = f"not done after {_SECONDS[device]} s"
     if code:
         say(name, "the whole part", "FAILED", f"({code})")
 
@@ -188,7 +189,7 @@ def failing(device: str, folder: Path) -> None:
     learn = Engine.learn
 
     def waiting(engine: Engine, *given: Any) -> Any:
-        if torch.cuda.is_current_stream_capturing():
+        if device == "cuda" and torch.cuda.is_current_stream_capturing():
             torch.zeros(1, device="cuda").item()
         return learn(engine, *given)
 
@@ -201,8 +202,8 @@ def failing(device: str, folder: Path) -> None:
         run = trained(words, folder / "failing")
         Engine.learn = learn  # type: ignore[method-assign]
         after = trained(words, folder / "after")
-        default = torch.cuda.current_stream() == torch.cuda.default_stream()
-        torch.randn(2, device="cuda")
+        torch.randn(2, device=device)
+        default = device == "cpu" or torch.cuda.current_stream() == torch.cuda.default_stream()
         differences = [apart(alone.weights, one.weights) for one in (run, after)]
         good = default and max(differences) < 2e-3
         say("failing", "mlp dropout", "ok" if good else "LOOK",
@@ -211,7 +212,7 @@ def failing(device: str, folder: Path) -> None:
 
 def waits(device: str, folder: Path) -> None:
     """Where 200 steps between two logged points wait for the device."""
-    steps, warm_up = 270, 60
+    steps, warm_up = (270, 60) if device == "cuda" else (12, 4)
     length = [
         f"trainer.max_steps={steps}",
         "trainer.max_epochs=null",
@@ -227,7 +228,7 @@ def waits(device: str, folder: Path) -> None:
                 try:
                     watch.fit()
                 finally:
-                    torch.cuda.set_sync_debug_mode("default")
+                    _warn_of_waits(device, "default")
             places = Counter(
                 _place(w) for w in caught if "called a synchronizing" in str(w.message)
             )
@@ -245,6 +246,7 @@ class _Watch:
 
     def __init__(self, engine: Engine, first: int, last: int) -> None:
         self.engine, self.first, self.last = engine, first, last
+        self.kind = engine.device.torch_device.type
         self.begun = self.watched = 0
 
     def fit(self) -> None:
@@ -256,15 +258,20 @@ class _Watch:
     def stepped(self) -> None:
         step = self.engine.step
         if not self.begun and step >= self.first:
-            torch.cuda.synchronize()
+            now(self.kind)
             self.begun = step
-            torch.cuda.set_sync_debug_mode("warn")
+            _warn_of_waits(self.kind, "warn")
         elif self.begun and not self.watched and step >= self.last:
-            torch.cuda.set_sync_debug_mode("default")
+            _warn_of_waits(self.kind, "default")
             self.watched = step - self.begun
 
     def logged(self, values: dict[str, float]) -> None: ...
     def evaluated(self, values: dict[str, float]) -> None: ...
+
+
+def _warn_of_waits(device: str, mode: str) -> None:
+    if device == "cuda":
+        torch.cuda.set_sync_debug_mode(mode)
 
 
 def _place(warning: warnings.WarningMessage) -> str:
@@ -359,13 +366,15 @@ def memory(device: str, folder: Path) -> None:
         "lstm": f"{ROWS} model=lstm",
     }.items():
         with told("memory", label):
-            case = Case(f"{words} trainer.cuda_graph=true", epochs=1).on(device)
+            wanted = "true" if device == "cuda" else "auto"
+            case = Case(f"{words} trainer.cuda_graph={wanted}", epochs=1).on(device)
             sweep("off", case, 2)
             gc.collect()
             gc.disable()
             peaks = []
-            for trials in (3, 50):
-                torch.cuda.reset_peak_memory_stats()
+            for trials in (3, 50 if device == "cuda" else 4):
+                if device == "cuda":
+                    torch.cuda.reset_peak_memory_stats()
                 sweep("off", case, trials)
                 peaks.append(torch.cuda.max_memory_allocated() / 2**20)
             gc.enable()
@@ -383,7 +392,6 @@ PARTS: dict[str, Callable[[str, Path], None]] = {
     "devices": devices,
     "memory": memory,
 }
-_CUDA = ("failing", "waits", "memory")  # about CUDA alone
 
 
 if __name__ == "__main__":

@@ -7,14 +7,14 @@ from gpu_parts.pace import Size, step_seconds
 from gpu_parts.steps import MNIST
 from peer_programs.dlrun import MODELS
 
-_CASES = {
+CASES = {
     "mlp": f"{MNIST} {' '.join(MODELS['mlp'])}",
     "mlp 2 x 2048": f"{MNIST} model=mlp model.hidden=[2048,2048]",
     "cnn": f"{MNIST} model=cnn",
     "lstm": f"{MNIST} {' '.join(MODELS['lstm'])}",
     "resnet20": f"{MNIST} model=resnet model.depth=20",
 }
-_VARIANTS = {
+VARIANTS = {
     "as it is": "",
     "without graphs": "trainer.cuda_graph=false",
     "bf16": "trainer.precision=bf16",
@@ -25,9 +25,9 @@ _VARIANTS = {
 def measure(kind: str) -> None:
     """Microseconds a step of each case in each of the settings."""
     size = Size.on(kind, turns=3)
-    cases = _CASES if kind == "cuda" else {"mlp": "dataset=digits model=mlp"}
+    cases = CASES if kind == "cuda" else {"mlp": "dataset=digits model=mlp"}
     for case, words in cases.items():
-        for name, more in _VARIANTS.items():
+        for name, more in VARIANTS.items():
             if "channels_last" in more and not case.startswith(("cnn", "resnet")):
                 continue
             _tell(f"{case}, {name}", f"{words} {more}", kind, size)
@@ -38,7 +38,7 @@ def compiled(kind: str) -> None:
     size = Size.on(kind, turns=3)
     for case in ("resnet20", "cnn"):
         for name, more in (("compile", "trainer.compile=true"),):
-            _tell(f"{case}, {name}", f"{_CASES[case]} {more}", kind, size)
+            _tell(f"{case}, {name}", f"{CASES[case]} {more}", kind, size)
 
 
 def _tell(label: str, words: str, kind: str, size: Size) -> None:
