@@ -10,10 +10,11 @@ from functools import partial
 from dlrun.errors import RunFailed
 from dlrun.runner.checkpoint_writer import save_all
 from dlrun.runner.session import Session
+from dlrun.stacked.memory import StackTooLarge, lacks_memory
 from dlrun.stacked.stack import Stack, Values
 from dlrun.storage.disk import DiskFull, disk_full
 from dlrun.system.signals import StopRequest
-from dlrun.training.device import out_of_memory
+from dlrun.training.device import require_device
 from dlrun.training.divergence import Diverged
 from dlrun.training.loop import Engine
 
@@ -51,7 +52,9 @@ class StackedFit:
 
         Raises:
             DiskFull: there is no room to go on; all that are not over can be resumed.
-            RunFailed: there is not enough memory to train so many at a time.
+            StackTooLarge: there is not enough memory to train so many at a time.
+            DeviceLost: nothing more can be computed in this process. After both, those that are not over stand where
+                they were last saved, as after a kill.
         """
         try:
             self._start()
@@ -71,6 +74,11 @@ class StackedFit:
                     if session.engine not in self.over:
                         session.halted_by(full)
             raise
+        except Exception as error:
+            if lacks_memory(error):
+                raise StackTooLarge(len(self.stack.engines)) from None
+            require_device()
+            raise
 
     def _start(self) -> None:
         for session in list(self.sessions.values()):
@@ -83,6 +91,8 @@ class StackedFit:
         """What is left of an epoch, or until a run has ended or a signal comes."""
         stack = self.stack
         epoch, position = divmod(stack.lead.step, stack.lead.steps_per_epoch)
+        for engine in stack.engines:
+            engine.begin_epoch(epoch, position)
         for inputs, targets in stack.batches.epoch(epoch, skip=position):
             try:
                 stack.train_step(inputs, targets)
@@ -115,14 +125,17 @@ class StackedFit:
 
     def _fail(self, error: Exception) -> None:
         """A step could not be made: all that were to make it have failed, unless they were too many."""
-        if out_of_memory(error):
-            runs = len(self.stack.engines)
-            raise RunFailed(
-                f"out of memory with {runs} runs trained as one: set sweep.max_stack below {runs}"
-            ) from error
+        self._refuse_shared(error)
         for engine in self.stack.engines:
             self._end(self.sessions[engine], error)
         self.after_event()
+
+    @staticmethod
+    def _refuse_shared(error: Exception) -> None:
+        """Raise what is no single run's fault: they all take the memory, and one GPU."""
+        if lacks_memory(error):
+            raise error
+        require_device()
 
     def _evaluate(self) -> None:
         training = self.stack.training_values() if self.stack.pending.losses else None
@@ -182,6 +195,7 @@ class StackedFit:
         except Exception as error:
             if (full := disk_full(error)) is not None:
                 raise full from error
+            self._refuse_shared(error)
             self._end(session, error)
 
     def _end(self, session: Session, error: Exception | None) -> None:
@@ -227,7 +241,7 @@ def _log(session: Session, values: Values | Diverged) -> None:
     if isinstance(values, Diverged):
         raise values
     session.engine.note(values)
-    session.logged(values)
+    session.logged(session.engine.step, values)
 
 
 def _save(session: Session) -> None:

@@ -7,7 +7,6 @@ own, then the capture there, with gradients that do not exist yet, and tensors t
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +14,11 @@ from torch import Tensor, nn
 from dlrun.data.loaders import Batches
 from dlrun.errors import ConfigError, RunFailed, first_line
 from dlrun.training.augmentation import is_on_device
+from dlrun.training.capturable import can_be_captured, make_capturable
+from dlrun.training.graph import Recorder
 from dlrun.training.logged_points import Pending
 from dlrun.training.loop import Engine, Step
 from dlrun.training.losses.users import UsersLoss
-from dlrun.training.optim import can_be_captured, make_capturable
 from dlrun.training.replica import is_well_known
 
 log = logging.getLogger(__name__)
@@ -72,14 +72,6 @@ def _reads_backwards(model: nn.Module) -> bool:
     return any(isinstance(m, nn.RNNBase) and m.bidirectional for m in model.modules())
 
 
-def _let_go(stream: torch.cuda.Stream, generators: Iterable[torch.Generator]) -> None:
-    """Undo what a capture that failed leaves behind in torch: its stream, and generators that it still records."""
-    torch.cuda.set_stream(stream)
-    for generator in generators:
-        if generator.device.type == "cuda":
-            generator.graphsafe_set_state(generator.clone_state())
-
-
 class CapturedStep:
     """What `Engine.train_step` does, for batches of the usual size by a graph; others go step by step.
 
@@ -96,7 +88,7 @@ class CapturedStep:
         assert isinstance(engine.batches, Batches)
         start, stop = engine.batches.bounds[0]
         self.size = stop - start
-        self.stream: torch.cuda.Stream | None = None
+        self.recorder: Recorder | None = None
         self.graph: torch.cuda.CUDAGraph | None = None
         self.warm_ups = 0
         self.stage = engine.freezing.stage  # what is frozen decides what a step does
@@ -118,15 +110,11 @@ class CapturedStep:
             self._step_by_step(inputs, targets)
 
     def _step_by_step(self, inputs: Tensor, targets: Tensor) -> None:
-        if self.stream is None:
-            self.stream = torch.cuda.Stream()
+        if self.recorder is None:
+            self.recorder = Recorder([self.engine.generator])
             make_capturable(self.engine.descent, inputs.device)
         self.warm_ups += len(targets) == self.size
-        # Autograd remembers the stream that first saw a weight: it must be that of the capture.
-        self.stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.stream):
-            self.engine.train_step(inputs, targets)
-        torch.cuda.current_stream().wait_stream(self.stream)
+        self.recorder.rehearse(lambda: self.engine.train_step(inputs, targets))
 
     def _try_to_capture(self, inputs: Tensor, targets: Tensor) -> bool:
         try:
@@ -143,22 +131,17 @@ class CapturedStep:
         engine = self.engine
         self.inputs, self.targets = inputs.clone(), targets.clone()
         engine.descent.clear()
-        graph = torch.cuda.CUDAGraph()
-        graph.register_generator_state(engine.generator)
+        assert self.recorder is not None
         pending, engine.pending = engine.pending, Pending()
-        before = torch.cuda.current_stream()
         try:
-            with torch.cuda.graph(graph, stream=self.stream):
-                engine.learn(self.inputs, self.targets)
+            self.graph, _ = self.recorder.record(lambda: engine.learn(self.inputs, self.targets))
             self.left = engine.pending
         except BaseException:
-            _let_go(before, (engine.generator, *torch.cuda.default_generators))
             engine.descent.clear()
             raise
         finally:
             engine.pending = pending
         self.gradients = [parameter.grad for parameter in engine.descent.parameters]
-        self.graph = graph
         log.info("training steps of %s samples are replayed as a CUDA graph", self.size)
 
     def _replay(self, inputs: Tensor, targets: Tensor) -> None:
@@ -175,4 +158,3 @@ class CapturedStep:
         pending.outputs += [outputs.clone() for outputs in self.left.outputs]
         pending.targets += [targets.clone() for targets in self.left.targets]
         pending.sizes.append(len(targets))
-        engine.average()

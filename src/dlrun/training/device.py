@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dlrun.config.settings import TrainerSettings
-from dlrun.errors import ConfigError, command
+from dlrun.errors import ConfigError, RunFailed, command, first_line
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # As torch says it where it has no error of a kind of its own.
@@ -36,6 +37,13 @@ class Device:
         if self.precision not in _AUTOCAST:
             return contextlib.nullcontext()
         return torch.autocast(self.torch_device.type, _AUTOCAST[self.precision])
+
+
+def send(numbers: Tensor, to: Tensor) -> None:
+    """Fill a tensor of a device with `numbers` of the host: neither waits for the other."""
+    # From memory that may be moved a copy waits until all work before it is done.
+    ahead = numbers if to.device.type == "cpu" else numbers.pin_memory()
+    to.copy_(ahead, non_blocking=True)
 
 
 def choose(accelerator: str, precision: str, index: int | None = None) -> Device:
@@ -129,6 +137,24 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and any(word in str(error) for word in _NO_MEMORY)
     )
+
+
+class DeviceLost(RunFailed):
+    """An error of a GPU that stays as long as the process: it can compute nothing more, a new one can."""
+
+
+def require_device() -> None:
+    """Ask, after an error, whether this process can still use its GPU, where it uses one.
+
+    Raises:
+        DeviceLost: it cannot.
+    """
+    if not torch.cuda.is_initialized():
+        return
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError as error:
+        raise DeviceLost(f"the GPU of this process fails ({first_line(error)})") from None
 
 
 @contextlib.contextmanager

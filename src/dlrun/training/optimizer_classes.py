@@ -31,9 +31,12 @@ class Lion(torch.optim.Optimizer):
             lr, (beta1, beta2) = group["lr"], group["betas"]
             for weights in (p for p in group["params"] if p.grad is not None):
                 memory = self.state[weights]
-                mean = memory.setdefault("exp_avg", torch.zeros_like(weights))
+                if "exp_avg" not in memory:
+                    memory["exp_avg"] = torch.zeros_like(weights)
+                mean = memory["exp_avg"]
                 weights.mul_(1 - lr * group["weight_decay"])
-                weights.add_(mean.lerp(weights.grad, 1 - beta1).sign_(), alpha=-lr)
+                # Times a rate that may be a tensor, which is not read: the product is exact.
+                weights.sub_(mean.lerp(weights.grad, 1 - beta1).sign_().mul_(lr))
                 mean.lerp_(weights.grad, 1 - beta2)
 
 
