@@ -44,10 +44,15 @@ def steps(engine: Engine, count: int) -> Watched:
 
 
 @pytest.mark.parametrize("words", RUNS, ids=" ".join)
-def test_steps_ask_the_device_for_nothing(words: tuple[str, ...]) -> None:
+def test_steps_and_points_ask_the_device_for_nothing(words: tuple[str, ...]) -> None:
     engine = on_device(*words)
-    steps(engine, engine.steps_per_epoch + 2)
+    count = min(engine.steps_per_epoch, 6) + 2
+    steps(engine, count)
+    assert len(engine.pending.losses) == count
     assert all(loss.device == META for loss in engine.pending.losses)
+    with watched():
+        point = engine._point()  # its numbers are read when the next one is due
+    assert point is not None and point.numbers.read()[0].shape == (count,)
 
 
 def test_what_a_gpu_would_have_to_be_waited_for_is_found() -> None:

@@ -165,10 +165,10 @@ class Session:
         self.progress.advance()
         self._profile_step()
 
-    def logged(self, values: dict[str, float]) -> None:
+    def logged(self, step: int, values: dict[str, float]) -> None:
         """Write a point down, and show it."""
-        self._write(values)
-        self.progress.show(self.engine.step, values)
+        self._write(step, values)
+        self.progress.show(step, values)
 
     def evaluated(self, values: dict[str, float]) -> None:
         """Write an evaluation down, and show what it gave.
@@ -176,7 +176,7 @@ class Session:
         Raises:
             Pruned: the sweep wants no more of this run.
         """
-        self._write(values)
+        self._write(self.engine.step, values)
         self.progress.report(self.engine.step, values)
         self.views.at_evaluation(self.engine, self.tracker)
         self.summary.write_running()
@@ -217,6 +217,8 @@ class Session:
         Raises:
             RunFailed: the same failure in words for the user; any other error is raised as it is.
         """
+        with suppress(Exception):  # of a device that is lost, or a loss that is not finite either
+            self.engine.points.write(self.engine.latest, self)
         if isinstance(error, Pruned):
             log.info("pruned: %s", error)
             # Before the checkpoint, from which a run that is not over would train on.
@@ -266,8 +268,8 @@ class Session:
         finally:  # a bar that is left open would share its line with what is said next
             self.progress.close()
 
-    def _write(self, values: dict[str, float]) -> None:
-        self.tracker.log(self.engine.step, self.engine.epoch, values)
+    def _write(self, step: int, values: dict[str, float]) -> None:
+        self.tracker.log(step, -(-step // self.engine.steps_per_epoch), values)
 
     def _with_whom(self) -> str:
         ranks, devices = self.engine.ranks.size, self.engine.settings.devices
@@ -304,7 +306,7 @@ class Session:
         values = {f"test/{key}": value for key, value in metrics.items()} if name == "test" else {}
         if values:
             engine.note(values)
-            self._write(values)
+            self._write(engine.step, values)
         self.views.at_end(engine, self.tracker, part, outputs)
         if rows := class_rows(outputs, part.targets, data.spec):
             self.tracker.text("per_class", f"```\n{class_table(rows)}\n```", engine.step)

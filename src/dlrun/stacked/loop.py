@@ -231,7 +231,7 @@ def _log(session: Session, values: Values | Diverged) -> None:
     if isinstance(values, Diverged):
         raise values
     session.engine.note(values)
-    session.logged(values)
+    session.logged(session.engine.step, values)
 
 
 def _save(session: Session) -> None:
