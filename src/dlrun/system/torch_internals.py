@@ -12,6 +12,7 @@ import io
 import sys
 import types
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +44,9 @@ __all__ = [
     "tree_flatten",
     "tree_leaves",
     "tree_unflatten",
+    "uncompiled",
     "without_capturable_warning",
+    "without_cards",
     "without_dynamo",
 ]
 
@@ -112,12 +115,35 @@ def without_dynamo(build: Callable[[], torch.optim.Optimizer]) -> torch.optim.Op
         function = inspect.unwrap(getattr(torch.optim.Optimizer, name))
         # torch looks here for the wrapped function before it imports dynamo to make one.
         function.__dict__["__dynamo_disable"] = function
-    optimizer = build()
+    optimizer = without_cards(build())
     cls = type(optimizer)
     if cls.__module__.startswith(("torch.optim.", "dlrun.")):  # a user's may rely on its decorators
         bare_step: Callable[..., Any] = inspect.unwrap(cls.step)
-        optimizer.step = types.MethodType(torch.no_grad()(bare_step), optimizer)  # type: ignore[method-assign]
+        # Bound to a proxy: one that names itself would keep its tensors until Python looks for cycles.
+        own: Any = weakref.proxy(optimizer)
+        optimizer.step = types.MethodType(torch.no_grad()(bare_step), own)  # type: ignore[method-assign]
     return optimizer
+
+
+def uncompiled(model: torch.nn.Module) -> None:
+    """Undo `model.compile()`, by which a model names itself and its tensors wait for Python to look for cycles."""
+    model._compiled_call_impl = None
+
+
+def without_cards(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The same optimizer, which asks no GPU whether it records a graph where all that it moves is on the CPU.
+
+    torch asks at each step where there is a GPU, which makes a context there: some hundred megabytes of its memory.
+    """
+    groups = optimizer.param_groups
+    if all(p.device.type == "cpu" for group in groups for p in group["params"]):
+        for name in ("_cuda_graph_capture_health_check", "_accelerator_graph_capture_health_check"):
+            vars(optimizer)[name] = _nothing
+    return optimizer
+
+
+def _nothing() -> None:
+    """In place of a check."""
 
 
 def ddp_without_dynamo(module: torch.nn.Module, **settings: Any) -> DistributedDataParallel:
