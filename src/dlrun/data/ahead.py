@@ -53,7 +53,8 @@ def ahead(feed: Feed) -> Ahead | None:
 
 def send(values: Tensor, place: Tensor) -> None:
     """Copy what the host has into a tensor of a device, without waiting for it."""
-    place.copy_(values.pin_memory() if place.is_cuda else values, non_blocking=True)
+    at_once = place.device.type in ("cpu", "mps")
+    place.copy_(values if at_once else values.pin_memory(), non_blocking=True)
 
 
 class _Rows:
