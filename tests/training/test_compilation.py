@@ -204,16 +204,18 @@ def test_a_compiled_model_learns_what_it_learns_otherwise(word: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # which torch's compiler itself looks at
 def test_texts_of_any_length_are_compiled_once_for_training() -> None:
     from torch._dynamo.utils import counters
 
     words = [*TEXTS, "trainer.compile=true", "trainer.num_threads=1", "trainer.batch_size=8"]
     engine = assemble(parse(composed_run(words))).engine
     counters.clear()
-    widths = set()
+    widths, graphs = set(), set()
     for _, (inputs, targets) in zip(range(8), engine.batches.epoch(0), strict=False):
         widths.add(inputs.shape[1])
         engine.train_step(inputs, targets)
         engine.step += 1
+        graphs.add(counters["stats"]["unique_graphs"])
     assert len(widths) > 3
-    assert counters["stats"]["unique_graphs"] == 1
+    assert len(graphs) == 1 and graphs != {0}
