@@ -454,8 +454,10 @@ def test_a_stack_for_which_memory_runs_out_says_so_and_can_be_gone_on_with(
         patch.setattr(Stack, "train_step", raising)
         result = stacked(RATES)
     assert result.code == 1
-    assert result.err.count("\n") == 1
-    assert "sweep.max_stack" in result.err
+    error, stopped = result.err.splitlines()
+    assert error.endswith("out of memory with 3 runs trained as one: set sweep.max_stack=1")
+    assert "`dlrun resume stacked`" in stopped
+    assert {look("stacked").summary(run)["status"] for run in "012"} == {"stopped"}
     assert dlrun("resume", "stacked").code == 0
     in_turn(RATES)
     assert_same_sweeps(look("stacked"), look("turned"))

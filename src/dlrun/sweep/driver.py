@@ -53,6 +53,7 @@ from dlrun.sweep.validate import (
     check_settings_one_by_one,
 )
 from dlrun.sweep.work import Worker
+from dlrun.training.device_errors import DeviceFailed
 
 if TYPE_CHECKING:
     from dlrun.sweep.ray_driver import OnRay  # which imports Ray
@@ -180,7 +181,7 @@ def _run_all(
                     launched.run(left)
     except Interrupted as end:
         return _stopped(sweep, watcher, end.code)
-    except DiskFull as full:
+    except (DiskFull, DeviceFailed) as full:
         print(f"dlrun: error: {full}", file=sys.stderr)
         return _stopped(sweep, watcher, _FAILURE)
     except KeyboardInterrupt:

@@ -20,6 +20,7 @@ from dlrun.sweep.resume import allow_words
 from dlrun.sweep.sweep import is_over, open_sweep
 from dlrun.sweep.trial import Interrupted
 from dlrun.sweep.work import Worker
+from dlrun.training.device_errors import DeviceFailed
 
 _FAILURE, _INTERRUPTED = 1, 130
 _LOOK_SECONDS = (
@@ -52,7 +53,7 @@ def help_in(directory: SweepDirectory, limits: Limits, *, forced: bool) -> int:
             return helper.run()
     except Interrupted as end:
         code = end.code
-    except DiskFull as full:
+    except (DiskFull, DeviceFailed) as full:
         print(f"dlrun: error: {full}", file=sys.stderr)
         code = _FAILURE
     except KeyboardInterrupt:

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from dlrun.errors import without_frames
+from dlrun.runner.failures import kept
 from dlrun.runner.session import Pruned, Session
 from dlrun.stacked.grouping import data_bytes, layout, room, run_bytes, sample_bytes
 from dlrun.stacked.loop import StackedFit
@@ -17,6 +17,8 @@ from dlrun.sweep.launch import Watcher
 from dlrun.sweep.sweep import Sweep
 from dlrun.sweep.trial import Attempt, Interrupted
 from dlrun.system.signals import StopRequest
+from dlrun.training.device import out_of_memory
+from dlrun.training.device_errors import refuse_lost_device, stack_too_large
 from dlrun.training.loop import Engine
 
 _EVALUATION_BYTES = 2**28  # that one forward pass of an evaluation may take
@@ -53,6 +55,7 @@ class StackRunner:
         Raises:
             Interrupted: a signal came; every run under way is saved.
             DiskFull: there is no room to go on; no trial has failed of that.
+            DeviceFailed: the device was lost, or has too little memory for so many; the others can be resumed.
         """
         seeds = self.sweep.strategy.settings.seeds
         attempts = [attempt for attempt in attempts if not attempt.gives_up()]
@@ -61,6 +64,7 @@ class StackRunner:
         at_once = min(len(waiting), self.sweep.strategy.settings.max_stack)
         while waiting and not self.sweep.stops_at_failures():
             self.members = []
+            refuse_lost_device()
             with ExitStack() as opened:
                 self._open(waiting, at_once, opened)
                 self._report()
@@ -113,7 +117,12 @@ class StackRunner:
         need = _text_of_bytes(_needed(members, self.per_sample))
         print(f"{len(members)} runs as one, about {need}: {self.reason}", flush=True)
         engines = [member.engine for member in members]
-        stack = Stack(engines, eval_rows=max(1, min(settings.eval_batch_size, rows)))
+        try:
+            stack = Stack(engines, eval_rows=max(1, min(settings.eval_batch_size, rows)))
+        except Exception as error:
+            if out_of_memory(error):
+                raise stack_too_large(len(members)) from error
+            raise
         self._fit(stack, members)
 
     def _fit(self, stack: Stack, members: Sequence[_Member]) -> None:
@@ -163,6 +172,7 @@ class StackRunner:
         for member in members:
             if self.left[member.attempt] == 0 or self.sweep.stops_at_failures():
                 continue
+            refuse_lost_device()
             error: Exception | None = None
             code = 0
             try:
@@ -182,7 +192,7 @@ class StackRunner:
         if self.left[attempt] == 0:
             return
         if error is not None and not isinstance(error, Pruned):
-            attempt.failure = without_frames(error)
+            attempt.failure = kept(error)
         self.left[attempt] = 0 if error is not None else self.left[attempt] - 1
         if self.left[attempt] == 0:
             self.ended.append(attempt)

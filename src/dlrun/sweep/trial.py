@@ -12,8 +12,9 @@ from typing import Any
 from optuna.trial import Trial, TrialState
 
 from dlrun import __version__
-from dlrun.errors import ConfigError, RunFailed, first_line, without_frames
+from dlrun.errors import ConfigError, RunFailed, first_line
 from dlrun.runner import metadata, resume, start
+from dlrun.runner.failures import kept
 from dlrun.runner.hparams import show_failed
 from dlrun.runner.launch import count_devices, prepare_run, train_in_processes
 from dlrun.runner.peers import RankDied
@@ -31,6 +32,7 @@ from dlrun.sweep.space.parse import by_key
 from dlrun.sweep.study import is_finite, make_pruner
 from dlrun.sweep.sweep import Sweep, is_over, open_sweep
 from dlrun.tracking.numbers import number_text
+from dlrun.training.device_errors import refuse_lost_device
 from dlrun.training.loop import Engine
 
 Observer = Callable[[int, Engine], None]  # number of the trial, its engine after an evaluation
@@ -78,6 +80,9 @@ class Attempt:
     Args:
         at_once: how many runs this process trains at a time.
         is_rank: the process that has started this one, as a rank of the trial's run, has begun the trial.
+
+    Raises:
+        DeviceLost: no trial can be trained by this process any more; this one was not begun.
     """
 
     def __init__(
@@ -93,6 +98,7 @@ class Attempt:
         self.sweep, self.number, self.slot, self.observe = sweep, number, slot, observe
         self.at_once, self.is_rank = at_once, is_rank
         self.failure: Exception | None = None
+        refuse_lost_device()
         sweep.ledger.study.sampler = sweep.samplers.sampler(number)
         if is_rank:
             self.trial: Trial = sweep.ledger.running(number)
@@ -112,7 +118,7 @@ class Attempt:
             except DiskFull:  # no fault of the trial's
                 raise
             except Exception as error:
-                self.failure = without_frames(error)
+                self.failure = kept(error)
                 break
             if code:
                 self.sweep.ledger.goes_on(self.number)
