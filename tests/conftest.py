@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from dlrun.errors import forget_notes
 from dlrun.storage.sweep_directory import SweepDirectory
+from emulated_graphs import Emulation, emulate
 from hydra_once import keep_steps
 
 # Modules with a test of many seconds, which no worker shall begin when the others have nothing left.
@@ -31,6 +32,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def emulated_graphs(monkeypatch: pytest.MonkeyPatch) -> Emulation:
+    """CUDA graphs of what is computed on the CPU."""
+    return emulate(monkeypatch)
 
 
 @pytest.fixture(autouse=True)

@@ -7,15 +7,17 @@ import shutil
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from scratch import Look, Result
 
 from dlrun.diagnostics.views import Views
+from dlrun.errors import ConfigError
 from dlrun.runner.checkpoint_writer import CheckpointWriter
 from dlrun.runner.session import Session
+from dlrun.stacked.memory import Memory
 from dlrun.stacked.stack import Stack
 from dlrun.storage.disk import DiskFull
 from dlrun.sweep import stack_runner, stack_scheduler, trial, work
@@ -272,12 +274,178 @@ def test_stacks_are_as_large_as_memory_allows(
 ) -> None:
     sizes = sizes_of_stacks(monkeypatch)
     monkeypatch.setattr(stack_runner, "run_bytes", lambda engine, per_sample: 2**20)
-    monkeypatch.setattr(stack_runner, "room", lambda device: int(fitting * 2**20))
+    monkeypatch.setattr(stack_runner, "room", lambda memory: int(fitting * 2**20))
     result = stacked("optimizer.lr=0.1,0.03,0.01,0.003")
     assert result.code == 0
     assert sizes == expected
     assert ("2 runs as one, about 2 MB" in result.out) == bool(expected)
     in_turn("optimizer.lr=0.1,0.03,0.01,0.003")
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
+class Meter(Memory):
+    """A memory of so many bytes, in which each run of a stack takes the same."""
+
+    size, each = 2**30, 0
+
+    def free(self) -> int:
+        return self.size
+
+    def taken(self) -> int:
+        return self.each * sizes[-1] if (sizes := self.trained) else 0
+
+    trained: ClassVar[list[int]] = []
+
+
+def test_parts_are_as_large_as_what_the_first_has_taken_allows(
+    stacked: Stacked, in_turn: Stacked, look: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = sizes_of_stacks(monkeypatch)
+    monkeypatch.setattr(stack_runner, "run_bytes", lambda engine, per_sample: 2**20)
+    monkeypatch.setattr(stack_runner, "memory_of", Meter)
+    monkeypatch.setattr(Meter, "size", 6 * 2**20)  # of which a stack may take half
+    monkeypatch.setattr(Meter, "each", 3 * 2**19)
+    monkeypatch.setattr(Meter, "trained", sizes)
+    words = ("optimizer.lr=0.1,0.05,0.03,0.02,0.01,0.005,0.003",)
+    result = stacked(*words)
+    assert (result.code, sizes) == (0, [3, 2, 2])
+    assert next(line for line in result.out.splitlines() if " in 3 parts" in line) == (
+        "7 runs in 3 parts, 3 as one at most: about 3 MB of 3 MB that a stack may take"
+    )
+    assert result.out.count("3 runs as one took 4 MB at most, 3 MB were expected") == 1
+    in_turn(*words)
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
+def short_of_memory(monkeypatch: pytest.MonkeyPatch, fitting: int, where: str, call: int) -> None:
+    """A stack of more runs than fit has no memory left at one `call` of its method `where`, and those after it."""
+    usual, calls = getattr(Stack, where), [0]
+
+    def needing(stack: Stack, *arguments: Any, **more: Any) -> Any:
+        if len(stack.engines if where != "__init__" else arguments[0]) > fitting:
+            calls[0] += 1
+            if calls[0] >= call:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return usual(stack, *arguments, **more)
+
+    monkeypatch.setattr(Stack, where, needing)
+
+
+@pytest.mark.parametrize(
+    ("where", "call", "fitting", "told"),
+    [
+        ("train_step", 7, 2, [4, 2, 2]),  # in its third epoch
+        pytest.param("__init__", 1, 2, [4, 2, 2], marks=pytest.mark.slow),
+        pytest.param("validation_metrics", 2, 1, [4, 2], marks=pytest.mark.slow),
+    ],
+)
+def test_a_stack_that_runs_out_of_memory_is_halved_and_no_trial_is_lost(
+    where: str,
+    call: int,
+    fitting: int,
+    told: list[int],
+    stacked: Stacked,
+    in_turn: Stacked,
+    look: Looks,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = ("seed=0,1", "model.dropout=0.1,0.2", "checkpoint.every_steps=2")
+    assert in_turn(*words).code == 0
+    short_of_memory(monkeypatch, fitting, where, call + (fitting < 2 and where == "__init__"))
+    monkeypatch.setattr(stack_scheduler, "probe_stack", lambda stack, alone: None)  # of two
+    result = stacked(*words)
+    assert (result.code, result.err) == (0, "")
+    assert said_stacks(result.out) == told
+    line = "out of memory with 4 runs trained as one: going on with 2 at a time"
+    assert result.out.count(line) == 1
+    assert result.out.count("out of memory") == (2 if fitting < 2 else 1)
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
+def test_a_run_that_cannot_be_opened_beside_others_waits_for_them(
+    stacked: Stacked, in_turn: Stacked, look: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert in_turn("seed=0,1,2").code == 0
+    sizes, begin, begun = sizes_of_stacks(monkeypatch), trial.start.begin, []
+
+    def beginning(*arguments: Any, **more: Any) -> Session:
+        begun.append(arguments)
+        if len(begun) == 3:
+            raise ConfigError("model needs more memory than there is") from MemoryError()
+        return begin(*arguments, **more)
+
+    monkeypatch.setattr(trial.start, "begin", beginning)
+    result = stacked("seed=0,1,2")
+    assert (result.code, result.err, sizes, len(begun)) == (0, "", [2], 4)
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
+def lost_device(patch: pytest.MonkeyPatch) -> RuntimeError:
+    """The error of a GPU that answers no more from then on."""
+    error = RuntimeError("CUDA error: device-side assert triggered\nmore words")
+
+    def fail() -> None:
+        raise error
+
+    patch.setattr(torch.cuda, "is_initialized", lambda: True)
+    patch.setattr(torch.cuda, "synchronize", fail)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("stack", "states"),
+    [("off", ["complete", "fail"]), ("on", ["running", "running", "running"])],
+)
+def test_a_process_whose_gpu_fails_for_good_trains_no_more_and_another_goes_on(
+    stack: str,
+    states: list[str],
+    dlrun: Dlrun,
+    look: Looks,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cls = Stack if stack == "on" else Engine
+    usual = cls.train_step
+
+    def failing(self: Any, *batch: Any) -> None:
+        lead = self.lead if isinstance(self, Stack) else self
+        mine = stack == "on" or lead.descent.configured[0]["lr"] == 0.01
+        if lead.step == 5 and mine:
+            raise lost_device(patch)
+        usual(self, *batch)
+
+    patch: pytest.MonkeyPatch
+    with monkeypatch.context() as patch:
+        patch.setattr(cls, "train_step", failing)
+        result = dlrun(
+            "train", "-m", *WORDS, RATES, f"sweep.stack={stack}", "hydra.sweep.dir=stacked"
+        )
+    assert (result.code, look("stacked").states) == (1, states)
+    first, second = result.err.splitlines()
+    said = "the GPU of this process fails (CUDA error: device-side assert triggered)"
+    assert first == f"dlrun: error: {said}"
+    assert "continue with `dlrun resume stacked`" in second
+
+
+def test_after_a_stack_lost_its_gpu_each_trial_is_gone_on_with(
+    stacked: Stacked,
+    dlrun: Dlrun,
+    in_turn: Stacked,
+    look: Looks,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usual = Stack.training_values
+
+    def failing(self: Stack) -> Any:
+        if self.lead.step == 6:
+            raise lost_device(patch)
+        return usual(self)
+
+    patch: pytest.MonkeyPatch
+    with monkeypatch.context() as patch:
+        patch.setattr(Stack, "training_values", failing)
+        assert stacked(RATES).code == 1
+    assert dlrun("resume", "stacked").code == 0
+    in_turn(RATES)
     assert_same_sweeps(look("stacked"), look("turned"))
 
 
@@ -438,29 +606,6 @@ def test_a_step_that_raises_ends_all_that_took_it_and_no_more(
     assert (result.code, result.err) == (1, "")
     assert look("stacked").states == ["fail", "fail", "complete", "complete"]
     assert "a bug" in look("stacked").log("0")
-
-
-def test_a_stack_for_which_memory_runs_out_says_so_and_can_be_gone_on_with(
-    stacked: Stacked, dlrun: Dlrun, in_turn: Stacked, look: Looks, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train_step = Stack.train_step
-
-    def raising(self: Stack, *given: Any) -> None:
-        if self.lead.step == 5:
-            raise torch.OutOfMemoryError("too large")
-        train_step(self, *given)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Stack, "train_step", raising)
-        result = stacked(RATES)
-    assert result.code == 1
-    error, stopped = result.err.splitlines()
-    assert error.endswith("out of memory with 3 runs trained as one: set sweep.max_stack=1")
-    assert "`dlrun resume stacked`" in stopped
-    assert {look("stacked").summary(run)["status"] for run in "012"} == {"stopped"}
-    assert dlrun("resume", "stacked").code == 0
-    in_turn(RATES)
-    assert_same_sweeps(look("stacked"), look("turned"))
 
 
 def test_trials_stop_early_each_in_its_own_time(
@@ -765,7 +910,7 @@ def test_auto_does_not_ask_again_where_memory_divides_what_does_not_pay(
     gain: Callable[..., list[int]], stacked: Stacked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stack_runner, "run_bytes", lambda engine, per_sample: 2**20)
-    monkeypatch.setattr(stack_runner, "room", lambda device: int(2.5 * 2**20))
+    monkeypatch.setattr(stack_runner, "room", lambda memory: int(2.5 * 2**20))
     asked = gain(0.5)
     assert stacked("seed=0,1,2,3", "sweep.stack=auto").code == 0
     assert len(asked) == 1
@@ -856,10 +1001,10 @@ def test_where_no_more_trials_can_be_opened_those_that_are_open_are_closed(
     opened, closed = [], set()
     open_run, close = trial.Attempt.open, Session.close
 
-    def opening(attempt: trial.Attempt, index: int) -> Session | None:
+    def opening(attempt: trial.Attempt, index: int, **how: bool) -> Session | None:
         if len(opened) == 2:
             raise DiskFull("no room on the disk")
-        opened.append(open_run(attempt, index))
+        opened.append(open_run(attempt, index, **how))
         return opened[-1]
 
     def closing(session: Session) -> None:

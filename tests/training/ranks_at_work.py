@@ -104,16 +104,16 @@ class Observer:
         self.points: list[dict[str, float]] = []
         self.act, self.after, self.at_evaluation, self.steps = act, after, at_evaluation, 0
 
-    def stepped(self) -> None:
-        self.steps += 1
+    def stepped(self, steps: int) -> None:
+        self.steps += steps
         if self.act and self.steps == self.after:
             self.act()
 
-    def logged(self, values: Mapping[str, float]) -> None:
+    def logged(self, step: int, values: Mapping[str, float]) -> None:
         self.points.append({name: v for name, v in values.items() if name != "samples_per_second"})
 
     def evaluated(self, values: Mapping[str, float]) -> None:
-        self.logged(values)
+        self.logged(0, values)
         if self.at_evaluation:
             raise self.at_evaluation
 

@@ -121,7 +121,7 @@ class StoredTensor:
 
     def formed(self, rows: Tensor) -> Tensor:
         """Rows as they are to be given."""
-        return rows.to(self.device, self.dtype).to(memory_format=self.memory_format)
+        return sent(rows.to(self.dtype), self.device).to(memory_format=self.memory_format)
 
 
 class Feed(Protocol):
@@ -205,7 +205,7 @@ class Batches(CutSplit):
             for start, stop in self.own[skip:]:
                 yield inputs[start:stop], targets[start:stop]
             return
-        order = self.order(number).to(inputs.device)
+        order = sent(self.order(number), inputs.device)
         for start, stop in self.own[skip:]:
             rows = order[start:stop]
             yield take(inputs, rows), take(targets, rows)
@@ -217,6 +217,13 @@ def take(samples: Tensor, rows: Tensor) -> Tensor:
         # channels_last: index_select gives rows as they lie in memory only where the channels come last.
         return samples.movedim(1, -1).index_select(0, rows).movedim(-1, 1)
     return samples.index_select(0, rows)
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on `device`; a GPU copies one of the CPU from pinned memory, so that the host need not wait for it."""
+    if device.type in ("cpu", "mps", tensor.device.type):
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def cut(samples: int, size: int, *, drop_last: bool) -> list[tuple[int, int]]:

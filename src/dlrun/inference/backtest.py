@@ -223,10 +223,10 @@ def _scaling_of(data: Dataset) -> SeriesScaling:
 class _Unobserved:
     """An observer of a model that nobody follows."""
 
-    def stepped(self) -> None:
+    def stepped(self, steps: int) -> None:
         pass
 
-    def logged(self, values: dict[str, float]) -> None:
+    def logged(self, step: int, values: dict[str, float]) -> None:
         pass
 
     def evaluated(self, values: dict[str, float]) -> None:

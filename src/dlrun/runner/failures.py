@@ -13,10 +13,11 @@ from dlrun.training.device import out_of_memory
 from dlrun.training.device_errors import (
     device_lost,
     free_cache,
-    out_of_memory_behind,
+    lacks_memory,
     step_too_large,
 )
 from dlrun.training.divergence import Diverged
+from dlrun.training.torch_state import is_not_repeatable, not_repeatable
 
 
 def explain(error: Exception, experiment: Experiment, run: RunDirectory) -> RunFailed | None:
@@ -34,6 +35,8 @@ def explain(error: Exception, experiment: Experiment, run: RunDirectory) -> RunF
         return error
     if lost := explain_loss(error):
         return lost
+    if is_not_repeatable(error):
+        return RunFailed(not_repeatable(error))
     if out_of_memory(error):
         rows = len(experiment.data.train)
         return step_too_large(experiment.config.trainer, rows, device)
@@ -53,6 +56,6 @@ def error_facts(error: Exception, step: int) -> dict[str, Any]:
 def kept(error: Exception) -> Exception:
     """The error of a run that is over, which others follow in this process: it keeps nothing of the run's memory."""
     error = without_frames(error)
-    if out_of_memory_behind(error):
+    if lacks_memory(error):
         free_cache()
     return error

@@ -1,29 +1,17 @@
-"""Which runs may be trained as one, and how many: by their configs, by their sizes, by the memory, by a probe.
+"""Which runs may be trained as one: by their configs and by their sizes.
 
-In the order in which a sweep asks: configs that differ only in numbers have one shape (`shape_of`); the
-engines made from them fit into one stack where their layout is the same; the memory of the device says how
-many; and a step that nobody keeps, the probe, shows whether a stack computes what each run alone would.
+Configs that differ only in numbers have one shape (`shape_of`); the engines made from them fit into one stack where
+their layout is the same.
 """
 
 from __future__ import annotations
 
-import copy
 import json
-import pickle
-import random
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from dlrun.data.loaders import Batches
-from dlrun.errors import first_line
-from dlrun.models.dropout import use_generators
 from dlrun.stacked.rules import has_rule
-from dlrun.stacked.stack import Stack
-from dlrun.system.hardware import free_memory
 from dlrun.training.loop import Engine
 
 # Of a config.
@@ -31,19 +19,14 @@ _LIMITS = ("clip_norm", "clip_value")  # of an optimizer: their absence is itsel
 _SEEDS = ("seed", "split_seed")  # of a data set
 _OWN_MODELS = "dlrun.models."
 
-# Of memory. Weights, gradients as they come and side by side, the best weights, an update's own intermediates.
-_COPIES = 6
-_MEMORIES = 3  # of an optimizer, at most
-_SHARE = 0.5  # of what is free, which others may want too
-
-_TOLERANCE = 1e-3  # of outputs in mixed precision; a wrong forward pass is off by far more
-
 
 def why_alone(plain: Mapping[str, Any]) -> str | None:
     """The setting that keeps a run from being trained with others, or None."""
     trainer, freeze = plain["trainer"], plain["model"].get("freeze")
     if isinstance(freeze, Mapping) and any(epochs is not None for epochs in freeze.values()):
         return "model.freeze for some epochs"
+    if plain["optimizer"].get("lookahead") is not None:
+        return "optimizer.lookahead"
     alone = {
         "devices": trainer["devices"] != 1,
         "compile": trainer["compile"],
@@ -94,67 +77,11 @@ def layout(engine: Engine) -> Hashable:
         engine.step,
         engine.total_steps,
         tuple(engine.pending.sizes),
+        tuple(map(len, engine.pending.outputs)),  # each of one step, or of several
         (len(data.train), len(data.val), data.spec),
         engine.batches.rows,  # of an epoch, which classes that are balanced decide
         tuple((name, tensor.shape, tensor.dtype) for name, tensor in weights.items()),
     )
-
-
-def room(device: torch.device) -> int:
-    """Bytes of the device's memory that a stack may take."""
-    if device.type == "cuda":
-        return int(_SHARE * torch.cuda.mem_get_info(device)[0])
-    return int(_SHARE * free_memory())
-
-
-def run_bytes(engine: Engine, per_sample: int) -> int:
-    """What one more run adds to a stack: its weights many times over, and a batch under way."""
-    numbers = sum(p.numel() * p.element_size() for p in engine.model.parameters())
-    assert isinstance(engine.batches, Batches)
-    batch = max(stop - start for start, stop in engine.batches.bounds)
-    # Twice: what the forward pass leaves, and the gradients of it.
-    return numbers * (_COPIES + _MEMORIES) + 2 * batch * per_sample
-
-
-def sample_bytes(engine: Engine) -> int:
-    """What one sample's forward pass leaves in memory for the backward pass, roughly."""
-    samples = engine.data.train.first(2)
-    model = copy.deepcopy(engine.model).train()
-    use_generators(model, [torch.Generator(samples.inputs.device)])
-    weights = {tensor.data_ptr() for tensor in model.state_dict().values()}
-    seen: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        if tensor.data_ptr() not in weights:
-            seen[tensor.data_ptr()] = tensor.nbytes
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, _unchanged), engine.device.autocast():
-        outputs = model(samples.inputs)
-    return (sum(seen.values()) + samples.inputs.nbytes + outputs.nbytes) // len(samples)
-
-
-def data_bytes(engine: Engine) -> int:
-    """What data of its own adds, where a run does not share that of the others."""
-    parts = (engine.data.train, engine.data.val, engine.data.test)
-    # Twice: a stack lays the data of its runs side by side.
-    return 2 * sum(part.inputs.nbytes + part.targets.nbytes for part in parts)
-
-
-def probe_stack(stack: Stack) -> str | None:
-    """What a trial step shows to keep these runs from being trained as one, or None; it leaves them a step further."""
-    inputs, targets = next(stack.batches.epoch(0))
-    drawn = _shared_draws()
-    try:
-        stack.train_step(inputs, targets)
-        alike = [_agree(stack, row) for row in {0, len(stack.engines) - 1}]
-    except Exception as error:  # whatever a model of the user's own raises
-        if "randomness" in str(error):  # torch.vmap's word
-            return "the model draws random numbers that are not each run's own"
-        return f"the model cannot be batched: {first_line(error)}"
-    if drawn != _shared_draws():
-        return "the model draws from a random state that all runs would share"
-    return None if all(alike) else "the model gives other outputs in a batch of models than alone"
 
 
 def _kind_of(key: str, value: Any) -> Any:
@@ -176,22 +103,3 @@ def _without_rate(key: str, value: Any) -> Any:
     if "dropout" not in key:
         return value
     return [bool(rate) for rate in value] if isinstance(value, list) else bool(value)
-
-
-def _unchanged(tensor: Any) -> Any:
-    return tensor
-
-
-def _shared_draws() -> bytes:
-    """Equal as long as nobody draws from Python's or NumPy's random state; vmap itself guards torch's."""
-    return pickle.dumps((random.getstate(), np.random.get_state()))
-
-
-def _agree(stack: Stack, row: int) -> bool:
-    """Whether a run's outputs are the same in the stack and from its own model."""
-    engine = stack.engines[row]
-    samples = engine.data.train.first(4)
-    rows = torch.arange(len(samples), device=samples.inputs.device).unsqueeze(0)
-    together = stack.outputs(samples, rows)[row]
-    alone = engine.outputs(samples)
-    return torch.allclose(together, alone, rtol=_TOLERANCE, atol=_TOLERANCE)

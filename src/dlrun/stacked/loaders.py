@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from dlrun.data.loaders import Batches, Feed, Split
+from dlrun.data.loaders import Batch, Batches, Feed, Split
+from dlrun.training.device import send
 
 
 class StackedBatches:
@@ -24,23 +25,32 @@ class StackedBatches:
 
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """(inputs, targets), (K, B, ...) and (K, B, ...), of each batch of an epoch after the first `skip`."""
-        orders, runs = self._orders(number), len(self.runs)
-        inputs, targets = self.table.inputs, self.table.targets
+        orders = self.orders(number)
         for start, stop in self.bounds[skip:]:
-            rows = orders[:, start:stop].flatten()
-            shape = (len(orders), stop - start)
-            x, y = (t.index_select(0, rows).unflatten(0, shape) for t in (inputs, targets))
-            yield x.expand(runs, *x.shape[1:]), y.expand(runs, *y.shape[1:])
+            yield self.read(orders[:, start:stop])
 
-    def _orders(self, number: int) -> Tensor:
-        """Rows of the table, (K, N), or (1, N) where all runs have the same order."""
+    def read(self, rows: Tensor) -> Batch:
+        """(inputs, targets), (K, B, ...) and (K, B, ...), of these `rows` of the table, (K, B) or (1, B) for all."""
+        flat, runs = rows.flatten(), len(self.runs)
+        tensors = (self.table.inputs, self.table.targets)
+        x, y = (t.index_select(0, flat).unflatten(0, rows.shape) for t in tensors)
+        return x.expand(runs, *x.shape[1:]), y.expand(runs, *y.shape[1:])
+
+    def orders(self, number: int) -> Tensor:
+        """Rows of the table in the order of an epoch, (K, N), or (1, N) where all runs have the same."""
         made = {}
         keys = [(batches.seed, first) for batches, first in self._runs_with_rows()]
         for (batches, first), key in zip(self._runs_with_rows(), keys, strict=True):
             if key not in made:
                 made[key] = batches.order(number) + first
         chosen = keys[:1] if len(made) == 1 else keys
-        return torch.stack([made[key] for key in chosen]).to(self.table.inputs.device)
+        orders = torch.stack([made[key] for key in chosen])
+        device = self.table.inputs.device
+        if device.type == "cpu":
+            return orders
+        there = torch.empty_like(orders, device=device)
+        send(orders, there)
+        return there
 
     def _runs_with_rows(self) -> Iterator[tuple[Batches, int]]:
         return zip(self.runs, self.first_rows, strict=True)

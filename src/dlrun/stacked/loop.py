@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
-
-from torch import Tensor
 
 from dlrun.errors import RunFailed
 from dlrun.runner.checkpoint_writer import save_all
 from dlrun.runner.session import Session
+from dlrun.stacked.memory import StackTooLarge
 from dlrun.stacked.stack import Stack, Values
 from dlrun.storage.disk import DiskFull, disk_full
 from dlrun.system.signals import StopRequest
-from dlrun.training.device import out_of_memory
-from dlrun.training.device_errors import StackTooLarge, stack_too_large
+from dlrun.training.device import require_device
+from dlrun.training.device_errors import lacks_memory
 from dlrun.training.divergence import Diverged
 from dlrun.training.engine_state import let_go
 from dlrun.training.loop import Engine
 
-Made = TypeVar("Made")
 Ended = Callable[["StackedFit", Session, Exception | None], None]
 AfterEvent = Callable[["StackedFit"], None]
 Action = Callable[[Session], None]
-
-
-class _AllOver(Exception):
-    """What was done for all runs at once has failed, and so have they."""
 
 
 class StackedFit:
@@ -62,31 +55,33 @@ class StackedFit:
 
         Raises:
             DiskFull: there is no room to go on; all that are not over can be resumed.
-            StackTooLarge: there is not enough memory to train so many at a time, and the same holds.
+            StackTooLarge: there is not enough memory to train so many at a time.
+            DeviceLost: nothing more can be computed in this process. After both, those that are not over stand where
+                they were last saved, as after a kill.
         """
         try:
-            self._train(stop)
-        except _AllOver:
-            self._leave_stack()
-        except (DiskFull, StackTooLarge) as reason:
+            self._start()
+            while self.stack.engines and not self._must_stop(stop):
+                self._train_epoch(stop)
+                self._let_go()
+            if self.stack.engines:
+                self._save()
+                self.after_event(self)
+                self._let_go()
             for session in self.sessions.values():
-                with session.log, suppress(RunFailed):
+                with session.log:
+                    session.stopped(stop)
+        except DiskFull as full:
+            for session in self.sessions.values():
+                with session.log, suppress(DiskFull):
                     if session.engine not in self.over:
-                        session.halted_by(reason)
+                        session.halted_by(full)
             raise
-
-    def _train(self, stop: StopRequest) -> None:
-        self._start()
-        while self.stack.engines and not self._must_stop(stop):
-            self._train_epoch(stop)
-            self._let_go()
-        if self.stack.engines:
-            self._save()
-            self.after_event(self)
-            self._let_go()
-        for session in self.sessions.values():
-            with session.log:
-                session.stopped(stop)
+        except Exception as error:
+            if lacks_memory(error):
+                raise StackTooLarge(len(self.stack.engines)) from None
+            require_device()
+            raise
 
     def _start(self) -> None:
         for session in list(self.sessions.values()):
@@ -99,8 +94,14 @@ class StackedFit:
         """What is left of an epoch, or until a run has ended or a signal comes."""
         stack = self.stack
         epoch, position = divmod(stack.lead.step, stack.lead.steps_per_epoch)
-        step = partial(self._step, iter(stack.batches.epoch(epoch, skip=position)))
-        while self._together(step):
+        for engine in stack.engines:
+            engine.begin_epoch(epoch, position)
+        for inputs, targets in stack.batches.epoch(epoch, skip=position):
+            try:
+                stack.train_step(inputs, targets)
+            except Exception as error:
+                self._fail(error)
+                return
             if stack.lead.intervals.evaluation_due(stack.lead.step):
                 self._evaluate()
                 self.after_event(self)
@@ -112,13 +113,6 @@ class StackedFit:
             if stack.lead.intervals.saving_due(stack.lead.step, self.saved):
                 self._save()
                 self.after_event(self)
-
-    def _step(self, batches: Iterator[tuple[Tensor, Tensor]]) -> bool:
-        """One step of all runs, from the next of the batches; False where there is none."""
-        batch = next(batches, None)
-        if batch is not None:
-            self.stack.train_step(*batch)
-        return batch is not None
 
     def halt(self) -> None:
         """End as at a signal, before the next step."""
@@ -132,26 +126,23 @@ class StackedFit:
     def _must_stop(self, stop: StopRequest) -> bool:
         return self.halted or stop.signal is not None
 
-    def _together(self, act: Callable[[], Made], *, evaluating: bool = False) -> Made:
-        """Do something for all runs at once; where that fails, all have failed, unless they were too many.
+    def _fail(self, error: Exception) -> None:
+        """A step could not be made: all that were to make it have failed, unless they were too many."""
+        self._refuse_shared(error)
+        for engine in self.stack.engines:
+            self._end(self.sessions[engine], error)
+        self.after_event(self)
 
-        Nothing that follows a failure asks the device, which may be lost.
-        """
-        try:
-            return act()
-        except Exception as error:
-            if out_of_memory(error):
-                rows = self.stack.eval_rows if evaluating else None
-                raise stack_too_large(len(self.stack.engines), rows) from error
-            for engine in self.stack.engines:
-                if engine not in self.over:
-                    self._end(self.sessions[engine], error)
-            self.after_event(self)
-        raise _AllOver
+    @staticmethod
+    def _refuse_shared(error: Exception) -> None:
+        """Raise what is no single run's fault: they all take the memory, and one GPU."""
+        if lacks_memory(error):
+            raise error
+        require_device()
 
     def _evaluate(self) -> None:
-        training = self._together(self.stack.training_values) if self.stack.pending.losses else None
-        metrics = self._together(self.stack.validation_metrics, evaluating=True)
+        training = self.stack.training_values() if self.stack.pending.losses else None
+        metrics = self.stack.validation_metrics()
         self._count_seconds()
         for row, engine in enumerate(list(self.stack.engines)):
             values = training[row] if training else {}
@@ -161,7 +152,7 @@ class StackedFit:
         self._complete(done)
 
     def _log(self) -> None:
-        points = self._together(self.stack.training_values)
+        points = self.stack.training_values()
         for engine, values in zip(list(self.stack.engines), points, strict=True):
             self._guarded(self.sessions[engine], partial(_log, values=values))
 
@@ -178,10 +169,10 @@ class StackedFit:
 
     def _save(self) -> None:
         """A checkpoint of every run that is sound."""
-        self._together(self.stack.share_pending)
+        self.stack.share_pending()
         self._count_seconds()
-        failures, sound = self._together(self.stack.not_finite), []
-        for engine, failure in zip(list(self.stack.engines), failures, strict=True):
+        sound = []
+        for engine, failure in zip(list(self.stack.engines), self.stack.not_finite(), strict=True):
             if engine in self.over:
                 continue
             if failure is not None:
@@ -207,6 +198,7 @@ class StackedFit:
         except Exception as error:
             if (full := disk_full(error)) is not None:
                 raise full from error
+            self._refuse_shared(error)
             self._end(session, error)
 
     def _end(self, session: Session, error: Exception | None) -> None:
@@ -226,16 +218,12 @@ class StackedFit:
     def _let_go(self) -> None:
         """Go on without those that are over."""
         if self.over:
-            left = [e for e in self.stack.engines if e not in self.over]
-            self._together(partial(self.stack.keep, left))
-            self._leave_stack()
-
-    def _leave_stack(self) -> None:
-        """Forget those that are over: their weights look into those of all runs."""
-        for engine in self.over:
-            del self.sessions[engine]
-            let_go(engine)
-        self.over = []
+            for engine in self.over:
+                del self.sessions[engine]
+            self.stack.keep([e for e in self.stack.engines if e not in self.over])
+            for engine in self.over:  # whose weights look into those of all runs
+                let_go(engine)
+            self.over = []
 
     def _count_seconds(self) -> None:
         """Give each run its part of the time that has passed."""
@@ -258,7 +246,7 @@ def _log(session: Session, values: Values | Diverged) -> None:
     if isinstance(values, Diverged):
         raise values
     session.engine.note(values)
-    session.logged(values)
+    session.logged(session.engine.step, values)
 
 
 def _save(session: Session) -> None:

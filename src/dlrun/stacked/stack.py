@@ -19,7 +19,7 @@ from dlrun.models.dropout import use_generators
 from dlrun.models.members import joined, members_of
 from dlrun.stacked.forward import lift
 from dlrun.stacked.loaders import StackedBatches, together
-from dlrun.stacked.optim import StackedDescent
+from dlrun.stacked.optim import StackedDescent, StepNumbers, Table
 from dlrun.stacked.weights import StackedWeights
 from dlrun.training.divergence import Diverged, find_divergence
 from dlrun.training.forward import sample_losses
@@ -59,6 +59,15 @@ class Stack:
 
     def train_step(self, inputs: Tensor, targets: Tensor) -> None:
         """One update of every run's weights, from batches (K, B, ...)."""
+        numbers = self.descent.advance(self.lead.step)
+        if self.device.torch_device.type != "cpu":
+            self._table.fill([numbers])
+            numbers = self._table.numbers(0)
+        self.learn(inputs, targets, numbers)
+        self.count(1)
+
+    def learn(self, inputs: Tensor, targets: Tensor, numbers: StepNumbers) -> None:
+        """What a step does on the device: all of it, so that a CUDA graph can hold it."""
         targets = self._aims(inputs, targets)
         if self.lead.augmentation is not None:
             inputs = self._augmented(inputs)
@@ -75,9 +84,12 @@ class Stack:
             losses.append(self._forward_backward(x, y, m, share, first=not losses))
         self.pending.losses.append(sum(losses[1:], losses[0]))
         self.pending.sizes.append(size)
-        self.descent.update(weights.values, weights.gradients, self.lead.step)
+        self.descent.update(weights.values, weights.gradients, numbers)
+
+    def count(self, steps: int) -> None:
+        """Note that so many steps were made."""
         for engine in self.engines:
-            engine.step += 1
+            engine.step += steps
 
     def training_values(self) -> list[Values | Diverged]:
         """What each run has to log of the steps since its last logged point, which they end."""
@@ -143,7 +155,7 @@ class Stack:
         self.engines = [self.engines[row] for row in rows]
         if self.engines:
             self.pending = _merged([engine.pending for engine in self.engines])
-            self.weights.keep(torch.tensor(rows, device=self.weights.values.device), self.engines)
+            self.weights.keep(rows, self.engines)
             self._arrange()
 
     def share_pending(self) -> None:
@@ -177,6 +189,7 @@ class Stack:
         # Once: runs with data of their own have it laid side by side here.
         self._validation = _rows([engine.data.val for engine in self.engines])
         self.descent = StackedDescent(self.engines, self.weights.values, self.weights.rules)
+        self._table = Table(1, self.weights.values)
         self._tasks = [engine.task for engine in self.engines]
         losses = [task.criterion for task in self._tasks]
         self._alike = len({loss.unit for loss in losses}) == 1

@@ -8,7 +8,8 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
-from dlrun.stacked.rules import Part, Rule, kind_of_each, kinds_of
+from dlrun.stacked.kinds import kind_of_each, kinds_of
+from dlrun.stacked.rules import Part, Rule
 from dlrun.training.loop import Engine
 
 
@@ -61,7 +62,7 @@ class StackedWeights:
         values = torch.cat([rule.judged(self.values) for rule in self.rules], 1)
         return {part.name: part.of(values) for part in self.parts}
 
-    def keep(self, rows: Tensor, engines: Sequence[Engine]) -> None:
+    def keep(self, rows: Sequence[int], engines: Sequence[Engine]) -> None:
         """Go on with `engines` only, which are in these rows."""
         self.values, self.gradients = self.values[rows], self.gradients[rows]
         self.others = {name: tensor[rows] for name, tensor in self.others.items()}

@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+import torch
+
 from dlrun.runner.failures import kept
 from dlrun.runner.session import Pruned, Session
-from dlrun.stacked.grouping import data_bytes, layout, room, run_bytes, sample_bytes
+from dlrun.stacked.grouping import layout
 from dlrun.stacked.loop import StackedFit
+from dlrun.stacked.memory import (
+    Memory,
+    StackTooLarge,
+    data_bytes,
+    memory_of,
+    room,
+    run_bytes,
+    sample_bytes,
+)
 from dlrun.stacked.stack import Stack
 from dlrun.storage.disk import DiskFull
 from dlrun.sweep.launch import Watcher
 from dlrun.sweep.sweep import Sweep
 from dlrun.sweep.trial import Attempt, Interrupted
 from dlrun.system.signals import StopRequest
-from dlrun.training.device import out_of_memory
-from dlrun.training.device_errors import refuse_lost_device, stack_too_large
+from dlrun.training.device import require_device
+from dlrun.training.device_errors import lacks_memory
 from dlrun.training.loop import Engine
 
 _EVALUATION_BYTES = 2**28  # that one forward pass of an evaluation may take
+
+
+@dataclass
+class Size:
+    """What is known by now of how many runs of one shape fit into memory.
+
+    Attributes:
+        most: runs that may be trained as one: more did not fit.
+        each: bytes that one of them took, at most; 0 before that was measured.
+    """
+
+    most: int = sys.maxsize
+    each: int = 0
 
 
 @dataclass(eq=False)
@@ -29,6 +54,7 @@ class _Member:
     """One run of a trial, ready to train."""
 
     attempt: Attempt
+    index: int  # of its seed
     session: Session
 
     @property
@@ -41,13 +67,16 @@ class StackRunner:
 
     Args:
         reason: why they are stacked, for the line that says so.
+        size: of the same shape, from earlier trials; what is learned is noted there.
     """
 
-    def __init__(self, sweep: Sweep, watcher: Watcher, reason: str) -> None:
-        self.sweep, self.watcher, self.reason = sweep, watcher, reason
+    def __init__(self, sweep: Sweep, watcher: Watcher, reason: str, size: Size) -> None:
+        self.sweep, self.watcher, self.reason, self.size = sweep, watcher, reason, size
         self.members: list[_Member] = []  # open now
         self.left: dict[Attempt, int] = {}  # runs that are not over, of each trial
         self.ended: list[Attempt] = []  # trials that are over, and not yet reported to the study
+        self.memory = Memory(torch.device("cpu"))  # before anything is open
+        self.said_parts = False
 
     def train(self, attempts: Sequence[Attempt]) -> None:
         """Bring all the trials to an end.
@@ -55,49 +84,88 @@ class StackRunner:
         Raises:
             Interrupted: a signal came; every run under way is saved.
             DiskFull: there is no room to go on; no trial has failed of that.
-            DeviceFailed: the device was lost, or has too little memory for so many; the others can be resumed.
+            DeviceLost: this process can train no more.
         """
         seeds = self.sweep.strategy.settings.seeds
         attempts = [attempt for attempt in attempts if not attempt.gives_up()]
         self.left = dict.fromkeys(attempts, seeds)
         waiting = [(attempt, index) for attempt in attempts for index in range(seeds)]
-        at_once = min(len(waiting), self.sweep.strategy.settings.max_stack)
         while waiting and not self.sweep.stops_at_failures():
             self.members = []
-            refuse_lost_device()
             with ExitStack() as opened:
-                self._open(waiting, at_once, opened)
+                self._open(waiting, opened)
                 self._report()
-                self._train_open()
+                try:
+                    self._train_open()
+                except StackTooLarge as stack:
+                    self.size.most = max(1, stack.runs // 2)
+                    waiting[:0] = [(member.attempt, member.index) for member in self.members]
+                    print(f"{stack}: going on with {self.size.most} at a time", flush=True)
+            # Nothing may hold what those that are closed by now hold.
+            self.members = []
+            self.memory.give_back()
 
-    def _open(self, waiting: list[tuple[Attempt, int]], at_once: int, opened: ExitStack) -> None:
+    def _open(self, waiting: list[tuple[Attempt, int]], opened: ExitStack) -> None:
         """Open runs, from the first that waits, as long as there is memory for one more."""
+        asked = self.sweep.strategy.settings.max_stack
+        at_once = min(len(waiting), asked, self.size.most)
         while waiting and len(self.members) < at_once and self._has_room():
             attempt, index = waiting.pop(0)
             if self.left[attempt] == 0:  # over, because of another seed
                 continue
             attempt.at_once = at_once
             try:
-                session = attempt.open(index)
+                session = attempt.open(index, beside_others=bool(self.members))
+            except StackTooLarge:  # those that are open have taken the memory
+                waiting.insert(0, (attempt, index))
+                self.size.most = len(self.members)
+                return
             except DiskFull:
                 raise
             except Exception as error:
+                require_device()
                 self._over(attempt, error)
                 continue
             if session is None:
                 self._over(attempt, None)
-            else:
-                self.members.append(_Member(attempt, opened.enter_context(session)))
+                continue
+            self.members.append(_Member(attempt, index, opened.enter_context(session)))
+            if len(self.members) == 1:
+                self._look_at_memory(session.engine)
+                self._say_parts(len(waiting) + 1, at_once)
+
+    def _look_at_memory(self, engine: Engine) -> None:
+        """Of the first run that is open: how much there is, now that the data are there."""
+        self.memory = memory_of(engine.device.torch_device)
+        self.room = room(self.memory)
+        self.per_sample = sample_bytes(engine)
+
+    def _say_parts(self, runs: int, at_once: int) -> None:
+        """Say beforehand that not all runs are trained at a time."""
+        most = min(at_once, max(1, self.room // self._needed(self.members)))
+        if most < runs and not self.said_parts:
+            self.said_parts = True
+            need, there = self._needed(self.members) * most, self.room
+            print(
+                f"{runs} runs in {-(-runs // most)} parts, {most} as one at most: about {bytes_text(need)} of "
+                f"{bytes_text(there)} that a stack may take",
+                flush=True,
+            )
 
     def _has_room(self) -> bool:
         if not self.members:
             return True
-        if len(self.members) == 1:
-            engine = self.members[0].engine
-            self.room = room(engine.device.torch_device)
-            self.per_sample = sample_bytes(engine)
         share = (len(self.members) + 1) / len(self.members)
-        return _needed(self.members, self.per_sample) * share <= self.room
+        return self._needed(self.members) * share <= self.room
+
+    def _needed(self, members: Sequence[_Member]) -> int:
+        """Bytes that a stack of these takes beside what is taken already."""
+        if self.size.each:
+            return len(members) * self.size.each
+        engine = members[0].engine
+        different = len({id(member.engine.data.train.inputs) for member in members})
+        each = run_bytes(engine, self.per_sample)
+        return len(members) * each + (different - 1) * data_bytes(engine)
 
     def _train_open(self) -> None:
         """Train the open runs: those that are equally far as one, the others in turn."""
@@ -114,16 +182,27 @@ class StackRunner:
     def _train_as_one(self, members: Sequence[_Member]) -> None:
         rows = _EVALUATION_BYTES // (len(members) * self.per_sample)
         settings = members[0].engine.settings
-        need = _text_of_bytes(_needed(members, self.per_sample))
-        print(f"{len(members)} runs as one, about {need}: {self.reason}", flush=True)
+        need = self._needed(members)
+        print(f"{len(members)} runs as one, about {bytes_text(need)}: {self.reason}", flush=True)
         engines = [member.engine for member in members]
         try:
             stack = Stack(engines, eval_rows=max(1, min(settings.eval_batch_size, rows)))
         except Exception as error:
-            if out_of_memory(error):
-                raise stack_too_large(len(members)) from error
-            raise
+            if not lacks_memory(error):
+                raise
+            raise StackTooLarge(len(members)) from None
         self._fit(stack, members)
+        self._learn(len(members), need)
+
+    def _learn(self, runs: int, expected: int) -> None:
+        """Note what the first stack of a shape took, where that is counted: those to come are as large as fits."""
+        taken = self.memory.taken()
+        if taken is not None and not self.size.each:
+            self.size.each = max(1, taken // runs)
+            print(
+                f"{runs} runs as one took {bytes_text(taken)} at most, {bytes_text(expected)} were expected",
+                flush=True,
+            )
 
     def _fit(self, stack: Stack, members: Sequence[_Member]) -> None:
         by_session = {member.session: member for member in members}
@@ -172,7 +251,6 @@ class StackRunner:
         for member in members:
             if self.left[member.attempt] == 0 or self.sweep.stops_at_failures():
                 continue
-            refuse_lost_device()
             error: Exception | None = None
             code = 0
             try:
@@ -186,6 +264,8 @@ class StackRunner:
                 raise Interrupted(code)
             self._over(member.attempt, error or _pruned(member.session))
             self._report()
+            if error is not None:
+                require_device()
 
     def _over(self, attempt: Attempt, error: Exception | None) -> None:
         """One run of a trial is over; the trial is, with the last of its runs or the first that did not complete."""
@@ -211,12 +291,6 @@ def _pruned(session: Session) -> Pruned | None:
     return Pruned() if session.summary.status == "pruned" else None
 
 
-def _needed(members: Sequence[_Member], per_sample: int) -> int:
-    """Bytes that a stack of these takes beside what is taken already."""
-    engine = members[0].engine
-    different = len({id(member.engine.data) for member in members})
-    return len(members) * run_bytes(engine, per_sample) + (different - 1) * data_bytes(engine)
-
-
-def _text_of_bytes(count: int) -> str:
+def bytes_text(count: int) -> str:
+    """A number of bytes, rounded, in MB or GB."""
     return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MB"

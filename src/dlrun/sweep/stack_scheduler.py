@@ -15,25 +15,20 @@ from typing import Any
 from dlrun.config import settings
 from dlrun.errors import ConfigError, first_line
 from dlrun.stacked.cost_model import gain
-from dlrun.stacked.grouping import (
-    no_rule,
-    probe_stack,
-    room,
-    run_bytes,
-    sample_bytes,
-    shape_of,
-    why_alone,
-)
+from dlrun.stacked.grouping import no_rule, shape_of, why_alone
+from dlrun.stacked.memory import memory_of, room, run_bytes, sample_bytes
+from dlrun.stacked.probe import probe_stack
 from dlrun.stacked.stack import Stack
 from dlrun.sweep.data_cache import data_loader
 from dlrun.sweep.launch import Watcher
 from dlrun.sweep.quota import Quota
 from dlrun.sweep.space.parameters import Interval, Parameter
-from dlrun.sweep.stack_runner import StackRunner
+from dlrun.sweep.stack_runner import Size, StackRunner, bytes_text
 from dlrun.sweep.sweep import Sweep
 from dlrun.sweep.trial import Attempt
 from dlrun.tracking.numbers import number_text
 from dlrun.training.build import assemble
+from dlrun.training.device import require_device
 from dlrun.training.loop import Engine
 
 # What may be swept without giving trials another shape.
@@ -88,12 +83,14 @@ class Judgement:
             if reason := no_rule(engine):
                 return Verdict(False, reason)
             each = run_bytes(engine, sample_bytes(engine))
-            if room(engine.device.torch_device) < 2 * each:
-                return Verdict(False, f"two of them need more memory, {2 * each / 2**20:.0f} MB")
+            if room(memory_of(engine.device.torch_device)) < 2 * each:
+                return Verdict(False, f"two of them need more memory, {bytes_text(2 * each)}")
             stack = Stack([_engine(plain) for _ in range(2)], eval_rows=2)
         except Exception as error:  # to be met, and recorded, by the trial itself
             return Verdict(False, first_line(error))
-        if reason := probe_stack(stack):
+        reason = probe_stack(stack, engine)
+        if reason:
+            require_device()
             return Verdict(False, reason)
         if self.forced:
             return Verdict(True, "as sweep.stack=on asks")
@@ -127,6 +124,7 @@ class StackScheduler:
         self.at_a_time = self._expected()
         self.seen: set[str] = set()  # shapes that one trial had
         self.runs: Counter[str] = Counter()  # to be stacked, by shape
+        self.sizes: defaultdict[str, Size] = defaultdict(Size)  # of stacks, by shape
 
     def run(self, numbers: Sequence[int]) -> list[int]:
         """Train the trials that can be sampled now and that no other process is at work on; those that are left.
@@ -137,16 +135,16 @@ class StackScheduler:
         waiting = deque(self._sampled_alike(numbers))
         if len(waiting) * self.seeds < 2 or self.max_stack < 2:
             return list(numbers)
-        while waiting and (room := self.quota.share(len(numbers))):
+        while waiting and (share := self.quota.share(len(numbers))):
             with ExitStack() as claims:
-                groups = self._gather(waiting, claims, min(room, self.max_stack))
+                groups = self._gather(waiting, claims, min(share, self.max_stack))
                 if (
                     not waiting and self.quota.limits is None
                 ):  # with others, who has the same is not known
                     self._report_alone()
                 for shape, attempts in groups.items():
                     reason = self.judgement.verdicts[shape].reason
-                    StackRunner(self.sweep, self.watcher, reason).train(attempts)
+                    StackRunner(self.sweep, self.watcher, reason, self.sizes[shape]).train(attempts)
         return self.sweep.left(numbers)
 
     def _sampled_alike(self, numbers: Sequence[int]) -> list[int]:
@@ -166,13 +164,13 @@ class StackScheduler:
         return max(2, min(self.max_stack, trials * self.seeds // shapes))
 
     def _gather(
-        self, waiting: deque[int], claims: ExitStack, room: int
+        self, waiting: deque[int], claims: ExitStack, most: int
     ) -> dict[str, list[Attempt]]:
-        """Trials to train together, `room` at most, by shape; a trial that is better trained alone is trained here."""
+        """Trials to train together, `most` at most, by shape; a trial that is better trained alone is trained here."""
         groups: dict[str, list[Attempt]] = defaultdict(list)
-        while waiting and room > 0 and self.quota.is_open:
+        while waiting and most > 0 and self.quota.is_open:
             # One at a time, unless all are to wait for others: what was begun should be trained.
-            count = min(room, len(waiting)) if self.judgement.all_stack else 1
+            count = min(most, len(waiting)) if self.judgement.all_stack else 1
             for attempt in self._begin([waiting.popleft() for _ in range(count)], claims):
                 shape = self._shape(attempt)
                 if shape is None:
@@ -181,7 +179,7 @@ class StackScheduler:
                 else:
                     groups[shape].append(attempt)
                     self.runs[shape] += self.seeds
-                    room -= 1
+                    most -= 1
         return groups
 
     def _report_alone(self) -> None:

@@ -20,6 +20,7 @@ from dlrun.runner.launch import count_devices, prepare_run, train_in_processes
 from dlrun.runner.peers import RankDied
 from dlrun.runner.session import Pruned, Session, Watch
 from dlrun.runner.summary import Identity
+from dlrun.stacked.memory import StackTooLarge
 from dlrun.storage.disk import DiskFull, disk_full
 from dlrun.storage.links import open_here
 from dlrun.storage.run_directory import RunDirectory
@@ -32,7 +33,8 @@ from dlrun.sweep.space.parse import by_key
 from dlrun.sweep.study import is_finite, make_pruner
 from dlrun.sweep.sweep import Sweep, is_over, open_sweep
 from dlrun.tracking.numbers import number_text
-from dlrun.training.device_errors import refuse_lost_device
+from dlrun.training.device import require_device
+from dlrun.training.device_errors import lacks_memory
 from dlrun.training.loop import Engine
 
 Observer = Callable[[int, Engine], None]  # number of the trial, its engine after an evaluation
@@ -57,6 +59,7 @@ def run_trial(sweep: Sweep, number: int, observe: Observer | None = None) -> boo
     Raises:
         Interrupted: a signal came; what was done is saved, and the trial can be resumed.
         DiskFull: there is no room to go on, and the same holds.
+        DeviceLost: the trial has failed, and this process can train no other.
     """
     with sweep.claim(number) as mine:
         if not mine or is_over(sweep.ledger.trial(number)):  # before it waits for a slot
@@ -80,9 +83,6 @@ class Attempt:
     Args:
         at_once: how many runs this process trains at a time.
         is_rank: the process that has started this one, as a rank of the trial's run, has begun the trial.
-
-    Raises:
-        DeviceLost: no trial can be trained by this process any more; this one was not begun.
     """
 
     def __init__(
@@ -98,7 +98,6 @@ class Attempt:
         self.sweep, self.number, self.slot, self.observe = sweep, number, slot, observe
         self.at_once, self.is_rank = at_once, is_rank
         self.failure: Exception | None = None
-        refuse_lost_device()
         sweep.ledger.study.sampler = sweep.samplers.sampler(number)
         if is_rank:
             self.trial: Trial = sweep.ledger.running(number)
@@ -126,6 +125,8 @@ class Attempt:
             if _summary(run).status == "pruned":
                 break
         self.report()
+        if self.failure is not None:
+            require_device()
 
     def gives_up(self) -> bool:
         """Whether this process would most likely be the next to die of the trial, which then has failed."""
@@ -142,10 +143,14 @@ class Attempt:
         """
         return self._config(index)[0]
 
-    def open(self, index: int) -> Session | None:
+    def open(self, index: int, *, beside_others: bool = False) -> Session | None:
         """One seed's run, begun or resumed, ready to train; None where it is over.
 
+        Args:
+            beside_others: this process has opened other runs, to be trained with it.
+
         Raises:
+            StackTooLarge: those have taken the memory; nothing is said of this one.
             Exception: whatever keeps it from being trained; its directory says so.
         """
         run = self.sweep.runs(self.number)[index]
@@ -161,6 +166,8 @@ class Attempt:
         except Exception as error:
             if (full := disk_full(error)) is not None:
                 raise full from error
+            if beside_others and lacks_memory(error):
+                raise StackTooLarge(self.at_once) from None
             self._record_failure(run, config, words, error)
             raise
 
@@ -267,11 +274,9 @@ class Attempt:
         config = self.sweep.composer.trial(words)
         more = [f"seed={config.plain['seed'] + index}"] if index else []
         if self.slot is not None:
-            import torch
-
             count = self.sweep.slots or 1
             if config.plain["trainer"]["accelerator"] != "cpu":
-                resources.use_gpu(self.slot, torch.cuda.device_count())
+                resources.use_gpu(self.slot, self.sweep.gpus, count)
             more += resources.thread_words(config.plain, count)
         words = [*words, *more]
         return (self.sweep.composer.trial(words) if more else config), words

@@ -27,6 +27,7 @@ __all__ = [
     "AnyBatchNorm",
     "DispatchMode",
     "add_signs",
+    "copy_all",
     "ddp_without_dynamo",
     "default_store",
     "fused_adam",
@@ -35,7 +36,11 @@ __all__ = [
     "in_torch_func",
     "is_view",
     "is_wrapped",
+    "move_towards",
     "norms",
+    "replace_if",
+    "skips_by_itself",
+    "take_over_skips",
     "tree_flatten",
     "tree_leaves",
     "tree_unflatten",
@@ -45,6 +50,7 @@ __all__ = [
     "without_dynamo",
 ]
 
+copy_all: Callable[..., Any] = torch._foreach_copy_
 fused_adam: Callable[..., None] = torch._fused_adam_
 gamma: Callable[..., Tensor] = (
     torch._standard_gamma
@@ -72,6 +78,20 @@ class DispatchMode(TorchDispatchMode):
 def add_signs(to: list[Tensor], of: list[Tensor], *, factor: float) -> None:
     """Add `factor` times the sign of each tensor to its partner, in place: two calls for all of them."""
     torch._foreach_add_(to, torch._foreach_sign(of), alpha=factor)
+
+
+def move_towards(moved: list[Tensor], targets: list[Tensor], *, share: Tensor) -> None:
+    """Move each tensor by a `share` of the way to its partner, in place; the share is a scalar on their device."""
+    ways = torch._foreach_sub(targets, moved)
+    torch._foreach_mul_(ways, share)
+    torch._foreach_add_(moved, ways)
+
+
+def replace_if(due: Tensor, replaced: list[Tensor], by: list[Tensor]) -> None:
+    """Replace finite tensors by their partners, in place, if a scalar on their device is 1, and not if it is 0."""
+    parts = torch._foreach_mul(by, due)
+    torch._foreach_mul_(replaced, 1 - due)
+    torch._foreach_add_(replaced, parts)
 
 
 def in_torch_func() -> bool:
@@ -146,6 +166,25 @@ def ddp_without_dynamo(module: torch.nn.Module, **settings: Any) -> DistributedD
 def without_capturable_warning(optimizer: torch.optim.Optimizer) -> None:
     """Let a capturable optimizer make steps that are not captured as well, and not warn of them."""
     optimizer._warned_capturable_if_run_uncaptured = True
+
+
+def skips_by_itself(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether GradScaler tells it which steps to skip, and does not ask the device itself."""
+    return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+
+
+def take_over_skips(optimizer: torch.optim.Optimizer, step: Callable[[Tensor], None]) -> None:
+    """Have GradScaler call `step` with whether a gradient is not finite, a scalar of booleans on the device."""
+
+    def step_unless_told() -> None:
+        told: Any = optimizer
+        found, scale = told.found_inf, told.grad_scale
+        del told.found_inf, told.grad_scale  # of which torch's own steps on the device know nothing
+        step(found > 0)
+        told.found_inf, told.grad_scale = found, scale
+
+    optimizer._step_supports_amp_scaling = True  # type: ignore[attr-defined]
+    optimizer.step = step_unless_told  # type: ignore[method-assign, assignment]
 
 
 def graph_for_tensorboard(model: torch.nn.Module, example: Tensor) -> tuple[bytes, bytes]:

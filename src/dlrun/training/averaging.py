@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dlrun.errors import ConfigError
+from dlrun.system.torch_internals import copy_all
 from dlrun.training.optimizer_classes import is_schedule_free
 
 
@@ -34,14 +35,44 @@ class ScheduleFreeAverage(nn.Module):
             own.copy_(buffer)
 
 
-Averaged = AveragedModel | ScheduleFreeAverage
+class ExponentialAverage(AveragedModel):
+    """A copy of a model whose weights follow it: average <- decay * average + (1 - decay) * weights.
+
+    It begins as the weights after the first step; running statistics are those of the model. What torch's class asks
+    the device at each step, whether that is the first one, is known here: so a CUDA graph can hold every other step.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        device = next(model.parameters()).device
+        super().__init__(model, device, multi_avg_fn=get_ema_multi_avg_fn(decay))
+        self._begun = False
+        self.register_load_state_dict_post_hook(ExponentialAverage._note_beginning)
+
+    def _note_beginning(self, _: object) -> None:
+        self._begun = bool(self.n_averaged)
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Follow `model`, whose weights the optimizer moves."""
+        averages, weights = [*self.module.parameters()], [*model.parameters()]
+        if self._begun:
+            assert self.multi_avg_fn is not None
+            self.multi_avg_fn(averages, weights, self.n_averaged)  # type: ignore[arg-type]
+        else:
+            for average, weight in zip(averages, weights, strict=True):
+                average.copy_(weight)
+        if buffers := [*self.module.buffers()]:
+            copy_all(buffers, [*model.buffers()])
+        self.n_averaged.add_(1)
+        self._begun = True
 
 
-def exponential_average(model: nn.Module, decay: float | None) -> AveragedModel | None:
+Averaged = ExponentialAverage | ScheduleFreeAverage
+
+
+def exponential_average(model: nn.Module, decay: float | None) -> ExponentialAverage | None:
     """A copy of `model` that follows its weights as an exponential moving average, where there is a `decay`."""
-    if decay is None:
-        return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    return None if decay is None else ExponentialAverage(model, decay)
 
 
 def schedule_free_average(

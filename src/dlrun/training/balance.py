@@ -14,6 +14,7 @@ from dlrun.data.orders import Resampling, balanced
 from dlrun.errors import ConfigError
 from dlrun.training.device_errors import memory_for_evaluation
 from dlrun.training.losses.base import Loss
+from dlrun.training.ranks import Ranks
 
 
 def with_balance(
@@ -57,8 +58,12 @@ class LatentBalance:
     def __init__(self, model: nn.Module, batches: Batches, size: int) -> None:
         self.model, self.batches, self.size = model, batches, size
 
-    def begin_epoch(self) -> None:
-        """Look at the rows anew; the model is left in evaluation mode."""
+    def begin_epoch(self, ranks: Ranks) -> None:
+        """Look at the rows anew, the first rank for all; the model is left in evaluation mode."""
+        ranks.by_first(self._look)
+        self.rarity = ranks.of_first(self.rarity)
+
+    def _look(self) -> None:
         self.model.eval()
         rows = len(self.batches.split)
         with memory_for_evaluation(self.size, rows), torch.inference_mode():

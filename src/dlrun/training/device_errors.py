@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 import torch
 
 from dlrun.config.settings import TrainerSettings
-from dlrun.errors import RunFailed, causes, first_line
-from dlrun.training.device import out_of_memory
+from dlrun.errors import RunFailed, causes
+from dlrun.training.device import DeviceLost, out_of_memory
 
 # Errors after which "any further CUDA work will return the same error" until the process has ended, as the
 # documentation of CUDA's runtime says of them, in the words of cudaGetErrorString.
@@ -26,18 +26,6 @@ _LOST = (
     "the launch timed out and was terminated",
     "uncorrectable ECC error encountered",
 )
-
-
-class DeviceFailed(RunFailed):
-    """Nothing else can be trained as it was to be, in this process; another can go on from what was saved."""
-
-
-class DeviceLost(DeviceFailed):
-    """The device gives this process no answer any more."""
-
-
-class StackTooLarge(DeviceFailed):
-    """There is not enough memory for all runs of a stack at once."""
 
 
 def device_lost(error: BaseException, device: torch.device) -> DeviceLost | None:
@@ -59,23 +47,7 @@ def device_lost(error: BaseException, device: torch.device) -> DeviceLost | None
     return None
 
 
-def refuse_lost_device() -> None:
-    """Begin nothing in a process whose GPU was lost: it would fail for what another has done.
-
-    Raises:
-        DeviceLost: it was.
-    """
-    if not torch.cuda.is_initialized():
-        return
-    try:
-        torch.cuda.synchronize()
-    except RuntimeError as error:
-        raise DeviceLost(
-            f"the GPU gives this process no answer any more ({first_line(error)}), since a trial before has failed"
-        ) from error
-
-
-def out_of_memory_behind(error: BaseException) -> bool:
+def lacks_memory(error: BaseException) -> bool:
     """Whether `error`, or one that it comes from, says that there is no memory left."""
     return any(map(out_of_memory, causes(error)))
 
@@ -92,17 +64,6 @@ def step_too_large(trainer: TrainerSettings, rows: int, device: torch.device) ->
     return RunFailed(
         f"out of memory on {device} with trainer.batch_size={trainer.batch_size}: try "
         f"{tried}{' or ' if tried else ''}a smaller model"
-    )
-
-
-def stack_too_large(runs: int, rows: int | None = None) -> StackTooLarge:
-    """What to say where so many runs at once need more memory than there is; in an evaluation, with `rows` of each."""
-    remedy = f"set sweep.max_stack={max(1, runs // 2)}"
-    if rows is None or rows == 1:
-        return StackTooLarge(f"out of memory with {runs} runs trained as one: {remedy}")
-    return StackTooLarge(
-        f"out of memory in an evaluation of {runs} runs trained as one, of {rows} samples each at a time: "
-        f"{remedy} or trainer.eval_batch_size={rows // 2}"
     )
 
 

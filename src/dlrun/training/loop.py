@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -26,26 +26,36 @@ from dlrun.training.averaging import Averaged
 from dlrun.training.balance import LatentBalance
 from dlrun.training.device import Device
 from dlrun.training.divergence import Diverged, refuse_divergence
+from dlrun.training.evaluation import Evaluation
 from dlrun.training.forward import (
     State,
     advance,
     in_parts,
     loss_and_kept,
     on_tensors,
-    outputs_in_order,
 )
 from dlrun.training.freezing import Freezing
+from dlrun.training.gradients import gradient_norm
 from dlrun.training.interruptions import Interruptions
 from dlrun.training.intervals import Intervals
-from dlrun.training.logged_points import Pending, Rate, gathered, mean_losses, training_point
+from dlrun.training.logged_points import Pending, Point, gathered
 from dlrun.training.metrics.chosen import ChosenMetrics
-from dlrun.training.optim import Descent, gradient_norm
+from dlrun.training.optim import Descent
+from dlrun.training.point_log import Observer, PointLog
 from dlrun.training.ranks import ALONE, Ranks
 from dlrun.training.replica import Replica
 from dlrun.training.schedules import plateau_of
 from dlrun.training.task import Task
 
-Step = Callable[[Tensor, Tensor], None]  # from inputs and targets of one batch
+
+class Steps(Protocol):
+    """Takes the steps of an epoch, sooner than one by one."""
+
+    def epoch(self, number: int, position: int) -> Iterator[int]:
+        """Take them but for the first `position`: how many were taken each time, none after which something is due."""
+
+    def close(self) -> None:
+        """Let go of all that it holds."""
 
 
 @dataclass
@@ -57,19 +67,6 @@ class Best:
     step: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     weights: dict[str, Tensor] = field(default_factory=dict)
-
-
-class Observer(Protocol):
-    """Follows a run and shows it: the loop itself writes and plots nothing."""
-
-    def stepped(self) -> None:
-        """A step was made."""
-
-    def logged(self, values: dict[str, float]) -> None:
-        """A point is due: `values` of the training steps since the one before."""
-
-    def evaluated(self, values: dict[str, float]) -> None:
-        """An evaluation was made, of these `values`. What this raises ends the run."""
 
 
 class Engine:
@@ -98,24 +95,25 @@ class Engine:
         replica: Replica | None = None,
     ) -> None:
         self.model, self.averaged, self.task, self.data = model, averaged, task, data
-        self.freezing = freezing
         self.batches, self.descent, self.total_steps = batches, descent, total_steps
-        self.device, self.settings, self.chosen = device, settings, chosen
+        self.freezing, self.device, self.settings, self.chosen = freezing, device, settings, chosen
         self.augmentation, self.mixing, self.generator = augmentation, mixing, generator
-        self.balance, self.ranks = balance, ranks
-        self.captured: Step | None = None  # does what train_step does, sooner
+        self.balance, self.ranks, self.replica = balance, ranks, replica
+        self.captured: Steps | None = None
         self.steps_per_epoch = len(batches)
-        self.replica = replica  # of several ranks
         self.intervals = Intervals(settings, saving, self.steps_per_epoch, total_steps)
         declared = task.declared.direction(settings.monitor)
         self.minimize = (declared if settings.mode == "auto" else settings.mode) == "min"
         self.variance = {"train": task.variance(data.train), "val": task.variance(data.val)}
         self.truth = chosen.truth(data.val)
+        self.evaluation = Evaluation(
+            freezing, device, spec=data.spec, task=task, size=settings.eval_batch_size
+        )
         self.step = 0
         self.waited = 0  # evaluations in a row without improvement
         self.best = Best()
         self.carried: State = None  # what the model remembers of the text before the next batch
-        self.pending, self.rate = Pending(), Rate()
+        self.pending, self.points = Pending(), PointLog.of(device.torch_device, ranks)
         self.of_ranks: list[dict[str, Any]] = []  # what each rank alone had at the last checkpoint
         self.unsharded: dict[str, Any] | None = None  # what is trained, while it is saved
         self.latest: dict[str, float] = {}  # the newest value of every metric
@@ -158,13 +156,7 @@ class Engine:
         """Whether there is nothing left to train."""
         return self.step >= self.total_steps or self.stopped_early
 
-    def fit(
-        self,
-        *,
-        save: Callable[[], None],
-        observer: Observer,
-        stop: StopRequest,
-    ) -> None:
+    def fit(self, *, save: Callable[[], None], observer: Observer, stop: StopRequest) -> None:
         """Train until finished, or until `stop` notes a signal.
 
         `save` is called when a checkpoint is due, and at the end; it and the observer on the first rank alone. All
@@ -178,42 +170,47 @@ class Engine:
         interruptions = Interruptions(self.ranks, self.intervals, stop)
         # A new run saves its first evaluation as well: one that diverges soon has something to go back to.
         first_best_unsaved = not self.best.step
-        self.rate = Rate(uncounted=sum(self.pending.sizes))
+        self.points.begin(sum(self.pending.sizes))
         before = self.seconds
-        train_step = self.captured or self.train_step
+        steps = self._one_by_one if self.captured is None else self.captured.epoch
         while not self.finished and not interruptions.stopping:
             epoch, position = divmod(self.step, self.steps_per_epoch)
             self.begin_epoch(epoch, position)
-            for inputs, targets in self.batches.epoch(epoch, skip=position):
-                train_step(inputs, targets)
-                self.step += 1
-                observer.stepped()
+            for count in steps(epoch, position):
+                self.step += count
+                observer.stepped(count)
                 interruptions.stepped()
                 self.seconds = before + time.perf_counter() - started
                 if self.intervals.evaluation_due(self.step):
+                    self.points.write(self.latest, observer)
                     values = self._evaluate()
                     self.ranks.by_first(partial(observer.evaluated, values))
                 elif self.intervals.logging_due(self.step):
-                    self.note(values := self._training_values())
-                    observer.logged(values)
+                    self.points.log(self._point(), self.latest, observer)
                 if self.finished or interruptions.stopping:
                     break
                 if interruptions.saving_due(self.step) or (first_best_unsaved and self.best.step):
-                    self._save(save)
+                    self._save(save, observer)
                     interruptions.saved()
                     first_best_unsaved = first_best_unsaved and not self.best.step
         self.seconds = before + time.perf_counter() - started
-        self._save(save)
+        self._save(save, observer)
+
+    def _one_by_one(self, epoch: int, position: int) -> Iterator[int]:
+        for inputs, targets in self.batches.epoch(epoch, skip=position):
+            self.train_step(inputs, targets)
+            yield 1
 
     def begin_epoch(self, epoch: int, position: int) -> None:
         """Set up what changes from one epoch to the next, before the batch at `position` of it."""
         self.freezing.enter(epoch)
+        if self.augmentation is not None:
+            self.augmentation.begin_epoch(epoch)
         if self.balance is not None and position == 0:
-            self.ranks.by_first(self.balance.begin_epoch)
-            self.balance.rarity = self.ranks.of_first(self.balance.rarity)
+            self.balance.begin_epoch(self.ranks)
             self.freezing.train(self.model)
         if self.replica is not None and self.replica.enter(epoch):
-            self.rate.restart()
+            self.points.rate.restart()
 
     def train_step(self, inputs: Tensor, targets: Tensor) -> None:
         """One update of the weights from one batch, taken in `accumulate` parts where that is above 1."""
@@ -221,7 +218,6 @@ class Engine:
         if self.step % self.steps_per_epoch == 0:
             self.carried = None
         self.learn(inputs, targets)
-        self.average()
 
     def learn(self, inputs: Tensor, targets: Tensor) -> None:
         """What a step does at its learning rate: all on the device, so that a CUDA graph can hold it."""
@@ -243,6 +239,7 @@ class Engine:
         if self.replica is not None:
             self.pending.end_step(counts=self.replica.counts)
         self.descent.move()
+        self.average()
 
     def average(self) -> None:
         """Let the running average of the weights, where there is one, follow them."""
@@ -254,19 +251,7 @@ class Engine:
 
         Of several ranks the one that calls this computes all of them, or its `share`.
         """
-        model = self.evaluated.eval()
-        with sharding.without_gradients(model), self.device.autocast():
-            outputs = outputs_in_order(
-                model,
-                split,
-                share,
-                spec=self.data.spec,
-                task=self.task,
-                size=self.settings.eval_batch_size,
-                dtype=self.device.dtype,
-            )
-        self.freezing.train(model)
-        return outputs
+        return self.evaluation.outputs(self.evaluated, split, share)
 
     def outputs_of_all(self, split: Split) -> Tensor:
         """`outputs`, each rank computing its share: all of them on rank 0, on the others their own."""
@@ -284,6 +269,13 @@ class Engine:
     def note(self, values: dict[str, float]) -> None:
         """Keep the values of a point as the newest."""
         self.latest |= values
+
+    def close(self) -> None:
+        """Let go of graphs and of their memory: they and the engine name each other. It takes no more steps."""
+        for graphs in (self.captured, self.evaluation.repeated):
+            if graphs is not None:
+                graphs.close()
+        self.captured = self.evaluation.repeated = None
 
     def restore_best(self) -> None:
         """Give the model to evaluate the weights of the best evaluation, where there was one."""
@@ -329,7 +321,7 @@ class Engine:
             seen = self.outputs_of_all(part), part, self.variance["val"], self.truth
             measure = partial(self.chosen.metrics, self.task, *seen)
         values, metrics = self.ranks.by_first(lambda: (values, measure()))
-        self.rate.restart()
+        self.points.rate.restart()
         return self.judge(values, metrics)
 
     def judge(self, values: dict[str, float], metrics: dict[str, float]) -> dict[str, float]:
@@ -361,21 +353,26 @@ class Engine:
 
     def _training_values(self) -> dict[str, float]:
         """Means over the steps since the last logged point, which they end; of several ranks known to the first."""
+        point = self._point()
+        return {} if point is None else point.values(self.latest)
+
+    def _point(self) -> Point | None:
+        """What the steps since the last logged point, which they end, come to; of several ranks on the first."""
         pending = gathered(self.pending, self.ranks, self.task)
-        refuse_divergence(pending.losses, step=self.step, latest=self.latest)
+        if not self.points.delayed:
+            refuse_divergence(pending.losses, step=self.step, latest=self.latest)
         self.pending = Pending()
-        norm = gradient_norm(self.descent.parameters).item()
+        norm = gradient_norm(self.descent.parameters)
         if not self.ranks.first:
-            return {}
-        losses = torch.stack(pending.losses).cpu().double()
-        loss = mean_losses(self.task, losses, pending.sizes).item()
-        outputs, targets = torch.cat(pending.outputs), torch.cat(pending.targets)
-        metrics = self.task.metrics(outputs, targets, loss=loss, variance=self.variance["train"])
-        return training_point(
-            metrics,
-            learning_rate=self.descent.learning_rate,
-            rate=self.rate.ended(sum(pending.sizes)),
+            return None
+        return Point(
+            self.step,
+            pending,
+            self.task,
+            self.variance["train"],
             gradient_norm=norm,
+            learning_rate=self.descent.learning_rate,
+            rate=self.points.rate.end(sum(pending.sizes)),
         )
 
     def gather(self) -> None:
@@ -388,8 +385,9 @@ class Engine:
             trained = self.model, self.averaged, self.descent
             self.unsharded = sharding.whole_states(*trained, first=self.ranks.first)
 
-    def _save(self, save: Callable[[], None]) -> None:
+    def _save(self, save: Callable[[], None], observer: Observer) -> None:
         """Save, unless weights are not finite, or come from a loss that was not."""
+        self.points.write(self.latest, observer)
         self.gather()
         refuse_divergence(self.pending.losses, step=self.step, latest=self.latest)
         sizes = norms([p.detach() for p in self.model.parameters()])

@@ -1,8 +1,8 @@
-"""Optimizers: the eight of the lectures, newer ones, and what is done to gradients before a step."""
+"""Optimizers: the eight of the lectures and newer ones, and a step of them: gradients in, new weights out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, cast
 
 import torch
@@ -12,17 +12,20 @@ from torch import Tensor, nn
 from dlrun.config.schema import Fraction, NonNegative, Positive, Probability
 from dlrun.config.settings import GradientSettings
 from dlrun.errors import ConfigError
-from dlrun.system.torch_internals import add_signs, norms, without_capturable_warning
+from dlrun.training.gradients import regularise
+from dlrun.training.lookahead import Lookahead
 from dlrun.training.optimizer_classes import (
     Groups,
     Lion,
     MuonWithAdamW,
     hidden_matrices,
     keep_gradients,
+    parted,
 )
 from dlrun.training.parameter_names import chosen
 from dlrun.training.schedules import Multiplier, plateau_of
-from dlrun.training.sharding import is_sharded, load_optimizer, whole
+from dlrun.training.sharding import is_sharded, load_optimizer
+from dlrun.training.skipped_steps import skip_without_asking
 
 LearningRate = Annotated[float, Gt(0)]
 
@@ -159,7 +162,7 @@ def muon(
             "take a newer torch, or optimizer=adamw"
         )
     hidden = {id(p) for p in hidden_matrices(model)}
-    matrices, others = _parted(groups, lambda p: id(p) in hidden)
+    matrices, others = parted(groups, lambda p: id(p) in hidden)
     if not matrices:
         raise ConfigError(
             "optimizer is muon, but the model has no matrix to train between its first and its last layer: "
@@ -233,24 +236,6 @@ def _groups_by_decay(trainable: list[nn.Parameter], rules: GradientSettings) -> 
     return [group for group in groups if group["params"]]
 
 
-def regularise(parameters: list[Tensor], rules: GradientSettings) -> None:
-    """Add the L1 penalty's subgradient, then clip by value, then by global norm, in place."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    if rules.l1:
-        weights = [p.detach() for p in parameters if p.grad is not None]
-        add_signs(gradients, weights, factor=rules.l1)
-    if rules.clip_value is not None:
-        nn.utils.clip_grad_value_(parameters, rules.clip_value)
-    if rules.clip_norm is not None:
-        nn.utils.clip_grad_norm_(parameters, rules.clip_norm)
-
-
-def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
-    """Euclidean norm of all gradients together, a scalar tensor (no wait for the device)."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    return whole(torch.stack(norms(gradients)).norm()) if gradients else torch.zeros(())
-
-
 class Descent:
     """An optimizer with its learning-rate schedule, gradient rules and loss scaling: loss in, new weights out."""
 
@@ -260,15 +245,18 @@ class Descent:
         multiplier: Multiplier,
         rules: GradientSettings,
         scaler: torch.amp.GradScaler,
+        lookahead: Lookahead | None = None,
     ) -> None:
         self.optimizer, self.multiplier = optimizer, multiplier
-        self.rules, self.scaler = rules, scaler
+        self.rules, self.scaler, self.lookahead = rules, scaler, lookahead
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.base_rate = float(optimizer.param_groups[0]["lr"])  # that multipliers are of
         self.configured = [_configured(group, rules) for group in optimizer.param_groups]
         self.learning_rate = self.base_rate  # of the last step, where there is no multiplier
         self.rates: list[Tensor] = []  # of each group, where a CUDA graph reads them
         self._scaled = scaler.is_enabled()
+        if self._scaled and self.parameters[0].device.type != "cpu":
+            skip_without_asking(optimizer)
         self._regularised = (
             bool(rules.l1) or rules.clip_value is not None or rules.clip_norm is not None
         )
@@ -298,15 +286,31 @@ class Descent:
             self.scaler.update()
         else:
             self.optimizer.step()
+        if self.lookahead is not None:
+            self.lookahead.follow()
 
     def schedule(self, step: int) -> None:
         """Give the optimizer the learning rate of `step`."""
+        rates = self.rates_at(step)
+        tensors = [t.fill_(r) for t, r in zip(self.rates, rates, strict=bool(self.rates))]
+        self.take_rates(tensors or rates)
+        self.count_from(step)
+
+    def rates_at(self, step: int) -> list[float]:
+        """The learning rate of each group at `step`, whose rate is from now on `learning_rate`."""
         multiplier = self.multiplier(step)
-        for group, configured in zip(self.optimizer.param_groups, self.configured, strict=True):
-            group["lr"] = configured["lr"] * multiplier
         self.learning_rate = float(self.base_rate * multiplier)
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=bool(self.rates)):
-            group["lr"] = rate.fill_(group["lr"])
+        return [configured["lr"] * multiplier for configured in self.configured]
+
+    def take_rates(self, rates: Iterable[float | Tensor]) -> None:
+        """Give the optimizer a learning rate for each group."""
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
+    def count_from(self, step: int) -> None:
+        """Tell what counts steps on the device that `step` is next."""
+        if self.lookahead is not None:
+            self.lookahead.steps.fill_(step)
 
     def describe(self) -> str | None:
         """The learning rates of parameters with a multiplier, in a line; None where there are none."""
@@ -321,6 +325,7 @@ class Descent:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "plateau": plateau.state_dict() if plateau else None,
+            "lookahead": self.lookahead.state_dict() if self.lookahead else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -333,28 +338,8 @@ class Descent:
         plateau = plateau_of(self.multiplier)
         if plateau and state["plateau"]:
             plateau.load_state_dict(state["plateau"])
-
-
-def can_be_captured(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether `make_capturable` can do its part: torch's own but Adagrad, whose steps count on the CPU."""
-    kinds = (torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adadelta)
-    return type(optimizer) in kinds or (
-        type(optimizer) is torch.optim.SGD and all(g["fused"] for g in optimizer.param_groups)
-    )
-
-
-def make_capturable(descent: Descent, device: torch.device) -> None:
-    """Let a CUDA graph hold `descent.move`: learning rates and counts of steps become tensors on `device`."""
-    optimizer = descent.optimizer
-    descent.rates = [torch.zeros((), device=device) for _ in optimizer.param_groups]
-    for group in optimizer.param_groups:
-        if "capturable" in group:
-            group["capturable"] = True
-    for state in optimizer.state.values():
-        if "step" in state:
-            state["step"] = state["step"].to(device)
-    # Not captured are the steps before the graph, and those of other sizes.
-    without_capturable_warning(optimizer)
+        if self.lookahead is not None:
+            self.lookahead.load_state_dict(state.get("lookahead"))
 
 
 def _configured(group: dict[str, Any], rules: GradientSettings) -> dict[str, Any]:
@@ -370,13 +355,6 @@ def _configured(group: dict[str, Any], rules: GradientSettings) -> dict[str, Any
         )
     own = {name: value for name, value in group.items() if name not in _NO_SETTINGS}
     return own | {"lr": group["lr"] * group.get("lr_multiplier", 1.0)}
-
-
-def _parted(groups: Groups, wanted: Callable[[Tensor], bool]) -> tuple[Groups, Groups]:
-    """The groups of the parameters that are `wanted`, and those of the others."""
-    first = [{**g, "params": [p for p in g["params"] if wanted(p)]} for g in groups]
-    second = [{**g, "params": [p for p in g["params"] if not wanted(p)]} for g in groups]
-    return [g for g in first if g["params"]], [g for g in second if g["params"]]
 
 
 def _fused(groups: Groups, *devices: str, sharded: bool = False) -> bool | None:

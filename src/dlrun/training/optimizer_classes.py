@@ -31,9 +31,12 @@ class Lion(torch.optim.Optimizer):
             lr, (beta1, beta2) = group["lr"], group["betas"]
             for weights in (p for p in group["params"] if p.grad is not None):
                 memory = self.state[weights]
-                mean = memory.setdefault("exp_avg", torch.zeros_like(weights))
+                if "exp_avg" not in memory:
+                    memory["exp_avg"] = torch.zeros_like(weights)
+                mean = memory["exp_avg"]
                 weights.mul_(1 - lr * group["weight_decay"])
-                weights.add_(mean.lerp(weights.grad, 1 - beta1).sign_(), alpha=-lr)
+                # Times a rate that may be a tensor, which is not read: the product is exact.
+                weights.sub_(mean.lerp(weights.grad, 1 - beta1).sign_().mul_(lr))
                 mean.lerp_(weights.grad, 1 - beta2)
 
 
@@ -110,3 +113,10 @@ def hidden_matrices(model: nn.Module) -> list[Tensor]:
     return [
         p for p in model.parameters() if p.ndim == 2 and min(p.shape) > 1 and id(p) not in others
     ]
+
+
+def parted(groups: Groups, wanted: Callable[[Tensor], bool]) -> tuple[Groups, Groups]:
+    """The groups of the parameters that are `wanted`, and those of the others."""
+    first = [{**g, "params": [p for p in g["params"] if wanted(p)]} for g in groups]
+    second = [{**g, "params": [p for p in g["params"] if not wanted(p)]} for g in groups]
+    return [g for g in first if g["params"]], [g for g in second if g["params"]]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlrun.data.loaders import Batch, Feed, Split
+from dlrun.data.loaders import Batch, Feed, Split, sent
 from dlrun.data.orders import epoch_order
 from dlrun.data.share import WHOLE, Share
 from dlrun.data.text.stored import StoredText
@@ -42,7 +42,7 @@ class StoredTokens:
     def __getitem__(self, part: slice) -> Tensor:
         start, stop, _ = part.indices(len(self))
         numbers = self.text.numbers(self.start + start, self.start + max(start, stop))
-        return torch.from_numpy(self.table[numbers]).to(self.device)
+        return sent(torch.from_numpy(self.table[numbers]), self.device)
 
     def narrow(self, dim: int, start: int, length: int) -> StoredTokens:
         """As of a tensor; what is left stays in the file."""
@@ -148,7 +148,7 @@ class Streams:
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """(inputs, targets) of each window of epoch `number`, (S, T), without the first `skip`."""
         yield from _windows(
-            self.split, self.own, self.length, self.window, start=self._offset(number), skip=skip
+            self.split, self.own, self.length, self.window, start=self.offset(number), skip=skip
         )
 
     def sizes(self, epoch: int) -> Sequence[int]:
@@ -160,7 +160,8 @@ class Streams:
         room = self.window - 1 if self.shuffle else 0
         return max(1, (len(self.split) - room) // (self.size * self.window))
 
-    def _offset(self, epoch: int) -> int:
+    def offset(self, epoch: int) -> int:
+        """Where in the text the first stream of an epoch begins."""
         if not self.shuffle:
             return 0
         room = len(self.split) - self.size * self.length

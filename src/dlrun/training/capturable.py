@@ -1,0 +1,56 @@
+"""Optimizers in a form that a CUDA graph can hold: what they read at a step are tensors on the device."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from dlrun.system.torch_internals import without_capturable_warning
+from dlrun.training.optim import Descent
+from dlrun.training.optimizer_classes import Lion
+
+_CAPTURED = (
+    torch.optim.Adam,
+    torch.optim.AdamW,
+    torch.optim.RMSprop,
+    torch.optim.Adadelta,
+    torch.optim.Adagrad,
+    Lion,
+)
+
+
+def can_be_captured(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether `make_capturable` can do its part: Muon and the library schedulefree read the learning rate in Python."""
+    return type(optimizer) in _CAPTURED or (
+        type(optimizer) is torch.optim.SGD and all(g["fused"] for g in optimizer.param_groups)
+    )
+
+
+def make_capturable(descent: Descent, device: torch.device) -> None:
+    """Let a CUDA graph hold `descent.move`: learning rates and counts of steps become tensors on `device`."""
+    optimizer = descent.optimizer
+    descent.rates = [torch.zeros((), device=device) for _ in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        if "capturable" in group:
+            group["capturable"] = True
+    for state in optimizer.state.values():
+        if "step" in state:
+            state["step"] = state["step"].to(device)
+    if type(optimizer) is torch.optim.Adagrad:
+        optimizer.step = partial(_step_of_adagrad, optimizer)  # type: ignore[method-assign]
+    # Not captured are the steps before the graph, and those of other sizes.
+    without_capturable_warning(optimizer)
+
+
+@torch.no_grad()
+def _step_of_adagrad(optimizer: torch.optim.Optimizer) -> None:
+    """As torch, which reads counts of steps and learning rates to do it."""
+    for group in optimizer.param_groups:
+        for weights in (p for p in group["params"] if p.grad is not None):
+            memory = optimizer.state[weights]
+            memory["step"].add_(1)
+            gradient = weights.grad.add(weights, alpha=group["weight_decay"])
+            squares = memory["sum"].addcmul_(gradient, gradient)
+            rate = group["lr"] / (1 + (memory["step"] - 1) * group["lr_decay"])
+            weights.sub_(gradient.div_(squares.sqrt().add_(group["eps"])).mul_(rate))
