@@ -11,7 +11,6 @@ from torch import Tensor
 from dlrun.data.loaders import Batches
 from dlrun.models.dropout import use_generators
 from dlrun.system.hardware import free_memory
-from dlrun.training.device import out_of_memory
 from dlrun.training.loop import Engine
 
 # Weights, gradients as they come and side by side, the best weights, an update's own intermediates.
@@ -89,15 +88,6 @@ def memory_of(device: torch.device) -> Memory:
 def room(memory: Memory) -> int:
     """Bytes of the device's memory that a stack may take."""
     return int(_SHARE * memory.free())
-
-
-def lacks_memory(error: BaseException | None) -> bool:
-    """Whether the error, or what it was raised from, says that no memory is left."""
-    while error is not None:
-        if out_of_memory(error):
-            return True
-        error = error.__cause__
-    return False
 
 
 def run_bytes(engine: Engine, per_sample: int) -> int:
