@@ -255,7 +255,7 @@ class _Watch:
         with StopRequest() as stop:
             self.engine.fit(save=lambda: None, observer=self, stop=stop)
 
-    def stepped(self) -> None:
+    def stepped(self, count: int = 1) -> None:
         step = self.engine.step
         if not self.begun and step >= self.first:
             now(self.kind)
