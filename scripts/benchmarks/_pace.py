@@ -7,7 +7,7 @@ GPU many steps are made without waiting, as in training, by CUDA graphs where dl
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from statistics import median
 
 import torch
@@ -47,15 +47,26 @@ def stack_advance(stack: Stack) -> Advance:
 
 
 def _advance(engine: Engine) -> Advance:
+    steps = _steps_of(engine)
+    return lambda: next(steps)
+
+
+def _steps_of(engine: Engine) -> Iterator[int]:
+    """Steps one by one of the same batch, or graphs of several, which read their batches themselves."""
     batch = next(engine.batches.epoch(0))
     engine.freezing.train(engine.model)
-
-    def advance() -> int:
-        engine.train_step(*batch)
-        engine.pending = Pending()
-        return 1
-
-    return advance
+    while True:
+        epoch, position = divmod(engine.step, engine.steps_per_epoch)
+        if engine.captured is None:
+            engine.train_step(*batch)
+            engine.pending = Pending()
+            yield 1
+            continue
+        for count in engine.captured.epoch(epoch, position):
+            engine.step += count
+            if engine.intervals.logging_due(engine.step):
+                engine.pending = Pending()
+            yield count
 
 
 def _seconds(advance: Advance, kind: str) -> float:
