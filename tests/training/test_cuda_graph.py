@@ -11,7 +11,7 @@ import signal
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import pytest
@@ -24,6 +24,7 @@ from dlrun.config.compose import compose
 from dlrun.data.ahead import ahead
 from dlrun.data.base import Spec
 from dlrun.errors import ConfigError, RunFailed
+from dlrun.sweep.data_cache import data_loader
 from dlrun.system.signals import StopRequest
 from dlrun.training import cuda_graph, stretches
 from dlrun.training.build import assemble
@@ -62,10 +63,16 @@ class Own(nn.Sequential):
 OWN = {"_target_": f"{__name__}.Own", "freeze": None}
 
 
+@lru_cache(maxsize=1)
+def plain(*words: str) -> Any:
+    found: Any = OmegaConf.to_container(compose([*words]), resolve=True)
+    del found["sweep"]  # no part of a run
+    return found
+
+
 def built(*words: str, **sections: Any) -> Engine:
-    plain: Any = OmegaConf.to_container(compose(list(words)), resolve=True)
-    del plain["sweep"]  # no part of a run
-    return assemble(settings.parse(plain | sections)).engine
+    config = settings.parse(copy.deepcopy(plain(*words)) | sections)
+    return assemble(config, load=data_loader).engine
 
 
 def chosen(*words: str, wanted: Any = "auto", place: Device = CUDA, **sections: Any) -> Any:
@@ -240,6 +247,7 @@ KINDS = [
     (*IRIS, "optimizer=adam", *VARIANTS[-1], UNEVEN, "trainer.drop_last=true"),
     (*IRIS, "optimizer=adam", "trainer.overfit_batches=2", "trainer.max_steps=20"),
     (*IRIS, "optimizer=momentum", *UNFREEZING, "optimizer.lr_multipliers={0.*:0.1}"),
+    (*IRIS, "optimizer=adam", "model.freeze={0.*:1}", "trainer.overfit_batches=3"),
     (*PICTURES, "trainer.batch_size=64", "dataset.augment={shift: 1, noise: 0.1}"),
     (*PICTURES, "trainer.batch_size=60", "dataset.augment={mixup: 0.2}"),
     ("name=test", "dataset=airline", "model=lstm", "model.hidden_size=4", "trainer.batch_size=8",

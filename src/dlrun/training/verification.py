@@ -92,6 +92,11 @@ def difference(before: Trace, alone: Trace, replayed: Trace, precision: str) -> 
     return None if all(_equal(*pair) for pair in drawn) else "they draw other random numbers"
 
 
+def places(engine: Engine) -> list[int]:
+    """Where in memory all of it lies that a step changes: a graph finds it there or not at all."""
+    return [tensor.data_ptr() for each in _changing(engine).values() for tensor in each]
+
+
 def _changing(engine: Engine) -> dict[str, list[Tensor]]:
     memory = engine.descent.optimizer.state
     average = engine.averaged
