@@ -93,8 +93,8 @@ def test_on_a_gpu_steps_are_captured(optimizer: str) -> None:
 
 CANNOT: list[tuple[tuple[str, ...], Device, str]] = [
     ((), Device(torch.device("cpu"), "fp32"), "the run is on the device cpu, which has no CUDA graphs"),
-    ((), Device(torch.device("cuda"), "fp64"), "trainer.precision is fp64, and must be fp32 or bf16"),
-    ((), Device(torch.device("cuda"), "fp16"), "trainer.precision is fp16, and must be fp32 or bf16"),
+    ((), Device(torch.device("cuda"), "fp64"), "trainer.precision is fp64, and must be fp32, tf32 or bf16"),
+    ((), Device(torch.device("cuda"), "fp16"), "trainer.precision is fp16, and must be fp32, tf32 or bf16"),
     (("trainer.profile=true",), CUDA, "trainer.profile is to see single operations"),
     (("optimizer=muon", "model.hidden=[8,8]"), CUDA, "the optimizer MuonWithAdamW reads settings or memory"),
     (("optimizer=schedule_free",), CUDA, "the optimizer AdamWScheduleFree reads settings or memory"),
@@ -185,9 +185,7 @@ def take(engine: Engine, steps: int) -> None:
     while engine.step < engine.total_steps:
         epoch, position = divmod(engine.step, engine.steps_per_epoch)
         engine.begin_epoch(epoch, position)
-        for count in (engine.captured.epoch if engine.captured else engine._one_by_one)(
-            epoch, position
-        ):
+        for count in engine.steps(epoch, position):
             engine.step += count
             if engine.step >= engine.total_steps:
                 break

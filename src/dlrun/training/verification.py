@@ -99,11 +99,12 @@ def places(engine: Engine) -> list[int]:
 
 def _changing(engine: Engine) -> dict[str, list[Tensor]]:
     memory = engine.descent.optimizer.state
-    average = engine.averaged
+    average, slow = engine.averaged, engine.descent.lookahead
     found = {
         "weights": engine.model.parameters(),
         "running statistics": engine.model.buffers(),
         "averages": () if average is None else (*average.parameters(), *average.buffers()),
+        "slow weights": () if slow is None else (*slow.slow, slow.steps),
         "what the optimizer remembers": tree_leaves([memory[p] for p in memory]),
     }
     return {
