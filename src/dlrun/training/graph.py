@@ -39,6 +39,7 @@ TOLERANCES = {  # by precision
     "fp32": Tolerance(1e-3, 0.1),
     "tf32": Tolerance(1e-2, 0.3),
     "bf16": Tolerance(2e-2, 0.3),
+    "fp16": Tolerance(2e-2, 0.3),
 }
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dlrun.storage.checkpoint import random_states, restore_random_states
-from dlrun.system.torch_internals import copy_all, tree_leaves
+from dlrun.system.torch_internals import copy_all, loss_scale, tree_leaves
 from dlrun.training.forward import State
 from dlrun.training.graph import TOLERANCES, apart, size_of
 from dlrun.training.logged_points import Pending
@@ -105,6 +105,7 @@ def _changing(engine: Engine) -> dict[str, list[Tensor]]:
         "running statistics": engine.model.buffers(),
         "averages": () if average is None else (*average.parameters(), *average.buffers()),
         "slow weights": () if slow is None else (*slow.slow, slow.steps),
+        "scales of the loss": loss_scale(engine.descent.scaler),
         "what the optimizer remembers": tree_leaves([memory[p] for p in memory]),
     }
     return {
