@@ -255,7 +255,7 @@ class _Watch:
         with StopRequest() as stop:
             self.engine.fit(save=lambda: None, observer=self, stop=stop)
 
-    def stepped(self) -> None:
+    def stepped(self, steps: int) -> None:
         step = self.engine.step
         if not self.begun and step >= self.first:
             now(self.kind)
@@ -265,7 +265,7 @@ class _Watch:
             _warn_of_waits(self.kind, "default")
             self.watched = step - self.begun
 
-    def logged(self, values: dict[str, float]) -> None: ...
+    def logged(self, step: int, values: dict[str, float]) -> None: ...
     def evaluated(self, values: dict[str, float]) -> None: ...
 
 

@@ -63,7 +63,7 @@ class Turns:
         self.own: list[float] = []  # seconds of a step in each turn
         self.theirs: dict[str, list[float]] = {name: [] for name in others}
 
-    def stepped(self) -> None:
+    def stepped(self, steps: int) -> None:
         """Steps were made: end a turn where it has all its own."""
         step = self.engine.step
         if self.at == 0:
@@ -76,7 +76,7 @@ class Turns:
                 self.theirs[name].append(self._timed(self.others[name]))
             self.at, self.begun = step, now(self.kind)
 
-    def logged(self, values: dict[str, float]) -> None:
+    def logged(self, step: int, values: dict[str, float]) -> None:
         """A point is due."""
 
     def evaluated(self, values: dict[str, float]) -> None:
