@@ -38,7 +38,9 @@ _OF_NUMBERS = (torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor)
 
 # torch has no such kernels for a device without numbers, on which nothing is to be done.
 _KERNELS = torch.library.Library("aten", "IMPL")
-for _name in ("_fused_sgd_", "_fused_sgd_.tensor_lr"):
+for _name in (
+    "_fused_sgd_", "_fused_sgd_.tensor_lr", "_fused_adam_.tensor_lr", "_fused_adamw_.tensor_lr",
+):  # fmt: skip
     _KERNELS.impl(_name, lambda *args, **kwargs: None, "Meta")
 
 
@@ -136,6 +138,8 @@ def on_device(*words: str) -> Engine:
     for name, value in vars(engine.task.criterion).items():
         if isinstance(value, Tensor):
             setattr(engine.task.criterion, name, moved(value))
+    for sides in getattr(engine.augmentation, "sides", {}).values():
+        sides.factors, sides.odd = moved(sides.factors), moved(sides.odd)
     dtype = engine.device.dtype
     engine.device = Device(META, "fp64" if dtype == torch.float64 else "fp32")
     engine.data = engine.data.to(META, dtype, channels_last=engine.settings.channels_last)

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dlrun.data.loaders import Batch, Batches, Feed, take
+from dlrun.data.loaders import Batch, Batches, Feed, sent, take
 from dlrun.data.text.streams import Streams
 
 _ALIGNED = (
@@ -51,12 +51,6 @@ def ahead(feed: Feed) -> Ahead | None:
     return _Windows(feed) if type(feed) is Streams else None
 
 
-def send(values: Tensor, place: Tensor) -> None:
-    """Copy what the host has into a tensor of a device, without waiting for it."""
-    at_once = place.device.type in ("cpu", "mps")
-    place.copy_(values if at_once else values.pin_memory(), non_blocking=True)
-
-
 class _Rows:
     def __init__(self, feed: Batches) -> None:
         self.feed, self.split = feed, feed.split
@@ -64,7 +58,7 @@ class _Rows:
 
     def enter(self, epoch: int) -> None:
         if self.feed.shuffle:
-            send(self.feed.order(epoch), self.order_N)
+            self.order_N.copy_(sent(self.feed.order(epoch), self.order_N.device))
 
     def size(self, position: int) -> int:
         start, stop = self.feed.bounds[position]

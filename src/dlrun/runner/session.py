@@ -32,7 +32,9 @@ from dlrun.system.signals import StopRequest
 from dlrun.tracking.class_table import ClassRow, class_table, facts
 from dlrun.tracking.progress import Progress
 from dlrun.tracking.tracker import Tracker
+from dlrun.training import torch_state
 from dlrun.training.build import Experiment, Loader
+from dlrun.training.engine_state import let_go
 from dlrun.training.loop import Engine
 from dlrun.training.metrics.classes import class_rows
 from dlrun.training.scores import class_confusion
@@ -109,6 +111,7 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+        let_go(self.engine)
 
     def train(self) -> int:
         """Train the run by itself, to its end or until a signal; the exit code.
@@ -135,6 +138,8 @@ class Session:
         """Write that the run has started, and on what device."""
         self.summary.write("running")
         engine = self.engine
+        # Once more: another run may have been built in this process since this one was.
+        torch_state.configure(engine.settings, engine.device, engine.data)
         if self.watch is not None and self.experiment.begun_with:  # else it was noted
             log.info(self.experiment.begun_with)
         for remark in self.experiment.remarks:
@@ -261,7 +266,11 @@ class Session:
             self.tracker.close()
 
     def _fit(self, stop: StopRequest) -> None:
-        profile = profiled(self.run.path / "profile", enabled=self.engine.settings.profile)
+        profile = profiled(
+            self.run.path / "profile",
+            self.experiment.device.torch_device,
+            enabled=self.engine.settings.profile,
+        )
         try:
             with profile as self._profile_step:
                 self.engine.fit(save=self.checkpoints.save, observer=self, stop=stop)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from dlrun.data.ahead import send
 from dlrun.data.loaders import Batch, Batches, Feed, Split
+from dlrun.training.device import send
 
 
 class StackedBatches:

@@ -17,10 +17,13 @@ from dlrun.stacked.stretches import Stretches
 from dlrun.storage.disk import DiskFull, disk_full
 from dlrun.system.signals import StopRequest
 from dlrun.training.cuda_graph import may_be_stacked
+from dlrun.training.device import require_device
 from dlrun.training.divergence import Diverged
+from dlrun.training.engine_state import let_go
 from dlrun.training.loop import Engine
 
-Ended = Callable[[Session, Exception | None], None]
+Ended = Callable[["StackedFit", Session, Exception | None], None]
+AfterEvent = Callable[["StackedFit"], None]
 Action = Callable[[Session], None]
 
 
@@ -31,8 +34,8 @@ class StackedFit:
 
     Args:
         stack: of the sessions' engines, in the same order.
-        ended: called with each session that is over, and with its error if it failed.
-        after_event: called when all runs were evaluated, logged or saved, and some may have ended.
+        ended: called with this, each session that is over, and its error if it failed.
+        after_event: called with this when all runs were evaluated, logged or saved, and some may have ended.
     """
 
     def __init__(
@@ -41,7 +44,7 @@ class StackedFit:
         sessions: Sequence[Session],
         *,
         ended: Ended,
-        after_event: Callable[[], None],
+        after_event: AfterEvent,
     ) -> None:
         self.stack, self.ended, self.after_event = stack, ended, after_event
         self.stretches = Stretches(stack, by_graphs=may_be_stacked(stack.lead))
@@ -58,8 +61,9 @@ class StackedFit:
 
         Raises:
             DiskFull: there is no room to go on; all that are not over can be resumed.
-            StackTooLarge: there is not enough memory to train so many at a time. Those that are not over stand
-                where they were last saved, as after a kill.
+            StackTooLarge: there is not enough memory to train so many at a time.
+            DeviceLost: nothing more can be computed in this process. After both, those that are not over stand where
+                they were last saved, as after a kill.
         """
         try:
             self._start()
@@ -68,7 +72,7 @@ class StackedFit:
                 self._let_go()
             if self.stack.engines:
                 self._save()
-                self.after_event()
+                self.after_event(self)
                 self._let_go()
             for session in self.sessions.values():
                 with session.log:
@@ -80,22 +84,25 @@ class StackedFit:
                         session.halted_by(full)
             raise
         except Exception as error:
-            if not lacks_memory(error):
-                raise
-            raise StackTooLarge(len(self.stack.engines)) from None
+            if lacks_memory(error):
+                raise StackTooLarge(len(self.stack.engines)) from None
+            require_device()
+            raise
 
     def _start(self) -> None:
         for session in list(self.sessions.values()):
             session.join_stack(len(self.sessions))
             self._guarded(session, Session.start)
-        self.after_event()
+        self.after_event(self)
         self._let_go()
 
     def _train_epoch(self, stop: StopRequest) -> None:
         """What is left of an epoch, or until a run has ended or a signal comes."""
         lead = self.stack.lead
-        end = (lead.step // lead.steps_per_epoch + 1) * lead.steps_per_epoch
-        while lead.step < end:
+        epoch, position = divmod(lead.step, lead.steps_per_epoch)
+        for engine in self.stack.engines:
+            engine.begin_epoch(epoch, position)
+        while lead.step < (epoch + 1) * lead.steps_per_epoch:
             try:
                 self.stretches.advance()
             except Exception as error:
@@ -103,15 +110,15 @@ class StackedFit:
                 return
             if lead.intervals.evaluation_due(lead.step):
                 self._evaluate()
-                self.after_event()
+                self.after_event(self)
             elif lead.intervals.logging_due(lead.step):
                 self._log()
-                self.after_event()
+                self.after_event(self)
             if self.over or self._must_stop(stop):
                 return
             if lead.intervals.saving_due(lead.step, self.saved):
                 self._save()
-                self.after_event()
+                self.after_event(self)
 
     def halt(self) -> None:
         """End as at a signal, before the next step."""
@@ -129,11 +136,18 @@ class StackedFit:
 
     def _fail(self, error: Exception) -> None:
         """A step could not be made: all that were to make it have failed, unless they were too many."""
-        if lacks_memory(error):
-            raise error
+        self._refuse_shared(error)
+        self._write()
         for engine in self.stack.engines:
             self._end(self.sessions[engine], error)
-        self.after_event()
+        self.after_event(self)
+
+    @staticmethod
+    def _refuse_shared(error: Exception) -> None:
+        """Raise what is no single run's fault: they all take the memory, and one GPU."""
+        if lacks_memory(error):
+            raise error
+        require_device()
 
     def _evaluate(self) -> None:
         point = self.stack.point() if self.stack.pending.losses else None
@@ -206,8 +220,7 @@ class StackedFit:
         except Exception as error:
             if (full := disk_full(error)) is not None:
                 raise full from error
-            if lacks_memory(error):  # which the others take: alone it may have enough
-                raise
+            self._refuse_shared(error)
             self._end(session, error)
 
     def _end(self, session: Session, error: Exception | None) -> None:
@@ -222,7 +235,7 @@ class StackedFit:
             except Exception as failure:
                 error = failure
         session.close()
-        self.ended(session, error)
+        self.ended(self, session, error)
 
     def _let_go(self) -> None:
         """Go on without those that are over."""
@@ -231,6 +244,8 @@ class StackedFit:
                 del self.sessions[engine]
             self.stack.keep([e for e in self.stack.engines if e not in self.over])
             self.stretches.begin_anew()
+            for engine in self.over:  # whose weights look into those of all runs
+                let_go(engine)
             self.over = []
 
     def _count_seconds(self) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlrun.data.ahead import send
 from dlrun.stacked.rules import Numbers, Part, Rates, Rule
+from dlrun.training.device import send
 from dlrun.training.loop import Engine
 from dlrun.training.schedules import Multiplier, WarmedUp
 

@@ -17,10 +17,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from dlrun.data.ahead import Ahead, send
+from dlrun.data.ahead import Ahead
 from dlrun.errors import RunFailed, first_line
 from dlrun.system.torch_internals import tree_leaves
 from dlrun.training.capturable import make_capturable
+from dlrun.training.device import send
 from dlrun.training.forward import State, on_tensors
 from dlrun.training.graph import Recorder
 from dlrun.training.logged_points import Pending
@@ -33,6 +34,7 @@ WARM_UPS = 3  # steps that choose kernels and make the optimizer's memory
 _MOST = 25  # steps of a graph: the 50 from one logged point to the next are two replays
 _FEWER = (5, 1)  # of the graphs for what is left over
 _BYTES = 2**27  # of batches and outputs in a graph, at most, where it has more than one step
+_TIMES = 3  # of what steps take, the least that the GPU has: more is left to single steps, whose kernels are long
 WORTH = 4  # how many times its steps must be left for a graph to be worth its recording
 
 
@@ -170,23 +172,22 @@ class Stretches:
         The steps are taken one by one, undone, and taken by the graph. Where that comes to something else, they are
         those that were taken one by one.
         """
-        engine = self.engine
+        if not self.required and not _has_room(self.engine.device.torch_device):
+            self._give_up("take too much of the GPU's memory to have a CUDA graph beside them")
+            return False
         self._aim(position)
         try:
-            stretch, before = self._record(count, size), Trace.of(engine)
+            stretch, before = self._record(count, size), Trace.of(self.engine)
         except RuntimeError as error:
             self._give_up(f"cannot be captured as a CUDA graph ({first_line(error)})", error)
             return False
-        begin = engine.step
-        for at in range(count):
-            engine.step = begin + at
-            self._take_one(position + at)
-        engine.step, alone = begin, None
+        self._take_alone(count, position)
+        alone, found = None, None
         try:
-            alone = Trace.of(engine)
-            before.restore(engine)
+            alone = Trace.of(self.engine)
+            before.restore(self.engine)
             self._replay(stretch, position)
-            found = difference(before, alone, Trace.of(engine), engine.device.precision)
+            found = difference(before, alone, Trace.of(self.engine), self.engine.device.precision)
         except RuntimeError as error:
             found = first_line(error)
         if found is None:
@@ -195,8 +196,16 @@ class Stretches:
             return True
         self._give_up(f"come to something else as a CUDA graph ({found})")
         if alone is not None:
-            alone.restore(engine)
+            alone.restore(self.engine)
         return True
+
+    def _take_alone(self, count: int, position: int) -> None:
+        """Take steps one by one that the engine does not count yet."""
+        begin = self.engine.step
+        for at in range(count):
+            self.engine.step = begin + at
+            self._take_one(position + at)
+        self.engine.step = begin
 
     def _give_up(self, what: str, error: RuntimeError | None = None) -> None:
         said = f"the training steps {what}"
@@ -236,6 +245,7 @@ class Stretches:
     def _aim(self, position: int) -> None:
         if position != self.device_at:
             self.start.fill_(self.batches.start(position))
+            self.engine.descent.count_from(self.engine.step)
             self.device_at = position
 
     def _replay(self, stretch: Stretch, position: int) -> None:
@@ -263,6 +273,14 @@ def usual_counts(room: int) -> list[int]:
     """How many steps a graph may have: the parts, all equal, of the `room` between two events; and fewer."""
     part = -(-room // -(-room // _MOST))
     return [part, *(count for count in _FEWER if count < part)]
+
+
+def _has_room(device: torch.device) -> bool:
+    """Whether the GPU has room for what steps take twice over: a graph has memory of its own, which it keeps."""
+    if device.type != "cuda":
+        return True
+    _, whole = torch.cuda.mem_get_info(device)
+    return _TIMES * torch.cuda.max_memory_allocated(device) <= whole
 
 
 def _put(state: State, place: State) -> None:

@@ -93,12 +93,13 @@ def difference(before: Trace, alone: Trace, replayed: Trace, precision: str) -> 
 
 
 def _changing(engine: Engine) -> dict[str, list[Tensor]]:
-    memory = engine.descent.optimizer.state
+    memory, lookahead = engine.descent.optimizer.state, engine.descent.lookahead
     average = engine.averaged
     found = {
         "weights": engine.model.parameters(),
         "running statistics": engine.model.buffers(),
         "averages": () if average is None else (*average.parameters(), *average.buffers()),
+        "slow weights": () if lookahead is None else (*lookahead.slow, lookahead.steps),
         "what the optimizer remembers": tree_leaves([memory[p] for p in memory]),
     }
     return {
