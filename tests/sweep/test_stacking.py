@@ -15,6 +15,7 @@ from scratch import Look, Result
 
 from dlrun.diagnostics.views import Views
 from dlrun.errors import ConfigError
+from dlrun.runner import summary
 from dlrun.runner.checkpoint_writer import CheckpointWriter
 from dlrun.runner.session import Session
 from dlrun.stacked.memory import Memory
@@ -298,8 +299,9 @@ class Meter(Memory):
 
 
 def test_parts_are_as_large_as_what_the_first_has_taken_allows(
-    stacked: Stacked, in_turn: Stacked, look: Looks, monkeypatch: pytest.MonkeyPatch
+    stacked: Stacked, in_turn: Stacked, dlrun: Dlrun, look: Looks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(summary, "peak_memory", lambda device: 3 * 2**30)
     sizes = sizes_of_stacks(monkeypatch)
     monkeypatch.setattr(stack_runner, "run_bytes", lambda engine, per_sample: 2**20)
     monkeypatch.setattr(stack_runner, "memory_of", Meter)
@@ -313,6 +315,8 @@ def test_parts_are_as_large_as_what_the_first_has_taken_allows(
         "7 runs in 3 parts, 3 as one at most: about 3 MB of 3 MB that a stack may take"
     )
     assert result.out.count("3 runs as one took 4 MB at most, 3 MB were expected") == 1
+    assert "3.0 GB on it at most, the whole stack" in dlrun("show", "stacked/0").out
+    assert "3.0 GB of a GPU at most, for one trial or stack" in dlrun("show", "stacked").out
     in_turn(*words)
     assert_same_sweeps(look("stacked"), look("turned"))
 

@@ -33,6 +33,7 @@ from dlrun.tracking.class_table import ClassRow, class_table, facts
 from dlrun.tracking.progress import Progress
 from dlrun.tracking.tracker import Tracker
 from dlrun.training.build import Experiment, Loader
+from dlrun.training.device import count_memory
 from dlrun.training.loop import Engine
 from dlrun.training.metrics.classes import class_rows
 from dlrun.training.scores import class_confusion
@@ -133,6 +134,7 @@ class Session:
 
     def start(self) -> None:
         """Write that the run has started, and on what device."""
+        count_memory(self.experiment.device.torch_device)
         self.summary.write("running")
         engine = self.engine
         if self.watch is not None and self.experiment.begun_with:  # else it was noted

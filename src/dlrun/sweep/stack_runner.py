@@ -29,6 +29,7 @@ from dlrun.sweep.launch import Watcher
 from dlrun.sweep.sweep import Sweep
 from dlrun.sweep.trial import Attempt, Interrupted
 from dlrun.system.signals import StopRequest
+from dlrun.tracking.numbers import bytes_text
 from dlrun.training.device import require_device
 from dlrun.training.loop import Engine
 
@@ -287,8 +288,3 @@ class StackRunner:
 
 def _pruned(session: Session) -> Pruned | None:
     return Pruned() if session.summary.status == "pruned" else None
-
-
-def bytes_text(count: int) -> str:
-    """A number of bytes, rounded, in MB or GB."""
-    return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MB"

@@ -23,10 +23,10 @@ from dlrun.sweep.data_cache import data_loader
 from dlrun.sweep.launch import Watcher
 from dlrun.sweep.quota import Quota
 from dlrun.sweep.space.parameters import Interval, Parameter
-from dlrun.sweep.stack_runner import Size, StackRunner, bytes_text
+from dlrun.sweep.stack_runner import Size, StackRunner
 from dlrun.sweep.sweep import Sweep
 from dlrun.sweep.trial import Attempt
-from dlrun.tracking.numbers import number_text
+from dlrun.tracking.numbers import bytes_text, number_text
 from dlrun.training.build import assemble
 from dlrun.training.device import require_device
 from dlrun.training.loop import Engine
