@@ -25,12 +25,14 @@ from dlrun.sweep.data_cache import data_loader
 from dlrun.system.torch_internals import DispatchMode, tree_leaves
 from dlrun.training import build, optim
 from dlrun.training.build import assemble
+from dlrun.training.copied import HostClock
 from dlrun.training.device import Device
 from dlrun.training.loop import Engine
 from dlrun.training.optim import Descent
+from dlrun.training.point_log import PointLog
 
 META = torch.device("meta")
-_COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
+aten = torch.ops.aten
 # What makes a tensor of Python's numbers: on a GPU a copy that waits for all that came before it.
 _OF_NUMBERS = (torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor)
 
@@ -62,15 +64,16 @@ class _Operations(DispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        copied = _copied_while_the_host_goes_on(func, args, kwargs)
+        if copied is not None and copied.device == META:
+            return args[0]  # where the numbers would be, for a later look
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         made = func(*args, **kwargs)
-        devices = {leaf.device.type for leaf in given}
-        both = devices | {
-            leaf.device.type for leaf in tree_leaves(made) if isinstance(leaf, Tensor)
-        }
-        if len(both) > 1 and not _is_copy_ahead(func, given, kwargs):
+        results = [leaf for leaf in tree_leaves(made) if isinstance(leaf, Tensor)]
+        devices = {leaf.device.type for leaf in (*given, *results)}
+        if len(devices) > 1 and copied is None:
             raise HostWaits(f"{func} of tensors of the CPU and of the device at {_place()}")
-        if both == {"cpu"}:
+        if devices == {"cpu"}:
             self.watched.of_host.append(f"{func} at {_place()}")
         return made
 
@@ -133,11 +136,14 @@ def on_device(*words: str) -> Engine:
     for name, value in vars(engine.task.criterion).items():
         if isinstance(value, Tensor):
             setattr(engine.task.criterion, name, moved(value))
+    for sides in getattr(engine.augmentation, "sides", {}).values():
+        sides.factors, sides.odd = moved(sides.factors), moved(sides.odd)
     dtype = engine.device.dtype
     engine.device = Device(META, "fp64" if dtype == torch.float64 else "fp32")
     engine.data = engine.data.to(META, dtype, channels_last=engine.settings.channels_last)
     feed: Any = engine.batches
     feed.split = engine.data.train
+    engine.points = PointLog(delayed=True, clock=HostClock())  # as on a GPU
     return engine
 
 
@@ -181,11 +187,14 @@ def _pinned(tensor: Tensor, *_: Any) -> Tensor:
     return pinned
 
 
-def _is_copy_ahead(func: Any, given: list[Tensor], kwargs: Any) -> bool:
-    """Whether it copies pinned memory to the device, for which nobody waits."""
-    source = given[-1]
-    asynchronous = bool(kwargs.get("non_blocking"))
-    return func in _COPIES and asynchronous and getattr(source, "is_pinned_here", False)
+def _copied_while_the_host_goes_on(func: Any, args: Any, kwargs: Any) -> Tensor | None:
+    """What an operation copies from pinned memory or to it without a wait; None where it does something else."""
+    if func not in (aten._to_copy.default, aten.copy_.default):
+        return None
+    asynchronous = kwargs.get("non_blocking", args[2] if len(args) > 2 else False)
+    source = args[1] if func == aten.copy_.default else args[0]
+    pinned = any(getattr(end, "is_pinned_here", False) for end in args[:2])
+    return source if asynchronous and pinned else None
 
 
 def _place() -> str:

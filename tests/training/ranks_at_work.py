@@ -109,11 +109,11 @@ class Observer:
         if self.act and self.steps == self.after:
             self.act()
 
-    def logged(self, values: Mapping[str, float]) -> None:
+    def logged(self, step: int, values: Mapping[str, float]) -> None:
         self.points.append({name: v for name, v in values.items() if name != "samples_per_second"})
 
     def evaluated(self, values: Mapping[str, float]) -> None:
-        self.logged(values)
+        self.logged(0, values)
         if self.at_evaluation:
             raise self.at_evaluation
 

@@ -38,10 +38,11 @@ class Recorder:
     def stepped(self) -> None:
         pass
 
-    def logged(self, values: Mapping[str, float]) -> None:
-        self.points.append({name: v for name, v in values.items() if name != "samples_per_second"})
+    def logged(self, step: int, values: Mapping[str, float]) -> None:
+        self.evaluated(values)
 
-    evaluated = logged
+    def evaluated(self, values: Mapping[str, float]) -> None:
+        self.points.append({name: v for name, v in values.items() if name != "samples_per_second"})
 
 
 def trained(config: Mapping[str, Any], ranks: Ranks) -> dict[str, Any]:

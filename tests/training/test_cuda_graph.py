@@ -76,8 +76,8 @@ def test_on_a_gpu_steps_are_captured(optimizer: str) -> None:
 
 CANNOT: list[tuple[tuple[str, ...], Device, str]] = [
     ((), Device(torch.device("cpu"), "fp32"), "the run is on the device cpu, which has no CUDA graphs"),
-    ((), Device(torch.device("cuda"), "fp64"), "trainer.precision is fp64, and must be fp32 or bf16"),
-    ((), Device(torch.device("cuda"), "fp16"), "trainer.precision is fp16, and must be fp32 or bf16"),
+    ((), Device(torch.device("cuda"), "fp64"), "trainer.precision is fp64, and must be fp32, tf32 or bf16"),
+    ((), Device(torch.device("cuda"), "fp16"), "trainer.precision is fp16, and must be fp32, tf32 or bf16"),
     (("trainer.profile=true",), CUDA, "trainer.profile is to see single operations"),
     (("optimizer=muon", "model.hidden=[8,8]"), CUDA, "the optimizer MuonWithAdamW reads settings or memory"),
     (("optimizer=schedule_free",), CUDA, "the optimizer AdamWScheduleFree reads settings or memory"),

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dlrun.training import logged_points
+from dlrun.training import copied, logged_points
 from dlrun.training.logged_points import Rate, mean_losses
 
 
@@ -33,7 +33,7 @@ def test_a_rate_leaves_out_evaluations_and_samples_of_an_earlier_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(logged_points.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(copied.time, "perf_counter", lambda: clock.now)
     rate = Rate(uncounted=10)
     clock.now = 2.0
     assert rate.ended(30) == (30 - 10) / 2

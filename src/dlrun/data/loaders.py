@@ -121,7 +121,7 @@ class StoredTensor:
 
     def formed(self, rows: Tensor) -> Tensor:
         """Rows as they are to be given."""
-        return rows.to(self.device, self.dtype).to(memory_format=self.memory_format)
+        return sent(rows.to(self.dtype), self.device).to(memory_format=self.memory_format)
 
 
 class Feed(Protocol):
@@ -220,8 +220,8 @@ def take(samples: Tensor, rows: Tensor) -> Tensor:
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on `device`; a GPU copies it from pinned memory, so that the host need not wait for it."""
-    if device.type in ("cpu", "mps"):
+    """A tensor on `device`; a GPU copies one of the CPU from pinned memory, so that the host need not wait for it."""
+    if device.type in ("cpu", "mps", tensor.device.type):
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 

@@ -224,7 +224,7 @@ class _Unobserved:
     def stepped(self) -> None:
         pass
 
-    def logged(self, values: dict[str, float]) -> None:
+    def logged(self, step: int, values: dict[str, float]) -> None:
         pass
 
     def evaluated(self, values: dict[str, float]) -> None:

@@ -39,7 +39,7 @@ class Follower:
     def stepped(self) -> None:
         """A step was made."""
 
-    def logged(self, values: dict[str, float]) -> None:
+    def logged(self, step: int, values: dict[str, float]) -> None:
         """A point was logged, by the first rank."""
 
     def evaluated(self, values: dict[str, float]) -> NoReturn:

@@ -32,8 +32,10 @@ from dlrun.system.signals import StopRequest
 from dlrun.tracking.class_table import ClassRow, class_table, facts
 from dlrun.tracking.progress import Progress
 from dlrun.tracking.tracker import Tracker
+from dlrun.training import torch_state
 from dlrun.training.build import Experiment, Loader
 from dlrun.training.device import count_memory
+from dlrun.training.engine_state import let_go
 from dlrun.training.loop import Engine
 from dlrun.training.metrics.classes import class_rows
 from dlrun.training.scores import class_confusion
@@ -110,6 +112,7 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+        let_go(self.engine)
 
     def train(self) -> int:
         """Train the run by itself, to its end or until a signal; the exit code.
@@ -137,6 +140,8 @@ class Session:
         count_memory(self.experiment.device.torch_device)
         self.summary.write("running")
         engine = self.engine
+        # Once more: another run may have been built in this process since this one was.
+        torch_state.configure(engine.settings, engine.device, engine.data)
         if self.watch is not None and self.experiment.begun_with:  # else it was noted
             log.info(self.experiment.begun_with)
         for remark in self.experiment.remarks:
@@ -167,10 +172,10 @@ class Session:
         self.progress.advance()
         self._profile_step()
 
-    def logged(self, values: dict[str, float]) -> None:
+    def logged(self, step: int, values: dict[str, float]) -> None:
         """Write a point down, and show it."""
-        self._write(values)
-        self.progress.show(self.engine.step, values)
+        self._write(step, values)
+        self.progress.show(step, values)
 
     def evaluated(self, values: dict[str, float]) -> None:
         """Write an evaluation down, and show what it gave.
@@ -178,7 +183,7 @@ class Session:
         Raises:
             Pruned: the sweep wants no more of this run.
         """
-        self._write(values)
+        self._write(self.engine.step, values)
         self.progress.report(self.engine.step, values)
         self.views.at_evaluation(self.engine, self.tracker)
         self.summary.write_running()
@@ -219,6 +224,8 @@ class Session:
         Raises:
             RunFailed: the same failure in words for the user; any other error is raised as it is.
         """
+        with suppress(Exception):  # of a device that is lost, or a loss that is not finite either
+            self.engine.points.write(self.engine.latest, self)
         if isinstance(error, Pruned):
             log.info("pruned: %s", error)
             # Before the checkpoint, from which a run that is not over would train on.
@@ -272,8 +279,8 @@ class Session:
         finally:  # a bar that is left open would share its line with what is said next
             self.progress.close()
 
-    def _write(self, values: dict[str, float]) -> None:
-        self.tracker.log(self.engine.step, self.engine.epoch, values)
+    def _write(self, step: int, values: dict[str, float]) -> None:
+        self.tracker.log(step, -(-step // self.engine.steps_per_epoch), values)
 
     def _with_whom(self) -> str:
         ranks, devices = self.engine.ranks.size, self.engine.settings.devices
@@ -310,7 +317,7 @@ class Session:
         values = {f"test/{key}": value for key, value in metrics.items()} if name == "test" else {}
         if values:
             engine.note(values)
-            self._write(values)
+            self._write(engine.step, values)
         self.views.at_end(engine, self.tracker, part, outputs)
         if rows := class_rows(outputs, part.targets, data.spec):
             self.tracker.text("per_class", f"```\n{class_table(rows)}\n```", engine.step)

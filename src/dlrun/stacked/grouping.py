@@ -25,6 +25,8 @@ def why_alone(plain: Mapping[str, Any]) -> str | None:
     trainer, freeze = plain["trainer"], plain["model"].get("freeze")
     if isinstance(freeze, Mapping) and any(epochs is not None for epochs in freeze.values()):
         return "model.freeze for some epochs"
+    if plain["optimizer"].get("lookahead") is not None:
+        return "optimizer.lookahead"
     alone = {
         "devices": trainer["devices"] != 1,
         "compile": trainer["compile"],

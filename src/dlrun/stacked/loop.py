@@ -16,9 +16,11 @@ from dlrun.storage.disk import DiskFull, disk_full
 from dlrun.system.signals import StopRequest
 from dlrun.training.device import require_device
 from dlrun.training.divergence import Diverged
+from dlrun.training.engine_state import let_go
 from dlrun.training.loop import Engine
 
-Ended = Callable[[Session, Exception | None], None]
+Ended = Callable[["StackedFit", Session, Exception | None], None]
+AfterEvent = Callable[["StackedFit"], None]
 Action = Callable[[Session], None]
 
 
@@ -29,8 +31,8 @@ class StackedFit:
 
     Args:
         stack: of the sessions' engines, in the same order.
-        ended: called with each session that is over, and with its error if it failed.
-        after_event: called when all runs were evaluated, logged or saved, and some may have ended.
+        ended: called with this, each session that is over, and its error if it failed.
+        after_event: called with this when all runs were evaluated, logged or saved, and some may have ended.
     """
 
     def __init__(
@@ -39,7 +41,7 @@ class StackedFit:
         sessions: Sequence[Session],
         *,
         ended: Ended,
-        after_event: Callable[[], None],
+        after_event: AfterEvent,
     ) -> None:
         self.stack, self.ended, self.after_event = stack, ended, after_event
         self.sessions = dict(zip(stack.engines, sessions, strict=True))
@@ -63,7 +65,7 @@ class StackedFit:
                 self._let_go()
             if self.stack.engines:
                 self._save()
-                self.after_event()
+                self.after_event(self)
                 self._let_go()
             for session in self.sessions.values():
                 with session.log:
@@ -84,13 +86,15 @@ class StackedFit:
         for session in list(self.sessions.values()):
             session.join_stack(len(self.sessions))
             self._guarded(session, Session.start)
-        self.after_event()
+        self.after_event(self)
         self._let_go()
 
     def _train_epoch(self, stop: StopRequest) -> None:
         """What is left of an epoch, or until a run has ended or a signal comes."""
         stack = self.stack
         epoch, position = divmod(stack.lead.step, stack.lead.steps_per_epoch)
+        for engine in stack.engines:
+            engine.begin_epoch(epoch, position)
         for inputs, targets in stack.batches.epoch(epoch, skip=position):
             try:
                 stack.train_step(inputs, targets)
@@ -99,15 +103,15 @@ class StackedFit:
                 return
             if stack.lead.intervals.evaluation_due(stack.lead.step):
                 self._evaluate()
-                self.after_event()
+                self.after_event(self)
             elif stack.lead.intervals.logging_due(stack.lead.step):
                 self._log()
-                self.after_event()
+                self.after_event(self)
             if self.over or self._must_stop(stop):
                 return
             if stack.lead.intervals.saving_due(stack.lead.step, self.saved):
                 self._save()
-                self.after_event()
+                self.after_event(self)
 
     def halt(self) -> None:
         """End as at a signal, before the next step."""
@@ -126,7 +130,7 @@ class StackedFit:
         self._refuse_shared(error)
         for engine in self.stack.engines:
             self._end(self.sessions[engine], error)
-        self.after_event()
+        self.after_event(self)
 
     @staticmethod
     def _refuse_shared(error: Exception) -> None:
@@ -208,7 +212,7 @@ class StackedFit:
             except Exception as failure:
                 error = failure
         session.close()
-        self.ended(session, error)
+        self.ended(self, session, error)
 
     def _let_go(self) -> None:
         """Go on without those that are over."""
@@ -216,6 +220,8 @@ class StackedFit:
             for engine in self.over:
                 del self.sessions[engine]
             self.stack.keep([e for e in self.stack.engines if e not in self.over])
+            for engine in self.over:  # whose weights look into those of all runs
+                let_go(engine)
             self.over = []
 
     def _count_seconds(self) -> None:
@@ -239,7 +245,7 @@ def _log(session: Session, values: Values | Diverged) -> None:
     if isinstance(values, Diverged):
         raise values
     session.engine.note(values)
-    session.logged(values)
+    session.logged(session.engine.step, values)
 
 
 def _save(session: Session) -> None:

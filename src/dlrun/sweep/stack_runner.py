@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from dlrun.errors import without_frames
 from dlrun.runner.session import Pruned, Session
 from dlrun.stacked.grouping import layout
 from dlrun.stacked.loop import StackedFit
@@ -207,13 +208,14 @@ class StackRunner:
     def _fit(self, stack: Stack, members: Sequence[_Member]) -> None:
         by_session = {member.session: member for member in members}
 
-        def ended(session: Session, error: Exception | None) -> None:
+        # Neither names the fit that it is given: they would hold each other, and the weights of all.
+        def ended(fit: StackedFit, session: Session, error: Exception | None) -> None:
             member = by_session[session]
             self._over(member.attempt, error or _pruned(session))
             if self.left[member.attempt] == 0:
                 self._leave(fit, members, member)
 
-        def after_event() -> None:
+        def after_event(fit: StackedFit) -> None:
             self._report()
             if self.sweep.stops_at_failures():
                 fit.halt()
@@ -271,7 +273,7 @@ class StackRunner:
         if self.left[attempt] == 0:
             return
         if error is not None and not isinstance(error, Pruned):
-            attempt.failure = error
+            attempt.failure = without_frames(error)
         self.left[attempt] = 0 if error is not None else self.left[attempt] - 1
         if self.left[attempt] == 0:
             self.ended.append(attempt)

@@ -12,7 +12,7 @@ from typing import Any
 from optuna.trial import Trial, TrialState
 
 from dlrun import __version__
-from dlrun.errors import ConfigError, RunFailed, first_line
+from dlrun.errors import ConfigError, RunFailed, first_line, without_frames
 from dlrun.runner import metadata, resume, start
 from dlrun.runner.hparams import show_failed
 from dlrun.runner.launch import count_devices, prepare_run, train_in_processes
@@ -115,7 +115,7 @@ class Attempt:
             except DiskFull:  # no fault of the trial's
                 raise
             except Exception as error:
-                self.failure = error
+                self.failure = without_frames(error)
                 break
             if code:
                 self.sweep.ledger.goes_on(self.number)

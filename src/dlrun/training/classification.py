@@ -14,7 +14,7 @@ from dlrun.training.scores import (
     mean_of_known,
     precision_recall_f1,
 )
-from dlrun.training.task import Task
+from dlrun.training.task import Task, exact
 
 
 class Multiclass(Task):
@@ -88,7 +88,7 @@ class Multilabel(Task):
         right = (outputs > 0) == (targets > 0.5)
         losses = self.criterion.function(outputs, targets, "none")
         return {
-            "accuracy": right.cpu().double().mean(),
+            "accuracy": exact(right).mean(),
             "exact_match": right.all(1).sum(),
             **self.by_target(loss=losses.mean(0), accuracy=right.sum(0)),
         }

@@ -54,8 +54,8 @@ def why_not(engine: Engine) -> str | None:
         "its gradients are those of several devices": engine.ranks.size > 1,
         "trainer.compile makes graphs of its own": settings.compile,
         "trainer.profile is to see single operations": settings.profile,
-        f"trainer.precision is {settings.precision}, and must be fp32 or bf16 for that": (
-            settings.precision not in ("fp32", "bf16")
+        f"trainer.precision is {settings.precision}, and must be fp32, tf32 or bf16 for that": (
+            settings.precision not in ("fp32", "tf32", "bf16")
         ),
         "cells that read texts in both directions ask the GPU for the lengths at each step": (
             engine.data.spec.padded and _reads_backwards(engine.model)

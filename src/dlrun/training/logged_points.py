@@ -5,14 +5,15 @@ Shapes: S steps, K runs of a stack; one run alone has losses (S,), a stack (S, K
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dlrun.training.copied import Clock, Copied, HostClock
+from dlrun.training.divergence import refuse_divergence
 from dlrun.training.ranks import Ranks
 from dlrun.training.task import Task
 
@@ -58,19 +59,71 @@ class Rate:
         uncounted: samples that are pending already, of an earlier process.
     """
 
-    def __init__(self, *, uncounted: int = 0) -> None:
-        self._uncounted, self._started = uncounted, time.perf_counter()
+    def __init__(self, *, uncounted: int = 0, clock: Clock | None = None) -> None:
+        self._clock = clock or HostClock()
+        self._uncounted, self._started = uncounted, self._clock.moment()
 
     def restart(self) -> None:
         """Leave out the time until now."""
-        self._started = time.perf_counter()
+        self._started = self._clock.moment()
+
+    def end(self, samples: int) -> Callable[[], float]:
+        """What gives the rate of the `samples` that end here, once the device has come so far; the next ones begin."""
+        start, now, count = self._started, self._clock.moment(), samples - self._uncounted
+        self._uncounted, self._started = 0, now
+        return lambda: count / self._clock.seconds(start, now)
 
     def ended(self, samples: int) -> float:
         """The rate of the `samples` that end here; the next ones begin."""
-        now = time.perf_counter()
-        rate = (samples - self._uncounted) / (now - self._started)
-        self._uncounted, self._started = 0, now
-        return rate
+        return self.end(samples)()
+
+
+class Point:
+    """A logged point of one run, computed on its device, and read when it is written.
+
+    Args:
+        step: the one that it ends.
+        pending: what its steps left behind.
+        gradient_norm: a scalar.
+        variance: of the training targets, as `Task.scores` takes it.
+    """
+
+    def __init__(
+        self,
+        step: int,
+        pending: Pending,
+        task: Task,
+        variance: Tensor,
+        *,
+        gradient_norm: Tensor,
+        learning_rate: float,
+        rate: Callable[[], float],
+    ) -> None:
+        self.step, self.task, self.sizes = step, task, pending.sizes
+        self.learning_rate, self.rate = learning_rate, rate
+        outputs, targets = torch.cat(pending.outputs), torch.cat(pending.targets)
+        scores = task.scores_of(outputs, targets, variance)
+        self.samples = len(targets)
+        self.shares = {name: not value.is_floating_point() for name, value in scores.items()}
+        self.numbers = Copied([torch.stack(pending.losses), gradient_norm, *scores.values()])
+
+    def values(self, latest: Mapping[str, float]) -> dict[str, float]:
+        """By the names that they have in the log.
+
+        Raises:
+            Diverged: a loss is not a finite number; it names the `latest` values.
+        """
+        losses, gradient_norm, *scores = self.numbers.read()
+        refuse_divergence([*losses], step=self.step, latest=latest)
+        loss = mean_losses(self.task, losses, self.sizes).item()
+        named = zip(self.shares.items(), scores, strict=True)
+        metrics = {n: s.item() / (self.samples if share else 1) for (n, share), s in named}
+        return training_point(
+            {"loss": loss, **metrics},
+            learning_rate=self.learning_rate,
+            gradient_norm=gradient_norm.item(),
+            rate=self.rate(),
+        )
 
 
 def gathered(pending: Pending, ranks: Ranks, task: Task) -> Pending:

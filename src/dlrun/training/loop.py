@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,11 +35,13 @@ from dlrun.training.forward import (
     outputs_in_order,
 )
 from dlrun.training.freezing import Freezing
+from dlrun.training.gradients import gradient_norm
 from dlrun.training.interruptions import Interruptions
 from dlrun.training.intervals import Intervals
-from dlrun.training.logged_points import Pending, Rate, gathered, mean_losses, training_point
+from dlrun.training.logged_points import Pending, Point, gathered
 from dlrun.training.metrics.chosen import ChosenMetrics
-from dlrun.training.optim import Descent, gradient_norm
+from dlrun.training.optim import Descent
+from dlrun.training.point_log import Observer, PointLog
 from dlrun.training.ranks import ALONE, Ranks
 from dlrun.training.replica import Replica
 from dlrun.training.schedules import plateau_of
@@ -57,19 +59,6 @@ class Best:
     step: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     weights: dict[str, Tensor] = field(default_factory=dict)
-
-
-class Observer(Protocol):
-    """Follows a run and shows it: the loop itself writes and plots nothing."""
-
-    def stepped(self) -> None:
-        """A step was made."""
-
-    def logged(self, values: dict[str, float]) -> None:
-        """A point is due: `values` of the training steps since the one before."""
-
-    def evaluated(self, values: dict[str, float]) -> None:
-        """An evaluation was made, of these `values`. What this raises ends the run."""
 
 
 class Engine:
@@ -98,14 +87,12 @@ class Engine:
         replica: Replica | None = None,
     ) -> None:
         self.model, self.averaged, self.task, self.data = model, averaged, task, data
-        self.freezing = freezing
         self.batches, self.descent, self.total_steps = batches, descent, total_steps
-        self.device, self.settings, self.chosen = device, settings, chosen
+        self.freezing, self.device, self.settings, self.chosen = freezing, device, settings, chosen
         self.augmentation, self.mixing, self.generator = augmentation, mixing, generator
-        self.balance, self.ranks = balance, ranks
+        self.balance, self.ranks, self.replica = balance, ranks, replica
         self.captured: Step | None = None  # does what train_step does, sooner
         self.steps_per_epoch = len(batches)
-        self.replica = replica  # of several ranks
         self.intervals = Intervals(settings, saving, self.steps_per_epoch, total_steps)
         declared = task.declared.direction(settings.monitor)
         self.minimize = (declared if settings.mode == "auto" else settings.mode) == "min"
@@ -115,7 +102,7 @@ class Engine:
         self.waited = 0  # evaluations in a row without improvement
         self.best = Best()
         self.carried: State = None  # what the model remembers of the text before the next batch
-        self.pending, self.rate = Pending(), Rate()
+        self.pending, self.points = Pending(), PointLog.of(device.torch_device, ranks)
         self.of_ranks: list[dict[str, Any]] = []  # what each rank alone had at the last checkpoint
         self.unsharded: dict[str, Any] | None = None  # what is trained, while it is saved
         self.latest: dict[str, float] = {}  # the newest value of every metric
@@ -178,7 +165,7 @@ class Engine:
         interruptions = Interruptions(self.ranks, self.intervals, stop)
         # A new run saves its first evaluation as well: one that diverges soon has something to go back to.
         first_best_unsaved = not self.best.step
-        self.rate = Rate(uncounted=sum(self.pending.sizes))
+        self.points.begin(sum(self.pending.sizes))
         before = self.seconds
         train_step = self.captured or self.train_step
         while not self.finished and not interruptions.stopping:
@@ -191,29 +178,30 @@ class Engine:
                 interruptions.stepped()
                 self.seconds = before + time.perf_counter() - started
                 if self.intervals.evaluation_due(self.step):
+                    self.points.write(self.latest, observer)
                     values = self._evaluate()
                     self.ranks.by_first(partial(observer.evaluated, values))
                 elif self.intervals.logging_due(self.step):
-                    self.note(values := self._training_values())
-                    observer.logged(values)
+                    self.points.log(self._point(), self.latest, observer)
                 if self.finished or interruptions.stopping:
                     break
                 if interruptions.saving_due(self.step) or (first_best_unsaved and self.best.step):
-                    self._save(save)
+                    self._save(save, observer)
                     interruptions.saved()
                     first_best_unsaved = first_best_unsaved and not self.best.step
         self.seconds = before + time.perf_counter() - started
-        self._save(save)
+        self._save(save, observer)
 
     def begin_epoch(self, epoch: int, position: int) -> None:
         """Set up what changes from one epoch to the next, before the batch at `position` of it."""
         self.freezing.enter(epoch)
+        if self.augmentation is not None:
+            self.augmentation.begin_epoch(epoch)
         if self.balance is not None and position == 0:
-            self.ranks.by_first(self.balance.begin_epoch)
-            self.balance.rarity = self.ranks.of_first(self.balance.rarity)
+            self.balance.begin_epoch(self.ranks)
             self.freezing.train(self.model)
         if self.replica is not None and self.replica.enter(epoch):
-            self.rate.restart()
+            self.points.rate.restart()
 
     def train_step(self, inputs: Tensor, targets: Tensor) -> None:
         """One update of the weights from one batch, taken in `accumulate` parts where that is above 1."""
@@ -329,7 +317,7 @@ class Engine:
             seen = self.outputs_of_all(part), part, self.variance["val"], self.truth
             measure = partial(self.chosen.metrics, self.task, *seen)
         values, metrics = self.ranks.by_first(lambda: (values, measure()))
-        self.rate.restart()
+        self.points.rate.restart()
         return self.judge(values, metrics)
 
     def judge(self, values: dict[str, float], metrics: dict[str, float]) -> dict[str, float]:
@@ -361,21 +349,26 @@ class Engine:
 
     def _training_values(self) -> dict[str, float]:
         """Means over the steps since the last logged point, which they end; of several ranks known to the first."""
+        point = self._point()
+        return {} if point is None else point.values(self.latest)
+
+    def _point(self) -> Point | None:
+        """What the steps since the last logged point, which they end, come to; of several ranks on the first."""
         pending = gathered(self.pending, self.ranks, self.task)
-        refuse_divergence(pending.losses, step=self.step, latest=self.latest)
+        if not self.points.delayed:
+            refuse_divergence(pending.losses, step=self.step, latest=self.latest)
         self.pending = Pending()
-        norm = gradient_norm(self.descent.parameters).item()
+        norm = gradient_norm(self.descent.parameters)
         if not self.ranks.first:
-            return {}
-        losses = torch.stack(pending.losses).cpu().double()
-        loss = mean_losses(self.task, losses, pending.sizes).item()
-        outputs, targets = torch.cat(pending.outputs), torch.cat(pending.targets)
-        metrics = self.task.metrics(outputs, targets, loss=loss, variance=self.variance["train"])
-        return training_point(
-            metrics,
-            learning_rate=self.descent.learning_rate,
-            rate=self.rate.ended(sum(pending.sizes)),
+            return None
+        return Point(
+            self.step,
+            pending,
+            self.task,
+            self.variance["train"],
             gradient_norm=norm,
+            learning_rate=self.descent.learning_rate,
+            rate=self.points.rate.end(sum(pending.sizes)),
         )
 
     def gather(self) -> None:
@@ -388,8 +381,9 @@ class Engine:
             trained = self.model, self.averaged, self.descent
             self.unsharded = sharding.whole_states(*trained, first=self.ranks.first)
 
-    def _save(self, save: Callable[[], None]) -> None:
+    def _save(self, save: Callable[[], None], observer: Observer) -> None:
         """Save, unless weights are not finite, or come from a loss that was not."""
+        self.points.write(self.latest, observer)
         self.gather()
         refuse_divergence(self.pending.losses, step=self.step, latest=self.latest)
         sizes = norms([p.detach() for p in self.model.parameters()])

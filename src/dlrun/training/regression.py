@@ -15,7 +15,7 @@ from dlrun.data.loaders import Split
 from dlrun.training.losses.base import Loss
 from dlrun.training.losses.quantities import Quantile
 from dlrun.training.scores import sorted_quantiles
-from dlrun.training.task import NO_VARIANCE, Task
+from dlrun.training.task import NO_VARIANCE, Task, exact
 
 
 class Regression(Task):
@@ -46,7 +46,7 @@ class Regression(Task):
     def scores(
         self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
     ) -> dict[str, Tensor]:
-        error = (self.criterion.points(outputs) - targets).cpu().double() * target_std
+        error = exact(self.criterion.points(outputs) - targets) * target_std
         losses = self.criterion.function(outputs, targets, "none") if self.targets else None
         return self._scores(error, losses, variance)
 
@@ -94,8 +94,8 @@ class QuantileRegression(Regression):
     def scores(
         self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
     ) -> dict[str, Tensor]:
-        predicted = sorted_quantiles(outputs, len(self.quantiles)).cpu().double()
-        targets = targets.cpu().double()
+        predicted = exact(sorted_quantiles(outputs, len(self.quantiles)))
+        targets = exact(targets)
         error = (predicted[..., self.quantiles.index(MEDIAN)] - targets) * target_std
         losses = self.criterion.function(predicted.flatten(-2), targets, "none")
         own = {QUANTILE_LOSS: losses * target_std}
@@ -116,7 +116,7 @@ class QuantileRegression(Regression):
         part, trained = data.split(data.tested), data.train.targets[:, : data.spec.num_targets]
         usual = np.quantile(trained.cpu().double().numpy(), self.quantiles, axis=0)  # (Q, D)
         outputs = torch.from_numpy(usual).T.reshape(1, -1).expand(len(part), -1)
-        scores = self.scores(outputs, part.targets, self.target_std, self.variance(part))
+        scores = self.scores_of(outputs, part.targets.cpu(), self.variance(part))
         reached = {name: value.item() for name, value in scores.items() if not math.isnan(value)}
         del reached["mse"]  # as of other baselines: rmse says the same
         return replace(data, baselines={**data.baselines, "training quantiles": reached})
@@ -136,7 +136,7 @@ class RegressionByRow(Regression):
         self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
     ) -> dict[str, Tensor]:
         standardised, std = targets.chunk(2, -1)
-        return super().scores(outputs, standardised, std.cpu().double(), variance)
+        return super().scores(outputs, standardised, exact(std), variance)
 
 
 def in_own_units(part: Split) -> Tensor:

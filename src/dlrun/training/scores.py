@@ -48,7 +48,8 @@ def point_scores(
 def confusion_matrix(predicted: Tensor, targets: Tensor, classes: int) -> list[list[int]]:
     """Counts by true class (row) and predicted class (column), C x C."""
     cells = torch.bincount(targets * classes + predicted, minlength=classes * classes)
-    return [[int(count) for count in row] for row in cells.reshape(classes, classes)]
+    found: list[list[int]] = cells.reshape(classes, classes).tolist()
+    return found
 
 
 def class_confusion(outputs: Tensor, targets: Tensor, spec: Spec) -> list[list[int]] | None:

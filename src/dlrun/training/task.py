@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dlrun.config.metrics import Metrics, of_target
 from dlrun.data.base import Dataset, Preprocessing, Spec, TaskKind
-from dlrun.data.loaders import Split
+from dlrun.data.loaders import Split, sent
 from dlrun.training.losses.base import Loss
 
 NO_VARIANCE = torch.zeros((), dtype=torch.float64)  # of targets that are no numbers
@@ -47,7 +47,7 @@ class Task(ABC):
             apart = [n for n in self.declared.by_target if n != "loss" or criterion.by_target]
             self.declared = replace(self.declared, by_target=tuple(apart)).of_targets(targets)
         self.criterion, self.reduction = criterion, criterion.reduction
-        # On the CPU: not every device has float64.
+        # On the CPU until it is asked for: not every device has float64.
         self.target_std = torch.tensor(preprocessing.target_std, dtype=torch.float64)
 
     @staticmethod
@@ -83,6 +83,11 @@ class Task(ABC):
         self, outputs: Tensor, targets: Tensor, target_std: Tensor, variance: Tensor
     ) -> dict[str, Tensor]:
         """The metrics beside the loss, scalars; one of whole numbers counts samples. Fit for torch.vmap."""
+
+    def scores_of(self, outputs: Tensor, targets: Tensor, variance: Tensor) -> dict[str, Tensor]:
+        """`scores`, with what the task itself knows of the targets."""
+        target_std, variance = (beside(outputs, one) for one in (self.target_std, variance))
+        return self.scores(outputs, targets, target_std, variance)
 
     def by_target(self, **metrics: Tensor) -> dict[str, Tensor]:
         """Metrics (D,) by the names of the targets."""
@@ -138,7 +143,7 @@ class Task(ABC):
             loss = self.plain_loss(outputs, targets).item()
         if variance is None:
             variance = self.variance(Split(targets, targets))
-        scores = self.scores(outputs, targets, self.target_std, variance)
+        scores = self.scores_of(outputs, targets, variance)
         return {"loss": loss, **{name: _as_number(v, len(targets)) for name, v in scores.items()}}
 
     def with_baselines(self, data: Dataset) -> Dataset:
@@ -171,8 +176,8 @@ def stacked_metrics(
         return [task.metrics(o, t, loss=loss, variance=v) for task, o, t, loss, v in each]
     if losses is None:
         losses = tasks[0].plain_losses(outputs, targets).tolist()
-    target_std = torch.stack([task.target_std for task in tasks])
-    variance = torch.stack(list(variances))
+    target_std = beside(outputs, torch.stack([task.target_std for task in tasks]))
+    variance = beside(outputs, torch.stack(list(variances)))
     scores = torch.vmap(tasks[0].scores)(outputs, targets, target_std, variance)
     columns = [
         [_as_number(value, targets.shape[1]) for value in values.cpu().unbind()]
@@ -180,6 +185,16 @@ def stacked_metrics(
     ]
     names = ("loss", *scores)
     return [dict(zip(names, row, strict=True)) for row in zip(losses, *columns, strict=True)]
+
+
+def exact(numbers: Tensor) -> Tensor:
+    """In float64, on the CPU where the device has none."""
+    return numbers.double() if numbers.device.type != "mps" else numbers.cpu().double()
+
+
+def beside(outputs: Tensor, known: Tensor) -> Tensor:
+    """What is `known` of the targets, in float64 on the CPU, where `exact` outputs are."""
+    return known if outputs.device.type == "mps" else sent(known, outputs.device)
 
 
 def _as_number(value: Tensor, samples: int) -> float:

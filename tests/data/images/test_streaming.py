@@ -16,6 +16,7 @@ from PIL import Image
 from dlrun.cli import main
 from dlrun.config.settings import DataSettings
 from dlrun.data.base import Dataset
+from dlrun.data.copied_ahead import copied_ahead
 from dlrun.data.images.folder import image_folder
 from dlrun.data.images.streaming import StoredImages, StreamedBatches
 from dlrun.data.loaders import Batches
@@ -123,6 +124,16 @@ def test_device_number_kind_and_layout_are_kept(folder: Path) -> None:
     assert found.dtype == torch.float64
     assert found.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(found, expected.train.inputs[:5])
+
+
+def test_pixels_are_normalised_on_a_gpu_as_on_the_cpu(folder: Path) -> None:
+    """Where they are copied as they are; the copy itself waits for no step (tests/training/test_unread.py)."""
+    stored: Any = data(folder, in_memory=False).train.inputs
+    raw, scaling = stored.pixels.read(range(9)), stored.scaling
+    arrays = np.array_split(raw, [4, 7])
+    found = [*copied_ahead(iter(arrays), CPU, scaling.on(CPU))]
+    assert [len(part) for part in found] == [4, 3, 2]
+    assert torch.equal(torch.cat(found), scaling.inputs(raw))
 
 
 def test_a_cut_for_a_quick_check_is_an_ordinary_tensor(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -22,7 +22,7 @@ from dlrun.data.base import (
 )
 from dlrun.data.fingerprint import Parts
 from dlrun.data.kind import Kind
-from dlrun.data.loaders import Split
+from dlrun.data.loaders import Split, sent
 from dlrun.data.splits import parted, split_rows
 
 
@@ -49,6 +49,14 @@ class Scaling(Preprocessing):
         scaled = np.subtract(raw, np.asarray(self.mean, np.float32), dtype=np.float32)
         scaled /= np.asarray(self.std, np.float32)
         return torch.from_numpy(np.ascontiguousarray(scaled))
+
+    def on(self, device: torch.device) -> Callable[[Tensor], Tensor]:
+        """What does for raw inputs on `device` as `inputs` does."""
+        mean, std = (
+            sent(torch.from_numpy(np.asarray(moment, np.float32)), device)
+            for moment in (self.mean, self.std)
+        )
+        return lambda raw: (raw - mean).div_(std)
 
     def rescaling(self, other: Preprocessing) -> tuple[Any, Any] | None:
         scales = {

@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dlrun.data.arrays.scaling import Scaling
+from dlrun.data.copied_ahead import copied_ahead
 from dlrun.data.images.image_format import ImageFormat
 from dlrun.data.images.read import read_image
-from dlrun.data.loaders import Batch, CutSplit, Feed, Split, StoredTensor
+from dlrun.data.loaders import Batch, CutSplit, Feed, Split, StoredTensor, sent, take
 from dlrun.data.share import WHOLE, Share
 from dlrun.errors import ConfigError, RunFailed
 from dlrun.system.orphans import begin_as_helper
@@ -100,10 +101,16 @@ class StoredImages(StoredTensor):
             RunFailed: a file is no longer an image.
         """
         try:
-            for raw in self.pixels.batches(rows):
-                yield self.formed(self.scaling.inputs(raw))
+            yield from self._formed(self.pixels.batches(rows))
         except ConfigError as error:
             raise RunFailed(f"{error}; put the image back, and resume the run") from error
+
+    def _formed(self, raw: Iterator[np.ndarray]) -> Iterator[Tensor]:
+        if self.device.type in ("cpu", "mps"):
+            yield from map(self.formed, map(self.scaling.inputs, raw))
+            return
+        scale = self.scaling.on(self.device)  # pixels are copied as they are, in few bytes
+        yield from copied_ahead(raw, self.device, lambda pixels: self.formed(scale(pixels)))
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,7 @@ class StoredSplit(Split):
     def read(self, rows: Sequence[Tensor]) -> Iterator[Batch]:
         """A batch for each list of rows, read ahead."""
         images: Any = self.inputs
-        targets = (self.targets[part.to(self.targets.device)] for part in rows)
+        targets = (take(self.targets, sent(part, self.targets.device)) for part in rows)
         yield from zip(images.batches([part.tolist() for part in rows]), targets, strict=True)
 
 

@@ -17,6 +17,7 @@ from dlrun.data.loaders import (
     Feed,
     Split,
     StoredTensor,
+    sent,
     take,
 )
 from dlrun.data.orders import epoch_order
@@ -116,14 +117,14 @@ class BlockBatches(CutSplit):
             begin += len(rows)
             if not len(order):
                 continue
-            chosen = rows[order].to(targets.device)
+            chosen = sent(rows[order], targets.device)
             if isinstance(inputs, Tensor):
                 yield take(inputs, chosen), take(targets, chosen)
             else:
                 read = torch.zeros(len(rows), dtype=torch.bool).index_fill(0, order, True)
                 places = (read.cumsum(0) - 1)[order]
                 yield (
-                    take(inputs[rows[read]], places.to(targets.device)),
+                    take(inputs[rows[read]], sent(places, targets.device)),
                     take(targets, chosen),
                 )
 

@@ -56,7 +56,7 @@ class StoredRows:
         found = np.zeros((len(lengths), width), np.int64)
         codes = self.codes.taken(self.begins[rows], lengths)
         found[np.arange(width) < lengths[:, None]] = self.number_of[codes]
-        return torch.from_numpy(found).to(self.device)
+        return sent(torch.from_numpy(found), self.device)
 
     def index_select(self, dim: int, rows: Tensor) -> Tensor:
         """As of a tensor."""
@@ -68,8 +68,17 @@ class StoredRows:
         return replace(self, device=device)
 
 
-class _StoredBatches(Batches):
+class _StoredBatches(CutSplit):
+    """As `Batches`, of texts whose rows are looked for on the CPU."""
+
     not_stacked: ClassVar[str] = _READ
+
+    def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
+        """(inputs, targets) of each batch of epoch `number`, without the first `skip`."""
+        order, (inputs, targets) = self.order(number), (self.split.inputs, self.split.targets)
+        order_there = sent(order, targets.device)
+        for start, stop in self.own[skip:]:
+            yield take(inputs, order[start:stop]), take(targets, order_there[start:stop])
 
 
 @dataclass(frozen=True)
@@ -138,11 +147,15 @@ class Buckets(CutSplit):
         if self.shuffle:
             # What is left out for this epoch, if any, before sorting: it would be the longest.
             order = self._sorted(order[: self.bounds[-1][1]])
+        targets = self.split.targets
+        order_there = sent(order, targets.device)
+        # Of texts that stay in their file the rows are looked for here.
+        order_of_texts = order_there if isinstance(self.split.inputs, Tensor) else order
         for batch in self._batches(number)[skip:]:
             # As wide for all processes that have rows of it.
             width = _width(self.lengths[order[slice(*self.bounds[batch])]])
-            rows = sent(order[slice(*self.own[batch])], self.split.targets.device)
-            yield self.split.tokens(rows, width), take(self.split.targets, rows)
+            own = slice(*self.own[batch])
+            yield self.split.tokens(order_of_texts[own], width), take(targets, order_there[own])
 
     def sizes(self, epoch: int) -> Sequence[int]:
         sizes = super().sizes(epoch)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlrun.data.loaders import Batch, Feed, Split
+from dlrun.data.loaders import Batch, Feed, Split, sent
 from dlrun.data.orders import epoch_order
 from dlrun.data.share import WHOLE, Share
 from dlrun.data.text.stored import StoredText
@@ -42,7 +42,7 @@ class StoredTokens:
     def __getitem__(self, part: slice) -> Tensor:
         start, stop, _ = part.indices(len(self))
         numbers = self.text.numbers(self.start + start, self.start + max(start, stop))
-        return torch.from_numpy(self.table[numbers]).to(self.device)
+        return sent(torch.from_numpy(self.table[numbers]), self.device)
 
     def narrow(self, dim: int, start: int, length: int) -> StoredTokens:
         """As of a tensor; what is left stays in the file."""
