@@ -366,6 +366,22 @@ def test_a_stack_that_runs_out_of_memory_is_halved_and_no_trial_is_lost(
     assert_same_sweeps(look("stacked"), look("turned"))
 
 
+def test_seeds_that_are_over_when_memory_runs_out_count_once(
+    stacked: Stacked, in_turn: Stacked, look: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (
+        "optimizer.lr=0.1,1e-6", "sweep.seeds=2", "trainer.early_stopping.patience=1",
+        "trainer.early_stopping.min_delta=0.03",
+    )  # fmt: skip
+    assert in_turn(*words).code == 0
+    short_of_memory(monkeypatch, 1, "train_step", 8)  # the slow ones have ended by then
+    monkeypatch.setattr(stack_scheduler, "probe_stack", lambda stack, alone: None)
+    result = stacked(*words)
+    assert (result.code, result.err, said_stacks(result.out)) == (0, "", [4])
+    assert "out of memory with 2 runs trained as one: going on with 1 at a time" in result.out
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
 def test_a_run_that_cannot_be_opened_beside_others_waits_for_them(
     stacked: Stacked, in_turn: Stacked, look: Looks, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,7 @@ class _Member:
     attempt: Attempt
     index: int  # of its seed
     session: Session
+    is_over: bool = False
 
     @property
     def engine(self) -> Engine:
@@ -100,7 +101,7 @@ class StackRunner:
                     self._train_open()
                 except StackTooLarge as stack:
                     self.size.most = max(1, stack.runs // 2)
-                    waiting[:0] = [(member.attempt, member.index) for member in self.members]
+                    waiting[:0] = [(m.attempt, m.index) for m in self.members if not m.is_over]
                     print(f"{stack}: going on with {self.size.most} at a time", flush=True)
             # Nothing may hold what those that are closed by now hold.
             self.members = []
@@ -211,6 +212,7 @@ class StackRunner:
         # Neither names the fit that it is given: they would hold each other, and the weights of all.
         def ended(fit: StackedFit, session: Session, error: Exception | None) -> None:
             member = by_session[session]
+            member.is_over = True
             self._over(member.attempt, error or _pruned(session))
             if self.left[member.attempt] == 0:
                 self._leave(fit, members, member)
@@ -263,6 +265,7 @@ class StackRunner:
             if code:
                 self.sweep.ledger.goes_on(member.attempt.number)
                 raise Interrupted(code)
+            member.is_over = True
             self._over(member.attempt, error or _pruned(member.session))
             self._report()
             if error is not None:
