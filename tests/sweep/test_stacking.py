@@ -370,15 +370,16 @@ def test_seeds_that_are_over_when_memory_runs_out_count_once(
     stacked: Stacked, in_turn: Stacked, look: Looks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = (
-        "optimizer.lr=0.1,1e-6", "sweep.seeds=2", "trainer.early_stopping.patience=1",
-        "trainer.early_stopping.min_delta=0.03",
+        "optimizer.lr=0.2,0.05", "sweep.seeds=2", "trainer.early_stopping.patience=1",
+        "trainer.early_stopping.min_delta=0.03", "trainer.max_epochs=8",
     )  # fmt: skip
     assert in_turn(*words).code == 0
-    short_of_memory(monkeypatch, 1, "train_step", 8)  # the slow ones have ended by then
+    assert [look("turned").summary(f"0/seed{seed}")["step"] for seed in (0, 1)] == [21, 24]
+    short_of_memory(monkeypatch, 2, "train_step", 23)
     monkeypatch.setattr(stack_scheduler, "probe_stack", lambda stack, alone: None)
     result = stacked(*words)
     assert (result.code, result.err, said_stacks(result.out)) == (0, "", [4])
-    assert "out of memory with 2 runs trained as one: going on with 1 at a time" in result.out
+    assert "out of memory with 3 runs trained as one: going on with 1 at a time" in result.out
     assert_same_sweeps(look("stacked"), look("turned"))
 
 
