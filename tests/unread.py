@@ -38,7 +38,9 @@ _OF_NUMBERS = (torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor)
 
 # torch has no such kernels for a device without numbers, on which nothing is to be done.
 _KERNELS = torch.library.Library("aten", "IMPL")
-for _name in ("_fused_sgd_", "_fused_sgd_.tensor_lr"):
+for _name in (
+    "_fused_sgd_", "_fused_sgd_.tensor_lr", "_fused_adam_.tensor_lr", "_fused_adamw_.tensor_lr",
+):  # fmt: skip
     _KERNELS.impl(_name, lambda *args, **kwargs: None, "Meta")
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dlrun.data.ahead import ahead
+from dlrun.training.logged_points import Pending
 from dlrun.training.loop import Engine
+from dlrun.training.stretches import Stretches
 from unread import META, HostWaits, Watched, on_device, watched
 
 IRIS = ("dataset=iris", "model=mlp", "model.hidden=[8]", "trainer.batch_size=16")
@@ -86,6 +89,27 @@ def test_steps_points_and_evaluations_ask_the_device_for_nothing(words: tuple[st
         assert point is not None
         assert engine.outputs(engine.data.val.first(9)).device == META
     assert point.numbers.read()[0].shape == (3,)
+
+
+TOKENS = ("dataset=char_lm", "dataset.window=8", "model=char_lstm", "trainer.batch_size=16")
+
+
+@pytest.mark.usefixtures("emulated_graphs")
+@pytest.mark.parametrize("words", [*RUNS[:2], *RUNS[6:9], RUNS[10], RUNS[-1], TOKENS], ids=" ".join)
+def test_what_a_graph_of_several_steps_holds_is_on_the_device(words: tuple[str, ...]) -> None:
+    engine = on_device(*words)
+    batches = ahead(engine.batches)
+    assert batches is not None
+    stretches = Stretches(engine, batches, required=True)
+    taken = stretches.epoch(0, 0)
+    with watched():
+        for _ in range(3):
+            engine.step += next(taken)
+    stretches.carried, engine.pending = engine.carried, Pending()
+    with watched() as found:
+        left = stretches._work(4, batches.size(3))
+    assert found.of_host == []
+    assert all(tensor.device == META for tensor in left) and left[0].shape == (4,)
 
 
 def test_what_a_gpu_would_have_to_be_waited_for_is_found() -> None:

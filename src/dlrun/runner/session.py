@@ -167,9 +167,9 @@ class Session:
             self._with_whom(),
         )
 
-    def stepped(self) -> None:
-        """A step was made."""
-        self.progress.advance()
+    def stepped(self, steps: int) -> None:
+        """So many steps were made."""
+        self.progress.advance(steps)
         self._profile_step()
 
     def logged(self, step: int, values: dict[str, float]) -> None:

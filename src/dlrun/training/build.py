@@ -248,6 +248,7 @@ def assemble(
     )
     freezing.enter(0)  # after the optimizer was given what is to be trained later
     engine.captured = cuda_graph.choose(engine)
+    engine.evaluation.repeated = cuda_graph.choose_evaluation(engine)
     if not ranks.first:
         draw_apart(config.seed, ranks, generator)
     return Experiment(config, device, data, task, engine, begun_with)
