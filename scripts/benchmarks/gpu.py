@@ -31,6 +31,7 @@ FIGURES: dict[str, tuple[str, list[str], float]] = {
     "variants": ("variants.measure", [], 90),
     "lightning": ("runs.lightning", [], 90),
     "compiled": ("variants.compiled", [], 120),
+    "beside": ("beside.measure", [], 300),
 }
 
 Offered = Callable[[str], Mapping[str, Part]]  # parts by name, for cuda or for cpu
