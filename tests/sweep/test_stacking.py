@@ -454,7 +454,7 @@ def test_after_a_stack_lost_its_gpu_each_trial_is_gone_on_with(
     look: Looks,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    usual = Stack.training_values
+    usual = Stack.point
 
     def failing(self: Stack) -> Any:
         if self.lead.step == 6:
@@ -463,7 +463,7 @@ def test_after_a_stack_lost_its_gpu_each_trial_is_gone_on_with(
 
     patch: pytest.MonkeyPatch
     with monkeypatch.context() as patch:
-        patch.setattr(Stack, "training_values", failing)
+        patch.setattr(Stack, "point", failing)
         assert stacked(RATES).code == 1
     assert dlrun("resume", "stacked").code == 0
     in_turn(RATES)

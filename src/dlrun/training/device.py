@@ -48,7 +48,7 @@ class Device:
 def send(numbers: Tensor, to: Tensor) -> None:
     """Fill a tensor of a device with `numbers` of the host: neither waits for the other."""
     # From memory that may be moved a copy waits until all work before it is done.
-    ahead = numbers if to.device.type == "cpu" else numbers.pin_memory()
+    ahead = numbers if to.device.type in ("cpu", "mps") else numbers.pin_memory()
     to.copy_(ahead, non_blocking=True)
 
 

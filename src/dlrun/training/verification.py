@@ -19,7 +19,7 @@ from dlrun.training.loop import Engine
 
 Kinds = Mapping[str, Sequence[Tensor]]
 
-_ROUNDING = 1e-6  # of a weight, whatever its change
+ROUNDING = 1e-6  # of a weight, whatever its change
 
 
 @dataclass
@@ -86,7 +86,7 @@ def difference(before: Trace, alone: Trace, replayed: Trace, precision: str) -> 
             return f"{kind} differ"
         start, end, found = (_floats(trace.tensors[kind]) for trace in (before, alone, replayed))
         change = size_of(_minus(end, start))
-        if apart(end, found, tolerance.changes * change + _ROUNDING * size_of(start)):
+        if apart(end, found, tolerance.changes * change + ROUNDING * size_of(start)):
             return f"{kind} differ"
     drawn = zip(tree_leaves(alone.random), tree_leaves(replayed.random), strict=True)
     return None if all(_equal(*pair) for pair in drawn) else "they draw other random numbers"
