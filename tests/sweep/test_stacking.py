@@ -275,7 +275,7 @@ def test_stacks_are_as_large_as_memory_allows(
 ) -> None:
     sizes = sizes_of_stacks(monkeypatch)
     monkeypatch.setattr(stack_runner, "run_bytes", lambda engine, per_sample: 2**20)
-    monkeypatch.setattr(stack_runner, "room", lambda memory: int(fitting * 2**20))
+    monkeypatch.setattr(stack_runner, "room", lambda memory, engine: int(fitting * 2**20))
     result = stacked("optimizer.lr=0.1,0.03,0.01,0.003")
     assert result.code == 0
     assert sizes == expected
@@ -931,7 +931,7 @@ def test_auto_does_not_ask_again_where_memory_divides_what_does_not_pay(
     gain: Callable[..., list[int]], stacked: Stacked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stack_runner, "run_bytes", lambda engine, per_sample: 2**20)
-    monkeypatch.setattr(stack_runner, "room", lambda memory: int(2.5 * 2**20))
+    monkeypatch.setattr(stack_runner, "room", lambda memory, engine: int(2.5 * 2**20))
     asked = gain(0.5)
     assert stacked("seed=0,1,2,3", "sweep.stack=auto").code == 0
     assert len(asked) == 1

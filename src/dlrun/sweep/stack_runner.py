@@ -139,7 +139,7 @@ class StackRunner:
     def _look_at_memory(self, engine: Engine) -> None:
         """Of the first run that is open: how much there is, now that the data are there."""
         self.memory = memory_of(engine.device.torch_device)
-        self.room = room(self.memory)
+        self.room = room(self.memory, engine)
         self.per_sample = sample_bytes(engine)
 
     def _say_parts(self, runs: int, at_once: int) -> None:

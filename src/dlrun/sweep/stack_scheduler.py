@@ -83,7 +83,7 @@ class Judgement:
             if reason := no_rule(engine):
                 return Verdict(False, reason)
             each = run_bytes(engine, sample_bytes(engine))
-            if room(memory_of(engine.device.torch_device)) < 2 * each:
+            if room(memory_of(engine.device.torch_device), engine) < 2 * each:
                 return Verdict(False, f"two of them need more memory, {bytes_text(2 * each)}")
             stack = Stack([_engine(plain) for _ in range(2)], eval_rows=2)
         except Exception as error:  # to be met, and recorded, by the trial itself
