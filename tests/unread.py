@@ -143,6 +143,8 @@ def on_device(*words: str) -> Engine:
     for name, value in vars(engine.task.criterion).items():
         if isinstance(value, Tensor):
             setattr(engine.task.criterion, name, moved(value))
+    for sides in getattr(engine.augmentation, "sides", {}).values():
+        sides.factors, sides.odd = moved(sides.factors), moved(sides.odd)
     dtype = engine.device.dtype
     engine.device = Device(META, "fp64" if dtype == torch.float64 else "fp32")
     engine.data = engine.data.to(META, dtype, channels_last=engine.settings.channels_last)

@@ -31,7 +31,7 @@ from dlrun.config import settings
 from dlrun.config.compose import compose
 from dlrun.data.loaders import Batches
 from dlrun.data.loaders import take as rows_of
-from dlrun.stacked.grouping import probe_stack
+from dlrun.stacked.probe import probe_stack
 from dlrun.stacked.stack import Stack
 from dlrun.sweep.data_cache import data_loader
 from dlrun.training.build import assemble
@@ -429,7 +429,8 @@ def stack() -> None:
             rates = [f"optimizer.lr={rate}" for rate in (0.003, 0.002, 0.001, 0.0005)]
             alone = [built(words, rate, "trainer.cuda_graph=false") for rate in rates]
             together = Stack([built(words, rate) for rate in rates], eval_rows=256)
-            reason = probe_stack(Stack([built(words, rate) for rate in rates], eval_rows=256))
+            tried = Stack([built(words, rate) for rate in rates], eval_rows=256)
+            reason = probe_stack(tried, built(words, rates[0]))
             feed = together.batches.epoch(0)
             for _ in range(8):
                 together.train_step(*next(feed))
@@ -471,7 +472,7 @@ def judgement() -> None:
 
 def memory() -> None:
     """What stays behind of captured runs in turn, without and with a garbage collection; what a stack may take."""
-    from dlrun.stacked.grouping import room
+    from dlrun.stacked.memory import memory_of, room
 
     gc.collect()
     torch.cuda.empty_cache()
@@ -485,10 +486,10 @@ def memory() -> None:
     gc.enable()
     gc.collect()
     say("memory", f"after a collection {_megabytes()}")
-    before = room(torch.device("cuda"))
+    before = room(memory_of(torch.device("cuda")))
     held = torch.empty(2**30, dtype=torch.uint8, device="cuda")
     del held
-    after = room(torch.device("cuda"))
+    after = room(memory_of(torch.device("cuda")))
     say(
         "memory",
         f"room for a stack {before / 2**30:.1f} GiB; with a GiB in torch's cache {after / 2**30:.1f} GiB",

@@ -120,6 +120,22 @@ def first_line(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
+def without_frames(error: Exception) -> Exception:
+    """The same error without the frames that it went through, whose variables would live for as long as it does.
+
+    Those of a step that failed hold a model and all that it has computed.
+    """
+    waiting: list[BaseException | None] = [error]
+    seen = set[int]()
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            one.__traceback__ = None
+            waiting += (one.__cause__, one.__context__)
+    return error
+
+
 def shortened(message: str) -> str:
     """The message with numbers and words of thousands of characters cut to their beginning and end.
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from dlrun.data.loaders import Split
 from dlrun.models.members import joined
 from dlrun.models.numbers import PiecewiseLinear
-from dlrun.training.build import fit_numbers
+from dlrun.training.build import fit_layers
 from dlrun.training.forward import loss_and_kept
 
 SMALL = {"members": 3, "hidden": [5, 4], "dropout": 0.0}
@@ -133,7 +133,7 @@ def test_pieces_have_as_many_rows_of_the_training_part_each_and_no_fewer_than_10
     before = model.state_dict()["columns.1.low"].clone()
     values = torch.rand(rows, 1, generator=torch.Generator().manual_seed(0)) ** 3
     inputs = torch.cat([values, torch.ones(rows, 2)], 1)
-    fit_numbers(model, Split(inputs, torch.zeros(rows)))
+    fit_layers(model, Split(inputs, torch.zeros(rows)))
     low = model.state_dict()["columns.1.low"]
     assert not torch.equal(low, before)
     counts = (values >= low[0, :pieces]).sum(0).diff()

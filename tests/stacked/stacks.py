@@ -63,6 +63,7 @@ def alone(words: Sequence[str], *, epochs: int = EPOCHS) -> Outcome:
     """A run trained by its engine."""
     run = engine(*words)
     for epoch in range(epochs):
+        run.begin_epoch(epoch, 0)
         for inputs, targets in run.batches.epoch(epoch):
             run.train_step(inputs, targets)
             run.step += 1
@@ -79,6 +80,8 @@ def as_one(each: Sequence[Sequence[str]], *, epochs: int = EPOCHS) -> list[Outco
     runs = [engine(*words) for words in each]
     stack = Stack(runs, eval_rows=97)  # no divisor of anything
     for epoch in range(epochs):
+        for run in runs:
+            run.begin_epoch(epoch, 0)
         for inputs, targets in stack.batches.epoch(epoch):
             stack.train_step(inputs, targets)
     losses = torch.stack(stack.pending.losses).unbind(1)

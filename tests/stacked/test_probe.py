@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,14 @@ import pytest
 import torch
 from stacks import DIGITS, engine
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
-from dlrun.stacked.grouping import layout, no_rule, probe_stack
+from dlrun.models.dropout import use_generators
+from dlrun.stacked import probe
+from dlrun.stacked.grouping import layout, no_rule
+from dlrun.stacked.probe import probe_stack
 from dlrun.stacked.stack import Stack
+from dlrun.system.torch_internals import DispatchMode
 from dlrun.training.loop import Engine
 
 MLP = (*DIGITS, "model=mlp", "model.hidden=[8]", "model.batch_norm=before", "model.dropout=0.1")
@@ -45,7 +51,10 @@ def runs_of(change: Callable[[Any, Tensor], Tensor]) -> list[Engine]:
 
 
 def reason(change: Callable[[Any, Tensor], Tensor]) -> str | None:
-    return probe_stack(Stack(runs_of(change), eval_rows=100))
+    first, second = runs_of(change), runs_of(change)
+    for run, same in zip(first, second, strict=True):
+        run.model.load_state_dict(same.model.state_dict())
+    return probe_stack(Stack(first, eval_rows=100), second[0])
 
 
 def follow_mean(model: Any, scores: Tensor) -> Tensor:
@@ -92,7 +101,7 @@ def test_a_buffer_that_is_assigned_in_training_is_kept_for_each_run() -> None:
     runs, singles = runs_of(follow_mean), runs_of(follow_mean)
     for run, single in zip(runs, singles, strict=True):
         run.model.load_state_dict(single.model.state_dict())
-    assert probe_stack(Stack(runs_of(follow_mean), eval_rows=100)) is None
+    assert reason(follow_mean) is None
     stack = Stack(runs, eval_rows=100)
     for inputs, targets in stack.batches.epoch(0):
         stack.train_step(inputs, targets)
@@ -103,11 +112,126 @@ def test_a_buffer_that_is_assigned_in_training_is_kept_for_each_run() -> None:
 
 
 def test_a_forward_pass_that_goes_by_another_way_than_its_layers_is_noticed() -> None:
-    runs = [engine(*DIGITS, "model=mlp", "model.hidden=[8]") for _ in range(2)]
+    runs = [engine(*DIGITS, "model=mlp", "model.hidden=[8]") for _ in range(3)]
     for run in runs:
         layer = next(m for m in run.model.modules() if isinstance(m, nn.Linear))
         layer.register_forward_hook(lambda module, inputs, output: output * 2)
-    assert "other outputs" in str(probe_stack(Stack(runs, eval_rows=100)))
+    assert "other outputs" in str(probe_stack(Stack(runs[:2], eval_rows=100), runs[2]))
+
+
+class Coarse(DispatchMode):
+    """Factors of products are rounded to so many bits, as TF32 (11) and bf16 (8) do it."""
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        self.bits = bits
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(word in func.overloadpacket.__name__ for word in ("mm", "convolution", "lstm")):
+            args = tree_map(self._rounded, args)
+        return func(*args, **(kwargs or {}))
+
+    def _rounded(self, value: Any) -> Any:
+        if not isinstance(value, Tensor) or value.dtype != torch.float32:
+            return value
+        significand, exponent = torch.frexp(value)
+        return torch.ldexp((significand * 2**self.bits).round() / 2**self.bits, exponent)
+
+
+def slow(*values: Any) -> Any:
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+KINDS = {
+    "mlp": ("model=mlp", "model.hidden=[64]", "model.dropout=0.1", "optimizer=adam"),
+    "norm": ("model=mlp", "model.hidden=[32,32,32]", "model.batch_norm=before", "optimizer=momentum"),
+    "cnn": ("model=cnn", "model.filters=[4,8]"),
+    "lstm": ("model=lstm", "model.hidden_size=16"),
+}  # fmt: skip
+
+
+def trial(kind: str, precision: str) -> tuple[Stack, Engine]:
+    """A stack of two and the first of them alone; with tf32, which no CPU has, as if they were computed so."""
+    is_real = precision != "tf32"
+    words = (*DIGITS, *KINDS[kind], f"trainer.precision={precision if is_real else 'fp32'}")
+    first, second, alone = runs = [engine(*words) for _ in range(3)]
+    for run in runs:
+        run.device = replace(run.device, precision=precision)
+    return Stack([first, second], eval_rows=100), alone
+
+
+@pytest.mark.parametrize("precision", [slow("fp64"), slow("fp32"), "bf16"])
+@pytest.mark.parametrize("kind", ["mlp", "norm", slow("cnn"), "lstm"])
+def test_a_stack_that_only_rounds_differently_is_right(kind: str, precision: str) -> None:
+    assert probe_stack(*trial(kind, precision)) is None
+
+
+@pytest.mark.parametrize(("precision", "bits"), [("tf32", 11), slow("bf16", 8)])
+@pytest.mark.parametrize("kind", ["mlp", "norm", "cnn", slow("lstm")])
+def test_so_is_one_whose_products_alone_are_rounded_coarsely(
+    kind: str, precision: str, bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack, alone = trial(kind, precision)
+    step, outputs = stack.train_step, stack.outputs
+
+    def coarse_step(*batch: Tensor) -> None:
+        with Coarse(bits):
+            step(*batch)
+
+    def coarse_outputs(*samples: Any) -> Tensor:
+        with Coarse(bits):
+            return outputs(*samples)
+
+    monkeypatch.setattr(stack, "train_step", coarse_step)
+    monkeypatch.setattr(stack, "outputs", coarse_outputs)
+    monkeypatch.setattr(probe, "_MIXED", ())  # its first step, too, counts as one in bf16
+    assert probe_stack(stack, alone) is None
+
+
+def wrong_masks(stack: Stack) -> None:
+    seeds = enumerate((7, 8))
+    use_generators(stack.template, [torch.Generator().manual_seed(seed) for _, seed in seeds])
+
+
+def weights_of_the_other_run(stack: Stack) -> None:
+    forward, name = stack._forward, stack.weights.parts[-2].name
+    stack._forward = lambda weights, x: forward({**weights, name: weights[name].flip(0)}, x)
+
+
+def no_bias(stack: Stack) -> None:
+    forward, name = stack._forward, stack.weights.parts[-1].name
+    stack._forward = lambda weights, x: forward({**weights, name: weights[name] * 0}, x)
+
+
+def samples_out_of_turn(stack: Stack) -> None:
+    forward = stack._forward
+    stack._forward = lambda weights, x: forward(weights, x.roll(1, 1))
+
+
+def outputs_of_the_other_run(stack: Stack) -> None:
+    outputs = stack.outputs
+    stack.outputs = lambda *samples: outputs(*samples).flip(0)  # type: ignore[method-assign]
+
+
+def gradients_of_the_other_run(stack: Stack) -> None:
+    collect = stack.weights.collect
+    stack.weights.collect = (  # type: ignore[method-assign]
+        lambda gradients, *, first: collect([g.flip(0) for g in gradients], first=first)
+    )
+
+
+FAULTS = [
+    wrong_masks, weights_of_the_other_run, no_bias, samples_out_of_turn, outputs_of_the_other_run,
+    gradients_of_the_other_run,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("precision", [slow("fp64"), slow("fp32"), "tf32", "bf16"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found_in_each_precision(fault: Callable[[Stack], None], precision: str) -> None:
+    stack, alone = trial("mlp", precision)
+    fault(stack)
+    assert "other outputs" in str(probe_stack(stack, alone))
 
 
 def test_an_optimizer_of_the_users_own_is_named() -> None:
@@ -123,9 +247,9 @@ def test_an_optimizer_of_the_users_own_is_named() -> None:
 
 def test_a_try_draws_from_no_random_state_that_others_use() -> None:
     runs = [engine(*MLP, "optimizer=adam", f"seed={seed}") for seed in (0, 1)]
-    stack = Stack(runs, eval_rows=100)
+    stack, alone = Stack(runs, eval_rows=100), engine(*MLP, "optimizer=adam", "seed=0")
     shared = torch.get_rng_state()
-    assert probe_stack(stack) is None
+    assert probe_stack(stack, alone) is None
     assert torch.equal(torch.get_rng_state(), shared)
 
 

@@ -25,6 +25,7 @@ MODELS = {
     "cnn_average": ("model=cnn", "model.filters=[4]", "model.pool=average", "model.padding=valid"),
     "cnn_norm": ("model=cnn", "model.filters=[4,6]", "model.batch_norm=true"),
     "resnet": ("model=resnet", "model.depth=8", "model.width=2"),
+    "whitened_cnn": ("model=whitened_cnn", "model.widths=[4,6]"),
     "rnn": ("model=rnn", "model.hidden_size=8"),
     "lstm": ("model=lstm", "model.hidden_size=8"),
     "lstm_deep": ("model=lstm", "model.hidden_size=5", "model.layers=2", "model.bidirectional=true"),
@@ -36,7 +37,16 @@ MODELS = {
 }  # fmt: skip
 
 
-SLOWER = ("resnet", "mlp_prelu", "mlp_norm_after", "cnn_average", "rnn", "lstm_deep", "tcn")
+SLOWER = (
+    "resnet",
+    "whitened_cnn",
+    "mlp_prelu",
+    "mlp_norm_after",
+    "cnn_average",
+    "rnn",
+    "lstm_deep",
+    "tcn",
+)
 
 
 @pytest.mark.parametrize(
@@ -234,6 +244,7 @@ def test_dropout_draws_for_each_trial_the_masks_that_it_draws_alone(model: tuple
     "augment",
     [
         "dataset.augment={shift: 1, flip: true, rotation: 10, noise: 0.1, cutout: 2}",
+        "dataset.augment={shift: 2, shift_padding: reflect, flip: alternating, vertical_flip: alternating}",
         "dataset.augment={mixup: 0.4, cutmix: 1, crop: 0.3, colour: 0.2, erase: 0.5, policy: trivial_augment}",
     ],
 )

@@ -7,12 +7,15 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 from filelock import FileLock
 from scratch import JOBLIB, QUICK, Look, Result
 
-from dlrun.sweep import resources
+from dlrun.sweep import data_cache, resources
+from dlrun.sweep.spec import SweepSpec
 from dlrun.system import hardware
 from dlrun.system.hardware import cores_each
 
@@ -58,6 +61,24 @@ def test_as_many_trials_run_at_a_time_as_there_are_gpus_or_else_cores(
     monkeypatch.setattr(hardware, "usable_cores", lambda: float(6))
     launcher = {"_target_": JOBLIB_TARGET} | ({} if n_jobs is None else {"n_jobs": n_jobs})
     assert resources.count_slots(launcher, gpus=gpus, trials_per_gpu=per_gpu) == count
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "swept", "on_cpu"),
+    [
+        ("cpu", {"optimizer.lr"}, True),
+        ("cpu", {"trainer.accelerator"}, False),
+        ("auto", {"optimizer.lr"}, False),
+    ],
+)
+def test_gpus_count_unless_every_trial_is_told_to_leave_them_alone(
+    accelerator: str, swept: set[str], on_cpu: bool
+) -> None:
+    spec: Any = SimpleNamespace(
+        space=SimpleNamespace(parameters=[SimpleNamespace(sets=swept)]),
+        config={"trainer": {"accelerator": accelerator}},
+    )
+    assert SweepSpec.on_cpu.fget(spec) is on_cpu  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("cores", "count", "threads"), [(8, 2, 4), (8, 3, 2), (2, 4, 1)])
@@ -144,31 +165,59 @@ def test_a_process_has_a_place_for_a_trial_but_stays_with_its_gpu(
 
 
 @pytest.mark.parametrize(
-    ("visible", "gpus", "expected"),
+    ("listed", "there", "seen"),
     [
-        (None, 2, ["0", "1", "0", "1"]),
-        ("2,5", 2, ["2", "5", "2", "5"]),
-        ("GPU-a,GPU-b,GPU-c", 3, ["GPU-a", "GPU-b", "GPU-c", "GPU-a"]),
+        (None, 2, ["0", "1"]),
+        ("", 0, []),
+        ("-1", 0, []),
+        ("2, 5", 2, ["2", "5"]),
+        ("2,-1,5", 1, ["2"]),  # CUDA reads no further than to what there is not
+        ("GPU-a,GPU-b,GPU-c", 3, ["GPU-a", "GPU-b", "GPU-c"]),
+        ("MIG-a,MIG-b", 1, ["MIG-a", "MIG-b"]),  # of which CUDA shows a process one
     ],
 )
-def test_places_get_the_visible_gpus_by_turns(
-    visible: str | None, gpus: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
+def test_gpus_have_the_names_by_which_cuda_is_told_of_them(
+    listed: str | None, there: int, seen: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = []
-    for place in range(4):
-        environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    environment = {} if listed is None else {"CUDA_VISIBLE_DEVICES": listed}
+    monkeypatch.setattr(resources, "os", SimpleNamespace(environ=environment))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    assert resources.gpus_seen() == seen
+
+
+@pytest.mark.parametrize(
+    ("gpus", "slots", "expected", "share"),
+    [
+        (["0", "1"], 2, ["0", "1"], None),
+        (["GPU-a", "GPU-b"], 4, ["GPU-a", "GPU-b", "GPU-a", "GPU-b"], 0.45),
+        (["3"], 3, ["3", "3", "3"], 0.3),
+    ],
+)
+def test_places_get_the_gpus_by_turns_and_share_the_memory_of_each(
+    gpus: list[str],
+    slots: int,
+    expected: list[str],
+    share: float | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found, shares = [], set[float]()
+    monkeypatch.setattr(
+        torch.cuda, "set_per_process_memory_fraction", lambda part: shares.add(round(part, 6))
+    )
+    for place in range(slots):
+        environment: dict[str, str] = {}
         monkeypatch.setattr(resources, "os", SimpleNamespace(environ=environment))
-        resources.use_gpu(place, gpus)
+        resources.use_gpu(place, gpus, slots)
         # A second trial of the same process stays where the first has begun to use CUDA.
-        resources.use_gpu(place, 1)
-        found.append(environment.get("CUDA_VISIBLE_DEVICES"))
-    assert found == expected
+        resources.use_gpu(place, ["9"], 1)
+        found.append(environment["CUDA_VISIBLE_DEVICES"])
+    assert (found, shares) == (expected, set() if share is None else {share})
 
 
 def test_without_gpus_nothing_is_said_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     environment: dict[str, str] = {}
     monkeypatch.setattr(resources, "os", SimpleNamespace(environ=environment))
-    resources.use_gpu(0, 0)
+    resources.use_gpu(0, [], 4)
     assert environment == {}
 
 
@@ -221,6 +270,23 @@ def test_jobs_of_submitit_on_this_machine(away: Dlrun, look: Looks) -> None:
     assert look().starts(0) == [0]
     assert look().description["places"] == cores_each()
     assert look().environment(0)["threads"] == 1
+
+
+@pytest.mark.parametrize("word", ["trainer.cuda_graph=true", "trainer.precision=fp16"])
+def test_what_only_a_gpu_can_do_is_not_refused_where_trials_run_elsewhere(
+    word: str, sweep: Dlrun
+) -> None:
+    words = ("model.width=4,8", "trainer.accelerator=auto", word, "sweep.dry_run=true")
+    assert sweep(*words, "hydra/launcher=submitit_slurm").code == 0
+
+
+def test_a_driver_keeps_no_data_while_others_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    freed: list[str] = []
+    monkeypatch.setattr(data_cache, "_latest", ["data"])
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append("card"))
+    data_cache.forget_data()
+    assert (data_cache._latest, freed) == ([], ["card"])
 
 
 def test_a_launcher_that_can_start_nothing_is_named_by_its_reason(

@@ -352,7 +352,7 @@ def test_a_stack_that_runs_out_of_memory_is_halved_and_no_trial_is_lost(
     words = ("seed=0,1", "model.dropout=0.1,0.2", "checkpoint.every_steps=2")
     assert in_turn(*words).code == 0
     short_of_memory(monkeypatch, fitting, where, call + (fitting < 2 and where == "__init__"))
-    monkeypatch.setattr(stack_scheduler, "probe_stack", lambda stack: None)  # of two
+    monkeypatch.setattr(stack_scheduler, "probe_stack", lambda stack, alone: None)  # of two
     result = stacked(*words)
     assert (result.code, result.err) == (0, "")
     assert said_stacks(result.out) == told
@@ -377,6 +377,75 @@ def test_a_run_that_cannot_be_opened_beside_others_waits_for_them(
     monkeypatch.setattr(trial.start, "begin", beginning)
     result = stacked("seed=0,1,2")
     assert (result.code, result.err, sizes, len(begun)) == (0, "", [2], 4)
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
+def lost_device(patch: pytest.MonkeyPatch) -> RuntimeError:
+    """The error of a GPU that answers no more from then on."""
+    error = RuntimeError("CUDA error: device-side assert triggered\nmore words")
+
+    def fail() -> None:
+        raise error
+
+    patch.setattr(torch.cuda, "is_initialized", lambda: True)
+    patch.setattr(torch.cuda, "synchronize", fail)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("stack", "states"),
+    [("off", ["complete", "fail"]), ("on", ["running", "running", "running"])],
+)
+def test_a_process_whose_gpu_fails_for_good_trains_no_more_and_another_goes_on(
+    stack: str,
+    states: list[str],
+    dlrun: Dlrun,
+    look: Looks,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cls = Stack if stack == "on" else Engine
+    usual = cls.train_step
+
+    def failing(self: Any, *batch: Any) -> None:
+        lead = self.lead if isinstance(self, Stack) else self
+        mine = stack == "on" or lead.descent.configured[0]["lr"] == 0.01
+        if lead.step == 5 and mine:
+            raise lost_device(patch)
+        usual(self, *batch)
+
+    patch: pytest.MonkeyPatch
+    with monkeypatch.context() as patch:
+        patch.setattr(cls, "train_step", failing)
+        result = dlrun(
+            "train", "-m", *WORDS, RATES, f"sweep.stack={stack}", "hydra.sweep.dir=stacked"
+        )
+    assert (result.code, look("stacked").states) == (1, states)
+    first, second = result.err.splitlines()
+    said = "the GPU of this process fails (CUDA error: device-side assert triggered)"
+    assert first == f"dlrun: error: {said}"
+    assert "continue with `dlrun resume stacked`" in second
+
+
+def test_after_a_stack_lost_its_gpu_each_trial_is_gone_on_with(
+    stacked: Stacked,
+    dlrun: Dlrun,
+    in_turn: Stacked,
+    look: Looks,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usual = Stack.training_values
+
+    def failing(self: Stack) -> Any:
+        if self.lead.step == 6:
+            raise lost_device(patch)
+        return usual(self)
+
+    patch: pytest.MonkeyPatch
+    with monkeypatch.context() as patch:
+        patch.setattr(Stack, "training_values", failing)
+        assert stacked(RATES).code == 1
+    assert dlrun("resume", "stacked").code == 0
+    in_turn(RATES)
     assert_same_sweeps(look("stacked"), look("turned"))
 
 

@@ -1,9 +1,12 @@
 """Private parts of torch and Hydra: named in one module each, and there in the versions that are installed."""
 
 import ast
+import gc
 import os
 import sys
+import weakref
 from contextlib import redirect_stdout
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -108,6 +111,34 @@ def test_torch_warns_of_no_step_outside_a_graph_by_the_name_that_is_set(torch_ch
     optimizer._warned_capturable_if_run_uncaptured = False
     torch_internals.without_capturable_warning(optimizer)
     assert optimizer._warned_capturable_if_run_uncaptured is True
+
+
+def test_torch_asks_whether_a_gpu_records_a_graph_by_a_name_that_is_replaced(
+    torch_changed, monkeypatch
+):
+    def asked(*_):
+        raise AssertionError(torch_changed)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "_lazy_init", asked)
+    weight = nn.Parameter(torch.ones(1))
+    weight.grad = torch.ones(1)
+    torch_internals.without_cards(torch.optim.Adam([weight])).step()
+
+
+def test_an_optimizer_does_not_keep_itself_once_nobody_needs_it():
+    weight = nn.Parameter(torch.ones(1))
+    gone = weakref.ref(weight)
+    optimizer = torch_internals.without_dynamo(partial(torch.optim.Adam, [weight]))
+    weight.grad = torch.ones(1)
+    gc.disable()
+    try:
+        optimizer.step()
+        del weight, optimizer
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_torch_makes_the_graph_that_tensorboard_shows(torch_changed):

@@ -13,12 +13,8 @@ from torch import nn
 from dlrun.config.settings import GradientSettings
 from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import optim
-from dlrun.training.optim import (
-    Descent,
-    gradient_norm,
-    parameter_groups,
-    regularise,
-)
+from dlrun.training.gradients import gradient_norm, regularise
+from dlrun.training.optim import Descent, parameter_groups
 from dlrun.training.schedules import Plateau
 
 PLAIN = GradientSettings(
@@ -460,6 +456,7 @@ import sys, torch
 from torch import nn
 from dlrun.system.torch_internals import without_dynamo
 from dlrun.training import optim
+from dlrun.training.gradients import gradient_norm
 from dlrun.config.settings import GradientSettings
 
 rules = GradientSettings(0.1, False, 0.1, 1.0, 1.0, None)
@@ -478,7 +475,7 @@ for name, settings in names.items():
     for step in range(2):
         descent.clear()
         descent.backward(model(torch.ones(4, 2)).sum())
-        optim.gradient_norm(descent.parameters)
+        gradient_norm(descent.parameters)
         descent.update(step)
         descent.load_state_dict(descent.state_dict())
 print("torch._dynamo" in sys.modules)

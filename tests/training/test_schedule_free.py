@@ -14,8 +14,8 @@ from dlrun.config.compose import compose
 from dlrun.errors import ConfigError
 from dlrun.training.build import assemble
 from dlrun.training.engine_state import engine_state, load_engine_state
+from dlrun.training.gradients import gradient_norm
 from dlrun.training.loop import Engine
-from dlrun.training.optim import gradient_norm
 
 schedulefree = pytest.importorskip("schedulefree")
 

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -81,7 +82,8 @@ def test_linear_falls_in_equal_steps_to_its_final_share():
 
 
 def test_one_cycle_rises_to_one_at_its_share_of_the_run_and_falls_to_its_final_share():
-    multiplier = bound("one_cycle", total_steps=101, rise=0.3, initial=0.04, final=0.0001)
+    sizes = {"rise": 0.3, "initial": 0.04, "final": 0.0001}
+    multiplier = bound("one_cycle", total_steps=101, shape="cosine", **sizes)
     assert multiplier(0) == pytest.approx(0.04)
     assert multiplier(15) == pytest.approx(0.52)  # half way up
     assert multiplier(30) == pytest.approx(1)
@@ -93,10 +95,17 @@ def test_one_cycle_rises_to_one_at_its_share_of_the_run_and_falls_to_its_final_s
 
 
 def test_one_cycle_that_only_rises_ends_at_its_peak():
-    multiplier = bound("one_cycle", total_steps=11, rise=1, initial=0, final=0)
+    multiplier = bound("one_cycle", total_steps=11, rise=1, initial=0, final=0, shape="cosine")
     assert multiplier(0) == pytest.approx(0)
     assert multiplier(5) == pytest.approx(0.5)
     assert multiplier(10) == pytest.approx(1)
+
+
+def test_one_cycle_may_be_a_triangle_of_two_lines():
+    sizes = {"rise": 0.23, "initial": 0.2, "final": 0.07}
+    multiplier = bound("one_cycle", total_steps=301, shape="linear", **sizes)
+    expected = np.interp(np.arange(301), [0, 69, 300], [0.2, 1, 0.07])
+    assert [multiplier(step) for step in range(301)] == pytest.approx(expected.tolist())
 
 
 @pytest.mark.parametrize(("shape", "half_way"), [("linear", 0.5), ("sqrt", 1 - math.sqrt(0.5))])
@@ -136,7 +145,8 @@ def test_a_cosine_restarts_where_torchs_own_does(period, factor):
         ("cosine", {"final": 0.1}),
         ("warmup_stable_decay", {"decay": 0.5, "shape": "sqrt", "final": 0.1}),
         ("linear", {"final": 0.1}),
-        ("one_cycle", {"rise": 0.3, "initial": 0.1, "final": 0.1}),
+        ("one_cycle", {"rise": 0.3, "initial": 0.1, "final": 0.1, "shape": "cosine"}),
+        ("one_cycle", {"rise": 0.3, "initial": 0.1, "final": 0.1, "shape": "linear"}),
     ],
 )
 def test_schedules_over_the_whole_run_hold_beyond_its_end_and_survive_a_single_step(name, settings):
@@ -233,7 +243,11 @@ def test_plateau_is_found_behind_a_warmup_and_rises_with_it():
             {"decay": 0, "shape": "linear", "final": 0},
             "schedule.decay is 0, but must be a number above 0 and of at most 1",
         ),
-        ("one_cycle", {"rise": 0, "initial": 0, "final": 0}, "above 0 and of at most 1"),
+        (
+            "one_cycle",
+            {"rise": 0, "initial": 0, "final": 0, "shape": "linear"},
+            "above 0 and of at most 1",
+        ),
         ("Plateau", {"factor": 2, "patience": 1, "minimum": 0}, "schedule.factor is 2"),
     ],
 )

@@ -17,6 +17,7 @@ from dlrun.config.settings import GradientSettings
 from dlrun.data.share import WHOLE, Share
 from dlrun.errors import ConfigError
 from dlrun.training import optim
+from dlrun.training.gradients import gradient_norm
 from dlrun.training.schedules import constant
 from dlrun.training.sharding import blocks, load_optimizer, load_weights, made_whole, shard, whole
 
@@ -170,7 +171,7 @@ def train(
         loss = F.cross_entropy(model(x[rows]), y[rows], reduction="sum") / 6
         descent.clear()
         descent.backward(loss * share.count)
-        norm = optim.gradient_norm(descent.parameters)
+        norm = gradient_norm(descent.parameters)
         descent.update(step)
         average.update_parameters(model)
         total = loss.detach()

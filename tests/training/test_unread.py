@@ -51,6 +51,10 @@ RUNS: list[tuple[str, ...]] = [
     (*TEXTS, "model=lstm", "model.pooling=attention", "dataset.tokens.bucketing=false"),
     (*TEXTS, "model=bag_of_words", "dataset.memory_limit=1e-9"),
     ("dataset=char_lm", "dataset.window=2", "model=char_lstm", "model.hidden_size=4"),
+    (
+        "experiment=cifar10_fast", "dataset=digits", "model.widths=[4,4]", "trainer.batch_size=16",
+        "trainer.channels_last=false",
+    ),
 ]
 # fmt: on
 

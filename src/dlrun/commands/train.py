@@ -185,6 +185,7 @@ def _trial(folder: Path) -> None:
     from dlrun.sweep.sweep import open_sweep
     from dlrun.sweep.trial import Interrupted, run_trial
     from dlrun.system.orphans import begin_as_helper
+    from dlrun.training.device import DeviceLost
 
     begin_as_helper()
     sweep = open_sweep(folder.parent)
@@ -194,6 +195,10 @@ def _trial(folder: Path) -> None:
             run_trial(sweep, int(folder.name))
     except Interrupted as end:  # it is saved, and the sweep will find it unfinished
         hand_on(end.code)
+    except DeviceLost as lost:
+        if shares_machine:  # this process would be given other trials, which fail as well
+            print(f"dlrun: error: {lost}: another process goes on", file=sys.stderr, flush=True)
+            os._exit(1)
 
 
 def _refuse_lone_sweep(sweep: Any, chosen: Any) -> None:

@@ -34,11 +34,12 @@ class Augment:
     """Random changes to a batch of training samples; zero, false or null turns each one off."""
 
     shift: NonNegativeInt  # pixels: pad by this much, then crop back at a random place
-    flip: bool  # left-right, half of the images
+    shift_padding: Literal["zero", "reflect"]  # what moves in
+    flip: bool | Literal["alternating"]  # left-right, half of the images
     rotation: Annotated[float, Ge(0), Le(180)]  # degrees, at most, either way
     noise: NonNegative  # standard deviation, in units of the normalised input
     cutout: NonNegativeInt  # side of the square set to the mean, pixels
-    vertical_flip: bool  # upside down, half of the images
+    vertical_flip: bool | Literal["alternating"]  # upside down, half of the images
     crop: Annotated[float, Ge(0), Lt(1)]  # share of the area that a random crop leaves out, at most
     colour: Annotated[float, Ge(0), Le(1)]  # change of brightness, contrast, saturation, at most
     erase: Probability  # of a random rectangle set to the mean
@@ -81,8 +82,17 @@ class ModelSettings:
 
 
 @dataclass(frozen=True)
+class LookaheadSettings:
+    """Slow weights that follow those of the optimizer, and take their place every few steps."""
+
+    every_steps: Count
+    share: Fraction  # of the way that the slow weights go towards the others, at the end
+    power: NonNegative  # how the rest of that way grows until then; 0: it is always the same
+
+
+@dataclass(frozen=True)
 class GradientSettings:
-    """What is done to gradients and learning rates whatever the optimizer."""
+    """What is done to gradients, learning rates and weights whatever the optimizer."""
 
     weight_decay: NonNegative
     decay_biases_and_norms: bool
@@ -90,6 +100,7 @@ class GradientSettings:
     clip_norm: Positive | None
     clip_value: Positive | None
     lr_multipliers: dict[str, Positive] | None  # by patterns of parameters
+    lookahead: LookaheadSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -266,6 +277,7 @@ def _check_sharded(config: RunConfig) -> None:
         "dataset.balance=latent": (config.dataset.get("balance") == "latent", "none"),
         "optimizer=muon": (optimizer.endswith(".optim.muon"), "adamw"),
         "optimizer=schedule_free": (optimizer.endswith(".optim.schedule_free"), "adamw"),
+        "optimizer.lookahead": (config.optimizer.get("lookahead") is not None, "null"),
     }
     for setting, (chosen, remedy) in remedies.items():
         if chosen:

@@ -12,8 +12,8 @@ _WARM_UP, _STEPS = 5, 20
 
 
 @contextmanager
-def profiled(folder: Path, *, enabled: bool) -> Iterator[Callable[[], None]]:
-    """A function to call after each step; the profile is in `folder` as soon as it has seen enough of them.
+def profiled(folder: Path, device: torch.device, *, enabled: bool) -> Iterator[Callable[[], None]]:
+    """A function to call after each step on `device`; the profile is in `folder` as soon as it has seen enough of them.
 
     Writes table.txt (operations by their own time) and trace.json (for chrome://tracing or
     Perfetto), of 20 steps after 5 to warm up.
@@ -23,13 +23,12 @@ def profiled(folder: Path, *, enabled: bool) -> Iterator[Callable[[], None]]:
         return
     from torch.profiler import ProfilerActivity, profile, schedule
 
-    activities = [ProfilerActivity.CPU]
-    if torch.cuda.is_available():
-        activities.append(ProfilerActivity.CUDA)
+    on_cuda = device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * on_cuda]
 
     def write(profiler: profile) -> None:
         folder.mkdir(exist_ok=True)
-        order = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+        order = "self_device_time_total" if on_cuda else "self_cpu_time_total"
         table = profiler.key_averages().table(sort_by=order, row_limit=30)
         (folder / "table.txt").write_text(table)
         profiler.export_chrome_trace(str(folder / "trace.json"))

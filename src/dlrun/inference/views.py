@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dlrun.config.settings import Augment, parse
 from dlrun.data.arrays.scaling import Scaling
-from dlrun.data.images.augment import Augmentation
+from dlrun.data.images.augment import FLIPS, Augmentation
 from dlrun.errors import ConfigError
 from dlrun.inference.averaging import MeanModel, Order, Units
 from dlrun.inference.load import Trained
@@ -84,12 +84,13 @@ def views_of(
     seed: int,
 ) -> list[View]:
     """The plain image, its mirror images where the run has them, then moves: the run's own, or small shifts."""
-    off = {field.name: 0 for field in fields(Augment)} | {"policy": None}
     asked = augment or {}
+    off = {field.name: 0 for field in fields(Augment)} | {"policy": None}
+    off["shift_padding"] = asked.get("shift_padding", "zero")
     moves = {name: asked[name] for name in _MOVES if asked.get(name)}
     moves = moves or {"shift": max(1, min(shape[1:]) // _SHIFT)}
     change = Augmentation(Augment(**{**off, **moves}), scaling)
-    axes = [axis for name, axis in (("flip", -1), ("vertical_flip", -2)) if asked.get(name)]
+    axes = [axis for name, axis in FLIPS.items() if asked.get(name)]
     mirrored: list[tuple[int, ...]] = [(), *((axis,) for axis in axes)]
     views = [View(flips) for flips in mirrored]
     while len(views) < count:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,20 @@ _FILLS: dict[str, Callable[[Tensor], Tensor]] = {
     "orthogonal": nn.init.orthogonal_,
 }
 _NORMAL_STD = 0.01
+
+
+class Fitted(ABC):
+    """A layer that follows from inputs of the training part, before the first step.
+
+    Attributes:
+        rows: how many of them it looks at, at most.
+    """
+
+    rows: ClassVar[int]
+
+    @abstractmethod
+    def fit(self, inputs: Tensor) -> None:
+        """See `inputs` (N, *input_shape)."""
 
 
 def activation_layer(name: ActivationName, *, negative_slope: float) -> nn.Module:

@@ -5,14 +5,18 @@ Shapes: B batch, F numbers, R what else a vector holds, Q pieces, E numbers that
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
+
+from dlrun.models.layers import Fitted
 
 _ROWS_A_PIECE = 100  # at least: fewer say too little of it
 _FARTHEST = 0.999  # of a normal distribution: where pieces are cut before any data are seen
 
 
-class PiecewiseLinear(nn.Module):
+class PiecewiseLinear(Fitted, nn.Module):
     """Describe each of the first F numbers of a vector by E learned ones, and leave the rest as it is.
 
     A number is encoded by how far it goes through each piece of its column's range, from 0 to 1, and the code is
@@ -22,6 +26,7 @@ class PiecewiseLinear(nn.Module):
     Shapes: input (B, F + R), output (B, F * E + R).
     """
 
+    rows: ClassVar[int] = 10_000
     low: Tensor
     scale: Tensor
 

@@ -57,7 +57,7 @@ class CheckpointWriter:
 def save_all(writers: Sequence[CheckpointWriter]) -> None:
     """Write what each writer's `save` would, waiting for the disk but twice in all."""
     states: dict[Path, dict[str, Any]] = {}
-    shared = checkpoint.process_random_states()
+    shared = checkpoint.process_random_states(writers[0].experiment.device.torch_device)
     for writer in writers:
         writer.tracker.flush()  # a checkpoint must never know more points than the file has
         states |= writer.last(shared) | writer.best()

@@ -33,6 +33,7 @@ from dlrun.tracking.class_table import ClassRow, class_table, facts
 from dlrun.tracking.progress import Progress
 from dlrun.tracking.tracker import Tracker
 from dlrun.training.build import Experiment, Loader
+from dlrun.training.engine_state import let_go
 from dlrun.training.loop import Engine
 from dlrun.training.metrics.classes import class_rows
 from dlrun.training.scores import class_confusion
@@ -109,6 +110,7 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+        let_go(self.engine)
 
     def train(self) -> int:
         """Train the run by itself, to its end or until a signal; the exit code.
@@ -261,7 +263,11 @@ class Session:
             self.tracker.close()
 
     def _fit(self, stop: StopRequest) -> None:
-        profile = profiled(self.run.path / "profile", enabled=self.engine.settings.profile)
+        profile = profiled(
+            self.run.path / "profile",
+            self.experiment.device.torch_device,
+            enabled=self.engine.settings.profile,
+        )
         try:
             with profile as self._profile_step:
                 self.engine.fit(save=self.checkpoints.save, observer=self, stop=stop)

@@ -28,15 +28,19 @@ class Prices:
 
     Attributes:
         call: of an ordinary operation, with what Python and autograd do around it.
+        view: of one that looks at its input in another way, and computes nothing.
         flop: of a matrix product, of one pair of matrices or of a batch of pairs.
         layer_call: of a whole layer that a library computes: a convolution, a fused LSTM.
         layer_flop: within a convolution.
+        grouped_flop: within one of several groups of channels, as a stack has them.
     """
 
     call: float
+    view: float
     flop: float
     layer_call: float
     layer_flop: float
+    grouped_flop: float
     byte: float
 
 
@@ -44,54 +48,92 @@ class Prices:
 # MLPs of 64 and 784 inputs, CNNs, RNNs, LSTMs and GRUs with batches of 8 to 512, 2 to 32 runs. What counts is
 # the ratio of times: its logarithm has a standard error of 0.38, and 20 came out on the wrong side of 1, nearly
 # all of them between 0.8 and 1.4 (docs/performance.md).
-CPU = Prices(call=5.3e-6, flop=9e-12, layer_call=160e-6, layer_flop=18e-12, byte=42e-12)
-# Not measured yet. Kernels of small models wait for their launch, some 8 µs each from Python; work is cheap,
-# and costs the same in a batch, so that the number of launches decides until a step fills the device.
-ACCELERATOR = Prices(call=8e-6, flop=0.1e-12, layer_call=16e-6, layer_flop=0.1e-12, byte=1e-12)
-# A step alone that is replayed as a CUDA graph launches its kernels without Python.
-_REPLAYED_CALL = 2e-6
+CPU = Prices(
+    call=5.3e-6,
+    view=5.3e-6,
+    flop=9e-12,
+    layer_call=160e-6,
+    layer_flop=18e-12,
+    grouped_flop=18e-12,
+    byte=42e-12,
+)
+# All prices of a GPU are assumed, not measured; `scripts/bench gpu prices` measures those of a card. Kernels of small
+# models wait for their launch from Python; work is cheap and costs the same in a batch, so that the number of launches
+# decides until a step fills the device.
+LAUNCHED = Prices(
+    call=8e-6,
+    view=2e-6,
+    flop=0.1e-12,
+    layer_call=16e-6,
+    layer_flop=0.1e-12,
+    grouped_flop=0.1e-12,
+    byte=1e-12,
+)
+# As a CUDA graph of many steps, one kernel follows another without Python, and a view is nothing at all.
+REPLAYED = replace(LAUNCHED, call=2e-6, view=0.0, layer_call=2e-6)
 
 
 @dataclass(frozen=True)
 class Work:
-    """What one step does."""
+    """What one step does. Its fields are those of `Prices`, in numbers of calls, flops and bytes."""
 
     calls: int = 0
+    views: int = 0
     flops: float = 0.0
     layer_calls: int = 0
     layer_flops: float = 0.0
+    grouped_flops: float = 0.0
     bytes: float = 0.0
 
     def seconds(self, prices: Prices, *, share: float = 1.0) -> float:
         """Its price with `share` times the work in the same calls."""
+        calls = (
+            self.calls * prices.call
+            + self.views * prices.view
+            + self.layer_calls * prices.layer_call
+        )
         work = (
             self.flops * prices.flop
             + self.layer_flops * prices.layer_flop
+            + self.grouped_flops * prices.grouped_flop
             + self.bytes * prices.byte
         )
-        return self.calls * prices.call + self.layer_calls * prices.layer_call + share * work
+        return calls + share * work
 
 
 def gain(engine: Engine, two: Stack, runs: int) -> float:
     """How many times as fast `runs` runs like `engine` are as one as in turn.
 
     Args:
-        engine: has made a few more steps afterwards.
+        engine: has made some more steps afterwards.
         two: a stack of two such runs that has made a step; is one further afterwards.
     """
+    alone, together = counted(engine, two)
+    in_turn = runs * alone.seconds(prices_of(engine, replayed=engine.captured is not None))
+    as_one = prices_of(engine, replayed=is_replayed(two))
+    return in_turn / together.seconds(as_one, share=runs / 2)
+
+
+def counted(engine: Engine, two: Stack) -> tuple[Work, Work]:
+    """What a step of `engine` does, and one of the stack, as they are once all memory is set up."""
     inputs, targets = next(engine.batches.epoch(0))
     engine.freezing.train(engine.model)
     engine.train_step(inputs, targets)  # the first one sets the optimizer's memory up
     alone = work_of(lambda: engine.train_step(inputs, targets))
     x, y = next(two.batches.epoch(0))
-    together = work_of(lambda: two.train_step(x, y))
-    prices = CPU if engine.device.torch_device.type == "cpu" else ACCELERATOR
-    single = (
-        prices
-        if engine.captured is None
-        else replace(prices, call=_REPLAYED_CALL, layer_call=_REPLAYED_CALL)
-    )
-    return runs * alone.seconds(single) / together.seconds(prices, share=runs / 2)
+    return alone, work_of(lambda: two.train_step(x, y))
+
+
+def prices_of(engine: Engine, *, replayed: bool) -> Prices:
+    """The prices where `engine` is trained: of steps that CUDA graphs hold, or that Python launches."""
+    if engine.device.torch_device.type == "cpu":
+        return CPU
+    return REPLAYED if replayed else LAUNCHED
+
+
+def is_replayed(stack: Stack) -> bool:
+    """Whether steps of the stack are CUDA graphs."""
+    return stack.lead.captured is not None
 
 
 def work_of(step: Callable[[], None]) -> Work:
@@ -110,8 +152,10 @@ class _Counting(DispatchMode):
         out = func(*args, **(kwargs or {}))
         inputs = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
         outputs = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
-        more = _work(func.overloadpacket.__name__, inputs, outputs)
-        if not is_view(func):
+        if is_view(func):
+            more: dict[str, float] = {"views": 1}
+        else:
+            more = _work(func.overloadpacket.__name__, inputs, outputs)
             more["bytes"] = sum(t.numel() * t.element_size() for t in (*inputs, *outputs))
         for name, amount in more.items():
             self.work = replace(self.work, **{name: getattr(self.work, name) + amount})
@@ -124,9 +168,13 @@ def _work(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> dic
     if "convolution" in name:
         # Each number that the layer gives out, or is given back, is a product with one filter.
         numbers = outputs[0] if back == 1 else inputs[0]
-        flops = 2 * back * numbers.numel() * inputs[back][0].numel()
-        return {"layer_calls": 1, "layer_flops": flops}
-    if "rnn" in name or "lstm" in name or "gru" in name:
+        samples, filters = inputs[back - 1], inputs[back]
+        flops = 2 * back * numbers.numel() * filters[0].numel()
+        grouped = samples.shape[1] > filters.shape[1]
+        return {"layer_calls": 1, "grouped_flops" if grouped else "layer_flops": flops}
+    # A cell that a GPU computes at once is an ordinary kernel: its products come before it.
+    is_cell = name.startswith("_thnn_fused")
+    if not is_cell and ("rnn" in name or "lstm" in name or "gru" in name):
         # Each row at each step is multiplied with each of the matrices.
         rows = inputs[0].numel() // max(1, inputs[0].shape[-1])
         matrices = sum(t.numel() for t in inputs[1:5] if t.ndim == 2)

@@ -1,25 +1,17 @@
-"""Which runs may be trained as one: by their configs, by their sizes, by a probe.
+"""Which runs may be trained as one: by their configs and by their sizes.
 
-In the order in which a sweep asks: configs that differ only in numbers have one shape (`shape_of`); the
-engines made from them fit into one stack where their layout is the same; and a step that nobody keeps, the
-probe, shows whether a stack computes what each run alone would.
+Configs that differ only in numbers have one shape (`shape_of`); the engines made from them fit into one stack where
+their layout is the same.
 """
 
 from __future__ import annotations
 
 import json
-import pickle
-import random
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-import numpy as np
-import torch
-
 from dlrun.data.loaders import Batches
-from dlrun.errors import first_line
 from dlrun.stacked.rules import has_rule
-from dlrun.stacked.stack import Stack
 from dlrun.training.loop import Engine
 
 # Of a config.
@@ -27,14 +19,14 @@ _LIMITS = ("clip_norm", "clip_value")  # of an optimizer: their absence is itsel
 _SEEDS = ("seed", "split_seed")  # of a data set
 _OWN_MODELS = "dlrun.models."
 
-_TOLERANCE = 1e-3  # of outputs in mixed precision; a wrong forward pass is off by far more
-
 
 def why_alone(plain: Mapping[str, Any]) -> str | None:
     """The setting that keeps a run from being trained with others, or None."""
     trainer, freeze = plain["trainer"], plain["model"].get("freeze")
     if isinstance(freeze, Mapping) and any(epochs is not None for epochs in freeze.values()):
         return "model.freeze for some epochs"
+    if plain["optimizer"].get("lookahead") is not None:
+        return "optimizer.lookahead"
     alone = {
         "devices": trainer["devices"] != 1,
         "compile": trainer["compile"],
@@ -91,22 +83,6 @@ def layout(engine: Engine) -> Hashable:
     )
 
 
-def probe_stack(stack: Stack) -> str | None:
-    """What a trial step shows to keep these runs from being trained as one, or None; it leaves them a step further."""
-    inputs, targets = next(stack.batches.epoch(0))
-    drawn = _shared_draws()
-    try:
-        stack.train_step(inputs, targets)
-        alike = [_agree(stack, row) for row in {0, len(stack.engines) - 1}]
-    except Exception as error:  # whatever a model of the user's own raises
-        if "randomness" in str(error):  # torch.vmap's word
-            return "the model draws random numbers that are not each run's own"
-        return f"the model cannot be batched: {first_line(error)}"
-    if drawn != _shared_draws():
-        return "the model draws from a random state that all runs would share"
-    return None if all(alike) else "the model gives other outputs in a batch of models than alone"
-
-
 def _kind_of(key: str, value: Any) -> Any:
     if key == "lr_multipliers" and isinstance(value, Mapping):
         return list(value)  # by which patterns: the multipliers are numbers
@@ -126,18 +102,3 @@ def _without_rate(key: str, value: Any) -> Any:
     if "dropout" not in key:
         return value
     return [bool(rate) for rate in value] if isinstance(value, list) else bool(value)
-
-
-def _shared_draws() -> bytes:
-    """Equal as long as nobody draws from Python's or NumPy's random state; vmap itself guards torch's."""
-    return pickle.dumps((random.getstate(), np.random.get_state()))
-
-
-def _agree(stack: Stack, row: int) -> bool:
-    """Whether a run's outputs are the same in the stack and from its own model."""
-    engine = stack.engines[row]
-    samples = engine.data.train.first(4)
-    rows = torch.arange(len(samples), device=samples.inputs.device).unsqueeze(0)
-    together = stack.outputs(samples, rows)[row]
-    alone = engine.outputs(samples)
-    return torch.allclose(together, alone, rtol=_TOLERANCE, atol=_TOLERANCE)

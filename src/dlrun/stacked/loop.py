@@ -14,10 +14,13 @@ from dlrun.stacked.memory import StackTooLarge, lacks_memory
 from dlrun.stacked.stack import Stack, Values
 from dlrun.storage.disk import DiskFull, disk_full
 from dlrun.system.signals import StopRequest
+from dlrun.training.device import require_device
 from dlrun.training.divergence import Diverged
+from dlrun.training.engine_state import let_go
 from dlrun.training.loop import Engine
 
-Ended = Callable[[Session, Exception | None], None]
+Ended = Callable[["StackedFit", Session, Exception | None], None]
+AfterEvent = Callable[["StackedFit"], None]
 Action = Callable[[Session], None]
 
 
@@ -28,8 +31,8 @@ class StackedFit:
 
     Args:
         stack: of the sessions' engines, in the same order.
-        ended: called with each session that is over, and with its error if it failed.
-        after_event: called when all runs were evaluated, logged or saved, and some may have ended.
+        ended: called with this, each session that is over, and its error if it failed.
+        after_event: called with this when all runs were evaluated, logged or saved, and some may have ended.
     """
 
     def __init__(
@@ -38,7 +41,7 @@ class StackedFit:
         sessions: Sequence[Session],
         *,
         ended: Ended,
-        after_event: Callable[[], None],
+        after_event: AfterEvent,
     ) -> None:
         self.stack, self.ended, self.after_event = stack, ended, after_event
         self.sessions = dict(zip(stack.engines, sessions, strict=True))
@@ -51,8 +54,9 @@ class StackedFit:
 
         Raises:
             DiskFull: there is no room to go on; all that are not over can be resumed.
-            StackTooLarge: there is not enough memory to train so many at a time. Those that are not over stand
-                where they were last saved, as after a kill.
+            StackTooLarge: there is not enough memory to train so many at a time.
+            DeviceLost: nothing more can be computed in this process. After both, those that are not over stand where
+                they were last saved, as after a kill.
         """
         try:
             self._start()
@@ -61,7 +65,7 @@ class StackedFit:
                 self._let_go()
             if self.stack.engines:
                 self._save()
-                self.after_event()
+                self.after_event(self)
                 self._let_go()
             for session in self.sessions.values():
                 with session.log:
@@ -73,21 +77,24 @@ class StackedFit:
                         session.halted_by(full)
             raise
         except Exception as error:
-            if not lacks_memory(error):
-                raise
-            raise StackTooLarge(len(self.stack.engines)) from None
+            if lacks_memory(error):
+                raise StackTooLarge(len(self.stack.engines)) from None
+            require_device()
+            raise
 
     def _start(self) -> None:
         for session in list(self.sessions.values()):
             session.join_stack(len(self.sessions))
             self._guarded(session, Session.start)
-        self.after_event()
+        self.after_event(self)
         self._let_go()
 
     def _train_epoch(self, stop: StopRequest) -> None:
         """What is left of an epoch, or until a run has ended or a signal comes."""
         stack = self.stack
         epoch, position = divmod(stack.lead.step, stack.lead.steps_per_epoch)
+        for engine in stack.engines:
+            engine.begin_epoch(epoch, position)
         for inputs, targets in stack.batches.epoch(epoch, skip=position):
             try:
                 stack.train_step(inputs, targets)
@@ -96,15 +103,15 @@ class StackedFit:
                 return
             if stack.lead.intervals.evaluation_due(stack.lead.step):
                 self._evaluate()
-                self.after_event()
+                self.after_event(self)
             elif stack.lead.intervals.logging_due(stack.lead.step):
                 self._log()
-                self.after_event()
+                self.after_event(self)
             if self.over or self._must_stop(stop):
                 return
             if stack.lead.intervals.saving_due(stack.lead.step, self.saved):
                 self._save()
-                self.after_event()
+                self.after_event(self)
 
     def halt(self) -> None:
         """End as at a signal, before the next step."""
@@ -120,11 +127,17 @@ class StackedFit:
 
     def _fail(self, error: Exception) -> None:
         """A step could not be made: all that were to make it have failed, unless they were too many."""
-        if lacks_memory(error):
-            raise error
+        self._refuse_shared(error)
         for engine in self.stack.engines:
             self._end(self.sessions[engine], error)
-        self.after_event()
+        self.after_event(self)
+
+    @staticmethod
+    def _refuse_shared(error: Exception) -> None:
+        """Raise what is no single run's fault: they all take the memory, and one GPU."""
+        if lacks_memory(error):
+            raise error
+        require_device()
 
     def _evaluate(self) -> None:
         training = self.stack.training_values() if self.stack.pending.losses else None
@@ -184,8 +197,7 @@ class StackedFit:
         except Exception as error:
             if (full := disk_full(error)) is not None:
                 raise full from error
-            if lacks_memory(error):  # which the others take: alone it may have enough
-                raise
+            self._refuse_shared(error)
             self._end(session, error)
 
     def _end(self, session: Session, error: Exception | None) -> None:
@@ -200,7 +212,7 @@ class StackedFit:
             except Exception as failure:
                 error = failure
         session.close()
-        self.ended(session, error)
+        self.ended(self, session, error)
 
     def _let_go(self) -> None:
         """Go on without those that are over."""
@@ -208,6 +220,8 @@ class StackedFit:
             for engine in self.over:
                 del self.sessions[engine]
             self.stack.keep([e for e in self.stack.engines if e not in self.over])
+            for engine in self.over:  # whose weights look into those of all runs
+                let_go(engine)
             self.over = []
 
     def _count_seconds(self) -> None:

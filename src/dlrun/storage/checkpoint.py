@@ -9,7 +9,7 @@ import pickletools
 import random
 import warnings
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -169,11 +169,11 @@ def _refuse_stretched(state: Any) -> None:
 
 def random_states(generator: torch.Generator) -> dict[str, Any]:
     """Every random state that training may draw from; `generator` is the run's own, for augmentation."""
-    return process_random_states() | {"generator": generator.get_state()}
+    return process_random_states(generator.device) | {"generator": generator.get_state()}
 
 
-def process_random_states() -> dict[str, Any]:
-    """The random states that all runs of this process share."""
+def process_random_states(device: torch.device) -> dict[str, Any]:
+    """The random states that all runs of this process on `device` share; no other device is asked for its own."""
     name, keys, position, has_gauss, cached = cast(
         tuple[str, np.ndarray, int, int, float], np.random.get_state(legacy=True)
     )
@@ -190,15 +190,15 @@ def process_random_states() -> dict[str, Any]:
         ),
         "torch": torch.get_rng_state(),
     }
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state_all()
-    if torch.backends.mps.is_available():
+    if device.type == "cuda":
+        states["cuda"] = [torch.cuda.get_rng_state(device)]
+    if device.type == "mps":
         states["mps"] = torch.mps.get_rng_state()
     return states
 
 
 def restore_random_states(states: dict[str, Any], generator: torch.Generator) -> None:
-    """Put back what `random_states` took, where the device is still there."""
+    """Put back what `random_states` took, where the run is on such a device still: that of its `generator`."""
     version, words, gauss = states["python"]
     random.setstate((version, tuple(map(int, words)), gauss))
     name, keys, position, has_gauss, cached = states["numpy"]
@@ -206,10 +206,17 @@ def restore_random_states(states: dict[str, Any], generator: torch.Generator) ->
     torch.set_rng_state(states["torch"])
     if generator.get_state().shape == states["generator"].shape:
         generator.set_state(states["generator"])
-    if "cuda" in states and torch.cuda.device_count() == len(states["cuda"]):
-        torch.cuda.set_rng_state_all(states["cuda"])
-    if "mps" in states and torch.backends.mps.is_available():
+    device = generator.device
+    if "cuda" in states and device.type == "cuda":
+        torch.cuda.set_rng_state(_of_card(states["cuda"], device), device)
+    if "mps" in states and device.type == "mps":
         torch.mps.set_rng_state(states["mps"])
+
+
+def _of_card(states: Sequence[torch.Tensor], device: torch.device) -> torch.Tensor:
+    """The state to go on with on `device`: the only one, or of those of all cards, which were stored once, its own."""
+    at = torch.cuda.current_device() if device.index is None else device.index
+    return states[at if at < len(states) else 0]
 
 
 def _temporary(path: Path) -> Path:

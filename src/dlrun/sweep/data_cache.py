@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Mapping
 from typing import Any
 from weakref import WeakValueDictionary
+
+import torch
 
 from dlrun.config.settings import RunConfig
 from dlrun.data.base import Dataset
@@ -32,6 +35,14 @@ def data_loader(config: RunConfig, place: Device, kept: Kept | None = None) -> D
         data = _alive[key] = load_data(config, place, kept)
     _latest[:] = [data]
     return data
+
+
+def forget_data() -> None:
+    """Let go of the data of the last trial: other processes train those to come, and on a GPU they need the room."""
+    _latest.clear()
+    gc.collect()  # engines that were tried out
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 class RecordingLoader:

@@ -25,7 +25,7 @@ from dlrun.storage.shared_locks import at_work, count_at_work
 from dlrun.storage.sweep_directory import SweepDirectory, is_sweep
 from dlrun.sweep import resources
 from dlrun.sweep.comparability import Comparison
-from dlrun.sweep.data_cache import RecordingLoader
+from dlrun.sweep.data_cache import RecordingLoader, forget_data
 from dlrun.sweep.finish import finish
 from dlrun.sweep.helper import help_in
 from dlrun.sweep.journal import read_journal
@@ -53,6 +53,7 @@ from dlrun.sweep.validate import (
     check_settings_one_by_one,
 )
 from dlrun.sweep.work import Worker
+from dlrun.training.device import DeviceLost
 
 if TYPE_CHECKING:
     from dlrun.sweep.ray_driver import OnRay  # which imports Ray
@@ -180,8 +181,8 @@ def _run_all(
                     launched.run(left)
     except Interrupted as end:
         return _stopped(sweep, watcher, end.code)
-    except DiskFull as full:
-        print(f"dlrun: error: {full}", file=sys.stderr)
+    except (DiskFull, DeviceLost) as error:
+        print(f"dlrun: error: {error}", file=sys.stderr)
         return _stopped(sweep, watcher, _FAILURE)
     except KeyboardInterrupt:
         return _stopped(sweep, watcher, _INTERRUPTED)
@@ -205,6 +206,7 @@ def _launched(
     cluster: Cluster | None,
 ) -> Launched | OnRay:
     """What has other processes train the trials."""
+    forget_data()
     if cluster is not None:
         from dlrun.sweep.ray_driver import OnRay
 
@@ -355,19 +357,16 @@ def _describe_and_open(
     config: DictConfig,
     data: dict[str, Any],
 ) -> Sweep:
-    launcher, count = config.hydra.launcher, None
+    launcher, count, gpus = config.hydra.launcher, None, list[str]()
     if resources.is_local(launcher):
-        import torch
-
-        gpus = torch.cuda.device_count()
+        gpus = [] if spec.on_cpu else resources.gpus_seen()
         per_gpu = spec.strategy.settings.trials_per_gpu
-        count = resources.count_slots(launcher, gpus=gpus, trials_per_gpu=per_gpu)
+        count = resources.count_slots(launcher, gpus=len(gpus), trials_per_gpu=per_gpu)
         launcher_settings(config, count)
     begun = {"created": now(), "order": next_order()}
     before = stored or {"name": directory.path.name, **begun, "command": typed_command()}
-    description = (
-        before | spec.description() | {"failures_forgiven": 0, "places": count, "data": data}
-    )
+    here = {"failures_forgiven": 0, "places": count, "gpus": gpus, "data": data}
+    description = before | spec.description() | here
     # Before the study: a kill between the two leaves a sweep that can be resumed.
     if count_at_work(directory) > 1 and read_journal(directory).damaged:
         raise ConfigError(

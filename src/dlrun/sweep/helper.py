@@ -20,6 +20,7 @@ from dlrun.sweep.resume import allow_words
 from dlrun.sweep.sweep import is_over, open_sweep
 from dlrun.sweep.trial import Interrupted
 from dlrun.sweep.work import Worker
+from dlrun.training.device import DeviceLost
 
 _FAILURE, _INTERRUPTED = 1, 130
 _LOOK_SECONDS = (
@@ -52,8 +53,8 @@ def help_in(directory: SweepDirectory, limits: Limits, *, forced: bool) -> int:
             return helper.run()
     except Interrupted as end:
         code = end.code
-    except DiskFull as full:
-        print(f"dlrun: error: {full}", file=sys.stderr)
+    except (DiskFull, DeviceLost) as error:
+        print(f"dlrun: error: {error}", file=sys.stderr)
         code = _FAILURE
     except KeyboardInterrupt:
         code = _INTERRUPTED

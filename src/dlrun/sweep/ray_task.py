@@ -66,12 +66,15 @@ def carry_out(order: Order, number: int) -> Outcome:
 def _train(folder: Path, number: int) -> Outcome:
     from dlrun.sweep.sweep import is_over, open_sweep
     from dlrun.sweep.trial import Interrupted, run_trial
+    from dlrun.training.device import DeviceLost
 
     sweep = open_sweep(folder)
     try:
         run_trial(sweep, number)
     except Interrupted:
         return Outcome("saved")
+    except DeviceLost:  # Ray ends the process of a task that had a GPU
+        pass
     return Outcome("over" if is_over(sweep.ledger.trial(number)) else "left")
 
 

@@ -16,6 +16,8 @@ from dlrun.system.hardware import cores_each
 # Launchers that run trials side by side on this machine; on a cluster each job has resources of its own.
 _LOCAL = ("joblib", "LocalLauncher")
 _POLL_SECONDS = 0.1
+# Of a card's memory, where several processes share it. The rest is for the context of each: assumed, not measured.
+_TENSORS = 0.9
 _GPU = "DLRUN_GPU"  # variable of the environment: the GPU that this process has been given
 
 
@@ -86,13 +88,34 @@ def _first_free(folder: Path, wanted: Sequence[int]) -> tuple[int, BaseFileLock]
         time.sleep(_POLL_SECONDS)
 
 
-def use_gpu(slot: int, gpus: int) -> None:
-    """Let this process see one GPU of those visible, by turns; before its first use of CUDA."""
+def gpus_seen() -> list[str]:
+    """The GPUs that this process sees, by the names that CUDA_VISIBLE_DEVICES gives them."""
+    import torch
+
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = [name.strip() for name in listed.split(",")] if listed else []
+    if names and all(name.startswith("MIG-") for name in names):
+        return (
+            names  # of the parts of a card a process is shown one, which says nothing of the others
+        )
+    there = torch.cuda.device_count()
+    return names[:there] or [str(index) for index in range(there)]
+
+
+def use_gpu(slot: int, gpus: Sequence[str], slots: int) -> None:
+    """Let this process see one of the `gpus`, by turns, and where several slots share it take its part of the memory.
+
+    Before its first use of CUDA: even to count GPUs may be one.
+    """
     if not gpus or _GPU in os.environ:
         return
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    visible = listed.split(",") if listed else [str(index) for index in range(gpus)]
-    os.environ[_GPU] = os.environ["CUDA_VISIBLE_DEVICES"] = visible[slot % len(visible)]
+    os.environ[_GPU] = os.environ["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+    sharing = -(-slots // len(gpus))
+    if sharing > 1:
+        import torch
+
+        # Else one trial could leave nothing to its neighbours, and which of them fails would be chance.
+        torch.cuda.set_per_process_memory_fraction(_TENSORS / sharing)
 
 
 def thread_words(plain: Mapping[str, Any], count: int) -> list[str]:

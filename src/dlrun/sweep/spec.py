@@ -48,6 +48,13 @@ class SweepSpec:
         part = self.objective.partition("/")[0]
         return part if part in ("train", "val", "test") else "val"
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether every trial is told to leave GPUs alone."""
+        swept = {key for parameter in self.space.parameters for key in parameter.sets}
+        swept &= {"trainer", "trainer.accelerator"}
+        return self.config["trainer"]["accelerator"] == "cpu" and not swept
+
     def description(self) -> dict[str, Any]:
         """What sweep.yaml says of it, and what makes two sweeps the same."""
         return {

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from dlrun.errors import without_frames
 from dlrun.runner.session import Pruned, Session
 from dlrun.stacked.grouping import layout
 from dlrun.stacked.loop import StackedFit
@@ -29,6 +30,7 @@ from dlrun.sweep.launch import Watcher
 from dlrun.sweep.sweep import Sweep
 from dlrun.sweep.trial import Attempt, Interrupted
 from dlrun.system.signals import StopRequest
+from dlrun.training.device import require_device
 from dlrun.training.loop import Engine
 
 _EVALUATION_BYTES = 2**28  # that one forward pass of an evaluation may take
@@ -82,6 +84,7 @@ class StackRunner:
         Raises:
             Interrupted: a signal came; every run under way is saved.
             DiskFull: there is no room to go on; no trial has failed of that.
+            DeviceLost: this process can train no more.
         """
         seeds = self.sweep.strategy.settings.seeds
         attempts = [attempt for attempt in attempts if not attempt.gives_up()]
@@ -120,6 +123,7 @@ class StackRunner:
             except DiskFull:
                 raise
             except Exception as error:
+                require_device()
                 self._over(attempt, error)
                 continue
             if session is None:
@@ -203,13 +207,14 @@ class StackRunner:
     def _fit(self, stack: Stack, members: Sequence[_Member]) -> None:
         by_session = {member.session: member for member in members}
 
-        def ended(session: Session, error: Exception | None) -> None:
+        # Neither names the fit that it is given: they would hold each other, and the weights of all.
+        def ended(fit: StackedFit, session: Session, error: Exception | None) -> None:
             member = by_session[session]
             self._over(member.attempt, error or _pruned(session))
             if self.left[member.attempt] == 0:
                 self._leave(fit, members, member)
 
-        def after_event() -> None:
+        def after_event(fit: StackedFit) -> None:
             self._report()
             if self.sweep.stops_at_failures():
                 fit.halt()
@@ -259,13 +264,15 @@ class StackRunner:
                 raise Interrupted(code)
             self._over(member.attempt, error or _pruned(member.session))
             self._report()
+            if error is not None:
+                require_device()
 
     def _over(self, attempt: Attempt, error: Exception | None) -> None:
         """One run of a trial is over; the trial is, with the last of its runs or the first that did not complete."""
         if self.left[attempt] == 0:
             return
         if error is not None and not isinstance(error, Pruned):
-            attempt.failure = error
+            attempt.failure = without_frames(error)
         self.left[attempt] = 0 if error is not None else self.left[attempt] - 1
         if self.left[attempt] == 0:
             self.ended.append(attempt)

@@ -15,8 +15,9 @@ from typing import Any
 from dlrun.config import settings
 from dlrun.errors import ConfigError, first_line
 from dlrun.stacked.cost_model import gain
-from dlrun.stacked.grouping import no_rule, probe_stack, shape_of, why_alone
+from dlrun.stacked.grouping import no_rule, shape_of, why_alone
 from dlrun.stacked.memory import memory_of, room, run_bytes, sample_bytes
+from dlrun.stacked.probe import probe_stack
 from dlrun.stacked.stack import Stack
 from dlrun.sweep.data_cache import data_loader
 from dlrun.sweep.launch import Watcher
@@ -27,6 +28,7 @@ from dlrun.sweep.sweep import Sweep
 from dlrun.sweep.trial import Attempt
 from dlrun.tracking.numbers import number_text
 from dlrun.training.build import assemble
+from dlrun.training.device import require_device
 from dlrun.training.loop import Engine
 
 # What may be swept without giving trials another shape.
@@ -86,7 +88,9 @@ class Judgement:
             stack = Stack([_engine(plain) for _ in range(2)], eval_rows=2)
         except Exception as error:  # to be met, and recorded, by the trial itself
             return Verdict(False, first_line(error))
-        if reason := probe_stack(stack):
+        reason = probe_stack(stack, engine)
+        if reason:
+            require_device()
             return Verdict(False, reason)
         if self.forced:
             return Verdict(True, "as sweep.stack=on asks")

@@ -32,6 +32,7 @@ class Sweep:
     Attributes:
         comparable: whether one of its trials can be called the best.
         slots: trials at a time that share this machine; None where each has resources of its own.
+        gpus: those that they share.
         forgiven: trials that had failed before this sweep was resumed.
         helping: whether this process takes trials beside a driver, or without one.
     """
@@ -46,6 +47,7 @@ class Sweep:
     composer: Composer
     ledger: Ledger
     slots: int | None
+    gpus: tuple[str, ...]
     forgiven: int
     helping: bool = False
     noted: float = 0.0  # when it was last noted that this process is at work
@@ -156,6 +158,7 @@ def _opened(path: Path, changed: int) -> Sweep:
         composer,
         Ledger(directory),
         description["places"],
+        tuple(description.get("gpus") or ()),
         description["failures_forgiven"],
     )
 

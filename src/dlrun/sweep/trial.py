@@ -12,7 +12,7 @@ from typing import Any
 from optuna.trial import Trial, TrialState
 
 from dlrun import __version__
-from dlrun.errors import ConfigError, RunFailed, first_line
+from dlrun.errors import ConfigError, RunFailed, first_line, without_frames
 from dlrun.runner import metadata, resume, start
 from dlrun.runner.hparams import show_failed
 from dlrun.runner.launch import count_devices, prepare_run, train_in_processes
@@ -32,6 +32,7 @@ from dlrun.sweep.space.parse import by_key
 from dlrun.sweep.study import is_finite, make_pruner
 from dlrun.sweep.sweep import Sweep, is_over, open_sweep
 from dlrun.tracking.numbers import number_text
+from dlrun.training.device import require_device
 from dlrun.training.loop import Engine
 
 Observer = Callable[[int, Engine], None]  # number of the trial, its engine after an evaluation
@@ -56,6 +57,7 @@ def run_trial(sweep: Sweep, number: int, observe: Observer | None = None) -> boo
     Raises:
         Interrupted: a signal came; what was done is saved, and the trial can be resumed.
         DiskFull: there is no room to go on, and the same holds.
+        DeviceLost: the trial has failed, and this process can train no other.
     """
     with sweep.claim(number) as mine:
         if not mine or is_over(sweep.ledger.trial(number)):  # before it waits for a slot
@@ -113,7 +115,7 @@ class Attempt:
             except DiskFull:  # no fault of the trial's
                 raise
             except Exception as error:
-                self.failure = error
+                self.failure = without_frames(error)
                 break
             if code:
                 self.sweep.ledger.goes_on(self.number)
@@ -121,6 +123,8 @@ class Attempt:
             if _summary(run).status == "pruned":
                 break
         self.report()
+        if self.failure is not None:
+            require_device()
 
     def gives_up(self) -> bool:
         """Whether this process would most likely be the next to die of the trial, which then has failed."""
@@ -268,11 +272,9 @@ class Attempt:
         config = self.sweep.composer.trial(words)
         more = [f"seed={config.plain['seed'] + index}"] if index else []
         if self.slot is not None:
-            import torch
-
             count = self.sweep.slots or 1
             if config.plain["trainer"]["accelerator"] != "cpu":
-                resources.use_gpu(self.slot, torch.cuda.device_count())
+                resources.use_gpu(self.slot, self.sweep.gpus, count)
             more += resources.thread_words(config.plain, count)
         words = [*words, *more]
         return (self.sweep.composer.trial(words) if more else config), words

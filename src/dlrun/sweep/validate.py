@@ -205,6 +205,12 @@ def _assemble(words: list[str], composer: Composer, *, load: Loader, here: bool)
         count = count_processes(parsed.trainer)
         alone = parsed.trainer.strategy == "fsdp"
         return assemble(parsed, load=load, ranks=ALONE if alone else Ranks(Share(0, count)))
-    # The machine that starts a sweep may have no GPU.
-    trainer = dataclasses.replace(parsed.trainer, accelerator="cpu")
-    return assemble(dataclasses.replace(parsed, trainer=trainer), load=load)
+    return assemble(dataclasses.replace(parsed, trainer=_elsewhere(parsed.trainer)), load=load)
+
+
+def _elsewhere(trainer: settings.TrainerSettings) -> settings.TrainerSettings:
+    """Settings of trials on other machines, as far as this one can try them: it may have no GPU."""
+    only_there = {"cuda_graph": "auto"} if trainer.cuda_graph is True else {}
+    if trainer.precision in ("tf32", "fp16"):
+        only_there["precision"] = "fp32"
+    return dataclasses.replace(trainer, accelerator="cpu", **only_there)  # type: ignore[arg-type]

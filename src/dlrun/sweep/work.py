@@ -43,6 +43,7 @@ class Worker:
         Raises:
             Interrupted: a signal came.
             DiskFull: there is no room to go on.
+            DeviceLost: this process can train no more.
         """
         for numbers in self.sweep.strategy.plan.rounds():
             pause = _POLL_SECONDS

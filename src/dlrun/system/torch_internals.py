@@ -12,6 +12,7 @@ import io
 import sys
 import types
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -35,13 +36,17 @@ __all__ = [
     "in_torch_func",
     "is_view",
     "is_wrapped",
+    "move_towards",
     "norms",
+    "replace_if",
     "skips_by_itself",
     "take_over_skips",
     "tree_flatten",
     "tree_leaves",
     "tree_unflatten",
+    "uncompiled",
     "without_capturable_warning",
+    "without_cards",
     "without_dynamo",
 ]
 
@@ -75,6 +80,20 @@ def add_signs(to: list[Tensor], of: list[Tensor], *, factor: float) -> None:
     torch._foreach_add_(to, torch._foreach_sign(of), alpha=factor)
 
 
+def move_towards(moved: list[Tensor], targets: list[Tensor], *, share: Tensor) -> None:
+    """Move each tensor by a `share` of the way to its partner, in place; the share is a scalar on their device."""
+    ways = torch._foreach_sub(targets, moved)
+    torch._foreach_mul_(ways, share)
+    torch._foreach_add_(moved, ways)
+
+
+def replace_if(due: Tensor, replaced: list[Tensor], by: list[Tensor]) -> None:
+    """Replace finite tensors by their partners, in place, if a scalar on their device is 1, and not if it is 0."""
+    parts = torch._foreach_mul(by, due)
+    torch._foreach_mul_(replaced, 1 - due)
+    torch._foreach_add_(replaced, parts)
+
+
 def in_torch_func() -> bool:
     """Whether vmap, grad, ... are at work. torch.compile cannot look, and leaves them when it draws."""
     return not torch.compiler.is_compiling() and bool(torch._C._functorch.peek_interpreter_stack())
@@ -96,12 +115,35 @@ def without_dynamo(build: Callable[[], torch.optim.Optimizer]) -> torch.optim.Op
         function = inspect.unwrap(getattr(torch.optim.Optimizer, name))
         # torch looks here for the wrapped function before it imports dynamo to make one.
         function.__dict__["__dynamo_disable"] = function
-    optimizer = build()
+    optimizer = without_cards(build())
     cls = type(optimizer)
     if cls.__module__.startswith(("torch.optim.", "dlrun.")):  # a user's may rely on its decorators
         bare_step: Callable[..., Any] = inspect.unwrap(cls.step)
-        optimizer.step = types.MethodType(torch.no_grad()(bare_step), optimizer)  # type: ignore[method-assign]
+        # Bound to a proxy: one that names itself would keep its tensors until Python looks for cycles.
+        own: Any = weakref.proxy(optimizer)
+        optimizer.step = types.MethodType(torch.no_grad()(bare_step), own)  # type: ignore[method-assign]
     return optimizer
+
+
+def uncompiled(model: torch.nn.Module) -> None:
+    """Undo `model.compile()`, by which a model names itself and its tensors wait for Python to look for cycles."""
+    model._compiled_call_impl = None
+
+
+def without_cards(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The same optimizer, which asks no GPU whether it records a graph where all that it moves is on the CPU.
+
+    torch asks at each step where there is a GPU, which makes a context there: some hundred megabytes of its memory.
+    """
+    groups = optimizer.param_groups
+    if all(p.device.type == "cpu" for group in groups for p in group["params"]):
+        for name in ("_cuda_graph_capture_health_check", "_accelerator_graph_capture_health_check"):
+            vars(optimizer)[name] = _nothing
+    return optimizer
+
+
+def _nothing() -> None:
+    """In place of a check."""
 
 
 def ddp_without_dynamo(module: torch.nn.Module, **settings: Any) -> DistributedDataParallel:

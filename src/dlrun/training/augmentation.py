@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -11,16 +11,26 @@ from torch import Generator, Tensor
 from dlrun.config.settings import Augment
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.base import Dataset
+from dlrun.data.images.augment import FLIPS, Sides
 from dlrun.data.images.augment import Augmentation as ImageAugmentation
 from dlrun.data.images.mixing import Mixing
 from dlrun.data.text.tokens import UNKNOWN
 from dlrun.errors import ConfigError
 
-Augmentation = Callable[[Tensor, Generator], Tensor]
-
 _OF_TEXTS = ("word_dropout",)
 _OF_MIXING = ("mixup", "cutmix")
 _OF_COLOURS = ("colour", "policy")
+_OF_SHIFTS = ("shift_padding",)  # which changes nothing by itself
+
+
+class Augmentation(Protocol):
+    """Random changes to a batch of inputs, all on their device, from a generator there."""
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Batches are those of `epoch` from now on, counted from 0."""
+
+    def __call__(self, inputs: Tensor, generator: Generator, /) -> Tensor:
+        """The inputs, changed."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +39,20 @@ class WordDropout:
 
     probability: float
 
+    def begin_epoch(self, epoch: int) -> None:
+        """All epochs are alike."""
+
     def __call__(self, tokens_BT: Tensor, generator: Generator) -> Tensor:
         drawn = torch.rand(tokens_BT.shape, generator=generator, device=tokens_BT.device)
         dropped = (drawn < self.probability) & (tokens_BT != 0)
         return tokens_BT.masked_fill(dropped, UNKNOWN)
 
 
-def make_augmentation(how: Augment | None, data: Dataset) -> Augmentation | None:
+def make_augmentation(how: Augment | None, data: Dataset, seed: int) -> Augmentation | None:
     """The batch operation for `dataset.augment`, or None where all of it is off.
+
+    Args:
+        seed: by which flips that alternate begin.
 
     Raises:
         ConfigError: a part of it does not fit the data.
@@ -50,7 +66,13 @@ def make_augmentation(how: Augment | None, data: Dataset) -> Augmentation | None
         return None
     scaling = data.preprocessing
     assert isinstance(scaling, Scaling)
-    return ImageAugmentation(how, scaling)
+    device = data.train.inputs.device
+    sides = {
+        name: Sides(data.spec.input_shape, seed=seed + place, device=device)
+        for place, name in enumerate(FLIPS)
+        if getattr(how, name) == "alternating"
+    }
+    return ImageAugmentation(how, scaling, sides)
 
 
 def make_mixing(how: Augment | None, data: Dataset) -> Mixing | None:
@@ -66,7 +88,8 @@ def is_on_device(augmentation: Augmentation | None) -> bool:
 
 
 def _asked(how: Augment) -> list[str]:
-    return [field.name for field in fields(how) if getattr(how, field.name)]
+    names = [field.name for field in fields(how) if field.name not in _OF_SHIFTS]
+    return [name for name in names if getattr(how, name)]
 
 
 def _check(how: Augment, asked: list[str], data: Dataset) -> None:

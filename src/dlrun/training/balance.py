@@ -13,6 +13,7 @@ from dlrun.data.loaders import Batches, Feed
 from dlrun.data.orders import Resampling, balanced
 from dlrun.errors import ConfigError
 from dlrun.training.losses.base import Loss
+from dlrun.training.ranks import Ranks
 
 
 def with_balance(
@@ -56,8 +57,12 @@ class LatentBalance:
     def __init__(self, model: nn.Module, batches: Batches, size: int) -> None:
         self.model, self.batches, self.size = model, batches, size
 
-    def begin_epoch(self) -> None:
-        """Look at the rows anew; the model is left in evaluation mode."""
+    def begin_epoch(self, ranks: Ranks) -> None:
+        """Look at the rows anew, the first rank for all; the model is left in evaluation mode."""
+        ranks.by_first(self._look)
+        self.rarity = ranks.of_first(self.rarity)
+
+    def _look(self) -> None:
         self.model.eval()
         with torch.inference_mode():
             inputs = (inputs for inputs, _ in self.batches.split.in_order(self.size))

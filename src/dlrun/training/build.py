@@ -27,9 +27,9 @@ from dlrun.data.prepare import prepare
 from dlrun.data.share import WHOLE, Share
 from dlrun.errors import ConfigError
 from dlrun.models.dropout import use_generators
-from dlrun.models.numbers import PiecewiseLinear
+from dlrun.models.layers import Fitted
 from dlrun.system.allocator import keep_freed_memory
-from dlrun.system.torch_internals import without_dynamo
+from dlrun.system.torch_internals import without_cards, without_dynamo
 from dlrun.training import cuda_graph, optim, schedules
 from dlrun.training.augmentation import make_augmentation, make_mixing
 from dlrun.training.averaging import Averaged, exponential_average, schedule_free_average
@@ -47,6 +47,7 @@ from dlrun.training.device import Device, enough_memory, index_of
 from dlrun.training.device import choose as choose_device
 from dlrun.training.freezing import Freezing
 from dlrun.training.initial_weights import initialise
+from dlrun.training.lookahead import make_lookahead
 from dlrun.training.loop import Engine
 from dlrun.training.losses.base import Loss
 from dlrun.training.losses.choice import loss_of
@@ -62,7 +63,6 @@ from dlrun.training.tasks import learned_spec, make_task, suited
 _SMALLER_DATA = (
     "take fewer or smaller samples (of images, lower dataset.size or dataset.in_memory=false)"
 )
-_QUANTILE_ROWS = 10_000
 _SMALLER_MODEL = "make it smaller: fewer units or layers, or smaller inputs"
 
 
@@ -205,7 +205,7 @@ def assemble(
 
     configure_torch(settings)
     keep_freed_memory()  # after the data were read: what that took goes back to the system
-    seed_everything(config.seed)
+    seed_everything(config.seed, device.torch_device)
     model = _model(parts, config, data, device, sharded=_is_sharded(settings, ranks))
     # A checkpoint has all weights itself.
     source = config.init_from if kept is None else None
@@ -239,7 +239,7 @@ def assemble(
         device=device,
         settings=settings,
         saving=config.checkpoint,
-        augmentation=make_augmentation(parts.data.augment, data),
+        augmentation=make_augmentation(parts.data.augment, data, config.seed),
         mixing=make_mixing(parts.data.augment, data),
         generator=generator,
         balance=latent_balance(parts.data, model, batches, settings.eval_batch_size),
@@ -300,7 +300,7 @@ def _model(
         model = place_model(built, place, channels_last=config.trainer.channels_last)
         if not sharded:
             check_fit(model, data, device)
-        fit_numbers(model, data.train)
+        fit_layers(model, data.train)
     if config.tracking.gradient_flow:
         require_recurrent(model)
     return model
@@ -319,7 +319,7 @@ def _descent(
     groups = optim.parameter_groups(model, parts.rules, begins=freezing.begins)
     asked = {"model": model} if parts.optimizer.wants("model") else {}
     build = partial(parts.optimizer, groups, **asked)
-    optimizer = build() if settings.compile else without_dynamo(build)
+    optimizer = without_cards(build()) if settings.compile else without_dynamo(build)
     if settings.compile:
         model.compile()
     multiplier = schedules.bind(
@@ -329,7 +329,8 @@ def _descent(
         total_steps=total_steps,
     )
     scaler = torch.amp.GradScaler(device.torch_device.type, enabled=settings.precision == "fp16")
-    return optim.Descent(optimizer, multiplier, parts.rules, scaler)
+    lookahead = make_lookahead(parts.rules.lookahead, model, optimizer, total_steps)
+    return optim.Descent(optimizer, multiplier, parts.rules, scaler, lookahead)
 
 
 def place_model(model: Any, device: Device, *, channels_last: bool) -> nn.Module:
@@ -388,11 +389,9 @@ def count_steps(settings: TrainerSettings, steps_per_epoch: int) -> int:
     return min(limits)
 
 
-def fit_numbers(model: nn.Module, part: Split) -> None:
-    """Let the layers that cut numbers at the quantiles of a training part see its rows, or some of many."""
-    layers = [layer for layer in model.modules() if isinstance(layer, PiecewiseLinear)]
-    if layers:
-        rows = torch.arange(0, len(part), -(-len(part) // _QUANTILE_ROWS))
-        inputs = part.rows(rows.to(part.targets.device)).inputs
-        for layer in layers:
-            layer.fit(inputs)
+def fit_layers(model: nn.Module, part: Split) -> None:
+    """Let the layers that follow from a training part see its rows, or some of many."""
+    for layer in model.modules():
+        if isinstance(layer, Fitted):
+            rows = torch.arange(0, len(part), -(-len(part) // layer.rows))
+            layer.fit(part.rows(rows.to(part.targets.device)).inputs)

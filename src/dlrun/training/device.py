@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dlrun.config.settings import TrainerSettings
-from dlrun.errors import ConfigError, command
+from dlrun.errors import ConfigError, RunFailed, command, first_line
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # As torch says it where it has no error of a kind of its own.
@@ -137,6 +137,24 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and any(word in str(error) for word in _NO_MEMORY)
     )
+
+
+class DeviceLost(RunFailed):
+    """An error of a GPU that stays as long as the process: it can compute nothing more, a new one can."""
+
+
+def require_device() -> None:
+    """Ask, after an error, whether this process can still use its GPU, where it uses one.
+
+    Raises:
+        DeviceLost: it cannot.
+    """
+    if not torch.cuda.is_initialized():
+        return
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError as error:
+        raise DeviceLost(f"the GPU of this process fails ({first_line(error)})") from None
 
 
 @contextlib.contextmanager

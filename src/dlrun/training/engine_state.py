@@ -15,12 +15,19 @@ import torch
 from torch import Tensor
 
 from dlrun.data.share import Share
+from dlrun.system.torch_internals import uncompiled
 from dlrun.training.forward import State, advance, on_tensors
 from dlrun.training.logged_points import Pending
 from dlrun.training.loop import Engine
 from dlrun.training.sharding import load_weights, whole_states
 
 Stored = dict[str, Any]
+
+# What of an engine holds tensors, or names what does.
+_OF_TENSORS = (
+    *("model", "averaged", "freezing", "descent", "replica", "balance", "batches", "data"),
+    *("chosen", "task", "truth", "variance", "augmentation", "mixing", "generator"),
+)
 
 
 def engine_state(engine: Engine) -> Stored:
@@ -61,6 +68,19 @@ def load_engine_state(engine: Engine, state: Stored) -> None:
         engine.balance.rarity = state.get("rarity")
     engine.best = replace(engine.best, **state["best"])
     engine.latest = dict(state["latest"])
+
+
+def let_go(engine: Engine) -> None:
+    """Name no tensor of a run that is over any more; its numbers, such as the step, can still be read."""
+    if hasattr(engine, "model"):
+        uncompiled(engine.model)
+    engine.captured = (
+        None  # which names the engine: the two would wait for Python to look for cycles
+    )
+    engine.best.weights = {}
+    engine.pending, engine.carried = Pending(), None
+    for name in _OF_TENSORS:
+        vars(engine).pop(name, None)
 
 
 def ranks_of(state: Stored) -> int:

@@ -35,11 +35,12 @@ from dlrun.training.forward import (
     outputs_in_order,
 )
 from dlrun.training.freezing import Freezing
+from dlrun.training.gradients import gradient_norm
 from dlrun.training.interruptions import Interruptions
 from dlrun.training.intervals import Intervals
 from dlrun.training.logged_points import Pending, Point, gathered
 from dlrun.training.metrics.chosen import ChosenMetrics
-from dlrun.training.optim import Descent, gradient_norm
+from dlrun.training.optim import Descent
 from dlrun.training.point_log import Observer, PointLog
 from dlrun.training.ranks import ALONE, Ranks
 from dlrun.training.replica import Replica
@@ -86,14 +87,12 @@ class Engine:
         replica: Replica | None = None,
     ) -> None:
         self.model, self.averaged, self.task, self.data = model, averaged, task, data
-        self.freezing = freezing
         self.batches, self.descent, self.total_steps = batches, descent, total_steps
-        self.device, self.settings, self.chosen = device, settings, chosen
+        self.freezing, self.device, self.settings, self.chosen = freezing, device, settings, chosen
         self.augmentation, self.mixing, self.generator = augmentation, mixing, generator
-        self.balance, self.ranks = balance, ranks
+        self.balance, self.ranks, self.replica = balance, ranks, replica
         self.captured: Step | None = None  # does what train_step does, sooner
         self.steps_per_epoch = len(batches)
-        self.replica = replica  # of several ranks
         self.intervals = Intervals(settings, saving, self.steps_per_epoch, total_steps)
         declared = task.declared.direction(settings.monitor)
         self.minimize = (declared if settings.mode == "auto" else settings.mode) == "min"
@@ -196,9 +195,10 @@ class Engine:
     def begin_epoch(self, epoch: int, position: int) -> None:
         """Set up what changes from one epoch to the next, before the batch at `position` of it."""
         self.freezing.enter(epoch)
+        if self.augmentation is not None:
+            self.augmentation.begin_epoch(epoch)
         if self.balance is not None and position == 0:
-            self.ranks.by_first(self.balance.begin_epoch)
-            self.balance.rarity = self.ranks.of_first(self.balance.rarity)
+            self.balance.begin_epoch(self.ranks)
             self.freezing.train(self.model)
         if self.replica is not None and self.replica.enter(epoch):
             self.points.rate.restart()

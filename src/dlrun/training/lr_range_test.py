@@ -100,7 +100,8 @@ def _losses(engine: Engine, steps: int) -> list[float]:
     mean, lowest = 0.0, math.inf
     engine.freezing.train(engine.model)
     while True:
-        for inputs, targets in engine.batches.epoch(engine.step // engine.steps_per_epoch):
+        engine.begin_epoch(epoch := engine.step // engine.steps_per_epoch, 0)
+        for inputs, targets in engine.batches.epoch(epoch):
             engine.train_step(inputs, targets)
             engine.step += 1
             losses.append(_mean_loss(engine))

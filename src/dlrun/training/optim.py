@@ -1,8 +1,8 @@
-"""Optimizers: the eight of the lectures, newer ones, and what is done to gradients before a step."""
+"""Optimizers: the eight of the lectures and newer ones, and a step of them: gradients in, new weights out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, cast
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from dlrun.config.schema import Fraction, NonNegative, Positive, Probability
 from dlrun.config.settings import GradientSettings
 from dlrun.errors import ConfigError
-from dlrun.system.torch_internals import add_signs, norms
+from dlrun.training.gradients import regularise
+from dlrun.training.lookahead import Lookahead
 from dlrun.training.optimizer_classes import (
     Groups,
     Lion,
@@ -22,7 +23,7 @@ from dlrun.training.optimizer_classes import (
 )
 from dlrun.training.parameter_names import chosen
 from dlrun.training.schedules import Multiplier, plateau_of
-from dlrun.training.sharding import is_sharded, load_optimizer, whole
+from dlrun.training.sharding import is_sharded, load_optimizer
 from dlrun.training.skipped_steps import skip_without_asking
 
 LearningRate = Annotated[float, Gt(0)]
@@ -234,24 +235,6 @@ def _groups_by_decay(trainable: list[nn.Parameter], rules: GradientSettings) -> 
     return [group for group in groups if group["params"]]
 
 
-def regularise(parameters: list[Tensor], rules: GradientSettings) -> None:
-    """Add the L1 penalty's subgradient, then clip by value, then by global norm, in place."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    if rules.l1:
-        weights = [p.detach() for p in parameters if p.grad is not None]
-        add_signs(gradients, weights, factor=rules.l1)
-    if rules.clip_value is not None:
-        nn.utils.clip_grad_value_(parameters, rules.clip_value)
-    if rules.clip_norm is not None:
-        nn.utils.clip_grad_norm_(parameters, rules.clip_norm)
-
-
-def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
-    """Euclidean norm of all gradients together, a scalar tensor (no wait for the device)."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    return whole(torch.stack(norms(gradients)).norm()) if gradients else torch.zeros(())
-
-
 class Descent:
     """An optimizer with its learning-rate schedule, gradient rules and loss scaling: loss in, new weights out."""
 
@@ -261,9 +244,10 @@ class Descent:
         multiplier: Multiplier,
         rules: GradientSettings,
         scaler: torch.amp.GradScaler,
+        lookahead: Lookahead | None = None,
     ) -> None:
         self.optimizer, self.multiplier = optimizer, multiplier
-        self.rules, self.scaler = rules, scaler
+        self.rules, self.scaler, self.lookahead = rules, scaler, lookahead
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.base_rate = float(optimizer.param_groups[0]["lr"])  # that multipliers are of
         self.configured = [_configured(group, rules) for group in optimizer.param_groups]
@@ -301,6 +285,8 @@ class Descent:
             self.scaler.update()
         else:
             self.optimizer.step()
+        if self.lookahead is not None:
+            self.lookahead.follow()
 
     def schedule(self, step: int) -> None:
         """Give the optimizer the learning rate of `step`."""
@@ -310,6 +296,8 @@ class Descent:
         self.learning_rate = float(self.base_rate * multiplier)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=bool(self.rates)):
             group["lr"] = rate.fill_(group["lr"])
+        if self.lookahead is not None:
+            self.lookahead.steps.fill_(step)
 
     def describe(self) -> str | None:
         """The learning rates of parameters with a multiplier, in a line; None where there are none."""
@@ -324,6 +312,7 @@ class Descent:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "plateau": plateau.state_dict() if plateau else None,
+            "lookahead": self.lookahead.state_dict() if self.lookahead else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -336,6 +325,8 @@ class Descent:
         plateau = plateau_of(self.multiplier)
         if plateau and state["plateau"]:
             plateau.load_state_dict(state["plateau"])
+        if self.lookahead is not None:
+            self.lookahead.load_state_dict(state.get("lookahead"))
 
 
 def _configured(group: dict[str, Any], rules: GradientSettings) -> dict[str, Any]:

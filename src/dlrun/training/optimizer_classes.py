@@ -89,8 +89,8 @@ def keep_gradients(optimizer: torch.optim.Optimizer) -> None:
     """Leave the gradients as they are: the library normalises them in place, and their norm is logged later."""
     kept: list[tuple[Tensor, Tensor | None]] = []
 
-    def lend_copies(*_: Any) -> None:
-        kept[:] = [(p, p.grad) for group in optimizer.param_groups for p in group["params"]]
+    def lend_copies(moving: torch.optim.Optimizer, *_: Any) -> None:
+        kept[:] = [(p, p.grad) for group in moving.param_groups for p in group["params"]]
         for parameter, gradient in kept:
             parameter.grad = None if gradient is None else gradient.clone()
 

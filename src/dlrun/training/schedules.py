@@ -56,14 +56,23 @@ def linear(step: int, *, total_steps: int, final: NonNegative) -> float:
 
 
 def one_cycle(
-    step: int, *, total_steps: int, rise: Fraction, initial: NonNegative, final: NonNegative
+    step: int,
+    *,
+    total_steps: int,
+    rise: Fraction,
+    initial: NonNegative,
+    final: NonNegative,
+    shape: Literal["cosine", "linear"],
 ) -> float:
-    """Half a cosine from `initial` up to 1 over the share `rise` of the run, then down to `final` (Smith, 2018)."""
+    """From `initial` up to 1 over the share `rise` of the run, then down to `final`, on half cosines or lines.
+
+    Smith, 2018, "Super-Convergence".
+    """
     progress = _progress(step, total_steps)
     if progress < rise:
-        return 1 + (initial - 1) * 0.5 * (1 + math.cos(math.pi * progress / rise))
+        return 1 + (initial - 1) * _fall(progress / rise, shape)
     fall = (progress - rise) / (1 - rise) if rise < 1 else 0.0
-    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * fall))
+    return final + (1 - final) * _fall(fall, shape)
 
 
 def warmup_stable_decay(
@@ -157,6 +166,11 @@ def plateau_of(multiplier: Multiplier) -> Plateau | None:
     """The part of a bound schedule that has a state, where it has one."""
     inner = multiplier.main if isinstance(multiplier, WarmedUp) else multiplier
     return inner if isinstance(inner, Plateau) else None
+
+
+def _fall(progress: float, shape: Literal["cosine", "linear"]) -> float:
+    """From 1 to 0."""
+    return 1 - progress if shape == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def _progress(step: int, total_steps: int) -> float:

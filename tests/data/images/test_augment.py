@@ -1,5 +1,6 @@
 """Random changes to images against exact turns, crops and counts."""
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -8,6 +9,7 @@ from dlrun.config.settings import Augment
 from dlrun.data.arrays.scaling import Scaling
 from dlrun.data.images.augment import (
     Augmentation,
+    Sides,
     boxes,
     by_policy,
     crop,
@@ -18,8 +20,9 @@ from dlrun.data.images.augment import (
 )
 
 OFF = {
-    "shift": 0, "flip": False, "rotation": 0.0, "noise": 0.0, "cutout": 0, "vertical_flip": False, "crop": 0.0,
-    "colour": 0.0, "erase": 0.0, "policy": None, "mixup": 0.0, "cutmix": 0.0, "word_dropout": 0.0,
+    "shift": 0, "shift_padding": "zero", "flip": False, "rotation": 0.0, "noise": 0.0, "cutout": 0,
+    "vertical_flip": False, "crop": 0.0, "colour": 0.0, "erase": 0.0, "policy": None, "mixup": 0.0, "cutmix": 0.0,
+    "word_dropout": 0.0,
 }  # fmt: skip
 # Raw values run from 0 to 255.
 SCALING = Scaling([[[100.0]]], [[[50.0]]], [], [], pixel_max=255.0)
@@ -131,11 +134,84 @@ def test_random_turns_stay_within_their_limit_and_go_either_way():
 
 def test_shift_pads_with_zeros_and_crops_at_the_offset(images):
     offsets = torch.stack([torch.arange(32) % 5, torch.arange(32) % 4])
-    moved = shift(images, 2, offsets)
+    moved = shift(images, 2, offsets, reflect=False)
     padded = F.pad(images, (2, 2, 2, 2))
     for number, (down, right) in enumerate(offsets.T.tolist()):
         expected = padded[number, :, down : down + 5, right : right + 7]
         assert torch.equal(moved[number], expected)
+
+
+def test_shift_may_pad_with_the_image_mirrored_at_its_edge(images):
+    moved = shift(images[:4], 3, torch.tensor([[0, 6, 3, 1], [6, 0, 3, 2]]), reflect=True)
+    for number, (down, right) in enumerate([(0, 6), (6, 0), (3, 3), (1, 2)]):
+        padded = np.pad(images[number].numpy(), ((0, 0), (3, 3), (3, 3)), mode="reflect")
+        expected = padded[:, down : down + 5, right : right + 7]
+        assert np.array_equal(moved[number].numpy(), expected)
+    reflected = apply(images + 10, shift=2, shift_padding="reflect")
+    assert reflected.min() > 0
+    assert apply(images + 10, shift=2).min() == 0
+
+
+def alternating(images, seed=0, *, names=("flip",), **how):
+    """The images of four epochs, each image seen by a hash of its own."""
+    sides = {
+        name: Sides(images.shape[1:], seed=seed + place, device=images.device)
+        for place, name in enumerate(names)
+    }
+    change = Augmentation(
+        Augment(**(OFF | dict.fromkeys(names, "alternating") | how)), SCALING, sides
+    )
+    seen = []
+    for epoch in range(4):
+        change.begin_epoch(epoch)
+        seen.append(change(images, torch.Generator().manual_seed(epoch)))
+    return seen
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("name", "axis"), [("flip", 3), ("vertical_flip", 2)])
+def test_alternating_flips_show_each_image_once_each_way_in_two_epochs(images, dtype, name, axis):
+    images = images.repeat(10, 1, 1, 1).to(dtype) + torch.arange(320)[:, None, None, None]
+    first, second, third, fourth = alternating(images, names=(name,))
+    mirrored = (first == images.flip(axis)).flatten(1).all(1)
+    assert 0.4 < mirrored.float().mean() < 0.6
+    assert torch.equal(first[~mirrored], images[~mirrored])
+    assert torch.equal(second, first.flip(axis))
+    assert torch.equal(third, first)
+    assert torch.equal(fourth, second)
+
+
+def test_the_side_of_an_image_is_its_own_in_any_batch_and_layout_and_of_the_seed(images):
+    sides = Sides(images.shape[1:], seed=0, device=images.device)
+    of_all = sides(images)
+    order = torch.randperm(32)
+    assert torch.equal(sides(images[order][5:]), of_all[order][5:])
+    assert torch.equal(sides(images.to(memory_format=torch.channels_last)), of_all)
+    assert not torch.equal(Sides(images.shape[1:], seed=1, device=images.device)(images), of_all)
+
+
+def test_sides_are_as_coins_thrown_for_each_image_however_alike_images_are():
+    """Of 64 seeds, one image and its copy with one pixel a little brighter."""
+    image = torch.full((1, 1, 8, 8), 0.5)
+    pair = torch.cat([image, image])
+    pair[1, 0, 4, 4] += 1 / 128
+    drawn = torch.stack([Sides((1, 8, 8), seed=s, device=pair.device)(pair) for s in range(64)])
+    counts = drawn.float().mean(0)
+    assert counts.sub(0.5).abs().max() < 0.2
+    assert 0.3 < (drawn[:, 0] == drawn[:, 1]).float().mean() < 0.7
+
+
+def test_alternating_flips_go_by_the_image_as_it_was_and_draw_nothing(images):
+    both = alternating(images, names=("flip", "vertical_flip"))
+    assert torch.equal(both[1], both[0].flip(2, 3))
+    generator = torch.Generator().manual_seed(7)
+    before = generator.get_state()
+    sides = {"flip": Sides(images.shape[1:], seed=0, device=images.device)}
+    change = Augmentation(Augment(**(OFF | {"flip": "alternating"})), SCALING, sides)
+    plain = change(images, generator)
+    assert torch.equal(generator.get_state(), before)
+    noisy = alternating(images, noise=0.01)[0]
+    torch.testing.assert_close(noisy, plain, atol=0.1, rtol=0)
 
 
 def test_random_shifts_reach_every_place_and_no_other():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -14,33 +14,75 @@ from torch.nn import functional as F
 from dlrun.config.settings import Augment
 from dlrun.data.arrays.scaling import Scaling
 
+FLIPS = {"flip": -1, "vertical_flip": -2}  # by name, the axis that is mirrored
+_WHOLE_NUMBERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
+
+
+class Sides:
+    """Whether each image of a batch is mirrored in this epoch: in every other one, from the first or the second on.
+
+    With which of the two, a hash of its pixels decides, which a seed draws. So it is the same in any batch, on any rank
+    and in a CUDA graph, none of which know the row of an image.
+
+    Args:
+        shape: of an image, (C, H, W).
+    """
+
+    def __init__(self, shape: tuple[int, ...], *, seed: int, device: torch.device) -> None:
+        draws = torch.Generator().manual_seed(seed)
+        self.factors = torch.randint(-(2**63), 2**63 - 1, shape, generator=draws).to(device)
+        self.odd = torch.zeros((), dtype=torch.bool, device=device)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """From now on, the sides are those of `epoch`, counted from 0."""
+        self.odd.fill_(bool(epoch % 2))
+
+    def __call__(self, x_BCHW: Tensor) -> Tensor:
+        """(B,)"""
+        # The sign of a sum of products modulo 2^64, each with a random factor: as a coin for each image.
+        bits = x_BCHW.view(_WHOLE_NUMBERS[x_BCHW.element_size()])
+        return ((bits * self.factors).sum((1, 2, 3)) < 0) ^ self.odd
+
 
 @dataclass(frozen=True)
 class Augmentation:
     """A randomly changed copy of a batch of images, each on its own draw, same shape.
 
     The order is policy, crop, colour, rotation, flips, shift, noise, cutout, erasing. What moves in from outside is
-    zero, the mean of normalised data.
+    zero, the mean of normalised data, but for shifts that are to reflect.
+
+    Attributes:
+        sides: of each flip that alternates, by its name.
     """
 
     how: Augment
     scaling: Scaling
+    sides: Mapping[str, Sides] = field(default_factory=dict)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """From now on, flips that alternate are those of `epoch`, counted from 0."""
+        for sides in self.sides.values():
+            sides.begin_epoch(epoch)
 
     def __call__(self, x_BCHW: Tensor, generator: Generator) -> Tensor:
         how = self.how
+        # Of the images as they are in every epoch, before anything changes them.
+        alternating = {name: sides(x_BCHW) for name, sides in self.sides.items()}
         if how.policy or how.colour:
             x_BCHW = self._recoloured(x_BCHW, generator)
         if how.crop:
             x_BCHW = crop(x_BCHW, *_crops(x_BCHW, generator, how.crop))
         if how.rotation:
             x_BCHW = rotate(x_BCHW, _uniform(x_BCHW, generator, -how.rotation, how.rotation))
-        for asked, axis in ((how.flip, -1), (how.vertical_flip, -2)):
-            if asked:
-                mirrored = _uniform(x_BCHW, generator, 0, 1) < 0.5
+        for name, axis in FLIPS.items():
+            if getattr(how, name):
+                mirrored = alternating.get(name)
+                if mirrored is None:
+                    mirrored = _uniform(x_BCHW, generator, 0, 1) < 0.5
                 x_BCHW = torch.where(mirrored[:, None, None, None], x_BCHW.flip(axis), x_BCHW)
         if how.shift:
             offsets = _integers(x_BCHW, generator, 2 * how.shift + 1, 2)
-            x_BCHW = shift(x_BCHW, how.shift, offsets)
+            x_BCHW = shift(x_BCHW, how.shift, offsets, reflect=how.shift_padding == "reflect")
         if how.noise:
             noise = torch.randn(
                 x_BCHW.shape, generator=generator, device=x_BCHW.device, dtype=x_BCHW.dtype
@@ -143,10 +185,14 @@ def rotate(x_BCHW: Tensor, degrees_B: Tensor) -> Tensor:
     return F.grid_sample(x_BCHW, grid, align_corners=False)
 
 
-def shift(x_BCHW: Tensor, padding: int, offsets_2B: Tensor) -> Tensor:
-    """Each image padded by `padding`, then cropped to its old size at its offset (0 to 2*padding, down and right)."""
+def shift(x_BCHW: Tensor, padding: int, offsets_2B: Tensor, *, reflect: bool) -> Tensor:
+    """Each image padded by `padding`, then cropped to its old size at its offset (0 to 2*padding, down and right).
+
+    Args:
+        reflect: pad with the image mirrored at its edge, whose own pixels are not repeated; else with zeros.
+    """
     batch, _, height, width = x_BCHW.shape
-    padded = F.pad(x_BCHW, [padding] * 4)
+    padded = F.pad(x_BCHW, [padding] * 4, mode="reflect" if reflect else "constant")
     rows = offsets_2B[0, :, None] + torch.arange(height, device=x_BCHW.device)
     columns = offsets_2B[1, :, None] + torch.arange(width, device=x_BCHW.device)
     images = torch.arange(batch, device=x_BCHW.device)[:, None, None]
