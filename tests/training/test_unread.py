@@ -8,11 +8,14 @@ import torch
 from dlrun.stacked.stack import Stack
 from dlrun.training.capturable import make_capturable
 from dlrun.training.loop import Engine
-from unread import META, HostWaits, Watched, on_device, watched
+from unread import META, HostWaits, built, on_device, watched
 
 IRIS = ("dataset=iris", "model=mlp", "model.hidden=[8]", "trainer.batch_size=16")
 DIGITS = ("dataset=digits", "model=cnn", "trainer.batch_size=16")
 TEXTS = ("dataset=text_csv", "trainer.batch_size=4", "dataset.tokens.max_length=5")
+gpu = pytest.mark.gpu
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
 CAPTURED = ("sgd", "nesterov", "rmsprop", "adagrad", "adadelta", "adam", "lion")
 OPTIMIZERS = ("sgd", "rmsprop", "adagrad", "adadelta", "adam", "lion", "schedule_free")
 
@@ -59,27 +62,26 @@ RUNS: list[tuple[str, ...]] = [
 # fmt: on
 
 
-def steps(engine: Engine, count: int) -> Watched:
+def steps(engine: Engine, count: int) -> None:
     """So many training steps, as `Engine.fit` makes them, of as many epochs as that takes."""
     engine.freezing.train(engine.model)
-    with watched() as found:
-        while count:
-            epoch, position = divmod(engine.step, engine.steps_per_epoch)
-            engine.begin_epoch(epoch, position)
-            for batch in engine.batches.epoch(epoch, skip=position):
-                engine.train_step(*batch)
-                engine.step += 1
-                count -= 1
-                if not count:
-                    break
-    return found
+    while count:
+        epoch, position = divmod(engine.step, engine.steps_per_epoch)
+        engine.begin_epoch(epoch, position)
+        for batch in engine.batches.epoch(epoch, skip=position):
+            engine.train_step(*batch)
+            engine.step += 1
+            count -= 1
+            if not count:
+                break
 
 
 @pytest.mark.parametrize("words", RUNS, ids=" ".join)
 def test_steps_points_and_evaluations_ask_the_device_for_nothing(words: tuple[str, ...]) -> None:
     engine = on_device(*words)
     engine.step = engine.steps_per_epoch - 1  # so that an epoch begins on the way
-    steps(engine, 3)
+    with watched():
+        steps(engine, 3)
     assert [loss.device for loss in engine.pending.losses] == [META] * 3
     with watched():
         point = engine._point()  # its numbers are read when the next one is due
@@ -88,14 +90,51 @@ def test_steps_points_and_evaluations_ask_the_device_for_nothing(words: tuple[st
     assert point.numbers.read()[0].shape == (3,)
 
 
+@gpu
+@needs_cuda
+@pytest.mark.parametrize("words", RUNS, ids=" ".join)
+def test_a_card_is_waited_for_neither_by_steps_nor_by_points(words: tuple[str, ...]) -> None:
+    engine = built(*words, "trainer.accelerator=cuda", "trainer.cuda_graph=false")
+    steps(engine, 3)  # which choose kernels and make memory
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        steps(engine, 200)
+        point = engine._point()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert point is not None
+    assert len(point.values({})) > 4
+
+
+# What still waits at each step, and why.
+WAITING = {
+    "torch packs padded texts by lengths on the CPU, to read them in both directions": (
+        *TEXTS, "model=gru", "model.bidirectional=true",
+    ),
+    "torchvision draws the operations of a policy on the CPU": (
+        *DIGITS, "dataset.augment.policy=trivial_augment",
+    ),
+    "the library schedulefree counts steps in Python, and a skipped one is none": (
+        *IRIS, "optimizer=schedule_free", "trainer.precision=fp16",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", WAITING.values(), ids=WAITING)
+def test_exceptions_are_known(words: tuple[str, ...]) -> None:
+    engine = on_device(*words)
+    with pytest.raises((HostWaits, RuntimeError, NotImplementedError)), watched():
+        steps(engine, 1)
+
+
 @pytest.mark.parametrize("optimizer", CAPTURED)
 def test_a_step_that_a_graph_is_to_hold_leaves_nothing_to_the_host(optimizer: str) -> None:
     engine = on_device(
         *IRIS, f"optimizer={optimizer}", "optimizer.clip_norm=1", "trainer.ema_decay=0.9"
     )
     make_capturable(engine.descent, META)
-    steps(engine, 2)  # which make the memory of the optimizer
     with watched():
+        steps(engine, 2)  # which make the memory of the optimizer
         batch = next(engine.batches.epoch(0))
     with watched() as found:
         engine.learn(*batch)
