@@ -87,7 +87,7 @@ def test_steps_points_and_evaluations_ask_the_device_for_nothing(words: tuple[st
         point = engine._point()  # its numbers are read when the next one is due
         assert point is not None
         assert engine.outputs(engine.data.val.first(9)).device == META
-    assert point.numbers.read()[0].shape == (3,)
+    assert point.scores.read()[0][0].shape == (3,)
 
 
 @gpu

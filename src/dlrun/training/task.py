@@ -16,6 +16,7 @@ from torch import Tensor
 from dlrun.config.metrics import Metrics, of_target
 from dlrun.data.base import Dataset, Preprocessing, Spec, TaskKind
 from dlrun.data.loaders import Split, sent
+from dlrun.training.copied import Copied
 from dlrun.training.losses.base import Loss
 
 NO_VARIANCE = torch.zeros((), dtype=torch.float64)  # of targets that are no numbers
@@ -143,8 +144,8 @@ class Task(ABC):
             loss = self.plain_loss(outputs, targets).item()
         if variance is None:
             variance = self.variance(Split(targets, targets))
-        scores = self.scores_of(outputs, targets, variance)
-        return {"loss": loss, **{name: _as_number(v, len(targets)) for name, v in scores.items()}}
+        _, found = Scores(self.scores_of(outputs, targets, variance), len(targets)).read()
+        return {"loss": loss, **{name: value.item() for name, value in found.items()}}
 
     def with_baselines(self, data: Dataset) -> Dataset:
         """The same data with the baselines that depend on the loss."""
@@ -179,12 +180,30 @@ def stacked_metrics(
     target_std = beside(outputs, torch.stack([task.target_std for task in tasks]))
     variance = beside(outputs, torch.stack(list(variances)))
     scores = torch.vmap(tasks[0].scores)(outputs, targets, target_std, variance)
-    columns = [
-        [_as_number(value, targets.shape[1]) for value in values.cpu().unbind()]
-        for values in scores.values()
-    ]
-    names = ("loss", *scores)
-    return [dict(zip(names, row, strict=True)) for row in zip(losses, *columns, strict=True)]
+    _, found = Scores(scores, targets.shape[1]).read()
+    columns = {"loss": losses, **{name: values.tolist() for name, values in found.items()}}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+class Scores:
+    """Scores as numbers, once they are read: all by one copy from the device, with what `others` are to go with them.
+
+    Args:
+        scores: of one model scalars, or (K,); one of whole numbers counts some of the `samples`.
+    """
+
+    def __init__(
+        self, scores: Mapping[str, Tensor], samples: int, others: Sequence[Tensor] = ()
+    ) -> None:
+        self._whole = {n: 1 if s.is_floating_point() else samples for n, s in scores.items()}
+        self._others, self._copied = len(others), Copied([*others, *scores.values()])
+
+    def read(self) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """The others, and the scores by name, of those that count the shares; float64, on the CPU."""
+        found = self._copied.read()
+        others, scores = found[: self._others], found[self._others :]
+        pairs = zip(self._whole.items(), scores, strict=True)
+        return others, {name: score / whole for (name, whole), score in pairs}
 
 
 def exact(numbers: Tensor) -> Tensor:
@@ -195,8 +214,3 @@ def exact(numbers: Tensor) -> Tensor:
 def beside(outputs: Tensor, known: Tensor) -> Tensor:
     """What is `known` of the targets, in float64 on the CPU, where `exact` outputs are."""
     return known if outputs.device.type == "mps" else sent(known, outputs.device)
-
-
-def _as_number(value: Tensor, samples: int) -> float:
-    """A number; of a count of samples, the share. Counted whole, as not every device has float64."""
-    return value.item() if value.is_floating_point() else int(value) / samples
