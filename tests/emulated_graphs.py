@@ -10,16 +10,17 @@ What it cannot show: errors and speed of kernels, streams, and memory that a gra
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from dlrun.system.torch_internals import DispatchMode
 
 # Operations that a host waits for, and those that need memory of a size that only the numbers tell.
 _WAIT = {
@@ -28,6 +29,8 @@ _WAIT = {
 }  # fmt: skip
 # Their schemas do not tell that they change running means and variances.
 _CHANGES_BUFFERS = {"native_batch_norm": (3, 4), "cudnn_batch_norm": (3, 4)}
+
+Mode = Callable[[], AbstractContextManager[Any]]
 
 
 class Emulation:
@@ -48,7 +51,7 @@ class EmulatedGraph:
     def __init__(self, emulation: Emulation) -> None:
         self.emulation = emulation
         self.generators: list[torch.Generator] = [torch.default_generator]
-        self.operations: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
+        self.operations: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any, Mode]] = []
 
     def register_generator_state(self, generator: torch.Generator) -> None:
         """As of torch: the captured work may draw from it."""
@@ -66,12 +69,13 @@ class EmulatedGraph:
         """Do all noted operations again."""
         assert self.operations, "nothing was captured, or it was reset"
         self.emulation.replays += 1
-        with torch.no_grad():
-            for operation, args, kwargs, results in self.operations:
-                _replace(results, operation(*args, **kwargs))
+        with torch._C._AutoDispatchBelowAutograd():  # as where they were noted
+            for operation, args, kwargs, results, mode in self.operations:
+                with mode():
+                    _replace(results, operation(*args, **kwargs))
 
 
-class _Capture(TorchDispatchMode):
+class _Capture(DispatchMode):
     """Notes all operations, and undoes them when it ends."""
 
     def __init__(self, graph: EmulatedGraph) -> None:
@@ -90,12 +94,12 @@ class _Capture(TorchDispatchMode):
         results = func(*args, **kwargs)
         known = {_storage(tensor) for tensor in _tensors((args, kwargs))}
         self.made |= {_storage(tensor) for tensor in _tensors(results)} - known
-        self.graph.operations.append((func, args, kwargs, results))
+        self.graph.operations.append((func, args, kwargs, results, _mode()))
         return results
 
     def undo(self) -> None:
         with torch.no_grad():
-            for tensor, value in self.before.values():
+            for tensor, value in reversed(self.before.values()):  # views may overlap
                 tensor.copy_(value)
         for generator, state in zip(self.graph.generators, self.states, strict=True):
             generator.set_state(state)
@@ -127,6 +131,13 @@ def _written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
     values = [value for one, value in given if one.alias_info and one.alias_info.is_write]
     positions = _CHANGES_BUFFERS.get(func._schema.name.removeprefix("aten::"), ())
     return _tensors([*values, *(args[at] for at in positions if at < len(args))])
+
+
+def _mode() -> Mode:
+    """The modes of torch that are on: some kernels leave more behind where there will be gradients."""
+    if torch.is_inference_mode_enabled():
+        return torch.inference_mode
+    return torch.enable_grad if torch.is_grad_enabled() else torch.no_grad
 
 
 def _replace(noted: Any, new: Any) -> None:

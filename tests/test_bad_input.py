@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -133,7 +134,7 @@ WRONG_VALUE = [
     ("seed=null", "seed is null, but must be a whole number"),
     ("name=[1]", "name is [1], but must be text"),
     # not among the choices
-    ("trainer.precision=fp8", "but must be one of fp32, bf16, fp16, fp64"),
+    ("trainer.precision=fp8", "but must be one of fp32, tf32, bf16, fp16, fp64"),
     ("loss=cross_entropi", "did you mean cross_entropy?"),
     ("model.activation=rellu", "did you mean relu?"),
     ("dataset.normalize=standart", "did you mean standard?"),
@@ -233,6 +234,25 @@ def test_a_precision_that_the_device_cannot_train_in_is_refused(
     text = refuse("train", *words)
     assert "trainer.precision is fp16, in which cpu cannot compute this model" in text
     assert "(could not create a primitive descriptor); use fp32" in text
+
+
+def test_a_precision_without_a_way_back_is_refused(
+    refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(gradient: torch.Tensor) -> None:
+        raise RuntimeError("could not create a primitive descriptor for the backward propagation")
+
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        outputs = x @ self.weight.T
+        if outputs.dtype == torch.bfloat16:
+            outputs.register_hook(fail)
+        return outputs
+
+    monkeypatch.setattr("torch.nn.Linear.forward", forward)
+    words = ("dataset=iris", "model=mlp", "trainer.accelerator=cpu", "trainer.precision=bf16")
+    text = refuse("train", *words)
+    assert "trainer.precision is bf16, in which cpu cannot compute this model" in text
+    assert "for the backward propagation); use fp32" in text
 
 
 @pytest.mark.parametrize("group", ["model", "optimizer"])

@@ -128,7 +128,7 @@ def test_all_programs_train_the_same_architecture(
 ) -> None:
     from peer_programs import by_hand, dlrun, job
 
-    work = job.Job(case, epochs=1, seed=0, words=[], data=tmp_path)
+    work = job.Job(case, epochs=1, seed=0, words=[], accelerator="cpu", data=tmp_path)
     config: Any = OmegaConf.to_container(compose.compose(dlrun.words(work)))
     classes = tuple("0123456789")
     spec = Spec("multiclass", "image", (1, 28, 28), num_outputs=10, class_names=classes)
@@ -149,7 +149,7 @@ def test_a_program_reports_what_it_took_and_reached(
 
     # Enough images to leave two batches beside the validation part, and each class in one shade.
     write_mnist(tmp_path, train=6_256, test=100)
-    running = Running(tmp_path, epochs=2)
+    running = Running(tmp_path, epochs=2, accelerator="cpu")
     result = running.train(program, [], "logistic", seed=1)
     assert 10 < result.accuracy <= 100
     assert 0 < result.training < result.start + 60

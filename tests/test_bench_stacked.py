@@ -74,8 +74,8 @@ def test_a_sweep_is_timed_whole_and_says_how_it_was_trained(
     stacked: ModuleType, mode: str, as_one: bool
 ) -> None:
     case = stacked.Case("dataset=iris model=logistic", epochs=1)
-    seconds, found = stacked.sweep(mode, case, 2)
-    assert 0 < seconds < 60 and found is as_one
+    swept = stacked.sweep(mode, case, 2)
+    assert 0 < swept.seconds < 60 and swept.as_one is as_one and len(swept.losses) == 2
 
 
 def test_a_sweep_that_cannot_run_is_no_figure(

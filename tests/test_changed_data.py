@@ -89,16 +89,16 @@ def named_images(*, bright: int = 0, last: float = 1.0) -> None:
 
 
 def code(values: str = "rng.normal(size=(60, 3))", names: str = "('a', 'b', 'c')") -> None:
-    Path("mydata.py").write_text(
+    Path("my_rows.py").write_text(
         "import numpy as np\nfrom pathlib import Path\nfrom dlrun.data.arrays.source import Source\n"
         "def load() -> Source:\n"
-        "    text = Path('mydata.txt').read_text().split('|')\n"
+        "    text = Path('my_rows.txt').read_text().split('|')\n"
         "    rng = np.random.default_rng(0)\n"
         "    x, names = eval(text[0]), eval(text[1])\n"
         "    y = np.arange(len(x)) % len(names)\n"
         "    return Source(x + 0.0, y, 'classification', 'features', names)\n"
     )
-    Path("mydata.txt").write_text(f"{values}|{names}")
+    Path("my_rows.txt").write_text(f"{values}|{names}")
 
 
 KINDS: dict[str, tuple[Change, list[str]]] = {
@@ -144,7 +144,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
                 make, words = KINDS[kind]
                 Path("configs/dataset").mkdir(parents=True)
                 Path("configs/dataset/mine.yaml").write_text(
-                    "_target_: mydata.load\nval_fraction: 0.2\ntest_fraction: 0.2\nsplit_seed: 0\n"
+                    "_target_: my_rows.load\nval_fraction: 0.2\ntest_fraction: 0.2\nsplit_seed: 0\n"
                     "normalize: standard\naugment: null\n"
                 )
                 make()
@@ -181,7 +181,7 @@ CHANGES: dict[str, tuple[str, Change, str]] = {
     "an image more": ("image_folder", lambda: shutil.copy("photos/cat/00.png", "photos/cat/99.png"), "25 rows"),
     "an image that a table names": ("image_table", lambda: named_images(bright=50), "other content"),
     "what a table says of an image": ("image_table", lambda: named_images(last=2.0), "other content"),
-    "code with other values": ("code", lambda: code("rng.normal(size=(60, 3)) + np.eye(60, 3)"), "mydata.load, whose"),
+    "code with other values": ("code", lambda: code("rng.normal(size=(60, 3)) + np.eye(60, 3)"), "my_rows.load, whose"),
     "code with more columns": ("code", lambda: code("rng.normal(size=(60, 4))"), "shape"),
     "code with other classes": ("code", lambda: code(names="('a', 'b')"), "no longer have c"),
 }  # fmt: skip

@@ -27,6 +27,7 @@ from dlrun.storage.run_directory import RunDirectory, read_metrics
 from dlrun.training.build import Experiment, assemble
 from dlrun.training.forward import advance
 from dlrun.training.loop import Engine
+from older_torch import skip_without_muon
 
 QUICK = (
     "trainer.accelerator=cpu", "trainer.max_epochs=2", "trainer.max_steps=6", "trainer.batch_size=8",
@@ -281,6 +282,7 @@ def test_every_model_reads_fitting_data_learns_from_one_step_and_resumes_identic
 def test_every_optimizer_takes_a_step_and_resumes_identically(
     optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    skip_without_muon(optimizer)
     words = (*QUICK, *TWO_EPOCHS, f"optimizer={optimizer}", "optimizer.weight_decay=0.01")
     assert_one_step_learns(built(*words))
     assert_resumes_identically(composed(*words), tmp_path, monkeypatch, stop_at=7)
@@ -408,6 +410,7 @@ def test_every_dataset_resumes_identically(
 def test_every_experiment_trains_on_cut_data(name: str, tmp_path: Path) -> None:
     words = ("trainer.fast_dev_run=true", "schedule.warmup_steps=0", "tracking.tensorboard=false")
     plain = composed(f"experiment={name}", *words, *SMALL_BATCHES.get(name, ()))
+    skip_without_muon(plain["optimizer"]["_target_"])
     run = RunDirectory(tmp_path / "run")
     assert start.train(plain, run, overrides=[], choices={}) == 0
     summary = run.read_summary()

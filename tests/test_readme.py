@@ -15,6 +15,7 @@ import pytest
 
 from dlrun import cli
 from dlrun.data.arrays import scikit_learn
+from older_torch import skip_without_muon
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -90,6 +91,7 @@ def test_every_command_does_what_the_guide_to_training_says(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    skip_without_muon(part)
     monkeypatch.setattr(sys, "path", list(sys.path))
     type_all(part, capsys)
 

@@ -67,7 +67,9 @@ def compare(
 def command(file: Path, limit: float, size: int) -> list[str]:
     """An epoch of `dlrun train`."""
     words = f"dataset=table dataset.path={file} dataset.target=label dataset.memory_limit={limit}"
-    settings = f"trainer.batch_size={size} trainer.max_epochs=1 hydra.run.dir=run"
+    settings = (
+        f"trainer.batch_size={size} trainer.max_epochs=1 trainer.accelerator=cpu hydra.run.dir=run"
+    )
     return [sys.executable, "-m", "dlrun", "train", *words.split(), *settings.split()]
 
 

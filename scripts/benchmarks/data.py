@@ -31,9 +31,9 @@ import numpy as np
 import polars as pl
 
 import _larger
+from peer_programs.launch import python_path
 from peers import check_names
 
-BENCHMARKS = Path(__file__).parent
 ROWS, FEW_ROWS, TEXTS, CHARACTERS = 1_000_000, 50_000, 500_000, 111_000_000
 LARGER = "larger"
 _PIECE = 2**20  # characters that are made at a time
@@ -219,7 +219,7 @@ def print_row(case: str, name: str, taken: list[Taken], goal: str) -> None:
 
 def commands(case: Case, file: Path, ludwig: str | None) -> dict[str, list[str]]:
     """The program of each name that takes part."""
-    words = case.words.format(file=file).split()
+    words = [*case.words.format(file=file).split(), "trainer.accelerator=cpu"]
     found = {"dlrun": [sys.executable, *program("first_step"), "train", *words]}
     if case.reader is None:
         return found
@@ -257,7 +257,7 @@ def take(
             process = subprocess.Popen(
                 command,
                 cwd=own,
-                env=os.environ | {"PYTHONPATH": str(BENCHMARKS), **(more or {})},
+                env=os.environ | {"PYTHONPATH": python_path(), **(more or {})},
                 stdout=stream,
                 stderr=stream,
             )

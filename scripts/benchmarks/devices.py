@@ -113,7 +113,7 @@ def train_bare(experiment: Experiment) -> float:
         optimizer.zero_grad()
         loss_function(model(part.inputs[rows]), part.targets[rows]).backward()
         optimizer.step()
-        clock.stepped()
+        clock.stepped(1)
     return clock.seconds
 
 
@@ -133,10 +133,10 @@ class _Clock:
     def __init__(self) -> None:
         self.times: list[float] = []
 
-    def stepped(self) -> None:
+    def stepped(self, steps: int) -> None:
         self.times.append(time.perf_counter())
 
-    def logged(self, values: dict[str, float]) -> None:
+    def logged(self, step: int, values: dict[str, float]) -> None:
         pass
 
     def evaluated(self, values: dict[str, float]) -> None:

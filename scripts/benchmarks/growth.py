@@ -1,7 +1,7 @@
 """How cost grows: with the number of trials, the batch, the model, the options and the runs there are.
 
-Each table is named on the command line, or all are printed. What a sweep adds to a trial, up to 5,000
-of them, is a benchmark of its own: `scripts/bench sweep`.
+All is trained on the CPU. Each table is named on the command line, or all are printed. What a sweep adds to
+a trial, up to 5,000 of them, is a benchmark of its own: `scripts/bench sweep`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import statistics
 import sys
 import time
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
+import _accelerator
 import start
 from dlrun import cli
 from dlrun.config import settings
@@ -50,10 +50,7 @@ def main() -> None:
         parser.error(f"there is no table {unknown[0]}; choose from: {', '.join(TABLES)}")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    threads = torch.get_num_threads()
-    print(
-        f"{platform.processor() or platform.machine()}, {threads} threads, torch {torch.__version__}"
-    )
+    print(_accelerator.described("cpu"))
     for name in arguments.tables or TABLES:
         table, sizes = TABLES[name]
         print()
@@ -62,16 +59,16 @@ def main() -> None:
 
 def trials(counts: Sequence[int], _: int) -> None:
     """Trials a minute against the number of trials, stacked and in turn, whole sweeps."""
-    case = Case("dataset=digits model=mlp model.hidden=[64]", epochs=5)
+    case = Case("dataset=digits model=mlp model.hidden=[64]", epochs=5).on("cpu")
     print(f"digits, MLP 64-64-10, {case.epochs} epochs, whole sweeps: trials a minute")
     print(f"{'trials':>8}  {'stack=auto':>10}  {'stack=off':>10}  auto chose")
     sweep("on", case, 2)
     for count in counts:
-        together, as_one = sweep("auto", case, count)
-        alone, _as_one = sweep("off", case, count)
+        together, alone = sweep("auto", case, count), sweep("off", case, count)
         print(
-            f"{count:>8}  {60 * count / together:>10.0f}  {60 * count / alone:>10.0f}"
-            f"  {'as one' if as_one else 'in turn'}",
+            f"{count:>8}  {60 * count / together.seconds:>10.0f}"
+            f"  {60 * count / alone.seconds:>10.0f}"
+            f"  {'as one' if together.as_one else 'in turn'}",
             flush=True,
         )
 
@@ -104,7 +101,7 @@ def _step_pairs(batch_size: int, hidden: list[int], repeat: int) -> list[tuple[f
     size = max(_SMALLEST, int(batch_size * _STEPS / 0.6))
     words = f"dataset=blobs dataset.size={size} model=mlp model.hidden={hidden}".replace(" [", "[")
     words = words.replace(", ", ",") + f" trainer.batch_size={batch_size}"
-    plain = plain_config(Case(words))
+    plain = plain_config(Case(words).on("cpu"))
     pairs = []
     for turn in range(repeat + 1):
         seconds = {}
@@ -159,7 +156,9 @@ def options(counts: Sequence[int], repeat: int) -> None:
             for count, place in places.items():
                 os.chdir(place)
                 helped, listed = (start.wall([_DLRUN, word]) for word in ("--help", "list"))
-                taken[count].append((helped, listed, start.first_step()[1]))
+                taken[count].append(
+                    (helped, listed, start.first_step("model=cnn", "trainer.accelerator=cpu")[1])
+                )
     for count, rows in taken.items():
         helped, listed, trained = map(statistics.median, zip(*rows[1:], strict=True))
         print(f"{count:>8}  {helped:>12.3f}  {listed:>10.3f}  {trained:>11.3f}")

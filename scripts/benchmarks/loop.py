@@ -11,10 +11,8 @@ import argparse
 import contextlib
 import io
 import os
-import platform
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+import _accelerator
+from _accelerator import now
 from dlrun.config import compose, settings
 from dlrun.runner import start
 from dlrun.storage.run_directory import RunDirectory
@@ -59,22 +59,21 @@ def main() -> None:
     parser = argparse.ArgumentParser("scripts/bench loop", description=__doc__)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}")
     parser.add_argument("--repeat", type=int, default=7, help="pairs of each case (default 7)")
+    _accelerator.add_option(parser)
     arguments = parser.parse_args()
     names = arguments.cases or [
         n for n in CASES if not n.startswith("mnist") or "DLRUN_DATA" in os.environ
     ]
-    threads = torch.get_num_threads()
-    print(
-        f"{platform.processor() or platform.machine()}, {threads} threads, torch {torch.__version__}"
-    )
+    print(_accelerator.described(arguments.accelerator))
     print(f"{'case':<16} {'dlrun / bare':>12}   range          accuracy: dlrun, bare")
     for name in names:
-        compare(name, CASES[name], arguments.repeat)
+        compare(name, CASES[name], arguments.repeat, arguments.accelerator)
 
 
-def compare(name: str, case: Case, repeat: int) -> None:
+def compare(name: str, case: Case, repeat: int, accelerator: str) -> None:
     """Print one row."""
     words = [*case.overrides.split(), f"trainer.max_epochs={case.epochs}", "name=bench"]
+    words.append(f"trainer.accelerator={accelerator}")
     plain: Any = OmegaConf.to_container(compose.compose(words), resolve=True)
     del plain["sweep"]  # no setting of a run
     ours, bare = run_dlrun, run_bare
@@ -100,9 +99,10 @@ def run_dlrun(plain: Any) -> tuple[float, float]:
     fit = Engine.fit
 
     def timed(engine: Engine, **arguments: Any) -> None:
-        started = time.perf_counter()
+        kind = engine.device.torch_device.type
+        started = now(kind)
         fit(engine, **arguments)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(now(kind) - started)
         accuracies.append(engine.latest["val/accuracy"])
 
     Engine.fit = timed  # type: ignore[method-assign]
@@ -120,9 +120,10 @@ def run_bare(plain: Any, case: Case) -> tuple[float, float]:
     built = assemble(settings.parse(plain))  # for its data only
     train, val, batch = built.data.train, built.data.val, plain["trainer"]["batch_size"]
     torch.manual_seed(plain["seed"])
-    model = case.model()
+    device = train.inputs.device
+    model = case.model().to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=plain["optimizer"]["lr"], fused=True)
-    started = time.perf_counter()
+    started = now(device.type)
     accuracy = by_hand.train(
         model,
         optimizer,
@@ -131,7 +132,7 @@ def run_bare(plain: Any, case: Case) -> tuple[float, float]:
         epochs=case.epochs,
         batch_size=batch,
     )
-    return time.perf_counter() - started, accuracy
+    return now(device.type) - started, accuracy
 
 
 if __name__ == "__main__":

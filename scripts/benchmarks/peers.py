@@ -31,6 +31,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
+import _accelerator
 from peer_programs.launch import Result, Running, mnist_folder, unpack
 
 CASES = ("logistic", "mlp", "cnn", "lstm")
@@ -63,8 +64,8 @@ def main() -> int:
         return 2
     with tempfile.TemporaryDirectory() as folder:
         unpack(source, Path(folder))
-        running = Running(Path(folder), arguments.epochs)
-        print(machine(), flush=True)
+        running = Running(Path(folder), arguments.epochs, arguments.accelerator)
+        print(machine(arguments.accelerator), flush=True)
         compare_starts(running, arguments)
         compare_training(running, arguments)
     return 0
@@ -88,6 +89,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         metavar="NAME,...",
         help=f"of {', '.join(PROGRAMS)} (default {','.join(DEFAULT)}; for cnn {REDUCED} as well)",
     )
+    _accelerator.add_option(parser)
     arguments = parser.parse_args(argv)
     check_names(parser, "case", arguments.cases, CASES)
     check_names(parser, "program", arguments.peers or [], PROGRAMS)
@@ -103,14 +105,10 @@ def check_names(
         parser.error(f"there is no {kind} {wrong[0]}; choose from: {', '.join(known)}")
 
 
-def machine() -> str:
-    """The processor and the versions, in a line."""
-    processor = platform.processor() or platform.machine()
-    if (facts := Path("/proc/cpuinfo")).is_file():
-        models = [line for line in facts.read_text().splitlines() if line.startswith("model name")]
-        processor = models[0].split(":")[1].strip() if models else processor
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "keras"))
-    return f"{processor}, {os.cpu_count()} cores, Python {platform.python_version()}, {packages}"
+def machine(accelerator: str) -> str:
+    """The device and the versions, in a line."""
+    packages = ", ".join(f"{name} {version(name)}" for name in ("lightning", "keras"))
+    return f"{_accelerator.described(accelerator)}, Python {platform.python_version()}, {packages}"
 
 
 def compare_starts(running: Running, arguments: argparse.Namespace) -> None:

@@ -22,24 +22,25 @@ import copy
 import csv
 import math
 import os
-import platform
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
 
+import _accelerator
 from _pace import stack_step_seconds, step_seconds
 from dlrun import cli
 from dlrun.config import compose, settings
 from dlrun.stacked.cost_model import gain
 from dlrun.stacked.stack import Stack
+from dlrun.sweep.data_cache import data_loader
 from dlrun.training.build import assemble
 from dlrun.training.loop import Engine
 
@@ -57,6 +58,10 @@ class Case:
     trials: int = 64
     epochs: int = 20
     target: float | None = None
+
+    def on(self, accelerator: str) -> Case:
+        """The same, trained there."""
+        return replace(self, overrides=f"{self.overrides} trainer.accelerator={accelerator}")
 
 
 MOONS = "dataset=moons model=mlp model.hidden=[16]"
@@ -107,26 +112,24 @@ def main() -> None:
     if "DLRUN_DATA" in os.environ:  # sweeps are run in folders of their own
         os.environ["DLRUN_DATA"] = str(Path(os.environ["DLRUN_DATA"]).absolute())
     if arguments.rule:
-        compare_with_rule(arguments.repeat)
+        compare_with_rule(arguments.repeat, arguments.accelerator)
         return
     names = arguments.cases or [
         n for n in CASES if not n.startswith("mnist") or "DLRUN_DATA" in os.environ
     ]
-    threads = torch.get_num_threads()
-    print(
-        f"{platform.processor() or platform.machine()}, {threads} threads, torch {torch.__version__}"
-    )
+    print(_accelerator.described(arguments.accelerator))
     print(
         f"{'case':<16} {'trials':>6}  {'in turn / on':<20} {'in turn / auto':<20} {'auto':<8}"
         f" {'steps':<20} {'rule':>5} {'seconds on':>10}  target"
     )
     for name in names:
-        case = CASES[name]
+        case = CASES[name].on(arguments.accelerator)
         compare(name, case, arguments.trials or case.trials, arguments.measured, arguments.repeat)
     if arguments.peer:
         name = next(iter(CASES))
         trials = arguments.trials or CASES[name].trials
-        compare_with_peer(name, CASES[name], trials, arguments.repeat)
+        case = CASES[name].on(arguments.accelerator)
+        compare_with_peer(name, case, trials, arguments.repeat)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -139,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=int, help="of torch (default: its own choice)")
     add("--rule", action="store_true", help="steps of many shapes, beside what the rule says")
     add("--peer", choices=[PEER], help=f"time {next(iter(CASES))} by Optuna and Lightning, too")
+    _accelerator.add_option(parser)
     return parser
 
 
@@ -151,10 +155,11 @@ def compare(name: str, case: Case, trials: int, measured: int, repeat: int) -> N
         # Whoever comes later finds the processor in another state: take turns at that too.
         for mode in (*MODES[turn % 3 :], *MODES[: turn % 3]):
             if mode == "off":
-                seconds[mode] = whole(lambda n: sweep("off", case, n)[0], trials, measured)
+                seconds[mode] = whole(lambda n: sweep("off", case, n).seconds, trials, measured)
             else:
-                seconds[mode], as_one = sweep(mode, case, trials)
-                choices |= {as_one} if mode == "auto" else set()
+                swept = sweep(mode, case, trials)
+                seconds[mode] = swept.seconds
+                choices |= {swept.as_one} if mode == "auto" else set()
         turns.append(seconds)
         steps.append(step_ratio(case, trials))
     print(
@@ -168,13 +173,14 @@ def compare(name: str, case: Case, trials: int, measured: int, repeat: int) -> N
     )
 
 
-def compare_with_rule(repeat: int) -> None:
+def compare_with_rule(repeat: int, accelerator: str) -> None:
     """Print a row for each shape, batch size and number of runs."""
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, digits, Adam")
+    print(f"{_accelerator.described(accelerator)}, digits, Adam")
     print(f"{'model':<18} {'batch':>5} {'runs':>4}  {'in turn / as one':>16} {'rule':>6}  decision")
     for name, words in SHAPES.items():
         for batch in BATCHES:
-            plain = plain_config(Case(f"dataset=digits {words} trainer.batch_size={batch}"))
+            case = Case(f"dataset=digits {words} trainer.batch_size={batch}")
+            plain = plain_config(case.on(accelerator))
             for runs in RUNS:
                 measured = measured_gain(plain, runs, pairs=max(_PAIRS, repeat))
                 ruled = rule(plain, runs)
@@ -208,16 +214,18 @@ def compare_with_peer(name: str, case: Case, trials: int, repeat: int) -> None:
     built = assemble(settings.parse(plain_config(case)))  # for its data only
     train, val = built.data.train, built.data.val
     tensors = (train.inputs, train.targets, val.inputs, val.targets)
+    kind = train.inputs.device.type
 
     def peer(count: int) -> float:
         with elsewhere("peer.log"):
             started = time.perf_counter()
-            search(tensors, trials=count, epochs=case.epochs, lr=RANGE)
+            search(tensors, trials=count, epochs=case.epochs, lr=RANGE, accelerator=kind)
             return time.perf_counter() - started
 
     sweep("on", case, 2), peer(1)
     pairs = [
-        (sweep("auto", case, trials)[0], whole(peer, trials, _PEER_MEASURED)) for _ in range(repeat)
+        (sweep("auto", case, trials).seconds, whole(peer, trials, _PEER_MEASURED))
+        for _ in range(repeat)
     ]
     ratios = [theirs / ours for ours, theirs in pairs]
     print(f"{name}: {PEER} / auto, {trials} trials: {spread(ratios)}, target {PEER_TARGET}")
@@ -231,8 +239,22 @@ def whole(sweeper: Sweeper, trials: int, measured: int) -> float:
     return two + (trials - 2) * (some - two) / (measured - 2)
 
 
-def sweep(mode: str, case: Case, trials: int) -> tuple[float, bool]:
-    """(seconds, whether trials were trained as one) of a whole sweep in this process."""
+@dataclass(frozen=True)
+class Swept:
+    """A sweep that was made.
+
+    Attributes:
+        as_one: whether trials were trained as one.
+        losses: the best validation loss of each trial, in their order.
+    """
+
+    seconds: float
+    as_one: bool
+    losses: list[float]
+
+
+def sweep(mode: str, case: Case, trials: int) -> Swept:
+    """A whole sweep in this process."""
     words = [*case.overrides.split(), f"trainer.max_epochs={case.epochs}", SPACE, "sweep=random"]
     words += [f"sweep.trials={trials}", f"sweep.stack={mode}", "hydra.sweep.dir=sweep"]
     with elsewhere("sweep.log") as folder:
@@ -243,11 +265,12 @@ def sweep(mode: str, case: Case, trials: int) -> tuple[float, bool]:
         if code:  # dlrun has said why
             raise SystemExit(code)
         with (folder / "sweep" / "leaderboard.csv").open() as file:
-            completed = sum(row["status"] == "completed" for row in csv.DictReader(file))
+            rows = [row for row in csv.DictReader(file) if row["status"] == "completed"]
         as_one = "runs as one" in (folder / "sweep.log").read_text()
-    if completed < trials:  # those that fail early would be quick, and the ratio worth nothing
-        raise SystemExit(f"only {completed} of {trials} trials were completed: {' '.join(words)}")
-    return seconds, as_one
+    if len(rows) < trials:  # those that fail early would be quick, and the ratio worth nothing
+        raise SystemExit(f"only {len(rows)} of {trials} trials were completed: {' '.join(words)}")
+    rows.sort(key=lambda row: int(row["trial"]))
+    return Swept(seconds, as_one, [float(row["val/loss"]) for row in rows])
 
 
 @contextlib.contextmanager
@@ -279,7 +302,7 @@ def make_engine(plain: Any, lr: float) -> Engine:
     """The engine of one trial."""
     plain = copy.deepcopy(plain)
     plain["optimizer"]["lr"] = lr
-    return assemble(settings.parse(plain)).engine
+    return assemble(settings.parse(plain), load=data_loader).engine
 
 
 def plain_config(case: Case) -> Any:

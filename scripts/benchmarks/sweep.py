@@ -25,7 +25,7 @@ from typing import Any
 WINDOW = 50  # trials around each number of trials that is looked at
 SPACE = ["optimizer.lr=tag(log,interval(1e-4,1e-2))", "optimizer.weight_decay=interval(0,0.1)"]
 RUN = ["dataset=iris", "model=logistic", "trainer.max_epochs=1", "trainer.batch_size=full"]
-QUIET = ["tracking.tensorboard=false"]
+QUIET = ["tracking.tensorboard=false", "trainer.accelerator=cpu"]
 
 # Jobs that do nothing: what remains is composition and launching.
 _HYDRA = """

@@ -2,7 +2,7 @@
 
 The networks have the same optimizer, schedule, batches and number of epochs, and are tested with the weights of
 their best epoch. scikit-learn's HistGradientBoosting has the same training part, with its own settings but for more
-rounds, of which the validation part chooses the best number. One thread each.
+rounds, of which the validation part chooses the best number. One thread of the CPU each.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ CASES = {
     "wine_quality": Case(f"dataset=wine_quality {FOLDS.format(5)} {SMALL}", 5, root=True),
     "census": Case(f"dataset=census {LARGE}", 3, root=True),
 }
+ALONE = "name=x trainer.num_threads=1 trainer.accelerator=cpu"
 NETWORKS = {"mlp": "model=mlp", "tabm": "model=tabm"}
 
 
@@ -81,7 +82,7 @@ def compare(name: str, case: Case) -> None:
     found: dict[str, list[Scores]] = {way: [] for way in (*NETWORKS, "trees")}
     for seed in range(case.seeds):
         for way, words in NETWORKS.items():
-            experiment = built(f"{case.words} {words} seed={seed} name=x trainer.num_threads=1")
+            experiment = built(f"{case.words} {words} seed={seed} {ALONE}")
             found[way].append(timed(lambda experiment=experiment: of_network(experiment)))
         data, task = experiment.data, experiment.task.name
         found["trees"].append(timed(lambda data=data, task=task: of_trees(data, task)))
@@ -114,8 +115,8 @@ def built(words: str) -> Experiment:
 class Unseen:
     """An observer that looks away."""
 
-    def stepped(self) -> None: ...
-    def logged(self, values: Scores) -> None: ...
+    def stepped(self, steps: int) -> None: ...
+    def logged(self, step: int, values: Scores) -> None: ...
     def evaluated(self, values: Scores) -> None: ...
 
 

@@ -3,8 +3,10 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from dlrun.cli import main
 from dlrun.commands import doctor
@@ -64,3 +66,49 @@ def test_folders_are_told(dlrun: Dlrun, project: Path) -> None:
     assert f"configs {project / 'configs'} (your own) " in words
     assert f"data {project / 'data'} (from DLRUN_DATA) there: mnist downloaded when first" in words
     assert f"outputs {project / 'outputs'}: writable" in words
+
+
+@pytest.mark.parametrize(
+    ("capability", "values", "variables", "words"),
+    [
+        (
+            (9, 0),
+            "native native native native native",
+            {},
+            ["cuda 13.0, cuDNN 9.10.2", "CUBLAS_WORKSPACE_CONFIG set to :4096:8 by"],
+        ),
+        (
+            (7, 5),
+            "native no slow slow native",
+            {"CUBLAS_WORKSPACE_CONFIG": ":16:8", "NVIDIA_TF32_OVERRIDE": "1"},
+            ["CUBLAS_WORKSPACE_CONFIG :16:8 NVIDIA_TF32_OVERRIDE 1 "],
+        ),
+        (
+            (8, 6),
+            "native native slow native native",
+            {"CUBLAS_WORKSPACE_CONFIG": ":0:0", "NVIDIA_TF32_OVERRIDE": "0"},
+            [":0:0, which trainer.deterministic=true refuses NVIDIA_TF32_OVERRIDE 0 (no TF32, "],
+        ),
+    ],
+)
+def test_what_decides_how_a_gpu_computes_is_told(
+    capability: tuple[int, int], values: str, variables: dict[str, str], words: list[str],
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    card = SimpleNamespace(
+        name="Card", total_memory=2**30, major=capability[0], minor=capability[1]
+    )
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91002)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    for name in ("CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert main(["doctor"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "devices fp32 tf32 fp64 bf16 fp16" in said
+    assert f"cuda:0 {values} Card, 1.0 GiB, compute capability" in said
+    assert all(text in said for text in words)

@@ -204,7 +204,7 @@ def test_a_run_without_one_of_its_keys_is_refused(key, plain):
         ("trainer.bach_size", 3, "trainer.bach_size is not a setting of trainer; did you mean batch_size?"),
         ("trainer.batch_size", 0, "trainer.batch_size is 0, but must be a whole number of at least 1 or full"),
         ("trainer.max_epochs", 1.5, "trainer.max_epochs is 1.5, but must be a whole number of at least 1 or null"),
-        ("trainer.precision", "fp23", "one of fp32, bf16, fp16, fp64; did you mean fp32?"),
+        ("trainer.precision", "fp23", "one of fp32, tf32, bf16, fp16, fp64; did you mean fp32?"),
         ("trainer.ema_decay", 1, "trainer.ema_decay is 1, but must be a number above 0 and below 1 or null"),
         ("trainer.shuffle", "yes", "trainer.shuffle is yes, but must be true or false"),
         (

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dlrun.training.engine_state import engine_state, load_engine_state
 from dlrun.training.loop import Engine
+from older_torch import skip_without_muon
 
 MLP = (*DIGITS, "model=mlp", "model.hidden=[16]")
 RATES = ("optimizer.lr=0.01", "optimizer.lr=0.003", "optimizer.lr=0.001")
@@ -149,6 +150,7 @@ OPTIMIZERS = {
 def test_every_optimizer_has_settings_of_each_trial_own(optimizer: str) -> None:
     if optimizer.startswith("schedule_free"):
         pytest.importorskip("schedulefree")
+    skip_without_muon(optimizer)
     common = (*MLP, *f"optimizer={optimizer}".split())
     own = [f"{words} seed={seed}" for seed, words in enumerate(OPTIMIZERS[optimizer])]
     # Muon iterates in bfloat16, whose products another kernel may round otherwise.

@@ -240,8 +240,9 @@ def test_workers_of_joblib_share_the_cores_and_find_what_one_process_would(
         assert look().environment(number)["threads"] == threads
         assert look().config(number)["trainer"]["num_threads"] == threads
         assert look().starts(number) == [0]
-    assert "4 of 4 done" in result.out
-    assert result.out.count("\ntrial ") == 4 + 1  # a line each and the head of the table
+    # A line for each that has ended; on a slow machine others say how far one has got.
+    ended = [line for line in result.out.splitlines() if " of 4 done" in line]
+    assert sum(line.startswith("trial ") for line in ended) == 4 and ended[-1] == "4 of 4 done"
 
 
 @pytest.mark.cluster

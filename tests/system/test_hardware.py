@@ -30,7 +30,7 @@ from dlrun.system.hardware import (
 def test_a_cpus_precisions_follow_from_its_instructions(
     features: set[str], bf16: str, fp16: str
 ) -> None:
-    expected = {"fp32": NATIVE, "fp64": NATIVE, "bf16": bf16, "fp16": fp16}
+    expected = {"fp32": NATIVE, "tf32": NEVER, "fp64": NATIVE, "bf16": bf16, "fp16": fp16}
     assert cpu_precisions(features) == expected
 
 
@@ -48,7 +48,8 @@ def test_a_cpus_precisions_follow_from_its_instructions(
 def test_a_gpus_precisions_follow_from_its_generation(
     capability: tuple[int, int], fp64: str, bf16: str, fp16: str
 ) -> None:
-    expected = {"fp32": NATIVE, "fp64": fp64, "bf16": bf16, "fp16": fp16}
+    tf32 = NATIVE if capability >= (8, 0) else NEVER
+    expected = {"fp32": NATIVE, "tf32": tf32, "fp64": fp64, "bf16": bf16, "fp16": fp16}
     assert cuda_precisions(capability) == expected
     assert mps_precisions()["fp64"] == NEVER
 

@@ -35,7 +35,7 @@ def drawings(stream):
 def test_a_terminal_has_one_line_that_ends_at_the_last_state(terminal, capsys):
     shown = Progress(start_step=5, total_steps=20, steps_per_epoch=10)
     for _ in range(15):
-        shown.advance()
+        shown.advance(1)
     shown.report(20, {"samples_per_second": 1234.0, "val/loss": 0.5})
     shown.close()
     shown.close()
@@ -64,7 +64,7 @@ def test_steps_are_drawn_only_now_and_then(terminal, monkeypatch):
     bar = Bar(make_console(terminal, force_terminal=True), 0, 1000)
     for _ in range(1000):
         now += 0.001
-        bar.advance()
+        bar.advance(1)
     assert 5 <= len(drawings(terminal)) <= 7
 
 
@@ -75,7 +75,7 @@ def test_elsewhere_an_evaluation_is_a_line(kind, terminal, monkeypatch, capsys):
     else:
         monkeypatch.setenv("TERM", "dumb")
     shown = Progress(start_step=0, total_steps=20, steps_per_epoch=10)
-    shown.advance()
+    shown.advance(1)
     shown.show(10, {"train/loss": 1.0})
     shown.report(20, {"val/loss": 0.5})
     shown.close()
@@ -86,7 +86,7 @@ def test_elsewhere_an_evaluation_is_a_line(kind, terminal, monkeypatch, capsys):
 
 def test_a_quiet_run_shows_nothing(terminal, capsys):
     shown = Progress(start_step=0, total_steps=2, steps_per_epoch=1, quiet=True)
-    shown.advance()
+    shown.advance(1)
     shown.report(1, {"val/loss": 0.5})
     shown.close()
     assert capsys.readouterr().out == terminal.getvalue() == ""

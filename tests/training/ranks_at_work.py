@@ -104,8 +104,8 @@ class Observer:
         self.points: list[dict[str, float]] = []
         self.act, self.after, self.at_evaluation, self.steps = act, after, at_evaluation, 0
 
-    def stepped(self) -> None:
-        self.steps += 1
+    def stepped(self, steps: int) -> None:
+        self.steps += steps
         if self.act and self.steps == self.after:
             self.act()
 

@@ -35,7 +35,7 @@ class Recorder:
     def __init__(self) -> None:
         self.points: list[dict[str, float]] = []
 
-    def stepped(self) -> None:
+    def stepped(self, steps: int) -> None:
         pass
 
     def logged(self, step: int, values: Mapping[str, float]) -> None:

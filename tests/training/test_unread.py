@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dlrun.data.ahead import ahead
 from dlrun.stacked.stack import Stack
 from dlrun.training.capturable import make_capturable
+from dlrun.training.logged_points import Pending
 from dlrun.training.loop import Engine
+from dlrun.training.stretches import Stretches
 from unread import META, HostWaits, built, on_device, watched
 
 IRIS = ("dataset=iris", "model=mlp", "model.hidden=[8]", "trainer.batch_size=16")
@@ -167,6 +170,27 @@ def test_steps_of_a_stack_ask_the_device_for_nothing(
     with watched() as found:  # what a graph is to hold
         stack.learn(*batch, stack._table.numbers(0))
     assert found.of_host == []
+
+
+TOKENS = ("dataset=char_lm", "dataset.window=8", "model=char_lstm", "trainer.batch_size=16")
+
+
+@pytest.mark.usefixtures("emulated_graphs")
+@pytest.mark.parametrize("words", [*RUNS[:2], *RUNS[6:9], RUNS[10], RUNS[-1], TOKENS], ids=" ".join)
+def test_what_a_graph_of_several_steps_holds_is_on_the_device(words: tuple[str, ...]) -> None:
+    engine = on_device(*words)
+    batches = ahead(engine.batches)
+    assert batches is not None
+    stretches = Stretches(engine, batches, required=True)
+    taken = stretches.epoch(0, 0)
+    with watched():
+        for _ in range(3):
+            engine.step += next(taken)
+    stretches.carried, engine.pending = engine.carried, Pending()
+    with watched() as found:
+        left = stretches._work(4, batches.size(3))
+    assert found.of_host == []
+    assert all(tensor.device == META for tensor in left) and left[0].shape == (4,)
 
 
 def test_what_a_gpu_would_have_to_be_waited_for_is_found() -> None:

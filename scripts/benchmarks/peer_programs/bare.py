@@ -12,13 +12,16 @@ def main() -> None:
     work, watch = job.read()
     torch.manual_seed(work.seed)
     parts = {
-        name: [torch.from_numpy(read(work.data, name)) for read in (mnist.images, mnist.labels)]
+        name: [
+            torch.from_numpy(read(work.data, name)).to(work.accelerator)
+            for read in (mnist.images, mnist.labels)
+        ]
         for name in ("train", "t10k")
     }
     (inputs, targets), (test_inputs, test_targets) = parts["train"], parts["t10k"]
     inputs, test_inputs = inputs[:, None], test_inputs[:, None]
     held_out = len(targets) - job.VALIDATION
-    model = by_hand.MODELS[work.case]()
+    model = by_hand.MODELS[work.case]().to(work.accelerator)
     optimizer = torch.optim.Adam(model.parameters(), lr=job.LEARNING_RATE, fused=True)
     watch.begin()
     by_hand.train(

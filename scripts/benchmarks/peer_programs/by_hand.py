@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from itertools import islice, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -61,22 +61,45 @@ def train(
     batch_size: int,
     stepped: Callable[[], None] = lambda: None,
 ) -> float:
-    """Train on tensors in memory, validating once an epoch; the last validation accuracy.
+    """Train on tensors in memory, of the device too, validating once an epoch; the last validation accuracy.
 
     `stepped` is called after each step.
     """
     inputs, targets = train
+    where = inputs.device
     loss_function = nn.CrossEntropyLoss()
     last = 0.0
     for _ in range(epochs):
         model.train()
-        for rows in torch.randperm(len(targets)).split(batch_size):
+        for rows in torch.randperm(len(targets), device=where).split(batch_size):
             optimizer.zero_grad()
             loss_function(model(inputs[rows]), targets[rows]).backward()
             optimizer.step()
             stepped()
         last = accuracy(model, val)
     return last
+
+
+class Steps:
+    """The steps of `train` without the validations, as many at a time as are asked for."""
+
+    def __init__(self, model: nn.Module, data: Pair, *, batch_size: int, lr: float) -> None:
+        self.model, self.data, self.batch_size = model.train(), data, batch_size
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
+        self.loss_function = nn.CrossEntropyLoss()
+        self.batches = self._batches()
+
+    def take(self, count: int) -> None:
+        """Make `count` steps."""
+        for rows in islice(self.batches, count):
+            self.optimizer.zero_grad()
+            self.loss_function(self.model(self.data[0][rows]), self.data[1][rows]).backward()
+            self.optimizer.step()
+
+    def _batches(self) -> Iterator[Tensor]:
+        samples, where = len(self.data[1]), self.data[1].device
+        while True:
+            yield from torch.randperm(samples, device=where).split(self.batch_size)
 
 
 def accuracy(model: nn.Module, part: Pair) -> float:

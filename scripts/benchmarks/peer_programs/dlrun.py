@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ def words(work: job.Job) -> list[str]:
         f"optimizer.lr={job.LEARNING_RATE}",
         f"trainer.batch_size={job.BATCH_SIZE}",
         f"trainer.max_epochs={work.epochs}",
+        f"trainer.accelerator={work.accelerator}",
         f"seed={work.seed}",
         *work.words,
     ]
@@ -47,19 +49,26 @@ def words(work: job.Job) -> list[str]:
 
 def observe(watch: job.Watch) -> None:
     """Have `watch` told of the beginning, the first step and the end."""
-    fit, step = Engine.fit, Engine.train_step
+    fit = Engine.fit
 
-    def timed_fit(engine: Engine, **arguments: Any) -> None:
+    def timed_fit(engine: Engine, *, observer: Any, **arguments: Any) -> None:
+        after_first_step(observer, watch.stepped)
         watch.begin()
-        fit(engine, **arguments)
+        fit(engine, observer=observer, **arguments)
         watch.end()
 
-    def first_step(engine: Engine, *batch: Any) -> None:
-        Engine.train_step = step  # type: ignore[method-assign]
-        step(engine, *batch)
-        watch.stepped()
+    Engine.fit = timed_fit  # type: ignore[method-assign]
 
-    Engine.fit, Engine.train_step = timed_fit, first_step  # type: ignore[method-assign]
+
+def after_first_step(observer: Any, call: Callable[[], None]) -> None:
+    """Have `call` called once the loop has told `observer` of its first step."""
+
+    def first() -> None:
+        del observer.stepped  # the class's own from now on
+        observer.stepped()
+        call()
+
+    observer.stepped = first
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +30,12 @@ class Job:
     epochs: int
     seed: int
     words: list[str]  # more overrides for dlrun
+    accelerator: str  # cuda, mps or cpu
     data: Path  # in torchvision's layout, unpacked
 
 
 class Watch:
-    """Notes when training began, ended, and had done its first step, on the system's clock.
+    """Notes when training began, ended, and had done its first step, on the system's clock and as a GPU has done it.
 
     Args:
         report: the file that takes the notes.
@@ -46,19 +48,19 @@ class Watch:
 
     def begin(self) -> None:
         """Everything is loaded and built; training begins."""
-        self._notes["began"] = time.monotonic()
+        self._notes["began"] = _now()
 
     def stepped(self) -> None:
         """A step is done; only the first one counts."""
         if "stepped" not in self._notes:
-            self._notes["stepped"] = time.monotonic()
+            self._notes["stepped"] = _now()
             if self._only_start:
                 self._write()
                 os._exit(0)
 
     def end(self) -> None:
         """Training is over, the last validation included."""
-        self._notes["ended"] = time.monotonic()
+        self._notes["ended"] = _now()
 
     def report(self, test_accuracy: float) -> None:
         """Write the notes down."""
@@ -69,6 +71,13 @@ class Watch:
         self._report.write_text(json.dumps(self._notes))
 
 
+def _now() -> float:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.monotonic()
+
+
 def read() -> tuple[Job, Watch]:
     """The job on the command line, and the watch to take along."""
     parser = argparse.ArgumentParser()
@@ -76,8 +85,10 @@ def read() -> tuple[Job, Watch]:
     parser.add_argument("words", nargs="*")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--accelerator", default="cpu")
     parser.add_argument("--only-start", action="store_true")
     parser.add_argument("--report", type=Path, required=True)
     given = parser.parse_args()
-    job = Job(given.case, given.epochs, given.seed, given.words, Path(os.environ["DLRUN_DATA"]))
+    data = Path(os.environ["DLRUN_DATA"])
+    job = Job(given.case, given.epochs, given.seed, given.words, given.accelerator, data)
     return job, Watch(given.report, only_start=given.only_start)

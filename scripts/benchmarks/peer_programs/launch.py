@@ -39,10 +39,14 @@ class Result:
 
 
 class Running:
-    """Runs programs on the MNIST in `data`, each in a process and a folder of its own."""
+    """Runs programs on the MNIST in `data`, each in a process and a folder of its own.
 
-    def __init__(self, data: Path, epochs: int) -> None:
-        self.data, self.epochs = data, epochs
+    Args:
+        accelerator: what they compute on, `cuda`, `mps` or `cpu`.
+    """
+
+    def __init__(self, data: Path, epochs: int, accelerator: str) -> None:
+        self.data, self.epochs, self.accelerator = data, epochs, accelerator
 
     def start(self, module: str, words: list[str], case: str) -> Result:
         """Only up to the end of the first step."""
@@ -53,7 +57,8 @@ class Running:
         return self._run(module, [case, *words, *self._length(seed)])
 
     def _length(self, seed: int) -> list[str]:
-        return ["--epochs", str(self.epochs), "--seed", str(seed)]
+        length = ["--epochs", str(self.epochs), "--seed", str(seed)]
+        return [*length, "--accelerator", self.accelerator]
 
     def _run(self, module: str, words: list[str]) -> Result:
         with tempfile.TemporaryDirectory() as folder:
@@ -81,12 +86,19 @@ class Running:
     def _environment(self) -> dict[str, str]:
         environment = os.environ | {
             "DLRUN_DATA": str(self.data),
-            "PYTHONPATH": str(Path(__file__).parents[1]),
-            "CUDA_VISIBLE_DEVICES": "",  # Lightning and dlrun would take a GPU, the others not
+            "PYTHONPATH": python_path(),
         }
+        if self.accelerator == "cpu":
+            environment["CUDA_VISIBLE_DEVICES"] = ""  # Keras takes a GPU wherever it sees one
         # The set-up has seen to dlrun's; a peer's first process writes that of its own packages.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         return environment
+
+
+def python_path() -> str:
+    """PYTHONPATH by which a process finds the programs here, and what the caller's names."""
+    given = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([str(Path(__file__).parents[1]), *([given] if given else [])])
 
 
 def _result(notes: dict[str, float], began: float, usage: resource.struct_rusage) -> Result:

@@ -62,7 +62,13 @@ def main() -> None:
     L.seed_everything(work.seed)
     train, val, test = loaders(work.data)
     logger, observer = TensorBoardLogger("."), Observer(watch)
-    trainer: Any = L.Trainer(max_epochs=work.epochs, logger=logger, callbacks=[observer])
+    trainer: Any = L.Trainer(
+        max_epochs=work.epochs,
+        logger=logger,
+        callbacks=[observer],
+        accelerator=work.accelerator,
+        devices=1,
+    )
     model = Classifier(by_hand.MODELS[work.case]())
     trainer.fit(model, train, val)
     (metrics,) = trainer.test(model, test)

@@ -40,6 +40,7 @@ def search(
     trials: int,
     epochs: int,
     lr: tuple[float, float],
+    accelerator: str,
 ) -> float:
     """The least validation loss of `trials` on digits.
 
@@ -49,13 +50,15 @@ def search(
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    x, y, val_x, val_y = data
+    x, y, val_x, val_y = (tensor.cpu() for tensor in data)  # as the loaders want them
 
     def objective(trial: optuna.Trial) -> float:
         train = DataLoader(TensorDataset(x, y), batch_size=BATCH_SIZE, shuffle=True)
         val = DataLoader(TensorDataset(val_x, val_y), batch_size=1024)
         trainer = L.Trainer(
             max_epochs=epochs,
+            accelerator=accelerator,
+            devices=1,
             logger=TensorBoardLogger("logs", name=f"trial{trial.number}"),
             enable_progress_bar=False,
             enable_model_summary=False,

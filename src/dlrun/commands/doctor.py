@@ -22,14 +22,19 @@ from dlrun.config.search_path import data_folder, packaged_configs, user_configs
 from dlrun.errors import first_line
 from dlrun.storage.index import OUTPUTS
 from dlrun.system.hardware import (
+    CUBLAS_WORKSPACE,
+    NO_TF32,
     PRECISIONS,
+    REPEATABLE_WORKSPACES,
     cpu_features,
     cpu_model,
     cpu_precisions,
     cuda_devices,
+    cuda_libraries,
     cuda_precisions,
     mps_precisions,
     relevant_features,
+    tf32_is_switched_off,
     usable_cores,
     why_no_cuda,
 )
@@ -135,6 +140,22 @@ def _machine(torch: ModuleType | Exception) -> Rows:
         capability = torch.backends.cpu.get_cpu_capability()
         threads = _text.plural(torch.get_num_threads(), "thread")
         yield "torch uses", f"{threads}, {capability} (trainer.num_threads changes the threads)"
+        if torch.cuda.is_available():
+            yield "cuda", cuda_libraries(torch)
+            yield from _variables()
+
+
+def _variables() -> Rows:
+    """Of the environment, what decides how exactly and how repeatably a GPU computes."""
+    workspace = os.environ.get(CUBLAS_WORKSPACE)
+    said = f"set to {REPEATABLE_WORKSPACES[0]} by trainer.deterministic=true"
+    if workspace is not None:
+        fits = workspace in REPEATABLE_WORKSPACES
+        said = workspace if fits else f"{workspace}, which trainer.deterministic=true refuses"
+    yield CUBLAS_WORKSPACE, said
+    if NO_TF32 in os.environ:
+        off = " (no TF32, trainer.precision=tf32 is refused)" if tf32_is_switched_off() else ""
+        yield NO_TF32, os.environ[NO_TF32] + off
 
 
 def _devices(torch: ModuleType | Exception) -> str:

@@ -143,7 +143,7 @@ class TrainerSettings:
     devices: Annotated[int, Ge(1), Most(1024)] | Literal["all"] | list[NonNegativeInt]
     strategy: Literal["ddp", "fsdp"]
     sync_batch_norm: bool
-    precision: Literal["fp32", "bf16", "fp16", "fp64"]
+    precision: Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
     channels_last: bool
     compile: bool
     cuda_graph: bool | Literal["auto"]

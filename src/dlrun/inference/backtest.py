@@ -221,7 +221,7 @@ def _scaling_of(data: Dataset) -> SeriesScaling:
 class _Unobserved:
     """An observer of a model that nobody follows."""
 
-    def stepped(self) -> None:
+    def stepped(self, steps: int) -> None:
         pass
 
     def logged(self, step: int, values: dict[str, float]) -> None:

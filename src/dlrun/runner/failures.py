@@ -11,6 +11,7 @@ from dlrun.storage.run_directory import RunDirectory
 from dlrun.training.build import Experiment
 from dlrun.training.device import out_of_memory
 from dlrun.training.divergence import Diverged
+from dlrun.training.torch_state import is_not_repeatable, not_repeatable
 
 
 def explain(error: Exception, experiment: Experiment, run: RunDirectory) -> RunFailed | None:
@@ -25,6 +26,8 @@ def explain(error: Exception, experiment: Experiment, run: RunDirectory) -> RunF
         return error
     if lost := explain_loss(error):
         return lost
+    if is_not_repeatable(error):
+        return RunFailed(not_repeatable(error))
     if out_of_memory(error):
         trainer = experiment.config.trainer
         samples = trainer.samples_per_step(len(experiment.data.train))

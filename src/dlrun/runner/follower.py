@@ -36,8 +36,8 @@ class Follower:
             self.engine.test()
         return 0
 
-    def stepped(self) -> None:
-        """A step was made."""
+    def stepped(self, steps: int) -> None:
+        """So many steps were made."""
 
     def logged(self, step: int, values: dict[str, float]) -> None:
         """A point was logged, by the first rank."""

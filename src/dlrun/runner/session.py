@@ -32,6 +32,7 @@ from dlrun.system.signals import StopRequest
 from dlrun.tracking.class_table import ClassRow, class_table, facts
 from dlrun.tracking.progress import Progress
 from dlrun.tracking.tracker import Tracker
+from dlrun.training import torch_state
 from dlrun.training.build import Experiment, Loader
 from dlrun.training.engine_state import let_go
 from dlrun.training.loop import Engine
@@ -137,6 +138,8 @@ class Session:
         """Write that the run has started, and on what device."""
         self.summary.write("running")
         engine = self.engine
+        # Once more: another run may have been built in this process since this one was.
+        torch_state.configure(engine.settings, engine.device, engine.data)
         if self.watch is not None and self.experiment.begun_with:  # else it was noted
             log.info(self.experiment.begun_with)
         for remark in self.experiment.remarks:
@@ -162,9 +165,9 @@ class Session:
             self._with_whom(),
         )
 
-    def stepped(self) -> None:
-        """A step was made."""
-        self.progress.advance()
+    def stepped(self, steps: int) -> None:
+        """So many steps were made."""
+        self.progress.advance(steps)
         self._profile_step()
 
     def logged(self, step: int, values: dict[str, float]) -> None:

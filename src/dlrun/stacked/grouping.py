@@ -77,6 +77,7 @@ def layout(engine: Engine) -> Hashable:
         engine.step,
         engine.total_steps,
         tuple(engine.pending.sizes),
+        tuple(map(len, engine.pending.outputs)),  # each of one step, or of several
         (len(data.train), len(data.val), data.spec),
         engine.batches.rows,  # of an epoch, which classes that are balanced decide
         tuple((name, tensor.shape, tensor.dtype) for name, tensor in weights.items()),

@@ -19,7 +19,14 @@ from typing import Any
 _CGROUPS = Path("/sys/fs/cgroup")
 _UNKNOWN = 2.0**31  # bytes that are taken for free where the system does not say it
 NATIVE, SLOW, NEVER = "native", "slow", "no"
-PRECISIONS = ("fp32", "fp64", "bf16", "fp16")
+PRECISIONS = ("fp32", "tf32", "fp64", "bf16", "fp16")
+TF32_SINCE = (8, 0)  # compute capability
+NO_TF32 = (
+    "NVIDIA_TF32_OVERRIDE"  # in the environment: where it is 0, NVIDIA's libraries use no TF32
+)
+CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+# Its values with which cuBLAS gives the same results at each call, by NVIDIA's notes ("Results reproducibility").
+REPEATABLE_WORKSPACES = (":4096:8", ":16:8")
 # Compute capabilities of the data-centre chips, whose fp64 runs at half the speed of fp32; on all
 # others it is 1/32 of that or less.
 _FAST_FP64 = {(6, 0), (7, 0), (8, 0), (9, 0), (10, 0)}
@@ -127,6 +134,7 @@ def cpu_precisions(features: Collection[str]) -> dict[str, str]:
     fp16 = {"avx512_fp16", "amx_fp16", "asimdhp"} & set(features)
     return {
         "fp32": NATIVE,
+        "tf32": NEVER,
         "fp64": NATIVE,
         "bf16": NATIVE if bf16 else SLOW,
         "fp16": NATIVE if fp16 else SLOW,
@@ -137,6 +145,7 @@ def cuda_precisions(capability: tuple[int, int]) -> dict[str, str]:
     """How well a CUDA device of this compute capability computes in each precision."""
     return {
         "fp32": NATIVE,
+        "tf32": NATIVE if capability >= TF32_SINCE else NEVER,
         "fp64": NATIVE if capability in _FAST_FP64 else SLOW,
         "bf16": NATIVE if capability >= (8, 0) else SLOW,
         "fp16": NATIVE if capability >= (7, 0) or capability in {(5, 3), (6, 0), (6, 2)} else SLOW,
@@ -145,12 +154,27 @@ def cuda_precisions(capability: tuple[int, int]) -> dict[str, str]:
 
 def mps_precisions() -> dict[str, str]:
     """How well Apple's GPUs compute in each precision."""
-    return {"fp32": NATIVE, "fp64": NEVER, "bf16": NATIVE, "fp16": NATIVE}
+    return {"fp32": NATIVE, "tf32": NEVER, "fp64": NEVER, "bf16": NATIVE, "fp16": NATIVE}
 
 
 def cuda_devices(torch: Any) -> list[tuple[str, tuple[int, int]]]:
     """A line on each CUDA device, and its compute capability."""
     return [_cuda_device(torch, index) for index in range(torch.cuda.device_count())]
+
+
+def cuda_libraries(torch: Any) -> str:
+    """The versions of CUDA and cuDNN that torch brings."""
+    number = torch.backends.cudnn.version()
+    if number is None:
+        return f"{torch.version.cuda}, no cuDNN"
+    # 90100 is 9.1.0; before version 9 the major number stood at the thousands.
+    major, rest = divmod(number, 10_000 if number >= 90_000 else 1_000)
+    return f"{torch.version.cuda}, cuDNN {major}.{rest // 100}.{rest % 100}"
+
+
+def tf32_is_switched_off() -> bool:
+    """Whether the environment keeps NVIDIA's libraries from using TF32."""
+    return os.environ.get(NO_TF32) == "0"
 
 
 def why_no_cuda(torch: Any) -> str:

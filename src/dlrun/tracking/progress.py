@@ -39,10 +39,10 @@ class Progress:
         self.bar = None if quiet else _bar(start_step, total_steps)
         self.show(start_step, {})
 
-    def advance(self) -> None:
-        """One more step."""
+    def advance(self, steps: int) -> None:
+        """So many more steps."""
         if self.bar is not None:
-            self.bar.advance()
+            self.bar.advance(steps)
 
     def show(self, step: int, values: dict[str, float]) -> None:
         """New training values; only a live bar shows them."""
@@ -93,9 +93,9 @@ class Bar:
         self._drawn = self._started
         console.show_cursor(True)  # as it is to be after a kill as well
 
-    def advance(self) -> None:
-        """One more step, which shows when the bar is drawn next."""
-        self._step += 1
+    def advance(self, steps: int) -> None:
+        """More steps, which show when the bar is drawn next."""
+        self._step += steps
         now = time.monotonic()
         if now - self._drawn >= _REDRAW_SECONDS:
             self._live.refresh()

@@ -30,7 +30,7 @@ from dlrun.models.dropout import use_generators
 from dlrun.models.layers import Fitted
 from dlrun.system.allocator import keep_freed_memory
 from dlrun.system.torch_internals import without_cards, without_dynamo
-from dlrun.training import cuda_graph, optim, schedules
+from dlrun.training import cuda_graph, optim, schedules, torch_state
 from dlrun.training.augmentation import make_augmentation, make_mixing
 from dlrun.training.averaging import Averaged, exponential_average, schedule_free_average
 from dlrun.training.balance import latent_balance, with_balance
@@ -203,7 +203,7 @@ def assemble(
     device = choose_device(settings.accelerator, settings.precision, index)
     data, task, chosen = _data(parts, config, device, load, kept)
 
-    configure_torch(settings)
+    torch_state.configure(settings, device, data)
     keep_freed_memory()  # after the data were read: what that took goes back to the system
     seed_everything(config.seed, device.torch_device)
     model = _model(parts, config, data, device, sharded=_is_sharded(settings, ranks))
@@ -248,6 +248,7 @@ def assemble(
     )
     freezing.enter(0)  # after the optimizer was given what is to be trained later
     engine.captured = cuda_graph.choose(engine)
+    engine.evaluation.repeated = cuda_graph.choose_evaluation(engine)
     if not ranks.first:
         draw_apart(config.seed, ranks, generator)
     return Experiment(config, device, data, task, engine, begun_with)
@@ -341,16 +342,6 @@ def place_model(model: Any, device: Device, *, channels_last: bool) -> nn.Module
         )
     model = model.to(device.torch_device, device.dtype)
     return model.to(memory_format=torch.channels_last) if channels_last else model
-
-
-def configure_torch(settings: TrainerSettings) -> None:
-    """The settings that torch keeps for the whole process."""
-    if settings.num_threads is not None:
-        torch.set_num_threads(settings.num_threads)
-    # Only when it changes: setting it imports torch's compiler, which takes seconds.
-    if settings.deterministic != torch.are_deterministic_algorithms_enabled():
-        torch.use_deterministic_algorithms(settings.deterministic)
-    torch.backends.cudnn.benchmark = not settings.deterministic
 
 
 def limit(data: Dataset, settings: TrainerSettings) -> Dataset:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +14,9 @@ from dlrun.errors import ConfigError, first_line
 from dlrun.training.device import Device, out_of_memory
 from dlrun.training.forward import advance
 from dlrun.training.losses.users import UsersLoss
+from dlrun.training.sharding import has_shards
 from dlrun.training.task import Task
+from dlrun.training.torch_state import is_not_repeatable, not_repeatable
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -33,6 +37,8 @@ def check_fit(model: nn.Module, data: Dataset, device: Device) -> None:
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         if isinstance(error, ConfigError) or out_of_memory(error):
             raise
+        if is_not_repeatable(error):
+            raise ConfigError(not_repeatable(error)) from error
         reason = first_line(error)
         raise ConfigError(
             f"model does not fit the data, whose inputs are {spec.kind} of shape {spec.input_shape}: {reason}"
@@ -122,11 +128,12 @@ def check_loss(model: nn.Module, batches: Feed, task: Task, spec: Spec) -> None:
 def _check_precision(model: nn.Module, sample: Tensor, spec: Spec, device: Device) -> None:
     """Whether the device has the model's operations in a mixed precision; processors differ in that."""
     try:
-        with (
-            torch.enable_grad(),
-            device.autocast(),
-        ):  # some operations lack only what learning needs
-            advance(model, sample, None, spec)
+        with torch.enable_grad():  # some operations lack only what learning needs
+            with device.autocast():
+                outputs, _ = advance(model, sample, None, spec)
+            # On a GPU recurrent layers have gradients in training mode alone, and batch norm would learn there.
+            if device.is_mixed and device.torch_device.type == "cpu" and not has_shards(model):
+                _go_back(model, outputs)
     except (RuntimeError, NotImplementedError) as error:
         if out_of_memory(error):
             raise
@@ -134,6 +141,13 @@ def _check_precision(model: nn.Module, sample: Tensor, spec: Spec, device: Devic
             f"trainer.precision is {device.precision}, in which {device.torch_device.type} cannot compute this model "
             f"here ({first_line(error).partition('. ')[0]}); use fp32, or another accelerator"
         ) from error
+
+
+def _go_back(model: nn.Module, outputs: Any) -> None:
+    """Compute gradients that nobody keeps."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    if weights and isinstance(outputs, Tensor) and outputs.requires_grad:
+        torch.autograd.grad(outputs.float().sum(), weights, allow_unused=True)
 
 
 def check_monitor(monitor: str, mode: str, task: Task, data: Dataset) -> None:

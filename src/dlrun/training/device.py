@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dlrun.config.settings import TrainerSettings
 from dlrun.errors import ConfigError, RunFailed, command, first_line
+from dlrun.system.hardware import NO_TF32, TF32_SINCE, tf32_is_switched_off
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # As torch says it where it has no error of a kind of its own.
@@ -29,12 +30,17 @@ class Device:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of parameters and data; bf16 and fp16 keep those in fp32 and cast as they compute."""
+        """Of parameters and data; tf32, bf16 and fp16 keep those in fp32 and round as they compute."""
         return torch.float64 if self.precision == "fp64" else torch.float32
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether layers compute in fewer bits than parameters have."""
+        return self.precision in _AUTOCAST
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The context a forward pass runs in: mixed precision, or nothing."""
-        if self.precision not in _AUTOCAST:
+        if not self.is_mixed:
             return contextlib.nullcontext()
         return torch.autocast(self.torch_device.type, _AUTOCAST[self.precision])
 
@@ -59,13 +65,31 @@ def choose(accelerator: str, precision: str, index: int | None = None) -> Device
         raise ConfigError(
             "trainer.precision is fp64, which MPS cannot compute; use fp32 or trainer.accelerator=cpu"
         )
-    if name != "cuda" or index is None:
-        return Device(torch.device(name), precision)
-    if index >= torch.cuda.device_count():
-        raise _too_few(f"GPU {index} is asked for")
-    device = torch.device(name, index)
-    torch.cuda.set_device(device)
+    device = torch.device(name)
+    if name == "cuda" and index is not None:
+        if index >= torch.cuda.device_count():
+            raise _too_few(f"GPU {index} is asked for")
+        device = torch.device(name, index)
+        torch.cuda.set_device(device)
+    if precision == "tf32":
+        _require_tf32(device)
     return Device(device, precision)
+
+
+def _require_tf32(device: torch.device) -> None:
+    """Refuse a device without TF32, on which the run would be one in fp32 under another name."""
+    reason = ""
+    if device.type != "cuda":
+        reason = f"only GPUs of NVIDIA multiply in TF32, and the run is on the device {device}"
+    elif (capability := torch.cuda.get_device_capability(device)) < TF32_SINCE:
+        reason = (
+            f"TF32 needs compute capability {TF32_SINCE[0]}.{TF32_SINCE[1]}, and this GPU has "
+            f"{capability[0]}.{capability[1]}"
+        )
+    elif tf32_is_switched_off():
+        reason = f"{NO_TF32}=0 in the environment switches TF32 off"
+    if reason:
+        raise ConfigError(f"trainer.precision is tf32, but {reason}; use fp32")
 
 
 def index_of(settings: TrainerSettings, local: int | None) -> int | None:

@@ -6,12 +6,36 @@ are, and asks the device for no number; it was done some times before on a strea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+import gc
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, TypeVar
 
 import torch
+from torch import Tensor
+
+from dlrun.system.torch_internals import norms
 
 Result = TypeVar("Result")
+
+
+class Tolerance(NamedTuple):
+    """How far work of a graph may be from the same work done without, relative to the size of what it is about.
+
+    The kernels are the same; but some add up in another order each time, and an optimizer that scales its steps makes
+    much of gradients that are next to zero.
+
+    Attributes:
+        outputs: of losses and outputs.
+        changes: of what a weight moved by.
+    """
+
+    outputs: float
+    changes: float
+
+
+TOLERANCES = {"fp32": Tolerance(1e-3, 0.1), "bf16": Tolerance(2e-2, 0.3)}  # by precision
 
 
 class Recorder:
@@ -38,18 +62,38 @@ class Recorder:
         """The graph of `work`, which is not done yet, and what work returns: tensors that each replay fills.
 
         Raises:
-            RuntimeError: work cannot be recorded. Torch then is as it was before.
+            RuntimeError: work cannot be recorded. Torch then is as it was before, but graphs of the same
+                generators must not be replayed any more: they would draw the same numbers again.
         """
         graph = torch.cuda.CUDAGraph()
         for generator in self._generators:
             graph.register_generator_state(generator)
         before = torch.cuda.current_stream()
         try:
-            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+            with (
+                torch.cuda.graph(graph, pool=self._pool, stream=self._stream),
+                _without_collector(),
+            ):
                 return graph, work()
         except BaseException:
             _let_go(before, (*self._generators, *torch.cuda.default_generators))
             raise
+
+    def begin_anew(self) -> None:
+        """Forget the memory of graphs that are let go: torch takes none up again that a gradient still lies in."""
+        self._pool = torch.cuda.graph_pool_handle()
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """While what Python collects could wait for the device, or free a graph, amid a recording."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _let_go(stream: torch.cuda.Stream, generators: Iterable[torch.Generator]) -> None:
@@ -58,3 +102,16 @@ def _let_go(stream: torch.cuda.Stream, generators: Iterable[torch.Generator]) ->
     for generator in generators:
         if generator.device.type == "cuda":
             generator.graphsafe_set_state(generator.clone_state())
+
+
+def size_of(tensors: Sequence[Tensor]) -> float:
+    """Euclidean norm of all of them together."""
+    return torch.stack(norms([*tensors])).norm().item() if tensors else 0.0
+
+
+def apart(these: Sequence[Tensor], those: Sequence[Tensor], allowed: float) -> bool:
+    """Whether they are further apart than is allowed; of what is not finite, whether the other is."""
+    finite = [math.isfinite(size_of(tensors)) for tensors in (these, those)]
+    if not all(finite):
+        return finite[0] != finite[1]
+    return size_of([a - b for a, b in zip(these, those, strict=True)]) > allowed

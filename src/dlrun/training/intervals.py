@@ -37,9 +37,28 @@ class Intervals:
         left = self.steps_per_epoch - position
         return position == 0 or (position % every == 0 and 2 * left >= every)
 
+    def until_due(self, step: int) -> int:
+        """Steps from `step` to the next at which an evaluation, a point or a checkpoint is due, or an epoch ends.
+
+        Only a checkpoint that is due by the clock may come sooner.
+        """
+        begin, logging = step - step % self.steps_per_epoch, self.settings.log_every_steps
+        end = begin + self.steps_per_epoch
+        point = _next_multiple(logging, step - begin) + begin
+        stops = [self.total_steps, end, _next_multiple(self.evaluation, step)]
+        if point < end and self.logging_due(point):
+            stops.append(point)
+        if self.saving.every_steps is not None:
+            stops.append(_next_multiple(self.saving.every_steps, step))
+        return min(stops) - step
+
     def saving_due(self, step: int, saved: float) -> bool:
         """Whether a checkpoint is due: so many steps, or so many seconds after `saved` on the clock of performance."""
         every = self.saving.every_steps
         if every is not None and step % every == 0:
             return True
         return time.perf_counter() - saved >= self.saving.every_seconds
+
+
+def _next_multiple(of: int, after: int) -> int:
+    return (after // of + 1) * of

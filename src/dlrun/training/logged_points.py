@@ -28,7 +28,7 @@ class Pending:
 
     losses: list[Tensor] = field(default_factory=list)  # scalars, or (K,), one a step
     sizes: list[int] = field(default_factory=list)  # samples of one run, one a step
-    outputs: list[Tensor] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)  # of a step, a part of it, or several
     targets: list[Tensor] = field(default_factory=list)
     # Of several ranks, how many of the steps, the first ones, are those of all of them.
     whole: int = field(default=0, init=False)

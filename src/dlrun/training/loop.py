@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,13 +26,13 @@ from dlrun.training.averaging import Averaged
 from dlrun.training.balance import LatentBalance
 from dlrun.training.device import Device
 from dlrun.training.divergence import Diverged, refuse_divergence
+from dlrun.training.evaluation import Evaluation
 from dlrun.training.forward import (
     State,
     advance,
     in_parts,
     loss_and_kept,
     on_tensors,
-    outputs_in_order,
 )
 from dlrun.training.freezing import Freezing
 from dlrun.training.gradients import gradient_norm
@@ -47,7 +47,15 @@ from dlrun.training.replica import Replica
 from dlrun.training.schedules import plateau_of
 from dlrun.training.task import Task
 
-Step = Callable[[Tensor, Tensor], None]  # from inputs and targets of one batch
+
+class Steps(Protocol):
+    """Takes the steps of an epoch, sooner than one by one."""
+
+    def epoch(self, number: int, position: int) -> Iterator[int]:
+        """Take them but for the first `position`: how many were taken each time, none after which something is due."""
+
+    def close(self) -> None:
+        """Let go of all that it holds."""
 
 
 @dataclass
@@ -91,13 +99,16 @@ class Engine:
         self.freezing, self.device, self.settings, self.chosen = freezing, device, settings, chosen
         self.augmentation, self.mixing, self.generator = augmentation, mixing, generator
         self.balance, self.ranks, self.replica = balance, ranks, replica
-        self.captured: Step | None = None  # does what train_step does, sooner
+        self.captured: Steps | None = None
         self.steps_per_epoch = len(batches)
         self.intervals = Intervals(settings, saving, self.steps_per_epoch, total_steps)
         declared = task.declared.direction(settings.monitor)
         self.minimize = (declared if settings.mode == "auto" else settings.mode) == "min"
         self.variance = {"train": task.variance(data.train), "val": task.variance(data.val)}
         self.truth = chosen.truth(data.val)
+        self.evaluation = Evaluation(
+            freezing, device, spec=data.spec, task=task, size=settings.eval_batch_size
+        )
         self.step = 0
         self.waited = 0  # evaluations in a row without improvement
         self.best = Best()
@@ -145,13 +156,7 @@ class Engine:
         """Whether there is nothing left to train."""
         return self.step >= self.total_steps or self.stopped_early
 
-    def fit(
-        self,
-        *,
-        save: Callable[[], None],
-        observer: Observer,
-        stop: StopRequest,
-    ) -> None:
+    def fit(self, *, save: Callable[[], None], observer: Observer, stop: StopRequest) -> None:
         """Train until finished, or until `stop` notes a signal.
 
         `save` is called when a checkpoint is due, and at the end; it and the observer on the first rank alone. All
@@ -167,14 +172,13 @@ class Engine:
         first_best_unsaved = not self.best.step
         self.points.begin(sum(self.pending.sizes))
         before = self.seconds
-        train_step = self.captured or self.train_step
+        steps = self._one_by_one if self.captured is None else self.captured.epoch
         while not self.finished and not interruptions.stopping:
             epoch, position = divmod(self.step, self.steps_per_epoch)
             self.begin_epoch(epoch, position)
-            for inputs, targets in self.batches.epoch(epoch, skip=position):
-                train_step(inputs, targets)
-                self.step += 1
-                observer.stepped()
+            for count in steps(epoch, position):
+                self.step += count
+                observer.stepped(count)
                 interruptions.stepped()
                 self.seconds = before + time.perf_counter() - started
                 if self.intervals.evaluation_due(self.step):
@@ -191,6 +195,11 @@ class Engine:
                     first_best_unsaved = first_best_unsaved and not self.best.step
         self.seconds = before + time.perf_counter() - started
         self._save(save, observer)
+
+    def _one_by_one(self, epoch: int, position: int) -> Iterator[int]:
+        for inputs, targets in self.batches.epoch(epoch, skip=position):
+            self.train_step(inputs, targets)
+            yield 1
 
     def begin_epoch(self, epoch: int, position: int) -> None:
         """Set up what changes from one epoch to the next, before the batch at `position` of it."""
@@ -242,19 +251,7 @@ class Engine:
 
         Of several ranks the one that calls this computes all of them, or its `share`.
         """
-        model = self.evaluated.eval()
-        with sharding.without_gradients(model), self.device.autocast():
-            outputs = outputs_in_order(
-                model,
-                split,
-                share,
-                spec=self.data.spec,
-                task=self.task,
-                size=self.settings.eval_batch_size,
-                dtype=self.device.dtype,
-            )
-        self.freezing.train(model)
-        return outputs
+        return self.evaluation.outputs(self.evaluated, split, share)
 
     def outputs_of_all(self, split: Split) -> Tensor:
         """`outputs`, each rank computing its share: all of them on rank 0, on the others their own."""
@@ -272,6 +269,13 @@ class Engine:
     def note(self, values: dict[str, float]) -> None:
         """Keep the values of a point as the newest."""
         self.latest |= values
+
+    def close(self) -> None:
+        """Let go of graphs and of their memory: they and the engine name each other. It takes no more steps."""
+        for graphs in (self.captured, self.evaluation.repeated):
+            if graphs is not None:
+                graphs.close()
+        self.captured = self.evaluation.repeated = None
 
     def restore_best(self) -> None:
         """Give the model to evaluate the weights of the best evaluation, where there was one."""

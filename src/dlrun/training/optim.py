@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, cast
 
 import torch
@@ -20,6 +20,7 @@ from dlrun.training.optimizer_classes import (
     MuonWithAdamW,
     hidden_matrices,
     keep_gradients,
+    parted,
 )
 from dlrun.training.parameter_names import chosen
 from dlrun.training.schedules import Multiplier, plateau_of
@@ -161,7 +162,7 @@ def muon(
             "take a newer torch, or optimizer=adamw"
         )
     hidden = {id(p) for p in hidden_matrices(model)}
-    matrices, others = _parted(groups, lambda p: id(p) in hidden)
+    matrices, others = parted(groups, lambda p: id(p) in hidden)
     if not matrices:
         raise ConfigError(
             "optimizer is muon, but the model has no matrix to train between its first and its last layer: "
@@ -290,12 +291,24 @@ class Descent:
 
     def schedule(self, step: int) -> None:
         """Give the optimizer the learning rate of `step`."""
+        rates = self.rates_at(step)
+        tensors = [t.fill_(r) for t, r in zip(self.rates, rates, strict=bool(self.rates))]
+        self.take_rates(tensors or rates)
+        self.count_from(step)
+
+    def rates_at(self, step: int) -> list[float]:
+        """The learning rate of each group at `step`, whose rate is from now on `learning_rate`."""
         multiplier = self.multiplier(step)
-        for group, configured in zip(self.optimizer.param_groups, self.configured, strict=True):
-            group["lr"] = configured["lr"] * multiplier
         self.learning_rate = float(self.base_rate * multiplier)
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=bool(self.rates)):
-            group["lr"] = rate.fill_(group["lr"])
+        return [configured["lr"] * multiplier for configured in self.configured]
+
+    def take_rates(self, rates: Iterable[float | Tensor]) -> None:
+        """Give the optimizer a learning rate for each group."""
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
+    def count_from(self, step: int) -> None:
+        """Tell what counts steps on the device that `step` is next."""
         if self.lookahead is not None:
             self.lookahead.steps.fill_(step)
 
@@ -342,13 +355,6 @@ def _configured(group: dict[str, Any], rules: GradientSettings) -> dict[str, Any
         )
     own = {name: value for name, value in group.items() if name not in _NO_SETTINGS}
     return own | {"lr": group["lr"] * group.get("lr_multiplier", 1.0)}
-
-
-def _parted(groups: Groups, wanted: Callable[[Tensor], bool]) -> tuple[Groups, Groups]:
-    """The groups of the parameters that are `wanted`, and those of the others."""
-    first = [{**g, "params": [p for p in g["params"] if wanted(p)]} for g in groups]
-    second = [{**g, "params": [p for p in g["params"] if not wanted(p)]} for g in groups]
-    return [g for g in first if g["params"]], [g for g in second if g["params"]]
 
 
 def _fused(groups: Groups, *devices: str, sharded: bool = False) -> bool | None:

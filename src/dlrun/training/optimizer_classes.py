@@ -113,3 +113,10 @@ def hidden_matrices(model: nn.Module) -> list[Tensor]:
     return [
         p for p in model.parameters() if p.ndim == 2 and min(p.shape) > 1 and id(p) not in others
     ]
+
+
+def parted(groups: Groups, wanted: Callable[[Tensor], bool]) -> tuple[Groups, Groups]:
+    """The groups of the parameters that are `wanted`, and those of the others."""
+    first = [{**g, "params": [p for p in g["params"] if wanted(p)]} for g in groups]
+    second = [{**g, "params": [p for p in g["params"] if not wanted(p)]} for g in groups]
+    return [g for g in first if g["params"]], [g for g in second if g["params"]]

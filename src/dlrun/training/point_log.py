@@ -14,8 +14,8 @@ from dlrun.training.ranks import Ranks
 class Observer(Protocol):
     """Follows a run and shows it: the loop itself writes and plots nothing."""
 
-    def stepped(self) -> None:
-        """A step was made."""
+    def stepped(self, steps: int) -> None:
+        """So many steps were made."""
 
     def logged(self, step: int, values: dict[str, float]) -> None:
         """A point at `step`: `values` of the training steps since the one before. On a GPU it may come later."""

@@ -65,7 +65,7 @@ class Augmentation:
             sides.begin_epoch(epoch)
 
     def __call__(self, x_BCHW: Tensor, generator: Generator) -> Tensor:
-        how = self.how
+        how, given = self.how, x_BCHW
         # Of the images as they are in every epoch, before anything changes them.
         alternating = {name: sides(x_BCHW) for name, sides in self.sides.items()}
         if how.policy or how.colour:
@@ -94,7 +94,9 @@ class Augmentation:
             x_BCHW = cutout(x_BCHW, how.cutout, torch.stack(centres))
         if how.erase:
             x_BCHW = erase(x_BCHW, *_rectangles(x_BCHW, generator, how.erase))
-        return x_BCHW
+        # Some of the operations lose the layout that convolutions are to have.
+        last = given.is_contiguous(memory_format=torch.channels_last)
+        return x_BCHW.contiguous(memory_format=torch.channels_last) if last else x_BCHW
 
     def _recoloured(self, x_BCHW: Tensor, generator: Generator) -> Tensor:
         """What is done to colours: on images from 0, black, to 1, as the operations are defined there."""

@@ -148,7 +148,7 @@ class Streams:
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """(inputs, targets) of each window of epoch `number`, (S, T), without the first `skip`."""
         yield from _windows(
-            self.split, self.own, self.length, self.window, start=self._offset(number), skip=skip
+            self.split, self.own, self.length, self.window, start=self.offset(number), skip=skip
         )
 
     def sizes(self, epoch: int) -> Sequence[int]:
@@ -160,7 +160,8 @@ class Streams:
         room = self.window - 1 if self.shuffle else 0
         return max(1, (len(self.split) - room) // (self.size * self.window))
 
-    def _offset(self, epoch: int) -> int:
+    def offset(self, epoch: int) -> int:
+        """Where in the text the first stream of an epoch begins."""
         if not self.shuffle:
             return 0
         room = len(self.split) - self.size * self.length
