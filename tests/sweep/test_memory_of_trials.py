@@ -11,6 +11,7 @@ import pytest
 import torch
 from optuna.trial import Trial
 from scratch import Look, Result
+from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from dlrun.stacked.loop import StackedFit
@@ -26,6 +27,7 @@ WORDS = (
 )  # fmt: skip
 CPU = "trainer.accelerator=cpu"
 SEEDS = "seed=range(0,{})".format
+COMPILED = "trainer.compile=true"
 PRUNING = "sweep.pruner=median"
 
 gpu = pytest.mark.gpu
@@ -68,6 +70,11 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
     gc.collect()
 
 
+def calls_itself(model: nn.Module, **_: Any) -> None:
+    """A compiled model without its compiler: it names itself, too."""
+    model._compiled_call_impl = model._call_impl
+
+
 @pytest.mark.parametrize("stack", ["off", "on"])
 @pytest.mark.parametrize(
     ("words", "ended"),
@@ -77,6 +84,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
         pytest.param(("model=mlp", SEEDS(3), "optimizer=schedule_free"), ["completed"] * 3, id="schedule-free"),
         pytest.param(("model=mlp", "optimizer.lr=0.1,1e38"), ["completed", "failed"], id="one diverges"),
         pytest.param(("model=net", "model.width=8,13"), ["completed", "failed"], id="one has a bug"),
+        pytest.param(("model=mlp", "model.hidden=[4],[5]", COMPILED), ["completed"] * 2, id="compiled"),
         pytest.param(("model=mlp", SEEDS(3), PRUNING), ["completed", "pruned", "pruned"], id="pruned"),
     ],
 )  # fmt: skip
@@ -90,6 +98,8 @@ def test_no_parameter_of_an_ended_trial_is_alive(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("RAISE", "13")
+    monkeypatch.setattr(nn.Module, "compile", calls_itself)
+    monkeypatch.setattr(torch.compiler, "reset", int)
     monkeypatch.setattr(Trial, "should_prune", lambda one: PRUNING in words and one.number > 0)
     dlrun("train", "-m", *WORDS, CPU, f"sweep.stack={stack}", *words)
     assert [look().summary(run)["status"] for run in look().runs] == ended
