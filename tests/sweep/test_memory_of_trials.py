@@ -15,8 +15,9 @@ from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from dlrun.stacked.loop import StackedFit
-from dlrun.training import build
+from dlrun.training import build, cuda_graph
 from dlrun.training.loop import Engine
+from emulated_graphs import Emulation
 
 Dlrun = Callable[..., Result]
 Looks = Callable[..., Look]
@@ -104,6 +105,23 @@ def test_no_parameter_of_an_ended_trial_is_alive(
     dlrun("train", "-m", *WORDS, CPU, f"sweep.stack={stack}", *words)
     assert [look().summary(run)["status"] for run in look().runs] == ended
     assert len(watched.engines) >= len(ended)
+    assert watched.alive == []
+
+
+@pytest.mark.parametrize("stack", ["off", "on"])
+def test_no_parameter_of_a_run_that_was_trained_by_graphs_is_alive(
+    stack: str, dlrun: Dlrun, watched: Watched, emulated_graphs: Emulation, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(cuda_graph, "_why_not_its_step", lambda _: None)
+    words = (
+        "model=mlp",
+        SEEDS(2),
+        "trainer.max_epochs=10",
+        f"sweep.stack={stack}",
+        "trainer.cuda_graph=auto",
+    )
+    assert dlrun("train", "-m", *WORDS, CPU, *words).code == 0
+    assert emulated_graphs.replays > 0
     assert watched.alive == []
 
 
