@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from torch import nn
 
 from dlrun.config.settings import TrainerSettings
@@ -30,6 +32,8 @@ def compile_model(model: nn.Module, settings: TrainerSettings, data: Dataset) ->
     for its own shape alone, and then once more.
     """
     if settings.compile:
+        # torch's advice to set by hand what trainer.precision=tf32 sets.
+        warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")
         mode = _MODES.get(str(settings.compile))
         model.compile(mode=mode, dynamic=None if has_fixed_shapes(data) else True)
 
