@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 
 from dlrun.training.capturable import can_be_captured, make_capturable
+from dlrun.training.skipped_steps import skip_without_asking
 from unread import built
 
 WORDS = (
@@ -34,6 +38,24 @@ def test_steps_by_tensors_are_those_by_numbers(name: str) -> None:
             run.step += 1
     weights = [run.model.state_dict() for run in runs]
     torch.testing.assert_close(*weights, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["adagrad", "adagrad in fp16"])
+def test_an_optimizer_that_is_let_go_of_is_gone(name: str) -> None:
+    run = built(*WORDS, "optimizer=adagrad")
+    optimizer = run.descent.optimizer
+    if "fp16" in name:
+        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+        skip_without_asking(optimizer)
+    else:
+        make_capturable(run.descent, torch.device("cpu"))
+    gone = weakref.ref(optimizer)
+    gc.disable()
+    try:
+        del optimizer, run.descent
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_muon_with_another_iteration_is_not_captured() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from functools import partial
 
 import torch
@@ -42,7 +43,8 @@ def make_capturable(descent: Descent, device: torch.device) -> None:
             state["step"] = state["step"].to(device)
     for one in optimizer.inner if isinstance(optimizer, MuonWithAdamW) else [optimizer]:
         if own := _STEPS.get(type(one).__name__):
-            one.step = partial(own, one)  # type: ignore[assignment, method-assign]
+            # Of a proxy: one that names itself would keep its tensors until Python looks for cycles.
+            one.step = partial(own, weakref.proxy(one))  # type: ignore[assignment, method-assign]
         # Not captured are the steps before the graph, and those of other sizes.
         without_capturable_warning(one)
 
