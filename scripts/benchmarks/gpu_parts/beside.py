@@ -54,10 +54,11 @@ def _compare(
     how: str,
 ) -> None:
     data = MNIST.split() if kind == "cuda" else ["dataset=iris", "model=logistic"]
+    length = ["trainer.max_epochs=3"]
     for name, words in ways.items():
         seconds: dict[int, float] = {}
         for count in counts:
-            given = ["trainer.max_epochs=3", *data, *words, f"trainer.accelerator={kind}"]
+            given = [*data, *length, *words, f"trainer.accelerator={kind}"]
             seconds[count] = _seconds(given, count, environment)
             note(f"{name}{how}, {count} processes: {seconds[count]:.2f} s")
         for count in counts[1:]:

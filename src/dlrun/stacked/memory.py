@@ -12,7 +12,6 @@ from dlrun.data.loaders import Batches
 from dlrun.models.dropout import use_generators
 from dlrun.system.hardware import free_memory
 from dlrun.training.cuda_graph import may_be_stacked
-from dlrun.training.device import out_of_memory
 from dlrun.training.loop import Engine
 
 # Weights, gradients as they come and side by side, the best weights, an update's own intermediates.
@@ -95,15 +94,6 @@ def memory_of(device: torch.device) -> Memory:
 def room(memory: Memory, engine: Engine) -> int:
     """Bytes of the device's memory that runs like `engine` may take as a stack."""
     return int(_SHARE * memory.free()) - (_HELD if may_be_stacked(engine) else 0)
-
-
-def lacks_memory(error: BaseException | None) -> bool:
-    """Whether the error, or what it was raised from, says that no memory is left."""
-    while error is not None:
-        if out_of_memory(error):
-            return True
-        error = error.__cause__
-    return False
 
 
 def run_bytes(engine: Engine, per_sample: int) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dlrun.errors import without_frames
+from dlrun.runner.failures import kept
 from dlrun.runner.session import Pruned, Session
 from dlrun.stacked.grouping import layout
 from dlrun.stacked.loop import StackedFit
@@ -18,7 +18,6 @@ from dlrun.stacked.memory import (
     Memory,
     StackTooLarge,
     data_bytes,
-    lacks_memory,
     memory_of,
     room,
     run_bytes,
@@ -32,6 +31,7 @@ from dlrun.sweep.trial import Attempt, Interrupted
 from dlrun.system.signals import StopRequest
 from dlrun.tracking.numbers import bytes_text
 from dlrun.training.device import require_device
+from dlrun.training.device_errors import lacks_memory
 from dlrun.training.loop import Engine
 
 _EVALUATION_BYTES = 2**28  # that one forward pass of an evaluation may take
@@ -276,7 +276,7 @@ class StackRunner:
         if self.left[attempt] == 0:
             return
         if error is not None and not isinstance(error, Pruned):
-            attempt.failure = without_frames(error)
+            attempt.failure = kept(error)
         self.left[attempt] = 0 if error is not None else self.left[attempt] - 1
         if self.left[attempt] == 0:
             self.ended.append(attempt)
