@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dlrun.storage.checkpoint import random_states, restore_random_states
-from dlrun.system.torch_internals import copy_all, tree_leaves
+from dlrun.system.torch_internals import copy_all, loss_scale, tree_leaves
 from dlrun.training.forward import State
 from dlrun.training.graph import TOLERANCES, apart, size_of
 from dlrun.training.logged_points import Pending
@@ -19,7 +19,7 @@ from dlrun.training.loop import Engine
 
 Kinds = Mapping[str, Sequence[Tensor]]
 
-_ROUNDING = 1e-6  # of a weight, whatever its change
+ROUNDING = 1e-6  # of a weight, whatever its change
 
 
 @dataclass
@@ -86,20 +86,26 @@ def difference(before: Trace, alone: Trace, replayed: Trace, precision: str) -> 
             return f"{kind} differ"
         start, end, found = (_floats(trace.tensors[kind]) for trace in (before, alone, replayed))
         change = size_of(_minus(end, start))
-        if apart(end, found, tolerance.changes * change + _ROUNDING * size_of(start)):
+        if apart(end, found, tolerance.changes * change + ROUNDING * size_of(start)):
             return f"{kind} differ"
     drawn = zip(tree_leaves(alone.random), tree_leaves(replayed.random), strict=True)
     return None if all(_equal(*pair) for pair in drawn) else "they draw other random numbers"
 
 
+def places(engine: Engine) -> list[int]:
+    """Where in memory all of it lies that a step changes: a graph finds it there or not at all."""
+    return [tensor.data_ptr() for each in _changing(engine).values() for tensor in each]
+
+
 def _changing(engine: Engine) -> dict[str, list[Tensor]]:
-    memory, lookahead = engine.descent.optimizer.state, engine.descent.lookahead
-    average = engine.averaged
+    memory = engine.descent.optimizer.state
+    average, slow = engine.averaged, engine.descent.lookahead
     found = {
         "weights": engine.model.parameters(),
         "running statistics": engine.model.buffers(),
         "averages": () if average is None else (*average.parameters(), *average.buffers()),
-        "slow weights": () if lookahead is None else (*lookahead.slow, lookahead.steps),
+        "slow weights": () if slow is None else (*slow.slow, slow.steps),
+        "scales of the loss": loss_scale(engine.descent.scaler),
         "what the optimizer remembers": tree_leaves([memory[p] for p in memory]),
     }
     return {
