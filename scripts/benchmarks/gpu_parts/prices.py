@@ -1,8 +1,8 @@
 """The prices of a card for the rule of sweep.stack=auto: seconds of a call, a flop and a byte, fitted to steps.
 
-Steps alone and as one, by CUDA graphs and launched one by one, are timed, and counted as the rule counts them. The prices
-are fitted to the logarithms of the times, since what counts are ratios; what the steps do not tell apart stays what it
-was. They are printed as lines for dlrun/stacked/cost_model.py.
+Steps alone and as one, by CUDA graphs and launched one by one, are timed, and counted as the rule counts them. The
+prices are fitted to the logarithms of the times, since what counts are ratios; what the steps do not tell apart stays
+what it was. They are printed as lines for dlrun/stacked/cost_model.py.
 """
 
 from __future__ import annotations
@@ -22,7 +22,16 @@ from dlrun.stacked.stack import Stack
 from gpu_parts.figures import note, tell
 from stacked import SHAPES, Case, make_engine, plain_config
 
-_SHAPES = ("logistic", "mlp 32", "mlp 512", "mlp 2 x 1024", "cnn 4-8", "cnn 32-64", "lstm 32", "gru 32")
+_SHAPES = (
+    "logistic",
+    "mlp 32",
+    "mlp 512",
+    "mlp 2 x 1024",
+    "cnn 4-8",
+    "cnn 32-64",
+    "lstm 32",
+    "gru 32",
+)
 _BATCHES = (32, 512)
 _RUNS = (4, 32)
 _TIED = 0.02  # how much a price is held where it was, beside what the times say
@@ -120,5 +129,9 @@ def _tell(name: str, pairs: Sequence[Pair], before: Prices, kind: str) -> None:
     words = ", ".join(f"{f.name}={getattr(prices, f.name):.2g}" for f in fields(Prices))
     note(f"LOOK: # {described(kind)}, {datetime.now(UTC):%Y-%m-%d}, {len(pairs)} pairs of steps")
     note(f"LOOK: {name} = Prices({words})")
-    tell(f"{name.lower()}, error of a gain", statistics.fmean(x * x for x in off) ** 0.5, "in its log")
+    tell(
+        f"{name.lower()}, error of a gain",
+        statistics.fmean(x * x for x in off) ** 0.5,
+        "in its log",
+    )
     tell(f"{name.lower()}, gains on the wrong side of 1", 100 * wrong / len(pairs), "%")
