@@ -401,6 +401,34 @@ def test_a_run_that_cannot_be_opened_beside_others_waits_for_them(
     assert_same_sweeps(look("stacked"), look("turned"))
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_stack_that_is_too_large_for_a_card_is_halved(
+    dlrun: Dlrun, look: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack_runner, "run_bytes", lambda engine, per_sample: 1)
+    total = torch.cuda.mem_get_info()[1]
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_allocated() + 2**30) / total)
+    words = changed(
+        WORDS,
+        ("trainer.accelerator=cuda", "trainer.precision=fp32", "model.hidden=[2048,2048]", "optimizer=adam"),
+    )  # fmt: skip
+    try:  # each of them has 4.2 million weights, of which a stack has at least six copies
+        rates = ",".join(f"{0.0001 * (1 + trial)}" for trial in range(16))
+        result = dlrun(
+            "train",
+            "-m",
+            *words,
+            f"optimizer.lr={rates}",
+            "sweep.stack=on",
+            "hydra.sweep.dir=sweep",
+        )
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert (result.code, look().states) == (0, ["complete"] * 16)
+    assert "out of memory with 16 runs trained as one: going on with 8 at a time" in result.out
+
+
 def lost_device(patch: pytest.MonkeyPatch) -> RuntimeError:
     """The error of a GPU that answers no more from then on."""
     error = RuntimeError("CUDA error: device-side assert triggered\nmore words")
