@@ -7,6 +7,7 @@ import copy
 import importlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -258,3 +259,16 @@ def test_the_loop_by_hand_with_graphs_takes_the_steps_of_adam(
         adam.step()
     assert emulated_graphs.captures == 1 and emulated_graphs.replays == 4 // length
     torch.testing.assert_close(model.weight, alone.weight)
+
+
+@pytest.mark.slow
+def test_what_the_check_wants_as_graphs_is_not_refused(modules: None) -> None:
+    from dlrun.training.cuda_graph import why_not
+
+    probe, pace = importlib.import_module("probe"), importlib.import_module("gpu_parts.pace")
+    refused = {}
+    for label, words in probe.CAPTURED.items():
+        engine = pace.built(words, "trainer.accelerator=cpu").engine
+        engine.device = replace(engine.device, torch_device=torch.device("cuda"))
+        refused[label] = why_not(engine)
+    assert not {label: reason for label, reason in refused.items() if reason}
