@@ -89,7 +89,8 @@ def test_steps_points_and_evaluations_ask_the_device_for_nothing(words: tuple[st
     with watched():
         point = engine._point()  # its numbers are read when the next one is due
         assert point is not None
-        assert engine.outputs(engine.data.val.first(9)).device == META
+        part = engine.data.val if len(engine.data.val) else engine.data.test
+        assert engine.outputs(part.first(9)).device == META
     assert point.scores.read()[0][0].shape == (3,)
 
 
@@ -174,9 +175,16 @@ def test_steps_of_a_stack_ask_the_device_for_nothing(
 
 TOKENS = ("dataset=char_lm", "dataset.window=8", "model=char_lstm", "trainer.batch_size=16")
 
+HELD = (
+    (*IRIS, "optimizer=adam"),
+    (*IRIS, "optimizer=rmsprop", "trainer.precision=fp16"),
+    RUNS[-1],
+    TOKENS,
+)
+
 
 @pytest.mark.usefixtures("emulated_graphs")
-@pytest.mark.parametrize("words", [*RUNS[:2], *RUNS[6:9], RUNS[10], RUNS[-1], TOKENS], ids=" ".join)
+@pytest.mark.parametrize("words", HELD, ids=" ".join)
 def test_what_a_graph_of_several_steps_holds_is_on_the_device(words: tuple[str, ...]) -> None:
     engine = on_device(*words)
     batches = ahead(engine.batches)
