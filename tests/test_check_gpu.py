@@ -15,6 +15,9 @@ import pytest
 import torch
 from torch import nn
 
+from dlrun.data.ahead import ahead
+from dlrun.training.loop import Engine
+from dlrun.training.stretches import Stretches
 from emulated_graphs import Emulation
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -205,6 +208,43 @@ def test_turns_are_of_as_many_steps_of_each_and_the_warm_up_is_left_out(modules:
     assert len(turns.own) == len(turns.theirs["other"]) == 2
     assert other.taken == 4 + 4 * 2  # it is warmed up as well
     assert all(seconds > 0 for seconds in turns.own)
+
+
+def test_turns_end_with_stretches_that_are_graphs(
+    modules: None, emulated_graphs: Emulation
+) -> None:
+    pace = importlib.import_module("gpu_parts.pace")
+    size = pace.Size(warm_up=20, block=20, turns=2)
+    words = "dataset=iris model=logistic trainer.accelerator=cpu trainer.batch_size=2"
+    engine = pace.built(words, *pace.of_length(size)).engine
+    with_graphs(engine)
+    turns = pace.take_turns(engine, {}, size)
+    assert emulated_graphs.replays > 0
+    assert len(turns.own) == 2 and 60 <= engine.step <= size.steps
+
+
+def test_steps_are_timed_as_runs_and_stacks_make_them_by_graphs(
+    modules: None, emulated_graphs: Emulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pace = importlib.import_module("_pace")
+    stacked = importlib.import_module("stacked")
+    monkeypatch.setattr(pace, "_SECONDS", 100)
+    monkeypatch.setattr(pace, "may_be_stacked", lambda engine: True)
+    case = stacked.Case("dataset=iris model=logistic trainer.batch_size=2", epochs=9).on("cpu")
+    engine = stacked.make_engine(stacked.plain_config(case), 0.1)
+    with_graphs(engine)
+    assert pace.step_seconds(engine) > 0
+    alone = emulated_graphs.replays
+    stack = stacked.stack_of(case, 3)
+    assert pace.stack_step_seconds(stack) > 0
+    assert emulated_graphs.replays > alone > 0
+
+
+def with_graphs(engine: Engine) -> None:
+    """Have the steps of `engine` be graphs, which are emulated."""
+    batches = ahead(engine.batches)
+    assert batches is not None
+    engine.captured = Stretches(engine, batches, required=True)
 
 
 @pytest.mark.slow  # torch's optimizers import its compiler
