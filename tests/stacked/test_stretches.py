@@ -14,6 +14,7 @@ from dlrun.stacked import stretches
 from dlrun.stacked.stack import Stack
 from dlrun.stacked.stretches import Stretches
 from emulated_graphs import Emulation
+from unread import on_device, watched
 
 STEPS = 5 * 8  # of an epoch the last one has a short batch
 
@@ -172,3 +173,32 @@ def test_an_evaluation_of_all_runs_is_a_graph_that_reads_the_weights_of_the_mome
         found.append([*metrics, stack.validation_metrics()])
     assert found[0] == found[1]
     assert (emulated_graphs.captures, emulated_graphs.replays) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("optimizer=momentum", "model=cnn", "model.filters=[2]", "model.dense=[]",
+         "dataset.augment={shift: 1, flip: true, noise: 0.1}"),
+        ("optimizer=adam", "optimizer.clip_norm=0.1", "optimizer.l1=0.1"),
+        ("optimizer=adagrad", "trainer.accumulate=2"),
+        ("optimizer=schedule_free",),
+    ],
+)  # fmt: skip
+def test_the_steps_of_a_graph_ask_nothing_of_the_host(words: tuple[str, ...]) -> None:
+    if "optimizer=schedule_free" in words:
+        pytest.importorskip("schedulefree")
+    common = ("dataset=digits", "model=mlp", "model.batch_norm=before", "model.dropout=0.1")
+    if "model=cnn" in words:
+        common = ("dataset=digits", "model.dropout=0.1")
+    runs = [on_device(*common, *words, *own.split()) for own in EACH[:2]]
+    stack = Stack(runs, eval_rows=50)
+    taken = Stretches(stack, by_graphs=False)
+    with watched():
+        rows = stack.batches.orders(0)[:, :32]
+        taken._send(rows, (stack.descent.advance(step) for step in range(2)))
+    with watched() as found:
+        taken._work(2, 16)
+    assert not found.of_host
+    with watched():
+        stack.train_step(*stack.batches.read(rows[:, :16]))

@@ -119,9 +119,10 @@ def side_by_side(losses: Sequence[Loss], like: Tensor) -> dict[str, Tensor]:
     found = {}
     for name in losses[0].numbers:
         values: list[Any] = [loss.numbers[name] for loss in losses]
-        column = torch.stack(
-            [torch.as_tensor(v, dtype=like.dtype, device=like.device) for v in values]
-        )
-        if bool((column != losses[0].neutral.get(name, float("nan"))).any()):
-            found[name] = column
+        neutral = losses[0].neutral.get(name)
+        # Asked of the numbers where they are: most are the host's.
+        if neutral is None or any(bool((torch.as_tensor(v) != neutral).any()) for v in values):
+            found[name] = torch.stack(
+                [torch.as_tensor(v, dtype=like.dtype, device=like.device) for v in values]
+            )
     return found
