@@ -181,7 +181,12 @@ def _alike(one: Run, other: Run, tolerance: float) -> bool:
 
 
 def _taken(run: Run, device: str) -> str:
-    return "" if device == "cpu" or "CUDA graph" in run.log else "; LOOK, NO GRAPH"
+    if device == "cpu":
+        return ""
+    given_up = [line for line in run.log.splitlines() if "going on without" in line]
+    if given_up:
+        return f"; LOOK: {given_up[0]}"
+    return "" if "a CUDA graph holds" in run.log else "; NO GRAPH"
 
 
 def failing(device: str, folder: Path) -> None:
@@ -255,7 +260,7 @@ class _Watch:
         with StopRequest() as stop:
             self.engine.fit(save=lambda: None, observer=self, stop=stop)
 
-    def stepped(self) -> None:
+    def stepped(self, steps: int) -> None:
         step = self.engine.step
         if not self.begun and step >= self.first:
             now(self.kind)
@@ -265,7 +270,7 @@ class _Watch:
             _warn_of_waits(self.kind, "default")
             self.watched = step - self.begun
 
-    def logged(self, values: dict[str, float]) -> None: ...
+    def logged(self, step: int, values: dict[str, float]) -> None: ...
     def evaluated(self, values: dict[str, float]) -> None: ...
 
 

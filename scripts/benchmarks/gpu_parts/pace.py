@@ -33,10 +33,12 @@ class Size:
     turns: int
 
     @staticmethod
-    def on(kind: str, *, turns: int = 7) -> Size:
+    def on(kind: str, *, turns: int = 9) -> Size:
         """On a GPU, or for a rehearsal on the CPU."""
         if kind == "cuda":
-            return Size(6 * _LOGGED, 4 * _LOGGED, turns)
+            return Size(
+                10 * _LOGGED, 8 * _LOGGED, turns
+            )  # the warm-up is longer than an epoch of MNIST
         return Size(2, 4, 2)
 
     @property
@@ -63,7 +65,7 @@ class Turns:
         self.own: list[float] = []  # seconds of a step in each turn
         self.theirs: dict[str, list[float]] = {name: [] for name in others}
 
-    def stepped(self) -> None:
+    def stepped(self, steps: int) -> None:
         """Steps were made: end a turn where it has all its own."""
         step = self.engine.step
         if self.at == 0:
@@ -76,7 +78,7 @@ class Turns:
                 self.theirs[name].append(self._timed(self.others[name]))
             self.at, self.begun = step, now(self.kind)
 
-    def logged(self, values: dict[str, float]) -> None:
+    def logged(self, step: int, values: dict[str, float]) -> None:
         """A point is due."""
 
     def evaluated(self, values: dict[str, float]) -> None:

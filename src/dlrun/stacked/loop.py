@@ -10,7 +10,7 @@ from functools import partial
 from dlrun.errors import RunFailed
 from dlrun.runner.checkpoint_writer import save_all
 from dlrun.runner.session import Session
-from dlrun.stacked.memory import StackTooLarge, lacks_memory
+from dlrun.stacked.memory import StackTooLarge
 from dlrun.stacked.point import StackedPoint, Values
 from dlrun.stacked.stack import Stack
 from dlrun.stacked.stretches import Stretches
@@ -18,6 +18,7 @@ from dlrun.storage.disk import DiskFull, disk_full
 from dlrun.system.signals import StopRequest
 from dlrun.training.cuda_graph import may_be_stacked
 from dlrun.training.device import require_device
+from dlrun.training.device_errors import lacks_memory
 from dlrun.training.divergence import Diverged
 from dlrun.training.engine_state import let_go
 from dlrun.training.loop import Engine

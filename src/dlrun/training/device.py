@@ -163,6 +163,17 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
+def count_memory(device: torch.device) -> None:
+    """Let `peak_memory` tell of what comes from now on."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Bytes of the device that tensors of this process took at a time at most; None where nobody counts them."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
 class DeviceLost(RunFailed):
     """An error of a GPU that stays as long as the process: it can compute nothing more, a new one can."""
 

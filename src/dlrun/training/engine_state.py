@@ -25,8 +25,18 @@ Stored = dict[str, Any]
 
 # What of an engine holds tensors, or names what does.
 _OF_TENSORS = (
-    *("model", "averaged", "freezing", "descent", "replica", "balance", "batches", "data"),
-    *("chosen", "task", "truth", "variance", "augmentation", "mixing", "generator"),
+    *(
+        "model",
+        "averaged",
+        "freezing",
+        "descent",
+        "replica",
+        "balance",
+        "batches",
+        "data",
+        "points",
+    ),
+    *("chosen", "task", "truth", "variance", "augmentation", "mixing", "generator", "evaluation"),
 )
 
 
@@ -73,10 +83,8 @@ def load_engine_state(engine: Engine, state: Stored) -> None:
 def let_go(engine: Engine) -> None:
     """Name no tensor of a run that is over any more; its numbers, such as the step, can still be read."""
     if hasattr(engine, "model"):
+        engine.close()
         uncompiled(engine.model)
-    engine.captured = (
-        None  # which names the engine: the two would wait for Python to look for cycles
-    )
     engine.best.weights = {}
     engine.pending, engine.carried = Pending(), None
     for name in _OF_TENSORS:
