@@ -75,9 +75,9 @@ def test_replayed_steps_are_those_taken_one_by_one(emulated_graphs: Emulation) -
     batches = ahead(replayed.batches)
     assert batches is not None
     replayed.captured = Stretches(replayed, batches, required=True)
-    take(alone, 27)
-    take(replayed, 27)
-    assert emulated_graphs.replays == (27 - 3) / 3  # whole epochs, but for the first
+    take(alone, 12)
+    take(replayed, 12)
+    assert emulated_graphs.replays == (12 - 3) / 3  # whole epochs, but for the first
     assert_equal_runs(alone, replayed)
 
 
