@@ -99,7 +99,7 @@ class _Capture(DispatchMode):
 
     def undo(self) -> None:
         with torch.no_grad():
-            for tensor, value in self.before.values():
+            for tensor, value in reversed(self.before.values()):  # views may overlap
                 tensor.copy_(value)
         for generator, state in zip(self.graph.generators, self.states, strict=True):
             generator.set_state(state)

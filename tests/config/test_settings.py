@@ -256,6 +256,7 @@ def test_the_settings_of_a_run_cannot_change_once_checked(plain):
     ("group", "key", "value", "remedy"),
     [
         ("trainer", "compile", True, "trainer.compile=false"),
+        ("trainer", "compile", "max-autotune", "trainer.compile=false"),
         ("trainer", "cuda_graph", True, "trainer.cuda_graph=auto"),
         ("trainer", "channels_last", True, "trainer.channels_last=false"),
         ("trainer", "precision", "fp16", "trainer.precision=bf16"),

@@ -145,7 +145,7 @@ class TrainerSettings:
     sync_batch_norm: bool
     precision: Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
     channels_last: bool
-    compile: bool
+    compile: bool | Literal["max-autotune"]
     cuda_graph: bool | Literal["auto"]
     ema_decay: Annotated[float, Gt(0), Lt(1)] | None
     num_threads: Annotated[int, Ge(1), Most(1024)] | None
@@ -269,7 +269,7 @@ def _check_sharded(config: RunConfig) -> None:
     """Refuse what needs whole weights in one place, or what torch cannot do with parts of them."""
     trainer, optimizer = config.trainer, str(config.optimizer.get("_target_"))
     remedies = {
-        "trainer.compile=true": (trainer.compile, "false"),
+        f"trainer.compile={str(trainer.compile).lower()}": (bool(trainer.compile), "false"),
         "trainer.cuda_graph=true": (trainer.cuda_graph is True, "auto"),
         "trainer.channels_last=true": (trainer.channels_last, "false"),
         "trainer.precision=fp16": (trainer.precision == "fp16", "bf16"),

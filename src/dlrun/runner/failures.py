@@ -9,6 +9,7 @@ from dlrun.runner.peers import explain_loss
 from dlrun.storage import checkpoint
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.training.build import Experiment
+from dlrun.training.compilation import why_not_compiled
 from dlrun.training.device import out_of_memory
 from dlrun.training.divergence import Diverged
 from dlrun.training.torch_state import is_not_repeatable, not_repeatable
@@ -26,6 +27,8 @@ def explain(error: Exception, experiment: Experiment, run: RunDirectory) -> RunF
         return error
     if lost := explain_loss(error):
         return lost
+    if reason := why_not_compiled(error, experiment.engine.settings):
+        return RunFailed(reason)
     if is_not_repeatable(error):
         return RunFailed(not_repeatable(error))
     if out_of_memory(error):

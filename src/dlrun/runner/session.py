@@ -34,6 +34,7 @@ from dlrun.tracking.progress import Progress
 from dlrun.tracking.tracker import Tracker
 from dlrun.training import torch_state
 from dlrun.training.build import Experiment, Loader
+from dlrun.training.compilation import announcement
 from dlrun.training.engine_state import let_go
 from dlrun.training.loop import Engine
 from dlrun.training.metrics.classes import class_rows
@@ -144,6 +145,8 @@ class Session:
             log.info(self.experiment.begun_with)
         for remark in self.experiment.remarks:
             log.info(remark)
+        if wait := announcement(engine.settings):
+            self._say(wait)
         if engine.step == 0:
             config = self.run.config_file.read_text(encoding="utf-8")
             self.tracker.text("config", f"```yaml\n{config}```", 0)
@@ -211,9 +214,7 @@ class Session:
                 f"stopped by {stop.signal.name} at step {engine.step:,} of {engine.total_steps:,}, saved; "
                 f"continue with `{command('resume', self.run.path)}`"
             )
-            log.info(message)
-            with suppress(OSError):  # of a terminal that is gone
-                print(f"dlrun: {message}", file=sys.stderr)
+            self._say(message)
         return stop.exit_code
 
     def ended_by(self, error: Exception) -> None:
@@ -276,6 +277,13 @@ class Session:
                 self.engine.fit(save=self.checkpoints.save, observer=self, stop=stop)
         finally:  # a bar that is left open would share its line with what is said next
             self.progress.close()
+
+    def _say(self, message: str) -> None:
+        """In the log, and of a run that is no trial on the screen as well."""
+        log.info(message)
+        if self.watch is None:
+            with suppress(OSError):  # of a terminal that is gone
+                print(f"dlrun: {message}", file=sys.stderr)
 
     def _write(self, step: int, values: dict[str, float]) -> None:
         self.tracker.log(step, -(-step // self.engine.steps_per_epoch), values)

@@ -22,6 +22,7 @@ class StackedBatches:
         assert len(self.runs) == len(feeds), "batches of other kinds are not stacked"
         self.bounds = self.runs[0].bounds
         self.table, self.first_rows = together([batches.split for batches in self.runs])
+        self._epoch, self._orders = -1, torch.empty(0)
 
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """(inputs, targets), (K, B, ...) and (K, B, ...), of each batch of an epoch after the first `skip`."""
@@ -38,6 +39,11 @@ class StackedBatches:
 
     def orders(self, number: int) -> Tensor:
         """Rows of the table in the order of an epoch, (K, N), or (1, N) where all runs have the same."""
+        if number != self._epoch:
+            self._epoch, self._orders = number, self._made(number)
+        return self._orders
+
+    def _made(self, number: int) -> Tensor:
         made = {}
         keys = [(batches.seed, first) for batches, first in self._runs_with_rows()]
         for (batches, first), key in zip(self._runs_with_rows(), keys, strict=True):

@@ -11,9 +11,12 @@ from dlrun.errors import RunFailed
 from dlrun.runner.checkpoint_writer import save_all
 from dlrun.runner.session import Session
 from dlrun.stacked.memory import StackTooLarge, lacks_memory
-from dlrun.stacked.stack import Stack, Values
+from dlrun.stacked.point import StackedPoint, Values
+from dlrun.stacked.stack import Stack
+from dlrun.stacked.stretches import Stretches
 from dlrun.storage.disk import DiskFull, disk_full
 from dlrun.system.signals import StopRequest
+from dlrun.training.cuda_graph import may_be_stacked
 from dlrun.training.device import require_device
 from dlrun.training.divergence import Diverged
 from dlrun.training.engine_state import let_go
@@ -44,9 +47,13 @@ class StackedFit:
         after_event: AfterEvent,
     ) -> None:
         self.stack, self.ended, self.after_event = stack, ended, after_event
+        self.stretches = Stretches(stack, by_graphs=may_be_stacked(stack.lead))
         self.sessions = dict(zip(stack.engines, sessions, strict=True))
         self.over: list[Engine] = []  # since the stack was last arranged
         self.halted = False
+        # While the host writes a point, a GPU goes on: what it waits for is there when the next is due.
+        self.delayed = stack.device.torch_device.type == "cuda"
+        self.waiting: StackedPoint | None = None
         self.clock = self.saved = time.perf_counter()
 
     def run(self, stop: StopRequest) -> None:
@@ -91,25 +98,26 @@ class StackedFit:
 
     def _train_epoch(self, stop: StopRequest) -> None:
         """What is left of an epoch, or until a run has ended or a signal comes."""
-        stack = self.stack
-        epoch, position = divmod(stack.lead.step, stack.lead.steps_per_epoch)
-        for engine in stack.engines:
+        lead = self.stack.lead
+        epoch, position = divmod(lead.step, lead.steps_per_epoch)
+        for engine in self.stack.engines:
             engine.begin_epoch(epoch, position)
-        for inputs, targets in stack.batches.epoch(epoch, skip=position):
+        end = (epoch + 1) * lead.steps_per_epoch
+        while lead.step < end:
             try:
-                stack.train_step(inputs, targets)
+                self.stretches.advance()
             except Exception as error:
                 self._fail(error)
                 return
-            if stack.lead.intervals.evaluation_due(stack.lead.step):
+            if lead.intervals.evaluation_due(lead.step):
                 self._evaluate()
                 self.after_event(self)
-            elif stack.lead.intervals.logging_due(stack.lead.step):
+            elif lead.intervals.logging_due(lead.step):
                 self._log()
                 self.after_event(self)
             if self.over or self._must_stop(stop):
                 return
-            if stack.lead.intervals.saving_due(stack.lead.step, self.saved):
+            if lead.intervals.saving_due(lead.step, self.saved):
                 self._save()
                 self.after_event(self)
 
@@ -120,7 +128,9 @@ class StackedFit:
     def leave(self, session: Session, error: Exception) -> None:
         """End a session that another's end makes pointless."""
         if session.engine in self.sessions and session.engine not in self.over:
-            self._end(session, error)
+            self._write()
+            if session.engine not in self.over:
+                self._end(session, error)
 
     def _must_stop(self, stop: StopRequest) -> bool:
         return self.halted or stop.signal is not None
@@ -140,8 +150,10 @@ class StackedFit:
         require_device()
 
     def _evaluate(self) -> None:
-        training = self.stack.training_values() if self.stack.pending.losses else None
+        point = self.stack.point() if self.stack.pending.losses else None
+        self._write()
         metrics = self.stack.validation_metrics()
+        training = point.values() if point else None
         self._count_seconds()
         for row, engine in enumerate(list(self.stack.engines)):
             values = training[row] if training else {}
@@ -151,9 +163,19 @@ class StackedFit:
         self._complete(done)
 
     def _log(self) -> None:
-        points = self.stack.training_values()
-        for engine, values in zip(list(self.stack.engines), points, strict=True):
-            self._guarded(self.sessions[engine], partial(_log, values=values))
+        point = self.stack.point()
+        self._write()
+        self.waiting = point
+        if not self.delayed:
+            self._write()
+
+    def _write(self) -> None:
+        """Write the point that waits for it, if there is one."""
+        point, self.waiting = self.waiting, None
+        if point is not None:
+            for engine, values in zip(point.engines, point.values(), strict=True):
+                log = partial(_log, step=point.step, values=values)
+                self._guarded(self.sessions[engine], log)
 
     def _complete(self, engines: Sequence[Engine]) -> None:
         """The end of those that have nothing left to train."""
@@ -168,6 +190,7 @@ class StackedFit:
 
     def _save(self) -> None:
         """A checkpoint of every run that is sound."""
+        self._write()
         self.stack.share_pending()
         self._count_seconds()
         sound = []
@@ -222,6 +245,7 @@ class StackedFit:
             self.stack.keep([e for e in self.stack.engines if e not in self.over])
             for engine in self.over:  # whose weights look into those of all runs
                 let_go(engine)
+            self.stretches.begin_anew()
             self.over = []
 
     def _count_seconds(self) -> None:
@@ -241,11 +265,11 @@ def _judge(session: Session, values: Values | Diverged, metrics: Values | RunFai
     session.evaluated(session.engine.judge(values, metrics))
 
 
-def _log(session: Session, values: Values | Diverged) -> None:
+def _log(session: Session, step: int, values: Values | Diverged) -> None:
     if isinstance(values, Diverged):
         raise values
     session.engine.note(values)
-    session.logged(session.engine.step, values)
+    session.logged(step, values)
 
 
 def _save(session: Session) -> None:

@@ -6,7 +6,7 @@ All that depends on the step is worked out on the CPU beforehand, by `advance`; 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -101,19 +101,25 @@ class Table:
 
     def __init__(self, steps: int, like: Tensor) -> None:
         self._steps, self._like = steps, like
-        self._columns: list[int] = []  # of each part, once any numbers are there
+        self._columns: list[int] = []  # of each part
+        self._values: Tensor | None = None  # once there are any
 
-    def fill(self, steps: Sequence[StepNumbers]) -> None:
-        """Hold the numbers of these steps from now on; what reads `numbers` sees them."""
-        runs = len(self._like)
-        if not self._columns:
-            self._columns = [len(part) for part in steps[0]]
-            self._values = self._like.new_zeros(self._steps, sum(self._columns), runs, 1)
-        rows = [torch.stack([n.expand(runs, 1) for part in one for n in part]) for one in steps]
+    def fill(self, steps: Iterable[StepNumbers]) -> None:
+        """Hold the numbers of these steps from now on; what reads `numbers` sees them.
+
+        Each step's are copied before those of the next are asked for, which may be in the same memory.
+        """
+        runs, rows = len(self._like), []
+        for one in steps:
+            self._columns = [len(part) for part in one]
+            rows.append(torch.stack([n.expand(runs, 1) for part in one for n in part]))
+        if self._values is None:
+            self._values = self._like.new_zeros(self._steps, *rows[0].shape)
         send(torch.stack(rows), self._values[: len(rows)])
 
     def numbers(self, at: int) -> StepNumbers:
         """Those of one of the steps, counted from 0: views (K, 1)."""
+        assert self._values is not None
         columns = iter(self._values[at].unbind())
         return [[next(columns) for _ in range(count)] for count in self._columns]
 

@@ -15,20 +15,20 @@ from torch import Tensor
 from dlrun.data.images.mixing import Mixed
 from dlrun.data.loaders import Split
 from dlrun.errors import RunFailed
-from dlrun.models.dropout import use_generators
+from dlrun.models.dropout import RandomLayer, use_generators
 from dlrun.models.members import joined, members_of
 from dlrun.stacked.forward import lift
 from dlrun.stacked.loaders import StackedBatches, together
 from dlrun.stacked.optim import StackedDescent, StepNumbers, Table
+from dlrun.stacked.point import StackedPoint, Values, diverged
 from dlrun.stacked.weights import StackedWeights
-from dlrun.training.divergence import Diverged, find_divergence
+from dlrun.training.copied import Copied, DeviceClock, HostClock
+from dlrun.training.divergence import Diverged
 from dlrun.training.forward import sample_losses
-from dlrun.training.logged_points import Pending, Rate, mean_losses, training_point
+from dlrun.training.logged_points import Pending, Rate
 from dlrun.training.loop import Engine
 from dlrun.training.losses.base import side_by_side
 from dlrun.training.task import stacked_metrics
-
-Values = dict[str, float]
 
 
 class Stack:
@@ -50,7 +50,8 @@ class Stack:
         lead.freezing.train(self.template)
         self._forward = lift(self.template)
         self._arrange()
-        self.rate = Rate(uncounted=sum(self.pending.sizes))
+        clock = DeviceClock() if self.device.torch_device.type == "cuda" else HostClock()
+        self.rate = Rate(uncounted=sum(self.pending.sizes), clock=clock)
 
     @property
     def lead(self) -> Engine:
@@ -91,26 +92,35 @@ class Stack:
         for engine in self.engines:
             engine.step += steps
 
+    def changing(self) -> dict[str, list[Tensor]]:
+        """What steps change in place, (K, ...), by what it is."""
+        weights = self.weights
+        return {
+            "weights": [weights.values],
+            "gradients": [weights.gradients],
+            "running statistics": list(weights.others.values()),
+            "what the optimizer remembers": [
+                t for rule in weights.rules for t in rule.state.values()
+            ],
+        }
+
+    @property
+    def drawn_from(self) -> list[torch.Generator]:
+        """The generators that a step draws random numbers from."""
+        lead = self.lead
+        draws = any(isinstance(layer, RandomLayer) for layer in self.template.modules())
+        if draws or lead.augmentation is not None or lead.mixing is not None:
+            return [engine.generator for engine in self.engines]
+        return []
+
     def training_values(self) -> list[Values | Diverged]:
         """What each run has to log of the steps since its last logged point, which they end."""
-        losses = torch.stack(self.pending.losses).cpu().double()
-        failures = self._diverged(losses)
+        return self.point().values()
+
+    def point(self) -> StackedPoint:
+        """The same, to be read later."""
         pending, self.pending = self.pending, Pending()
-        means = mean_losses(self.task, losses, pending.sizes).tolist()
-        outputs, targets = torch.cat(pending.outputs, 1), torch.cat(pending.targets, 1)
-        variances = [engine.variance["train"] for engine in self.engines]
-        metrics = stacked_metrics(self._tasks, outputs, targets, variances, losses=means)
-        norms = self.weights.gradients.norm(dim=1).tolist()
-        rate = self.rate.ended(sum(pending.sizes))
-        points: list[Values | Diverged] = []
-        for row, engine in enumerate(self.engines):
-            engine.descent.schedule(engine.step - 1)
-            learning_rate = engine.descent.learning_rate
-            point = training_point(
-                metrics[row], learning_rate=learning_rate, gradient_norm=norms[row], rate=rate
-            )
-            points.append(failures.get(row, point))
-        return points
+        return StackedPoint(self.engines, pending, self.weights.gradients, self.rate)
 
     def validation_metrics(self) -> list[Values | RunFailed]:
         """The metrics of each run on its validation part; nothing where there is none."""
@@ -174,10 +184,12 @@ class Stack:
     def not_finite(self) -> list[Diverged | None]:
         """Of each run, whether a loss or the weights are not finite numbers."""
         losses, failures = self.pending.losses, {}
-        if losses:
-            failures = self._diverged(torch.stack(losses).cpu().double())
-        for row, finite in enumerate(self.weights.values.isfinite().all(1).tolist()):
-            if not finite:
+        asked = [self.weights.values.isfinite().all(1), *([torch.stack(losses)] if losses else [])]
+        finite, *of_steps = Copied(asked).read()
+        if of_steps:
+            failures = diverged(of_steps[0], self.engines, self.lead.step)
+        for row, is_finite in enumerate(finite.tolist()):
+            if not is_finite:
                 engine = self.engines[row]
                 failures.setdefault(row, Diverged(engine.step, engine.latest))
         return [failures.get(row) for row in range(len(self.engines))]
@@ -260,17 +272,6 @@ class Stack:
         """What the task makes of the samples of one run, for those of all runs (K, B, ...) at once."""
         flat = of_samples(*(tensor.flatten(0, 1) for tensor in stacked))
         return flat.unflatten(0, stacked[0].shape[:2])
-
-    def _diverged(self, losses: Tensor) -> dict[int, Diverged]:
-        """By row, the runs with a loss (S, K) that is not finite."""
-        failures: dict[int, Diverged] = {}
-        finite = losses.isfinite()
-        for row in (~finite.all(0)).nonzero().flatten().tolist():
-            engine = self.engines[row]
-            failure = find_divergence(losses[:, row], step=engine.step, latest=engine.latest)
-            if failure is not None:
-                failures[row] = failure
-        return failures
 
 
 def _joined(usual: Values, chosen: Values | RunFailed) -> Values | RunFailed:

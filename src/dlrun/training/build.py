@@ -43,6 +43,7 @@ from dlrun.training.checks import (
     check_parts,
     require_recurrent,
 )
+from dlrun.training.compilation import compile_model
 from dlrun.training.device import Device, enough_memory, index_of
 from dlrun.training.device import choose as choose_device
 from dlrun.training.freezing import Freezing
@@ -220,6 +221,7 @@ def assemble(
     check_batch_norm(model, batches, data.spec, ranks.size)
     total_steps = count_steps(settings, len(batches))
     descent = _descent(parts, freezing, settings, device, len(batches), total_steps)
+    compile_model(model, settings, data)
     replica = None
     if ranks.size > 1:
         mean = task.reduction == "mean"
@@ -315,14 +317,12 @@ def _descent(
     steps_per_epoch: int,
     total_steps: int,
 ) -> optim.Descent:
-    """The optimizer of the model's weights with its schedule; the model may be compiled here."""
+    """The optimizer of the model's weights with its schedule."""
     model = freezing.model
     groups = optim.parameter_groups(model, parts.rules, begins=freezing.begins)
     asked = {"model": model} if parts.optimizer.wants("model") else {}
     build = partial(parts.optimizer, groups, **asked)
     optimizer = without_cards(build()) if settings.compile else without_dynamo(build)
-    if settings.compile:
-        model.compile()
     multiplier = schedules.bind(
         parts.schedule,
         warmup_steps=parts.warm_up.warmup_steps,

@@ -45,6 +45,21 @@ def choose_evaluation(engine: Engine) -> Repeated | None:
 
 def why_not(engine: Engine) -> str | None:
     """What keeps steps of this run from being captured, in words, or None."""
+    return _why_not_its_step(engine) or (
+        None
+        if can_be_captured(engine.descent.optimizer)
+        else f"the optimizer {type(engine.descent.optimizer).__name__} reads settings or memory outside the GPU"
+    )
+
+
+def may_be_stacked(engine: Engine) -> bool:
+    """Whether a stack of runs like this one may be trained by graphs, for which the optimizer has a rule of its own."""
+    known = is_well_known(engine.model)
+    return bool(engine.settings.cuda_graph) and known and _why_not_its_step(engine) is None
+
+
+def _why_not_its_step(engine: Engine) -> str | None:
+    """What but its optimizer keeps steps of a run from being captured."""
     settings, device = engine.settings, engine.device.torch_device
     reasons = {
         f"the run is on the device {device}, which has no CUDA graphs": device.type != "cuda",
@@ -61,9 +76,6 @@ def why_not(engine: Engine) -> str | None:
             engine.data.spec.padded and _reads_backwards(engine.model)
         ),
         "dataset.augment.policy draws outside the GPU": not is_on_device(engine.augmentation),
-        f"the optimizer {type(engine.descent.optimizer).__name__} reads settings or memory outside the GPU": (
-            not can_be_captured(engine.descent.optimizer)
-        ),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
 

@@ -294,8 +294,7 @@ class Descent:
         rates = self.rates_at(step)
         tensors = [t.fill_(r) for t, r in zip(self.rates, rates, strict=bool(self.rates))]
         self.take_rates(tensors or rates)
-        if self.lookahead is not None:
-            self.lookahead.steps.fill_(step)
+        self.count_from(step)
 
     def rates_at(self, step: int) -> list[float]:
         """The learning rate of each group at `step`, whose rate is from now on `learning_rate`."""
@@ -307,6 +306,11 @@ class Descent:
         """Give the optimizer a learning rate for each group."""
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
+
+    def count_from(self, step: int) -> None:
+        """Tell what counts steps on the device that `step` is next."""
+        if self.lookahead is not None:
+            self.lookahead.steps.fill_(step)
 
     def describe(self) -> str | None:
         """The learning rates of parameters with a multiplier, in a line; None where there are none."""

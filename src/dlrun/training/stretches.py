@@ -30,12 +30,12 @@ from dlrun.training.verification import Trace, difference, places
 
 log = logging.getLogger(__name__)
 
-_WARM_UPS = 3  # steps that choose kernels and make the optimizer's memory
+WARM_UPS = 3  # steps that choose kernels and make the optimizer's memory
 _MOST = 25  # steps of a graph: the 50 from one logged point to the next are two replays
 _FEWER = (5, 1)  # of the graphs for what is left over
 _BYTES = 2**27  # of batches and outputs in a graph, at most, where it has more than one step
 _TIMES = 3  # of what steps take, the least that the GPU has: more is left to single steps, whose kernels are long
-_WORTH = 4  # how many times its steps must be left for a graph to be worth its recording
+WORTH = 4  # how many times its steps must be left for a graph to be worth its recording
 
 
 @dataclass
@@ -106,18 +106,12 @@ class Stretches:
         self.recorder = Recorder([engine.generator])
         make_capturable(engine.descent, device)
         groups = len(engine.descent.optimizer.param_groups)
-        self.counts = self._usual_counts()
+        self.counts = usual_counts(min(engine.intervals.until_due(0), self.batches.alike(0)))
         self.table = torch.zeros(self.counts[0], groups, device=device)  # learning rates
         self.rates: list[list[float]] = []  # in the table
         self.start = torch.zeros((), dtype=torch.int64, device=device)
         self.carried: State = None
         self._forget()
-
-    def _usual_counts(self) -> list[int]:
-        """How many steps a graph may have: the parts, all equal, of what lies between two events; and fewer."""
-        room = min(self.engine.intervals.until_due(0), self.batches.alike(0))
-        part = -(-room // -(-room // _MOST))
-        return [part, *(count for count in _FEWER if count < part)]
 
     def _forget(self) -> None:
         """Let go of graphs that do not fit what is trained now: the next ones begin with warm-ups."""
@@ -131,7 +125,7 @@ class Stretches:
     def _advance(self, position: int) -> int:
         """Take one step or more; how many."""
         size = self.batches.size(position)
-        if self.failed or self.warm_ups[size] < _WARM_UPS or (position == 0 and self._carries):
+        if self.failed or self.warm_ups[size] < WARM_UPS or (position == 0 and self._carries):
             self._take_one(position)
             return 1
         count = self._count(position, size)
@@ -154,7 +148,7 @@ class Stretches:
         for count in self.counts:
             if count <= room and count * self.bytes[size] <= _BYTES:
                 left = engine.total_steps - engine.step
-                if (count, size) in self.graphs or left >= _WORTH * count:
+                if (count, size) in self.graphs or left >= WORTH * count:
                     return count
         return 1
 
@@ -247,6 +241,7 @@ class Stretches:
     def _aim(self, position: int) -> None:
         if position != self.device_at:
             self.start.fill_(self.batches.start(position))
+            self.engine.descent.count_from(self.engine.step)
             self.device_at = position
 
     def _replay(self, stretch: Stretch, position: int) -> None:
@@ -268,6 +263,12 @@ class Stretches:
         pending.outputs.append(stretch.outputs.clone())
         pending.targets.append(stretch.targets.clone())
         pending.sizes += stretch.sizes
+
+
+def usual_counts(room: int) -> list[int]:
+    """How many steps a graph may have: the parts, all equal, of the `room` between two events; and fewer."""
+    part = -(-room // -(-room // _MOST))
+    return [part, *(count for count in _FEWER if count < part)]
 
 
 def _has_room(device: torch.device) -> bool:

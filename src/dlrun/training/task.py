@@ -16,6 +16,7 @@ from torch import Tensor
 from dlrun.config.metrics import Metrics, of_target
 from dlrun.data.base import Dataset, Preprocessing, Spec, TaskKind
 from dlrun.data.loaders import Split, sent
+from dlrun.training.copied import Copied
 from dlrun.training.losses.base import Loss
 
 NO_VARIANCE = torch.zeros((), dtype=torch.float64)  # of targets that are no numbers
@@ -162,29 +163,62 @@ class Task(ABC):
 
 
 def stacked_metrics(
-    tasks: Sequence[Task],
-    outputs: Tensor,
-    targets: Tensor,
-    variances: Sequence[Tensor],
-    *,
-    losses: Sequence[float] | None = None,
+    tasks: Sequence[Task], outputs: Tensor, targets: Tensor, variances: Sequence[Tensor]
 ) -> list[dict[str, float]]:
     """`metrics` of K models of one kind of task, from their outputs and targets (K, N, ...) and variances."""
-    if len({task.criterion.unit for task in tasks}) > 1:  # each measures by a loss of its own
-        known = [None] * len(tasks) if losses is None else losses
-        each = zip(tasks, outputs, targets, known, variances, strict=True)
-        return [task.metrics(o, t, loss=loss, variance=v) for task, o, t, loss, v in each]
-    if losses is None:
-        losses = tasks[0].plain_losses(outputs, targets).tolist()
-    target_std = beside(outputs, torch.stack([task.target_std for task in tasks]))
-    variance = beside(outputs, torch.stack(list(variances)))
-    scores = torch.vmap(tasks[0].scores)(outputs, targets, target_std, variance)
-    columns = [
-        [_as_number(value, targets.shape[1]) for value in values.cpu().unbind()]
-        for values in scores.values()
-    ]
-    names = ("loss", *scores)
-    return [dict(zip(names, row, strict=True)) for row in zip(losses, *columns, strict=True)]
+    scores = StackedScores(tasks, outputs, targets, variances)
+    if _measure_alike(tasks):
+        losses = tasks[0].plain_losses(outputs, targets)
+    else:
+        each = zip(tasks, outputs, targets, strict=True)
+        losses = torch.stack([task.plain_loss(o, t) for task, o, t in each])
+    losses, *columns = Copied([losses, *scores.columns]).read()
+    return scores.metrics(losses, columns)
+
+
+class StackedScores:
+    """The scores of K models of one kind of task, computed on their device.
+
+    Attributes:
+        columns: of each score, all models' (K,).
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        outputs: Tensor,
+        targets: Tensor,
+        variances: Sequence[Tensor],
+    ) -> None:
+        if _measure_alike(tasks):
+            target_std = beside(outputs, torch.stack([task.target_std for task in tasks]))
+            variance = beside(outputs, torch.stack(list(variances)))
+            scores = torch.vmap(tasks[0].scores)(outputs, targets, target_std, variance)
+        else:
+            each = zip(tasks, outputs, targets, variances, strict=True)
+            of_each = [task.scores_of(o, t, variance) for task, o, t, variance in each]
+            scores = {name: torch.stack([own[name] for own in of_each]) for name in of_each[0]}
+        self.columns = list(scores.values())
+        # Of a count of samples the share, as `_as_number` has it.
+        self._parts = {
+            n: 1 if v.is_floating_point() else targets.shape[1] for n, v in scores.items()
+        }
+
+    def metrics(self, losses: Tensor, columns: Sequence[Tensor]) -> list[dict[str, float]]:
+        """Those of each model, from losses (K,) and the columns as they are on the CPU."""
+        rows = zip(*(column.tolist() for column in (losses, *columns)), strict=True)
+        return [
+            {
+                "loss": loss,
+                **{n: v / by for (n, by), v in zip(self._parts.items(), row, strict=True)},
+            }
+            for loss, *row in rows
+        ]
+
+
+def _measure_alike(tasks: Sequence[Task]) -> bool:
+    """Whether their losses are of one unit; else each measures by a loss of its own."""
+    return len({task.criterion.unit for task in tasks}) == 1
 
 
 def exact(numbers: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from dlrun.training.loop import Engine
 
 Kinds = Mapping[str, Sequence[Tensor]]
 
-_ROUNDING = 1e-6  # of a weight, whatever its change
+ROUNDING = 1e-6  # of a weight, whatever its change
 
 
 @dataclass
@@ -86,7 +86,7 @@ def difference(before: Trace, alone: Trace, replayed: Trace, precision: str) -> 
             return f"{kind} differ"
         start, end, found = (_floats(trace.tensors[kind]) for trace in (before, alone, replayed))
         change = size_of(_minus(end, start))
-        if apart(end, found, tolerance.changes * change + _ROUNDING * size_of(start)):
+        if apart(end, found, tolerance.changes * change + ROUNDING * size_of(start)):
             return f"{kind} differ"
     drawn = zip(tree_leaves(alone.random), tree_leaves(replayed.random), strict=True)
     return None if all(_equal(*pair) for pair in drawn) else "they draw other random numbers"
@@ -98,13 +98,13 @@ def places(engine: Engine) -> list[int]:
 
 
 def _changing(engine: Engine) -> dict[str, list[Tensor]]:
-    memory = engine.descent.optimizer.state
-    average, slow = engine.averaged, engine.descent.lookahead
+    memory, lookahead = engine.descent.optimizer.state, engine.descent.lookahead
+    average = engine.averaged
     found = {
         "weights": engine.model.parameters(),
         "running statistics": engine.model.buffers(),
         "averages": () if average is None else (*average.parameters(), *average.buffers()),
-        "slow weights": () if slow is None else (*slow.slow, slow.steps),
+        "slow weights": () if lookahead is None else (*lookahead.slow, lookahead.steps),
         "scales of the loss": loss_scale(engine.descent.scaler),
         "what the optimizer remembers": tree_leaves([memory[p] for p in memory]),
     }
