@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import importlib
 import json
 import sys
@@ -12,6 +13,8 @@ from types import ModuleType
 import pytest
 import torch
 from torch import nn
+
+from emulated_graphs import Emulation
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "scripts"
@@ -230,3 +233,28 @@ def test_the_command_lines_of_the_check_are_valid(modules: None) -> None:
         for words in table.values():
             first, *quoted = words.split("|")
             compose.compose([*first.split(), *quoted])
+
+
+@pytest.mark.slow  # torch's optimizers import its compiler
+@pytest.mark.parametrize("length", [1, 2])
+def test_the_loop_by_hand_with_graphs_takes_the_steps_of_adam(
+    modules: None, emulated_graphs: Emulation, length: int
+) -> None:
+    graphed = importlib.import_module("peer_programs.graphed")
+    data, lr = (torch.randn(16, 3), torch.arange(16) % 4), 0.1
+    model = nn.Linear(3, 4)
+    steps = graphed.GraphedSteps(model, data, batch_size=4, lr=lr, length=length)
+    alone = nn.Linear(3, 4)
+    alone.load_state_dict(model.state_dict())
+    adam = torch.optim.Adam(alone.parameters(), lr=lr)
+    adam.load_state_dict(copy.deepcopy(steps.optimizer.state_dict()))
+    torch.manual_seed(1)
+    steps.orders = steps._orders()  # an epoch from its beginning
+    steps.take(4)
+    torch.manual_seed(1)
+    for rows in torch.randperm(16).split(4):
+        adam.zero_grad()
+        nn.functional.cross_entropy(alone(data[0][rows]), data[1][rows]).backward()
+        adam.step()
+    assert emulated_graphs.captures == 1 and emulated_graphs.replays == 4 // length
+    torch.testing.assert_close(model.weight, alone.weight)

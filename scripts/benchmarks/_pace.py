@@ -1,13 +1,13 @@
 """How long a step takes, of a stack and of a run alone.
 
 On one thread of the CPU it is the processor's own time, which other processes on the machine hardly change. On a
-GPU many steps are made without waiting, as in training, by the graph where dlrun takes one.
+GPU many steps are made without waiting, as in training, by CUDA graphs where dlrun takes them.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from statistics import median
 
 import torch
@@ -17,52 +17,69 @@ from dlrun.stacked.stack import Stack
 from dlrun.training.logged_points import Pending
 from dlrun.training.loop import Engine
 
+Advance = Callable[[], int]  # makes a step or some; how many
 _WARM_UP = 2
 _STEPS = 7
 _SECONDS = 0.25  # after which even one step has to do
-_BLOCK = 50  # steps on a GPU without waiting for it
+_BLOCK = 200  # steps on a GPU without waiting for it
 
 
 def stack_step_seconds(stack: Stack) -> float:
     """Seconds of one step of all runs of `stack`, which is used up by this."""
-    inputs, targets = next(stack.batches.epoch(0))
-    return _seconds(lambda: stack.train_step(inputs, targets), stack)
+    return _seconds(stack_advance(stack), stack.device.torch_device.type)
 
 
 def step_seconds(engine: Engine) -> float:
     """Seconds of one step of `engine`, which is used up by this."""
+    return _seconds(_advance(engine), engine.device.torch_device.type)
+
+
+def stack_advance(stack: Stack) -> Advance:
+    """Makes steps of `stack`, as its loop does; what they leave for a logged point is let go."""
+    batch = next(stack.batches.epoch(0))
+
+    def advance() -> int:
+        stack.train_step(*batch)
+        stack.pending = Pending()
+        return 1
+
+    return advance
+
+
+def _advance(engine: Engine) -> Advance:
+    steps = _steps_of(engine)
+    return lambda: next(steps)
+
+
+def _steps_of(engine: Engine) -> Iterator[int]:
+    """Steps one by one of the same batch, or graphs of several, which read their batches themselves."""
+    batch = next(engine.batches.epoch(0))
     engine.freezing.train(engine.model)
-    if engine.captured is not None:
-        return _seconds_by_graphs(engine)
-    inputs, targets = next(engine.batches.epoch(0))
-    return _seconds(lambda: engine.train_step(inputs, targets), engine)
-
-
-def _seconds_by_graphs(engine: Engine) -> float:
-    """Of the first epoch, again and again: the first times its graphs are recorded."""
-    kind, taken = engine.device.torch_device.type, list[float]()
-    for _ in range(_WARM_UP + _STEPS):
-        started, engine.step = now(kind), 0
-        for count in engine.steps(0, 0):
+    while True:
+        epoch, position = divmod(engine.step, engine.steps_per_epoch)
+        if engine.captured is None:
+            engine.train_step(*batch)
+            engine.pending = Pending()
+            yield 1
+            continue
+        for count in engine.captured.epoch(epoch, position):
             engine.step += count
-        taken.append((now(kind) - started) / engine.steps_per_epoch)
-        engine.pending = Pending()  # as after a logged point
-    return median(taken[_WARM_UP:])
+            if engine.intervals.logging_due(engine.step):
+                engine.pending = Pending()
+            yield count
 
 
-def _seconds(step: Callable[[], None], trained: Engine | Stack) -> float:
-    kind = trained.device.torch_device.type
-    count = 1 if kind == "cpu" else _BLOCK
+def _seconds(advance: Advance, kind: str) -> float:
+    block = 1 if kind == "cpu" else _BLOCK
     alone = kind == "cpu" and torch.get_num_threads() == 1
     taken: list[float] = []
     begun = time.perf_counter()
     for _ in range(_WARM_UP + _STEPS):
-        started = time.process_time() if alone else now(kind)
-        for _ in range(count):
-            step()
+        started, steps = time.process_time() if alone else now(kind), 0
+        while steps < block:
+            steps += advance()
         ended = time.process_time() if alone else now(kind)
-        taken.append((ended - started) / count)
-        trained.pending = Pending()  # as after a logged point
-        if time.perf_counter() - begun > _SECONDS and len(taken) > (kind != "cpu"):
+        taken.append((ended - started) / steps)
+        if kind == "cpu" and time.perf_counter() - begun > _SECONDS:
             break
     return median(taken[_WARM_UP:] or taken[-1:])

@@ -28,9 +28,12 @@ FIGURES: dict[str, tuple[str, list[str], float]] = {
     "resume": ("runs.resume", [], 60),
     "start": ("runs.first_step", [], 80),
     "accuracy": ("runs.accuracy", [], 80),
+    "cifar": ("cifar.measure", [], 120),
     "variants": ("variants.measure", [], 90),
     "lightning": ("runs.lightning", [], 90),
     "compiled": ("variants.compiled", [], 120),
+    "prices": ("prices.measure", [], 120),
+    "beside": ("beside.measure", [], 300),
 }
 
 Offered = Callable[[str], Mapping[str, Part]]  # parts by name, for cuda or for cpu

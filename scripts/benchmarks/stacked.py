@@ -288,14 +288,20 @@ def elsewhere(log: str) -> Iterator[Path]:
 
 def step_ratio(case: Case, trials: int) -> float:
     """How many times as long as one step of a stack the same steps take in turn, measured."""
+    stack = stack_of(case, trials)
     plain = plain_config(case)
-    rates = torch.logspace(math.log10(RANGE[0]), math.log10(RANGE[1]), trials).tolist()
-    stack = Stack([make_engine(plain, lr) for lr in rates], eval_rows=1024)
     pairs = [
-        (trials * step_seconds(make_engine(plain, rates[0])), stack_step_seconds(stack))
+        (trials * step_seconds(make_engine(plain, RANGE[0])), stack_step_seconds(stack))
         for _ in range(5)
     ]
     return statistics.median(alone / together for alone, together in pairs)
+
+
+def stack_of(case: Case, trials: int) -> Stack:
+    """Trials of different learning rates as one."""
+    plain = plain_config(case)
+    rates = torch.logspace(math.log10(RANGE[0]), math.log10(RANGE[1]), trials).tolist()
+    return Stack([make_engine(plain, lr) for lr in rates], eval_rows=1024)
 
 
 def make_engine(plain: Any, lr: float) -> Engine:

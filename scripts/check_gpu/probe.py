@@ -181,7 +181,12 @@ def _alike(one: Run, other: Run, tolerance: float) -> bool:
 
 
 def _taken(run: Run, device: str) -> str:
-    return "" if device == "cpu" or "CUDA graph" in run.log else "; LOOK, NO GRAPH"
+    if device == "cpu":
+        return ""
+    given_up = [line for line in run.log.splitlines() if "going on without" in line]
+    if given_up:
+        return f"; LOOK: {given_up[0]}"
+    return "" if "a CUDA graph holds" in run.log else "; NO GRAPH"
 
 
 def failing(device: str, folder: Path) -> None:

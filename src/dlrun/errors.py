@@ -125,15 +125,21 @@ def without_frames(error: Exception) -> Exception:
 
     Those of a step that failed hold a model and all that it has computed.
     """
+    for one in causes(error):
+        one.__traceback__ = None
+    return error
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """The error, and all behind it: what it was raised from, or while that was dealt with."""
+    found: list[BaseException] = []
     waiting: list[BaseException | None] = [error]
-    seen = set[int]()
     while waiting:
         one = waiting.pop()
-        if one is not None and id(one) not in seen:
-            seen.add(id(one))
-            one.__traceback__ = None
-            waiting += (one.__cause__, one.__context__)
-    return error
+        if one is not None and all(one is not other for other in found):
+            found.append(one)
+            waiting += (one.__context__, one.__cause__)
+    return found
 
 
 def shortened(message: str) -> str:

@@ -8,8 +8,9 @@ import pytest
 import torch
 from stacks import engine
 
-from dlrun.stacked.memory import CardMemory, lacks_memory, memory_of, run_bytes, sample_bytes
+from dlrun.stacked.memory import CardMemory, memory_of, run_bytes, sample_bytes
 from dlrun.stacked.stack import Stack
+from dlrun.training.device_errors import lacks_memory
 
 CARD = torch.device("cuda", 0)
 GIB = 2**30

@@ -59,11 +59,11 @@ def accuracy(kind: str) -> None:
             found = []
             for seed in seeds:
                 run = Path(folder, f"{case}-{seed}-{kind}")
-                _command(_words(case, epochs, seed, kind, run))
+                command(_words(case, epochs, seed, kind, run))
                 other, process = others[case, seed]
                 if process.wait():
                     raise SystemExit(f"the run on the CPU failed: {case}, seed {seed}")
-                found.append((_accuracy(run), _accuracy(other)))
+                found.append((test_accuracy(run), test_accuracy(other)))
                 note(f"{case}, seed {seed}: {kind} {found[-1][0]:.2f} %, CPU {found[-1][1]:.2f} %")
             ours, theirs = (mean(column) for column in zip(*found, strict=True))
             tell(f"{case} accuracy", abs(ours - theirs), "points")
@@ -78,9 +78,9 @@ def resume(kind: str) -> None:
         steps += ["trainer.max_steps=60", "trainer.log_every_steps=10"]
     with tempfile.TemporaryDirectory() as folder:
         whole, killed = (Path(folder, name) for name in ("whole", "killed"))
-        _command([*_words("cnn", epochs, 0, kind, whole), *steps])
+        command([*_words("cnn", epochs, 0, kind, whole), *steps])
         step = _killed_on_the_way([*_words("cnn", epochs, 0, kind, killed), *steps], killed)
-        _command(["resume", str(killed)])
+        command(["resume", str(killed)])
         end = json.loads((whole / "summary.json").read_text())["step"]
         if not 0 < step < end:
             raise SystemExit(
@@ -119,15 +119,16 @@ def _begun(words: Sequence[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
 
-def _command(words: Sequence[str]) -> None:
+def command(words: Sequence[str]) -> None:
     if code := _begun(words).wait():  # it has said why
         raise SystemExit(f"FAILED ({code}): dlrun {' '.join(words)}")
 
 
-def _accuracy(run: Path) -> float:
+def test_accuracy(run: Path) -> float:
     """In percent, on the test part."""
     summary: Any = json.loads((run / "summary.json").read_text())
-    return 100 * summary["best"]["metrics"]["test/accuracy"]
+    metrics = summary["best"]["metrics"] if summary["tested"] == "best" else summary["final"]
+    return 100 * metrics["test/accuracy"]
 
 
 def _killed_on_the_way(words: Sequence[str], run: Path) -> int:

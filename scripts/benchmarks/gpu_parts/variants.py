@@ -17,6 +17,7 @@ CASES = {
 VARIANTS = {
     "as it is": "",
     "without graphs": "trainer.cuda_graph=false",
+    "tf32": "trainer.precision=tf32",
     "bf16": "trainer.precision=bf16",
     "bf16 channels_last": "trainer.precision=bf16 trainer.channels_last=true",
 }
@@ -28,6 +29,8 @@ def measure(kind: str) -> None:
     cases = CASES if kind == "cuda" else {"mlp": "dataset=digits model=mlp"}
     for case, words in cases.items():
         for name, more in VARIANTS.items():
+            if kind != "cuda" and "tf32" in more:  # refused there
+                continue
             if "channels_last" in more and not case.startswith(("cnn", "resnet")):
                 continue
             _tell(f"{case}, {name}", f"{words} {more}", kind, size)

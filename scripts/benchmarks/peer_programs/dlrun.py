@@ -63,9 +63,9 @@ def observe(watch: job.Watch) -> None:
 def after_first_step(observer: Any, call: Callable[[], None]) -> None:
     """Have `call` called once the loop has told `observer` of its first step."""
 
-    def first() -> None:
+    def first(*steps: int) -> None:
         del observer.stepped  # the class's own from now on
-        observer.stepped()
+        observer.stepped(*steps)
         call()
 
     observer.stepped = first

@@ -55,12 +55,15 @@ def main(argv: list[str]) -> int:
 
     from dlrun.config.settings import parse
     from dlrun.training.build import assemble
+    from dlrun.training.device_errors import memory_for_steps
     from dlrun.training.lr_range_test import draw_curve, range_test, write_curve
 
     settings = parse(plain)
     experiment = assemble(settings)
     started = time.perf_counter()
-    test = range_test(experiment.engine, low=low, high=high, steps=steps)
+    samples, device = len(experiment.data.train), experiment.device.torch_device
+    with memory_for_steps(settings.trainer, samples, device):
+        test = range_test(experiment.engine, low=low, high=high, steps=steps)
     seconds = time.perf_counter() - started
     folder = arguments.output or _folder(settings.name)
     with writing_output(folder):

@@ -35,8 +35,18 @@ def profiled(folder: Path, device: torch.device, *, enabled: bool) -> Iterator[C
         print(f"profile of {_STEPS} steps in {folder}/table.txt and trace.json")
 
     plan = schedule(wait=0, warmup=_WARM_UP, active=_STEPS, repeat=1)
-    with profile(activities=activities, schedule=plan, on_trace_ready=write) as profiler:
-        yield profiler.step
+    failure: Exception | None = None
+    try:
+        with profile(activities=activities, schedule=plan, on_trace_ready=write) as profiler:
+            try:
+                yield profiler.step
+            except Exception as error:
+                failure = error
+                raise
+    except Exception:  # to end the profile may fail as well, on a device that is lost
+        if failure is not None:
+            raise failure from None
+        raise
 
 
 def _nothing() -> None:

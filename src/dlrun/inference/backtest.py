@@ -26,6 +26,8 @@ from dlrun.storage.stored_run import reported_weights
 from dlrun.system.signals import StopRequest
 from dlrun.training.build import assemble, raw_and_prepared
 from dlrun.training.device import Device
+from dlrun.training.device_errors import memory_for_steps
+from dlrun.training.engine_state import let_go
 from dlrun.training.forward import outputs_in_order
 from dlrun.training.losses.choice import loss_of
 from dlrun.training.metrics.chosen import chosen_metrics
@@ -240,10 +242,13 @@ def _train(settings: RunConfig, data: Dataset) -> tuple[Tensor, Task]:
 
     experiment = assemble(settings, load=load)
     engine = experiment.engine
-    engine.fit(save=lambda: None, observer=_Unobserved(), stop=StopRequest())
+    with memory_for_steps(settings.trainer, len(data.train), experiment.device.torch_device):
+        engine.fit(save=lambda: None, observer=_Unobserved(), stop=StopRequest())
     if engine.reported == "best":
         engine.restore_best()
-    return engine.outputs(experiment.data.test).float().cpu(), experiment.task
+    outputs = engine.outputs(experiment.data.test).float().cpu()
+    let_go(engine)
+    return outputs, experiment.task
 
 
 def _forecasts(

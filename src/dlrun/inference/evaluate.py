@@ -28,6 +28,7 @@ from dlrun.storage.run_directory import RunDirectory
 from dlrun.storage.stored_run import reported_weights
 from dlrun.tracking.class_table import ClassRow
 from dlrun.training.build import prepared
+from dlrun.training.device import enough_memory
 from dlrun.training.forward import outputs_in_order
 from dlrun.training.losses.choice import loss_of
 from dlrun.training.metrics.chosen import chosen_metrics
@@ -201,7 +202,8 @@ def forward(trained: Trained, inputs: torch.Tensor) -> torch.Tensor:
     if trained.spec.kind == "features":
         size = max(size, _NUMBERS // trained.spec.num_features)
     batches = trained.preprocessing.part(inputs, inputs).in_order(size)
-    with torch.inference_mode():
+    remedy = "give fewer of them at a time, or use a machine with more"
+    with enough_memory("the model's answer to these inputs", remedy), torch.inference_mode():
         return torch.cat([trained.model(batch) for batch, _ in batches])
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from dlrun.errors import RunFailed, command
+from dlrun.errors import RunFailed, command, without_frames
 from dlrun.runner.peers import explain_loss
 from dlrun.storage import checkpoint
 from dlrun.storage.run_directory import RunDirectory
 from dlrun.training.build import Experiment
 from dlrun.training.compilation import why_not_compiled
 from dlrun.training.device import out_of_memory
+from dlrun.training.device_errors import (
+    device_lost,
+    free_cache,
+    lacks_memory,
+    step_too_large,
+)
 from dlrun.training.divergence import Diverged
 from dlrun.training.torch_state import is_not_repeatable, not_repeatable
 
@@ -23,6 +29,9 @@ def explain(error: Exception, experiment: Experiment, run: RunDirectory) -> RunF
             f"{error}; the checkpoint before it is kept: `{command('resume', run.path)} {lower}`",
         )
         return error
+    device = experiment.device.torch_device
+    if broken := device_lost(error, device):
+        return broken
     if isinstance(error, RunFailed):
         return error
     if lost := explain_loss(error):
@@ -32,13 +41,8 @@ def explain(error: Exception, experiment: Experiment, run: RunDirectory) -> RunF
     if is_not_repeatable(error):
         return RunFailed(not_repeatable(error))
     if out_of_memory(error):
-        trainer = experiment.config.trainer
-        samples = trainer.samples_per_step(len(experiment.data.train))
-        return RunFailed(
-            f"out of memory on {experiment.device.torch_device} with trainer.batch_size={trainer.batch_size}: try "
-            f"trainer.batch_size={max(1, samples // 2)}, trainer.accumulate=2 (same gradient, half the memory), "
-            "trainer.precision=bf16 or a smaller model"
-        )
+        rows = len(experiment.data.train)
+        return step_too_large(experiment.config.trainer, rows, device)
     return None
 
 
@@ -50,3 +54,11 @@ def error_facts(error: Exception, step: int) -> dict[str, Any]:
         "message": str(error),
         "step": error.step if isinstance(error, Diverged) else step,
     }
+
+
+def kept(error: Exception) -> Exception:
+    """The error of a run that is over, which others follow in this process: it keeps nothing of the run's memory."""
+    error = without_frames(error)
+    if lacks_memory(error):
+        free_cache()
+    return error

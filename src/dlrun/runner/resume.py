@@ -20,6 +20,7 @@ from dlrun.runner.peers import refuse_different, together
 from dlrun.runner.run_log import RunLog
 from dlrun.runner.session import Session, Watch
 from dlrun.runner.start import (
+    SMALLER_RUN,
     assemble_run,
     device_facts,
     note_contradiction,
@@ -36,6 +37,7 @@ from dlrun.storage.run_directory import (
     truncate_metrics,
 )
 from dlrun.training.build import Experiment
+from dlrun.training.device import enough_memory, out_of_memory
 from dlrun.training.engine_state import load_engine_state, random_states_for, ranks_of
 from dlrun.training.ranks import ALONE, Ranks
 
@@ -144,7 +146,8 @@ def _go_on(experiment: Experiment, run: RunDirectory, state: Mapping[str, Any] |
         ConfigError: the checkpoint does not fit the config, or nothing is left to train.
     """
     if state is not None:
-        restore(experiment, state)
+        with enough_memory("the checkpoint", SMALLER_RUN):
+            restore(experiment, state)
     if experiment.engine.finished and (run.read_summary() or {}).get("status") == "completed":
         raise ConfigError(_nothing_left(experiment, run))
 
@@ -239,6 +242,8 @@ def restore(experiment: Experiment, state: Mapping[str, Any]) -> None:
         if (drawn := random_states_for(engine.ranks.share, dict(state))) is not None:
             checkpoint.restore_random_states(drawn, engine.generator)
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+        if out_of_memory(error):
+            raise
         reason = " ".join(str(error).split())
         shown = reason if len(reason) <= 200 else f"{reason[:200]}…"
         raise ConfigError(

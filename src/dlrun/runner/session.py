@@ -19,7 +19,7 @@ from torch import Tensor
 from dlrun.diagnostics.model_summary import layer_table
 from dlrun.diagnostics.profiler import profiled
 from dlrun.diagnostics.views import Views, going_on
-from dlrun.errors import command
+from dlrun.errors import RunFailed, command, first_line
 from dlrun.runner.checkpoint_writer import CheckpointWriter
 from dlrun.runner.failures import error_facts, explain
 from dlrun.runner.hparams import show_hparams
@@ -35,6 +35,7 @@ from dlrun.tracking.tracker import Tracker
 from dlrun.training import torch_state
 from dlrun.training.build import Experiment, Loader
 from dlrun.training.compilation import announcement
+from dlrun.training.device import count_memory
 from dlrun.training.engine_state import let_go
 from dlrun.training.loop import Engine
 from dlrun.training.metrics.classes import class_rows
@@ -111,8 +112,10 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-        let_go(self.engine)
+        try:
+            self.close()
+        finally:
+            let_go(self.engine)
 
     def train(self) -> int:
         """Train the run by itself, to its end or until a signal; the exit code.
@@ -137,6 +140,7 @@ class Session:
 
     def start(self) -> None:
         """Write that the run has started, and on what device."""
+        count_memory(self.experiment.device.torch_device)
         self.summary.write("running")
         engine = self.engine
         # Once more: another run may have been built in this process since this one was.
@@ -226,37 +230,39 @@ class Session:
         with suppress(Exception):  # of a device that is lost, or a loss that is not finite either
             self.engine.points.write(self.engine.latest, self)
         if isinstance(error, Pruned):
-            log.info("pruned: %s", error)
-            # Before the checkpoint, from which a run that is not over would train on.
-            self.summary.write("pruned")
-            self._show_hparams()
-            self.engine.gather()
-            self.checkpoints.save()
-            return
+            try:
+                self._pruned(error)
+                return
+            except DiskFull:
+                raise
+            except Exception as trouble:
+                error = trouble
         if (full := disk_full(error)) is not None:
             self.halted_by(full)
         failure = explain(error, self.experiment, self.run)
-        self.checkpoints.save_best()
+        self._try(self.checkpoints.save_best)
         killed = isinstance(failure, RankLost) and not failure.failed
         status = "stopped" if killed else "failed"
         self.summary.write(status, error=error_facts(failure or error, self.engine.step))
-        self._show_hparams()
+        self._try(self._show_hparams)
         log.error("%s\n%s", failure or "failed", "".join(traceback.format_exception(error)))
         if failure is None:
             raise error
         raise failure from error
 
-    def halted_by(self, full: DiskFull) -> NoReturn:
-        """There is no room to go on: the run stands where it was last saved, to be resumed.
+    def halted_by(self, reason: RunFailed) -> NoReturn:
+        """The disk, or the memory for a whole stack, is too small to go on: the run can be resumed where it was saved.
 
         Raises:
-            DiskFull: always, with what to do.
+            RunFailed: always, with what to do.
         """
         self.summary.write("stopped")
-        log.error("%s", full)
+        log.error("%s", reason)
         if self.watch is not None:  # the sweep as a whole is what to resume
-            raise full
-        raise DiskFull(f"{full}; then continue with `{command('resume', self.run.path)}`") from full
+            raise reason
+        raise type(reason)(
+            f"{reason}; then continue with `{command('resume', self.run.path)}`"
+        ) from reason
 
     def close(self) -> None:
         """Close progress, tracker and log, then give the lock back: each, whatever becomes of the others."""
@@ -265,6 +271,22 @@ class Session:
     def _close_tracker(self) -> None:
         with suppress(OSError, DiskFull):  # all that counts was written before
             self.tracker.close()
+
+    def _pruned(self, error: Pruned) -> None:
+        log.info("pruned: %s", error)
+        # Before the checkpoint, from which a run that is not over would train on.
+        self.summary.write("pruned")
+        self._show_hparams()
+        self.engine.gather()
+        self.checkpoints.save()
+
+    @staticmethod
+    def _try(action: Callable[[], None]) -> None:
+        """Do what is of use after a failure; that it fails too, as on a device that is lost, is not what to report."""
+        try:
+            action()
+        except Exception as error:
+            log.warning("%s after the failure below", first_line(error))
 
     def _fit(self, stop: StopRequest) -> None:
         profile = profiled(

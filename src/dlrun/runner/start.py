@@ -20,8 +20,10 @@ from dlrun.runner.summary import Identity
 from dlrun.storage.run_directory import RunDirectory, lock
 from dlrun.storage.stored_run import initial_run
 from dlrun.training.build import Experiment, assemble, load_data
+from dlrun.training.device import enough_memory
 from dlrun.training.ranks import ALONE, Ranks
 
+SMALLER_RUN = "make the model smaller, or take fewer samples"
 _PATHS = (
     "root",
     "path",
@@ -90,7 +92,8 @@ def assemble_run(
 ) -> Experiment:
     """All that the config describes; with what the run `kept` of its data, where it has a checkpoint."""
     load = watch.load if watch else load_data
-    experiment = assemble(settings.parse(plain), load=load, kept=kept, ranks=ranks)
+    with enough_memory("the run", SMALLER_RUN):
+        experiment = assemble(settings.parse(plain), load=load, kept=kept, ranks=ranks)
     if ranks.first and watch is None and experiment.begun_with:
         note(experiment.begun_with)
     return experiment

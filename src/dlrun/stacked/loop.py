@@ -10,7 +10,7 @@ from functools import partial
 from dlrun.errors import RunFailed
 from dlrun.runner.checkpoint_writer import save_all
 from dlrun.runner.session import Session
-from dlrun.stacked.memory import StackTooLarge, lacks_memory
+from dlrun.stacked.memory import StackTooLarge
 from dlrun.stacked.point import StackedPoint, Values
 from dlrun.stacked.stack import Stack
 from dlrun.stacked.stretches import Stretches
@@ -18,6 +18,7 @@ from dlrun.storage.disk import DiskFull, disk_full
 from dlrun.system.signals import StopRequest
 from dlrun.training.cuda_graph import may_be_stacked
 from dlrun.training.device import require_device
+from dlrun.training.device_errors import lacks_memory
 from dlrun.training.divergence import Diverged
 from dlrun.training.engine_state import let_go
 from dlrun.training.loop import Engine
@@ -102,8 +103,7 @@ class StackedFit:
         epoch, position = divmod(lead.step, lead.steps_per_epoch)
         for engine in self.stack.engines:
             engine.begin_epoch(epoch, position)
-        end = (epoch + 1) * lead.steps_per_epoch
-        while lead.step < end:
+        while lead.step < (epoch + 1) * lead.steps_per_epoch:
             try:
                 self.stretches.advance()
             except Exception as error:
@@ -138,6 +138,7 @@ class StackedFit:
     def _fail(self, error: Exception) -> None:
         """A step could not be made: all that were to make it have failed, unless they were too many."""
         self._refuse_shared(error)
+        self._write()
         for engine in self.stack.engines:
             self._end(self.sessions[engine], error)
         self.after_event(self)
@@ -243,9 +244,9 @@ class StackedFit:
             for engine in self.over:
                 del self.sessions[engine]
             self.stack.keep([e for e in self.stack.engines if e not in self.over])
+            self.stretches.begin_anew()
             for engine in self.over:  # whose weights look into those of all runs
                 let_go(engine)
-            self.stretches.begin_anew()
             self.over = []
 
     def _count_seconds(self) -> None:

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from dlrun.data.loaders import Batches
 from dlrun.errors import first_line
-from dlrun.stacked.memory import lacks_memory
 from dlrun.stacked.stack import Stack
+from dlrun.training.device_errors import lacks_memory
 from dlrun.training.loop import Engine
 
 # Of the factors of a product, rounded to nearest: at most 2^-p of a number, for a significand of p bits.

@@ -12,14 +12,15 @@ from typing import Any
 from optuna.trial import Trial, TrialState
 
 from dlrun import __version__
-from dlrun.errors import ConfigError, RunFailed, first_line, without_frames
+from dlrun.errors import ConfigError, RunFailed, first_line
 from dlrun.runner import metadata, resume, start
+from dlrun.runner.failures import kept
 from dlrun.runner.hparams import show_failed
 from dlrun.runner.launch import count_devices, prepare_run, train_in_processes
 from dlrun.runner.peers import RankDied
 from dlrun.runner.session import Pruned, Session, Watch
 from dlrun.runner.summary import Identity
-from dlrun.stacked.memory import StackTooLarge, lacks_memory
+from dlrun.stacked.memory import StackTooLarge
 from dlrun.storage.disk import DiskFull, disk_full
 from dlrun.storage.links import open_here
 from dlrun.storage.run_directory import RunDirectory
@@ -33,6 +34,7 @@ from dlrun.sweep.study import is_finite, make_pruner
 from dlrun.sweep.sweep import Sweep, is_over, open_sweep
 from dlrun.tracking.numbers import number_text
 from dlrun.training.device import require_device
+from dlrun.training.device_errors import lacks_memory
 from dlrun.training.loop import Engine
 
 Observer = Callable[[int, Engine], None]  # number of the trial, its engine after an evaluation
@@ -115,7 +117,7 @@ class Attempt:
             except DiskFull:  # no fault of the trial's
                 raise
             except Exception as error:
-                self.failure = without_frames(error)
+                self.failure = kept(error)
                 break
             if code:
                 self.sweep.ledger.goes_on(self.number)

@@ -12,6 +12,7 @@ from dlrun.data.base import Dataset
 from dlrun.data.loaders import Batches, Feed
 from dlrun.data.orders import Resampling, balanced
 from dlrun.errors import ConfigError
+from dlrun.training.device_errors import memory_for_evaluation
 from dlrun.training.losses.base import Loss
 from dlrun.training.ranks import Ranks
 
@@ -64,7 +65,8 @@ class LatentBalance:
 
     def _look(self) -> None:
         self.model.eval()
-        with torch.inference_mode():
+        rows = len(self.batches.split)
+        with memory_for_evaluation(self.size, rows), torch.inference_mode():
             inputs = (inputs for inputs, _ in self.batches.split.in_order(self.size))
             self.rarity = self.model.rarity(inputs).cpu()  # type: ignore[operator]
 

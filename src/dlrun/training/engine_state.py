@@ -25,7 +25,17 @@ Stored = dict[str, Any]
 
 # What of an engine holds tensors, or names what does.
 _OF_TENSORS = (
-    *("model", "averaged", "freezing", "descent", "replica", "balance", "batches", "data"),
+    *(
+        "model",
+        "averaged",
+        "freezing",
+        "descent",
+        "replica",
+        "balance",
+        "batches",
+        "data",
+        "points",
+    ),
     *("chosen", "task", "truth", "variance", "augmentation", "mixing", "generator", "evaluation"),
 )
 

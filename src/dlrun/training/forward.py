@@ -13,6 +13,7 @@ from dlrun.data.images.mixing import Mixed
 from dlrun.data.loaders import Split
 from dlrun.data.share import WHOLE, Share
 from dlrun.models.members import joined, members_of
+from dlrun.training.device_errors import memory_for_evaluation
 from dlrun.training.sharding import in_step
 from dlrun.training.task import Task
 
@@ -83,6 +84,9 @@ def outputs_in_order(
     """What metrics need of the model's outputs (`Task.kept`) for all samples, in order, `size` at a time.
 
     Or for a process's `share` of them; where it is empty the shape of a row is not known, and it is (0,).
+
+    Raises:
+        RunFailed: there is too little memory.
     """
     state, found, stop = None, None, 0
 
@@ -90,13 +94,14 @@ def outputs_in_order(
         any_value = split.sample(1).flatten()[:1]
         advance(model, any_value.expand(1, *shape), None, spec)
 
-    for inputs, targets in in_step(model, split.in_order(size, share), idle_pass):
-        outputs, state = advance(model, inputs, state, spec)
-        rows = task.kept(outputs.to(dtype), task.aims(inputs, targets))
-        if found is None:  # one tensor for all: many small ones leave gaps in memory
-            found = rows.new_empty((len(split), *rows.shape[1:]))
-        start, stop = stop, stop + len(rows)
-        found[start:stop] = rows
+    with memory_for_evaluation(size, len(split)):
+        for inputs, targets in in_step(model, split.in_order(size, share), idle_pass):
+            outputs, state = advance(model, inputs, state, spec)
+            rows = task.kept(outputs.to(dtype), task.aims(inputs, targets))
+            if found is None:  # one tensor for all: many small ones leave gaps in memory
+                found = rows.new_empty((len(split), *rows.shape[1:]))
+            start, stop = stop, stop + len(rows)
+            found[start:stop] = rows
     return torch.empty(0) if found is None else found[:stop]
 
 

@@ -98,13 +98,13 @@ def places(engine: Engine) -> list[int]:
 
 
 def _changing(engine: Engine) -> dict[str, list[Tensor]]:
-    memory, lookahead = engine.descent.optimizer.state, engine.descent.lookahead
-    average = engine.averaged
+    memory = engine.descent.optimizer.state
+    average, slow = engine.averaged, engine.descent.lookahead
     found = {
         "weights": engine.model.parameters(),
         "running statistics": engine.model.buffers(),
         "averages": () if average is None else (*average.parameters(), *average.buffers()),
-        "slow weights": () if lookahead is None else (*lookahead.slow, lookahead.steps),
+        "slow weights": () if slow is None else (*slow.slow, slow.steps),
         "scales of the loss": loss_scale(engine.descent.scaler),
         "what the optimizer remembers": tree_leaves([memory[p] for p in memory]),
     }
