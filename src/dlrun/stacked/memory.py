@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import gc
 
 import torch
 from torch import Tensor
 
 from dlrun.data.loaders import Batches
+from dlrun.models.cells import copied
 from dlrun.models.dropout import use_generators
 from dlrun.system.hardware import free_memory
 from dlrun.training.cuda_graph import may_be_stacked
+from dlrun.training.device_errors import free_cache
 from dlrun.training.loop import Engine
 
 # Weights, gradients as they come and side by side, the best weights, an update's own intermediates.
@@ -82,8 +83,7 @@ class CardMemory(Memory):
         return max(allocated, torch.cuda.max_memory_reserved(self.device) - self._reserved)
 
     def give_back(self) -> None:
-        super().give_back()
-        torch.cuda.empty_cache()
+        free_cache()
 
 
 def memory_of(device: torch.device) -> Memory:
@@ -129,7 +129,7 @@ def data_bytes(engine: Engine) -> int:
 
 def _left_by(engine: Engine, inputs: Tensor) -> int:
     """Bytes that a forward pass of these inputs leaves for the backward pass, with inputs and outputs."""
-    model = copy.deepcopy(engine.model).train()
+    model = copied(engine.model).train()
     use_generators(model, [torch.Generator(inputs.device)])
     weights = {tensor.data_ptr() for tensor in model.state_dict().values()}
     seen: dict[int, int] = {}
