@@ -8,6 +8,7 @@ import itertools
 import random
 import re
 import signal
+import sys
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -98,8 +99,6 @@ CANNOT: list[tuple[tuple[str, ...], Device, str]] = [
     (("trainer.profile=true",), CUDA, "trainer.profile is to see single operations"),
     (("optimizer=schedule_free",), CUDA, "the optimizer AdamWScheduleFree reads settings or memory"),
 ]  # fmt: skip
-if not hasattr(torch.optim, "Muon"):  # from version 2.9 on
-    CANNOT = [case for case in CANNOT if "optimizer=muon" not in case[0]]
 
 
 @pytest.mark.parametrize(("words", "place", "reason"), CANNOT)
@@ -275,6 +274,29 @@ def test_a_run_in_stretches_is_the_run_step_by_step(
     assert 0 < emulation.captures <= 6 and emulation.replays > emulation.captures
     assert points.seen == train(alone).seen
     assert_equal_runs(alone, replayed, exactly=True)
+
+
+def on_cpu(*_: Any, **__: Any) -> list[str]:
+    return ["cpu"]
+
+
+OTHERS = ["rmsprop", "adadelta", "adagrad", "lion"]
+OTHERS += ["muon"] if hasattr(torch.optim, "Muon") else []  # from version 2.9 on
+
+
+@pytest.mark.parametrize("optimizer", OTHERS)
+def test_optimizers_whose_steps_are_others_in_a_graph_come_to_the_same(
+    optimizer: str, emulated: Callable[..., Emulation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("rmsprop", "adadelta"):  # which take none of the CPU
+        module = sys.modules[f"torch.optim.{name}"]
+        monkeypatch.setattr(module, "_get_capturable_supported_devices", on_cpu)
+    words = (*IRIS, *CPU, "model.hidden=[8,8]", f"optimizer={optimizer}", UNEVEN)
+    alone, replayed = built(*words), built(*words)
+    emulated(replayed)
+    points = train(replayed)
+    assert max(points.steps) > 1
+    assert losses(points) == pytest.approx(losses(train(alone)), rel=1e-5)
 
 
 @pytest.mark.parametrize("words", [(*IRIS, "model.dropout=0.5", UNEVEN), TEXT])
