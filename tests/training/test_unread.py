@@ -206,6 +206,18 @@ def test_what_a_graph_of_several_steps_holds_is_on_the_device(words: tuple[str, 
     assert all(tensor.device == META for tensor in left) and left[0].shape == (4,)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [(*IRIS, "trainer.ema_decay=0.9"), (*DIGITS, "model.batch_norm=true"), TOKENS],
+    ids=" ".join,
+)
+def test_what_a_graph_of_an_evaluation_holds_is_on_the_device(words: tuple[str, ...]) -> None:
+    engine = on_device(*words)
+    with watched() as found:
+        outputs = engine.outputs(engine.data.val)
+    assert outputs.device == META and found.of_host == []
+
+
 def test_what_a_gpu_would_have_to_be_waited_for_is_found() -> None:
     there, here = torch.ones(3, device=META), torch.ones(3)
     for wait in (
