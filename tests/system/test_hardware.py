@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from dlrun.system.hardware import (
     SLOW,
     cpu_precisions,
     cuda_devices,
+    cuda_libraries,
     cuda_precisions,
     mps_precisions,
     why_no_cuda,
@@ -106,3 +108,33 @@ def test_processes_have_whole_cores_each_and_one_at_least(
 ) -> None:
     monkeypatch.setattr(hardware, "usable_cores", lambda: usable)
     assert hardware.cores_each(processes) == each
+
+
+@pytest.mark.parametrize(
+    ("cuda", "hip", "cudnn", "said"),
+    [
+        ("13.0", None, lambda: 91002, "13.0, cuDNN 9.10.2"),
+        ("11.8", None, lambda: 8907, "11.8, cuDNN 8.9.7"),
+        ("13.0", None, lambda: None, "13.0, no cuDNN"),
+        (None, "7.0", lambda: 3, "none, but ROCm 7.0"),
+    ],
+)
+def test_the_libraries_of_a_gpu_have_their_versions(
+    cuda: str | None, hip: str | None, cudnn: Callable[[], int | None], said: str
+) -> None:
+    assert cuda_libraries(torch_with(cuda, hip, cudnn)) == said
+
+
+def test_a_cudnn_that_does_not_load_is_told() -> None:
+    def fail() -> int:
+        raise RuntimeError("cuDNN version incompatibility: compiled against 9\nmore")
+
+    found = cuda_libraries(torch_with("13.0", None, fail))
+    assert found == "13.0, cuDNN does not load: cuDNN version incompatibility: compiled against 9"
+
+
+def torch_with(cuda: str | None, hip: str | None, cudnn: Callable[[], int | None]) -> Any:
+    return types.SimpleNamespace(
+        version=types.SimpleNamespace(cuda=cuda, hip=hip),
+        backends=types.SimpleNamespace(cudnn=types.SimpleNamespace(version=cudnn)),
+    )

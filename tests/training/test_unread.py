@@ -61,7 +61,7 @@ RUNS: list[tuple[str, ...]] = [
     ("dataset=char_lm", "dataset.window=2", "model=char_lstm", "model.hidden_size=4"),
     (
         "experiment=cifar10_fast", "dataset=digits", "model.widths=[4,4]", "trainer.batch_size=16",
-        "trainer.channels_last=false",
+        "trainer.channels_last=false", "dataset.val_fraction=0.1", "trainer.monitor=val/loss",
     ),
 ]
 # fmt: on

@@ -9,9 +9,10 @@ import tempfile
 from pathlib import Path
 
 from gpu_parts.figures import note, tell
-from gpu_parts.runs import command, test_accuracy
+from gpu_parts.runs import accuracy_of_views, command, test_accuracy
 
 _COPY = Path("CIFAR10", "cifar10-jpeg.tar.gz")  # the same images as JPEG files, in train/ and test/
+_VIEWS = 6
 _SMALL = "model.widths=[8,8,8] trainer.max_steps=1 trainer.overfit_batches=1 trainer.precision=fp32"
 
 
@@ -43,8 +44,12 @@ def measure(kind: str) -> None:
             run = Path(folder, f"run{seed}")
             command(["train", *words, f"seed={seed}", f"hydra.run.dir={run}"])
             seconds = json.loads((run / "summary.json").read_text())["seconds"]
-            found.append((test_accuracy(run), seconds))
-            note(f"seed {seed}: {found[-1][0]:.2f} % in {seconds:.2f} s")
-    accuracies, seconds = zip(*found, strict=True)
+            found.append((accuracy_of_views(run, _VIEWS), test_accuracy(run), seconds))
+            of_views, plain, _ = found[-1]
+            note(
+                f"seed {seed}: {of_views:.2f} %, of plain images {plain:.2f} %, in {seconds:.2f} s"
+            )
+    of_views, accuracies, seconds = zip(*found, strict=True)
+    tell(f"{name} six views", of_views, "%")
     tell(f"{name} accuracy", accuracies, "%")
     tell(f"{name} seconds", seconds, "s")

@@ -131,6 +131,13 @@ def test_accuracy(run: Path) -> float:
     return 100 * metrics["test/accuracy"]
 
 
+def accuracy_of_views(run: Path, count: int) -> float:
+    """In percent, on the test part, of the mean of the predictions for so many views of each image."""
+    words = ["eval", str(run), "--tta", str(count), "--json"]
+    said = subprocess.check_output([sys.executable, "-m", "dlrun", *words])
+    return 100 * json.loads(said)["metrics"]["test/accuracy"]
+
+
 def _killed_on_the_way(words: Sequence[str], run: Path) -> int:
     """Start a run, and kill it when it has a checkpoint and has come some way; at which step it was, or 0."""
     process, step = _begun(words), 0
