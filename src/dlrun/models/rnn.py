@@ -45,7 +45,7 @@ def read(
 
 
 def read_both_ways(rnn: nn.RNNBase, x_BTF: Tensor, real_BT: Tensor) -> Tensor:
-    """What `read` gives of one layer in both directions, without lengths on the CPU, for which a GPU must be waited for.
+    """What `read` gives of one layer in both directions, without lengths on the CPU, which a GPU would have to tell.
 
     The sequences are read twice, side by side: padded at the end, of which the outputs forwards count, and padded at
     the beginning, of which those backwards do. So each direction comes to padding after all else.
