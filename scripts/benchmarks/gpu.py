@@ -32,7 +32,7 @@ FIGURES: dict[str, tuple[str, list[str], float]] = {
     "variants": ("variants.measure", [], 90),
     "lightning": ("runs.lightning", [], 90),
     "compiled": ("variants.compiled", [], 120),
-    "prices": ("prices.measure", [], 120),
+    "prices": ("prices.measure", [], 240),
     "beside": ("beside.measure", [], 300),
 }
 

@@ -12,6 +12,7 @@ from dlrun.models.cells import copied
 from dlrun.models.dropout import use_generators
 from dlrun.system.hardware import free_memory
 from dlrun.training.cuda_graph import may_be_stacked
+from dlrun.training.device_errors import free_cache
 from dlrun.training.loop import Engine
 
 # Weights, gradients as they come and side by side, the best weights, an update's own intermediates.
@@ -82,8 +83,7 @@ class CardMemory(Memory):
         return max(allocated, torch.cuda.max_memory_reserved(self.device) - self._reserved)
 
     def give_back(self) -> None:
-        super().give_back()
-        torch.cuda.empty_cache()
+        free_cache()
 
 
 def memory_of(device: torch.device) -> Memory:
