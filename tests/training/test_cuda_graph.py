@@ -422,11 +422,15 @@ def test_a_capture_that_fails_gives_stream_and_generators_back(
     assert given_back == [torch.cuda.current_stream(), "not recorded"]
 
 
-def test_cells_that_read_texts_in_both_directions_are_not_captured() -> None:
-    texts = ("dataset=text_csv", "dataset.tokens.bucketing=false", "model=lstm")
-    for both, found in (("false", None), ("true", "in both directions")):
+def test_layers_that_read_texts_in_both_directions_at_once_are_not_captured() -> None:
+    texts = ("dataset=text_csv", "dataset.tokens.bucketing=false", "model=lstm", "model.dropout=0")
+    for layers, found in ((1, None), (2, "in both directions at once")):
         engine = built(
-            "name=test", "trainer.accelerator=cpu", *texts, f"model.bidirectional={both}"
+            "name=test",
+            "trainer.accelerator=cpu",
+            *texts,
+            "model.bidirectional=true",
+            f"model.layers={layers}",
         )
         engine.device = CUDA
         reason = cuda_graph.why_not(engine)

@@ -56,6 +56,7 @@ RUNS: list[tuple[str, ...]] = [
     ("dataset=image_folder", "model=cnn", "dataset.in_memory=false", "dataset.workers=0"),
     (*TEXTS, "model=text_cnn", "dataset.augment.word_dropout=0.2"),
     (*TEXTS, "model=lstm", "model.pooling=attention", "dataset.tokens.bucketing=false"),
+    (*TEXTS, "model=rnn", "model.bidirectional=true"),
     (*TEXTS, "model=bag_of_words", "dataset.memory_limit=1e-9"),
     ("dataset=char_lm", "dataset.window=2", "model=char_lstm", "model.hidden_size=4"),
     (
@@ -113,8 +114,8 @@ def test_a_card_is_waited_for_neither_by_steps_nor_by_points(words: tuple[str, .
 
 # What still waits at each step, and why.
 WAITING = {
-    "torch packs padded texts by lengths on the CPU, to read them in both directions": (
-        *TEXTS, "model=gru", "model.bidirectional=true",
+    "torch packs padded texts by lengths on the CPU, for several layers in both directions at once": (
+        *TEXTS, "model=gru", "model.bidirectional=true", "model.layers=2", "model.dropout=0",
     ),
     "torchvision draws the operations of a policy on the CPU": (
         *DIGITS, "dataset.augment.policy=trivial_augment",
