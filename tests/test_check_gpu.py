@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import importlib
 import json
 import sys
@@ -246,7 +247,7 @@ def test_the_loop_by_hand_with_graphs_takes_the_steps_of_adam(
     alone = nn.Linear(3, 4)
     alone.load_state_dict(model.state_dict())
     adam = torch.optim.Adam(alone.parameters(), lr=lr)
-    adam.load_state_dict(steps.optimizer.state_dict())
+    adam.load_state_dict(copy.deepcopy(steps.optimizer.state_dict()))
     torch.manual_seed(1)
     steps.orders = steps._orders()  # an epoch from its beginning
     steps.take(4)

@@ -33,15 +33,17 @@ from dlrun.training.point_log import PointLog
 
 META = torch.device("meta")
 aten = torch.ops.aten
+# Which take the shape of another tensor, and none of its numbers.
+_OF_A_SHAPE = {"empty_like", "zeros_like", "ones_like", "full_like", "new_empty", "new_zeros", "new_full"}  # fmt: skip
 # What makes a tensor of Python's numbers: on a GPU a copy that waits for all that came before it.
 _OF_NUMBERS = (torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor)
 
 # torch has no such kernels for a device without numbers, on which nothing is to be done.
 _KERNELS = torch.library.Library("aten", "IMPL")
-for _name in (
-    "_fused_sgd_", "_fused_sgd_.tensor_lr", "_fused_adam_.tensor_lr", "_fused_adamw_.tensor_lr",
-):  # fmt: skip
-    _KERNELS.impl(_name, lambda *args, **kwargs: None, "Meta")
+for _name in ("_fused_sgd_", "_fused_adam_", "_fused_adamw_"):
+    for _one in (_name, f"{_name}.tensor_lr"):
+        if not torch._C._dispatch_has_kernel_for_dispatch_key(f"aten::{_one}", "Meta"):
+            _KERNELS.impl(_one, lambda *args, **kwargs: None, "Meta")
 
 
 class HostWaits(AssertionError):
@@ -73,7 +75,8 @@ class _Operations(DispatchMode):
         made = func(*args, **kwargs)
         results = [leaf for leaf in tree_leaves(made) if isinstance(leaf, Tensor)]
         devices = {leaf.device.type for leaf in (*given, *results)}
-        if len(devices) > 1 and copied is None:
+        of_shape = func.overloadpacket.__name__ in _OF_A_SHAPE
+        if len(devices) > 1 and copied is None and not of_shape:
             raise HostWaits(f"{func} of tensors of the CPU and of the device at {_place()}")
         if devices == {"cpu"}:
             self.watched.of_host.append(f"{func} at {_place()}")
@@ -101,6 +104,8 @@ def watched() -> Iterator[Watched]:
         patch("torch.optim.optimizer._get_fused_kernels_supported_devices", lambda: supported),
         # Pinned memory needs a GPU.
         patch.object(Tensor, "pin_memory", _pinned),
+        patch("torch.optim.rmsprop._get_capturable_supported_devices", lambda **_: supported),
+        patch("torch.optim.adadelta._get_capturable_supported_devices", lambda **_: supported),
         patch("torch.is_autocast_enabled", lambda *_: False),
         _Calls(),
         _Operations(found),

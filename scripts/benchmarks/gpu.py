@@ -33,7 +33,7 @@ FIGURES: dict[str, tuple[str, list[str], float]] = {
     "lightning": ("runs.lightning", [], 90),
     "compiled": ("variants.compiled", [], 120),
     "prices": ("prices.measure", [], 120),
-    "together": ("together.measure", [], 90),
+    "beside": ("beside.measure", [], 300),
 }
 
 Offered = Callable[[str], Mapping[str, Part]]  # parts by name, for cuda or for cpu

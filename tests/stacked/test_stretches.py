@@ -14,6 +14,7 @@ from dlrun.stacked import stretches
 from dlrun.stacked.stack import Stack
 from dlrun.stacked.stretches import Stretches
 from emulated_graphs import Emulation
+from older_torch import skip_without_muon
 
 STEPS = 5 * 8  # of an epoch the last one has a short batch
 
@@ -68,6 +69,7 @@ FAST = ("adagrad", "adam", "schedule_free", "muon optimizer.decay_biases_and_nor
 def test_a_graph_of_steps_does_what_they_do_one_by_one(
     optimizer: str, emulated_graphs: Emulation
 ) -> None:
+    skip_without_muon(optimizer)
     if optimizer.startswith("schedule_free"):
         pytest.importorskip("schedulefree")
     common = (*COMMON, *f"optimizer={optimizer}".split())
@@ -149,3 +151,26 @@ def test_steps_that_cannot_be_recorded_are_taken_one_by_one(
     assert said == [
         "the steps of 3 runs as one cannot be captured as CUDA graphs (operation not permitted): going on without"
     ]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "schedule_free"])
+def test_an_evaluation_of_all_runs_is_a_graph_that_reads_the_weights_of_the_moment(
+    optimizer: str, emulated_graphs: Emulation
+) -> None:
+    if optimizer == "schedule_free":
+        pytest.importorskip("schedulefree")
+    words = (*COMMON, f"optimizer={optimizer}", "trainer.precision=fp32", "trainer.max_epochs=50")
+    found = []
+    for by_graphs in (False, True):
+        stack = Stack([engine(*words, *own.split()) for own in EACH], eval_rows=97)
+        taken = Stretches(stack, by_graphs=by_graphs)
+        taken.by_graphs = False  # the steps are taken one by one
+        metrics = []
+        for _ in range(4):
+            taken.advance()
+            metrics.append(stack.validation_metrics())
+        stack.keep(stack.engines[1:])
+        taken.begin_anew()
+        found.append([*metrics, stack.validation_metrics()])
+    assert found[0] == found[1]
+    assert (emulated_graphs.captures, emulated_graphs.replays) == (1, 3)

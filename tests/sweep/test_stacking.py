@@ -15,6 +15,7 @@ from scratch import Look, Result
 
 from dlrun.diagnostics.views import Views
 from dlrun.errors import ConfigError
+from dlrun.runner import summary
 from dlrun.runner.checkpoint_writer import CheckpointWriter
 from dlrun.runner.session import Session
 from dlrun.stacked.memory import Memory
@@ -274,7 +275,7 @@ def test_stacks_are_as_large_as_memory_allows(
 ) -> None:
     sizes = sizes_of_stacks(monkeypatch)
     monkeypatch.setattr(stack_runner, "run_bytes", lambda engine, per_sample: 2**20)
-    monkeypatch.setattr(stack_runner, "room", lambda memory: int(fitting * 2**20))
+    monkeypatch.setattr(stack_runner, "room", lambda memory, engine: int(fitting * 2**20))
     result = stacked("optimizer.lr=0.1,0.03,0.01,0.003")
     assert result.code == 0
     assert sizes == expected
@@ -298,8 +299,9 @@ class Meter(Memory):
 
 
 def test_parts_are_as_large_as_what_the_first_has_taken_allows(
-    stacked: Stacked, in_turn: Stacked, look: Looks, monkeypatch: pytest.MonkeyPatch
+    stacked: Stacked, in_turn: Stacked, dlrun: Dlrun, look: Looks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(summary, "peak_memory", lambda device: 3 * 2**30)
     sizes = sizes_of_stacks(monkeypatch)
     monkeypatch.setattr(stack_runner, "run_bytes", lambda engine, per_sample: 2**20)
     monkeypatch.setattr(stack_runner, "memory_of", Meter)
@@ -313,6 +315,8 @@ def test_parts_are_as_large_as_what_the_first_has_taken_allows(
         "7 runs in 3 parts, 3 as one at most: about 3 MB of 3 MB that a stack may take"
     )
     assert result.out.count("3 runs as one took 4 MB at most, 3 MB were expected") == 1
+    assert "3.0 GB on it at most, the whole stack" in dlrun("show", "stacked/0").out
+    assert "3.0 GB of a GPU at most, for one trial or stack" in dlrun("show", "stacked").out
     in_turn(*words)
     assert_same_sweeps(look("stacked"), look("turned"))
 
@@ -359,6 +363,23 @@ def test_a_stack_that_runs_out_of_memory_is_halved_and_no_trial_is_lost(
     line = "out of memory with 4 runs trained as one: going on with 2 at a time"
     assert result.out.count(line) == 1
     assert result.out.count("out of memory") == (2 if fitting < 2 else 1)
+    assert_same_sweeps(look("stacked"), look("turned"))
+
+
+def test_seeds_that_are_over_when_memory_runs_out_count_once(
+    stacked: Stacked, in_turn: Stacked, look: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (
+        "optimizer.lr=0.2,0.05", "sweep.seeds=2", "trainer.early_stopping.patience=1",
+        "trainer.early_stopping.min_delta=0.03", "trainer.max_epochs=8",
+    )  # fmt: skip
+    assert in_turn(*words).code == 0
+    assert [look("turned").summary(f"0/seed{seed}")["step"] for seed in (0, 1)] == [21, 24]
+    short_of_memory(monkeypatch, 2, "train_step", 23)
+    monkeypatch.setattr(stack_scheduler, "probe_stack", lambda stack, alone: None)
+    result = stacked(*words)
+    assert (result.code, result.err, said_stacks(result.out)) == (0, "", [4])
+    assert "out of memory with 3 runs trained as one: going on with 1 at a time" in result.out
     assert_same_sweeps(look("stacked"), look("turned"))
 
 
@@ -433,7 +454,7 @@ def test_after_a_stack_lost_its_gpu_each_trial_is_gone_on_with(
     look: Looks,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    usual = Stack.training_values
+    usual = Stack.point
 
     def failing(self: Stack) -> Any:
         if self.lead.step == 6:
@@ -442,7 +463,7 @@ def test_after_a_stack_lost_its_gpu_each_trial_is_gone_on_with(
 
     patch: pytest.MonkeyPatch
     with monkeypatch.context() as patch:
-        patch.setattr(Stack, "training_values", failing)
+        patch.setattr(Stack, "point", failing)
         assert stacked(RATES).code == 1
     assert dlrun("resume", "stacked").code == 0
     in_turn(RATES)
@@ -910,7 +931,7 @@ def test_auto_does_not_ask_again_where_memory_divides_what_does_not_pay(
     gain: Callable[..., list[int]], stacked: Stacked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stack_runner, "run_bytes", lambda engine, per_sample: 2**20)
-    monkeypatch.setattr(stack_runner, "room", lambda memory: int(2.5 * 2**20))
+    monkeypatch.setattr(stack_runner, "room", lambda memory, engine: int(2.5 * 2**20))
     asked = gain(0.5)
     assert stacked("seed=0,1,2,3", "sweep.stack=auto").code == 0
     assert len(asked) == 1

@@ -41,7 +41,8 @@ def private_names(file: Path) -> list[str]:
     return [
         name
         for name in found
-        if name.partition(".")[0] in ("torch", "nn", "hydra", "torchvision", "tensorboard")
+        if name.replace(".", "").isidentifier()
+        and name.partition(".")[0] in ("torch", "nn", "hydra", "torchvision", "tensorboard")
         and any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
     ]
 
@@ -85,6 +86,20 @@ def test_torch_says_whether_vmap_is_at_work(torch_changed):
     look(torch.ones(2))
     torch.vmap(look)(torch.ones(2))
     assert seen == [(False, False), (True, True)], torch_changed
+
+
+def test_torch_keeps_the_scale_of_losses_where_it_changes_it(torch_changed):
+    weight = nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=1)
+    assert torch_internals.loss_scale(torch.amp.GradScaler("cpu", enabled=False)) == []
+    assert torch_internals.loss_scale(scaler) == []
+    scaler.scale(weight.sum()).backward()
+    scale, steps = torch_internals.loss_scale(scaler)
+    assert (scale.item(), steps.item()) == (4.0, 0), torch_changed
+    scaler.step(optimizer)
+    scaler.update()
+    assert scale.item() == 8.0, torch_changed
 
 
 def test_torch_shows_its_operations_and_which_of_them_are_views(torch_changed):

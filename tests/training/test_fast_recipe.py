@@ -43,17 +43,16 @@ def built(*words: str) -> Engine:
 
 def take(engine: Engine, steps: int) -> None:
     """So many steps, from where the engine is, as `Engine.fit` takes them."""
-    engine.intervals = replace(engine.intervals, total_steps=engine.step + steps)
     engine.freezing.train(engine.model)
     end = engine.step + steps
+    engine.intervals = replace(engine.intervals, total_steps=end)
     while engine.step < end:
         epoch, position = divmod(engine.step, engine.steps_per_epoch)
         engine.begin_epoch(epoch, position)
-        steps_of = engine.captured.epoch if engine.captured else engine._one_by_one
-        for count in steps_of(epoch, position):
+        for count in engine.steps(epoch, position):
             engine.step += count
-            if engine.step >= end:
-                break
+            if engine.step == end:
+                return
 
 
 def assert_equal_runs(first: Engine, second: Engine, **tolerance: float) -> None:

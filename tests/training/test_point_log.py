@@ -104,6 +104,30 @@ def test_a_loss_that_is_not_finite_is_found_before_anything_is_judged_or_saved(
     assert failed("other") == at_once
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("words", RUNS.values(), ids=RUNS)
+def test_a_card_writes_later_what_it_would_write_at_once(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(name: str) -> list[dict[str, Any]]:
+        folder = RunDirectory(tmp_path / name)
+        given = plain(*words, "trainer.accelerator=cuda", "trainer.deterministic=true")
+        assert start.train(given, folder, overrides=[], choices={}) == 0
+        points = map(json.loads, (folder.path / "metrics.jsonl").read_text().splitlines())
+        return [dict(point) for point in points]
+
+    later = trained("later")
+    assert all(point.pop("samples_per_second", 1) > 0 for point in later)
+    monkeypatch.setattr(PointLog, "of", lambda *_: PointLog(delayed=False, clock=HostClock()))
+    at_once = trained("at once")
+    for point in at_once:
+        point.pop("samples_per_second", None)
+    assert [[*point] for point in later] == [[*point] for point in at_once]
+    for one, other in zip(later, at_once, strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+
+
 def test_numbers_of_all_kinds_arrive_as_they_were() -> None:
     parts = [torch.tensor([0.1, 0.2]), torch.tensor(7), torch.ones(2, 3, dtype=torch.float64) / 3]
     found = Copied(parts).read()

@@ -18,7 +18,7 @@ from dlrun.storage.index import sweep_of
 from dlrun.storage.run_directory import RunDirectory, is_ensemble, read_overrides
 from dlrun.storage.run_summary import RunSummary, read_run
 from dlrun.tracking.class_table import class_table, rows_from
-from dlrun.tracking.numbers import column_texts
+from dlrun.tracking.numbers import bytes_text, column_texts
 
 _SHOWN_CLASSES = 20
 _FILES = {
@@ -136,6 +136,9 @@ def _when_and_where(run: RunSummary, directory: RunDirectory) -> Iterator[tuple[
         yield "trained", _trained(trained, run.number("stack_size"))
     if device := run.text("device"):
         yield "device", _device(device, environment, run.number("devices"))
+    if memory := run.number("peak_memory"):
+        whole = ", the whole stack" if run.number("stack_size") else ""
+        yield "memory", f"{bytes_text(memory)} on it at most{whole}"
     if versions := [f"{name} {environment[name]}" for name in _packages(environment)]:
         yield "with", ", ".join(versions)
     if commit := environment.get("git_commit"):

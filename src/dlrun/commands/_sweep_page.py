@@ -18,6 +18,7 @@ from dlrun.storage.sweep_directory import SweepDirectory
 from dlrun.sweep import ending
 from dlrun.sweep.snapshot import Snapshot, take
 from dlrun.sweep.summary import NO_BEST, answer_of, command_of, warning
+from dlrun.tracking.numbers import bytes_text
 
 _MOST_FAILED = 3
 _SHARED_SETTINGS = ("seeds", "pruner")  # of the strategy, where they are not as usual
@@ -81,6 +82,9 @@ def _question(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     yield "searched", "\n".join(map(str, snapshot.space.parameters))
     if snapshot.fixed:
         yield "fixed", shlex.join(snapshot.fixed)
+    peaks = (trial.user_attrs.get("peak_memory") for trial in snapshot.trials)
+    if peak := max(filter(None, peaks), default=0):
+        yield "memory", f"{bytes_text(peak)} of a GPU at most, for one trial or stack"
     if created := str(snapshot.description.get("created", ""))[:19].replace("T", " "):
         yield "started", created
 

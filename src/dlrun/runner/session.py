@@ -35,6 +35,7 @@ from dlrun.tracking.tracker import Tracker
 from dlrun.training import torch_state
 from dlrun.training.build import Experiment, Loader
 from dlrun.training.compilation import announcement
+from dlrun.training.device import count_memory
 from dlrun.training.engine_state import let_go
 from dlrun.training.loop import Engine
 from dlrun.training.metrics.classes import class_rows
@@ -139,6 +140,7 @@ class Session:
 
     def start(self) -> None:
         """Write that the run has started, and on what device."""
+        count_memory(self.experiment.device.torch_device)
         self.summary.write("running")
         engine = self.engine
         # Once more: another run may have been built in this process since this one was.

@@ -16,6 +16,7 @@ from dlrun.storage.run_directory import RunDirectory
 from dlrun.tracking.class_table import ClassRow, class_table
 from dlrun.tracking.numbers import column_texts, number_text
 from dlrun.training.build import Experiment
+from dlrun.training.device import peak_memory
 from dlrun.training.loop import Engine
 
 _CLASSES = 5  # in the table at the end
@@ -127,6 +128,7 @@ def summarise(
         "seconds": round(engine.seconds, 3),
         "device": str(experiment.device.torch_device),
         "devices": engine.ranks.size,
+        "peak_memory": peak_memory(experiment.device.torch_device),
         "precision": config.trainer.precision,
         "trained": training.trained,
         "stack_size": training.stack_size,

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dlrun.stacked.stack import Stack
 from dlrun.system.torch_internals import DispatchMode, is_view, tree_leaves
+from dlrun.training.cuda_graph import may_be_stacked
 from dlrun.training.loop import Engine
 
 
@@ -133,7 +134,7 @@ def prices_of(engine: Engine, *, replayed: bool) -> Prices:
 
 def is_replayed(stack: Stack) -> bool:
     """Whether steps of the stack are CUDA graphs."""
-    return stack.lead.captured is not None
+    return may_be_stacked(stack.lead)
 
 
 def work_of(step: Callable[[], None]) -> Work:

@@ -103,8 +103,7 @@ class StackedFit:
         epoch, position = divmod(lead.step, lead.steps_per_epoch)
         for engine in self.stack.engines:
             engine.begin_epoch(epoch, position)
-        end = (epoch + 1) * lead.steps_per_epoch
-        while lead.step < end:
+        while lead.step < (epoch + 1) * lead.steps_per_epoch:
             try:
                 self.stretches.advance()
             except Exception as error:
@@ -139,6 +138,7 @@ class StackedFit:
     def _fail(self, error: Exception) -> None:
         """A step could not be made: all that were to make it have failed, unless they were too many."""
         self._refuse_shared(error)
+        self._write()
         for engine in self.stack.engines:
             self._end(self.sessions[engine], error)
         self.after_event(self)
@@ -244,9 +244,9 @@ class StackedFit:
             for engine in self.over:
                 del self.sessions[engine]
             self.stack.keep([e for e in self.stack.engines if e not in self.over])
+            self.stretches.begin_anew()
             for engine in self.over:  # whose weights look into those of all runs
                 let_go(engine)
-            self.stretches.begin_anew()
             self.over = []
 
     def _count_seconds(self) -> None:

@@ -11,11 +11,17 @@ from torch import Tensor
 from dlrun.data.loaders import Batches
 from dlrun.models.dropout import use_generators
 from dlrun.system.hardware import free_memory
+from dlrun.training.cuda_graph import may_be_stacked
 from dlrun.training.loop import Engine
 
 # Weights, gradients as they come and side by side, the best weights, an update's own intermediates.
 _COPIES = 6
 _MEMORIES = 3  # of an optimizer, at most
+# Of weights, gradients and the optimizer's memory: as they were, and as steps and their graph leave them.
+_TRACES = 3
+_HELD = (
+    2**30
+)  # by graphs, of batches and outputs, and copies of them: twice what a stretch of steps may have
 _SHARE = 0.5  # of what is free, which others may want too
 _SAMPLES = 2, 4  # whose forward passes are compared: what both leave is not a sample's
 
@@ -85,9 +91,9 @@ def memory_of(device: torch.device) -> Memory:
     return CardMemory(device) if device.type == "cuda" else Memory(device)
 
 
-def room(memory: Memory) -> int:
-    """Bytes of the device's memory that a stack may take."""
-    return int(_SHARE * memory.free())
+def room(memory: Memory, engine: Engine) -> int:
+    """Bytes of the device's memory that runs like `engine` may take as a stack."""
+    return int(_SHARE * memory.free()) - (_HELD if may_be_stacked(engine) else 0)
 
 
 def run_bytes(engine: Engine, per_sample: int) -> int:
@@ -95,10 +101,13 @@ def run_bytes(engine: Engine, per_sample: int) -> int:
     numbers = sum(p.numel() * p.element_size() for p in engine.model.parameters())
     assert isinstance(engine.batches, Batches)
     batch = max(stop - start for start, stop in engine.batches.bounds)
-    # A graph has a pool of its own beside that of the steps without it.
-    pools = 2 if engine.device.torch_device.type == "cuda" and engine.settings.cuda_graph else 1
     # Twice: what the forward pass leaves, and the gradients of it.
-    return numbers * (_COPIES + _MEMORIES) + pools * 2 * batch * per_sample
+    need = numbers * (_COPIES + _MEMORIES) + 2 * batch * per_sample
+    if may_be_stacked(
+        engine
+    ):  # graphs have memory of their own, and are compared with steps without them
+        need += numbers * _TRACES * (2 + _MEMORIES) + 2 * batch * per_sample
+    return need
 
 
 def sample_bytes(engine: Engine) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ from dlrun.stacked.point import StackedPoint, Values, diverged
 from dlrun.stacked.weights import StackedWeights
 from dlrun.training.copied import Copied, DeviceClock, HostClock
 from dlrun.training.divergence import Diverged
+from dlrun.training.evaluation import Repeated
 from dlrun.training.forward import sample_losses
 from dlrun.training.logged_points import Pending, Rate
 from dlrun.training.loop import Engine
@@ -38,6 +40,9 @@ class Stack:
 
     Args:
         eval_rows: samples of each run in one forward pass of an evaluation.
+
+    Attributes:
+        repeated: what evaluates the validation parts by a graph, where something does.
     """
 
     def __init__(self, engines: Sequence[Engine], *, eval_rows: int) -> None:
@@ -49,6 +54,7 @@ class Stack:
         self.template = copy.deepcopy(lead.model)
         lead.freezing.train(self.template)
         self._forward = lift(self.template)
+        self.repeated: Repeated | None = None
         self._arrange()
         clock = DeviceClock() if self.device.torch_device.type == "cuda" else HostClock()
         self.rate = Rate(uncounted=sum(self.pending.sizes), clock=clock)
@@ -129,7 +135,11 @@ class Stack:
             return [{} for _ in self.engines]
         targets = table.targets[rows].expand(len(self.engines), *[-1] * table.targets.ndim)
         variances = [engine.variance["val"] for engine in self.engines]
-        outputs = self.outputs(table, rows)
+        compute = partial(self.outputs, table, rows)
+        if self.repeated is None:
+            outputs = compute()
+        else:
+            outputs = self.repeated.outputs(self.template, compute)
         metrics = stacked_metrics(self._tasks, outputs, targets, variances)
         truths = [
             engine.truth for engine in self.engines[: len(rows)]

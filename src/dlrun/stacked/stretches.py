@@ -21,6 +21,7 @@ from dlrun.errors import first_line
 from dlrun.stacked.optim import StepNumbers, Table
 from dlrun.stacked.stack import Stack
 from dlrun.stacked.trace import Trace, difference
+from dlrun.training.evaluation import Repeated
 from dlrun.training.graph import Recorder
 from dlrun.training.logged_points import Pending
 from dlrun.training.stretches import WARM_UPS, WORTH, usual_counts
@@ -64,7 +65,6 @@ class Stretches:
 
     def __init__(self, stack: Stack, *, by_graphs: bool) -> None:
         self.stack, self.by_graphs = stack, by_graphs
-        self.recorder: Recorder | None = None
         sizes = [stop - start for start, stop in stack.batches.bounds]
         room = min(stack.lead.intervals.until_due(0), sizes.count(sizes[0]))
         self.counts = usual_counts(room)
@@ -74,9 +74,20 @@ class Stretches:
         """Forget all graphs: the stack has other runs, or none any more."""
         self.graphs: dict[tuple[int, int], tuple[torch.cuda.CUDAGraph, Left]] = {}
         self.warm_ups, self.bytes = Counter[int](), dict[int, int]()
+        # Anew as well: its generators are those of all runs that there were.
+        self.recorder: Recorder | None = None
         self.rows: Tensor | None = None  # of the next steps, one batch after another
-        if self.recorder is not None:
-            self.recorder.begin_anew()
+        self._repeat_evaluations()
+
+    def _repeat_evaluations(self) -> None:
+        stack = self.stack
+        if stack.repeated is not None:
+            stack.repeated.close()
+            stack.repeated = None
+        if self.by_graphs and stack.engines and Repeated.fits(stack.lead.data.val, stack.eval_rows):
+            drawn_from, precision = stack.lead.generator, stack.device.precision
+            part = stack.lead.data.val
+            stack.repeated = Repeated(part, drawn_from, precision, required=False)
 
     def advance(self) -> None:
         """Take the next step, or the next ones up to where something is due."""
@@ -97,8 +108,7 @@ class Stretches:
 
     def _warm_up(self, rows: Tensor) -> None:
         """A step by itself."""
-        if self.recorder is None:
-            self.recorder = Recorder(self.stack.drawn_from)
+        self.recorder = self.recorder or Recorder(self.stack.drawn_from)
         stack, before = self.stack, len(self.stack.pending.outputs)
         batch = stack.batches.read(rows)
         self.recorder.rehearse(partial(stack.train_step, *batch))
@@ -136,8 +146,8 @@ class Stretches:
     def _send(self, rows: Tensor, numbers: Iterable[StepNumbers]) -> None:
         """Put what graphs read of the next steps where they look for it."""
         if self.rows is None:
-            longest = max(self.warm_ups) * self.counts[0]
-            self.rows = rows.new_zeros(len(rows), longest)
+            longest = max(stop - start for start, stop in self.stack.batches.bounds)
+            self.rows = rows.new_zeros(len(rows), longest * self.counts[0])
             self.table = Table(self.counts[0], self.stack.weights.values)
         self.rows[:, : rows.shape[1]].copy_(rows)
         self.table.fill(numbers)

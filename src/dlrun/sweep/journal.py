@@ -300,7 +300,9 @@ def facts_of(ended: Sequence[RunSummary]) -> dict[str, Any]:
     if not ended:
         return {}
     shared = set.intersection(*(set(summary.metrics) for summary in ended))
+    peaks = [peak for summary in ended if (peak := summary.number("peak_memory"))]
     return {
+        **({"peak_memory": max(peaks)} if peaks else {}),
         "seconds": round(sum(summary.number("seconds") or 0.0 for summary in ended), 3),
         "metrics": {
             name: statistics.fmean(summary.metrics[name] for summary in ended)

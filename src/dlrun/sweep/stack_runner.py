@@ -29,6 +29,7 @@ from dlrun.sweep.launch import Watcher
 from dlrun.sweep.sweep import Sweep
 from dlrun.sweep.trial import Attempt, Interrupted
 from dlrun.system.signals import StopRequest
+from dlrun.tracking.numbers import bytes_text
 from dlrun.training.device import require_device
 from dlrun.training.device_errors import lacks_memory
 from dlrun.training.loop import Engine
@@ -56,6 +57,7 @@ class _Member:
     attempt: Attempt
     index: int  # of its seed
     session: Session
+    is_over: bool = False
 
     @property
     def engine(self) -> Engine:
@@ -99,7 +101,7 @@ class StackRunner:
                     self._train_open()
                 except StackTooLarge as stack:
                     self.size.most = max(1, stack.runs // 2)
-                    waiting[:0] = [(member.attempt, member.index) for member in self.members]
+                    waiting[:0] = [(m.attempt, m.index) for m in self.members if not m.is_over]
                     print(f"{stack}: going on with {self.size.most} at a time", flush=True)
             # Nothing may hold what those that are closed by now hold.
             self.members = []
@@ -137,7 +139,7 @@ class StackRunner:
     def _look_at_memory(self, engine: Engine) -> None:
         """Of the first run that is open: how much there is, now that the data are there."""
         self.memory = memory_of(engine.device.torch_device)
-        self.room = room(self.memory)
+        self.room = room(self.memory, engine)
         self.per_sample = sample_bytes(engine)
 
     def _say_parts(self, runs: int, at_once: int) -> None:
@@ -210,6 +212,7 @@ class StackRunner:
         # Neither names the fit that it is given: they would hold each other, and the weights of all.
         def ended(fit: StackedFit, session: Session, error: Exception | None) -> None:
             member = by_session[session]
+            member.is_over = True
             self._over(member.attempt, error or _pruned(session))
             if self.left[member.attempt] == 0:
                 self._leave(fit, members, member)
@@ -262,6 +265,7 @@ class StackRunner:
             if code:
                 self.sweep.ledger.goes_on(member.attempt.number)
                 raise Interrupted(code)
+            member.is_over = True
             self._over(member.attempt, error or _pruned(member.session))
             self._report()
             if error is not None:
@@ -289,8 +293,3 @@ class StackRunner:
 
 def _pruned(session: Session) -> Pruned | None:
     return Pruned() if session.summary.status == "pruned" else None
-
-
-def bytes_text(count: int) -> str:
-    """A number of bytes, rounded, in MB or GB."""
-    return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MB"

@@ -23,10 +23,10 @@ from dlrun.sweep.data_cache import data_loader
 from dlrun.sweep.launch import Watcher
 from dlrun.sweep.quota import Quota
 from dlrun.sweep.space.parameters import Interval, Parameter
-from dlrun.sweep.stack_runner import Size, StackRunner, bytes_text
+from dlrun.sweep.stack_runner import Size, StackRunner
 from dlrun.sweep.sweep import Sweep
 from dlrun.sweep.trial import Attempt
-from dlrun.tracking.numbers import number_text
+from dlrun.tracking.numbers import bytes_text, number_text
 from dlrun.training.build import assemble
 from dlrun.training.device import require_device
 from dlrun.training.loop import Engine
@@ -83,7 +83,7 @@ class Judgement:
             if reason := no_rule(engine):
                 return Verdict(False, reason)
             each = run_bytes(engine, sample_bytes(engine))
-            if room(memory_of(engine.device.torch_device)) < 2 * each:
+            if room(memory_of(engine.device.torch_device), engine) < 2 * each:
                 return Verdict(False, f"two of them need more memory, {bytes_text(2 * each)}")
             stack = Stack([_engine(plain) for _ in range(2)], eval_rows=2)
         except Exception as error:  # to be met, and recorded, by the trial itself

@@ -36,6 +36,7 @@ __all__ = [
     "in_torch_func",
     "is_view",
     "is_wrapped",
+    "loss_scale",
     "move_towards",
     "norms",
     "replace_if",
@@ -103,6 +104,12 @@ def is_view(operation: Any) -> bool:
     """Whether an operation looks at its input in another way, and moves no bytes."""
     aliases = [a.alias_info for a in operation._schema.arguments if a.alias_info is not None]
     return bool(aliases) and not any(alias.is_write for alias in aliases)
+
+
+def loss_scale(scaler: torch.amp.GradScaler) -> list[Tensor]:
+    """What it changes in place: the scale, and how many steps in a row were finite; [] before the first step."""
+    names = ("_scale", "_growth_tracker")
+    return [one for name in names if (one := getattr(scaler, name, None)) is not None]
 
 
 def without_dynamo(build: Callable[[], torch.optim.Optimizer]) -> torch.optim.Optimizer:

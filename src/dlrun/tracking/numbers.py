@@ -67,3 +67,8 @@ def is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def bytes_text(count: float) -> str:
+    """A number of bytes, rounded, in MB or GB."""
+    return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MB"

@@ -69,8 +69,8 @@ def _why_not_its_step(engine: Engine) -> str | None:
         "its gradients are those of several devices": engine.ranks.size > 1,
         "trainer.compile makes graphs of its own": settings.compile,
         "trainer.profile is to see single operations": settings.profile,
-        f"trainer.precision is {settings.precision}, and must be fp32, tf32 or bf16 for that": (
-            settings.precision not in ("fp32", "tf32", "bf16")
+        "trainer.precision is fp64, and learning rates that a graph reads are of 32 bits": (
+            settings.precision == "fp64"
         ),
         "cells that read texts in both directions ask the GPU for the lengths at each step": (
             engine.data.spec.padded and _reads_backwards(engine.model)

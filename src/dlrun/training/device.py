@@ -48,7 +48,7 @@ class Device:
 def send(numbers: Tensor, to: Tensor) -> None:
     """Fill a tensor of a device with `numbers` of the host: neither waits for the other."""
     # From memory that may be moved a copy waits until all work before it is done.
-    ahead = numbers if to.device.type == "cpu" else numbers.pin_memory()
+    ahead = numbers if to.device.type in ("cpu", "mps") else numbers.pin_memory()
     to.copy_(ahead, non_blocking=True)
 
 
@@ -161,6 +161,17 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and any(word in str(error) for word in _NO_MEMORY)
     )
+
+
+def count_memory(device: torch.device) -> None:
+    """Let `peak_memory` tell of what comes from now on."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Bytes of the device that tensors of this process took at a time at most; None where nobody counts them."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
 class DeviceLost(RunFailed):

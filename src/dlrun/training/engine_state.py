@@ -36,7 +36,7 @@ _OF_TENSORS = (
         "data",
         "points",
     ),
-    *("evaluation", "chosen", "task", "truth", "variance", "augmentation", "mixing", "generator"),
+    *("chosen", "task", "truth", "variance", "augmentation", "mixing", "generator", "evaluation"),
 )
 
 

@@ -26,5 +26,6 @@ def regularise(parameters: list[Tensor], rules: GradientSettings) -> None:
 
 def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
     """Euclidean norm of all gradients together, a scalar tensor (no wait for the device)."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    return whole(torch.stack(norms(gradients)).norm()) if gradients else torch.zeros(())
+    weights = [*parameters]
+    gradients = [p.grad for p in weights if p.grad is not None]
+    return whole(torch.stack(norms(gradients)).norm()) if gradients else weights[0].new_zeros(())

@@ -35,7 +35,12 @@ class Tolerance(NamedTuple):
     changes: float
 
 
-TOLERANCES = {"fp32": Tolerance(1e-3, 0.1), "bf16": Tolerance(2e-2, 0.3)}  # by precision
+TOLERANCES = {  # by precision
+    "fp32": Tolerance(1e-3, 0.1),
+    "tf32": Tolerance(1e-2, 0.3),
+    "bf16": Tolerance(2e-2, 0.3),
+    "fp16": Tolerance(2e-2, 0.3),
+}
 
 
 class Recorder:

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlrun.training.copied import Clock, Copied, HostClock
+from dlrun.training.copied import Clock, HostClock
 from dlrun.training.divergence import refuse_divergence
 from dlrun.training.ranks import Ranks
-from dlrun.training.task import Task
+from dlrun.training.task import Scores, Task
 
 
 @dataclass
@@ -103,9 +103,8 @@ class Point:
         self.learning_rate, self.rate = learning_rate, rate
         outputs, targets = torch.cat(pending.outputs), torch.cat(pending.targets)
         scores = task.scores_of(outputs, targets, variance)
-        self.samples = len(targets)
-        self.shares = {name: not value.is_floating_point() for name, value in scores.items()}
-        self.numbers = Copied([torch.stack(pending.losses), gradient_norm, *scores.values()])
+        others = torch.stack(pending.losses), gradient_norm
+        self.scores = Scores(scores, len(targets), others)
 
     def values(self, latest: Mapping[str, float]) -> dict[str, float]:
         """By the names that they have in the log.
@@ -113,13 +112,11 @@ class Point:
         Raises:
             Diverged: a loss is not a finite number; it names the `latest` values.
         """
-        losses, gradient_norm, *scores = self.numbers.read()
+        (losses, gradient_norm), scores = self.scores.read()
         refuse_divergence([*losses], step=self.step, latest=latest)
         loss = mean_losses(self.task, losses, self.sizes).item()
-        named = zip(self.shares.items(), scores, strict=True)
-        metrics = {n: s.item() / (self.samples if share else 1) for (n, share), s in named}
         return training_point(
-            {"loss": loss, **metrics},
+            {"loss": loss, **{name: score.item() for name, score in scores.items()}},
             learning_rate=self.learning_rate,
             gradient_norm=gradient_norm.item(),
             rate=self.rate(),

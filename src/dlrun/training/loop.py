@@ -172,11 +172,10 @@ class Engine:
         first_best_unsaved = not self.best.step
         self.points.begin(sum(self.pending.sizes))
         before = self.seconds
-        steps = self._one_by_one if self.captured is None else self.captured.epoch
         while not self.finished and not interruptions.stopping:
             epoch, position = divmod(self.step, self.steps_per_epoch)
             self.begin_epoch(epoch, position)
-            for count in steps(epoch, position):
+            for count in self.steps(epoch, position):
                 self.step += count
                 observer.stepped(count)
                 interruptions.stepped()
@@ -196,7 +195,11 @@ class Engine:
         self.seconds = before + time.perf_counter() - started
         self._save(save, observer)
 
-    def _one_by_one(self, epoch: int, position: int) -> Iterator[int]:
+    def steps(self, epoch: int, position: int) -> Iterator[int]:
+        """Take the steps of an epoch but for the first `position`: so many each time, which the caller counts."""
+        if self.captured is not None:
+            yield from self.captured.epoch(epoch, position)
+            return
         for inputs, targets in self.batches.epoch(epoch, skip=position):
             self.train_step(inputs, targets)
             yield 1

@@ -26,7 +26,7 @@ from dlrun.training.forward import State, on_tensors
 from dlrun.training.graph import Recorder
 from dlrun.training.logged_points import Pending
 from dlrun.training.loop import Engine
-from dlrun.training.verification import Trace, difference
+from dlrun.training.verification import Trace, difference, places
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,9 @@ class Stretches:
         """
         if self.recorder is None:
             self._begin()
-        if self.graphs and self.foundation != self._foundation():
+        if self.stage != self.engine.freezing.stage or (
+            self.graphs and self.places != places(self.engine)
+        ):
             self._forget()
         self.batches.enter(number)
         self.device_at = -1  # where the device is in the epoch: anywhere
@@ -111,20 +113,14 @@ class Stretches:
         self.carried: State = None
         self._forget()
 
-    def _foundation(self) -> tuple[int, ...]:
-        """What graphs stand on: which weights are trained, and where all of them lie in memory."""
-        modules = (self.engine.model, self.engine.averaged)
-        tensors = (t for m in modules if m is not None for t in (*m.parameters(), *m.buffers()))
-        return self.engine.freezing.stage, *(tensor.data_ptr() for tensor in tensors)
-
     def _forget(self) -> None:
-        """Let go of graphs that do not fit any more: the next ones begin with warm-ups."""
+        """Let go of graphs that do not fit what is trained now: the next ones begin with warm-ups."""
         self.graphs.clear()
         self.warm_ups, self.bytes = Counter[int](), dict[int, int]()
         self.engine.descent.clear()  # gradients that lie in the memory of a graph
         if self.recorder is not None:
             self.recorder.begin_anew()
-        self.foundation = self._foundation()
+        self.stage = self.engine.freezing.stage
 
     def _advance(self, position: int) -> int:
         """Take one step or more; how many."""
@@ -191,7 +187,7 @@ class Stretches:
         except RuntimeError as error:
             found = first_line(error)
         if found is None:
-            self.graphs[count, size] = stretch
+            self.graphs[count, size], self.places = stretch, places(self.engine)
             log.info("a CUDA graph holds %s training steps of batches of %s", count, size)
             return True
         self._give_up(f"come to something else as a CUDA graph ({found})")

@@ -144,8 +144,8 @@ class Task(ABC):
             loss = self.plain_loss(outputs, targets).item()
         if variance is None:
             variance = self.variance(Split(targets, targets))
-        scores = self.scores_of(outputs, targets, variance)
-        return {"loss": loss, **{name: _as_number(v, len(targets)) for name, v in scores.items()}}
+        _, found = Scores(self.scores_of(outputs, targets, variance), len(targets)).read()
+        return {"loss": loss, **{name: value.item() for name, value in found.items()}}
 
     def with_baselines(self, data: Dataset) -> Dataset:
         """The same data with the baselines that depend on the loss."""
@@ -199,7 +199,7 @@ class StackedScores:
             of_each = [task.scores_of(o, t, variance) for task, o, t, variance in each]
             scores = {name: torch.stack([own[name] for own in of_each]) for name in of_each[0]}
         self.columns = list(scores.values())
-        # Of a count of samples the share, as `_as_number` has it.
+        # Of a count of samples the share, as `Scores` has it.
         self._parts = {
             n: 1 if v.is_floating_point() else targets.shape[1] for n, v in scores.items()
         }
@@ -221,6 +221,27 @@ def _measure_alike(tasks: Sequence[Task]) -> bool:
     return len({task.criterion.unit for task in tasks}) == 1
 
 
+class Scores:
+    """Scores as numbers, once they are read: all by one copy from the device, with what `others` are to go with them.
+
+    Args:
+        scores: of one model scalars, or (K,); one of whole numbers counts some of the `samples`.
+    """
+
+    def __init__(
+        self, scores: Mapping[str, Tensor], samples: int, others: Sequence[Tensor] = ()
+    ) -> None:
+        self._whole = {n: 1 if s.is_floating_point() else samples for n, s in scores.items()}
+        self._others, self._copied = len(others), Copied([*others, *scores.values()])
+
+    def read(self) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """The others, and the scores by name, of those that count the shares; float64, on the CPU."""
+        found = self._copied.read()
+        others, scores = found[: self._others], found[self._others :]
+        pairs = zip(self._whole.items(), scores, strict=True)
+        return others, {name: score / whole for (name, whole), score in pairs}
+
+
 def exact(numbers: Tensor) -> Tensor:
     """In float64, on the CPU where the device has none."""
     return numbers.double() if numbers.device.type != "mps" else numbers.cpu().double()
@@ -229,8 +250,3 @@ def exact(numbers: Tensor) -> Tensor:
 def beside(outputs: Tensor, known: Tensor) -> Tensor:
     """What is `known` of the targets, in float64 on the CPU, where `exact` outputs are."""
     return known if outputs.device.type == "mps" else sent(known, outputs.device)
-
-
-def _as_number(value: Tensor, samples: int) -> float:
-    """A number; of a count of samples, the share. Counted whole, as not every device has float64."""
-    return value.item() if value.is_floating_point() else int(value) / samples

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dlrun.storage.checkpoint import random_states, restore_random_states
-from dlrun.system.torch_internals import copy_all, tree_leaves
+from dlrun.system.torch_internals import copy_all, loss_scale, tree_leaves
 from dlrun.training.forward import State
 from dlrun.training.graph import TOLERANCES, apart, size_of
 from dlrun.training.logged_points import Pending
@@ -92,14 +92,20 @@ def difference(before: Trace, alone: Trace, replayed: Trace, precision: str) -> 
     return None if all(_equal(*pair) for pair in drawn) else "they draw other random numbers"
 
 
+def places(engine: Engine) -> list[int]:
+    """Where in memory all of it lies that a step changes: a graph finds it there or not at all."""
+    return [tensor.data_ptr() for each in _changing(engine).values() for tensor in each]
+
+
 def _changing(engine: Engine) -> dict[str, list[Tensor]]:
-    memory, lookahead = engine.descent.optimizer.state, engine.descent.lookahead
-    average = engine.averaged
+    memory = engine.descent.optimizer.state
+    average, slow = engine.averaged, engine.descent.lookahead
     found = {
         "weights": engine.model.parameters(),
         "running statistics": engine.model.buffers(),
         "averages": () if average is None else (*average.parameters(), *average.buffers()),
-        "slow weights": () if lookahead is None else (*lookahead.slow, lookahead.steps),
+        "slow weights": () if slow is None else (*slow.slow, slow.steps),
+        "scales of the loss": loss_scale(engine.descent.scaler),
         "what the optimizer remembers": tree_leaves([memory[p] for p in memory]),
     }
     return {

@@ -119,9 +119,9 @@ def side_by_side(losses: Sequence[Loss], like: Tensor) -> dict[str, Tensor]:
     found = {}
     for name in losses[0].numbers:
         values: list[Any] = [loss.numbers[name] for loss in losses]
-        column = torch.stack(
-            [torch.as_tensor(v, dtype=like.dtype, device=like.device) for v in values]
-        )
-        if bool((column != losses[0].neutral.get(name, float("nan"))).any()):
-            found[name] = column
+        neutral = losses[0].neutral.get(name, float("nan"))
+        if any(bool((torch.as_tensor(value) != neutral).any()) for value in values):
+            # Numbers of Python become one tensor of the CPU first, which a device is then given as a whole.
+            column = torch.stack([torch.as_tensor(value, dtype=like.dtype) for value in values])
+            found[name] = column.to(like.device)
     return found
