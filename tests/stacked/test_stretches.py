@@ -16,6 +16,7 @@ from dlrun.stacked import stretches
 from dlrun.stacked.stack import Stack
 from dlrun.stacked.stretches import Stretches
 from emulated_graphs import Emulation
+from older_torch import skip_without_muon
 from unread import on_device, watched
 
 STEPS = 5 * 8  # of an epoch the last one has a short batch
@@ -78,6 +79,7 @@ FAST = ("adam", next(o for o in OPTIMIZERS if o.startswith("schedule_free")))
 def test_a_graph_of_steps_does_what_they_do_one_by_one(
     optimizer: str, emulated_graphs: Emulation
 ) -> None:
+    skip_without_muon(optimizer)
     if optimizer.startswith("schedule_free"):
         pytest.importorskip("schedulefree")
     common = (*COMMON, *f"optimizer={optimizer}".split())

@@ -36,6 +36,7 @@ from dlrun.training.evaluation import Repeated
 from dlrun.training.loop import Engine
 from dlrun.training.stretches import Stretches
 from emulated_graphs import Emulation
+from older_torch import skip_without_muon
 
 # 96 training rows: six batches of 16 an epoch, or three of 26 and one of 18.
 IRIS = (
@@ -105,6 +106,7 @@ CANNOT: list[tuple[tuple[str, ...], Device, str]] = [
 def test_what_cannot_be_captured_goes_without_unless_it_was_asked_for(
     words: tuple[str, ...], place: Device, reason: str
 ) -> None:
+    skip_without_muon(" ".join(words))
     assert chosen(*words, place=place) is None
     with pytest.raises(ConfigError) as refused:
         chosen(*words, place=place, wanted=True)

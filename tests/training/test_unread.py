@@ -11,6 +11,7 @@ from dlrun.training.capturable import make_capturable
 from dlrun.training.logged_points import Pending
 from dlrun.training.loop import Engine
 from dlrun.training.stretches import Stretches
+from older_torch import needs_rules_for_meta
 from unread import META, HostWaits, built, on_device, watched
 
 IRIS = ("dataset=iris", "model=mlp", "model.hidden=[8]", "trainer.batch_size=16")
@@ -81,6 +82,7 @@ def steps(engine: Engine, count: int) -> None:
                 break
 
 
+@needs_rules_for_meta
 @pytest.mark.parametrize("words", RUNS, ids=" ".join)
 def test_steps_points_and_evaluations_ask_the_device_for_nothing(words: tuple[str, ...]) -> None:
     engine = on_device(*words)
@@ -126,6 +128,7 @@ WAITING = {
 }  # fmt: skip
 
 
+@needs_rules_for_meta
 @pytest.mark.parametrize("words", WAITING.values(), ids=WAITING)
 def test_exceptions_are_known(words: tuple[str, ...]) -> None:
     engine = on_device(*words)
@@ -133,6 +136,7 @@ def test_exceptions_are_known(words: tuple[str, ...]) -> None:
         steps(engine, 1)
 
 
+@needs_rules_for_meta
 @pytest.mark.parametrize("optimizer", CAPTURED)
 def test_a_step_that_a_graph_is_to_hold_leaves_nothing_to_the_host(optimizer: str) -> None:
     more = ["model.hidden=[8,8]"] if optimizer == "muon" else []
@@ -163,6 +167,7 @@ STACKS = (
 )  # fmt: skip
 
 
+@needs_rules_for_meta
 @pytest.mark.parametrize(("common", "each"), STACKS, ids=lambda words: " ".join(words))
 def test_steps_of_a_stack_ask_the_device_for_nothing(
     common: tuple[str, ...], each: tuple[str, ...]
@@ -189,6 +194,7 @@ HELD = (
 )
 
 
+@needs_rules_for_meta
 @pytest.mark.usefixtures("emulated_graphs")
 @pytest.mark.parametrize("words", HELD, ids=" ".join)
 def test_what_a_graph_of_several_steps_holds_is_on_the_device(words: tuple[str, ...]) -> None:
@@ -207,6 +213,7 @@ def test_what_a_graph_of_several_steps_holds_is_on_the_device(words: tuple[str, 
     assert all(tensor.device == META for tensor in left) and left[0].shape == (4,)
 
 
+@needs_rules_for_meta
 @pytest.mark.parametrize(
     "words",
     [(*IRIS, "trainer.ema_decay=0.9"), (*DIGITS, "model.batch_norm=true"), TOKENS],
@@ -219,6 +226,7 @@ def test_what_a_graph_of_an_evaluation_holds_is_on_the_device(words: tuple[str, 
     assert outputs.device == META and found.of_host == []
 
 
+@needs_rules_for_meta
 def test_what_a_gpu_would_have_to_be_waited_for_is_found() -> None:
     there, here = torch.ones(3, device=META), torch.ones(3)
     for wait in (
