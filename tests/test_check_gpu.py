@@ -16,7 +16,10 @@ import pytest
 import torch
 from torch import nn
 
+from dlrun.data.ahead import ahead
 from dlrun.stacked.cost_model import LAUNCHED, REPLAYED, Work
+from dlrun.training.loop import Engine
+from dlrun.training.stretches import Stretches
 from emulated_graphs import Emulation
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -209,6 +212,43 @@ def test_turns_are_of_as_many_steps_of_each_and_the_warm_up_is_left_out(modules:
     assert all(seconds > 0 for seconds in turns.own)
 
 
+def test_turns_end_with_stretches_that_are_graphs(
+    modules: None, emulated_graphs: Emulation
+) -> None:
+    pace = importlib.import_module("gpu_parts.pace")
+    size = pace.Size(warm_up=20, block=20, turns=2)
+    words = "dataset=iris model=logistic trainer.accelerator=cpu trainer.batch_size=2"
+    engine = pace.built(words, *pace.of_length(size)).engine
+    with_graphs(engine)
+    turns = pace.take_turns(engine, {}, size)
+    assert emulated_graphs.replays > 0
+    assert len(turns.own) == 2 and 60 <= engine.step <= size.steps
+
+
+def test_steps_are_timed_as_runs_and_stacks_make_them_by_graphs(
+    modules: None, emulated_graphs: Emulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pace = importlib.import_module("_pace")
+    stacked = importlib.import_module("stacked")
+    monkeypatch.setattr(pace, "_SECONDS", 100)
+    monkeypatch.setattr(pace, "may_be_stacked", lambda engine: True)
+    case = stacked.Case("dataset=iris model=logistic trainer.batch_size=2", epochs=9).on("cpu")
+    engine = stacked.make_engine(stacked.plain_config(case), 0.1)
+    with_graphs(engine)
+    assert pace.step_seconds(engine) > 0
+    alone = emulated_graphs.replays
+    stack = stacked.stack_of(case, 3)
+    assert pace.stack_step_seconds(stack) > 0
+    assert emulated_graphs.replays > alone > 0
+
+
+def with_graphs(engine: Engine) -> None:
+    """Have the steps of `engine` be graphs, which are emulated."""
+    batches = ahead(engine.batches)
+    assert batches is not None
+    engine.captured = Stretches(engine, batches, required=True)
+
+
 @pytest.mark.slow  # torch's optimizers import its compiler
 def test_the_bare_loop_in_pieces_is_the_bare_loop(modules: None) -> None:
     by_hand = importlib.import_module("peer_programs.by_hand")
@@ -279,3 +319,16 @@ def test_the_loop_by_hand_with_graphs_takes_the_steps_of_adam(
         adam.step()
     assert emulated_graphs.captures == 1 and emulated_graphs.replays == 4 // length
     torch.testing.assert_close(model.weight, alone.weight)
+
+
+@pytest.mark.slow
+def test_what_the_check_wants_as_graphs_is_not_refused(modules: None) -> None:
+    from dlrun.training.cuda_graph import why_not
+
+    probe, pace = importlib.import_module("probe"), importlib.import_module("gpu_parts.pace")
+    refused = {}
+    for label, words in probe.CAPTURED.items():
+        engine = pace.built(words, "trainer.accelerator=cpu").engine
+        engine.device = replace(engine.device, torch_device=torch.device("cuda"))
+        refused[label] = why_not(engine)
+    assert not {label: reason for label, reason in refused.items() if reason}

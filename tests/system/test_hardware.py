@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from dlrun.system.hardware import (
     SLOW,
     cpu_precisions,
     cuda_devices,
+    cuda_libraries,
     cuda_precisions,
     mps_precisions,
     why_no_cuda,
@@ -133,3 +135,33 @@ def test_the_limit_of_a_job_counts_whichever_group_around_the_process_has_it(
     assert hardware._free_in_container(tmp_path, told) == 4150
     told.unlink()
     assert hardware._free_in_container(tmp_path, told) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("cuda", "hip", "cudnn", "said"),
+    [
+        ("13.0", None, lambda: 91002, "13.0, cuDNN 9.10.2"),
+        ("11.8", None, lambda: 8907, "11.8, cuDNN 8.9.7"),
+        ("13.0", None, lambda: None, "13.0, no cuDNN"),
+        (None, "7.0", lambda: 3, "none, but ROCm 7.0"),
+    ],
+)
+def test_the_libraries_of_a_gpu_have_their_versions(
+    cuda: str | None, hip: str | None, cudnn: Callable[[], int | None], said: str
+) -> None:
+    assert cuda_libraries(torch_with(cuda, hip, cudnn)) == said
+
+
+def test_a_cudnn_that_does_not_load_is_told() -> None:
+    def fail() -> int:
+        raise RuntimeError("cuDNN version incompatibility: compiled against 9\nmore")
+
+    found = cuda_libraries(torch_with("13.0", None, fail))
+    assert found == "13.0, cuDNN does not load: cuDNN version incompatibility: compiled against 9"
+
+
+def torch_with(cuda: str | None, hip: str | None, cudnn: Callable[[], int | None]) -> Any:
+    return types.SimpleNamespace(
+        version=types.SimpleNamespace(cuda=cuda, hip=hip),
+        backends=types.SimpleNamespace(cudnn=types.SimpleNamespace(version=cudnn)),
+    )

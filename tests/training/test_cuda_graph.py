@@ -95,7 +95,6 @@ CANNOT: list[tuple[tuple[str, ...], Device, str]] = [
     ((), Device(torch.device("cpu"), "fp32"), "the run is on the device cpu, which has no CUDA graphs"),
     ((), Device(torch.device("cuda"), "fp64"), "trainer.precision is fp64, and learning rates that a graph"),
     (("trainer.profile=true",), CUDA, "trainer.profile is to see single operations"),
-    (("optimizer=muon", "model.hidden=[8,8]"), CUDA, "the optimizer MuonWithAdamW reads settings or memory"),
     (("optimizer=schedule_free",), CUDA, "the optimizer AdamWScheduleFree reads settings or memory"),
 ]  # fmt: skip
 

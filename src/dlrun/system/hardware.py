@@ -184,8 +184,13 @@ def cuda_devices(torch: Any) -> list[tuple[str, tuple[int, int]]]:
 
 
 def cuda_libraries(torch: Any) -> str:
-    """The versions of CUDA and cuDNN that torch brings."""
-    number = torch.backends.cudnn.version()
+    """The versions of CUDA, or AMD's ROCm, and cuDNN that torch brings."""
+    if torch.version.cuda is None:
+        return f"none, but ROCm {torch.version.hip}"
+    try:
+        number = torch.backends.cudnn.version()
+    except RuntimeError as error:  # another cuDNN of the system is in its way
+        return f"{torch.version.cuda}, cuDNN does not load: {str(error).splitlines()[0]}"
     if number is None:
         return f"{torch.version.cuda}, no cuDNN"
     # 90100 is 9.1.0; before version 9 the major number stood at the thousands.

@@ -79,7 +79,7 @@ def choose(accelerator: str, precision: str, index: int | None = None) -> Device
 def _require_tf32(device: torch.device) -> None:
     """Refuse a device without TF32, on which the run would be one in fp32 under another name."""
     reason = ""
-    if device.type != "cuda":
+    if device.type != "cuda" or torch.version.hip:
         reason = f"only GPUs of NVIDIA multiply in TF32, and the run is on the device {device}"
     elif (capability := torch.cuda.get_device_capability(device)) < TF32_SINCE:
         reason = (
