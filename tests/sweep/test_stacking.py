@@ -370,6 +370,7 @@ def test_a_stack_that_runs_out_of_memory_is_halved_and_no_trial_is_lost(
     assert_same_sweeps(look("stacked"), look("turned"))
 
 
+@pytest.mark.slow
 def test_seeds_that_are_over_when_memory_runs_out_count_once(
     stacked: Stacked, in_turn: Stacked, look: Looks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -479,6 +480,7 @@ def test_a_process_whose_gpu_fails_for_good_trains_no_more_and_another_goes_on(
     assert "continue with `dlrun resume stacked`" in second
 
 
+@pytest.mark.slow
 def test_after_a_stack_lost_its_gpu_each_trial_is_gone_on_with(
     stacked: Stacked,
     dlrun: Dlrun,

@@ -163,6 +163,14 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
+def memory_share(device: torch.device) -> float:
+    """The part of a device's memory that this process may take; 1 where there is no limit, or torch does not tell."""
+    told = getattr(torch.cuda, "get_per_process_memory_fraction", None)
+    if device.type != "cuda" or told is None:
+        return 1.0
+    return float(told(torch.cuda.current_device() if device.index is None else device.index))
+
+
 def count_memory(device: torch.device) -> None:
     """Let `peak_memory` tell of what comes from now on."""
     if device.type == "cuda":
