@@ -13,9 +13,12 @@ import torch
 from scratch import Look, Result
 from torch import Tensor
 
+from dlrun.commands._train_words import composed_run
+from dlrun.config.settings import parse
 from dlrun.diagnostics.profiler import profiled
 from dlrun.runner.checkpoint_writer import CheckpointWriter
 from dlrun.system.torch_internals import DispatchMode
+from dlrun.training.device_errors import step_too_large
 from dlrun.training.loop import Engine
 
 Dlrun = Callable[..., Result]
@@ -103,9 +106,7 @@ def test_a_run_whose_device_is_lost_has_failed_and_says_why_in_a_line(
     result = dlrun(*RUN)
     assert card.lost
     assert (result.code, result.err.count("\n")) == (1, 1)
-    assert result.err.startswith(
-        "dlrun: error: trainer.accelerator is cpu, and an operation before"
-    )
+    assert result.err.startswith("dlrun: error: an operation on cpu has failed (device-side assert")
     summary = json.loads(Path("run/summary.json").read_text())
     assert (summary["status"], summary["error"]["kind"]) == ("failed", "DeviceLost")
     assert "device-side assert triggered" in summary["error"]["message"]
@@ -191,6 +192,33 @@ def test_evaluations_of_a_stored_run_name_their_own_batch_size(
     result = dlrun("eval", "run")
     assert (result.code, result.err.count("\n")) == (1, 1)
     assert "trainer.eval_batch_size=" in result.err
+
+
+def test_a_test_of_learning_rates_names_the_batch_size(
+    dlrun: Dlrun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Engine, "learn", full)
+    result = dlrun("lr-find", *WORDS)
+    assert (result.code, result.err.count("\n")) == (1, 1)
+    assert "with trainer.batch_size=32: try trainer.batch_size=16" in result.err
+
+
+@pytest.mark.parametrize(
+    ("words", "tried"),
+    [
+        pytest.param([], "trainer.batch_size=16, trainer.accumulate=2 (same gradient, half the memory), "
+                         "trainer.precision=bf16 or a smaller model", id="as it is"),
+        pytest.param(["trainer.batch_size=full"], "trainer.batch_size=48, trainer.accumulate=2", id="whole data"),
+        pytest.param(["trainer.accumulate=4", "trainer.precision=bf16"],
+                     "trainer.batch_size=16, trainer.accumulate=8 (same gradient, half the memory) or", id="parts"),
+        pytest.param(["trainer.batch_size=1"], "trainer.precision=bf16 or a smaller model", id="one sample"),
+    ],
+)  # fmt: skip
+def test_what_to_try_for_a_smaller_step_differs_from_what_the_run_has(
+    words: list[str], tried: str
+) -> None:
+    trainer = parse(composed_run(["dataset=iris", "model=mlp", *words])).trainer
+    assert f": try {tried}" in str(step_too_large(trainer, 96, torch.device("cuda")))
 
 
 def test_the_memory_that_a_failed_trial_leaves_is_there_for_the_next(

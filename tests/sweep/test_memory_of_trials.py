@@ -11,11 +11,13 @@ import pytest
 import torch
 from optuna.trial import Trial
 from scratch import Look, Result
+from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from dlrun.stacked.loop import StackedFit
-from dlrun.training import build
+from dlrun.training import build, cuda_graph
 from dlrun.training.loop import Engine
+from emulated_graphs import Emulation
 
 Dlrun = Callable[..., Result]
 Looks = Callable[..., Look]
@@ -26,6 +28,7 @@ WORDS = (
 )  # fmt: skip
 CPU = "trainer.accelerator=cpu"
 SEEDS = "seed=range(0,{})".format
+COMPILED = "trainer.compile=true"
 PRUNING = "sweep.pruner=median"
 
 gpu = pytest.mark.gpu
@@ -68,6 +71,11 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
     gc.collect()
 
 
+def calls_itself(model: nn.Module, **_: Any) -> None:
+    """A compiled model without its compiler: it names itself, too."""
+    model._compiled_call_impl = model._call_impl
+
+
 @pytest.mark.parametrize("stack", ["off", "on"])
 @pytest.mark.parametrize(
     ("words", "ended"),
@@ -77,6 +85,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
         pytest.param(("model=mlp", SEEDS(3), "optimizer=schedule_free"), ["completed"] * 3, id="schedule-free"),
         pytest.param(("model=mlp", "optimizer.lr=0.1,1e38"), ["completed", "failed"], id="one diverges"),
         pytest.param(("model=net", "model.width=8,13"), ["completed", "failed"], id="one has a bug"),
+        pytest.param(("model=mlp", "model.hidden=[4],[5]", COMPILED), ["completed"] * 2, id="compiled"),
         pytest.param(("model=mlp", SEEDS(3), PRUNING), ["completed", "pruned", "pruned"], id="pruned"),
     ],
 )  # fmt: skip
@@ -90,10 +99,29 @@ def test_no_parameter_of_an_ended_trial_is_alive(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("RAISE", "13")
+    monkeypatch.setattr(nn.Module, "compile", calls_itself)
+    monkeypatch.setattr(torch.compiler, "reset", int)
     monkeypatch.setattr(Trial, "should_prune", lambda one: PRUNING in words and one.number > 0)
     dlrun("train", "-m", *WORDS, CPU, f"sweep.stack={stack}", *words)
     assert [look().summary(run)["status"] for run in look().runs] == ended
     assert len(watched.engines) >= len(ended)
+    assert watched.alive == []
+
+
+@pytest.mark.parametrize("stack", ["off", "on"])
+def test_no_parameter_of_a_run_that_was_trained_by_graphs_is_alive(
+    stack: str, dlrun: Dlrun, watched: Watched, emulated_graphs: Emulation, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(cuda_graph, "_why_not_its_step", lambda _: None)
+    words = (
+        "model=mlp",
+        SEEDS(2),
+        "trainer.max_epochs=10",
+        f"sweep.stack={stack}",
+        "trainer.cuda_graph=auto",
+    )
+    assert dlrun("train", "-m", *WORDS, CPU, *words).code == 0
+    assert emulated_graphs.replays > 0
     assert watched.alive == []
 
 

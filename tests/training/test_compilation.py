@@ -18,6 +18,7 @@ from dlrun.runner import start
 from dlrun.runner.session import Session
 from dlrun.stacked.grouping import why_alone
 from dlrun.storage.run_directory import RunDirectory
+from dlrun.training import compilation
 from dlrun.training.build import assemble
 from dlrun.training.compilation import announcement, compile_model, why_not_compiled
 
@@ -219,3 +220,21 @@ def test_texts_of_any_length_are_compiled_once_for_training() -> None:
         graphs.add(counters["stats"]["unique_graphs"])
     assert len(widths) > 3
     assert len(graphs) == 1 and graphs != {0}
+
+
+@pytest.mark.usefixtures("asked")
+def test_what_was_compiled_for_another_kind_of_model_is_forgotten_not_run_uncompiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resets: list[int] = []
+    monkeypatch.setattr(torch.compiler, "reset", lambda: resets.append(1))
+    monkeypatch.setattr(compilation, "_compiled", [])
+    for words, expected in (
+        (["seed=0"], 0),
+        (["seed=1"], 0),  # of the same kind: its code is used again
+        (["model.hidden=[5]"], 1),
+        (["model.hidden=[5]", "model.dropout=0.1"], 2),
+        (["model.hidden=[5]", "model.dropout=0.2"], 3),
+    ):
+        assemble(parse(composed_run([*IRIS, "trainer.compile=true", *words])))
+        assert len(resets) == expected, words

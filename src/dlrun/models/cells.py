@@ -6,7 +6,8 @@ A new cell has a layer in `CELLS`, a number of gates in `_GATES`, widths in `_GR
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from copy import deepcopy
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,21 @@ class GroupNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         parts = [F.layer_norm(part, part.shape[-1:]) for part in x.split(self.groups, dim=-1)]
         return torch.cat(parts, dim=-1) * self.gain
+
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def copied(model: Model) -> Model:
+    """A copy of a model, in which the weights of a recurrent layer are one piece of memory, as they are in the model.
+
+    A plain copy has a piece for each: cuDNN then copies them together at every call, of which torch warns.
+    """
+    copy = deepcopy(model)
+    for layer in copy.modules():
+        if isinstance(layer, nn.RNNBase):
+            layer.flatten_parameters()
+    return copy
 
 
 CellName = Literal["rnn", "lstm", "gru"]

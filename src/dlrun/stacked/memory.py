@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import gc
 
 import torch
 from torch import Tensor
 
 from dlrun.data.loaders import Batches
+from dlrun.models.cells import copied
 from dlrun.models.dropout import use_generators
 from dlrun.system.hardware import free_memory
 from dlrun.training.cuda_graph import may_be_stacked
@@ -129,7 +129,7 @@ def data_bytes(engine: Engine) -> int:
 
 def _left_by(engine: Engine, inputs: Tensor) -> int:
     """Bytes that a forward pass of these inputs leaves for the backward pass, with inputs and outputs."""
-    model = copy.deepcopy(engine.model).train()
+    model = copied(engine.model).train()
     use_generators(model, [torch.Generator(inputs.device)])
     weights = {tensor.data_ptr() for tensor in model.state_dict().values()}
     seen: dict[int, int] = {}

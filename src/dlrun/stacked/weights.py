@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from itertools import accumulate
 
@@ -47,6 +48,9 @@ class StackedWeights:
         }
         self.rules = [Rule(optimizers, self.values, own[kind], kind) for kind in kinds]
         self._take_memory(engines)
+        if any(isinstance(module, nn.RNNBase) for module in models[0].modules()):
+            # Each row is in the order of the optimizers' rules; a run's own model reads it but now and then.
+            warnings.filterwarnings("ignore", "RNN module weights are not part of single contig")
         self.show(engines)
 
     def collect(self, gradients: Sequence[Tensor], *, first: bool) -> None:

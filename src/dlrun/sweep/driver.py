@@ -54,6 +54,7 @@ from dlrun.sweep.validate import (
 )
 from dlrun.sweep.work import Worker
 from dlrun.training.device import DeviceLost
+from dlrun.training.engine_state import let_go
 
 if TYPE_CHECKING:
     from dlrun.sweep.ray_driver import OnRay  # which imports Ray
@@ -283,6 +284,7 @@ def _check(spec: SweepSpec, config: DictConfig, load: RecordingLoader) -> Compar
         directed=settings.direction != "auto" or way is not None,
     )
     check_columns(settings.columns, experiment)
+    let_go(experiment.engine)
     return comparison
 
 

@@ -18,6 +18,7 @@ from dlrun.sweep.space.parse import Interval, Parameter, Space
 from dlrun.sweep.spec import SweepSpec
 from dlrun.training.build import Experiment, Loader, assemble
 from dlrun.training.device import count_processes
+from dlrun.training.engine_state import let_go
 from dlrun.training.ranks import ALONE, Ranks
 
 
@@ -56,6 +57,8 @@ def check_settings_one_by_one(
         experiment = experiment or built
         name, keys = (parameter.bare_key, parameter.sets) if parameter else ("", ())
         comparison.look(name, keys, built)
+        if built is not experiment:
+            let_go(built.engine)
     if experiment is None:
         assert bug is not None
         raise bug

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dlrun.errors import ConfigError
+from dlrun.models.cells import copied
 from dlrun.system.torch_internals import copy_all
 from dlrun.training.optimizer_classes import is_schedule_free
 
@@ -22,7 +21,7 @@ class ScheduleFreeAverage(nn.Module):
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         super().__init__()
-        self.module, self.optimizer = copy.deepcopy(model), optimizer
+        self.module, self.optimizer = copied(model), optimizer
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:

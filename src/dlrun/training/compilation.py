@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from dlrun.config.settings import TrainerSettings
@@ -23,6 +24,9 @@ _MISSING = {
 }
 
 
+_compiled: list[str] = []  # the kind of model that this process has compiled last
+
+
 def compile_model(model: nn.Module, settings: TrainerSettings, data: Dataset) -> None:
     """Let torch compile `model` at its first batch, in training and in evaluation, as trainer.compile asks.
 
@@ -30,8 +34,21 @@ def compile_model(model: nn.Module, settings: TrainerSettings, data: Dataset) ->
     for its own shape alone, and then once more.
     """
     if settings.compile:
+        _forget_others(model, settings)
         mode = _MODES.get(str(settings.compile))
         model.compile(mode=mode, dynamic=None if has_fixed_shapes(data) else True)
+
+
+def _forget_others(model: nn.Module, settings: TrainerSettings) -> None:
+    """Forget what was compiled for models of another kind, as those of other trials: torch keeps eight of a function.
+
+    All after the eighth it would run as they are, without a word but in a warning.
+    """
+    shapes = [tuple(parameter.shape) for parameter in model.parameters()]
+    kind = f"{model} {shapes} {settings.compile} {settings.precision}"
+    if _compiled and _compiled != [kind]:
+        torch.compiler.reset()
+    _compiled[:] = [kind]
 
 
 def announcement(settings: TrainerSettings) -> str | None:

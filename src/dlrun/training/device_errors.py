@@ -40,9 +40,9 @@ def device_lost(error: BaseException, device: torch.device) -> DeviceLost | None
         said = str(one) if isinstance(one, RuntimeError) else ""
         if reason := next((words for words in _LOST if words in said), None):
             return DeviceLost(
-                f"trainer.accelerator is {device.type}, and an operation before has failed there ({reason}), after "
-                "which this process can use the device no more; the variable CUDA_LAUNCH_BLOCKING=1 or "
-                "trainer.accelerator=cpu shows which it was"
+                f"an operation on {device} has failed ({reason}), after which this process can compute nothing more "
+                "there; run it again with the environment variable CUDA_LAUNCH_BLOCKING=1 or with "
+                "trainer.accelerator=cpu to see which operation it was"
             )
     return None
 

@@ -6,7 +6,6 @@ saves or averages it need not know of the others.
 
 from __future__ import annotations
 
-import copy
 import gc
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from torch import Generator, Tensor, nn
 
 from dlrun.data.base import Spec
 from dlrun.data.loaders import Feed
+from dlrun.models.cells import copied
 from dlrun.storage.checkpoint import random_states, restore_random_states
 from dlrun.system.torch_internals import ddp_without_dynamo
 from dlrun.training.device import Device
@@ -125,7 +125,7 @@ class Replica:
     def _leaves_some_unused(self) -> bool:
         """Whether the outputs depend on all that is trained; found on a copy, no random state is touched."""
         states = random_states(self.generator)
-        model = copy.deepcopy(self.model)
+        model = copied(self.model)
         self.freezing.train(model)
         inputs = self.batches.split.sample(2)
         with self.device.autocast():
