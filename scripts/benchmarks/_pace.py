@@ -23,7 +23,7 @@ Advance = Callable[[], int]  # makes a step or some; how many
 _WARM_UP = 2
 _STEPS = 7
 _SECONDS = 0.25  # after which even one step has to do
-_BLOCK = 200  # steps on a GPU without waiting for it
+_BLOCK = 50  # steps on a GPU without waiting for it
 
 
 def stack_step_seconds(stack: Stack) -> float:
@@ -81,6 +81,7 @@ def _seconds(advance: Advance, kind: str) -> float:
             steps += advance()
         ended = time.process_time() if alone else now(kind)
         taken.append((ended - started) / steps)
-        if kind == "cpu" and time.perf_counter() - begun > _SECONDS:
+        is_warm = kind == "cpu" or len(taken) > _WARM_UP
+        if is_warm and time.perf_counter() - begun > _SECONDS:
             break
     return median(taken[_WARM_UP:] or taken[-1:])

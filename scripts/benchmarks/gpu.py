@@ -31,7 +31,7 @@ FIGURES: dict[str, tuple[str, list[str], float]] = {
     "cifar": ("cifar.measure", [], 300),
     "variants": ("variants.measure", [], 90),
     "lightning": ("runs.lightning", [], 90),
-    "compiled": ("variants.compiled", [], 120),
+    "compiled": ("variants.compiled", [], 200),
     "prices": ("prices.measure", [], 240),
     "beside": ("beside.measure", [], 300),
 }

@@ -253,10 +253,10 @@ class Swept:
     losses: list[float]
 
 
-def sweep(mode: str, case: Case, trials: int) -> Swept:
-    """A whole sweep in this process."""
+def sweep(mode: str, case: Case, trials: int, *more: str) -> Swept:
+    """A whole sweep in this process; `more` are settings of it."""
     words = [*case.overrides.split(), f"trainer.max_epochs={case.epochs}", SPACE, "sweep=random"]
-    words += [f"sweep.trials={trials}", f"sweep.stack={mode}", "hydra.sweep.dir=sweep"]
+    words += [f"sweep.trials={trials}", f"sweep.stack={mode}", "hydra.sweep.dir=sweep", *more]
     with elsewhere("sweep.log") as folder:
         started = time.perf_counter()
         code = cli.main(["train", *words])

@@ -55,7 +55,7 @@ def parts(accelerator: str) -> dict[str, Part]:
         Part(
             "tests", 90, [*tests, *marked, "-m", "gpu", "-n", "4" if on_card else "0"], one_thread
         ),
-        program("probe", 150, "probe.py"),
+        program("probe", 220, "probe.py"),
         *(figures.pop(name) for name in _FIRST),
         *figures.values(),
         program("smoke", 90, "smoke.py"),

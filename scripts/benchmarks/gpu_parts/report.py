@@ -24,6 +24,7 @@ _SAME = (
     "commit",
 )  # facts without which figures do not belong together
 _UNKNOWN = "not known"
+_MOST = 80  # lines of a part
 _WIDTH = 300  # of a line from a log
 
 
@@ -145,12 +146,10 @@ def machine(accelerator: str) -> dict[str, Any]:
 
 
 def suspicious(log: str) -> list[str]:
-    """The lines of a log that ask for a look."""
-    return [
-        line.strip()[:_WIDTH]
-        for line in log.splitlines()
-        if any(word in line for word in _SUSPICIOUS)
-    ]
+    """The lines of a log that ask for a look, the first of them where there are very many."""
+    found = [line for line in log.splitlines() if any(word in line for word in _SUSPICIOUS)]
+    more = [f"and {len(found) - _MOST} lines more"] if len(found) > _MOST else []
+    return [line.strip()[:_WIDTH] for line in found[:_MOST]] + more
 
 
 def _outcome(stored: Mapping[str, Any]) -> Outcome:

@@ -26,7 +26,7 @@ def measure(kind: str) -> None:
     for _ in range(turns):
         in_turn = _in_turn(case)
         for count in counts:
-            swept = sweep("on", case, count)
+            swept = sweep("on", case, count, f"sweep.max_stack={count}")
             if not swept.as_one:
                 note(f"FAILED: {count} trials were not trained as one")
             alone = whole(in_turn, count, _MEASURED)

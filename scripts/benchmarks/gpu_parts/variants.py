@@ -7,6 +7,7 @@ from gpu_parts.pace import Size, step_seconds
 from gpu_parts.steps import MNIST
 from peer_programs.dlrun import MODELS
 
+_SIZE = Size(warm_up=150, block=100, turns=3)
 CASES = {
     "mlp": f"{MNIST} {' '.join(MODELS['mlp'])}",
     "mlp 2 x 2048": f"{MNIST} model=mlp model.hidden=[2048,2048]",
@@ -25,7 +26,7 @@ VARIANTS = {
 
 def measure(kind: str) -> None:
     """Microseconds a step of each case in each of the settings."""
-    size = Size.on(kind, turns=3)
+    size = _SIZE if kind == "cuda" else Size.on(kind)
     cases = CASES if kind == "cuda" else {"mlp": "dataset=digits model=mlp"}
     for case, words in cases.items():
         for name, more in VARIANTS.items():
@@ -38,7 +39,7 @@ def measure(kind: str) -> None:
 
 def compiled(kind: str) -> None:
     """The same with torch.compile, after what it takes to compile."""
-    size = Size.on(kind, turns=3)
+    size = _SIZE if kind == "cuda" else Size.on(kind)
     for case in ("resnet20", "cnn"):
         for name, more in (
             ("compile", "trainer.compile=true"),
