@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from stacks import DIGITS, engine
+from stacks import DIGITS, assert_same_answers, engine
 from test_same_answers import MLP, OPTIMIZERS
 
+from dlrun.models.dropout import Dropout
 from dlrun.stacked import stretches
 from dlrun.stacked.stack import Stack
 from dlrun.stacked.stretches import Stretches
+from dlrun.training.engine_state import engine_state
 from emulated_graphs import Emulation
 from unread import on_device, watched
 
@@ -112,6 +114,37 @@ def test_graphs_hold_all_that_a_step_has(
         words = (*DIGITS, *COMMON[-3:], *common)
     assert_equal_stacks(*(trained(words, each, by_graphs=g) for g in (False, True)))
     assert emulated_graphs.captures == 4
+
+
+@pytest.fixture
+def keyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masks of dropout come from seeds and counts, as on a GPU."""
+
+    def take(layer: Dropout, *generators: Any) -> None:
+        usual(layer, *generators)
+        layer.draw_by_key()
+
+    usual = Dropout.take
+    monkeypatch.setattr(Dropout, "take", take)
+
+
+@pytest.mark.usefixtures("keyed")
+def test_masks_of_all_runs_are_made_at_once_and_in_graphs_without_generators(
+    emulated_graphs: Emulation,
+) -> None:
+    common = (*COMMON, "model.hidden=[16,8]")
+    each = [f"{own} model.dropout={rate}" for own, rate in zip(EACH, (0.1, 0.5, 0.3), strict=True)]
+    alone, replayed = (trained(common, each, by_graphs=g) for g in (False, True))
+    assert_equal_stacks(alone, replayed)
+    assert emulated_graphs.captures == 4
+    assert not replayed.drawn_from
+    masks = [engine_state(run)["masks"] for run in (*alone.engines, *replayed.engines)]
+    assert masks == [[STEPS, STEPS]] * 6
+    assert_same_answers(
+        (*MLP, "model.hidden=[16,8]", "trainer.accumulate=2"),
+        ["model.dropout=0.2", "model.dropout=0.5 seed=1"],
+        epochs=2,
+    )
 
 
 def test_a_run_that_leaves_has_the_graphs_made_anew(emulated_graphs: Emulation) -> None:
