@@ -28,6 +28,10 @@ def short_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stretches, "usual_counts", lambda room: [4, 2, 1])
 
 
+def slow(*values: Any) -> Any:
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def trained(
     common: Sequence[str],
     each: Sequence[str],
@@ -75,7 +79,7 @@ FAST = ("adam", next(o for o in OPTIMIZERS if o.startswith("schedule_free")))
 
 @pytest.mark.parametrize(
     "optimizer",
-    [o if o in FAST else pytest.param(o, marks=pytest.mark.slow) for o in OPTIMIZERS],
+    [o if o in FAST else slow(o) for o in OPTIMIZERS],
 )
 def test_a_graph_of_steps_does_what_they_do_one_by_one(
     optimizer: str, emulated_graphs: Emulation
@@ -97,12 +101,9 @@ def test_a_graph_of_steps_does_what_they_do_one_by_one(
             ["optimizer.l1=0.01", "optimizer.clip_norm=0.1", "optimizer.clip_value=0.05"],
         ),
         (("optimizer=adamw", "trainer.accumulate=3"), ["optimizer.weight_decay=0.1", "optimizer.beta1=0.8"]),
-        (("loss.reduction=sum", "optimizer=sgd"), ["loss.label_smoothing=0.1", "optimizer.lr=0.001"]),
-        (
-            AUGMENTED,
-            ["seed=0", "seed=1 dataset.split_seed=3"],
-        ),
-        (("trainer.precision=bf16", "optimizer=adam"), EACH),
+        slow(("loss.reduction=sum", "optimizer=sgd"), ["loss.label_smoothing=0.1", "optimizer.lr=0.001"]),
+        (AUGMENTED, ["seed=0", "seed=1 dataset.split_seed=3"]),
+        slow(("trainer.precision=bf16", "optimizer=adam"), EACH),
     ],
     ids=["limits", "parts", "sum", "augmented", "bf16"],
 )  # fmt: skip
@@ -193,7 +194,7 @@ def test_steps_that_cannot_be_recorded_are_taken_one_by_one(
     ]
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "schedule_free"])
+@pytest.mark.parametrize("optimizer", ["adam", slow("schedule_free")])
 def test_an_evaluation_of_all_runs_is_a_graph_that_reads_the_weights_of_the_moment(
     optimizer: str, emulated_graphs: Emulation
 ) -> None:
@@ -219,10 +220,10 @@ def test_an_evaluation_of_all_runs_is_a_graph_that_reads_the_weights_of_the_mome
 @pytest.mark.parametrize(
     "words",
     [
-        ("optimizer=momentum", "model=cnn", "model.filters=[2]", "model.dense=[]",
-         "dataset.augment={shift: 1, flip: true, noise: 0.1}"),
+        slow(("optimizer=momentum", "model=cnn", "model.filters=[2]", "model.dense=[]",
+         "dataset.augment={shift: 1, flip: true, noise: 0.1}")),
         ("optimizer=adam", "optimizer.clip_norm=0.1", "optimizer.l1=0.1"),
-        ("optimizer=adagrad", "trainer.accumulate=2"),
+        slow(("optimizer=adagrad", "trainer.accumulate=2")),
         ("optimizer=schedule_free",),
     ],
 )  # fmt: skip
