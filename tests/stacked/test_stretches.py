@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from stacks import DIGITS, engine
+from stacks import DIGITS, assert_same_answers, engine
 from test_same_answers import MLP, OPTIMIZERS
 
+from dlrun.models.dropout import Dropout
 from dlrun.stacked import stretches
 from dlrun.stacked.stack import Stack
 from dlrun.stacked.stretches import Stretches
+from dlrun.training.engine_state import engine_state
 from emulated_graphs import Emulation
 from older_torch import skip_without_muon
 from unread import on_device, watched
@@ -25,6 +27,10 @@ STEPS = 5 * 8  # of an epoch the last one has a short batch
 @pytest.fixture(autouse=True)
 def short_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stretches, "usual_counts", lambda room: [4, 2, 1])
+
+
+def slow(*values: Any) -> Any:
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def trained(
@@ -74,7 +80,7 @@ FAST = ("adam", next(o for o in OPTIMIZERS if o.startswith("schedule_free")))
 
 @pytest.mark.parametrize(
     "optimizer",
-    [o if o in FAST else pytest.param(o, marks=pytest.mark.slow) for o in OPTIMIZERS],
+    [o if o in FAST else slow(o) for o in OPTIMIZERS],
 )
 def test_a_graph_of_steps_does_what_they_do_one_by_one(
     optimizer: str, emulated_graphs: Emulation
@@ -97,12 +103,9 @@ def test_a_graph_of_steps_does_what_they_do_one_by_one(
             ["optimizer.l1=0.01", "optimizer.clip_norm=0.1", "optimizer.clip_value=0.05"],
         ),
         (("optimizer=adamw", "trainer.accumulate=3"), ["optimizer.weight_decay=0.1", "optimizer.beta1=0.8"]),
-        (("loss.reduction=sum", "optimizer=sgd"), ["loss.label_smoothing=0.1", "optimizer.lr=0.001"]),
-        (
-            AUGMENTED,
-            ["seed=0", "seed=1 dataset.split_seed=3"],
-        ),
-        (("trainer.precision=bf16", "optimizer=adam"), EACH),
+        slow(("loss.reduction=sum", "optimizer=sgd"), ["loss.label_smoothing=0.1", "optimizer.lr=0.001"]),
+        (AUGMENTED, ["seed=0", "seed=1 dataset.split_seed=3"]),
+        slow(("trainer.precision=bf16", "optimizer=adam"), EACH),
     ],
     ids=["limits", "parts", "sum", "augmented", "bf16"],
 )  # fmt: skip
@@ -114,6 +117,37 @@ def test_graphs_hold_all_that_a_step_has(
         words = (*DIGITS, *COMMON[-3:], *common)
     assert_equal_stacks(*(trained(words, each, by_graphs=g) for g in (False, True)))
     assert emulated_graphs.captures == 4
+
+
+@pytest.fixture
+def keyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masks of dropout come from seeds and counts, as on a GPU."""
+
+    def take(layer: Dropout, *generators: Any) -> None:
+        usual(layer, *generators)
+        layer.draw_by_key()
+
+    usual = Dropout.take
+    monkeypatch.setattr(Dropout, "take", take)
+
+
+@pytest.mark.usefixtures("keyed")
+def test_masks_of_all_runs_are_made_at_once_and_in_graphs_without_generators(
+    emulated_graphs: Emulation,
+) -> None:
+    common = (*COMMON, "model.hidden=[16,8]")
+    each = [f"{own} model.dropout={rate}" for own, rate in zip(EACH, (0.1, 0.5, 0.3), strict=True)]
+    alone, replayed = (trained(common, each, by_graphs=g) for g in (False, True))
+    assert_equal_stacks(alone, replayed)
+    assert emulated_graphs.captures == 4
+    assert not replayed.drawn_from
+    masks = [engine_state(run)["masks"] for run in (*alone.engines, *replayed.engines)]
+    assert masks == [[STEPS, STEPS]] * 6
+    assert_same_answers(
+        (*MLP, "model.hidden=[16,8]", "trainer.accumulate=2"),
+        ["model.dropout=0.2", "model.dropout=0.5 seed=1"],
+        epochs=2,
+    )
 
 
 def test_a_run_that_leaves_has_the_graphs_made_anew(emulated_graphs: Emulation) -> None:
@@ -162,7 +196,7 @@ def test_steps_that_cannot_be_recorded_are_taken_one_by_one(
     ]
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "schedule_free"])
+@pytest.mark.parametrize("optimizer", ["adam", slow("schedule_free")])
 def test_an_evaluation_of_all_runs_is_a_graph_that_reads_the_weights_of_the_moment(
     optimizer: str, emulated_graphs: Emulation
 ) -> None:
@@ -188,10 +222,10 @@ def test_an_evaluation_of_all_runs_is_a_graph_that_reads_the_weights_of_the_mome
 @pytest.mark.parametrize(
     "words",
     [
-        ("optimizer=momentum", "model=cnn", "model.filters=[2]", "model.dense=[]",
-         "dataset.augment={shift: 1, flip: true, noise: 0.1}"),
+        slow(("optimizer=momentum", "model=cnn", "model.filters=[2]", "model.dense=[]",
+         "dataset.augment={shift: 1, flip: true, noise: 0.1}")),
         ("optimizer=adam", "optimizer.clip_norm=0.1", "optimizer.l1=0.1"),
-        ("optimizer=adagrad", "trainer.accumulate=2"),
+        slow(("optimizer=adagrad", "trainer.accumulate=2")),
         ("optimizer=schedule_free",),
     ],
 )  # fmt: skip

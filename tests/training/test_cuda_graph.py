@@ -26,6 +26,7 @@ from dlrun.config.compose import compose
 from dlrun.data.ahead import ahead
 from dlrun.data.base import Spec
 from dlrun.errors import ConfigError, RunFailed
+from dlrun.models.dropout import Dropout
 from dlrun.sweep.data_cache import data_loader
 from dlrun.system.signals import StopRequest
 from dlrun.training import cuda_graph, stretches
@@ -375,6 +376,29 @@ def test_graphs_that_do_something_else_are_found_and_not_used(
         assert found.seen == train(alone).seen
         assert_equal_runs(alone, other)
     assert f"{message}: going on without" in [record.getMessage() for record in caplog.records]
+
+
+def test_masks_that_come_from_counts_are_drawn_on_by_graphs_and_by_a_resume(
+    emulated: Callable[..., Emulation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take_as_on_a_gpu(layer: Dropout, *generators: Any) -> None:
+        usual(layer, *generators)
+        layer.draw_by_key()
+
+    usual = Dropout.take
+    monkeypatch.setattr(Dropout, "take", take_as_on_a_gpu)
+    given = (*IRIS, *CPU, "model.dropout=0.5", "model.hidden=[8,8]", "trainer.ema_decay=0.9")
+    alone, part, rest = built(*given), built(*given), built(*given)
+    take(alone, 20)
+    emulated(part)
+    take(part, 9)
+    load_engine_state(rest, copy.deepcopy(engine_state(part)))
+    emulated(rest)
+    take(rest, 11)
+    assert_equal_runs(alone, rest)
+    assert engine_state(alone)["masks"] == engine_state(rest)["masks"] == [20, 20]
+    begun = torch.Generator().manual_seed(0).get_state()
+    assert torch.equal(alone.generator.get_state(), begun)  # nothing is drawn from it
 
 
 def failing(graph: Any, **_: Any) -> Any:
