@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import copy
 import importlib
+import itertools
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +16,10 @@ import pytest
 import torch
 from torch import nn
 
+from dlrun.data.ahead import ahead
+from dlrun.stacked.cost_model import LAUNCHED, REPLAYED, Work
+from dlrun.training.loop import Engine
+from dlrun.training.stretches import Stretches
 from emulated_graphs import Emulation
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -206,6 +212,43 @@ def test_turns_are_of_as_many_steps_of_each_and_the_warm_up_is_left_out(modules:
     assert all(seconds > 0 for seconds in turns.own)
 
 
+def test_turns_end_with_stretches_that_are_graphs(
+    modules: None, emulated_graphs: Emulation
+) -> None:
+    pace = importlib.import_module("gpu_parts.pace")
+    size = pace.Size(warm_up=20, block=20, turns=2)
+    words = "dataset=iris model=logistic trainer.accelerator=cpu trainer.batch_size=2"
+    engine = pace.built(words, *pace.of_length(size)).engine
+    with_graphs(engine)
+    turns = pace.take_turns(engine, {}, size)
+    assert emulated_graphs.replays > 0
+    assert len(turns.own) == 2 and 60 <= engine.step <= size.steps
+
+
+def test_steps_are_timed_as_runs_and_stacks_make_them_by_graphs(
+    modules: None, emulated_graphs: Emulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pace = importlib.import_module("_pace")
+    stacked = importlib.import_module("stacked")
+    monkeypatch.setattr(pace, "_SECONDS", 100)
+    monkeypatch.setattr(pace, "may_be_stacked", lambda engine: True)
+    case = stacked.Case("dataset=iris model=logistic trainer.batch_size=2", epochs=9).on("cpu")
+    engine = stacked.make_engine(stacked.plain_config(case), 0.1)
+    with_graphs(engine)
+    assert pace.step_seconds(engine) > 0
+    alone = emulated_graphs.replays
+    stack = stacked.stack_of(case, 3)
+    assert pace.stack_step_seconds(stack) > 0
+    assert emulated_graphs.replays > alone > 0
+
+
+def with_graphs(engine: Engine) -> None:
+    """Have the steps of `engine` be graphs, which are emulated."""
+    batches = ahead(engine.batches)
+    assert batches is not None
+    engine.captured = Stretches(engine, batches, required=True)
+
+
 @pytest.mark.slow  # torch's optimizers import its compiler
 def test_the_bare_loop_in_pieces_is_the_bare_loop(modules: None) -> None:
     by_hand = importlib.import_module("peer_programs.by_hand")
@@ -235,6 +278,24 @@ def test_the_command_lines_of_the_check_are_valid(modules: None) -> None:
             compose.compose([*first.split(), *quoted])
 
 
+def test_prices_are_found_again_from_the_times_that_they_make(modules: None) -> None:
+    prices = importlib.import_module("gpu_parts.prices")
+    true = replace(LAUNCHED, call=3e-6, flop=0.02e-12, byte=0.5e-12)
+    pairs = []
+    for calls, flops, moved, runs in itertools.product((20, 60), (1e5, 1e9), (1e5, 1e8), (4, 32)):
+        alone = Work(calls=calls, views=calls, flops=flops, bytes=moved)
+        two = replace(alone, calls=2 * calls, flops=2 * flops, bytes=3 * moved)
+        seconds = alone.seconds(true), two.seconds(true, share=runs / 2)
+        pairs.append(prices.Pair(runs, alone, two, *seconds))
+    found = prices.fitted(pairs, LAUNCHED)
+    assert found.flop == pytest.approx(true.flop, rel=0.2)
+    assert found.byte == pytest.approx(true.byte, rel=0.2)
+    # Nothing tells a price that no step pays.
+    assert found.grouped_flop == pytest.approx(LAUNCHED.grouped_flop)
+    assert prices.fitted(pairs, REPLAYED).view == 0
+    assert all(pair.expected(found) == pytest.approx(pair.gain, rel=0.2) for pair in pairs)
+
+
 @pytest.mark.slow  # torch's optimizers import its compiler
 @pytest.mark.parametrize("length", [1, 2])
 def test_the_loop_by_hand_with_graphs_takes_the_steps_of_adam(
@@ -258,3 +319,16 @@ def test_the_loop_by_hand_with_graphs_takes_the_steps_of_adam(
         adam.step()
     assert emulated_graphs.captures == 1 and emulated_graphs.replays == 4 // length
     torch.testing.assert_close(model.weight, alone.weight)
+
+
+@pytest.mark.slow
+def test_what_the_check_wants_as_graphs_is_not_refused(modules: None) -> None:
+    from dlrun.training.cuda_graph import why_not
+
+    probe, pace = importlib.import_module("probe"), importlib.import_module("gpu_parts.pace")
+    refused = {}
+    for label, words in probe.CAPTURED.items():
+        engine = pace.built(words, "trainer.accelerator=cpu").engine
+        engine.device = replace(engine.device, torch_device=torch.device("cuda"))
+        refused[label] = why_not(engine)
+    assert not {label: reason for label, reason in refused.items() if reason}

@@ -14,6 +14,8 @@ import torch
 
 from _accelerator import now
 from dlrun.stacked.stack import Stack
+from dlrun.stacked.stretches import Stretches
+from dlrun.training.cuda_graph import may_be_stacked
 from dlrun.training.logged_points import Pending
 from dlrun.training.loop import Engine
 
@@ -26,29 +28,28 @@ _BLOCK = 200  # steps on a GPU without waiting for it
 
 def stack_step_seconds(stack: Stack) -> float:
     """Seconds of one step of all runs of `stack`, which is used up by this."""
-    return _seconds(stack_advance(stack), stack.device.torch_device.type)
+    return _seconds(_advance_of_stack(stack), stack.device.torch_device.type)
 
 
 def step_seconds(engine: Engine) -> float:
     """Seconds of one step of `engine`, which is used up by this."""
-    return _seconds(_advance(engine), engine.device.torch_device.type)
+    steps = _steps_of(engine)
+    return _seconds(lambda: next(steps), engine.device.torch_device.type)
 
 
-def stack_advance(stack: Stack) -> Advance:
-    """Makes steps of `stack`, as its loop does; what they leave for a logged point is let go."""
-    batch = next(stack.batches.epoch(0))
+def _advance_of_stack(stack: Stack) -> Advance:
+    """Makes steps as the loop of a stack does; what they leave for a logged point is let go."""
+    lead = stack.lead
+    stretches = Stretches(stack, by_graphs=may_be_stacked(lead))
 
     def advance() -> int:
-        stack.train_step(*batch)
-        stack.pending = Pending()
-        return 1
+        before = lead.step
+        stretches.advance()
+        if lead.intervals.logging_due(lead.step):
+            stack.pending = Pending()
+        return lead.step - before
 
     return advance
-
-
-def _advance(engine: Engine) -> Advance:
-    steps = _steps_of(engine)
-    return lambda: next(steps)
 
 
 def _steps_of(engine: Engine) -> Iterator[int]:

@@ -16,6 +16,7 @@ from gpu_parts.parts import Part
 from peer_programs.launch import python_path
 
 KIT = Path(__file__).resolve().parent
+TESTS = KIT.parents[1] / "tests"
 # The figures that come before everything that is no test of the GPU.
 _FIRST = ("mlp", "cnn", "lstm", "stacks", "resume", "start", "accuracy")
 _ENVIRONMENT = """
@@ -39,6 +40,10 @@ def parts(accelerator: str) -> dict[str, Part]:
     device = ["--device", accelerator]
     quiet = [word for plugin in _PLUGINS for word in ("-p", f"no:{plugin}")]
     tests = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=short", *quiet]
+    tests.append("--continue-on-collection-errors")  # of what is not installed there
+    marked = [
+        str(f) for f in sorted(TESTS.rglob("test_*.py")) if "mark.gpu" in f.read_text("utf-8")
+    ]
     one_thread = {**environment, "OMP_NUM_THREADS": "1"}
 
     def program(name: str, seconds: float, file: str) -> Part:
@@ -47,7 +52,9 @@ def parts(accelerator: str) -> dict[str, Part]:
     figures = gpu.figures(accelerator)
     found = [
         Part("environment", 40, [sys.executable, "-c", _ENVIRONMENT], environment),
-        Part("tests", 90, [*tests, "-m", "gpu", "-n", "4" if on_card else "0"], one_thread),
+        Part(
+            "tests", 90, [*tests, *marked, "-m", "gpu", "-n", "4" if on_card else "0"], one_thread
+        ),
         program("probe", 150, "probe.py"),
         *(figures.pop(name) for name in _FIRST),
         *figures.values(),

@@ -35,6 +35,8 @@ data=${DLRUN_DATA:-$HOME/.cache/dlrun} # where `dlrun train dataset=mnist` puts 
 for name in train-images-idx3 train-labels-idx1 t10k-images-idx3 t10k-labels-idx1; do
     cp -- "$data/MNIST/raw/$name-ubyte.gz" .gpudata/MNIST/raw/
 done
+copy=CIFAR10/cifar10-jpeg.tar.gz # where it is there; the original is too large to take along
+[ ! -f "$data/$copy" ] || { mkdir .gpudata/CIFAR10 && cp -- "$data/$copy" .gpudata/CIFAR10/; }
 chmod -R u+w .gpudata
 echo "$count wheels, $(du -sm .whl .gpudata | awk '{s += $1} END {print s}') MiB to take along. On the machine with the GPU:"
 echo "  bash scripts/check_gpu/check.sh"

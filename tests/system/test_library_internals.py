@@ -41,7 +41,8 @@ def private_names(file: Path) -> list[str]:
     return [
         name
         for name in found
-        if name.partition(".")[0] in ("torch", "nn", "hydra", "torchvision", "tensorboard")
+        if name.replace(".", "").isidentifier()
+        and name.partition(".")[0] in ("torch", "nn", "hydra", "torchvision", "tensorboard")
         and any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
     ]
 

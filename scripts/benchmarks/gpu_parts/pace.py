@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,8 +44,8 @@ class Size:
 
     @property
     def steps(self) -> int:
-        """Of dlrun, in all."""
-        return self.warm_up + self.block * self.turns
+        """Of dlrun, at most: a turn is longer where its end is amid steps that are one graph."""
+        return self.warm_up + (self.block + _LOGGED) * self.turns
 
 
 class Steps(Protocol):
@@ -57,8 +58,10 @@ class Steps(Protocol):
 class Turns:
     """An observer of `Engine.fit` that times its steps, logged points included, and lets others train between them."""
 
-    def __init__(self, engine: Engine, others: Mapping[str, Steps], size: Size) -> None:
-        self.engine, self.others, self.size = engine, others, size
+    def __init__(
+        self, engine: Engine, others: Mapping[str, Steps], size: Size, stop: StopRequest
+    ) -> None:
+        self.engine, self.others, self.size, self.stop = engine, others, size, stop
         self.kind = engine.device.torch_device.type
         self.begun = 0.0
         self.at = 0  # the step at which the turn began; 0 before the first one
@@ -76,13 +79,15 @@ class Turns:
             names = list(self.others) if len(self.own) % 2 else list(self.others)[::-1]
             for name in names:
                 self.theirs[name].append(self._timed(self.others[name]))
+            if len(self.own) == self.size.turns:
+                self.stop.signal = signal.SIGINT
             self.at, self.begun = step, now(self.kind)
 
     def logged(self, step: int, values: dict[str, float]) -> None:
         """A point is due."""
 
     def evaluated(self, values: dict[str, float]) -> None:
-        """The end: the one evaluation comes after the last turn."""
+        """Never before the last turn is over."""
 
     def _timed(self, other: Steps) -> float:
         begun = now(self.kind)
@@ -109,8 +114,8 @@ def take_turns(engine: Engine, others: Mapping[str, Steps], size: Size) -> Turns
     """Train `engine`, made with `of_length(size)`, and the others between its steps."""
     for other in others.values():
         other.take(size.block)
-    turns = Turns(engine, others, size)
     with StopRequest() as stop:
+        turns = Turns(engine, others, size, stop)
         engine.fit(save=lambda: None, observer=turns, stop=stop)
     return turns
 

@@ -45,29 +45,26 @@ def first_step(kind: str) -> None:
 
 
 def accuracy(kind: str) -> None:
-    """Test accuracies of three seeds on the GPU and on the CPU, which train side by side."""
+    """Test accuracies of three seeds on the GPU and on the CPU, all of which train side by side."""
     cases, seeds = ({"mlp": 4, "cnn": 2}, range(3)) if kind == "cuda" else ({"mlp": 1}, range(1))
-    threads = max(1, (os.cpu_count() or 1) // (2 * len(cases) * len(seeds)))
+    more = [f"trainer.num_threads={max(1, (os.cpu_count() or 1) // (2 * len(cases) * len(seeds)))}"]
+    more += [] if kind == "cuda" else ["trainer.max_steps=20"]
     with tempfile.TemporaryDirectory() as folder:
-        others = {}
+        begun = {}
         for case, epochs in cases.items():
             for seed in seeds:
-                run = Path(folder, f"{case}-{seed}-cpu")
-                words = [*_words(case, epochs, seed, "cpu", run), f"trainer.num_threads={threads}"]
-                others[case, seed] = run, _begun(words)
-        for case, epochs in cases.items():
-            found = []
-            for seed in seeds:
-                run = Path(folder, f"{case}-{seed}-{kind}")
-                command(_words(case, epochs, seed, kind, run))
-                other, process = others[case, seed]
-                if process.wait():
-                    raise SystemExit(f"the run on the CPU failed: {case}, seed {seed}")
-                found.append((test_accuracy(run), test_accuracy(other)))
-                note(f"{case}, seed {seed}: {kind} {found[-1][0]:.2f} %, CPU {found[-1][1]:.2f} %")
-            ours, theirs = (mean(column) for column in zip(*found, strict=True))
-            tell(f"{case} accuracy", abs(ours - theirs), "points")
-            tell(f"{case} test accuracy on the GPU", [pair[0] for pair in found], "%")
+                for name, place in {"GPU": kind, "CPU": "cpu"}.items():
+                    run = Path(folder, f"{case}-{seed}-{name}")
+                    words = [*_words(case, epochs, seed, place, run), *more]
+                    begun[case, seed, name] = run, _begun(words)
+        if failed := [key for key, (_, process) in begun.items() if process.wait()]:
+            raise SystemExit(f"FAILED: {failed}")
+        reached = {key: test_accuracy(run) for key, (run, _) in begun.items()}
+    for case in cases:
+        found = {name: [reached[case, seed, name] for seed in seeds] for name in ("GPU", "CPU")}
+        for name, values in found.items():
+            tell(f"{case} test accuracy on the {name}", values, "%")
+        tell(f"{case} accuracy", abs(mean(found["GPU"]) - mean(found["CPU"])), "points")
 
 
 def resume(kind: str) -> None:

@@ -40,7 +40,10 @@ def compiled(kind: str) -> None:
     """The same with torch.compile, after what it takes to compile."""
     size = Size.on(kind, turns=3)
     for case in ("resnet20", "cnn"):
-        for name, more in (("compile", "trainer.compile=true"),):
+        for name, more in (
+            ("compile", "trainer.compile=true"),
+            ("max-autotune", "trainer.compile=max-autotune"),
+        ):
             _tell(f"{case}, {name}", f"{CASES[case]} {more}", kind, size)
 
 

@@ -182,9 +182,9 @@ def skips_by_itself(optimizer: torch.optim.Optimizer) -> bool:
 
 def take_over_skips(optimizer: torch.optim.Optimizer, step: Callable[[Tensor], None]) -> None:
     """Have GradScaler call `step` with whether a gradient is not finite, a scalar of booleans on the device."""
+    told: Any = weakref.proxy(optimizer)  # as in `without_dynamo`
 
     def step_unless_told() -> None:
-        told: Any = optimizer
         found, scale = told.found_inf, told.grad_scale
         del told.found_inf, told.grad_scale  # of which torch's own steps on the device know nothing
         step(found > 0)
