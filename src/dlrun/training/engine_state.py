@@ -1,4 +1,4 @@
-"""What a checkpoint holds of an engine, and how one goes on from it: at the number of ranks that saved it, or another.
+"""What a checkpoint holds of an engine; how one goes on from it, at the number of ranks that saved it or another.
 
 The weights, and all that is decided, are the same on all ranks: rank 0's are stored. Each rank has its own random
 states, and what the model remembers of its streams of a text; they stand under `ranks`.
@@ -7,6 +7,7 @@ states, and what the model remembers of its streams of a text; they stand under 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -26,19 +27,9 @@ Stored = dict[str, Any]
 
 # What of an engine holds tensors, or names what does.
 _OF_TENSORS = (
-    *(
-        "model",
-        "averaged",
-        "freezing",
-        "descent",
-        "replica",
-        "balance",
-        "batches",
-        "data",
-        "points",
-    ),
-    *("chosen", "task", "truth", "variance", "augmentation", "mixing", "generator", "evaluation"),
-)
+    "model", "averaged", "freezing", "descent", "replica", "balance", "batches", "data", "points", "evaluation",
+    "chosen", "task", "truth", "variance", "augmentation", "mixing", "generator",
+)  # fmt: skip
 
 
 def engine_state(engine: Engine) -> Stored:
@@ -87,7 +78,8 @@ def load_engine_state(engine: Engine, state: Stored) -> None:
 def let_go(engine: Engine) -> None:
     """Name no tensor of a run that is over any more; its numbers, such as the step, can still be read."""
     if hasattr(engine, "model"):
-        engine.close()
+        with suppress(RuntimeError):  # of a device that is lost
+            engine.close()
         uncompiled(engine.model)
     engine.best.weights = {}
     engine.pending, engine.carried = Pending(), None
