@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import importlib
+import itertools
 import json
 import sys
 from dataclasses import replace
@@ -16,6 +17,7 @@ import torch
 from torch import nn
 
 from dlrun.data.ahead import ahead
+from dlrun.stacked.cost_model import LAUNCHED, REPLAYED, Work
 from dlrun.training.loop import Engine
 from dlrun.training.stretches import Stretches
 from emulated_graphs import Emulation
@@ -274,6 +276,24 @@ def test_the_command_lines_of_the_check_are_valid(modules: None) -> None:
         for words in table.values():
             first, *quoted = words.split("|")
             compose.compose([*first.split(), *quoted])
+
+
+def test_prices_are_found_again_from_the_times_that_they_make(modules: None) -> None:
+    prices = importlib.import_module("gpu_parts.prices")
+    true = replace(LAUNCHED, call=3e-6, flop=0.02e-12, byte=0.5e-12)
+    pairs = []
+    for calls, flops, moved, runs in itertools.product((20, 60), (1e5, 1e9), (1e5, 1e8), (4, 32)):
+        alone = Work(calls=calls, views=calls, flops=flops, bytes=moved)
+        two = replace(alone, calls=2 * calls, flops=2 * flops, bytes=3 * moved)
+        seconds = alone.seconds(true), two.seconds(true, share=runs / 2)
+        pairs.append(prices.Pair(runs, alone, two, *seconds))
+    found = prices.fitted(pairs, LAUNCHED)
+    assert found.flop == pytest.approx(true.flop, rel=0.2)
+    assert found.byte == pytest.approx(true.byte, rel=0.2)
+    # Nothing tells a price that no step pays.
+    assert found.grouped_flop == pytest.approx(LAUNCHED.grouped_flop)
+    assert prices.fitted(pairs, REPLAYED).view == 0
+    assert all(pair.expected(found) == pytest.approx(pair.gain, rel=0.2) for pair in pairs)
 
 
 @pytest.mark.slow  # torch's optimizers import its compiler

@@ -28,11 +28,11 @@ FIGURES: dict[str, tuple[str, list[str], float]] = {
     "resume": ("runs.resume", [], 60),
     "start": ("runs.first_step", [], 80),
     "accuracy": ("runs.accuracy", [], 80),
-    "cifar": ("cifar.measure", [], 120),
+    "cifar": ("cifar.measure", [], 300),
     "variants": ("variants.measure", [], 90),
     "lightning": ("runs.lightning", [], 90),
     "compiled": ("variants.compiled", [], 200),
-    "prices": ("prices.measure", [], 120),
+    "prices": ("prices.measure", [], 240),
     "beside": ("beside.measure", [], 300),
 }
 

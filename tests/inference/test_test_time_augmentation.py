@@ -42,6 +42,17 @@ def test_the_first_view_is_the_image_then_its_mirror_images_then_moves_of_either
     assert all(not torch.equal(x, images) for x in moved)
 
 
+def test_views_mirror_as_flips_that_alternate_and_shift_as_the_run_does() -> None:
+    images = torch.rand(4, *SHAPE) + 1
+    first, mirrored, *moved = [
+        v.of(images) for v in views(8, flip="alternating", shift=2, shift_padding="reflect")
+    ]
+    assert torch.equal(first, images)
+    assert torch.equal(mirrored, images.flip(3))
+    assert all(x.min() >= 1 for x in moved)
+    assert views(8, flip="alternating", shift=2)[3].of(images).min() == 0
+
+
 def test_a_view_is_the_same_for_every_image_and_every_time() -> None:
     images = torch.rand(5, 3, 8, 8)
     for view in views(5, rotation=20.0, crop=0.3, shift=2):

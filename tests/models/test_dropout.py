@@ -8,7 +8,8 @@ from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.optim.swa_utils import AveragedModel
 
-from dlrun.models.dropout import Dropout, use_generators
+from dlrun.models import keyed_words
+from dlrun.models.dropout import Dropout, counts_of_masks, load_counts_of_masks, use_generators
 
 RATES = [0.1, 0.45, 0.8]
 
@@ -233,3 +234,97 @@ def test_as_many_generators_as_trials_are_asked_for():
         vmap(layer)(torch.ones(3, 4))
     with pytest.raises(RuntimeError, match="dropout has 2 generators for 1 trained"):
         layer(torch.ones(3, 4))
+
+
+def by_key(p, *seeds, place=0):
+    """A Dropout that draws as on a GPU."""
+    layer = Dropout(p)
+    layers = nn.ModuleList([*(Dropout(p) for _ in range(place)), layer])
+    use_generators(layers, [generator(seed) for seed in seeds])
+    layer.draw_by_key()
+    return layer
+
+
+def splitmix64(seed, count):
+    """The first numbers of Steele, Lea and Flood's generator, as in their paper."""
+    mask, found = 2**64 - 1, []
+    for _ in range(count):
+        seed = (seed + 0x9E3779B97F4A7C15) & mask
+        z = ((seed ^ (seed >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+        found.append(z ^ (z >> 31))
+    return found
+
+
+def test_words_of_a_key_are_those_of_a_known_generator():
+    seeds = torch.tensor([5, -(2**63), 2**62 + 12345])
+    found = keyed_words.words(seeds, torch.tensor(0), 9)
+    for row, seed in zip(found.tolist(), seeds.tolist(), strict=True):
+        # Its first number is that of one step on.
+        assert [number % 2**64 for number in row[1:]] == splitmix64(seed % 2**64, 8)
+    third = keyed_words.words(seeds, torch.tensor([0, 3, 7]), 2)
+    begun = 2**62 + 12345 + 7 * 2**34 * 0x9E3779B97F4A7C15
+    assert third[2, 1].item() % 2**64 == splitmix64(begun, 1)[0]
+
+
+@pytest.mark.parametrize("p", [0.05, 0.5, 0.9])
+def test_what_is_dropped_by_key_is_independent_from_layer_to_layer_and_step_to_step(p):
+    n = 2**16
+    drawn = [by_key(p, seed, place=place) for seed in (0, 1) for place in (0, 1)]
+    masks = [layer(torch.ones(n)) for layer in drawn for _ in range(2)]
+    dropped = [(mask == 0).double() - p for mask in masks]
+    for row, one in enumerate(dropped):
+        assert one.mean().item() == pytest.approx(0, abs=4 * (p * (1 - p) / n) ** 0.5)
+        others = [*dropped[row + 1 :], one.roll(1), one.roll(4)]
+        for other in others:
+            assert (one * other).mean().item() == pytest.approx(0, abs=5 * p * (1 - p) / n**0.5)
+    assert masks[0].unique()[1].item() == pytest.approx(1 / (1 - p), rel=2**-16 / (1 - p))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_masks_by_key_are_bit_for_bit_those_alone_with_all_rates(dtype):
+    rates = [0.0, 1 / 3, 0.9, 1.0]
+    x = torch.ones(3, 5, dtype=dtype)
+    layers = [by_key(p, k) for k, p in enumerate(rates)]
+    _, buffers = stack_module_state(layers)
+    base = by_key(0.5, *range(4))
+    forward = vmap(lambda b, x: functional_call(base, b, (x,)), in_dims=(0, None))
+    for masks in [forward(buffers, x) for _ in range(3)]:
+        for mask, layer in zip(masks, layers, strict=True):
+            assert torch.equal(mask, layer(x))
+    assert buffers["drawn"].tolist() == [3] * 4
+
+
+def test_as_many_seeds_as_trials_are_asked_for():
+    layer = by_key(0.5, 0, 1)
+    for call in (lambda: vmap(layer)(torch.ones(3, 4)), lambda: layer(torch.ones(3, 4))):
+        with pytest.raises(RuntimeError, match="dropout has 2 generators for"):
+            call()
+
+
+def test_masks_by_key_go_on_from_where_they_were():
+    first, second = by_key(0.5, 0), by_key(0.5, 0)
+    for _ in range(3):
+        first(torch.ones(9))
+    load_counts_of_masks(second, counts_of_masks(first))
+    assert torch.equal(first(torch.ones(99)), second(torch.ones(99)))
+    load_counts_of_masks(nn.ModuleList([second, by_key(0.5, 1)]), [7])
+    assert counts_of_masks(second) == [7]
+    assert "drawn" not in first.state_dict()
+
+
+def test_the_kernel_of_a_gpu_can_be_read_by_its_compiler():
+    parsed = torch.cuda.jiterator._CodeParser(keyed_words._KERNEL)
+    assert (parsed.template_params, parsed.return_type) == ("<typename T>", "T")
+    assert parsed.function_params == "(T at, T seed, T drawn)"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_one_kernel_gives_the_words_that_operations_of_torch_give():
+    kernel = keyed_words._kernel_of("cuda")
+    assert kernel is not keyed_words._plain
+    at, seeds = torch.arange(10**6), torch.tensor([[-1], [2**62], [7]])
+    drawn = torch.tensor([[0], [1], [2**20]])
+    found = kernel(at.cuda(), seeds.cuda(), drawn.cuda())
+    assert torch.equal(found.cpu(), keyed_words._plain(at, seeds, drawn))

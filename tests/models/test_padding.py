@@ -5,7 +5,9 @@ import torch
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from dlrun.models.cells import CELLS as CELL_CLASSES
 from dlrun.models.pooling import AttentionPooling
+from dlrun.models.rnn import read, read_both_ways
 
 CELLS = ["rnn", "lstm", "gru"]
 POOLINGS = ["last", "mean", "max", "attention"]
@@ -129,3 +131,30 @@ def test_attention_weighs_the_real_steps_alone_by_its_equation():
     torch.testing.assert_close(weights[1, :2], chances / chances.sum())
     expected = (chances / chances.sum()) @ outputs[1, :2]
     torch.testing.assert_close(pool(outputs, real)[1], expected)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_texts_are_read_both_ways_without_lengths_on_the_cpu_as_when_they_are_packed(cell):
+    rnn = CELL_CLASSES[cell](5, 4, batch_first=True, bidirectional=True).double()
+    real = torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]
+    found = []
+    for reading in (read_both_ways, read):
+        x = torch.ones(*real.shape, 5, dtype=torch.float64, requires_grad=True)
+        with torch.no_grad():
+            x.copy_(torch.linspace(-1, 1, x.numel()).view(x.shape))
+        outputs = reading(rnn, x, real)[real]
+        gradients = torch.autograd.grad((outputs**2).sum(), [x, *rnn.parameters()])
+        found.append([outputs, *gradients])
+    torch.testing.assert_close(*found, rtol=0, atol=1e-12)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_card_reads_both_ways_as_the_cpu_does(cell):
+    rnn = CELL_CLASSES[cell](5, 4, batch_first=True, bidirectional=True).double()
+    real = torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]
+    x = torch.randn(*real.shape, 5, dtype=torch.float64)
+    expected = read(rnn, x, real)[real].detach()
+    found = read(rnn.cuda(), x.cuda(), real.cuda())[real.cuda()].detach().cpu()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)

@@ -10,7 +10,7 @@ from stacks import engine
 
 from dlrun.stacked.memory import CardMemory, memory_of, run_bytes, sample_bytes
 from dlrun.stacked.stack import Stack
-from dlrun.training.device_errors import lacks_memory
+from dlrun.training.device_errors import lacks_memory, step_too_large
 
 CARD = torch.device("cuda", 0)
 GIB = 2**30
@@ -56,6 +56,16 @@ def test_where_torch_tells_no_limit_there_is_none(monkeypatch: pytest.MonkeyPatc
     found = card(monkeypatch, free=60 * GIB)
     monkeypatch.delattr(torch.cuda, "get_per_process_memory_fraction")
     assert found.free() == 60 * GIB
+
+
+def test_a_run_that_shares_its_card_is_told_of_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = engine("dataset=iris", "model=logistic", "trainer.accelerator=cpu").settings
+    card(monkeypatch, fraction=0.45, free=GIB)
+    said = str(step_too_large(trainer, 100, CARD))
+    assert said.startswith(
+        "out of memory on cuda:0, of which this process may take 45% (sweep.trials_per_gpu), with"
+    )
+    assert "may take" not in str(step_too_large(trainer, 100, torch.device("cpu")))
 
 
 def test_what_graphs_keep_counts_as_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,10 +15,14 @@ import torch
 from filelock import FileLock
 from scratch import JOBLIB, QUICK, Look, Result
 
-from dlrun.sweep import data_cache, resources
+from dlrun.commands import train
+from dlrun.storage import shared_locks
+from dlrun.sweep import data_cache, resources, trial
+from dlrun.sweep import sweep as sweep_module
 from dlrun.sweep.spec import SweepSpec
-from dlrun.system import hardware
+from dlrun.system import hardware, orphans
 from dlrun.system.hardware import cores_each
+from dlrun.training.device import DeviceLost
 
 Dlrun = Callable[..., Result]
 Looks = Callable[..., Look]
@@ -279,6 +284,30 @@ def test_what_only_a_gpu_can_do_is_not_refused_where_trials_run_elsewhere(
 ) -> None:
     words = ("model.width=4,8", "trainer.accelerator=auto", word, "sweep.dry_run=true")
     assert sweep(*words, "hydra/launcher=submitit_slurm").code == 0
+
+
+@pytest.mark.parametrize(("slots", "ended"), [(2, [1]), (None, [])])
+def test_a_process_that_lost_its_gpu_is_given_no_other_trial(
+    slots: int | None,
+    ended: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def lose(sweep: Any, number: int) -> bool:
+        raise DeviceLost("the GPU of this process fails (an error)")
+
+    codes: list[int] = []
+    sweep = SimpleNamespace(slots=slots, directory=None)
+    monkeypatch.setattr(sweep_module, "open_sweep", lambda path: sweep)
+    monkeypatch.setattr(shared_locks, "at_work", lambda directory: nullcontext())
+    monkeypatch.setattr(trial, "run_trial", lose)
+    monkeypatch.setattr(orphans, "begin_as_helper", lambda: None)
+    monkeypatch.setattr(train.os, "_exit", codes.append)
+    train._trial(tmp_path / "7")  # of a queue each trial has a process of its own
+    assert codes == ended
+    said = "dlrun: error: the GPU of this process fails (an error): another process goes on\n"
+    assert capsys.readouterr().err == (said if ended else "")
 
 
 def test_a_driver_keeps_no_data_while_others_train(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ from dlrun.errors import ConfigError
 from dlrun.runner import summary
 from dlrun.runner.checkpoint_writer import CheckpointWriter
 from dlrun.runner.session import Session
+from dlrun.stacked import loop
+from dlrun.stacked.loop import StackedFit
 from dlrun.stacked.memory import Memory
 from dlrun.stacked.stack import Stack
 from dlrun.storage.disk import DiskFull
@@ -25,7 +27,9 @@ from dlrun.sweep import stack_runner, stack_scheduler, trial, work
 from dlrun.sweep.stack_scheduler import StackScheduler
 from dlrun.sweep.sweep import Sweep
 from dlrun.sweep.trial import Interrupted, run_trial
+from dlrun.training import graph
 from dlrun.training.loop import Engine
+from emulated_graphs import Emulation
 
 Dlrun = Callable[..., Result]
 Looks = Callable[..., Look]
@@ -366,6 +370,7 @@ def test_a_stack_that_runs_out_of_memory_is_halved_and_no_trial_is_lost(
     assert_same_sweeps(look("stacked"), look("turned"))
 
 
+@pytest.mark.slow
 def test_seeds_that_are_over_when_memory_runs_out_count_once(
     stacked: Stacked, in_turn: Stacked, look: Looks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -399,6 +404,34 @@ def test_a_run_that_cannot_be_opened_beside_others_waits_for_them(
     result = stacked("seed=0,1,2")
     assert (result.code, result.err, sizes, len(begun)) == (0, "", [2], 4)
     assert_same_sweeps(look("stacked"), look("turned"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_stack_that_is_too_large_for_a_card_is_halved(
+    dlrun: Dlrun, look: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack_runner, "run_bytes", lambda engine, per_sample: 1)
+    total = torch.cuda.mem_get_info()[1]
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_allocated() + 2**30) / total)
+    words = changed(
+        WORDS,
+        ("trainer.accelerator=cuda", "trainer.precision=fp32", "model.hidden=[2048,2048]", "optimizer=adam"),
+    )  # fmt: skip
+    try:  # each of them has 4.2 million weights, of which a stack has at least six copies
+        rates = ",".join(f"{0.0001 * (1 + trial)}" for trial in range(16))
+        result = dlrun(
+            "train",
+            "-m",
+            *words,
+            f"optimizer.lr={rates}",
+            "sweep.stack=on",
+            "hydra.sweep.dir=sweep",
+        )
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert (result.code, look().states) == (0, ["complete"] * 16)
+    assert "out of memory with 16 runs trained as one: going on with 8 at a time" in result.out
 
 
 def lost_device(patch: pytest.MonkeyPatch) -> RuntimeError:
@@ -447,6 +480,7 @@ def test_a_process_whose_gpu_fails_for_good_trains_no_more_and_another_goes_on(
     assert "continue with `dlrun resume stacked`" in second
 
 
+@pytest.mark.slow
 def test_after_a_stack_lost_its_gpu_each_trial_is_gone_on_with(
     stacked: Stacked,
     dlrun: Dlrun,
@@ -641,6 +675,42 @@ def test_trials_stop_early_each_in_its_own_time(
     steps = [look("stacked").summary(run)["step"] for run in "012"]
     assert len(set(steps)) > 1
     assert_same_sweeps(look("stacked"), look("turned"))
+
+
+@pytest.mark.parametrize("delayed", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_a_stack_that_is_trained_by_graphs_ends_as_its_trials_in_turn(
+    *,
+    delayed: bool,
+    stacked: Stacked,
+    in_turn: Stacked,
+    look: Looks,
+    emulated_graphs: Emulation,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = (
+        "trainer.batch_size=12", "trainer.log_every_steps=4", "trainer.max_epochs=9",
+        "model.dropout=0.1", "optimizer=momentum", "schedule=cosine",
+        "trainer.early_stopping.patience=2", "trainer.early_stopping.min_delta=0.02",
+        "optimizer.lr=1e-6,0.02,0.002,1e200",
+    )  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "may_be_stacked", lambda engine: True)
+        patch.setitem(graph.TOLERANCES, "fp64", graph.TOLERANCES["fp32"])
+        # As on a GPU: a point is written when the next one is due.
+        patch.setattr(
+            StackedFit, "delayed", property(lambda self: delayed, lambda *_: None), raising=False
+        )
+        assert stacked(*words).code == 1
+    assert emulated_graphs.replays > emulated_graphs.captures > 3
+    in_turn(*words)
+    assert look("stacked").states == ["complete", "complete", "complete", "fail"]
+    assert len({look("stacked").summary(run)["step"] for run in "012"}) > 1
+    for run in "012":
+        assert_same_runs(look("stacked"), look("turned"), run)
+    failed = look("stacked").summary("3"), look("turned").summary("3")
+    assert error_of(failed[0]) == error_of(failed[1])
+    # What has diverged is found out with the point that tells it.
+    assert failed[0]["step"] == failed[1]["step"] * (2 if delayed else 1)
 
 
 def test_pruned_trials_leave_the_stack_and_the_others_end_as_alone(

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import math
 import types
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from dlrun.system.hardware import (
     SLOW,
     cpu_precisions,
     cuda_devices,
+    cuda_libraries,
     cuda_precisions,
     mps_precisions,
     why_no_cuda,
@@ -106,3 +110,58 @@ def test_processes_have_whole_cores_each_and_one_at_least(
 ) -> None:
     monkeypatch.setattr(hardware, "usable_cores", lambda: usable)
     assert hardware.cores_each(processes) == each
+
+
+@pytest.mark.parametrize(
+    ("membership", "root", "names"),
+    [
+        ("0::/slurm/job_7/step_0", "", ("memory.max", "memory.current")),
+        ("4:memory:/slurm/job_7\n0::/", "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")),
+    ],
+    ids=["2", "1"],
+)  # fmt: skip
+def test_the_limit_of_a_job_counts_whichever_group_around_the_process_has_it(
+    membership: str, root: str, names: tuple[str, str], tmp_path: Path
+) -> None:
+    told, job = tmp_path / "cgroup", tmp_path / root / "slurm" / "job_7"
+    told.write_text(f"{membership}\n")
+    job.mkdir(parents=True)
+    for group, limit, used in ((job, 1000, 600), (job.parent, 5000, 900)):
+        for name, value in zip(names, (limit, used), strict=True):
+            (group / name).write_text(f"{value}\n")
+        (group / "memory.stat").write_text("inactive_file 50\n")
+    assert hardware._free_in_container(tmp_path, told) == 450
+    (job / names[0]).write_text("max\n")
+    assert hardware._free_in_container(tmp_path, told) == 4150
+    told.unlink()
+    assert hardware._free_in_container(tmp_path, told) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("cuda", "hip", "cudnn", "said"),
+    [
+        ("13.0", None, lambda: 91002, "13.0, cuDNN 9.10.2"),
+        ("11.8", None, lambda: 8907, "11.8, cuDNN 8.9.7"),
+        ("13.0", None, lambda: None, "13.0, no cuDNN"),
+        (None, "7.0", lambda: 3, "none, but ROCm 7.0"),
+    ],
+)
+def test_the_libraries_of_a_gpu_have_their_versions(
+    cuda: str | None, hip: str | None, cudnn: Callable[[], int | None], said: str
+) -> None:
+    assert cuda_libraries(torch_with(cuda, hip, cudnn)) == said
+
+
+def test_a_cudnn_that_does_not_load_is_told() -> None:
+    def fail() -> int:
+        raise RuntimeError("cuDNN version incompatibility: compiled against 9\nmore")
+
+    found = cuda_libraries(torch_with("13.0", None, fail))
+    assert found == "13.0, cuDNN does not load: cuDNN version incompatibility: compiled against 9"
+
+
+def torch_with(cuda: str | None, hip: str | None, cudnn: Callable[[], int | None]) -> Any:
+    return types.SimpleNamespace(
+        version=types.SimpleNamespace(cuda=cuda, hip=hip),
+        backends=types.SimpleNamespace(cudnn=types.SimpleNamespace(version=cudnn)),
+    )

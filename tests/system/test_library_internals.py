@@ -202,3 +202,8 @@ def test_hydra_completes_words():
     reason = changed("hydra-core", "dlrun/config/hydra_internals.py")
     assert hasattr(CompletionPlugin, "_query"), reason
     assert hydra_internals.completions(Plugin(), ["a=1", "b"]) == ["train", "a=1 b"]
+
+
+def test_kernels_of_a_gpu_are_made_of_code() -> None:
+    kernel = torch_internals.elementwise_kernel("template <typename T> T same(T x) { return x; }")
+    assert callable(kernel)

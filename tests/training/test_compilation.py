@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +87,18 @@ def test_a_model_is_compiled_as_asked_for_any_shape_where_shapes_change(
     engine = assemble(parse(plain)).engine
     compile_model(engine.model, wanted, engine.data)
     assert asked == ([] if how is None else [how])
+
+
+def test_torchs_advice_on_tf32_is_not_shown(
+    settings: TrainerSettings, asked: list[dict[str, Any]], recwarn: pytest.WarningsRecorder
+) -> None:
+    engine = assemble(parse(composed_run([*IRIS]))).engine
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        compile_model(engine.model, settings, engine.data)
+        warnings.warn("TensorFloat32 tensor cores for … available but not enabled.", stacklevel=1)
+        warnings.warn("another", stacklevel=1)
+    assert [str(one.message) for one in recwarn] == ["another"]
 
 
 def test_another_way_to_compile_is_refused() -> None:

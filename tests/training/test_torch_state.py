@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +20,7 @@ from dlrun.data.base import Spec
 from dlrun.errors import ConfigError, RunFailed
 from dlrun.runner import start
 from dlrun.storage.run_directory import RunDirectory
+from dlrun.system.hardware import TF32_SINCE
 from dlrun.training import torch_state
 from dlrun.training.build import Experiment, assemble
 from dlrun.training.device import Device, choose
@@ -39,8 +42,27 @@ TOO_LATE = (
     "and you have CUDA >= 10.2. To enable deterministic behavior in this case, you must set an environment variable"
 )
 
+# A program: trains twice, and prints what the weights are.
+TWICE = """\
+import hashlib, sys
+from pathlib import Path
+from dlrun.cli import main
+from dlrun.storage.run_directory import RunDirectory
+from dlrun.storage.stored_run import read_state, weights_of
+
+for name in ("one", "two"):
+    assert main(["train", *sys.argv[1:], f"hydra.run.dir={name}"]) == 0
+    weights = weights_of(read_state(RunDirectory(Path(name)), "last"))
+    content = b"".join(weight.cpu().numpy().tobytes() for weight in weights.values())
+    print("weights", hashlib.sha256(content).hexdigest())
+"""
+
 gpu = pytest.mark.gpu
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+needs_tf32 = pytest.mark.skipif(
+    not torch.cuda.is_available() or torch.cuda.get_device_capability() < TF32_SINCE,
+    reason="needs a CUDA device with TF32",
+)
 
 
 class Unrepeatable(nn.Linear):
@@ -284,7 +306,7 @@ def _convolutions(x: Tensor, weight: Tensor) -> Tensor:
 
 
 @gpu
-@needs_cuda
+@needs_tf32
 @pytest.mark.parametrize("compute", [_products, _convolutions])
 def test_on_a_gpu_fp32_and_tf32_are_as_exact_as_their_names(
     compute: Callable[[Tensor, Tensor], Tensor], settings: TrainerSettings, iris: Experiment
@@ -308,7 +330,7 @@ def test_on_a_gpu_fp32_and_tf32_are_as_exact_as_their_names(
 
 
 @gpu
-@needs_cuda
+@needs_tf32
 @pytest.mark.parametrize("wanted", ["fp32", "tf32"])
 def test_on_a_gpu_recurrent_layers_are_as_exact_as_the_name_says(
     wanted: str, settings: TrainerSettings, iris: Experiment
@@ -335,26 +357,17 @@ def test_on_a_gpu_recurrent_layers_are_as_exact_as_the_name_says(
         ("dataset=digits", "model=mlp", "model.dropout=0.3", "trainer.precision=bf16"),
     ],
 )
-def test_on_a_gpu_a_deterministic_run_gives_the_same_weights_twice(words: tuple[str, ...]) -> None:
+def test_on_a_gpu_a_deterministic_run_gives_the_same_weights_twice(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
     """In a process of its own: this one may have multiplied before the variable of cuBLAS was set."""
-    import subprocess
-    import sys
-
     given = [*WORDS, "trainer.accelerator=cuda", "trainer.deterministic=true", *words]
-    script = (
-        "import sys, hashlib, torch\n"
-        "from dlrun.commands._train_words import composed_run\n"
-        "from dlrun.config.settings import parse\n"
-        "from dlrun.training.build import assemble\n"
-        "for _ in range(2):\n"
-        "    engine = assemble(parse(composed_run(sys.argv[1:]))).engine\n"
-        "    engine.freezing.train(engine.model)\n"
-        "    for count in engine.steps(0, 0):\n"
-        "        engine.step += count\n"
-        "    weights = torch.cat([p.detach().flatten() for p in engine.model.parameters()])\n"
-        "    print(hashlib.sha256(weights.cpu().numpy().tobytes()).hexdigest())\n"
-    )
     said = subprocess.run(
-        [sys.executable, "-c", script, *given], capture_output=True, text=True, check=True
-    ).stdout.split()
-    assert len(said) == 2 and said[0] == said[1]
+        [sys.executable, "-c", TWICE, *given],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    first, second = (line for line in said.splitlines() if line.startswith("weights "))
+    assert first == second

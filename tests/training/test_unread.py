@@ -11,6 +11,7 @@ from dlrun.training.capturable import make_capturable
 from dlrun.training.logged_points import Pending
 from dlrun.training.loop import Engine
 from dlrun.training.stretches import Stretches
+from older_torch import needs_rules_for_meta
 from unread import META, HostWaits, built, on_device, watched
 
 IRIS = ("dataset=iris", "model=mlp", "model.hidden=[8]", "trainer.batch_size=16")
@@ -19,13 +20,14 @@ TEXTS = ("dataset=text_csv", "trainer.batch_size=4", "dataset.tokens.max_length=
 gpu = pytest.mark.gpu
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
-CAPTURED = ("sgd", "nesterov", "rmsprop", "adagrad", "adadelta", "adam", "lion")
+CAPTURED = ("sgd", "nesterov", "rmsprop", "adagrad", "adadelta", "adam", "lion", "muon")
 OPTIMIZERS = ("sgd", "rmsprop", "adagrad", "adadelta", "adam", "lion", "schedule_free")
+AVERAGED = (*IRIS, "model.batch_norm=before", "trainer.ema_decay=0.9")
 
 # fmt: off
 RUNS: list[tuple[str, ...]] = [
     *((*IRIS, f"optimizer={name}") for name in OPTIMIZERS),
-    (*IRIS, "model.batch_norm=before", "trainer.ema_decay=0.9"),
+    AVERAGED,
     *(
         (*IRIS, "trainer.precision=fp16", f"optimizer={name}")
         for name in ("sgd", "rmsprop", "adadelta", "lion")
@@ -55,11 +57,12 @@ RUNS: list[tuple[str, ...]] = [
     ("dataset=image_folder", "model=cnn", "dataset.in_memory=false", "dataset.workers=0"),
     (*TEXTS, "model=text_cnn", "dataset.augment.word_dropout=0.2"),
     (*TEXTS, "model=lstm", "model.pooling=attention", "dataset.tokens.bucketing=false"),
+    (*TEXTS, "model=rnn", "model.bidirectional=true"),
     (*TEXTS, "model=bag_of_words", "dataset.memory_limit=1e-9"),
     ("dataset=char_lm", "dataset.window=2", "model=char_lstm", "model.hidden_size=4"),
     (
         "experiment=cifar10_fast", "dataset=digits", "model.widths=[4,4]", "trainer.batch_size=16",
-        "trainer.channels_last=false",
+        "trainer.channels_last=false", "dataset.val_fraction=0.1", "trainer.monitor=val/loss",
     ),
 ]
 # fmt: on
@@ -79,6 +82,7 @@ def steps(engine: Engine, count: int) -> None:
                 break
 
 
+@needs_rules_for_meta
 @pytest.mark.parametrize("words", RUNS, ids=" ".join)
 def test_steps_points_and_evaluations_ask_the_device_for_nothing(words: tuple[str, ...]) -> None:
     engine = on_device(*words)
@@ -112,8 +116,8 @@ def test_a_card_is_waited_for_neither_by_steps_nor_by_points(words: tuple[str, .
 
 # What still waits at each step, and why.
 WAITING = {
-    "torch packs padded texts by lengths on the CPU, to read them in both directions": (
-        *TEXTS, "model=gru", "model.bidirectional=true",
+    "torch packs padded texts by lengths on the CPU, for several layers in both directions at once": (
+        *TEXTS, "model=gru", "model.bidirectional=true", "model.layers=2", "model.dropout=0",
     ),
     "torchvision draws the operations of a policy on the CPU": (
         *DIGITS, "dataset.augment.policy=trivial_augment",
@@ -124,6 +128,7 @@ WAITING = {
 }  # fmt: skip
 
 
+@needs_rules_for_meta
 @pytest.mark.parametrize("words", WAITING.values(), ids=WAITING)
 def test_exceptions_are_known(words: tuple[str, ...]) -> None:
     engine = on_device(*words)
@@ -131,10 +136,14 @@ def test_exceptions_are_known(words: tuple[str, ...]) -> None:
         steps(engine, 1)
 
 
+@needs_rules_for_meta
 @pytest.mark.parametrize("optimizer", CAPTURED)
 def test_a_step_that_a_graph_is_to_hold_leaves_nothing_to_the_host(optimizer: str) -> None:
+    more = ["model.hidden=[8,8]"] if optimizer == "muon" else []
+    if more and not hasattr(torch.optim, "Muon"):
+        pytest.skip("this torch has no Muon")
     engine = on_device(
-        *IRIS, f"optimizer={optimizer}", "optimizer.clip_norm=1", "trainer.ema_decay=0.9"
+        *IRIS, f"optimizer={optimizer}", "optimizer.clip_norm=1", "trainer.ema_decay=0.9", *more
     )
     make_capturable(engine.descent, META)
     with watched():
@@ -158,6 +167,7 @@ STACKS = (
 )  # fmt: skip
 
 
+@needs_rules_for_meta
 @pytest.mark.parametrize(("common", "each"), STACKS, ids=lambda words: " ".join(words))
 def test_steps_of_a_stack_ask_the_device_for_nothing(
     common: tuple[str, ...], each: tuple[str, ...]
@@ -177,12 +187,14 @@ TOKENS = ("dataset=char_lm", "dataset.window=8", "model=char_lstm", "trainer.bat
 
 HELD = (
     (*IRIS, "optimizer=adam"),
+    AVERAGED,
     (*IRIS, "optimizer=rmsprop", "trainer.precision=fp16"),
     RUNS[-1],
     TOKENS,
 )
 
 
+@needs_rules_for_meta
 @pytest.mark.usefixtures("emulated_graphs")
 @pytest.mark.parametrize("words", HELD, ids=" ".join)
 def test_what_a_graph_of_several_steps_holds_is_on_the_device(words: tuple[str, ...]) -> None:
@@ -201,6 +213,20 @@ def test_what_a_graph_of_several_steps_holds_is_on_the_device(words: tuple[str, 
     assert all(tensor.device == META for tensor in left) and left[0].shape == (4,)
 
 
+@needs_rules_for_meta
+@pytest.mark.parametrize(
+    "words",
+    [(*IRIS, "trainer.ema_decay=0.9"), (*DIGITS, "model.batch_norm=true"), TOKENS],
+    ids=" ".join,
+)
+def test_what_a_graph_of_an_evaluation_holds_is_on_the_device(words: tuple[str, ...]) -> None:
+    engine = on_device(*words)
+    with watched() as found:
+        outputs = engine.outputs(engine.data.val)
+    assert outputs.device == META and found.of_host == []
+
+
+@needs_rules_for_meta
 def test_what_a_gpu_would_have_to_be_waited_for_is_found() -> None:
     there, here = torch.ones(3, device=META), torch.ones(3)
     for wait in (

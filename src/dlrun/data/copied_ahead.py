@@ -20,6 +20,8 @@ def copied_ahead(
 ) -> Iterator[Tensor]:
     """What `change` makes of each array on `device`; the next one is under way when it is given."""
     stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+    if stream is not None:  # what `change` knows may be on its way there
+        stream.wait_stream(torch.cuda.current_stream(device))
 
     def begun() -> tuple[Tensor, torch.cuda.Event | None] | None:
         if (array := next(arrays, None)) is None:

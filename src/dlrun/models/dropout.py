@@ -1,4 +1,8 @@
-"""Dropout from the run's own generator: the same masks alone and among trials trained as one."""
+"""Dropout from the run's own generator: the same masks alone and among trials trained as one.
+
+On a GPU masks come from the seed of the generator and from how often a layer has drawn: so one kernel makes those of
+all trials, and a CUDA graph need not know their generators.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dlrun.models.keyed_words import spread, words
 from dlrun.system.torch_internals import in_torch_func
 
 # A value is kept or dropped by 16 random bits, and 64 are drawn at once: this is most of the cost.
@@ -23,6 +28,10 @@ class RandomLayer(nn.Module):
         super().__init__()
         self.generators = Generators()
 
+    def take(self, generators: Generators, place: int) -> None:
+        """Draw from these from now on, as the layer at a `place` among those that draw."""
+        self.generators = generators
+
 
 class Dropout(RandomLayer):
     """Zero each value with probability `p` in training, scale the rest by 1 / (1 - p).
@@ -35,6 +44,7 @@ class Dropout(RandomLayer):
     """
 
     kept: Tensor
+    drawn: Tensor  # how often it has drawn, where masks come from that and a seed
 
     def __init__(self, p: float) -> None:
         if not 0 <= p <= 1:
@@ -44,6 +54,25 @@ class Dropout(RandomLayer):
         self._kept = round((1 - p) * _LEVELS)
         self._scale = _LEVELS / max(self._kept, 1)
         self.register_buffer("kept", torch.tensor(self._kept, dtype=torch.int32), persistent=False)
+        self.place, self.seeds = 0, torch.empty(0)  # (K,), once they are asked for
+
+    @property
+    def is_keyed(self) -> bool:
+        """Whether masks come from seeds, and from how often the layer has drawn."""
+        return "drawn" in self._buffers
+
+    def take(self, generators: Generators, place: int) -> None:
+        """As of every layer that draws; on a GPU it draws from their seeds from now on."""
+        super().take(generators, place)
+        self.place, self.seeds = place, torch.empty(0)
+        if generators and generators[0].device.type == "cuda":
+            self.draw_by_key()
+
+    def draw_by_key(self) -> None:
+        """Take masks from the seeds of the generators, and not from their states."""
+        if not self.is_keyed:
+            none = torch.zeros((), dtype=torch.int64, device=self.kept.device)
+            self.register_buffer("drawn", none, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` itself in evaluation.
@@ -53,12 +82,29 @@ class Dropout(RandomLayer):
         """
         if not self.training:
             return x
-        if in_torch_func():
-            mask: Tensor = _Mask.apply(x.detach(), self.kept, self.generators)
+        if self.is_keyed:
+            mask = self._keyed_mask(x)
+        elif in_torch_func():
+            mask = _Mask.apply(x.detach(), self.kept, self.generators)
         else:
             # Python's number does not make the device wait.
             mask = _mask(x, self._kept, self._scale, self.generators)
         return x * mask
+
+    def _keyed_mask(self, x: Tensor) -> Tensor:
+        if not len(
+            self.seeds
+        ):  # asked late: those of several ranks are set apart after the model was made
+            numbers = [generator.initial_seed() for generator in self.generators]
+            self.seeds = spread(numbers, self.place).to(self.kept.device)
+        self.drawn.add_(1)
+        if in_torch_func():
+            mask: Tensor = _KeyedMask.apply(x.detach(), self.kept, self.drawn, self.seeds)
+            return mask
+        _require_each(len(self.seeds), 1)
+        size = x.numel()
+        lanes = words(self.seeds, self.drawn, _words(size)).view(torch.int16)[0, :size].view_as(x)
+        return _compared(lanes, x.dtype, self._kept, self._scale)
 
     def extra_repr(self) -> str:
         """The rate, for print."""
@@ -73,19 +119,40 @@ class Generators(tuple[torch.Generator, ...]):
 
     def of(self, trials: int) -> Sequence[torch.Generator | None]:
         """One for each of the `trials`; None is torch's global random state."""
-        if self and len(self) != trials:
-            raise RuntimeError(
-                f"dropout has {len(self)} generators for {trials} trained as one; "
-                "give use_generators one for each"
-            )
+        if self:
+            _require_each(len(self), trials)
         return self or [None] * trials
+
+
+def _require_each(generators: int, trials: int) -> None:
+    if generators != trials:
+        raise RuntimeError(
+            f"dropout has {generators} generators for {trials} trained as one; give use_generators one for each"
+        )
 
 
 def use_generators(model: nn.Module, generators: Sequence[torch.Generator]) -> None:
     """Give every layer in `model` that draws its `generators`: one for a run alone, one for each trial of a stack."""
-    for layer in model.modules():
-        if isinstance(layer, RandomLayer):
-            layer.generators = Generators(generators)
+    layers = (layer for layer in model.modules() if isinstance(layer, RandomLayer))
+    for place, layer in enumerate(layers):
+        layer.take(Generators(generators), place)
+
+
+def counts_of_masks(model: nn.Module) -> list[int]:
+    """How often each layer of dropout has drawn, of those whose masks come from that: a resume needs it."""
+    return [int(layer.drawn) for layer in _keyed(model)]
+
+
+def load_counts_of_masks(model: nn.Module, counts: Sequence[int]) -> None:
+    """Go on from there; where there are other layers now, with masks that none had before."""
+    layers = _keyed(model)
+    alike = counts if len(counts) == len(layers) else [max(counts, default=0)] * len(layers)
+    for layer, count in zip(layers, alike, strict=True):
+        layer.drawn.fill_(count)
+
+
+def _keyed(model: nn.Module) -> list[Dropout]:
+    return [layer for layer in model.modules() if isinstance(layer, Dropout) and layer.is_keyed]
 
 
 class _Mask(torch.autograd.Function):
@@ -112,6 +179,41 @@ class _Mask(torch.autograd.Function):
         lanes = draws.view(torch.int16)[:, :size].view(trials, *shape)
         kept = kept.expand(trials).view(-1, *[1] * len(shape))
         return _compared(lanes, like.dtype, kept, _scale(kept, like)), 0
+
+
+class _KeyedMask(torch.autograd.Function):
+    """The mask of a layer that is keyed, under torch.func."""
+
+    @staticmethod
+    def forward(like: Tensor, kept: Tensor, drawn: Tensor, seeds: Tensor) -> Tensor:
+        return _keyed_masks(like.unsqueeze(0), kept, drawn, seeds)[0]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(
+        info: Any,
+        in_dims: tuple[Any, ...],
+        like: Tensor,
+        kept: Tensor,
+        drawn: Tensor,
+        seeds: Tensor,
+    ) -> tuple[Tensor, int]:
+        _require_each(len(seeds), info.batch_size)
+        stacked = like.unsqueeze(0) if in_dims[0] is None else like.movedim(in_dims[0], 0)
+        stacked = stacked.expand(info.batch_size, *stacked.shape[1:])
+        return _keyed_masks(stacked, kept, drawn, seeds), 0
+
+
+def _keyed_masks(like: Tensor, kept: Tensor, drawn: Tensor, seeds: Tensor) -> Tensor:
+    """Masks in the shape of `like` (K, ...)."""
+    trials, shape = len(like), like.shape[1:]
+    size = shape.numel()
+    lanes = words(seeds, drawn, _words(size)).view(torch.int16)[:, :size].view(trials, *shape)
+    kept = kept.expand(trials).view(-1, *[1] * len(shape))
+    return _compared(lanes, like.dtype, kept, _scale(kept, like))
 
 
 def _mask(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Literal, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -36,9 +37,29 @@ def read(
         # Forwards, padding is read after all else and changes none of it; to pack would take longer.
         outputs: Tensor = rnn(x_BTF)[0]
         return outputs
+    if x_BTF.device.type not in ("cpu", "mps") and rnn.num_layers == 1:
+        return read_both_ways(rnn, x_BTF, real_BT)
     lengths_B = real_BT.sum(1).cpu()
     packed = pack_padded_sequence(x_BTF, lengths_B, batch_first=True, enforce_sorted=False)
     return pad_packed_sequence(rnn(packed)[0], batch_first=True, total_length=x_BTF.shape[1])[0]
+
+
+def read_both_ways(rnn: nn.RNNBase, x_BTF: Tensor, real_BT: Tensor) -> Tensor:
+    """What `read` gives of one layer in both directions, without lengths on the CPU, which a GPU would have to tell.
+
+    The sequences are read twice, side by side: padded at the end, of which the outputs forwards count, and padded at
+    the beginning, of which those backwards do. So each direction comes to padding after all else.
+    """
+    count, steps = real_BT.shape
+    at_T, lengths_B1 = torch.arange(steps, device=x_BTF.device), real_BT.sum(1, keepdim=True)
+
+    def moved(sequences: Tensor, by_B1: Tensor) -> Tensor:
+        places_BT1 = ((at_T + by_B1) % steps).unsqueeze(2)
+        return sequences.gather(1, places_BT1.expand(-1, -1, sequences.shape[2]))
+
+    outputs: Tensor = rnn(torch.cat([x_BTF, moved(x_BTF, lengths_B1)]))[0]
+    forwards, backwards = outputs.split(rnn.hidden_size, 2)
+    return torch.cat([forwards[:count], moved(backwards[count:], -lengths_B1)], 2)
 
 
 LayerNormPlace = Literal["none", "outputs", "gates"]

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from dlrun.data.loaders import Batch, Batches, Feed, Split
-from dlrun.training.device import send
+from dlrun.data.loaders import Batch, Batches, Feed, Split, sent
 
 
 class StackedBatches:
@@ -50,13 +49,7 @@ class StackedBatches:
             if key not in made:
                 made[key] = batches.order(number) + first
         chosen = keys[:1] if len(made) == 1 else keys
-        orders = torch.stack([made[key] for key in chosen])
-        device = self.table.inputs.device
-        if device.type == "cpu":
-            return orders
-        there = torch.empty_like(orders, device=device)
-        send(orders, there)
-        return there
+        return sent(torch.stack([made[key] for key in chosen]), self.table.inputs.device)
 
     def _runs_with_rows(self) -> Iterator[tuple[Batches, int]]:
         return zip(self.runs, self.first_rows, strict=True)

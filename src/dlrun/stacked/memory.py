@@ -12,6 +12,8 @@ from dlrun.models.cells import copied
 from dlrun.models.dropout import use_generators
 from dlrun.system.hardware import free_memory
 from dlrun.training.cuda_graph import may_be_stacked
+from dlrun.training.device import memory_share
+from dlrun.training.device_errors import free_cache
 from dlrun.training.loop import Engine
 
 # Weights, gradients as they come and side by side, the best weights, an update's own intermediates.
@@ -73,7 +75,7 @@ class CardMemory(Memory):
         free, total = torch.cuda.mem_get_info(self.device)
         allocated = torch.cuda.memory_allocated(self.device)
         kept = torch.cuda.memory_reserved(self.device) - allocated
-        limit = int(_fraction(self.device) * total) - allocated
+        limit = int(memory_share(self.device) * total) - allocated
         return max(0, min(free + kept, limit))
 
     def taken(self) -> int:
@@ -82,8 +84,7 @@ class CardMemory(Memory):
         return max(allocated, torch.cuda.max_memory_reserved(self.device) - self._reserved)
 
     def give_back(self) -> None:
-        super().give_back()
-        torch.cuda.empty_cache()
+        free_cache()
 
 
 def memory_of(device: torch.device) -> Memory:
@@ -142,13 +143,6 @@ def _left_by(engine: Engine, inputs: Tensor) -> int:
     with torch.autograd.graph.saved_tensors_hooks(note, _unchanged), engine.device.autocast():
         outputs = model(inputs)
     return sum(seen.values()) + inputs.nbytes + outputs.nbytes
-
-
-def _fraction(device: torch.device) -> float:
-    """The part of the card that this process may take; 1 where this version of torch does not tell."""
-    told = getattr(torch.cuda, "get_per_process_memory_fraction", None)
-    index = torch.cuda.current_device() if device.index is None else device.index
-    return 1.0 if told is None else float(told(index))
 
 
 def _unchanged(tensor: Tensor) -> Tensor:

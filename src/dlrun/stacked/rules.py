@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from dlrun.stacked.kinds import groups_of, kinds_of
-from dlrun.stacked.orthogonal import MATRIX_RATES, iterates_as_here, orthogonalised
 from dlrun.system.torch_internals import fused_adam
 from dlrun.training.optimizer_classes import Lion, is_schedule_free
+from dlrun.training.orthogonal import MATRIX_RATES, iterates_as_here, orthogonalised
 
 Hyper = dict[str, Tensor]
 Numbers = Sequence[Tensor]  # of one step

@@ -16,7 +16,7 @@ from torch import Tensor
 from dlrun.data.images.mixing import Mixed
 from dlrun.data.loaders import Split
 from dlrun.errors import RunFailed
-from dlrun.models.dropout import RandomLayer, use_generators
+from dlrun.models.dropout import Dropout, RandomLayer, use_generators
 from dlrun.models.members import joined, members_of
 from dlrun.stacked.forward import lift
 from dlrun.stacked.loaders import StackedBatches, together
@@ -114,7 +114,8 @@ class Stack:
     def drawn_from(self) -> list[torch.Generator]:
         """The generators that a step draws random numbers from."""
         lead = self.lead
-        draws = any(isinstance(layer, RandomLayer) for layer in self.template.modules())
+        layers = [layer for layer in self.template.modules() if isinstance(layer, RandomLayer)]
+        draws = any(not (isinstance(layer, Dropout) and layer.is_keyed) for layer in layers)
         if draws or lead.augmentation is not None or lead.mixing is not None:
             return [engine.generator for engine in self.engines]
         return []

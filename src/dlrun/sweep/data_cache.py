@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Mapping
 from typing import Any
 from weakref import WeakValueDictionary
-
-import torch
 
 from dlrun.config.settings import RunConfig
 from dlrun.data.base import Dataset
@@ -17,6 +14,7 @@ from dlrun.data.fingerprint import Content, Fingerprint
 from dlrun.errors import ConfigError
 from dlrun.training.build import load_data
 from dlrun.training.device import Device
+from dlrun.training.device_errors import free_cache
 
 # What of the trainer's settings decides how the data lies in memory.
 _TRAINER = ("batch_size", "eval_batch_size", "channels_last", "fast_dev_run", "overfit_batches")
@@ -40,9 +38,7 @@ def data_loader(config: RunConfig, place: Device, kept: Kept | None = None) -> D
 def forget_data() -> None:
     """Let go of the data of the last trial: other processes train those to come, and on a GPU they need the room."""
     _latest.clear()
-    gc.collect()  # engines that were tried out
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+    free_cache()
 
 
 class RecordingLoader:

@@ -44,10 +44,12 @@ class Size:
     Attributes:
         most: runs that may be trained as one: more did not fit.
         each: bytes that one of them took, at most; 0 before that was measured.
+        told: whether it was said in how many parts they are trained.
     """
 
     most: int = sys.maxsize
     each: int = 0
+    told: bool = False
 
 
 @dataclass(eq=False)
@@ -70,15 +72,18 @@ class StackRunner:
     Args:
         reason: why they are stacked, for the line that says so.
         size: of the same shape, from earlier trials; what is learned is noted there.
+        expected: runs of this shape in all, as far as that is known.
     """
 
-    def __init__(self, sweep: Sweep, watcher: Watcher, reason: str, size: Size) -> None:
+    def __init__(
+        self, sweep: Sweep, watcher: Watcher, reason: str, size: Size, expected: int = 0
+    ) -> None:
         self.sweep, self.watcher, self.reason, self.size = sweep, watcher, reason, size
+        self.expected = expected
         self.members: list[_Member] = []  # open now
         self.left: dict[Attempt, int] = {}  # runs that are not over, of each trial
         self.ended: list[Attempt] = []  # trials that are over, and not yet reported to the study
         self.memory = Memory(torch.device("cpu"))  # before anything is open
-        self.said_parts = False
 
     def train(self, attempts: Sequence[Attempt]) -> None:
         """Bring all the trials to an end.
@@ -145,8 +150,9 @@ class StackRunner:
     def _say_parts(self, runs: int, at_once: int) -> None:
         """Say beforehand that not all runs are trained at a time."""
         most = min(at_once, max(1, self.room // self._needed(self.members)))
-        if most < runs and not self.said_parts:
-            self.said_parts = True
+        runs = max(runs, self.expected)
+        if most < runs and not self.size.told:
+            self.size.told = True
             need, there = self._needed(self.members) * most, self.room
             print(
                 f"{runs} runs in {-(-runs // most)} parts, {most} as one at most: about {bytes_text(need)} of "

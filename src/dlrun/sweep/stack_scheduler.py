@@ -29,6 +29,7 @@ from dlrun.sweep.trial import Attempt
 from dlrun.tracking.numbers import bytes_text, number_text
 from dlrun.training.build import assemble
 from dlrun.training.device import require_device
+from dlrun.training.device_errors import free_cache
 from dlrun.training.loop import Engine
 
 # What may be swept without giving trials another shape.
@@ -72,6 +73,7 @@ class Judgement:
                 verdict = Verdict(False, reason)
             else:
                 verdict = self._probe(plain, runs)
+                free_cache()  # for what is trained now
             if not verdict.stack:
                 print(f"trials are trained in turn: {verdict.reason}", flush=True)
             self.verdicts[shape] = verdict
@@ -135,6 +137,7 @@ class StackScheduler:
         waiting = deque(self._sampled_alike(numbers))
         if len(waiting) * self.seeds < 2 or self.max_stack < 2:
             return list(numbers)
+        whole = len(waiting) * self.seeds if self._are_alike() and not self.quota.limits else 0
         while waiting and (share := self.quota.share(len(numbers))):
             with ExitStack() as claims:
                 groups = self._gather(waiting, claims, min(share, self.max_stack))
@@ -144,7 +147,8 @@ class StackScheduler:
                     self._report_alone()
                 for shape, attempts in groups.items():
                     reason = self.judgement.verdicts[shape].reason
-                    StackRunner(self.sweep, self.watcher, reason, self.sizes[shape]).train(attempts)
+                    size = self.sizes[shape]
+                    StackRunner(self.sweep, self.watcher, reason, size, whole).train(attempts)
         return self.sweep.left(numbers)
 
     def _sampled_alike(self, numbers: Sequence[int]) -> list[int]:
@@ -219,10 +223,13 @@ class StackScheduler:
             return None
         return shape if self.judgement.of(shape, plain, self.at_a_time).stack else None
 
+    def _are_alike(self) -> bool:
+        """Whether all trials have one shape."""
+        return all(map(_is_number, self.sweep.space.parameters))
+
     def _comes_again(self, shape: str) -> bool:
         """Whether more than one run has this shape: else there is nothing to probe."""
-        alike = all(map(_is_number, self.sweep.space.parameters))
-        return alike or self.seeds > 1 or self.judgement.forced or shape in self.seen
+        return self._are_alike() or self.seeds > 1 or self.judgement.forced or shape in self.seen
 
 
 def _is_number(parameter: Parameter) -> bool:

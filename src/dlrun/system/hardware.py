@@ -10,13 +10,13 @@ import math
 import os
 import platform
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from subprocess import DEVNULL, SubprocessError, check_output
 from typing import Any
 
-_CGROUPS = Path("/sys/fs/cgroup")
+_CGROUPS, _MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 _UNKNOWN = 2.0**31  # bytes that are taken for free where the system does not say it
 NATIVE, SLOW, NEVER = "native", "slow", "no"
 PRECISIONS = ("fp32", "tf32", "fp64", "bf16", "fp16")
@@ -101,14 +101,35 @@ def _free_in_machine() -> float:
     return _UNKNOWN
 
 
-def _free_in_container(cgroups: Path) -> float:
-    """What both versions of control groups leave; pages of files that the kernel can give up count as free."""
-    old = cgroups / "memory"
-    versions = (
-        (cgroups / "memory.max", cgroups / "memory.current", cgroups / "memory.stat"),
-        (old / "memory.limit_in_bytes", old / "memory.usage_in_bytes", old / "memory.stat"),
-    )
-    for limit, used, details in versions:
+def _free_in_container(cgroups: Path, told: Path = _MEMBERSHIP) -> float:
+    """What the control groups of this process leave, of both versions of them."""
+    return min(map(_free_in_group, _groups(cgroups, told)), default=math.inf)
+
+
+def _groups(cgroups: Path, told: Path) -> Iterator[Path]:
+    """The folders of the groups that may limit the memory of this process: its own, and those around it.
+
+    In a container the outermost is all that there is to see; a job of a queue has a group far within.
+    """
+    own = {cgroups: PurePosixPath(), cgroups / "memory": PurePosixPath()}
+    with suppress(OSError, ValueError):
+        for line in told.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers == "":
+                own[cgroups] = PurePosixPath(path.strip("/"))
+            elif "memory" in controllers.split(","):
+                own[cgroups / "memory"] = PurePosixPath(path.strip("/"))
+    for root, inner in own.items():
+        yield from (root / folder for folder in (inner, *inner.parents))
+
+
+def _free_in_group(group: Path) -> float:
+    """What one control group leaves; pages of files that the kernel can give up count as free."""
+    details = group / "memory.stat"
+    for limit, used in (
+        (group / "memory.max", group / "memory.current"),
+        (group / "memory.limit_in_bytes", group / "memory.usage_in_bytes"),
+    ):
         with suppress(OSError, ValueError):  # "max": no limit
             free = int(limit.read_text()) - int(used.read_text())
             pairs = (line.split() for line in details.read_text().splitlines())
@@ -163,8 +184,13 @@ def cuda_devices(torch: Any) -> list[tuple[str, tuple[int, int]]]:
 
 
 def cuda_libraries(torch: Any) -> str:
-    """The versions of CUDA and cuDNN that torch brings."""
-    number = torch.backends.cudnn.version()
+    """The versions of CUDA, or AMD's ROCm, and cuDNN that torch brings."""
+    if torch.version.cuda is None:
+        return f"none, but ROCm {torch.version.hip}"
+    try:
+        number = torch.backends.cudnn.version()
+    except RuntimeError as error:  # another cuDNN of the system is in its way
+        return f"{torch.version.cuda}, cuDNN does not load: {str(error).splitlines()[0]}"
     if number is None:
         return f"{torch.version.cuda}, no cuDNN"
     # 90100 is 9.1.0; before version 9 the major number stood at the thousands.

@@ -30,6 +30,7 @@ __all__ = [
     "copy_all",
     "ddp_without_dynamo",
     "default_store",
+    "elementwise_kernel",
     "fused_adam",
     "gamma",
     "graph_for_tensorboard",
@@ -182,9 +183,9 @@ def skips_by_itself(optimizer: torch.optim.Optimizer) -> bool:
 
 def take_over_skips(optimizer: torch.optim.Optimizer, step: Callable[[Tensor], None]) -> None:
     """Have GradScaler call `step` with whether a gradient is not finite, a scalar of booleans on the device."""
+    told: Any = weakref.proxy(optimizer)  # as in `without_dynamo`
 
     def step_unless_told() -> None:
-        told: Any = optimizer
         found, scale = told.found_inf, told.grad_scale
         del told.found_inf, told.grad_scale  # of which torch's own steps on the device know nothing
         step(found > 0)
@@ -192,6 +193,12 @@ def take_over_skips(optimizer: torch.optim.Optimizer, step: Callable[[Tensor], N
 
     optimizer._step_supports_amp_scaling = True  # type: ignore[attr-defined]
     optimizer.step = step_unless_told  # type: ignore[method-assign, assignment]
+
+
+def elementwise_kernel(code: str) -> Callable[..., Tensor]:
+    """A function of tensors on a GPU that broadcasts them and applies C++ `code` to each element, in one launch."""
+    kernel: Callable[..., Tensor] = torch.cuda.jiterator._create_jit_fn(code)
+    return kernel
 
 
 def graph_for_tensorboard(model: torch.nn.Module, example: Tensor) -> tuple[bytes, bytes]:

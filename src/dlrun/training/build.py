@@ -211,10 +211,10 @@ def assemble(
     # A checkpoint has all weights itself.
     source = config.init_from if kept is None else None
     begun_with = None if source is None else initialise(model, data, source)
+    generator = torch.Generator(device.torch_device).manual_seed(config.seed)
+    use_generators(model, [generator])  # before any copy is made: layers may count what they draw
     averaged = _for_ranks(model, data, device, settings, ranks)
     freezing = Freezing(model, parts.shared.freeze)
-    generator = torch.Generator(device.torch_device).manual_seed(config.seed)
-    use_generators(model, [generator])
 
     batches = make_batches(settings, data, config.seed, ranks.share)
     check_loss(model, batches, task, data.spec)

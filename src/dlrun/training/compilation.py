@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import nn
 
@@ -35,6 +37,8 @@ def compile_model(model: nn.Module, settings: TrainerSettings, data: Dataset) ->
     """
     if settings.compile:
         _forget_others(model, settings)
+        # torch's advice to set by hand what trainer.precision=tf32 sets.
+        warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")
         mode = _MODES.get(str(settings.compile))
         model.compile(mode=mode, dynamic=None if has_fixed_shapes(data) else True)
 

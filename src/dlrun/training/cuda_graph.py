@@ -72,13 +72,15 @@ def _why_not_its_step(engine: Engine) -> str | None:
         "trainer.precision is fp64, and learning rates that a graph reads are of 32 bits": (
             settings.precision == "fp64"
         ),
-        "cells that read texts in both directions ask the GPU for the lengths at each step": (
-            engine.data.spec.padded and _reads_backwards(engine.model)
+        "layers that read texts in both directions at once ask the GPU for the lengths at each step": (
+            engine.data.spec.padded and _packs(engine.model)
         ),
         "dataset.augment.policy draws outside the GPU": not is_on_device(engine.augmentation),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-def _reads_backwards(model: nn.Module) -> bool:
-    return any(isinstance(m, nn.RNNBase) and m.bidirectional for m in model.modules())
+def _packs(model: nn.Module) -> bool:
+    """Whether it has recurrent layers in one that read in both directions: of dlrun's they alone need lengths."""
+    layers = (m for m in model.modules() if isinstance(m, nn.RNNBase))
+    return any(layer.bidirectional and layer.num_layers > 1 for layer in layers)

@@ -79,7 +79,7 @@ def choose(accelerator: str, precision: str, index: int | None = None) -> Device
 def _require_tf32(device: torch.device) -> None:
     """Refuse a device without TF32, on which the run would be one in fp32 under another name."""
     reason = ""
-    if device.type != "cuda":
+    if device.type != "cuda" or torch.version.hip:
         reason = f"only GPUs of NVIDIA multiply in TF32, and the run is on the device {device}"
     elif (capability := torch.cuda.get_device_capability(device)) < TF32_SINCE:
         reason = (
@@ -161,6 +161,14 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and any(word in str(error) for word in _NO_MEMORY)
     )
+
+
+def memory_share(device: torch.device) -> float:
+    """The part of a device's memory that this process may take; 1 where there is no limit, or torch does not tell."""
+    told = getattr(torch.cuda, "get_per_process_memory_fraction", None)
+    if device.type != "cuda" or told is None:
+        return 1.0
+    return float(told(torch.cuda.current_device() if device.index is None else device.index))
 
 
 def count_memory(device: torch.device) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from dlrun.config.settings import TrainerSettings
 from dlrun.errors import RunFailed, causes
-from dlrun.training.device import DeviceLost, out_of_memory
+from dlrun.training.device import DeviceLost, memory_share, out_of_memory
 
 # Errors after which "any further CUDA work will return the same error" until the process has ended, as the
 # documentation of CUDA's runtime says of them, in the words of cudaGetErrorString.
@@ -61,8 +61,12 @@ def step_too_large(trainer: TrainerSettings, rows: int, device: torch.device) ->
         "trainer.precision=bf16" if trainer.precision in ("fp32", "fp64") else "",
     ]
     tried = ", ".join(filter(None, remedies))
+    share = memory_share(device)
+    part = (
+        f", of which this process may take {share:.0%} (sweep.trials_per_gpu)," if share < 1 else ""
+    )
     return RunFailed(
-        f"out of memory on {device} with trainer.batch_size={trainer.batch_size}: try "
+        f"out of memory on {device}{part} with trainer.batch_size={trainer.batch_size}: try "
         f"{tried}{' or ' if tried else ''}a smaller model"
     )
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dlrun.data.share import Share
+from dlrun.models.dropout import counts_of_masks, load_counts_of_masks
 from dlrun.system.torch_internals import uncompiled
 from dlrun.training.forward import State, advance, on_tensors
 from dlrun.training.logged_points import Pending
@@ -58,6 +59,7 @@ def engine_state(engine: Engine) -> Stored:
         "latest": dict(engine.latest),
         "seconds": engine.seconds,
         **({} if alone else {"ranks": engine.of_ranks}),
+        "masks": counts_of_masks(engine.model),
     }
 
 
@@ -65,6 +67,8 @@ def load_engine_state(engine: Engine, state: Stored) -> None:
     """Continue where `state` was taken."""
     engine.step, engine.waited, engine.seconds = state["step"], state["waited"], state["seconds"]
     load_weights(engine.model, state["model"])
+    if counts := state.get("masks"):  # those of a run on a CPU are in the state of its generator
+        load_counts_of_masks(engine.model, counts)
     if engine.averaged is not None and state["averaged"] is not None:
         load_weights(engine.averaged, state["averaged"])
     engine.descent.load_state_dict(state["descent"])

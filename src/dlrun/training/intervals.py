@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from dlrun.config.settings import CheckpointSettings, TrainerSettings
 
@@ -58,6 +60,16 @@ class Intervals:
         if every is not None and step % every == 0:
             return True
         return time.perf_counter() - saved >= self.saving.every_seconds
+
+
+class Steps(Protocol):
+    """Takes many steps of a run at a time, from one at which something is due to the next."""
+
+    def epoch(self, number: int, position: int) -> Iterator[int]:
+        """Take those of an epoch but for the first `position`: how many were taken each time."""
+
+    def close(self) -> None:
+        """Let go of all that it holds."""
 
 
 def _next_multiple(of: int, after: int) -> int:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,7 @@ from dlrun.training.forward import (
 from dlrun.training.freezing import Freezing
 from dlrun.training.gradients import gradient_norm
 from dlrun.training.interruptions import Interruptions
-from dlrun.training.intervals import Intervals
+from dlrun.training.intervals import Intervals, Steps
 from dlrun.training.logged_points import Pending, Point, gathered
 from dlrun.training.metrics.chosen import ChosenMetrics
 from dlrun.training.optim import Descent
@@ -46,16 +46,6 @@ from dlrun.training.ranks import ALONE, Ranks
 from dlrun.training.replica import Replica
 from dlrun.training.schedules import plateau_of
 from dlrun.training.task import Task
-
-
-class Steps(Protocol):
-    """Takes the steps of an epoch, sooner than one by one."""
-
-    def epoch(self, number: int, position: int) -> Iterator[int]:
-        """Take them but for the first `position`: how many were taken each time, none after which something is due."""
-
-    def close(self) -> None:
-        """Let go of all that it holds."""
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -31,7 +32,10 @@ def skip_without_asking(optimizer: torch.optim.Optimizer) -> None:
     in place of such gradients, and weights and memory are put back, all on the device.
     """
     if type(optimizer) in _KNOWN and not skips_by_itself(optimizer):
-        take_over_skips(optimizer, partial(_step_if_finite, optimizer, optimizer.step))
+        own = weakref.proxy(
+            optimizer
+        )  # one that names itself would keep its tensors until Python looks for cycles
+        take_over_skips(optimizer, partial(_step_if_finite, own, optimizer.step))
 
 
 @torch.no_grad()
