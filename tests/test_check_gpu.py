@@ -188,7 +188,7 @@ def test_a_part_that_crashes_or_hangs_loses_nothing_but_itself(
     assert codes == {"crash": "-6", "hang": "time was up", "good": "0"}
     assert all(one.figures["x"].value == 1 for one in found.outcomes.values())
     assert capsys.readouterr().out.count("said") == 3
-    assert (tmp_path / "parts.log").read_text().count("said") == 3
+    assert (tmp_path / "report.log").read_text().count("said") == 3
     parts.run_all(given, late := report.Report(tmp_path, "cpu", "check"), limit=1, scale=1)
     assert late.outcomes["good"].code == "0"  # no time was left, and it stays what it was
 

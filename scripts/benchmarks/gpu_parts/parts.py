@@ -42,7 +42,7 @@ def run_all(parts: Sequence[Part], report: Report, *, limit: float, scale: float
         scale: of the seconds that each part has; a rehearsal on a slow machine needs more.
     """
     started, good = time.monotonic(), True
-    log = report.file.with_name("parts.log")
+    log = report.file.with_suffix(".log")
     for part in parts:
         left = limit - (time.monotonic() - started) - _GRACE
         if left < _LEAST:

@@ -66,8 +66,8 @@ class Report:
             if all(stored.get(fact) == self.facts.get(fact) for fact in _SAME):
                 self.outcomes = {name: _outcome(one) for name, one in stored["parts"].items()}
             else:
-                for suffix in (".json", ".md"):
-                    self.file.with_suffix(suffix).replace(folder / f"before{suffix}")
+                for file in folder.glob("report.*"):
+                    file.replace(folder / f"before{file.suffix}")
 
     def add(self, name: str, outcome: Outcome) -> None:
         """Take a part in, and write all."""
