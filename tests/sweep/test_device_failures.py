@@ -218,7 +218,7 @@ def test_what_to_try_for_a_smaller_step_differs_from_what_the_run_has(
     words: list[str], tried: str
 ) -> None:
     trainer = parse(composed_run(["dataset=iris", "model=mlp", *words])).trainer
-    assert f": try {tried}" in str(step_too_large(trainer, 96, torch.device("cuda")))
+    assert f": try {tried}" in str(step_too_large(trainer, 96, torch.device("cpu")))
 
 
 def test_the_memory_that_a_failed_trial_leaves_is_there_for_the_next(

@@ -216,7 +216,7 @@ def test_what_a_graph_of_several_steps_holds_is_on_the_device(words: tuple[str, 
 @needs_rules_for_meta
 @pytest.mark.parametrize(
     "words",
-    [(*IRIS, "trainer.ema_decay=0.9"), (*DIGITS, "model.batch_norm=true"), TOKENS],
+    [(*IRIS, "trainer.ema_decay=0.9"), (*DIGITS, "model.batch_norm=true")],
     ids=" ".join,
 )
 def test_what_a_graph_of_an_evaluation_holds_is_on_the_device(words: tuple[str, ...]) -> None:
