@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 import torch
 
@@ -71,38 +71,40 @@ def step_too_large(trainer: TrainerSettings, rows: int, device: torch.device) ->
     )
 
 
-@contextmanager
-def memory_for_steps(trainer: TrainerSettings, rows: int, device: torch.device) -> Iterator[None]:
+def memory_for_steps(
+    trainer: TrainerSettings, rows: int, device: torch.device
+) -> AbstractContextManager[None]:
     """While steps are trained that no session follows.
 
     Raises:
         RunFailed: there is too little memory for one; what to change.
     """
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, RunFailed) or not out_of_memory(error):
-            raise
-        raise step_too_large(trainer, rows, device) from error
+    return _memory_or(lambda: step_too_large(trainer, rows, device))
 
 
-@contextmanager
-def memory_for_evaluation(size: int, rows: int) -> Iterator[None]:
+def memory_for_evaluation(size: int, rows: int) -> AbstractContextManager[None]:
     """While a model is evaluated on so many `rows`, `size` at a time.
 
     Raises:
         RunFailed: there is too little memory for that; what to change.
     """
+    fewer = min(size, rows) // 2
+    smaller = f"trainer.eval_batch_size={fewer} or " if fewer else ""
+    return _memory_or(
+        lambda: RunFailed(
+            f"out of memory in an evaluation with trainer.eval_batch_size={size}: try {smaller}a smaller model"
+        )
+    )
+
+
+@contextmanager
+def _memory_or(failure: Callable[[], RunFailed]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
         if isinstance(error, RunFailed) or not out_of_memory(error):
             raise
-        fewer = min(size, rows) // 2
-        smaller = f"trainer.eval_batch_size={fewer} or " if fewer else ""
-        raise RunFailed(
-            f"out of memory in an evaluation with trainer.eval_batch_size={size}: try {smaller}a smaller model"
-        ) from error
+        raise failure() from error
 
 
 def free_cache() -> None:
