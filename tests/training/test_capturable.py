@@ -58,6 +58,22 @@ def test_an_optimizer_that_is_let_go_of_is_gone(name: str) -> None:
         gc.enable()
 
 
+def test_adagrad_by_tensors_still_skips_steps_whose_gradients_are_not_finite() -> None:
+    run = built(*WORDS, "optimizer=adagrad")
+    optimizer = run.descent.optimizer
+    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]  # as on a GPU
+    skip_without_asking(optimizer)
+    make_capturable(run.descent, torch.device("cpu"))
+    run.descent.schedule(0)
+    scaler = torch.amp.GradScaler("cpu")
+    scaler.scale(sum(p.sum() for p in run.model.parameters()) * float("inf")).backward()
+    before = [p.detach().clone() for p in run.model.parameters()]
+    scaler.unscale_(optimizer)
+    scaler.step(optimizer)
+    for weights, kept in zip(run.model.parameters(), before, strict=True):
+        assert torch.equal(weights, kept)
+
+
 def test_muon_with_another_iteration_is_not_captured() -> None:
     if not hasattr(torch.optim, "Muon"):
         pytest.skip("this torch has no Muon")

@@ -130,6 +130,9 @@ class Stretches:
     def _take(self, rows: Tensor, count: int, size: int) -> None:
         """So many steps, on these rows of the data."""
         stack = self.stack
+        if self.graphs and self.recorder is not None and not self.recorder.is_sound:
+            self.graphs.clear()  # an evaluation could not be recorded
+            self.recorder.begin_anew()
         self._send(rows, (stack.descent.advance(stack.lead.step + at) for at in range(count)))
         if (count, size) in self.graphs:
             graph, left = self.graphs[count, size]

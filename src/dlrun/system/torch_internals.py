@@ -42,6 +42,7 @@ __all__ = [
     "norms",
     "replace_if",
     "skips_by_itself",
+    "stop_allocating",
     "take_over_skips",
     "tree_flatten",
     "tree_leaves",
@@ -199,6 +200,18 @@ def elementwise_kernel(code: str) -> Callable[..., Tensor]:
     """A function of tensors on a GPU that broadcasts them and applies C++ `code` to each element, in one launch."""
     kernel: Callable[..., Tensor] = torch.cuda.jiterator._create_jit_fn(code)
     return kernel
+
+
+def stop_allocating(pool: Any) -> None:
+    """Let a recording that failed take no more memory of `pool`: torch forgets to where CUDA ends the recording.
+
+    Until then its allocator gives nothing back to the GPU, and asks a graph that is gone.
+    """
+    for name in ("_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool"):
+        if hasattr(torch._C, name):
+            with contextlib.suppress(RuntimeError):  # it did end
+                getattr(torch._C, name)(torch.cuda.current_device(), pool)
+            return
 
 
 def graph_for_tensorboard(model: torch.nn.Module, example: Tensor) -> tuple[bytes, bytes]:

@@ -11,6 +11,7 @@ from dlrun.system.torch_internals import without_capturable_warning
 from dlrun.training.optim import Descent
 from dlrun.training.optimizer_classes import Lion, MuonWithAdamW
 from dlrun.training.orthogonal import MATRIX_RATES, iterates_as_here, orthogonalised
+from dlrun.training.skipped_steps import change_step
 
 _CAPTURED = (
     torch.optim.Adam,
@@ -44,7 +45,7 @@ def make_capturable(descent: Descent, device: torch.device) -> None:
     for one in optimizer.inner if isinstance(optimizer, MuonWithAdamW) else [optimizer]:
         if own := _STEPS.get(type(one).__name__):
             # Of a proxy: one that names itself would keep its tensors until Python looks for cycles.
-            one.step = partial(own, weakref.proxy(one))  # type: ignore[assignment, method-assign]
+            change_step(one, partial(own, weakref.proxy(one)))
         # Not captured are the steps before the graph, and those of other sizes.
         without_capturable_warning(one)
 

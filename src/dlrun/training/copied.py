@@ -72,4 +72,5 @@ class DeviceClock:
 
     def seconds(self, first: torch.cuda.Event, second: torch.cuda.Event) -> float:
         """As of `Clock`."""
+        second.synchronize()  # torch refuses to measure to what has not been
         return first.elapsed_time(second) / 1000

@@ -123,7 +123,7 @@ class Repeated:
             self.graph.replay()
             allowed = TOLERANCES[self.precision].outputs * size_of([alone])
             failure = "its outputs differ" if apart([alone], [self.left], allowed) else None
-        except RuntimeError as error:
+        except (RuntimeError, RunFailed) as error:  # too little memory for a second one, too
             failure = first_line(error)
         if failure is not None:
             self._give_up(failure)

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from dlrun.system.torch_internals import norms
+from dlrun.system.torch_internals import norms, stop_allocating
 
 Result = TypeVar("Result")
 
@@ -50,10 +50,17 @@ class Recorder:
         generators: all that the work draws random numbers from; a replay draws on from where they are.
     """
 
+    _all_failures = 0  # of all recordings of this process: each leaves generators with new states
+
     def __init__(self, generators: Sequence[torch.Generator]) -> None:
         self._generators = tuple(generators)
         self._stream = torch.cuda.Stream()
-        self._pool = torch.cuda.graph_pool_handle()
+        self.begin_anew()
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether its graphs may be replayed: no recording has failed in this process since it began."""
+        return self._failures == Recorder._all_failures
 
     def rehearse(self, work: Callable[[], Result]) -> Result:
         """Do `work` now, on the stream of the recordings: autograd remembers the stream that first saw a weight."""
@@ -81,12 +88,15 @@ class Recorder:
             ):
                 return graph, work()
         except BaseException:
+            Recorder._all_failures += 1
+            stop_allocating(self._pool)
             _let_go(before, (*self._generators, *torch.cuda.default_generators))
             raise
 
     def begin_anew(self) -> None:
         """Forget the memory of graphs that are let go: torch takes none up again that a gradient still lies in."""
         self._pool = torch.cuda.graph_pool_handle()
+        self._failures = Recorder._all_failures
 
 
 @contextmanager

@@ -23,6 +23,7 @@ _KNOWN = (
     Lion,
     MuonWithAdamW,
 )
+_SKIPS = "skips_without_asking"  # an attribute of an optimizer that does
 
 
 def skip_without_asking(optimizer: torch.optim.Optimizer) -> None:
@@ -32,10 +33,21 @@ def skip_without_asking(optimizer: torch.optim.Optimizer) -> None:
     in place of such gradients, and weights and memory are put back, all on the device.
     """
     if type(optimizer) in _KNOWN and not skips_by_itself(optimizer):
-        own = weakref.proxy(
-            optimizer
-        )  # one that names itself would keep its tensors until Python looks for cycles
-        take_over_skips(optimizer, partial(_step_if_finite, own, optimizer.step))
+        _skip_around(optimizer, optimizer.step)
+
+
+def change_step(optimizer: torch.optim.Optimizer, step: Callable[[], object]) -> None:
+    """Give the optimizer another `step`; one that skips without asking still does."""
+    if getattr(optimizer, _SKIPS, False):
+        _skip_around(optimizer, step)
+    else:
+        optimizer.step = step  # type: ignore[assignment, method-assign]
+
+
+def _skip_around(optimizer: torch.optim.Optimizer, step: Callable[[], object]) -> None:
+    # One that names itself would keep its tensors until Python looks for cycles.
+    take_over_skips(optimizer, partial(_step_if_finite, weakref.proxy(optimizer), step))
+    setattr(optimizer, _SKIPS, True)
 
 
 @torch.no_grad()

@@ -125,6 +125,8 @@ class Stretches:
     def _advance(self, position: int) -> int:
         """Take one step or more; how many."""
         size = self.batches.size(position)
+        if self.graphs and self.recorder is not None and not self.recorder.is_sound:
+            self._forget()  # an evaluation could not be recorded
         if self.failed or self.warm_ups[size] < WARM_UPS or (position == 0 and self._carries):
             self._take_one(position)
             return 1
