@@ -91,6 +91,16 @@ def test_each_part_has_a_program(modules: None) -> None:
     assert files and all(Path(file).is_file() for file in files)
 
 
+def test_the_table_of_parts_has_their_limits(modules: None) -> None:
+    check = importlib.import_module("check")
+    limits: dict[str, str] = {}
+    for line in (SCRIPTS / "check_gpu" / "README.md").read_text("utf-8").splitlines():
+        if line.startswith("|") and " s" in line:
+            names, _, limit = [cell.strip() for cell in line.strip("|").split("|")][:3]
+            limits |= dict.fromkeys(names.split(", "), limit.removesuffix(" each"))
+    assert limits == {name: f"{part.seconds} s" for name, part in check.parts("cuda").items()}
+
+
 def test_the_table_of_the_documents_is_that_of_the_report(goals: ModuleType) -> None:
     document = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8").splitlines()
     assert goals.HEAD[0] in document
