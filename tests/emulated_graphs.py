@@ -183,6 +183,7 @@ def emulate(monkeypatch: pytest.MonkeyPatch) -> Emulation:
         "Stream": lambda *_, **__: stream,
         "stream": on,
         "set_stream": lambda _: None,
+        "current_device": lambda: 0,
         "current_stream": lambda *_: stream,
         "synchronize": lambda *_: None,
     }

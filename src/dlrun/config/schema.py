@@ -114,6 +114,12 @@ def check_names(key: str, given: Any, *, required: Any, allowed: Any) -> None:
         if name not in allowed:
             raise ConfigError(unknown_key(key, name, allowed))
     for name in required:
+        if name not in given and "." in key:
+            # Where a group of settings is null unless it is set, one of them cannot be given alone.
+            whole = ", ".join(f"{one}: {given.get(one, '…')}" for one in required)
+            raise ConfigError(
+                f"{prefix}{name} is missing: set all of it, as in '{key}={{{whole}}}'"
+            )
         if name not in given:
             raise ConfigError(f"{prefix}{name} is missing: give it a value, as in {prefix}{name}=…")
 

@@ -36,8 +36,8 @@ class StackedPoint:
         tasks = [engine.task for engine in engines]
         self._scores = StackedScores(tasks, outputs, targets, variances)
         norms = gradients.norm(dim=1)
-        self._numbers = Copied([torch.stack(pending.losses), norms, *self._scores.columns])
         self._rate = rate.end(sum(pending.sizes))
+        self._numbers = Copied([torch.stack(pending.losses), norms, *self._scores.columns])
         self._rates = []
         for engine in engines:
             engine.descent.schedule(self.step - 1)

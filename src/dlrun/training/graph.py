@@ -10,6 +10,7 @@ import gc
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -43,6 +44,12 @@ TOLERANCES = {  # by precision
 }
 
 
+@cache
+def _stream_of(device: int) -> torch.cuda.Stream:
+    """The one stream for recordings on a device: cuBLAS keeps memory of its own for each stream that it sees."""
+    return torch.cuda.Stream(device)
+
+
 class Recorder:
     """Records work of one run, or of one stack; all its graphs share memory, so one must not run beside another.
 
@@ -54,7 +61,7 @@ class Recorder:
 
     def __init__(self, generators: Sequence[torch.Generator]) -> None:
         self._generators = tuple(generators)
-        self._stream = torch.cuda.Stream()
+        self._stream = _stream_of(torch.cuda.current_device())
         self.begin_anew()
 
     @property
@@ -83,7 +90,12 @@ class Recorder:
         before = torch.cuda.current_stream()
         try:
             with (
-                torch.cuda.graph(graph, pool=self._pool, stream=self._stream),
+                torch.cuda.graph(
+                    graph,
+                    pool=self._pool,
+                    stream=self._stream,
+                    capture_error_mode="thread_local",  # what other threads do is no part of it
+                ),
                 _without_collector(),
             ):
                 return graph, work()
