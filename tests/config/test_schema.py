@@ -199,6 +199,14 @@ def test_a_missing_setting_is_named_with_the_way_to_give_it():
     assert message == "seed is missing: give it a value, as in seed=…"
 
 
+def test_a_group_of_settings_that_may_be_null_is_shown_as_a_whole():
+    message = refusal(check_settings, "top.outer", {"inner": None}, Outer)
+    assert (
+        message
+        == "top.outer.rate is missing: set all of it, as in 'top.outer={rate: …, inner: null}'"
+    )
+
+
 @pytest.mark.parametrize(
     ("rule", "words"),
     [

@@ -47,6 +47,7 @@ class Form:
     words: str
 
 
+_SHOWN = 4  # settings of a group that a message shows as a whole, at most
 _PLAIN_NAMES = {
     int: "a whole number",
     float: "a number",
@@ -114,9 +115,10 @@ def check_names(key: str, given: Any, *, required: Any, allowed: Any) -> None:
         if name not in allowed:
             raise ConfigError(unknown_key(key, name, allowed))
     for name in required:
-        if name not in given and "." in key:
+        if name not in given and "." in key and len(required) <= _SHOWN:
             # Where a group of settings is null unless it is set, one of them cannot be given alone.
-            whole = ", ".join(f"{one}: {given.get(one, '…')}" for one in required)
+            values = {one: given.get(one, "…") for one in required}
+            whole = ", ".join(f"{n}: {'null' if v is None else v}" for n, v in values.items())
             raise ConfigError(
                 f"{prefix}{name} is missing: set all of it, as in '{key}={{{whole}}}'"
             )
