@@ -28,9 +28,8 @@ from dlrun.training.stretches import WARM_UPS, WORTH, usual_counts
 
 log = logging.getLogger(__name__)
 
-_BYTES = (
-    2**29
-)  # of batches and outputs of all runs in a graph, at most, where it has more than one step
+# Of batches and outputs of all runs in a graph, at most, where it has more than one step.
+_BYTES = 2**29
 
 
 @dataclass
